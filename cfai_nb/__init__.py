@@ -1,0 +1,168 @@
+"""cfai_nb: DataFrame verbs for Cloudflare Workers AI, with the price known first.
+
+    >>> import cfai_nb as cf
+    >>> session = cf.connect("emulator")
+    >>> df = cf.sample("tickets")
+    >>> df["topic_guess"] = df.cfai.classify("text", ["billing", "shipping", "bug"])
+
+``import cfai_nb`` gives every DataFrame and Series a ``.cfai``; everything heavy is loaded when it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import accessor as _accessor
+from . import ledger as _ledger  # imported now, so that a later import cannot put the module in the function's place
+from . import progress as _progress
+from .accessor import Accessor, last_run, on
+from .cells import matrix
+from .errors import (
+    AccessError,
+    AnswerError,
+    BudgetError,
+    Busy,
+    CfaiError,
+    ColumnError,
+    InputError,
+    ModelError,
+    QuotaExhausted,
+    RateLimited,
+    Refused,
+    RowError,
+    RowsFailed,
+    ServiceError,
+    SetupError,
+    Stopped,
+    StoreError,
+    TooLarge,
+    Unavailable,
+)
+from .models import Model, Usage
+from .tasks import Answer, Classify, Column, Embed, Generate, Request, Task
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from . import emulator, plots, space, widgets
+    from .ledger import Budget
+    from .report import CfaiWarning, Report
+    from .samples import sample
+    from .session import Session, connect
+    from .tables import ledger, models
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessError",
+    "Accessor",
+    "Answer",
+    "AnswerError",
+    "Budget",
+    "BudgetError",
+    "Busy",
+    "CfaiError",
+    "CfaiWarning",
+    "Classify",
+    "Column",
+    "ColumnError",
+    "Embed",
+    "Generate",
+    "InputError",
+    "Model",
+    "ModelError",
+    "QuotaExhausted",
+    "RateLimited",
+    "Refused",
+    "Report",
+    "Request",
+    "RowError",
+    "RowsFailed",
+    "ServiceError",
+    "Session",
+    "SetupError",
+    "Stopped",
+    "StoreError",
+    "Task",
+    "TooLarge",
+    "Unavailable",
+    "Usage",
+    "connect",
+    "emulator",
+    "last_run",
+    "ledger",
+    "listen",
+    "matrix",
+    "models",
+    "on",
+    "plots",
+    "sample",
+    "space",
+    "use_notebook_loop",
+    "widgets",
+]
+
+# Loaded on first use: name -> (module, attribute; None for the module itself).
+_LAZY = {
+    "Budget": ("ledger", "Budget"),
+    "CfaiWarning": ("report", "CfaiWarning"),
+    "Report": ("report", "Report"),
+    "Session": ("session", "Session"),
+    "connect": ("session", "connect"),
+    "emulator": ("emulator", None),
+    "ledger": ("tables", "ledger"),
+    "models": ("tables", "models"),
+    "plots": ("plots", None),
+    "sample": ("samples", "sample"),
+    "space": ("space", None),
+    "widgets": ("widgets", None),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    loaded = importlib.import_module(f".{module}", __name__)
+    return loaded if attribute is None else getattr(loaded, attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def use_notebook_loop(wanted: bool = True) -> None:
+    """Run everything on this notebook's own event loop, which nest-asyncio makes re-entrant, or go back.
+
+    For coroutines and locks that belong to the notebook's loop, and for background tasks of the notebook that must go
+    on while a cell waits.  Not needed for anything else; it patches asyncio for the whole process.
+
+    Raises
+    ------
+    SetupError
+        There is no running loop, it is not asyncio's own, or the archived nest_asyncio broke it (Python 3.14).
+    """
+    from ._engine.bridge import bridge
+
+    bridge.use_notebook_loop(wanted)
+
+
+def listen(listener: Any) -> Any:
+    """Call ``listener(event)`` about ten times a second during every run, and at its end; returns ``listener``."""
+    _progress.listeners.append(listener)
+    return listener
+
+
+def _notebook_bar() -> AbstractContextManager[Any]:
+    from .widgets.progress import bar
+
+    return bar()
+
+
+_progress.notebook[:] = [_notebook_bar]
+_accessor.register()
+# The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.
+del _ledger
+for _room in ("models", "ledger"):
+    globals().pop(_room, None)

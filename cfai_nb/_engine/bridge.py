@@ -1,0 +1,221 @@
+"""Between the notebook and the engine's loop: one event loop in a background thread, and waiting for it.
+
+Why a thread: patching the notebook's own loop loses interrupts and, with the archived package on Python 3.14, breaks
+the whole kernel.  Why polling: a KeyboardInterrupt raised at an arbitrary line can get lost or leave a lock held, so
+while we wait, SIGINT only sets a flag.  Why a heartbeat when awaiting: an idle kernel loop is not woken by an
+interrupt (ipython/ipykernel#881).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager
+from types import FrameType
+from typing import Any, Protocol, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from ..errors import SetupError
+
+T = TypeVar("T")
+#: Seconds between two looks at the flag and at the progress.
+BEAT = 0.1
+
+
+class Job(Protocol[T]):
+    """Something that runs on the engine's loop and can be asked to stop."""
+
+    async def execute(self) -> T:
+        """Run to the end."""
+
+    def stop(self) -> None:
+        """Finish early: start nothing new."""
+
+    def abandon(self) -> None:
+        """Finish now."""
+
+
+class Bridge:
+    """Runs jobs on the engine's loop and waits for them, from a plain or an awaiting caller."""
+
+    def __init__(self) -> None:
+        self._portal: BlockingPortal | None = None
+        self._context: AbstractContextManager[BlockingPortal] | None = None
+        self._forgotten: list[object] = []
+        self._pid = 0
+        self._thread = 0
+        self._lock = threading.Lock()
+        self.own_loop: asyncio.AbstractEventLoop | None = None
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    def portal(self) -> BlockingPortal:
+        """Return the running portal; starts one on first use, and again after a fork."""
+        refuse_broken_patch()
+        with self._lock:
+            if self._portal is None or self._pid != os.getpid():
+                # After a fork the old thread is gone, and collecting its context manager would wait for it forever.
+                self._forgotten.append(self._context)
+                self._context = start_blocking_portal(backend="asyncio", name="cfai-nb")
+                self._portal = self._context.__enter__()
+                self._pid = os.getpid()
+                self._thread = self._portal.call(threading.get_ident)
+                atexit.register(self.close)
+            return self._portal
+
+    def close(self) -> None:
+        """Stop the loop and its thread."""
+        if self._portal is not None and self._context is not None and self._pid == os.getpid():
+            context, self._portal, self._context = self._context, None, None
+            atexit.unregister(self.close)
+            context.__exit__(None, None, None)
+
+    def submit(self, make: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]:
+        """Start a coroutine on the engine's loop."""
+        if self.inside():
+            raise SetupError("This is the engine's own loop, which would wait for itself. Use `await ....aio(...)` here.")
+        return self.portal().start_task_soon(make)
+
+    def inside(self) -> bool:
+        """Whether the caller runs on the engine's loop."""
+        return self._pid == os.getpid() and threading.get_ident() == self._thread
+
+    def call(self, make: Callable[[], Awaitable[T]]) -> T:
+        """Run a short coroutine to its end."""
+        if self.own_loop is not None:
+            return self.own_loop.run_until_complete(make())
+        return self.submit(make).result()
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    def wait(self, job: Job[T], tick: Callable[[], None]) -> T:
+        """Run a job and block until it ends; the first interrupt asks it to stop, the second to drop everything."""
+        if self.own_loop is not None:
+            return self._wait_in_notebook(self.own_loop, job, tick)
+        with interrupts() as pressed:
+            future = self.submit(job.execute)
+            told = 0
+            while True:
+                try:
+                    return future.result(timeout=BEAT)
+                except concurrent.futures.TimeoutError:
+                    if future.done():
+                        return future.result()
+                if pressed.count > told:
+                    told = pressed.count
+                    self._portal_soon(job.stop if told == 1 else job.abandon)
+                tick()
+
+    async def wait_async(self, job: Job[T], tick: Callable[[], None]) -> T:
+        """Run a job and await its end; cancelling asks it to stop, cancelling again to drop everything."""
+        if self.inside():
+            return await job.execute()
+        waiter = asyncio.ensure_future(asyncio.wrap_future(self.submit(job.execute)))
+        cancelled: asyncio.CancelledError | None = None
+        while not waiter.done():
+            try:
+                await asyncio.wait({waiter}, timeout=BEAT)
+                tick()
+            except asyncio.CancelledError as error:
+                self._portal_soon(job.stop if cancelled is None else job.abandon)
+                cancelled = error
+        if cancelled is not None:
+            waiter.exception()
+            raise cancelled
+        return waiter.result()
+
+    def _portal_soon(self, function: Callable[[], None]) -> None:
+        self.portal().start_task_soon(_called, function)
+
+    def _wait_in_notebook(self, loop: asyncio.AbstractEventLoop, job: Job[T], tick: Callable[[], None]) -> T:
+        def beat() -> None:
+            nonlocal told, timer
+            if pressed.count > told:
+                told = pressed.count
+                (job.stop if told == 1 else job.abandon)()
+            tick()
+            timer = loop.call_later(BEAT, beat)
+
+        told = 0
+        with interrupts() as pressed:
+            timer = loop.call_later(BEAT, beat)
+            try:
+                return loop.run_until_complete(job.execute())
+            finally:
+                timer.cancel()
+
+    # -- the notebook's own loop ---------------------------------------------------------------------------------
+
+    def use_notebook_loop(self, wanted: bool) -> None:
+        """Run jobs on the loop of the calling notebook instead of the background thread (or go back to it)."""
+        if not wanted:
+            self.own_loop = None
+            return
+        refuse_broken_patch()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise SetupError("There is no running event loop here; use_notebook_loop() is for notebooks.") from None
+        if not type(loop).__module__.startswith("asyncio."):
+            # nest-asyncio patches asyncio for the whole process before it finds out that it cannot patch this loop.
+            raise SetupError(f"A loop of {type(loop).__module__} cannot be nested; leave use_notebook_loop() out.")
+        if not getattr(asyncio, "_nest_patched", False):
+            if sys.version_info >= (3, 14):
+                import nest_asyncio2 as nest
+            else:
+                import nest_asyncio as nest
+            nest.apply(loop)
+        self.own_loop = loop
+
+
+async def _called(function: Callable[[], None]) -> None:
+    function()
+
+
+def refuse_broken_patch() -> None:
+    """Refuse to hang: the archived nest-asyncio breaks asyncio on Python 3.14 for everybody in the process."""
+    old = getattr(asyncio, "_nest_patched", False) and not getattr(asyncio, "_nest_asyncio2", False)
+    if old and sys.version_info >= (3, 14):
+        raise SetupError(
+            "nest_asyncio was applied in this process, and on Python 3.14 it breaks asyncio beyond repair. "
+            "Restart the kernel without `nest_asyncio.apply()`; cfai_nb does not need it (nest_asyncio2 works)."
+        )
+
+
+class _Pressed:
+    """How often Stop was pressed."""
+
+    count = 0
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[_Pressed]:
+    """Count interrupts instead of raising KeyboardInterrupt; the third one raises as usual."""
+    pressed = _Pressed()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed  # only the main thread gets signals
+        return
+    before: Any = signal.getsignal(signal.SIGINT)
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        pressed.count += 1
+        if pressed.count > 2 and callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+
+
+#: The bridge of this process.
+bridge = Bridge()

@@ -1,0 +1,172 @@
+"""What will be sent: distinct inputs, complete keys, batches, and what it costs before anything is sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pydantic_core
+
+from ..ledger import money
+from ..models import Cost, Model, Usage, price, tokens_in
+from ..tasks import Input, Task
+
+#: Estimated tokens a batch may hold together.  No limit on the sum is documented; batches far below the limit on the
+#: count were refused for their length (cloudflare-docs issue 11316), and then the batch is halved.
+BATCH_TOKENS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a plan needs: for tokens and price the most it can be, as far as text length tells.
+
+    Attributes
+    ----------
+    rows, missing, distinct, stored : int
+        Rows of the frame, rows without input, distinct inputs, and how many of those are already in the store.
+    requests : int
+    usage : Usage
+    cost : Cost
+        ``neurons`` None: the model publishes no price.
+    minutes : float or None
+        At the model's requests per minute; None where no limit is known.
+    overlong : int
+        Distinct inputs that look longer than the model reads.
+    """
+
+    rows: int
+    missing: int
+    distinct: int
+    stored: int
+    requests: int
+    usage: Usage
+    cost: Cost
+    minutes: float | None
+    overlong: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """Rows turned into distinct inputs with their keys.
+
+    Attributes
+    ----------
+    task, model : Task, Model
+    inputs : list of Input
+        Distinct, in order of first appearance.
+    keys : list of bytes
+        16 bytes each, of the same length as ``inputs``.
+    where : ndarray of int64, shape (rows,)
+        For each row the index of its input; -1 where there is none.
+    packs, slots : ndarray of int64
+        Where the store holds each input; pack -1 where it does not.
+    """
+
+    task: Task
+    model: Model
+    inputs: list[Input]
+    keys: list[bytes]
+    where: npt.NDArray[np.int64]
+    packs: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    slots: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    origin: str = "cloudflare"
+
+    def __post_init__(self) -> None:
+        if len(self.packs) != len(self.inputs):
+            self.packs = np.full(len(self.inputs), -1, dtype=np.int64)
+            self.slots = np.zeros(len(self.inputs), dtype=np.int64)
+
+    def batches(self, wanted: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the indexes of each request, full to the model's limit by count and by estimated tokens."""
+        most = max(1, self.task.batch(self.model))
+        if most == 1:
+            yield from ([i] for i in wanted)
+            return
+        batch: list[int] = []
+        tokens = 0
+        for i in wanted:
+            size = tokens_in(self.inputs[i])
+            if batch and (len(batch) == most or tokens + size > BATCH_TOKENS):
+                yield batch
+                batch, tokens = [], 0
+            batch.append(i)
+            tokens += size
+        if batch:
+            yield batch
+
+    def forecast(self, batch: Sequence[int]) -> Usage:
+        """Estimate the most one request can use."""
+        return self.task.forecast([self.inputs[i] for i in batch], self.model)
+
+    @property
+    def estimate(self) -> Estimate:
+        """Price the plan; nothing is sent."""
+        wanted = np.flatnonzero(self.packs < 0).tolist()
+        usage, requests = Usage({}), 0
+        for batch in self.batches(wanted):
+            usage, requests = usage + self.forecast(batch), requests + 1
+        context = self.model.context or float("inf")
+        rate = self.model.rate
+        return Estimate(
+            rows=len(self.where),
+            missing=int((self.where < 0).sum()),
+            distinct=len(self.inputs),
+            stored=len(self.inputs) - len(wanted),
+            requests=requests,
+            usage=usage,
+            cost=price(usage, self.model) if requests else Cost(0.0),
+            minutes=requests / rate if rate else None,
+            overlong=sum(1 for i in wanted if tokens_in(self.inputs[i]) > context),
+        )
+
+    def __repr__(self) -> str:
+        e = self.estimate
+        time = "rate limit unknown" if e.minutes is None else f"at least {e.minutes:.2g} min at the rate limit"
+        known = f", {e.stored:,} in the store" if e.stored else ""
+        skipped = f" ({e.missing:,} without text)" if e.missing else ""
+        lines = [
+            f"{self.task.name} with {self.model.id} on {self.origin}",
+            f"  {e.rows:,} rows{skipped}, {e.distinct:,} distinct{known}",
+            f"  {e.requests:,} requests, {e.usage.tokens:,.0f} tokens at most, {time}",
+            f"  {money(e.cost.neurons, exact=False)} at most; estimated, nothing sent"
+            if e.cost.neurons is not None
+            else "  price unknown: this model publishes none; nothing sent",
+        ]
+        if e.overlong:
+            lines.append(f"  {e.overlong:,} inputs look longer than the {self.model.context:,} tokens the model reads")
+        return "\n".join(lines)
+
+
+def draw_up(task: Task, model: Model, rows: Sequence[Input | None], origin: str) -> Plan:
+    """Turn rows into a plan.
+
+    Parameters
+    ----------
+    task, model : Task, Model
+    rows : sequence of Input or None
+        None is a row without input.
+    origin : str
+        Who answers: answers of an emulator are never mistaken for answers of the service.
+    """
+    task.check(model)
+    index: dict[Input, int] = {}
+    where = np.fromiter(
+        (-1 if row is None else index.setdefault(row, len(index)) for row in rows), dtype=np.int64, count=len(rows)
+    )
+    inputs = list(index)
+    return Plan(task, model, inputs, keys_of(task, model, inputs, origin), where, origin=origin)
+
+
+def keys_of(task: Task, model: Model, inputs: Sequence[Input], origin: str) -> list[bytes]:
+    """Return the complete key of each input: task, version, every option, model, origin, and the input."""
+    asked = [type(task).__name__, task.name, task.version, task.asked(), model.id, origin]
+    start = hashlib.blake2b(pydantic_core.to_json(asked, inf_nan_mode="strings"), digest_size=16)
+    keys = []
+    for text in inputs:
+        h = start.copy()
+        h.update(b"\0" + text.encode("utf-8", "surrogatepass"))
+        keys.append(h.digest())
+    return keys

@@ -1,0 +1,180 @@
+"""What happened: the record of a run while it goes on and afterwards."""
+
+from __future__ import annotations
+
+import collections
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..cells import Sink
+from ..errors import CfaiError, RowError
+from ..ledger import Budget, Charge
+from ..models import Cost
+from .plan import Plan
+
+CacheMode = Literal[True, False, "refresh", "only"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a run travels; no part of any key.
+
+    Attributes
+    ----------
+    cache : {True, False, "refresh", "only"}
+        Use the store; neither read nor keep; ask anew and keep; or answer from the store alone and send nothing.
+    budget : Budget or None
+    on_error : {"keep", "raise"}
+        Whether a failed row stays missing, or raises once all others are done.
+    concurrency : int or "auto"
+        The most requests at once.
+    """
+
+    cache: CacheMode = True
+    budget: Budget | None = None
+    on_error: Literal["keep", "raise"] = "keep"
+    concurrency: int | Literal["auto"] = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """How far a run is, at one moment; rows are rows of the frame."""
+
+    verb: str
+    model: str
+    origin: str
+    rows: int
+    done: int
+    stored: int
+    failed: int
+    missing: int
+    in_flight: int
+    requests: int
+    spent: Cost
+    projected: Cost
+    saved_neurons: float
+    seconds: float
+    left: float | None
+    finished: bool
+    stopped: bool
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One call of a verb: what was asked, what came of each row, what it cost and how it went.
+
+    Attributes
+    ----------
+    plan : Plan
+    options : Options
+    sink : Sink
+        The cells delivered so far.
+    failures : dict of int to RowError
+        By index of the distinct input.
+    stored : int
+        Rows answered from the store.
+    error : CfaiError or None
+        What ended the run early.
+    stopped : bool
+        Whether it was interrupted.
+    charges : list of Charge
+        Summed up by ``spent``; a charge a request.
+    flow : list of (seconds, requests in flight)
+        Concurrency over time.
+    """
+
+    plan: Plan
+    options: Options
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    sink: Sink = field(init=False)
+    failures: dict[int, RowError] = field(default_factory=dict)
+    stored: int = 0
+    failed: int = 0
+    done: int = 0
+    requests: int = 0
+    in_flight: int = 0
+    neurons: float = 0.0
+    unpriced: int = 0
+    exact: bool = True
+    saved_neurons: float = 0.0
+    error: CfaiError | None = None
+    stopped: bool = False
+    finished: bool = False
+    began: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    seconds_of_requests: list[float] = field(default_factory=list)
+    flow: collections.deque[tuple[float, int]] = field(default_factory=lambda: collections.deque(maxlen=100_000))
+    store_failure: CfaiError | None = None
+    _weights: npt.NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.plan.inputs)
+        self.sink = Sink(count)
+        where = self.plan.where
+        self._weights = np.bincount(where[where >= 0], minlength=count)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the frame that have an input."""
+        return int((self.plan.where >= 0).sum())
+
+    @property
+    def spent(self) -> Cost:
+        """What the requests of this run cost: unknown when the model publishes no price."""
+        return Cost(None if self.unpriced else self.neurons, self.exact)
+
+    def deliver(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: object) -> int:
+        """Keep cells and return how many rows they are."""
+        self.sink.put(indexes, cells)
+        rows = int(self._weights[indexes].sum())
+        self.done += rows
+        return rows
+
+    def fail(self, index: int, error: RowError) -> None:
+        """Note that this input has no result."""
+        self.failures[index] = error
+        self.failed += int(self._weights[index])
+
+    def note(self, charge: Charge) -> None:
+        """Add a charge to the totals."""
+        self.requests += charge.requests
+        self.saved_neurons += charge.saved_neurons
+        if not charge.requests:
+            return
+        self.exact = self.exact and charge.exact
+        if charge.neurons is None:
+            self.unpriced += 1
+        else:
+            self.neurons += charge.neurons
+        self.seconds_of_requests.append(charge.seconds)
+
+    def flying(self, change: int) -> None:
+        """Note that a request went out or came back."""
+        self.in_flight += change
+        self.flow.append((time.monotonic() - self.began, self.in_flight))
+
+    def event(self) -> Event:
+        """Return how far the run is."""
+        seconds = (self.ended or time.monotonic()) - self.began
+        rows = self.rows
+        bought = self.done - self.stored
+        open_rows = rows - self.done - self.failed
+        share = open_rows / bought if bought > 0 else None
+        projected = Cost(None, False)
+        if not open_rows:
+            projected = self.spent
+        elif share is not None and self.spent.neurons is not None:
+            projected = Cost(self.neurons * (1 + share), False)
+        return Event(
+            verb=self.plan.task.name, model=self.plan.model.id, origin=self.plan.origin,
+            rows=rows, done=self.done, stored=self.stored, failed=self.failed,
+            missing=len(self.plan.where) - rows, in_flight=self.in_flight, requests=self.requests,
+            spent=self.spent, projected=projected, saved_neurons=self.saved_neurons, seconds=seconds,
+            left=None if share is None else seconds * share, finished=self.finished, stopped=self.stopped,
+        )  # fmt: skip

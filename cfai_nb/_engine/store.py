@@ -1,0 +1,336 @@
+"""What is known already: every answer that was paid for, and the book of charges, in one SQLite file.
+
+The unit is the *pack*: the answers of one request, written with one commit when they arrive (100 vectors are one blob
+of float32, not 100 rows).  Everything is appended: a key index inside SQLite would dirty a page for almost every key
+of a batch, which costs more than the vectors.  The index is a sorted array in memory instead, built from the keys
+beside each pack on first use and extended by what this and other processes added since.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydantic_core
+
+from ..errors import StoreError
+from ..ledger import Charge
+from ..tasks import Cells
+from .index import Index
+
+#: Raised when the tables change; a store of a later version is left alone.
+SCHEMA_VERSION = 1
+#: Bytes of answers kept before the least recently used ones make room.
+SIZE_LIMIT = 4 * 2**30
+#: Bytes of answers that may wait for the writer before the run waits for it.
+_BACKLOG = 64 * 2**20
+_DAY = 86_400
+
+_TABLES = """
+CREATE TABLE packs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    used REAL NOT NULL, neurons REAL, body BLOB NOT NULL);
+CREATE INDEX packs_by_use ON packs (used, bytes);
+CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL);
+CREATE TABLE charges (
+    time REAL NOT NULL, run TEXT NOT NULL, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL,
+    verb TEXT NOT NULL, requests INTEGER NOT NULL, rows INTEGER NOT NULL, neurons REAL, exact INTEGER NOT NULL,
+    saved_neurons REAL NOT NULL, tokens REAL NOT NULL, seconds REAL NOT NULL);
+CREATE INDEX charges_by_time ON charges (time);
+CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL);
+"""
+_CHARGE = "INSERT INTO charges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+
+
+class Store:
+    """Answers by key, kept between kernels; safe for several processes at once.
+
+    Parameters
+    ----------
+    path : Path
+        The SQLite file; its folder is made if need be.
+    limit : int
+        Bytes of answers to keep.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be read or written, is damaged, or was written by a later version.
+    """
+
+    def __init__(self, path: Path, limit: int = SIZE_LIMIT) -> None:
+        self.path = path
+        self.limit = limit
+        self.failure: StoreError | None = None
+        self._lock = threading.Lock()
+        with self._explained():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._reader = self._connect()
+            self._prepare(self._reader)
+        self._index = Index()
+        self._writer = _Writer(self)
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > SCHEMA_VERSION:
+            raise StoreError(
+                f"The store {self.path} was written by a later version of cfai_nb (format {version}; this one knows "
+                f"{SCHEMA_VERSION}). Update cfai_nb, or pass store=PATH for another file; nothing in it was changed."
+            )
+        # Answers "delete" where the file system has no shared memory (network drives): slower, just as safe.
+        connection.execute("PRAGMA journal_mode=WAL")
+        if version == 0:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    for statement in _TABLES.split(";\n"):
+                        connection.execute(statement)
+                    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+        connection.execute("SELECT id, used FROM packs LIMIT 1").fetchone()
+        connection.execute("BEGIN IMMEDIATE")  # a read-only file must say so now, before anything is paid for
+        connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise explain(error, self.path) from error
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def locate(self, keys: Sequence[bytes]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Say in which pack and slot each key lies; -1 where it is not known."""
+        with self._explained(), self._lock:
+            newer = "SELECT pack, keys FROM keys WHERE pack > ? ORDER BY pack"
+            self._index.extend(self._reader.execute(newer, (self._index.newest,)).fetchall())
+        return self._index.find(keys)
+
+    def read(self, packs: Sequence[int]) -> Iterator[tuple[int, Cells, float | None]]:
+        """Yield (pack, cells, Neurons it cost or None) for the packs that still exist."""
+        old = time.time() - _DAY
+        for start in range(0, len(packs), 64):
+            chunk = [int(pack) for pack in packs[start : start + 64]]
+            marks = ",".join("?" * len(chunk))
+            with self._explained(), self._lock:
+                query = f"SELECT id, kind, rows, used, neurons, body FROM packs WHERE id IN ({marks})"
+                found = self._reader.execute(query, chunk).fetchall()
+            stale = [row[0] for row in found if row[3] < old]
+            if stale:  # once a day is often enough to know what is least recently used
+                self._writer.put(_touched(stale), 0)
+            for pack, kind, rows, _, neurons, body in found:
+                yield pack, _decode(kind, rows, body), neurons
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    @property
+    def full(self) -> bool:
+        """Whether the writer is behind and a run should wait before it brings more."""
+        return self._writer.waiting > _BACKLOG
+
+    def put(self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = ()) -> None:
+        """Hand the answers of one request, and what they cost, to the writer; committed at once, together."""
+        kind, body = _encode(cells)
+        known = [c.neurons for c in charges if c.neurons is not None]
+        neurons = sum(known) if known and len(known) == len(charges) else None
+        joined = b"".join(keys)
+
+        def write(connection: sqlite3.Connection) -> None:
+            row = (kind, len(keys), len(body), time.time(), neurons, body)
+            insert = "INSERT INTO packs (kind, rows, bytes, used, neurons, body) VALUES (?,?,?,?,?,?)"
+            pack = connection.execute(insert, row).lastrowid
+            connection.execute("INSERT INTO keys VALUES (?, ?)", (pack, joined))
+            connection.executemany(_CHARGE, map(_charge_row, charges))
+
+        self._writer.put(write, len(body))
+
+    def charge(self, charges: Sequence[Charge]) -> None:
+        """Enter charges in the book without keeping an answer."""
+        self._writer.put(lambda connection: connection.executemany(_CHARGE, map(_charge_row, charges)), 0)
+
+    def keep_listing(self, checked_on: str, listing: list[Any]) -> None:
+        """Keep the newest listing of models."""
+        body = json.dumps(listing)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM listings")
+            connection.execute("INSERT INTO listings VALUES (?,?)", (checked_on, body))
+
+        self._writer.put(write, 0)
+
+    def listing(self) -> tuple[str, list[Any]] | None:
+        """Return the kept listing of models and its date."""
+        with self._explained(), self._lock:
+            row = self._reader.execute("SELECT checked_on, body FROM listings").fetchone()
+        return (row[0], json.loads(row[1])) if row else None
+
+    def charges(self, since: float = 0.0) -> list[Charge]:
+        """Return the charges since a time (seconds since 1970), oldest first."""
+        self.flush()
+        with self._explained(), self._lock:
+            rows = self._reader.execute("SELECT * FROM charges WHERE time >= ? ORDER BY time", (since,)).fetchall()
+        return [Charge(**dict(zip(_CHARGE_FIELDS, row, strict=True)) | {"exact": bool(row[9])}) for row in rows]
+
+    def flush(self) -> None:
+        """Wait until everything handed over is committed (or has failed, see ``failure``)."""
+        self._writer.flush()
+
+    def size(self) -> tuple[int, int]:
+        """Return (answers, bytes) held."""
+        self.flush()
+        with self._explained(), self._lock:
+            rows, size = self._reader.execute("SELECT coalesce(sum(rows), 0), coalesce(sum(bytes), 0) FROM packs").fetchone()
+        return int(rows), int(size)
+
+    def close(self) -> None:
+        """Commit what waits and close the file."""
+        self._writer.close()
+        with self._lock:
+            self._reader.close()
+
+
+def explain(error: Exception, path: Path) -> StoreError:
+    """Say what an error of SQLite or the file system means for the store, and what to do."""
+    text = str(error).lower()
+    if "full" in text or "no space" in text:
+        what, todo = "the disk is full", "free some room"
+    elif "readonly" in text or "read-only" in text or "unable to open" in text or "permission" in text:
+        what, todo = "it cannot be written", "make it writable"
+    elif "not a database" in text or "malformed" in text or "no such column" in text or "no such table" in text:
+        what, todo = "it is damaged or another program's file", "move it away (a new one is made)"
+    elif "locked" in text or "busy" in text:
+        what, todo = "another process holds it", "close that process"
+    else:
+        what, todo = str(error), "look at the file"
+    return StoreError(
+        f"The store {path}: {what}. {todo[0].upper()}{todo[1:]}, or pass store=PATH for another file, "
+        "or cache=False to go without."
+    )
+
+
+class _Writer:
+    """The thread that commits: it takes whatever waits, and commits it as one transaction."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._jobs: list[tuple[Callable[[sqlite3.Connection], object], int]] = []
+        self._condition = threading.Condition()
+        self._closing = self._busy = False
+        self._held = -1  # bytes of answers in the file; -1: not yet counted
+        self.waiting = 0
+        self._thread = threading.Thread(target=self._work, name="cfai-nb-store", daemon=True)
+        self._thread.start()
+
+    def put(self, write: Callable[[sqlite3.Connection], object], size: int) -> None:
+        with self._condition:
+            self._jobs.append((write, size))
+            self.waiting += size
+            self._condition.notify_all()
+
+    def flush(self) -> None:
+        with self._condition:
+            while (self._jobs or self._busy) and self._thread.is_alive():
+                self._condition.wait(0.5)
+
+    def close(self) -> None:
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        self._thread.join(timeout=60)
+
+    def _work(self) -> None:
+        connection = self._store._connect()
+        connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer fsyncs than the default 4 MB
+        while True:
+            with self._condition:
+                while not self._jobs and not self._closing:
+                    self._condition.wait()
+                jobs, self._jobs, self._busy = self._jobs, [], True
+                if not jobs:
+                    break
+            self._commit(connection, jobs)
+            with self._condition:
+                self.waiting -= sum(size for _, size in jobs)
+                self._busy = False
+                self._condition.notify_all()
+        connection.close()
+
+    def _commit(self, connection: sqlite3.Connection, jobs: list[tuple[Callable[..., object], int]]) -> None:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                for write, _ in jobs:
+                    write(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            self._make_room(connection, sum(size for _, size in jobs))
+        except sqlite3.Error as error:
+            self._store.failure = explain(error, self._store.path)
+
+    def _make_room(self, connection: sqlite3.Connection, added: int) -> None:
+        if self._held < 0:
+            self._held = connection.execute("SELECT coalesce(sum(bytes), 0) FROM packs").fetchone()[0]
+        else:
+            self._held += added
+        if self._held <= self._store.limit:
+            return
+        excess = self._held - int(self._store.limit * 0.9)
+        oldest, freed = [], 0
+        for pack, size in connection.execute("SELECT id, bytes FROM packs ORDER BY used"):
+            oldest.append((pack,))
+            freed += size
+            if freed >= excess:
+                break
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("DELETE FROM packs WHERE id = ?", oldest)
+        connection.executemany("DELETE FROM keys WHERE pack = ?", oldest)
+        connection.execute("COMMIT")  # the file keeps its size; new answers take the free pages
+        self._held = connection.execute("SELECT coalesce(sum(bytes), 0) FROM packs").fetchone()[0]
+
+
+def _touched(packs: Iterable[int]) -> Callable[[sqlite3.Connection], object]:
+    rows = [(time.time(), pack) for pack in packs]
+    return lambda connection: connection.executemany("UPDATE packs SET used = ? WHERE id = ?", rows)
+
+
+_CHARGE_FIELDS = (
+    "time", "run", "account", "origin", "model", "verb", "requests", "rows", "neurons", "exact", "saved_neurons",
+    "tokens", "seconds",
+)  # fmt: skip
+
+
+def _charge_row(charge: Charge) -> tuple[Any, ...]:
+    return tuple(getattr(charge, name) for name in _CHARGE_FIELDS)
+
+
+def _encode(cells: Cells) -> tuple[str, bytes]:
+    if isinstance(cells, np.ndarray):
+        return "f4", np.ascontiguousarray(cells, dtype="<f4").tobytes()
+    return "json", pydantic_core.to_json(list(cells))
+
+
+def _decode(kind: str, rows: int, body: bytes) -> Cells:
+    if kind == "f4":
+        return np.frombuffer(body, dtype="<f4").reshape(rows, -1)
+    cells: list[Any] = pydantic_core.from_json(body)
+    return cells

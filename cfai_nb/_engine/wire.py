@@ -1,0 +1,179 @@
+"""The one place that speaks HTTP: a request goes out, an Answer or an error of ours comes back.
+
+httpx's requests, responses and transports are used without its client: at 64 in flight the client with its own pool
+costs 1.0 ms of CPU a request, aiohttp's connections behind httpx's transport interface 0.3 ms.  The transport is the
+seam: the emulator is put in its place in-process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.request import getproxies
+
+import aiohttp
+import httpx
+import httpx_aiohttp
+
+from ..errors import CfaiError, ServiceError, Unavailable
+from ..tasks import Answer, Request
+from .refusals import refusal
+
+#: Seconds to connect, and to wait for the next byte.  Without ``rejectIfBusy`` the service queues a call, and giving up
+#: on one that is being worked on would pay for it twice: the wait is long.
+CONNECT, READ = 20.0, 300.0
+_TIMEOUT = {"connect": CONNECT, "read": READ, "write": READ, "pool": None}
+_FAILED = re.compile(rb'"success"\s*:\s*false')
+
+
+class Secret:
+    """A string that is never shown: not by repr, str, format or a traceback's locals."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    __str__ = __repr__
+
+    def reveal(self) -> str:
+        """Return the string itself, for the header it goes into."""
+        return self._value
+
+
+class Wire:
+    """A connection to one account.
+
+    Parameters
+    ----------
+    base : str
+        Everything up to and including ``/client/v4/accounts/{id}/ai``.
+    token : Secret
+    app : ASGI application, optional
+        Answers in-process instead of a server.
+    """
+
+    def __init__(self, base: str, token: Secret, app: Any = None) -> None:
+        self.base = base.rstrip("/")
+        self._token = token
+        self._app = app
+        self._transport: httpx.AsyncBaseTransport | None = None
+        self._urls: dict[str, httpx.URL] = {}
+
+    def _connected(self) -> httpx.AsyncBaseTransport:
+        if self._transport is None:
+            if self._app is not None:
+                self._transport = httpx.ASGITransport(app=self._app)
+            else:
+                # How many are under way is for Pace to say, so the pool has no limit of its own.
+                session = aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    read_bufsize=2**20,
+                    trust_env=bool(getproxies()),  # looked up per request, which costs: only where there is a proxy
+                )
+                self._transport = httpx_aiohttp.AiohttpTransport(client=session)
+        return self._transport
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._transport is not None:
+            transport, self._transport = self._transport, None
+            await transport.aclose()
+
+    async def send(self, request: Request, model: str, *, method: str = "POST") -> Answer:
+        """Send a request and wait for the whole answer.
+
+        Raises
+        ------
+        ServiceError
+            Whatever is not an answer: a refusal, a broken connection, a body cut short.
+        """
+        start = time.perf_counter()
+        failure: ServiceError
+        try:
+            response = await self._connected().handle_async_request(self._build(request, model, method))
+            try:
+                content = await response.aread()
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            failure = _unreachable(error, model)
+        else:
+            headers = dict(response.headers)  # lower-case names
+            if response.status_code == 200 and not _says_failed(content):
+                return Answer(content, headers, time.perf_counter() - start)
+            failure = refusal(response.status_code, headers, content, model)
+        # Raised out here, so that no frame or cause of it leads to a header with the token.
+        raise failure
+
+    async def stream(self, request: Request, model: str) -> AsyncIterator[bytes]:
+        """Send a request and yield the lines of a streamed answer as they come.
+
+        Raises
+        ------
+        ServiceError
+            As ``send``; a stream that breaks off raises Unavailable after what did arrive.
+        """
+        failure: ServiceError
+        try:
+            response = await self._connected().handle_async_request(self._build(request, model, "POST"))
+            try:
+                if response.status_code != 200:
+                    content = await response.aread()
+                    headers = dict(response.headers)  # lower-case names
+                    raise refusal(response.status_code, headers, content, model)
+                rest = b""
+                async for chunk in response.aiter_bytes():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        yield line.rstrip(b"\r")
+                if rest:
+                    yield rest
+                return
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+            failure = _unreachable(error, model)
+        raise failure
+
+    def _build(self, request: Request, model: str, method: str) -> httpx.Request:
+        path = request.path or f"run/{model}"
+        url = self._urls.get(path)
+        if url is None:
+            try:
+                url = self._urls[path] = httpx.URL(f"{self.base}/{path}")
+            except httpx.InvalidURL as error:
+                raise CfaiError(f"base_url and path give no address: {error}") from None
+        if request.query:
+            url = url.copy_merge_params(dict(request.query))
+        headers = {
+            "authorization": f"Bearer {self._token.reveal()}",
+            "accept-encoding": "gzip, deflate",
+            "user-agent": "cfai-nb",
+            **request.headers,
+        }
+        content = None
+        if method != "GET":
+            headers["content-type"] = request.content_type
+            content = request.body()
+        return httpx.Request(method, url, headers=headers, content=content, extensions={"timeout": _TIMEOUT})
+
+
+def _says_failed(content: bytes) -> bool:
+    """Whether an envelope with status 200 says that it failed; ``success`` stands at one of its ends."""
+    return bool(_FAILED.search(content, 0, 200) or _FAILED.search(content, max(0, len(content) - 500)))
+
+
+def _unreachable(error: Exception, model: str) -> Unavailable:
+    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    connecting = isinstance(error, (httpx.ConnectError, aiohttp.ClientConnectorError))
+    code = "no connection" if connecting else "connection lost"
+    todo = " -- check the network and base_url" if connecting else ""
+    return Unavailable(f"{model}: {code} ({text[:200]}){todo}", code, model=model)

@@ -1,0 +1,273 @@
+"""``df.cfai`` and ``s.cfai``: one class for both, one line per verb."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import warnings
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+import pandas as pd
+
+from . import frames
+from .cells import Space
+from .errors import ModelError
+from .models import Model, default, find
+from .tasks import Classify, Column, Embed, Generate, Task
+
+if TYPE_CHECKING:
+    from ._engine.plan import Plan
+    from ._engine.record import Run
+    from ._engine.run import Runner
+    from .report import Report
+    from .session import Session
+
+T = TypeVar("T", bound=Task)
+#: How a call travels; everything else given to a verb is a field of its task.
+OPTIONS = ("cache", "budget", "neurons", "on_error", "concurrency", "progress")
+
+
+class Verb(Generic[T]):
+    """Makes a task a method of the accessor, in its three forms."""
+
+    def __init__(self, task: type[T]) -> None:
+        self.task = task
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.__doc__ = self.task.__doc__
+
+    @overload
+    def __get__(self, accessor: None, owner: type) -> Verb[T]: ...
+    @overload
+    def __get__(self, accessor: Accessor, owner: type) -> BoundVerb[T]: ...
+    def __get__(self, accessor: Accessor | None, owner: type) -> Verb[T] | BoundVerb[T]:
+        return self if accessor is None else BoundVerb(self.task, accessor._data)
+
+
+class BoundVerb(Generic[T]):
+    """A verb on a frame: call it, await ``.aio``, or price it with ``.plan``."""
+
+    def __init__(self, task: type[T], data: frames.Frame) -> None:
+        self._task = task
+        self._data = data
+        self.__name__ = task.name
+        self.__doc__ = f"{task.__doc__}\n{_HOW_IT_TRAVELS}"
+        self.__signature__ = _signature(task)
+
+    def __call__(self, on: Any = None, *args: Any, **options: Any) -> Any:
+        """Do it and wait."""
+        return self._call(on, args, options).wait()
+
+    async def aio(self, on: Any = None, *args: Any, **options: Any) -> Any:
+        """Do it; awaited, on any event loop."""
+        return await self._call(on, args, options).wait_async()
+
+    def plan(self, on: Any = None, *args: Any, **options: Any) -> Plan:
+        """Price it and send nothing."""
+        return self._call(on, args, options).plan()
+
+    def __repr__(self) -> str:
+        return f"<df.cfai.{self.__name__}{self.__signature__}: call it, await .aio(...), or price it with .plan(...)>"
+
+    def _call(self, on: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Call:
+        names = self._task.positional
+        if isinstance(self._data, pd.Series) and on is not None and names and not args and names[0] not in options:
+            on, args = None, (on,)  # a Series needs no column: s.cfai.classify(labels)
+        if len(args) > len(names):
+            raise TypeError(f"{self.__name__}() takes {len(names)} arguments after the column ({', '.join(names)})")
+        options = {**dict(zip(names, args, strict=False)), **options}
+        travel = {name: options.pop(name) for name in OPTIONS if name in options}
+        model = options.pop("model", None)
+        try:
+            task = self._task(**options)
+        except TypeError as error:
+            known = [f.name for f in dataclasses.fields(self._task)]
+            text = str(error).replace("__init__", self.__name__).split(".")[-1]
+            raise TypeError(f"{text}. Options: {', '.join([*known, 'model', *OPTIONS])}.") from None
+        return Call(task, model, self._data, on, travel)
+
+
+class Call:
+    """One call of a verb: rows, model and options brought together."""
+
+    def __init__(self, task: Task, model: Any, data: frames.Frame, on: Any, travel: dict[str, Any]) -> None:
+        from . import progress, session
+
+        if unknown := set(travel) - set(OPTIONS):
+            raise TypeError(f"unknown options {', '.join(sorted(unknown))}; there are {', '.join(OPTIONS)}")
+        self.session: Session = session.current()
+        self.task = task
+        self.model = _model_for(task, model)
+        task.check(self.model)
+        self.options = self.session.options(travel)
+        self.rows = frames.rows_of(data, on, template=task.template)
+        wanted = travel.get("progress", self.session.defaults.get("progress"))
+        self._listener = progress.listener(wanted)
+
+    def plan(self) -> Plan:
+        return self.session.plan(self.task, self.model, self.rows.inputs, cache=self.options.cache)
+
+    def _start(self) -> tuple[Runner, Report]:
+        from . import report
+
+        runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
+        run = runner.run
+        made = report.Report(run, self.rows, self._build)
+        _reports[:] = [made]
+        return runner, made
+
+    def wait(self) -> Any:
+        from ._engine.bridge import bridge
+
+        runner, made = self._start()
+        with self._listener as show:
+            bridge.wait(runner, lambda: show(made))
+            show(made)
+        return self._conclude(made)
+
+    async def wait_async(self) -> Any:
+        from ._engine.bridge import bridge
+
+        runner, made = self._start()
+        with self._listener as show:
+            await bridge.wait_async(runner, lambda: show(made))
+            show(made)
+        return self._conclude(made)
+
+    def _conclude(self, made: Report) -> Any:
+        from .report import CfaiWarning
+
+        for text in made.conclude(self.options.on_error):
+            warnings.warn(text, CfaiWarning, stacklevel=4)
+        return made.frame()
+
+    def _build(self, run: Run) -> pd.Series[Any] | pd.DataFrame:
+        sink = run.sink
+        space = None
+        columns = self.task.tabulate(sink.cells())
+        if sink.matrix is not None:
+            form = columns.form if isinstance(columns, Column) else ""
+            space = Space(self.model.id, sink.matrix.shape[1], form, run.plan.origin)
+        result = frames.lay_out(
+            columns, where=run.plan.where, sink=sink, index=self.rows.index, name=self.task.name, space=space
+        )
+        # A hint that travels with most operations, lost in merge and concat; the truth is in the store and the book.
+        result.attrs["cfai"] = {"verb": self.task.name, "model": self.model.id, "origin": run.plan.origin, "run": run.id}
+        return result
+
+
+def _model_for(task: Task, model: Any) -> Model:
+    if model is not None and not isinstance(model, (str, Model)):
+        raise ModelError(f"model={model!r}: give a name such as 'bge-m3'.")
+    if model is not None:
+        return find(model)
+    return find(task.work) if task.work.startswith("@") else default(task.work)
+
+
+#: The last report; a list, so that nobody holds an old one by importing it.
+_reports: list[Report] = []
+
+
+def last_run() -> Report:
+    """Return what happened in the last run of this process: receipt, failures, partial result.
+
+    Raises
+    ------
+    LookupError
+        Nothing ran yet.
+    """
+    if not _reports:
+        raise LookupError("Nothing ran yet.")
+    return _reports[0]
+
+
+class Accessor:
+    """Verbs of Workers AI on a DataFrame or Series.
+
+    Every verb has three forms: ``df.cfai.embed("text")`` does it, ``await df.cfai.embed.aio("text")`` does it in a
+    coroutine, ``df.cfai.embed.plan("text")`` prices it and sends nothing.
+    """
+
+    embed = Verb(Embed)
+    classify = Verb(Classify)
+    generate = Verb(Generate)
+
+    def __init__(self, data: frames.Frame) -> None:
+        self._data = data
+
+    def run(self, task: Task, on: Any = None, *, model: Any = None, **options: Any) -> Any:
+        """Run any task, also one written in a cell.
+
+        Parameters
+        ----------
+        task : Task
+        on : str
+            A column, or a template with ``{column}`` in it.
+        model : str or Model, optional
+        **options
+            How it travels, as for every verb.
+        """
+        return Call(task, model, self._data, on, options).wait()
+
+    async def run_aio(self, task: Task, on: Any = None, *, model: Any = None, **options: Any) -> Any:
+        """Run any task; awaited."""
+        return await Call(task, model, self._data, on, options).wait_async()
+
+    def run_plan(self, task: Task, on: Any = None, *, model: Any = None, **options: Any) -> Plan:
+        """Price any task and send nothing."""
+        return Call(task, model, self._data, on, options).plan()
+
+
+def on(data: frames.Frame) -> Accessor:
+    """Return the accessor of a frame as a typed call: no checker can see a registered one."""
+    return Accessor(data)
+
+
+def register() -> None:
+    """Give DataFrame and Series their ``cfai``; quiet when it is there already (a reload)."""
+    for owner, add in (
+        (pd.DataFrame, pd.api.extensions.register_dataframe_accessor),
+        (pd.Series, pd.api.extensions.register_series_accessor),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            add("cfai")(Accessor)
+        assert hasattr(owner, "cfai")
+
+
+_HOW_IT_TRAVELS = """
+    Parameters
+    ----------
+    on : str
+        A column, or a template with ``{column}`` in it.  A Series needs none.
+    model : str or Model, optional
+        A name from ``cf.models()``; the catalogue says why the default is the default.
+    cache : {True, False, "refresh", "only"}
+        Use the store; neither read nor keep; ask anew and keep; answer from the store alone.
+    budget : float or "free", optional
+        Dollars, or what is left of today's free Neurons; ``neurons=`` gives it in Neurons.  Nothing is sent that could
+        go beyond it.
+    on_error : {"keep", "raise"}
+        Failed rows stay missing (``cf.last_run().failures`` lists them), or raise at the end.
+    concurrency : "auto" or int
+        The most requests at once.
+    progress : bool, optional
+        Default: a bar in a notebook, a line in a terminal, nothing elsewhere.
+"""
+
+
+def _signature(task: type[Task]) -> inspect.Signature:
+    kind = inspect.Parameter
+    names = [kind("on", kind.POSITIONAL_OR_KEYWORD, default=None)]
+    fields = {f.name: f for f in dataclasses.fields(task)}
+    ordered = [*task.positional, *(name for name in fields if name not in task.positional)]
+    for name in ordered:
+        default = fields[name].default
+        empty = default is dataclasses.MISSING
+        how = kind.POSITIONAL_OR_KEYWORD if name in task.positional else kind.KEYWORD_ONLY
+        # A required field by position cannot follow an optional one in a signature, whatever the call allows.
+        names.append(kind(name, how, default=... if empty and how is kind.POSITIONAL_OR_KEYWORD else kind.empty if empty else default))
+    names += [kind(name, kind.KEYWORD_ONLY, default=None) for name in ("model", *OPTIONS)]
+    return inspect.Signature(names)
+
+

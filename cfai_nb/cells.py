@@ -1,0 +1,168 @@
+"""What a cell can hold besides text and numbers: vectors that are rows of one matrix and know their space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, SupportsIndex
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import CfaiError
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Where vectors come from; only vectors of one space can be compared.
+
+    Attributes
+    ----------
+    model : str
+    dims : int
+    form : str
+        What else sets the vectors apart: pooling, or ``"query"`` against ``"document"`` (which do meet, see ``meets``).
+    origin : str
+        Who computed them.
+    """
+
+    model: str
+    dims: int
+    form: str = ""
+    origin: str = "cloudflare"
+
+    def __str__(self) -> str:
+        form = f", {self.form}" if self.form else ""
+        origin = "" if self.origin == "cloudflare" else f", {self.origin}"
+        return f"{self.model} ({self.dims}{form}{origin})"
+
+
+class Vector(np.ndarray[Any, np.dtype[np.float32]]):
+    """A read-only row of an embedding matrix: a numpy array that knows its ``space``."""
+
+    __slots__ = ("space",)
+    space: Space | None
+
+    def __array_finalize__(self, source: object) -> None:
+        self.space = getattr(source, "space", None)
+
+    def __reduce__(self) -> Any:
+        # Pickled as what it is everywhere else: a plain array, and the space beside it.
+        return _vector, (np.asarray(self), self.space)
+
+
+def _vector(values: npt.NDArray[np.float32], space: Space | None) -> Vector:
+    vector = np.asarray(values).view(Vector)
+    vector.space = space
+    return vector
+
+
+class Sink:
+    """Collects what a run delivers, in whatever order it comes.
+
+    Parameters
+    ----------
+    count : int
+        Number of distinct inputs.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.filled = np.zeros(count, dtype=bool)
+        self.matrix: npt.NDArray[np.float32] | None = None
+        self._cells: list[Any] | None = None
+
+    def put(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Any) -> None:
+        """Take the cells of these inputs: the rows of a matrix, or a list."""
+        if isinstance(cells, np.ndarray):
+            if self.matrix is None:
+                self.matrix = np.empty((self.count, cells.shape[1]), dtype=np.float32)
+            if cells.shape[1] != self.matrix.shape[1]:
+                raise CfaiError(f"vectors of {cells.shape[1]} and of {self.matrix.shape[1]} dimensions in one run")
+            self.matrix[indexes] = cells
+        else:
+            if self._cells is None:
+                self._cells = [None] * self.count
+            for index, cell in zip(indexes, cells, strict=True):
+                self._cells[index] = cell
+        self.filled[indexes] = True
+
+    def cells(self) -> list[Any]:
+        """Return the cells by input; None where there is none."""
+        return self._cells if self._cells is not None else [None] * self.count
+
+    def vectors(self, where: npt.NDArray[np.int64], space: Space | None) -> list[Any]:
+        """Return a vector a row, each a read-only view of one matrix; None where there is none.
+
+        Parameters
+        ----------
+        where : ndarray of int64, shape (rows,)
+            The input of each row; -1 for none.
+        space : Space or None
+        """
+        rows: list[Any] = [None] * len(where)
+        if self.matrix is None:
+            return rows
+        matrix = self.matrix.view(Vector)
+        matrix.space = space
+        matrix.flags.writeable = False
+        for row, index in enumerate(where.tolist()):
+            if index >= 0 and self.filled[index]:
+                rows[row] = matrix[index]
+        return rows
+
+
+def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
+    """Stack a column of vectors into a matrix.
+
+    Parameters
+    ----------
+    vectors : Series or iterable of vectors
+        All of one space and without missing cells (drop them first).
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, dims)
+        A view, without copying, when the vectors are consecutive rows of one matrix (an embedded column without
+        duplicates, in its order); a new array otherwise.
+
+    Raises
+    ------
+    ValueError
+        Cells are missing, are no vectors, or come from different spaces.
+    """
+    column = list(vectors)
+    if not column:
+        return np.empty((0, 0), dtype=np.float32)
+    bad = next((at for at, cell in enumerate(column) if not isinstance(cell, np.ndarray) or cell.ndim != 1), None)
+    if bad is not None:
+        arrays = [np.asarray(cell, dtype=np.float32) if isinstance(cell, (list, tuple)) else cell for cell in column]
+        bad = next((at for at, cell in enumerate(arrays) if not isinstance(cell, np.ndarray) or cell.ndim != 1), None)
+        if bad is not None:
+            raise ValueError(f"row {bad} holds no vector but {type(column[bad]).__name__}; drop missing rows first")
+        column = arrays
+    same_space(column)
+    block = _one_block(column)
+    return np.stack(column).astype(np.float32, copy=False) if block is None else block
+
+
+def same_space(vectors: Iterable[Any]) -> Space | None:
+    """Return the space all vectors share (None: unknown), or raise ValueError naming the two that differ."""
+    spaces = {space for v in vectors if (space := getattr(v, "space", None)) is not None}
+    if len(spaces) > 1:
+        one, other, *_ = sorted(map(str, spaces))
+        raise ValueError(f"vectors of different spaces cannot be compared: {one} and {other}; embed both the same way")
+    return next(iter(spaces), None)
+
+
+def _one_block(column: list[Any]) -> npt.NDArray[np.float32] | None:
+    """Return the stretch of the matrix these rows are, if they are consecutive rows of one."""
+    base = column[0].base
+    if not isinstance(base, np.ndarray) or base.ndim != 2 or not base.flags.c_contiguous:
+        return None
+    step, start = base.strides[0], column[0].__array_interface__["data"][0]
+    for at, cell in enumerate(column):
+        if cell.base is not base or cell.__array_interface__["data"][0] != start + at * step:
+            return None
+    first = (start - base.__array_interface__["data"][0]) // step
+    return np.asarray(base)[first : first + len(column)]

@@ -1,0 +1,21 @@
+"""An emulator of Workers AI's REST interface: no key, no network, no model.
+
+It speaks the wire format (envelopes, OpenAI objects, server-sent events, error codes, rates, quotas) and refuses what
+the service refuses, so that real clients run against it unchanged. Its answers are stand-ins made of letters: vectors
+are hashes of words, labels follow lexical similarity, texts begin with ``[emulator]``. Token counts are an estimate,
+UTF-8 bytes over four.
+
+>>> from cfai_nb.emulator import running
+>>> with running(rate=None) as service:
+...     service.url
+'http://127.0.0.1:…/client/v4'
+"""
+
+from __future__ import annotations
+
+from .app import Emulator
+from .book import Book, Call
+from .faults import Dropped
+from .server import Running, running, serve
+
+__all__ = ["Book", "Call", "Dropped", "Emulator", "Running", "running", "serve"]

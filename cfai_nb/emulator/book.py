@@ -1,0 +1,124 @@
+"""Book: what was asked, what was refused, what was charged. Tests read it; the quota is counted from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, after it was answered or refused.
+
+    Attributes
+    ----------
+    path, model : str
+        The address after ``/ai`` and the model (empty when the request names none).
+    status, code : int
+        HTTP status (0: the connection was dropped) and body code (0: none).
+    fault : str
+        The injected fault, empty for none.
+    items : int
+        How many input texts it carried.
+    neurons : float
+        What was charged: 0 for a refusal and for a model without a published price.
+    charged : bool
+        Whether the work was done, and so is paid for.
+    seconds : float
+        From arrival to answer, by the emulator's clock.
+    digest : str
+        Of the input texts, to recognise equal calls.
+    """
+
+    path: str
+    model: str
+    status: int
+    code: int
+    fault: str
+    items: int
+    neurons: float
+    charged: bool
+    seconds: float
+    digest: str
+
+
+class Book:
+    """Thread-safe account of an emulator's life. Attributes are read at any time; every change goes through a lock.
+
+    Attributes
+    ----------
+    calls : list of Call
+        In order of completion.
+    requests, refused : int
+        Inference requests that arrived; those that got an error status of any kind.
+    billed : float
+        Neurons charged, known prices only.
+    billed_inputs : Counter of (model, text)
+        Every input text whose work was done, whether or not the answer reached anybody.
+    served_inputs : Counter of (model, text)
+        Input texts that were charged and answered whole. A count above 1 is an avoidable second bill.
+    in_flight, most_in_flight : int
+        Calls being worked on, now and at most.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything but what is still in flight."""
+        with self._lock:
+            self.calls: list[Call] = []
+            self.requests = 0
+            self.refused = 0
+            self.billed = 0.0
+            self.billed_inputs: Counter[tuple[str, str]] = Counter()
+            self.served_inputs: Counter[tuple[str, str]] = Counter()
+            self.in_flight: int = getattr(self, "in_flight", 0)
+            self.most_in_flight = self.in_flight
+
+    def arrive(self) -> int:
+        """Count a request; return its number, from 0."""
+        with self._lock:
+            self.requests += 1
+            return self.requests - 1
+
+    @contextmanager
+    def place(self, capacity: int | None) -> Iterator[bool]:
+        """Hold one of `capacity` places while working; yields whether there was one."""
+        with self._lock:
+            free = capacity is None or self.in_flight < capacity
+            if free:
+                self.in_flight += 1
+                self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            yield free
+        finally:
+            if free:
+                with self._lock:
+                    self.in_flight -= 1
+
+    def note(self, call: Call, texts: Sequence[str], *, whole: bool) -> None:
+        """Write one call down; `whole` says that its answer left undamaged."""
+        keys = [(call.model, text) for text in texts]
+        with self._lock:
+            self.calls.append(call)
+            self.refused += call.status >= 400
+            self.billed += call.neurons
+            if call.charged:
+                self.billed_inputs.update(keys)
+                if whole:
+                    self.served_inputs.update(keys)
+
+
+def digest(texts: Sequence[str]) -> str:
+    """Return a short digest of input texts, in order."""
+    state = hashlib.blake2b(digest_size=8)
+    for text in texts:
+        raw = text.encode("utf-8", "surrogatepass")
+        state.update(len(raw).to_bytes(8, "big") + raw)
+    return state.hexdigest()

@@ -1,0 +1,85 @@
+"""Stream: server-sent events of text generation, in both dialects."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import to_json
+
+from .work import Ask
+
+DONE = b"data: [DONE]\n\n"
+
+#: A token of the stand-in: a run of digits, of white space, or of anything else up to six letters.
+_PIECE = re.compile(r"\d+|\s+|[^\d\s]{1,6}")
+
+
+def event(value: Any) -> bytes:
+    """Return one server-sent event."""
+    return b"data: " + to_json(value) + b"\n\n"
+
+
+def pieces(text: str) -> list[str]:
+    """Return a text in the pieces it is streamed in."""
+    return _PIECE.findall(text)
+
+
+def loose(piece: str) -> str | int:
+    """Return a piece as the native stream sends it: one that looks like a number arrives as a number (an open bug)."""
+    return int(piece) if piece.isascii() and piece.isdigit() and str(int(piece)) == piece else piece
+
+
+def _once(ask: Ask) -> dict[str, Any]:
+    """Return the usage of one ordinary native frame: that of the frame, not of the call."""
+    usage: dict[str, Any] = {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 1}
+    neurons = ask.model.neurons({"output_tokens": 1})
+    return usage if neurons is None else {**usage, "neurons": neurons}
+
+
+def native(ask: Ask, text: str, usage: Mapping[str, Any]) -> list[bytes]:
+    """Return the frames of a legacy model on ``/run``: pieces with filler, then the totals."""
+    once = _once(ask)
+    frames = [
+        event({"response": loose(piece), "usage": once, "p": "abcdefghijklmnopqrstuvwxyz"[: 3 + 5 * number % 23]})
+        for number, piece in enumerate(pieces(text))
+    ]
+    return _closed(ask, [*frames, event({"response": "", "usage": usage})])
+
+
+def openai(ask: Ask, base: Mapping[str, Any], parts: list[tuple[str, str]], finish: str, usage: Any) -> list[bytes]:
+    """Return the frames of Chat Completions.
+
+    Parameters
+    ----------
+    base : mapping
+        id, created, model.
+    parts : list of (field, text)
+        What the message holds, thinking first.
+    finish : str
+        The finish reason.
+    usage : mapping
+        The totals. ``/run`` closes with them in a native frame; ``/v1`` sends them when ``include_usage`` asks.
+    """
+    run = ask.route == "run"
+    shell = {**base, "object": "chat.completion.chunk"}
+
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return event({**shell, "choices": [choice], **({"usage": _once(ask)} if run and delta else {})})
+
+    frames = [chunk({"role": "assistant", "content": ""})]
+    for name, text in parts:
+        frames += [chunk({name: loose(piece) if run else piece}) for piece in pieces(text)]
+    frames.append(chunk({}, finish))
+    if run:
+        frames.append(event({"response": "", "usage": usage}))
+    elif (ask.body.get("stream_options") or {}).get("include_usage"):
+        frames.append(event({**shell, "choices": [], "usage": usage}))
+    return _closed(ask, frames)
+
+
+def _closed(ask: Ask, frames: list[bytes]) -> list[bytes]:
+    """Return frames with their end, or without it where the stream is to be cut."""
+    return frames[: max(1, len(frames) // 2 - 1)] if ask.fault == "truncated-stream" else [*frames, DONE]

@@ -1,0 +1,257 @@
+"""Text: every text generation family. The answers are marked stand-ins, the wire format is the service's."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import forms, legacy, prompts, stream, voice, words
+from .catalogue import Model
+from .checks import Schema, complaints
+from .errors import refuse
+from .lexicon import HAZARDS
+from .prompts import Prompt
+from .shapes import ANY, BOOLEAN, CHAT, STRING, any_of, const, maybe, obj, one
+from .work import Ask, Family, Work, by_schema
+
+#: Legacy in, Chat Completions out.
+MIXED = "@cf/qwen/qwen3-30b-a3b-fp8"
+
+#: Models that call their thinking ``reasoning``; the others say ``reasoning_content``.
+_NAMED_REASONING = frozenset({"@cf/moonshotai/kimi-k2.6", "@cf/moonshotai/kimi-k2.7-code"})
+
+_SWITCHES = {
+    "@cf/google/gemma-4-26b-a4b-it": ("enable_thinking",),
+    "@cf/nvidia/nemotron-3-120b-a12b": ("enable_thinking", "low_effort", "force_nonempty_content"),
+    "@cf/swiss-ai/apertus-v1.5-8b": ("enable_thinking", "low_effort", "force_nonempty_content"),
+    "@cf/utter-project/eurollm-9b-it": ("enable_thinking", "low_effort", "force_nonempty_content"),
+}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the stand-in came up with: thinking, content, JSON value behind it, and how it ended."""
+
+    thinking: str
+    content: str | None
+    value: Any
+    finish: str
+    tokens: int
+    thought: int
+
+
+def chat_input(model: Model) -> Schema:
+    """Return Chat Completions with the model's own reasoning switches."""
+    facts = model.row.get("reasoning") or {}
+    names = _SWITCHES.get(model.id, ("enable_thinking", "clear_thinking"))
+    kwargs: dict[str, Any] = dict.fromkeys(names, BOOLEAN)
+    if model.family == "openai" and facts and facts.get("off") is None:
+        kwargs["enable_thinking"] = const(True)
+    fields: dict[str, Any] = {**CHAT, "chat_template_kwargs": obj(kwargs)}
+    if model.id == "@cf/google/gemma-4-26b-a4b-it":
+        fields["skip_special_tokens"] = BOOLEAN
+    if facts.get("levels"):
+        fields["reasoning_effort"] = maybe(one(*facts["levels"]))
+    return obj(fields, "messages")
+
+
+def both_input(model: Model) -> Schema:
+    """Return what gpt-oss takes: Responses or Chat Completions."""
+    return any_of(legacy.responses(), chat_input(model))
+
+
+def output(model: Model) -> Schema:
+    """Return the published answer shape."""
+    if model.family == "legacy" and model.id != MIXED:
+        return obj({"response": ANY, "tool_calls": {"type": "array"}, "usage": {"type": "object"}})
+    return obj({"id": STRING, "object": STRING, "choices": {"type": "array"}, "usage": {"type": "object"}})
+
+
+def check(ask: Ask) -> None:
+    """Refuse by the schema of the door and the form that is present, then by what cannot be answered."""
+    model, body = ask.model, ask.body
+    if ask.route == "chat":
+        schema = (
+            legacy.chat(model) if model.family == "legacy" else {**chat_input(model), "required": ["messages", "model"]}
+        )
+        wrong = complaints(body, schema)
+    elif ask.route == "responses":
+        if model.family != "responses+chat":
+            raise refuse(5007, name=model.id)
+        wrong = complaints(body, {**legacy.responses(), "required": ["input", "model"]})
+    elif model.family == "responses+chat":
+        talk = "messages" in body and "input" not in body
+        wrong = complaints(body, chat_input(model) if talk else legacy.responses())
+        if not talk and "input" not in body and "prompt" in body:
+            wrong += complaints(body["prompt"], STRING, path="/prompt")
+    else:
+        by_schema(ask)
+        wrong = []
+    if wrong:
+        raise refuse(5006, why=", ".join(wrong))
+    if "requests" in body and not {"messages", "prompt"} & body.keys():
+        raise refuse(5007, text="emulator: asynchronous batches (requests) are not emulated yet")
+    prompts.fit(ask)
+
+
+def answer(ask: Ask) -> Work:
+    """Return the answer in the dialect of the model and the door."""
+    prompt = prompts.read(ask)
+    if ask.route == "run" and ask.model.family == "responses+chat" and ask.body.get("stream"):
+        return Work({})  # seen on the service: plain JSON, empty result; streaming these needs /v1
+    said = _say(ask, prompt)
+    copies = int(ask.body.get("n") or 1) if _speaks_chat(ask) else 1
+    units = {"input_tokens": prompt.tokens, "output_tokens": said.tokens * copies}
+    usage = _usage(ask, units, said)
+    damaged = ask.fault in ("empty", "length") or (ask.fault == "truncated-stream" and bool(ask.body.get("stream")))
+    if ask.body.get("stream") and "input" not in ask.body:
+        return Work(None, units, _frames(ask, said, usage), damaged)
+    return Work(_result(ask, prompt, said, usage, copies), units, damaged=damaged)
+
+
+def _speaks_chat(ask: Ask) -> bool:
+    return ask.route == "chat" or ask.model.family != "legacy" or ask.model.id == MIXED
+
+
+def _say(ask: Ask, prompt: Prompt) -> Said:
+    """Think, speak, and stop where the limit is."""
+    value: Any = None
+    if ask.model.id == legacy.GUARD:
+        value, content = _guard(prompt)
+    elif prompt.schema is not None:
+        try:
+            value = forms.fill(prompt.schema, prompt.user)
+        except forms.Impossible:
+            raise refuse(5006, text="JSON Mode couldn't be met") from None
+        content = prompts.dump(value)
+    else:
+        content = _stopped(voice.reply(prompt), ask.body.get("stop"))
+    thinking = voice.thought(prompt) if prompt.thinks else ""
+    if thinking and ask.model.id in prompts.TAGGED:
+        tagged = f"<think>\n{thinking}\n</think>\n\n{content}"
+        thinking, content = "", content if prompt.schema is not None else tagged
+    return _limited(ask, prompt.limit, thinking, content, value)
+
+
+def _limited(ask: Ask, limit: int | None, thinking: str, content: str, value: Any) -> Said:
+    thought = words.tokens(thinking) if thinking else 0
+    spoken = words.tokens(content)
+    if ask.fault == "empty":
+        return Said(thinking, None, None, "stop", thought, thought)
+    if ask.fault == "length" and (limit is None or limit >= thought + spoken):
+        limit = thought + max(1, spoken // 2)
+    if limit is None or thought + spoken <= limit:
+        return Said(thinking, content, value, "stop", thought + spoken, thought)
+    if limit <= thought:
+        return Said(words.clip(thinking, limit), None, None, "length", limit, limit)
+    return Said(thinking, words.clip(content, limit - thought), None, "length", limit, thought)
+
+
+def _stopped(text: str, stop: Any) -> str:
+    for mark in [stop] if isinstance(stop, str) else stop or []:
+        text = text.partition(mark)[0] if mark else text
+    return text
+
+
+def _guard(prompt: Prompt) -> tuple[Any, str]:
+    """Return the guard's verdict, by a word list, in both its forms."""
+    here = words.stems(prompt.messages[-1][1] if prompt.messages else "")
+    found = [name for name, hazards in HAZARDS.items() if here & words.stems(hazards)]
+    if prompt.schema is not None:
+        value = {"safe": not found, "categories": found}
+        return value, prompts.dump(value)
+    return None, f"unsafe\n{','.join(found)}" if found else "safe"
+
+
+def _usage(ask: Ask, units: Mapping[str, int], said: Said) -> dict[str, Any]:
+    spent, made = units["input_tokens"], units["output_tokens"]
+    usage: dict[str, Any] = {"prompt_tokens": spent, "completion_tokens": made, "total_tokens": spent + made}
+    if ask.model.family == "legacy":
+        return usage
+    usage["prompt_tokens_details"] = {"cached_tokens": 0}
+    usage["completion_tokens_details"] = {"reasoning_tokens": said.thought}
+    neurons = ask.model.neurons(units)
+    return usage if neurons is None else {**usage, "neurons": neurons}
+
+
+def _base(ask: Ask) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": 0, "model": ask.model.id}
+
+
+def _reasoning(model: Model) -> str:
+    return "reasoning" if model.id in _NAMED_REASONING else "reasoning_content"
+
+
+def _frames(ask: Ask, said: Said, usage: dict[str, Any]) -> list[bytes]:
+    if not _speaks_chat(ask):
+        return stream.native(ask, said.content or "", usage)
+    parts = [(_reasoning(ask.model), said.thinking)] if said.thinking else []
+    return stream.openai(ask, _base(ask), [*parts, ("content", said.content or "")], said.finish, usage)
+
+
+def _result(ask: Ask, prompt: Prompt, said: Said, usage: dict[str, Any], copies: int) -> dict[str, Any]:
+    if not _speaks_chat(ask):
+        return {"response": said.content if said.value is None else said.value, "usage": usage}
+    if "input" in ask.body:
+        return _response(ask, said, usage)
+    if ask.model.id == MIXED and ask.route == "run" and "messages" not in ask.body:
+        choice = {"index": 0, "text": said.content, "finish_reason": said.finish, "logprobs": None}
+        return {**_base(ask), "object": "text_completion", "choices": [choice], "usage": usage}
+    message: dict[str, Any] = {"role": "assistant", "content": said.content}
+    if said.thinking:
+        message[_reasoning(ask.model)] = said.thinking
+    choices = [
+        {"index": place, "message": message, "finish_reason": said.finish, "logprobs": None} for place in range(copies)
+    ]
+    return {**_base(ask), "object": "chat.completion", "choices": choices, "usage": usage}
+
+
+def _response(ask: Ask, said: Said, usage: dict[str, Any]) -> dict[str, Any]:
+    """Return a Responses object."""
+    cut = said.finish == "length"
+    status = "incomplete" if cut else "completed"
+    items: list[dict[str, Any]] = []
+    if said.thinking:
+        notes = [{"type": "reasoning_text", "text": said.thinking}]
+        items.append({"id": f"rs_{uuid.uuid4().hex}", "type": "reasoning", "summary": [], "content": notes})
+    if said.content is not None:
+        texts = [{"type": "output_text", "text": said.content, "annotations": []}]
+        message = {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "status": status}
+        items.append({**message, "content": texts})
+    counts = {
+        "input_tokens": usage["prompt_tokens"],
+        "input_tokens_details": usage["prompt_tokens_details"],
+        "output_tokens": usage["completion_tokens"],
+        "output_tokens_details": usage["completion_tokens_details"],
+        "total_tokens": usage["total_tokens"],
+    }
+    neurons = {"neurons": usage["neurons"]} if "neurons" in usage else {}
+    return {
+        "id": f"resp_{uuid.uuid4().hex}",
+        "object": "response",
+        "created_at": 0,
+        "model": ask.model.id,
+        "status": status,
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "instructions": ask.body.get("instructions"),
+        "metadata": {},
+        "output": items,
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "temperature": ask.body.get("temperature"),
+        "top_p": ask.body.get("top_p"),
+        "usage": {**counts, **neurons},
+    }
+
+
+_ROUTES = frozenset({"run", "chat"})
+
+FAMILIES = {
+    "legacy": Family(legacy.inputs, output, prompts.text, answer, check, _ROUTES),
+    "openai": Family(chat_input, output, prompts.text, answer, check, _ROUTES),
+    "responses+chat": Family(both_input, output, prompts.text, answer, check, _ROUTES | {"responses"}),
+}

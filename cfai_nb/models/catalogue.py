@@ -1,0 +1,149 @@
+"""The catalogue: the shipped, dated rows, and what a refresh learned since."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from typing import Any
+
+from ..errors import ModelError
+from .model import Model, Price, from_row
+
+# Capabilities a listing of the service states as properties with the value "true".
+_FLAGS = (
+    "function_calling", "reasoning", "vision", "lora", "async_queue", "realtime", "partner", "beta",
+    "require_workers_paid",
+)  # fmt: skip
+_RENAMED = {"async_queue": "batch", "require_workers_paid": "requires_workers_paid"}
+_UNITS = {
+    "per M input tokens": "input_tokens",
+    "per M output tokens": "output_tokens",
+    "per M cached input tokens": "cached_input_tokens",
+}
+
+
+class Catalogue(Mapping[str, Model]):
+    """Models by id: a mapping that also finds short names and explains what it does not find."""
+
+    def __init__(self, models: Mapping[str, Model], defaults: Mapping[str, Mapping[str, str]], checked_on: str) -> None:
+        self._models = dict(models)
+        self.defaults = defaults
+        self.checked_on = checked_on
+
+    def __getitem__(self, name: str) -> Model:
+        return self._models[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    def find(self, name: str | Model) -> Model:
+        """Find a model by id or short name.
+
+        Raises
+        ------
+        ModelError
+            The model is retired (the message names what replaces it) or not in the catalogue (the message names
+            the nearest ones).
+        """
+        if isinstance(name, Model):
+            return name
+        found = self._models.get(name) or self._by_short_name(name)
+        if found is None:
+            raise ModelError(self._unknown(name))
+        if found.status == "retired":
+            instead = " or ".join(found.replacement) or "no replacement is named; see cf.models()"
+            raise ModelError(f"{found.id} was retired on {found.retired_on}. Use {instead}.")
+        return found
+
+    def _by_short_name(self, name: str) -> Model | None:
+        lowered = name.lower()
+        hits = [m for m in self._models.values() if m.name.lower() == lowered or m.id.lower() == lowered]
+        return min(hits, key=lambda m: m.status == "retired", default=None)
+
+    def _unknown(self, name: str) -> str:
+        names = {m.name.lower(): m.id for m in self._models.values() if m.status != "retired"}
+        near = difflib.get_close_matches(name.rsplit("/", 1)[-1].lower(), names, n=3, cutoff=0.5)
+        hint = f" Did you mean {', '.join(names[n] for n in near)}?" if near else ""
+        return (
+            f"The catalogue of {self.checked_on} has no model {name!r}.{hint} "
+            "cf.models() lists it; cf.models(refresh=True) asks the service for newer ones."
+        )
+
+    def learn(self, listing: list[Mapping[str, Any]], checked_on: str) -> list[Model]:
+        """Take over what ``/ai/models/search`` lists, and return the models that are new or changed.
+
+        A row that is known keeps what the listing does not tell (its dialect, its rate); a new one has no known
+        dialect beyond its task's usual one.  A model the listing leaves out is kept: absence is no notice.
+        """
+        changed = []
+        for entry in listing:
+            model = _from_listing(entry, self._models.get(str(entry.get("name"))), checked_on)
+            if model != self._models.get(model.id):
+                changed.append(model)
+            self._models[model.id] = model
+        return changed
+
+
+def _from_listing(entry: Mapping[str, Any], known: Model | None, checked_on: str) -> Model:
+    # Every property's value is a string except the price, which is a list of {unit, price, currency}.
+    properties = {p.get("property_id"): p.get("value") for p in entry.get("properties") or ()}
+    task = (entry.get("task") or {}).get("name") or (known.task if known else "")
+    row: dict[str, Any] = dict.fromkeys(())
+    if known is not None:
+        row = {slot: getattr(known, slot) for slot in Model.__slots__}
+    row |= {"id": str(entry["name"]), "task": task, "checked_on": checked_on, "source": "refreshed"}
+    if known is None:
+        row["family"] = _FAMILY_OF_TASK.get(task)
+        row["json"] = "wrapped" if row["family"] == "openai" else None
+    for slot, names in (("context", ("context_window", "max_input_tokens")), ("dims", ("output_dimensions",))):
+        for name in names:
+            if str(properties.get(name) or "").isdigit():
+                row[slot] = int(properties[name])
+    row["prices"] = _prices(properties.get("price"), known)
+    flags = {_RENAMED.get(flag, flag) for flag in _FLAGS if properties.get(flag) == "true"}
+    row["capabilities"] = flags | (known.capabilities if known else frozenset())
+    row["capabilities"] = frozenset(row["capabilities"])
+    return Model(**row)
+
+
+# New chat models have all spoken the OpenAI dialect since 2026; a new embedding model at least takes "text".
+_FAMILY_OF_TASK = {"Text Generation": "openai", "Text Embeddings": "plain-embedding"}
+
+
+def _prices(listed: Any, known: Model | None) -> Mapping[str, Price] | None:
+    """Prices of a listing; the shipped ones stay where the dollars agree, since they also know the Neurons."""
+    kept = dict(known.prices or {}) if known else {}
+    for item in listed if isinstance(listed, list) else ():
+        unit = _UNITS.get(str(item.get("unit")))
+        if unit is None or item.get("currency") not in (None, "USD"):
+            continue
+        usd = float(item["price"])
+        shipped = kept.get(unit)
+        # The dollars are rounded to three digits, so "the same price" is within a twentieth.
+        if shipped is None or shipped.usd is None or abs(shipped.usd - usd) > 0.05 * usd:
+            kept[unit] = Price(per=1e6, neurons=None, usd=usd)
+    return kept or None
+
+
+@functools.cache
+def catalogue() -> Catalogue:
+    """Return the catalogue of this process: the shipped rows, changed only by ``learn``."""
+    data = json.loads(resources.files(__package__).joinpath("catalogue.json").read_text("utf-8"))
+    models = {row["id"]: from_row(row, data["checked_on"]) for row in data["models"]}
+    return Catalogue(models, data["defaults"], data["checked_on"])
+
+
+def find(name: str | Model) -> Model:
+    """Find a model by id or short name (``Catalogue.find``)."""
+    return catalogue().find(name)
+
+
+def default(work: str) -> Model:
+    """Return the default model for a kind of work; the catalogue's ``defaults`` say why it is that one."""
+    return catalogue().find(catalogue().defaults[work]["model"])

@@ -1,0 +1,108 @@
+"""What work costs: amounts per unit, and a model's prices applied to them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .model import Model
+
+#: $0.011 per 1,000 Neurons (developers.cloudflare.com/workers-ai/platform/pricing, 2026-08-28).
+USD_PER_NEURON = 1.1e-05
+#: Free Neurons per account and day, reset at 00:00 UTC (same page).
+FREE_NEURONS_PER_DAY = 10_000
+
+# A unit that has no price of its own is charged as another: cached tokens as ordinary ones.
+_CHARGED_AS = {"cached_input_tokens": "input_tokens"}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Amounts by unit, and whether the service itself reported them.
+
+    Parameters
+    ----------
+    amounts : mapping of unit to amount
+        ``input_tokens``, ``cached_input_tokens`` (not counted in the former), ``output_tokens``, ``neurons``, ...
+        ``neurons`` is the bill itself and outranks every other unit.
+    exact : bool
+        True when every amount was reported by the service.
+    """
+
+    amounts: Mapping[str, float]
+    exact: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        units = {**self.amounts}
+        for unit, amount in other.amounts.items():
+            units[unit] = units.get(unit, 0) + amount
+        return Usage(units, self.exact and other.exact)
+
+    @property
+    def tokens(self) -> float:
+        """Tokens read and written together."""
+        return sum(amount for unit, amount in self.amounts.items() if unit.endswith("_tokens"))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Neurons and dollars; None is unknown, which is not zero."""
+
+    neurons: float | None
+    exact: bool = False
+
+    @property
+    def usd(self) -> float | None:
+        """Dollars: Neurons at the list price, before the day's free ones."""
+        return None if self.neurons is None else self.neurons * USD_PER_NEURON
+
+    def __add__(self, other: Cost) -> Cost:
+        known = self.neurons is not None and other.neurons is not None
+        return Cost((self.neurons or 0) + (other.neurons or 0) if known else None, self.exact and other.exact)
+
+
+def price(usage: Usage, model: Model) -> Cost:
+    """Apply a model's prices to an amount of work.
+
+    Parameters
+    ----------
+    usage : Usage
+        What was, or may be, used.
+    model : Model
+        Whose prices.
+
+    Returns
+    -------
+    Cost
+        ``neurons`` is None where the model publishes no price for any of the units.  A unit the price list leaves
+        out beside others that it names is not charged (decision models charge no output tokens).
+    """
+    if "neurons" in usage.amounts:
+        return Cost(usage.amounts["neurons"], usage.exact)
+    if model.prices is None:
+        return Cost(None)
+    total, known = 0.0, not usage.amounts
+    for unit, amount in usage.amounts.items():
+        rate = model.prices.get(unit) or model.prices.get(_CHARGED_AS.get(unit, unit))
+        if rate is None:
+            continue
+        known = True
+        if rate.neurons is not None:
+            total += amount / rate.per * rate.neurons
+        elif rate.usd is not None:
+            total += amount / rate.per * rate.usd / USD_PER_NEURON
+        else:
+            return Cost(None)
+    return Cost(total, usage.exact) if known else Cost(None)
+
+
+def tokens_in(text: str) -> int:
+    """Estimate the tokens of a text: a quarter of its bytes in plain ASCII, a third otherwise, at least one.
+
+    An estimate for plans and budgets, never a bill: tokenizers differ by model.  English prose runs at about four
+    characters a token; Chinese, Japanese and Korean take three bytes a character and about one token.
+    """
+    if text.isascii():
+        return max(1, math.ceil(len(text) / 4))
+    return math.ceil(len(text.encode("utf-8", "surrogatepass")) / 3)

@@ -1,0 +1,116 @@
+"""Words on an axes: every string drawn as it is written, whatever it holds and whichever fonts are installed."""
+
+from __future__ import annotations
+
+import textwrap
+from functools import lru_cache
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.text import Annotation
+
+from .palette import FAINT, INK
+from .paper import inches
+
+# Families that hold other scripts, by system; only those that are installed are ever asked for.
+_WIDER = (
+    "DejaVu Sans", "Noto Sans CJK JP", "Noto Sans JP", "Hiragino Sans", "Yu Gothic", "Meiryo", "MS Gothic",
+    "IPAexGothic", "TakaoGothic", "Noto Sans CJK SC", "PingFang SC", "Microsoft YaHei", "WenQuanYi Zen Hei",
+    "Noto Sans CJK KR", "Malgun Gothic", "Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans", "Arial Unicode MS",
+    "Segoe UI Symbol", "Symbola",
+)  # fmt: skip
+_ABSENT = "□"
+
+
+def letters(text: object) -> tuple[str, list[str]]:
+    """Return what can be drawn of `text` on one line, and the font families to draw it with.
+
+    A character that no installed font has would be a warning at every drawing: it becomes an empty box.
+    """
+    line = " ".join(str(text).split())
+    line = "".join(character for character in line if character.isprintable())
+    chosen = list(mpl.rcParams["font.family"])
+    absent = set(map(ord, line)).difference(*map(_drawable, chosen))
+    for family in _installed() if absent else ():
+        if absent & _drawable(family):
+            chosen.append(family)
+            absent -= _drawable(family)
+    return line.translate(dict.fromkeys(absent, _ABSENT)), chosen
+
+
+def folded(text: str, width: int, lines: int = 2) -> str:
+    """Fold at `width` characters into at most `lines` lines; what is cut off shows as an ellipsis."""
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
+
+
+def halo(width: float = 3.0) -> list[patheffects.AbstractPathEffect]:
+    """White around the letters, so that they stand on points."""
+    return [patheffects.withStroke(linewidth=width, foreground="white")]
+
+
+def heading(ax: Axes, title: str, subtitle: str = "") -> None:
+    """Write a title and smaller lines below it over the left edge, folded to the width of the axes."""
+    small, large = 8.5, 12.0
+    under = _wrapped(ax, subtitle, small)
+    if under:
+        caption(ax, under, (0, 1), (0, 6), size=small, colour=FAINT, va="bottom")
+    lift = 8 + (under.count("\n") + 1) * small * 1.3 + 2 if under else 8
+    text, family = letters(title)
+    ax.set_title(
+        _wrapped(ax, text, large), loc="left", pad=lift, fontsize=large, fontfamily=family, color=INK, parse_math=False
+    )
+
+
+def caption(
+    ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], *, size: float, colour: str, **how: Any
+) -> Annotation:
+    """Write at a place given as fractions of the axes, moved by `offset` points."""
+    lines = [letters(line) for line in text.split("\n")]
+    families = list(dict.fromkeys(family for _, chosen in lines for family in chosen))
+    return ax.annotate(
+        "\n".join(line for line, _ in lines),
+        at,
+        offset,
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=size,
+        fontfamily=families,
+        color=colour,
+        parse_math=False,
+        **how,
+    )
+
+
+def stamp(ax: Axes, mark: str) -> Annotation:
+    """Set a mark in the lower right corner that nobody overlooks: where the numbers come from."""
+    box = {"boxstyle": "round,pad=0.35", "facecolor": "#FFF3D6", "edgecolor": "#B36B00", "linewidth": 1.0}
+    return caption(
+        ax, mark, (1, 0), (-7, 8), size=9, colour="#7A4900", ha="right", va="bottom", bbox=box, zorder=9, weight="bold"
+    )
+
+
+def saying(ax: Axes, words: str) -> None:
+    """An axes with nothing to draw says so in its middle."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_frame_on(False)
+    caption(ax, words, (0.5, 0.5), (0, 0), size=11, colour=FAINT, ha="center", va="center")
+
+
+def _wrapped(ax: Axes, text: str, size: float) -> str:
+    return "\n".join(textwrap.wrap(text, max(16, int(inches(ax) * 72 / (0.53 * size)))))
+
+
+@lru_cache(maxsize=64)
+def _drawable(family: str) -> frozenset[int]:
+    """Code points that a family has glyphs for."""
+    return frozenset(get_font(findfont(FontProperties(family=[family]))).get_charmap())
+
+
+@lru_cache(maxsize=1)
+def _installed() -> tuple[str, ...]:
+    known = {font.name for font in fontManager.ttflist}
+    return tuple(family for family in _WIDER if family in known)

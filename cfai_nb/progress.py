@@ -1,0 +1,103 @@
+"""Who watches a run: a bar in a notebook, a line in a terminal, nobody elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .report import Report
+
+#: Shows how far a run is; called ten times a second and once at the end.
+Listener = Callable[["Report"], None]
+#: Makes the bar of a notebook; put in place by the front door, so that nothing below imports widgets.
+notebook: list[Callable[[], AbstractContextManager[Listener]]] = []
+#: Listeners of the user's own (``cf.listen``): called with every Event, whatever is shown.
+listeners: list[Callable[[Any], None]] = []
+
+
+def listener(wanted: bool | None) -> AbstractContextManager[Listener]:
+    """Return what shows a run: None decides by where the output goes."""
+    if wanted is False:
+        shown: AbstractContextManager[Listener] = contextlib.nullcontext(_nobody)
+    elif in_notebook() and notebook:
+        shown = notebook[0]()
+    elif wanted or sys.stderr.isatty():
+        shown = line()
+    else:
+        shown = contextlib.nullcontext(_nobody)
+    return _with_listeners(shown)
+
+
+def _nobody(report: Report) -> None:
+    return None
+
+
+@contextlib.contextmanager
+def _with_listeners(shown: AbstractContextManager[Listener]) -> Iterator[Listener]:
+    with shown as show:
+
+        def tell(report: Report) -> None:
+            show(report)
+            if listeners:
+                event = report.event
+                for listen in listeners:
+                    listen(event)
+
+        yield tell
+
+
+def in_notebook() -> bool:
+    """Whether output goes to a Jupyter frontend."""
+    module = sys.modules.get("IPython")
+    shell = module.get_ipython() if module is not None else None
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+def words(report: Report) -> str:
+    """Say in one line how far a run is: done of total, kept, failed, cost so far and in the end, time left."""
+    from .ledger import money
+
+    event = report.event
+    parts = [f"{event.verb} {event.done + event.failed:,}/{event.rows:,}"]
+    if event.stored:
+        parts.append(f"{event.stored:,} stored")
+    if report.failed:
+        parts.append(f"{report.failed:,} failed")
+    if event.requests:
+        cost = money(event.spent.neurons, event.spent.exact)
+        if event.projected.neurons is not None and not event.finished:
+            cost += f" of {money(event.projected.neurons, False)}"
+        parts.append(f"emulator, would be {cost}" if event.origin == "emulator" else cost)
+    if event.left is not None and not event.finished:
+        parts.append(f"{event.left:.0f} s left")
+    if event.in_flight:
+        parts.append(f"{event.in_flight} in flight")
+    if event.stopped and not event.finished:
+        parts.append("stopping: finishing what is paid for (interrupt again to drop it)")
+    return " · ".join(parts)
+
+
+@contextlib.contextmanager
+def line() -> Iterator[Listener]:
+    """Show a run as one line of the terminal that is written over and over; the receipt stays."""
+    width = 0
+
+    def show(report: Report) -> None:
+        nonlocal width
+        text = report.receipt if report.event.finished else words(report)
+        end = "\n" if report.event.finished else ""
+        sys.stderr.write("\r" + text.ljust(width) + end)
+        sys.stderr.flush()
+        width = 0 if end else len(text)
+
+    try:
+        yield show
+    finally:
+        if width:
+            sys.stderr.write("\n")

@@ -1,0 +1,149 @@
+"""What happened in a run, for people: the receipt, the rows that failed, and the partial result."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ._engine.record import Event, Run
+from .errors import CfaiError, RowsFailed, Stopped
+from .frames import Rows
+from .ledger import money
+
+
+class CfaiWarning(UserWarning):
+    """Something was lost or could not be kept, and the result says where."""
+
+
+class Report:
+    """A run, with the labels of its rows; ``cf.last_run()`` returns the last one.
+
+    Attributes
+    ----------
+    failures : DataFrame
+        ``row`` (its label), ``code``, ``message``, ``model``: one row a failed row.
+    receipt : str
+        One line: rows, requests, cost, time.
+    """
+
+    def __init__(self, run: Run, rows: Rows, build: Callable[[Run], pd.Series[Any] | pd.DataFrame]) -> None:
+        self.run = run
+        self._rows = rows
+        self._build = build
+
+    def frame(self) -> pd.Series[Any] | pd.DataFrame:
+        """Return what was delivered so far, on the index of the frame; missing where there is nothing."""
+        return self._build(self.run)
+
+    @property
+    def event(self) -> Event:
+        """How far the run is: rows done, stored, failed; requests; cost."""
+        return self.run.event()
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Rows that failed and why."""
+        run, index = self.run, self._rows.index
+        found = []
+        for position, at in enumerate(run.plan.where.tolist()):
+            error = self._rows.bad.get(position) or run.failures.get(at)
+            if error is not None:
+                found.append((index[position], error.code, str(error), run.plan.model.id))
+        return pd.DataFrame(found, columns=["row", "code", "message", "model"])
+
+    @property
+    def failed(self) -> int:
+        """Number of failed rows."""
+        return self.run.failed + len(self._rows.bad)
+
+    @property
+    def not_run(self) -> int:
+        """Number of rows that were not reached."""
+        run = self.run
+        return run.rows - run.done - run.failed
+
+    @property
+    def flow(self) -> pd.DataFrame:
+        """Requests in flight over time: ``seconds``, ``in_flight``."""
+        return pd.DataFrame(list(self.run.flow), columns=["seconds", "in_flight"])
+
+    @property
+    def latency(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Seconds of each request."""
+        return np.array(self.run.seconds_of_requests, dtype=float)
+
+    @property
+    def receipt(self) -> str:
+        """One line: rows, requests, cost, time."""
+        event = self.event
+        parts = [f"{event.verb}: {event.done:,} of {event.rows:,} rows"]
+        if event.stored:
+            parts.append(f"{event.stored:,} from the store")
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        if self.not_run:
+            parts.append(f"{self.not_run:,} not run")
+        if event.missing - len(self._rows.bad):
+            parts.append(f"{event.missing - len(self._rows.bad):,} without text")
+        parts.append(f"{event.requests:,} requests")
+        cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
+        pretended = event.origin == "emulator" and event.requests
+        parts.append(f"emulator, would be {cost}" if pretended else cost)
+        if event.saved_neurons:
+            parts.append(f"saved {money(event.saved_neurons)}")
+        parts.append(f"{event.seconds:.1f} s")
+        return " · ".join(parts)
+
+    def conclude(self, on_error: str) -> list[str]:
+        """Raise what the run ends with, or return what must be said beside its result.
+
+        Raises
+        ------
+        CfaiError
+            What ended the run early, or RowsFailed if ``on_error="raise"``.
+        Stopped
+            It was interrupted.
+        """
+        run = self.run
+        kept = f"{run.done:,} of {run.rows:,} rows are done and kept: cf.last_run().frame() has them, "
+        kept += "and running the same call again sends only the rest."
+        if run.options.cache is False:
+            kept = f"{run.done:,} of {run.rows:,} rows are done: cf.last_run().frame() has them (cache=False keeps none)."
+        if run.error is not None:
+            raise _with_text(run.error, f"{run.error} {kept}" if run.done else str(run.error))
+        if run.stopped and self.not_run:
+            raise Stopped(f"Stopped. {kept}")
+        said = []
+        if run.store_failure is not None:
+            said.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
+        if self.failed:
+            text = self._first_failures()
+            if on_error == "raise":
+                raise RowsFailed(text)
+            said.append(text)
+        return said
+
+    def _first_failures(self) -> str:
+        failures = self.failures
+        first = failures.iloc[0]
+        column = f" of column {self._rows.name!r}" if self._rows.name is not None else ""
+        more = f" (and {len(failures) - 1:,} more rows)" if len(failures) > 1 else ""
+        return (
+            f"{len(failures):,} of {len(self._rows.index):,} rows failed and are missing: row {first['row']!r}{column}: "
+            f"{first['message']}{more}. cf.last_run().failures lists them."
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.receipt}>"
+
+    def _repr_html_(self) -> str:
+        return f"<div><code>{html.escape(self.receipt)}</code></div>"
+
+
+def _with_text(error: CfaiError, text: str) -> CfaiError:
+    error.args = (text, *error.args[1:])
+    return error

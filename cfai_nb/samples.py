@@ -1,0 +1,153 @@
+"""Real rows with known answers, at hand without a download: `sample("tickets")` and `sample("docstrings")`."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from importlib import resources
+from itertools import chain, islice
+from pathlib import Path
+
+import pandas as pd
+
+_STACK = ("matplotlib", "numpy", "pandas", "scipy", "sklearn")
+_ROWS = 1_000
+_PER_FILE = 5  # a few from each file, so that no single long module speaks for its package
+_LONGEST_FILE = 300_000  # bytes: parsing time is bounded whatever is installed
+_SHORTEST, _LONGEST = 80, 600  # characters of a text
+# Vendored, legacy and machinery: nobody looks there for what a library does.
+_BESIDE_THE_POINT = """
+tests testing externals extern _vendored array_api_extra distutils f2py fftpack compat sphinxext util utils _examples
+_pyinstaller typing _typing conftest.py setup.py
+"""
+_SECTION = re.compile(r"^.*\n\s*(?:-{3,}|={3,})\s*$", re.MULTILINE)
+_PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w+\}")  # a docstring still to be filled in is no text anybody reads
+
+
+def sample(name: str) -> pd.DataFrame:
+    """Load a small frame to try things on.
+
+    Parameters
+    ----------
+    name : {"tickets", "docstrings"}
+        ``"tickets"``: 200 hand-written customer-support tickets of an invented shop, with the columns ``id``,
+        ``text``, ``product``, ``channel``, ``priority``, ``topic`` (the right answer, one of six) and ``language``
+        (ISO 639-1). A few texts are missing, a few occur twice, about a third are not in English.
+
+        ``"docstrings"``: up to 1,000 docstrings of the installed NumPy, SciPy, pandas, scikit-learn and Matplotlib,
+        200 from each where there are as many, with the columns ``name``, ``package`` (the right answer), ``module`` and
+        ``text`` (the opening paragraphs, at most 600 characters). The sources are read, not imported. The rows are
+        the same on every call; other versions of the libraries give other rows.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A new frame on every call, with a plain index from 0.
+
+    Raises
+    ------
+    ValueError
+        If there is no sample of that name; the message lists the names.
+
+    Examples
+    --------
+    >>> sample("tickets").loc[0, "topic"]
+    'billing'
+    """
+    if name not in _SAMPLES:
+        near = difflib.get_close_matches(str(name).lower(), _SAMPLES, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"no sample is called {name!r}; there are {', '.join(map(repr, _SAMPLES))}.{hint}")
+    return _SAMPLES[name]()
+
+
+def _tickets() -> pd.DataFrame:
+    with resources.files("cfai_nb").joinpath("data", "tickets.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
+def _docstrings() -> pd.DataFrame:
+    return pd.DataFrame(list(_read_stack()), columns=["name", "package", "module", "text"])
+
+
+_SAMPLES: dict[str, Callable[[], pd.DataFrame]] = {"tickets": _tickets, "docstrings": _docstrings}
+
+
+@lru_cache(maxsize=1)
+def _read_stack() -> tuple[tuple[str, str, str, str], ...]:
+    """Rows of every installed package of the stack: equally many of each, no text twice."""
+    seen: set[str] = set()
+    installed = [(package, root) for package in _STACK if (root := _source(package))]
+    share = _ROWS // max(1, len(installed))
+    return tuple(chain.from_iterable(islice(_read_package(*each, seen), share) for each in installed))
+
+
+def _source(package: str) -> Path | None:
+    """The folder of an installed package, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    return folder if folder.is_dir() else None
+
+
+def _read_package(package: str, root: Path, seen: set[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Docstrings of one package, a few from each file, the subpackages taking turns."""
+    for path in _by_turns(root):
+        parts = [package, *path.relative_to(root).with_suffix("").parts]
+        module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (OSError, SyntaxError, ValueError):  # one odd file is no reason to go without the rest
+            continue
+        fresh = ((name, text) for name, text in _read_module(tree) if text not in seen)
+        for name, text in islice(fresh, _PER_FILE):
+            seen.add(text)
+            yield f"{module}.{name}", package, module, text
+
+
+def _by_turns(root: Path) -> Iterator[Path]:
+    """Source files of a package: one of each subpackage, then the next of each, in an order that never changes."""
+    queues: dict[str, list[Path]] = {}
+    passed_over = set(_BESIDE_THE_POINT.split())
+    for path in sorted(root.rglob("*.py")):
+        inside = path.relative_to(root).parts
+        hidden = inside[0].startswith("_") and inside[0] not in ("_core", "__init__.py")
+        if not hidden and passed_over.isdisjoint(inside) and path.stat().st_size <= _LONGEST_FILE:
+            queues.setdefault("/".join(inside[:-1][:2]), []).append(path)
+    for turn in range(max(map(len, queues.values()), default=0)):
+        yield from (queue[turn] for queue in queues.values() if turn < len(queue))
+
+
+def _read_module(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """(name, text) of the public functions, classes and methods of a module, in the order of the file."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    outer = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    inner = [
+        (f"{node.name}.{method.name}", method)
+        for node in outer
+        if isinstance(node, ast.ClassDef)
+        for method in node.body
+        if isinstance(method, kinds) and not method.name.startswith("_")
+    ]
+    for name, node in [*((node.name, node) for node in outer), *inner]:
+        text = _opening(ast.get_docstring(node, clean=False) or "")
+        if len(text) >= _SHORTEST:
+            yield name, text
+
+
+def _opening(docstring: str) -> str:
+    """What a docstring says before its first section, cut after a sentence or a word; empty if it is a template."""
+    if _PLACEHOLDER.search(docstring):
+        return ""
+    text = _SECTION.split(inspect.cleandoc(docstring), maxsplit=1)[0].strip()
+    if len(text) <= _LONGEST:
+        return text
+    text = text[: _LONGEST - 2]
+    sentence = text.rfind(". ") + 1
+    return text[:sentence] if sentence > _LONGEST // 2 else text.rsplit(None, 1)[0] + " …"

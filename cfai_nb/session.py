@@ -1,0 +1,344 @@
+"""connect(): arguments and environment become the one Session that owns store, wire and pace."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar, Token
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from ._engine.bridge import bridge
+from ._engine.pace import Pace
+from ._engine.plan import Plan, draw_up
+from ._engine.rate import Rate
+from ._engine.record import CacheMode, Options, Run
+from ._engine.run import Engine, Runner
+from ._engine.store import Store
+from ._engine.wire import Secret, Wire
+from .errors import SetupError, StoreError
+from .ledger import Budget, Charge, as_budget, midnight, spent_today
+from .models import Model, catalogue
+from .tasks import Input, Request, Task
+
+SERVICE = "https://api.cloudflare.com/client/v4"
+#: Spellings in use, the documented one first.
+ACCOUNT_NAMES = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID", "CF_AI_ACCOUNT_ID")
+TOKEN_NAMES = (
+    "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_API_TOKEN", "CF_AI_API_TOKEN", "CLOUDFLARE_AI_API_TOKEN",
+)  # fmt: skip
+_PRETEND = "0" * 32
+
+_current: Session | None = None
+_inside: ContextVar[Session | None] = ContextVar("cfai_nb_session", default=None)
+
+
+class Session:
+    """A connection to one account, with what is shared by all calls through it.
+
+    Made by ``connect``.  Usable as a context manager: inside the block it is the current session.
+    """
+
+    def __init__(
+        self, *, base_url: str, account_id: str, token: Secret, origin: str, app: Any, store: Path | None,
+        rate: float | Literal["auto"] | None, defaults: Mapping[str, Any],
+    ) -> None:  # fmt: skip
+        self.origin = origin
+        self.base_url = base_url
+        self.account = hashlib.blake2b(account_id.encode(), digest_size=6).hexdigest()
+        self.rate = rate
+        self.defaults = dict(defaults)
+        self.store_path = store
+        self.last_run: Run | None = None
+        self._account_id = account_id
+        self._token = token
+        self._app = app
+        self._store: Store | None = None
+        self._loose: list[Charge] = []  # charges no store could keep
+        self._engines: dict[object, Engine] = {}
+        self._pid = os.getpid()
+        self._undo: Token[Session | None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<cfai_nb session: {self.origin} at {self.base_url}, store {self.store_path or 'none'}>"
+
+    def __enter__(self) -> Session:
+        self._undo = _inside.set(self)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._undo is not None:
+            _inside.reset(self._undo)
+            self._undo = None
+        self.close()
+
+    def close(self) -> None:
+        """Close connections and store; the session opens them again when it is used again."""
+        engines, self._engines = self._engines, {}
+        for where, engine in engines.items():
+            if where == "portal" and self._pid == os.getpid():
+                bridge.call(engine.wire.close)
+        if self._store is not None and self._pid == os.getpid():
+            self._store.close()
+        self._store = None
+
+    # -- organs --------------------------------------------------------------------------------------------------
+
+    def store(self) -> Store | None:
+        """Open the store on first use, and again after a fork.
+
+        Raises
+        ------
+        StoreError
+            It cannot be used; the message says what to do.
+        """
+        if self._pid != os.getpid():
+            # A child must not touch the parent's connections.
+            self._pid, self._store, self._engines = os.getpid(), None, {}
+        if self._store is None and self.store_path is not None:
+            self._store = Store(self.store_path)
+            self._learn(self._store)
+        return self._store
+
+    def _learn(self, store: Store) -> None:
+        kept = store.listing() if self.origin == "cloudflare" else None
+        if kept is not None and kept[0] > catalogue().checked_on:
+            catalogue().learn(kept[1], kept[0])
+
+    def engine(self, *, cache: CacheMode) -> Engine:
+        """Return what runs share, for the loop they will run on."""
+        try:
+            store = self.store()
+        except StoreError:
+            if cache is not False:
+                raise
+            store = None  # asked to go without: charges are kept in memory then
+        where: object = "portal" if bridge.own_loop is None else id(bridge.own_loop)
+        engine = self._engines.get(where)
+        if engine is None:
+            base = f"{self.base_url}/accounts/{self._account_id}/ai"
+            rates: dict[str, Rate] = {}
+            paces: dict[str, Pace] = {}
+
+            def pace(model: Model) -> Pace:
+                if model.id not in paces:
+                    alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
+                    group = model.id if alone else model.task
+                    told = model.rate if self.rate == "auto" else self.rate
+                    rate = rates.setdefault(group, Rate(told))
+                    paces[model.id] = Pace(rate)
+                return paces[model.id]
+
+            wire = Wire(base, self._token, self._app)
+            engine = Engine(wire, pace, self.account, self.origin, store, self._loose.extend)
+            self._engines[where] = engine
+        engine.store = store
+        return engine
+
+    # -- work ----------------------------------------------------------------------------------------------------
+
+    def plan(self, task: Task, model: Model, rows: Sequence[Input | None], *, cache: CacheMode) -> Plan:
+        """Price a task on these rows; nothing is sent."""
+        plan = draw_up(task, model, rows, self.origin)
+        store = self.store() if cache in (True, "only") else None
+        if store is not None:
+            plan.packs, plan.slots = store.locate(plan.keys)
+        return plan
+
+    def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: Options) -> Runner:
+        """Prepare a run."""
+        plan = draw_up(task, model, rows, self.origin)
+        run = Run(plan, options)
+        self.last_run = run
+        return Runner(self.engine(cache=options.cache), run)
+
+    def options(self, given: Mapping[str, Any]) -> Options:
+        """Merge the options of a call with those of ``connect``, and check them.
+
+        Raises
+        ------
+        ValueError
+            An option has a value that means nothing.
+        """
+        wish = {**self.defaults, **{k: v for k, v in given.items() if v is not None}}
+        cache = wish.get("cache", True)
+        if cache not in (True, False, "refresh", "only"):
+            raise ValueError(f'cache={cache!r}: give True, False, "refresh" or "only".')
+        on_error = wish.get("on_error", "keep")
+        if on_error not in ("keep", "raise"):
+            raise ValueError(f'on_error={on_error!r}: give "keep" or "raise".')
+        concurrency = wish.get("concurrency", "auto")
+        if concurrency != "auto" and (not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1):
+            raise ValueError(f'concurrency={concurrency!r}: give "auto" or a number of requests of at least 1.')
+        return Options(cache=cache, budget=self._budget(given, wish), on_error=on_error, concurrency=concurrency)
+
+    def _budget(self, given: Mapping[str, Any], wish: Mapping[str, Any]) -> Budget | None:
+        neurons = given.get("neurons")
+        budget = given.get("budget")
+        if budget is None and neurons is None:
+            # The budget of connect() is one purse for all calls of the session.
+            budget = wish.get("budget")
+            if isinstance(budget, (int, float)) and not isinstance(budget, bool):
+                budget = self.defaults["budget"] = as_budget(budget, None)
+            neurons = wish.get("neurons") if budget is None else None
+            if neurons is not None:
+                budget = self.defaults["budget"] = as_budget(None, neurons)
+                neurons = None
+        used = self.spent_today() if budget == "free" else 0.0
+        return as_budget(budget, neurons, used)
+
+    def spent_today(self) -> float:
+        """Neurons this account used since 00:00 UTC, as far as this book knows."""
+        now = time.time()
+        return spent_today(self.charges(midnight(now)), self.account, self.origin, now).neurons or 0.0
+
+    def charges(self, since: float = 0.0) -> list[Charge]:
+        """Return the charges in the book, of all sessions that share the store."""
+        try:
+            store = self.store()
+        except StoreError:
+            store = None
+        kept = store.charges(since) if store is not None else []
+        return kept + [c for c in self._loose if c.time >= since]
+
+    def refresh_models(self) -> int:
+        """Ask the service for its models, keep what it says, and return how many rows changed."""
+        engine = self.engine(cache=True)
+        request = Request(path="models/search", query={"per_page": "1000"})
+
+        async def ask() -> Any:
+            return (await engine.wire.send(request, "models/search", method="GET")).json
+
+        listing = bridge.call(ask)
+        if not isinstance(listing, list) or not listing:
+            raise SetupError("The service listed no models; the catalogue stays as it is.")
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        changed = catalogue().learn(listing, today)
+        if engine.store is not None and self.origin == "cloudflare":
+            engine.store.keep_listing(today, listing)
+        return len(changed)
+
+
+def connect(
+    target: Any = None,
+    *,
+    account_id: str | None = None,
+    api_token: str | None = None,
+    base_url: str | None = None,
+    store: str | os.PathLike[str] | Literal[False] | None = None,
+    cache: CacheMode | None = None,
+    budget: float | str | Budget | None = None,
+    neurons: float | None = None,
+    on_error: Literal["keep", "raise"] | None = None,
+    concurrency: int | Literal["auto"] | None = None,
+    rate: float | Literal["auto"] | None = "auto",
+    progress: bool | None = None,
+) -> Session:
+    """Connect to Workers AI, or to the emulator, and make it the current session.
+
+    Parameters
+    ----------
+    target : {None, "cloudflare", "emulator", "auto"} or Emulator, optional
+        None and ``"cloudflare"``: the service.  ``"emulator"``: no account and no network; every result is marked.
+        ``"auto"``: the service if credentials are found, else the emulator; prints which.
+    account_id, api_token : str, optional
+        Default: ``CLOUDFLARE_ACCOUNT_ID`` and ``CLOUDFLARE_API_TOKEN`` (and the other spellings in use).
+    base_url : str, optional
+        Everything up to and including ``/client/v4``.
+    store : path or False, optional
+        The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
+    cache, budget, neurons, on_error, concurrency, progress : optional
+        Defaults of the run options of every call; a budget given here is one purse for all of them.
+    rate : "auto", float or None
+        Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    SetupError
+        Credentials are missing; the message says what to set.
+    """
+    global _current
+    if target == "auto":
+        found = (api_token or _from_environment(TOKEN_NAMES)) and (account_id or _from_environment(ACCOUNT_NAMES))
+        target = "cloudflare" if found else "emulator"
+        print("cfai_nb: " + ("Cloudflare Workers AI" if found else "no credentials found: the emulator (no model)"))
+    app = None
+    if target in (None, "cloudflare"):
+        account_id, token = _credentials(account_id, api_token)
+        base = (base_url or SERVICE).rstrip("/")
+        origin = _origin(base)
+    elif target == "emulator" or callable(target):
+        from . import emulator
+
+        # Its own limits are off unless an Emulator with limits is given: nobody waits for a pretended minute.
+        app = target if callable(target) else emulator.Emulator(rate=None)
+        account_id, token = account_id or _PRETEND, Secret(api_token or "emulator")
+        base, origin = "http://emulator/client/v4", "emulator"
+        rate = None if rate == "auto" and not callable(target) else rate
+    else:
+        raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
+    if rate is not None and rate != "auto" and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0):
+        raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
+    defaults = {
+        "cache": cache, "budget": budget, "neurons": neurons, "on_error": on_error, "concurrency": concurrency,
+        "progress": progress,
+    }  # fmt: skip
+    session = Session(
+        base_url=base, account_id=account_id, token=token, origin=origin, app=app, store=_store_path(store), rate=rate,
+        defaults={name: value for name, value in defaults.items() if value is not None},
+    )  # fmt: skip
+    session.options({})  # a default that means nothing is told here, not at the first call
+    _current = session
+    return session
+
+
+def current() -> Session:
+    """Return the current session; connects from the environment when there is none."""
+    return _inside.get() or _current or connect()
+
+
+def _origin(base: str) -> str:
+    host = urlsplit(base).netloc
+    if not host or urlsplit(base).scheme not in ("http", "https"):
+        raise SetupError(f"base_url={base!r} is no address; give everything up to and including /client/v4.")
+    return "cloudflare" if base == SERVICE else host
+
+
+def _from_environment(names: tuple[str, ...]) -> str | None:
+    return next((value.strip() for name in names if (value := os.environ.get(name, "")).strip()), None)
+
+
+def _credentials(account_id: str | None, api_token: str | None) -> tuple[str, Secret]:
+    account = account_id or _from_environment(ACCOUNT_NAMES)
+    token = api_token or _from_environment(TOKEN_NAMES)
+    if not account or not token:
+        missing = " and ".join(n for n, v in ((ACCOUNT_NAMES[0], account), (TOKEN_NAMES[0], token)) if not v)
+        raise SetupError(
+            f"{missing} not set. Create a token with Workers AI Read and Edit in the Cloudflare dashboard and set both "
+            'CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN, or go without an account: cf.connect("emulator").'
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", account):
+        raise SetupError("The account id must be 32 hexadecimal characters; see the dashboard's Workers AI page.")
+    if not token.isascii() or not token.isprintable():
+        raise SetupError("The API token holds characters no token has; copy it again.")
+    return account, Secret(token)
+
+
+def _store_path(store: str | os.PathLike[str] | Literal[False] | None) -> Path | None:
+    if store is False:
+        return None
+    given = store or os.environ.get("CFAI_STORE")
+    if given:
+        return Path(given).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("cfai_nb", appauthor=False)) / "store.sqlite"

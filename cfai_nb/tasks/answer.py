@@ -1,0 +1,146 @@
+"""What travels: the request a task composes, and the answer it reads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydantic_core
+
+from ..errors import AnswerError
+
+try:  # no wheel for Python 3.14 yet; the same numbers come out of pydantic's parser, at three times the CPU
+    import simdjson
+except ImportError:  # pragma: no cover - depends on the Python version
+    simdjson = None
+
+#: JSON as Python holds it.
+Json = Any
+_local = threading.local()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to send, apart from where and with whose token.
+
+    Attributes
+    ----------
+    json : JSON value or None
+        The body, unless ``content`` holds raw bytes.
+    content : bytes or None
+        A raw body with its ``content_type``.
+    path : str or None
+        Below ``.../accounts/{id}/ai/``; None is ``run/{model}``.
+    query, headers : mapping of str to str
+    """
+
+    json: Json = None
+    content: bytes | None = None
+    content_type: str = "application/json"
+    path: str | None = None
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self) -> bytes:
+        """Return the bytes of the body."""
+        return self.content if self.content is not None else pydantic_core.to_json(self.json)
+
+
+class Answer:
+    """What came back from one request that was accepted.
+
+    Parameters
+    ----------
+    content : bytes
+        The body as it arrived.
+    headers : mapping of str to str
+        Names in lower case.
+    seconds : float
+        From the sending to the last byte.
+    """
+
+    __slots__ = ("_json", "content", "headers", "seconds")
+
+    def __init__(self, content: bytes, headers: Mapping[str, str] | None = None, seconds: float = 0.0) -> None:
+        self.content = content
+        self.headers = headers or {}
+        self.seconds = seconds
+        self._json: Json = ...
+
+    @property
+    def json(self) -> Json:
+        """The model's output: the body without the service's envelope.
+
+        Raises
+        ------
+        AnswerError
+            The body is no JSON; asking again may help.
+        """
+        if self._json is ...:
+            try:
+                document = pydantic_core.from_json(self.content)
+            except ValueError as error:
+                raise AnswerError(f"the answer is not JSON: {error}", "broken", again=True) from None
+            self._json = document["result"] if _is_envelope(document) else document
+        return self._json
+
+    def floats(self, *names: str) -> npt.NDArray[np.float32] | None:
+        """Return the first of the named members that is a list of equally long lists of numbers, as a matrix.
+
+        Parameters
+        ----------
+        *names : str
+            Members of the model's output, in order of preference.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, columns), or None
+            None where no such member exists.
+        """
+        if simdjson is None or self._json is not ...:
+            return self._floats_by_list(names)
+        parser = getattr(_local, "parser", None) or simdjson.Parser()
+        _local.parser = None  # a parser may not be used again while its document is looked at
+        try:
+            document = parser.parse(self.content)
+            result = document["result"] if _is_envelope(document) else document
+            matrix = next((_matrix(result[name]) for name in names if name in result), None)
+            del document, result
+        except (ValueError, TypeError, KeyError) as error:
+            raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
+        _local.parser = parser
+        return matrix
+
+    def _floats_by_list(self, names: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
+        result = self.json
+        for name in names:
+            if isinstance(result, Mapping) and isinstance(result.get(name), list):
+                try:
+                    matrix = np.asarray(result[name], dtype=np.float32)
+                except (ValueError, TypeError) as error:
+                    raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
+                return matrix if matrix.ndim == 2 else None
+        return None
+
+
+def _is_envelope(document: Any) -> bool:
+    try:
+        return "result" in document and "success" in document
+    except TypeError:  # a number or null
+        return False
+
+
+def _matrix(rows: Any) -> npt.NDArray[np.float32] | None:
+    """Turn a simdjson array of arrays of numbers into a matrix, without a Python object a number."""
+    count = len(rows)
+    if not count:
+        return np.empty((0, 0), dtype=np.float32)
+    width = len(rows[0])
+    flat = np.frombuffer(rows.as_buffer(of_type="d"), dtype=np.float64)
+    if len(flat) != count * width:
+        raise ValueError(f"{count} vectors of unequal length")
+    return flat.astype(np.float32).reshape(count, width)

@@ -1,0 +1,102 @@
+"""Embed: texts become vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from ..errors import AnswerError
+from ..models import Model, Usage
+from .answer import Answer, Json, Request
+from .task import Cell, Cells, Column, Input, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embed(Task):
+    """Turn texts into vectors that lie close together when the texts mean similar things.
+
+    Attributes
+    ----------
+    pooling : {"mean", "cls"}, optional
+        How bge-small, -base and -large make one vector of many; the service's default is ``"mean"``, ``"cls"`` is
+        the more accurate.  Vectors of different pooling do not compare.
+    role : {"document", "query"}, optional
+        For search with qwen3-embedding and bge-m3: whether the texts are what is searched or what is asked.  Both lie
+        in one space.
+    instruction : str, optional
+        What a query is for (qwen3-embedding, with ``role="query"``).
+    truncate : bool
+        Let bge-m3 cut texts that are too long for it; otherwise such a row fails.
+
+    Notes
+    -----
+    Up to 100 texts go into a request (qwen3-embedding: 32); the price is per token read.  bge-small, -base and -large
+    read 512 tokens and ignore the rest; the plan says how many rows look longer.
+    """
+
+    name: ClassVar[str] = "embed"
+    work: ClassVar[str] = "embed"
+    families: ClassVar[frozenset[str]] = frozenset({"bge", "bge-m3", "qwen3-embedding", "plain-embedding"})
+
+    pooling: Literal["mean", "cls"] | None = None
+    role: Literal["document", "query"] | None = None
+    instruction: str | None = None
+    truncate: bool = False
+
+    def check(self, model: Model) -> None:
+        """Refuse options the model would ignore."""
+        super().check(model)
+        if self.pooling not in (None, "mean", "cls"):
+            raise ValueError(f'pooling={self.pooling!r}: give "mean" or "cls".')
+        if self.role not in (None, "document", "query"):
+            raise ValueError(f'role={self.role!r}: give "document" or "query".')
+        if self.pooling and model.family != "bge":
+            raise ValueError(f"{model.id} has no pooling to choose; leave pooling= out.")
+        if self.role and model.family not in ("bge-m3", "qwen3-embedding"):
+            raise ValueError(f"{model.id} embeds queries and documents alike; leave role= out.")
+        if self.instruction and not (model.family == "qwen3-embedding" and self.role == "query"):
+            raise ValueError('instruction= is for qwen3-embedding with role="query".')
+        if self.truncate and model.family != "bge-m3":
+            raise ValueError(f"{model.id} has no truncate; bge models cut at {model.context} tokens by themselves.")
+
+    def batch(self, model: Model) -> int:
+        """Return the texts a request may carry; 32, the least of those known, where nothing is stated."""
+        return model.batch or 32
+
+    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return the request in the model's own form."""
+        texts = list(inputs)
+        body: dict[str, Json]
+        if model.family == "qwen3-embedding" and self.role == "query":
+            body = {"queries": texts} | ({"instruction": self.instruction} if self.instruction else {})
+        elif model.family == "qwen3-embedding" and self.role == "document":
+            body = {"documents": texts}
+        elif model.family == "bge-m3" and self.role == "document":
+            body = {"contexts": [{"text": text} for text in texts]}
+        else:
+            body = {"text": texts}
+        if self.pooling:
+            body["pooling"] = self.pooling
+        if self.truncate:
+            body["truncate_inputs"] = True
+        return Request(json=body)
+
+    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return a matrix with a row a text."""
+        matrix = answer.floats("data", "response")
+        if matrix is None:
+            raise AnswerError("the answer holds no vectors", "empty", again=True)
+        return matrix
+
+    def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
+        """Take the header, or estimate: answers of embedding models carry no usage."""
+        header = answer.headers.get("cf-ai-neurons")
+        try:
+            return Usage({"neurons": float(header)}, exact=True) if header else self.forecast(inputs, model)
+        except ValueError:
+            return self.forecast(inputs, model)
+
+    def tabulate(self, cells: Sequence[Cell]) -> Column:
+        """Return one column of vectors."""
+        return Column((), "vector", form=self.pooling or "")

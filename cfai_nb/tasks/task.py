@@ -1,0 +1,177 @@
+"""The shape of every task: what to ask, as plain data and plain functions."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import AnswerError, ModelError
+from ..models import Model, Usage, catalogue, tokens_in
+from .answer import Answer, Json, Request
+
+#: A canonical input: what one distinct row amounts to.
+Input: TypeAlias = str
+#: What was read for one input: a JSON value, or an exception that fails just this row.
+Cell: TypeAlias = Any
+#: What was read for the inputs of one request: a cell each, or the rows of a matrix.
+Cells: TypeAlias = "Sequence[Cell] | npt.NDArray[np.float32]"
+#: A conversation: yields what to send, receives what came back, returns the cells.
+Talk: TypeAlias = Generator[Request, Answer, Cells]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a result, still without pandas.
+
+    ``kind`` is ``"text"``, ``"category"`` (with its ``levels``), ``"number"``, ``"integer"``, ``"boolean"``,
+    ``"vector"`` or ``"object"``; ``values`` holds None where there is no answer.  A column of vectors has no values:
+    they are rows of the run's matrix, and ``form`` says what sets their space apart.
+    """
+
+    values: Sequence[Any]
+    kind: Literal["text", "category", "number", "integer", "boolean", "vector", "object"] = "object"
+    levels: tuple[str, ...] | None = None
+    form: str = ""
+
+
+def shown(default: Any) -> Any:
+    """Declare a task field that only changes how results are shown: it is no part of what is asked or stored."""
+    return dataclasses.field(default=default, metadata={"shown": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What to ask of a model, for any number of inputs.
+
+    Subclass it as a frozen, keyword-only dataclass whose fields are the options of the verb; every field is part of
+    the key under which answers are kept (except those declared with ``shown``).  A task does no I/O and knows no
+    frame.  ``compose`` and ``read`` are all a simple one needs; a task of several turns overrides ``talk``.
+
+    Attributes
+    ----------
+    name : str
+        The verb.
+    version : int
+        Part of the key: raise it when the meaning of the stored cells changes.
+    work : str
+        Which default model of the catalogue it takes (``"embed"``, ``"classify"``, ``"generate"``), or a model id.
+    positional : tuple of str
+        Fields that may be given by position, after the column.
+    template : bool
+        Whether ``on`` is a prompt template rather than the name of a column.
+    families : frozenset of str
+        Model families it can speak to; empty: any.
+    """
+
+    name: ClassVar[str] = "task"
+    version: ClassVar[int] = 1
+    work: ClassVar[str] = "generate"
+    positional: ClassVar[tuple[str, ...]] = ()
+    template: ClassVar[bool] = False
+    families: ClassVar[frozenset[str]] = frozenset()
+
+    # -- what a task must say ------------------------------------------------------------------------------------
+
+    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return the request for these inputs (one, unless ``batch`` says more)."""
+        raise TypeError(f"{type(self).__name__} must define compose() or talk()")
+
+    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return one cell an input, in order.  A cell may be an AnswerError, which fails that row alone."""
+        raise TypeError(f"{type(self).__name__} must define read() or talk()")
+
+    # -- what it may say otherwise -------------------------------------------------------------------------------
+
+    def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
+        """Hold the conversation for these inputs: by default one question and its answer."""
+        answer = yield self.compose(inputs, model)
+        return self.read(answer, inputs, model)
+
+    def batch(self, model: Model) -> int:
+        """Inputs a request may carry."""
+        return 1
+
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate, before sending, what these inputs use at most."""
+        return Usage({"input_tokens": float(sum(map(tokens_in, inputs)))})
+
+    def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
+        """Say what one answered request used.
+
+        Best source first: the ``cf-ai-neurons`` header or ``usage.neurons``, then the reported tokens, then the
+        estimate of ``forecast``.
+        """
+        return reported(answer) or self.forecast(inputs, model)
+
+    def check(self, model: Model) -> None:
+        """Raise what is wrong with asking this of this model, before anything is planned."""
+        if self.families and model.family not in self.families:
+            fit = [m.id for m in catalogue().values() if m.family in self.families and m.status == "current"]
+            raise ModelError(f"{self.name} cannot use {model.id} ({model.task}). It works with: {', '.join(fit)}.")
+
+    def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
+        """Lay the cells out as one column, or as several by name."""
+        return Column(cells, "object")
+
+    # -- what is the same for all --------------------------------------------------------------------------------
+
+    def asked(self) -> dict[str, Json]:
+        """Return every field that is part of the question, in a canonical form."""
+        fields = (f for f in dataclasses.fields(self) if not f.metadata.get("shown"))
+        return {f.name: canonical(getattr(self, f.name)) for f in fields}
+
+
+def canonical(value: Any) -> Json:
+    """Turn an option into JSON that is equal exactly when the option means the same."""
+    if isinstance(value, type) and hasattr(value, "model_json_schema"):
+        return {"schema": value.model_json_schema()}
+    if isinstance(value, type):
+        return {"type": value.__name__}
+    if isinstance(value, Mapping):
+        # A list of pairs: the order of labels or fields is part of the question, and JSON keys lose it when sorted.
+        return {"pairs": [[canonical(k), canonical(v)] for k, v in value.items()]}
+    if isinstance(value, (set, frozenset)):
+        return {"set": sorted(map(repr, value))}
+    if isinstance(value, (list, tuple)):
+        return [canonical(v) for v in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    return {"repr": repr(value), "class": type(value).__qualname__}
+
+
+def reported(answer: Answer) -> Usage | None:
+    """Return the usage the service itself reported with an answer, if any."""
+    header = answer.headers.get("cf-ai-neurons")
+    if header is not None:
+        try:
+            return Usage({"neurons": float(header)}, exact=True)
+        except ValueError:
+            pass  # not a number: the next source is asked
+    if len(answer.content) > 1_000_000:
+        return None  # vectors or media: their bodies carry no usage, and parsing them here would cost the most
+    try:
+        document = answer.json
+    except AnswerError:
+        return None
+    usage = document.get("usage") if isinstance(document, dict) else None
+    return _from_usage(usage) if isinstance(usage, dict) else None
+
+
+def _from_usage(usage: Mapping[str, Any]) -> Usage | None:
+    if isinstance(usage.get("neurons"), (int, float)):
+        return Usage({"neurons": float(usage["neurons"])}, exact=True)
+    read = usage.get("prompt_tokens", usage.get("input_tokens"))
+    written = usage.get("completion_tokens", usage.get("output_tokens"))
+    if not isinstance(read, (int, float)):
+        return None
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    cached = float((details.get("cached_tokens") if isinstance(details, Mapping) else 0) or 0)
+    amounts = {"input_tokens": read - cached, "output_tokens": float(written or 0)}
+    if cached:
+        amounts["cached_input_tokens"] = cached
+    return Usage(amounts, exact=True)

@@ -1,0 +1,222 @@
+"""The emulator's own checks against the published input schemas: it refuses if and only if they refuse."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from cfai_nb.emulator.catalogue import Model, models
+from cfai_nb.emulator.errors import Refusal
+from cfai_nb.emulator.families import FAMILIES
+from cfai_nb.emulator.work import Ask
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "workers-ai" / "schemas"
+
+pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the published schemas are not beside this checkout")
+
+
+@cache
+def published() -> dict[str, Any]:
+    """Every published input schema, by model."""
+    found = [json.loads(path.read_text()) for path in sorted(SHARED.glob("*.json"))] if SHARED.is_dir() else []
+    return {one["id"]: one["input"] for one in found}
+
+
+EMULATED = [model for model in models().values() if model.status == "current" and model.family in FAMILIES]
+
+
+# -- where the emulator knows better than the schema, each with its reason ------------------------------------------
+
+
+def each(schema: Any, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """Apply a change to every property of a name, wherever it stands."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("properties"), dict) and isinstance(schema["properties"].get(name), dict):
+            change(schema["properties"][name])
+        for part in schema.values():
+            each(part, name, change)
+    elif isinstance(schema, list):
+        for part in schema:
+            each(part, name, change)
+
+
+def bound(**limits: float) -> Callable[[dict[str, Any]], None]:
+    """Return a change that bounds a number."""
+
+    def change(part: dict[str, Any]) -> None:
+        numbers = [one for one in part.get("anyOf", [part]) if one.get("type") == "number"]
+        for number in numbers:
+            number.update(limits)
+
+    return change
+
+
+def amended(model: Model) -> dict[str, Any]:
+    """Return the published schema with what was observed or written elsewhere, and lost in the stored schemas."""
+    schema = copy.deepcopy(published()[model.id])
+    if model.family == "legacy":
+        # observed: a larger temperature is a 5006; the stored schemas have lost their bounds
+        each(schema, "temperature", bound(maximum=5))
+    if model.family in ("openai", "responses+chat"):
+        # documented ranges that the stored schemas have lost
+        each(schema, "n", bound(minimum=1, maximum=128))
+        each(schema, "top_logprobs", bound(minimum=0, maximum=20))
+    if model.id == "@cf/meta/llama-3.3-70b-instruct-fp8-fast":
+        # its batch branch requires nothing, so the stored schema would let any object through
+        schema["anyOf"][2]["required"] = ["requests"]
+    if model.id == "@cf/baai/bge-m3":
+        # 100 texts a call, by analogy with its sisters
+        schema["anyOf"][0]["properties"]["contexts"]["maxItems"] = 100
+        schema["anyOf"][1]["properties"]["text"]["anyOf"][1]["maxItems"] = 100
+    if model.family == "system-one":
+        # the note x-key, as a rule
+        schema["properties"]["questions"]["propertyNames"] = {"pattern": r"^[A-Za-z0-9_.\-]{1,100}$"}
+    return schema
+
+
+@cache
+def validator(model_id: str) -> Draft202012Validator:
+    """The validator of an amended schema."""
+    return Draft202012Validator(amended(models()[model_id]))
+
+
+def refused_by_schema(model: Model, body: dict[str, Any]) -> bool:
+    """Tell whether the service would refuse a body, by its schema and by what no schema says."""
+    if model.family == "responses+chat":
+        # the service looks at which of the forms is present; the stored schema takes either for anything
+        chat = "messages" in body and "input" not in body
+        branch = amended(model)["anyOf"][1 if chat else 0]
+        if not chat and "input" not in body and not isinstance(body.get("prompt"), str):
+            return True
+        return not Draft202012Validator(branch).is_valid(body) or json_in_stream(body)
+    if not validator(model.id).is_valid(body):
+        return True
+    needed = {
+        "legacy": ("prompt", "messages", "requests"),
+        "qwen3-embedding": ("text", "documents", "queries"),
+    }.get(model.family)
+    if needed and not set(needed) & body.keys():
+        return True  # the schema requires nothing, but there is nothing to answer
+    return model.family in ("legacy", "openai") and json_in_stream(body)
+
+
+def json_in_stream(body: dict[str, Any]) -> bool:
+    """JSON mode and streaming do not combine (documented in prose only)."""
+    form = (body.get("response_format") or {}).get("type") or ((body.get("text") or {}).get("format") or {}).get("type")
+    return bool(body.get("stream")) and (form in ("json_object", "json_schema") or "guided_json" in body)
+
+
+def refused_by_emulator(model: Model, body: dict[str, Any]) -> bool:
+    """Tell whether the emulator refuses a body as bad input."""
+    try:
+        FAMILIES[model.family].check(Ask(model, body))
+    except Refusal as refusal:
+        return refusal.code == 5006
+    return False
+
+
+# -- inputs, valid by construction and then mutated -----------------------------------------------------------------
+
+JUNK = [None, True, 3, -1, 1.5, "", "x", [], {}, [1], [""], {"type": "text"}, "function", 1e9, ["a"] * 101]
+ANYTHING = st.sampled_from(["text", 1, True, None, {"a": 1}, ["b"]])
+
+
+def instance(schema: Any) -> st.SearchStrategy[Any]:
+    """Return a strategy of values that fit a schema (the keywords the published ones use)."""
+    for word in ("anyOf", "oneOf"):
+        if word in schema:
+            return st.one_of([instance(part) for part in schema[word]])
+    if "const" in schema:
+        return st.just(schema["const"])
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    match schema.get("type"):
+        case "string":
+            if "pattern" in schema:
+                return st.just(schema["pattern"].removeprefix("^") + "png;base64,QUJD")
+            return st.sampled_from(["a", "hello there", "Straße", "x" * 30])
+        case "number" | "integer":
+            return st.integers(1, 4)
+        case "boolean":
+            return st.booleans()
+        case "null":
+            return st.none()
+        case "array":
+            items = instance(schema.get("items", {}))
+            return st.lists(items, min_size=schema.get("minItems", 0), max_size=max(3, schema.get("minItems", 0)))
+        case "object":
+            return objects(schema)
+        case _:
+            return ANYTHING
+
+
+def objects(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Return a strategy of objects: everything required, some of the rest."""
+    known = schema.get("properties", {})
+    required = [name for name in schema.get("required", []) if name in known]
+    optional = sorted(set(known) - set(required))
+
+    @st.composite
+    def build(draw: st.DrawFn) -> dict[str, Any]:
+        chosen = draw(st.lists(st.sampled_from(optional), unique=True, max_size=2)) if optional else []
+        value = {name: draw(instance(known[name])) for name in [*required, *chosen]}
+        if isinstance(schema.get("additionalProperties"), dict) and not known:
+            least = schema.get("minProperties", 0)
+            for name in draw(st.lists(st.sampled_from("abcd"), unique=True, min_size=least, max_size=max(2, least))):
+                value[name] = draw(instance(schema["additionalProperties"]))
+        return value
+
+    return build()
+
+
+def spots(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the address of every part of a value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path] * bool(path) + [spot for key, part in inner for spot in spots(part, (*path, key))]
+
+
+@st.composite
+def mutated(draw: st.DrawFn, schema: Any) -> dict[str, Any]:
+    """Return a fitting object that was damaged in up to two places."""
+    value = copy.deepcopy(draw(instance(schema)))
+    for _ in range(draw(st.integers(0, 2))):
+        places = spots(value)
+        if not places:
+            break
+        *way, last = draw(st.sampled_from(places))
+        parent = value
+        for step in way:
+            parent = parent[step]
+        if draw(st.booleans()):
+            del parent[last]
+        else:
+            parent[last] = copy.deepcopy(draw(st.sampled_from(JUNK)))
+    return dict(value)
+
+
+@pytest.mark.parametrize("model", EMULATED, ids=lambda model: model.short)
+def test_refuses_exactly_what_the_published_schema_refuses(model: Model) -> None:
+    """Of inputs near the schema, the emulator refuses those that the published schema refuses, and no others."""
+    if model.id not in published():
+        pytest.skip("no schema is published for this model")
+
+    @settings(max_examples=40, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(mutated(published()[model.id]))
+    def compare(body: dict[str, Any]) -> None:
+        assert refused_by_emulator(model, body) == refused_by_schema(model, body), json.dumps(body)
+
+    compare()
+
+
+def test_most_emulated_models_have_a_schema_to_compare_with() -> None:
+    """The comparison covers every emulated current model."""
+    assert [model.id for model in EMULATED if model.id not in published()] == []
