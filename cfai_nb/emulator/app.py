@@ -48,7 +48,6 @@ class _Visit:
 
     path: str
     start: float
-    number: int
     name: str = ""
     fault: str = ""
     texts: list[str] = field(default_factory=list)
@@ -155,7 +154,8 @@ class Emulator:
                 self._admit(request, method)
             except Refusal as refusal:
                 if handler == self._infer:
-                    self._enter(_Visit(_short(request), self.clock(), self.book.arrive()), refusal.status, refusal.code)
+                    self.book.arrive()
+                    self._enter(_Visit(_short(request), self.clock()), refusal.status, refusal.code)
                 return self._refused(refusal)
             try:
                 return await handler(request)
@@ -181,15 +181,16 @@ class Emulator:
     async def _search(self, request: Request) -> Response:
         found = search(request.query_params)
         pages = {"page": 1, "per_page": len(found), "count": len(found), "total_count": len(found)}
-        asked = int(request.query_params.get("page") or 1)
+        asked = request.query_params.get("page", "1")
         # every page holds the whole list, as was seen; beyond the first there is none, or paging clients never end
-        return self._envelope(found if asked <= 1 else [], result_info=pages)
+        return self._envelope(found if asked in ("", "0", "1") else [], result_info=pages)
 
     async def _schema(self, request: Request) -> Response:
         return self._envelope(schema(request.query_params.get("model", "")))
 
     async def _infer(self, request: Request) -> Response:
-        visit = _Visit(_short(request), self.clock(), self.book.arrive())
+        self.book.arrive()
+        visit = _Visit(_short(request), self.clock())
         try:
             reply = await self._serve(request, visit)
         except Refusal as refusal:
@@ -210,7 +211,7 @@ class Emulator:
                 raise refuse(3021)
             if not self._day.open():
                 raise refuse(self.quota_code)
-            fault = self._draw.next(visit.number, ask.model.id)
+            fault = self._draw.next(ask.model.id)
             visit.fault = fault
             wait = self.latency + self.per_item * len(visit.texts) + (self.slow if fault == "slow" else 0.0)
             if wait > 0:

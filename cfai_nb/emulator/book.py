@@ -81,11 +81,10 @@ class Book:
             self.in_flight: int = getattr(self, "in_flight", 0)
             self.most_in_flight = self.in_flight
 
-    def arrive(self) -> int:
-        """Count a request; return its number, from 0."""
+    def arrive(self) -> None:
+        """Count a request."""
         with self._lock:
             self.requests += 1
-            return self.requests - 1
 
     @contextmanager
     def place(self, capacity: int | None) -> Iterator[bool]:

@@ -1,7 +1,7 @@
 """Faults: what can go wrong on purpose, how often, and whether the work was paid for by then.
 
 Before the work (nothing is charged): ``500``, ``502``, ``503``, ``529``, ``408``, ``html`` (a 502 page), ``1015`` (a 429
-that is not JSON), ``reset`` (connection dropped), and any code of the service by its number (``3040``, ``3021``, …).
+that is not JSON), ``reset`` (connection dropped), and any code of the service by number (``3040``, ``3021``, …).
 
 After it (charged, though nothing useful may arrive): ``reset-after`` (connection dropped), ``cut`` (dropped in the
 middle of the body), ``garbage`` (200 with broken JSON), ``short`` (a batch answer with one vector missing), ``empty``
@@ -44,14 +44,16 @@ class Draw:
     Parameters
     ----------
     faults : mapping, sequence or callable
-        Kind -> probability per call; or the kinds of the first calls in order of arrival (``None`` for a clean one),
-        all later calls being clean; or a function of the call's number and model.
+        Kind -> probability per call; or the kinds of the first calls (``None`` for a clean one), all later calls being
+        clean; or a function of the call's number and model. Calls are numbered from 0 as they are admitted: those
+        refused for their input, the rate or the quota do not count.
     seed : int
         Of the draws, so that a run repeats.
     """
 
     def __init__(self, faults: Faults, seed: int) -> None:
         self._faults, self._random, self._lock = faults, random.Random(seed), Lock()
+        self._number = 0
         kinds: list[str] = []
         if isinstance(faults, Mapping):
             kinds = list(faults)
@@ -62,11 +64,12 @@ class Draw:
         for kind in kinds:
             known(kind)
 
-    def next(self, number: int, model: str) -> str:
-        """Return the fault of the call with this number, empty for none."""
+    def next(self, model: str) -> str:
+        """Return the fault of the next admitted call, empty for none."""
+        with self._lock:
+            number, point = self._number, self._random.random()
+            self._number += 1
         if isinstance(self._faults, Mapping):
-            with self._lock:
-                point = self._random.random()
             for kind, share in self._faults.items():
                 point -= share
                 if point < 0:

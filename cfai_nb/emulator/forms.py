@@ -73,7 +73,7 @@ def fill(schema: Any, text: str) -> Any:
     try:
         value = _Filler(schema, text).make(schema, "", 0)
         wrong = complaints(value, schema)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, re.error) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, re.error) as error:
         raise Impossible(str(error)) from error
     if wrong:
         raise Impossible(", ".join(wrong))

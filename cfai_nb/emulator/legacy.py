@@ -166,7 +166,8 @@ def _split(variant: Variant) -> Schema:
     if not variant.requests:
         return any_of(prompt, messages)
     queued = {name: part for name, part in shared.items() if name not in ("raw", "top_k")}
-    item = obj({"external_reference": STRING, "prompt": STRING, **queued}) if variant.loose else any_of(prompt, messages)
+    asked = any_of(prompt, messages)
+    item = obj({"external_reference": STRING, "prompt": STRING, **queued}) if variant.loose else asked
     return any_of(prompt, messages, obj({"requests": array(item)}, "requests"))
 
 

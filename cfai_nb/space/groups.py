@@ -80,8 +80,11 @@ def _choose(rows: Matrix, different: int, seed: int) -> int:
 def _kmeans(rows: Matrix, count: int, seed: int, starts: int) -> Labels:
     """KMeans labels, numbered as they come."""
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
-    return np.asarray(KMeans(count, n_init=starts, random_state=seed).fit_predict(rows), dtype=np.int64)
+    # In twelve directions the work is too small to share: threads waited for one another, seconds on a busy machine.
+    with threadpool_limits(1):
+        return np.asarray(KMeans(count, n_init=starts, random_state=seed).fit_predict(rows), dtype=np.int64)
 
 
 def _by_size(labels: Labels) -> Labels:

@@ -84,12 +84,14 @@ def _pca(rows: Matrix, seed: int) -> tuple[npt.NDArray[np.float64], float]:
 def _tsne(rows: Matrix, seed: int) -> npt.NDArray[np.float64]:
     """t-SNE from a PCA start, with the perplexity a small frame can bear."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     perplexity = min(30.0, max(1.5, (len(rows) - 1) / 3))
-    close = leading(rows, min(_LEADING, rows.shape[1]), seed)
+    close = leading(rows, min(_LEADING, max(2, rows.shape[1])), seed)
     start = close[:, :2] / close[:, 0].std() * 1e-4
     method = "barnes_hut" if len(rows) > 100 else "exact"
     model = TSNE(init=start.astype(np.float32), perplexity=perplexity, method=method, random_state=seed)
-    points = np.asarray(model.fit_transform(close), dtype=np.float64)
+    with threadpool_limits(1 if len(rows) <= 1_000 else None):  # threads pay from there on only
+        points = np.asarray(model.fit_transform(close), dtype=np.float64)
     centred: npt.NDArray[np.float64] = points - points.mean(axis=0)
     return centred

@@ -13,7 +13,11 @@ from cfai_nb.emulator.checks import complaints
 from cfai_nb.emulator.forms import Impossible, fill
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from([0.5, 1.0]) | st.sampled_from(["", "a", "ab", "b1"]),
+    st.none()
+    | st.booleans()
+    | st.integers(-5, 5)
+    | st.sampled_from([0.5, 1.0])
+    | st.sampled_from(["", "a", "ab", "b1"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
     max_leaves=6,
 )
@@ -125,7 +129,11 @@ def test_labels_and_numbers_come_from_the_text() -> None:
     """An enumeration is chosen by wording, even when the instruction lists all its labels; numbers keep their order."""
     schema = {
         "type": "object",
-        "properties": {"label": {"enum": ["billing", "shipping"]}, "low": {"type": "number"}, "high": {"type": "integer"}},
+        "properties": {
+            "label": {"enum": ["billing", "shipping"]},
+            "low": {"type": "number"},
+            "high": {"type": "integer"},
+        },
     }
     text = "Classify as billing or shipping.\nThe parcel with the package came 2.5 days late, not 7."
     assert fill(schema, text) == {"label": "shipping", "low": 2.5, "high": 7}

@@ -12,7 +12,11 @@ RERANKER = "@cf/baai/bge-reranker-base"
 
 @pytest.mark.parametrize(
     ("text", "winner"),
-    [("A wonderful, charming film.", "POSITIVE"), ("Terrible and boring.", "NEGATIVE"), ("This is not good.", "NEGATIVE")],
+    [
+        ("A wonderful, charming film.", "POSITIVE"),
+        ("Terrible and boring.", "NEGATIVE"),
+        ("This is not good.", "NEGATIVE"),
+    ],
 )
 def test_sentiment_is_a_list_of_two_labels(door: Any, text: str, winner: str) -> None:
     """The result is a list of both labels, with scores that add up to 1, by praising and scolding words."""
@@ -32,7 +36,11 @@ def test_sentiment_takes_one_text(door: Any) -> None:
 
 def test_the_reranker_orders_contexts(door: Any) -> None:
     """Ids are places in the contexts, best first, at most top_k, scores in 0..1."""
-    contexts = [{"text": "Bananas are yellow."}, {"text": "How to reset a password."}, {"text": "Reset your password here."}]
+    contexts = [
+        {"text": "Bananas are yellow."},
+        {"text": "How to reset a password."},
+        {"text": "Reset your password here."},
+    ]
     body = {"query": "reset my password", "contexts": contexts, "top_k": 2}
     ranked = door().result(RERANKER, body)["response"]
     assert {one["id"] for one in ranked} == {1, 2}

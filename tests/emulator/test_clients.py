@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import cloudflare
 import openai
@@ -16,20 +17,20 @@ BGE = "@cf/baai/bge-base-en-v1.5"
 
 
 @pytest.fixture
-def chat(base: str) -> Iterator[openai.OpenAI]:
+def chat(base: str) -> Iterator[Any]:
     """An OpenAI client."""
     with openai.OpenAI(base_url=f"{base}/v1", api_key="x", max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
-def flare(service: Running) -> Iterator[cloudflare.Cloudflare]:
+def flare(service: Running) -> Iterator[Any]:
     """A Cloudflare client."""
     with cloudflare.Cloudflare(api_token="x" * 40, base_url=service.url, max_retries=0) as client:
         yield client
 
 
-def test_openai_chats(chat: openai.OpenAI) -> None:
+def test_openai_chats(chat: Any) -> None:
     """A chat completion has content, finish reason and usage."""
     answer = chat.chat.completions.create(model=CHAT, messages=[{"role": "user", "content": "Hello there."}])
     assert (answer.choices[0].message.content or "").startswith("[emulator]")
@@ -39,13 +40,13 @@ def test_openai_chats(chat: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("model", [CHAT, "@cf/openai/gpt-oss-20b", "@cf/meta/llama-3.2-3b-instruct"])
-def test_openai_streams(chat: openai.OpenAI, model: str) -> None:
+def test_openai_streams(chat: Any, model: str) -> None:
     """A streamed chat gives the same text as a plain one, then the totals."""
     messages = [{"role": "user", "content": "Tell me about 42 rivers."}]
-    plain = chat.chat.completions.create(model=model, messages=messages)  # type: ignore[arg-type]
+    plain = chat.chat.completions.create(model=model, messages=messages)
     stream = chat.chat.completions.create(
         model=model,
-        messages=messages,  # type: ignore[arg-type]
+        messages=messages,
         stream=True,
         stream_options={"include_usage": True},
     )
@@ -53,51 +54,53 @@ def test_openai_streams(chat: openai.OpenAI, model: str) -> None:
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == plain.choices[0].message.content
     assert chunks[-1].usage is not None
-    assert chunks[-1].usage.total_tokens == plain.usage.total_tokens  # type: ignore[union-attr]
+    assert chunks[-1].usage.total_tokens == plain.usage.total_tokens
 
 
 @pytest.mark.parametrize("form", ["float", None])
-def test_openai_embeds(chat: openai.OpenAI, form: str | None) -> None:
+def test_openai_embeds(chat: Any, form: str | None) -> None:
     """Vectors arrive, whether floats are asked for or the client's own base64 default is left in place."""
     extra = {"encoding_format": form} if form else {}
-    answer = chat.embeddings.create(model=BGE, input=["one", "two"], **extra)  # type: ignore[arg-type]
+    answer = chat.embeddings.create(model=BGE, input=["one", "two"], **extra)
     assert [len(row.embedding) for row in answer.data] == [768, 768]
     assert any(answer.data[0].embedding)
     assert answer.data[0].embedding != answer.data[1].embedding
 
 
-def test_openai_gets_responses_of_gpt_oss(chat: openai.OpenAI) -> None:
+def test_openai_gets_responses_of_gpt_oss(chat: Any) -> None:
     """The Responses interface gives its output text."""
     answer = chat.responses.create(model="@cf/openai/gpt-oss-20b", input="Hello there.")
     assert answer.output_text.startswith("[emulator]")
 
 
-def test_openai_raises_its_own_errors(chat: openai.OpenAI) -> None:
+def test_openai_raises_its_own_errors(chat: Any) -> None:
     """Refusals come as the client's exceptions; models cannot be listed."""
-    with pytest.raises(openai.BadRequestError, match="No such model"):
+    with pytest.raises(openai.BadRequestError) as wrong:
         chat.chat.completions.create(model="@cf/no/body", messages=[{"role": "user", "content": "x"}])
-    with pytest.raises(openai.APIStatusError, match="7001"):
+    assert "No such model" in wrong.value.response.text
+    with pytest.raises(openai.APIStatusError) as missing:
         chat.models.list()
+    assert (missing.value.status_code, missing.value.response.json()["errors"][0]["code"]) == (405, 7001)
 
 
-def test_cloudflare_runs(flare: cloudflare.Cloudflare) -> None:
+def test_cloudflare_runs(flare: Any) -> None:
     """``ai.run`` unwraps the result of texts and of prompts."""
     vectors = flare.ai.run(BGE, account_id=ACCOUNT, text=["one", "two"])
-    assert vectors["shape"] == [2, 768]  # type: ignore[index, call-overload]
+    assert vectors["shape"] == [2, 768]
     said = flare.ai.run("@cf/meta/llama-3.2-3b-instruct", account_id=ACCOUNT, prompt="Hello there.")
-    assert said["response"].startswith("[emulator]")  # type: ignore[index, call-overload, union-attr]
+    assert said["response"].startswith("[emulator]")
 
 
-def test_cloudflare_lists_models_and_schemas(flare: cloudflare.Cloudflare) -> None:
+def test_cloudflare_lists_models_and_schemas(flare: Any) -> None:
     """``ai.models.list`` pages to an end, ``ai.models.schema.get`` gives both schemas."""
-    names = [model["name"] for model in flare.ai.models.list(account_id=ACCOUNT)]  # type: ignore[index]
+    names = [model["name"] for model in flare.ai.models.list(account_id=ACCOUNT)]
     assert CHAT in names
     assert len(names) == len(set(names))
     schema = flare.ai.models.schema.get(account_id=ACCOUNT, model=BGE)
-    assert set(schema) == {"input", "output"}  # type: ignore[call-overload]
+    assert "pooling" in str(schema)
 
 
-def test_cloudflare_raises_its_own_errors(flare: cloudflare.Cloudflare) -> None:
+def test_cloudflare_raises_its_own_errors(flare: Any) -> None:
     """A refusal keeps its code and text."""
     with pytest.raises(cloudflare.BadRequestError, match="5007"):
         flare.ai.run("@cf/no/body", account_id=ACCOUNT, prompt="x")

@@ -148,7 +148,10 @@ def test_v1_embeddings_are_floats_whatever_is_asked(door: Any) -> None:
 def test_asynchronous_batches_say_that_they_are_not_here_yet(door: Any) -> None:
     """A valid queue request is told apart from bad input."""
     here = door()
-    for answer in (here.run(BASE, {"requests": [{"text": "x"}]}), here.run(BASE, {"text": "x"}, params={"queueRequest": "true"})):
+    for answer in (
+        here.run(BASE, {"requests": [{"text": "x"}]}),
+        here.run(BASE, {"text": "x"}, params={"queueRequest": "true"}),
+    ):
         assert answer.json()["errors"][0]["code"] == 5007
         assert "emulator:" in answer.json()["errors"][0]["message"]
 

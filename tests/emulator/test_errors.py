@@ -58,7 +58,9 @@ def test_a_retired_model_is_unknown_and_nothing_is_suggested(door: Any) -> None:
     assert "No such model @cf/meta/llama-3.1-8b-instruct or task" in answer.json()["errors"][0]["message"]
 
 
-@pytest.mark.parametrize("model", ["@cf/black-forest-labs/flux-1-schnell", "@cf/openai/whisper", "@cf/cloudflare/clairic"])
+@pytest.mark.parametrize(
+    "model", ["@cf/black-forest-labs/flux-1-schnell", "@cf/openai/whisper", "@cf/cloudflare/clairic"]
+)
 def test_tasks_not_emulated_yet_say_so(door: Any, model: str) -> None:
     """A model of another task is refused as unknown, with the emulator's name in the text."""
     answer = door().run(model, {"prompt": "x"})
@@ -86,7 +88,13 @@ def test_bodies_that_are_none(door: Any) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", f"/run/{BGE}"), ("GET", "/v1/models"), ("POST", "/v1/models"), ("POST", "/models/search"), ("PUT", "/v1/embeddings")],
+    [
+        ("GET", f"/run/{BGE}"),
+        ("GET", "/v1/models"),
+        ("POST", "/v1/models"),
+        ("POST", "/models/search"),
+        ("PUT", "/v1/embeddings"),
+    ],
 )
 def test_wrong_methods(door: Any, method: str, path: str) -> None:
     """A wrong method, and any method on ``/v1/models``, is 405/7001."""

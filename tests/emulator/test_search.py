@@ -55,7 +55,9 @@ def test_beta_models_can_be_hidden(door: Any) -> None:
     assert len(found(door, hide_experimental="true")) < len(found(door))
 
 
-@pytest.mark.parametrize("model", ["@cf/baai/bge-m3", "@cf/zai-org/glm-4.7-flash", "@cf/cloudflare/clef", "@cf/openai/gpt-oss-20b"])
+@pytest.mark.parametrize(
+    "model", ["@cf/baai/bge-m3", "@cf/zai-org/glm-4.7-flash", "@cf/cloudflare/clef", "@cf/openai/gpt-oss-20b"]
+)
 def test_schema_answers_valid_json_schemas(door: Any, model: str) -> None:
     """Input and output are JSON Schemas that a validator takes."""
     result = door().ask("GET", "/models/schema", params={"model": model}).json()["result"]
@@ -73,7 +75,11 @@ def test_answers_fit_the_schemas_that_are_published_for_them(door: Any) -> None:
         "@cf/meta/llama-3.2-3b-instruct": {"prompt": "x"},
         "@cf/huggingface/distilbert-sst-2-int8": {"text": "x"},
         "@cf/baai/bge-reranker-base": {"query": "x", "contexts": [{"text": "y"}]},
-        "@cf/cloudflare/clef": {"model": "clef", "state": "x", "questions": {"a": {"type": "noul", "instructions": "?"}}},
+        "@cf/cloudflare/clef": {
+            "model": "clef",
+            "state": "x",
+            "questions": {"a": {"type": "noul", "instructions": "?"}},
+        },
     }
     for model, body in asked.items():
         schema = here.ask("GET", "/models/schema", params={"model": model}).json()["result"]["output"]

@@ -49,7 +49,9 @@ def test_openai_family_answers_with_a_chat_completion(door: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "off", [{"chat_template_kwargs": {"enable_thinking": False}}, {"reasoning_effort": None}], ids=["template", "effort"]
+    "off",
+    [{"chat_template_kwargs": {"enable_thinking": False}}, {"reasoning_effort": None}],
+    ids=["template", "effort"],
 )
 def test_thinking_can_be_turned_off(door: Any, off: dict[str, Any]) -> None:
     """Without thinking there is no reasoning text and no reasoning token."""
@@ -185,7 +187,9 @@ def test_json_through_v1_is_a_string(door: Any, model: str) -> None:
 
 def test_guided_json_is_a_schema_too(door: Any) -> None:
     """``guided_json`` is followed by the models that have it."""
-    result = door().result("@cf/mistralai/mistral-small-3.1-24b-instruct", {"prompt": "invoice 7", "guided_json": TOPIC})
+    result = door().result(
+        "@cf/mistralai/mistral-small-3.1-24b-instruct", {"prompt": "invoice 7", "guided_json": TOPIC}
+    )
     assert result["response"]["topic"] == "billing"
 
 
@@ -242,7 +246,10 @@ def test_n_gives_several_choices_and_charges_them(door: Any) -> None:
 
 def test_pictures_are_owned_up_to(door: Any) -> None:
     """A picture in a message is accepted, and the answer says that nobody looked at it."""
-    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}}]
+    parts = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}},
+    ]
     result = door().result("@cf/google/gemma-4-26b-a4b-it", {"messages": [{"role": "user", "content": parts}]})
     assert "not looked at" in result["choices"][0]["message"]["content"]
 

@@ -1,0 +1,177 @@
+"""Run the cases and print a table of ratios."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+@contextlib.contextmanager
+def server(*options: object) -> Iterator[str]:
+    """Run the server in a process of its own; yields the address up to ``/client/v4``."""
+    command = [sys.executable, str(HERE / "server.py"), *map(str, options)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}/client/v4"
+        finally:
+            process.terminate()
+
+
+def stats(url: str) -> dict[str, Any]:
+    """Return what the server counted."""
+    with urllib.request.urlopen(url.removesuffix("/client/v4") + "/stats") as response:
+        return dict(json.load(response))
+
+
+def work(client: str, case: str, url: str, count: int, **options: Any) -> dict[str, Any]:
+    """Measure one client in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.work", client, case, url, str(count), json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def pairs(url: str, case: str, count: int, times: int = 3, **options: Any) -> tuple[list[dict], list[dict]]:
+    """Measure ours and the plain client in turn."""
+    places = options.pop("places", 32)
+    ours, plain = [], []
+    for _ in range(times):
+        plain.append(work("plain", case, url, count, places=places))
+        ours.append(work("ours", case, url, count, places=places, **options))
+    return ours, plain
+
+
+def ratio(ours: list[dict], plain: list[dict]) -> str:
+    """Return the median of the pairwise ratios with their range."""
+    ratios = [a["wall"] / b["wall"] for a, b in zip(ours, plain, strict=True)]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def embed() -> str:
+    with server("--latency", 0.05, "--per-item", 0.002) as url:
+        ours, plain = pairs(url, "embed", 20_000)
+        wrong = sum(r["wrong"] for r in ours)
+    return f"wall {ratio(ours, plain)} x plain [<= 1.0]; {ours[0]['wall']:.2f} s, plain {plain[0]['wall']:.2f} s; wrong {wrong}"
+
+
+def duplicates() -> str:
+    with server("--latency", 0.05, "--per-item", 0.002) as url:
+        done = work("ours", "embed", url, 20_000, distinct=2_000)
+        counted = stats(url)
+    return f"{counted['requests']} requests [20], {counted['twice']} texts billed twice [0], wrong {done['wrong']}"
+
+
+def generate() -> str:
+    with server("--latency", 0.05) as url:
+        ours, plain = pairs(url, "generate", 2_000, places=64)
+    cpu = statistics.median(r["cpu_us"] for r in ours)
+    return f"wall {ratio(ours, plain)} x plain [<= 1.15]; CPU {cpu / 1000:.2f} ms a row [<= 0.8]; wrong {ours[0]['wrong']}"
+
+
+def capacity() -> str:
+    with server("--latency", 0.05, "--capacity", 16) as url:
+        done = work("ours", "generate", url, 2_000, places=64)
+        counted = stats(url)
+    share = counted["refused"] / counted["requests"]
+    ideal = 2_000 / 16 * 0.05 / done["wall"]
+    return f"lost {done['wrong']} [0], refused {share:.1%} [<= 5 %], {ideal:.2f} of the ideal [>= 0.85]"
+
+
+def _rate(told: int | None, window: str, rate: int = 600, count: int = 1_800) -> str:
+    with server("--latency", 0.05, "--rate", rate, "--window", window) as url:
+        done = work("ours", "generate", url, count, places=64, rate=told)
+        counted = stats(url)
+    share = counted["refused"] / counted["requests"]
+    permitted = rate * (int(done["wall"] // 60) + 1) if window == "sliding" else rate / 60 * (done["wall"] + 1)
+    used = count / min(permitted, count) if window == "sliding" else count / permitted
+    ideal = (count / rate - 1) * 60 if window == "sliding" else (count / rate - 1 / 60) * 60
+    return f"{window}: lost {done['wrong']} [0], refused {share:.1%}, {ideal / done['wall']:.2f} of the ideal time, used {used:.2f}"
+
+
+def rate_told() -> str:
+    return f"{_rate(600, 'sliding')}; {_rate(600, 'bucket')} [<= 1 %, >= 0.95]"
+
+
+def rate_learned() -> str:
+    return f"{_rate(None, 'sliding')}; {_rate(None, 'bucket')} [<= 10 %, >= 0.90]"
+
+
+def faults() -> str:
+    with server("--latency", 0.02, "--faults", 0.05) as url:
+        one = work("ours", "generate", url, 2_000, places=32)
+        first = stats(url)
+    with server("--latency", 0.02, "--faults", 0.05) as url:
+        many = work("ours", "embed", url, 20_000)
+        second = stats(url)
+    unavoidable = "cut and garbled answers had to be asked again"
+    return (
+        f"generate: lost or wrong {one['wrong']} [0] of 2,000 at {first['faults']} faults, {first['twice']} billed twice; "
+        f"embed: {many['wrong']} [0] of 20,000 at {second['faults']} faults, {second['twice']} texts twice ({unavoidable})"
+    )
+
+
+def quota() -> str:
+    with server("--latency", 0.05, "--quota", 500) as url:
+        done = work("ours", "generate", url, 2_000, places=64)
+        counted = stats(url)
+    return f"{2_000 - done['wrong']} rows kept of 500 answered, {counted['refused']} sent beyond [<= 64]: {done['error'][:150]}"
+
+
+def bulk() -> str:
+    lines = []
+    for store in (False, True):
+        with server() as url:
+            done = work("ours", "embed", url, 200_000, cache=store)
+        matrix = 200_000 * 768 * 4 / 2**20
+        memory = done["peak_mb"] / (matrix + done["start_mb"])
+        name = "store" if store else "no store"
+        lines.append(f"{name}: CPU {done['cpu_us']:.0f} us a row [<= 60], peak {memory:.2f} x (matrix + start) [<= 1.3], wrong {done['wrong']}")
+    return "; ".join(lines)
+
+
+def store() -> str:
+    with server("--latency", 0.05, "--per-item", 0.002) as url:
+        ratios = []
+        for _ in range(3):
+            without = work("ours", "embed", url, 20_000, cache=False)
+            ratios.append(work("ours", "embed", url, 20_000)["wall"] / without["wall"])
+    return f"store on is {statistics.median(ratios):.2f} x the wall of cache=False [<= 1.3]"
+
+
+def recall() -> str:
+    path = tempfile.mkdtemp() + "/store.sqlite"
+    with server() as url:
+        work("ours", "embed", url, 100_000, store=path)
+        before = stats(url)["requests"]
+        done = work("ours", "embed", url, 100_000, store=path)
+        sent = stats(url)["requests"] - before
+    return f"100,000 from the store in {done['wall']:.2f} s [<= 3], {sent} requests [0], wrong {done['wrong']}"
+
+
+def imports() -> str:
+    code = "import time, pandas; t = time.perf_counter(); import cfai_nb; print(time.perf_counter() - t)"
+    seconds = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=HERE.parent).stdout) for _ in range(7)]
+    return f"{statistics.median(seconds) * 1000:.0f} ms beyond pandas [<= 100]"
+
+
+CASES: dict[str, Callable[[], str]] = {
+    "embed": embed, "duplicates": duplicates, "generate": generate, "capacity": capacity, "rate-told": rate_told,
+    "rate-learned": rate_learned, "faults": faults, "quota": quota, "bulk": bulk, "store": store, "recall": recall,
+    "import": imports,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or CASES:
+        print(f"{name:13s} {CASES[name]()}", flush=True)

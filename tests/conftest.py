@@ -1,0 +1,36 @@
+"""What every test gets: no credentials, a store of its own, and no session left over from the test before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CREDENTIAL_PREFIXES = ("CLOUDFLARE_", "CF_", "WORKERS_AI_")
+
+
+def without_credentials(environment: dict[str, str]) -> dict[str, str]:
+    """The same environment with every variable gone that could hold an account or a token."""
+    return {name: value for name, value in environment.items() if not name.upper().startswith(CREDENTIAL_PREFIXES)}
+
+
+@pytest.fixture(autouse=True)
+def _own_corner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nobody's account, nobody's cache: a test that wants credentials sets them itself."""
+    for name in set(os.environ) - set(without_credentials(dict(os.environ))):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CFAI_STORE", str(tmp_path / "store.sqlite"))
+    yield
+    forget_session()
+
+
+def forget_session() -> None:
+    """Close the session that calls use by themselves, and forget it."""
+    from cfai_nb import session
+
+    current = session._current
+    session._current = None
+    if current is not None:
+        current.close()

@@ -1,0 +1,406 @@
+"""The plots, held to what is drawn: points, names, bars, labels and what is said about them."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from cfai_nb.plots import clusters, cost
+from cfai_nb.plots.bars import amount
+from cfai_nb.plots.lettering import letters
+from cfai_nb.plots.palette import DISTINCT, GREY, colour, readable
+
+USD = 0.011 / 1_000
+COLUMNS = ["time", "model", "verb", "requests", "rows", "neurons", "exact", "saved_neurons", "origin"]
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_left() -> Iterator[None]:
+    yield
+    plt.close("all")
+
+
+def axes(width: float = 7.0, height: float = 5.0) -> Any:
+    """An axes of a figure that pyplot knows nothing of."""
+    return Figure(figsize=(width, height)).subplots()
+
+
+def blobs(rows: int, groups: int, width: int = 2) -> tuple[Any, Any]:
+    random = np.random.default_rng(2)
+    owner = np.arange(rows) % groups
+    centres = random.permutation(groups)[:, None] * 9.0 + random.normal(size=(groups, width)) * 6
+    return centres[owner] + random.normal(size=(rows, width)), owner
+
+
+def charges(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    """A frame as the ledger gives it; dollars follow from Neurons."""
+    frame = pd.DataFrame(list(rows), columns=COLUMNS)
+    frame["time"] = pd.to_datetime(frame["time"], utc=True)
+    frame["neurons"] = frame["neurons"].astype(float)
+    return frame.assign(usd=frame["neurons"] * USD)
+
+
+LEDGER = charges(
+    ("2026-11-20T23:59", "@cf/baai/bge-m3", "embed", 2, 195, 2.8, True, 0.0, "cloudflare"),
+    ("2026-11-21T00:01", "@cf/zai-org/glm-4.7-flash", "generate", 187, 187, 220.5, True, 0.0, "cloudflare"),
+    ("2026-11-21T10:00", "@cf/zai-org/glm-4.7-flash", "generate", 20, 20, 44.5, False, 100.0, "cloudflare"),
+    ("2026-11-22T10:00", "@cf/lab/flux", "image", 4, 4, np.nan, False, 0.0, "cloudflare"),
+)
+
+
+def said(ax: Any) -> list[str]:
+    """Every text on the axes, lines joined."""
+    words = [text.get_text().replace("\n", " ") for text in ax.texts]
+    legend = ax.get_legend()
+    return words + ([text.get_text().replace("\n", " ") for text in legend.get_texts()] if legend else [])
+
+
+def drawn(ax: Any) -> int:
+    return sum(len(collection.get_offsets()) for collection in ax.collections)
+
+
+def picture(ax: Any) -> bytes:
+    """The axes drawn in full, where a missing glyph or broken markup would be a warning."""
+    file = io.BytesIO()
+    ax.figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+# --- clusters
+
+
+def test_every_point_is_drawn_and_every_label_written() -> None:
+    """Points of shape (n, 2) are drawn as they are, each label once, in as many colours."""
+    points, owner = blobs(240, 6)
+    names = [f"topic {number}" for number in owner]
+    ax = clusters(points, names, ax=axes())
+    assert drawn(ax) == 240
+    assert set(said(ax)) == set(names)
+    offsets = np.concatenate([np.asarray(collection.get_offsets()) for collection in ax.collections])
+    assert np.allclose(np.sort(offsets, axis=0), np.sort(points, axis=0))
+    assert len({to_hex(face) for collection in ax.collections for face in collection.get_facecolors()}) == 6
+
+
+def test_the_given_axes_comes_back_and_nothing_else_is_made() -> None:
+    """With an `ax` no figure is made, no style changed; without one there is one figure that pyplot shows."""
+    before = mpl.rcParams.copy()
+    ax = axes()
+    assert clusters(blobs(20, 2)[0], blobs(20, 2)[1], ax=ax) is ax
+    assert cost(LEDGER, ax=ax) is ax
+    assert plt.get_fignums() == []
+    assert clusters(blobs(20, 2)[0], [0, 1] * 10).figure is plt.gcf()
+    assert len(plt.get_fignums()) == 1
+    assert mpl.rcParams == before
+
+
+def test_a_map_has_no_ticks_and_one_scale() -> None:
+    """The axes of a projection mean nothing, so they carry no numbers, and a unit is as long in both directions."""
+    ax = clusters(*blobs(50, 2), ax=axes())
+    assert len(ax.get_xticks()) == len(ax.get_yticks()) == 0
+    assert ax.get_aspect() == 1.0
+
+
+@pytest.mark.parametrize(("rows", "groups", "width"), [(300, 12, 7.0), (300, 6, 3.0), (2_000, 20, 7.0), (20, 2, 7.0)])
+def test_names_do_not_overlap(rows: int, groups: int, width: float) -> None:
+    """Names lie inside the axes and on none of the others; those without room stand in the legend."""
+    points, owner = blobs(rows, groups)
+    ax = clusters(points, [f"a longer name {number}" for number in owner], ax=axes(width))
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    frame = ax.get_window_extent()
+    for at, box in enumerate(boxes):
+        assert frame.x0 <= box.x0 <= box.x1 <= frame.x1
+        assert frame.y0 <= box.y0 <= box.y1 <= frame.y1
+        assert not any(box.overlaps(other) for other in boxes[:at])
+    assert len(said(ax)) == groups
+
+
+def test_names_without_room_go_to_the_legend() -> None:
+    """On a tiny axes the labels that cannot be written on the map are in the legend, and none is lost."""
+    points, owner = blobs(300, 12)
+    ax = clusters(points, [f"a rather long name {number}" for number in owner], ax=axes(1.6, 1.4))
+    assert ax.get_legend() is not None
+    assert len(said(ax)) == 12
+
+
+def test_a_name_lies_at_its_group() -> None:
+    """The names of well separated groups are nearer to their own points than to any others."""
+    points = np.array([[0.0, 0.0], [100.0, 0.0], [50.0, 80.0]]).repeat(30, axis=0)
+    points += np.random.default_rng(0).normal(size=points.shape)
+    ax = clusters(points, ["left"] * 30 + ["right"] * 30 + ["top"] * 30, ax=axes())
+    anchors = {text.get_text(): np.asarray(text.xy) for text in ax.texts}
+    assert np.allclose([anchors["left"], anchors["right"], anchors["top"]], [[0, 0], [100, 0], [50, 80]], atol=3)
+
+
+def test_missing_vectors_are_left_out_and_counted() -> None:
+    """None, NaN and vectors with NaN are not drawn; their labels go with them; the subtitle counts them."""
+    vectors = pd.Series(
+        [np.array([float(at), 1.0], dtype="f4") for at in range(8)], index=list("abcdefgh"), dtype=object
+    )
+    vectors["b"], vectors["d"] = None, float("nan")
+    vectors["f"] = np.array([np.nan, 1.0])
+    labels = pd.Series(["x", "lost", "x", "lost", "y", "lost", "y", "y"], index=vectors.index)
+    ax = clusters(vectors, labels, ax=axes())
+    assert drawn(ax) == 5
+    assert "3 without a vector left out" in said(ax)
+    assert not any("lost" in words for words in said(ax))
+
+
+def test_vectors_are_projected_and_grouped() -> None:
+    """Without labels groups are found, and the subtitle says how points and groups came about."""
+    matrix, _ = blobs(90, 3, width=12)
+    ax = clusters(pd.Series(list(matrix)), ax=axes(), method="pca")
+    assert ax.get_title(loc="left") == "90 rows, 3 groups"
+    assert {"0", "1", "2"} < set(said(ax))
+    assert any(words.startswith("PCA of 90 vectors") and "KMeans" in words for words in said(ax))
+
+
+def test_numbers_get_words_from_texts_or_names() -> None:
+    """Groups that are numbers are named by their texts, or by `names`, which win; words stay as they are."""
+    points, owner = blobs(40, 2)
+    texts = ["refund" if number else "parcel" for number in owner]
+    assert set(said(clusters(points, owner, texts=texts, ax=axes()))) == {"refund", "parcel"}
+    assert set(said(clusters(points, owner, texts=texts, names={0: "A"}, ax=axes()))) == {"A", "refund"}
+    assert set(said(clusters(points, owner, names=["A", "B"], ax=axes()))) == {"A", "B"}
+    assert set(said(clusters(points, ["p", "q"] * 20, texts=texts, ax=axes()))) == {"p", "q"}
+
+
+def test_noise_and_missing_labels_are_grey() -> None:
+    """-1 is noise and a missing label is missing: both grey, both in the legend with their share."""
+    points, _ = blobs(100, 2)
+    ax = clusters(points, [0] * 50 + [-1] * 30 + [None] * 20, ax=axes())
+    assert set(said(ax)) == {"0", "noise (30%)", "missing (20%)"}
+    greys = [len(part.get_offsets()) for part in ax.collections if to_hex(part.get_facecolors()[0]) == GREY.lower()]
+    assert sorted(greys) == [20, 30]
+
+
+def test_too_many_labels_keep_the_largest() -> None:
+    """Of 40 labels the 24 largest have names; the others are grey, and the legend counts them."""
+    owner = np.repeat(np.arange(40), np.arange(40, 0, -1))
+    points = np.random.default_rng(0).normal(size=(len(owner), 2)) + owner[:, None] * 3
+    ax = clusters(points, owner, ax=axes(12, 9))
+    rest = f"16 smaller groups ({sum(range(1, 17)) / len(owner):.0%})"
+    assert set(said(ax)) == {rest, *map(str, range(DISTINCT))}
+
+
+def test_colours_follow_the_order_of_a_categorical() -> None:
+    """The colour of a label is its place among the labels, not its size: two maps of one column agree."""
+    points, _ = blobs(60, 2)
+    kinds = pd.Categorical(["b", "a", "a"] * 20, categories=["b", "a", "unused"])
+    ax = clusters(points, kinds, ax=axes())
+    shades = [to_hex(face) for face in ax.collections[0].get_facecolors()]
+    assert shades.count(colour(0)[0].lower()) == 20
+    assert shades.count(colour(1)[0].lower()) == 40
+
+
+@pytest.mark.parametrize("given", [[], np.empty((0, 8)), pd.Series([None, None], dtype=object)])
+def test_nothing_to_show_is_said(given: Any) -> None:
+    """Without a vector the axes say so instead of failing."""
+    assert any("no vectors to show" in words for words in said(clusters(given, ax=axes())))
+
+
+def test_the_mark_is_visible() -> None:
+    """A mark is written in a box on the axes, and no name lies on it."""
+    ax = clusters(*blobs(200, 6), mark="emulator", ax=axes(3, 3))
+    ax.figure.canvas.draw()
+    marks = [text for text in ax.texts if text.get_text() == "emulator"]
+    assert len(marks) == 1
+    assert marks[0].get_bbox_patch() is not None
+    others = [text.get_window_extent() for text in ax.texts if text is not marks[0]]
+    assert not any(marks[0].get_window_extent().overlaps(other) for other in others)
+
+
+@pytest.mark.parametrize(
+    "hostile", ["$x_{broken", "返品と交換", "a\nb\tc", "🚚" * 30, "x" * 500, "<b>&amp;</b>", "\x00\x07", ""]
+)
+def test_any_label_is_drawn_without_a_warning(hostile: str) -> None:
+    """Broken math, scripts without a font, control characters and endless words are drawn as far as they can be."""
+    ax = clusters(blobs(30, 2)[0], [hostile, "plain"] * 15, title=hostile, mark=hostile, ax=axes())
+    assert picture(ax)[1:4] == b"PNG"
+    ax = cost(LEDGER.assign(model=hostile), title=hostile, ax=axes())
+    assert picture(ax)[1:4] == b"PNG"
+
+
+def test_letters_look_in_other_fonts_first() -> None:
+    """A character that the chosen font lacks comes from another one that is installed; only then is it a box."""
+    with mpl.rc_context({"font.family": ["cmss10"]}):
+        text, families = letters("Größe \ue123 →")
+    assert text == "Größe □ →"
+    assert families == ["cmss10", "DejaVu Sans"]
+
+
+def test_names_are_dark_enough_and_colours_distinct() -> None:
+    """Every colour of the palette, as text, has a contrast of 4.5 with white; colour and shape are never the same."""
+    looks = [colour(position) for position in range(DISTINCT)]
+    assert len(set(looks)) == DISTINCT
+    for shade, _ in looks:
+        red, green, blue = (
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+            for part in mpl.colors.to_rgb(readable(shade))
+        )
+        assert 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) >= 4.45
+
+
+@pytest.mark.parametrize(
+    ("given", "labels", "message"),
+    [
+        (np.ones((3, 2)), ["a"], "3 rows and 1 labels"),
+        (["a", "b"], None, "vectors of numbers"),
+        ([[1.0, 2.0], [1.0]], None, "all of one length"),
+        ([1, 2, 3], None, "one vector a row"),
+        (pd.Series([[1.0, 2.0]] * 2), pd.Series(["a", "b"], index=[5, 6]), "different indexes"),
+    ],
+)
+def test_what_is_no_map_is_refused(given: Any, labels: Any, message: str) -> None:
+    """Labels that do not fit, words, ragged vectors and foreign indexes are errors that say what is wrong."""
+    with pytest.raises(ValueError, match=message):
+        clusters(given, labels, ax=axes())
+
+
+# --- cost
+
+
+def bars(ax: Any) -> list[tuple[float, float]]:
+    """(left, width) of every bar in order."""
+    return [(bar.get_x(), bar.get_width()) for bar in ax.patches]
+
+
+def names(ax: Any) -> list[str]:
+    return [tick.get_text() for tick in ax.get_yticklabels()]
+
+
+def test_bars_are_exact_then_estimated_then_saved() -> None:
+    """A bar is what the service counted, then the estimate, then what the store saved; the dearest model first."""
+    ax = cost(LEDGER, metric="neurons", ax=axes())
+    assert names(ax) == ["glm-4.7-flash", "bge-m3", "flux"]
+    exact, estimated, saved = bars(ax)[:3], bars(ax)[3:6], bars(ax)[6:]
+    assert exact == [(0, 220.5), (0, 2.8), (0, 0)]
+    assert estimated[0] == (220.5, 44.5)
+    assert saved == [(265.0, 100.0)]
+    assert ax.patches[3].get_hatch() == "////"
+    assert ax.patches[0].get_hatch() is None
+    assert ax.patches[6].get_facecolor()[3] == 0
+
+
+def test_dollars_are_written_at_the_bar_ends() -> None:
+    """Labels carry the amounts with as many digits as matter, and the subtitle their sums."""
+    words = said(cost(LEDGER, ax=axes()))
+    assert "$0.0029, $0.0011 saved" in words
+    assert "$0.000031" in words
+    assert any("$0.0029 in all, $0.00049 of it estimated" in line for line in words)
+
+
+def test_unknown_prices_are_words_and_never_zero() -> None:
+    """Calls of unknown price are counted in words at their bar and in the subtitle; nothing there reads $0."""
+    ax = cost(LEDGER[LEDGER["model"] == "@cf/lab/flux"], ax=axes())
+    assert said(ax) == ["4 calls of unknown price"] * 2
+    assert not ax.patches
+    assert len(ax.get_xticks()) == 0
+
+
+def test_a_call_that_is_free_reads_zero() -> None:
+    """A known price of nothing is $0, which is another thing than an unknown one."""
+    ax = cost(charges(("2026-11-20", "m", "embed", 1, 1, 0.0, True, 0.0, "cloudflare")), ax=axes())
+    assert said(ax) == ["$0 in all", "$0"]
+
+
+def test_days_are_in_order_and_in_utc() -> None:
+    """By day the bars follow the calendar, split at midnight UTC."""
+    ax = cost(LEDGER, "day", metric="neurons", ax=axes())
+    assert names(ax) == ["2026-11-20", "2026-11-21", "2026-11-22"]
+    assert bars(ax)[:2] == [(0, 2.8), (0, 220.5)]
+
+
+def test_an_emulator_bills_nothing_and_says_so() -> None:
+    """Charges of the emulator alone change the title and the line below it."""
+    ax = cost(LEDGER.assign(origin="emulator"), ax=axes())
+    assert ax.get_title(loc="left") == "What it would have cost, by model"
+    assert any("emulator: nothing was billed; what it would have cost" in words for words in said(ax))
+
+
+def test_real_money_and_an_emulators_are_never_added() -> None:
+    """Side by side each has its own bar, named as such, and the total is the real one."""
+    mixed = pd.concat([LEDGER.iloc[:1], LEDGER.iloc[:2].assign(origin="emulator")])
+    ax = cost(mixed, metric="neurons", ax=axes())
+    assert names(ax) == ["glm-4.7-flash (emulator)", "bge-m3", "bge-m3 (emulator)"]
+    assert any(words.startswith("2.8 Neurons in all · emulator: nothing was billed") for words in said(ax))
+
+
+def test_models_of_one_short_name_keep_their_paths() -> None:
+    """Two models whose paths end alike are told apart by the whole path."""
+    twins = pd.concat([LEDGER.iloc[:1], LEDGER.iloc[:1].assign(model="@cf/other/bge-m3"), LEDGER.iloc[1:2]])
+    assert names(cost(twins, ax=axes())) == ["glm-4.7-flash", "@cf/baai/bge-m3", "@cf/other/bge-m3"]
+
+
+def test_many_models_share_a_last_bar() -> None:
+    """Of 30 models eleven have bars of their own; the others are one bar, and no Neuron is lost."""
+    many = charges(
+        *[("2026-11-20", f"@cf/a/m{at}", "embed", 1, 1, 2.0**at, True, 0.0, "cloudflare") for at in range(30)]
+    )
+    ax = cost(many, metric="neurons", ax=axes())
+    assert len(names(ax)) == 12
+    assert names(ax)[-1] == "19 others"
+    assert sum(width for _, width in bars(ax)) == 2.0**30 - 1
+
+
+@pytest.mark.parametrize("empty", [LEDGER.iloc[:0], pd.DataFrame()])
+def test_an_empty_ledger_is_said(empty: pd.DataFrame) -> None:
+    """Without a charge the axes say "nothing charged yet"."""
+    assert said(cost(empty, ax=axes())) == ["nothing charged yet"]
+
+
+def test_labels_end_inside_the_axes() -> None:
+    """The axis is long enough for the labels, also on a narrow axes."""
+    for width in (8.0, 4.0):
+        ax = cost(LEDGER, ax=axes(width))
+        ax.figure.canvas.draw()
+        ends = [
+            text.get_window_extent().x1 for text in ax.texts if "unknown" in text.get_text() or "$" in text.get_text()
+        ]
+        assert max(ends) <= ax.get_window_extent().x1 + 1
+
+
+def test_a_frame_of_other_things_is_refused() -> None:
+    """Missing columns, and words that mean nothing, are errors with what there should be."""
+    with pytest.raises(ValueError, match="usd missing"):
+        cost(LEDGER.drop(columns="usd"), ax=axes())
+    with pytest.raises(ValueError, match="'model', 'verb' or 'day'"):
+        cost(LEDGER, "week", ax=axes())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'usd' or 'neurons'"):
+        cost(LEDGER, metric="eur", ax=axes())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (0, "$0"), (0.000031, "$0.000031"), (0.0042, "$0.0042"), (0.13, "$0.13"), (0.999, "$1.00"), (1, "$1.00"),
+        (12.3, "$12.30"), (1234.5, "$1,234.50"), (-0.5, "-$0.50"), (3e-15, "$0.000000000001"), (0.0999, "$0.10"),
+    ],
+)  # fmt: skip
+def test_amounts_read_as_money(value: float, written: str) -> None:
+    """Two decimals from a dollar up, two significant digits below, and never an exponent."""
+    assert amount(value, "usd") == written
+
+
+def test_plots_pick_no_backend_for_a_given_axes() -> None:
+    """Drawing on a given axes does not load pyplot."""
+    code = (
+        "import sys, numpy as np; from matplotlib.figure import Figure; from cfai_nb.plots import clusters;"
+        "clusters(np.eye(2), ['a', 'b'], ax=Figure().subplots()); print('matplotlib.pyplot' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "False"
