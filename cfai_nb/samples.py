@@ -7,6 +7,7 @@ import difflib
 import importlib.util
 import inspect
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import resources
@@ -84,7 +85,10 @@ def _read_stack() -> tuple[tuple[str, str, str, str], ...]:
     seen: set[str] = set()
     installed = [(package, root) for package in _STACK if (root := _source(package))]
     share = _ROWS // max(1, len(installed))
-    return tuple(chain.from_iterable(islice(_read_package(*each, seen), share) for each in installed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # odd escapes in the sources of others,
+        warnings.simplefilter("ignore", DeprecationWarning)  # as Python 3.11 calls them
+        return tuple(chain.from_iterable(islice(_read_package(*each, seen), share) for each in installed))
 
 
 def _source(package: str) -> Path | None:

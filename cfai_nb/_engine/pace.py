@@ -14,9 +14,10 @@ from collections.abc import Callable
 
 from .rate import Rate
 
-#: Requests at once to begin with, and the most that "auto" grows to.  At 64 in flight the service's documented rates
-#: (300 a minute for text, 3,000 for embeddings) are reached at latencies of 12 s and 1.3 s.
-START, MOST = 16, 64
+#: Requests at once to begin with (but no more than a second's worth of a known rate), and the most that "auto" grows
+#: to.  At 64 in flight the documented rates (300 a minute for text, 3,000 for embeddings) are reached at latencies of
+#: 12 s and 1.3 s.
+START, MOST = 24, 64
 
 
 class Concurrency:
@@ -27,8 +28,8 @@ class Concurrency:
     at once the next cool-down is twice as long.
     """
 
-    def __init__(self) -> None:
-        self.limit = float(START)
+    def __init__(self, start: int = START) -> None:
+        self.limit = float(start)
         self.in_use = 0
         self._refused = False  # from the first refusal on: no more doubling
         self._patience = 1  # rounds of clean answers before the next growth
@@ -76,7 +77,7 @@ class Pace:
 
     def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate = rate
-        self.concurrency = Concurrency()
+        self.concurrency = Concurrency(START if rate.told is None else int(min(START, max(4.0, rate.told / 60))))
         self._clock = clock
         self._waiting: collections.deque[asyncio.Future[float]] = collections.deque()
         self._timer: asyncio.TimerHandle | None = None

@@ -1,8 +1,8 @@
 """The one place that speaks HTTP: a request goes out, an Answer or an error of ours comes back.
 
-httpx's requests, responses and transports are used without its client: at 64 in flight the client with its own pool
-costs 1.0 ms of CPU a request, aiohttp's connections behind httpx's transport interface 0.3 ms.  The transport is the
-seam: the emulator is put in its place in-process.
+httpx's requests, responses and transports are used without its client, and aiohttp's connections carry them: at 64 in
+flight httpx's client with its own pool costs 1.0 ms of CPU a request, with the ``httpx-aiohttp`` transport 0.5, and
+this 0.26.  The transport is the seam: the emulator is put in its place in-process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from urllib.request import getproxies
 
 import aiohttp
 import httpx
-import httpx_aiohttp
 
 from ..errors import CfaiError, ServiceError, Unavailable
 from ..tasks import Answer, Request
@@ -25,7 +24,6 @@ from .refusals import refusal
 #: Seconds to connect, and to wait for the next byte.  Without ``rejectIfBusy`` the service queues a call, and giving up
 #: on one that is being worked on would pay for it twice: the wait is long.
 CONNECT, READ = 20.0, 300.0
-_TIMEOUT = {"connect": CONNECT, "read": READ, "write": READ, "pool": None}
 _FAILED = re.compile(rb'"success"\s*:\s*false')
 
 
@@ -45,6 +43,56 @@ class Secret:
     def reveal(self) -> str:
         """Return the string itself, for the header it goes into."""
         return self._value
+
+
+class _Connections(httpx.AsyncBaseTransport):
+    """httpx's transport interface on aiohttp's connections.
+
+    An answer is read whole, in one go, unless the request's extensions ask for a ``stream``: handing a megabyte of
+    vectors on in pieces of 16 KB costs as much as parsing it.
+    """
+
+    def __init__(self) -> None:
+        # How many requests are under way is for Pace to say, so the pool has no limit of its own.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=2**20,
+            auto_decompress=False,  # httpx's responses do that
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=READ),
+            trust_env=bool(getproxies()),  # looked up at every request, which costs: only where there is a proxy
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await self._session.request(
+            request.method,
+            str(request.url),
+            data=request.content or None,
+            headers=request.headers.multi_items(),
+            allow_redirects=False,
+        )
+        if request.extensions.get("stream"):
+            return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
+        try:
+            content = await answer.read()
+        finally:
+            answer.release()
+        return httpx.Response(answer.status, headers=answer.raw_headers, content=content)
+
+    async def aclose(self) -> None:
+        await self._session.close()
+
+
+class _Stream(httpx.AsyncByteStream):
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._answer.content.iter_any():
+            yield chunk
+
+    async def aclose(self) -> None:
+        self._answer.close()
 
 
 class Wire:
@@ -71,14 +119,7 @@ class Wire:
             if self._app is not None:
                 self._transport = httpx.ASGITransport(app=self._app)
             else:
-                # How many are under way is for Pace to say, so the pool has no limit of its own.
-                session = aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    read_bufsize=2**20,
-                    trust_env=bool(getproxies()),  # looked up per request, which costs: only where there is a proxy
-                )
-                self._transport = httpx_aiohttp.AiohttpTransport(client=session)
+                self._transport = _Connections()
         return self._transport
 
     async def close(self) -> None:
@@ -106,7 +147,7 @@ class Wire:
         except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             failure = _unreachable(error, model)
         else:
-            headers = dict(response.headers)  # lower-case names
+            headers = _lowered(response)
             if response.status_code == 200 and not _says_failed(content):
                 return Answer(content, headers, time.perf_counter() - start)
             failure = refusal(response.status_code, headers, content, model)
@@ -123,12 +164,11 @@ class Wire:
         """
         failure: ServiceError
         try:
-            response = await self._connected().handle_async_request(self._build(request, model, "POST"))
+            response = await self._connected().handle_async_request(self._build(request, model, "POST", stream=True))
             try:
                 if response.status_code != 200:
                     content = await response.aread()
-                    headers = dict(response.headers)  # lower-case names
-                    raise refusal(response.status_code, headers, content, model)
+                    raise refusal(response.status_code, _lowered(response), content, model)
                 rest = b""
                 async for chunk in response.aiter_bytes():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -143,7 +183,7 @@ class Wire:
             failure = _unreachable(error, model)
         raise failure
 
-    def _build(self, request: Request, model: str, method: str) -> httpx.Request:
+    def _build(self, request: Request, model: str, method: str, *, stream: bool = False) -> httpx.Request:
         path = request.path or f"run/{model}"
         url = self._urls.get(path)
         if url is None:
@@ -163,7 +203,11 @@ class Wire:
         if method != "GET":
             headers["content-type"] = request.content_type
             content = request.body()
-        return httpx.Request(method, url, headers=headers, content=content, extensions={"timeout": _TIMEOUT})
+        return httpx.Request(method, url, headers=headers, content=content, extensions={"stream": stream})
+
+
+def _lowered(response: httpx.Response) -> dict[str, str]:
+    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw}
 
 
 def _says_failed(content: bytes) -> bool:

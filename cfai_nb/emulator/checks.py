@@ -36,7 +36,15 @@ def kind(value: Any) -> str:
             return "object"
 
 
-def complaints(value: Any, schema: Any, *, root: Any = None, path: str = "/", depth: int = 0) -> list[str]:
+def complaints(
+    value: Any,
+    schema: Any,
+    *,
+    root: Any = None,
+    path: str = "/",
+    depth: int = 0,
+    seen: frozenset[tuple[str, str]] = frozenset(),
+) -> list[str]:
     """Return what is wrong with a value, empty when nothing is.
 
     Parameters
@@ -49,11 +57,13 @@ def complaints(value: Any, schema: Any, *, root: Any = None, path: str = "/", de
         Where local references point; the schema itself by default.
     path : str
         JSON pointer of the value, for the texts.
+    depth, seen
+        How deep the walk is, and which references it followed where.
 
     Raises
     ------
     ValueError
-        When a reference cannot be resolved or schemas nest beyond 64 levels.
+        When a reference leads nowhere or round in circles, or schemas nest beyond 64 levels.
     """
     if depth > _DEPTH:
         raise ValueError("schema nests too deeply")
@@ -63,10 +73,15 @@ def complaints(value: Any, schema: Any, *, root: Any = None, path: str = "/", de
         raise ValueError(f"not a schema at '{path}'")
     root = schema if root is None else root
 
-    def walk(part: Any, sub: Any, where: str = path) -> list[str]:
-        return complaints(part, sub, root=root, path=where, depth=depth + 1)
-
     found: list[str] = []
+    if "$ref" in schema:
+        if (schema["$ref"], path) in seen:
+            raise ValueError(f"reference {schema['$ref']!r} goes round in circles")
+        seen |= {(schema["$ref"], path)}
+
+    def walk(part: Any, sub: Any, where: str = path) -> list[str]:
+        return complaints(part, sub, root=root, path=where, depth=depth + 1, seen=seen)
+
     if "$ref" in schema:
         found += walk(value, resolve(schema["$ref"], root))
     found += _typed(value, schema, path)
@@ -193,7 +208,11 @@ def _combined(value: Any, schema: Schema, path: str, walk: Walk) -> Iterator[str
     for word in ("anyOf", "oneOf"):
         if word not in schema:
             continue
-        tries = [walk(value, part) for part in schema[word]]
+        tries = []
+        for part in schema[word]:
+            tries.append(walk(value, part))
+            if word == "anyOf" and not tries[-1]:
+                break
         matches = sum(not one for one in tries)
         if matches == 0 or (word == "oneOf" and matches > 1):
             reasons = ", ".join(reason for one in tries for reason in one)

@@ -16,6 +16,8 @@ from .voice import MARK, matter, trim
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:[.,]\d+)?")
 _KEY = re.compile(r'"(\w+)"\s*:')
 _DEPTH = 24
+#: Values tried before a schema is given up.
+_TRIES = 5000
 _FORMATS = {
     "date": "2000-01-01",
     "date-time": "2000-01-01T00:00:00Z",
@@ -81,14 +83,17 @@ def fill(schema: Any, text: str) -> Any:
 
 
 class _Filler:
+    """One attempt at one schema: each method makes a value of one type, or raises Impossible."""
+
     def __init__(self, root: Any, text: str) -> None:
-        self.root, self.text = root, text
+        self.root, self.text, self.tries = root, text, 0
         self.about = matter(text)
         self.numbers = [float(found.replace(",", ".")) for found in _NUMBER.findall(self.about)]
 
     def make(self, schema: Any, name: str, depth: int) -> Any:
         """Return a value for one schema; `name` says what it is called."""
-        if depth > _DEPTH:
+        self.tries += 1
+        if depth > _DEPTH or self.tries > _TRIES:
             raise Impossible("schema nests too deeply")
         if not isinstance(schema, Mapping):
             if schema is False:

@@ -15,6 +15,9 @@ from .work import Ask
 #: The output limit where none is sent, for the models before 2026.
 DEFAULT_LIMIT = 256
 
+#: What a limit beyond any context is taken for.
+_ENDLESS = 1 << 40
+
 #: Models whose thinking stands in the content, between tags.
 TAGGED = frozenset({"@cf/deepseek-ai/deepseek-r1-distill-qwen-32b", "@cf/qwen/qwq-32b"})
 
@@ -106,7 +109,7 @@ def _flat(content: Any) -> tuple[str, int]:
 def _limit(ask: Ask) -> int | None:
     for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
         if ask.body.get(name) is not None:
-            return max(0, int(ask.body[name]))
+            return int(min(max(0, ask.body[name]), _ENDLESS))
     return DEFAULT_LIMIT if ask.model.family == "legacy" else None
 
 

@@ -107,5 +107,5 @@ def _digits(value: float, whole: int) -> str:
         return "0"
     if abs(value) >= 0.995:
         return f"{value:,.{whole}f}"
-    decimals = 1 - int(np.floor(np.log10(abs(value))))
+    decimals = 1 - int(f"{value:.1e}".partition("e")[2])  # of the rounded number: 0.0999 is 0.10
     return f"{value:.{decimals}f}" if decimals <= 12 else "0.000000000001"

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from .threads import limited
 from .vectors import Matrix, checked, directions, distinct, leading
 
 Labels = npt.NDArray[np.int64]
@@ -80,10 +81,9 @@ def _choose(rows: Matrix, different: int, seed: int) -> int:
 def _kmeans(rows: Matrix, count: int, seed: int, starts: int) -> Labels:
     """KMeans labels, numbered as they come."""
     from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
 
     # In twelve directions the work is too small to share: threads waited for one another, seconds on a busy machine.
-    with threadpool_limits(1):
+    with limited(1):
         return np.asarray(KMeans(count, n_init=starts, random_state=seed).fit_predict(rows), dtype=np.int64)
 
 

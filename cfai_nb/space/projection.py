@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .threads import limited
 from .vectors import Matrix, checked, directions, distinct, leading
 
 # Up to here t-SNE answers within a cup of coffee; its time grows a little faster than the rows do.
@@ -84,14 +85,13 @@ def _pca(rows: Matrix, seed: int) -> tuple[npt.NDArray[np.float64], float]:
 def _tsne(rows: Matrix, seed: int) -> npt.NDArray[np.float64]:
     """t-SNE from a PCA start, with the perplexity a small frame can bear."""
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
 
     perplexity = min(30.0, max(1.5, (len(rows) - 1) / 3))
     close = leading(rows, min(_LEADING, max(2, rows.shape[1])), seed)
     start = close[:, :2] / close[:, 0].std() * 1e-4
     method = "barnes_hut" if len(rows) > 100 else "exact"
     model = TSNE(init=start.astype(np.float32), perplexity=perplexity, method=method, random_state=seed)
-    with threadpool_limits(1 if len(rows) <= 1_000 else None):  # threads pay from there on only
+    with limited(1 if len(rows) <= 1_000 else None):  # threads pay from there on only
         points = np.asarray(model.fit_transform(close), dtype=np.float64)
     centred: npt.NDArray[np.float64] = points - points.mean(axis=0)
     return centred

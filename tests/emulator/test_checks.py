@@ -117,6 +117,8 @@ def test_common_schemas_are_met(schema: dict[str, Any]) -> None:
         {"type": "object", "properties": {"child": {"$ref": "#"}}, "required": ["child"]},
         {"enum": []},
         {"$ref": "https://example.com/schema"},
+        {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]},
+        {"oneOf": [{"type": "string"}, {"$ref": "#"}, {"$ref": "#"}]},
     ],
 )
 def test_impossible_schemas_are_said_to_be(schema: Any) -> None:

@@ -209,7 +209,7 @@ def test_refuses_exactly_what_the_published_schema_refuses(model: Model) -> None
     if model.id not in published():
         pytest.skip("no schema is published for this model")
 
-    @settings(max_examples=30, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(mutated(published()[model.id]))
     def compare(body: dict[str, Any]) -> None:
         assert refused_by_emulator(model, body) == refused_by_schema(model, body), json.dumps(body)

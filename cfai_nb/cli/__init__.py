@@ -1,0 +1,79 @@
+"""The command ``cfai-nb``: demo, emulator, models, doctor.
+
+Exit codes: 0 it went well, 1 there is a problem (said in one line), 2 the command was not understood or may not spend
+without being told to, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from .. import __version__
+from ..errors import CfaiError
+from .demo import demo
+from .doctor import doctor
+from .listing import list_models
+from .screen import Usage
+from .serving import emulate, fault, rate
+
+__all__ = ["main", "parser"]
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="cfai-nb", description="DataFrame verbs for Cloudflare Workers AI.")
+    top.add_argument("--version", action="version", version=f"cfai_nb {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=does.__doc__, description=does.__doc__)
+        made.set_defaults(does=does)
+        return made
+
+    add = command("demo", demo).add_argument
+    add("--csv", metavar="FILE", help="your own file instead of the sample of support tickets")
+    add("--text", metavar="COLUMN", help="its column of text")
+    add("--labels", metavar="A,B,C", help="what to classify into (default for the tickets: their topics)")
+    add("--out", metavar="DIR", default="cfai-demo", help="where to save (default: ./cfai-demo)")
+    add("--model", help="what writes the summaries (default: see `cfai-nb models`)")
+    add("--yes", action="store_true", help="charge it to the account without asking")
+    add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
+    add = command("emulator", emulate).add_argument
+    add("--port", type=int, default=8787, help="default 8787; 0 takes a free one")
+    add("--latency", type=float, metavar="S", help="seconds every call takes")
+    add("--rate", type=rate, metavar="N", help="requests per minute, catalogue (default) or none")
+    add("--capacity", type=int, metavar="N", help="calls at once; one more is refused with 3040")
+    add("--neurons", type=float, metavar="N", help="Neurons a day, then calls are refused with 4006")
+    add("--fault", type=fault, action="append", metavar="KIND=P", help="such as 503=0.05, reset=0.01; may be repeated")
+    add = command("models", list_models).add_argument
+    add("--task", help="part of the task's name, such as embed")
+    add("--refresh", action="store_true", help="ask the service first (needs an account)")
+    add("--retired", action="store_true", help="also those that are gone, with what replaces them")
+    add = command("doctor", doctor).add_argument
+    add("--offline", action="store_true", help="do not try the credentials")
+    add("--base-url", metavar="URL", help="everything up to and including /client/v4")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    args = parser().parse_args(argv)
+    try:
+        code: int = args.does(args)
+        return code
+    except Usage as error:
+        print(f"cfai-nb {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:  # Stopped says how far it came
+        kept = str(error).split(" are done")[0]
+        print(f"\n{kept} are done and kept; the same command again sends only the rest." if kept else "\nStopped.")
+        return 130
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (CfaiError, OSError, ValueError) as error:
+        print(f"cfai-nb {args.command}: {error}", file=sys.stderr)
+        return 1

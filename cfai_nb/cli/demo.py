@@ -1,0 +1,220 @@
+"""``cfai-nb demo``: a frame embedded, classified and summarized, with its price, a map and the receipt."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..accessor import last_run, on
+from ..ledger import money
+from ..models import FREE_NEURONS_PER_DAY, Cost
+from ..samples import sample
+from ..session import Session, connect
+from ..tables import ledger
+from .screen import Usage, print_table
+
+TOPICS = {
+    "account": "logging in, passwords, profile, address or personal data",
+    "billing": "charges, invoices, payments, prices, subscription plans",
+    "bug": "something does not work, crashes or shows an error",
+    "returns": "sending an item back, refund, exchange, warranty",
+    "shipping": "parcel, delivery, tracking, courier",
+    "other": "anything else, such as praise, questions or wishes",
+}
+_NO_MODEL = (
+    "No model answers: vectors are hashes of words, labels follow shared words, texts are marked. What you see is how "
+    "it works and what it would cost, not how good the models are."
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One verb of the demo, to be priced and then called."""
+
+    verb: Any
+    args: tuple[Any, ...]
+    options: dict[str, Any]
+
+    def plan(self) -> Any:
+        """Price it; nothing is sent."""
+        return self.verb.plan(*self.args, **self.options)
+
+    def run(self) -> Any:
+        """Do it, and say what it came to where no progress line does."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            result = self.verb(*self.args, **self.options)
+        if not sys.stderr.isatty():
+            print(last_run().receipt)
+        for warning in caught:
+            print(f"note: {warning.message}")
+        return result
+
+
+def demo(args: argparse.Namespace) -> int:
+    """Embed, classify and summarize a frame, and save it with a map and a plot of the cost."""
+    if (args.csv is None) != (args.text is None):
+        raise Usage("--csv FILE and --text COLUMN go together")
+    out = Path(args.out)
+    frame = sample("tickets") if args.csv is None else pd.read_csv(args.csv)
+    session = connect("auto", base_url=args.base_url)
+    if session.origin == "emulator":
+        # In a store of its own: nobody's cache shall fill up with pretended answers.
+        session = connect("emulator", store=out / "store.sqlite")
+        print(_NO_MODEL)
+    with session:
+        steps, docs = _steps(frame, args)
+        print("\nThe price first: at most, by the list, before the free Neurons. Nothing is sent yet.")
+        _print_plans(steps)
+        if session.origin != "emulator" and not _agreed(args.yes):
+            return 1
+        began = time.time()
+        print()
+        done = {name: step.run() for name, step in steps.items()}
+        enriched = _enrich(frame, done)
+        _print_result(frame, enriched, done, "text" if args.csv is None else args.text)
+        charges = ledger(since=began)
+        _print_receipt(charges, session)
+        out.mkdir(parents=True, exist_ok=True)
+        print(f"\nSaved in {out}{os.sep}")
+        _save_frame(enriched, out, "tickets" if args.csv is None else Path(args.csv).stem, session)
+        _save_plots(frame, docs, done, charges, out, args, session)
+    return 0
+
+
+def _steps(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[dict[str, Step], pd.DataFrame | None]:
+    """What is done with the frame, by the name of what comes of it; and the second sample, which the map shows."""
+    column = args.text or "text"
+    chosen = [label.strip() for label in args.labels.split(",")] if args.labels else None
+    labels: Any = chosen or (TOPICS if args.csv is None else None)
+    kind = "support ticket" if args.csv is None else "text"
+    steps = {"vector": Step(on(frame).embed, (column,), {})}
+    if labels is not None:
+        steps["guess"] = Step(on(frame).classify, (column, labels), {"probabilities": True})
+    # Of the Series, so that the column may have any name, also one that a template could not hold.
+    steps["summary"] = Step(
+        on(frame[column].rename("value")).generate,
+        (f"Summarize this {kind} in at most 12 words:\n\n{{value}}",),
+        {"max_tokens": 100, "model": args.model},
+    )
+    if args.csv is not None:
+        return steps, None
+    docs = sample("docstrings")
+    steps["docstrings"] = Step(on(docs).embed, ("text",), {})
+    return steps, docs
+
+
+def _print_plans(steps: dict[str, Step]) -> None:
+    lines, total = [], Cost(0.0)
+    for name, step in steps.items():
+        plan = step.plan()
+        need = plan.estimate
+        total = total + need.cost
+        stored = f", {need.stored:,} in the store" if need.stored else ""
+        lines.append(
+            (name, plan.task.name, plan.model.name, f"{need.rows:,} rows, {need.distinct:,} distinct{stored}",
+             f"{need.requests:,} requests", money(need.cost.neurons, exact=False))
+        )  # fmt: skip
+    lines.append(("total", "", "", "", "", money(total.neurons, exact=False)))
+    print_table(lines)
+    print(f"{FREE_NEURONS_PER_DAY:,} Neurons a day are free.")
+
+
+def _agreed(yes: bool) -> bool:
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise Usage("nothing was sent: this would be charged to your account; add --yes to go on")
+    if input("Charge this to your account? [y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    print("Nothing was sent.")
+    return False
+
+
+def _enrich(frame: pd.DataFrame, done: dict[str, Any]) -> pd.DataFrame:
+    columns = {"vector": done["vector"], "summary": done["summary"]}
+    if "guess" in done:
+        columns = {"guess": done["guess"]["label"], "confidence": done["guess"]["confidence"], **columns}
+    return frame.assign(**{name if name not in frame else f"cfai_{name}": cells for name, cells in columns.items()})
+
+
+def _print_result(frame: pd.DataFrame, enriched: pd.DataFrame, done: dict[str, Any], column: str) -> None:
+    new = [name for name in enriched.columns if name not in frame.columns and not name.endswith("vector")]
+    gold = ["topic"] if "topic" in frame and "guess" in done else []
+    shown = enriched[[column, *gold, *new]].head(6)
+    room = max(90, shutil.get_terminal_size((120, 24)).columns)
+    short = max(20, (room - 45) // 2)
+    with pd.option_context("display.width", room, "display.max_columns", None, "display.max_colwidth", short):
+        print(f"\n{shown}\n({len(frame):,} rows; vector: {_dims(done['vector'])})")
+    if gold:
+        known = frame["topic"].notna() & done["guess"]["label"].notna()
+        right = (frame["topic"] == done["guess"]["label"].astype(object))[known]
+        most = frame["topic"].value_counts(normalize=True)
+        print(
+            f"classify: {right.mean():.0%} of {len(right):,} tickets as in the gold column `topic` "
+            f"(always {most.index[0]!r}: {most.iloc[0]:.0%})"
+        )
+
+
+def _dims(vectors: pd.Series[Any]) -> str:
+    first = next((cell for cell in vectors if cell is not None), None)
+    return "no row has one" if first is None else str(first.space)
+
+
+def _print_receipt(charges: pd.DataFrame, session: Session) -> None:
+    emulated = session.origin == "emulator"
+    print("\nReceipt" + (": what it would have cost on Workers AI (nothing was billed)" if emulated else ""))
+    lines = []
+    for (verb, model), part in charges.groupby(["verb", "model"], sort=False):
+        cost = money(float(part["neurons"].sum()), bool(part["exact"].all()))
+        saved = float(part["saved_neurons"].sum())
+        asked = f"{int(part['requests'].sum()):,} requests"
+        lines.append((verb, model.rsplit("/", 1)[-1], asked, cost, f"saved {money(saved)}" if saved else ""))
+    total = money(float(charges["neurons"].sum()), bool(charges["exact"].all()))
+    print_table([*lines, ("total", "", "", total, "")])
+
+
+def _save_frame(enriched: pd.DataFrame, out: Path, stem: str, session: Session) -> None:
+    enriched.attrs["cfai"] = {"origin": session.origin}  # a file of an emulator says so
+    target = out / f"{stem}.parquet"
+    try:
+        enriched.to_parquet(target)
+    except ImportError:
+        target = target.with_suffix(".csv")
+        enriched.drop(columns=[name for name in enriched if str(name).endswith("vector")]).to_csv(target, index=False)
+        print(f'  {target.name}  without vectors, which CSV cannot hold; for parquet: pip install "cfai_nb[parquet]"')
+        return
+    print(f"  {target.name}  {len(enriched):,} rows, {enriched.shape[1]} columns; pd.read_parquet reads it")
+
+
+def _save_plots(
+    frame: pd.DataFrame, docs: pd.DataFrame | None, done: dict[str, Any], charges: pd.DataFrame, out: Path,
+    args: argparse.Namespace, session: Session,
+) -> None:  # fmt: skip
+    from .. import plots
+
+    mark = "emulator" if session.origin == "emulator" else None
+    if docs is not None:
+        chart = plots.clusters(done["docstrings"], docs["package"], title="1,000 docstrings by package", mark=mark)
+        what = "docstrings of five libraries, by what they say"
+    elif done["vector"].notna().sum() >= 3:
+        labels = done["guess"]["label"] if "guess" in done else None
+        chart = plots.clusters(done["vector"], labels, texts=frame[args.text], mark=mark)
+        what = f"column {args.text!r}, by what it says"
+    else:
+        chart, what = None, ""
+        print("  (no map: fewer than three rows have a vector)")
+    if chart is not None:
+        chart.figure.savefig(out / "map.png", dpi=150)
+        print(f"  map.png  {what}")
+    plots.cost(charges).figure.savefig(out / "cost.png", dpi=150)
+    print("  cost.png  the receipt, by model")

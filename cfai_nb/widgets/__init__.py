@@ -1,0 +1,5 @@
+"""How it feels: what a notebook shows while work goes on.  ipywidgets and IPython are used in this room only."""
+
+from .progress import Bar, bar
+
+__all__ = ["Bar", "bar"]
