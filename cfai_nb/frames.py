@@ -117,11 +117,12 @@ def _texts(column: pd.Series[Any]) -> tuple[list[str | None], dict[int, InputErr
     for at, (value, gone) in enumerate(zip(values, missing, strict=True)):
         if gone:
             texts.append(None)
-        elif type(value) is str:
+        elif type(value) is str and value.isascii():
             texts.append(value if value.strip() else None)
         else:
             try:
-                texts.append(_text_of(value) or None)
+                text = _text_of(value)
+                texts.append(text if text.strip() else None)
             except InputError as error:
                 bad[at] = error
                 texts.append(None)
@@ -130,7 +131,13 @@ def _texts(column: pd.Series[Any]) -> tuple[list[str | None], dict[int, InputErr
 
 def _text_of(value: Any) -> str:
     """Write a single value as text; what is no text and has no obvious one is refused rather than guessed."""
-    if isinstance(value, (str, int, float, bool, np.generic, pd.Timestamp, pd.Timedelta, pd.Period)):
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InputError("the cell holds half of a character (a lone surrogate), which no request can carry") from None
+        return str(value)
+    if isinstance(value, (int, float, bool, np.generic, pd.Timestamp, pd.Timedelta, pd.Period)):
         return str(value)
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
@@ -216,7 +223,9 @@ def lay_out(
         Of the vectors.
     """
     if isinstance(columns, Column):
-        return _series(columns, where, sink, index, space).rename(name)
+        series = _series(columns, where, sink, index, space)
+        series.name = name
+        return series
     made = {key: _series(column, where, sink, index, space) for key, column in columns.items()}
     return pd.DataFrame(made, index=index)
 

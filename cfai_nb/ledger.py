@@ -27,7 +27,9 @@ class Charge:
         The service reported it; otherwise it is estimated from the length of the text.
     saved_neurons : float
         What the rows from the store had cost when they were bought.
-    tokens, seconds : float
+    tokens : float or None
+        None is unknown: embedding models do not report them.
+    seconds : float
     """
 
     time: float
@@ -41,7 +43,7 @@ class Charge:
     neurons: float | None
     exact: bool
     saved_neurons: float = 0.0
-    tokens: float = 0.0
+    tokens: float | None = None
     seconds: float = 0.0
 
 

@@ -61,6 +61,7 @@ class Session:
         self._store: Store | None = None
         self._loose: list[Charge] = []  # charges no store could keep
         self._engines: dict[object, Engine] = {}
+        self._parents: list[object] = []
         self._pid = os.getpid()
         self._undo: Token[Session | None] | None = None
 
@@ -98,7 +99,8 @@ class Session:
             It cannot be used; the message says what to do.
         """
         if self._pid != os.getpid():
-            # A child must not touch the parent's connections.
+            # A child must not touch the parent's connections, not even to close them.
+            self._parents.append((self._store, self._engines))
             self._pid, self._store, self._engines = os.getpid(), None, {}
         if self._store is None and self.store_path is not None:
             self._store = Store(self.store_path)
@@ -136,6 +138,7 @@ class Session:
 
             wire = Wire(base, self._token, self._app)
             engine = Engine(wire, pace, self.account, self.origin, store, self._loose.extend)
+            bridge.before_close(wire.close)
             self._engines[where] = engine
         engine.store = store
         return engine
@@ -221,6 +224,7 @@ class Session:
         changed = catalogue().learn(listing, today)
         if engine.store is not None and self.origin == "cloudflare":
             engine.store.keep_listing(today, listing)
+            engine.store.flush()
         return len(changed)
 
 

@@ -130,7 +130,8 @@ def as_frame(charges: Sequence[Charge]) -> LedgerFrame:
     rows = [{name: getattr(charge, name, None) for name in _CHARGE_COLUMNS} for charge in charges]
     frame = pd.DataFrame(rows, columns=list(_CHARGE_COLUMNS))
     frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
-    frame["neurons"] = frame["neurons"].astype("float64")
+    for name in ("neurons", "tokens"):
+        frame[name] = frame[name].astype("float64")
     frame["usd"] = frame["neurons"] * USD_PER_NEURON
     frame["exact"] = frame["exact"].astype(bool)
     return LedgerFrame(frame)

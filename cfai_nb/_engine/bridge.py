@@ -26,14 +26,15 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from ..errors import SetupError
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 #: Seconds between two looks at the flag and at the progress.
 BEAT = 0.1
 
 
-class Job(Protocol[T]):
+class Job(Protocol[T_co]):
     """Something that runs on the engine's loop and can be asked to stop."""
 
-    async def execute(self) -> T:
+    async def execute(self) -> T_co:
         """Run to the end."""
 
     def stop(self) -> None:
@@ -50,6 +51,7 @@ class Bridge:
         self._portal: BlockingPortal | None = None
         self._context: AbstractContextManager[BlockingPortal] | None = None
         self._forgotten: list[object] = []
+        self._closers: list[Callable[[], Awaitable[None]]] = []
         self._pid = 0
         self._thread = 0
         self._lock = threading.Lock()
@@ -64,6 +66,7 @@ class Bridge:
             if self._portal is None or self._pid != os.getpid():
                 # After a fork the old thread is gone, and collecting its context manager would wait for it forever.
                 self._forgotten.append(self._context)
+                self._closers = []
                 self._context = start_blocking_portal(backend="asyncio", name="cfai-nb")
                 self._portal = self._context.__enter__()
                 self._pid = os.getpid()
@@ -74,9 +77,16 @@ class Bridge:
     def close(self) -> None:
         """Stop the loop and its thread."""
         if self._portal is not None and self._context is not None and self._pid == os.getpid():
-            context, self._portal, self._context = self._context, None, None
+            portal, context, self._portal, self._context = self._portal, self._context, None, None
             atexit.unregister(self.close)
+            closers, self._closers = self._closers, []
+            for close in closers:
+                portal.call(close)
             context.__exit__(None, None, None)
+
+    def before_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have something closed on the loop before the loop ends."""
+        self._closers.append(close)
 
     def submit(self, make: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]:
         """Start a coroutine on the engine's loop."""
@@ -136,21 +146,21 @@ class Bridge:
         self.portal().start_task_soon(_called, function)
 
     def _wait_in_notebook(self, loop: asyncio.AbstractEventLoop, job: Job[T], tick: Callable[[], None]) -> T:
-        def beat() -> None:
-            nonlocal told, timer
-            if pressed.count > told:
-                told = pressed.count
-                (job.stop if told == 1 else job.abandon)()
-            tick()
-            timer = loop.call_later(BEAT, beat)
+        async def beat() -> None:
+            told = 0
+            while True:
+                await asyncio.sleep(BEAT)
+                if pressed.count > told:
+                    told = pressed.count
+                    (job.stop if told == 1 else job.abandon)()
+                tick()
 
-        told = 0
         with interrupts() as pressed:
-            timer = loop.call_later(BEAT, beat)
+            heart = loop.create_task(beat())
             try:
                 return loop.run_until_complete(job.execute())
             finally:
-                timer.cancel()
+                heart.cancel()
 
     # -- the notebook's own loop ---------------------------------------------------------------------------------
 

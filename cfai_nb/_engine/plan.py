@@ -130,7 +130,7 @@ class Plan:
         lines = [
             f"{self.task.name} with {self.model.id} on {self.origin}",
             f"  {e.rows:,} rows{skipped}, {e.distinct:,} distinct{known}",
-            f"  {e.requests:,} requests, {e.usage.tokens:,.0f} tokens at most, {time}",
+            f"  {e.requests:,} requests, {e.usage.tokens or 0:,.0f} tokens at most, {time}",
             f"  {money(e.cost.neurons, exact=False)} at most; estimated, nothing sent"
             if e.cost.neurons is not None
             else "  price unknown: this model publishes none; nothing sent",

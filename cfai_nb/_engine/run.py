@@ -8,16 +8,15 @@ refusal waits, a fault is repeated, a batch that is refused is halved until the 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..errors import AnswerError, BudgetError, CfaiError, InputError, QuotaExhausted, RateLimited, RowError, ServiceError, Unavailable
+from ..errors import AnswerError, BudgetError, CfaiError, InputError, RateLimited, RowError, ServiceError
 from ..ledger import Charge, money
 from ..models import Cost, Model, Usage, price
 from ..tasks import Answer, Cells, Request
@@ -199,17 +198,13 @@ class Runner:
         cap = self.run.options.concurrency
         most = MOST if cap == "auto" else cap
         for batch in self.plan.batches(pending):
-            mine = self._claim(batch)
-            if not mine:
-                continue
             while len(self._tasks) >= most and not self._halted:
                 await self._changed()
             if self._halted:
-                self._land(mine, {})
                 break
-            self._start(mine)
-            if len(self._tasks) % 16 == 0:
-                await asyncio.sleep(0)
+            if mine := self._claim(batch):
+                self._start(mine)
+            await asyncio.sleep(0)
         while self._tasks:
             await self._changed()
         await self._collect_followed()
@@ -259,8 +254,11 @@ class Runner:
         followed, self._followed = self._followed, []
         again = []
         for index, flight in followed:
-            cells = await flight.landed
-            key = self.plan.keys[index]
+            while not flight.landed.done() and not self._halted:
+                await asyncio.wait({flight.landed}, timeout=0.1)
+            if self._halted:
+                return
+            cells, key = flight.landed.result(), self.plan.keys[index]
             if key in cells:
                 self.run.stored += self.run.deliver([index], cells[key])
             else:
@@ -360,9 +358,11 @@ class Runner:
         elif run.options.cache is False:
             store.charge(charges)
         else:
-            while store.full:  # a slow disk holds the run back rather than filling the memory
-                await asyncio.sleep(0.005)
-            store.put([keys[index] for index in batch], cells, charges)
+            try:
+                while store.full:  # a slow disk holds the run back rather than filling the memory
+                    await asyncio.sleep(0.005)
+            finally:  # also when the run is stopped meanwhile: this was paid for
+                store.put([keys[index] for index in batch], cells, charges)
 
     # -- one request ---------------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL);
 CREATE TABLE charges (
     time REAL NOT NULL, run TEXT NOT NULL, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL,
     verb TEXT NOT NULL, requests INTEGER NOT NULL, rows INTEGER NOT NULL, neurons REAL, exact INTEGER NOT NULL,
-    saved_neurons REAL NOT NULL, tokens REAL NOT NULL, seconds REAL NOT NULL);
+    saved_neurons REAL NOT NULL, tokens REAL, seconds REAL NOT NULL);
 CREATE INDEX charges_by_time ON charges (time);
 CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL);
 """

@@ -68,7 +68,7 @@ class _Connections(httpx.AsyncBaseTransport):
             request.method,
             str(request.url),
             data=request.content or None,
-            headers=request.headers.multi_items(),
+            headers=_pairs(request.headers),
             allow_redirects=False,
         )
         if request.extensions.get("stream"):
@@ -113,6 +113,7 @@ class Wire:
         self._app = app
         self._transport: httpx.AsyncBaseTransport | None = None
         self._urls: dict[str, httpx.URL] = {}
+        self._headers: dict[str, httpx.Headers] = {}
 
     def _connected(self) -> httpx.AsyncBaseTransport:
         if self._transport is None:
@@ -147,7 +148,7 @@ class Wire:
         except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             failure = _unreachable(error, model)
         else:
-            headers = _lowered(response)
+            headers = {name.lower(): value for name, value in _pairs(response.headers)}
             if response.status_code == 200 and not _says_failed(content):
                 return Answer(content, headers, time.perf_counter() - start)
             failure = refusal(response.status_code, headers, content, model)
@@ -168,7 +169,8 @@ class Wire:
             try:
                 if response.status_code != 200:
                     content = await response.aread()
-                    raise refusal(response.status_code, _lowered(response), content, model)
+                    headers = {name.lower(): value for name, value in _pairs(response.headers)}
+                    raise refusal(response.status_code, headers, content, model)
                 rest = b""
                 async for chunk in response.aiter_bytes():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -193,21 +195,19 @@ class Wire:
                 raise CfaiError(f"base_url and path give no address: {error}") from None
         if request.query:
             url = url.copy_merge_params(dict(request.query))
-        headers = {
-            "authorization": f"Bearer {self._token.reveal()}",
-            "accept-encoding": "gzip, deflate",
-            "user-agent": "cfai-nb",
-            **request.headers,
-        }
-        content = None
-        if method != "GET":
-            headers["content-type"] = request.content_type
-            content = request.body()
+        headers = self._headers.get(request.content_type)
+        if headers is None:
+            token = f"Bearer {self._token.reveal()}"
+            fixed = {"authorization": token, "accept-encoding": "gzip, deflate", "user-agent": "cfai-nb"}
+            headers = self._headers[request.content_type] = httpx.Headers({**fixed, "content-type": request.content_type})
+        if request.headers:
+            headers = httpx.Headers([*headers.multi_items(), *request.headers.items()])
+        content = None if method == "GET" else request.body()
         return httpx.Request(method, url, headers=headers, content=content, extensions={"stream": stream})
 
 
-def _lowered(response: httpx.Response) -> dict[str, str]:
-    return {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw}
+def _pairs(headers: httpx.Headers) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.raw]
 
 
 def _says_failed(content: bytes) -> bool:

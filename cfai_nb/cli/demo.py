@@ -65,6 +65,7 @@ def demo(args: argparse.Namespace) -> int:
     if (args.csv is None) != (args.text is None):
         raise Usage("--csv FILE and --text COLUMN go together")
     out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)  # now: a folder that cannot be made must say so before anything is spent
     frame = sample("tickets") if args.csv is None else pd.read_csv(args.csv)
     session = connect("auto", base_url=args.base_url)
     if session.origin == "emulator":
@@ -84,7 +85,6 @@ def demo(args: argparse.Namespace) -> int:
         _print_result(frame, enriched, done, "text" if args.csv is None else args.text)
         charges = ledger(since=began)
         _print_receipt(charges, session)
-        out.mkdir(parents=True, exist_ok=True)
         print(f"\nSaved in {out}{os.sep}")
         _save_frame(enriched, out, "tickets" if args.csv is None else Path(args.csv).stem, session)
         _save_plots(frame, docs, done, charges, out, args, session)
@@ -96,6 +96,7 @@ def _steps(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[dict[str, Ste
     column = args.text or "text"
     chosen = [label.strip() for label in args.labels.split(",")] if args.labels else None
     labels: Any = chosen or (TOPICS if args.csv is None else None)
+    on(frame).embed.plan(column)  # a wrong column says here what the right one may be
     kind = "support ticket" if args.csv is None else "text"
     steps = {"vector": Step(on(frame).embed, (column,), {})}
     if labels is not None:
@@ -150,19 +151,28 @@ def _enrich(frame: pd.DataFrame, done: dict[str, Any]) -> pd.DataFrame:
 def _print_result(frame: pd.DataFrame, enriched: pd.DataFrame, done: dict[str, Any], column: str) -> None:
     new = [name for name in enriched.columns if name not in frame.columns and not name.endswith("vector")]
     gold = ["topic"] if "topic" in frame and "guess" in done else []
-    shown = enriched[[column, *gold, *new]].head(6)
-    room = max(90, shutil.get_terminal_size((120, 24)).columns)
-    short = max(20, (room - 45) // 2)
-    with pd.option_context("display.width", room, "display.max_columns", None, "display.max_colwidth", short):
-        print(f"\n{shown}\n({len(frame):,} rows; vector: {_dims(done['vector'])})")
+    names = [column, *gold, *new]
+    # The long columns share what the screen has left; pandas itself would centre the frame on its gaps.
+    room = max(20, (max(100, shutil.get_terminal_size((120, 24)).columns) - 40) // 2)
+    cells = [tuple(_cell(value, room) for value in row) for row in enriched[names].head(6).itertuples(index=False)]
+    print()
+    print_table([tuple(map(str, names)), *cells])
+    print(f"  ... {len(frame):,} rows, and a column of vectors: {_dims(done['vector'])}")
     if gold:
         known = frame["topic"].notna() & done["guess"]["label"].notna()
         right = (frame["topic"] == done["guess"]["label"].astype(object))[known]
         most = frame["topic"].value_counts(normalize=True)
         print(
-            f"classify: {right.mean():.0%} of {len(right):,} tickets as in the gold column `topic` "
+            f"\nclassify: {right.mean():.0%} of {len(right):,} tickets as in the gold column `topic` "
             f"(always {most.index[0]!r}: {most.iloc[0]:.0%})"
         )
+
+
+def _cell(value: Any, room: int) -> str:
+    if pd.isna(value):
+        return ""
+    text = f"{value:.2f}" if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def _dims(vectors: pd.Series[Any]) -> str:
@@ -178,7 +188,7 @@ def _print_receipt(charges: pd.DataFrame, session: Session) -> None:
         cost = money(float(part["neurons"].sum()), bool(part["exact"].all()))
         saved = float(part["saved_neurons"].sum())
         asked = f"{int(part['requests'].sum()):,} requests"
-        lines.append((verb, model.rsplit("/", 1)[-1], asked, cost, f"saved {money(saved)}" if saved else ""))
+        lines.append((str(verb), str(model).rsplit("/", 1)[-1], asked, cost, f"saved {money(saved)}" if saved else ""))
     total = money(float(charges["neurons"].sum()), bool(charges["exact"].all()))
     print_table([*lines, ("total", "", "", total, "")])
 
@@ -214,7 +224,10 @@ def _save_plots(
         chart, what = None, ""
         print("  (no map: fewer than three rows have a vector)")
     if chart is not None:
-        chart.figure.savefig(out / "map.png", dpi=150)
-        print(f"  map.png  {what}")
-    plots.cost(charges).figure.savefig(out / "cost.png", dpi=150)
-    print("  cost.png  the receipt, by model")
+        _save_picture(chart, out / "map.png", what)
+    _save_picture(plots.cost(charges), out / "cost.png", "the receipt, by model")
+
+
+def _save_picture(chart: Any, target: Path, what: str) -> None:
+    chart.figure.savefig(target, dpi=150)
+    print(f"  {target.name}  {what}")

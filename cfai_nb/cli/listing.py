@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import CfaiError
-from ..models import catalogue
+from ..models import USD_PER_NEURON, Price, catalogue
 from ..tables import models
 from .screen import print_table
 
@@ -27,18 +27,24 @@ def list_models(args: argparse.Namespace) -> int:
 
 
 def _model_line(name: str, row: pd.Series[Any]) -> tuple[str, ...]:
-    read, written = row["usd_per_m_input_tokens"], row["usd_per_m_output_tokens"]
-    if pd.notna(read):
-        price = f"${read:.3g} in" + (f", ${written:.3g} out" if pd.notna(written) else "")
-    elif isinstance(row["prices"], dict):
-        price = "; ".join(f"{said.split(' / ')[-1]} {unit}" for unit, said in row["prices"].items())
-    else:
-        price = "price unknown"
+    priced = catalogue()[name].prices
+    price = ", ".join(_price(unit, said) for unit, said in priced.items()) if priced else "price unknown"
     context = f"{int(row['context']):,} tokens" if pd.notna(row["context"]) else ""
     rate = f"{int(row['rate']):,}/min" if pd.notna(row["rate"]) else ""
-    note = f"default for {row['default_for']}" if row["default_for"] else ""
+    note = f"default for {row['default_for']}" if isinstance(row["default_for"], str) else ""
     if row["status"] == "retired":
-        note = f"retired {row['retired_on']}; use {row['replacement'] or 'another'}"
+        instead = row["replacement"] if isinstance(row["replacement"], str) else ""
+        note = f"retired {row['retired_on']}" + (f"; use {instead}" if instead else "")
     elif row["status"] != "current":
         note = str(row["status"])
     return name, price, context, rate, note
+
+
+def _price(unit: str, price: Price) -> str:
+    short = {"input_tokens": "in", "output_tokens": "out", "cached_input_tokens": "cached"}
+    usd = price.usd if price.usd is not None else (price.neurons or 0.0) * USD_PER_NEURON
+    if unit in short and price.per == 1e6:
+        return f"${usd:.3g} {short[unit]}"
+    count = f"{price.per:,.0f} " if price.per != 1 else ""
+    words = unit.replace("_", " ")
+    return f"${usd:.3g} per {count}{words if count else words.removesuffix('s')}"

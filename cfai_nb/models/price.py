@@ -40,9 +40,10 @@ class Usage:
         return Usage(units, self.exact and other.exact)
 
     @property
-    def tokens(self) -> float:
-        """Tokens read and written together."""
-        return sum(amount for unit, amount in self.amounts.items() if unit.endswith("_tokens"))
+    def tokens(self) -> float | None:
+        """Tokens read and written together; None where they are not known."""
+        counted = [amount for unit, amount in self.amounts.items() if unit.endswith("_tokens")]
+        return sum(counted) if counted or not self.amounts else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ import functools
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
-
-import pydantic
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .answer import Json
 from .task import Cell, Column
+
+if TYPE_CHECKING:
+    import pydantic  # loaded on first use: a schema is needed by few calls
 
 #: What ``schema=`` takes.
 Schema: TypeAlias = "type[pydantic.BaseModel] | Mapping[str, Any]"
@@ -26,6 +27,8 @@ def model_of(schema: Schema) -> type[pydantic.BaseModel]:
     ValueError
         It is neither a model nor a mapping of names to types.
     """
+    import pydantic
+
     if isinstance(schema, type) and issubclass(schema, pydantic.BaseModel):
         return schema
     if isinstance(schema, Mapping) and schema and all(isinstance(name, str) for name in schema):
@@ -41,6 +44,8 @@ def _hashable(kind: Any) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseModel]:
+    import pydantic
+
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in items}
     try:
         return pydantic.create_model("Answer", **fields)

@@ -145,33 +145,30 @@ def canonical(value: Any) -> Json:
 
 
 def reported(answer: Answer) -> Usage | None:
-    """Return the usage the service itself reported with an answer, if any."""
-    header = answer.headers.get("cf-ai-neurons")
-    if header is not None:
-        try:
-            return Usage({"neurons": float(header)}, exact=True)
-        except ValueError:
-            pass  # not a number: the next source is asked
-    if len(answer.content) > 1_000_000:
-        return None  # vectors or media: their bodies carry no usage, and parsing them here would cost the most
+    """Return the usage the service itself reported with an answer, if any.
+
+    Neurons come from the ``cf-ai-neurons`` header or from ``usage.neurons``, tokens from ``usage``.
+    """
     try:
         document = answer.json
     except AnswerError:
-        return None
+        document = None
     usage = document.get("usage") if isinstance(document, dict) else None
-    return _from_usage(usage) if isinstance(usage, dict) else None
+    amounts = _tokens(usage) if isinstance(usage, dict) else {}
+    neurons = answer.headers.get("cf-ai-neurons", usage.get("neurons") if isinstance(usage, dict) else None)
+    try:
+        amounts |= {"neurons": float(neurons)} if neurons is not None else {}
+    except (TypeError, ValueError):
+        pass  # not a number: the tokens have to do
+    return Usage(amounts, exact=True) if amounts else None
 
 
-def _from_usage(usage: Mapping[str, Any]) -> Usage | None:
-    if isinstance(usage.get("neurons"), (int, float)):
-        return Usage({"neurons": float(usage["neurons"])}, exact=True)
+def _tokens(usage: Mapping[str, Any]) -> dict[str, float]:
     read = usage.get("prompt_tokens", usage.get("input_tokens"))
     written = usage.get("completion_tokens", usage.get("output_tokens"))
     if not isinstance(read, (int, float)):
-        return None
+        return {}
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
     cached = float((details.get("cached_tokens") if isinstance(details, Mapping) else 0) or 0)
     amounts = {"input_tokens": read - cached, "output_tokens": float(written or 0)}
-    if cached:
-        amounts["cached_input_tokens"] = cached
-    return Usage(amounts, exact=True)
+    return amounts | ({"cached_input_tokens": cached} if cached else {})
