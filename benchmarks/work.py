@@ -16,7 +16,10 @@ import pandas as pd
 
 def texts(count: int, distinct: int | None = None) -> list[str]:
     """Return short texts, repeated when fewer are to be distinct."""
-    made = [f"ticket {i}: the parcel of order {i * 7919 % 100_003} did not arrive, please help" for i in range(distinct or count)]
+    made = [
+        f"ticket {i}: the parcel of order {i * 7919 % 100_003} did not arrive, please help"
+        for i in range(distinct or count)
+    ]
     return [made[i % len(made)] for i in range(count)]
 
 
@@ -70,7 +73,11 @@ def _now() -> tuple[float, float, int]:
 def _tell(begin: Any, wrong: int, count: int, end: Any = None, **more: Any) -> None:
     end = end or _now()
     peak = {"start_mb": begin[2] >> 10, "peak_mb": end[2] >> 10}
-    print(json.dumps({"wall": end[0] - begin[0], "cpu_us": (end[1] - begin[1]) / count * 1e6, "wrong": wrong, **peak, **more}))
+    print(
+        json.dumps(
+            {"wall": end[0] - begin[0], "cpu_us": (end[1] - begin[1]) / count * 1e6, "wrong": wrong, **peak, **more}
+        )
+    )
 
 
 if __name__ == "__main__":

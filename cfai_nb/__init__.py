@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .report import CfaiWarning, Report
     from .samples import sample
     from .session import Session, connect
+    from .streaming import stream
     from .tables import ledger, models
 
 __version__ = "0.1.0"
@@ -99,6 +100,7 @@ __all__ = [
     "plots",
     "sample",
     "space",
+    "stream",
     "use_notebook_loop",
     "widgets",
 ]
@@ -116,6 +118,7 @@ _LAZY = {
     "plots": ("plots", None),
     "sample": ("samples", "sample"),
     "space": ("space", None),
+    "stream": ("streaming", "stream"),
     "widgets": ("widgets", None),
 }
 

@@ -152,7 +152,12 @@ class Call:
             columns, where=run.plan.where, sink=sink, index=self.rows.index, name=self.task.name, space=space
         )
         # A hint that travels with most operations, lost in merge and concat; the truth is in the store and the book.
-        result.attrs["cfai"] = {"verb": self.task.name, "model": self.model.id, "origin": run.plan.origin, "run": run.id}
+        result.attrs["cfai"] = {
+            "verb": self.task.name,
+            "model": self.model.id,
+            "origin": run.plan.origin,
+            "run": run.id,
+        }
         return result
 
 
@@ -266,8 +271,12 @@ def _signature(task: type[Task]) -> inspect.Signature:
         empty = default is dataclasses.MISSING
         how = kind.POSITIONAL_OR_KEYWORD if name in task.positional else kind.KEYWORD_ONLY
         # A required field by position cannot follow an optional one in a signature, whatever the call allows.
-        names.append(kind(name, how, default=... if empty and how is kind.POSITIONAL_OR_KEYWORD else kind.empty if empty else default))
+        names.append(
+            kind(
+                name,
+                how,
+                default=... if empty and how is kind.POSITIONAL_OR_KEYWORD else kind.empty if empty else default,
+            )
+        )
     names += [kind(name, kind.KEYWORD_ONLY, default=None) for name in ("model", *OPTIONS)]
     return inspect.Signature(names)
-
-

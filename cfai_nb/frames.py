@@ -135,7 +135,9 @@ def _text_of(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise InputError("the cell holds half of a character (a lone surrogate), which no request can carry") from None
+            raise InputError(
+                "the cell holds half of a character (a lone surrogate), which no request can carry"
+            ) from None
         return str(value)
     if isinstance(value, (int, float, bool, np.generic, pd.Timestamp, pd.Timedelta, pd.Period)):
         return str(value)
@@ -178,7 +180,9 @@ def _parse(template: str) -> list[tuple[str, str | None, str]]:
         raise ColumnError(f"The template {template[:80]!r}: {error}. Write {{{{ and }}}} for braces.") from None
     for _, name, _, conversion in parsed:
         if name == "" or conversion:
-            raise ColumnError(f"The template {template[:80]!r}: write a column's name in the braces, {{name}} or {{name:.2f}}.")
+            raise ColumnError(
+                f"The template {template[:80]!r}: write a column's name in the braces, {{name}} or {{name:.2f}}."
+            )
     return [(literal, name, spec or "") for literal, name, spec, _ in parsed]
 
 
@@ -244,7 +248,7 @@ def _series(
         return pd.Series(pd.Categorical(rows, categories=categories), index=index)
     if column.kind == "number":
         return pd.Series([np.nan if v is None else float(v) for v in rows], index=index, dtype="float64")
-    if column.kind == "integer":
+    if column.kind == "integer" and all(v is None or -(2**63) <= v < 2**63 for v in rows):
         return pd.Series(rows, index=index, dtype="Int64")
     if column.kind == "boolean":
         return pd.Series(rows, index=index, dtype="boolean")

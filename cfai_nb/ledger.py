@@ -78,7 +78,8 @@ class Budget:
     words: str
     allow_unknown: bool = False
     spent: float = 0.0
-    reserved: float = field(default=0.0)
+    reserved: float = 0.0
+    requests: int = field(default=0, repr=False)  # with a reservation; the sum itself keeps rounding errors
 
     @property
     def left(self) -> float:
@@ -95,6 +96,7 @@ class Budget:
         """
         if cost.neurons is None:
             if self.allow_unknown:
+                self.requests += 1
                 return 0.0
             raise BudgetError(
                 f"{model} publishes no price, so a budget of {self.words} cannot hold it. "
@@ -103,11 +105,13 @@ class Budget:
         if cost.neurons > self.left * (1 + 1e-9):
             return None
         self.reserved += cost.neurons
+        self.requests += 1
         return cost.neurons
 
     def settle(self, reserved: float, neurons: float | None) -> None:
         """Replace a reservation by what was really charged (None: unknown; the reservation stays as spent)."""
-        self.reserved -= reserved
+        self.requests -= 1
+        self.reserved = self.reserved - reserved if self.requests else 0.0
         self.spent += reserved if neurons is None else neurons
 
 

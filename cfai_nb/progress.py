@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -90,7 +91,10 @@ def line() -> Iterator[Listener]:
 
     def show(report: Report) -> None:
         nonlocal width
-        text = report.receipt if report.event.finished else words(report)
+        text = report.receipt
+        if not report.event.finished:
+            # Cut to the screen: a line that wraps cannot be written over.
+            text = words(report)[: shutil.get_terminal_size().columns - 1]
         end = "\n" if report.event.finished else ""
         sys.stderr.write("\r" + text.ljust(width) + end)
         sys.stderr.flush()

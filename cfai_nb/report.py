@@ -112,7 +112,9 @@ class Report:
         kept = f"{run.done:,} of {run.rows:,} rows are done and kept: cf.last_run().frame() has them, "
         kept += "and running the same call again sends only the rest."
         if run.options.cache is False:
-            kept = f"{run.done:,} of {run.rows:,} rows are done: cf.last_run().frame() has them (cache=False keeps none)."
+            kept = (
+                f"{run.done:,} of {run.rows:,} rows are done: cf.last_run().frame() has them (cache=False keeps none)."
+            )
         if run.error is not None:
             raise _with_text(run.error, f"{run.error} {kept}" if run.done else str(run.error))
         if run.stopped and self.not_run:
@@ -133,8 +135,8 @@ class Report:
         column = f" of column {self._rows.name!r}" if self._rows.name is not None else ""
         more = f" (and {len(failures) - 1:,} more rows)" if len(failures) > 1 else ""
         return (
-            f"{len(failures):,} of {len(self._rows.index):,} rows failed and are missing: row {first['row']!r}{column}: "
-            f"{first['message']}{more}. cf.last_run().failures lists them."
+            f"{len(failures):,} of {len(self._rows.index):,} rows failed and are missing: "
+            f"row {first['row']!r}{column}: {first['message']}{more}. cf.last_run().failures lists them."
         )
 
     def __repr__(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import re
@@ -176,7 +175,9 @@ class Session:
         if on_error not in ("keep", "raise"):
             raise ValueError(f'on_error={on_error!r}: give "keep" or "raise".')
         concurrency = wish.get("concurrency", "auto")
-        if concurrency != "auto" and (not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1):
+        if concurrency != "auto" and (
+            not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1
+        ):
             raise ValueError(f'concurrency={concurrency!r}: give "auto" or a number of requests of at least 1.')
         return Options(cache=cache, budget=self._budget(given, wish), on_error=on_error, concurrency=concurrency)
 
@@ -290,7 +291,11 @@ def connect(
         rate = None if rate == "auto" and not callable(target) else rate
     else:
         raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
-    if rate is not None and rate != "auto" and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0):
+    if (
+        rate is not None
+        and rate != "auto"
+        and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0)
+    ):
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
     defaults = {
         "cache": cache, "budget": budget, "neurons": neurons, "on_error": on_error, "concurrency": concurrency,

@@ -89,7 +89,9 @@ class LedgerFrame(pd.DataFrame):
     def _repr_html_(self) -> str | None:
         frame = pd.DataFrame(self)
         real = frame[frame["origin"] != "emulator"]
-        words = f"spent {money(float(real['neurons'].sum()), bool(real['exact'].all()))}" if len(real) else "nothing spent"
+        words = (
+            f"spent {money(float(real['neurons'].sum()), bool(real['exact'].all()))}" if len(real) else "nothing spent"
+        )
         if unknown := int((real["neurons"].isna() & (real["requests"] > 0)).sum()):
             words += f", and {unknown:,} calls of unknown price"
         pretended = frame[frame["origin"] == "emulator"]

@@ -26,6 +26,12 @@ def _own_corner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     forget_session()
 
 
+@pytest.fixture
+def bare_environment(tmp_path: Path) -> dict[str, str]:
+    """The environment for a process of its own: no credentials, a store in the test's folder, no screen to draw on."""
+    return {**without_credentials(dict(os.environ)), "CFAI_STORE": str(tmp_path / "store.sqlite"), "MPLBACKEND": "agg"}
+
+
 def forget_session() -> None:
     """Close the session that calls use by themselves, and forget it."""
     from cfai_nb import session

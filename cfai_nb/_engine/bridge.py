@@ -52,6 +52,7 @@ class Bridge:
         self._context: AbstractContextManager[BlockingPortal] | None = None
         self._forgotten: list[object] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._jobs: set[Job[Any]] = set()
         self._pid = 0
         self._thread = 0
         self._lock = threading.Lock()
@@ -66,7 +67,7 @@ class Bridge:
             if self._portal is None or self._pid != os.getpid():
                 # After a fork the old thread is gone, and collecting its context manager would wait for it forever.
                 self._forgotten.append(self._context)
-                self._closers = []
+                self._closers, self._jobs = [], set()
                 self._context = start_blocking_portal(backend="asyncio", name="cfai-nb")
                 self._portal = self._context.__enter__()
                 self._pid = os.getpid()
@@ -79,6 +80,10 @@ class Bridge:
         if self._portal is not None and self._context is not None and self._pid == os.getpid():
             portal, context, self._portal, self._context = self._portal, self._context, None, None
             atexit.unregister(self.close)
+            for job in tuple(self._jobs):  # the interpreter is about to end: nothing more may be spent
+                portal.call(job.abandon)
+            while self._jobs:
+                portal.call(asyncio.sleep, 0.01)
             closers, self._closers = self._closers, []
             for close in closers:
                 portal.call(close)
@@ -91,7 +96,9 @@ class Bridge:
     def submit(self, make: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]:
         """Start a coroutine on the engine's loop."""
         if self.inside():
-            raise SetupError("This is the engine's own loop, which would wait for itself. Use `await ....aio(...)` here.")
+            raise SetupError(
+                "This is the engine's own loop, which would wait for itself. Use `await ....aio(...)` here."
+            )
         return self.portal().start_task_soon(make)
 
     def inside(self) -> bool:
@@ -111,36 +118,64 @@ class Bridge:
         if self.own_loop is not None:
             return self._wait_in_notebook(self.own_loop, job, tick)
         with interrupts() as pressed:
-            future = self.submit(job.execute)
-            told = 0
+            future = self.submit(lambda: self._carried_out(job))
+            told, failure = 0, None
             while True:
                 try:
-                    return future.result(timeout=BEAT)
+                    result = future.result(timeout=BEAT)
+                    break
                 except concurrent.futures.TimeoutError:
                     if future.done():
-                        return future.result()
+                        raise
                 if pressed.count > told:
                     told = pressed.count
                     self._portal_soon(job.stop if told == 1 else job.abandon)
-                tick()
+                if failure is None:
+                    failure = self._watched(job, tick)
+        if failure is not None:
+            raise failure
+        return result
 
     async def wait_async(self, job: Job[T], tick: Callable[[], None]) -> T:
         """Run a job and await its end; cancelling asks it to stop, cancelling again to drop everything."""
-        if self.inside():
-            return await job.execute()
-        waiter = asyncio.ensure_future(asyncio.wrap_future(self.submit(job.execute)))
+        if self.own_loop is not None or self.inside():
+            waiter = asyncio.ensure_future(job.execute())
+            soon = _at_once
+        else:
+            waiter = asyncio.ensure_future(asyncio.wrap_future(self.submit(lambda: self._carried_out(job))))
+            soon = self._portal_soon
         cancelled: asyncio.CancelledError | None = None
+        failure: Exception | None = None
         while not waiter.done():
             try:
                 await asyncio.wait({waiter}, timeout=BEAT)
-                tick()
             except asyncio.CancelledError as error:
-                self._portal_soon(job.stop if cancelled is None else job.abandon)
+                soon(job.stop if cancelled is None else job.abandon)
                 cancelled = error
+            if failure is None:
+                failure = self._watched(job, tick)
+        result = waiter.result()
         if cancelled is not None:
-            waiter.exception()
             raise cancelled
-        return waiter.result()
+        if failure is not None:
+            raise failure
+        return result
+
+    async def _carried_out(self, job: Job[T]) -> T:
+        self._jobs.add(job)
+        try:
+            return await job.execute()
+        finally:
+            self._jobs.discard(job)
+
+    def _watched(self, job: Job[Any], tick: Callable[[], None]) -> Exception | None:
+        """Show the progress; when that fails, stop the job before the failure is told, so that nothing runs unseen."""
+        try:
+            tick()
+        except Exception as error:
+            self._portal_soon(job.stop) if self.own_loop is None else job.stop()
+            return error
+        return None
 
     def _portal_soon(self, function: Callable[[], None]) -> None:
         self.portal().start_task_soon(_called, function)
@@ -153,14 +188,19 @@ class Bridge:
                 if pressed.count > told:
                     told = pressed.count
                     (job.stop if told == 1 else job.abandon)()
-                tick()
+                if not failures and (failure := self._watched(job, tick)) is not None:
+                    failures.append(failure)
 
+        failures: list[Exception] = []
         with interrupts() as pressed:
             heart = loop.create_task(beat())
             try:
-                return loop.run_until_complete(job.execute())
+                result = loop.run_until_complete(job.execute())
             finally:
                 heart.cancel()
+        if failures:
+            raise failures[0]
+        return result
 
     # -- the notebook's own loop ---------------------------------------------------------------------------------
 
@@ -184,6 +224,10 @@ class Bridge:
                 import nest_asyncio as nest
             nest.apply(loop)
         self.own_loop = loop
+
+
+def _at_once(function: Callable[[], None]) -> None:
+    function()
 
 
 async def _called(function: Callable[[], None]) -> None:

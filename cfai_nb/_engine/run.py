@@ -21,7 +21,7 @@ from ..ledger import Charge, money
 from ..models import Cost, Model, Usage, price
 from ..tasks import Answer, Cells, Request
 from .pace import MOST, Pace
-from .record import Options, Run
+from .record import Run
 from .store import Store
 from .wire import Wire
 
@@ -39,6 +39,7 @@ class Flight:
     """Inputs under way: who else needs one of them waits for it instead of paying for it again."""
 
     landed: asyncio.Future[dict[bytes, Any]]
+    kept: bool  # in the store
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ class Runner:
             await asyncio.wait(self._tasks)
         if self.engine.store is not None:
             await asyncio.to_thread(self.engine.store.flush)
-            self.run.store_failure = self.engine.store.failure
+            self.run.store_failure = self.engine.store.take_failure()
         self.run.ended = time.monotonic()
         self.run.finished = True
 
@@ -173,7 +174,7 @@ class Runner:
         budget, model = self.run.options.budget, self.plan.model
         if budget is None:
             return
-        total, fits, batches = 0.0, 0, 0
+        total, fits = 0.0, 0
         for batch in self.plan.batches(pending):
             usage = self.plan.forecast(batch)
             least = {unit: amount for unit, amount in usage.amounts.items() if unit != "output_tokens"}
@@ -183,7 +184,6 @@ class Runner:
                     return
                 budget.reserve(cost, model.id)
             total += cost.neurons or 0.0
-            batches += 1
             fits += len(batch) if total <= budget.left else 0
         if total > budget.left:
             raise BudgetError(
@@ -214,11 +214,14 @@ class Runner:
         await self._change.wait()
 
     def _start(self, batch: list[int]) -> None:
-        task = asyncio.get_running_loop().create_task(self._work(batch))
+        landed: dict[bytes, Any] = {}
+        task = asyncio.get_running_loop().create_task(self._work(batch, landed))
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        # Not within the task: one that is cancelled before its first step would never get there.
+        task.add_done_callback(lambda task: self._done(task, batch, landed))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _done(self, task: asyncio.Task[None], batch: Sequence[int], landed: dict[bytes, Any]) -> None:
+        self._land(batch, landed)
         self._tasks.discard(task)
         self._flying.discard(task)
         self._change.set()
@@ -232,7 +235,7 @@ class Runner:
         """Take the inputs nobody else is asking for; wait for the others later."""
         flights, keys = self.engine.flights, self.plan.keys
         mine = []
-        flight = Flight(asyncio.get_running_loop().create_future())
+        flight = Flight(asyncio.get_running_loop().create_future(), kept=self.run.options.cache is not False)
         for index in batch:
             other = flights.get(keys[index])
             if other is None:
@@ -261,21 +264,20 @@ class Runner:
             cells, key = flight.landed.result(), self.plan.keys[index]
             if key in cells:
                 self.run.stored += self.run.deliver([index], cells[key])
+                if not flight.kept and self.engine.store is not None and self.run.options.cache is not False:
+                    self.engine.store.put([key], cells[key])
             else:
                 again.append(index)
         if again and not self._halted:
             await self._send_all(again)
 
-    async def _work(self, batch: list[int]) -> None:
+    async def _work(self, batch: list[int], landed: dict[bytes, Any]) -> None:
         """See one batch through, whatever it takes; never raises for what the service does."""
-        landed: dict[bytes, Any] = {}
         try:
             await self._see_through(batch, landed)
         except asyncio.CancelledError:
             if not self._halted:
                 raise
-        finally:
-            self._land(batch, landed)
 
     async def _see_through(self, batch: list[int], landed: dict[bytes, Any], tries: int = 0) -> None:
         try:
@@ -310,9 +312,7 @@ class Runner:
         if isinstance(failure, ServiceError) and not self.run.done:
             self._refused_in_a_row += 1
             if self._refused_in_a_row >= HOPELESS:
-                self.halt(
-                    CfaiError(f"The first {HOPELESS} rows were all refused and the rest was not sent: {failure}")
-                )
+                self.halt(CfaiError(f"The first {HOPELESS} rows were all refused and the rest was not sent: {failure}"))
 
     async def _converse(self, batch: list[int], landed: dict[bytes, Any]) -> None:
         """Hold the task's conversation about these inputs and keep what it reads."""
@@ -438,7 +438,7 @@ class Runner:
             return None
         cost = price(self.plan.task.forecast(inputs, self.plan.model), self.plan.model)
         while (reserved := budget.reserve(cost, self.plan.model.id)) is None:
-            if budget.reserved <= 0:
+            if not budget.requests:
                 raise _Broke(
                     f"The budget of {budget.words} is used up: {money(budget.spent)} spent, and the next request may "
                     f"cost {money(cost.neurons, exact=False)}."

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,7 @@ class Store:
         self.path = path
         self.limit = limit
         self.failure: StoreError | None = None
+        self.unkept: list[Charge] = []  # money that was spent while the file could not be written
         self._lock = threading.Lock()
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,11 +160,11 @@ class Store:
             connection.execute("INSERT INTO keys VALUES (?, ?)", (pack, joined))
             connection.executemany(_CHARGE, map(_charge_row, charges))
 
-        self._writer.put(write, len(body))
+        self._writer.put(write, len(body), charges)
 
     def charge(self, charges: Sequence[Charge]) -> None:
         """Enter charges in the book without keeping an answer."""
-        self._writer.put(lambda connection: connection.executemany(_CHARGE, map(_charge_row, charges)), 0)
+        self._writer.put(lambda connection: connection.executemany(_CHARGE, map(_charge_row, charges)), 0, charges)
 
     def keep_listing(self, checked_on: str, listing: list[Any]) -> None:
         """Keep the newest listing of models."""
@@ -186,7 +187,13 @@ class Store:
         self.flush()
         with self._explained(), self._lock:
             rows = self._reader.execute("SELECT * FROM charges WHERE time >= ? ORDER BY time", (since,)).fetchall()
-        return [Charge(**dict(zip(_CHARGE_FIELDS, row, strict=True)) | {"exact": bool(row[9])}) for row in rows]
+        kept = [Charge(**dict(zip(_CHARGE_FIELDS, row, strict=True)) | {"exact": bool(row[9])}) for row in rows]
+        return kept + [charge for charge in self.unkept if charge.time >= since]
+
+    def take_failure(self) -> StoreError | None:
+        """Return what kept answers from being written since the last time this was asked."""
+        failure, self.failure = self.failure, None
+        return failure
 
     def flush(self) -> None:
         """Wait until everything handed over is committed (or has failed, see ``failure``)."""
@@ -196,7 +203,9 @@ class Store:
         """Return (answers, bytes) held."""
         self.flush()
         with self._explained(), self._lock:
-            rows, size = self._reader.execute("SELECT coalesce(sum(rows), 0), coalesce(sum(bytes), 0) FROM packs").fetchone()
+            rows, size = self._reader.execute(
+                "SELECT coalesce(sum(rows), 0), coalesce(sum(bytes), 0) FROM packs"
+            ).fetchone()
         return int(rows), int(size)
 
     def close(self) -> None:
@@ -225,12 +234,15 @@ def explain(error: Exception, path: Path) -> StoreError:
     )
 
 
+_Write: TypeAlias = Callable[[sqlite3.Connection], object]
+
+
 class _Writer:
     """The thread that commits: it takes whatever waits, and commits it as one transaction."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._jobs: list[tuple[Callable[[sqlite3.Connection], object], int]] = []
+        self._jobs: list[tuple[_Write, int, Sequence[Charge]]] = []
         self._condition = threading.Condition()
         self._closing = self._busy = False
         self._held = -1  # bytes of answers in the file; -1: not yet counted
@@ -238,9 +250,9 @@ class _Writer:
         self._thread = threading.Thread(target=self._work, name="cfai-nb-store", daemon=True)
         self._thread.start()
 
-    def put(self, write: Callable[[sqlite3.Connection], object], size: int) -> None:
+    def put(self, write: _Write, size: int = 0, charges: Sequence[Charge] = ()) -> None:
         with self._condition:
-            self._jobs.append((write, size))
+            self._jobs.append((write, size, charges))
             self.waiting += size
             self._condition.notify_all()
 
@@ -267,25 +279,27 @@ class _Writer:
                     break
             self._commit(connection, jobs)
             with self._condition:
-                self.waiting -= sum(size for _, size in jobs)
+                self.waiting -= sum(size for _, size, _ in jobs)
                 self._busy = False
                 self._condition.notify_all()
         connection.close()
 
-    def _commit(self, connection: sqlite3.Connection, jobs: list[tuple[Callable[..., object], int]]) -> None:
+    def _commit(self, connection: sqlite3.Connection, jobs: list[tuple[_Write, int, Sequence[Charge]]]) -> None:
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                for write, _ in jobs:
+                for write, _, _ in jobs:
                     write(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-            self._make_room(connection, sum(size for _, size in jobs))
+            self._make_room(connection, sum(size for _, size, _ in jobs))
         except sqlite3.Error as error:
             self._store.failure = explain(error, self._store.path)
+            for _, _, charges in jobs:
+                self._store.unkept.extend(charges)
 
     def _make_room(self, connection: sqlite3.Connection, added: int) -> None:
         if self._held < 0:
@@ -308,7 +322,7 @@ class _Writer:
         self._held = connection.execute("SELECT coalesce(sum(bytes), 0) FROM packs").fetchone()[0]
 
 
-def _touched(packs: Iterable[int]) -> Callable[[sqlite3.Connection], object]:
+def _touched(packs: Iterable[int]) -> _Write:
     rows = [(time.time(), pack) for pack in packs]
     return lambda connection: connection.executemany("UPDATE packs SET used = ? WHERE id = ?", rows)
 

@@ -7,7 +7,6 @@ this 0.26.  The transport is the seam: the emulator is put in its place in-proce
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from urllib.request import getproxies
 
 import aiohttp
 import httpx
+import pydantic_core
 
 from ..errors import CfaiError, ServiceError, Unavailable
 from ..tasks import Answer, Request
@@ -145,7 +145,7 @@ class Wire:
                 content = await response.aread()
             finally:
                 await response.aclose()
-        except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
             failure = _unreachable(error, model)
         else:
             headers = {name.lower(): value for name, value in _pairs(response.headers)}
@@ -181,7 +181,7 @@ class Wire:
                 return
             finally:
                 await response.aclose()
-        except (httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
             failure = _unreachable(error, model)
         raise failure
 
@@ -199,7 +199,9 @@ class Wire:
         if headers is None:
             token = f"Bearer {self._token.reveal()}"
             fixed = {"authorization": token, "accept-encoding": "gzip, deflate", "user-agent": "cfai-nb"}
-            headers = self._headers[request.content_type] = httpx.Headers({**fixed, "content-type": request.content_type})
+            headers = self._headers[request.content_type] = httpx.Headers(
+                {**fixed, "content-type": request.content_type}
+            )
         if request.headers:
             headers = httpx.Headers([*headers.multi_items(), *request.headers.items()])
         content = None if method == "GET" else request.body()
@@ -212,7 +214,13 @@ def _pairs(headers: httpx.Headers) -> list[tuple[str, str]]:
 
 def _says_failed(content: bytes) -> bool:
     """Whether an envelope with status 200 says that it failed; ``success`` stands at one of its ends."""
-    return bool(_FAILED.search(content, 0, 200) or _FAILED.search(content, max(0, len(content) - 500)))
+    if not (_FAILED.search(content, 0, 200) or _FAILED.search(content, max(0, len(content) - 500))):
+        return False
+    try:  # the model may have written these words itself
+        document = pydantic_core.from_json(content)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("success") is False
 
 
 def _unreachable(error: Exception, model: str) -> Unavailable:

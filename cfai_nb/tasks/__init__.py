@@ -4,6 +4,7 @@ from .answer import Answer, Json, Request
 from .classify import Classify
 from .embed import Embed
 from .generate import Generate
+from .stream import StreamReader
 from .task import Cell, Cells, Column, Input, Talk, Task, shown
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Input",
     "Json",
     "Request",
+    "StreamReader",
     "Talk",
     "Task",
     "shown",

@@ -83,7 +83,9 @@ def _schema_fields(schema: Mapping[str, Json], model: Model) -> dict[str, Json]:
 
 
 def _with_schema_in_words(talk: list[Mapping[str, Json]], schema: Mapping[str, Json]) -> list[Mapping[str, Json]]:
-    words = f"Answer with one JSON object of this JSON schema and nothing else:\n{pydantic_core.to_json(schema).decode()}"
+    words = (
+        f"Answer with one JSON object of this JSON schema and nothing else:\n{pydantic_core.to_json(schema).decode()}"
+    )
     first = talk[0]
     return [{**first, "content": f"{first['content']}\n\n{words}"}, *talk[1:]]
 
@@ -166,7 +168,9 @@ def _find(output: Json) -> tuple[Any, bool]:
         content = message.get("content") if message else choice.get("text")
         return _joined(content), choice.get("finish_reason") == "length"
     if isinstance(output.get("output"), list):
-        parts = [part for item in output["output"] if item.get("type") == "message" for part in item.get("content") or ()]
+        parts = [
+            part for item in output["output"] if item.get("type") == "message" for part in item.get("content") or ()
+        ]
         text = "".join(part.get("text") or "" for part in parts if part.get("type") == "output_text")
         return text or None, output.get("status") == "incomplete"
     return output.get("response"), False

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ..errors import AnswerError
 from ..models import Model, Usage
 from . import chat, schema
-from .answer import Answer, Json
+from .answer import Answer, Json, Request
 from .task import Cell, Column, Input, Talk, Task
 
 
@@ -68,7 +68,8 @@ class Generate(Task):
             fields["schema"] = schema.model_of(self.schema).model_json_schema()
         return fields
 
-    def _settings(self) -> chat.Settings:
+    def settings(self) -> chat.Settings:
+        """Return what is asked of the model besides the prompt."""
         wanted: Mapping[str, Any] | None = None
         if self.schema is not None:
             wanted = schema.model_of(self.schema).model_json_schema()
@@ -81,13 +82,13 @@ class Generate(Task):
         """Estimate the prompt, and count all of ``max_tokens`` as written."""
         total = Usage({})
         for prompt in inputs:
-            total = total + Usage(chat.tokens(chat.messages(prompt, self.system), self._settings()))
+            total = total + Usage(chat.tokens(chat.messages(prompt, self.system), self.settings()))
         return total
 
     def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
         """Ask; with a schema, send an answer that does not fit back once."""
         (prompt,) = inputs
-        settings = self._settings()
+        settings = self.settings()
         conversation = chat.messages(prompt, self.system)
         answer = yield chat.compose(conversation, model, settings)
         reply = chat.read(answer, settings)
@@ -110,6 +111,10 @@ class Generate(Task):
             return schema.validate(wanted, chat.read(answer, settings).json())
         except ValueError as error:
             raise AnswerError(f"two replies in a row did not fit the schema: {error}", "schema") from None
+
+    def stream(self, prompt: str, model: Model) -> Request:
+        """Return the request for one prompt whose answer comes piece by piece."""
+        return chat.compose(chat.messages(prompt, self.system), model, self.settings(), stream=True)
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text, or one a field of the schema."""

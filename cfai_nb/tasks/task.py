@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import types
+import typing
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -137,11 +140,19 @@ def canonical(value: Any) -> Json:
         return {"pairs": [[canonical(k), canonical(v)] for k, v in value.items()]}
     if isinstance(value, (set, frozenset)):
         return {"set": sorted(map(repr, value))}
+    if hasattr(value, "tolist"):  # an array, Index or Series, whose repr would leave out the middle
+        value = value.tolist()
     if isinstance(value, (list, tuple)):
         return [canonical(v) for v in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    return {"repr": repr(value), "class": type(value).__qualname__}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            type(value).__qualname__: [[f.name, canonical(getattr(value, f.name))] for f in dataclasses.fields(value)]
+        }
+    if typing.get_origin(value) is not None or isinstance(value, types.UnionType):
+        return {"type": str(value)}
+    raise TypeError(f"{value!r:.80} cannot be part of a question: give text, numbers, lists or dicts.")
 
 
 def reported(answer: Answer) -> Usage | None:
@@ -156,10 +167,8 @@ def reported(answer: Answer) -> Usage | None:
     usage = document.get("usage") if isinstance(document, dict) else None
     amounts = _tokens(usage) if isinstance(usage, dict) else {}
     neurons = answer.headers.get("cf-ai-neurons", usage.get("neurons") if isinstance(usage, dict) else None)
-    try:
+    with contextlib.suppress(TypeError, ValueError):  # not a number: the tokens have to do
         amounts |= {"neurons": float(neurons)} if neurons is not None else {}
-    except (TypeError, ValueError):
-        pass  # not a number: the tokens have to do
     return Usage(amounts, exact=True) if amounts else None
 
 

@@ -1,0 +1,73 @@
+"""One streamed answer: a place, a request, and the text as it comes."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+from ..errors import BudgetError, Busy, RateLimited
+from ..ledger import Budget, Charge
+from ..models import Model, Usage, price
+from ..tasks import Request, StreamReader
+from .run import Engine
+
+
+async def stream(
+    engine: Engine, request: Request, model: Model, most: Usage, budget: Budget | None, limit: str
+) -> AsyncIterator[str]:
+    """Yield the text of one answer as it comes; charged when it ends, however it ends.
+
+    Parameters
+    ----------
+    engine : Engine
+    request : Request
+        With ``stream`` set.
+    model : Model
+    most : Usage
+        The most it can use: what the budget reserves, and what is charged if the stream reports nothing.
+    budget : Budget or None
+    limit : str
+        The token limit in words, for the error of a reply that was cut.
+    """
+    pace, reader, began = engine.pace(model), StreamReader(), time.perf_counter()
+    reserved = budget.reserve(price(most, model), model.id) if budget is not None else None
+    if budget is not None and reserved is None:
+        raise BudgetError(f"The budget of {budget.words} cannot hold this request; nothing was sent.")
+    accepted = False
+    sent = await pace.enter()
+    try:
+        async for line in engine.wire.stream(request, model.id):
+            accepted = True  # from the first line on it is billed
+            if text := reader.feed(line):
+                yield text
+        reader.finish(limit)
+    except RateLimited as error:
+        pace.rate.refused(sent, time.monotonic(), error.wait)
+        raise
+    except Busy:
+        pace.concurrency.refused()
+        raise
+    finally:
+        pace.leave()
+        charge = _charge(engine, model, reader.usage() or most, time.perf_counter() - began) if accepted else None
+        if charge is not None:
+            (engine.book if engine.store is None else engine.store.charge)([charge])
+        if budget is not None and reserved is not None:
+            budget.settle(reserved, 0.0 if charge is None else charge.neurons)
+
+
+def _charge(engine: Engine, model: Model, usage: Usage, seconds: float) -> Charge:
+    cost = price(usage, model)
+    return Charge(
+        time=time.time(),
+        run=uuid.uuid4().hex[:12],
+        account=engine.account,
+        origin=engine.origin,
+        model=model.id,
+        verb="stream",
+        neurons=cost.neurons,
+        exact=cost.exact,
+        tokens=usage.tokens,
+        seconds=seconds,
+    )

@@ -1,0 +1,83 @@
+"""``cf.stream``: one prompt, answered as it is written."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Iterator
+from typing import Any
+
+from . import session
+from ._engine.bridge import bridge, interrupts
+from ._engine.stream import stream as _stream
+from .errors import Stopped
+from .models import Model, default, find
+from .tasks import Generate
+
+
+def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> Iterator[str]:
+    """Ask one prompt and yield the answer piece by piece, as it is written.
+
+    Parameters
+    ----------
+    prompt : str
+    model : str or Model, optional
+        Default: that of ``generate``.
+    **options
+        Of ``generate`` (``system``, ``max_tokens``, ``temperature``, ``seed``, ``reasoning``), and ``budget`` or
+        ``neurons``.
+
+    Yields
+    ------
+    str
+
+    Raises
+    ------
+    AnswerError
+        The stream broke off, or the reply was cut at ``max_tokens``; what came before was yielded.
+    Stopped
+        It was interrupted: the connection is closed, and the service stops writing.
+
+    Notes
+    -----
+    Nothing is taken from the store or kept in it; the charge is entered in the book.
+    """
+    travel: dict[str, Any] = {name: options.pop(name) for name in ("budget", "neurons") if name in options}
+    if "schema" in options:
+        raise TypeError("stream() takes no schema: JSON is of no use before its end. Use generate.")
+    task = Generate(**options)
+    chosen = find(model) if model is not None else default(task.work)
+    task.check(chosen)
+    here = session.current()
+    budget = here.options(travel).budget
+    engine = here.engine(cache=False)
+    pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+    limit = f"max_tokens={task.max_tokens}"
+
+    async def pump() -> None:
+        try:
+            request, most = task.stream(prompt, chosen), task.forecast([prompt], chosen)
+            async for piece in _stream(engine, request, chosen, most, budget, limit):
+                pieces.put(piece)
+            pieces.put(None)
+        except BaseException as error:
+            pieces.put(error)
+            raise
+
+    with interrupts() as pressed:
+        future = bridge.submit(pump)
+        try:
+            while True:
+                try:
+                    piece = pieces.get(timeout=0.1)
+                except queue.Empty:
+                    piece = ""
+                if pressed.count:
+                    raise Stopped("Stopped; the connection is closed.")
+                if isinstance(piece, BaseException):
+                    raise piece
+                if piece is None:
+                    return
+                if piece:
+                    yield piece
+        finally:
+            future.cancel()

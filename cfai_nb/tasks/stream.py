@@ -1,0 +1,85 @@
+"""Reading a streamed answer: both dialects, which may meet in one stream."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pydantic_core
+
+from ..errors import AnswerError
+from ..models import Usage
+from .answer import Answer, Json
+from .task import reported
+
+
+class StreamReader:
+    """Takes the lines of a stream one by one and hands out its text.
+
+    Attributes
+    ----------
+    ended : bool
+        The stream said that it is complete; one that just stops was cut.
+    cut : bool
+        The token limit ended it.
+    """
+
+    def __init__(self) -> None:
+        self.ended = self.cut = False
+        self._total: Mapping[str, Any] | None = None  # of the closing frame
+        self._sum: dict[str, float] = {}  # of ordinary frames, whose usage counts that frame alone
+
+    def feed(self, line: bytes) -> str:
+        """Return the text a line adds.
+
+        Raises
+        ------
+        AnswerError
+            The line is no frame of a stream.
+        """
+        if not line.startswith(b"data:"):
+            return ""  # blank lines between frames, comments, event names
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            self.ended = True
+            return ""
+        try:
+            frame = pydantic_core.from_json(data)
+        except ValueError:
+            raise AnswerError("the stream broke off within a frame", "broken", again=True) from None
+        return self._frame(frame) if isinstance(frame, Mapping) else ""
+
+    def _frame(self, frame: Mapping[str, Json]) -> str:
+        text = frame.get("response")
+        for choice in (frame.get("choices") or ())[:1]:
+            text = (choice.get("delta") or {}).get("content", text)
+            if choice.get("finish_reason"):
+                self.ended, self.cut = True, choice["finish_reason"] == "length"
+        text = "" if text is None else str(text)  # a token that looks like a number arrives as one
+        usage = frame.get("usage")
+        if isinstance(usage, Mapping):
+            if not text and not frame.get("choices"):
+                self._total = usage  # the closing frame holds the totals
+            else:
+                for name, amount in usage.items():
+                    if isinstance(amount, (int, float)):
+                        self._sum[name] = self._sum.get(name, 0) + amount
+        return text
+
+    def usage(self) -> Usage | None:
+        """Return what the stream reported: the closing totals, or the sum of its frames, or nothing."""
+        usage = self._total if self._total is not None else self._sum or None
+        return None if usage is None else reported(Answer(pydantic_core.to_json({"usage": usage})))
+
+    def finish(self, settings_words: str) -> None:
+        """Check that the stream came to its end.
+
+        Raises
+        ------
+        AnswerError
+            It broke off, or was cut at the token limit.
+        """
+        if not self.ended:
+            raise AnswerError("the stream broke off before its end", "broken", again=True)
+        if self.cut:
+            raise AnswerError(f"the reply was cut at {settings_words}; raise it", "length")

@@ -1,0 +1,226 @@
+"""The command line, as a user has it: a process of its own, its output and its exit code."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cfai_nb import emulator
+from cfai_nb.cli import main
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+TOKEN = "a-token-that-must-never-be-seen-anywhere"
+COMMAND = [sys.executable, "-m", "cfai_nb.cli"]
+
+
+Call = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def call(tmp_path: Path, bare_environment: dict[str, str]) -> Call:
+    """Run the command to its end in the test's folder."""
+
+    def run(*args: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *args], cwd=tmp_path, env=bare_environment | more, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, timeout=100,
+        )  # fmt: skip
+
+    return run
+
+
+def write_reviews(folder: Path, rows: int = 12) -> Path:
+    """A small file of the user's own, one cell missing and one text twice."""
+    texts: list[str | None] = [f"Item number {at} came late and the box was broken" for at in range(rows - 2)]
+    texts += [None, texts[0]]
+    path = folder / "reviews.csv"
+    pd.DataFrame({"stars": range(rows), "what they wrote": texts}).to_csv(path, index=False)
+    return path
+
+
+def test_demo_of_own_file(tmp_path: Path, call: Call) -> None:
+    """`demo --csv` classifies, embeds and summarizes the user's column and saves frame, map and costs."""
+    write_reviews(tmp_path)
+    done = call(
+        "demo", "--csv", "reviews.csv", "--text", "what they wrote", "--labels", "late delivery, broken item",
+        "--out", "saved",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    saved = pd.read_parquet(tmp_path / "saved" / "reviews.parquet")
+    assert list(saved.columns) == ["stars", "what they wrote", "guess", "confidence", "vector", "summary"]
+    assert saved["guess"].isna().tolist() == saved["what they wrote"].isna().tolist()
+    assert set(saved["guess"].dropna()) <= {"late delivery", "broken item"}
+    assert saved["vector"].dropna().map(len).unique().tolist() == [1024]
+    assert saved["summary"].dropna().str.startswith("[emulator]").all()
+    assert saved.attrs["cfai"] == {"origin": "emulator"}
+    for name in ("map.png", "cost.png"):
+        assert (tmp_path / "saved" / name).read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "store.sqlite").exists(), "pretended answers went into the user's own store"
+    assert "no credentials found: the emulator" in done.stdout
+    assert done.stdout.index("The price first") < done.stdout.index("11 of 11 rows") < done.stdout.index("Receipt")
+
+
+def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
+    """The same command again takes every answer from its store."""
+    write_reviews(tmp_path)
+    first = call("demo", "--csv", "reviews.csv", "--text", "what they wrote")
+    again = call("demo", "--csv", "reviews.csv", "--text", "what they wrote")
+    assert first.returncode == again.returncode == 0, again.stderr
+    assert "nothing spent" not in first.stdout
+    assert again.stdout.count("11 from the store") == 2
+    assert re.search(r"generate +glm-4.7-flash +0 requests", again.stdout)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["demo", "--csv", "none.csv", "--text", "a"], 1, "none.csv"),
+        (["demo", "--csv", "reviews.csv", "--text", "what they rote"], 1, "Did you mean 'what they wrote'?"),
+        (["demo", "--csv", "reviews.csv"], 2, "--text COLUMN"),
+        (["demo", "--csv", "reviews.csv", "--text", "stars", "--labels", "one"], 1, "at least two labels"),
+        (["emulator", "--fault", "meteor=0.5"], 2, "meteor"),
+        (["emulator", "--fault", "503=often"], 2, "KIND=PROBABILITY"),
+        (["emulator", "--rate", "fast"], 2, "requests per minute"),
+        (["models", "--task", "cooking"], 1, "Text Generation"),
+        (["models", "--refresh"], 1, "CLOUDFLARE_ACCOUNT_ID"),
+        (["cook"], 2, "invalid choice"),
+    ],
+)
+def test_problems_in_one_line(tmp_path: Path, call: Call, args: list[str], code: int, words: str) -> None:
+    """What is wrong is said in a line that helps, with exit code 1 or 2, and never as a traceback."""
+    write_reviews(tmp_path)
+    done = call(*args)
+    assert done.returncode == code
+    assert words in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_account_is_never_charged_unasked(tmp_path: Path, call: Call) -> None:
+    """With credentials and nobody to ask, the demo prints the price, sends nothing, and says --yes."""
+    write_reviews(tmp_path)
+    own = ["demo", "--csv", "reviews.csv", "--text", "what they wrote", "--base-url"]
+    keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
+    with emulator.running(rate=None) as service:
+        refused = call(*own, service.url, **keys)
+        sent = len(service.emulator.calls)
+        agreed = call(*own, service.url, "--yes", **keys)
+    assert refused.returncode == 2
+    assert "--yes" in refused.stderr
+    assert "total" in refused.stdout
+    assert sent == 0
+    assert agreed.returncode == 0, agreed.stderr
+    assert len(service.emulator.calls) == 11  # one batch of vectors, and a summary a distinct text
+    assert (tmp_path / "store.sqlite").exists(), "answers that were paid for belong in the user's store"
+    assert TOKEN not in refused.stdout + refused.stderr + agreed.stdout + agreed.stderr
+
+
+def test_interrupted_demo_keeps_rows_and_resumes(tmp_path: Path, call: Call, bare_environment: dict[str, str]) -> None:
+    """Ctrl-C ends with code 130 and the number of kept rows; the same command again sends only the rest."""
+    write_reviews(tmp_path, rows=62)
+    keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
+    own = ["demo", "--csv", "reviews.csv", "--text", "what they wrote", "--yes", "--base-url"]
+    with emulator.running(rate=None, latency=0.2, capacity=4) as service:
+        run = subprocess.Popen(
+            [*COMMAND, *own, service.url], cwd=tmp_path, env=bare_environment | keys, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert run.stdout is not None
+        for line in run.stdout:
+            if line.startswith("embed:"):
+                break  # from here on the summaries are under way
+        while not any("glm" in model for model, _ in service.emulator.served_inputs):
+            assert run.poll() is None
+            time.sleep(0.02)
+        run.send_signal(signal.SIGINT)
+        said, _ = run.communicate(timeout=60)
+        assert run.returncode == 130
+        found = re.search(r"(\d+) of 61 rows are done and kept; the same command again sends only the rest", said)
+        assert found is not None, said
+        assert 1 <= int(found[1]) < 61
+        again = call(*own, service.url, **keys)
+    assert again.returncode == 0, again.stderr
+    bought = [count for (model, _), count in service.emulator.served_inputs.items() if "glm" in model]
+    assert bought == [1] * 60, "a summary was bought twice, or not at all"
+
+
+def test_emulator_on_a_port_answers(tmp_path: Path, bare_environment: dict[str, str]) -> None:
+    """`emulator --port 0` prints its address, answers there, and Ctrl-C ends it with code 0."""
+    run = subprocess.Popen(
+        [*COMMAND, "emulator", "--port", "0", "--rate", "none", "--neurons", "100"], cwd=tmp_path,
+        env=bare_environment | {"PYTHONUNBUFFERED": "1"}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert run.stdout is not None
+        url = run.stdout.readline().split()[0]
+        request = urllib.request.Request(
+            f"{url}/accounts/{ACCOUNT}/ai/run/@cf/baai/bge-m3",
+            data=b'{"text": ["hello"]}',
+            headers={"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert b'"shape"' in answer.read()
+    finally:
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=30)
+    assert run.returncode == 0
+    assert errors == ""
+
+
+def test_models_lists_prices_defaults_and_the_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    """`models` shows price and default; `--retired` adds what is gone and what replaces it."""
+    assert main(["models", "--task", "embed"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"@cf/baai/bge-m3 +\$0\.012 in +60,000 tokens +3,000/min +default for embed", shown)
+    assert "nan" not in shown
+    assert main(["models", "--retired"]) == 0
+    everything = capsys.readouterr().out
+    assert re.search(r"@cf/meta/llama-3.1-8b-instruct +.*retired 2026-05-30; use @cf/", everything)
+    assert "llama-3.1-8b-instruct-awq" not in shown
+    assert " nan" not in everything
+
+
+def test_doctor_shows_no_secret(tmp_path: Path, call: Call) -> None:
+    """`doctor` names the variables that are set and where the store lies, and no value of a variable."""
+    keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CF_API_TOKEN": TOKEN}
+    done = call("doctor", "--offline", **keys)
+    assert done.returncode == 0, done.stdout
+    assert "CLOUDFLARE_ACCOUNT_ID, CF_API_TOKEN" in done.stdout
+    assert str(tmp_path / "store.sqlite") in done.stdout
+    assert not (tmp_path / "store.sqlite").exists(), "looking made a store"
+    assert ACCOUNT not in done.stdout + done.stderr
+    assert TOKEN not in done.stdout + done.stderr
+
+
+def test_doctor_tries_the_credentials(tmp_path: Path, call: Call) -> None:
+    """`doctor` asks for free whether the service accepts them: 0 if it does, 1 and a reason if it does not."""
+    keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
+    with emulator.running(token=TOKEN) as service:
+        accepted = call("doctor", "--base-url", service.url, **keys)
+        wrong = call("doctor", "--base-url", service.url, **{**keys, "CLOUDFLARE_API_TOKEN": "other"})
+        half = call("doctor", "--base-url", service.url, CLOUDFLARE_ACCOUNT_ID=ACCOUNT)
+        charged = service.emulator.billed
+    assert (accepted.returncode, wrong.returncode, half.returncode) == (0, 1, 1)
+    assert "accepted by the service" in accepted.stdout
+    assert "check CLOUDFLARE_API_TOKEN" in wrong.stdout
+    assert "CLOUDFLARE_API_TOKEN not set" in half.stdout
+    assert charged == 0
+    assert TOKEN not in accepted.stdout + accepted.stderr + wrong.stdout + wrong.stderr
+
+
+def test_doctor_of_a_broken_store(tmp_path: Path, call: Call) -> None:
+    """A store that is no database is a problem `doctor` reports, with exit code 1 and the file left alone."""
+    (tmp_path / "store.sqlite").write_bytes(b"this is not a database, and it is longer than a header" * 40)
+    before = (tmp_path / "store.sqlite").read_bytes()
+    done = call("doctor", "--offline")
+    assert done.returncode == 1
+    assert "PROBLEM" in done.stdout
+    assert (tmp_path / "store.sqlite").read_bytes() == before
