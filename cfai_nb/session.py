@@ -13,11 +13,12 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ._engine.bridge import bridge
+from ._engine.engine import Engine
 from ._engine.pace import Pace
 from ._engine.plan import Plan, draw_up
 from ._engine.rate import Rate
 from ._engine.record import CacheMode, Options, Run
-from ._engine.run import Engine, Runner
+from ._engine.run import Runner
 from ._engine.store import Store
 from ._engine.wire import Secret, Wire
 from .errors import SetupError, StoreError

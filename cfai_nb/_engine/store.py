@@ -13,9 +13,9 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from ..errors import StoreError
 from ..ledger import Charge
 from ..tasks import Cells
 from .index import Index
+from .writer import Write, Writer
 
 #: Raised when the tables change; a store of a later version is left alone.
 SCHEMA_VERSION = 1
@@ -77,7 +78,7 @@ class Store:
             self._reader = self._connect()
             self._prepare(self._reader)
         self._index = Index()
-        self._writer = _Writer(self)
+        self._writer = Writer(self._connect, self._fail, limit)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
@@ -114,6 +115,10 @@ class Store:
             yield
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path) from error
+
+    def _fail(self, error: sqlite3.Error, charges: list[Charge]) -> None:
+        self.failure = explain(error, self.path)
+        self.unkept.extend(charges)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -234,95 +239,7 @@ def explain(error: Exception, path: Path) -> StoreError:
     )
 
 
-_Write: TypeAlias = Callable[[sqlite3.Connection], object]
-
-
-class _Writer:
-    """The thread that commits: it takes whatever waits, and commits it as one transaction."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._jobs: list[tuple[_Write, int, Sequence[Charge]]] = []
-        self._condition = threading.Condition()
-        self._closing = self._busy = False
-        self._held = -1  # bytes of answers in the file; -1: not yet counted
-        self.waiting = 0
-        self._thread = threading.Thread(target=self._work, name="cfai-nb-store", daemon=True)
-        self._thread.start()
-
-    def put(self, write: _Write, size: int = 0, charges: Sequence[Charge] = ()) -> None:
-        with self._condition:
-            self._jobs.append((write, size, charges))
-            self.waiting += size
-            self._condition.notify_all()
-
-    def flush(self) -> None:
-        with self._condition:
-            while (self._jobs or self._busy) and self._thread.is_alive():
-                self._condition.wait(0.5)
-
-    def close(self) -> None:
-        with self._condition:
-            self._closing = True
-            self._condition.notify_all()
-        self._thread.join(timeout=60)
-
-    def _work(self) -> None:
-        connection = self._store._connect()
-        connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer fsyncs than the default 4 MB
-        while True:
-            with self._condition:
-                while not self._jobs and not self._closing:
-                    self._condition.wait()
-                jobs, self._jobs, self._busy = self._jobs, [], True
-                if not jobs:
-                    break
-            self._commit(connection, jobs)
-            with self._condition:
-                self.waiting -= sum(size for _, size, _ in jobs)
-                self._busy = False
-                self._condition.notify_all()
-        connection.close()
-
-    def _commit(self, connection: sqlite3.Connection, jobs: list[tuple[_Write, int, Sequence[Charge]]]) -> None:
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                for write, _, _ in jobs:
-                    write(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            self._make_room(connection, sum(size for _, size, _ in jobs))
-        except sqlite3.Error as error:
-            self._store.failure = explain(error, self._store.path)
-            for _, _, charges in jobs:
-                self._store.unkept.extend(charges)
-
-    def _make_room(self, connection: sqlite3.Connection, added: int) -> None:
-        if self._held < 0:
-            self._held = connection.execute("SELECT coalesce(sum(bytes), 0) FROM packs").fetchone()[0]
-        else:
-            self._held += added
-        if self._held <= self._store.limit:
-            return
-        excess = self._held - int(self._store.limit * 0.9)
-        oldest, freed = [], 0
-        for pack, size in connection.execute("SELECT id, bytes FROM packs ORDER BY used"):
-            oldest.append((pack,))
-            freed += size
-            if freed >= excess:
-                break
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("DELETE FROM packs WHERE id = ?", oldest)
-        connection.executemany("DELETE FROM keys WHERE pack = ?", oldest)
-        connection.execute("COMMIT")  # the file keeps its size; new answers take the free pages
-        self._held = connection.execute("SELECT coalesce(sum(bytes), 0) FROM packs").fetchone()[0]
-
-
-def _touched(packs: Iterable[int]) -> _Write:
+def _touched(packs: Iterable[int]) -> Write:
     rows = [(time.time(), pack) for pack in packs]
     return lambda connection: connection.executemany("UPDATE packs SET used = ? WHERE id = ?", rows)
 

@@ -7,10 +7,10 @@ import uuid
 from collections.abc import AsyncIterator
 
 from ..errors import BudgetError, Busy, RateLimited
-from ..ledger import Budget, Charge
+from ..ledger import Budget
 from ..models import Model, Usage, price
 from ..tasks import Request, StreamReader
-from .run import Engine
+from .engine import Engine
 
 
 async def stream(
@@ -50,24 +50,9 @@ async def stream(
         raise
     finally:
         pace.leave()
-        charge = _charge(engine, model, reader.usage() or most, time.perf_counter() - began) if accepted else None
-        if charge is not None:
-            (engine.book if engine.store is None else engine.store.charge)([charge])
+        usage, seconds = reader.usage() or most, time.perf_counter() - began
+        charge = engine.charge(usage, model, run=uuid.uuid4().hex[:12], verb="stream", seconds=seconds)
+        if accepted:
+            engine.enter([charge])
         if budget is not None and reserved is not None:
-            budget.settle(reserved, 0.0 if charge is None else charge.neurons)
-
-
-def _charge(engine: Engine, model: Model, usage: Usage, seconds: float) -> Charge:
-    cost = price(usage, model)
-    return Charge(
-        time=time.time(),
-        run=uuid.uuid4().hex[:12],
-        account=engine.account,
-        origin=engine.origin,
-        model=model.id,
-        verb="stream",
-        neurons=cost.neurons,
-        exact=cost.exact,
-        tokens=usage.tokens,
-        seconds=seconds,
-    )
+            budget.settle(reserved, charge.neurons if accepted else 0.0)

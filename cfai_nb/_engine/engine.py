@@ -1,0 +1,83 @@
+"""What every run of a session shares, and how money gets into the book."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..ledger import Charge
+from ..models import Cost, Model, Usage, price
+from .flights import Flights
+from .pace import Pace
+from .store import Store
+from .wire import Wire
+
+
+@dataclass(slots=True)
+class Engine:
+    """What every run of a session shares, on one event loop.
+
+    Attributes
+    ----------
+    wire : Wire
+    pace : callable
+        Model -> Pace.
+    account, origin : str
+    store : Store or None
+    book : callable
+        Takes charges when there is no store to keep them.
+    flights : Flights
+        Inputs under way.
+    """
+
+    wire: Wire
+    pace: Callable[[Model], Pace]
+    account: str
+    origin: str
+    store: Store | None
+    book: Callable[[Sequence[Charge]], object]
+    flights: Flights = field(default_factory=Flights)
+
+    def charge(self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0) -> Charge:
+        """Return the charge of one answered request."""
+        cost = price(usage, model)
+        return self._entry(cost, model.id, run, verb, rows=rows, tokens=usage.tokens, seconds=seconds)
+
+    def saving(self, neurons: float, model: Model, *, run: str, verb: str, rows: int) -> Charge:
+        """Return the entry for rows that came from the store."""
+        return self._entry(Cost(0.0, True), model.id, run, verb, rows=rows, requests=0, saved=neurons, tokens=0.0)
+
+    def _entry(
+        self,
+        cost: Cost,
+        model: str,
+        run: str,
+        verb: str,
+        *,
+        rows: int,
+        requests: int = 1,
+        saved: float = 0.0,
+        tokens: float | None = None,
+        seconds: float = 0.0,
+    ) -> Charge:
+        return Charge(
+            time=time.time(),
+            run=run,
+            account=self.account,
+            origin=self.origin,
+            model=model,
+            verb=verb,
+            requests=requests,
+            rows=rows,
+            neurons=cost.neurons,
+            exact=cost.exact,
+            saved_neurons=saved,
+            tokens=tokens,
+            seconds=seconds,
+        )
+
+    def enter(self, charges: Sequence[Charge]) -> None:
+        """Enter charges for which no answer is kept."""
+        if charges:
+            (self.book if self.store is None else self.store.charge)(charges)

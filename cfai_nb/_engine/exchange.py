@@ -1,0 +1,139 @@
+"""One request of a run: reserved, sent as often as it takes, and charged."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+
+from ..errors import BudgetError, RateLimited, RowError, ServiceError
+from ..ledger import Charge, money
+from ..models import price
+from ..tasks import Answer, Input, Request
+from .engine import Engine
+from .record import Run
+
+#: How often one request is repeated after faults (5xx, dropped or cut answers): with full jitter up to 10 s that is
+#: about 20 s of trying, and at one fault in twenty a row is lost once in 10**10.
+ATTEMPTS = 8
+#: Seconds without a single answer after which waiting for capacity or for the minute is given up.
+PATIENCE = 900.0
+
+
+class Exchange:
+    """Sends the requests of one run.
+
+    Attributes
+    ----------
+    halted : bool
+        Set by the run: nothing is sent any more.
+    flying : set of Task
+        Those that have a request under way.
+    answered : float or None
+        When the last answer came (monotonic seconds).
+    """
+
+    def __init__(self, engine: Engine, run: Run) -> None:
+        self._engine = engine
+        self._run = run
+        self._pace = engine.pace(run.plan.model)
+        self.halted = False
+        self.flying: set[asyncio.Task[None]] = set()
+        self.answered: float | None = None
+
+    async def ask(self, request: Request, inputs: Sequence[Input]) -> tuple[Answer, Charge]:
+        """Send one request, as often as it takes; return its answer and what it was charged.
+
+        Raises
+        ------
+        ServiceError
+            It is refused for good, or was repeated often enough.
+        BudgetError
+            The budget cannot hold it, also after everything under way is trued up.
+        """
+        plan, budget = self._run.plan, self._run.options.budget
+        reserved = await self._reserve(inputs)
+        charge: Charge | None = None
+        try:
+            answer = await self._persist(request)
+            usage = plan.task.weigh(request, answer, inputs, plan.model)
+            charge = self._engine.charge(
+                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=len(inputs), seconds=answer.seconds
+            )
+            return answer, charge
+        finally:
+            if budget is not None and reserved is not None:
+                budget.settle(reserved, 0.0 if charge is None else charge.neurons)
+
+    async def _reserve(self, inputs: Sequence[Input]) -> float | None:
+        """Set aside the most this request can cost; wait for others to be trued up when it does not fit yet."""
+        plan, budget = self._run.plan, self._run.options.budget
+        if budget is None:
+            return None
+        cost = price(plan.task.forecast(inputs, plan.model), plan.model)
+        while (reserved := budget.reserve(cost, plan.model.id)) is None:
+            if not budget.requests:
+                raise BudgetSpent(
+                    f"The budget of {budget.words} is used up: {money(budget.spent)} spent, and the next request may "
+                    f"cost {money(cost.neurons, exact=False)}."
+                )
+            await asyncio.sleep(0.01)
+        return reserved
+
+    async def _persist(self, request: Request) -> Answer:
+        attempt = 0
+        while True:
+            try:
+                return await self._attempt(request, first=attempt > 0)
+            except ServiceError as error:
+                attempt += 1
+                if error.reaction not in ("again", "wait") or self._enough(error, attempt):
+                    raise
+                failure = error
+            if isinstance(failure, RateLimited):
+                continue  # the pace holds everybody back
+            # Full jitter, so that those who were refused together do not come back together.
+            most = min(10.0, 0.2 * 2.0 ** min(attempt, 10))
+            await asyncio.sleep(failure.wait or random.uniform(0, most))
+
+    def _enough(self, error: ServiceError, attempt: int) -> bool:
+        if error.reaction == "wait":
+            return time.monotonic() - max(self.answered or 0.0, self._run.began) > PATIENCE
+        # Where nothing was ever answered, the address is wrong rather than the moment.
+        return attempt >= (ATTEMPTS if self.answered else ATTEMPTS // 2 + 1)
+
+    async def _attempt(self, request: Request, *, first: bool) -> Answer:
+        task = asyncio.current_task()
+        assert task is not None
+        pace, run = self._pace, self._run
+        sent = await pace.enter(first=first)
+        if self.halted:
+            pace.leave()
+            raise asyncio.CancelledError
+        self.flying.add(task)
+        run.flying(+1)
+        try:
+            answer = await self._engine.wire.send(request, run.plan.model.id)
+        except RateLimited as error:
+            pace.limited(sent, error.wait)
+            raise
+        except ServiceError as error:
+            (pace.busy if error.reaction == "wait" else pace.leave)()
+            raise
+        except BaseException:
+            pace.leave()
+            raise
+        finally:
+            run.flying(-1)
+            self.flying.discard(task)
+        pace.clean(sent)
+        self.answered = time.monotonic()
+        return answer
+
+
+class BudgetSpent(BudgetError, RowError):
+    """The budget ended in mid-run: stops it like an exhausted quota."""
+
+    reaction = "stop"
+    code = "budget"

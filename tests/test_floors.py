@@ -1,0 +1,150 @@
+"""The house keeps its floors: who may import whom, read from the syntax tree."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parent.parent / "cfai_nb"
+#: From the top down.  An import points to a lower floor; rooms of one floor do not know each other.
+FLOORS = (
+    {"cli"},
+    {"__init__"},  # the front door
+    {"plots", "widgets", "samples"},
+    {"accessor"},
+    {"progress", "streaming"},
+    {"report", "tables"},
+    {"session", "frames", "space"},
+    {"_engine"},
+    {"tasks", "ledger"},
+    {"models", "cells"},
+    {"errors", "emulator"},
+)
+HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+#: Packages with one home; a trailing dot means the room and all in it.
+HOMES = {
+    "matplotlib": {"plots."},
+    "ipywidgets": {"widgets."},
+    "IPython": {"widgets."},
+    "sklearn": {"space.", "emulator."},
+    "httpx": {"_engine.wire"},
+    "aiohttp": {"_engine.wire"},
+    "sqlite3": {"_engine.store"},
+    "nest_asyncio": {"_engine.bridge"},
+    "nest_asyncio2": {"_engine.bridge"},
+    "starlette": {"emulator."},
+    "uvicorn": {"emulator."},
+    "platformdirs": {"session"},
+}
+WITHOUT_PANDAS = {"_engine", "tasks", "models", "ledger", "cells", "errors", "emulator", "session"}
+
+
+def modules() -> Iterator[tuple[str, str]]:
+    """(dotted name within the house, source) of every module."""
+    for path in sorted(HOUSE.rglob("*.py")):
+        parts = path.relative_to(HOUSE).with_suffix("").parts
+        yield ".".join(parts), path.read_text("utf-8")
+
+
+def imports(module: str, source: str) -> Iterator[str]:
+    """Yield what a module imports, anywhere in it, as absolute dotted names (``cfai_nb.plots.clusters``)."""
+    package = ["cfai_nb", *module.split(".")[:-1]]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*start, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def room_of(name: str) -> str | None:
+    """The room an imported name lies in; None for what is no part of the house."""
+    house, _, rest = name.partition(".")
+    if house != "cfai_nb":
+        return None
+    room = rest.split(".")[0]
+    return room if (HOUSE / room).is_dir() or (HOUSE / f"{room}.py").is_file() else "__init__"
+
+
+def wrong_ways(module: str, source: str) -> list[str]:
+    """Say which imports of a module do not point down."""
+    room = module.split(".")[0]
+    found = sorted({(room_of(name), name) for name in imports(module, source)} - {(None, "")}, key=str)
+    return [
+        f"{module} ({room}) imports {name}"
+        for other, name in found
+        if other is not None and other != room and HEIGHT[other] >= HEIGHT[room]
+    ]
+
+
+def out_of_place(module: str, source: str) -> list[str]:
+    """Say which packages a module imports that live elsewhere."""
+    found = {name.split(".")[0] for name in imports(module, source)} & set(HOMES)
+    return [
+        f"{module} imports {package}"
+        for package in sorted(found)
+        if not any(module == home or (home.endswith(".") and f"{module}.".startswith(home)) for home in HOMES[package])
+    ]
+
+
+def test_every_room_has_a_floor() -> None:
+    """A new room is entered in the list above, and the list names no room that is gone."""
+    assert {module.split(".")[0] for module, _ in modules()} == set(HEIGHT)
+
+
+def test_imports_point_down() -> None:
+    """No room imports one above it or beside it."""
+    assert [wrong for module, source in modules() for wrong in wrong_ways(module, source)] == []
+
+
+def test_packages_stay_in_their_rooms() -> None:
+    """matplotlib is for plots only, ipywidgets for widgets, httpx for the wire, and so on."""
+    assert [wrong for module, source in modules() for wrong in out_of_place(module, source)] == []
+
+
+def test_pandas_stays_upstairs() -> None:
+    """Engine, tasks, models and emulator know no pandas."""
+    rooms = [(module, source) for module, source in modules() if module.split(".")[0] in WITHOUT_PANDAS]
+    assert len(rooms) > 30
+    assert [
+        module for module, source in rooms if any(n.split(".")[0] == "pandas" for n in imports(module, source))
+    ] == []
+
+
+def test_emulator_imports_nothing_of_the_house() -> None:
+    """What pretends to be the service shares no code with what is tested against it."""
+    known = {
+        room_of(name)
+        for module, source in modules()
+        if module.startswith("emulator.")
+        for name in imports(module, source)
+    }
+    assert known == {None, "emulator"}
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("_engine.plan", "from ..session import Session"),
+        ("tasks.embed", "from .. import ledger"),
+        ("cells", "def later():\n    from . import models"),
+        ("frames", "import cfai_nb.plots"),
+        ("report", "from . import __version__"),
+    ],
+)
+def test_an_import_upwards_is_noticed(module: str, source: str) -> None:
+    """The check finds an import that points up or sideways, in any spelling and any depth."""
+    assert len(wrong_ways(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [("_engine.run", "import httpx"), ("accessor", "from matplotlib import pyplot"), ("wire", "import httpx.x")],
+)
+def test_a_package_out_of_place_is_noticed(module: str, source: str) -> None:
+    """The check finds a package outside of its home."""
+    assert len(out_of_place(module, source)) == 1
