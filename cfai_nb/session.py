@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from ._engine.bridge import bridge
 from ._engine.engine import Engine
@@ -21,17 +19,12 @@ from ._engine.record import CacheMode, Options, Run
 from ._engine.run import Runner
 from ._engine.store import Store
 from ._engine.wire import Secret, Wire
+from .credentials import ACCOUNT_NAMES, SERVICE, TOKEN_NAMES, credentials, from_environment, origin_of, store_path
 from .errors import SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
 from .models import Model, catalogue
 from .tasks import Input, Request, Task
 
-SERVICE = "https://api.cloudflare.com/client/v4"
-#: Spellings in use, the documented one first.
-ACCOUNT_NAMES = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID", "CF_AI_ACCOUNT_ID")
-TOKEN_NAMES = (
-    "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_API_TOKEN", "CF_AI_API_TOKEN", "CLOUDFLARE_AI_API_TOKEN",
-)  # fmt: skip
 _PRETEND = "0" * 32
 
 _current: Session | None = None
@@ -274,14 +267,14 @@ def connect(
     """
     global _current
     if target == "auto":
-        found = (api_token or _from_environment(TOKEN_NAMES)) and (account_id or _from_environment(ACCOUNT_NAMES))
+        found = (api_token or from_environment(TOKEN_NAMES)) and (account_id or from_environment(ACCOUNT_NAMES))
         target = "cloudflare" if found else "emulator"
         print("cfai_nb: " + ("Cloudflare Workers AI" if found else "no credentials found: the emulator (no model)"))
     app = None
     if target in (None, "cloudflare"):
-        account_id, token = _credentials(account_id, api_token)
+        account_id, token = credentials(account_id, api_token)
         base = (base_url or SERVICE).rstrip("/")
-        origin = _origin(base)
+        origin = origin_of(base)
     elif target == "emulator" or callable(target):
         from . import emulator
 
@@ -303,7 +296,7 @@ def connect(
         "progress": progress,
     }  # fmt: skip
     session = Session(
-        base_url=base, account_id=account_id, token=token, origin=origin, app=app, store=_store_path(store), rate=rate,
+        base_url=base, account_id=account_id, token=token, origin=origin, app=app, store=store_path(store), rate=rate,
         defaults={name: value for name, value in defaults.items() if value is not None},
     )  # fmt: skip
     session.options({})  # a default that means nothing is told here, not at the first call
@@ -314,41 +307,3 @@ def connect(
 def current() -> Session:
     """Return the current session; connects from the environment when there is none."""
     return _inside.get() or _current or connect()
-
-
-def _origin(base: str) -> str:
-    host = urlsplit(base).netloc
-    if not host or urlsplit(base).scheme not in ("http", "https"):
-        raise SetupError(f"base_url={base!r} is no address; give everything up to and including /client/v4.")
-    return "cloudflare" if base == SERVICE else host
-
-
-def _from_environment(names: tuple[str, ...]) -> str | None:
-    return next((value.strip() for name in names if (value := os.environ.get(name, "")).strip()), None)
-
-
-def _credentials(account_id: str | None, api_token: str | None) -> tuple[str, Secret]:
-    account = account_id or _from_environment(ACCOUNT_NAMES)
-    token = api_token or _from_environment(TOKEN_NAMES)
-    if not account or not token:
-        missing = " and ".join(n for n, v in ((ACCOUNT_NAMES[0], account), (TOKEN_NAMES[0], token)) if not v)
-        raise SetupError(
-            f"{missing} not set. Create a token with Workers AI Read and Edit in the Cloudflare dashboard and set both "
-            'CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN, or go without an account: cf.connect("emulator").'
-        )
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", account):
-        raise SetupError("The account id must be 32 hexadecimal characters; see the dashboard's Workers AI page.")
-    if not token.isascii() or not token.isprintable():
-        raise SetupError("The API token holds characters no token has; copy it again.")
-    return account, Secret(token)
-
-
-def _store_path(store: str | os.PathLike[str] | Literal[False] | None) -> Path | None:
-    if store is False:
-        return None
-    given = store or os.environ.get("CFAI_STORE")
-    if given:
-        return Path(given).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("cfai_nb", appauthor=False)) / "store.sqlite"

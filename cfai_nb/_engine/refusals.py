@@ -33,6 +33,7 @@ class _Meaning(NamedTuple):
 
 _BY_CODE = {
     1015: _Meaning(RateLimited),
+    3003: _Meaning(Refused),
     3006: _Meaning(TooLarge, "split the text"),
     3007: _Meaning(Unavailable),
     3008: _Meaning(Unavailable),
@@ -42,8 +43,14 @@ _BY_CODE = {
     3036: _Meaning(QuotaExhausted, _QUOTA),
     4006: _Meaning(QuotaExhausted, _QUOTA),
     3040: _Meaning(Busy),
+    3039: _Meaning(AccessError, "the fine-tune's files are missing"),
     3041: _Meaning(AccessError, "the model is not open to this account; choose another from cf.models()"),
     5018: _Meaning(AccessError, "the model is not open to this account; choose another from cf.models()"),
+    5004: _Meaning(Refused),
+    5005: _Meaning(AccessError, "the model takes no fine-tune"),
+    5006: _Meaning(Refused),
+    5019: _Meaning(AccessError, "update cfai_nb"),
+    8001: _Meaning(Refused),
     3042: _Meaning(AccessError, "cf.models(refresh=True) lists the models there are"),
     5007: _Meaning(AccessError, "cf.models(refresh=True) lists the models there are"),
     5016: _Meaning(AccessError, "accept the model's terms once on its page"),

@@ -12,9 +12,10 @@ from typing import Any
 
 from .. import __version__
 from .._engine.bridge import bridge
+from ..credentials import ACCOUNT_NAMES, TOKEN_NAMES
 from ..errors import CfaiError, StoreError
 from ..models import catalogue
-from ..session import ACCOUNT_NAMES, TOKEN_NAMES, Session, connect
+from ..session import Session, connect
 from ..tasks import Request
 from .screen import print_table
 

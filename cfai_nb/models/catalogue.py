@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import json
@@ -83,8 +84,9 @@ class Catalogue(Mapping[str, Model]):
         """
         changed = []
         for entry in listing:
-            model = _from_listing(entry, self._models.get(str(entry.get("name"))), checked_on)
-            if model != self._models.get(model.id):
+            known = self._models.get(str(entry.get("name")))
+            model = _from_listing(entry, known, checked_on)
+            if known is None or model != dataclasses.replace(known, checked_on=checked_on):
                 changed.append(model)
             self._models[model.id] = model
         return changed

@@ -1,0 +1,67 @@
+"""What a connection needs besides arguments: credentials and places from the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from ._engine.wire import Secret
+from .errors import SetupError
+
+SERVICE = "https://api.cloudflare.com/client/v4"
+#: Spellings in use, the documented one first.
+ACCOUNT_NAMES = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID", "CF_AI_ACCOUNT_ID")
+TOKEN_NAMES = (
+    "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_API_TOKEN", "CF_AI_API_TOKEN", "CLOUDFLARE_AI_API_TOKEN",
+)  # fmt: skip
+
+
+def origin_of(base: str) -> str:
+    """Return who answers at an address: ``"cloudflare"`` or its host."""
+    host = urlsplit(base).netloc
+    if not host or urlsplit(base).scheme not in ("http", "https"):
+        raise SetupError(f"base_url={base!r} is no address; give everything up to and including /client/v4.")
+    return "cloudflare" if base == SERVICE else host
+
+
+def from_environment(names: tuple[str, ...]) -> str | None:
+    """Return the value of the first of these variables that is set."""
+    return next((value.strip() for name in names if (value := os.environ.get(name, "")).strip()), None)
+
+
+def credentials(account_id: str | None, api_token: str | None) -> tuple[str, Secret]:
+    """Return account id and token, from the arguments or else the environment.
+
+    Raises
+    ------
+    SetupError
+        One is missing or cannot be one; the message says what to do and shows neither.
+    """
+    account = account_id or from_environment(ACCOUNT_NAMES)
+    token = api_token or from_environment(TOKEN_NAMES)
+    if not account or not token:
+        missing = " and ".join(n for n, v in ((ACCOUNT_NAMES[0], account), (TOKEN_NAMES[0], token)) if not v)
+        raise SetupError(
+            f"{missing} not set. Create a token with Workers AI Read and Edit in the Cloudflare dashboard and set both "
+            'CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN, or go without an account: cf.connect("emulator").'
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", account):
+        raise SetupError("The account id must be 32 hexadecimal characters; see the dashboard's Workers AI page.")
+    if not token.isascii() or not token.isprintable():
+        raise SetupError("The API token holds characters no token has; copy it again.")
+    return account, Secret(token)
+
+
+def store_path(store: str | os.PathLike[str] | Literal[False] | None) -> Path | None:
+    """Return where the store lies: as given, ``CFAI_STORE``, or the user's cache folder; None for False."""
+    if store is False:
+        return None
+    given = store or os.environ.get("CFAI_STORE")
+    if given:
+        return Path(given).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("cfai_nb", appauthor=False)) / "store.sqlite"
