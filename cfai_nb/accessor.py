@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import inspect
 import warnings
@@ -44,7 +45,26 @@ class Verb(Generic[T]):
         return self if accessor is None else BoundVerb(self.task, accessor._data)
 
 
-class BoundVerb(Generic[T]):
+class Forms:
+    """The three forms of a call: do it, await it, price it."""
+
+    def _call(self, *args: Any, **options: Any) -> Call:
+        raise TypeError("a verb must say how its arguments make a call")
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Do it and wait."""
+        return self._call(*args, **options).wait()
+
+    async def aio(self, *args: Any, **options: Any) -> Any:
+        """Do it; awaited, on any event loop."""
+        return await self._call(*args, **options).wait_async()
+
+    def plan(self, *args: Any, **options: Any) -> Plan:
+        """Price it and send nothing."""
+        return self._call(*args, **options).plan()
+
+
+class BoundVerb(Forms, Generic[T]):
     """A verb on a frame: call it, await ``.aio``, or price it with ``.plan``."""
 
     def __init__(self, task: type[T], data: frames.Frame) -> None:
@@ -54,22 +74,10 @@ class BoundVerb(Generic[T]):
         self.__doc__ = f"{task.__doc__}\n{_HOW_IT_TRAVELS}"
         self.__signature__ = _signature(task)
 
-    def __call__(self, on: Any = None, *args: Any, **options: Any) -> Any:
-        """Do it and wait."""
-        return self._call(on, args, options).wait()
-
-    async def aio(self, on: Any = None, *args: Any, **options: Any) -> Any:
-        """Do it; awaited, on any event loop."""
-        return await self._call(on, args, options).wait_async()
-
-    def plan(self, on: Any = None, *args: Any, **options: Any) -> Plan:
-        """Price it and send nothing."""
-        return self._call(on, args, options).plan()
-
     def __repr__(self) -> str:
         return f"<df.cfai.{self.__name__}{self.__signature__}: call it, await .aio(...), or price it with .plan(...)>"
 
-    def _call(self, on: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Call:
+    def _call(self, on: Any = None, *args: Any, **options: Any) -> Call:
         names = self._task.positional
         if isinstance(self._data, pd.Series) and on is not None and names and not args and names[0] not in options:
             on, args = None, (on,)  # a Series needs no column: s.cfai.classify(labels)
@@ -85,6 +93,29 @@ class BoundVerb(Generic[T]):
             text = str(error).replace("__init__", self.__name__).split(".")[-1]
             raise TypeError(f"{text}. Options: {', '.join([*known, 'model', *OPTIONS])}.") from None
         return Call(task, model, self._data, on, travel)
+
+
+class AnyTask(Forms):
+    """``df.cfai.run``: any task, also one written in a cell, in the same three forms.
+
+    Parameters
+    ----------
+    task : Task
+        An instance, which holds the options of the question.
+    on : str
+        A column, or a template with ``{column}`` in it.
+    model : str or Model, optional
+    **options
+        How it travels, as for every verb.
+    """
+
+    def __init__(self, data: frames.Frame) -> None:
+        self._data = data
+
+    def _call(self, task: Task, on: Any = None, *, model: Any = None, **options: Any) -> Call:
+        if not isinstance(task, Task):
+            raise TypeError(f"run() takes a Task such as cf.Embed(), not {task!r:.60}; its options go into the Task.")
+        return Call(task, model, self._data, on, options)
 
 
 class Call:
@@ -130,7 +161,11 @@ class Call:
 
         runner, made = self._start()
         with self._listener as show:
-            await bridge.wait_async(runner, lambda: show(made))
+            try:
+                await bridge.wait_async(runner, lambda: show(made))
+            except asyncio.CancelledError:
+                show(made)
+                raise asyncio.CancelledError(made.stopped_words) from None
             show(made)
         return self._conclude(made)
 
@@ -200,27 +235,10 @@ class Accessor:
     def __init__(self, data: frames.Frame) -> None:
         self._data = data
 
-    def run(self, task: Task, on: Any = None, *, model: Any = None, **options: Any) -> Any:
-        """Run any task, also one written in a cell.
-
-        Parameters
-        ----------
-        task : Task
-        on : str
-            A column, or a template with ``{column}`` in it.
-        model : str or Model, optional
-        **options
-            How it travels, as for every verb.
-        """
-        return Call(task, model, self._data, on, options).wait()
-
-    async def run_aio(self, task: Task, on: Any = None, *, model: Any = None, **options: Any) -> Any:
-        """Run any task; awaited."""
-        return await Call(task, model, self._data, on, options).wait_async()
-
-    def run_plan(self, task: Task, on: Any = None, *, model: Any = None, **options: Any) -> Plan:
-        """Price any task and send nothing."""
-        return Call(task, model, self._data, on, options).plan()
+    @property
+    def run(self) -> AnyTask:
+        """Run any task, also one written in a cell: ``df.cfai.run(MyTask(...), on="text")``."""
+        return AnyTask(self._data)
 
 
 def on(data: frames.Frame) -> Accessor:

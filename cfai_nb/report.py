@@ -89,7 +89,7 @@ class Report:
             parts.append(f"{self.not_run:,} not run")
         if event.missing - len(self._rows.bad):
             parts.append(f"{event.missing - len(self._rows.bad):,} without text")
-        parts.append(f"{event.requests:,} requests")
+        parts.append(f"{event.requests:,} request" + "s" * (event.requests != 1))
         cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
         pretended = event.origin == "emulator" and event.requests
         parts.append(f"emulator, would be {cost}" if pretended else cost)
@@ -97,6 +97,19 @@ class Report:
             parts.append(f"saved {money(event.saved_neurons)}")
         parts.append(f"{event.seconds:.1f} s")
         return " · ".join(parts)
+
+    @property
+    def _kept_words(self) -> str:
+        done = f"{self.run.done:,} of {self.run.rows:,} rows are done"
+        if self.run.options.cache is False:
+            return f"{done}: cf.last_run().frame() has them (cache=False keeps none)."
+        rest = "and running the same call again sends only the rest."
+        return f"{done} and kept: cf.last_run().frame() has them, {rest}"
+
+    @property
+    def stopped_words(self) -> str:
+        """What an interrupt leaves behind, in words."""
+        return f"Stopped. {self._kept_words}"
 
     def conclude(self, on_error: str) -> list[str]:
         """Raise what the run ends with, or return what must be said beside its result.
@@ -109,16 +122,10 @@ class Report:
             It was interrupted.
         """
         run = self.run
-        kept = f"{run.done:,} of {run.rows:,} rows are done and kept: cf.last_run().frame() has them, "
-        kept += "and running the same call again sends only the rest."
-        if run.options.cache is False:
-            kept = (
-                f"{run.done:,} of {run.rows:,} rows are done: cf.last_run().frame() has them (cache=False keeps none)."
-            )
         if run.error is not None:
-            raise _with_text(run.error, f"{run.error} {kept}" if run.done else str(run.error))
+            raise _with_text(run.error, f"{run.error} {self._kept_words}" if run.done else str(run.error))
         if run.stopped and self.not_run:
-            raise Stopped(f"Stopped. {kept}")
+            raise Stopped(self.stopped_words)
         said = []
         if run.store_failure is not None:
             said.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
@@ -136,7 +143,7 @@ class Report:
         more = f" (and {len(failures) - 1:,} more rows)" if len(failures) > 1 else ""
         return (
             f"{len(failures):,} of {len(self._rows.index):,} rows failed and are missing: "
-            f"row {first['row']!r}{column}: {first['message']}{more}. cf.last_run().failures lists them."
+            f"row {_plain(first['row'])!r}{column}: {first['message']}{more}. cf.last_run().failures lists them."
         )
 
     def __repr__(self) -> str:
@@ -144,6 +151,11 @@ class Report:
 
     def _repr_html_(self) -> str:
         return f"<div><code>{html.escape(self.receipt)}</code></div>"
+
+
+def _plain(label: Any) -> Any:
+    """A label as people write it: 3, not np.int64(3)."""
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def _with_text(error: CfaiError, text: str) -> CfaiError:

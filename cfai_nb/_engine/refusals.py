@@ -43,7 +43,7 @@ _BY_CODE = {
     3036: _Meaning(QuotaExhausted, _QUOTA),
     4006: _Meaning(QuotaExhausted, _QUOTA),
     3040: _Meaning(Busy),
-    3039: _Meaning(AccessError, "the fine-tune's files are missing"),
+    3039: _Meaning(Refused, "the fine-tune's files are missing"),
     3041: _Meaning(AccessError, "the model is not open to this account; choose another from cf.models()"),
     5018: _Meaning(AccessError, "the model is not open to this account; choose another from cf.models()"),
     5004: _Meaning(Refused),

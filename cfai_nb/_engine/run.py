@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, ServiceError
+from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError
 from ..ledger import Charge, money
 from ..models import Usage, price
-from ..tasks import Cells
+from ..tasks import Answer, Cells, Request, Talk
 from .engine import Engine
 from .exchange import Exchange
 from .flights import Flight
@@ -24,8 +24,8 @@ from .pace import MOST
 from .recall import recall
 from .record import Run
 
-#: How many rows may be refused in a row, with no success at all, before the request itself must be what is wrong.
-HOPELESS = 25
+#: How many rows may fail with no success at all before the question itself must be what is wrong.
+HOPELESS = 100
 #: Seconds without an answer after which a request that was given up ends the run rather than its row.
 SILENT = 30.0
 
@@ -219,11 +219,10 @@ class Runner:
 
     def _fail(self, index: int, failure: RowError) -> None:
         self.run.fail(index, failure)
-        if isinstance(failure, ServiceError) and not self.run.done:
+        if not self.run.done:
             self._hopeless += 1
             if self._hopeless >= HOPELESS:
-                text = f"The first {HOPELESS} rows were all refused and the rest was not sent: {failure}"
-                self.halt(CfaiError(text))
+                self.halt(CfaiError(f"The first {HOPELESS} rows all failed and the rest was not sent: {failure}"))
 
     async def _converse(self, batch: list[int], flight: Flight) -> None:
         """Hold the task's conversation about these inputs and keep what it reads."""
@@ -236,7 +235,7 @@ class Runner:
                 while True:
                     answer, charge = await self._exchange.ask(request, inputs)
                     charges.append(charge)
-                    request = talk.send(answer)
+                    request = _next_turn(talk, answer)
             except StopIteration as end:
                 cells: Cells = end.value
             if len(cells) != len(batch):
@@ -278,3 +277,13 @@ class Runner:
         for charge in charges:
             self.run.note(charge)
         self._engine.enter(charges)
+
+
+def _next_turn(talk: Talk, answer: Answer) -> Request:
+    """Let the task read an answer; what it stumbles over fails the row, since answers are not to be trusted."""
+    try:
+        return talk.send(answer)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, CfaiError):
+            raise
+        raise AnswerError(f"the answer cannot be read ({type(error).__name__}: {error})", "unreadable") from error

@@ -111,7 +111,7 @@ class Answer:
             result = document["result"] if _is_envelope(document) else document
             matrix = next((_matrix(result[name]) for name in names if name in result), None)
             del document, result
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
         _local.parser = parser
         return matrix
@@ -124,7 +124,9 @@ class Answer:
                     matrix = np.asarray(result[name], dtype=np.float32)
                 except (ValueError, TypeError) as error:
                     raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
-                return matrix if matrix.ndim == 2 else None
+                if matrix.ndim != 2 or (len(matrix) and not matrix.shape[1]) or np.isnan(matrix).any():
+                    raise AnswerError("the answer holds no vectors", "broken", again=True)
+                return matrix
         return None
 
 
@@ -141,7 +143,7 @@ def _matrix(rows: Any) -> npt.NDArray[np.float32] | None:
     if not count:
         return np.empty((0, 0), dtype=np.float32)
     width = len(rows[0])
+    if not width or any(len(row) != width for row in rows):
+        raise ValueError(f"{count} vectors of unequal or no length")
     flat = np.frombuffer(rows.as_buffer(of_type="d"), dtype=np.float64)
-    if len(flat) != count * width:
-        raise ValueError(f"{count} vectors of unequal length")
     return flat.astype(np.float32).reshape(count, width)

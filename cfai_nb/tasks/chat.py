@@ -140,7 +140,10 @@ def read(answer: Answer, settings: Settings) -> Reply:
     AnswerError
         The reply is empty (``"empty"``) or was cut at the token limit (``"length"``): silent losses otherwise.
     """
-    content, cut = _find(answer.json)
+    try:
+        content, cut = _find(answer.json)
+    except (AttributeError, KeyError, IndexError, TypeError):
+        raise AnswerError("the answer has no known form", "broken", again=True) from None
     if not cut and isinstance(answer.json, Mapping) and "choices" not in answer.json:
         # The legacy form does not say why it ended, but how much it wrote.
         usage = answer.json.get("usage")

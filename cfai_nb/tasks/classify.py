@@ -110,9 +110,12 @@ class Classify(Task):
         try:
             decided = output["answers"]["label"]
             p = {name: float(decided["probabilities"][name]) for name in self._described}
-            return {"label": str(decided["choice"]), "confidence": float(decided["confidence"]), "p": p}
+            chosen, confidence = str(decided["choice"]), float(decided["confidence"])
         except (KeyError, TypeError, ValueError):
             raise AnswerError("the answer holds no decision about the labels", "broken", again=True) from None
+        if chosen not in p:
+            raise AnswerError(f"the answer is no label of the list: {chosen[:80]!r}", "broken", again=True)
+        return {"label": chosen, "confidence": confidence, "p": p}
 
     def _scores(self, output: Json) -> Cell:
         try:

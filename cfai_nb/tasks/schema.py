@@ -48,8 +48,10 @@ def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseMod
 
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in items}
     try:
-        return pydantic.create_model("Answer", **fields)
-    except (TypeError, NameError, pydantic.PydanticUserError) as error:
+        model: type[pydantic.BaseModel] = pydantic.create_model("Answer", **fields)
+        model.model_json_schema()  # some mistakes show only here
+        return model
+    except (TypeError, NameError, SyntaxError, pydantic.PydanticUserError) as error:
         raise ValueError(f"schema: {error}") from None
 
 
