@@ -124,8 +124,7 @@ class Session:
                 if model.id not in paces:
                     alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
                     group = model.id if alone else model.task
-                    told = model.rate if self.rate == "auto" else self.rate
-                    rate = rates.setdefault(group, Rate(told))
+                    rate = rates.setdefault(group, Rate(self._per_minute(model)))
                     paces[model.id] = Pace(rate)
                 return paces[model.id]
 
@@ -136,11 +135,14 @@ class Session:
         engine.store = store
         return engine
 
+    def _per_minute(self, model: Model) -> float | None:
+        return model.rate if self.rate == "auto" else self.rate
+
     # -- work ----------------------------------------------------------------------------------------------------
 
     def plan(self, task: Task, model: Model, rows: Sequence[Input | None], *, cache: CacheMode) -> Plan:
         """Price a task on these rows; nothing is sent."""
-        plan = draw_up(task, model, rows, self.origin)
+        plan = draw_up(task, model, rows, self.origin, self._per_minute(model))
         store = self.store() if cache in (True, "only") else None
         if store is not None:
             plan.packs, plan.slots = store.locate(plan.keys)
@@ -148,7 +150,7 @@ class Session:
 
     def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: Options) -> Runner:
         """Prepare a run."""
-        plan = draw_up(task, model, rows, self.origin)
+        plan = draw_up(task, model, rows, self.origin, self._per_minute(model))
         run = Run(plan, options)
         self.last_run = run
         return Runner(self.engine(cache=options.cache), run)

@@ -32,7 +32,7 @@ class Estimate:
     cost : Cost
         ``neurons`` None: the model publishes no price.
     minutes : float or None
-        At the model's requests per minute; None where no limit is known.
+        At the requests per minute of the session; None where no limit is known.
     overlong : int
         Distinct inputs that look longer than the model reads.
     """
@@ -63,6 +63,10 @@ class Plan:
         For each row the index of its input; -1 where there is none.
     packs, slots : ndarray of int64
         Where the store holds each input; pack -1 where it does not.
+    origin : str
+        Who answers.
+    rate : float or None
+        Requests per minute; None where no limit is known.
     """
 
     task: Task
@@ -73,6 +77,7 @@ class Plan:
     packs: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     slots: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     origin: str = "cloudflare"
+    rate: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.packs) != len(self.inputs):
@@ -109,7 +114,6 @@ class Plan:
         for batch in self.batches(wanted):
             usage, requests = usage + self.forecast(batch), requests + 1
         context = self.model.context or float("inf")
-        rate = self.model.rate
         return Estimate(
             rows=len(self.where),
             missing=int((self.where < 0).sum()),
@@ -118,7 +122,7 @@ class Plan:
             requests=requests,
             usage=usage,
             cost=price(usage, self.model) if requests else Cost(0.0),
-            minutes=requests / rate if rate else None,
+            minutes=requests / self.rate if self.rate else None,
             overlong=sum(1 for i in wanted if tokens_in(self.inputs[i]) > context),
         )
 
@@ -140,7 +144,7 @@ class Plan:
         return "\n".join(lines)
 
 
-def draw_up(task: Task, model: Model, rows: Sequence[Input | None], origin: str) -> Plan:
+def draw_up(task: Task, model: Model, rows: Sequence[Input | None], origin: str, rate: float | None = None) -> Plan:
     """Turn rows into a plan.
 
     Parameters
@@ -150,6 +154,8 @@ def draw_up(task: Task, model: Model, rows: Sequence[Input | None], origin: str)
         None is a row without input.
     origin : str
         Who answers: answers of an emulator are never mistaken for answers of the service.
+    rate : float or None
+        Requests per minute.
     """
     task.check(model)
     index: dict[Input, int] = {}
@@ -157,7 +163,7 @@ def draw_up(task: Task, model: Model, rows: Sequence[Input | None], origin: str)
         (-1 if row is None else index.setdefault(row, len(index)) for row in rows), dtype=np.int64, count=len(rows)
     )
     inputs = list(index)
-    return Plan(task, model, inputs, keys_of(task, model, inputs, origin), where, origin=origin)
+    return Plan(task, model, inputs, keys_of(task, model, inputs, origin), where, origin=origin, rate=rate)
 
 
 def keys_of(task: Task, model: Model, inputs: Sequence[Input], origin: str) -> list[bytes]:

@@ -71,7 +71,7 @@ class Rate:
             if sent > self._refused_at:
                 self._reopen(now)
             return
-        if self.mode == "even" and self.limit and self.limit != self.told:
+        if self.mode == "even" and self.limit:
             if not self._settled:
                 self.limit = self._capped(self.limit * 1.3)
             elif now > self._grown_at + 1.0:
@@ -137,7 +137,8 @@ class Rate:
         self._probes += 1
 
     def _capped(self, limit: float) -> float:
-        return limit if self.told is None else min(limit, self.told)
+        # Evenly at exactly the told rate, every delay of a request would meet a bucket that is just empty.
+        return limit if self.told is None else min(limit, 0.985 * self.told)
 
     def _opens(self, now: float) -> float:
         """Seconds until the minute has room, counting what was sent in the last one."""

@@ -92,19 +92,10 @@ class Store:
                 f"The store {self.path} was written by a later version of cfai_nb (format {version}; this one knows "
                 f"{SCHEMA_VERSION}). Update cfai_nb, or pass store=PATH for another file; nothing in it was changed."
             )
+        if version == 0:
+            self._create(connection)
         # Answers "delete" where the file system has no shared memory (network drives): slower, just as safe.
         connection.execute("PRAGMA journal_mode=WAL")
-        if version == 0:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-                    for statement in _TABLES.split(";\n"):
-                        connection.execute(statement)
-                    connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
         connection.execute("SELECT id, used FROM packs LIMIT 1").fetchone()
         connection.execute("BEGIN IMMEDIATE")  # a read-only file must say so now, before anything is paid for
         connection.execute("ROLLBACK")
@@ -116,7 +107,21 @@ class Store:
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path) from error
 
-    def _fail(self, error: sqlite3.Error, charges: list[Charge]) -> None:
+    def _create(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # else another process was first
+                if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    raise StoreError(f"{self.path} is another program's file. Pass store=PATH for a file of its own.")
+                for statement in _TABLES.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def _fail(self, error: Exception, charges: list[Charge]) -> None:
         self.failure = explain(error, self.path)
         self.unkept.extend(charges)
 

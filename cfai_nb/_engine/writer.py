@@ -11,6 +11,7 @@ from ..ledger import Charge
 
 #: What is written: a few statements within the transaction.
 Write: TypeAlias = Callable[[sqlite3.Connection], object]
+_Job: TypeAlias = tuple[Write, int, Sequence[Charge]]
 
 
 class Writer:
@@ -34,13 +35,13 @@ class Writer:
     def __init__(
         self,
         connect: Callable[[], sqlite3.Connection],
-        failed: Callable[[sqlite3.Error, list[Charge]], None],
+        failed: Callable[[Exception, list[Charge]], None],
         limit: int,
     ) -> None:
         self._connect = connect
         self._failed = failed
         self._limit = limit
-        self._jobs: list[tuple[Write, int, Sequence[Charge]]] = []
+        self._jobs: list[_Job] = []
         self._condition = threading.Condition()
         self._closing = self._busy = False
         self._held = -1  # bytes of answers in the file; -1: not yet counted
@@ -69,36 +70,51 @@ class Writer:
         self._thread.join(timeout=60)
 
     def _work(self) -> None:
-        connection = self._connect()
-        connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer fsyncs than the default 4 MB
-        while True:
-            with self._condition:
-                while not self._jobs and not self._closing:
-                    self._condition.wait()
-                jobs, self._jobs, self._busy = self._jobs, [], True
-                if not jobs:
-                    break
-            self._commit(connection, jobs)
+        connection: sqlite3.Connection | None = None
+        while jobs := self._take():
+            try:
+                if connection is None:
+                    connection = self._connect()
+                    connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer fsyncs than the default 4 MB
+                self._commit(connection, jobs)
+            except Exception as error:  # whatever it is, it must be told and must not end the thread
+                self._failed(error, [charge for _, _, charges in jobs for charge in charges])
+            else:
+                self._keep_within_limit(connection, sum(size for _, size, _ in jobs))
             with self._condition:
                 self.waiting -= sum(size for _, size, _ in jobs)
                 self._busy = False
                 self._condition.notify_all()
-        connection.close()
+        if connection is not None:
+            connection.close()
 
-    def _commit(self, connection: sqlite3.Connection, jobs: list[tuple[Write, int, Sequence[Charge]]]) -> None:
+    def _take(self) -> list[_Job]:
+        """Wait for jobs and return all there are; none when the writer is being closed."""
+        with self._condition:
+            while not self._jobs and not self._closing:
+                self._condition.wait()
+            jobs, self._jobs = self._jobs, []
+            self._busy = bool(jobs)
+            return jobs
+
+    def _commit(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                for write, _, _ in jobs:
-                    write(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-            self._make_room(connection, sum(size for _, size, _ in jobs))
+            for write, _, _ in jobs:
+                write(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _keep_within_limit(self, connection: sqlite3.Connection, added: int) -> None:
+        try:
+            self._make_room(connection, added)
         except sqlite3.Error as error:
-            self._failed(error, [charge for _, _, charges in jobs for charge in charges])
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._failed(error, [])
 
     def _make_room(self, connection: sqlite3.Connection, added: int) -> None:
         if self._held < 0:

@@ -100,8 +100,13 @@ class Task:
         return 1
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate, before sending, what these inputs use at most."""
-        return Usage({"input_tokens": float(sum(map(tokens_in, inputs)))})
+        """Estimate, before sending, what these inputs use at most.
+
+        Where the model charges what it writes, 512 tokens an input are counted; override it when you set a limit.
+        """
+        read = {"input_tokens": float(sum(map(tokens_in, inputs)))}
+        writes = "output_tokens" in (model.prices or {})
+        return Usage(read | ({"output_tokens": 512.0 * len(inputs)} if writes else {}))
 
     def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Say what one answered request used.
