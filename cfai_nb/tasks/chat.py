@@ -66,6 +66,8 @@ def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings
         body |= model.reasoning.get("off") or {}
     if stream:
         body["stream"] = True
+    if stream and model.family == "responses+chat":  # on its own address it answers a stream with an empty object
+        return Request(json=body | {"model": model.id}, path="v1/chat/completions")
     return Request(json=body)
 
 

@@ -1,0 +1,109 @@
+"""Streaming: one prompt, both dialects, totals, and streams that break off."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import cfai_nb as cf
+from cfai_nb.emulator import Emulator
+from cfai_nb.tasks import StreamReader
+
+
+def lines(*frames: object) -> list[bytes]:
+    return [b"data: " + (f if isinstance(f, bytes) else json.dumps(f).encode()) for f in frames]
+
+
+def read(*frames: object) -> tuple[str, StreamReader]:
+    reader = StreamReader()
+    return "".join(reader.feed(line) for line in lines(*frames)), reader
+
+
+def delta(**choice: object) -> dict[str, object]:
+    return {"choices": [{"index": 0, **choice}]}
+
+
+def test_native_frames_and_filler() -> None:
+    """Native frames give their response and nothing of the filler."""
+    text, reader = read({"response": "Hel", "p": "abcdef"}, {"response": "lo"}, b"[DONE]")
+    assert (text, reader.ended, reader.usage()) == ("Hello", True, None)
+
+
+def test_tokens_that_look_like_numbers() -> None:
+    """A numeric token arrives as a JSON number in either dialect, and is text."""
+    assert read({"response": 4}, {"response": "2"})[0] == "42"
+    assert read(delta(delta={"content": 7}))[0] == "7"
+
+
+def test_closing_totals_win_over_frames() -> None:
+    """The closing native frame of an OpenAI stream holds the totals; the frames' own usage is not added to it."""
+    frame = {**delta(delta={"content": "a"}), "usage": {"prompt_tokens": 0, "completion_tokens": 1}}
+    closing = {"response": None, "usage": {"prompt_tokens": 9, "completion_tokens": 2, "neurons": 0.5}}
+    text, reader = read(frame, frame, delta(delta={}, finish_reason="stop"), closing, b"[DONE]")
+    usage = reader.usage()
+    assert text == "aa"
+    assert usage is not None
+    assert (usage.amounts["neurons"], usage.amounts["output_tokens"]) == (0.5, 2)
+
+
+def test_frames_are_summed_without_totals() -> None:
+    """Without a closing frame the usage of the frames is summed."""
+    frame = {"response": "a", "usage": {"prompt_tokens": 0, "completion_tokens": 1}}
+    usage = read(frame, frame, frame, b"[DONE]")[1].usage()
+    assert usage is not None
+    assert usage.amounts["output_tokens"] == 3
+
+
+@pytest.mark.parametrize("frames", [({"response": "a"},), (delta(delta={"content": "a"}),)])
+def test_a_stream_that_just_stops_is_cut(frames: tuple[object, ...]) -> None:
+    """No [DONE] and no finish_reason means that the stream broke off."""
+    with pytest.raises(cf.AnswerError, match="broke off"):
+        read(*frames)[1].finish("max_tokens=5")
+
+
+def test_data_without_a_space_and_broken_frames() -> None:
+    """The space after ``data:`` may be missing; half a frame is an error."""
+    reader = StreamReader()
+    assert reader.feed(b'data:{"response":"x"}') == "x"
+    assert reader.feed(b"") == reader.feed(b": comment") == ""
+    with pytest.raises(cf.AnswerError, match="within a frame"):
+        reader.feed(b'data: {"response": "x')
+
+
+@pytest.mark.parametrize("model", ["glm-4.7-flash", "llama-3.3-70b-instruct-fp8-fast", "gpt-oss-20b"])
+def test_every_dialect_streams_and_is_charged(model: str) -> None:
+    """A streamed answer is the whole answer, and is entered in the book with what the service reported."""
+    cf.connect("emulator")
+    pieces = list(cf.stream("Tell me of rivers.", model=model))
+    assert len(pieces) > 1
+    assert "".join(pieces).startswith("[emulator]")
+    (row,) = cf.ledger().to_dict("records")
+    assert (row["verb"], row["requests"]) == ("stream", 1)
+    assert row["neurons"] > 0
+
+
+def test_a_cut_stream_says_so_and_is_charged() -> None:
+    """What came before the break was yielded, the error says that it is not all, and the call is in the book."""
+    cf.connect(Emulator(faults=["truncated-stream"], rate=None))
+    pieces = []
+    with pytest.raises(cf.AnswerError, match="broke off"):
+        pieces += cf.stream("Tell me of rivers and of stones, please.")
+    assert len(cf.ledger()) == 1
+
+
+def test_a_refused_stream_costs_nothing() -> None:
+    """A refusal raises its own error, and nothing is charged or left reserved."""
+    cf.connect(Emulator(faults=["3040"], rate=None))
+    with pytest.raises(cf.Busy):
+        list(cf.stream("Tell me of rivers."))
+    assert len(cf.ledger()) == 0
+
+
+def test_a_budget_holds_for_streams() -> None:
+    """A stream that could cost more than the budget is not sent."""
+    emulator = Emulator(rate=None)
+    cf.connect(emulator)
+    with pytest.raises(cf.BudgetError, match="nothing was sent"):
+        list(cf.stream("Tell me of rivers.", neurons=0.001))
+    assert emulator.requests == 0
