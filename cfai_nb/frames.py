@@ -162,7 +162,7 @@ def _fill(frame: pd.DataFrame, template: str) -> tuple[list[str | None], dict[in
     filled: dict[str, list[str | None]] = {}
     for name, spec in {(n, s) for _, n, s in parts if n is not None}:
         column = _column(frame, labels[name])
-        texts, wrong = _texts(column) if not spec else _formatted(column, spec)
+        texts, wrong = _formatted(column, spec) if spec else _texts(column)
         filled[f"{name}:{spec}"] = texts
         bad |= wrong
     prompts: list[str | None] = []
@@ -187,14 +187,15 @@ def _parse(template: str) -> list[tuple[str, str | None, str]]:
 
 
 def _formatted(column: pd.Series[Any], spec: str) -> tuple[list[str | None], dict[int, InputError]]:
-    texts: list[str | None] = []
-    bad: dict[int, InputError] = {}
-    for at, (value, gone) in enumerate(zip(column.tolist(), column.isna().tolist(), strict=True)):
+    texts, bad = _texts(column)
+    for at, value in enumerate(column.tolist()):
+        if texts[at] is None:
+            continue
         try:
-            texts.append(None if gone else format(value, spec))
+            texts[at] = format(value, spec)
         except (ValueError, TypeError) as error:
             bad[at] = InputError(f"the cell does not take the format {spec!r}: {error}")
-            texts.append(None)
+            texts[at] = None
     return texts, bad
 
 

@@ -47,7 +47,6 @@ class Session:
         self.rate = rate
         self.defaults = dict(defaults)
         self.store_path = store
-        self.last_run: Run | None = None
         self._account_id = account_id
         self._token = token
         self._app = app
@@ -55,6 +54,7 @@ class Session:
         self._loose: list[Charge] = []  # charges no store could keep
         self._engines: dict[object, Engine] = {}
         self._parents: list[object] = []
+        self.previous: Session | None = None
         self._pid = os.getpid()
         self._undo: Token[Session | None] | None = None
 
@@ -62,6 +62,9 @@ class Session:
         return f"<cfai_nb session: {self.origin} at {self.base_url}, store {self.store_path or 'none'}>"
 
     def __enter__(self) -> Session:
+        global _current
+        if _current is self:  # connect() made it the current one; after the block it is again the one before
+            _current = self.previous
         self._undo = _inside.set(self)
         return self
 
@@ -152,7 +155,6 @@ class Session:
         """Prepare a run."""
         plan = draw_up(task, model, rows, self.origin, self._per_minute(model))
         run = Run(plan, options)
-        self.last_run = run
         return Runner(self.engine(cache=options.cache), run)
 
     def options(self, given: Mapping[str, Any]) -> Options:
@@ -163,6 +165,7 @@ class Session:
         ValueError
             An option has a value that means nothing.
         """
+        budget = self._budget(given.get("budget"), given.get("neurons"))
         wish = {**self.defaults, **{k: v for k, v in given.items() if v is not None}}
         cache = wish.get("cache", True)
         if cache not in (True, False, "refresh", "only"):
@@ -175,22 +178,12 @@ class Session:
             not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1
         ):
             raise ValueError(f'concurrency={concurrency!r}: give "auto" or a number of requests of at least 1.')
-        return Options(cache=cache, budget=self._budget(given, wish), on_error=on_error, concurrency=concurrency)
+        return Options(cache=cache, budget=budget, on_error=on_error, concurrency=concurrency)
 
-    def _budget(self, given: Mapping[str, Any], wish: Mapping[str, Any]) -> Budget | None:
-        neurons = given.get("neurons")
-        budget = given.get("budget")
+    def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
         if budget is None and neurons is None:
-            # The budget of connect() is one purse for all calls of the session.
-            budget = wish.get("budget")
-            if isinstance(budget, (int, float)) and not isinstance(budget, bool):
-                budget = self.defaults["budget"] = as_budget(budget, None)
-            neurons = wish.get("neurons") if budget is None else None
-            if neurons is not None:
-                budget = self.defaults["budget"] = as_budget(None, neurons)
-                neurons = None
-        used = self.spent_today() if budget == "free" else 0.0
-        return as_budget(budget, neurons, used)
+            budget = self.defaults.get("budget")  # one purse for all calls of the session
+        return as_budget(budget, neurons, self.spent_today() if budget == "free" else 0.0)
 
     def spent_today(self) -> float:
         """Neurons this account used since 00:00 UTC, as far as this book knows."""
@@ -294,15 +287,15 @@ def connect(
     ):
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
     defaults = {
-        "cache": cache, "budget": budget, "neurons": neurons, "on_error": on_error, "concurrency": concurrency,
-        "progress": progress,
+        "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
+        "concurrency": concurrency, "progress": progress,
     }  # fmt: skip
     session = Session(
         base_url=base, account_id=account_id, token=token, origin=origin, app=app, store=store_path(store), rate=rate,
         defaults={name: value for name, value in defaults.items() if value is not None},
     )  # fmt: skip
     session.options({})  # a default that means nothing is told here, not at the first call
-    _current = session
+    session.previous, _current = _current, session
     return session
 
 

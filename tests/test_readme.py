@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import cfai_nb as cf
@@ -131,3 +132,32 @@ def test_links_lead_somewhere() -> None:
             assert target[1:] in headings, target
         elif "://" not in target:
             assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "rows", "requests"),
+    [
+        ("embed", {}, 250, 3),
+        ("embed", {"model": "qwen3-embedding-0.6b"}, 250, 8),
+        ("classify", {"labels": ["a", "b"]}, 7, 7),
+        ("generate", {"on": "Say {value}"}, 7, 7),
+        ("generate", {"on": "Say {value}", "schema": {"said": str}}, 7, 7),
+    ],
+)
+def test_the_table_of_requests(verb: str, options: dict[str, Any], rows: int, requests: int) -> None:
+    """N distinct rows make the number of requests the table of verbs says, and their doubles make none."""
+    texts = pd.Series([f"text {at}" for at in range(rows)] * 2)
+    with cf.connect("emulator"):
+        bound = getattr(texts.cfai, verb)
+        planned = bound.plan(**options).estimate.requests
+        bound(**options)
+    assert planned == cf.last_run().event.requests == requests
+
+
+def test_defaults_are_the_catalogues() -> None:
+    """The models the table names are the defaults."""
+    named = re.findall(r"^\| `(\w+)\(.*\| ([\w.-]+) \|$", README, re.MULTILINE)
+    defaults = cf.models().dropna(subset="default_for").set_index("default_for").index
+    assert set(defaults) <= {verb for verb, _ in named}
+    for verb, model in named:
+        assert cf.models().loc[lambda m, verb=verb: m["default_for"] == verb].index[0].endswith(f"/{model}")

@@ -108,12 +108,12 @@ class Lengths(cf.Task):
 
 
 def test_a_task_of_ones_own_runs_like_a_verb(emulator: Emulator, frame: pd.DataFrame) -> None:
-    """run, run_aio and run_plan take any Task; what is only shown changes no key."""
-    assert frame.cfai.run_plan(Lengths(), "text").estimate.requests == 2
+    """run, run.aio and run.plan take any Task; what is only shown changes no key."""
+    assert frame.cfai.run.plan(Lengths(), "text").estimate.requests == 2
     done = frame.cfai.run(Lengths(), "text")
     assert done.dtype == "Int64"
     assert done.tolist()[:3] == [20, 19, 20]
-    same(done, asyncio.run(frame.cfai.run_aio(Lengths(unit="words"), on="text")))
+    same(done, asyncio.run(frame.cfai.run.aio(Lengths(unit="words"), on="text")))
     assert emulator.requests == 2
     frame.cfai.run(Lengths(word="y"), on="text", cache=False)
     assert emulator.requests == 4
@@ -251,7 +251,7 @@ def test_signatures_and_docs_are_those_of_the_task(frame: pd.DataFrame) -> None:
     assert "probabilities : bool" in frame.cfai.classify.__doc__
     assert "budget : float" in frame.cfai.classify.__doc__
     assert ".plan(" in repr(frame.cfai.embed)
-    assert set(dir(frame.cfai)) >= {"embed", "classify", "generate", "run", "run_aio", "run_plan"}
+    assert set(dir(frame.cfai)) >= {"embed", "classify", "generate", "run"}
 
 
 def test_nothing_ran_yet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +271,7 @@ def test_the_receipt_says_rows_requests_and_cost(emulator: Emulator, frame: pd.D
         assert words in first
     frame.cfai.embed("text")
     again = cf.last_run().receipt
-    for words in ("3 from the store", "0 request", "nothing spent", "saved"):
+    for words in ("3 from the store", "0 requests", "nothing spent", "saved"):
         assert words in again
     assert cf.last_run()._repr_html_().startswith("<div>")
 
