@@ -154,7 +154,7 @@ def money(neurons: float | None, exact: bool = True) -> str:
     mark = "" if exact else "~"
     amount = f"{neurons:,.0f}" if neurons >= 100 else f"{neurons:.3g}"
     usd = neurons * USD_PER_NEURON
-    dollars = f"${usd:,.2f}" if usd >= 1 else f"${usd:.2g}" if usd else "$0"
+    dollars = f"${usd:,.2f}" if usd >= 1 else f"${usd:#.2g}" if usd else "$0"
     if 0 < usd < 1e-4:
         dollars = f"${usd:.7f}".rstrip("0")
     return f"{mark}{amount} Neurons ({mark}{dollars})"

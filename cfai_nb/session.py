@@ -126,8 +126,9 @@ class Session:
             def pace(model: Model) -> Pace:
                 if model.id not in paces:
                     alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
-                    group = model.id if alone else model.task
-                    rate = rates.setdefault(group, Rate(self._per_minute(model)))
+                    told = self._per_minute(model)
+                    group = model.id if alone else f"{model.task} {told}"  # bge-large has a number of its own
+                    rate = rates.setdefault(group, Rate(told))
                     paces[model.id] = Pace(rate)
                 return paces[model.id]
 

@@ -224,3 +224,22 @@ def test_doctor_of_a_broken_store(tmp_path: Path, call: Call) -> None:
     assert done.returncode == 1
     assert "PROBLEM" in done.stdout
     assert (tmp_path / "store.sqlite").read_bytes() == before
+
+
+def test_csv_where_parquet_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without pyarrow the frame is saved as CSV, without vectors, and the line that installs it is said."""
+
+    def missing(*args: object, **options: object) -> None:
+        raise ImportError("no parquet engine")
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", missing)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    path = write_reviews(tmp_path, rows=3)
+    assert main(["demo", "--csv", str(path), "--text", "what they wrote", "--out", str(tmp_path / "saved")]) == 0
+    saved = pd.read_csv(tmp_path / "saved" / "reviews.csv")
+    assert list(saved.columns) == ["stars", "what they wrote", "summary"]
+    said = capsys.readouterr().out
+    assert 'pip install "cfai_nb[parquet]"' in said
+    assert "no map: fewer than three rows" in said

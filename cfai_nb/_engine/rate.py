@@ -41,7 +41,10 @@ class Rate:
         self.limit = per_minute
         self.mode: Literal["open", "closed", "even"] = "open"
         self._sent: collections.deque[float] = collections.deque()  # of the last minute, refused ones taken out
-        self._next = 0.0  # even: when the next may go
+        self._next = 0.0  # when the next may go, as far as spacing goes
+        # Told a number, the first requests start gently (half a second in all): should the service hand its minute
+        # out evenly, it says so after two or three of them instead of after all that are let loose at once.
+        self._gap = min(0.05, _MINUTE / per_minute / 2) if per_minute else 0.0
         self._settled = False  # even: the rate was measured, and grows slowly
         self._grown_at = 0.0
         self._early = False  # the minute opened well before ours did
@@ -55,7 +58,7 @@ class Rate:
         self._forget(now)
         if self.mode == "closed":
             return 1.0 if self._probing else min(self._expected, self._probe_at) - now
-        return self._next - now if self.mode == "even" else self._opens(now)
+        return self._next - now if self.mode == "even" else max(self._opens(now), self._next - now)
 
     def take(self, now: float) -> None:
         """Note that a request goes out."""
@@ -63,6 +66,9 @@ class Rate:
             self._probing = True
         elif self.mode == "even":
             self._next = max(now, self._next) + _MINUTE / (self.limit or _MINUTE)
+        elif self._gap > 0.001:
+            self._next = now + self._gap
+            self._gap /= 1.1
         self._sent.append(now)
 
     def clean(self, sent: float, now: float) -> None:

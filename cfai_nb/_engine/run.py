@@ -196,7 +196,8 @@ class Runner:
             failure = error
         if failure.reaction == "stop":
             self.halt(failure)
-        elif isinstance(failure, AnswerError) and failure.reaction == "again" and tries < 2:
+        elif isinstance(failure, AnswerError) and failure.reaction == "again" and tries < (4 if len(batch) == 1 else 1):
+            # Paid for again each time, so a batch is soon halved; a single row gets what makes its loss unlikely.
             await self._see_through(batch, flight, tries + 1)
         elif len(batch) > 1 and (failure.reaction == "split" or isinstance(failure, AnswerError)):
             middle = len(batch) // 2

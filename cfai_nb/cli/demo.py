@@ -20,7 +20,7 @@ from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..samples import sample
 from ..session import Session, connect
 from ..tables import ledger
-from .screen import Usage, print_table
+from .screen import Usage, count, print_table
 
 TOPICS = {
     "account": "logging in, passwords, profile, address or personal data",
@@ -122,8 +122,8 @@ def _print_plans(steps: dict[str, Step]) -> None:
         total = total + need.cost
         stored = f", {need.stored:,} in the store" if need.stored else ""
         lines.append(
-            (name, plan.task.name, plan.model.name, f"{need.rows:,} rows, {need.distinct:,} distinct{stored}",
-             f"{need.requests:,} requests", money(need.cost.neurons, exact=False))
+            (name, plan.task.name, plan.model.name, f"{count(need.rows, 'row')}, {need.distinct:,} distinct{stored}",
+             count(need.requests, "request"), money(need.cost.neurons, exact=False))
         )  # fmt: skip
     lines.append(("total", "", "", "", "", money(total.neurons, exact=False)))
     print_table(lines)
@@ -187,7 +187,7 @@ def _print_receipt(charges: pd.DataFrame, session: Session) -> None:
     for (verb, model), part in charges.groupby(["verb", "model"], sort=False):
         cost = money(float(part["neurons"].sum()), bool(part["exact"].all()))
         saved = float(part["saved_neurons"].sum())
-        asked = f"{int(part['requests'].sum()):,} requests"
+        asked = count(part["requests"].sum(), "request")
         lines.append((str(verb), str(model).rsplit("/", 1)[-1], asked, cost, f"saved {money(saved)}" if saved else ""))
     total = money(float(charges["neurons"].sum()), bool(charges["exact"].all()))
     print_table([*lines, ("total", "", "", total, "")])

@@ -27,7 +27,7 @@ _INSTALL = {"pyarrow": 'pip install "cfai_nb[parquet]"', "jupyterlab": "pip inst
 
 
 def doctor(args: argparse.Namespace) -> int:
-    """Print what an error report needs, and no secret; 1 if something would keep calls from working."""
+    """Print versions, store and credentials (never their values), and what would keep calls from working."""
     nest = "nest-asyncio2" if sys.version_info >= (3, 14) else "nest-asyncio"
     versions = [f"{name} {_version(name) or 'MISSING'}" for name in (*_PACKAGES, nest)]
     store_line, store_fine = _look_at_store()

@@ -1,0 +1,229 @@
+"""Budgets: nothing is sent that could go beyond, and what was set aside is trued up by the bill."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cfai_nb as cf
+from cfai_nb.emulator import Emulator
+from cfai_nb.ledger import Budget, Charge, as_budget, midnight, spent_today
+from cfai_nb.models import USD_PER_NEURON, Cost, Usage, default, price
+
+LABELS = ["billing", "shipping"]
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Emulator:
+    """An emulator that is the current session."""
+    made = Emulator(rate=None)
+    cf.connect(made, store=tmp_path / "s.sqlite")
+    return made
+
+
+def words(count: int) -> pd.Series:
+    rng = np.random.default_rng(0)
+    return pd.Series([f"text number {i} " + "word " * int(n) for i, n in enumerate(rng.integers(1, 60, count))])
+
+
+@pytest.mark.parametrize("purse", [{"budget": 1e-9}, {"neurons": 0.001}, {"budget": 0}])
+def test_what_cannot_fit_is_refused_before_sending(emulator: Emulator, purse: dict[str, float]) -> None:
+    """A budget below the price of the input alone refuses at once, says how much would fit, and sends nothing."""
+    with pytest.raises(cf.BudgetError) as caught:
+        words(500).cfai.embed(**purse)
+    assert "Nothing was sent" in str(caught.value)
+    assert "of 500 distinct inputs would fit" in str(caught.value)
+    assert "raise budget=" in str(caught.value)
+    assert emulator.requests == 0
+
+
+def test_what_fits_is_done(emulator: Emulator) -> None:
+    """A budget of the plan's own estimate is enough for all of it."""
+    texts = words(300)
+    estimate = texts.cfai.embed.plan().estimate
+    assert texts.cfai.embed(neurons=estimate.cost.neurons).notna().all()
+    assert emulator.billed <= estimate.cost.neurons
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("share", [1.01, 1.1, 1.3, 1.6])
+@pytest.mark.parametrize("concurrency", [1, 7, "auto"])
+def test_a_budget_that_ends_in_mid_run_ends_it(emulator: Emulator, share: float, concurrency: Any) -> None:
+    """The bill never passes the limit; the run ends with one error, keeps what was delivered, and can be resumed."""
+    texts = words(150)
+    usage = texts.cfai.generate.plan("Repeat: {value}").estimate.usage
+    prompts = price(Usage({"input_tokens": usage.amounts["input_tokens"]}), default("generate")).neurons
+    assert prompts is not None
+    limit = prompts * share  # enough for all that is read, not for all that is written
+    with pytest.raises(cf.BudgetError, match="used up") as caught:
+        texts.cfai.generate("Repeat: {value}", neurons=limit, concurrency=concurrency)
+    assert emulator.billed <= limit
+    done = cf.last_run().event.done
+    assert 0 < done < 150
+    assert f"{done} of 150 rows are done and kept" in str(caught.value)
+    sent = emulator.requests
+    assert texts.cfai.generate("Repeat: {value}").notna().all()
+    assert emulator.requests == sent + 150 - done
+
+
+def test_reservations_are_trued_up(emulator: Emulator) -> None:
+    """Setting aside the most a reply may cost does not keep out what in the end is paid for: all of it is done."""
+    texts = words(100)
+    texts.cfai.generate("Repeat: {value}", cache=False)
+    bill = emulator.billed
+    each = texts.cfai.generate.plan("Repeat: {value}").estimate.cost.neurons / 100
+    assert texts.cfai.generate("Repeat: {value}", neurons=bill + 3 * each, cache=False).notna().all()
+
+
+def test_stored_answers_need_no_budget(emulator: Emulator) -> None:
+    """What the store holds costs nothing, also with a budget of nothing."""
+    texts = words(20)
+    texts.cfai.embed()
+    assert texts.cfai.embed(budget=0).notna().all()
+
+
+def test_an_unknown_price_is_refused_unless_allowed(emulator: Emulator) -> None:
+    """A model without a published price does not fit any budget, unless the budget allows it."""
+    texts = words(5)
+    with pytest.raises(cf.BudgetError, match="publishes no price"):
+        texts.cfai.embed(model="embeddinggemma-300m", budget=100)
+    assert emulator.requests == 0
+    allowed = cf.Budget(limit=1.0, words="1 Neuron", allow_unknown=True)
+    assert texts.cfai.embed(model="embeddinggemma-300m", budget=allowed).notna().all()
+    assert cf.ledger()["neurons"].isna().all()
+
+
+def test_one_purse_for_the_session(tmp_path: Path) -> None:
+    """A budget given to connect() is one purse: what one call spends the next has not, also when both run at once."""
+    texts = words(200)
+    emulator = Emulator(rate=None)
+    cf.connect(emulator, store=tmp_path / "s.sqlite")
+    whole = texts.cfai.embed.plan().estimate.cost.neurons
+    assert whole is not None
+    cf.connect(emulator, store=tmp_path / "s.sqlite", neurons=whole * 1.5)
+    texts.cfai.embed(cache=False)
+    with pytest.raises(cf.BudgetError):
+        texts.cfai.embed(cache=False)
+    assert emulator.billed <= whole * 1.5
+
+    emulator = Emulator(rate=None, latency=0.05)
+    cf.connect(emulator, store=tmp_path / "t.sqlite", budget=whole * 1.5 * USD_PER_NEURON)
+
+    async def both() -> list[Any]:
+        calls = [(texts + end).cfai.embed.aio(cache=False) for end in ("a", "b")]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    results = asyncio.run(both())
+    assert any(isinstance(result, cf.BudgetError) for result in results)
+    assert emulator.billed <= whole * 1.5
+
+
+def test_a_purse_of_the_call_goes_before_that_of_the_session(tmp_path: Path) -> None:
+    """budget= at a call replaces the session's for that call."""
+    emulator = Emulator(rate=None)
+    cf.connect(emulator, store=tmp_path / "s.sqlite", budget=0.0)
+    with pytest.raises(cf.BudgetError):
+        words(5).cfai.embed()
+    assert words(5).cfai.embed(budget=1.0).notna().all()
+
+
+def test_free_counts_what_was_charged_today(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """budget="free" is today's 10,000 Neurons less what this account was charged since 00:00 UTC."""
+    cf.connect(Emulator(rate=None), store=tmp_path / "s.sqlite")
+    session = cf.session.current()
+    now = 1_790_000_000.0  # some afternoon
+    monkeypatch.setattr(time, "time", lambda: now)
+    store = session.store()
+    assert store is not None
+    facts: dict[str, Any] = {"run": "r", "account": session.account, "origin": "emulator", "model": "m", "verb": "v"}
+    store.charge(
+        [
+            Charge(time=midnight(now) - 1, neurons=5000.0, exact=True, **facts),
+            Charge(time=midnight(now) + 1, neurons=9000.0, exact=True, **facts),
+            Charge(time=now - 1, neurons=None, exact=False, **facts),
+            Charge(time=now - 1, neurons=900.0, exact=True, **{**facts, "account": "another"}),
+        ]
+    )
+    assert session.spent_today() == 9000
+    budget = session.options({"budget": "free"}).budget
+    assert budget is not None
+    assert budget.limit == 1000
+    assert "1,000 of 10,000" in budget.words
+    store.charge([Charge(time=now, neurons=1500.0, exact=True, **facts)])
+    with pytest.raises(cf.BudgetError, match="free Neurons"):
+        words(3).cfai.embed(budget="free")
+    now += 86_400
+    assert words(3).cfai.embed(budget="free").notna().all()
+
+
+def test_midnight_is_that_of_utc() -> None:
+    """The day begins at 00:00 UTC, and only charges of this account and origin count."""
+    now = 1_790_000_000.0
+    assert midnight(now) % 86_400 == 0
+    assert 0 <= now - midnight(now) < 86_400
+    assert midnight(midnight(now)) == midnight(now)
+    facts: dict[str, Any] = {"run": "r", "model": "m", "verb": "v", "exact": True}
+    charges = [
+        Charge(time=now, neurons=1.0, account="a", origin="cloudflare", **facts),
+        Charge(time=now, neurons=2.0, account="a", origin="emulator", **facts),
+        Charge(time=now, neurons=4.0, account="b", origin="cloudflare", **facts),
+    ]
+    assert spent_today(charges, "a", "cloudflare", now).neurons == 1.0
+
+
+@pytest.mark.parametrize(
+    ("wish", "neurons", "limit"),
+    [(0.011, None, 1000), (1, None, 1e6 / 11), (None, 5.0, 5.0), ("free", None, 10_000), (0, None, 0)],
+)
+def test_wishes_become_neurons(wish: Any, neurons: Any, limit: float) -> None:
+    """Dollars at the list price, Neurons as they are, "free" as the day's allowance."""
+    made = as_budget(wish, neurons)
+    assert made is not None
+    assert made.limit == pytest.approx(limit)
+
+
+def test_no_wish_is_no_budget() -> None:
+    """Without a wish there is no limit; free Neurons that are used up are zero, not negative."""
+    assert as_budget(None, None) is None
+    spent = as_budget("free", None, used_today=20_000.0)
+    assert spent is not None
+    assert spent.limit == 0
+
+
+def test_reserving_and_settling_add_up() -> None:
+    """After any order of reservations and bills, what is left is the limit less the bills, and nothing stays reserved."""
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        budget = Budget(10.0, "ten")
+        bills, held = 0.0, []
+        for most in rng.uniform(0.01, 0.3, 200):
+            reserved = budget.reserve(Cost(float(most)), "m")
+            if reserved is not None:
+                held.append(reserved)
+            if held and rng.random() < 0.6:
+                bill = held.pop(int(rng.integers(len(held))))
+                budget.settle(bill, bill / 2)
+                bills += bill / 2
+            assert budget.spent + budget.reserved <= 10.0 * (1 + 1e-6)
+        for reserved in held:
+            budget.settle(reserved, None)
+            bills += reserved
+        assert budget.reserved == 0
+        assert budget.spent == pytest.approx(bills)
+
+
+def test_a_request_that_fails_gives_its_reservation_back(tmp_path: Path) -> None:
+    """Faults before the work cost nothing: the budget of exactly one pass lasts through them."""
+    emulator = Emulator(rate=None, faults=[None, "500", "reset", "5006", None, "503"])
+    cf.connect(emulator, store=tmp_path / "s.sqlite")
+    texts = words(30)
+    whole = texts.cfai.classify.plan(LABELS).estimate.cost.neurons
+    with pytest.warns(cf.CfaiWarning, match="1 of 30 rows"):
+        texts.cfai.classify(LABELS, neurons=whole, concurrency=1)
+    assert cf.last_run().event.done == 29
