@@ -33,6 +33,19 @@ class Flights:
 
     def __init__(self) -> None:
         self._by_key: dict[bytes, Flight] = {}
+        self._runs = 0
+        # Keys whose answers went into the store while several runs were at it: the others looked there before.
+        self.bought: set[bytes] = set()
+
+    def join(self) -> None:
+        """Note that a run begins."""
+        self._runs += 1
+
+    def leave(self) -> None:
+        """Note that a run ended."""
+        self._runs -= 1
+        if self._runs < 2:
+            self.bought.clear()
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -53,5 +66,7 @@ class Flights:
         """End a flight: whoever follows it finds its cells."""
         for key in flight.keys:
             self._by_key.pop(key, None)
+        if self._runs > 1 and flight.kept:
+            self.bought.update(flight.cells)
         if not flight.landed.done():
             flight.landed.set_result(None)

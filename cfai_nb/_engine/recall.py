@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,32 +11,33 @@ from .engine import Engine
 from .record import Run
 
 
-async def recall(engine: Engine, run: Run) -> list[int]:
-    """Deliver what the store holds, enter what that saved, and return the indexes it does not hold."""
+async def recall(engine: Engine, run: Run, wanted: Sequence[int]) -> list[int]:
+    """Deliver what the store holds of these inputs, enter what that saved, and return those it does not hold."""
     store, plan = engine.store, run.plan
-    if store is None or run.options.cache not in (True, "only"):
-        return list(range(len(plan.inputs)))
-    plan.packs, plan.slots = await asyncio.to_thread(store.locate, plan.keys)
-    known = np.flatnonzero(plan.packs >= 0)
+    if store is None or run.options.cache not in (True, "only") or not wanted:
+        return list(wanted)
+    indexes = np.asarray(wanted, dtype=np.int64)
+    packs, slots = await asyncio.to_thread(store.locate, [plan.keys[index] for index in wanted])
+    known = np.flatnonzero(packs >= 0)
     # By pack, so that each is read once, however the rows are shuffled.
-    order = known[np.argsort(plan.packs[known], kind="stable")]
-    packs, starts = np.unique(plan.packs[order], return_index=True)
-    groups = dict(zip(packs.tolist(), np.split(order, starts[1:]), strict=True)) if len(packs) else {}
-    saved = 0.0
-    for at in range(0, len(packs), 64):
-        part = packs[at : at + 64].tolist()
+    order = known[np.argsort(packs[known], kind="stable")]
+    distinct, starts = np.unique(packs[order], return_index=True)
+    groups = dict(zip(distinct.tolist(), np.split(order, starts[1:]), strict=True)) if len(distinct) else {}
+    saved, rows = 0.0, 0
+    for at in range(0, len(distinct), 64):
+        part = distinct[at : at + 64].tolist()
         for pack, cells, neurons in await asyncio.to_thread(lambda chosen: list(store.read(chosen)), part):
             group = groups.pop(pack)
-            slots = plan.slots[group]
-            chosen = cells[slots] if isinstance(cells, np.ndarray) else [cells[slot] for slot in slots]
-            run.stored += run.deliver(group, chosen)
+            chosen = cells[slots[group]] if isinstance(cells, np.ndarray) else [cells[slot] for slot in slots[group]]
+            rows += run.deliver(indexes[group], chosen)
             saved += (neurons or 0.0) * len(group) / max(1, len(cells))
         if run.stopped:
-            return []
-    if run.stored:
-        saving = engine.saving(saved, plan.model, run=run.id, verb=plan.task.name, rows=run.stored)
+            break
+    run.stored += rows
+    if rows:
+        saving = engine.saving(saved, plan.model, run=run.id, verb=plan.task.name, rows=rows)
         run.note(saving)
         engine.enter([saving])
-    gone = np.concatenate(list(groups.values())) if groups else np.empty(0, dtype=np.int64)
-    plan.packs[gone] = -1  # evicted by another process between the two looks
-    return [int(index) for index in np.flatnonzero(plan.packs < 0)]
+    # What another process evicted between the two looks is asked for again.
+    gone = np.concatenate([np.flatnonzero(packs < 0), *groups.values()]) if groups else np.flatnonzero(packs < 0)
+    return [int(index) for index in np.sort(indexes[gone])]

@@ -41,15 +41,17 @@ class Runner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._change = asyncio.Event()
         self._hopeless = 0
-        self._followed: list[tuple[int, Flight]] = []
+        self._followed: list[tuple[int, Flight]] = []  # under way for another run
+        self._late: list[int] = []  # bought by another run since this one looked into the store
 
     # -- from the outside ----------------------------------------------------------------------------------------
 
     async def execute(self) -> Run:
         """Carry the run out, and raise nothing: ``run.error`` says what ended it early."""
         run = self.run
+        self._engine.flights.join()
         try:
-            pending = await recall(self._engine, run)
+            pending = await recall(self._engine, run, range(len(self._plan.inputs)))
             if run.options.cache == "only":
                 for index in pending:
                     run.fail(index, InputError('cache="only", and the store has no answer', "not stored"))
@@ -60,6 +62,7 @@ class Runner:
             self.halt(error)
         finally:
             await self._drain()
+            self._engine.flights.leave()
         return run
 
     def halt(self, error: CfaiError | None = None) -> None:
@@ -139,6 +142,9 @@ class Runner:
 
     def _start(self, batch: Sequence[int]) -> None:
         keys = self._plan.keys
+        if self.run.options.cache is True and (bought := self._engine.flights.bought):
+            self._late += [index for index in batch if keys[index] in bought]
+            batch = [index for index in batch if keys[index] not in bought]
         kept = self.run.options.cache is not False
         flight, others = self._engine.flights.claim([keys[index] for index in batch], kept=kept)
         self._followed += [(index, others[keys[index]]) for index in batch if keys[index] in others]
@@ -161,8 +167,13 @@ class Runner:
 
     async def _collect_followed(self) -> None:
         """Take what other runs asked for meanwhile, and ask for what did not come of it."""
-        followed, self._followed = self._followed, []
-        again = []
+        followed, self._followed, late, self._late = self._followed, [], self._late, []
+        again: list[int] = []
+        if late and self._engine.store is not None:
+            await asyncio.to_thread(self._engine.store.flush)
+            again += await recall(self._engine, self.run, late)
+            # The store does not have it after all (it could not be written): no use to look there twice.
+            self._engine.flights.bought.difference_update(self._plan.keys[index] for index in again)
         for index, flight in followed:
             while not flight.landed.done() and not self._exchange.halted:
                 await asyncio.wait({flight.landed}, timeout=0.1)

@@ -1,0 +1,231 @@
+"""The token is a secret: whatever goes wrong, it is in no text that anybody sees or keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pandas as pd
+import pytest
+
+import cfai_nb as cf
+from cfai_nb.emulator import running
+
+TOKEN = "secret-token-xyz-0123456789abcdefghij"
+ACCOUNT = "a" * 32
+LABELS = ["billing", "shipping"]
+
+
+class Ear(logging.Handler):
+    """Hears every log record of the process."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.heard: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(f"{record.getMessage()} {record.args!r} {record.__dict__!r}")
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    """All loggers at DEBUG, into an ear."""
+    root, made = logging.getLogger(), Ear()
+    before = {logger: logger.level for logger in [root, *map(logging.getLogger, root.manager.loggerDict)]}
+    for logger in before:
+        logger.setLevel(logging.DEBUG)
+    root.addHandler(made)
+    yield made
+    root.removeHandler(made)
+    for logger, level in before.items():
+        logger.setLevel(level)
+
+
+def hidden(text: str | bytes) -> bool:
+    """Whether the token stands nowhere in a text, nor any long piece of it."""
+    plain = text.decode("latin-1") if isinstance(text, bytes) else text
+    return not any(TOKEN[at : at + 12] in plain for at in range(len(TOKEN) - 11))
+
+
+def told(error: BaseException) -> str:
+    """Everything a traceback can show of an error: chained, with the locals of every frame."""
+    seen: list[str] = [repr(error), str(error), repr(error.args), repr(vars(error))]
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    seen += list(shown.format(chain=True))
+    cause: BaseException | None = error
+    while cause is not None:
+        frames = cause.__traceback__
+        while frames is not None:
+            seen += [f"{name}={value!r}" for name, value in frames.tb_frame.f_locals.items()]
+            frames = frames.tb_next
+        cause = cause.__cause__ or cause.__context__
+    return "\n".join(seen)
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "wrong token": {"token": "t" * 40},
+    "wrong account": {"account": "b" * 32},
+    "quota": {"neurons_per_day": 0.0},
+    "server errors": {"faults": {"500": 1.0}},
+    "pages": {"faults": {"html": 1.0}},
+    "dropped connections": {"faults": {"reset": 1.0}},
+    "cut bodies": {"faults": {"cut": 1.0}},
+    "broken JSON": {"faults": {"garbage": 1.0}},
+    "refusals": {"faults": {"5006": 1.0}},
+}
+
+
+@pytest.mark.parametrize("settings", FAILURES.values(), ids=list(FAILURES))
+def test_no_failure_shows_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ear: Ear, settings: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Error, traceback with all locals, logs, report, output, store and book of a failed run: no token."""
+    monkeypatch.setattr("random.uniform", lambda low, high: high / 50)
+    seen: list[str] = []
+    with running(rate=None, **settings) as server, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        session = cf.connect(
+            base_url=server.url, account_id=ACCOUNT, api_token=TOKEN, store=tmp_path / "s.sqlite", rate=None
+        )
+        rows = pd.Series([f"text {i}" for i in range(3)])
+        try:
+            rows.cfai.classify(LABELS)
+        except cf.CfaiError as error:
+            seen.append(told(error))
+        else:
+            assert warned, "it failed in some way"
+        report = cf.last_run()
+        seen += [repr(report), report.receipt, report.failures.to_string(), report._repr_html_(), repr(report.run)]
+        seen += [repr(session), str(session), repr(vars(session)), repr(cf.ledger()), str(cf.ledger()._repr_html_())]
+        seen += [str(w.message) for w in warned]
+        session.close()
+    seen += ear.heard
+    seen += list(capfd.readouterr())
+    assert all(hidden(text) for text in seen)
+    for path in tmp_path.iterdir():
+        assert hidden(path.read_bytes())
+
+
+@pytest.mark.parametrize("where", ["closed port", "no such host", "no address at all"])
+def test_no_network_is_told_without_the_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ear: Ear, where: str
+) -> None:
+    """Nobody answers, or the name does not resolve: Unavailable says to check network and base_url, and no token."""
+    monkeypatch.setattr("random.uniform", lambda low, high: high / 50)
+    bases = {
+        "closed port": f"http://127.0.0.1:{closed_port()}/client/v4",
+        "no such host": "http://no-such-host.invalid/client/v4",
+        "no address at all": "http://256.256.256.256:1/client/v4",
+    }
+    session = cf.connect(
+        base_url=bases[where], account_id=ACCOUNT, api_token=TOKEN, store=tmp_path / "s.sqlite", rate=None
+    )
+    with pytest.raises(cf.Unavailable) as caught:
+        pd.Series(["a", "b"]).cfai.classify(LABELS)
+    session.close()
+    assert "base_url" in str(caught.value)
+    assert "clef-flash" in str(caught.value)
+    assert hidden(told(caught.value))
+    assert all(map(hidden, ear.heard))
+
+
+@pytest.mark.parametrize("place", [aiohttp.TCPConnector, aiohttp.ClientSession])
+def test_an_unforeseen_error_shows_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any) -> None:
+    """An error from deep inside the connection, with the headers in the frames around it, still shows no token."""
+    name = {aiohttp.TCPConnector: "connect", aiohttp.ClientSession: "_request"}[place]
+
+    async def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("something nobody thought of")
+
+    monkeypatch.setattr(place, name, broken)
+    session = cf.connect(
+        base_url="http://127.0.0.1:9/client/v4", account_id=ACCOUNT, api_token=TOKEN, store=tmp_path / "s.sqlite"
+    )
+    with pytest.raises(cf.CfaiError, match="nobody thought of") as caught:
+        pd.Series(["a"]).cfai.classify(LABELS)
+    session.close()
+    assert hidden(told(caught.value))
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_a_run_that_works_shows_no_token(tmp_path: Path, ear: Ear, awaited: bool) -> None:
+    """Results, attrs, plans, logs, files: a good run leaves the token nowhere either."""
+    with running(rate=None) as server:
+        session = cf.connect(
+            base_url=server.url, account_id=ACCOUNT, api_token=TOKEN, store=tmp_path / "s.sqlite", rate=None
+        )
+        rows = pd.Series(["a", "b", None])
+        plan = rows.cfai.embed.plan()
+        result = asyncio.run(rows.cfai.embed.aio()) if awaited else rows.cfai.embed()
+        seen = [repr(plan), repr(plan.estimate), repr(result), repr(result.attrs), repr(session.engine(cache=True))]
+        seen += [repr(cf.ledger().to_dict()), repr(cf.last_run().run), repr(cf.last_run().event)]
+        assert server.emulator.requests == 1
+        session.close()
+    assert all(map(hidden, [*seen, *ear.heard]))
+    for path in tmp_path.iterdir():
+        assert hidden(path.read_bytes())
+
+
+def test_a_secret_shows_itself_in_no_way() -> None:
+    """repr, str, format and f-strings of the wrapped token are stars; it cannot be compared or iterated open."""
+    from cfai_nb._engine.wire import Secret
+
+    secret = Secret(TOKEN)
+    shown = [repr(secret), str(secret), f"{secret}", f"{secret!r}", f"{secret:>80}", f"{[secret]}", repr({"a": secret})]
+    assert all(map(hidden, shown))
+    assert secret.reveal() == TOKEN
+
+
+def test_ipythons_verbose_traceback_shows_no_token(tmp_path: Path) -> None:
+    """%xmode Verbose, which prints the locals of every frame, prints no token."""
+    ultratb = pytest.importorskip("IPython.core.ultratb")
+    with running(rate=None, token="t" * 40) as server:
+        session = cf.connect(
+            base_url=server.url, account_id=ACCOUNT, api_token=TOKEN, store=tmp_path / "s.sqlite", rate=None
+        )
+        try:
+            pd.Series(["a"]).cfai.classify(LABELS)
+        except cf.AccessError:
+            kind, error, frames = sys.exc_info()
+        session.close()
+    text = ultratb.VerboseTB().text(kind, error, frames)
+    assert "AccessError" in re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert hidden(re.sub(r"\x1b\[[0-9;]*m", "", text))
+
+
+def test_a_wrong_token_says_which_variable_to_check(tmp_path: Path) -> None:
+    """A refused token or account is an AccessError that names both variables and ends the run with one request."""
+    for settings in ({"token": "t" * 40}, {"account": "b" * 32}):
+        with running(rate=None, **settings) as server:
+            with cf.connect(
+                base_url=server.url, account_id=ACCOUNT, api_token=TOKEN, store=tmp_path / "s.sqlite", concurrency=1
+            ):
+                with pytest.raises(cf.AccessError) as caught:
+                    pd.Series([f"text {i}" for i in range(50)]).cfai.classify(LABELS)
+            assert "CLOUDFLARE_API_TOKEN" in str(caught.value)
+            assert "CLOUDFLARE_ACCOUNT_ID" in str(caught.value)
+            assert server.emulator.requests == 1
+
+
+def test_an_account_id_of_another_form_is_told(tmp_path: Path) -> None:
+    """An account id that is none is refused at connect, or by the first answer, with words about the account."""
+    with pytest.raises(cf.SetupError, match="account id"):
+        cf.connect(account_id="my account/../x", api_token=TOKEN)
+    with running(rate=None) as server:
+        with cf.connect(base_url=server.url, account_id="abc", api_token=TOKEN, store=tmp_path / "s.sqlite"):
+            with pytest.raises(cf.AccessError, match="CLOUDFLARE_ACCOUNT_ID"):
+                pd.Series(["a"]).cfai.classify(LABELS)
