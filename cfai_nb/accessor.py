@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
@@ -90,7 +91,7 @@ class BoundVerb(Forms, Generic[T]):
             task = self._task(**options)
         except TypeError as error:
             known = [f.name for f in dataclasses.fields(self._task)]
-            text = str(error).replace("__init__", self.__name__).split(".")[-1]
+            text = re.sub(r"^\w+\.__init__", self.__name__, str(error)).rstrip(".?")
             raise TypeError(f"{text}. Options: {', '.join([*known, 'model', *OPTIONS])}.") from None
         return Call(task, model, self._data, on, travel)
 

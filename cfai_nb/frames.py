@@ -17,6 +17,7 @@ from .errors import ColumnError, InputError
 from .tasks import Column
 
 Frame: TypeAlias = "pd.DataFrame | pd.Series[Any]"
+_VALUE = "value"
 _PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3
 
 
@@ -76,10 +77,10 @@ def rows_of(data: Frame, on: Any, *, template: bool) -> Rows:
 def _as_frame(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
     if isinstance(data, pd.DataFrame):
         return data, None
-    name = data.name if data.name is not None else "value"
-    frame = data.to_frame(name)
-    if "value" not in frame.columns:
-        frame = frame.assign(value=data)
+    name = data.name if data.name is not None else _VALUE
+    columns = dict.fromkeys([name, _VALUE], data)  # in templates a Series also goes by "value"
+    frame = pd.concat(list(columns.values()), axis=1)
+    frame.columns = pd.Index(list(columns), dtype="object", tupleize_cols=False)
     return frame, name
 
 

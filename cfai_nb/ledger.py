@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -154,7 +155,6 @@ def money(neurons: float | None, exact: bool = True) -> str:
     mark = "" if exact else "~"
     amount = f"{neurons:,.0f}" if neurons >= 100 else f"{neurons:.3g}"
     usd = neurons * USD_PER_NEURON
-    dollars = f"${usd:,.2f}" if usd >= 1 else f"${usd:#.2g}" if usd else "$0"
-    if 0 < usd < 1e-4:
-        dollars = f"${usd:.7f}".rstrip("0")
+    decimals = 2 if usd >= 1 or not usd else 1 - math.floor(math.log10(usd))  # two digits that say something
+    dollars = f"${usd:,.{decimals}f}" if usd else "$0"
     return f"{mark}{amount} Neurons ({mark}{dollars})"

@@ -144,7 +144,12 @@ def test_nothing_to_do_is_no_error(emulator: Emulator, column: Any) -> None:
     """An empty frame and a column without a single text give results of the right shape, and nothing is sent."""
     frame = pd.DataFrame({"t": pd.Series(column, dtype=None if len(column) else object)})
     assert frame.cfai.embed("t").isna().all()
-    assert list(frame.cfai.classify("t", SHOP, probabilities=True)) == ["label", "confidence", "p__billing", "p__shipping"]
+    assert list(frame.cfai.classify("t", SHOP, probabilities=True)) == [
+        "label",
+        "confidence",
+        "p__billing",
+        "p__shipping",
+    ]
     typed = frame.cfai.generate("{t}", schema={"n": int})
     assert typed.dtypes.astype(str).to_dict() == {"n": "Int64"}
     assert len(typed) == len(frame)
@@ -263,6 +268,8 @@ def test_a_series_is_called_by_its_name_or_value() -> None:
     assert inputs(pd.Series(["a"]), "{value}", template=True) == ["a"]
     assert inputs(pd.Series(["a"], name=0), "{0}", template=True) == ["a"]
     assert inputs(pd.Series(["a"], name="value"), "{value}", template=True) == ["a"]
+    assert inputs(pd.Series(["a"], name=("x", "y")), "{value}", template=True) == ["a"]
+    assert inputs(pd.Series(["a"], name=("x", "y"))) == ["a"]
 
 
 def test_a_cell_that_does_not_take_its_format_fails_alone(emulator: Emulator) -> None:

@@ -232,6 +232,35 @@ def test_an_awaited_run_can_time_out(tmp_path: Path) -> None:
     assert emulator.requests == 30
 
 
+@pytest.mark.parametrize(
+    ("settings", "rate"),
+    [({}, 5), ({"rate": 5}, None), ({"faults": {"3040": 1.0}}, None), ({"faults": {"500": 1.0}, "slow": 0}, None)],
+    ids=["the minute told", "the minute learned", "capacity", "a fault"],
+)
+def test_a_run_that_waits_can_be_stopped(tmp_path: Path, settings: dict[str, Any], rate: float | None) -> None:
+    """Stop is heard at once also while a run waits for the minute, for capacity, or between attempts."""
+    emulator = Emulator(**{"rate": None, **settings})
+    cf.connect(emulator, store=tmp_path / "s.sqlite", rate=rate, concurrency=2)
+    rows = pd.Series([f"text number {i}" for i in range(30)])
+
+    async def main() -> float:
+        run = asyncio.ensure_future(rows.cfai.classify.aio(LABELS))
+        deadline = time.monotonic() + 10
+        while emulator.requests < 4 and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        begun = time.monotonic()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        return time.monotonic() - begun
+
+    assert asyncio.run(main()) < 1.0
+    sent = emulator.requests
+    assert sent < 30
+    assert cf.last_run().run.in_flight == 0
+
+
 def test_other_tasks_go_on_while_a_run_is_awaited(tmp_path: Path) -> None:
     """An awaited run leaves the caller's own loop free."""
     cf.connect(Emulator(rate=None, latency=0.5), store=tmp_path / "s.sqlite")
@@ -362,7 +391,7 @@ def test_the_notebooks_own_loop(kernel: Kernel, tmp_path: Path) -> None:
         assert int(kernel.value("during")) >= 5, "the notebook's tasks go on during a sync call"
         kernel.run("one = await (rows[:4] + 'a').cfai.classify.aio(labels)")
         kernel.run("two = (rows[:4] + 'b').cfai.classify(labels)")
-        assert kernel.value("one.notna().all() and two.notna().all()").endswith("True")
+        assert kernel.value("bool(one.notna().all() and two.notna().all())") == "True"
         emulator.clear()
         cell = kernel.begin("rows.cfai.classify(labels)")
         until(lambda: emulator.requests >= 8)

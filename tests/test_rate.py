@@ -173,7 +173,9 @@ def test_a_rate_that_is_told_is_kept(name: str) -> None:
     """Told: everything is delivered, at 0.95 of what the rate permits; at most 1 % refused where minutes are counted."""
     limit = SERVERS[name]().limit
     outcome = simulate(_run(SERVERS[name](), limit, 3 * limit))
-    permitted = simulate(_ideal(Bucket(limit, SERVERS[name]().burst) if "bucket" in name else Sliding(limit), 3 * limit))  # type: ignore[union-attr]
+    permitted = simulate(
+        _ideal(Bucket(limit, SERVERS[name]().burst) if "bucket" in name else Sliding(limit), 3 * limit)
+    )  # type: ignore[union-attr]
     assert outcome.delivered == 3 * limit
     assert outcome.seconds <= permitted / 0.95
     assert outcome.share_refused <= (0.01 if name in EVEN_OR_NOT else 0.10)

@@ -49,13 +49,19 @@ FINAL = {5005: 405, 5019: 405}
 
 FORMS = {
     "envelope": lambda code: {"success": False, "errors": [{"code": code, "message": "words"}], "result": {}},
-    "envelope with null": lambda code: {"success": False, "errors": [{"code": code, "message": "words"}], "result": None},
+    "envelope with null": lambda code: {
+        "success": False,
+        "errors": [{"code": code, "message": "words"}],
+        "result": None,
+    },
     "code as string": lambda code: {"success": False, "errors": [{"code": str(code), "message": "words"}]},
     "prefix": lambda code: {"success": False, "errors": [{"message": f"{code}: words"}]},
     "AiError prefix": lambda code: {"errors": [{"message": f"AiError: AiError: {code}: words (0a1b)"}]},
     "prefix beside a word": lambda code: {"errors": [{"code": "rate_limit", "message": f"{code}: words"}]},
     "OpenAI": lambda code: {"error": {"message": "words", "type": "invalid_request_error", "code": code}},
-    "OpenAI, code as string": lambda code: {"error": {"message": "words", "type": "x", "param": None, "code": str(code)}},
+    "OpenAI, code as string": lambda code: {
+        "error": {"message": "words", "type": "x", "param": None, "code": str(code)}
+    },
     "OpenAI, prefix": lambda code: {"error": {"message": f"{code}: words", "type": "x", "code": "bad"}},
     "bare string": lambda code: {"error": f"{code}: words"},
     "bare object": lambda code: {"code": code, "message": "words"},

@@ -7,6 +7,7 @@ import collections
 import json
 import math
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,6 +158,25 @@ def test_two_runs_at_once_buy_each_row_once(open_: Any) -> None:
     assert set(emulator.billed_inputs.values()) == {1}
 
 
+def test_several_threads_run_at_once(open_: Any) -> None:
+    """Blocking calls from several threads share loop, places and answers, and each gets its own rows."""
+    emulator = open_(latency=0.01, concurrency=8)
+    found: dict[int, pd.Series] = {}
+
+    def work(who: int) -> None:
+        found[who] = words(40, start=20 * who).cfai.classify(LABELS)
+
+    threads = [threading.Thread(target=work, args=(who,)) for who in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(found) == [0, 1, 2, 3]
+    for who, result in found.items():
+        pd.testing.assert_series_equal(result, words(40, start=20 * who).cfai.classify(LABELS, cache="only"))
+    assert len(emulator.billed_inputs) == 100
+
+
 def test_a_shared_answer_is_kept_whoever_asked(open_: Any) -> None:
     """A run with the store on keeps its answers, also those it shared with a run that keeps none."""
     emulator = open_(latency=0.2)
@@ -290,7 +310,7 @@ def door(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..
 
 @pytest.mark.parametrize("kind", [*BEFORE, *AFTER, "slow"])
 def test_each_fault_once_costs_no_row(door: Any, kind: str) -> None:
-    """Every kind of fault, met in the middle of a batch run: nothing lost, nothing wrong, nothing billed twice in vain."""
+    """Every kind of fault in the middle of a batch run: nothing lost, nothing wrong, nothing billed twice in vain."""
     emulator = door(faults=[None, kind, None, None], slow=0.1)
     result = words(350).cfai.embed(concurrency=1)
     assert result.notna().all()
@@ -475,7 +495,7 @@ def test_a_repair_charges_both_turns(open_: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [4006, 3036])
 def test_the_end_of_the_day_ends_the_run(door: Any, code: int) -> None:
-    """Quota used up in mid-run: no request beyond what was in flight, delivered rows kept, one error; next day, the rest."""
+    """Quota used up in mid-run: nothing beyond what was in flight, rows kept, one error; the rest the next day."""
     emulator = door(latency=0.02, neurons_per_day=0.0003 * 300, quota_code=code)
     rows = words(400)
     with pytest.raises(cf.QuotaExhausted, match="00:00 UTC") as caught:
@@ -525,7 +545,7 @@ def test_a_defect_in_a_listener_stops_the_spending(open_: Any) -> None:
 
 
 def test_a_defect_in_a_task_is_told_and_charged(open_: Any) -> None:
-    """A task that cannot read an answer fails its row; any other defect ends the run; both with their words, charged."""
+    """A task that cannot read an answer fails its row, any other defect ends the run; both are told and charged."""
     from cfai_nb.tasks import Classify
 
     class Broken(Classify):

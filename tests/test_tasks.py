@@ -14,8 +14,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.models import Model, Usage, catalogue, find
-from cfai_nb.tasks import Answer, Classify, Embed, Generate, Request, Task
-from cfai_nb.tasks import chat
+from cfai_nb.tasks import Answer, Classify, Embed, Generate, Request, Task, chat
 from cfai_nb.tasks import schema as schemas
 from cfai_nb.tasks.task import canonical
 
@@ -69,7 +68,12 @@ def test_every_embedding_request_fits_the_published_schema(model: Model) -> None
     if model.family == "bge":
         tasks += [Embed(pooling="mean"), Embed(pooling="cls")]
     if model.family == "bge-m3":
-        tasks += [Embed(truncate=True), Embed(role="query"), Embed(role="document"), Embed(role="document", truncate=True)]
+        tasks += [
+            Embed(truncate=True),
+            Embed(role="query"),
+            Embed(role="document"),
+            Embed(role="document", truncate=True),
+        ]
     if model.family == "qwen3-embedding":
         tasks += [Embed(role="query"), Embed(role="query", instruction="find it"), Embed(role="document")]
     for task in tasks:
@@ -80,7 +84,9 @@ def test_every_embedding_request_fits_the_published_schema(model: Model) -> None
             accepted(model, task.compose([f"text {i}" for i in range(count)], model))
 
 
-@pytest.mark.parametrize("schema", [None, {"year": int, "mood": ["glad", "sad"]}, Ticket], ids=["text", "dict", "model"])
+@pytest.mark.parametrize(
+    "schema", [None, {"year": int, "mood": ["glad", "sad"]}, Ticket], ids=["text", "dict", "model"]
+)
 @pytest.mark.parametrize("full", [False, True], ids=["bare", "full"])
 @pytest.mark.parametrize("model", CHAT, ids=names)
 def test_every_chat_request_fits_the_published_schema(model: Model, full: bool, schema: Any) -> None:
@@ -283,7 +289,13 @@ def test_a_reply_is_found_in_every_form(result: Any, text: str) -> None:
         (completion("Par", "length"), "length"),
         (completion(None, "length"), "length"),
         ({"choices": [{"text": "Par", "finish_reason": "length"}]}, "length"),
-        ({"status": "incomplete", "output": [{"type": "message", "content": [{"type": "output_text", "text": "P"}]}]}, "length"),
+        (
+            {
+                "status": "incomplete",
+                "output": [{"type": "message", "content": [{"type": "output_text", "text": "P"}]}],
+            },
+            "length",
+        ),
         ({"response": "Par", "usage": {"completion_tokens": 512}}, "length"),
     ],
 )

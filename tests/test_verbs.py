@@ -193,7 +193,9 @@ def test_without_credentials_there_is_a_way_out(frame: pd.DataFrame) -> None:
             assert word in str(caught.value)
 
 
-@pytest.mark.parametrize("names", [("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_AUTH_TOKEN"), ("CF_ACCOUNT_ID", "CF_API_TOKEN")])
+@pytest.mark.parametrize(
+    "names", [("CLOUDFLARE_ACCOUNT_ID", "CLOUDFLARE_AUTH_TOKEN"), ("CF_ACCOUNT_ID", "CF_API_TOKEN")]
+)
 def test_other_spellings_of_the_environment_are_read(monkeypatch: pytest.MonkeyPatch, names: tuple[str, str]) -> None:
     """The other names in use are found, stripped of stray blanks."""
     for name, value in zip(names, ("a" * 32 + "\n", " " + "t" * 40), strict=True):

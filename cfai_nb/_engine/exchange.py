@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 
-from ..errors import BudgetError, RateLimited, RowError, ServiceError
+from ..errors import BudgetError, RateLimited, ServiceError
 from ..ledger import Charge, money
 from ..models import price
 from ..tasks import Answer, Input, Request
@@ -42,8 +42,10 @@ class Exchange:
         self.flying: set[asyncio.Task[None]] = set()
         self.answered: float | None = None
 
-    async def ask(self, request: Request, inputs: Sequence[Input]) -> tuple[Answer, Charge]:
+    async def ask(self, request: Request, inputs: Sequence[Input], rows: int) -> tuple[Answer, Charge]:
         """Send one request, as often as it takes; return its answer and what it was charged.
+
+        ``rows`` says for how many rows of the frame.
 
         Raises
         ------
@@ -59,7 +61,7 @@ class Exchange:
             answer = await self._persist(request)
             usage = plan.task.weigh(request, answer, inputs, plan.model)
             charge = self._engine.charge(
-                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=len(inputs), seconds=answer.seconds
+                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=rows, seconds=answer.seconds
             )
             return answer, charge
         finally:
@@ -74,7 +76,7 @@ class Exchange:
         cost = price(plan.task.forecast(inputs, plan.model), plan.model)
         while (reserved := budget.reserve(cost, plan.model.id)) is None:
             if not budget.requests:
-                raise BudgetSpent(
+                raise BudgetError(
                     f"The budget of {budget.words} is used up: {money(budget.spent)} spent, and the next request may "
                     f"cost {money(cost.neurons, exact=False)}."
                 )
@@ -130,10 +132,3 @@ class Exchange:
         pace.clean(sent)
         self.answered = time.monotonic()
         return answer
-
-
-class BudgetSpent(BudgetError, RowError):
-    """The budget ended in mid-run: stops it like an exhausted quota."""
-
-    reaction = "stop"
-    code = "budget"

@@ -128,7 +128,7 @@ class Plan:
 
     def __repr__(self) -> str:
         e = self.estimate
-        time = "rate limit unknown" if e.minutes is None else f"at least {e.minutes:.2g} min at the rate limit"
+        time = "no known rate limit" if e.minutes is None else f"at least {e.minutes:.2g} min at the rate limit"
         known = f", {e.stored:,} in the store" if e.stored else ""
         skipped = f" ({e.missing:,} without text)" if e.missing else ""
         lines = [

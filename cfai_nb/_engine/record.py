@@ -132,9 +132,13 @@ class Run:
     def deliver(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: object) -> int:
         """Keep cells and return how many rows they are."""
         self.sink.put(indexes, cells)
-        rows = int(self._weights[indexes].sum())
+        rows = self.rows_of(indexes)
         self.done += rows
         return rows
+
+    def rows_of(self, indexes: Sequence[int] | npt.NDArray[np.int64]) -> int:
+        """Return how many rows of the frame these inputs are."""
+        return int(self._weights[indexes].sum())
 
     def fail(self, index: int, error: RowError) -> None:
         """Note that this input has no result."""

@@ -203,6 +203,9 @@ class Runner:
         try:
             await self._converse(batch, flight)
             return
+        except BudgetError as error:
+            self.halt(error)
+            return
         except RowError as error:
             failure = error
         if failure.reaction == "stop":
@@ -239,13 +242,14 @@ class Runner:
     async def _converse(self, batch: list[int], flight: Flight) -> None:
         """Hold the task's conversation about these inputs and keep what it reads."""
         inputs = [self._plan.inputs[index] for index in batch]
+        rows = self.run.rows_of(batch)
         charges: list[Charge] = []
         talk = self._plan.task.talk(inputs, self._plan.model)
         try:
             try:
                 request = next(talk)
                 while True:
-                    answer, charge = await self._exchange.ask(request, inputs)
+                    answer, charge = await self._exchange.ask(request, inputs, rows)
                     charges.append(charge)
                     request = _next_turn(talk, answer)
             except StopIteration as end:

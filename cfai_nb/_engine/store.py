@@ -76,7 +76,11 @@ class Store:
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._reader = self._connect()
-            self._prepare(self._reader)
+            try:
+                self._prepare(self._reader)
+            except BaseException:
+                self._reader.close()
+                raise
         self._index = Index()
         self._writer = Writer(self._connect, self._fail, limit)
 
