@@ -197,7 +197,7 @@ def test_no_wish_is_no_budget() -> None:
 
 
 def test_reserving_and_settling_add_up() -> None:
-    """After any order of reservations and bills, what is left is the limit less the bills, and nothing stays reserved."""
+    """After any order of reservations and bills, the limit less the bills is left, and nothing stays reserved."""
     rng = np.random.default_rng(5)
     for _ in range(50):
         budget = Budget(10.0, "ten")

@@ -170,7 +170,7 @@ async def _ideal(server: Server, rows: int) -> float:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_rate_that_is_told_is_kept(name: str) -> None:
-    """Told: everything is delivered, at 0.95 of what the rate permits; at most 1 % refused where minutes are counted."""
+    """Told: all is delivered, at 0.95 of what the rate permits; at most 1 % refused where minutes are counted."""
     limit = SERVERS[name]().limit
     outcome = simulate(_run(SERVERS[name](), limit, 3 * limit))
     permitted = simulate(

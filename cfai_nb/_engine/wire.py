@@ -17,7 +17,7 @@ import aiohttp
 import httpx
 import pydantic_core
 
-from ..errors import CfaiError, ServiceError, Unavailable
+from ..errors import CfaiError, Unavailable
 from ..tasks import Answer, Request
 from .refusals import refusal
 
@@ -138,15 +138,15 @@ class Wire:
             Whatever is not an answer: a refusal, a broken connection, a body cut short.
         """
         start = time.perf_counter()
-        failure: ServiceError
+        failure: CfaiError
         try:
             response = await self._connected().handle_async_request(self._build(request, model, method))
             try:
                 content = await response.aread()
             finally:
                 await response.aclose()
-        except (TimeoutError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
-            failure = _unreachable(error, model)
+        except Exception as error:
+            failure = _told(error, model)
         else:
             headers = {name.lower(): value for name, value in _pairs(response.headers)}
             if response.status_code == 200 and not _says_failed(content):
@@ -163,7 +163,7 @@ class Wire:
         ServiceError
             As ``send``; a stream that breaks off raises Unavailable after what did arrive.
         """
-        failure: ServiceError
+        failure: CfaiError
         try:
             response = await self._connected().handle_async_request(self._build(request, model, "POST", stream=True))
             try:
@@ -181,8 +181,8 @@ class Wire:
                 return
             finally:
                 await response.aclose()
-        except (TimeoutError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError, OSError) as error:
-            failure = _unreachable(error, model)
+        except Exception as error:
+            failure = _told(error, model)
         raise failure
 
     def _build(self, request: Request, model: str, method: str, *, stream: bool = False) -> httpx.Request:
@@ -223,8 +223,13 @@ def _says_failed(content: bytes) -> bool:
     return isinstance(document, dict) and document.get("success") is False
 
 
-def _unreachable(error: Exception, model: str) -> Unavailable:
+def _told(error: Exception, model: str) -> CfaiError:
+    """Say what went wrong in an error of ours, without a cause whose frames hold the token."""
+    if isinstance(error, CfaiError):
+        return error
     text = f"{type(error).__name__}: {error}".rstrip(": ")
+    if not isinstance(error, (OSError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError)):
+        return CfaiError(f"{model}: {text[:500]}")  # not the network: a defect, which repeating would not mend
     connecting = isinstance(error, (httpx.ConnectError, aiohttp.ClientConnectorError))
     code = "no connection" if connecting else "connection lost"
     todo = " -- check the network and base_url" if connecting else ""
