@@ -1,4 +1,4 @@
-"""Bad days: full disks, broken stores, no network, jumping clocks; a clear error or a kept result, nothing paid lost."""
+"""Bad days: full disks, broken stores, no network, jumping clocks; clear errors or kept results, nothing paid lost."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import collections
 import json
 import math
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -156,6 +157,44 @@ def test_two_runs_at_once_buy_each_row_once(open_: Any) -> None:
     assert one.notna().all()
     pd.testing.assert_series_equal(one, other)
     assert set(emulator.billed_inputs.values()) == {1}
+
+
+def test_a_slow_run_takes_what_a_quick_one_bought(open_: Any) -> None:
+    """A run that is still going when another over some of its rows has ended does not buy them again."""
+    emulator = open_(latency=0.03)
+
+    async def both() -> Any:
+        slow = words(30).cfai.classify.aio(LABELS, concurrency=1)
+        quick = words(20, start=10).cfai.classify.aio(LABELS, concurrency=20)
+        return await asyncio.gather(slow, quick)
+
+    one, other = asyncio.run(both())
+    assert one.tolist()[10:] == other.tolist()
+    assert set(emulator.billed_inputs.values()) == {1}
+
+
+def test_answers_that_wait_for_the_disk_are_known_already(open_: Any, tmp_path: Path) -> None:
+    """While another process holds the store, a second run does not buy what the first has only in memory so far."""
+    emulator = open_()
+    words(1).cfai.embed()
+    other = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(1.0, lambda: other.execute("COMMIT"))
+    release.start()
+
+    async def both() -> Any:
+        first = asyncio.ensure_future(words(3, start=7).cfai.embed.aio())
+        deadline = time.monotonic() + 5
+        while len(emulator.calls) < 2 and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.2)
+        return await asyncio.gather(first, words(3, start=7).cfai.embed.aio())
+
+    one, two = asyncio.run(both())
+    release.join()
+    other.close()
+    assert equal(one, two)
+    assert emulator.requests == 2
 
 
 def test_several_threads_run_at_once(open_: Any) -> None:

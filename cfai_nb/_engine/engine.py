@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..ledger import Charge
-from ..models import Cost, Model, Usage, price
+from ..models import Model, Usage, price
 from .flights import Flights
 from .pace import Pace
 from .store import Store
@@ -42,40 +42,18 @@ class Engine:
     def charge(self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0) -> Charge:
         """Return the charge of one answered request."""
         cost = price(usage, model)
-        return self._entry(cost, model.id, run, verb, rows=rows, tokens=usage.tokens, seconds=seconds)
+        entry = self._entry(model, run, verb, rows, cost.neurons, cost.exact)
+        return replace(entry, tokens=usage.tokens, seconds=seconds)
 
     def saving(self, neurons: float, model: Model, *, run: str, verb: str, rows: int) -> Charge:
         """Return the entry for rows that came from the store."""
-        return self._entry(Cost(0.0, True), model.id, run, verb, rows=rows, requests=0, saved=neurons, tokens=0.0)
+        return replace(self._entry(model, run, verb, rows, 0.0, True), requests=0, saved_neurons=neurons, tokens=0.0)
 
-    def _entry(
-        self,
-        cost: Cost,
-        model: str,
-        run: str,
-        verb: str,
-        *,
-        rows: int,
-        requests: int = 1,
-        saved: float = 0.0,
-        tokens: float | None = None,
-        seconds: float = 0.0,
-    ) -> Charge:
+    def _entry(self, model: Model, run: str, verb: str, rows: int, neurons: float | None, exact: bool) -> Charge:
         return Charge(
-            time=time.time(),
-            run=run,
-            account=self.account,
-            origin=self.origin,
-            model=model,
-            verb=verb,
-            requests=requests,
-            rows=rows,
-            neurons=cost.neurons,
-            exact=cost.exact,
-            saved_neurons=saved,
-            tokens=tokens,
-            seconds=seconds,
-        )
+            time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
+            neurons=neurons, exact=exact,
+        )  # fmt: skip
 
     def enter(self, charges: Sequence[Charge]) -> None:
         """Enter charges for which no answer is kept."""

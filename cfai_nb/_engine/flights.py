@@ -44,7 +44,7 @@ class Flights:
     def leave(self) -> None:
         """Note that a run ended."""
         self._runs -= 1
-        if self._runs < 2:
+        if not self._runs:
             self.bought.clear()
 
     def __len__(self) -> int:

@@ -17,6 +17,7 @@ async def recall(engine: Engine, run: Run, wanted: Sequence[int]) -> list[int]:
     if store is None or run.options.cache not in (True, "only") or not wanted:
         return list(wanted)
     indexes = np.asarray(wanted, dtype=np.int64)
+    await asyncio.to_thread(store.flush)  # what another run was answered a moment ago may still wait for the disk
     packs, slots = await asyncio.to_thread(store.locate, [plan.keys[index] for index in wanted])
     known = np.flatnonzero(packs >= 0)
     # By pack, so that each is read once, however the rows are shuffled.

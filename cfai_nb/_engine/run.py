@@ -169,8 +169,7 @@ class Runner:
         """Take what other runs asked for meanwhile, and ask for what did not come of it."""
         followed, self._followed, late, self._late = self._followed, [], self._late, []
         again: list[int] = []
-        if late and self._engine.store is not None:
-            await asyncio.to_thread(self._engine.store.flush)
+        if late:
             again += await recall(self._engine, self.run, late)
             # The store does not have it after all (it could not be written): no use to look there twice.
             self._engine.flights.bought.difference_update(self._plan.keys[index] for index in again)

@@ -214,7 +214,9 @@ def _save_plots(
 
     mark = "emulator" if session.origin == "emulator" else None
     if docs is not None:
-        chart = plots.clusters(done["docstrings"], docs["package"], title="1,000 docstrings by package", mark=mark)
+        chart = plots.clusters(
+            done["docstrings"], docs["package"], title=f"{len(docs):,} docstrings by package", mark=mark
+        )
         what = "docstrings of five libraries, by what they say"
     elif done["vector"].notna().sum() >= 3:
         labels = done["guess"]["label"] if "guess" in done else None
