@@ -40,7 +40,22 @@ from .errors import (
     Unavailable,
 )
 from .models import Model, Usage
-from .tasks import Answer, Classify, Column, Embed, Generate, Request, Task
+from .tasks import (
+    Answer,
+    Ask,
+    Check,
+    Classify,
+    Column,
+    Embed,
+    Generate,
+    Request,
+    Score,
+    Sentiment,
+    Task,
+    choice,
+    scale,
+    yes_no,
+)
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -60,11 +75,13 @@ __all__ = [
     "Accessor",
     "Answer",
     "AnswerError",
+    "Ask",
     "Budget",
     "BudgetError",
     "Busy",
     "CfaiError",
     "CfaiWarning",
+    "Check",
     "Classify",
     "Column",
     "ColumnError",
@@ -80,6 +97,8 @@ __all__ = [
     "Request",
     "RowError",
     "RowsFailed",
+    "Score",
+    "Sentiment",
     "ServiceError",
     "Session",
     "SetupError",
@@ -89,6 +108,7 @@ __all__ = [
     "TooLarge",
     "Unavailable",
     "Usage",
+    "choice",
     "connect",
     "emulator",
     "last_run",
@@ -99,10 +119,12 @@ __all__ = [
     "on",
     "plots",
     "sample",
+    "scale",
     "space",
     "stream",
     "use_notebook_loop",
     "widgets",
+    "yes_no",
 ]
 
 # Loaded on first use: name -> (module, attribute; None for the module itself).

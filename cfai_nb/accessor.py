@@ -15,7 +15,7 @@ from . import frames
 from .cells import Space
 from .errors import ModelError
 from .models import Model, default, find
-from .tasks import Classify, Column, Embed, Generate, Task
+from .tasks import Ask, Check, Classify, Column, Embed, Generate, Score, Sentiment, Task
 
 if TYPE_CHECKING:
     from ._engine.plan import Plan
@@ -232,6 +232,10 @@ class Accessor:
     embed = Verb(Embed)
     classify = Verb(Classify)
     generate = Verb(Generate)
+    ask = Verb(Ask)
+    check = Verb(Check)
+    score = Verb(Score)
+    sentiment = Verb(Sentiment)
 
     def __init__(self, data: frames.Frame) -> None:
         self._data = data

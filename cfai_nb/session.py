@@ -55,6 +55,7 @@ class Session:
         self._engines: dict[object, Engine] = {}
         self._parents: list[object] = []
         self.previous: Session | None = None
+        self._free: Budget | None = None
         self._pid = os.getpid()
         self._undo: Token[Session | None] | None = None
 
@@ -184,7 +185,11 @@ class Session:
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
         if budget is None and neurons is None:
             budget = self.defaults.get("budget")  # one purse for all calls of the session
-        return as_budget(budget, neurons, self.spent_today() if budget == "free" else 0.0)
+        if budget != "free" or isinstance(budget, Budget):
+            return as_budget(budget, neurons)
+        if self._free is None or not self._free.requests:
+            self._free = as_budget("free", neurons, self.spent_today())
+        return self._free  # the same purse for calls at once; what was spent is counted anew before the next
 
     def spent_today(self) -> float:
         """Neurons this account used since 00:00 UTC, as far as this book knows."""
@@ -297,6 +302,8 @@ def connect(
     )  # fmt: skip
     session.options({})  # a default that means nothing is told here, not at the first call
     session.previous, _current = _current, session
+    if _inside.get() is not None:  # within another session's block: the newest one counts
+        _inside.set(session)
     return session
 
 

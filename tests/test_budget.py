@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,58 @@ def test_free_counts_what_was_charged_today(tmp_path: Path, monkeypatch: pytest.
         words(3).cfai.embed(budget="free")
     now += 86_400
     assert words(3).cfai.embed(budget="free").notna().all()
+
+
+def test_free_is_one_purse_for_calls_at_once(tmp_path: Path) -> None:
+    """Two calls at the same time with budget="free" do not each spend what is left of the day."""
+    emulator = Emulator(rate=None, latency=0.05)
+    session = cf.connect(emulator, store=tmp_path / "s.sqlite")
+    texts = pd.Series([f"{i:04d} " * 60 for i in range(200)])
+    whole = texts.cfai.embed.plan().estimate.cost.neurons
+    store = session.store()
+    assert store is not None
+    assert whole is not None
+    left = whole * 1.4
+    facts: dict[str, Any] = {"run": "r", "account": session.account, "origin": "emulator", "model": "m", "verb": "v"}
+    store.charge([Charge(time=time.time(), neurons=10_000 - left, exact=True, **facts)])
+
+    async def both() -> list[Any]:
+        calls = [(texts + end).cfai.embed.aio(budget="free") for end in ("a", "b")]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    results = asyncio.run(both())
+    assert sum(isinstance(result, cf.BudgetError) for result in results) == 1
+    assert emulator.billed <= left * 1.001
+
+
+def test_a_repair_is_held_against_the_budget_too(tmp_path: Path) -> None:
+    """The second turn of a conversation, longer than the first, is set aside at its own length."""
+
+    class Service:
+        """Never fits the schema, and bills every turn by its length."""
+
+        billed = 0.0
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            body = json.loads((await receive())["body"])
+            read = sum(len(message["content"]) for message in body["messages"]) / 4
+            neurons = read * 5500 / 1e6
+            self.billed += neurons
+            answer = {"choices": [{"message": {"content": "no " * 9000}}], "usage": {"neurons": neurons}}
+            out = json.dumps({"result": answer, "success": True, "errors": [], "messages": []}).encode()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": out})
+
+    service = Service()
+    cf.connect(service, store=tmp_path / "s.sqlite", concurrency=1)
+    frame = pd.DataFrame({"t": ["one row"]})
+    schema = {"n": int}
+    first = frame.cfai.generate.plan("{t}", schema=schema).estimate.cost.neurons
+    assert first is not None
+    limit = first * 1.05
+    with pytest.raises(cf.BudgetError):
+        frame.cfai.generate("{t}", schema=schema, neurons=limit)
+    assert service.billed <= limit
 
 
 def test_midnight_is_that_of_utc() -> None:

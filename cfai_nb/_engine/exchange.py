@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..errors import BudgetError, RateLimited, ServiceError
 from ..ledger import Charge, money
-from ..models import price
+from ..models import Usage, price, tokens_in
 from ..tasks import Answer, Input, Request
 from .engine import Engine
 from .record import Run
@@ -42,10 +42,10 @@ class Exchange:
         self.flying: set[asyncio.Task[None]] = set()
         self.answered: float | None = None
 
-    async def ask(self, request: Request, inputs: Sequence[Input], rows: int) -> tuple[Answer, Charge]:
+    async def ask(self, request: Request, inputs: Sequence[Input], rows: int, *, first: bool) -> tuple[Answer, Charge]:
         """Send one request, as often as it takes; return its answer and what it was charged.
 
-        ``rows`` says for how many rows of the frame.
+        ``rows`` says for how many rows of the frame, ``first`` whether it opens the conversation.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class Exchange:
             The budget cannot hold it, also after everything under way is trued up.
         """
         plan, budget = self._run.plan, self._run.options.budget
-        reserved = await self._reserve(inputs)
+        reserved = await self._reserve(inputs, None if first else request)
         charge: Charge | None = None
         try:
             answer = await self._persist(request)
@@ -68,12 +68,15 @@ class Exchange:
             if budget is not None and reserved is not None:
                 budget.settle(reserved, 0.0 if charge is None else charge.neurons)
 
-    async def _reserve(self, inputs: Sequence[Input]) -> float | None:
+    async def _reserve(self, inputs: Sequence[Input], further: Request | None) -> float | None:
         """Set aside the most this request can cost; wait for others to be trued up when it does not fit yet."""
         plan, budget = self._run.plan, self._run.options.budget
         if budget is None:
             return None
-        cost = price(plan.task.forecast(inputs, plan.model), plan.model)
+        usage = plan.task.forecast(inputs, plan.model)
+        if further is not None:  # a later turn carries what was said before it
+            usage = usage + Usage({"input_tokens": float(tokens_in(further.body().decode("utf-8", "replace")))})
+        cost = price(usage, plan.model)
         while (reserved := budget.reserve(cost, plan.model.id)) is None:
             if not budget.requests:
                 raise BudgetError(
@@ -102,8 +105,9 @@ class Exchange:
     def _enough(self, error: ServiceError, attempt: int) -> bool:
         if error.reaction == "wait":
             return time.monotonic() - max(self.answered or 0.0, self._run.began) > PATIENCE
-        # Where nothing was ever answered, the address is wrong rather than the moment.
-        return attempt >= (ATTEMPTS if self.answered else ATTEMPTS // 2 + 1)
+        # Where nothing ever connected, the address is wrong rather than the moment.
+        never = error.code == "no connection" and self.answered is None
+        return attempt >= (ATTEMPTS // 2 if never else ATTEMPTS)
 
     async def _attempt(self, request: Request, *, first: bool) -> Answer:
         task = asyncio.current_task()

@@ -248,7 +248,7 @@ class Runner:
             try:
                 request = next(talk)
                 while True:
-                    answer, charge = await self._exchange.ask(request, inputs, rows)
+                    answer, charge = await self._exchange.ask(request, inputs, rows, first=not charges)
                     charges.append(charge)
                     request = _next_turn(talk, answer)
             except StopIteration as end:

@@ -1,0 +1,84 @@
+"""Ask: many typed questions about each row, answered in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..models import Model, Usage
+from . import decisions
+from .answer import Answer, Json, Request
+from .questions import MOST_QUESTIONS, Question
+from .task import Cell, Cells, Column, Input, Task, canonical, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask(Task):
+    """Ask up to 64 questions about each row, in one call per distinct row.
+
+    Attributes
+    ----------
+    questions : dict of column name to question
+        ``cf.yes_no(...)``, ``cf.choice(...)`` or ``cf.scale(...)``.
+    probabilities : bool
+        Also return ``<name>__p`` for a yes or no, and ``<name>__confidence`` and ``<name>__p__<option>`` for the
+        others.  They are always kept, so asking for them later sends nothing.
+    threshold : float or dict of column name to float
+        From which probability on a yes is a yes (default 0.5).  Another one sends nothing.
+
+    Notes
+    -----
+    Decision models (the default, ``clef-flash``) give probabilities and charge what they read.  A chat model answers
+    without; its probabilities are missing, and a threshold changes nothing.
+    """
+
+    name: ClassVar[str] = "ask"
+    work: ClassVar[str] = "classify"
+    positional: ClassVar[tuple[str, ...]] = ("questions",)
+    families: ClassVar[frozenset[str]] = decisions.FAMILIES
+
+    questions: Mapping[str, Question]
+    probabilities: bool = shown(False)
+    threshold: float | Mapping[str, float] = field(default=0.5, metadata={"shown": True})
+
+    def check(self, model: Model) -> None:
+        """Refuse what is no set of questions."""
+        super().check(model)
+        kinds = Question.__args__
+        if not isinstance(self.questions, Mapping) or not 1 <= len(self.questions) <= MOST_QUESTIONS:
+            raise ValueError(f"questions: give a dict of 1 to {MOST_QUESTIONS} column names and questions.")
+        for name, question in self.questions.items():
+            if not isinstance(name, str) or not isinstance(question, kinds):
+                raise ValueError(f"questions[{name!r}]: make it with cf.yes_no, cf.choice or cf.scale.")
+        cuts = self.threshold if isinstance(self.threshold, Mapping) else dict.fromkeys(self.questions, self.threshold)
+        if unknown := set(cuts) - set(self.questions):
+            raise ValueError(f"threshold: there is no question {', '.join(sorted(unknown))}.")
+        if any(not isinstance(cut, (int, float)) or not 0 <= cut <= 1 for cut in cuts.values()):
+            raise ValueError(f"threshold={self.threshold!r}: a probability lies between 0 and 1.")
+
+    def asked(self) -> dict[str, Json]:
+        """Describe every question by what it says."""
+        return {"questions": [[name, canonical(question)] for name, question in self.questions.items()]}
+
+    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return one request with all questions."""
+        (text,) = inputs
+        return decisions.compose(self.questions, text, model)
+
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate texts and questions, and for a chat model what it may write."""
+        return decisions.forecast(self.questions, inputs, model)
+
+    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return one cell: a dict of question name to its cell."""
+        return [decisions.read(self.questions, answer, model)]
+
+    def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
+        """Return a column a question, and with ``probabilities`` its numbers."""
+        columns: dict[str, Column] = {}
+        for name, question in self.questions.items():
+            cut = self.threshold.get(name, 0.5) if isinstance(self.threshold, Mapping) else self.threshold
+            own = [None if cell is None else cell[name] for cell in cells]
+            columns |= question.columns(name, own, cut, all_=self.probabilities)
+        return columns

@@ -1,0 +1,131 @@
+"""Check, Score, Sentiment: one question that needs no dict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..models import Model, Usage
+from . import decisions
+from .answer import Answer, Request
+from .questions import Choice, Question, Scale, YesNo
+from .task import Cell, Cells, Column, Input, Task, shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneQuestion(Task):
+    """A task of one question, whose answer is one column.
+
+    Attributes
+    ----------
+    probabilities : bool
+        Return a DataFrame with confidence and probabilities beside the answer.  They are always kept, so asking for
+        them later sends nothing.
+    """
+
+    work: ClassVar[str] = "classify"
+    families: ClassVar[frozenset[str]] = decisions.FAMILIES
+
+    probabilities: bool = shown(False)
+
+    def question(self) -> Question:
+        """Return the question."""
+        raise TypeError(f"{type(self).__name__} must define question()")
+
+    def check(self, model: Model) -> None:
+        """Refuse what is no question."""
+        super().check(model)
+        self.question()
+
+    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return the request in the model's own form."""
+        (text,) = inputs
+        return decisions.compose({self.name: self.question()}, text, model)
+
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate text and question, and for a chat model what it may write."""
+        return decisions.forecast({self.name: self.question()}, inputs, model)
+
+    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return the question's cell."""
+        return [decisions.read({self.name: self.question()}, answer, model)[self.name]]
+
+    def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
+        """Return the answers, or answers with their numbers."""
+        cut = getattr(self, "threshold", 0.5)
+        columns = self.question().columns(self.name, cells, cut, all_=self.probabilities)
+        if not self.probabilities:
+            return columns[self.name]
+        return {name.removeprefix(f"{self.name}__"): column for name, column in columns.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(OneQuestion):
+    """Say for each row whether a condition holds.
+
+    Attributes
+    ----------
+    condition : str
+        Such as "The customer wants money back."
+    threshold : float
+        From which probability on it holds (default 0.5).  Another one sends nothing.
+    probabilities : bool
+        Return a DataFrame ``check, p`` instead of a boolean Series.
+    """
+
+    name: ClassVar[str] = "check"
+    positional: ClassVar[tuple[str, ...]] = ("condition",)
+
+    condition: str
+    threshold: float = field(default=0.5, metadata={"shown": True})
+
+    def question(self) -> YesNo:
+        """Return the condition as a question."""
+        if not isinstance(self.threshold, (int, float)) or not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold={self.threshold!r}: a probability lies between 0 and 1.")
+        return YesNo(self.condition)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(OneQuestion):
+    """Place each row on a scale; the number counts levels from 0 and lies between them where the model wavers.
+
+    Attributes
+    ----------
+    levels : list of str
+        2 to 10, from low to high.
+    instructions : str
+        What is being judged.
+    probabilities : bool
+        Return a DataFrame ``score, confidence, p__<level>`` instead of a Series of numbers.
+    """
+
+    name: ClassVar[str] = "score"
+    positional: ClassVar[tuple[str, ...]] = ("levels",)
+
+    levels: Sequence[str]
+    instructions: str = "Which level fits the text best?"
+
+    def question(self) -> Scale:
+        """Return the scale."""
+        if isinstance(self.levels, str):
+            raise ValueError(f"levels={self.levels!r}: give a list, from low to high.")
+        return Scale(tuple(self.levels), self.instructions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentiment(OneQuestion):
+    """Tell negative, neutral and positive texts apart.
+
+    Attributes
+    ----------
+    probabilities : bool
+        Return a DataFrame ``sentiment, confidence, p__<label>`` instead of a categorical Series.
+    """
+
+    name: ClassVar[str] = "sentiment"
+
+    def question(self) -> Choice:
+        """Return the three sentiments."""
+        return Choice((("negative", None), ("neutral", None), ("positive", None)), "What is the sentiment of the text?")

@@ -1,0 +1,73 @@
+"""How questions travel: in one decision request, or as one JSON object from a chat model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from ..errors import AnswerError
+from ..models import Model, Usage, tokens_in
+from . import chat
+from .answer import Answer, Json, Request
+from .questions import Question
+from .task import Cell
+
+#: Families that decide.
+FAMILIES = chat.FAMILIES | {"system-one"}
+#: What a decision request carries besides state and questions, in tokens: a tiny one was seen billed at 346.
+_OVERHEAD = 300
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+def compose(questions: Mapping[str, Question], text: str, model: Model) -> Request:
+    """Return one request with all questions about a text."""
+    if model.family == "system-one":
+        asked = {_id(at, name): question.criteria() for at, (name, question) in enumerate(questions.items())}
+        return Request(json={"model": model.name, "state": text, "questions": asked})
+    return chat.compose(chat.messages(text, _system(questions)), model, _settings(questions))
+
+
+def read(questions: Mapping[str, Question], answer: Answer, model: Model) -> dict[str, Cell]:
+    """Return a cell for every question.
+
+    Raises
+    ------
+    AnswerError
+        An answer is missing, or was not offered.
+    """
+    decided = model.family == "system-one"
+    try:
+        said = answer.json["answers"] if decided else chat.read(answer, _settings(questions)).json()
+        if not isinstance(said, Mapping) and len(questions) == 1:  # a chat model may leave the object out
+            said = dict.fromkeys(questions, said)
+        return {
+            name: question.decided(said[_id(at, name)]) if decided else question.chosen(said[name])
+            for at, (name, question) in enumerate(questions.items())
+        }
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        # A decision model that answers otherwise had a bad moment; a chat model would only say it again.
+        raise AnswerError(f"the answer does not fit the questions: {error}", "schema", again=decided) from None
+
+
+def forecast(questions: Mapping[str, Question], texts: Sequence[str], model: Model) -> Usage:
+    """Estimate texts and questions, and for a chat model all that it may write."""
+    fixed = _OVERHEAD + tokens_in(_system(questions))
+    read_ = {"input_tokens": float(sum(tokens_in(text) + fixed for text in texts))}
+    if model.family == "system-one":
+        return Usage(read_)
+    return Usage(read_ | {"output_tokens": float(_settings(questions).max_tokens * len(texts))})
+
+
+def _id(at: int, name: str) -> str:
+    return name if _ID.fullmatch(name) else f"question-{at}"
+
+
+def _system(questions: Mapping[str, Question]) -> str:
+    lines = [f"- {name}: {question.schema()['description']}" for name, question in questions.items()]
+    return "Answer about the user's text:\n" + "\n".join(lines)
+
+
+def _settings(questions: Mapping[str, Question]) -> chat.Settings:
+    properties: dict[str, Json] = {name: question.schema() for name, question in questions.items()}
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    return chat.Settings(max_tokens=224 + 32 * len(questions), temperature=0.0, schema=schema)
