@@ -15,7 +15,21 @@ from . import frames
 from .cells import Space
 from .errors import ModelError
 from .models import Model, default, find
-from .tasks import Ask, Check, Classify, Column, Embed, Generate, Score, Sentiment, Task
+from .tasks import (
+    Ask,
+    Check,
+    Classify,
+    Column,
+    Embed,
+    FixGrammar,
+    Generate,
+    Mask,
+    Score,
+    Sentiment,
+    Summarize,
+    Task,
+    Translate,
+)
 
 if TYPE_CHECKING:
     from ._engine.plan import Plan
@@ -94,6 +108,32 @@ class BoundVerb(Forms, Generic[T]):
             text = re.sub(r"^\w+\.__init__", self.__name__, str(error)).rstrip(".?")
             raise TypeError(f"{text}. Options: {', '.join([*known, 'model', *OPTIONS])}.") from None
         return Call(task, model, self._data, on, travel)
+
+
+class FilterVerb(Verb[Check]):
+    """``df.cfai.filter``: the rows for which a condition holds."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.__doc__ = "Keep the rows for which a condition holds; options as for ``check``."
+
+    def __get__(self, accessor: Accessor | None, owner: type) -> Any:
+        return self if accessor is None else BoundFilter(self.task, accessor._data)
+
+
+class BoundFilter(BoundVerb[Check]):
+    """``check``, and then the rows of the frame where it holds; rows without an answer are left out."""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Keep the rows for which the condition holds."""
+        return self._kept(super().__call__(*args, **options))
+
+    async def aio(self, *args: Any, **options: Any) -> Any:
+        """Keep the rows for which the condition holds; awaited."""
+        return self._kept(await super().aio(*args, **options))
+
+    def _kept(self, checked: Any) -> Any:
+        holds = checked["check"] if isinstance(checked, pd.DataFrame) else checked
+        return self._data[holds.fillna(False).to_numpy(dtype=bool)]
 
 
 class AnyTask(Forms):
@@ -236,6 +276,11 @@ class Accessor:
     check = Verb(Check)
     score = Verb(Score)
     sentiment = Verb(Sentiment)
+    filter = FilterVerb(Check)
+    summarize = Verb(Summarize)
+    translate = Verb(Translate)
+    fix_grammar = Verb(FixGrammar)
+    mask = Verb(Mask)
 
     def __init__(self, data: frames.Frame) -> None:
         self._data = data

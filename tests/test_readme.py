@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
+from cfai_nb.models import default
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -155,9 +156,10 @@ def test_the_table_of_requests(verb: str, options: dict[str, Any], rows: int, re
 
 
 def test_defaults_are_the_catalogues() -> None:
-    """The models the table names are the defaults."""
-    named = re.findall(r"^\| `(\w+)\(.*\| ([\w.-]+) \|$", README, re.MULTILINE)
-    defaults = cf.models().dropna(subset="default_for").set_index("default_for").index
-    assert set(defaults) <= {verb for verb, _ in named}
-    for verb, model in named:
-        assert cf.models().loc[lambda m, verb=verb: m["default_for"] == verb].index[0].endswith(f"/{model}")
+    """The table names every verb, and for each the default model of its kind of work."""
+    rows = re.findall(r"^\| (`\w+\(.*?) \|.*\| ([\w.-]+) \|$", README, re.MULTILINE)
+    named = {verb: model for cell, model in rows for verb in re.findall(r"`(\w+)\(", cell)}
+    verbs = {name: verb.task for name, verb in vars(cf.Accessor).items() if hasattr(verb, "task")}
+    assert set(named) == set(verbs)
+    for verb, model in named.items():
+        assert default(verbs[verb].work).name == model

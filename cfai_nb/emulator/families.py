@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import classification, decisions, embeddings, text
+from . import classification, decisions, embeddings, text, translation
 from .work import Family
 
 FAMILIES: Mapping[str, Family] = {
@@ -12,4 +12,5 @@ FAMILIES: Mapping[str, Family] = {
     **embeddings.FAMILIES,
     **classification.FAMILIES,
     **decisions.FAMILIES,
+    **translation.FAMILIES,
 }

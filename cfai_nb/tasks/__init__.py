@@ -7,8 +7,10 @@ from .classify import Classify
 from .embed import Embed
 from .generate import Generate
 from .questions import choice, scale, yes_no
+from .rewrite import FixGrammar, Mask, Summarize
 from .stream import StreamReader
 from .task import Cell, Cells, Column, Input, Talk, Task, shown
+from .translate import Translate
 
 __all__ = [
     "Answer",
@@ -19,15 +21,19 @@ __all__ = [
     "Classify",
     "Column",
     "Embed",
+    "FixGrammar",
     "Generate",
     "Input",
     "Json",
+    "Mask",
     "Request",
     "Score",
     "Sentiment",
     "StreamReader",
+    "Summarize",
     "Talk",
     "Task",
+    "Translate",
     "choice",
     "scale",
     "shown",

@@ -1,0 +1,98 @@
+"""Translate: a text in another language, by a translation model or a chat model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import AnswerError
+from ..models import Model, Usage, tokens_in
+from . import chat
+from .answer import Answer, Json, Request
+from .rewrite import Rewrite
+from .task import Cells, Input
+
+#: Names of languages m2m100 and indictrans2 are spoken to by code; a code is taken as it is.
+CODES = {
+    "arabic": "ar", "bengali": "bn", "chinese": "zh", "czech": "cs", "danish": "da", "dutch": "nl", "english": "en",
+    "finnish": "fi", "french": "fr", "german": "de", "greek": "el", "hebrew": "he", "hindi": "hi", "hungarian": "hu",
+    "indonesian": "id", "italian": "it", "japanese": "ja", "korean": "ko", "norwegian": "no", "persian": "fa",
+    "polish": "pl", "portuguese": "pt", "romanian": "ro", "russian": "ru", "spanish": "es", "swedish": "sv",
+    "tamil": "ta", "thai": "th", "turkish": "tr", "ukrainian": "uk", "urdu": "ur", "vietnamese": "vi",
+}  # fmt: skip
+#: indictrans2's codes carry the script.
+INDIC = {
+    "as": "asm_Beng", "bn": "ben_Beng", "gu": "guj_Gujr", "hi": "hin_Deva", "kn": "kan_Knda", "ml": "mal_Mlym",
+    "mr": "mar_Deva", "ne": "npi_Deva", "or": "ory_Orya", "pa": "pan_Guru", "ta": "tam_Taml", "te": "tel_Telu",
+    "ur": "urd_Arab",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translate(Rewrite):
+    """Translate each text.
+
+    Attributes
+    ----------
+    to : str
+        A language by name or code: ``"German"``, ``"de"``; ``"hin_Deva"`` for indictrans2.
+    source : str, optional
+        The language of the texts.  m2m100 needs it and takes English otherwise; chat models find out.
+
+    Notes
+    -----
+    The default is a chat model.  ``m2m100-1.2b`` translates between about 100 languages, ``indictrans2-en-indic-1B``
+    from English into those of India; both charge what they read and write.  One request per distinct row.
+    """
+
+    name: ClassVar[str] = "translate"
+    positional: ClassVar[tuple[str, ...]] = ("to",)
+    families: ClassVar[frozenset[str]] = chat.FAMILIES | {"m2m100", "indictrans2"}
+
+    to: str
+    source: str | None = None
+
+    def check(self, model: Model) -> None:
+        """Refuse what is no language, and a source the model cannot take."""
+        super().check(model)
+        for name, language in (("to", self.to), ("source", self.source)):
+            if language is not None and (not isinstance(language, str) or not language.strip()):
+                raise ValueError(f"{name}={language!r}: give a language, such as 'German' or 'de'.")
+        if model.family == "indictrans2" and self.source is not None and _code(self.source) != "en":
+            raise ValueError(f"{model.id} translates from English only; leave source= out or choose another model.")
+
+    def how(self) -> str:
+        """Return what a chat model is told to do."""
+        origin = f" from {self.source}" if self.source else ""
+        return f"Translate the text{origin} into {self.to}; keep meaning, tone and layout."
+
+    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return the request in the model's own form."""
+        (text,) = inputs
+        if model.family == "indictrans2":
+            return Request(json={"text": text, "target_language": INDIC.get(_code(self.to), self.to)})
+        if model.family == "m2m100":
+            languages: dict[str, Json] = {"source_lang": _code(self.source or "en"), "target_lang": _code(self.to)}
+            return Request(json={"text": text, **languages})
+        return super().compose(inputs, model)
+
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the texts; a translation is counted at twice the tokens of its source."""
+        if model.family in chat.FAMILIES:
+            return super().forecast(inputs, model)
+        read = float(sum(map(tokens_in, inputs)))
+        return Usage({"input_tokens": read, "output_tokens": 2 * read})
+
+    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return the translation."""
+        if model.family in chat.FAMILIES:
+            return super().read(answer, inputs, model)
+        said = answer.json.get("translated_text") or next(iter(answer.json.get("translations") or ()), None)
+        if not isinstance(said, str) or not said.strip():
+            raise AnswerError("the translation is empty", "empty")
+        return [said]
+
+
+def _code(language: str) -> str:
+    return CODES.get(language.strip().lower(), language.strip())

@@ -1,0 +1,159 @@
+"""Typed questions: ask, check, filter, score and sentiment, over decision models and chat models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import cfai_nb as cf
+from cfai_nb.emulator import Emulator
+from cfai_nb.models import find
+from cfai_nb.tasks import Answer, decisions
+from cfai_nb.tasks.questions import Choice
+
+SCHEMAS = Path(__file__).parents[1].parent / "shared" / "workers-ai" / "schemas"
+QUESTIONS = {
+    "refund": cf.yes_no("Does the customer want money back?", yes="asks for a refund", no="asks for something else"),
+    "team": cf.choice("sales", billing="charges and refunds", tech="bugs and crashes"),
+    "anger": cf.scale("calm", "annoyed", "furious"),
+}
+FRAME = pd.DataFrame(
+    {"text": ["I was charged twice, refund me!", "the app crashes", None, "the app crashes"]}, index=[7, 7, "x", 9]
+)
+
+
+@pytest.fixture
+def emulator() -> Emulator:
+    made = Emulator(rate=None)
+    cf.connect(made)
+    return made
+
+
+def test_columns_have_real_types(emulator: Emulator) -> None:
+    """One call a distinct row gives a boolean, a category and a number, on the index of the frame."""
+    out = FRAME.cfai.ask("text", QUESTIONS)
+    assert out.dtypes.astype(str).to_dict() == {"refund": "boolean", "team": "category", "anger": "float64"}
+    assert list(out.index) == list(FRAME.index)
+    assert out.iloc[2].isna().all()
+    assert list(out["team"].cat.categories) == ["sales", "billing", "tech"]
+    assert emulator.requests == 2
+
+
+def test_probabilities_and_thresholds_send_nothing(emulator: Emulator) -> None:
+    """Every probability is kept: showing them, or another cut, needs no new call."""
+    plain = FRAME.cfai.ask("text", QUESTIONS)
+    sent = emulator.requests
+    full = FRAME.cfai.ask("text", QUESTIONS, probabilities=True)
+    p = full["refund__p"].dropna()
+    strict = FRAME.cfai.ask("text", QUESTIONS, threshold={"refund": 1.0})["refund"].dropna()
+    loose = FRAME.cfai.ask("text", QUESTIONS, threshold=0.0)["refund"].dropna()
+    assert emulator.requests == sent
+    assert (plain["refund"].dropna() == (p >= 0.5)).all()
+    assert loose.all()
+    assert (strict == (p >= 1.0)).all()
+    shares = full.filter(like="team__p__").dropna().sum(axis=1)
+    assert shares.to_numpy() == pytest.approx(1, abs=0.01)
+    assert {"team__confidence", "anger__confidence", "anger__p__calm"} <= set(full)
+
+
+def test_chat_models_answer_without_probabilities(emulator: Emulator) -> None:
+    """A chat model gives the same columns with missing probabilities, also when its answer is a bare word."""
+    out = FRAME.cfai.ask("text", QUESTIONS, model="llama-3.3-70b-instruct-fp8-fast", probabilities=True)
+    assert out["refund"].notna().tolist() == [True, True, False, True]
+    assert out.filter(like="__p").isna().all(axis=None)
+    said = Answer(json.dumps({"choices": [{"message": {"content": '"Yes"'}, "finish_reason": "stop"}]}).encode())
+    read = decisions.read({"it": Choice((("yes", None), ("no", None)))}, said, find("glm-4.7-flash"))
+    assert read["it"]["label"] == "yes"
+
+
+@pytest.mark.parametrize("model", ["clef", "clef-flash", "clef-omni", "glm-4.7-flash", "llama-3.2-3b-instruct"])
+def test_requests_fit_the_published_schema(model: str) -> None:
+    """What is sent is what the model's input schema allows, also for names no question id may have."""
+    if not SCHEMAS.is_dir():
+        pytest.skip("the published schemas are not beside this checkout")
+    jsonschema = pytest.importorskip("jsonschema")
+    named = {**QUESTIONS, "a column with spaces": cf.yes_no("Is it short?")}
+    body = cf.Ask(questions=named).compose(["text"], find(model)).json
+    jsonschema.validate(body, json.loads((SCHEMAS / f"{model}.json").read_text())["input"])
+    if model.startswith("clef"):
+        assert set(body["questions"]) == {"refund", "team", "anger", "question-3"}
+
+
+@pytest.mark.parametrize("keys", [("calm", "annoyed", "furious"), ("0", "1", "2")])
+def test_levels_by_name_or_by_place(keys: tuple[str, ...]) -> None:
+    """The probabilities of a scale are read by level name or by position."""
+    p = dict(zip(keys, (0.2, 0.3, 0.5), strict=True))
+    answer = {"type": "score", "score": 1.3, "legend": {}, "probabilities": p, "confidence": 0.4}
+    assert QUESTIONS["anger"].decided(answer)["p"] == {"calm": 0.2, "annoyed": 0.3, "furious": 0.5}
+
+
+def test_an_answer_that_was_not_offered_fails_the_row() -> None:
+    """A choice outside of the options, or a missing question, is an error of the row and not a new category."""
+    answer = {"answers": {"it": {"choice": "c", "probabilities": {"a": 0.5, "b": 0.5}, "confidence": 1}}}
+    question = {"it": cf.choice("a", "b")}
+    for output in (answer, {"answers": {}}, {"answers": None}, 3):
+        said = Answer(json.dumps({"result": output, "success": True}).encode())
+        with pytest.raises(cf.AnswerError, match="does not fit"):
+            decisions.read(question, said, find("clef-flash"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: cf.choice("a"), "two options"),
+        (lambda: cf.choice("a", "a"), "more than once"),
+        (lambda: cf.choice("a", " "), "not empty"),
+        (lambda: cf.scale("low"), "2 to 10 levels"),
+        (lambda: cf.scale(*map(str, range(11))), "2 to 10 levels"),
+        (lambda: cf.yes_no(""), "not empty"),
+        (lambda: FRAME.cfai.ask("text", {}), "1 to 64"),
+        (lambda: FRAME.cfai.ask("text", {"a": "is it?"}), "cf.yes_no"),
+        (lambda: FRAME.cfai.ask("text", QUESTIONS, threshold={"refnd": 0.5}), "refnd"),
+        (lambda: FRAME.cfai.ask("text", QUESTIONS, threshold=2), "between 0 and 1"),
+        (lambda: FRAME.cfai.check("text", "x y", threshold=-1), "between 0 and 1"),
+        (lambda: FRAME.cfai.check("text", " "), "not empty"),
+        (lambda: FRAME.cfai.score("text", "low"), "give a list"),
+    ],
+)
+def test_bad_questions_are_told_before_anything_is_sent(emulator: Emulator, make: Any, words: str) -> None:
+    """A question nobody can answer is an error with what to do, and nothing is sent."""
+    with pytest.raises(ValueError, match=words):
+        make()
+    assert emulator.requests == 0
+
+
+def test_the_key_holds_every_question(emulator: Emulator) -> None:
+    """Another wording, another option or another order of options is asked anew; another cut is not."""
+    text = pd.Series(["the app crashes"])
+    for condition in ("It is a bug.", "It is a bug!"):
+        text.cfai.check(condition)
+    text.cfai.check("It is a bug.", threshold=0.9)
+    assert emulator.requests == 2
+    for levels in (["a", "b"], ["b", "a"]):
+        text.cfai.score(levels)
+    assert emulator.requests == 4
+
+
+def test_filter_keeps_rows_that_hold(emulator: Emulator) -> None:
+    """filter returns the rows of the frame, or values of the Series, for which check says yes."""
+    condition = "I was charged twice, refund me!"
+    checked = FRAME.cfai.check("text", condition)
+    assert checked.dtype == "boolean"
+    kept = FRAME.cfai.filter("text", condition)
+    pd.testing.assert_frame_equal(kept, FRAME[checked.fillna(False).to_numpy(dtype=bool)])
+    assert 0 < len(kept) < len(FRAME)
+    assert FRAME["text"].cfai.filter(condition).tolist() == kept["text"].tolist()
+    everything = FRAME.cfai.filter("text", condition, threshold=0.0, probabilities=True)
+    assert len(everything) == 3
+
+
+def test_sentiment_tells_three_apart(emulator: Emulator) -> None:
+    """sentiment is a category of three, with its probabilities on request."""
+    text = pd.Series(["wonderful, I love it", "terrible, broken and awful"])
+    assert list(text.cfai.sentiment().cat.categories) == ["negative", "neutral", "positive"]
+    full = text.cfai.sentiment(probabilities=True)
+    assert list(full) == ["sentiment", "confidence", "p__negative", "p__neutral", "p__positive"]
