@@ -22,7 +22,7 @@ from ._engine.wire import Secret, Wire
 from .credentials import ACCOUNT_NAMES, SERVICE, TOKEN_NAMES, credentials, from_environment, origin_of, store_path
 from .errors import SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
-from .models import Model, catalogue
+from .models import FREE_NEURONS_PER_DAY, Model, catalogue
 from .tasks import Input, Request, Task
 
 _PRETEND = "0" * 32
@@ -55,7 +55,7 @@ class Session:
         self._engines: dict[object, Engine] = {}
         self._parents: list[object] = []
         self.previous: Session | None = None
-        self._free: Budget | None = None
+        self._free: tuple[float, Budget] | None = None  # of which day (UTC)
         self._pid = os.getpid()
         self._undo: Token[Session | None] | None = None
 
@@ -185,11 +185,19 @@ class Session:
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
         if budget is None and neurons is None:
             budget = self.defaults.get("budget")  # one purse for all calls of the session
-        if budget != "free" or isinstance(budget, Budget):
-            return as_budget(budget, neurons)
-        if self._free is None or not self._free.requests:
-            self._free = as_budget("free", neurons, self.spent_today())
-        return self._free  # the same purse for calls at once; what was spent is counted anew before the next
+        return self._free_purse() if budget == "free" and neurons is None else as_budget(budget, neurons)
+
+    def _free_purse(self) -> Budget:
+        """Return the one purse for all of today's calls on what is free, so that calls at once share it."""
+        day, used = midnight(time.time()), self.spent_today()
+        if self._free is None or self._free[0] != day:
+            purse = as_budget("free", None, used)
+            assert purse is not None
+            self._free = day, purse
+        purse = self._free[1]
+        # What was used otherwise, in this session or another, counts too.
+        purse.limit = min(purse.limit, FREE_NEURONS_PER_DAY - max(0.0, used - purse.spent))
+        return purse
 
     def spent_today(self) -> float:
         """Neurons this account used since 00:00 UTC, as far as this book knows."""
