@@ -67,7 +67,7 @@ async def _serve(capacity: Callable[[float], int], seconds: float, wanted: int =
                     break
                 await asyncio.sleep(0.005)
                 slices[int(loop.time() // 10)][1] += 1
-                pace.busy()
+                pace.busy(sent)
                 attempt += 1
                 await asyncio.sleep(dice.uniform(0, min(10.0, 0.2 * 2.0**attempt)))
 
@@ -121,10 +121,10 @@ def test_never_more_than_the_places_are_out() -> None:
 
         async def one() -> None:
             nonlocal most
-            await pace.enter()
+            sent = await pace.enter()
             most = max(most, pace.concurrency.in_use - int(pace.concurrency.limit))
             await asyncio.sleep(0.1)
-            pace.leave()
+            pace.leave(sent)
 
         await asyncio.gather(*(one() for _ in range(200)))
         assert pace.concurrency.in_use == 0
@@ -140,16 +140,16 @@ def test_who_came_first_goes_first_and_the_refused_keep_their_turn() -> None:
         loop = asyncio.get_running_loop()
         pace, order = Pace(Rate(None), loop.time), []
         pace.concurrency.limit = 1.0
-        await pace.enter()
+        held = await pace.enter()
 
         async def one(name: str, first: bool) -> None:
-            await pace.enter(first=first)
+            sent = await pace.enter(first=first)
             order.append(name)
-            pace.leave()
+            pace.leave(sent)
 
         waiting = [asyncio.ensure_future(one(name, name == "again")) for name in ("a", "b", "again", "c")]
         await asyncio.sleep(0.1)
-        pace.leave()
+        pace.leave(held)
         await asyncio.gather(*waiting)
         return order
 
@@ -164,20 +164,20 @@ def test_a_cancelled_wait_gives_its_place_back(late: bool) -> None:
         loop = asyncio.get_running_loop()
         pace = Pace(Rate(None), loop.time)
         pace.concurrency.limit = 1.0
-        await pace.enter()
+        held = await pace.enter()
         gone, next_ = asyncio.ensure_future(pace.enter()), asyncio.ensure_future(pace.enter())
         await asyncio.sleep(0)
         if late:
-            pace.leave()
+            pace.leave(held)
             gone.cancel()
         else:
             gone.cancel()
             await asyncio.sleep(0)
-            pace.leave()
+            pace.leave(held)
         async with asyncio.timeout(5):
-            await next_
+            sent = await next_
         assert gone.cancelled()
-        pace.leave()
+        pace.leave(sent)
         return pace.concurrency.in_use
 
     assert simulate(main()) == 0
@@ -198,3 +198,28 @@ def test_a_cancelled_wait_for_the_minute_does_not_hold_up_the_next() -> None:
         return float(loop.time())
 
     assert 60 <= simulate(main()) <= 62
+
+
+@pytest.mark.parametrize("fate", ["breaks", "is cancelled", "finds no capacity", "takes long"])
+def test_a_probe_that_tells_nothing_holds_up_nobody(fate: str) -> None:
+    """A closed minute opens again although the one request that was to find out broke, vanished or takes its time."""
+
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        pace = Pace(Rate(None), loop.time)
+        sent = await pace.enter()
+        pace.limited(sent)
+        probe = asyncio.ensure_future(pace.enter())
+        sent = await probe
+        if fate == "breaks":
+            pace.leave(sent)
+        elif fate == "finds no capacity":
+            pace.busy(sent)
+        elif fate == "is cancelled":
+            pace.leave(sent)
+        start = loop.time()
+        async with asyncio.timeout(70):
+            await pace.enter()
+        return loop.time() - start
+
+    assert simulate(main()) < 65

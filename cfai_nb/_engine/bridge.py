@@ -82,7 +82,9 @@ class Bridge:
             atexit.unregister(self.close)
             for job in tuple(self._jobs):  # the interpreter is about to end: nothing more may be spent
                 portal.call(job.abandon)
-            while self._jobs:
+            for _ in range(1_000):  # ten seconds for what they hold to reach the disk, and no longer
+                if not self._jobs:
+                    break
                 portal.call(asyncio.sleep, 0.01)
             closers, self._closers = self._closers, []
             for close in closers:

@@ -115,7 +115,7 @@ class Exchange:
         pace, run = self._pace, self._run
         sent = await pace.enter(first=first)
         if self.halted:
-            pace.leave()
+            pace.leave(sent)
             raise asyncio.CancelledError
         self.flying.add(task)
         run.flying(+1)
@@ -125,10 +125,10 @@ class Exchange:
             pace.limited(sent, error.wait)
             raise
         except ServiceError as error:
-            (pace.busy if error.reaction == "wait" else pace.leave)()
+            (pace.busy if error.reaction == "wait" else pace.leave)(sent)
             raise
         except BaseException:
-            pace.leave()
+            pace.leave(sent)
             raise
         finally:
             run.flying(-1)

@@ -105,11 +105,15 @@ class Pace:
             with contextlib.suppress(ValueError):
                 self._waiting.remove(future)
             if future.done() and not future.cancelled():
-                self.leave()  # the place came and nobody is there to take it
+                self.leave(future.result())  # the place came and nobody is there to take it
             raise
 
-    def leave(self) -> None:
-        """Give a place back without a lesson."""
+    def leave(self, sent: float) -> None:
+        """Give the place of the request that went out at ``sent`` back, without a lesson."""
+        self.rate.void(sent, self._clock())
+        self._free()
+
+    def _free(self) -> None:
         self.concurrency.in_use -= 1
         self._hand_out()
 
@@ -117,17 +121,17 @@ class Pace:
         """The request that went out at ``sent`` was answered: give its place back."""
         self.concurrency.clean()
         self.rate.clean(sent, self._clock())
-        self.leave()
+        self._free()
 
-    def busy(self) -> None:
+    def busy(self, sent: float) -> None:
         """The request was refused for want of capacity: fewer at once from now on."""
         self.concurrency.refused()
-        self.leave()
+        self.leave(sent)
 
     def limited(self, sent: float, wait: float | None = None) -> None:
         """The request was refused for the minute's limit: everybody waits."""
         self.rate.refused(sent, self._clock(), wait)
-        self.leave()
+        self._free()
 
     def _take(self, now: float) -> float:
         self.concurrency.in_use += 1

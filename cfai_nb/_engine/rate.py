@@ -12,6 +12,7 @@ _WINDOW = _MINUTE + 0.4
 #: Of the requests of a minute, the share that may be spent on asking whether a closed minute has opened again.
 _PROBES = 0.05
 _QUICK = (0.1, 0.3, 0.9)  # the first probes: a service that hands its minute out evenly answers one of these
+_SILENT = 2.0  # a refusal comes at once: a probe that is not refused by then is being worked on
 _FORGET = 10 * _WINDOW  # a learned limit is tried again after this long without a refusal
 
 
@@ -56,6 +57,8 @@ class Rate:
     def wait(self, now: float) -> float:
         """Seconds until a request may go; zero or less means now."""
         self._forget(now)
+        if self.mode == "closed" and self._probing and now - self._probe_at > _SILENT:
+            self._reopen(now)
         if self.mode == "closed":
             return 1.0 if self._probing else min(self._expected, self._probe_at) - now
         return self._next - now if self.mode == "even" else max(self._opens(now), self._next - now)
@@ -63,7 +66,7 @@ class Rate:
     def take(self, now: float) -> None:
         """Note that a request goes out."""
         if self.mode == "closed":
-            self._probing = True
+            self._probing, self._probe_at = True, now
         elif self.mode == "even":
             self._next = max(now, self._next) + _MINUTE / (self.limit or _MINUTE)
         elif self._gap > 0.001:
@@ -84,6 +87,12 @@ class Rate:
                 self.limit, self._grown_at = self._capped(self.limit * 1.01), now
         elif self.told is None and self.limit and now > self._begun + _FORGET:
             self.limit, self._begun = None, now
+
+    def void(self, sent: float, now: float) -> None:
+        """Note that what came of the request sent at ``sent`` tells nothing of the limit: a probe is repeated."""
+        if self.mode == "closed" and self._probing and sent > self._refused_at:
+            self._probing = False
+            self._schedule(now)
 
     def refused(self, sent: float, now: float, wait: float | None = None) -> None:
         """Note that the request sent at ``sent`` was refused for the minute's limit.

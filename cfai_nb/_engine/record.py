@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import time
 import uuid
 from collections.abc import Sequence
@@ -86,7 +85,7 @@ class Run:
     charges : list of Charge
         Summed up by ``spent``; a charge a request.
     flow : list of (seconds, requests in flight)
-        Concurrency over time.
+        Concurrency over time, in a few thousand points however long the run.
     """
 
     plan: Plan
@@ -109,8 +108,9 @@ class Run:
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
     seconds_of_requests: list[float] = field(default_factory=list)
-    flow: collections.deque[tuple[float, int]] = field(default_factory=lambda: collections.deque(maxlen=100_000))
+    flow: list[tuple[float, int]] = field(default_factory=list)
     store_failure: CfaiError | None = None
+    _beat: float = 0.0
     _weights: npt.NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,7 +161,12 @@ class Run:
     def flying(self, change: int) -> None:
         """Note that a request went out or came back."""
         self.in_flight += change
-        self.flow.append((time.monotonic() - self.began, self.in_flight))
+        now = time.monotonic() - self.began
+        if not self.flow or now - self.flow[-1][0] >= self._beat or not self.in_flight:
+            self.flow.append((now, self.in_flight))
+        if len(self.flow) > 8_000:  # every second point, and from now on half as many
+            self.flow = self.flow[::2]
+            self._beat = 2 * max(self._beat, now / 8_000)
 
     def event(self) -> Event:
         """Return how far the run is."""

@@ -49,7 +49,7 @@ async def stream(
         pace.concurrency.refused()
         raise
     finally:
-        pace.leave()
+        pace.leave(sent)
         usage, seconds = reader.usage() or most, time.perf_counter() - began
         charge = engine.charge(usage, model, run=uuid.uuid4().hex[:12], verb="stream", seconds=seconds)
         if accepted:
