@@ -21,6 +21,7 @@ from .tasks import (
     Classify,
     Column,
     Embed,
+    Extract,
     FixGrammar,
     Generate,
     Mask,
@@ -277,6 +278,7 @@ class Accessor:
     score = Verb(Score)
     sentiment = Verb(Sentiment)
     filter = FilterVerb(Check)
+    extract = Verb(Extract)
     summarize = Verb(Summarize)
     translate = Verb(Translate)
     fix_grammar = Verb(FixGrammar)

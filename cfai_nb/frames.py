@@ -254,6 +254,10 @@ def _series(
         return pd.Series(rows, index=index, dtype="Int64")
     if column.kind == "boolean":
         return pd.Series(rows, index=index, dtype="boolean")
+    if column.kind == "datetime":
+        return pd.Series(
+            pd.to_datetime(pd.Series(rows, index=index, dtype="object"), errors="coerce", format="ISO8601")
+        )
     if column.kind == "text":
         return pd.Series(rows, index=index, dtype="str" if _PANDAS_3 else "object")
     return _objects(rows, index)

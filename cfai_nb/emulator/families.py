@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import classification, decisions, embeddings, text, translation
+from . import classification, decisions, embeddings, extraction, text, translation
 from .work import Family
 
 FAMILIES: Mapping[str, Family] = {
@@ -13,4 +13,5 @@ FAMILIES: Mapping[str, Family] = {
     **classification.FAMILIES,
     **decisions.FAMILIES,
     **translation.FAMILIES,
+    **extraction.FAMILIES,
 }

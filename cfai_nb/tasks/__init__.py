@@ -5,6 +5,7 @@ from .ask import Ask
 from .check import Check, Score, Sentiment
 from .classify import Classify
 from .embed import Embed
+from .extract import Extract
 from .generate import Generate
 from .questions import choice, scale, yes_no
 from .rewrite import FixGrammar, Mask, Summarize
@@ -21,6 +22,7 @@ __all__ = [
     "Classify",
     "Column",
     "Embed",
+    "Extract",
     "FixGrammar",
     "Generate",
     "Input",

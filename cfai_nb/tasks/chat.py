@@ -75,7 +75,7 @@ def _schema_fields(schema: Mapping[str, Json], model: Model) -> dict[str, Json]:
     if model.json == "bare":
         return {"response_format": {"type": "json_schema", "json_schema": schema}}
     if model.json == "wrapped":
-        wrapped = {"name": "answer", "schema": schema, "strict": True}
+        wrapped = {"name": "answer", "schema": schema}
         return {"response_format": {"type": "json_schema", "json_schema": wrapped}}
     if model.json == "guided":
         return {"guided_json": schema}

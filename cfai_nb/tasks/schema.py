@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import functools
 import types
@@ -69,17 +70,20 @@ def validate(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
 def columns(model: type[pydantic.BaseModel], cells: Sequence[Cell]) -> dict[str, Column]:
     """Lay answers out as one typed column a field."""
     return {
-        name: _column(field.annotation, [None if cell is None else cell.get(name) for cell in cells])
+        name: column(field.annotation, [None if cell is None else cell.get(name) for cell in cells])
         for name, field in model.model_fields.items()
     }
 
 
-def _column(annotation: Any, values: list[Any]) -> Column:
-    kind = _without_none(annotation)
+def column(annotation: Any, values: list[Any]) -> Column:
+    """Return a column of the kind its type asks for."""
+    kind = without_none(annotation)
     if typing.get_origin(kind) is Literal and all(isinstance(word, str) for word in typing.get_args(kind)):
         return Column(values, "category", tuple(typing.get_args(kind)))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return Column(values, "category", tuple(str(member.value) for member in kind))
+    if kind in (dt.date, dt.datetime):
+        return Column(values, "datetime")
     if isinstance(kind, type) and issubclass(kind, bool):
         return Column(values, "boolean")
     if isinstance(kind, type) and issubclass(kind, int):
@@ -89,7 +93,8 @@ def _column(annotation: Any, values: list[Any]) -> Column:
     return Column(values, "text" if kind is str else "object")
 
 
-def _without_none(annotation: Any) -> Any:
+def without_none(annotation: Any) -> Any:
+    """Return the type without its "or None"."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
         return kinds[0] if len(kinds) == 1 else annotation

@@ -32,12 +32,12 @@ class Column:
     """One column of a result, still without pandas.
 
     ``kind`` is ``"text"``, ``"category"`` (with its ``levels``), ``"number"``, ``"integer"``, ``"boolean"``,
-    ``"vector"`` or ``"object"``; ``values`` holds None where there is no answer.  A column of vectors has no values:
-    they are rows of the run's matrix, and ``form`` says what sets their space apart.
+    ``"datetime"`` (ISO texts), ``"vector"`` or ``"object"``; ``values`` holds None where there is no answer.  A column
+    of vectors has no values: they are rows of the run's matrix, and ``form`` says what sets their space apart.
     """
 
     values: Sequence[Any]
-    kind: Literal["text", "category", "number", "integer", "boolean", "vector", "object"] = "object"
+    kind: Literal["text", "category", "number", "integer", "boolean", "datetime", "vector", "object"] = "object"
     levels: tuple[str, ...] | None = None
     form: str = ""
 

@@ -218,5 +218,5 @@ def test_refuses_exactly_what_the_published_schema_refuses(model: Model) -> None
 
 
 def test_most_emulated_models_have_a_schema_to_compare_with() -> None:
-    """The comparison covers every emulated current model."""
-    assert [model.id for model in EMULATED if model.id not in published()] == []
+    """The comparison covers every emulated current model but Clairic, whose schema nobody has published yet."""
+    assert [model.id for model in EMULATED if model.id not in published()] == ["@cf/cloudflare/clairic"]

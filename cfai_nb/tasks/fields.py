@@ -1,0 +1,68 @@
+"""Fields to be extracted: by name, by type or by pydantic model, in the words of the extraction model."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from . import schema
+from .answer import Json
+
+#: What ``fields=`` takes.
+Fields: TypeAlias = "Sequence[str] | schema.Schema"
+#: How a type is called in the words of the extraction model, and of which kind its column is.
+KINDS: dict[Any, tuple[dict[str, Json], Any]] = {
+    str: ({"type": "text"}, "text"),
+    float: ({"type": "number"}, "number"),
+    int: ({"type": "number", "integer": True}, "integer"),
+    dt.date: ({"type": "date"}, "datetime"),
+    dt.datetime: ({"type": "datetime"}, "datetime"),
+    dt.time: ({"type": "time"}, "text"),
+    dt.timedelta: ({"type": "duration"}, "text"),
+    list[str]: ({"type": "list", "items": "text"}, "object"),
+    list[float]: ({"type": "list", "items": "number"}, "object"),
+    list[dt.date]: ({"type": "list", "items": "date"}, "object"),
+}
+_NAMED = {"text": str, "number": float, "integer": int, "date": dt.date, "datetime": dt.datetime, "time": dt.time}
+
+
+def types_of(fields: Fields) -> dict[str, Any]:
+    """Return the type of every field.
+
+    Raises
+    ------
+    ValueError
+        There are no fields, or one is written in a way that means nothing.
+    """
+    if isinstance(fields, str) or (isinstance(fields, (Sequence, Mapping)) and not fields):
+        raise ValueError(f"fields={fields!r}: give a list of names, a dict of types or a pydantic model.")
+    if isinstance(fields, Sequence):
+        return dict(_named(item) for item in fields)
+    if isinstance(fields, Mapping):
+        return dict(fields)
+    return {name: field.annotation for name, field in schema.model_of(fields).model_fields.items()}
+
+
+def model_of(fields: Fields) -> Any:
+    """Return the pydantic model of the fields; those given by name or type may be missing in a text."""
+    types = types_of(fields)
+    if not isinstance(fields, (Sequence, Mapping)):
+        return schema.model_of(fields)
+    return schema.model_of({name: kind | None for name, kind in types.items()})
+
+
+def specs_of(fields: Fields) -> dict[str, Json]:
+    """Return the fields in the words of the extraction model."""
+    described = model_of(fields).model_fields
+    return {
+        name: {**KINDS[schema.without_none(kind)][0], "instructions": described[name].description or name}
+        for name, kind in types_of(fields).items()
+    }
+
+
+def _named(item: str) -> tuple[str, Any]:
+    name, _, kind = (part.strip() for part in item.partition(":"))
+    if not name or (kind and kind not in _NAMED):
+        raise ValueError(f"fields: {item!r}: write a name, or a name and one of {', '.join(_NAMED)}: 'total: number'.")
+    return name, _NAMED[kind or "text"]
