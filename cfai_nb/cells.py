@@ -85,6 +85,8 @@ class Sink:
                 self._cells = [None] * self.count
             for index, cell in zip(indexes, cells, strict=True):
                 self._cells[index] = cell
+                self.filled[index] = True
+            return
         self.filled[indexes] = True
 
     def cells(self) -> list[Any]:

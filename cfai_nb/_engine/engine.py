@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 from ..ledger import Charge
-from ..models import Model, Usage, price
+from ..models import Cost, Model, Usage, price
 from .flights import Flights
 from .pace import Pace
 from .store import Store
@@ -41,18 +42,17 @@ class Engine:
 
     def charge(self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0) -> Charge:
         """Return the charge of one answered request."""
-        cost = price(usage, model)
-        entry = self._entry(model, run, verb, rows, cost.neurons, cost.exact)
-        return replace(entry, tokens=usage.tokens, seconds=seconds)
+        return self._entry(price(usage, model), model, run, verb, rows, tokens=usage.tokens, seconds=seconds)
 
     def saving(self, neurons: float, model: Model, *, run: str, verb: str, rows: int) -> Charge:
         """Return the entry for rows that came from the store."""
-        return replace(self._entry(model, run, verb, rows, 0.0, True), requests=0, saved_neurons=neurons, tokens=0.0)
+        nothing = Cost(0.0, True)
+        return self._entry(nothing, model, run, verb, rows, requests=0, saved_neurons=neurons, tokens=0.0)
 
-    def _entry(self, model: Model, run: str, verb: str, rows: int, neurons: float | None, exact: bool) -> Charge:
+    def _entry(self, cost: Cost, model: Model, run: str, verb: str, rows: int, **more: Any) -> Charge:
         return Charge(
             time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
-            neurons=neurons, exact=exact,
+            neurons=cost.neurons, exact=cost.exact, **more,
         )  # fmt: skip
 
     def enter(self, charges: Sequence[Charge]) -> None:

@@ -138,6 +138,8 @@ class Run:
 
     def rows_of(self, indexes: Sequence[int] | npt.NDArray[np.int64]) -> int:
         """Return how many rows of the frame these inputs are."""
+        if len(indexes) == 1:
+            return int(self._weights[indexes[0]])
         return int(self._weights[indexes].sum())
 
     def fail(self, index: int, error: RowError) -> None:

@@ -131,7 +131,8 @@ class Runner:
             if self._exchange.halted:
                 break
             self._start(batch)
-            await asyncio.sleep(0)
+            if len(self._tasks) % 8 == 0:  # let those that were started begin; a turn of the loop for each would cost
+                await asyncio.sleep(0)
         while self._tasks:
             await self._changed()
         await self._collect_followed()
