@@ -19,7 +19,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from types import FrameType
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
@@ -52,7 +52,7 @@ class Bridge:
         self._context: AbstractContextManager[BlockingPortal] | None = None
         self._forgotten: list[object] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
-        self._jobs: set[Job[Any]] = set()
+        self._jobs: set[Job[object]] = set()
         self._pid = 0
         self._thread = 0
         self._lock = threading.Lock()
@@ -170,7 +170,7 @@ class Bridge:
         finally:
             self._jobs.discard(job)
 
-    def _watched(self, job: Job[Any], tick: Callable[[], None]) -> Exception | None:
+    def _watched(self, job: Job[object], tick: Callable[[], None]) -> Exception | None:
         """Show the progress; when that fails, stop the job before the failure is told, so that nothing runs unseen."""
         try:
             tick()
@@ -259,7 +259,7 @@ def interrupts() -> Iterator[_Pressed]:
     if threading.current_thread() is not threading.main_thread():
         yield pressed  # only the main thread gets signals
         return
-    before: Any = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT)
 
     def handler(number: int, frame: FrameType | None) -> None:
         pressed.count += 1

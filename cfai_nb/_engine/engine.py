@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from ..ledger import Charge
-from ..models import Cost, Model, Usage, price
+from ..models import Model, Usage, price
 from .flights import Flights
 from .pace import Pace
 from .store import Store
@@ -42,17 +41,17 @@ class Engine:
 
     def charge(self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0) -> Charge:
         """Return the charge of one answered request."""
-        return self._entry(price(usage, model), model, run, verb, rows, tokens=usage.tokens, seconds=seconds)
+        cost = price(usage, model)
+        return Charge(
+            time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
+            neurons=cost.neurons, exact=cost.exact, tokens=usage.tokens, seconds=seconds,
+        )  # fmt: skip
 
     def saving(self, neurons: float, model: Model, *, run: str, verb: str, rows: int) -> Charge:
         """Return the entry for rows that came from the store."""
-        nothing = Cost(0.0, True)
-        return self._entry(nothing, model, run, verb, rows, requests=0, saved_neurons=neurons, tokens=0.0)
-
-    def _entry(self, cost: Cost, model: Model, run: str, verb: str, rows: int, **more: Any) -> Charge:
         return Charge(
             time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
-            neurons=cost.neurons, exact=cost.exact, **more,
+            requests=0, neurons=0.0, exact=True, saved_neurons=neurons, tokens=0.0,
         )  # fmt: skip
 
     def enter(self, charges: Sequence[Charge]) -> None:

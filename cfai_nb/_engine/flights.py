@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from ..tasks import Cells
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +26,7 @@ class Flight:
     kept: bool
     landed: asyncio.Future[None]
     keys: list[bytes] = field(default_factory=list)
-    cells: dict[bytes, Any] = field(default_factory=dict)
+    cells: dict[bytes, Cells] = field(default_factory=dict)
 
 
 class Flights:

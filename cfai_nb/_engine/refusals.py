@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import (
     AccessError,
@@ -21,6 +21,7 @@ from ..errors import (
     TooLarge,
     Unavailable,
 )
+from ..tasks import Json
 
 _QUOTA = "the day's Neurons are used up; they come back at 00:00 UTC (a paid plan has no such stop)"
 _TOKEN = "check CLOUDFLARE_API_TOKEN (it needs Workers AI Read and Edit) and CLOUDFLARE_ACCOUNT_ID"
@@ -120,7 +121,7 @@ def _code_and_text(content: bytes) -> tuple[int | None, str]:
     """Find the error in whichever form it came."""
     plain = content[:4000].decode("utf-8", "replace")
     try:
-        document: Any = json.loads(content)
+        document: Json = json.loads(content)
     except ValueError:
         found = re.search(r"error code:? (\d{4})", plain, re.IGNORECASE)
         return (int(found[1]) if found else None), re.sub(r"<[^>]*>|\s+", " ", plain)

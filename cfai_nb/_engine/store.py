@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ import pydantic_core
 
 from ..errors import StoreError
 from ..ledger import Charge
-from ..tasks import Cells
+from ..tasks import Cells, Json
 from .index import Index
 from .writer import Write, Writer
 
@@ -180,7 +179,7 @@ class Store:
         """Enter charges in the book without keeping an answer."""
         self._writer.put(lambda connection: connection.executemany(_CHARGE, map(_charge_row, charges)), 0, charges)
 
-    def keep_listing(self, checked_on: str, listing: list[Any]) -> None:
+    def keep_listing(self, checked_on: str, listing: list[Json]) -> None:
         """Keep the newest listing of models."""
         body = json.dumps(listing)
 
@@ -190,7 +189,7 @@ class Store:
 
         self._writer.put(write, 0)
 
-    def listing(self) -> tuple[str, list[Any]] | None:
+    def listing(self) -> tuple[str, list[Json]] | None:
         """Return the kept listing of models and its date."""
         with self._explained(), self._lock:
             row = self._reader.execute("SELECT checked_on, body FROM listings").fetchone()
@@ -259,7 +258,7 @@ _CHARGE_FIELDS = (
 )  # fmt: skip
 
 
-def _charge_row(charge: Charge) -> tuple[Any, ...]:
+def _charge_row(charge: Charge) -> tuple[object, ...]:
     return tuple(getattr(charge, name) for name in _CHARGE_FIELDS)
 
 
@@ -272,5 +271,5 @@ def _encode(cells: Cells) -> tuple[str, bytes]:
 def _decode(kind: str, rows: int, body: bytes) -> Cells:
     if kind == "f4":
         return np.frombuffer(body, dtype="<f4").reshape(rows, -1)
-    cells: list[Any] = pydantic_core.from_json(body)
+    cells: list[Json] = pydantic_core.from_json(body)
     return cells

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
 from urllib.request import getproxies
 
 import aiohttp
@@ -25,6 +25,10 @@ from .refusals import refusal
 #: on one that is being worked on would pay for it twice: the wait is long.
 CONNECT, READ = 20.0, 300.0
 _FAILED = re.compile(rb'"success"\s*:\s*false')
+
+
+#: An ASGI application, in httpx's words.
+_App: TypeAlias = Callable[..., Awaitable[None]]
 
 
 class Secret:
@@ -107,7 +111,7 @@ class Wire:
         Answers in-process instead of a server.
     """
 
-    def __init__(self, base: str, token: Secret, app: Any = None) -> None:
+    def __init__(self, base: str, token: Secret, app: _App | None = None) -> None:
         self.base = base.rstrip("/")
         self._token = token
         self._app = app
