@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from . import accessor as _accessor
 from . import ledger as _ledger  # imported now, so that a later import cannot put the module in the function's place
 from . import progress as _progress
-from .accessor import Accessor, last_run, on
+from .accessor import Accessor, on
+from .call import last_run
 from .cells import matrix
 from .errors import (
     AccessError,

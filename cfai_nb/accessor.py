@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import inspect
 import re
@@ -12,14 +11,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 import pandas as pd
 
 from . import frames
-from .cells import Space
-from .errors import ModelError
-from .models import Model, default, find
+from .call import OPTIONS, Call
 from .tasks import (
     Ask,
     Check,
     Classify,
-    Column,
     Embed,
     Extract,
     FixGrammar,
@@ -34,14 +30,8 @@ from .tasks import (
 
 if TYPE_CHECKING:
     from ._engine.plan import Plan
-    from ._engine.record import Run
-    from ._engine.run import Runner
-    from .report import Report
-    from .session import Session
 
 T = TypeVar("T", bound=Task)
-#: How a call travels; everything else given to a verb is a field of its task.
-OPTIONS = ("cache", "budget", "neurons", "on_error", "concurrency", "progress")
 
 
 class Verb(Generic[T]):
@@ -158,109 +148,6 @@ class AnyTask(Forms):
         if not isinstance(task, Task):
             raise TypeError(f"run() takes a Task such as cf.Embed(), not {task!r:.60}; its options go into the Task.")
         return Call(task, model, self._data, on, options)
-
-
-class Call:
-    """One call of a verb: rows, model and options brought together."""
-
-    def __init__(self, task: Task, model: Any, data: frames.Frame, on: Any, travel: dict[str, Any]) -> None:
-        from . import progress, session
-
-        if unknown := set(travel) - set(OPTIONS):
-            raise TypeError(f"unknown options {', '.join(sorted(unknown))}; there are {', '.join(OPTIONS)}")
-        self.session: Session = session.current()
-        self.task = task
-        self.model = _model_for(task, model)
-        task.check(self.model)
-        self.options = self.session.options(travel)
-        self.rows = frames.rows_of(data, on, template=task.template)
-        wanted = travel.get("progress", self.session.defaults.get("progress"))
-        self._listener = progress.listener(wanted)
-
-    def plan(self) -> Plan:
-        return self.session.plan(self.task, self.model, self.rows.inputs, cache=self.options.cache)
-
-    def _start(self) -> tuple[Runner, Report]:
-        from . import report
-
-        runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
-        run = runner.run
-        made = report.Report(run, self.rows, self._build)
-        _reports[:] = [made]
-        return runner, made
-
-    def wait(self) -> Any:
-        from ._engine.bridge import bridge
-
-        runner, made = self._start()
-        with self._listener as show:
-            bridge.wait(runner, lambda: show(made))
-            show(made)
-        return self._conclude(made)
-
-    async def wait_async(self) -> Any:
-        from ._engine.bridge import bridge
-
-        runner, made = self._start()
-        with self._listener as show:
-            try:
-                await bridge.wait_async(runner, lambda: show(made))
-            except asyncio.CancelledError:
-                show(made)
-                raise asyncio.CancelledError(made.stopped_words) from None
-            show(made)
-        return self._conclude(made)
-
-    def _conclude(self, made: Report) -> Any:
-        from .report import CfaiWarning
-
-        for text in made.conclude(self.options.on_error):
-            warnings.warn(text, CfaiWarning, stacklevel=4)
-        return made.frame()
-
-    def _build(self, run: Run) -> pd.Series[Any] | pd.DataFrame:
-        sink = run.sink
-        space = None
-        columns = self.task.tabulate(sink.cells())
-        if sink.matrix is not None:
-            form = columns.form if isinstance(columns, Column) else ""
-            space = Space(self.model.id, sink.matrix.shape[1], form, run.plan.origin)
-        result = frames.lay_out(
-            columns, where=run.plan.where, sink=sink, index=self.rows.index, name=self.task.name, space=space
-        )
-        # A hint that travels with most operations, lost in merge and concat; the truth is in the store and the book.
-        result.attrs["cfai"] = {
-            "verb": self.task.name,
-            "model": self.model.id,
-            "origin": run.plan.origin,
-            "run": run.id,
-        }
-        return result
-
-
-def _model_for(task: Task, model: Any) -> Model:
-    if model is not None and not isinstance(model, (str, Model)):
-        raise ModelError(f"model={model!r}: give a name such as 'bge-m3'.")
-    if model is not None:
-        return find(model)
-    return find(task.work) if task.work.startswith("@") else default(task.work)
-
-
-#: The last report; a list, so that nobody holds an old one by importing it.
-_reports: list[Report] = []
-
-
-def last_run() -> Report:
-    """Return what happened in the last run of this process: receipt, failures, partial result.
-
-    Raises
-    ------
-    LookupError
-        Nothing ran yet.
-    """
-    if not _reports:
-        raise LookupError("Nothing ran yet.")
-    return _reports[0]
 
 
 class Accessor:

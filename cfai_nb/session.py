@@ -55,6 +55,7 @@ class Session:
         self._engines: dict[object, Engine] = {}
         self._parents: list[object] = []
         self.previous: Session | None = None
+        self.not_open: set[str] = set()  # models this account was told it cannot use
         self._free: tuple[float, Budget] | None = None  # of which day (UTC)
         self._pid = os.getpid()
         self._undo: Token[Session | None] | None = None

@@ -15,6 +15,7 @@ FLOORS = (
     {"__init__"},  # the front door
     {"plots", "widgets", "samples"},
     {"accessor"},
+    {"call"},
     {"progress", "streaming"},
     {"report", "tables"},
     {"session", "frames", "space"},

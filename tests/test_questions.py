@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,45 @@ def test_sentiment_tells_three_apart(emulator: Emulator) -> None:
     assert list(text.cfai.sentiment().cat.categories) == ["negative", "neutral", "positive"]
     full = text.cfai.sentiment(probabilities=True)
     assert list(full) == ["sentiment", "confidence", "p__negative", "p__neutral", "p__positive"]
+
+
+def closed(model: str, code: str) -> Emulator:
+    """An emulator on which one model is not open to the account."""
+    return Emulator(rate=None, faults=lambda number, name: code if name.endswith(model) else None)
+
+
+@pytest.mark.parametrize("code", ["3041", "5018", "5007"])
+def test_a_chat_model_stands_in_where_the_default_is_not_open(code: str) -> None:
+    """Where clef-flash is not open to the account the default chat model answers, which is said once a session."""
+    emulator = closed("clef-flash", code)
+    cf.connect(emulator)
+    with pytest.warns(cf.CfaiWarning, match=r"clef-flash is not open.*glm-4\.7-flash answers"):
+        out = FRAME.cfai.classify("text", ["billing", "bug"], probabilities=True)
+    assert out["label"].notna().tolist() == [True, True, False, True]
+    assert out["confidence"].isna().all()
+    sent = emulator.requests
+    again = FRAME.cfai.check("text", "It is a bug.")
+    assert again.notna().sum() == 3
+    assert {call.model for call in emulator.calls[sent:]} == {"@cf/zai-org/glm-4.7-flash"}
+
+
+def test_a_model_that_was_asked_for_is_not_replaced() -> None:
+    """Nothing stands in for a model the user named, nor for a token that is not accepted."""
+    cf.connect(closed("clef-flash", "5018"))
+    with pytest.raises(cf.AccessError, match="5018"):
+        FRAME.cfai.classify("text", ["billing", "bug"], model="clef-flash")
+    cf.connect(closed("clef-flash", "10000"))
+    with pytest.raises(cf.AccessError, match="CLOUDFLARE_API_TOKEN"):
+        FRAME.cfai.classify("text", ["billing", "bug"])
+
+
+def test_the_awaited_form_falls_back_too() -> None:
+    """The same holds for a call that is awaited, and for extract."""
+    cf.connect(closed("clairic", "3041"))
+
+    async def main() -> Any:
+        return await FRAME.cfai.extract.aio("text", ["wish"])
+
+    with pytest.warns(cf.CfaiWarning, match="clairic is not open"):
+        out = asyncio.run(main())
+    assert out["wish"].notna().sum() == 3

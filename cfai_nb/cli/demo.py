@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from ..accessor import last_run, on
+from ..accessor import on
+from ..call import last_run
 from ..ledger import money
 from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..samples import sample

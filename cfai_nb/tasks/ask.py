@@ -37,6 +37,7 @@ class Ask(Task):
     work: ClassVar[str] = "classify"
     positional: ClassVar[tuple[str, ...]] = ("questions",)
     families: ClassVar[frozenset[str]] = decisions.FAMILIES
+    fallback: ClassVar[str] = "generate"
 
     questions: Mapping[str, Question]
     probabilities: bool = shown(False)

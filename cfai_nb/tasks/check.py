@@ -26,6 +26,7 @@ class OneQuestion(Task):
 
     work: ClassVar[str] = "classify"
     families: ClassVar[frozenset[str]] = decisions.FAMILIES
+    fallback: ClassVar[str] = "generate"
 
     probabilities: bool = shown(False)
 

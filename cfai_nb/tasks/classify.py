@@ -39,6 +39,7 @@ class Classify(Task):
     work: ClassVar[str] = "classify"
     positional: ClassVar[tuple[str, ...]] = ("labels",)
     families: ClassVar[frozenset[str]] = decisions.FAMILIES | {"distilbert"}
+    fallback: ClassVar[str] = "generate"
 
     labels: Sequence[str] | Mapping[str, str | None]
     instructions: str = "Which label fits the text best?"

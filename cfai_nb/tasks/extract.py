@@ -44,6 +44,7 @@ class Extract(Task):
     work: ClassVar[str] = "extract"
     positional: ClassVar[tuple[str, ...]] = ("fields",)
     families: ClassVar[frozenset[str]] = chat.FAMILIES | {"clairic"}
+    fallback: ClassVar[str] = "generate"
 
     fields: Fields
     details: bool = shown(False)

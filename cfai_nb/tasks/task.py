@@ -69,6 +69,8 @@ class Task:
         Whether ``on`` is a prompt template rather than the name of a column.
     families : frozenset of str
         Model families it can speak to; empty: any.
+    fallback : str
+        Whose default model stands in where its own is not open to the account; empty: none.
     """
 
     name: ClassVar[str] = "task"
@@ -77,6 +79,7 @@ class Task:
     positional: ClassVar[tuple[str, ...]] = ()
     template: ClassVar[bool] = False
     families: ClassVar[frozenset[str]] = frozenset()
+    fallback: ClassVar[str] = ""
 
     # -- what a task must say ------------------------------------------------------------------------------------
 
