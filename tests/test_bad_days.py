@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -40,7 +41,7 @@ def _junk(path: Path) -> None:
 
 def _later(path: Path) -> None:
     Store(path).close()
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION + 7}")
     connection.close()
 

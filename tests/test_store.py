@@ -196,7 +196,7 @@ def test_a_killed_writer_loses_no_acknowledged_answer(path: Path) -> None:
     store.flush()
     assert recall(store, ["after"]) == ["after"]
     store.close()
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
 
@@ -207,7 +207,7 @@ def test_the_least_recently_used_make_room(path: Path) -> None:
     for i in range(20):
         store.put([key(i)], np.full((1, 1000), i, dtype=np.float32))  # 4,000 bytes each
         store.flush()
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE packs SET used = used - 200000")
     connection.close()
     assert recall(store, [0])[0][0] == 0  # used now
@@ -239,7 +239,7 @@ def test_an_answer_larger_than_the_limit_breaks_nothing(path: Path) -> None:
 def test_a_store_of_a_later_version_is_left_alone(path: Path) -> None:
     """A newer format is an error that says so, and not a byte of the file changes."""
     Store(path).close()
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
         connection.execute("PRAGMA journal_mode=DELETE")
     connection.close()
@@ -266,12 +266,12 @@ def test_a_damaged_store_says_what_to_do(path: Path, content: bytes) -> None:
 def test_another_programs_database_is_not_written_to(path: Path) -> None:
     """A SQLite file that holds somebody else's tables is refused rather than filled with ours."""
     path.parent.mkdir(parents=True)
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE recipes (name TEXT)")
     connection.close()
     with pytest.raises(cf.StoreError):
         Store(path)
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("recipes",)]
     connection.close()
 
@@ -378,7 +378,7 @@ def test_there_is_no_pickle_in_the_file(path: Path) -> None:
     store.put([key(1)], np.ones((1, 3), dtype=np.float32), [charge()])
     store.put([key(2)], [{"a": 1}], [charge()])
     store.close()
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         bodies = dict(connection.execute("SELECT kind, body FROM packs").fetchall())
     connection.close()
     assert bodies == {"f4": np.ones(3, dtype="<f4").tobytes(), "json": b'[{"a":1}]'}
