@@ -133,7 +133,7 @@ def test_a_warning_points_at_the_users_line(tmp_path: Path) -> None:
         ({"neurons_per_day": 0.0}, {}, cf.QuotaExhausted, ["00:00 UTC"]),
         ({}, {"neurons": 0.0001}, cf.BudgetError, ["Nothing was sent", "raise budget="]),
         ({"faults": {"10000": 1.0}}, {}, cf.AccessError, ["CLOUDFLARE_API_TOKEN"]),
-        ({"faults": {"5035": 1.0}}, {}, cf.AccessError, ["cf.models()"]),
+        ({"faults": {"5035": 1.0}}, {"model": "clef-flash"}, cf.AccessError, ["cf.models()"]),
     ],
 )
 def test_what_ends_a_run_says_what_to_do(

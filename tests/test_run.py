@@ -557,7 +557,7 @@ def test_no_access_ends_the_run_at_once(door: Any, code: str) -> None:
     """An account or token that cannot use the model ends the run with the first refusals."""
     emulator = door(latency=0.02, faults={code: 1.0})
     with pytest.raises(cf.AccessError, match=code):
-        words(500).cfai.classify(LABELS, concurrency=4)
+        words(500).cfai.classify(LABELS, concurrency=4, model="clef-flash")
     assert emulator.requests <= 4
 
 
