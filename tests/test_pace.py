@@ -4,44 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from simulation import simulate
 
 from cfai_nb._engine.pace import MOST, START, Pace
 from cfai_nb._engine.rate import Rate
-
-
-class _Jump(selectors.DefaultSelector):
-    """Instead of waiting, moves the loop's clock on."""
-
-    loop: SimulatedLoop
-
-    def select(self, timeout: float | None = None) -> Any:
-        if timeout is not None and timeout > 0:
-            self.loop.now += timeout
-        return super().select(0)
-
-
-class SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose hours pass at once."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        jump = _Jump()
-        jump.loop = self
-        super().__init__(jump)
-
-    def time(self) -> float:
-        return self.now
-
-
-def simulate(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in simulated time."""
-    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-        return runner.run(main)
 
 
 async def _serve(capacity: Callable[[float], int], seconds: float, wanted: int = MOST, latency: float = 0.5) -> Any:

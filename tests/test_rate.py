@@ -4,47 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
+from simulation import simulate
 
 from cfai_nb._engine.pace import Pace
 from cfai_nb._engine.rate import Rate
 
 PLACES, LATENCY, REFUSAL, WAY = 64, 0.3, 0.02, 0.005
-
-
-class _Jump(selectors.DefaultSelector):
-    """Instead of waiting, moves the loop's clock on."""
-
-    loop: SimulatedLoop
-
-    def select(self, timeout: float | None = None) -> Any:
-        if timeout is not None and timeout > 0:
-            self.loop.now += timeout
-        return super().select(0)
-
-
-class SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose hours pass at once."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        jump = _Jump()
-        jump.loop = self
-        super().__init__(jump)
-
-    def time(self) -> float:
-        return self.now
-
-
-def simulate(main: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine in simulated time."""
-    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
-        return runner.run(main)
 
 
 class Sliding:
