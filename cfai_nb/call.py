@@ -94,15 +94,16 @@ class Call:
         if not closed or self._chosen or not self.task.fallback or made.run.done:
             return False
         instead = default(self.task.fallback)
-        if self.model.id in self.session.not_open or instead.id == self.model.id:
+        if instead.id == self.model.id:
             return False
-        self.session.not_open.add(self.model.id)
-        warnings.warn(
-            f"{self.model.id} is not open to this account ({error}). {instead.id} answers in its place, without "
-            "probabilities; model= chooses another.",
-            CfaiWarning,
-            stacklevel=5,
-        )
+        if self.model.id not in self.session.not_open:  # another call at the same time may have said it already
+            self.session.not_open.add(self.model.id)
+            warnings.warn(
+                f"{self.model.id} is not open to this account ({error}). {instead.id} answers in its place, without "
+                "probabilities; model= chooses another.",
+                CfaiWarning,
+                stacklevel=5,
+            )
         self.model = instead
         self.task.check(instead)
         return True

@@ -200,3 +200,17 @@ def test_the_awaited_form_falls_back_too() -> None:
     with pytest.warns(cf.CfaiWarning, match="clairic is not open"):
         out = asyncio.run(main())
     assert out["wish"].notna().sum() == 3
+
+
+def test_calls_at_once_all_fall_back_and_one_says_so() -> None:
+    """Two calls that meet the closed model at the same time both get their answers, and it is said once."""
+    cf.connect(closed("clef-flash", "5018"))
+
+    async def main() -> list[Any]:
+        calls = [FRAME.cfai.check.aio("text", condition) for condition in ("It is a bug.", "It is a refund.")]
+        return await asyncio.gather(*calls)
+
+    with pytest.warns(cf.CfaiWarning) as said:
+        results = asyncio.run(main())
+    assert [result.notna().sum() for result in results] == [3, 3]
+    assert len(said) == 1
