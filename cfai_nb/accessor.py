@@ -213,6 +213,8 @@ _HOW_IT_TRAVELS = """
         Failed rows stay missing (``cf.last_run().failures`` lists them), or raise at the end.
     concurrency : "auto" or int
         The most requests at once.
+    fetch : bool, optional
+        Whether addresses in a column of pictures or sound may be fetched, from public hosts only.  Default: no.
     progress : bool, optional
         Default: a bar in a notebook, a line in a terminal, nothing elsewhere.
 """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 #: How a call travels; everything else given to a verb is a field of its task.
-OPTIONS = ("cache", "budget", "neurons", "on_error", "concurrency", "progress")
+OPTIONS = ("cache", "budget", "neurons", "on_error", "concurrency", "fetch", "progress")
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
 _NOT_OPEN = frozenset({3041, 5018, 5035, 3042, 5007})
 
@@ -43,7 +43,9 @@ class Call:
             self.model = default(task.fallback)
         task.check(self.model)
         self.options = self.session.options(travel)
-        self.rows = frames.rows_of(data, on, template=task.template)
+        takes = task.takes(self.model)
+        fetch = self.session.fetcher(travel.get("fetch")) if takes != {"text"} else None
+        self.rows = frames.rows_of(data, on, template=task.template, takes=takes, fetch=fetch)
         self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
 
     def plan(self) -> Plan:

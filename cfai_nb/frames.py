@@ -14,7 +14,9 @@ import pandas as pd
 
 from .cells import Sink, Space
 from .errors import ColumnError, InputError
-from .tasks import Column
+from .media import Media, Parts
+from .reading import Bad, Fetch, holds_media, read, texts
+from .tasks import Column, Input
 
 Frame: TypeAlias = "pd.DataFrame | pd.Series[Any]"
 _VALUE = "value"
@@ -27,7 +29,7 @@ class Rows:
 
     Attributes
     ----------
-    inputs : list of str or None
+    inputs : list of Input or None
         None where a cell is missing or blank, and where it cannot be sent.
     bad : dict of int to InputError
         By position: cells that cannot be sent.
@@ -36,13 +38,16 @@ class Rows:
         For a Series that comes of it.
     """
 
-    inputs: list[str | None]
-    bad: dict[int, InputError]
+    inputs: Sequence[Input | None]
+    bad: Bad
     index: pd.Index[Any]
     name: Hashable
 
 
-def rows_of(data: Frame, on: Any, *, template: bool) -> Rows:
+_TEXT = frozenset({"text"})
+
+
+def rows_of(data: Frame, on: Any, *, template: bool, takes: frozenset[str] = _TEXT, fetch: Fetch | None = None) -> Rows:
     """Turn a column, or a template filled with several, into inputs.
 
     Parameters
@@ -53,6 +58,10 @@ def rows_of(data: Frame, on: Any, *, template: bool) -> Rows:
         name or ``{value}``.
     template : bool
         Whether ``on`` is a prompt: then it may not be left out, and must name a column.
+    takes : frozenset of str
+        The kinds of content the task and model take.  A template may name columns of pictures where they take them.
+    fetch : callable, optional
+        Fetches addresses that media lie at.
 
     Raises
     ------
@@ -65,10 +74,11 @@ def rows_of(data: Frame, on: Any, *, template: bool) -> Rows:
             what = "a template such as 'Summarize: {text}'" if template else "a column or a template"
             raise ColumnError(f"Say what to work on: {what}. Columns: {_columns(frame)}.")
         on = column
+    inputs: Sequence[Input | None]
     if not template and _has(frame, on):
-        inputs, bad = _texts(_column(frame, on))
+        inputs, bad = read(_column(frame, on), takes, fetch)
     elif isinstance(on, str) and (template or "{" in on):
-        inputs, bad = _fill(frame, on)
+        inputs, bad = _fill(frame, on, takes, fetch)
     else:
         raise ColumnError(_no_column(frame, on))
     return Rows(inputs, bad, data.index, on if not isinstance(on, str) or "{" not in on else None)
@@ -110,44 +120,9 @@ def _no_column(frame: pd.DataFrame, name: Any) -> str:
     return f"There is no column {name!r}.{hint} Columns: {_columns(frame)}."
 
 
-def _texts(column: pd.Series[Any]) -> tuple[list[str | None], dict[int, InputError]]:
-    values = column.tolist()
-    missing = column.isna().tolist()
-    bad: dict[int, InputError] = {}
-    texts: list[str | None] = []
-    for at, (value, gone) in enumerate(zip(values, missing, strict=True)):
-        if gone:
-            texts.append(None)
-        elif type(value) is str and value.isascii():
-            texts.append(value if value.strip() else None)
-        else:
-            try:
-                text = _text_of(value)
-                texts.append(text if text.strip() else None)
-            except InputError as error:
-                bad[at] = error
-                texts.append(None)
-    return texts, bad
-
-
-def _text_of(value: Any) -> str:
-    """Write a single value as text; what is no text and has no obvious one is refused rather than guessed."""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InputError(
-                "the cell holds half of a character (a lone surrogate), which no request can carry"
-            ) from None
-        return str(value)
-    if isinstance(value, (int, float, bool, np.generic, pd.Timestamp, pd.Timedelta, pd.Period)):
-        return str(value)
-    if hasattr(value, "isoformat"):
-        return str(value.isoformat())
-    raise InputError(f"the cell holds {type(value).__name__}, not text; convert the column first")
-
-
-def _fill(frame: pd.DataFrame, template: str) -> tuple[list[str | None], dict[int, InputError]]:
+def _fill(
+    frame: pd.DataFrame, template: str, takes: frozenset[str], fetch: Fetch | None
+) -> tuple[Sequence[Input | None], Bad]:
     parts = _parse(template)
     named = [name for _, name, _ in parts if name is not None]
     if not named:
@@ -159,19 +134,38 @@ def _fill(frame: pd.DataFrame, template: str) -> tuple[list[str | None], dict[in
     for name in named:
         if name not in labels:
             raise ColumnError(_no_column(frame, name) + " (Write {{ and }} for braces that are meant.)")
-    bad: dict[int, InputError] = {}
-    filled: dict[str, list[str | None]] = {}
+    bad: Bad = {}
+    filled: dict[str, Sequence[str | Media | None]] = {}
     for name, spec in {(n, s) for _, n, s in parts if n is not None}:
         column = _column(frame, labels[name])
-        texts, wrong = _formatted(column, spec) if spec else _texts(column)
-        filled[f"{name}:{spec}"] = texts
+        found, wrong = _formatted(column, spec) if spec else _read_piece(column, takes, fetch)
+        filled[f"{name}:{spec}"] = found
         bad |= wrong
-    prompts: list[str | None] = []
+    prompts: list[Input | None] = []
     for at in range(len(frame)):
         pieces = [(literal, None if name is None else filled[f"{name}:{spec}"][at]) for literal, name, spec in parts]
         gone = any(name is not None and piece is None for (_, piece), (_, name, _) in zip(pieces, parts, strict=True))
-        prompts.append(None if gone else "".join(literal + (piece or "") for literal, piece in pieces))
+        prompts.append(None if gone else _joined(pieces))
     return prompts, bad
+
+
+def _read_piece(
+    column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None
+) -> tuple[Sequence[str | Media | None], Bad]:
+    """Read a column a template names: pictures where its cells are pictures and they are taken, text otherwise."""
+    return read(column, takes if takes == _TEXT or not holds_media(column) else takes - _TEXT, fetch)
+
+
+def _joined(pieces: Sequence[tuple[str, str | Media | None]]) -> Input:
+    joined: list[str | Media] = [""]
+    for literal, piece in pieces:
+        for part in (literal, piece or ""):
+            if isinstance(part, str) and isinstance(joined[-1], str):
+                joined[-1] += part
+            else:
+                joined.append(part)
+    kept = tuple(part for part in joined if part != "")
+    return kept[0] if len(kept) == 1 else Parts(kept) if kept else ""
 
 
 def _parse(template: str) -> list[tuple[str, str | None, str]]:
@@ -187,17 +181,17 @@ def _parse(template: str) -> list[tuple[str, str | None, str]]:
     return [(literal, name, spec or "") for literal, name, spec, _ in parsed]
 
 
-def _formatted(column: pd.Series[Any], spec: str) -> tuple[list[str | None], dict[int, InputError]]:
-    texts, bad = _texts(column)
+def _formatted(column: pd.Series[Any], spec: str) -> tuple[list[str | None], Bad]:
+    found, bad = texts(column)
     for at, value in enumerate(column.tolist()):
-        if texts[at] is None:
+        if found[at] is None:
             continue
         try:
-            texts[at] = format(value, spec)
+            found[at] = format(value, spec)
         except (ValueError, TypeError) as error:
             bad[at] = InputError(f"the cell does not take the format {spec!r}: {error}")
-            texts[at] = None
-    return texts, bad
+            found[at] = None
+    return found, bad
 
 
 # -- cells back in ---------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ._engine.bridge import bridge
 from ._engine.engine import Engine
+from ._engine.fetch import Fetcher
 from ._engine.pace import Pace
 from ._engine.plan import Plan, draw_up
 from ._engine.rate import Rate
@@ -57,6 +58,7 @@ class Session:
         self.previous: Session | None = None
         self.not_open: set[str] = set()  # models this account was told it cannot use
         self._free: tuple[float, Budget] | None = None  # of which day (UTC)
+        self._fetcher = Fetcher()
         self._pid = os.getpid()
         self._undo: Token[Session | None] | None = None
 
@@ -143,6 +145,10 @@ class Session:
 
     def _per_minute(self, model: Model) -> float | None:
         return model.rate if self.rate == "auto" else self.rate
+
+    def fetcher(self, wanted: bool | None) -> Fetcher | None:
+        """Return what fetches addresses in a frame, where that is allowed."""
+        return self._fetcher if (self.defaults.get("fetch") if wanted is None else wanted) else None
 
     # -- work ----------------------------------------------------------------------------------------------------
 
@@ -246,6 +252,7 @@ def connect(
     on_error: Literal["keep", "raise"] | None = None,
     concurrency: int | Literal["auto"] | None = None,
     rate: float | Literal["auto"] | None = "auto",
+    fetch: bool | None = None,
     progress: bool | None = None,
 ) -> Session:
     """Connect to Workers AI, or to the emulator, and make it the current session.
@@ -261,7 +268,7 @@ def connect(
         Everything up to and including ``/client/v4``.
     store : path or False, optional
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
-    cache, budget, neurons, on_error, concurrency, progress : optional
+    cache, budget, neurons, on_error, concurrency, fetch, progress : optional
         Defaults of the run options of every call; a budget given here is one purse for all of them.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
@@ -303,7 +310,7 @@ def connect(
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
     defaults = {
         "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
-        "concurrency": concurrency, "progress": progress,
+        "concurrency": concurrency, "fetch": fetch, "progress": progress,
     }  # fmt: skip
     session = Session(
         base_url=base, account_id=account_id, token=token, origin=origin, app=app, store=store_path(store), rate=rate,

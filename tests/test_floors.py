@@ -19,10 +19,11 @@ FLOORS = (
     {"progress", "streaming"},
     {"report", "tables"},
     {"session", "frames", "space"},
-    {"credentials"},
+    {"credentials", "reading"},
     {"_engine"},
     {"tasks", "ledger"},
     {"models", "cells"},
+    {"media"},
     {"errors", "emulator"},
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -33,7 +34,9 @@ HOMES = {
     "IPython": {"widgets."},
     "sklearn": {"space.", "emulator."},
     "httpx": {"_engine.wire"},
-    "aiohttp": {"_engine.wire"},
+    "aiohttp": {"_engine.wire", "_engine.fetch"},
+    "PIL": {"media.", "emulator.", "plots.", "widgets."},
+    "tinytag": {"media."},
     "sqlite3": {"_engine."},
     "nest_asyncio": {"_engine.bridge"},
     "nest_asyncio2": {"_engine.bridge"},

@@ -75,7 +75,8 @@ class Exchange:
             return None
         usage = plan.task.forecast(inputs, plan.model)
         if further is not None:  # a later turn carries what was said before it
-            usage = usage + Usage({"input_tokens": float(tokens_in(further.body().decode("utf-8", "replace")))})
+            said = "" if further.json is None else further.body().decode("utf-8", "replace")
+            usage = usage + Usage({"input_tokens": float(tokens_in(said))})
         cost = price(usage, plan.model)
         while (reserved := budget.reserve(cost, plan.model.id)) is None:
             if not budget.requests:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pydantic_core
 
 from ..ledger import money
-from ..models import Cost, Model, Usage, price, tokens_in
-from ..tasks import Input, Task
+from ..media import Parts
+from ..models import Cost, Model, Usage, price
+from ..tasks import Input, Task, tokens_of
 
 #: Estimated tokens a batch may hold together.  No limit on the sum is documented; batches far below the limit on the
 #: count were refused for their length (cloudflare-docs issue 11316), and then the batch is halved.
@@ -93,7 +94,7 @@ class Plan:
         batch: list[int] = []
         tokens = 0
         for i in wanted:
-            size = tokens_in(self.inputs[i])
+            size = tokens_of(self.inputs[i])
             if batch and (len(batch) == most or tokens + size > BATCH_TOKENS):
                 yield batch
                 batch, tokens = [], 0
@@ -123,7 +124,7 @@ class Plan:
             usage=usage,
             cost=price(usage, self.model) if requests else Cost(0.0),
             minutes=requests / self.rate if self.rate else None,
-            overlong=sum(1 for i in wanted if tokens_in(self.inputs[i]) > context),
+            overlong=sum(1 for i in wanted if tokens_of(self.inputs[i]) > context),
         )
 
     def __repr__(self) -> str:
@@ -171,8 +172,10 @@ def keys_of(task: Task, model: Model, inputs: Sequence[Input], origin: str) -> l
     asked = [type(task).__name__, task.name, task.version, task.asked(), model.id, origin]
     start = hashlib.blake2b(pydantic_core.to_json(asked, inf_nan_mode="strings"), digest_size=16)
     keys = []
-    for text in inputs:
+    for value in inputs:
         h = start.copy()
-        h.update(b"\0" + text.encode("utf-8", "surrogatepass"))
+        for piece in value.pieces if isinstance(value, Parts) else (value,):
+            # A text begins with 0 and media with 1, and only a template with media in it has several pieces.
+            h.update(b"\0" + piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else b"\1" + piece.digest)
         keys.append(h.digest())
     return keys

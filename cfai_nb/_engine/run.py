@@ -15,8 +15,9 @@ import numpy as np
 
 from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError
 from ..ledger import Charge, money
+from ..media import Media, Parts
 from ..models import Usage, price
-from ..tasks import Answer, Cells, Request, Talk
+from ..tasks import Answer, Cells, Input, Request, Talk
 from .engine import Engine
 from .exchange import Exchange
 from .flights import Flight
@@ -242,6 +243,8 @@ class Runner:
     async def _converse(self, batch: list[int], flight: Flight) -> None:
         """Hold the task's conversation about these inputs and keep what it reads."""
         inputs = [self._plan.inputs[index] for index in batch]
+        if not isinstance(inputs[0], str):  # media is read now, and let go when this conversation is over
+            inputs = await asyncio.to_thread(_held, inputs)
         rows = self.run.rows_of(batch)
         charges: list[Charge] = []
         talk = self._plan.task.talk(inputs, self._plan.model)
@@ -293,6 +296,16 @@ class Runner:
         for charge in charges:
             self.run.note(charge)
         self._engine.enter(charges)
+
+
+def _held(inputs: Sequence[Input]) -> list[Input]:
+    """Read the media of these inputs."""
+    held: list[Input] = []
+    for value in inputs:
+        if isinstance(value, Parts):
+            value = Parts(tuple(piece.held() if isinstance(piece, Media) else piece for piece in value.pieces))
+        held.append(value.held() if isinstance(value, Media) else value)
+    return held
 
 
 def _next_turn(talk: Talk, answer: Answer) -> Request:

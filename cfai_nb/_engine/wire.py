@@ -198,7 +198,7 @@ class Wire:
             except httpx.InvalidURL as error:
                 raise CfaiError(f"base_url and path give no address: {error}") from None
         if request.query:
-            url = url.copy_merge_params(dict(request.query))
+            url = url.copy_merge_params(request.query)
         headers = self._headers.get(request.content_type)
         if headers is None:
             token = f"Bearer {self._token.reveal()}"
@@ -208,8 +208,16 @@ class Wire:
             )
         if request.headers:
             headers = httpx.Headers([*headers.multi_items(), *request.headers.items()])
+        extensions = {"stream": stream}
+        if request.form is not None:
+            headers = httpx.Headers([pair for pair in headers.multi_items() if pair[0] != "content-type"])
+            # The form's own content type names its boundary.
+            fields = {name: part if isinstance(part, tuple) else (None, part) for name, part in request.form.items()}
+            made = httpx.Request(method, url, headers=headers, files=fields, extensions=extensions)
+            made.read()
+            return made
         content = None if method == "GET" else request.body()
-        return httpx.Request(method, url, headers=headers, content=content, extensions={"stream": stream})
+        return httpx.Request(method, url, headers=headers, content=content, extensions=extensions)
 
 
 def _pairs(headers: httpx.Headers) -> list[tuple[str, str]]:

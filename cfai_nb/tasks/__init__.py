@@ -7,10 +7,11 @@ from .classify import Classify
 from .embed import Embed
 from .extract import Extract
 from .generate import Generate
+from .inputs import Input, tokens_of
 from .questions import choice, scale, yes_no
 from .rewrite import FixGrammar, Mask, Summarize
 from .stream import StreamReader
-from .task import Cell, Cells, Column, Input, Talk, Task, shown
+from .task import Cell, Cells, Column, Talk, Task, shown
 from .translate import Translate
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "choice",
     "scale",
     "shown",
+    "tokens_of",
     "yes_no",
 ]

@@ -34,20 +34,24 @@ class Request:
         The body, unless ``content`` holds raw bytes.
     content : bytes or None
         A raw body with its ``content_type``.
+    form : mapping of str to str or (name, bytes, media type), or None
+        The fields and files of a multipart form, instead of either.
     path : str or None
         Below ``.../accounts/{id}/ai/``; None is ``run/{model}``.
-    query, headers : mapping of str to str
+    query : mapping of str to str or list of str
+    headers : mapping of str to str
     """
 
     json: Json = None
     content: bytes | None = None
     content_type: str = "application/json"
+    form: Mapping[str, str | tuple[str, bytes, str]] | None = None
     path: str | None = None
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self) -> bytes:
-        """Return the bytes of the body."""
+        """Return the bytes of the body, unless it is a form."""
         return self.content if self.content is not None else pydantic_core.to_json(self.json)
 
 
@@ -71,6 +75,11 @@ class Answer:
         self.headers = headers or {}
         self.seconds = seconds
         self._json: Json = ...
+
+    @property
+    def mime(self) -> str:
+        """The media type the service states; bytes are sniffed all the same."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
     def json(self) -> Json:

@@ -38,6 +38,7 @@ class Ask(Task):
     positional: ClassVar[tuple[str, ...]] = ("questions",)
     families: ClassVar[frozenset[str]] = decisions.FAMILIES
     fallback: ClassVar[str] = "generate"
+    kinds: ClassVar[frozenset[str]] = decisions.KINDS
 
     questions: Mapping[str, Question]
     probabilities: bool = shown(False)

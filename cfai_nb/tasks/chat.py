@@ -10,8 +10,10 @@ from typing import Any
 import pydantic_core
 
 from ..errors import AnswerError
+from ..media import Media, Parts
 from ..models import Model, tokens_in
 from .answer import Answer, Json, Request
+from .inputs import Input, tokens_of
 
 #: Families that write text.
 FAMILIES = frozenset({"legacy", "openai", "responses+chat"})
@@ -41,10 +43,25 @@ class Settings:
     reasoning: bool = False
 
 
-def messages(prompt: str, system: str | None) -> list[dict[str, Json]]:
+def messages(prompt: Input, system: str | None) -> list[dict[str, Json]]:
     """Return the opening of a conversation; fixed text comes first, where a prompt cache can find it again."""
-    opening = [{"role": "system", "content": system}] if system else []
-    return [*opening, {"role": "user", "content": prompt}]
+    opening: list[dict[str, Json]] = [{"role": "system", "content": system}] if system else []
+    return [*opening, {"role": "user", "content": _content(prompt)}]
+
+
+def _content(prompt: Input) -> Json:
+    """Return a prompt as text, or as a list of parts where there are pictures or sound in it."""
+    if isinstance(prompt, str):
+        return prompt
+    return [_part(piece) for piece in (prompt.pieces if isinstance(prompt, Parts) else (prompt,))]
+
+
+def _part(piece: str | Media) -> dict[str, Json]:
+    if isinstance(piece, str):
+        return {"type": "text", "text": piece}
+    if piece.form.kind == "audio":
+        return {"type": "input_audio", "input_audio": {"data": piece.base64(), "format": piece.form.suffix}}
+    return {"type": "image_url", "image_url": {"url": piece.data_uri()}}
 
 
 def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings, *, stream: bool = False) -> Request:
@@ -89,12 +106,14 @@ def _with_schema_in_words(talk: list[Mapping[str, Json]], schema: Mapping[str, J
         f"Answer with one JSON object of this JSON schema and nothing else:\n{pydantic_core.to_json(schema).decode()}"
     )
     first = talk[0]
-    return [{**first, "content": f"{first['content']}\n\n{words}"}, *talk[1:]]
+    said = first["content"]
+    joined = f"{said}\n\n{words}" if isinstance(said, str) else [*said, {"type": "text", "text": words}]
+    return [{**first, "content": joined}, *talk[1:]]
 
 
-def tokens(talk: Sequence[Mapping[str, Json]], settings: Settings) -> dict[str, float]:
-    """Estimate the most a conversation's next turn uses: its text, the schema, and all of ``max_tokens``."""
-    read = sum(tokens_in(str(message["content"])) + 4 for message in talk)
+def tokens(prompt: Input, system: str | None, settings: Settings) -> dict[str, float]:
+    """Estimate the most a prompt's answer uses: its text and media, the schema, and all of ``max_tokens``."""
+    read = tokens_of(prompt) + 4 + (tokens_in(system) + 4 if system else 0)
     if settings.schema is not None:
         read += tokens_in(pydantic_core.to_json(settings.schema).decode())
     return {"input_tokens": float(read), "output_tokens": float(settings.max_tokens)}

@@ -27,6 +27,7 @@ class OneQuestion(Task):
     work: ClassVar[str] = "classify"
     families: ClassVar[frozenset[str]] = decisions.FAMILIES
     fallback: ClassVar[str] = "generate"
+    kinds: ClassVar[frozenset[str]] = decisions.KINDS
 
     probabilities: bool = shown(False)
 

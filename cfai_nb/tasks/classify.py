@@ -40,6 +40,7 @@ class Classify(Task):
     positional: ClassVar[tuple[str, ...]] = ("labels",)
     families: ClassVar[frozenset[str]] = decisions.FAMILIES | {"distilbert"}
     fallback: ClassVar[str] = "generate"
+    kinds: ClassVar[frozenset[str]] = decisions.KINDS
 
     labels: Sequence[str] | Mapping[str, str | None]
     instructions: str = "Which label fits the text best?"

@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ..errors import AnswerError
+from ..media import media_in, words_of
 from ..models import Model, Usage, tokens_in
 from . import chat
 from .answer import Answer, Json, Request
+from .inputs import Input, tokens_of
 from .questions import Question
 from .task import Cell
 
@@ -19,12 +21,25 @@ _OVERHEAD = 300
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
-def compose(questions: Mapping[str, Question], text: str, model: Model) -> Request:
-    """Return one request with all questions about a text."""
+#: What can be asked about.
+KINDS = frozenset({"text", "image", "audio", "video"})
+_MEMBERS = {"image": "images", "audio": "audio", "video": "videos"}
+
+
+def state(value: Input) -> dict[str, Json]:
+    """Return what is asked about in the words of Clef and Clairic: the text, and the media beside it."""
+    body: dict[str, Json] = {"state": words_of(value)}
+    for media in media_in(value):
+        body.setdefault(_MEMBERS[media.form.kind], []).append(media.data_uri())
+    return body
+
+
+def compose(questions: Mapping[str, Question], value: Input, model: Model) -> Request:
+    """Return one request with all questions about a text, a picture, or both."""
     if model.family == "system-one":
         asked = {_id(at, name): question.criteria() for at, (name, question) in enumerate(questions.items())}
-        return Request(json={"model": model.name, "state": text, "questions": asked})
-    return chat.compose(chat.messages(text, _system(questions)), model, _settings(questions))
+        return Request(json={"model": model.name, **state(value), "questions": asked})
+    return chat.compose(chat.messages(value, _system(questions)), model, _settings(questions))
 
 
 def read(questions: Mapping[str, Question], answer: Answer, model: Model) -> dict[str, Cell]:
@@ -49,13 +64,13 @@ def read(questions: Mapping[str, Question], answer: Answer, model: Model) -> dic
         raise AnswerError(f"the answer does not fit the questions: {error}", "schema", again=decided) from None
 
 
-def forecast(questions: Mapping[str, Question], texts: Sequence[str], model: Model) -> Usage:
-    """Estimate texts and questions, and for a chat model all that it may write."""
+def forecast(questions: Mapping[str, Question], inputs: Sequence[Input], model: Model) -> Usage:
+    """Estimate inputs and questions, and for a chat model all that it may write."""
     fixed = _OVERHEAD + tokens_in(_system(questions))
-    read_ = {"input_tokens": float(sum(tokens_in(text) + fixed for text in texts))}
+    read_ = {"input_tokens": float(sum(tokens_of(each) + fixed for each in inputs))}
     if model.family == "system-one":
         return Usage(read_)
-    return Usage(read_ | {"output_tokens": float(_settings(questions).max_tokens * len(texts))})
+    return Usage(read_ | {"output_tokens": float(_settings(questions).max_tokens * len(inputs))})
 
 
 def _id(at: int, name: str) -> str:

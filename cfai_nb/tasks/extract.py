@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import AnswerError, ModelError
-from ..models import Model, Usage, tokens_in
-from . import chat, schema
+from ..models import Model, Usage
+from . import chat, decisions, schema
 from .answer import Answer, Json, Request
 from .fields import KINDS, Fields, model_of, specs_of, types_of
+from .inputs import tokens_of
 from .task import Cell, Cells, Column, Input, Task, shown
 
 _SYSTEM = (
@@ -45,6 +46,7 @@ class Extract(Task):
     positional: ClassVar[tuple[str, ...]] = ("fields",)
     families: ClassVar[frozenset[str]] = chat.FAMILIES | {"clairic"}
     fallback: ClassVar[str] = "generate"
+    kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
 
     fields: Fields
     details: bool = shown(False)
@@ -70,17 +72,17 @@ class Extract(Task):
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        (text,) = inputs
+        (value,) = inputs
         if model.family != "clairic":
-            return chat.compose(chat.messages(text, _SYSTEM), model, self._settings())
-        return Request(json={"model": model.name, "state": text, "fields": specs_of(self.fields)})
+            return chat.compose(chat.messages(value, _SYSTEM), model, self._settings())
+        return Request(json={"model": model.name, **decisions.state(value), "fields": specs_of(self.fields)})
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and fields, and for a chat model all that it may write."""
         if model.family == "clairic":
             fixed = 100 + 30 * len(types_of(self.fields))
-            return Usage({"input_tokens": float(sum(tokens_in(text) + fixed for text in inputs))})
-        usages = [Usage(chat.tokens(chat.messages(text, _SYSTEM), self._settings())) for text in inputs]
+            return Usage({"input_tokens": float(sum(tokens_of(each) + fixed for each in inputs))})
+        usages = [Usage(chat.tokens(each, _SYSTEM, self._settings())) for each in inputs]
         return sum(usages, Usage({}))
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:

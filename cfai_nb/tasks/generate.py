@@ -43,6 +43,7 @@ class Generate(Task):
     work: ClassVar[str] = "generate"
     template: ClassVar[bool] = True
     families: ClassVar[frozenset[str]] = chat.FAMILIES
+    kinds: ClassVar[frozenset[str]] = frozenset({"text", "image", "audio"})
 
     system: str | None = None
     max_tokens: int = chat.MAX_TOKENS
@@ -82,7 +83,7 @@ class Generate(Task):
         """Estimate the prompt, and count all of ``max_tokens`` as written."""
         total = Usage({})
         for prompt in inputs:
-            total = total + Usage(chat.tokens(chat.messages(prompt, self.system), self.settings()))
+            total = total + Usage(chat.tokens(prompt, self.system, self.settings()))
         return total
 
     def talk(self, inputs: Sequence[Input], model: Model) -> Talk:

@@ -46,7 +46,7 @@ class Rewrite(Task):
         """Estimate texts and instructions, and count all of ``max_tokens`` as written."""
         total = Usage({})
         for text in inputs:
-            total = total + Usage(chat.tokens(chat.messages(text, f"{self.how()} {_MATERIAL}"), self._settings()))
+            total = total + Usage(chat.tokens(text, f"{self.how()} {_MATERIAL}", self._settings()))
         return total
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:

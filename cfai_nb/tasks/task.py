@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import AnswerError, ModelError
-from ..models import Model, Usage, catalogue, tokens_in
+from ..models import Model, Usage, catalogue
 from .answer import Answer, Json, Request
+from .inputs import Input as Input
+from .inputs import shown_to, tokens_of
 
-#: A canonical input: what one distinct row amounts to.
-Input: TypeAlias = str
 #: What was read for one input: a JSON value, or an exception that fails just this row.
 Cell: TypeAlias = Any
 #: What was read for the inputs of one request: a cell each, or the rows of a matrix.
@@ -71,6 +71,9 @@ class Task:
         Model families it can speak to; empty: any.
     fallback : str
         Whose default model stands in where its own is not open to the account; empty: none.
+    kinds : frozenset of str
+        What its inputs may hold: ``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"document"``.  Where that is not
+        text, a cell with text in it is the path or the address of a file.
     """
 
     name: ClassVar[str] = "task"
@@ -80,6 +83,7 @@ class Task:
     template: ClassVar[bool] = False
     families: ClassVar[frozenset[str]] = frozenset()
     fallback: ClassVar[str] = ""
+    kinds: ClassVar[frozenset[str]] = frozenset({"text"})
 
     # -- what a task must say ------------------------------------------------------------------------------------
 
@@ -107,7 +111,7 @@ class Task:
 
         Where the model charges what it writes, 512 tokens an input are counted; override it when you set a limit.
         """
-        read = {"input_tokens": float(sum(map(tokens_in, inputs)))}
+        read = {"input_tokens": float(sum(map(tokens_of, inputs)))}
         writes = "output_tokens" in (model.prices or {})
         return Usage(read | ({"output_tokens": 512.0 * len(inputs)} if writes else {}))
 
@@ -118,6 +122,10 @@ class Task:
         estimate of ``forecast``.
         """
         return reported(answer) or self.forecast(inputs, model)
+
+    def takes(self, model: Model) -> frozenset[str]:
+        """Say which of its ``kinds`` this model can be given."""
+        return self.kinds & shown_to(model) if "text" in self.kinds else self.kinds
 
     def check(self, model: Model) -> None:
         """Raise what is wrong with asking this of this model, before anything is planned."""

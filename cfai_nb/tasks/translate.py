@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import AnswerError
-from ..models import Model, Usage, tokens_in
+from ..models import Model, Usage
 from . import chat
 from .answer import Answer, Json, Request
+from .inputs import tokens_of
 from .rewrite import Rewrite
 from .task import Cells, Input
 
@@ -81,7 +82,7 @@ class Translate(Rewrite):
         """Estimate the texts; a translation is counted at twice the tokens of its source."""
         if model.family in chat.FAMILIES:
             return super().forecast(inputs, model)
-        read = float(sum(map(tokens_in, inputs)))
+        read = float(sum(map(tokens_of, inputs)))
         return Usage({"input_tokens": read, "output_tokens": 2 * read})
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:

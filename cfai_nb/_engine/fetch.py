@@ -1,0 +1,160 @@
+"""Addresses in a frame: fetched only where it was allowed, from public hosts, up to a size and a time.
+
+A cell may hold any address, also one somebody else wrote there.  So that fetching it cannot reach into the network this
+machine stands in, every name is resolved here and only public addresses are connected to, and the same holds for
+each redirect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from anyio.from_thread import start_blocking_portal
+
+from ..errors import InputError
+from ..media import Media
+from ..media.source import MOST_BYTES, of_file
+
+#: Fetched at once, seconds for each in all, redirects followed, and the ports that are connected to.
+AT_ONCE, SECONDS, REDIRECTS, PORTS = 8, 60.0, 5, frozenset({80, 443})
+_AGENT = {"user-agent": "cfai-nb", "accept": "image/*,audio/*,video/*,application/*;q=0.9,*/*;q=0.5"}
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is of the public internet, also where it wraps another one."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1]
+        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return inner.is_global
+    return ip.is_global and not ip.is_multicast
+
+
+class _Resolver(AbstractResolver):
+    """Resolves names, and leaves out what may not be connected to: the answer is what is then connected to."""
+
+    def __init__(self, allowed: Callable[[str], bool]) -> None:
+        self._inner = aiohttp.ThreadedResolver()
+        self._allowed = allowed
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        kept = [each for each in found if self._allowed(each["host"])]
+        if not kept:
+            raise InputError(f"{host} is not a public host, and is not fetched from")
+        return kept
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class Fetcher:
+    """Fetches addresses into a folder that lasts as long as this does; none twice.
+
+    Parameters
+    ----------
+    allowed : callable
+        IP address -> whether it may be connected to.
+    ports : frozenset of int
+        That may be connected to.
+    """
+
+    def __init__(self, allowed: Callable[[str], bool] = is_public, ports: frozenset[int] = PORTS) -> None:
+        self._allowed = allowed
+        self._ports = ports
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._known: dict[str, Media] = {}
+
+    def __call__(self, urls: Sequence[str]) -> list[Media | InputError]:
+        """Fetch these; one that fails has its error, and is tried again the next time."""
+        wanted = [url for url in urls if url not in self._known]
+        failed: dict[str, InputError] = {}
+        if wanted:
+            with start_blocking_portal() as portal:  # of its own: the caller may stand on any loop
+                results = portal.call(self._fetch_all, wanted)
+            for url, result in zip(wanted, results, strict=True):
+                if isinstance(result, InputError):
+                    failed[url] = result
+                else:
+                    self._known[url] = result
+        return [failed.get(url) or self._known[url] for url in urls]
+
+    async def _fetch_all(self, urls: Sequence[str]) -> list[Media | InputError]:
+        gate = asyncio.Semaphore(AT_ONCE)
+        connector = aiohttp.TCPConnector(resolver=_Resolver(self._allowed), limit=AT_ONCE, use_dns_cache=False)
+        async with aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=SECONDS),
+            headers=_AGENT, trust_env=False,  # a proxy would resolve the name anew
+        ) as session:  # fmt: skip
+
+            async def one(url: str) -> Media | InputError:
+                async with gate:
+                    try:
+                        return await self._fetch(session, url)
+                    except InputError as error:
+                        return error
+                    except TimeoutError:
+                        return InputError(f"the address {_short(url)} did not answer within {SECONDS:.0f} s")
+                    except (aiohttp.ClientError, OSError, ValueError) as error:
+                        cause = error.__cause__ if isinstance(error.__cause__, InputError) else None
+                        return cause or InputError(f"the address {_short(url)} cannot be fetched: {error}"[:300])
+
+            return await asyncio.gather(*map(one, urls))
+
+    async def _fetch(self, session: aiohttp.ClientSession, url: str) -> Media:
+        at = url
+        for _ in range(REDIRECTS + 1):
+            self._judge(at)
+            async with session.get(at, allow_redirects=False) as answer:
+                if answer.status in (301, 302, 303, 307, 308) and "location" in answer.headers:
+                    at = urljoin(at, answer.headers["location"])
+                    continue
+                if answer.status != 200:
+                    raise InputError(f"the address {_short(url)} answers {answer.status}")
+                return await self._save(answer, url)
+        raise InputError(f"the address {_short(url)} redirects more than {REDIRECTS} times")
+
+    def _judge(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+            raise InputError(f"{_short(url)} is no plain http or https address")
+        if (parts.port or {"http": 80, "https": 443}[parts.scheme]) not in self._ports:
+            raise InputError(f"{_short(url)} names a port that is not fetched from")
+        try:
+            literal = ipaddress.ip_address(parts.hostname)
+        except ValueError:
+            return  # a name: the resolver judges what it stands for
+        if not self._allowed(str(literal)):
+            raise InputError(f"{parts.hostname} is not a public host, and is not fetched from")
+
+    async def _save(self, answer: aiohttp.ClientResponse, url: str) -> Media:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="cfai-nb-")
+        path = Path(self._folder.name) / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
+        size = 0
+        with path.open("wb") as file:
+            async for chunk in answer.content.iter_chunked(2**18):
+                size += len(chunk)
+                if size > MOST_BYTES:
+                    raise InputError(f"the address {_short(url)} holds more than {MOST_BYTES // 2**20} MiB")
+                file.write(chunk)
+        name = Path(urlsplit(url).path).name[:100]
+        return await asyncio.to_thread(of_file, path, name)
+
+
+def _short(url: str) -> str:
+    """Return an address without what may be secret in it, for messages."""
+    return url.partition("?")[0].partition("#")[0].rpartition("@")[2][:120]

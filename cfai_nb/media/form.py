@@ -1,0 +1,130 @@
+"""What bytes are: sniffed from their beginning, never believed from a name or a header."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from ..errors import InputError
+
+Kind: TypeAlias = Literal["image", "audio", "video", "document"]
+
+#: Pixels beyond which a picture is taken for a decompression bomb: what no model here reads (Clef stops at 16 MP).
+MOST_PIXELS = 100_000_000
+
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
+    (0, b"\xff\xd8\xff", "image/jpeg"),
+    (0, b"GIF87a", "image/gif"),
+    (0, b"GIF89a", "image/gif"),
+    (8, b"WEBP", "image/webp"),
+    (0, b"BM", "image/bmp"),
+    (0, b"II*\x00", "image/tiff"),
+    (0, b"MM\x00*", "image/tiff"),
+    (8, b"WAVE", "audio/wav"),
+    (0, b"ID3", "audio/mpeg"),
+    (0, b"fLaC", "audio/flac"),
+    (0, b"OggS", "audio/ogg"),
+    (4, b"ftypM4A", "audio/mp4"),
+    (4, b"ftyp", "video/mp4"),
+    (0, b"\x1aE\xdf\xa3", "video/webm"),
+    (0, b"%PDF-", "application/pdf"),
+    (0, b"PK\x03\x04", "application/zip"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What bytes are.
+
+    Attributes
+    ----------
+    mime : str
+        Such as ``"image/png"``; ``"application/octet-stream"`` for what is not known.
+    kind : {"image", "audio", "video", "document"}
+    width, height : int or None
+        Of a picture, in pixels.
+    seconds : float or None
+        Of a sound.
+    rate : int or None
+        Of a sound, in samples per second.
+    """
+
+    mime: str
+    kind: Kind
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    rate: int | None = None
+
+    @property
+    def suffix(self) -> str:
+        """The usual ending of a file's name, without the dot."""
+        name = self.mime.rpartition("/")[2]
+        return {"mpeg": "mp3", "jpeg": "jpg", "octet-stream": "bin"}.get(name, name)
+
+    def __str__(self) -> str:
+        size = f" {self.width}×{self.height}" if self.width else ""
+        time = f" {self.seconds:.1f} s" if self.seconds is not None else ""
+        return f"{self.suffix.upper()}{size}{time}"
+
+
+def mime_of(content: bytes | memoryview) -> str:
+    """Return the media type the first bytes tell."""
+    head = bytes(content[:16])
+    for at, magic, mime in _MAGIC:
+        if head[at : at + len(magic)] == magic:
+            if mime in ("image/webp", "audio/wav") and head[:4] != b"RIFF":
+                continue
+            return mime
+    # An MPEG frame without a tag before it: eleven set bits, then a layer and a bit rate that exist.
+    if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4, 0xE6) and head[2] & 0xF0 not in (0xF0, 0):
+        return "audio/mpeg"
+    return "application/octet-stream"
+
+
+def sniff(content: bytes) -> Form:
+    """Say what bytes are, with the size of a picture and the length of a sound.
+
+    Raises
+    ------
+    InputError
+        They begin like a picture or sound and are none, or the picture claims more than 100 megapixels.
+    """
+    mime = mime_of(content)
+    kind: Kind = {"image": "image", "audio": "audio", "video": "video"}.get(mime.partition("/")[0], "document")  # type: ignore[assignment]
+    if kind == "image":
+        width, height = _size(content, mime)
+        return Form(mime, kind, width, height)
+    if kind == "audio":
+        seconds, rate = _length(content, mime)
+        return Form(mime, kind, seconds=seconds, rate=rate)
+    return Form(mime, kind)
+
+
+def _size(content: bytes, mime: str) -> tuple[int, int]:
+    from PIL import Image as pillow
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # judged below
+            width, height = pillow.open(io.BytesIO(content)).size
+    except pillow.DecompressionBombError:
+        raise InputError("the picture claims more pixels than can be meant (a decompression bomb)") from None
+    except Exception as error:
+        raise InputError(f"the cell begins like {mime} and cannot be read as a picture: {error}") from None
+    if width * height > MOST_PIXELS:
+        raise InputError(f"the picture claims {width:,} × {height:,} pixels; at most {MOST_PIXELS:,} are read")
+    return width, height
+
+
+def _length(content: bytes, mime: str) -> tuple[float | None, int | None]:
+    from tinytag import TinyTag, TinyTagException
+
+    try:
+        tag = TinyTag.get(f"sound.{Form(mime, 'audio').suffix}", file_obj=io.BytesIO(content), tags=False)
+    except (TinyTagException, OSError, ValueError, LookupError) as error:
+        raise InputError(f"the cell begins like {mime} and cannot be read as sound: {error}") from None
+    return tag.duration, tag.samplerate

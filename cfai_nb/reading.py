@@ -1,0 +1,132 @@
+"""One column of a frame, read: its cells become texts or media, and what cannot be sent is told by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from .errors import InputError
+from .media import Link, Media, is_media
+from .media.source import media_of
+
+#: Fetches addresses that media lie at: a Media, or what is wrong, for each.
+Fetch: TypeAlias = "Callable[[Sequence[str]], Sequence[Media | InputError]]"
+Bad: TypeAlias = "dict[int, InputError]"
+
+
+def read(
+    column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None = None
+) -> tuple[Sequence[str | Media | None], Bad]:
+    """Read a column as what a task takes.
+
+    Parameters
+    ----------
+    column : Series
+    takes : frozenset of str
+        Kinds of content.  With ``"text"`` among them, text is text; otherwise it is a path or an address.
+    fetch : callable, optional
+        Fetches addresses; without it they are refused.
+
+    Returns
+    -------
+    cells : list of str, Media or None
+        None where the cell is missing or blank, and where it cannot be sent.
+    bad : dict of int to InputError
+        By position: cells that cannot be sent.
+    """
+    if "text" in takes and (takes == {"text"} or not holds_media(column)):
+        return texts(column)
+    return _media(column, takes, fetch)
+
+
+def holds_media(column: pd.Series[Any]) -> bool:
+    """Whether the first cell that is not missing holds media rather than text."""
+    return column.dtype == object and next((is_media(cell) for cell in column if not _gone(cell)), False)
+
+
+def _gone(cell: Any) -> bool:
+    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
+
+
+def texts(column: pd.Series[Any]) -> tuple[list[str | None], Bad]:
+    """Read a column as text."""
+    values = column.tolist()
+    missing = column.isna().tolist()
+    bad: Bad = {}
+    found: list[str | None] = []
+    for at, (value, gone) in enumerate(zip(values, missing, strict=True)):
+        if gone:
+            found.append(None)
+        elif type(value) is str and value.isascii():
+            found.append(value if value.strip() else None)
+        else:
+            try:
+                text = _text_of(value)
+                found.append(text if text.strip() else None)
+            except InputError as error:
+                bad[at] = error
+                found.append(None)
+    return found, bad
+
+
+def _text_of(value: Any) -> str:
+    """Write a single value as text; what is no text and has no obvious one is refused rather than guessed."""
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InputError(
+                "the cell holds half of a character (a lone surrogate), which no request can carry"
+            ) from None
+        return str(value)
+    if isinstance(value, (int, float, bool, np.generic, pd.Timestamp, pd.Timedelta, pd.Period)):
+        return str(value)
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat())
+    if is_media(value):
+        raise InputError(
+            f"the cell holds {type(value).__name__}, and this task and model read text alone; cf.models() lists models "
+            "with the capability vision"
+        )
+    raise InputError(f"the cell holds {type(value).__name__}, not text; convert the column first")
+
+
+def _media(column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None) -> tuple[list[str | Media | None], Bad]:
+    bad: Bad = {}
+    found: list[str | Media | None] = []
+    links: dict[int, str] = {}
+    for at, cell in enumerate(column):
+        found.append(None)
+        if _gone(cell) or (isinstance(cell, str) and not cell.strip()):
+            continue
+        try:
+            media = media_of(cell)
+            if isinstance(media, Link):
+                links[at] = media.url
+            else:
+                found[at] = _fitting(media, takes)
+        except InputError as error:
+            bad[at] = error
+    if links and fetch is None:
+        refused = "the cell is an address; fetch=True, here or in cf.connect, lets it be fetched from public hosts"
+        bad |= {at: InputError(refused) for at in links}
+    elif links and fetch is not None:
+        urls = list(dict.fromkeys(links.values()))
+        fetched = dict(zip(urls, fetch(urls), strict=True))
+        for at, url in links.items():
+            try:
+                found[at] = _fitting(fetched[url], takes)
+            except InputError as error:
+                bad[at] = error
+    return found, bad
+
+
+def _fitting(media: Media | InputError, takes: frozenset[str]) -> Media:
+    if isinstance(media, InputError):
+        raise media
+    if media.form.kind not in takes and "document" not in takes:  # a converter of documents takes pictures too
+        raise InputError(f"the cell holds {media.form.mime}; {' or '.join(sorted(takes - {'text'}))} is needed")
+    return media
