@@ -14,8 +14,11 @@ from . import frames
 from .call import OPTIONS, Call
 from .tasks import (
     Ask,
+    Caption,
     Check,
     Classify,
+    Detect,
+    Draw,
     Embed,
     Extract,
     FixGrammar,
@@ -23,8 +26,11 @@ from .tasks import (
     Mask,
     Score,
     Sentiment,
+    Speak,
     Summarize,
     Task,
+    ToMarkdown,
+    Transcribe,
     Translate,
 )
 
@@ -170,6 +176,12 @@ class Accessor:
     translate = Verb(Translate)
     fix_grammar = Verb(FixGrammar)
     mask = Verb(Mask)
+    image = Verb(Draw)
+    caption = Verb(Caption)
+    detect = Verb(Detect)
+    transcribe = Verb(Transcribe)
+    speak = Verb(Speak)
+    to_markdown = Verb(ToMarkdown)
 
     def __init__(self, data: frames.Frame) -> None:
         self._data = data

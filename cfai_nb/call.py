@@ -140,6 +140,8 @@ class Call:
 def _model_for(task: Task, model: Any) -> Model:
     if model is not None and not isinstance(model, (str, Model)):
         raise ModelError(f"model={model!r}: give a name such as 'bge-m3'.")
+    if task.own_model is not None:
+        return task.own_model
     if model is not None:
         return find(model)
     return find(task.work) if task.work.startswith("@") else default(task.work)

@@ -2,26 +2,35 @@
 
 from .answer import Answer, Json, Request
 from .ask import Ask
+from .caption import Caption
 from .check import Check, Score, Sentiment
 from .classify import Classify
+from .detect import Detect
 from .embed import Embed
 from .extract import Extract
 from .generate import Generate
+from .image import Draw
 from .inputs import Input, tokens_of
+from .markdown import ToMarkdown
 from .questions import choice, scale, yes_no
 from .rewrite import FixGrammar, Mask, Summarize
+from .speak import Speak
 from .stream import StreamReader
 from .task import Cell, Cells, Column, Talk, Task, shown
+from .transcribe import Transcribe
 from .translate import Translate
 
 __all__ = [
     "Answer",
     "Ask",
+    "Caption",
     "Cell",
     "Cells",
     "Check",
     "Classify",
     "Column",
+    "Detect",
+    "Draw",
     "Embed",
     "Extract",
     "FixGrammar",
@@ -32,10 +41,13 @@ __all__ = [
     "Request",
     "Score",
     "Sentiment",
+    "Speak",
     "StreamReader",
     "Summarize",
     "Talk",
     "Task",
+    "ToMarkdown",
+    "Transcribe",
     "Translate",
     "choice",
     "scale",

@@ -27,6 +27,10 @@ Cells: TypeAlias = "Sequence[Cell] | npt.NDArray[np.float32]"
 Talk: TypeAlias = Generator[Request, Answer, Cells]
 
 
+#: How a column of a result is laid out.
+ColumnKind: TypeAlias = Literal["text", "category", "number", "integer", "boolean", "datetime", "vector", "object"]
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of a result, still without pandas.
@@ -37,7 +41,7 @@ class Column:
     """
 
     values: Sequence[Any]
-    kind: Literal["text", "category", "number", "integer", "boolean", "datetime", "vector", "object"] = "object"
+    kind: ColumnKind = "object"
     levels: tuple[str, ...] | None = None
     form: str = ""
 
@@ -71,6 +75,8 @@ class Task:
         Model families it can speak to; empty: any.
     fallback : str
         Whose default model stands in where its own is not open to the account; empty: none.
+    own_model : Model or None
+        Whom it asks where that is no model of the catalogue.
     kinds : frozenset of str
         What its inputs may hold: ``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"document"``.  Where that is not
         text, a cell with text in it is the path or the address of a file.
@@ -83,6 +89,7 @@ class Task:
     template: ClassVar[bool] = False
     families: ClassVar[frozenset[str]] = frozenset()
     fallback: ClassVar[str] = ""
+    own_model: ClassVar[Model | None] = None
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
 
     # -- what a task must say ------------------------------------------------------------------------------------
@@ -174,13 +181,14 @@ def canonical(value: Any) -> Json:
 def reported(answer: Answer) -> Usage | None:
     """Return the usage the service itself reported with an answer, if any.
 
-    Neurons come from the ``cf-ai-neurons`` header or from ``usage.neurons``, tokens from ``usage``.
+    Neurons come from the ``cf-ai-neurons`` header or from ``usage.neurons``, tokens from ``usage``
+    (moondream: ``metrics``).
     """
     try:
         document = answer.json
     except AnswerError:
         document = None
-    usage = document.get("usage") if isinstance(document, dict) else None
+    usage = (document.get("usage") or document.get("metrics")) if isinstance(document, dict) else None
     amounts = _tokens(usage) if isinstance(usage, dict) else {}
     neurons = answer.headers.get("cf-ai-neurons", usage.get("neurons") if isinstance(usage, dict) else None)
     with contextlib.suppress(TypeError, ValueError):  # not a number: the tokens have to do
