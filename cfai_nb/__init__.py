@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from . import emulator, plots, space, widgets
+    from ._engine.gateway import Gateway
     from .ledger import Budget
     from .report import CfaiWarning, Report
     from .samples import sample
@@ -105,6 +106,7 @@ __all__ = [
     "Embed",
     "Extract",
     "FixGrammar",
+    "Gateway",
     "Generate",
     "Image",
     "InputError",
@@ -157,6 +159,7 @@ __all__ = [
 _LAZY = {
     "Budget": ("ledger", "Budget"),
     "CfaiWarning": ("report", "CfaiWarning"),
+    "Gateway": ("_engine.gateway", "Gateway"),
     "Report": ("report", "Report"),
     "Session": ("session", "Session"),
     "connect": ("session", "connect"),

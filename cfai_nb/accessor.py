@@ -225,6 +225,10 @@ _HOW_IT_TRAVELS = """
         Failed rows stay missing (``cf.last_run().failures`` lists them), or raise at the end.
     concurrency : "auto" or int
         The most requests at once.
+    gateway : cf.Gateway or str, optional
+        The AI Gateway the requests go through.
+    reject_if_busy : bool, optional
+        Have a model that is out of capacity say so at once, so that what is sent follows capacity more closely.
     fetch : bool, optional
         Whether addresses in a column of pictures or sound may be fetched, from public hosts only.  Default: no.
     progress : bool, optional

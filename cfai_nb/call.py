@@ -10,8 +10,8 @@ import pandas as pd
 
 from . import frames
 from .cells import Space
-from .errors import AccessError, ModelError
-from .models import Model, default, find
+from .errors import AccessError
+from .models import default
 from .tasks import Column, Task
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 #: How a call travels; everything else given to a verb is a field of its task.
-OPTIONS = ("cache", "budget", "neurons", "on_error", "concurrency", "fetch", "progress")
+OPTIONS = ("cache", "budget", "neurons", "on_error", "concurrency", "gateway", "reject_if_busy", "fetch", "progress")
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
 _NOT_OPEN = frozenset({3041, 5018, 5035, 3042, 5007})
 
@@ -38,7 +38,7 @@ class Call:
         self.session: Session = session.current()
         self.task = task
         self._chosen = model is not None
-        self.model = _model_for(task, model)
+        self.model = self.session.model_for(task, model, travel.get("gateway"))
         if not self._chosen and task.fallback and self.model.id in self.session.not_open:
             self.model = default(task.fallback)
         task.check(self.model)
@@ -135,16 +135,6 @@ class Call:
             "run": run.id,
         }
         return result
-
-
-def _model_for(task: Task, model: Any) -> Model:
-    if model is not None and not isinstance(model, (str, Model)):
-        raise ModelError(f"model={model!r}: give a name such as 'bge-m3'.")
-    if task.own_model is not None:
-        return task.own_model
-    if model is not None:
-        return find(model)
-    return find(task.work) if task.work.startswith("@") else default(task.work)
 
 
 #: The last report; a list, so that nobody holds an old one by importing it.

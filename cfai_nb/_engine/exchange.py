@@ -12,6 +12,7 @@ from ..ledger import Charge, money
 from ..models import Usage, price, tokens_in
 from ..tasks import Answer, Input, Request
 from .engine import Engine
+from .gateway import dressed, is_hit
 from .record import Run
 
 #: How often one request is repeated after faults (5xx, dropped or cut answers): with full jitter up to 10 s that is
@@ -55,14 +56,17 @@ class Exchange:
             The budget cannot hold it, also after everything under way is trued up.
         """
         plan, budget = self._run.plan, self._run.options.budget
+        options = self._run.options
+        request = dressed(request, options.gateway, reject_if_busy=options.reject_if_busy)
         reserved = await self._reserve(inputs, None if first else request)
         charge: Charge | None = None
         try:
             answer = await self._persist(request)
             usage = plan.task.weigh(request, answer, inputs, plan.model)
             charge = self._engine.charge(
-                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=rows, seconds=answer.seconds
-            )
+                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=rows, seconds=answer.seconds,
+                free=is_hit(answer),
+            )  # fmt: skip
             return answer, charge
         finally:
             if budget is not None and reserved is not None:

@@ -15,6 +15,7 @@ from ..cells import Sink
 from ..errors import CfaiError, RowError
 from ..ledger import Budget, Charge
 from ..models import Cost
+from .gateway import Gateway
 from .plan import Plan
 
 CacheMode = Literal[True, False, "refresh", "only"]
@@ -33,12 +34,19 @@ class Options:
         Whether a failed row stays missing, or raises once all others are done.
     concurrency : int or "auto"
         The most requests at once.
+    gateway : Gateway or None
+        Through which the requests go.
+    reject_if_busy : bool
+        Have a model that is out of capacity say so at once, instead of letting the request wait there: what is sent
+        then follows capacity more closely.
     """
 
     cache: CacheMode = True
     budget: Budget | None = None
     on_error: Literal["keep", "raise"] = "keep"
     concurrency: int | Literal["auto"] = "auto"
+    gateway: Gateway | None = None
+    reject_if_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +92,8 @@ class Run:
         Whether it was interrupted.
     charges : list of Charge
         Summed up by ``spent``; a charge a request.
+    logs : dict of int to str
+        By index of the distinct input: the id of the gateway's log of its answer.
     flow : list of (seconds, requests in flight)
         Concurrency over time, in a few thousand points however long the run.
     """
@@ -93,6 +103,7 @@ class Run:
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     sink: Sink = field(init=False)
     failures: dict[int, RowError] = field(default_factory=dict)
+    logs: dict[int, str] = field(default_factory=dict)
     stored: int = 0
     failed: int = 0
     done: int = 0

@@ -21,6 +21,7 @@ from ..tasks import Answer, Cells, Input, Request, Talk
 from .engine import Engine
 from .exchange import Exchange
 from .flights import Flight
+from .gateway import log_of
 from .pace import MOST
 from .recall import recall
 from .record import Run
@@ -247,6 +248,7 @@ class Runner:
             inputs = await asyncio.to_thread(_held, inputs)
         rows = self.run.rows_of(batch)
         charges: list[Charge] = []
+        log: str | None = None
         talk = self._plan.task.talk(inputs, self._plan.model)
         try:
             try:
@@ -254,6 +256,7 @@ class Runner:
                 while True:
                     answer, charge = await self._exchange.ask(request, inputs, rows, first=not charges)
                     charges.append(charge)
+                    log = log_of(answer) or log
                     request = _next_turn(talk, answer)
             except StopIteration as end:
                 cells: Cells = end.value
@@ -264,9 +267,13 @@ class Runner:
             raise
         finally:
             talk.close()
-        await self._keep(batch, cells, charges, flight)
+        if log is not None:
+            self.run.logs.update(dict.fromkeys(batch, log))
+        await self._keep(batch, cells, charges, flight, log)
 
-    async def _keep(self, batch: list[int], cells: Cells, charges: list[Charge], flight: Flight) -> None:
+    async def _keep(
+        self, batch: list[int], cells: Cells, charges: list[Charge], flight: Flight, log: str | None
+    ) -> None:
         run, store, keys = self.run, self._engine.store, self._plan.keys
         if not isinstance(cells, np.ndarray):
             failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
@@ -289,7 +296,7 @@ class Runner:
             while store.full:  # a slow disk holds the run back rather than filling the memory
                 await asyncio.sleep(0.005)
         finally:  # also when the run is stopped meanwhile: this was paid for
-            store.put([keys[index] for index in batch], cells, charges)
+            store.put([keys[index] for index in batch], cells, charges, log)
 
     def _enter(self, charges: Sequence[Charge]) -> None:
         """Enter charges for which no answer is kept."""

@@ -28,7 +28,7 @@ from .index import Index
 from .writer import Write, Writer
 
 #: Raised when the tables change; a store of a later version is left alone.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: Bytes of answers kept before the least recently used ones make room.
 SIZE_LIMIT = 4 * 2**30
 #: Bytes of answers that may wait for the writer before the run waits for it.
@@ -38,7 +38,7 @@ _DAY = 86_400
 _TABLES = """
 CREATE TABLE packs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    used REAL NOT NULL, neurons REAL, body BLOB NOT NULL);
+    used REAL NOT NULL, neurons REAL, body BLOB NOT NULL, log TEXT);
 CREATE INDEX packs_by_use ON packs (used, bytes);
 CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL);
 CREATE TABLE charges (
@@ -48,6 +48,8 @@ CREATE TABLE charges (
 CREATE INDEX charges_by_time ON charges (time);
 CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL);
 """
+#: What makes a store of an earlier version one of the next.
+_UPGRADES = {1: "ALTER TABLE packs ADD COLUMN log TEXT"}
 _CHARGE = "INSERT INTO charges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
@@ -102,9 +104,11 @@ class Store:
             )
         if version == 0:
             self._create(connection)
+        elif version < SCHEMA_VERSION:
+            self._upgrade(connection)
         # Answers "delete" where the file system has no shared memory (network drives): slower, just as safe.
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("SELECT id, used FROM packs LIMIT 1").fetchone()
+        connection.execute("SELECT id, used, log FROM packs LIMIT 1").fetchone()
         connection.execute("BEGIN IMMEDIATE")  # a read-only file must say so now, before anything is paid for
         connection.execute("ROLLBACK")
 
@@ -129,6 +133,18 @@ class Store:
             connection.execute("ROLLBACK")
             raise
 
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
+            for step in range(version, SCHEMA_VERSION):
+                connection.execute(_UPGRADES[step])
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
     def _fail(self, error: Exception, charges: list[Charge]) -> None:
         self.failure = explain(error, self.path)
         self.unkept.extend(charges)
@@ -142,20 +158,20 @@ class Store:
             self._index.extend(self._reader.execute(newer, (self._index.newest,)).fetchall())
         return self._index.find(keys)
 
-    def read(self, packs: Sequence[int]) -> Iterator[tuple[int, Cells, float | None]]:
-        """Yield (pack, cells, Neurons it cost or None) for the packs that still exist."""
+    def read(self, packs: Sequence[int]) -> Iterator[tuple[int, Cells, float | None, str | None]]:
+        """Yield (pack, cells, Neurons it cost or None, the gateway's log or None) for the packs that still exist."""
         old = time.time() - _DAY
         for start in range(0, len(packs), 64):
             chunk = [int(pack) for pack in packs[start : start + 64]]
             marks = ",".join("?" * len(chunk))
             with self._explained(), self._lock:
-                query = f"SELECT id, kind, rows, used, neurons, body FROM packs WHERE id IN ({marks})"
+                query = f"SELECT id, kind, rows, used, neurons, body, log FROM packs WHERE id IN ({marks})"
                 found = self._reader.execute(query, chunk).fetchall()
             stale = [row[0] for row in found if row[3] < old]
             if stale:  # once a day is often enough to know what is least recently used
                 self._writer.put(_touched(stale), 0)
-            for pack, kind, rows, _, neurons, body in found:
-                yield pack, _decode(kind, rows, body), neurons
+            for pack, kind, rows, _, neurons, body, log in found:
+                yield pack, _decode(kind, rows, body), neurons, log
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -164,7 +180,7 @@ class Store:
         """Whether the writer is behind and a run should wait before it brings more."""
         return self._writer.waiting > _BACKLOG
 
-    def put(self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = ()) -> None:
+    def put(self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = (), log: str | None = None) -> None:
         """Hand the answers of one request, and what they cost, to the writer; committed at once, together."""
         kind, body = _encode(cells)
         known = [c.neurons for c in charges if c.neurons is not None]
@@ -172,8 +188,8 @@ class Store:
         joined = b"".join(keys)
 
         def write(connection: sqlite3.Connection) -> None:
-            row = (kind, len(keys), len(body), time.time(), neurons, body)
-            insert = "INSERT INTO packs (kind, rows, bytes, used, neurons, body) VALUES (?,?,?,?,?,?)"
+            row = (kind, len(keys), len(body), time.time(), neurons, body, log)
+            insert = "INSERT INTO packs (kind, rows, bytes, used, neurons, body, log) VALUES (?,?,?,?,?,?,?)"
             pack = connection.execute(insert, row).lastrowid
             connection.execute("INSERT INTO keys VALUES (?, ?)", (pack, joined))
             connection.executemany(_CHARGE, map(_charge_row, charges))

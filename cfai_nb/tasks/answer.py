@@ -37,7 +37,8 @@ class Request:
     form : mapping of str to str or (name, bytes, media type), or None
         The fields and files of a multipart form, instead of either.
     path : str or None
-        Below ``.../accounts/{id}/ai/``; None is ``run/{model}``.
+        Below ``.../accounts/{id}/ai/``, or with a slash at its beginning below ``.../accounts/{id}``; None is
+        ``run/{model}``.
     query : mapping of str to str or list of str
     headers : mapping of str to str
     """

@@ -74,7 +74,9 @@ def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings
             talk = _with_schema_in_words(talk, settings.schema)
         body |= asked
     body["messages"] = talk
-    body["max_tokens" if model.family == "legacy" else "max_completion_tokens"] = settings.max_tokens
+    body["max_tokens" if model.family == "legacy" or model.source == "server" else "max_completion_tokens"] = (
+        settings.max_tokens
+    )
     if settings.temperature is not None:
         body["temperature"] = settings.temperature
     if settings.seed is not None:
@@ -83,7 +85,8 @@ def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings
         body |= model.reasoning.get("off") or {}
     if stream:
         body["stream"] = True
-    if stream and model.family == "responses+chat":  # on its own address it answers a stream with an empty object
+    # On its own address gpt-oss answers a stream with an empty object.
+    if model.elsewhere or (stream and model.family == "responses+chat"):
         return Request(json=body | {"model": model.id}, path="v1/chat/completions")
     return Request(json=body)
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import numpy as np
+
 from ..errors import AnswerError
 from ..models import Model, Usage
 from .answer import Answer, Json, Request
@@ -37,7 +39,9 @@ class Embed(Task):
 
     name: ClassVar[str] = "embed"
     work: ClassVar[str] = "embed"
-    families: ClassVar[frozenset[str]] = frozenset({"bge", "bge-m3", "qwen3-embedding", "plain-embedding"})
+    families: ClassVar[frozenset[str]] = frozenset(
+        {"bge", "bge-m3", "qwen3-embedding", "plain-embedding", "openai-embedding"}
+    )
 
     pooling: Literal["mean", "cls"] | None = None
     role: Literal["document", "query"] | None = None
@@ -68,6 +72,9 @@ class Embed(Task):
         """Return the request in the model's own form."""
         texts = list(inputs)
         body: dict[str, Json]
+        if model.family == "openai-embedding":  # asked for floats, since clients that ask for base64 got zeros
+            body = {"model": model.id, "input": texts, "encoding_format": "float"}
+            return Request(json=body, path="v1/embeddings")
         if model.family == "qwen3-embedding" and self.role == "query":
             body = {"queries": texts} | ({"instruction": self.instruction} if self.instruction else {})
         elif model.family == "qwen3-embedding" and self.role == "document":
@@ -84,6 +91,8 @@ class Embed(Task):
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return a matrix with a row a text."""
+        if model.family == "openai-embedding":
+            return np.array([one["embedding"] for one in sorted(answer.json["data"], key=_place)], dtype=np.float32)
         matrix = answer.floats("data", "response")
         if matrix is None:
             raise AnswerError("the answer holds no vectors", "empty", again=True)
@@ -100,3 +109,7 @@ class Embed(Task):
     def tabulate(self, cells: Sequence[Cell]) -> Column:
         """Return one column of vectors."""
         return Column((), "vector", form=self.pooling or "")
+
+
+def _place(one: Json) -> int:
+    return int(one["index"])
