@@ -227,6 +227,9 @@ _HOW_IT_TRAVELS = """
         The most requests at once.
     gateway : cf.Gateway or str, optional
         The AI Gateway the requests go through.
+    queue : bool, optional
+        Hand the requests in to the service's batch queue and wait there: for models that have one, when time is no
+        matter.  What was handed in is fetched by the same call later, also after a restart.
     reject_if_busy : bool, optional
         Have a model that is out of capacity say so at once, so that what is sent follows capacity more closely.
     fetch : bool, optional

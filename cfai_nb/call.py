@@ -10,8 +10,8 @@ import pandas as pd
 
 from . import frames
 from .cells import Space
-from .errors import AccessError
-from .models import default
+from .errors import AccessError, ModelError
+from .models import catalogue, default
 from .tasks import Column, Task
 
 if TYPE_CHECKING:
@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from .session import Session
 
 #: How a call travels; everything else given to a verb is a field of its task.
-OPTIONS = ("cache", "budget", "neurons", "on_error", "concurrency", "gateway", "reject_if_busy", "fetch", "progress")
+OPTIONS = (
+    "cache",
+    "budget",
+    "neurons",
+    "on_error",
+    "concurrency",
+    "gateway",
+    "queue",
+    "reject_if_busy",
+    "fetch",
+    "progress",
+)
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
 _NOT_OPEN = frozenset({3041, 5018, 5035, 3042, 5007})
 
@@ -43,6 +54,9 @@ class Call:
             self.model = default(task.fallback)
         task.check(self.model)
         self.options = self.session.options(travel)
+        if self.options.queue and not self.model.can("batch"):
+            able = ", ".join(m.name for m in catalogue().values() if m.can("batch") and m.status == "current")
+            raise ModelError(f"{self.model.id} has no queue. These have one: {able}.")
         takes = task.takes(self.model)
         fetch = self.session.fetcher(travel.get("fetch")) if takes != {"text"} else None
         self.rows = frames.rows_of(data, on, template=task.template, takes=takes, fetch=fetch)

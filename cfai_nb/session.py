@@ -229,7 +229,7 @@ class Session:
             raise ValueError(f"gateway={gateway.name!r}: {self.origin} is not reached through a gateway.")
         return Options(
             cache=cache, budget=budget, on_error=on_error, concurrency=concurrency, gateway=gateway,
-            reject_if_busy=bool(wish.get("reject_if_busy", False)),
+            queue=bool(wish.get("queue", False)), reject_if_busy=bool(wish.get("reject_if_busy", False)),
         )  # fmt: skip
 
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:

@@ -13,6 +13,7 @@ from ..models import Usage, price, tokens_in
 from ..tasks import Answer, Input, Request
 from .engine import Engine
 from .gateway import dressed, is_hit
+from .queued import Queue
 from .record import Run
 
 #: How often one request is repeated after faults (5xx, dropped or cut answers): with full jitter up to 10 s that is
@@ -39,14 +40,18 @@ class Exchange:
         self._engine = engine
         self._run = run
         self._pace = engine.pace(run.plan.model)
+        self.queue = Queue(engine, run) if run.options.queue else None
         self.halted = False
         self.flying: set[asyncio.Task[None]] = set()
         self.answered: float | None = None
 
-    async def ask(self, request: Request, inputs: Sequence[Input], rows: int, *, first: bool) -> tuple[Answer, Charge]:
+    async def ask(
+        self, request: Request, inputs: Sequence[Input], rows: int, *, keys: Sequence[bytes], first: bool
+    ) -> tuple[Answer, Charge]:
         """Send one request, as often as it takes; return its answer and what it was charged.
 
-        ``rows`` says for how many rows of the frame, ``first`` whether it opens the conversation.
+        ``rows`` says for how many rows of the frame, ``keys`` those of its inputs, ``first`` whether it opens the
+        conversation: only that goes into the queue, what answers an answer does not wait once more.
 
         Raises
         ------
@@ -61,7 +66,8 @@ class Exchange:
         reserved = await self._reserve(inputs, None if first else request)
         charge: Charge | None = None
         try:
-            answer = await self._persist(request)
+            queue = self.queue if first else None
+            answer = await (self._persist(request) if queue is None else queue.ask(request, keys))
             usage = plan.task.weigh(request, answer, inputs, plan.model)
             charge = self._engine.charge(
                 usage, plan.model, run=self._run.id, verb=plan.task.name, rows=rows, seconds=answer.seconds,

@@ -36,6 +36,8 @@ class Options:
         The most requests at once.
     gateway : Gateway or None
         Through which the requests go.
+    queue : bool
+        Hand the requests in to the service's batch queue.
     reject_if_busy : bool
         Have a model that is out of capacity say so at once, instead of letting the request wait there: what is sent
         then follows capacity more closely.
@@ -46,6 +48,7 @@ class Options:
     on_error: Literal["keep", "raise"] = "keep"
     concurrency: int | Literal["auto"] = "auto"
     gateway: Gateway | None = None
+    queue: bool = False
     reject_if_busy: bool = False
 
 

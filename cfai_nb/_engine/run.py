@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from .record import Run
 
 #: How many rows may fail with no success at all before the question itself must be what is wrong.
 HOPELESS = 100
+#: Requests of one run that may wait in the service's queue.
+_QUEUED = 10_000
 #: Seconds without an answer after which a request that was given up ends the run rather than its row.
 SILENT = 30.0
 
@@ -59,7 +61,7 @@ class Runner:
                     run.fail(index, InputError('cache="only", and the store has no answer', "not stored"))
             elif pending:
                 self._refuse_beyond_budget(pending)
-                await self._send_all(pending)
+                await self._send_all(self._batches(pending))
         except CfaiError as error:
             self.halt(error)
         finally:
@@ -92,6 +94,8 @@ class Runner:
     async def _drain(self) -> None:
         while self._tasks:
             await asyncio.wait(self._tasks)
+        if self._exchange.queue is not None:
+            await self._exchange.queue.close()
         store = self._engine.store
         if store is not None:
             await asyncio.to_thread(store.flush)
@@ -124,10 +128,20 @@ class Runner:
 
     # -- handing out ---------------------------------------------------------------------------------------------
 
-    async def _send_all(self, pending: Sequence[int]) -> None:
+    def _batches(self, pending: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the inputs of each request; those that wait in the service's queue already as they were handed in."""
+        if self._exchange.queue is not None:
+            before = self._exchange.queue.resume(pending)
+            yield from before
+            pending = sorted(set(pending) - {index for batch in before for index in batch})
+        yield from self._plan.batches(pending)
+
+    async def _send_all(self, batches: Iterable[list[int]]) -> None:
         cap = self.run.options.concurrency
         most = MOST if cap == "auto" else cap
-        for batch in self._plan.batches(pending):
+        if self._exchange.queue is not None:  # what waits in the queue takes no place here
+            most = _QUEUED
+        for batch in batches:
             while len(self._tasks) >= most and not self._exchange.halted:
                 await self._changed()
             if self._exchange.halted:
@@ -189,7 +203,7 @@ class Runner:
             if not flight.kept and self._engine.store is not None and self.run.options.cache is not False:
                 self._engine.store.put([key], flight.cells[key])
         if again:
-            await self._send_all(again)
+            await self._send_all(self._plan.batches(again))
 
     # -- one batch -----------------------------------------------------------------------------------------------
 
@@ -247,6 +261,7 @@ class Runner:
         if not isinstance(inputs[0], str):  # media is read now, and let go when this conversation is over
             inputs = await asyncio.to_thread(_held, inputs)
         rows = self.run.rows_of(batch)
+        keys = [self._plan.keys[index] for index in batch]
         charges: list[Charge] = []
         log: str | None = None
         talk = self._plan.task.talk(inputs, self._plan.model)
@@ -254,7 +269,7 @@ class Runner:
             try:
                 request = next(talk)
                 while True:
-                    answer, charge = await self._exchange.ask(request, inputs, rows, first=not charges)
+                    answer, charge = await self._exchange.ask(request, inputs, rows, keys=keys, first=not charges)
                     charges.append(charge)
                     log = log_of(answer) or log
                     request = _next_turn(talk, answer)

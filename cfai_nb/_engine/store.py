@@ -9,6 +9,7 @@ beside each pack on first use and extended by what this and other processes adde
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 import threading
@@ -35,7 +36,11 @@ SIZE_LIMIT = 4 * 2**30
 _BACKLOG = 64 * 2**20
 _DAY = 86_400
 
-_TABLES = """
+_QUEUED = """CREATE TABLE queued (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL, time REAL NOT NULL,
+    sizes BLOB NOT NULL, keys BLOB NOT NULL)"""
+_TABLES = f"""
+{_QUEUED};
 CREATE TABLE packs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
     used REAL NOT NULL, neurons REAL, body BLOB NOT NULL, log TEXT);
@@ -49,7 +54,7 @@ CREATE INDEX charges_by_time ON charges (time);
 CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL);
 """
 #: What makes a store of an earlier version one of the next.
-_UPGRADES = {1: "ALTER TABLE packs ADD COLUMN log TEXT"}
+_UPGRADES = {1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED)}
 _CHARGE = "INSERT INTO charges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
@@ -138,7 +143,8 @@ class Store:
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
             for step in range(version, SCHEMA_VERSION):
-                connection.execute(_UPGRADES[step])
+                for statement in _UPGRADES[step]:
+                    connection.execute(statement)
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             connection.execute("COMMIT")
         except BaseException:
@@ -209,6 +215,29 @@ class Store:
             connection.execute("INSERT INTO listings VALUES (?,?)", (checked_on, body))
 
         self._writer.put(write, 0)
+
+    def enqueue(self, name: str, account: str, origin: str, model: str, requests: Sequence[Sequence[bytes]]) -> None:
+        """Keep the id of what was handed in to the service's queue, with the keys of its requests."""
+        sizes = np.array([len(keys) for keys in requests], dtype="<i4").tobytes()
+        row = (name, account, origin, model, time.time(), sizes, b"".join(key for keys in requests for key in keys))
+        self._writer.put(lambda connection: connection.execute("INSERT INTO queued VALUES (?,?,?,?,?,?,?)", row), 0)
+
+    def dequeue(self, name: str) -> None:
+        """Forget a submission: its answers are kept, or it is not known any more."""
+        self._writer.put(lambda connection: connection.execute("DELETE FROM queued WHERE id = ?", (name,)), 0)
+
+    def queued(self, account: str, origin: str, model: str) -> list[tuple[str, list[list[bytes]]]]:
+        """Return (id, keys of each request) of what was handed in and not fetched yet, oldest first."""
+        self.flush()
+        with self._explained(), self._lock:
+            query = "SELECT id, sizes, keys FROM queued WHERE account = ? AND origin = ? AND model = ? ORDER BY time"
+            rows = self._reader.execute(query, (account, origin, model)).fetchall()
+        found = []
+        for name, sizes, joined in rows:
+            keys = iter([joined[at : at + 16] for at in range(0, len(joined), 16)])
+            counts = np.frombuffer(sizes, dtype="<i4").tolist()
+            found.append((name, [list(itertools.islice(keys, count)) for count in counts]))
+        return found
 
     def listing(self) -> tuple[str, list[Json]] | None:
         """Return the kept listing of models and its date."""
