@@ -14,7 +14,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import accessor as _accessor
-from . import ledger as _ledger  # imported now, so that a later import cannot put the module in the function's place
+from . import (
+    feedback as _feedback,
+)  # imported now, so that a later import cannot put the module in the function's place
+from . import ledger as _ledger
 from . import progress as _progress
 from .accessor import Accessor, on
 from .call import last_run
@@ -75,6 +78,7 @@ if TYPE_CHECKING:
 
     from . import emulator, plots, space, widgets
     from ._engine.gateway import Gateway
+    from .feedback import feedback
     from .ledger import Budget
     from .report import CfaiWarning, Report
     from .samples import sample
@@ -139,6 +143,7 @@ __all__ = [
     "choice",
     "connect",
     "emulator",
+    "feedback",
     "last_run",
     "ledger",
     "listen",
@@ -159,6 +164,7 @@ __all__ = [
 _LAZY = {
     "Budget": ("ledger", "Budget"),
     "CfaiWarning": ("report", "CfaiWarning"),
+    "feedback": ("feedback", "feedback"),
     "Gateway": ("_engine.gateway", "Gateway"),
     "Report": ("report", "Report"),
     "Session": ("session", "Session"),
@@ -216,7 +222,7 @@ def _notebook_bar() -> AbstractContextManager[Any]:
 
 _progress.notebook[:] = [_notebook_bar]
 _accessor.register()
-# The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.
-del _ledger
-for _room in ("models", "ledger"):
+# The rooms "feedback", "models" and "ledger" lend their names to functions of the front door, loaded on first use.
+del _feedback, _ledger
+for _room in ("feedback", "models", "ledger"):
     globals().pop(_room, None)

@@ -56,6 +56,12 @@ class Report:
         return pd.DataFrame(found, columns=["row", "code", "message", "model"])
 
     @property
+    def logs(self) -> pd.Series[Any]:
+        """The id of the gateway's log of each row's answer, for ``cf.feedback``; missing where there is none."""
+        ids = [self.run.logs.get(at) for at in self.run.plan.where.tolist()]
+        return pd.Series(ids, index=self._rows.index, dtype="object", name="log")
+
+    @property
     def failed(self) -> int:
         """Number of failed rows."""
         return self.run.failed + len(self._rows.bad)

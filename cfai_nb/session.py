@@ -22,7 +22,7 @@ from ._engine.run import Runner
 from ._engine.store import Store
 from ._engine.wire import Wire
 from .credentials import ACCOUNT_NAMES, TOKEN_NAMES, Address, address_of, from_environment, store_path
-from .errors import ModelError, SetupError, StoreError
+from .errors import ModelError, ServiceError, SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
 from .models import FREE_NEURONS_PER_DAY, Model, catalogue, default, find, outside
 from .tasks import Input, Request, Task
@@ -169,17 +169,18 @@ class Session:
         return find(wanted)
 
     def _only_model(self) -> str:
-        listed = self._get("v1/models")
+        listed = self.ask(Request(path="v1/models"), "GET")
         names = [str(one.get("id")) for one in (listed.get("data") or ()) if isinstance(one, dict)]
         if len(names) != 1:
             raise ModelError(f"Give model=: {self.origin} has {', '.join(names[:20]) or 'no model'}.")
         return names[0]
 
-    def _get(self, path: str, **query: str) -> Any:
+    def ask(self, request: Request, method: str = "POST") -> Any:
+        """Send one request that is no row of anything, and return what the answer holds."""
         engine = self.engine(cache=False)
 
         async def ask() -> Any:
-            return (await engine.wire.send(Request(path=path, query=query), path, method="GET")).json
+            return (await engine.wire.send(request, request.path or "", method=method)).json
 
         return bridge.call(ask)
 
@@ -263,10 +264,31 @@ class Session:
         kept = store.charges(since) if store is not None else []
         return kept + [c for c in self._loose if c.time >= since]
 
+    def accept_terms(self, model: str | Model) -> str:
+        """Accept the terms of a model that asks for it (llama-3.2-11b-vision), once for the account.
+
+        Returns
+        -------
+        str
+            What the service says to it.
+
+        Raises
+        ------
+        ServiceError
+            It was not understood.
+        """
+        try:
+            said = self.ask(Request(json={"prompt": "agree"}, path=f"run/{find(model).id}"))
+        except ServiceError as error:
+            if error.code != 5016:  # the call that accepts them is itself answered with the refusal, and a thank-you
+                raise
+            return str(error)
+        return str(said)
+
     def refresh_models(self) -> int:
         """Ask the service for its models, keep what it says, and return how many rows changed."""
         engine = self.engine(cache=True)
-        listing = self._get("models/search", per_page="1000")
+        listing = self.ask(Request(path="models/search", query={"per_page": "1000"}), "GET")
         if not isinstance(listing, list) or not listing:
             raise SetupError("The service listed no models; the catalogue stays as it is.")
         today = time.strftime("%Y-%m-%d", time.gmtime())

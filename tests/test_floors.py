@@ -16,7 +16,7 @@ FLOORS = (
     {"plots", "widgets", "samples"},
     {"accessor"},
     {"call"},
-    {"progress", "streaming"},
+    {"progress", "streaming", "feedback"},
     {"report", "tables"},
     {"session", "frames", "space"},
     {"credentials", "reading"},
