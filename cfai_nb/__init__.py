@@ -17,7 +17,7 @@ from . import accessor as _accessor
 from . import (
     feedback as _feedback,
 )  # imported now, so that a later import cannot put the module in the function's place
-from . import ledger as _ledger
+from . import ledger as _ledger  # imported now, so that a later import cannot put the module in the function's place
 from . import progress as _progress
 from .accessor import Accessor, on
 from .call import last_run
@@ -78,8 +78,8 @@ if TYPE_CHECKING:
 
     from . import emulator, plots, space, widgets
     from ._engine.gateway import Gateway
-    from .feedback import feedback
     from .ledger import Budget
+    from .rating import feedback
     from .report import CfaiWarning, Report
     from .samples import sample
     from .session import Session, connect
@@ -164,7 +164,7 @@ __all__ = [
 _LAZY = {
     "Budget": ("ledger", "Budget"),
     "CfaiWarning": ("report", "CfaiWarning"),
-    "feedback": ("feedback", "feedback"),
+    "feedback": ("rating", "feedback"),
     "Gateway": ("_engine.gateway", "Gateway"),
     "Report": ("report", "Report"),
     "Session": ("session", "Session"),
@@ -222,7 +222,7 @@ def _notebook_bar() -> AbstractContextManager[Any]:
 
 _progress.notebook[:] = [_notebook_bar]
 _accessor.register()
-# The rooms "feedback", "models" and "ledger" lend their names to functions of the front door, loaded on first use.
-del _feedback, _ledger
-for _room in ("feedback", "models", "ledger"):
+# The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.
+del _ledger
+for _room in ("models", "ledger"):
     globals().pop(_room, None)

@@ -16,7 +16,7 @@ FLOORS = (
     {"plots", "widgets", "samples"},
     {"accessor"},
     {"call"},
-    {"progress", "streaming", "feedback"},
+    {"progress", "streaming", "rating"},
     {"report", "tables"},
     {"session", "frames", "space"},
     {"credentials", "reading"},
