@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import forms, legacy, prompts, stream, voice, words
+from . import forms, legacy, prompts, showing, stream, voice, words
 from .catalogue import Model
 from .checks import Schema, complaints
 from .errors import refuse
@@ -98,7 +98,7 @@ def check(ask: Ask) -> None:
 
 def answer(ask: Ask) -> Work:
     """Return the answer in the dialect of the model and the door."""
-    prompt = prompts.read(ask)
+    prompt = showing.shown(ask, prompts.read(ask))
     if ask.route == "run" and ask.model.family == "responses+chat" and ask.body.get("stream"):
         return Work({})  # seen on the service: plain JSON, empty result; streaming these needs /v1
     said = _say(ask, prompt)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from cfai_nb.emulator.drawing import Order, draw
+
 FLASH = "@cf/cloudflare/clef-flash"
 LABELS = {"billing": None, "bug": None, "shipping": "parcels and couriers", "other": None}
 
@@ -126,7 +128,7 @@ def test_pictures_are_counted_and_bounded(door: Any) -> None:
     here = door()
     body = ask("x", topic=choice(LABELS))
     plain = here.result(FLASH, body)["usage"]["input_tokens"]
-    small = "data:image/png;base64," + base64.b64encode(b"x" * 100).decode()
+    small = "data:image/png;base64," + base64.b64encode(draw(Order("a red circle", 64, 64))).decode()
     assert here.result(FLASH, {**body, "images": [small]})["usage"]["input_tokens"] > plain
     large = {"content_type": "image/png", "base64": base64.b64encode(bytes((4 << 20) + 1)).decode()}
     codes = [
