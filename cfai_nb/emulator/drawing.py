@@ -170,16 +170,21 @@ _WIDTHS = {"heart": 0.95, "diamond": 0.75}
 _HEIGHTS = {"rectangle": 0.6, "oval": 0.65}
 
 
-def _fan(corners: int, *inner: float) -> list[tuple[float, float]]:
-    """Return a polygon that fills the square from 0 to 1; with an inner radius, a star."""
-    count = corners * (1 + len(inner))
-    points = [
-        (math.sin(turn) * reach, -math.cos(turn) * reach)
-        for number in range(count)
-        for turn, reach in [(2 * math.pi * number / count, inner[0] if inner and number % 2 else 1.0)]
-    ]
+Points = list[tuple[float, float]]
+
+
+def _filling(points: Points) -> Points:
+    """Return a polygon stretched to fill the square from 0 to 1."""
     (left, right), (top, foot) = ((min(side), max(side)) for side in zip(*points, strict=True))
     return [((x - left) / (right - left), (y - top) / (foot - top)) for x, y in points]
+
+
+def _fan(corners: int, inner: float = 1.0) -> Points:
+    """Return a regular polygon; with an inner radius below 1, a star of twice as many corners."""
+    count = corners * (1 + (inner < 1))
+    turns = [2 * math.pi * number / count for number in range(count)]
+    reach = [inner if number % 2 else 1.0 for number in range(count)]
+    return _filling([(math.sin(turn) * far, -math.cos(turn) * far) for turn, far in zip(turns, reach, strict=True)])
 
 
 _POLYGONS = {
@@ -190,10 +195,12 @@ _POLYGONS = {
     "star": _fan(5, 0.4),
     "cross": [(a / 3, b / 3) for a, b in ((1, 0), (2, 0), (2, 1), (3, 1), (3, 2), (2, 2), (2, 3), (1, 3), (1, 2))]
     + [(0.0, 2 / 3), (0.0, 1 / 3), (1 / 3, 1 / 3)],
-    "heart": [
-        (0.5 + 0.5 * math.sin(t) ** 3, 0.42 - (13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t)) / 29)
-        for t in (math.tau * number / 60 for number in range(60))
-    ],
+    "heart": _filling(
+        [
+            (16 * math.sin(t) ** 3, 5 * math.cos(2 * t) + 2 * math.cos(3 * t) + math.cos(4 * t) - 13 * math.cos(t))
+            for t in (math.tau * number / 60 for number in range(60))
+        ]
+    ),
 }
 
 
@@ -206,7 +213,7 @@ def _one(pen: ImageDraw.ImageDraw, label: str, colour: str, box: Box) -> None:
         pen.ellipse(box, outline=fill, width=max(2, side // 6))
     elif label in _POLYGONS:
         high = box[3] - box[1]
-        points = [(box[0] + x * side, min(box[3], max(box[1], box[1] + y * high))) for x, y in _POLYGONS[label]]
+        points = [(box[0] + x * side, box[1] + y * high) for x, y in _POLYGONS[label]]
         pen.polygon(points, **look)
     elif label in SHAPES:
         pen.rectangle(box, **look)

@@ -198,7 +198,7 @@ def read(prompt: str) -> Reading:
             wanted += [Wish(label, number, tint, size)] if number else []
             room -= number
         if label or word in _BREAKS or word in _GROUNDS:
-            count, tint, size, denied = 1, "", 0.7, denied and word in ("the", "and", "or", ",")
+            count, tint, size, denied = 1, "", 0.7, denied and (bool(label) or word in ("the", "or"))
         elif word in _NOT:
             denied = True
         elif word in _NUMBERS or word.isdigit():

@@ -122,10 +122,12 @@ def opened(raw: bytes) -> tuple[Sight, Image.Image]:
             warnings.simplefilter("ignore")  # the size is judged below, without Pillow's own alarm
             picture = Image.open(io.BytesIO(raw))
             if picture.width * picture.height > MOST:
-                raise refuse(3006, text=f"emulator: a picture of more than {MOST:,} pixels")
+                raise Image.DecompressionBombError
             form, notes = picture.format or "", picture.info
             flat = picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
+        raise refuse(3006, text=f"emulator: a picture of more than {MOST:,} pixels") from None
+    except (OSError, ValueError, SyntaxError, EOFError):
         raise refuse(8001, text="Invalid input: these bytes are no picture") from None
     note = notes.get(KEY) or notes.get("comment") or ""
     scene = load(note.decode("utf-8", "replace") if isinstance(note, bytes) else str(note))

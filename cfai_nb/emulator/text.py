@@ -199,7 +199,7 @@ def _result(ask: Ask, prompt: Prompt, said: Said, usage: dict[str, Any], copies:
     if ask.model.id == MIXED and ask.route == "run" and "messages" not in ask.body:
         choice = {"index": 0, "text": said.content, "finish_reason": said.finish, "logprobs": None}
         return {**_base(ask), "object": "text_completion", "choices": [choice], "usage": usage}
-    message: dict[str, Any] = {"role": "assistant", "content": said.content}
+    message: dict[str, Any] = {"role": "assistant", "content": said.content, "refusal": None}
     if said.thinking:
         message[_reasoning(ask.model)] = said.thinking
     choices = [
