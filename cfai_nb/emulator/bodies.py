@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
@@ -72,8 +73,8 @@ async def _form(request: Request, model: Model, family: Family) -> Ask:
                     fields.append((name, value.content_type or "application/octet-stream"))
                 else:
                     fields.append((name, value))
-    except MultiPartException as error:
-        raise refuse(5006, why=f"invalid multipart body: {error.message}") from None
+    except (MultiPartException, HTTPException) as error:
+        raise refuse(5006, why=f"invalid multipart body: {error}") from None
     return Ask(model, typed(fields, family.inputs(model)), media=_FORM, files=files)
 
 

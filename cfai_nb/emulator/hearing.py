@@ -53,8 +53,8 @@ def _texts(ask: Ask) -> list[str]:
 
 
 def whisper_input(model: Model) -> Schema:
-    """The bytes of a recording as numbers, where they are not the body itself."""
-    return obj({"audio": array({"type": "number", "minimum": 0, "maximum": 255})}, "audio")
+    """The bytes of a recording, bare or as numbers."""
+    return media.or_raw(obj({"audio": array({"type": "number", "minimum": 0, "maximum": 255})}, "audio"))
 
 
 def whisper(ask: Ask) -> Work:

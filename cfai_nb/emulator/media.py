@@ -8,7 +8,9 @@ import hashlib
 import re
 from typing import Any
 
+from .checks import Schema
 from .errors import refuse
+from .shapes import one_of
 from .work import Ask, by_schema
 
 _DATA = re.compile(r"data:(?P<media>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(?P<base64>;base64)?,", re.ASCII)
@@ -40,6 +42,11 @@ def octets(value: Any) -> bytes:
 def text64(raw: bytes) -> str:
     """Return bytes as base64 text."""
     return base64.b64encode(raw).decode("ascii")
+
+
+def or_raw(fields: Schema) -> Schema:
+    """Return an input that is the bytes themselves, or an object that holds them."""
+    return one_of({"type": "string", "format": "binary"}, fields)
 
 
 def check(ask: Ask) -> None:

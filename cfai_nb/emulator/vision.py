@@ -28,8 +28,8 @@ def _texts(*fields: str) -> Any:
 
 
 def resnet_input(model: Model) -> Schema:
-    """The bytes of a picture as numbers, where they are not the body itself."""
-    return obj({"image": _BYTES}, "image")
+    """The bytes of a picture, bare or as numbers."""
+    return media.or_raw(obj({"image": _BYTES}, "image"))
 
 
 def resnet(ask: Ask) -> Work:
@@ -51,8 +51,8 @@ def _area(thing: Thing) -> int:
 
 
 def detr_input(model: Model) -> Schema:
-    """The bytes of a picture as numbers, where they are not the body itself."""
-    return obj({"image": _BYTES}, "image")
+    """The bytes of a picture, bare or as numbers."""
+    return media.or_raw(obj({"image": _BYTES}, "image"))
 
 
 def detr(ask: Ask) -> Work:
@@ -65,10 +65,10 @@ def detr(ask: Ask) -> Work:
 
 
 def llava_input(model: Model) -> Schema:
-    """A picture, as numbers or text, and what to say about it."""
+    """A picture, bare or as numbers or text, and what to say about it."""
     picture = any_of(array(NUMBER), STRING)
     fields = {"prompt": STRING, "temperature": NUMBER, "raw": BOOLEAN, "max_tokens": {"type": "integer"}}
-    return obj({"image": picture, **fields}, "image")
+    return media.or_raw(obj({"image": picture, **fields}, "image"))
 
 
 def llava(ask: Ask) -> Work:
