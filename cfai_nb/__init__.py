@@ -14,9 +14,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import accessor as _accessor
-from . import (
-    feedback as _feedback,
-)  # imported now, so that a later import cannot put the module in the function's place
 from . import ledger as _ledger  # imported now, so that a later import cannot put the module in the function's place
 from . import progress as _progress
 from .accessor import Accessor, on
