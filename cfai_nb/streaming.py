@@ -42,8 +42,10 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     Nothing is taken from the store or kept in it; the charge is entered in the book.
     """
     travel: dict[str, Any] = {name: options.pop(name) for name in ("budget", "neurons") if name in options}
-    if "schema" in options:
-        raise TypeError("stream() takes no schema: JSON is of no use before its end. Use generate.")
+    if clash := {"schema", "tools", "n", "thinking"} & options.keys():
+        raise TypeError(
+            f"stream() takes no {', '.join(sorted(clash))}: that is of no use before its end. Use generate."
+        )
     task = Generate(**options)
     chosen = find(model) if model is not None else default(task.work)
     task.check(chosen)

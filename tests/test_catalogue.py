@@ -110,7 +110,7 @@ def test_short_names_and_any_case_find_a_model() -> None:
 
 def test_defaults_are_current_priced_and_reasoned() -> None:
     """Every default is a current model with a published price, and the data says why it is the default."""
-    assert set(catalogue().defaults) == {"embed", "classify", "extract", "generate"}
+    assert set(catalogue().defaults) == {"embed", "classify", "extract", "generate", "moderate", "guard", "rank"}
     for work, entry in catalogue().defaults.items():
         model = default(work)
         assert model.status == "current"

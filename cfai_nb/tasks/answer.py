@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,20 @@ class Request:
     def body(self) -> bytes:
         """Return the bytes of the body."""
         return self.content if self.content is not None else pydantic_core.to_json(self.json)
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A step of a conversation that is done on this machine instead of being sent.
+
+    Attributes
+    ----------
+    do : callable without arguments
+        Called in a thread of its own; what it returns is handed to the conversation.  What it raises ends the run, so
+        it had better not.
+    """
+
+    do: Callable[[], Any]
 
 
 class Answer:

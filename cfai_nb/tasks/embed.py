@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -47,10 +48,9 @@ class Embed(Task):
     def check(self, model: Model) -> None:
         """Refuse options the model would ignore."""
         super().check(model)
-        if self.pooling not in (None, "mean", "cls"):
-            raise ValueError(f'pooling={self.pooling!r}: give "mean" or "cls".')
-        if self.role not in (None, "document", "query"):
-            raise ValueError(f'role={self.role!r}: give "document" or "query".')
+        for name, (one, other) in {"pooling": ("mean", "cls"), "role": ("document", "query")}.items():
+            if getattr(self, name) not in (None, one, other):
+                raise ValueError(f'{name}={getattr(self, name)!r}: give "{one}" or "{other}".')
         if self.pooling and model.family != "bge":
             raise ValueError(f"{model.id} has no pooling to choose; leave pooling= out.")
         if self.role and model.family not in ("bge-m3", "qwen3-embedding"):
@@ -66,16 +66,14 @@ class Embed(Task):
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        texts = list(inputs)
-        body: dict[str, Json]
+        texts: Json = list(inputs)
+        body = {"text": texts}
         if model.family == "qwen3-embedding" and self.role == "query":
             body = {"queries": texts} | ({"instruction": self.instruction} if self.instruction else {})
         elif model.family == "qwen3-embedding" and self.role == "document":
             body = {"documents": texts}
         elif model.family == "bge-m3" and self.role == "document":
             body = {"contexts": [{"text": text} for text in texts]}
-        else:
-            body = {"text": texts}
         if self.pooling:
             body["pooling"] = self.pooling
         if self.truncate:
@@ -92,10 +90,9 @@ class Embed(Task):
     def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Take the header, or estimate: answers of embedding models carry no usage."""
         header = answer.headers.get("cf-ai-neurons")
-        try:
-            return Usage({"neurons": float(header)}, exact=True) if header else self.forecast(inputs, model)
-        except ValueError:
-            return self.forecast(inputs, model)
+        with contextlib.suppress(TypeError, ValueError):  # no header, or no number
+            return Usage({"neurons": float(header or "")}, exact=True)
+        return self.forecast(inputs, model)
 
     def tabulate(self, cells: Sequence[Cell]) -> Column:
         """Return one column of vectors."""
