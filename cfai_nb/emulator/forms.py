@@ -54,7 +54,7 @@ class Impossible(ValueError):
     """No instance of the schema could be made."""
 
 
-def fill(schema: Any, text: str) -> Any:
+def fill(schema: Any, text: str, filler: type[Filler] | None = None) -> Any:
     """Return an instance of a schema.
 
     Parameters
@@ -63,6 +63,8 @@ def fill(schema: Any, text: str) -> Any:
         A JSON Schema; ``True`` for any object, whose keys are then those the text itself spells out.
     text : str
         What the instance is to be about.
+    filler : type of Filler, optional
+        Who makes the values.
 
     Raises
     ------
@@ -73,7 +75,7 @@ def fill(schema: Any, text: str) -> Any:
         keys = dict.fromkeys(_KEY.findall(text)) or {"response": None}
         schema = {"type": "object", "properties": {key: {"type": "string"} for key in keys}, "required": list(keys)}
     try:
-        value = _Filler(schema, text).make(schema, "", 0)
+        value = (filler or Filler)(schema, text).make(schema, "", 0)
         wrong = complaints(value, schema)
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, re.error) as error:
         raise Impossible(str(error)) from error
@@ -82,7 +84,7 @@ def fill(schema: Any, text: str) -> Any:
     return value
 
 
-class _Filler:
+class Filler:
     """One attempt at one schema: each method makes a value of one type, or raises Impossible."""
 
     def __init__(self, root: Any, text: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from . import words
 from .errors import refuse
-from .legacy import GUARD
 from .work import Ask
 
 #: The output limit where none is sent, for the models before 2026.
@@ -36,8 +35,8 @@ class Prompt:
         Output tokens allowed.
     schema : mapping, True or None
         The JSON Schema asked for, ``True`` for any JSON object.
-    thinks : bool
-        Whether a thought goes before the answer.
+    effort : int
+        How long a thought goes before the answer, in sentences; 0 for none.
     tokens : int
         Estimated input tokens.
     """
@@ -46,7 +45,7 @@ class Prompt:
     pictures: int
     limit: int | None
     schema: Mapping[str, Any] | bool | None
-    thinks: bool
+    effort: int
     tokens: int
 
     @property
@@ -71,7 +70,7 @@ def read(ask: Ask) -> Prompt:
         pictures + kinds,
         _limit(ask),
         _schema(ask),
-        _thinks(ask),
+        _effort(ask),
         sum(words.tokens(text) for _, text in messages) or 1,
     )
 
@@ -119,7 +118,7 @@ def _schema(ask: Ask) -> Mapping[str, Any] | bool | None:
         return dict(body["guided_json"])
     wanted = body.get("response_format") or (body.get("text") or {}).get("format") or {}
     kind = wanted.get("type")
-    if kind == "json_object" or (kind == "json_schema" and ask.model.id == GUARD):
+    if kind == "json_object":
         return True
     if kind != "json_schema":
         return None
@@ -133,16 +132,19 @@ def _schema(ask: Ask) -> Mapping[str, Any] | bool | None:
     return schema if isinstance(schema, Mapping) else True
 
 
-def _thinks(ask: Ask) -> bool:
-    facts = ask.model.row.get("reasoning")
+#: Sentences of a thought at each level of effort.
+_EFFORTS = {"none": 0, "minimal": 1, "low": 1, "medium": 2, "high": 3, "xhigh": 4, "max": 4}
+
+
+def _effort(ask: Ask) -> int:
+    facts, body = ask.model.row.get("reasoning"), ask.body
     if not ask.model.has("reasoning") or not facts:
-        return False
-    if facts.get("off") is None:
-        return True
-    switch = ask.body.get("chat_template_kwargs") or {}
-    if switch.get("enable_thinking") is False:
-        return False
-    return not ("reasoning_effort" in ask.body and ask.body["reasoning_effort"] in (None, "none"))
+        return 0
+    stays = facts.get("off") is None
+    if not stays and (body.get("chat_template_kwargs") or {}).get("enable_thinking") is False:
+        return 0
+    asked = body.get("reasoning_effort", (body.get("reasoning") or {}).get("effort", "low"))
+    return max(_EFFORTS.get(asked or "none", 1), stays)
 
 
 def fit(ask: Ask) -> None:

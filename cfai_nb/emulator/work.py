@@ -25,12 +25,15 @@ class Ask:
         Through which door.
     fault : str
         The injected fault; a family shows the kinds that only it can show.
+    quirks : frozenset of str
+        Habits of the service that are switched on.
     """
 
     model: Model
     body: dict[str, Any]
     route: str = "run"
     fault: str = ""
+    quirks: frozenset[str] = frozenset()
 
 
 @dataclass
