@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic_core import from_json
+
 from . import words
 from .checks import complaints, kind, resolve
 from .voice import MARK, matter, trim
@@ -48,6 +50,15 @@ _CANDIDATES = (
     "#000000",
     "+10000000000",
 )
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    """Return the object a text is, when it is one: what a tool found, say."""
+    try:
+        found = from_json(text) if text.startswith("{") else None
+    except ValueError:
+        found = None
+    return found if isinstance(found, Mapping) else {}
 
 
 class Impossible(ValueError):
@@ -90,6 +101,7 @@ class Filler:
     def __init__(self, root: Any, text: str) -> None:
         self.root, self.text, self.tries = root, text, 0
         self.about = matter(text)
+        self.given = _object(text)
         self.numbers = [float(found.replace(",", ".")) for found in _NUMBER.findall(self.about)]
 
     def make(self, schema: Any, name: str, depth: int) -> Any:
@@ -189,7 +201,8 @@ class Filler:
         value: dict[str, Any] = {}
         for key, part in schema.get("properties", {}).items():
             try:
-                value[key] = self.make(part, key, depth + 1)
+                known = key in self.given and not complaints(self.given[key], part, root=self.root)
+                value[key] = self.given[key] if known else self.make(part, key, depth + 1)
             except Impossible:
                 if key in required:
                     raise

@@ -59,6 +59,11 @@ class Prompt:
         spoken = [text for role, text in self.messages if role not in ("system", "developer", "assistant")]
         return spoken[-1] if spoken else ""
 
+    @property
+    def found(self) -> str:
+        """What a tool answered last; "" where none was called."""
+        return next((text for role, text in reversed(self.messages) if role in ("tool", "function")), "")
+
 
 def read(ask: Ask) -> Prompt:
     """Return the prompt of a request that passed its check."""
@@ -160,6 +165,23 @@ def fit(ask: Ask) -> None:
     wanted = prompt.tokens + (prompt.limit or 0)
     if ask.model.context and wanted > ask.model.context:
         raise refuse(5021, wanted=wanted, context=ask.model.context)
+
+
+def spelled(prompt: Prompt) -> tuple[Mapping[str, Any], str] | None:
+    """Return the JSON Schema that a message spells out in words, as one does for models without JSON mode.
+
+    And what the last message says without it; None where no schema is spelled out.
+    """
+    for _, said in prompt.messages:
+        start = said.find("{", said.casefold().find("schema"))
+        try:
+            found, end = json.JSONDecoder().raw_decode(said, start) if "schema" in said.casefold() else (None, 0)
+        except ValueError:
+            continue
+        if isinstance(found, Mapping) and ("properties" in found or "type" in found):
+            rest = f"{said[:start].rpartition(chr(10) * 2)[0]}{said[end:]}"
+            return found, rest if said == prompt.user else prompt.user
+    return None
 
 
 def dump(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -123,12 +124,12 @@ def _say(ask: Ask, prompt: Prompt) -> Said:
         content = tools.printed(called)
     elif prompt.schema is not None:
         try:
-            value = forms.fill(prompt.schema, prompt.user)
+            value = forms.fill(prompt.schema, prompt.found or prompt.user)
         except forms.Impossible:
             raise refuse(5006, text="JSON Mode couldn't be met") from None
         content = prompts.dump(value)
     else:
-        content = _stopped(voice.reply(prompt), ask.body.get("stop"))
+        content = _stopped(_spoken(prompt), ask.body.get("stop"))
     thinking = voice.thought(prompt) if prompt.effort else ""
     if thinking and called is None and ask.model.id in prompts.TAGGED:
         tagged = f"<think>\n{thinking}\n</think>\n\n{content}"
@@ -138,6 +139,14 @@ def _say(ask: Ask, prompt: Prompt) -> Said:
     if called is None or said.finish == "length" or said.content is None or prints:
         return said
     return replace(said, content=None, finish="tool_calls", called=called)
+
+
+def _spoken(prompt: Prompt) -> str:
+    """Return what is said to a prompt: JSON where it spells out a schema in words, though nobody holds it to that."""
+    wished = prompts.spelled(prompt)
+    with suppress(forms.Impossible):
+        return prompts.dump(forms.fill(*wished)) if wished else voice.reply(prompt)
+    return voice.reply(prompt)
 
 
 def _limited(ask: Ask, limit: int | None, thinking: str, content: str, value: Any) -> Said:

@@ -18,7 +18,9 @@ _LONGEST = 240
 
 
 def reply(prompt: Prompt) -> str:
-    """Return the answer to a talk: its most central sentence when a summary is asked for, else its first."""
+    """Return the answer to a talk: what a tool found, its most central sentence for a summary, else its first."""
+    if prompt.found and prompt.found == prompt.user:
+        return f"{MARK} the tool says: {trim(prompt.found)}"
     said = matter(prompt.user) or prompt.user.strip()
     unseen = f" ({prompt.pictures} attachment{'s' * (prompt.pictures > 1)} not looked at)" if prompt.pictures else ""
     if not said:

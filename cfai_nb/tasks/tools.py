@@ -57,7 +57,11 @@ class Tool:
 
 def written(result: Any) -> str:
     """Write a result as a model reads it: text as it is, everything else as JSON."""
-    return result if isinstance(result, str) else pydantic_core.to_json(result, fallback=_simple).decode()
+    return result if isinstance(result, str) else _json(result)
+
+
+def _json(result: Any) -> str:
+    return pydantic_core.to_json(result, fallback=_simple, inf_nan_mode="null").decode()
 
 
 def _simple(value: Any) -> Any:
@@ -161,7 +165,8 @@ def _described(part: dict[str, Any], key: str, said: Mapping[str, str], function
         if "const" not in part
         else {"type": "string" if isinstance(part["const"], str) else "number"}
     )
-    return {**kind, "description": said.get(key, key.replace("_", " ")), **part}
+    words = said.get(key) or part.get("description") or key.replace("_", " ")
+    return {**kind, **part, "description": words}
 
 
 def _parameters(text: str) -> dict[str, str]:
@@ -169,8 +174,8 @@ def _parameters(text: str) -> dict[str, str]:
     found = list(_SAID.finditer(text))
     ends = [match.start() for match in found[1:]] + [len(text)]
     said: dict[str, str] = {}
-    for match, end in zip(found, ends, strict=True):
-        below = re.split(r"\n\s*\n|\n\S[^\n]*\n-{3,}", text[match.end() : end])[0]
+    for match, end in zip(found, ends, strict=False):
+        below = re.split(r"\n\s*\n|\n\S[^\n]*\n-{3,}|\n\s*:\w", text[match.end() : end])[0]
         numpydoc = text[match.start() : match.end()].lstrip()[len(match["name"]) :].startswith(" :")
         words = " ".join((below if numpydoc else f"{match['rest']} {below}").split())
         if words:
