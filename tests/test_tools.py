@@ -415,6 +415,23 @@ def test_another_function_is_another_question() -> None:
     assert Generate(tools=[weather]).asked() == Generate(tools=[weather]).asked() != Generate().asked()
 
 
+def test_a_method_is_a_tool_like_any_other(emulator: Emulator) -> None:
+    """What a method belongs to need not be hashable, and is no parameter."""
+
+    @dataclass
+    class Book:
+        pages: dict[str, str]
+
+        def weather(self, city: str) -> str:
+            """Say what the weather is in a city."""
+            return self.pages[city]
+
+    assert (
+        "[emulator] the tool says: dry"
+        in ASKED.cfai.generate("{value}", tools=[Book({"Rome": "dry", "Oslo": "wet"}).weather]).tolist()
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Halting(cf.Task):
     """A task whose step on this machine fails."""

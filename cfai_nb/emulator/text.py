@@ -94,6 +94,8 @@ def check(ask: Ask) -> None:
         raise refuse(5006, why=", ".join(wrong))
     if "requests" in body and not {"messages", "prompt"} & body.keys():
         raise refuse(5007, text="emulator: asynchronous batches (requests) are not emulated yet")
+    if body.get("lora") and not model.has("lora"):
+        raise refuse(5005)
     prompts.fit(ask)
 
 

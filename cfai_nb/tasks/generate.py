@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -56,23 +57,24 @@ class Generate(Writer):
     def check(self, model: Model) -> None:
         """Refuse settings no model takes, or that do not go together."""
         super().check(model)
-        turns.check(self.max_turns, self._tools())
+        turns.check(self.max_turns, self._tools)
         if self.thinking and self.schema is not None and "thinking" in schema.model_of(self.schema).model_fields:
             raise ValueError("thinking=True makes a column of that name; call the schema's field otherwise.")
 
+    @functools.cached_property
     def _tools(self) -> list[Tool]:
         return [tool_of(function) for function in self.tools]
 
     def settings(self) -> chat.Settings:
         """Return what is asked of the model besides the prompt."""
         wanted = None if self.schema is None else schema.model_of(self.schema).model_json_schema()
-        tools = tuple(tool.definition for tool in self._tools())
+        tools = tuple(tool.definition for tool in self._tools)
         return dataclasses.replace(super().settings(), schema=wanted, tools=tools)
 
     def asked(self) -> dict[str, Json]:
         """Describe the schema by what is sent of it, and tools by definition and source."""
         fields = super(Generate, dataclasses.replace(self, schema=None, tools=())).asked()
-        return fields | {"schema": self.settings().schema, "tools": [[t.definition, t.source] for t in self._tools()]}
+        return fields | {"schema": self.settings().schema, "tools": [[t.definition, t.source] for t in self._tools]}
 
     def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
         """Hold the conversation for one prompt."""
@@ -83,7 +85,7 @@ class Generate(Writer):
             thought = [each.thinking for each in replies]
             return [{"answer": [each.text for each in replies], "thinking": thought if any(thought) else None}]
         wanted = None if self.schema is None else schema.model_of(self.schema)
-        reply = yield from turns.converse(opening, model, settings, self._tools(), self.max_turns, wanted)
+        reply = yield from turns.converse(opening, model, settings, self._tools, self.max_turns, wanted)
         return [{"answer": reply.text if wanted is None else reply.content, "thinking": reply.thinking}]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:

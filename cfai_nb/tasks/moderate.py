@@ -59,7 +59,7 @@ class Moderate(Task):
         if not 1 <= len(set(names) - {_WHOLE}) == len(names) < MOST_QUESTIONS:
             raise ValueError(f"categories={self.categories!r}: give 1 to {MOST_QUESTIONS - 1} names, not {_WHOLE!r}.")
         if model.family == "llama-guard" and names != guard.HAZARDS:
-            raise ModelError(f"{model.id} knows its own categories only; leave categories= out, or take clef-flash.")
+            raise ModelError(f"{model.id} knows its own categories only; leave categories= out, or take another model.")
         if not isinstance(self.threshold, (int, float)) or not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold={self.threshold!r}: a probability lies between 0 and 1.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 import re
@@ -95,7 +94,6 @@ def rescued(reply: Reply, tools: Sequence[Tool]) -> Reply:
     return Reply(None, reply.cut, reply.thinking, tuple(calls))
 
 
-@functools.lru_cache(maxsize=256)
 def tool_of(function: Callable[..., Any]) -> Tool:
     """Describe a function.
 

@@ -75,7 +75,8 @@ class Writer(Task):
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate the first turn of each prompt, and count all of ``max_tokens`` as written."""
-        return sum((chat.forecast(self.opening(prompt), self.settings(), model) for prompt in inputs), Usage({}))
+        settings = self.settings()
+        return sum((chat.forecast(self.opening(prompt), settings, model) for prompt in inputs), Usage({}))
 
     def stream(self, prompt: str, model: Model) -> Request:
         """Return the request for one prompt whose answer comes piece by piece."""
