@@ -12,6 +12,7 @@ import pandas as pd
 
 from . import frames
 from .call import OPTIONS, Call
+from .errors import ColumnError
 from .tasks import (
     Ask,
     Caption,
@@ -24,6 +25,8 @@ from .tasks import (
     FixGrammar,
     Generate,
     Mask,
+    Moderate,
+    Rank,
     Score,
     Sentiment,
     Speak,
@@ -40,6 +43,23 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Task)
 
 
+def _documented(task: type[Task]) -> str:
+    """Return a task's docstring with the options it inherits, each documented once, where it is declared."""
+    own, others = task.__doc__ or "", []
+    for owner in task.__mro__[1 : task.__mro__.index(Task)]:
+        _, _, listed = (owner.__doc__ or "").partition("Attributes\n    ----------\n")
+        for entry in re.findall(r"^    \w+ :.*\n(?:^     +.*\n?)+", listed, re.MULTILINE):
+            if entry.split()[0] not in re.findall(r"^    (\w+) :", own, re.MULTILINE):
+                others.append(entry.rstrip() + "\n")
+    if not others:
+        return own
+    head, found, rest = own.partition("Attributes\n    ----------\n")
+    if found:
+        listed, gap, rest = rest.partition("\n\n") if "\n\n" in rest else (rest.rstrip(), "\n    ", "")
+        return f"{head}{found}{listed}\n{''.join(others).rstrip()}{gap}{rest}"
+    return f"{own.rstrip()}\n\n    Attributes\n    ----------\n{''.join(others)}    "
+
+
 class Verb(Generic[T]):
     """Makes a task a method of the accessor, in its three forms."""
 
@@ -47,7 +67,7 @@ class Verb(Generic[T]):
         self.task = task
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.__doc__ = self.task.__doc__
+        self.__doc__ = _documented(self.task)
 
     @overload
     def __get__(self, accessor: None, owner: type) -> Verb[T]: ...
@@ -83,7 +103,7 @@ class BoundVerb(Forms, Generic[T]):
         self._task = task
         self._data = data
         self.__name__ = task.name
-        self.__doc__ = f"{task.__doc__}\n{_HOW_IT_TRAVELS}"
+        self.__doc__ = f"{_documented(task)}\n{_HOW_IT_TRAVELS}"
         self.__signature__ = _signature(task)
 
     def __repr__(self) -> str:
@@ -117,20 +137,56 @@ class FilterVerb(Verb[Check]):
         return self if accessor is None else BoundFilter(self.task, accessor._data)
 
 
-class BoundFilter(BoundVerb[Check]):
-    """``check``, and then the rows of the frame where it holds; rows without an answer are left out."""
+class BoundRows(BoundVerb[T]):
+    """A verb whose answers choose among the rows of the frame, or order them."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """Keep the rows for which the condition holds."""
-        return self._kept(super().__call__(*args, **options))
+        """Do it, and return the rows."""
+        call = self._call(*args, **options)
+        return self._rows(call.wait(), call.task)
 
     async def aio(self, *args: Any, **options: Any) -> Any:
-        """Keep the rows for which the condition holds; awaited."""
-        return self._kept(await super().aio(*args, **options))
+        """Do it, and return the rows; awaited."""
+        call = self._call(*args, **options)
+        return self._rows(await call.wait_async(), call.task)
 
-    def _kept(self, checked: Any) -> Any:
-        holds = checked["check"] if isinstance(checked, pd.DataFrame) else checked
+    def _rows(self, answers: Any, task: Any) -> Any:
+        raise TypeError("a verb must say which rows its answers mean")
+
+
+class BoundFilter(BoundRows[Check]):
+    """``check``, and then the rows of the frame where it holds; rows without an answer are left out."""
+
+    def _rows(self, answers: Any, task: Check) -> Any:
+        holds = answers["check"] if isinstance(answers, pd.DataFrame) else answers
         return self._data[holds.fillna(False).to_numpy(dtype=bool)]
+
+
+class RankVerb(Verb[Rank]):
+    """``df.cfai.rank``: the rows, ordered by how well they answer a query."""
+
+    def __get__(self, accessor: Accessor | None, owner: type) -> Any:
+        return self if accessor is None else BoundRank(self.task, accessor._data)
+
+
+class BoundRank(BoundRows[Rank]):
+    """``rank``, and then the rows of the frame in that order, with a column of scores."""
+
+    def _call(self, *args: Any, **options: Any) -> Call:
+        call = super()._call(*args, **options)
+        column = call.task.column if isinstance(call.task, Rank) else ""
+        if column in (self._data.columns if isinstance(self._data, pd.DataFrame) else [self._data.name]):
+            raise ColumnError(
+                f"There is a column {column!r} already; say with column= what the scores shall be called."
+            )
+        return call
+
+    def _rows(self, answers: Any, task: Rank) -> Any:
+        frame = self._data if isinstance(self._data, pd.DataFrame) else self._data.to_frame(self._data.name or "value")
+        scores = answers.to_numpy(dtype=float, na_value=float("nan"))
+        # Stable, so that equal scores keep the order of the frame; those without a score go last, and are cut off.
+        order = (-scores).argsort(kind="stable")[: len(scores) - int(pd.isna(scores).sum())][: task.top_k]
+        return frame.iloc[order].assign(**{task.column: scores[order]})
 
 
 class AnyTask(Forms):
@@ -182,6 +238,8 @@ class Accessor:
     transcribe = Verb(Transcribe)
     speak = Verb(Speak)
     to_markdown = Verb(ToMarkdown)
+    moderate = Verb(Moderate)
+    rank = RankVerb(Rank)
 
     def __init__(self, data: frames.Frame) -> None:
         self._data = data

@@ -47,7 +47,7 @@ class Call:
         if unknown := set(travel) - set(OPTIONS):
             raise TypeError(f"unknown options {', '.join(sorted(unknown))}; there are {', '.join(OPTIONS)}")
         self.session: Session = session.current()
-        self.task = task
+        self.task = task = task.settle(lambda given: frames.filled(given, data, on))
         self._chosen = model is not None
         self.model = self.session.model_for(task, model, travel.get("gateway"))
         if not self._chosen and task.fallback and self.model.id in self.session.not_open:

@@ -44,8 +44,10 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     Nothing is taken from the store or kept in it; the charge is entered in the book.
     """
     travel: dict[str, Any] = {name: options.pop(name) for name in _TRAVEL if name in options}
-    if "schema" in options:
-        raise TypeError("stream() takes no schema: JSON is of no use before its end. Use generate.")
+    if clash := {"schema", "tools", "n", "thinking"} & options.keys():
+        raise TypeError(
+            f"stream() takes no {', '.join(sorted(clash))}: that is of no use before its end. Use generate."
+        )
     task = Generate(**options)
     here = session.current()
     chosen = here.model_for(task, model, travel.get("gateway"))

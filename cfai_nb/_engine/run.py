@@ -17,7 +17,8 @@ from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError
 from ..ledger import Charge, money
 from ..media import Media, Parts
 from ..models import Usage, price
-from ..tasks import Answer, Cells, Input, Request, Talk
+from ..tasks import Cells, Input, Local, Request, Talk
+from .aside import aside
 from .engine import Engine
 from .exchange import Exchange
 from .flights import Flight
@@ -267,12 +268,15 @@ class Runner:
         talk = self._plan.task.talk(inputs, self._plan.model)
         try:
             try:
-                request = next(talk)
+                step = next(talk)
                 while True:
-                    answer, charge = await self._exchange.ask(request, inputs, rows, keys=keys, first=not charges)
+                    if isinstance(step, Local):
+                        step = _next_turn(talk, await aside(step))
+                        continue
+                    answer, charge = await self._exchange.ask(step, inputs, rows, keys=keys, first=not charges)
                     charges.append(charge)
                     log = log_of(answer) or log
-                    request = _next_turn(talk, answer)
+                    step = _next_turn(talk, answer)
             except StopIteration as end:
                 cells: Cells = end.value
             if len(cells) != len(batch):
@@ -330,10 +334,10 @@ def _held(inputs: Sequence[Input]) -> list[Input]:
     return held
 
 
-def _next_turn(talk: Talk, answer: Answer) -> Request:
+def _next_turn(talk: Talk, given: object) -> Request | Local:
     """Let the task read an answer; what it stumbles over fails the row, since answers are not to be trusted."""
     try:
-        return talk.send(answer)
+        return talk.send(given)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, CfaiError):
             raise

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import classification, decisions, embeddings, extraction, hearing, pictures, speech, text, translation, vision
+from . import (
+    classification,
+    decisions,
+    embeddings,
+    extraction,
+    guard,
+    hearing,
+    pictures,
+    speech,
+    text,
+    translation,
+    vision,
+)
 from .catalogue import Model
 from .errors import Refusal, refuse
 from .work import Family
@@ -20,6 +32,7 @@ FAMILIES: Mapping[str, Family] = {
     **vision.FAMILIES,
     **speech.FAMILIES,
     **hearing.FAMILIES,
+    **guard.FAMILIES,
 }
 
 

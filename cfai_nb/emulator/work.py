@@ -29,6 +29,8 @@ class Ask:
         A body that is no JSON (a picture, a recording) with its media type; `body` then holds the query.
     files : mapping of str to bytes
         The files of a multipart form, whose fields are the `body`; there a file stands as its media type.
+    quirks : frozenset of str
+        Habits of the service that are switched on.
     """
 
     model: Model
@@ -38,6 +40,7 @@ class Ask:
     content: bytes = b""
     media: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
+    quirks: frozenset[str] = frozenset()
 
 
 @dataclass

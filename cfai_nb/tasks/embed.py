@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
-
-import numpy as np
 
 from ..errors import AnswerError
 from ..models import Model, Usage
@@ -51,10 +50,9 @@ class Embed(Task):
     def check(self, model: Model) -> None:
         """Refuse options the model would ignore."""
         super().check(model)
-        if self.pooling not in (None, "mean", "cls"):
-            raise ValueError(f'pooling={self.pooling!r}: give "mean" or "cls".')
-        if self.role not in (None, "document", "query"):
-            raise ValueError(f'role={self.role!r}: give "document" or "query".')
+        for name, (one, other) in {"pooling": ("mean", "cls"), "role": ("document", "query")}.items():
+            if getattr(self, name) not in (None, one, other):
+                raise ValueError(f'{name}={getattr(self, name)!r}: give "{one}" or "{other}".')
         if self.pooling and model.family != "bge":
             raise ValueError(f"{model.id} has no pooling to choose; leave pooling= out.")
         if self.role and model.family not in ("bge-m3", "qwen3-embedding"):
@@ -70,19 +68,16 @@ class Embed(Task):
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        texts = list(inputs)
-        body: dict[str, Json]
+        texts: Json = list(inputs)
         if model.family == "openai-embedding":  # asked for floats, since clients that ask for base64 got zeros
-            body = {"model": model.id, "input": texts, "encoding_format": "float"}
-            return Request(json=body, path="v1/embeddings")
+            return Request(json={"model": model.id, "input": texts, "encoding_format": "float"}, path="v1/embeddings")
+        body = {"text": texts}
         if model.family == "qwen3-embedding" and self.role == "query":
             body = {"queries": texts} | ({"instruction": self.instruction} if self.instruction else {})
         elif model.family == "qwen3-embedding" and self.role == "document":
             body = {"documents": texts}
         elif model.family == "bge-m3" and self.role == "document":
             body = {"contexts": [{"text": text} for text in texts]}
-        else:
-            body = {"text": texts}
         if self.pooling:
             body["pooling"] = self.pooling
         if self.truncate:
@@ -91,9 +86,7 @@ class Embed(Task):
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return a matrix with a row a text."""
-        if model.family == "openai-embedding":
-            return np.array([one["embedding"] for one in sorted(answer.json["data"], key=_place)], dtype=np.float32)
-        matrix = answer.floats("data", "response")
+        matrix = answer.listed() if model.family == "openai-embedding" else answer.floats("data", "response")
         if matrix is None:
             raise AnswerError("the answer holds no vectors", "empty", again=True)
         return matrix
@@ -101,15 +94,10 @@ class Embed(Task):
     def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Take the header, or estimate: answers of embedding models carry no usage."""
         header = answer.headers.get("cf-ai-neurons")
-        try:
-            return Usage({"neurons": float(header)}, exact=True) if header else self.forecast(inputs, model)
-        except ValueError:
-            return self.forecast(inputs, model)
+        with contextlib.suppress(TypeError, ValueError):  # no header, or no number
+            return Usage({"neurons": float(header or "")}, exact=True)
+        return self.forecast(inputs, model)
 
     def tabulate(self, cells: Sequence[Cell]) -> Column:
         """Return one column of vectors."""
         return Column((), "vector", form=self.pooling or "")
-
-
-def _place(one: Json) -> int:
-    return int(one["index"])

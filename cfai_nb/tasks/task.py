@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import AnswerError, ModelError
 from ..models import Model, Usage, catalogue
-from .answer import Answer, Json, Request
+from .answer import Answer, Json, Local, Request
 from .inputs import Input as Input
 from .inputs import shown_to, tokens_of
 
@@ -23,8 +23,10 @@ from .inputs import shown_to, tokens_of
 Cell: TypeAlias = Any
 #: What was read for the inputs of one request: a cell each, or the rows of a matrix.
 Cells: TypeAlias = "Sequence[Cell] | npt.NDArray[np.float32]"
-#: A conversation: yields what to send, receives what came back, returns the cells.
-Talk: TypeAlias = Generator[Request, Answer, Cells]
+#: A conversation: yields what to send (receives an Answer) or to do here (receives what it gave), returns the cells.
+Talk: TypeAlias = "Generator[Request | Local, Any, Cells]"
+#: Fills the template of a call with given records: for each its prompt, and what the template does not name.
+Fill: TypeAlias = Callable[[Any], list[tuple[str, dict[str, Any]]]]
 
 
 #: How a column of a result is laid out.
@@ -139,6 +141,10 @@ class Task:
         if self.families and model.family not in self.families:
             fit = [m.id for m in catalogue().values() if m.family in self.families and m.status == "current"]
             raise ModelError(f"{self.name} cannot use {model.id} ({model.task}). It works with: {', '.join(fit)}.")
+
+    def settle(self, fill: Fill) -> Task:
+        """Return the task with its options settled that depend on the template of the call."""
+        return self
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Lay the cells out as one column, or as several by name."""

@@ -62,6 +62,8 @@ class Translate(Rewrite):
                 raise ValueError(f"{name}={language!r}: give a language, such as 'German' or 'de'.")
         if model.family == "indictrans2" and self.source is not None and _code(self.source) != "en":
             raise ValueError(f"{model.id} translates from English only; leave source= out or choose another model.")
+        if model.family == "indictrans2" and "_" not in INDIC.get(_code(self.to), self.to):
+            raise ValueError(f"{model.id} translates into languages of India, not {self.to!r}; choose another model.")
 
     def how(self) -> str:
         """Return what a chat model is told to do."""
