@@ -45,7 +45,7 @@ def native(ask: Ask, text: str, usage: Mapping[str, Any]) -> list[bytes]:
         event({"response": loose(piece), "usage": once, "p": "abcdefghijklmnopqrstuvwxyz"[: 3 + 5 * number % 23]})
         for number, piece in enumerate(pieces(text))
     ]
-    return closed(ask, [*frames, event({"response": "", "usage": usage})])
+    return _closed(ask, [*frames, event({"response": "", "usage": usage})])
 
 
 def openai(ask: Ask, base: Mapping[str, Any], parts: list[tuple[str, str]], finish: str, usage: Any) -> list[bytes]:
@@ -77,9 +77,9 @@ def openai(ask: Ask, base: Mapping[str, Any], parts: list[tuple[str, str]], fini
         frames.append(event({"response": "", "usage": usage}))
     elif (ask.body.get("stream_options") or {}).get("include_usage"):
         frames.append(event({**shell, "choices": [], "usage": usage}))
-    return closed(ask, frames)
+    return _closed(ask, frames)
 
 
-def closed(ask: Ask, frames: list[bytes]) -> list[bytes]:
+def _closed(ask: Ask, frames: list[bytes]) -> list[bytes]:
     """Return frames with their end, or without it where the stream is to be cut."""
     return frames[: max(1, len(frames) // 2 - 1)] if ask.fault == "truncated-stream" else [*frames, DONE]
