@@ -24,6 +24,8 @@ KEY = "cfai-emulator"
 
 #: Pixels above which a picture is not opened.
 MOST = 50_000_000
+#: Formats that are opened: no others, since some of Pillow's readers start other programs.
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _ANY = frozenset({"object", "shape", "thing", "item", "everything", "anything", "figure"})
 _YES = re.compile(r"\s*(is|are|does|do|can|has|have|was|were|contains?)\b", re.I)
 
@@ -120,7 +122,7 @@ def opened(raw: bytes) -> tuple[Sight, Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the size is judged below, without Pillow's own alarm
-            picture = Image.open(io.BytesIO(raw))
+            picture = Image.open(io.BytesIO(raw), formats=_FORMATS)
             if picture.width * picture.height > MOST:
                 raise Image.DecompressionBombError
             form, notes = picture.format or "", picture.info

@@ -46,7 +46,7 @@ def native(ask: Ask, text: str, usage: Mapping[str, Any], calls: Sequence[Mappin
         for number, piece in enumerate(pieces(text))
     ]
     frames += [event({"response": None, "tool_calls": list(calls), "usage": once})] if calls else []
-    return closed(ask, [*frames, event({"response": "", "usage": usage})])
+    return _closed(ask, [*frames, event({"response": "", "usage": usage})])
 
 
 def openai(ask: Ask, base: Mapping[str, Any], parts: list[tuple[str, str]], finish: str, usage: Any) -> list[bytes]:
@@ -94,9 +94,9 @@ def _chunks(
         frames.append(event({"response": "", "usage": usage}))
     elif (ask.body.get("stream_options") or {}).get("include_usage"):
         frames.append(event({**shell, "choices": [], "usage": usage}))
-    return closed(ask, frames)
+    return _closed(ask, frames)
 
 
-def closed(ask: Ask, frames: list[bytes]) -> list[bytes]:
+def _closed(ask: Ask, frames: list[bytes]) -> list[bytes]:
     """Return frames with their end, or without it where the stream is to be cut."""
     return frames[: max(1, len(frames) // 2 - 1)] if ask.fault == "truncated-stream" else [*frames, DONE]

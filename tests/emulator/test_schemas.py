@@ -274,8 +274,6 @@ def requests(model: Model) -> Iterator[dict[str, Any]]:
         *({"task": name, "target": "square"} for name in ("point", "detect")),
     ]
     bodies: dict[str, list[dict[str, Any]]] = {
-        **{key: [talk] for key in ("legacy", "openai")},
-        "responses+chat": [talk],
         **{key: [{"text": "x"}] for key in ("bge", "bge-m3", "qwen3-embedding", "plain-embedding")},
         "distilbert": [{"text": "Lovely."}],
         "reranker": [{"query": "a", "contexts": [{"text": "b"}]}],
@@ -294,7 +292,7 @@ def requests(model: Model) -> Iterator[dict[str, Any]]:
     }
     forms = FAMILIES[model.family].forms
     if "json" in forms:
-        yield from ({"json": body} for body in bodies[model.family])
+        yield from ({"json": body} for body in bodies.get(model.family, [talk]))
     if "form" in forms:
         yield {"files": {"prompt": (None, SHAPES), "input_image_0": ("a.png", have["picture"], "image/png")}}
     if "raw" in forms:
