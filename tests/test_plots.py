@@ -308,7 +308,7 @@ def test_unknown_prices_are_words_and_never_zero() -> None:
     assert not ax.patches
     assert len(ax.get_xticks()) == 0
     free = charges(("2026-11-20", "m", "embed", 1, 1, 0.0, True, 0.0, "cloudflare"))
-    assert said(cost(free, ax=axes())) == ["$0 in all", "$0"]
+    assert said(cost(free, ax=axes())) == ["$0", "$0 in all"]
 
 
 def test_days_are_in_order_and_in_utc() -> None:
@@ -369,7 +369,7 @@ def test_a_frame_of_other_things_is_refused() -> None:
     """Missing columns, and words that mean nothing, are errors with what there should be."""
     with pytest.raises(ValueError, match="usd missing"):
         cost(LEDGER.drop(columns="usd"), ax=axes())
-    with pytest.raises(ValueError, match="'model', 'verb' or 'day'"):
+    with pytest.raises(ValueError, match="'model', 'verb', 'day', 'hour' or 'time'"):
         cost(LEDGER, "week", ax=axes())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'usd' or 'neurons'"):
         cost(LEDGER, metric="eur", ax=axes())  # type: ignore[arg-type]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Annotation
 
@@ -23,6 +25,7 @@ _WIDER = (
     "Segoe UI Symbol", "Symbola",
 )  # fmt: skip
 _ABSENT = "□"
+_MOST_LINES = 3  # of a title or of the lines below it: words without end must not push the picture away
 
 
 def letters(text: object) -> tuple[str, list[str]]:
@@ -43,6 +46,8 @@ def letters(text: object) -> tuple[str, list[str]]:
 
 def folded(text: str, width: int, lines: int = 2) -> str:
     """Fold at `width` characters into at most `lines` lines; what is cut off shows as an ellipsis."""
+    if lines == 1:  # textwrap would drop a first word that is too long
+        return text if len(text) <= width else text[: width - 1].rstrip() + "…"
     return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
 
 
@@ -84,6 +89,16 @@ def caption(
     )
 
 
+def name_ticks(axis: Axis, places: Sequence[float], names: Iterable[object], width: int, **how: Any) -> None:
+    """Write a name at each place of an axis, each as it is written and on one line of at most `width` characters."""
+    axis.set_ticks(places)
+    written = [letters(name) for name in names]
+    axis.set_ticklabels([folded(text, width, 1) for text, _ in written], color=INK, **how)
+    for tick, (_, families) in zip(axis.get_ticklabels(), written, strict=True):
+        tick.set_fontfamily(families)
+        tick.set_parse_math(False)
+
+
 def stamp(ax: Axes, mark: str) -> Annotation:
     """Set a mark in the lower right corner that nobody overlooks: where the numbers come from."""
     box = {"boxstyle": "round,pad=0.35", "facecolor": "#FFF3D6", "edgecolor": "#B36B00", "linewidth": 1.0}
@@ -101,7 +116,7 @@ def saying(ax: Axes, words: str) -> None:
 
 
 def _wrapped(ax: Axes, text: str, size: float) -> str:
-    return "\n".join(textwrap.wrap(text, max(16, int(inches(ax) * 72 / (0.53 * size)))))
+    return folded(text, max(16, int(inches(ax) * 72 / (0.53 * size))), _MOST_LINES)
 
 
 @lru_cache(maxsize=64)

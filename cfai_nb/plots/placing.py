@@ -71,6 +71,7 @@ def _find(
 ) -> Bbox | None:
     """The best free box around `home`: close by, hardly on points of other groups, on few of its own."""
     best: tuple[float, Bbox] | None = None
+    few = min(2, max(1, np.count_nonzero(~foreign)))  # a name must not hide the only point of its group
     for ring in (0.0, 0.5, 0.8, 1.3, 1.9, 2.6, 3.4, 4.4, 5.5):
         if best is not None and ring >= best[0]:
             break  # only farther ones are left
@@ -83,7 +84,7 @@ def _find(
                 continue
             covered = (abs(pixels[:, 0] - x) < width / 2) & (abs(pixels[:, 1] - y) < height / 2)
             others = np.count_nonzero(covered & foreign)
-            cost = ring + 1.5 * min(1.0, others / 20) + 0.6 * min(1.0, np.count_nonzero(covered) / 2)
+            cost = ring + 1.5 * min(1.0, others / 20) + 0.6 * min(1.0, np.count_nonzero(covered) / few)
             if best is None or cost < best[0]:
                 best = (cost, box)
     return best[1] if best else None
