@@ -44,6 +44,7 @@ class Call:
         task.check(self.model)
         self.options = self.session.options(travel)
         self.rows = frames.rows_of(data, on, template=task.template)
+        self.report: Report | None = None  # of its run, once it has begun
         self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
 
     def plan(self) -> Plan:
@@ -56,6 +57,7 @@ class Call:
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
         run = runner.run
         made = report.Report(run, self.rows, self._build)
+        self.report = made
         _reports[:] = [made]
         return runner, made
 

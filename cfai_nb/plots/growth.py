@@ -28,7 +28,7 @@ def grow(ax: Axes, charges: pd.DataFrame, metric: str) -> None:
     """Draw running totals from charges in the order of time, as `bars.bars` lays them out by "time"."""
     alone = bool(charges["emulated"].all())
     counted = charges if alone else charges[~charges["emulated"]]
-    moments = date2num(charges["key"])
+    moments = _days(charges["key"])
     end = moments[-1] + max((moments[-1] - moments[0]) * 0.02, _MINUTE)  # the last step has a length too
     exact, estimated, saved = (_steps(counted, kind, end) for kind in ("exact", "estimated", "saved"))
     x, total = exact[0], exact[1] + estimated[1]
@@ -56,7 +56,7 @@ def grow(ax: Axes, charges: pd.DataFrame, metric: str) -> None:
 
 def _steps(charges: pd.DataFrame, kind: str, end: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Moments and running totals, thinned, from nothing at the first moment to the whole at `end`."""
-    moments, sums = date2num(charges["key"]), np.cumsum(charges[kind].to_numpy(dtype=float))
+    moments, sums = _days(charges["key"]), np.cumsum(charges[kind].to_numpy(dtype=float))
     kept = np.unique(np.linspace(0, len(sums) - 1, min(len(sums), _STEPS)).astype(int))
     return np.array([moments[0], *moments[kept], end]), np.array([0.0, *sums[kept], sums[-1]])
 
@@ -68,9 +68,13 @@ def _unknown_calls(
     some = charges[charges["unknown"] > 0]
     if some.empty:
         return []
-    moments = date2num(some["key"].iloc[:: -(-len(some) // _MARKS)])
+    moments = _days(some["key"].iloc[:: -(-len(some) // _MARKS)])
     ax.plot(moments, total[np.searchsorted(x, moments, side="right") - 1], clip_on=False, zorder=4, **_UNKNOWN)
     return [Line2D([], [], label=unknown(int(some["unknown"].sum())), **_UNKNOWN)]
+
+
+def _days(moments: pd.Series[Any]) -> npt.NDArray[np.float64]:
+    return np.asarray(date2num(moments), dtype=np.float64)  # type: ignore[no-untyped-call]
 
 
 def _dress(ax: Axes, handles: list[Artist], metric: str, begin: float, end: float, highest: float) -> None:
@@ -80,12 +84,20 @@ def _dress(ax: Axes, handles: list[Artist], metric: str, begin: float, end: floa
     ax.set_ylim(0, highest * (1.1 + 0.12 * lines) or 1)  # a strip for the legend
     ax.set_xlim(begin, end)
     ax.xaxis_date()
-    locator = AutoDateLocator(minticks=3, maxticks=7)
+    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.yaxis.set_major_formatter(money_ticks(metric))
     ax.set_xlabel("time (UTC)", color=FAINT, fontsize=9)
     ax.set_ylabel(unit(metric), color=FAINT, fontsize=9)
     if handles:
-        ax.legend(handles=handles, loc="upper left", frameon=False, labelcolor=INK, fontsize=8.5, ncols=columns, borderaxespad=0)
+        ax.legend(
+            handles=handles,
+            loc="upper left",
+            frameon=False,
+            labelcolor=INK,
+            fontsize=8.5,
+            ncols=columns,
+            borderaxespad=0,
+        )

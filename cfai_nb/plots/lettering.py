@@ -56,16 +56,26 @@ def halo(width: float = 3.0) -> list[patheffects.AbstractPathEffect]:
     return [patheffects.withStroke(linewidth=width, foreground="white")]
 
 
-def heading(ax: Axes, title: str, subtitle: str = "") -> None:
-    """Write a title and smaller lines below it over the left edge, folded to the width of the axes."""
+def heading(ax: Axes, title: str, subtitle: str = "", mark: str | None = None) -> None:
+    """Write a title and smaller lines below it over the left edge, folded to the width of the axes.
+
+    With `mark` it is stamped to the right of them: for plots that have data in every corner.
+    """
     small, large = 8.5, 12.0
-    under = _wrapped(ax, subtitle, small)
+    taken = stamp(ax, mark, above=True).get_window_extent().width / ax.figure.dpi + 0.15 if mark else 0.0
+    under = _wrapped(ax, subtitle, small, taken)
     if under:
         caption(ax, under, (0, 1), (0, 6), size=small, colour=FAINT, va="bottom")
     lift = 8 + (under.count("\n") + 1) * small * 1.3 + 2 if under else 8
     text, family = letters(title)
     ax.set_title(
-        _wrapped(ax, text, large), loc="left", pad=lift, fontsize=large, fontfamily=family, color=INK, parse_math=False
+        _wrapped(ax, text, large, taken),
+        loc="left",
+        pad=lift,
+        fontsize=large,
+        fontfamily=family,
+        color=INK,
+        parse_math=False,
     )
 
 
@@ -99,11 +109,21 @@ def name_ticks(axis: Axis, places: Sequence[float], names: Iterable[object], wid
         tick.set_parse_math(False)
 
 
-def stamp(ax: Axes, mark: str) -> Annotation:
-    """Set a mark in the lower right corner that nobody overlooks: where the numbers come from."""
+def stamp(ax: Axes, mark: str, *, above: bool = False) -> Annotation:
+    """Set a mark in the lower right corner, or above the axes, that nobody overlooks: where the numbers come from."""
     box = {"boxstyle": "round,pad=0.35", "facecolor": "#FFF3D6", "edgecolor": "#B36B00", "linewidth": 1.0}
     return caption(
-        ax, mark, (1, 0), (-7, 8), size=9, colour="#7A4900", ha="right", va="bottom", bbox=box, zorder=9, weight="bold"
+        ax,
+        mark,
+        (1, int(above)),
+        (-4 if above else -7, 8),
+        size=9,
+        colour="#7A4900",
+        ha="right",
+        va="bottom",
+        bbox=box,
+        zorder=9,
+        weight="bold",
     )
 
 
@@ -115,8 +135,8 @@ def saying(ax: Axes, words: str) -> None:
     caption(ax, words, (0.5, 0.5), (0, 0), size=11, colour=FAINT, ha="center", va="center")
 
 
-def _wrapped(ax: Axes, text: str, size: float) -> str:
-    return folded(text, max(16, int(inches(ax) * 72 / (0.53 * size))), _MOST_LINES)
+def _wrapped(ax: Axes, text: str, size: float, taken: float) -> str:
+    return folded(text, max(16, int((inches(ax) - taken) * 72 / (0.53 * size))), _MOST_LINES)
 
 
 @lru_cache(maxsize=64)

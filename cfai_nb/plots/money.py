@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 from matplotlib.ticker import MaxNLocator
 
-from .bars import amount, summary, words
 from .bars import bars as sum_up
+from .bars import summary, words
 from .growth import grow
 from .lettering import heading, name_ticks, saying, stamp
 from .looks import ESTIMATED, EXACT, HATCHED, OUTLINE, looks, money_ticks, unit
@@ -35,7 +35,8 @@ def cost(
     """Draw what calls have cost, as bars or as it grew: exact, estimated, and what the store saved.
 
     Solid is what the service itself counted, hatched is estimated, and the dashed outline is what answers out of
-    the store would have cost once more. A call of unknown price has no bar, and no part of a running total: such calls are counted in words.
+    the store would have cost once more. A call of unknown price has no bar and no part in a running total:
+    such calls are counted in words.
     Charges of an emulator are what the calls would have cost: nothing was billed, and the plot says so. Beside real
     charges they have bars of their own and are no part of the total.
 
