@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -59,6 +60,11 @@ class Compare:
 
     def __init__(self, data: frames.Frame) -> None:
         self._data = data
+        _, _, *asked = inspect.signature(_Trial.__init__).parameters.values()  # without self and data
+        self.__signature__ = inspect.Signature(asked)
+
+    def __repr__(self) -> str:
+        return f"<df.cfai.compare{self.__signature__}: call it, await .aio(...), or price it with .plan(...)>"
 
     def __call__(self, task: Task, on: Any = None, **options: Any) -> Comparison:
         """Do it and wait."""

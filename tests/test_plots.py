@@ -413,6 +413,15 @@ def test_hours_have_bars_and_words_cut_to_fit() -> None:
     assert name.endswith("…")
 
 
+def test_a_sum_of_the_last_days_says_so() -> None:
+    """Only the last 31 days have bars, and their sum does not claim to be that of the whole ledger."""
+    days = [f"2026-{month}-{day:02}" for month in ("09", "10") for day in range(1, 31)]
+    ax = cost(charges(*[(day, "m", "embed", 1, 1, 1.0, True, 0.0, "cloudflare") for day in days]), "day",
+              metric="neurons", ax=axes())  # fmt: skip
+    assert len(names(ax)) == 31
+    assert "31.0 Neurons in the last 31 days with charges" in said(ax)
+
+
 def test_costs_add_up_over_time() -> None:
     """By time the areas end at the sums, the line of savings above them; unknown prices are crosses and words."""
     ax = cost(LEDGER, "time", metric="neurons", ax=axes())

@@ -67,13 +67,14 @@ def _named(sums: pd.DataFrame, by: str) -> pd.DataFrame:
     return sums.assign(name=short.where(owners == 1, sums["key"]) + suffix)
 
 
-def summary(bars: pd.DataFrame, metric: str) -> str:
+def summary(bars: pd.DataFrame, metric: str, by: str) -> str:
     """The line under the title: whose money, how much of it, and how sure that is."""
     emulated = bool(bars["emulated"].all())
     counted = bars if emulated else bars[~bars["emulated"]]
     exact, estimated, saved = (float(counted[part].sum()) for part in ("exact", "estimated", "saved"))
     parts = ["emulator: nothing was billed; what it would have cost"] if emulated else []
-    total = f"{amount(exact + estimated, metric)} in all"
+    cut = by in _SHAPES and bars["key"].nunique() == _LAST  # what lies before may have cost as well
+    total = f"{amount(exact + estimated, metric)} in {f'the last {_LAST} {by}s with charges' if cut else 'all'}"
     if exact and estimated:
         total += f", {amount(estimated, metric)} of it estimated"
     elif estimated:

@@ -79,7 +79,7 @@ def _days(moments: pd.Series[Any]) -> npt.NDArray[np.float64]:
 
 def _dress(ax: Axes, handles: list[Artist], metric: str, begin: float, end: float, highest: float) -> None:
     plain(ax, "y")
-    columns = max(1, int(inches(ax) / 1.7))
+    columns = max(1, int(inches(ax) / 1.5))
     lines = -(-len(handles) // columns)
     ax.set_ylim(0, highest * (1.1 + 0.12 * lines) or 1)  # a strip for the legend
     ax.set_xlim(begin, end)

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from .bars import bars as sum_up
 from .bars import summary, words
 from .growth import grow
-from .lettering import heading, name_ticks, saying, stamp
+from .lettering import heading, name_ticks, saying
 from .looks import ESTIMATED, EXACT, HATCHED, OUTLINE, looks, money_ticks, unit
 from .palette import FAINT, GREY, INK
 from .paper import inches, new_axes, plain, settle
@@ -87,9 +87,7 @@ def cost(
     else:
         _draw(ax, bars, metric)
     settle(ax)  # long names have made the axes narrower, and the heading is folded to it
-    heading(ax, shown_title, summary(bars, metric))
-    if emulated:
-        stamp(ax, "emulator")
+    heading(ax, shown_title, summary(bars, metric, by), "emulator" if emulated else None)
     return ax
 
 
@@ -117,7 +115,7 @@ def _dress(ax: Axes, bars: pd.DataFrame, metric: str) -> None:
     name_ticks(ax.yaxis, range(len(bars)), bars["name"], int(np.clip(inches(ax) * 5, 16, 32)), fontsize=9.5)
     kinds = [kind for kind in ("exact", "estimated", "saved") if bars[kind].any()]
     legend = kinds not in ([], ["exact"])
-    ax.set_ylim(len(bars) - 0.5 + (0.75 if legend or bars["emulated"].all() else 0.0), -0.6)
+    ax.set_ylim(len(bars) - 0.5 + (0.75 if legend else 0.0), -0.6)
     if legend:
         wide = inches(ax) > 3.3
         ax.legend(
