@@ -12,6 +12,7 @@ import pandas as pd
 
 from . import frames
 from .call import OPTIONS, Call
+from .compare import Compare
 from .errors import ColumnError
 from .tasks import (
     Ask,
@@ -248,6 +249,11 @@ class Accessor:
     def run(self) -> AnyTask:
         """Run any task, also one written in a cell: ``df.cfai.run(MyTask(...), on="text")``."""
         return AnyTask(self._data)
+
+    @property
+    def compare(self) -> Compare:
+        """Put one task to several models: ``df.cfai.compare(cf.Classify(labels=[...]), "text", models=[...])``."""
+        return Compare(self._data)
 
 
 def on(data: frames.Frame) -> Accessor:

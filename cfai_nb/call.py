@@ -60,6 +60,7 @@ class Call:
         takes = task.takes(self.model)
         fetch = self.session.fetcher(travel.get("fetch")) if takes != {"text"} else None
         self.rows = frames.rows_of(data, on, template=task.template, takes=takes, fetch=fetch)
+        self.report: Report | None = None  # of its run, once it has begun
         self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
 
     def plan(self) -> Plan:
@@ -72,6 +73,7 @@ class Call:
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
         run = runner.run
         made = report.Report(run, self.rows, self._build)
+        self.report = made
         _reports[:] = [made]
         return runner, made
 

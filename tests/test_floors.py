@@ -15,9 +15,10 @@ FLOORS = (
     {"__init__"},  # the front door
     {"plots", "widgets", "samples"},
     {"accessor"},
+    {"compare"},
     {"call"},
     {"progress", "streaming", "rating"},
-    {"report", "tables"},
+    {"report", "tables", "comparison"},
     {"session", "frames", "space"},
     {"credentials", "reading"},
     {"_engine"},

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from matplotlib.axes import Axes
+
+from .palette import FAINT
 
 
 def new_axes(width: float, height: float) -> Axes:
@@ -10,6 +14,16 @@ def new_axes(width: float, height: float) -> Axes:
     import matplotlib.pyplot as plt  # only here: pyplot picks a backend, and a given `ax` has one already
 
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def plain(ax: Axes, grid: Literal["x", "y", "both"]) -> None:
+    """Leave of the frame what is read from: a line below, faint numbers, a faint grid behind the data."""
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.spines["bottom"].set_color("#BBBBBB")
+    ax.tick_params(colors=FAINT, labelsize=8.5)
+    ax.tick_params(axis="y", length=0)
+    ax.set_axisbelow(True)
+    ax.grid(True, axis=grid, color="#E8E8E8", linewidth=0.8)
 
 
 def settle(ax: Axes) -> None:

@@ -94,8 +94,8 @@ def clusters(
         notes.append("groups by KMeans")
     if len(matrix) < len(kept):
         notes.append(f"{len(kept) - len(matrix):,} without a vector left out")
-    groups, grey = _group(given.reset_index(drop=True), names, spoken)
-    shown_title = _counted(len(matrix), len(groups)) if title is None else title
+    groups, grey, kinds = _group(given.reset_index(drop=True), names, spoken)
+    shown_title = _counted(len(matrix), kinds) if title is None else title
     _draw(ax, points, groups, grey)
     heading(ax, shown_title, " · ".join(notes))
     settle(ax)
@@ -111,8 +111,8 @@ def _counted(rows: int, groups: int) -> str:
 
 def _group(
     labels: pd.Series[Any], names: Mapping[Any, str] | Sequence[str] | None, texts: pd.Series[Any] | None
-) -> tuple[list[Name], list[Name]]:
-    """Groups with a colour of their own, and those in grey: noise, missing, and the rest of too many."""
+) -> tuple[list[Name], list[Name], int]:
+    """Groups with a colour of their own, those in grey (noise, missing, the rest of too many), and their number."""
     noise = labels.map(lambda label: not isinstance(label, str) and label == -1, na_action="ignore").eq(True).to_numpy()
     missing = labels.isna().to_numpy()
     kinds = order(labels[~noise & ~missing])
@@ -131,7 +131,7 @@ def _group(
         )
         if len(rows)
     ]
-    return groups, grey
+    return groups, grey, len(kinds)
 
 
 def _wording(

@@ -4,7 +4,8 @@ scikit-learn is used in this room only, and loaded when a function runs, not whe
 """
 
 from .groups import cluster
+from .ordering import ordered
 from .projection import Projection, project
 from .words import terms
 
-__all__ = ["Projection", "cluster", "project", "terms"]
+__all__ = ["Projection", "cluster", "ordered", "project", "terms"]
