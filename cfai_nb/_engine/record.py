@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,12 +33,16 @@ class Options:
         Whether a failed row stays missing, or raises once all others are done.
     concurrency : int or "auto"
         The most requests at once.
+    hear : callable or None
+        For a run of one input: called on the engine's thread with each piece of the answer as it is written, where the
+        task can be streamed; with None where an answer begins (again).
     """
 
     cache: CacheMode = True
     budget: Budget | None = None
     on_error: Literal["keep", "raise"] = "keep"
     concurrency: int | Literal["auto"] = "auto"
+    hear: Callable[[str | None], object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,8 @@ class Run:
         Whether it was interrupted.
     charges : list of Charge
         Summed up by ``spent``; a charge a request.
+    tokens : float or None
+        Read and written; None where an answer did not say.
     flow : list of (seconds, requests in flight)
         Concurrency over time, in a few thousand points however long the run.
     """
@@ -101,6 +107,7 @@ class Run:
     neurons: float = 0.0
     unpriced: int = 0
     exact: bool = True
+    tokens: float | None = 0.0
     saved_neurons: float = 0.0
     error: CfaiError | None = None
     stopped: bool = False
@@ -158,6 +165,8 @@ class Run:
             self.unpriced += 1
         else:
             self.neurons += charge.neurons
+        known = self.tokens is not None and charge.tokens is not None
+        self.tokens = (self.tokens or 0.0) + (charge.tokens or 0.0) if known else None
         self.seconds_of_requests.append(charge.seconds)
 
     def flying(self, change: int) -> None:

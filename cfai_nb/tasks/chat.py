@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ def messages(prompt: str, system: str | None) -> list[dict[str, Json]]:
     return [*opening, {"role": "user", "content": prompt}]
 
 
-def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings, *, stream: bool = False) -> Request:
+def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings) -> Request:
     """Return a request in the model's dialect."""
     talk = list(talk)
     body: dict[str, Json] = {}
@@ -64,11 +65,15 @@ def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings
         body["seed"] = settings.seed
     if model.reasoning and not settings.reasoning:
         body |= model.reasoning.get("off") or {}
-    if stream:
-        body["stream"] = True
-    if stream and model.family == "responses+chat":  # on its own address it answers a stream with an empty object
-        return Request(json=body | {"model": model.id}, path="v1/chat/completions")
     return Request(json=body)
+
+
+def streamed(request: Request, model: Model) -> Request:
+    """Return the request whose answer comes piece by piece."""
+    body = {**request.json, "stream": True}
+    if model.family == "responses+chat":  # on its own address it answers a stream with an empty object
+        return dataclasses.replace(request, json=body | {"model": model.id}, path="v1/chat/completions")
+    return dataclasses.replace(request, json=body)
 
 
 def _schema_fields(schema: Mapping[str, Json], model: Model) -> dict[str, Json]:

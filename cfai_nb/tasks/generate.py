@@ -114,7 +114,11 @@ class Generate(Task):
 
     def stream(self, prompt: str, model: Model) -> Request:
         """Return the request for one prompt whose answer comes piece by piece."""
-        return chat.compose(chat.messages(prompt, self.system), model, self.settings(), stream=True)
+        return chat.streamed(chat.compose(chat.messages(prompt, self.system), model, self.settings()), model)
+
+    def streamed(self, request: Request, model: Model) -> Request | None:
+        """Return the same request as a stream; JSON is of no use before its end."""
+        return chat.streamed(request, model) if self.schema is None else None
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text, or one a field of the schema."""

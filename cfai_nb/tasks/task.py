@@ -119,6 +119,10 @@ class Task:
         """
         return reported(answer) or self.forecast(inputs, model)
 
+    def streamed(self, request: Request, model: Model) -> Request | None:
+        """Return the request whose answer comes piece by piece; None where pieces are of no use."""
+        return None
+
     def check(self, model: Model) -> None:
         """Raise what is wrong with asking this of this model, before anything is planned."""
         if self.families and model.family not in self.families:
