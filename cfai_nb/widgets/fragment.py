@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import html
 import re
 
@@ -35,6 +36,7 @@ def said(text: object, most: int = MOST) -> str:
     return html.escape(clean(cut(str(text), most)))
 
 
+@functools.lru_cache(maxsize=1_024)  # a page is drawn many times, and most of it stays as it was
 def changed(before: str, after: str, most: int = MOST) -> str:
     """Return the later text as HTML, with what was added and what is gone marked word by word."""
     before, after = cut(before, most), cut(after, most)

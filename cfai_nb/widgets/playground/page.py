@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ledger import money
+from ...ledger import NO_MATH, money
 from ..fragment import CODE, FONT, TEXT, changed, said
 from .trial import Outcome, Trial
 
@@ -54,7 +54,7 @@ def page(
 
 
 def _framed(content: str) -> str:
-    return f'<div class="cfai-playground" style="{FONT}">{content}</div>'
+    return f'<div class="cfai-playground {NO_MATH}" style="{FONT}">{content}</div>'
 
 
 def _head(names: Sequence[str]) -> str:

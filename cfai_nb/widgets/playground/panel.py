@@ -47,10 +47,10 @@ class Panel:
         self._writing = False  # the boxes are being set from the traits
         self._make_boxes()
         self._make_buttons()
-        self.page = ipywidgets.HTML()
+        label = ipywidgets.HTML(f'<span style="{FONT}">variants</span>', layout={"margin": "0 8px 0 24px"})
         self.controls = ipywidgets.VBox(
             [
-                ipywidgets.HBox([self.mode, self.variant, self.add, self.drop], layout=_WRAP),
+                ipywidgets.HBox([self.mode, label, self.variant, self.add, self.drop], layout=_WRAP),
                 self.chips, self.prompt, self.words, self.shape,
                 ipywidgets.HBox([self.model, self.temperature, self.max_tokens], layout=_WRAP),
                 self.problem,
@@ -59,18 +59,9 @@ class Panel:
                 self.said,
             ]
         )  # fmt: skip
-        self._whole: Any = None
         playground.observe(lambda change: self._read_traits(), list(playground.draft.__slots__))
         playground.observe(lambda change: self._read_traits(), ["variant", "problem", "running", "drawn"])
         self._read_traits()
-
-    @property
-    def whole(self) -> Any:
-        """Controls and page as one widget; made on first use, since the page is drawn twice from then on."""
-        if self._whole is None:
-            self._whole = ipywidgets.VBox([self.controls, self.page])
-            self.page.value = self.playground.page()
-        return self._whole
 
     # -- making --------------------------------------------------------------------------------------------------
 
@@ -85,10 +76,12 @@ class Panel:
         self.model = ipywidgets.Combobox(
             description="Model", ensure_option=False, placeholder="default; type to search", layout={"width": "28em"}
         )
-        narrow = {"width": "13em"}
+        narrow = {"width": "14em"}
         self.temperature = text(description="Temperature", placeholder="default", layout=narrow)
         self.max_tokens = text(description="Max tokens", placeholder="default", layout=narrow)
         self.problem = ipywidgets.HTML()
+        for box in (self.prompt, self.words, self.shape, self.model, self.temperature, self.max_tokens):
+            box.style.description_width = "6.5em"
         for name, box in (("prompt", self.prompt), ("model", self.model)):
             box.observe(lambda change, name=name: self._set(name, change["new"]), "value")
         self.words.observe(lambda change: self._set(self._words_trait, change["new"]), "value")
@@ -196,7 +189,7 @@ class Panel:
             chips = []
             for name in offered:
                 chips.append(self._button(f"{{{name}}}", partial(self._insert, name), tooltip=f"insert {name}"))
-            label = ipywidgets.HTML(f'<span style="{FONT}">columns</span>', layout={"margin": "0 8px 0 90px"})
+            label = ipywidgets.HTML(f'<span style="{FONT}">columns</span>', layout={"margin": "0 8px 0 7em"})
             self.chips.children = [label, *chips]
 
     def _insert(self, column: str) -> None:
@@ -226,8 +219,6 @@ class Panel:
             self.history.options = kept
             self.history.value = kept[-1][1] if kept else None
         self.restore.disabled = not kept
-        if self._whole is not None:
-            self.page.value = p.page()
 
     def _say(self, text: str, *, alert: bool = False) -> None:
         role = "alert" if alert else "status"

@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 import traitlets
-from IPython.display import display
 
 from ... import frames, progress
 from ..._engine.bridge import bridge
@@ -20,12 +19,12 @@ from ..._engine.plan import Plan
 from ...accessor import Accessor
 from ...call import Call
 from ...errors import CfaiError
+from ..shown import Shown
 from . import lines
 from .draft import MODES, Draft
 from .page import page, plain
 from .trial import Outcome, Round, Trial
 
-_VIEW = "application/vnd.jupyter.widget-view+json"
 #: Seconds between two drawings of a run under way.
 PAUSE = 0.2
 #: Of a draft; each is a trait of the playground.
@@ -33,7 +32,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
 _MOST_ROWS = 50
 
 
-class Playground(traitlets.HasTraits):  # type: ignore[misc, unused-ignore]
+class Playground(Shown):
     """Prompts, models and settings tried on a few pinned rows, until they are a line of code.
 
     Shown in a notebook it has boxes and buttons; all of it can be done by these names as well.  Every answer is kept
@@ -117,14 +116,13 @@ class Playground(traitlets.HasTraits):  # type: ignore[misc, unused-ignore]
         self._latest: dict[str, Trial] = {}
         self._job: Round | None = None
         self._panel: Any = None
-        self._handle: Any = None
         self._watcher: Any = None
         with self.hold_trait_notifications():
             self.prompt = draft.pop("prompt", None) or self._opening(on)
             for field, value in draft.items():
                 setattr(self, field, value)
         self._keep_draft()
-        self.observe(lambda change: self._keep_draft(), _FIELDS)
+        self.observe(lambda change: self._edited(), _FIELDS)
         self.observe(lambda change: self._show_variant(), "variant")
         self.observe(lambda change: self.draw(), "compare")
 
@@ -200,6 +198,10 @@ class Playground(traitlets.HasTraits):  # type: ignore[misc, unused-ignore]
         draft = self.draft
         self._drafts[self.variant] = draft
         self.problem = self._problem(draft)
+
+    def _edited(self) -> None:
+        self._keep_draft()
+        self.draw()
 
     def _problem(self, draft: Draft) -> str:
         try:
@@ -372,6 +374,7 @@ class Playground(traitlets.HasTraits):  # type: ignore[misc, unused-ignore]
             for outcome in trial.outcomes:
                 if outcome.state in ("waiting", "asking"):
                     outcome.state = "not run"
+        self.draw()
         self._job, self.running = None, False
         self.draw()
 
@@ -418,31 +421,19 @@ class Playground(traitlets.HasTraits):  # type: ignore[misc, unused-ignore]
             self._panel = Panel(self)
         return self._panel
 
+    @property
+    def controls(self) -> Any:
+        """The widget that holds them."""
+        return self.panel.controls
+
     def draw(self) -> None:
         """Show how far it is."""
+        if self._job is not None:
+            for event in self._job.news():
+                for listen in progress.listeners:
+                    listen(event)
         self.drawn += 1
-        if self._handle is not None:
-            self._handle.update(self._bundle(), raw=True)
-
-    def _bundle(self) -> dict[str, Any]:
-        return {"text/plain": repr(self), "text/html": self.page()}
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.panel.whole.model_id}
-        return self._bundle() | {_VIEW: view}
-
-    def _ipython_display_(self) -> None:
-        """Show the controls, and under them the page.
-
-        The page is an output of its own: it is drawn again and again, and the saved notebook keeps its last state,
-        which it could not if it were part of a widget; and drawing does not take the focus out of the boxes.
-        """
-        if not progress.in_notebook():
-            print(repr(self))
-            return
-        view = {"version_major": 2, "version_minor": 0, "model_id": self.panel.controls.model_id}
-        display({"text/plain": "", "text/html": "", _VIEW: view}, raw=True)  # type: ignore[no-untyped-call]
-        self._handle = display(self._bundle(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        self.update()
 
 
 def _columns(data: frames.Frame) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from ..._engine.record import Event
 from ...call import Call
 from ...errors import CfaiError
 from ...models import USD_PER_NEURON, Cost
@@ -144,7 +145,13 @@ class Round:
     def __init__(self, trials: Sequence[tuple[Trial, Sequence[Call]]]) -> None:
         self._trials = trials
         self._runners: set[Any] = set()
+        self._ended: list[Event] = []
         self.stopped = False
+
+    def news(self) -> list[Event]:
+        """Take the last events of the rows that ended since this was called before."""
+        news, self._ended = self._ended, []
+        return news
 
     async def execute(self) -> None:
         """Ask for every row of every trial at once; the pace of the session holds them back."""
@@ -179,6 +186,7 @@ class Round:
             await runner.execute()
         finally:
             self._runners.discard(runner)
+            self._ended.append(made.event)
         if (words := call.stand_in(made)) is not None:
             trial.notes += [words] * bool(words)
             await self._row(trial, outcome, call)
