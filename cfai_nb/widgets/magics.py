@@ -39,16 +39,16 @@ _OPTIONS = ("--model", "--output", "--df", "--system", "--max-tokens", "--temper
 class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
     """``%cfai`` and ``%%cfai``."""
 
-    @no_var_expand  # type: ignore[untyped-decorator, unused-ignore]
-    @magic_arguments()  # type: ignore
-    @argument("-m", "--model", help="a name of cf.models()")  # type: ignore
-    @argument("-o", "--output", help="the variable that takes the answer")  # type: ignore
-    @argument("--df", help="the frame whose rows fill {column}")  # type: ignore
-    @argument("--system", help="what the model is told first")  # type: ignore
-    @argument("--max-tokens", type=int, help="the most it may write")  # type: ignore
-    @argument("--temperature", type=float, help="0 for the likeliest words")  # type: ignore
-    @argument("prompt", nargs="*", help="the prompt, where it is no cell")  # type: ignore
-    @line_cell_magic  # type: ignore[untyped-decorator, unused-ignore]
+    @no_var_expand
+    @magic_arguments()
+    @argument("-m", "--model", help="a name of cf.models()")
+    @argument("-o", "--output", help="the variable that takes the answer")
+    @argument("--df", help="the frame whose rows fill {column}")
+    @argument("--system", help="what the model is told first")
+    @argument("--max-tokens", type=int, help="the most it may write")
+    @argument("--temperature", type=float, help="0 for the likeliest words")
+    @argument("prompt", nargs="*", help="the prompt, where it is no cell")
+    @line_cell_magic
     def cfai(self, line: str, cell: str | None = None) -> Any:
         """Ask a model: the cell is the prompt.
 
@@ -56,7 +56,7 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
         brace is left as it stands.  A single answer is shown as it is written; with ``--df`` the answers are a Series,
         which is kept in the variable of ``-o`` or else is the value of the cell.
         """
-        given = parse_argstring(self.cfai, line)  # type: ignore[no-untyped-call, unused-ignore]
+        given = parse_argstring(self.cfai, line)
         if cell is not None and given.prompt:
             raise UsageError(
                 f"%%cfai: what is {' '.join(given.prompt)!r}? The prompt is the cell; options begin with -."
@@ -81,7 +81,8 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
     @property
     def _names(self) -> dict[str, Any]:
         assert self.shell is not None
-        return self.shell.user_ns
+        names: dict[str, Any] = self.shell.user_ns
+        return names
 
     def _filled(self, prompt: str) -> str:
         return _VARIABLE.sub(lambda found: self._variable(found[1]), prompt)
@@ -148,7 +149,7 @@ def _unquoted(text: str) -> str:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
-@context_matcher(identifier="cfai_nb")  # type: ignore
+@context_matcher(identifier="cfai_nb")
 def _matcher(context: CompletionContext) -> Any:
     """Complete the first line of a ``%%cfai`` cell: models after ``-m``, frames after ``--df``, and the options."""
     line = context.text_until_cursor
@@ -168,7 +169,7 @@ def _offered(line: str) -> tuple[str, list[str]]:
         models = [m for m in catalogue().values() if m.family in FAMILIES and m.status != "retired"]
         return begun, [m.id for m in models] if begun.startswith("@") else [m.name for m in models]
     if words[-1] == "--df":
-        shell = get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
+        shell = get_ipython()
         names = {} if shell is None else shell.user_ns
         frames = (pd.DataFrame, pd.Series)
         return begun, [n for n, value in names.items() if isinstance(value, frames) and not n.startswith("_")]

@@ -28,7 +28,7 @@ class Models(Shown):
     Attributes
     ----------
     search : str
-        Words that all stand somewhere in the id, the task, what it can do, or why it is a default.
+        Words that all stand somewhere in the id, the task, what it can do, or the verb whose default it is.
     task : str
         Empty: all.
     most : float or None
@@ -129,7 +129,7 @@ class Models(Shown):
 
 
 def _told(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
-    parts = frame[["task", "capabilities", "default_for", "why"]].fillna("")
+    parts = frame[["task", "capabilities", "default_for"]].fillna("")
     return list(zip(frame.index, *(parts[name] for name in parts.columns), strict=True))
 
 

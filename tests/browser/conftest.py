@@ -35,7 +35,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 PATIENCE = 60_000
 #: Noise of the browser or of JupyterLab itself, on any notebook.
 NOISE = re.compile(r"favicon|GPU|WebGL|net::ERR_ABORTED")
-#: Added to every page's HTML by nothing: what hostile text would call if it could run.
+#: What hostile text would set if it could run (tests/hostile.py).
 ALARM = "window.__alarm"
 
 
@@ -210,10 +210,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         environment[name] = str(home / name.lower())
     environment |= {
         "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"), "IPYTHONDIR": str(home / "ipython"),
-        "CFAI_STORE": str(home / "store.sqlite"), "JUPYTER_TOKEN": token, "PYTHONWARNINGS": "default",
+        "CFAI_STORE": str(home / "store.sqlite"), "JUPYTER_TOKEN": token,
     }  # fmt: skip
-    # The setting keeps the server from asking an index for news of JupyterLab, and the browser from asking about them.
-    # Windowing off: a cell out of sight is in the page all the same.
+    # No questions about news of JupyterLab; and a cell out of sight is in the page all the same.
     for name, setting in (
         ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
         ("notebook-extension/tracker", {"windowingMode": "none"}),
@@ -222,8 +221,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(setting))
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", "--ServerApp.ip=127.0.0.1",
-        "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}", "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+        "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}",
+        "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
     ]  # fmt: skip
     with (home / "log").open("w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=home)

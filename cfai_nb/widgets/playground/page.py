@@ -135,10 +135,11 @@ def totals(trial: Trial) -> list[str]:
     lines = [f"{len(done)} of {len(trial.outcomes)} rows"]
     if failed := sum(o.state == "failed" for o in trial.outcomes):
         lines[0] += f", {failed} failed"
-    counted = [o.tokens for o in done if o.tokens is not None]
+    paid = [o for o in trial.outcomes if o.paid]
+    counted = [o.tokens for o in paid if o.tokens is not None]
     timed = sorted(o.seconds for o in done if o.seconds is not None)
     if counted:
-        lines.append(f"{sum(counted):,.0f} tokens" + (f" ({len(counted)} rows)" if len(counted) < len(done) else ""))
+        lines.append(f"{sum(counted):,.0f} tokens" + (f" ({len(counted)} rows)" if len(counted) < len(paid) else ""))
     if timed:
         lines.append(f"{_time(timed[len(timed) // 2])} a row in the middle, {_time(timed[-1])} at most")
     if trial.per_thousand is not None:

@@ -29,8 +29,8 @@ _TASKS: dict[str, type[Task]] = {"generate": Generate, "classify": Classify, "as
 _OPEN_BRACE = re.compile(r"\{([^{}]*)$|\{([^{}]*)(?=\{)")
 #: Columns that get a button; the others are typed.
 _MOST_CHIPS = 24
-_WIDE = ipywidgets.Layout(width="98%")
-_WRAP = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+_WIDE = {"width": "98%"}
+_WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 
 
 class Panel:
@@ -72,7 +72,7 @@ class Panel:
         self.chips = ipywidgets.HBox(layout=_WRAP)
         self.prompt = area(description="Prompt", rows=4, layout=_WIDE, placeholder="Summarize in five words: {text}")
         self.words = area(description="System", rows=2, layout=_WIDE)
-        self.shape = area(description="Schema", rows=3, layout=_WIDE)
+        self.shape = area(description="Schema", rows=4, layout=_WIDE)
         self.model = ipywidgets.Combobox(
             description="Model", ensure_option=False, placeholder="default; type to search", layout={"width": "28em"}
         )

@@ -36,6 +36,8 @@ class Outcome:
         From the sending to the last byte; None for a row from the store.
     tokens : float or None
         None: not reported, or from the store.
+    paid : bool
+        A request was answered, or the row is from the store: it has a price, also where it failed.
     neurons : float or None
         What it cost; a row from the store: what it had cost when it was bought.  None: unknown.
     exact : bool
@@ -49,6 +51,7 @@ class Outcome:
     error: str = ""
     seconds: float | None = None
     tokens: float | None = None
+    paid: bool = False
     neurons: float | None = None
     exact: bool = False
 
@@ -108,21 +111,17 @@ class Trial:
 
     @property
     def cost(self) -> Cost:
-        """What these rows cost, also those from the store; unknown where one of them is."""
-        return sum((Cost(o.neurons, o.exact) for o in self._bought), Cost(0.0, True))
+        """What these rows cost, also those that failed or are from the store; unknown where one of them is."""
+        return sum((Cost(o.neurons, o.exact) for o in self.outcomes if o.paid), Cost(0.0, True))
 
     @property
     def per_thousand(self) -> Cost | None:
         """What 1,000 rows like these cost: always an estimate; None before there is an answer."""
-        bought = self._bought
-        if not bought:
+        if not any(o.state in ("answered", "stored") for o in self.outcomes):
             return None
+        tried = sum(o.paid or o.state == "failed" for o in self.outcomes)
         neurons = self.cost.neurons
-        return Cost(None if neurons is None else neurons / len(bought) * PER, exact=False)
-
-    @property
-    def _bought(self) -> list[Outcome]:
-        return [o for o in self.outcomes if o.state in ("answered", "stored")]
+        return Cost(None if neurons is None else neurons / tried * PER, exact=False)
 
     @property
     def results(self) -> pd.DataFrame:
@@ -194,13 +193,14 @@ class Round:
         run = made.run
         trial.origin, trial.model = run.plan.origin, run.plan.model.id
         if run.requests:
+            outcome.paid = True
             outcome.neurons, outcome.exact = run.spent.neurons, run.spent.exact
             outcome.tokens, outcome.seconds = run.tokens, sum(run.seconds_of_requests)
         if run.done:
             outcome.state = "stored" if run.stored else "answered"
             outcome.answer = _cell(made.frame())
             if run.stored:
-                outcome.neurons, outcome.exact = run.saved_neurons, True
+                outcome.paid, outcome.neurons, outcome.exact = True, run.saved_neurons, True
         elif made.failed or run.error is not None:
             outcome.state, outcome.error = "failed", _why(run.error, made.failures)
         else:
