@@ -121,6 +121,8 @@ def how(outcome: Outcome) -> str:
     parts = [] if outcome.state == "answered" else ["from the store" if outcome.state == "stored" else "failed"]
     parts += [_time(outcome.seconds)] if outcome.seconds is not None else []
     parts += [f"{outcome.tokens:,.0f} tokens"] if outcome.tokens is not None else []
+    if outcome.state == "stored" and outcome.neurons is None:
+        return " · ".join(parts)
     cost = money(outcome.neurons, outcome.exact)
     return " · ".join([*parts, f"had cost {cost}" if outcome.state == "stored" else cost])
 

@@ -200,7 +200,8 @@ class Round:
             outcome.state = "stored" if run.stored else "answered"
             outcome.answer = _cell(made.frame())
             if run.stored:
-                outcome.paid, outcome.neurons, outcome.exact = True, run.saved_neurons, True
+                # What it had cost, and no word how sure that was; an answer shared while under way has no price here.
+                outcome.paid, outcome.neurons, outcome.exact = True, run.saved_neurons or None, False
         elif made.failed or run.error is not None:
             outcome.state, outcome.error = "failed", _why(run.error, made.failures)
         else:
