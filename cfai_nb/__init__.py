@@ -171,6 +171,7 @@ _LAZY = {
     "Session": ("session", "Session"),
     "connect": ("session", "connect"),
     "emulator": ("emulator", None),
+    "load_ipython_extension": ("widgets.magics", "load_ipython_extension"),  # %load_ext cfai_nb
     "ledger": ("tables", "ledger"),
     "models": ("tables", "models"),
     "plots": ("plots", None),
@@ -221,7 +222,14 @@ def _notebook_bar() -> AbstractContextManager[Any]:
     return bar()
 
 
+def _playground(data: Any, on: str | None, **options: Any) -> Any:
+    from .widgets import Playground
+
+    return Playground(data, on, **options)
+
+
 _progress.notebook[:] = [_notebook_bar]
+_accessor.above["playground"] = _playground
 _accessor.register()
 # The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.
 del _ledger

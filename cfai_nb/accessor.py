@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import re
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import pandas as pd
@@ -79,7 +80,7 @@ class Verb(Generic[T]):
 
 
 class Forms:
-    """The three forms of a call: do it, await it, price it."""
+    """The three forms of a call: do it, await it, price it; and the call itself, for those who carry it out."""
 
     def _call(self, *args: Any, **options: Any) -> Call:
         raise TypeError("a verb must say how its arguments make a call")
@@ -95,6 +96,10 @@ class Forms:
     def plan(self, *args: Any, **options: Any) -> Plan:
         """Price it and send nothing."""
         return self._call(*args, **options).plan()
+
+    def prepare(self, *args: Any, **options: Any) -> Call:
+        """Return the call, checked and not yet made."""
+        return self._call(*args, **options)
 
 
 class BoundVerb(Forms, Generic[T]):
@@ -213,6 +218,10 @@ class AnyTask(Forms):
         return Call(task, model, self._data, on, options)
 
 
+#: What rooms above give a frame, by name: put in place by the front door, so that nothing here imports them.
+above: dict[str, Callable[..., Any]] = {}
+
+
 class Accessor:
     """Verbs of Workers AI on a DataFrame or Series.
 
@@ -254,6 +263,25 @@ class Accessor:
     def compare(self) -> Compare:
         """Put one task to several models: ``df.cfai.compare(cf.Classify(labels=[...]), "text", models=[...])``."""
         return Compare(self._data)
+
+    def playground(self, on: str | None = None, *, n: int = 5, **options: Any) -> Any:
+        """Try prompts and models on a few rows until they are code; see ``cf.widgets.Playground``.
+
+        Parameters
+        ----------
+        on : str, optional
+            The column to work on, or a prompt with ``{column}`` in it.
+        n : int
+            How many rows are tried: the first ones that have text.
+        **options
+            What it begins with: ``mode``, ``rows``, ``model``, ``system``, ``labels``, ...
+
+        Returns
+        -------
+        Playground
+            With ``run()``, ``results``, ``versions``, ``code`` and ``apply()``.
+        """
+        return above["playground"](self._data, on, n=n, **options)
 
 
 def on(data: frames.Frame) -> Accessor:

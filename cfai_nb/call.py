@@ -67,13 +67,16 @@ class Call:
         """Price it; nothing is sent."""
         return self.session.plan(self.task, self.model, self.rows.inputs, cache=self.options.cache)
 
-    def _start(self) -> tuple[Runner, Report]:
+    def prepare(self) -> tuple[Runner, Report]:
+        """Return what carries it out on the engine's loop, and the report that grows meanwhile."""
         from . import report
 
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
-        run = runner.run
-        made = report.Report(run, self.rows, self._build)
-        self.report = made
+        self.report = report.Report(runner.run, self.rows, self._build)
+        return runner, self.report
+
+    def _start(self) -> tuple[Runner, Report]:
+        runner, made = self.prepare()
         _reports[:] = [made]
         return runner, made
 
@@ -104,27 +107,39 @@ class Call:
         return await self.wait_async() if self._falls_back(made) else self._conclude(made)
 
     def _falls_back(self, made: Report) -> bool:
-        """Whether the default model is not open to the account and another can do it; says so, once a session."""
+        """Whether another model takes over; says so, once a session."""
         from .report import CfaiWarning
 
+        words = self.stand_in(made)
+        if words:
+            warnings.warn(words, CfaiWarning, stacklevel=5)
+        return words is not None
+
+    def stand_in(self, made: Report) -> str | None:
+        """Let another model take over where the default one is not open to the account.
+
+        Returns
+        -------
+        str or None
+            What to say about it, empty when it was said before; None where no other model takes over.
+        """
         error = made.run.error
         closed = isinstance(error, AccessError) and error.code in _NOT_OPEN
         if not closed or self._chosen or not self.task.fallback or made.run.done:
-            return False
+            return None
         instead = default(self.task.fallback)
         if instead.id == self.model.id:
-            return False
+            return None
+        words = ""
         if self.model.id not in self.session.not_open:  # another call at the same time may have said it already
             self.session.not_open.add(self.model.id)
-            warnings.warn(
+            words = (
                 f"{self.model.id} is not open to this account ({error}). {instead.id} answers in its place, without "
-                "probabilities; model= chooses another.",
-                CfaiWarning,
-                stacklevel=5,
+                "probabilities; model= chooses another."
             )
         self.model = instead
         self.task.check(instead)
-        return True
+        return words
 
     def _conclude(self, made: Report) -> Any:
         from .report import CfaiWarning

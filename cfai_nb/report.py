@@ -12,7 +12,7 @@ import pandas as pd
 from ._engine.record import Event, Run
 from .errors import CfaiError, RowsFailed, Stopped
 from .frames import Rows
-from .ledger import money
+from .ledger import NO_MATH, money
 
 
 class CfaiWarning(UserWarning):
@@ -156,7 +156,7 @@ class Report:
         return f"<{self.receipt}>"
 
     def _repr_html_(self) -> str:
-        return f"<div><code>{html.escape(self.receipt)}</code></div>"
+        return f'<div class="{NO_MATH}"><code>{html.escape(self.receipt)}</code></div>'
 
 
 def _plain(label: Any) -> Any:

@@ -7,10 +7,10 @@ import random
 import time
 from collections.abc import Sequence
 
-from ..errors import BudgetError, RateLimited, ServiceError
+from ..errors import AnswerError, BudgetError, RateLimited, ServiceError, Unavailable
 from ..ledger import Charge, money
 from ..models import Usage, price, tokens_in
-from ..tasks import Answer, Input, Request
+from ..tasks import Answer, Input, Request, StreamReader
 from .engine import Engine
 from .gateway import dressed, is_hit
 from .queued import Queue
@@ -131,7 +131,7 @@ class Exchange:
         self.flying.add(task)
         run.flying(+1)
         try:
-            answer = await self._engine.wire.send(request, run.plan.model.id)
+            answer = await self._sent(request)
         except RateLimited as error:
             pace.limited(sent, error.wait)
             raise
@@ -147,3 +147,23 @@ class Exchange:
         pace.clean(sent)
         self.answered = time.monotonic()
         return answer
+
+    async def _sent(self, request: Request) -> Answer:
+        """Send it and wait for the whole answer; hand on its pieces where somebody listens."""
+        plan, hear, wire = self._run.plan, self._run.options.hear, self._engine.wire
+        streamed = plan.task.streamed(request, plan.model) if hear is not None else None
+        if hear is None or streamed is None:
+            return await wire.send(request, plan.model.id)
+        reader, began = StreamReader(), time.perf_counter()
+        hear(None)
+        try:
+            async for line in wire.stream(streamed, plan.model.id):
+                if piece := reader.feed(line):
+                    hear(piece)
+        except AnswerError:  # a frame that is no JSON: paid for like an answer that is none, and read as one
+            return Answer(b"", seconds=time.perf_counter() - began)
+        if not reader.ended:
+            raise Unavailable(
+                f"{plan.model.id}: the stream broke off before its end", "connection lost", model=plan.model.id
+            )
+        return reader.answer(time.perf_counter() - began)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,6 +41,9 @@ class Options:
     reject_if_busy : bool
         Have a model that is out of capacity say so at once, instead of letting the request wait there: what is sent
         then follows capacity more closely.
+    hear : callable or None
+        For a run of one input: called on the engine's thread with each piece of the answer as it is written, where the
+        task can be streamed; with None where an answer begins (again).
     """
 
     cache: CacheMode = True
@@ -50,6 +53,7 @@ class Options:
     gateway: Gateway | None = None
     queue: bool = False
     reject_if_busy: bool = False
+    hear: Callable[[str | None], object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,8 @@ class Run:
         Summed up by ``spent``; a charge a request.
     logs : dict of int to str
         By index of the distinct input: the id of the gateway's log of its answer.
+    tokens : float or None
+        Read and written; None where an answer did not say.
     flow : list of (seconds, requests in flight)
         Concurrency over time, in a few thousand points however long the run.
     """
@@ -115,6 +121,7 @@ class Run:
     neurons: float = 0.0
     unpriced: int = 0
     exact: bool = True
+    tokens: float | None = 0.0
     saved_neurons: float = 0.0
     error: CfaiError | None = None
     stopped: bool = False
@@ -172,6 +179,8 @@ class Run:
             self.unpriced += 1
         else:
             self.neurons += charge.neurons
+        known = self.tokens is not None and charge.tokens is not None
+        self.tokens = (self.tokens or 0.0) + (charge.tokens or 0.0) if known else None
         self.seconds_of_requests.append(charge.seconds)
 
     def flying(self, change: int) -> None:

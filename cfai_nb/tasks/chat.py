@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def _part(piece: str | Media) -> dict[str, Json]:
     return {"type": "image_url", "image_url": {"url": piece.data_uri()}}
 
 
-def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings, *, stream: bool = False) -> Request:
+def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings) -> Request:
     """Return a request in the model's dialect."""
     talk = list(talk)
     body: dict[str, Json] = {}
@@ -143,11 +144,8 @@ def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings
         body["n"] = settings.n
     if settings.lora:
         body["lora"] = settings.lora
-    if stream:
-        body["stream"] = True
     headers = _affinity(talk[:-1], model)
-    # On its own address gpt-oss answers a stream with an empty object.
-    if model.elsewhere or (stream and model.family == "responses+chat"):
+    if model.elsewhere:
         return Request(json=body | {"model": model.id}, path="v1/chat/completions", headers=headers)
     return Request(json=body, headers=headers)
 
@@ -160,6 +158,14 @@ def _affinity(fixed: Sequence[Mapping[str, Json]], model: Model) -> dict[str, st
     if len(words) < _WORTH_CACHING:
         return {}
     return {"x-session-affinity": hashlib.blake2b(words, digest_size=8).hexdigest()}
+
+
+def streamed(request: Request, model: Model) -> Request:
+    """Return the request whose answer comes piece by piece."""
+    body = {**request.json, "stream": True}
+    if model.family == "responses+chat":  # on its own address it answers a stream with an empty object
+        return dataclasses.replace(request, json=body | {"model": model.id}, path="v1/chat/completions")
+    return dataclasses.replace(request, json=body)
 
 
 def _schema_fields(schema: Mapping[str, Json], model: Model) -> dict[str, Json]:

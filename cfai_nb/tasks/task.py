@@ -136,6 +136,10 @@ class Task:
         """Say which of its ``kinds`` this model can be given."""
         return self.kinds & shown_to(model) if "text" in self.kinds else self.kinds
 
+    def streamed(self, request: Request, model: Model) -> Request | None:
+        """Return the request whose answer comes piece by piece; None where pieces are of no use."""
+        return None
+
     def check(self, model: Model) -> None:
         """Raise what is wrong with asking this of this model, before anything is planned."""
         if self.families and model.family not in self.families:

@@ -81,4 +81,10 @@ class Writer(Task):
 
     def stream(self, prompt: str, model: Model) -> Request:
         """Return the request for one prompt whose answer comes piece by piece."""
-        return chat.compose(self.opening(prompt), model, self.settings(), stream=True)
+        return chat.streamed(chat.compose(self.opening(prompt), model, self.settings()), model)
+
+    def streamed(self, request: Request, model: Model) -> Request | None:
+        """Return the same request as a stream, where it is text alone: JSON is of no use before its end."""
+        asked = self.settings()
+        plain = asked.schema is None and not asked.tools and not asked.reasoning and asked.n == 1
+        return chat.streamed(request, model) if plain else None

@@ -1,5 +1,8 @@
 """How it feels: what a notebook shows while work goes on.  ipywidgets and IPython are used in this room only."""
 
+from .ledger import LedgerView, ledger
+from .models import Models, models
+from .playground import Playground
 from .progress import Bar, bar
 
-__all__ = ["Bar", "bar"]
+__all__ = ["Bar", "LedgerView", "Models", "Playground", "bar", "ledger", "models"]
