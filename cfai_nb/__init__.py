@@ -196,7 +196,14 @@ def _notebook_bar() -> AbstractContextManager[Any]:
     return bar()
 
 
+def _map(data: Any) -> Any:
+    from .widgets.mapping import MapVerb
+
+    return MapVerb(data)
+
+
 _progress.notebook[:] = [_notebook_bar]
+_accessor.views.update(map=_map)
 _accessor.register()
 # The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.
 del _ledger

@@ -29,6 +29,8 @@ from .tasks import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._engine.plan import Plan
 
 T = TypeVar("T", bound=Task)
@@ -127,6 +129,21 @@ class BoundFilter(BoundVerb[Check]):
         return self._data[holds.fillna(False).to_numpy(dtype=bool)]
 
 
+#: Verbs that show something (name -> what makes the verb of a frame); put in place by the front door, so that nothing
+#: here imports widgets.
+views: dict[str, Callable[[frames.Frame], Any]] = {}
+
+
+class View:
+    """Makes a widget a method of the accessor."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, accessor: Accessor | None, owner: type) -> Any:
+        return self if accessor is None else views[self.name](accessor._data)
+
+
 class AnyTask(Forms):
     """``df.cfai.run``: any task, also one written in a cell, in the same three forms.
 
@@ -170,6 +187,7 @@ class Accessor:
     translate = Verb(Translate)
     fix_grammar = Verb(FixGrammar)
     mask = Verb(Mask)
+    map = View()
 
     def __init__(self, data: frames.Frame) -> None:
         self._data = data

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+from typing import Any
+
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 
 def new_axes(width: float, height: float) -> Axes:
@@ -10,6 +15,15 @@ def new_axes(width: float, height: float) -> Axes:
     import matplotlib.pyplot as plt  # only here: pyplot picks a backend, and a given `ax` has one already
 
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def png(draw: Callable[[Axes], Any], width: float, height: float, dpi: int = 96) -> bytes:
+    """Return what `draw(ax)` draws as a PNG of so many inches; pyplot does not come to know of it."""
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    draw(figure.subplots())
+    written = io.BytesIO()
+    figure.savefig(written, format="png", metadata={"Software": None})
+    return written.getvalue()
 
 
 def settle(ax: Axes) -> None:
