@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from .map import Map
 
 _HEIGHT = 480
+_LINES = 6
+_SOLID = 0.85
 _GREY = "#B4B4B4"
 _TEXT = "text"
 #: Names that jupyter-scatter keeps for what is seen of a point.
 _TAKEN = ("x", "y", "color", "opacity", "size", _TEXT)
-_HOW = "lasso: the second button at the left, or hold the mouse down; Shift adds to the selection"
+_HOW = "Lasso: the second button at the left, or hold the mouse down. Shift adds to the selection."
 _NOBODY = "(nothing)"
 
 
@@ -52,22 +54,22 @@ class Chart:
         points = shown.points.iloc[shown.rows].reset_index(drop=True)
         self._titles = _titles(shown.hover)
         self.data = points.assign(**{_TEXT: self._previews(), **self._cells()})
-        reach = float(np.abs(points.to_numpy()).max()) * 1.05 if len(points) else 1.0
-        self.scatter = jscatter.Scatter(
-            data=self.data, x="x", y="y", x_scale=(-reach, reach), y_scale=(-reach, reach), height=_HEIGHT
-        )
+        across, up = _square(points)
+        self.scatter = jscatter.Scatter(data=self.data, x="x", y="y", x_scale=across, y_scale=up, height=_HEIGHT)
         self.scatter.axes(False)
         self.scatter.size(default=float(np.clip(10 * (200 / max(1, len(points))) ** 0.3, 2.5, 10)))
         if len(points) <= 1_000:
-            self.scatter.opacity(default=0.85, by=None)
+            # Without a map of its own the one for density stays in force, and its first step is next to nothing.
+            self.scatter.opacity(default=_SOLID, by=None, map=[_SOLID])
         self._build()
         self._recolour()
         self.scatter.tooltip(
             True, properties=["color", *self._titles.values()], histograms=False, preview=_TEXT, preview_type="text",
-            preview_text_lines=6, size="medium",
+            size="medium",
         )  # fmt: skip
         self._select_on_chart()
         self.canvas = self.scatter.show()
+        self.canvas.tooltip_preview_text_lines = _LINES
         self.box = ipywidgets.VBox([self.head, self.tools, self.canvas, self.said])
         self.canvas.observe(self._select_on_map, "selection")
         shown.observe(self._follow_selection, "selection")
@@ -96,9 +98,10 @@ class Chart:
     def _build(self) -> None:
         layout = ipywidgets.Layout
         self.head = ipywidgets.HTML()
-        self.by = ipywidgets.Dropdown(description="colour by", layout=layout(width="18em"))
-        self.label = ipywidgets.Text(placeholder="label for the selection", layout=layout(width="14em"))
-        self.into = ipywidgets.Text(value="label", description="in column", layout=layout(width="15em"))
+        named = {"description_width": "initial"}
+        self.by = ipywidgets.Dropdown(description="colour by", style=named, layout=layout(width="16em"))
+        self.label = ipywidgets.Text(placeholder="label for the selection", layout=layout(width="12em"))
+        self.into = ipywidgets.Text(value="label", description="in column", style=named, layout=layout(width="13em"))
         self.write = _button("Label", "write the label for the selected rows", self._write)
         self.back = _button("Undo", "take the last label back", self._undo)
         self.tell = _button("Describe", "what sets the selection apart, by its words; sends nothing", self._describe)
@@ -107,13 +110,14 @@ class Chart:
             layout=layout(flex_flow="row wrap", align_items="center"),
         )
         self.said = ipywidgets.HTML()
+        self._say(_HOW)
         self.by.observe(self._choose_colour, "value")
         self._offer()
         self._head()
 
     def _head(self) -> None:
         chosen = f"<b>{len(self.map.selection):,}</b> of {html.escape(counted(len(self.map.rows)))} selected"
-        notes = " · ".join([chosen, *(fragment(note) for note in self.map.notes), html.escape(_HOW)])
+        notes = " · ".join([chosen, *(fragment(note) for note in self.map.notes)])
         label = fragment(words(self.map), 1_000)
         self.head.value = f'<div role="status" aria-label="{label}">{badge(self.map.mark)}{notes}</div>'
 
@@ -139,7 +143,7 @@ class Chart:
         groups, colours = shading.folded(_GREY)
         title = _free(shading.name, {*_TAKEN, *(title.casefold() for title in self._titles.values())})
         self.data[title] = pd.Categorical(np.asarray(groups)[self.map.rows], categories=groups.categories)
-        self.scatter.color(by=title, map=colours)
+        self.scatter.color(by=title, map=colours, labeling={"variable": title})
         self.scatter.legend(True)
 
     # -- what the mouse does ---------------------------------------------------------------------------------------
@@ -198,6 +202,15 @@ def _button(name: str, why: str, act: Callable[[], None]) -> Any:
 
     button.on_click(clicked)
     return button
+
+
+def _square(points: pd.DataFrame) -> list[tuple[float, float]]:
+    """The span of x and of y, as long as each other: a step is as far across as up."""
+    if not len(points):
+        return [(-1.0, 1.0), (-1.0, 1.0)]
+    low, high = points.min(), points.max()
+    half = float((high - low).max()) / 2 * 1.05 or 1.0
+    return [(float(middle) - half, float(middle) + half) for middle in (low + high) / 2]
 
 
 def _titles(names: Sequence[Hashable]) -> dict[Hashable, str]:

@@ -198,10 +198,10 @@ class Describe(Forms):
         if not len(others):
             return []
         found = []
-        for name in self._map.coloured_by:
+        for name in self._map.given:  # of a label that was written here the user knows already
             labels = shade(self._map.frame[name]).labels
-            inside = labels.iloc[ours].value_counts(normalize=True)
-            outside = labels.iloc[others].value_counts(normalize=True)
+            inside = labels.iloc[ours].value_counts(normalize=True).fillna(0)
+            outside = labels.iloc[others].value_counts(normalize=True).fillna(0)
             lift = inside.sub(outside, fill_value=0)
             best = str(lift.idxmax()) if len(lift) else ""
             if best and lift[best] >= _LIFT:

@@ -220,9 +220,13 @@ class Map(traitlets.HasTraits):
     @property
     def coloured_by(self) -> list[Hashable]:
         """Columns to colour by: the one that was given, those shown on hover, and those written since."""
-        given = [] if self._chosen is None else [self._chosen]
-        offered = dict.fromkeys([*given, *self.hover, *self._labelled.columns])
+        offered = dict.fromkeys([*self.given, *self._labelled.columns])
         return [name for name in offered if name in self.frame.columns]
+
+    @property
+    def given(self) -> list[Hashable]:
+        """Columns that the map was made with: its colour and those on hover."""
+        return list(dict.fromkeys([*([] if self._chosen is None else [self._chosen]), *self.hover]))
 
     def names_of(self, name: Hashable) -> Mapping[Hashable, str] | None:
         """Return what is written for the values of a column, where that is something else."""

@@ -83,7 +83,7 @@ class MapVerb(Forms):
         """Lay the rows out and return the map."""
         wish = self._wish(on, color=color, hover=hover, text=text, method=method, seed=seed, model=model, **travel)
         cells: Any = wish.cells if wish.call is None else wish.call.wait()
-        what = f"laying out {counted(len(cells), 'vector')}"
+        what = f"laying out {counted(len(cells))}"
         return wish.map(*patiently(lambda: wish.lay_out(cells), what, shown=travel.get("progress")))
 
     async def aio(self, on: Any = None, **options: Any) -> Map:

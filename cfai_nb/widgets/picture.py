@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from .shading import PLAIN, shade
@@ -13,6 +15,8 @@ from .wording import clean, counted, fragment
 if TYPE_CHECKING:
     from .map import Map
 
+#: Groups with more than this share of the whole spread within them are named in a legend.
+_SCATTERED = 0.7
 _NAMED = 8  # groups counted in the words for those who do not see the picture
 _FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px)"
 
@@ -41,16 +45,26 @@ def draw(shown: Map) -> bytes:
 
     title = counted(len(shown.rows)) + ("" if shown.color is None else f" by {clean(shown.color, 60)}")
     mark = shown.mark or None
+    points = shown.points.iloc[shown.rows].to_numpy()
     if shown.color is None:
         labels, colours, legend = pd.Series([title] * len(shown.rows), dtype=object), {title: PLAIN}, True
     else:
         shading = shade(shown.frame[shown.color], shown.names_of(shown.color))
         labels = shading.labels.iloc[shown.rows].reset_index(drop=True)
-        colours, legend = shading.colours, shading.steps
-    points = shown.points.iloc[shown.rows].to_numpy()
+        colours, legend = shading.colours, shading.steps or not _apart(points, labels)
     return png(
         lambda ax: clusters(points, labels, colours=colours, legend=legend, ax=ax, title=title, mark=mark), 7.5, 6
     )
+
+
+def _apart(points: npt.NDArray[np.float64], labels: pd.Series[Any]) -> bool:
+    """Whether groups lie in places of their own: names in the middle of scattered points would say nothing."""
+    known = labels.notna().to_numpy()
+    if not known.any():
+        return False
+    laid = pd.DataFrame(points[known])
+    within = laid - laid.groupby(labels[known].to_numpy()).transform("mean")
+    return float((within**2).to_numpy().sum()) < _SCATTERED * float(((laid - laid.mean()) ** 2).to_numpy().sum())
 
 
 def words(shown: Map) -> str:

@@ -70,14 +70,15 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
 
     name = clean(column.name, 60)
     dated = pd.api.types.is_datetime64_any_dtype(column)
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    numeric = pd.api.types.is_any_real_numeric_dtype(column)
     if (numeric or dated) and not names:
         finite = column if dated else column.astype("Float64").astype("float64").replace([np.inf, -np.inf], np.nan)
         if finite.nunique() > _AS_WORDS:
             return _stepped(name, finite, dated)
-    kinds = order(_plain(column))
+    told = _told_apart(column)
+    kinds = order(told)
     words = {kind: clean((names or {}).get(kind, kind), 60) or "(blank)" for kind in kinds}
-    labels = _plain(column).map(words, na_action="ignore").astype(object)
+    labels = pd.Series([words.get(kind) for kind in told], dtype=object)
     written = list(dict.fromkeys(words.values()))
     sizes = labels.value_counts()
     largest = set(sorted(written, key=lambda word: -int(sizes.get(word, 0)))[:DISTINCT])
@@ -89,15 +90,25 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
     )
 
 
-def _plain(column: pd.Series[Any]) -> pd.Series[Any]:
-    """The column with cells that can be told apart; lists, vectors and the like by what is written of them."""
-    if isinstance(column.dtype, pd.CategoricalDtype) or column.dtype != object:
+def _told_apart(column: pd.Series[Any]) -> pd.Series[Any]:
+    """The column with cells that can be told apart: text, lists, vectors and the like by what is shown of them."""
+    fractions = pd.api.types.is_float_dtype(column)
+    if isinstance(column.dtype, pd.CategoricalDtype) or not (fractions or column.dtype == object):
         return column
-    return column.map(lambda cell: cell if isinstance(cell, (str, int, float)) else str(cell), na_action="ignore")
+    cells = [None if gone else _cell(cell) for cell, gone in zip(column, column.isna(), strict=True)]
+    return pd.Series(cells, index=column.index, dtype=object)
+
+
+def _cell(cell: Any) -> Any:
+    if isinstance(cell, float):
+        return int(cell) if cell.is_integer() else cell  # missing cells have made fractions of whole numbers
+    return cell if isinstance(cell, int) else clean(cell, 60)
 
 
 def _stepped(name: str, column: pd.Series[Any], dated: bool) -> Shading:
     steps = pd.qcut(column, _STEPS, duplicates="drop")
+    if len(steps.cat.categories) < 3:  # nearly all rows have one value: steps of one width tell more
+        steps = pd.cut(column, _STEPS)
     spans = list(steps.cat.categories)
     low = [column.min(), *(span.left for span in spans[1:])]
     words = [
