@@ -203,7 +203,7 @@ def _map(data: Any) -> Any:
 
 
 _progress.notebook[:] = [_notebook_bar]
-_accessor.views.update(map=_map)
+_accessor.above["map"] = _map
 _accessor.register()
 # The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.
 del _ledger

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import re
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import pandas as pd
@@ -29,8 +30,6 @@ from .tasks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ._engine.plan import Plan
 
 T = TypeVar("T", bound=Task)
@@ -129,21 +128,6 @@ class BoundFilter(BoundVerb[Check]):
         return self._data[holds.fillna(False).to_numpy(dtype=bool)]
 
 
-#: Verbs that show something (name -> what makes the verb of a frame); put in place by the front door, so that nothing
-#: here imports widgets.
-views: dict[str, Callable[[frames.Frame], Any]] = {}
-
-
-class View:
-    """Makes a widget a method of the accessor."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, accessor: Accessor | None, owner: type) -> Any:
-        return self if accessor is None else views[self.name](accessor._data)
-
-
 class AnyTask(Forms):
     """``df.cfai.run``: any task, also one written in a cell, in the same three forms.
 
@@ -167,6 +151,10 @@ class AnyTask(Forms):
         return Call(task, model, self._data, on, options)
 
 
+#: What rooms above give a frame, by name: put in place by the front door, so that nothing here imports them.
+above: dict[str, Callable[..., Any]] = {}
+
+
 class Accessor:
     """Verbs of Workers AI on a DataFrame or Series.
 
@@ -187,7 +175,6 @@ class Accessor:
     translate = Verb(Translate)
     fix_grammar = Verb(FixGrammar)
     mask = Verb(Mask)
-    map = View()
 
     def __init__(self, data: frames.Frame) -> None:
         self._data = data
@@ -196,6 +183,11 @@ class Accessor:
     def run(self) -> AnyTask:
         """Run any task, also one written in a cell: ``df.cfai.run(MyTask(...), on="text")``."""
         return AnyTask(self._data)
+
+    @property
+    def map(self) -> Any:
+        """Lay rows out on a map, to select, label and describe them: ``df.cfai.map("text", color="team")``."""
+        return above["map"](self._data)
 
 
 def on(data: frames.Frame) -> Accessor:

@@ -7,17 +7,21 @@ is fetched from elsewhere.  Only text previews are used; one of pictures would l
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
-import jscatter
 import numpy as np
 import pandas as pd
 
 from .picture import badge, words
 from .shading import PLAIN, shade
-from .wording import clean, counted, fragment
+from .wording import NO_MATH, clean, counted, fragment
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 reads its fonts the old pandas way
+    import jscatter
 
 if TYPE_CHECKING:
     from .map import Map
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 _HEIGHT = 480
 _LINES = 6
 _SOLID = 0.85
+_MANY = 2_000
 _GREY = "#B4B4B4"
 _TEXT = "text"
 #: Names that jupyter-scatter keeps for what is seen of a point.
@@ -58,6 +63,8 @@ class Chart:
         self.scatter = jscatter.Scatter(data=self.data, x="x", y="y", x_scale=across, y_scale=up, height=_HEIGHT)
         self.scatter.axes(False)
         self.scatter.size(default=float(np.clip(10 * (200 / max(1, len(points))) ** 0.3, 2.5, 10)))
+        if len(points) > _MANY:  # rings around thousands of points would hide the rest
+            self.scatter.options(regl_scatterplot_options={"pointSizeSelected": 1, "pointOutlineWidth": 1})
         if len(points) <= 1_000:
             # Without a map of its own the one for density stays in force, and its first step is next to nothing.
             self.scatter.opacity(default=_SOLID, by=None, map=[_SOLID])
@@ -119,7 +126,9 @@ class Chart:
         chosen = f"<b>{len(self.map.selection):,}</b> of {html.escape(counted(len(self.map.rows)))} selected"
         notes = " · ".join([chosen, *(fragment(note) for note in self.map.notes)])
         label = fragment(words(self.map), 1_000)
-        self.head.value = f'<div role="status" aria-label="{label}">{badge(self.map.mark)}{notes}</div>'
+        self.head.value = (
+            f'<div class="{NO_MATH}" role="status" aria-label="{label}">{badge(self.map.mark)}{notes}</div>'
+        )
 
     def _offer(self) -> None:
         """Offer the columns there are to colour by."""
@@ -170,7 +179,7 @@ class Chart:
         self.said.value = self.map.describe()._repr_html_()
 
     def _say(self, text: str) -> None:
-        self.said.value = f"<div>{fragment(text, 1_000)}</div>"
+        self.said.value = f'<div class="{NO_MATH}">{fragment(text, 1_000)}</div>'
 
     # -- what the map says -----------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from ..accessor import Forms
 from ..call import Call
 from ..tasks import Generate
 from .shading import shade
-from .wording import clean, counted, fragment
+from .wording import NO_MATH, clean, counted, fragment
 
 if TYPE_CHECKING:
     from .map import Map
@@ -77,13 +77,14 @@ class Description:
         return f"{self.rows:,} of {counted(self.of)}{part} · by {self.by}" + (f" · {self.mark}" if self.mark else "")
 
     def __str__(self) -> str:
-        return f"{self.name}\n  shares: {self.shares}\n  differs: {self.differs}\n  {self.note}"
+        name, shares, differs = (clean(text, 2_000) for text in (self.name, self.shares, self.differs))
+        return f"{name}\n  shares: {shares}\n  differs: {differs}\n  {self.note}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         lines = (f"<b>{fragment(self.name)}</b>", fragment(self.shares, 2_000), fragment(self.differs, 2_000))
-        return f"<div>{'<br>'.join(lines)}<br><small>{html.escape(self.note)}</small></div>"
+        return f"<div class='{NO_MATH}'>{'<br>'.join(lines)}<br><small>{html.escape(self.note)}</small></div>"
 
 
 class Describe(Forms):

@@ -16,8 +16,8 @@ from ..frames import column
 from ..report import CfaiWarning
 from .describe import Describe
 from .labelled import Labelled
-from .picture import still
-from .wording import counted
+from .picture import picture, still
+from .wording import clean, counted
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _INSTALL = 'zoom and lasso need jupyter-scatter: pip install "cfai_nb[map]", then restart the kernel'
@@ -179,6 +179,8 @@ class Map(traitlets.HasTraits):
         """
         if not isinstance(label, str) or not label.strip():
             raise ValueError(f"a label is some text, not {label!r}")
+        if label != label.encode("utf-8", "replace").decode("utf-8"):
+            raise ValueError("the label holds half of a character (a lone surrogate), which no column of text can hold")
         if not self.selection:
             raise ValueError("nothing is selected: draw a lasso on the map, or m.select(mask)")
         self._labelled.write(self.selection, label.strip(), as_column)
@@ -243,6 +245,10 @@ class Map(traitlets.HasTraits):
             self.color = name
             self.written += 1
 
+    def picture(self) -> Any:
+        """Return the map as it is now as a picture (PNG with words in its place), for where the live one cannot be."""
+        return picture(self)
+
     def close(self) -> None:
         """Take the live map away from the browser and free what it holds there."""
         if self._chart is not None:
@@ -250,7 +256,7 @@ class Map(traitlets.HasTraits):
             self._chart = None
 
     def __repr__(self) -> str:
-        by = "" if self.color is None else f", by {self.color}"
+        by = "" if self.color is None else f", by {clean(self.color, 60)}"
         parts = (f"{len(self.rows):,} rows{by}, {len(self.selection):,} selected", *self.notes, self.mark)
         return f"<Map of {' · '.join(part for part in parts if part)}>"
 
@@ -258,15 +264,15 @@ class Map(traitlets.HasTraits):
         live = self._live()
         bundle: dict[str, Any] = {
             "text/plain": repr(self),
-            "text/html": still(self, _INSTALL if live is None else _LIVE),
+            "text/html": still(self, _LIVE if live is not None else _INSTALL if len(self.rows) else ""),
         }
         if live is not None:
             bundle[_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": live.model_id}
         return bundle
 
     def _live(self) -> Any:
-        """The widget; None where jupyter-scatter is not installed."""
-        if self._chart is None:
+        """The widget; None where jupyter-scatter is not installed, or nothing is on the map."""
+        if self._chart is None and len(self.rows):
             try:
                 from .chart import Chart
             except ModuleNotFoundError as error:
@@ -274,7 +280,7 @@ class Map(traitlets.HasTraits):
                     raise
                 return None
             self._chart = Chart(self)
-        return self._chart.box
+        return None if self._chart is None else self._chart.box
 
 
 def _is_mask(which: Any) -> bool:

@@ -146,6 +146,7 @@ class _Wish:
         matrix, kept = vectors(cells)
         if matrix.shape[1] == 2:
             laid = space.Projection(matrix.astype(np.float64), "given", f"{counted(len(matrix), 'point')} as given")
+            matrix = _lifted(matrix)
         else:
             laid = space.project(matrix, self.method, self.seed)
         return cells, matrix, np.flatnonzero(kept).astype(np.int64), laid
@@ -162,6 +163,13 @@ class _Wish:
             self.frame, laid.points, matrix, rows, texts=self.texts, color=self.color, hover=self.hover, notes=notes,
             mark="emulator" if known is not None and known.origin == "emulator" else "",
         )  # fmt: skip
+
+
+def _lifted(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Points of the plane seen from afar: the angle between two then tells how far apart they are."""
+    centred = points - points.mean(axis=0) if len(points) else points
+    height = 10 * float(np.abs(centred).max(initial=0)) or 1.0
+    return np.column_stack([centred, np.full(len(points), height, dtype=np.float32)])
 
 
 def _name(series: pd.Series[Any]) -> Hashable:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from IPython.display import Image
 
 from .shading import PLAIN, shade
-from .wording import clean, counted, fragment
+from .wording import NO_MATH, clean, counted, fragment
 
 if TYPE_CHECKING:
     from .map import Map
 
 #: Groups with more than this share of the whole spread within them are named in a legend.
 _SCATTERED = 0.7
+_image: Callable[..., Any] = Image  # IPython does not say what it takes
 _NAMED = 8  # groups counted in the words for those who do not see the picture
 _FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px)"
 
@@ -26,10 +29,15 @@ def still(shown: Map, hint: str) -> str:
     drawn = base64.b64encode(draw(shown)).decode()
     chip = badge(shown.mark)
     caption = " · ".join(fragment(part) for part in (*shown.notes, hint) if part)
+    image = f'<img style="max-width: 100%" alt="{fragment(words(shown), 1_000)}" src="data:image/png;base64,{drawn}">'
     return (
-        f'<figure style="margin: 0; {_FONT}"><img style="max-width: 100%" alt="{fragment(words(shown), 1_000)}" '
-        f'src="data:image/png;base64,{drawn}"><figcaption>{chip}{caption}</figcaption></figure>'
+        f'<figure class="{NO_MATH}" style="margin: 0; {_FONT}">{image}<figcaption>{chip}{caption}</figcaption></figure>'
     )
+
+
+def picture(shown: Map) -> Any:
+    """Return a map as an IPython image."""
+    return _image(draw(shown), format="png", alt=words(shown))
 
 
 def badge(mark: str) -> str:

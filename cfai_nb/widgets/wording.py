@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import Any
 
+#: Of every box with text in it: what stands between dollars is not set as a formula, with links and all.
+NO_MATH = "mathjax_ignore tex2jax_ignore"
 #: Longer texts are cut where they are shown.
 LONG = 400
 
@@ -19,7 +21,7 @@ def clean(value: Any, width: int = LONG) -> str:
     text = " ".join(text[: 4 * width].split())  # a cell can be a megabyte
     if not text.isprintable():
         text = text.encode("utf-8", "replace").decode("utf-8")
-        text = "".join(letter for letter in text if letter.isprintable())
+        text = " ".join("".join(letter for letter in text if letter.isprintable()).split())
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
