@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import traitlets
 
 import cfai_nb as cf
+from cfai_nb.widgets import waiting
 from cfai_nb.widgets.map import Map
 from cfai_nb.widgets.shading import shade
 from cfai_nb.widgets.wording import clean
@@ -217,7 +219,7 @@ def test_clusters_colour_the_map() -> None:
     [
         ([True, None, False], ["False", "True", "missing"]),
         ([2.0, None, 1.0], ["1", "2", "missing"]),
-        ([EVIL, HALF, "", None], ["(blank)", clean(EVIL, 60), "half ?", "missing"]),
+        ([EVIL, HALF, "", None], ["(blank)", clean(EVIL, 40), "half ?", "missing"]),
         ([[1], {2}, None], ["[1]", "missing", "{2}"]),
         ([None, None], ["missing"]),
         ([], []),
@@ -324,3 +326,21 @@ def test_hardly_any_rows(rows: int) -> None:
     m = made(points().head(rows), color=None)
     assert f"Map of {rows} row" in m._repr_mimebundle_()["text/html"]
     assert f"{rows} rows" in repr(m)
+
+
+def test_a_wait_is_shown_and_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes long says how long; its result and its error come through."""
+    seen, shown = threading.Event(), []
+
+    def display(line: dict[str, str], **_: Any) -> Any:
+        shown.append(line["text/plain"])
+        seen.set()
+        return type("Handle", (), {"update": staticmethod(display)})
+
+    monkeypatch.setattr(waiting, "_display", display)
+    monkeypatch.setattr(waiting, "_PAUSE", 0.001)
+    assert waiting.patiently(lambda: seen.wait(10), "laying out", shown=True) is True
+    assert shown[0].startswith("laying out · 0.")
+    assert shown[-1].endswith("s · done")
+    with pytest.raises(ZeroDivisionError):
+        waiting.patiently(lambda: 1 / 0, "dividing", shown=True)

@@ -148,7 +148,7 @@ class _Wish:
             laid = space.Projection(matrix.astype(np.float64), "given", f"{counted(len(matrix), 'point')} as given")
             matrix = _lifted(matrix)
         else:
-            laid = space.project(matrix, self.method, self.seed)
+            laid = space.project(matrix, method=self.method, seed=self.seed)
         return cells, matrix, np.flatnonzero(kept).astype(np.int64), laid
 
     def map(

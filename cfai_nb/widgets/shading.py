@@ -14,6 +14,7 @@ from .wording import clean
 #: Numbers of up to so many different values are words; more are cut into steps, each with as many rows.
 _AS_WORDS = 8
 _STEPS = 7
+_WIDE = 40  # characters: a legend stands on the map
 #: viridis at the middle of seven steps: light and dark in grey too.
 _SCALE = ("#440154", "#443983", "#31688e", "#21918c", "#35b779", "#90d743", "#e5d91e")
 PLAIN = "#0072B2"
@@ -77,7 +78,7 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
             return _stepped(name, finite, dated)
     told = _told_apart(column)
     kinds = order(told)
-    words = {kind: clean((names or {}).get(kind, kind), 60) or "(blank)" for kind in kinds}
+    words = {kind: clean((names or {}).get(kind, kind), _WIDE) or "(blank)" for kind in kinds}
     labels = pd.Series([words.get(kind) for kind in told], dtype=object)
     written = list(dict.fromkeys(words.values()))
     sizes = labels.value_counts()
