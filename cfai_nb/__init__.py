@@ -228,8 +228,14 @@ def _playground(data: Any, on: str | None, **options: Any) -> Any:
     return Playground(data, on, **options)
 
 
+def _map(data: Any) -> Any:
+    from .widgets.mapping import MapVerb
+
+    return MapVerb(data)
+
+
 _progress.notebook[:] = [_notebook_bar]
-_accessor.above["playground"] = _playground
+_accessor.above |= {"map": _map, "playground": _playground}
 _accessor.register()
 # The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.
 del _ledger

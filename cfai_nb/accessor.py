@@ -283,6 +283,11 @@ class Accessor:
         """
         return above["playground"](self._data, on, n=n, **options)
 
+    @property
+    def map(self) -> Any:
+        """Lay rows out on a map, to select, label and describe them: ``df.cfai.map("text", color="team")``."""
+        return above["map"](self._data)
+
 
 def on(data: frames.Frame) -> Accessor:
     """Return the accessor of a frame as a typed call: no checker can see a registered one."""

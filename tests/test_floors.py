@@ -13,7 +13,8 @@ HOUSE = Path(__file__).parent.parent / "cfai_nb"
 FLOORS = (
     {"cli"},
     {"__init__"},  # the front door
-    {"plots", "widgets", "samples"},
+    {"widgets", "samples"},
+    {"plots"},  # a widget's static form is a plot
     {"accessor"},
     {"compare"},
     {"call"},
@@ -32,6 +33,8 @@ HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HOMES = {
     "matplotlib": {"plots."},
     "ipywidgets": {"widgets."},
+    "traitlets": {"widgets."},
+    "jscatter": {"widgets.chart"},
     "IPython": {"widgets."},
     "sklearn": {"space.", "emulator."},
     "httpx": {"_engine.wire"},

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import io
+from collections.abc import Callable
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .palette import FAINT
 
@@ -24,6 +27,15 @@ def plain(ax: Axes, grid: Literal["x", "y", "both"]) -> None:
     ax.tick_params(axis="y", length=0)
     ax.set_axisbelow(True)
     ax.grid(True, axis=grid, color="#E8E8E8", linewidth=0.8)
+
+
+def png(draw: Callable[[Axes], Any], width: float, height: float, dpi: int = 96) -> bytes:
+    """Return what `draw(ax)` draws as a PNG of so many inches; pyplot does not come to know of it."""
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    draw(figure.subplots())
+    written = io.BytesIO()
+    figure.savefig(written, format="png", metadata={"Software": None})
+    return written.getvalue()
 
 
 def settle(ax: Axes) -> None:

@@ -33,6 +33,8 @@ def clusters(
     *,
     names: Mapping[Any, str] | Sequence[str] | None = None,
     texts: Iterable[Any] | None = None,
+    colours: Mapping[Any, str] | None = None,
+    legend: bool = False,
     ax: Axes | None = None,
     title: str | None = None,
     method: str = "auto",
@@ -54,6 +56,10 @@ def clusters(
         What to write instead of a label: by label, or by position for labels that count from 0.
     texts : iterable of str, optional
         One text a row. Groups that are only numbers are then named by the words that set them apart.
+    colours : mapping of label to colour, optional
+        Colours for some or all labels, such as a scale for labels that are steps of a number.
+    legend : bool
+        Write all labels in a legend and none on the map: for labels that lie scattered over it.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Without one a new figure is made.
     title : str, optional
@@ -94,13 +100,13 @@ def clusters(
         notes.append("groups by KMeans")
     if len(matrix) < len(kept):
         notes.append(f"{len(kept) - len(matrix):,} without a vector left out")
-    groups, grey, kinds = _group(given.reset_index(drop=True), names, spoken)
+    groups, grey, kinds = _group(given.reset_index(drop=True), names, spoken, colours or {})
     shown_title = _counted(len(matrix), kinds) if title is None else title
     _draw(ax, points, groups, grey)
     heading(ax, shown_title, " · ".join(notes))
     settle(ax)
     taken = [stamp(ax, mark).get_window_extent()] if mark else []
-    homeless = place(ax, points, groups, taken)
+    homeless = groups if legend else place(ax, points, groups, taken)
     _legend(ax, points, homeless, groups, grey, taken)
     return ax
 
@@ -110,7 +116,10 @@ def _counted(rows: int, groups: int) -> str:
 
 
 def _group(
-    labels: pd.Series[Any], names: Mapping[Any, str] | Sequence[str] | None, texts: pd.Series[Any] | None
+    labels: pd.Series[Any],
+    names: Mapping[Any, str] | Sequence[str] | None,
+    texts: pd.Series[Any] | None,
+    colours: Mapping[Any, str],
 ) -> tuple[list[Name], list[Name], int]:
     """Groups with a colour of their own, those in grey (noise, missing, the rest of too many), and their number."""
     noise = labels.map(lambda label: not isinstance(label, str) and label == -1, na_action="ignore").eq(True).to_numpy()
@@ -120,7 +129,7 @@ def _group(
     largest = set(sorted(kinds, key=lambda kind: -len(where[kind]))[:DISTINCT])
     written = _wording(kinds, labels, names, texts)
     coloured = [kind for kind in kinds if kind in largest]
-    groups = [Name(written[kind], where[kind], colour(at)[0]) for at, kind in enumerate(coloured)]
+    groups = [Name(written[kind], where[kind], colours.get(kind, colour(at)[0])) for at, kind in enumerate(coloured)]
     rest = [where[kind] for kind in kinds if kind not in largest]
     grey = [
         Name(f"{what} ({len(rows) / len(labels):.0%})", rows, GREY)

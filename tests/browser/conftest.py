@@ -33,6 +33,8 @@ import pytest
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: Milliseconds after which something that should have appeared has not.
 PATIENCE = 60_000
+#: The interactive map draws with WebGL, which needs no graphics card.
+_WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 #: Noise of the browser or of JupyterLab itself, on any notebook.
 NOISE = re.compile(r"favicon|GPU|WebGL|net::ERR_ABORTED")
 #: What hostile text would set if it could run (tests/hostile.py).
@@ -231,7 +233,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         url = f"http://127.0.0.1:{port}"
         _await_server(server, f"{url}/api", home / "log")
         with playwright.sync_playwright() as driver:
-            flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+            flags = ["--no-sandbox", *_WEBGL, "--disable-background-networking", "--disable-component-update"]
             browser = driver.chromium.launch(executable_path=binary, args=flags)
             try:
                 yield Lab(url, token, folder, browser)
