@@ -5,6 +5,7 @@ Of a photograph they say what can be measured and detect nothing: see ``sight``.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from . import media, sight, stream, units, words
@@ -75,9 +76,21 @@ def llava(ask: Ask) -> Work:
     """Return a description, or the answer when the prompt is a question."""
     seen = sight.look(media.given(ask, "image"))
     asked = str(ask.body.get("prompt") or "")
+    if picked := _picked(seen, asked):
+        return Work({"description": picked}, {"images": 1})
     said = seen.answer(asked) if asked.rstrip().endswith("?") else seen.caption()
     limit = ask.body.get("max_tokens")
     return Work({"description": _within(f"{MARK} {said}", 512 if limit is None else limit)}, {"images": 1})
+
+
+def _picked(seen: sight.Sight, asked: str) -> str:
+    """Return the option most like what is in sight, where the question offers some and wants nothing else said."""
+    offer = re.search(r"one of (?:these|the following) and nothing else: (.+?)\.?$", asked, re.IGNORECASE | re.DOTALL)
+    if offer is None:
+        return ""
+    options = [re.sub(r"\(.*?\)", "", option).strip() for option in offer[1].split(";")]
+    there = words.stems(seen.caption())
+    return max(options, key=lambda option: len(there & words.stems(option)))
 
 
 def _within(said: str, limit: float) -> str:
@@ -117,7 +130,8 @@ def moondream(ask: Ask) -> Work:
     elif task == "detect" and seen:
         result["objects"] = [_share(seen, thing) for thing in found]
     else:
-        said = result["answer"] = f"{MARK} {seen.answer(asked) if seen else 'there is no picture to look at'}"
+        looked = f"{MARK} {seen.answer(asked) if seen else 'there is no picture to look at'}"
+        said = result["answer"] = (_picked(seen, asked) if seen else "") or looked
         if body.get("reasoning", True):
             result["reasoning"] = {"text": f"{MARK} thinking: {len(seen.things) if seen else 0} things are in sight."}
     made = words.tokens(said) if said else 4 * len(found) or 1

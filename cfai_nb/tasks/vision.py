@@ -31,7 +31,9 @@ def compose(
     """Return the request; without a question the picture is described."""
     (picture,) = media_in(value)
     if model.family == "moondream":
-        asked: dict[str, Json] = {"task": "query", "question": question} if question else {"task": "caption"}
+        asked: dict[str, Json] = {"task": "caption"}
+        if question:  # it thinks unless told not to, and thinking is paid for
+            asked = {"task": "query", "question": question, "reasoning": False}
         if not question and length:
             asked["caption_length"] = length
         return Request(json={**asked, "image": picture.data_uri(), "max_tokens": settings.max_tokens})

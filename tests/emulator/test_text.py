@@ -264,7 +264,7 @@ def test_a_fine_tune_needs_a_model_that_takes_one(door: Any) -> None:
 def test_a_schema_in_words_is_followed(door: Any) -> None:
     """Where there is no JSON mode, a schema that the prompt spells out is what the text follows."""
     content = "An invoice of 7.\n\nAnswer with JSON of this JSON schema:\n" + json.dumps(TOPIC)
-    said = door().result("@cf/meta/llama-3.2-11b-vision-instruct", {"messages": user(content)})["response"]
+    said = door(agreed=True).result("@cf/meta/llama-3.2-11b-vision-instruct", {"messages": user(content)})["response"]
     assert json.loads(said)["topic"] == "billing"
     assert json.loads(said)["amount"] == 7
 
