@@ -135,6 +135,25 @@ class Call:
         return result
 
 
+class Forms:
+    """The three forms of a call: do it, await it, price it."""
+
+    def _call(self, *args: Any, **options: Any) -> Call:
+        raise TypeError("a verb must say how its arguments make a call")
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Do it and wait."""
+        return self._call(*args, **options).wait()
+
+    async def aio(self, *args: Any, **options: Any) -> Any:
+        """Do it; awaited, on any event loop."""
+        return await self._call(*args, **options).wait_async()
+
+    def plan(self, *args: Any, **options: Any) -> Plan:
+        """Price it and send nothing."""
+        return self._call(*args, **options).plan()
+
+
 def _model_for(task: Task, model: Any) -> Model:
     if model is not None and not isinstance(model, (str, Model)):
         raise ModelError(f"model={model!r}: give a name such as 'bge-m3'.")

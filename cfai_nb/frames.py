@@ -74,6 +74,13 @@ def rows_of(data: Frame, on: Any, *, template: bool) -> Rows:
     return Rows(inputs, bad, data.index, on if not isinstance(on, str) or "{" not in on else None)
 
 
+def column_of(data: Frame, on: Any) -> pd.Series[Any] | None:
+    """Return the column `on` names, or the Series itself; None where there is none (`on` may be a template then)."""
+    if isinstance(data, pd.Series):
+        return data if on is None or on == data.name else None
+    return _column(data, on) if on is not None and _has(data, on) else None
+
+
 def _as_frame(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
     if isinstance(data, pd.DataFrame):
         return data, None

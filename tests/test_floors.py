@@ -15,6 +15,7 @@ FLOORS = (
     {"__init__"},  # the front door
     {"plots", "widgets", "samples"},
     {"accessor"},
+    {"explore"},
     {"call"},
     {"progress", "streaming"},
     {"report", "tables"},
@@ -32,6 +33,8 @@ HOMES = {
     "ipywidgets": {"widgets."},
     "IPython": {"widgets."},
     "sklearn": {"space.", "emulator."},
+    "scipy": {"space."},
+    "umap": {"space."},
     "httpx": {"_engine.wire"},
     "aiohttp": {"_engine.wire"},
     "sqlite3": {"_engine."},

@@ -9,6 +9,18 @@ from .gathered import Gathered
 from .groups import cluster
 from .neighbours import outliers, search, similarity
 from .projection import Projection, project
+from .vectors import middle
 from .words import terms
 
-__all__ = ["Gathered", "Projection", "cluster", "duplicates", "outliers", "project", "search", "similarity", "terms"]
+__all__ = [
+    "Gathered",
+    "Projection",
+    "cluster",
+    "duplicates",
+    "middle",
+    "outliers",
+    "project",
+    "search",
+    "similarity",
+    "terms",
+]

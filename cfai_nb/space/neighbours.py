@@ -189,5 +189,3 @@ def _merge(scores: Matrix, found: Numbers, block: Matrix, start: int) -> None:
     first = np.searchsorted(owner[order], np.arange(count))
     best = order[first[:, None] + np.arange(k)]
     scores[:], found[:] = every[best], place[best]
-
-

@@ -121,6 +121,14 @@ def directions(matrix: Vectors) -> Matrix:
     return made
 
 
+def middle(matrix: Vectors) -> Matrix:
+    """Return the mean direction of the vectors, shape (d,)."""
+    total = np.zeros(matrix.shape[1])
+    for part in blocks(len(matrix)):
+        total += units(matrix, part).sum(axis=0, dtype=np.float64)
+    return np.asarray(total / max(1, len(matrix)), dtype=np.float32)
+
+
 def sample(count: int, wanted: int, seed: int) -> Numbers:
     """Return `wanted` of `count` rows in their order, or all of them."""
     if count <= wanted:
