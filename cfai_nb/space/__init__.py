@@ -4,7 +4,7 @@ scikit-learn (and scipy, which it brings) is used in this room only, and loaded 
 is imported.
 """
 
-from .duplicates import duplicates
+from .doubles import duplicates
 from .gathered import Gathered
 from .groups import cluster
 from .neighbours import outliers, search, similarity
