@@ -109,6 +109,10 @@ def line() -> Iterator[Listener]:
             sys.stderr.write("\n")
 
 
+#: Seconds before work on this machine shows a line, and between two drawings of it.
+BEFORE_SHOWN = 1.0
+
+
 @contextlib.contextmanager
 def working(name: str, wanted: bool | None) -> Iterator[Callable[[str], None]]:
     """Show work on this machine that sends nothing as a line with its seconds; what lasts under a second shows none.
@@ -127,7 +131,7 @@ def working(name: str, wanted: bool | None) -> Iterator[Callable[[str], None]]:
     def draw() -> None:
         width = 0
         # A thread, since a library that computes for half a minute calls nobody back.
-        while not ended.wait(1):
+        while not ended.wait(BEFORE_SHOWN):
             text = f"{name} · {said} · {time.monotonic() - begin:.0f} s"[: shutil.get_terminal_size().columns - 1]
             sys.stderr.write("\r" + text.ljust(width))
             sys.stderr.flush()
