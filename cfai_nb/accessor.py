@@ -7,14 +7,15 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import pandas as pd
 
 from . import frames
-from .call import OPTIONS, Call
+from .call import OPTIONS, Call, Forms
 from .compare import Compare
 from .errors import ColumnError
+from .explore import Exploring
 from .tasks import (
     Ask,
     Caption,
@@ -38,9 +39,6 @@ from .tasks import (
     Transcribe,
     Translate,
 )
-
-if TYPE_CHECKING:
-    from ._engine.plan import Plan
 
 T = TypeVar("T", bound=Task)
 
@@ -77,29 +75,6 @@ class Verb(Generic[T]):
     def __get__(self, accessor: Accessor, owner: type) -> BoundVerb[T]: ...
     def __get__(self, accessor: Accessor | None, owner: type) -> Verb[T] | BoundVerb[T]:
         return self if accessor is None else BoundVerb(self.task, accessor._data)
-
-
-class Forms:
-    """The three forms of a call: do it, await it, price it; and the call itself, for those who carry it out."""
-
-    def _call(self, *args: Any, **options: Any) -> Call:
-        raise TypeError("a verb must say how its arguments make a call")
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        """Do it and wait."""
-        return self._call(*args, **options).wait()
-
-    async def aio(self, *args: Any, **options: Any) -> Any:
-        """Do it; awaited, on any event loop."""
-        return await self._call(*args, **options).wait_async()
-
-    def plan(self, *args: Any, **options: Any) -> Plan:
-        """Price it and send nothing."""
-        return self._call(*args, **options).plan()
-
-    def prepare(self, *args: Any, **options: Any) -> Call:
-        """Return the call, checked and not yet made."""
-        return self._call(*args, **options)
 
 
 class BoundVerb(Forms, Generic[T]):
@@ -222,11 +197,12 @@ class AnyTask(Forms):
 above: dict[str, Callable[..., Any]] = {}
 
 
-class Accessor:
+class Accessor(Exploring):
     """Verbs of Workers AI on a DataFrame or Series.
 
     Every verb has three forms: ``df.cfai.embed("text")`` does it, ``await df.cfai.embed.aio("text")`` does it in a
-    coroutine, ``df.cfai.embed.plan("text")`` prices it and sends nothing.
+    coroutine, ``df.cfai.embed.plan("text")`` prices it and sends nothing.  What works on vectors that are there
+    (``search``, ``dedupe``, ``cluster`` and so on) is a plain method.
     """
 
     embed = Verb(Embed)

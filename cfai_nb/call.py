@@ -168,6 +168,29 @@ class Call:
         return result
 
 
+class Forms:
+    """The three forms of a call: do it, await it, price it; and the call itself, for those who carry it out."""
+
+    def _call(self, *args: Any, **options: Any) -> Call:
+        raise TypeError("a verb must say how its arguments make a call")
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Do it and wait."""
+        return self._call(*args, **options).wait()
+
+    async def aio(self, *args: Any, **options: Any) -> Any:
+        """Do it; awaited, on any event loop."""
+        return await self._call(*args, **options).wait_async()
+
+    def plan(self, *args: Any, **options: Any) -> Plan:
+        """Price it and send nothing."""
+        return self._call(*args, **options).plan()
+
+    def prepare(self, *args: Any, **options: Any) -> Call:
+        """Return the call, checked and not yet made."""
+        return self._call(*args, **options)
+
+
 #: The last report; a list, so that nobody holds an old one by importing it.
 _reports: list[Report] = []
 

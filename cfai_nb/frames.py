@@ -97,6 +97,13 @@ def column(frame: pd.DataFrame, name: Any) -> pd.Series[Any]:
     return _column(frame, name)
 
 
+def column_of(data: Frame, on: Any) -> pd.Series[Any] | None:
+    """Return the column `on` names, or the Series itself; None where there is none (`on` may be a template then)."""
+    if isinstance(data, pd.Series):
+        return data if on is None or on == data.name else None
+    return _column(data, on) if on is not None and _has(data, on) else None
+
+
 def _as_frame(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
     if isinstance(data, pd.DataFrame):
         return data, None

@@ -16,7 +16,7 @@ FLOORS = (
     {"widgets", "samples"},
     {"plots"},  # a widget's static form is a plot
     {"accessor"},
-    {"compare"},
+    {"compare", "explore"},
     {"call"},
     {"progress", "streaming", "rating"},
     {"report", "tables", "comparison"},
@@ -37,6 +37,8 @@ HOMES = {
     "jscatter": {"widgets.chart"},
     "IPython": {"widgets."},
     "sklearn": {"space.", "emulator."},
+    "scipy": {"space."},
+    "umap": {"space."},
     "httpx": {"_engine.wire"},
     "aiohttp": {"_engine.wire", "_engine.fetch"},
     "PIL": {"media.", "emulator.", "plots.", "widgets."},

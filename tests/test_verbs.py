@@ -124,7 +124,7 @@ def test_a_task_of_ones_own_runs_like_a_verb(emulator: Emulator, frame: pd.DataF
     [
         (lambda f: f.cfai.embed("text", polling="cls"), TypeError, ["polling", "pooling", "budget"]),
         (lambda f: f.cfai.embed("text", "cls"), TypeError, ["takes 0 arguments"]),
-        (lambda f: f.cfai.classify("text"), TypeError, ["labels"]),
+        (lambda f: f.cfai.classify("text"), ValueError, ["two labels"]),
         (lambda f: f.cfai.classify("text", ["a", "b"], "c"), TypeError, ["labels"]),
         (lambda f: f.cfai.embed("text", cache="maybe"), ValueError, ["cache=", "refresh"]),
         (lambda f: f.cfai.embed("text", on_error="explode"), ValueError, ["on_error=", "keep"]),

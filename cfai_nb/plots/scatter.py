@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from .. import space
+from ..progress import working
 from .lettering import folded, heading, letters, saying, stamp
 from .palette import DISTINCT, GREY, INK, colour
 from .paper import new_axes, settle
@@ -40,6 +41,7 @@ def clusters(
     method: str = "auto",
     mark: str | None = None,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> Axes:
     """Draw vectors as a map, coloured by their labels, with the labels written on it.
 
@@ -64,12 +66,14 @@ def clusters(
         Where to draw. Without one a new figure is made.
     title : str, optional
         Default: how many rows and groups there are. ``""`` for none.
-    method : {"auto", "tsne", "pca"}
+    method : {"auto", "tsne", "pca", "umap"}
         How vectors are projected, see `space.project`.
     mark : str, optional
         A word stamped on the map, such as ``"emulator"``.
     seed : int, default 0
         For the projection and for finding groups.
+    progress : bool, optional
+        A line that says what is being done, where it takes longer than a second; default in notebooks and terminals.
 
     Returns
     -------
@@ -93,10 +97,13 @@ def clusters(
     if matrix.shape[1] == 2:
         points = matrix.astype(np.float64)
     else:
-        projection = space.project(matrix, method, seed)
+        with working("clusters", progress) as tell:
+            projection = space.project(matrix, method, seed, tell=tell)
         points, notes = projection.points, [projection.note]
     if given is None:
-        given = pd.Series(space.cluster(matrix, seed=seed))
+        with working("clusters", progress) as tell:
+            tell(f"groups of {len(matrix):,} vectors")
+            given = pd.Series(space.cluster(matrix, seed=seed))
         notes.append("groups by KMeans")
     if len(matrix) < len(kept):
         notes.append(f"{len(kept) - len(matrix):,} without a vector left out")

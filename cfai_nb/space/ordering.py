@@ -24,7 +24,7 @@ def ordered(similarities: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
     count = len(similarities)
     if count < 3:
         return np.arange(count)
-    from scipy.cluster.hierarchy import leaves_list, linkage  # type: ignore[import-untyped]  # sklearn brings it
+    from scipy.cluster.hierarchy import leaves_list, linkage  # scikit-learn brings it
 
     apart = similarities.max() - similarities[np.triu_indices(count, 1)]
     tree = linkage(np.maximum(apart, 0).astype(np.float64), "average", optimal_ordering=count <= _OPTIMAL)

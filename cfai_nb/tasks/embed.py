@@ -12,6 +12,9 @@ from ..models import Model, Usage
 from .answer import Answer, Json, Request
 from .task import Cell, Cells, Column, Input, Task
 
+#: Families that embed what is searched and what is asked differently.
+ROLES = frozenset({"bge-m3", "qwen3-embedding"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Embed(Task):
@@ -55,7 +58,7 @@ class Embed(Task):
                 raise ValueError(f'{name}={getattr(self, name)!r}: give "{one}" or "{other}".')
         if self.pooling and model.family != "bge":
             raise ValueError(f"{model.id} has no pooling to choose; leave pooling= out.")
-        if self.role and model.family not in ("bge-m3", "qwen3-embedding"):
+        if self.role and model.family not in ROLES:
             raise ValueError(f"{model.id} embeds queries and documents alike; leave role= out.")
         if self.instruction and not (model.family == "qwen3-embedding" and self.role == "query"):
             raise ValueError('instruction= is for qwen3-embedding with role="query".')

@@ -12,8 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from .. import space
-from ..accessor import Forms
-from ..call import Call
+from ..call import Call, Forms
 from ..ledger import NO_MATH
 from ..tasks import Generate
 from .shading import shade

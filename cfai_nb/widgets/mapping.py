@@ -12,8 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from .. import frames, space
-from ..accessor import Forms
-from ..call import Call
+from ..call import Call, Forms
 from ..cells import same_space
 from ..media import words_of
 from ..tasks import Embed
