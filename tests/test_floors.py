@@ -125,6 +125,17 @@ def test_pandas_stays_upstairs() -> None:
     assert [m for m, names in rooms.items() if any(name.split(".")[0] == "pandas" for name in names)] == []
 
 
+def test_a_verb_is_a_small_file() -> None:
+    """Every verb's file has at most 100 lines: what is longer has a part that deserves a name of its own."""
+    import inspect
+
+    import cfai_nb as cf
+
+    files = {Path(inspect.getfile(verb.task)) for verb in vars(cf.Accessor).values() if hasattr(verb, "task")}
+    assert len(files) > 10
+    assert {file.name: lines for file in files if (lines := len(file.read_text("utf-8").splitlines())) > 100} == {}
+
+
 def test_emulator_imports_nothing_of_the_house() -> None:
     """What pretends to be the service shares no code with what is tested against it."""
     known = {

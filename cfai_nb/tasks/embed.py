@@ -81,10 +81,8 @@ class Embed(Task):
             body = {"documents": texts}
         elif model.family == "bge-m3" and self.role == "document":
             body = {"contexts": [{"text": text} for text in texts]}
-        if self.pooling:
-            body["pooling"] = self.pooling
-        if self.truncate:
-            body["truncate_inputs"] = True
+        body |= {"pooling": self.pooling} if self.pooling else {}
+        body |= {"truncate_inputs": True} if self.truncate else {}
         return Request(json=body)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
@@ -96,9 +94,8 @@ class Embed(Task):
 
     def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Take the header, or estimate: answers of embedding models carry no usage."""
-        header = answer.headers.get("cf-ai-neurons")
-        with contextlib.suppress(TypeError, ValueError):  # no header, or no number
-            return Usage({"neurons": float(header or "")}, exact=True)
+        with contextlib.suppress(KeyError, ValueError):  # no header, or no number
+            return Usage({"neurons": float(answer.headers["cf-ai-neurons"])}, exact=True)
         return self.forecast(inputs, model)
 
     def tabulate(self, cells: Sequence[Cell]) -> Column:

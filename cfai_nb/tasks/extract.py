@@ -55,9 +55,8 @@ class Extract(Task):
     def check(self, model: Model) -> None:
         """Refuse fields the model has no type for."""
         super().check(model)
-        types = types_of(self.fields)
         model_of(self.fields)
-        unknown = [name for name, kind in types.items() if schema.without_none(kind) not in KINDS]
+        unknown = [name for name, kind in types_of(self.fields).items() if schema.without_none(kind) not in KINDS]
         if model.family == "clairic" and unknown:
             raise ModelError(f"{model.id} has no type for {', '.join(unknown)}; use a chat model, or another type.")
 
@@ -66,9 +65,8 @@ class Extract(Task):
         return super().asked() | {"fields": model_of(self.fields).model_json_schema()}
 
     def _settings(self) -> chat.Settings:
-        return chat.Settings(
-            max_tokens=self.max_tokens, temperature=0.0, schema=model_of(self.fields).model_json_schema()
-        )
+        wanted = model_of(self.fields).model_json_schema()
+        return chat.Settings(max_tokens=self.max_tokens, temperature=0.0, schema=wanted)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""

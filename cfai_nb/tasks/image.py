@@ -61,10 +61,8 @@ class Draw(Task):
     def settings(self) -> dict[str, int | float | str]:
         """Return what was asked for, by our names."""
         width, height = (self.size, self.size) if isinstance(self.size, int) else self.size or (None, None)
-        every = {
-            "width": width, "height": height, "steps": self.steps, "seed": self.seed, "guidance": self.guidance,
-            "negative": self.negative, "strength": self.strength,
-        }  # fmt: skip
+        named = {name: getattr(self, name) for name in ("steps", "seed", "guidance", "negative", "strength")}
+        every = {"width": width, "height": height, **named}
         return {name: value for name, value in every.items() if value is not None}
 
     def check(self, model: Model) -> None:

@@ -79,16 +79,15 @@ class Moderate(Task):
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: for the whole and each category whether it holds, or its probability."""
-        if model.family == "llama-guard":
-            return [guard.read(answer, _WHOLE)]
-        return [decisions.read(self._questions(), answer, model)]
+        guarded = model.family == "llama-guard"
+        return [guard.read(answer, _WHOLE) if guarded else decisions.read(self._questions(), answer, model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return ``safe`` and ``categories``, and with ``probabilities`` the numbers."""
         held = [None if cell is None else [name for name in cell if self._holds(cell[name])] for cell in cells]
         named = [names and [name for name in names if name != _WHOLE] for names in held]
-        columns = {"safe": Column([None if names is None else not names for names in held], "boolean")}
-        columns["categories"] = Column(named, "object")
+        safe = Column([None if names is None else not names for names in held], "boolean")
+        columns = {"safe": safe, "categories": Column(named, "object")}
         if self.probabilities:
             known = [
                 {name: part["p"] for name, part in (cell or {}).items() if part["p"] is not None} for cell in cells

@@ -69,6 +69,10 @@ class Writer(Task):
         if self.raw and (self.system or self.examples):
             raise ValueError("raw= sends the prompt alone; leave system= and examples= out.")
 
+    def takes(self, model: Model) -> frozenset[str]:
+        """Take text alone where the prompt is sent as it is."""
+        return frozenset({"text"}) if self.raw else super().takes(model)
+
     def opening(self, prompt: Input) -> list[dict[str, Json]]:
         """Return the conversation up to the first question."""
         return examples.before(chat.messages(prompt, self.system), self.examples)
