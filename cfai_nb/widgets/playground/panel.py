@@ -184,7 +184,7 @@ class Panel:
         """Offer the columns; while a brace is open, those that begin like what was typed."""
         p = self.playground
         begun = _begun(p.prompt)
-        offered = [c for c in p.columns if not set(c) & set("{}:!") and c.startswith(begun or "")][:_MOST_CHIPS]
+        offered = [c for c in p.pins.columns if not set(c) & set("{}:!") and c.startswith(begun or "")][:_MOST_CHIPS]
         if [chip.description for chip in self.chips.children[1:]] != [f"{{{name}}}" for name in offered]:
             chips = []
             for name in offered:

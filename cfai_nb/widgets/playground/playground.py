@@ -7,7 +7,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import string
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -23,13 +23,13 @@ from ..shown import Shown
 from . import lines
 from .draft import MODES, Draft
 from .page import page, plain
+from .pins import Pins
 from .trial import Outcome, Round, Trial
 
 #: Seconds between two drawings of a run under way.
 PAUSE = 0.2
 #: Of a draft; each is a trait of the playground.
 _FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
-_MOST_ROWS = 50
 
 
 class Playground(Shown):
@@ -108,8 +108,8 @@ class Playground(Shown):
         super().__init__()
         self.data = data
         self.name = name or _name_of(data) or ("s" if isinstance(data, pd.Series) else "df")
-        self.columns = _columns(data)
-        self.positions = self._pin(rows, n, on)
+        self.pins = Pins(data)
+        self.pins.first(n, on) if rows is None else self.pins.these(rows)
         self.versions: list[Trial] = []
         self.result: Any = None
         self._drafts: dict[str, Draft] = {"A": Draft()}
@@ -130,51 +130,23 @@ class Playground(Shown):
 
     def _opening(self, on: str | None) -> str:
         if on is None:
-            return "{" + self.columns[0] + "}" if isinstance(self.data, pd.Series) else ""
+            return "{" + self.pins.columns[0] + "}" if isinstance(self.data, pd.Series) else ""
         if isinstance(on, str) and "{" in on:
             return on
         rows = self.data.iloc[:0]
         frames.rows_of(rows, on, template=False)  # says what is wrong with the name, if something is
         return "{" + str(on) + "}"
 
-    def _pin(self, rows: Sequence[Hashable] | None, n: int, on: str | None) -> list[int]:
-        if rows is not None:
-            found = [int(at) for label in rows for at in _places(self.data.index, label)]
-        else:
-            column = on if on is not None and on in self.columns else None
-            cells = self.data if column is None or isinstance(self.data, pd.Series) else self.data[column]
-            full = (cells.notna().any(axis=1) if isinstance(cells, pd.DataFrame) else cells.notna()).to_numpy()
-            found = [int(at) for at in full.nonzero()[0][: max(1, n)]]
-        if len(found) > _MOST_ROWS:
-            raise ValueError(f"{len(found)} rows: a playground tries at most {_MOST_ROWS}; p.apply() takes them all.")
-        if not found:
-            raise ValueError("There are no rows with text to try.")
-        return found
-
     def pin(self, *labels: Hashable) -> None:
         """Try these rows from now on."""
-        self.positions = self._pin(labels, 0, None)
+        self.pins.these(labels)
         self._latest.clear()
-        self._keep_draft()
-        self.draw()
+        self._edited()
 
     @property
     def rows(self) -> frames.Frame:
         """The pinned rows."""
-        return self.data.iloc[self.positions]
-
-    def _inputs(self) -> list[tuple[Hashable, str]]:
-        """Label and text of each pinned row: of the columns the prompt names."""
-        rows = self.rows
-        if isinstance(rows, pd.Series):
-            return [(label, str(value)) for label, value in zip(rows.index, rows, strict=True)]
-        named = [name for name in _named(self.prompt) if name in self.columns]
-        shown = rows[[c for c in rows.columns if str(c) in named]] if named else rows
-        several = shown.shape[1] > 1
-        return [
-            (label, "\n".join(f"{name}: {value}" if several else str(value) for name, value in cells.items()))
-            for label, (_, cells) in zip(rows.index, shown.iterrows(), strict=True)
-        ]
+        return self.data.iloc[self.pins.positions]
 
     # -- drafts and variants -------------------------------------------------------------------------------------
 
@@ -261,7 +233,7 @@ class Playground(Shown):
 
     @property
     def _series(self) -> tuple[str, ...]:
-        return tuple(self.columns) if isinstance(self.data, pd.Series) else ()
+        return tuple(self.pins.columns) if isinstance(self.data, pd.Series) else ()
 
     @property
     def code(self) -> str:
@@ -339,7 +311,7 @@ class Playground(Shown):
 
     def _due(self, again: bool) -> list[tuple[Trial, list[Call]]]:
         due = []
-        rows = [self.data.iloc[[at]] for at in self.positions]
+        rows = self.pins.each()
         for letter, draft in self._drafts.items():
             last = self._latest.get(letter)
             if last is not None and last.draft == draft and last.finished and not again:
@@ -407,10 +379,10 @@ class Playground(Shown):
 
     def page(self) -> str:
         """Return the page as HTML, live and saved alike."""
-        return page(self._inputs(), self._shown(), compare=self.compare, code=self._code())
+        return page(self.pins.texts(self.prompt), self._shown(), compare=self.compare, code=self._code())
 
     def __repr__(self) -> str:
-        return plain([trial for trial, _ in self._shown()], self._code(), len(self.positions))
+        return plain([trial for trial, _ in self._shown()], self._code(), len(self.pins.positions))
 
     @property
     def panel(self) -> Any:
@@ -434,25 +406,6 @@ class Playground(Shown):
                     listen(event)
         self.drawn += 1
         self.update()
-
-
-def _columns(data: frames.Frame) -> list[str]:
-    if isinstance(data, pd.Series):
-        return [str(data.name) if data.name is not None else "value"]
-    return [str(name) for name in data.columns]
-
-
-def _places(index: pd.Index[Any], label: Hashable) -> list[int]:
-    found = [int(at) for at in (index == label).nonzero()[0]]
-    if not found:
-        raise ValueError(f"There is no row {label!r}.")
-    return found
-
-
-def _named(prompt: str) -> Iterator[str]:
-    """Names in braces; a prompt in the making may be no template yet."""
-    with contextlib.suppress(ValueError):
-        yield from (name for _, name, _, _ in string.Formatter().parse(prompt) if name)
 
 
 def _name_of(data: frames.Frame) -> str | None:
