@@ -136,7 +136,7 @@ class Panel:
             return
         try:
             setattr(self.playground, name, value)
-            self.playground.problem = self.playground._problem(self.playground.draft)
+            self.playground.check()
         except (ValueError, TypeError) as error:
             self.playground.problem = str(error)
 
@@ -247,7 +247,7 @@ class Panel:
     def _apply(self) -> None:
         """Run on the whole frame, in the background where there is a loop; the result is ``p.result``."""
         p = self.playground
-        call = p._calls(p.draft, p.data)
+        call = p.call(p.draft, p.data)
         if not _in_a_loop():
             p.result = call.wait()
             self._say("Done: p.result has it.")
