@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import pandas as pd
 import traitlets
+from IPython import get_ipython
 
 from .. import progress, session, tables
 from ..ledger import NO_MATH, midnight, money
@@ -44,6 +45,8 @@ class LedgerView(Shown):
         self._clock, self._made, self._drawn = clock, clock(), float("-inf")
         self.since, self.by = since, by
         self._controls: Any = None
+        self._displayed = False
+        self._after_cell: Callable[[], None] | None = None
         self.observe(lambda change: self.update(), ["since", "by"])
         self._listener = _listen_weakly(self)
 
@@ -54,8 +57,19 @@ class LedgerView(Shown):
             self._drawn = now
             self.update()
 
+    def _ipython_display_(self) -> None:
+        super()._ipython_display_()
+        shell = get_ipython()
+        if shell is not None and not self._displayed:
+            # What no run tells of (a streamed answer, another kernel's calls) shows when the next cell is done.
+            self._displayed = True
+            self._after_cell = _after_cells(shell, self)
+
     def close(self) -> None:
         """Listen no more; what is shown stays."""
+        if self._after_cell is not None:
+            self._after_cell()
+            self._after_cell = None
         if self._listener in progress.listeners:
             progress.listeners.remove(self._listener)
 
@@ -145,6 +159,21 @@ def _listen_weakly(view: LedgerView) -> Callable[[Any], None]:
 
     progress.listeners.append(listen)
     return listen
+
+
+def _after_cells(shell: Any, view: LedgerView) -> Callable[[], None]:
+    """Draw after every cell, for as long as somebody holds the view; returns what ends it."""
+    held = weakref.ref(view)
+
+    def ran(result: Any = None) -> None:
+        found = held()
+        found.heard(True) if found is not None else end()
+
+    def end() -> None:
+        shell.events.unregister("post_run_cell", ran)
+
+    shell.events.register("post_run_cell", ran)
+    return end
 
 
 def ledger(*, since: str = "today", by: str = "model and verb") -> LedgerView:

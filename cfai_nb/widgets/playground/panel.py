@@ -136,7 +136,7 @@ class Panel:
             return
         try:
             setattr(self.playground, name, value)
-            self.playground.problem = self.playground._problem(self.playground.draft)
+            self.playground.check()
         except (ValueError, TypeError) as error:
             self.playground.problem = str(error)
 
@@ -184,7 +184,7 @@ class Panel:
         """Offer the columns; while a brace is open, those that begin like what was typed."""
         p = self.playground
         begun = _begun(p.prompt)
-        offered = [c for c in p.columns if not set(c) & set("{}:!") and c.startswith(begun or "")][:_MOST_CHIPS]
+        offered = [c for c in p.pins.columns if not set(c) & set("{}:!") and c.startswith(begun or "")][:_MOST_CHIPS]
         if [chip.description for chip in self.chips.children[1:]] != [f"{{{name}}}" for name in offered]:
             chips = []
             for name in offered:
@@ -247,7 +247,7 @@ class Panel:
     def _apply(self) -> None:
         """Run on the whole frame, in the background where there is a loop; the result is ``p.result``."""
         p = self.playground
-        call = p._calls(p.draft, p.data)
+        call = p.call(p.draft, p.data)
         if not _in_a_loop():
             p.result = call.wait()
             self._say("Done: p.result has it.")

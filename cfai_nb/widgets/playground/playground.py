@@ -6,8 +6,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
-import string
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -19,20 +18,17 @@ from ..._engine.plan import Plan
 from ...accessor import Accessor
 from ...call import Call
 from ...errors import CfaiError
-from ..shown import Shown
-from . import lines
-from .draft import MODES, Draft
+from .draft import Draft
 from .page import page, plain
+from .pins import Pins
 from .trial import Outcome, Round, Trial
+from .variants import Variants
 
 #: Seconds between two drawings of a run under way.
 PAUSE = 0.2
-#: Of a draft; each is a trait of the playground.
-_FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
-_MOST_ROWS = 50
 
 
-class Playground(Shown):
+class Playground(Variants):
     """Prompts, models and settings tried on a few pinned rows, until they are a line of code.
 
     Shown in a notebook it has boxes and buttons; all of it can be done by these names as well.  Every answer is kept
@@ -75,19 +71,6 @@ class Playground(Shown):
     >>> summaries = p.apply()
     """
 
-    mode = traitlets.Enum(list(MODES), "generate")
-    prompt = traitlets.Unicode("")
-    system = traitlets.Unicode("")
-    instructions = traitlets.Unicode("")
-    model = traitlets.Unicode("")
-    temperature = traitlets.Float(None, allow_none=True)
-    max_tokens = traitlets.Int(None, allow_none=True)
-    schema = traitlets.Any(None)
-    labels = traitlets.Any(None)
-    questions = traitlets.Any(None)
-    fields = traitlets.Any(None)
-    variant = traitlets.Unicode("A")
-    problem = traitlets.Unicode("")
     running = traitlets.Bool(False)
     compare = traitlets.Bool(True)
     #: Raised by one whenever a trial came further; who shows the page watches it.
@@ -103,153 +86,53 @@ class Playground(Shown):
         name: str | None = None,
         **draft: Any,
     ) -> None:
-        if unknown := set(draft) - set(_FIELDS):
-            raise TypeError(f"playground() has no option {', '.join(sorted(unknown))}; there are {', '.join(_FIELDS)}.")
-        super().__init__()
         self.data = data
         self.name = name or _name_of(data) or ("s" if isinstance(data, pd.Series) else "df")
-        self.columns = _columns(data)
-        self.positions = self._pin(rows, n, on)
+        self.pins = Pins(data)
+        self.pins.first(n, on) if rows is None else self.pins.these(rows)
         self.versions: list[Trial] = []
         self.result: Any = None
-        self._drafts: dict[str, Draft] = {"A": Draft()}
         self._latest: dict[str, Trial] = {}
         self._job: Round | None = None
         self._panel: Any = None
         self._watcher: Any = None
-        with self.hold_trait_notifications():
-            self.prompt = draft.pop("prompt", None) or self._opening(on)
-            for field, value in draft.items():
-                setattr(self, field, value)
-        self._keep_draft()
-        self.observe(lambda change: self._edited(), _FIELDS)
-        self.observe(lambda change: self._show_variant(), "variant")
+        super().__init__(draft if "prompt" in draft else {**draft, "prompt": self._opening(on)})
         self.observe(lambda change: self.draw(), "compare")
 
     # -- the rows ------------------------------------------------------------------------------------------------
 
     def _opening(self, on: str | None) -> str:
         if on is None:
-            return "{" + self.columns[0] + "}" if isinstance(self.data, pd.Series) else ""
+            return "{" + self.pins.columns[0] + "}" if isinstance(self.data, pd.Series) else ""
         if isinstance(on, str) and "{" in on:
             return on
         rows = self.data.iloc[:0]
         frames.rows_of(rows, on, template=False)  # says what is wrong with the name, if something is
         return "{" + str(on) + "}"
 
-    def _pin(self, rows: Sequence[Hashable] | None, n: int, on: str | None) -> list[int]:
-        if rows is not None:
-            found = [int(at) for label in rows for at in _places(self.data.index, label)]
-        else:
-            column = on if on is not None and on in self.columns else None
-            cells = self.data if column is None or isinstance(self.data, pd.Series) else self.data[column]
-            full = (cells.notna().any(axis=1) if isinstance(cells, pd.DataFrame) else cells.notna()).to_numpy()
-            found = [int(at) for at in full.nonzero()[0][: max(1, n)]]
-        if len(found) > _MOST_ROWS:
-            raise ValueError(f"{len(found)} rows: a playground tries at most {_MOST_ROWS}; p.apply() takes them all.")
-        if not found:
-            raise ValueError("There are no rows with text to try.")
-        return found
-
     def pin(self, *labels: Hashable) -> None:
         """Try these rows from now on."""
-        self.positions = self._pin(labels, 0, None)
+        self.pins.these(labels)
         self._latest.clear()
-        self._keep_draft()
-        self.draw()
+        self._edited()
 
     @property
     def rows(self) -> frames.Frame:
         """The pinned rows."""
-        return self.data.iloc[self.positions]
+        return self.data.iloc[self.pins.positions]
 
-    def _inputs(self) -> list[tuple[Hashable, str]]:
-        """Label and text of each pinned row: of the columns the prompt names."""
-        rows = self.rows
-        if isinstance(rows, pd.Series):
-            return [(label, str(value)) for label, value in zip(rows.index, rows, strict=True)]
-        named = [name for name in _named(self.prompt) if name in self.columns]
-        shown = rows[[c for c in rows.columns if str(c) in named]] if named else rows
-        several = shown.shape[1] > 1
-        return [
-            (label, "\n".join(f"{name}: {value}" if several else str(value) for name, value in cells.items()))
-            for label, (_, cells) in zip(rows.index, shown.iterrows(), strict=True)
-        ]
-
-    # -- drafts and variants -------------------------------------------------------------------------------------
-
-    @traitlets.validate("schema", "labels", "questions", "fields")  # type: ignore[untyped-decorator, unused-ignore]
-    def _read_lines(self, proposal: Any) -> Any:
-        value = proposal["value"]
-        return lines.read(proposal["trait"].name, value) if isinstance(value, str) else value or None
-
-    @property
-    def draft(self) -> Draft:
-        """The variant that is being edited, as plain data."""
-        return Draft(**{name: getattr(self, name) for name in _FIELDS})
-
-    @draft.setter
-    def draft(self, draft: Draft) -> None:
-        with self.hold_trait_notifications():
-            for name in _FIELDS:
-                setattr(self, name, getattr(draft, name))
-
-    def _keep_draft(self) -> None:
-        draft = self.draft
-        self._drafts[self.variant] = draft
-        self.problem = self._problem(draft)
-
-    def _edited(self) -> None:
-        self._keep_draft()
-        self.draw()
-
-    def _problem(self, draft: Draft) -> str:
+    def obstacle(self, draft: Draft) -> str:
+        """Say what stands in the way of running a draft; empty when nothing does."""
         try:
-            self._calls(draft, self.data.iloc[:0])
+            self.call(draft, self.data.iloc[:0])
         except (CfaiError, ValueError, TypeError) as error:
             return str(error)
         return ""
 
-    def _show_variant(self) -> None:
-        if self.variant not in self._drafts:
-            letters = ", ".join(self._drafts)
-            raise ValueError(f"There is no variant {self.variant!r}; there are {letters}. p.add() makes one.")
-        self.draft = self._drafts[self.variant]
-        self.draw()
-
-    @property
-    def variants(self) -> Mapping[str, Draft]:
-        """All variants by letter."""
-        return dict(self._drafts)
-
-    def add(self, **changes: Any) -> str:
-        """Add a variant like the one being edited, with these changes; edit it, and return its letter."""
-        free = [letter for letter in string.ascii_uppercase if letter not in self._drafts]
-        if not free:
-            raise ValueError("There are 26 variants; drop one first.")
-        draft, before = self.draft, self.variant
-        self._drafts[free[0]] = draft
-        self.variant = free[0]
-        try:
-            with self.hold_trait_notifications():
-                for name, value in changes.items():
-                    if name not in _FIELDS:
-                        raise TypeError(f"A variant has no {name!r}; there are {', '.join(_FIELDS)}.")
-                    setattr(self, name, value)
-        except Exception:
-            self.drop(free[0], before)
-            raise
-        return free[0]
-
     def drop(self, variant: str, instead: str | None = None) -> None:
         """Drop a variant; its versions are kept."""
-        if len(self._drafts) == 1:
-            raise ValueError("The last variant stays.")
-        del self._drafts[variant]
+        super().drop(variant, instead)
         self._latest.pop(variant, None)
-        if self.variant == variant:
-            self.variant = instead or next(reversed(self._drafts))
-        self.draw()
 
     def restore(self, number: int) -> None:
         """Bring a kept version back as the variant that is being edited."""
@@ -261,7 +144,7 @@ class Playground(Shown):
 
     @property
     def _series(self) -> tuple[str, ...]:
-        return tuple(self.columns) if isinstance(self.data, pd.Series) else ()
+        return tuple(self.pins.columns) if isinstance(self.data, pd.Series) else ()
 
     @property
     def code(self) -> str:
@@ -274,14 +157,15 @@ class Playground(Shown):
         """
         return self.draft.code(self.name, series=self._series)
 
-    def _calls(self, draft: Draft, data: frames.Frame, **travel: Any) -> Call:
+    def call(self, draft: Draft, data: frames.Frame, **travel: Any) -> Call:
+        """Return the call of a draft on some rows, checked and not yet made."""
         args, options = draft.call(series=self._series)
         call: Call = getattr(Accessor(data), draft.mode).prepare(*args, **options, **travel)
         return call
 
     def plan(self, **travel: Any) -> Plan:
         """Price the variant on the whole frame; nothing is sent."""
-        return self._calls(self.draft, self.data, **travel).plan()
+        return self.call(self.draft, self.data, **travel).plan()
 
     def apply(self, **travel: Any) -> Any:
         """Price the variant, run it on the whole frame, and return what the verb returns.
@@ -296,7 +180,7 @@ class Playground(Shown):
         Series or DataFrame
             Also kept as ``result``.
         """
-        call = self._calls(self.draft, self.data, **travel)
+        call = self.call(self.draft, self.data, **travel)
         print(call.plan())
         self.result = call.wait()
         return self.result
@@ -339,7 +223,7 @@ class Playground(Shown):
 
     def _due(self, again: bool) -> list[tuple[Trial, list[Call]]]:
         due = []
-        rows = [self.data.iloc[[at]] for at in self.positions]
+        rows = self.pins.each()
         for letter, draft in self._drafts.items():
             last = self._latest.get(letter)
             if last is not None and last.draft == draft and last.finished and not again:
@@ -347,7 +231,7 @@ class Playground(Shown):
             outcomes = [Outcome(row.index[0]) for row in rows]
             travel: dict[str, Any] = {"progress": False, **({"cache": "refresh"} if again else {})}
             try:
-                calls = [self._calls(draft, row, **travel) for row in rows]
+                calls = [self.call(draft, row, **travel) for row in rows]
             except (CfaiError, ValueError, TypeError) as error:
                 error.args = (f"Variant {letter}: {error}", *error.args[1:])
                 raise
@@ -407,10 +291,10 @@ class Playground(Shown):
 
     def page(self) -> str:
         """Return the page as HTML, live and saved alike."""
-        return page(self._inputs(), self._shown(), compare=self.compare, code=self._code())
+        return page(self.pins.texts(self.prompt), self._shown(), compare=self.compare, code=self._code())
 
     def __repr__(self) -> str:
-        return plain([trial for trial, _ in self._shown()], self._code(), len(self.positions))
+        return plain([trial for trial, _ in self._shown()], self._code(), len(self.pins.positions))
 
     @property
     def panel(self) -> Any:
@@ -434,25 +318,6 @@ class Playground(Shown):
                     listen(event)
         self.drawn += 1
         self.update()
-
-
-def _columns(data: frames.Frame) -> list[str]:
-    if isinstance(data, pd.Series):
-        return [str(data.name) if data.name is not None else "value"]
-    return [str(name) for name in data.columns]
-
-
-def _places(index: pd.Index[Any], label: Hashable) -> list[int]:
-    found = [int(at) for at in (index == label).nonzero()[0]]
-    if not found:
-        raise ValueError(f"There is no row {label!r}.")
-    return found
-
-
-def _named(prompt: str) -> Iterator[str]:
-    """Names in braces; a prompt in the making may be no template yet."""
-    with contextlib.suppress(ValueError):
-        yield from (name for _, name, _, _ in string.Formatter().parse(prompt) if name)
 
 
 def _name_of(data: frames.Frame) -> str | None:

@@ -12,7 +12,6 @@ import nbformat
 import pytest
 
 TESTS = Path(__file__).parent.parent
-#: Where pictures go, for whoever wants to look at them: CFAI_PICTURES, or nowhere that stays.
 SLOW = """
 import cfai_nb as cf
 cf.connect(cf.emulator.Emulator(rate=None, latency=0.3), store=False)
@@ -30,7 +29,7 @@ df = pd.DataFrame({{name: [f"<script>window.__alarm=1</script> {{n}}" for n in r
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """The folder for screenshots."""
+    """The folder for screenshots: CFAI_PICTURES, for whoever wants to look at them, or one that does not stay."""
     return Path(os.environ.get("CFAI_PICTURES") or tmp_path)
 
 
@@ -90,26 +89,28 @@ def test_playground(lab: Any, pictures: Path) -> None:
     assert "Loading widget" not in html
 
 
-@pytest.mark.parametrize(
-    ("mode", "shape", "seen"),
-    [
-        ("classify", "billing: charges\nshipping", "df.cfai.classify('text', {'billing': 'charges', 'shipping'"),
-        ("ask", "mood: calm < furious", "df.cfai.ask('text', {'mood': cf.scale('calm', 'furious')})"),
-        ("extract", "total: number", "df.cfai.extract('text', ['total: number'])"),
-    ],
+#: Verb, the box it shows, what goes in, and the code that comes of it.
+VERBS = (
+    ("classify", "Labels", "billing: charges\nshipping", "df.cfai.classify('text', {'billing': 'charges', 'shipping'"),
+    ("ask", "Questions", "mood: calm < furious", "df.cfai.ask('text', {'mood': cf.scale('calm', 'furious')})"),
+    ("extract", "Fields", "total: number", "df.cfai.extract('text', ['total: number'])"),
 )
-def test_other_verbs(lab: Any, pictures: Path, mode: str, shape: str, seen: str) -> None:
+
+
+def test_other_verbs(lab: Any, pictures: Path) -> None:
     """A click on a verb asks for its labels, questions or fields, and runs it."""
     with lab.open([SLOW, "df.cfai.playground('text', n=2)"]) as page:
         page.run()
         out = page.output(1)
-        page.button(1, mode).click()
-        see(out, re.compile("Give .*: .* needs them"))
-        out.get_by_label({"classify": "Labels", "ask": "Questions", "extract": "Fields"}[mode]).fill(shape)
-        see(out, re.compile(re.escape(seen)))
-        page.button(1, "Run").click()
-        out.locator("tfoot td", has_text="2 of 2 rows").wait_for()
-        page.screenshot(pictures / f"playground-{mode}.png")
+        for number, (mode, box, shape, code) in enumerate(VERBS, 1):
+            page.button(1, mode).click()
+            see(out, re.compile("Give .*: .* needs them"))
+            out.get_by_label(box).fill(shape)
+            see(out, re.compile(re.escape(code)))
+            page.button(1, "Run").click()
+            see(out.locator("thead"), re.compile(f"version {number} · {mode}"))
+            out.locator("tfoot td", has_text="2 of 2 rows").wait_for()
+            page.screenshot(pictures / f"playground-{mode}.png")
 
 
 def test_models_and_ledger(lab: Any, pictures: Path) -> None:
@@ -137,6 +138,7 @@ def test_models_and_ledger(lab: Any, pictures: Path) -> None:
         ledger.locator("td", has_text="classify").wait_for()
         page.run(4, 5)
         see(page.output(5), re.compile(r"\[emulator\] What is \{x: 1\}"))
+        ledger.locator("td", has_text="stream").wait_for()
         page.screenshot(pictures / "ledger.png")
         page.save()
     html = exported(notebook)
