@@ -64,10 +64,12 @@ from .tasks import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from . import emulator, plots, space, widgets
     from .ledger import Budget
+    from .media import Audio, Image
     from .report import CfaiWarning, Report
     from .samples import sample
     from .session import Session, connect
@@ -82,6 +84,7 @@ __all__ = [
     "Answer",
     "AnswerError",
     "Ask",
+    "Audio",
     "Budget",
     "BudgetError",
     "Busy",
@@ -95,6 +98,7 @@ __all__ = [
     "Extract",
     "FixGrammar",
     "Generate",
+    "Image",
     "InputError",
     "Mask",
     "Model",
@@ -140,8 +144,10 @@ __all__ = [
 
 # Loaded on first use: name -> (module, attribute; None for the module itself).
 _LAZY = {
+    "Audio": ("media", "Audio"),
     "Budget": ("ledger", "Budget"),
     "CfaiWarning": ("report", "CfaiWarning"),
+    "Image": ("media", "Image"),
     "Report": ("report", "Report"),
     "Session": ("session", "Session"),
     "connect": ("session", "connect"),
@@ -196,6 +202,14 @@ def _notebook_bar() -> AbstractContextManager[Any]:
     return bar()
 
 
+def _widget(name: str) -> Callable[..., Any]:
+    def made(*args: Any, **options: Any) -> Any:
+        return getattr(importlib.import_module(".widgets", __name__), name)(*args, **options)
+
+    return made
+
+
+_accessor.above.update(preview=_widget("Preview"), gallery=_widget("Gallery"), player=_widget("Player"))
 _progress.notebook[:] = [_notebook_bar]
 _accessor.register()
 # The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.

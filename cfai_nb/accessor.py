@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import re
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import pandas as pd
@@ -150,6 +151,10 @@ class AnyTask(Forms):
         return Call(task, model, self._data, on, options)
 
 
+#: What rooms above give a frame, by name: put in place by the front door, so that nothing here imports them.
+above: dict[str, Callable[..., Any]] = {}
+
+
 class Accessor:
     """Verbs of Workers AI on a DataFrame or Series.
 
@@ -178,6 +183,52 @@ class Accessor:
     def run(self) -> AnyTask:
         """Run any task, also one written in a cell: ``df.cfai.run(MyTask(...), on="text")``."""
         return AnyTask(self._data)
+
+    def preview(self, columns: Any = None, n: int = 12, page: int = 0, **options: Any) -> Any:
+        """Look at rows: thumbnails, players, bars of vectors, texts, and what failed; see ``cf.widgets.Preview``.
+
+        Parameters
+        ----------
+        columns : column or list of columns, optional
+            Default: eight at most, media first.
+        n : int
+            Rows a page.
+        page : int
+            The first to show, from 0.
+        **options
+            ``filter``, ``failures``, ``sound``.
+
+        Returns
+        -------
+        Preview
+            Only what is on its page is read.
+        """
+        return above["preview"](self._data, columns, n, page, **options)
+
+    def gallery(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
+        """Look through the pictures of a column and pick rows; see ``cf.widgets.Gallery``.
+
+        Parameters
+        ----------
+        column : column, optional
+            Default: the first that holds pictures.
+        caption : column or list of columns, optional
+            The words beneath.
+        n : int
+            Pictures a page.
+        **options
+            ``page``, ``filter``.
+
+        Returns
+        -------
+        Gallery
+            ``.picked`` is the part of the frame that was picked.
+        """
+        return above["gallery"](self._data, column, caption, n, **options)
+
+    def player(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
+        """Listen to the sounds of a column and pick rows: as ``gallery``, for sound; see ``cf.widgets.Player``."""
+        return above["player"](self._data, column, caption, n, **options)
 
 
 def on(data: frames.Frame) -> Accessor:

@@ -84,6 +84,19 @@ def rows_of(data: Frame, on: Any, *, template: bool, takes: frozenset[str] = _TE
     return Rows(inputs, bad, data.index, on if not isinstance(on, str) or "{" not in on else None)
 
 
+def column(frame: pd.DataFrame, name: Any) -> pd.Series[Any]:
+    """Return the column of that name.
+
+    Raises
+    ------
+    ColumnError
+        There is none (the message names a near one), or several.
+    """
+    if not _has(frame, name):
+        raise ColumnError(_no_column(frame, name))
+    return _column(frame, name)
+
+
 def _as_frame(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
     if isinstance(data, pd.DataFrame):
         return data, None

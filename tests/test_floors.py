@@ -13,7 +13,8 @@ HOUSE = Path(__file__).parent.parent / "cfai_nb"
 FLOORS = (
     {"cli"},
     {"__init__"},  # the front door
-    {"plots", "widgets", "samples"},
+    {"widgets", "samples"},
+    {"plots", "show"},  # a widget's static form
     {"accessor"},
     {"call"},
     {"progress", "streaming"},
@@ -24,7 +25,7 @@ FLOORS = (
     {"tasks", "ledger"},
     {"models", "cells"},
     {"media"},
-    {"errors", "emulator"},
+    {"errors", "markup", "emulator"},
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Packages with one home; a trailing dot means the room and all in it.
@@ -32,6 +33,7 @@ HOMES = {
     "matplotlib": {"plots."},
     "ipywidgets": {"widgets."},
     "IPython": {"widgets."},
+    "traitlets": {"widgets."},
     "sklearn": {"space.", "emulator."},
     "httpx": {"_engine.wire"},
     "aiohttp": {"_engine.wire", "_engine.fetch"},
