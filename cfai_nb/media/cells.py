@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ class _Cell(bytes):
 
     kind: ClassVar[Kind]
 
-    @property
+    @cached_property
     def form(self) -> Form:
         """What the bytes are, sniffed; a form of ``application/octet-stream`` where they are nothing that is known."""
         try:

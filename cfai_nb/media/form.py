@@ -84,8 +84,10 @@ def mime_of(content: bytes | memoryview) -> str:
             if mime in ("image/webp", "audio/wav") and head[:4] != b"RIFF":
                 continue
             return mime
-    # An MPEG frame without a tag before it: eleven set bits, then a layer and a bit rate that exist.
-    if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4, 0xE6) and head[2] & 0xF0 not in (0xF0, 0):
+    # An MPEG frame without a tag before it: eleven set bits, then layer II or III (layer I, which nobody uses, begins
+    # like text in UTF-16), and a bit rate and a sample rate that exist.
+    layer = len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4)
+    if layer and head[2] & 0xF0 not in (0xF0, 0) and head[2] & 0x0C != 0x0C:
         return "audio/mpeg"
     return "application/octet-stream"
 
@@ -127,11 +129,22 @@ def _size(content: bytes, mime: str) -> tuple[int, int]:
     return width, height
 
 
+class _Finite(io.BytesIO):
+    """Content that ends after so many reads: a sound of many tiny pieces would be followed for a minute."""
+
+    left = 200_000  # some tenths of a second
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= 1
+        return super().read(size) if self.left >= 0 else b""
+
+
 def _length(content: bytes, mime: str) -> tuple[float | None, int | None]:
     from tinytag import TinyTag
 
+    file = _Finite(content)
     try:
-        tag = TinyTag.get(f"sound.{Form(mime, 'audio').suffix}", file_obj=io.BytesIO(content), tags=False)
+        tag = TinyTag.get(f"sound.{Form(mime, 'audio').suffix}", file_obj=file, tags=False)
     except Exception as error:  # struct.error among others
         raise InputError(f"the cell begins like {mime} and cannot be read as sound: {error}") from None
-    return tag.duration, tag.samplerate
+    return (tag.duration if file.left >= 0 else None), tag.samplerate  # not read to its end: not known

@@ -11,7 +11,7 @@ from .. import markup
 from ..cells import described
 from ..errors import InputError
 from ..media import Link
-from ..media.form import Form
+from ..media.form import Form, mime_of
 from ..media.picture import thumbnail
 from ..media.source import media_of, pixels_of
 from .sort import is_media_name, is_missing, may_be_file, sort_of
@@ -25,6 +25,18 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
 _SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = 8
 _SHORT.maxlevel = 3
+
+
+def plain(cell: Any) -> str:
+    """Return a cell as a few words, for places without HTML; nothing of a file is read."""
+    if is_missing(cell):
+        return "missing"
+    if isinstance(cell, str):
+        return markup.clean(cell[:40]) + ("…" if len(cell) > 40 else "")
+    if isinstance(cell, (bytes, bytearray, memoryview)):
+        return f"{_named_form(bytes(cell[:512]), None)}, {_size(len(cell))}"
+    sort = sort_of(cell)
+    return _value(cell) if sort == "value" else f"vector of {len(cell):,}" if sort == "vector" else type(cell).__name__
 
 
 class Renderer:
@@ -55,8 +67,12 @@ class Renderer:
         top : float, optional
             The number drawn at full height in a vector.
         """
-        if is_missing(cell):
-            return markup.word("missing")
+        try:
+            return markup.word("missing") if is_missing(cell) else self._cell(cell, label, names, top)
+        except Exception as error:  # one cell that cannot be shown does not take the page with it
+            return markup.word(f"{type(cell).__name__} that cannot be shown: {type(error).__name__}: {error}"[:500])
+
+    def _cell(self, cell: Any, label: str, names: bool, top: float | None) -> str:
         if isinstance(cell, str):
             file = names and (is_media_name(cell) or may_be_file(cell))
             return self._media(cell, label) if file else markup.passage(cell)
@@ -65,7 +81,7 @@ class Renderer:
             return _vector(np.asarray(cell), cell, label, top)
         if sort == "value":
             return markup.passage(_value(cell))
-        return markup.passage(_other(cell)) if sort == "other" else self._media(cell, label)
+        return markup.passage(_SHORT.repr(cell)) if sort == "other" else self._media(cell, label)
 
     def _media(self, cell: Any, label: str) -> str:
         try:
@@ -116,13 +132,6 @@ def _value(cell: Any) -> str:
     return str(cell)
 
 
-def _other(cell: Any) -> str:
-    try:
-        return _SHORT.repr(cell)
-    except Exception:  # an object that cannot even say what it is
-        return f"<{type(cell).__name__}>"
-
-
 def _named(cell: Any) -> str:
     if isinstance(cell, (bytes, bytearray, memoryview)):
         return f"{_named_form(bytes(cell[:512]), None)}, {_size(len(cell))}"
@@ -136,8 +145,8 @@ def _named_form(content: bytes, form: Form | None) -> str:
         return "SVG"
     if head.startswith((b"<!doctype html", b"<html", b"<script", b"<body", b"<head")):
         return "HTML"
-    known = form is not None and form.mime != "application/octet-stream"
-    return f"{form.suffix.upper()}" if known and form is not None else "bytes of no known kind"
+    form = form or Form(mime_of(content), "document")
+    return "bytes of no known kind" if form.mime == "application/octet-stream" else form.suffix.upper()
 
 
 def _size(count: int) -> str:

@@ -38,7 +38,9 @@ def _words(cell: Any) -> str:
         return "" if cell[:5].lower() == "data:" else cell
     if isinstance(cell, PurePath):
         return cell.name
-    return str(cell) if pd.api.types.is_scalar(cell) and not isinstance(cell, bytes) and not pd.isna(cell) else ""
+    if isinstance(cell, bytes) or not pd.api.types.is_scalar(cell) or pd.isna(cell):
+        return ""
+    return "" if isinstance(cell, int) and cell.bit_length() > 1_000 else str(cell)  # Python writes no longer ones
 
 
 def errors_of(failures: Failures, index: pd.Index[Any]) -> Errors:
@@ -71,7 +73,9 @@ def errors_of(failures: Failures, index: pd.Index[Any]) -> Errors:
     if not isinstance(failures, pd.DataFrame) or not {"row", "code", "message"} <= set(failures.columns):
         raise TypeError("failures= takes a run such as cf.last_run(), or its .failures with row, code and message")
     said = {row: (code, str(why)) for row, code, why in failures[["row", "code", "message"]].itertuples(index=False)}
-    return {at: said[label] for at, label in enumerate(index) if label in said}
+    found = {at: said[label] for at, label in enumerate(index) if label in said}
+    twice = index.duplicated(keep=False)
+    return {at: (code, f"a row of this label: {why}" if twice[at] else why) for at, (code, why) in found.items()}
 
 
 def _by_position(report: Report) -> Errors:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .. import markup
-from .cell import Renderer
+from .cell import Renderer, plain
 from .columns import Column
 from .rows import Errors, failed_in
 from .sort import is_missing, is_vector
@@ -66,6 +66,13 @@ def table(
         f'<thead><tr><th scope="col" style="{_HEAD}">{markup.said(_name(index), 60)}</th>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def plain_table(columns: Sequence[Column], rows: Sequence[int], index: pd.Index[Any]) -> str:
+    """Return some rows as text."""
+    cells = [[plain(column.cells.iloc[row]) for column in columns] for row in rows]
+    shown = pd.DataFrame(cells, columns=[column.name for column in columns], index=index[list(rows)])
+    return shown.to_string(max_colwidth=48)
 
 
 def _name(index: pd.Index[Any]) -> str:

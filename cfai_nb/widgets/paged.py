@@ -39,11 +39,12 @@ class Paged(traitlets.HasTraits):
     filter = traitlets.Unicode("", help="rows are shown that have this text in a cell")
 
     def __init__(self, data: frames.Frame, searched: Sequence[show.Column], n: int, page: int, filter: str) -> None:
-        self._data = data
+        self._data = data.copy(deep=False)  # rows that come and go in the frame later do not shift these
         self._index: pd.Index[Any] = data.index
         self._searched = list(searched)
         self._box: Any = None
         self._drawn: tuple[Any, str] = (None, "")
+        self._setting = False  # while we set the controls, nobody uses them
         self.rows = show.matching(self._searched, self._index, "")
         super().__init__()
         self.n, self.filter = n, filter
@@ -146,12 +147,16 @@ class Paged(traitlets.HasTraits):
         )  # fmt: skip
         self._back.on_click(lambda _: self.set_trait("page", max(self.page - 1, 0)))
         self._on.on_click(lambda _: self.set_trait("page", min(self.page + 1, self.pages - 1)))
-        self._at.observe(lambda change: self.set_trait("page", min(change["new"], self.pages) - 1), "value")
-        self._size.observe(lambda change: self.set_trait("n", change["new"]), "value")
-        self._sought.observe(lambda change: self.set_trait("filter", change["new"]), "value")
+        self._at.observe(lambda change: self._used("page", change["new"] - 1), "value")
+        self._size.observe(lambda change: self._used("n", change["new"]), "value")
+        self._sought.observe(lambda change: self._used("filter", change["new"]), "value")
         turn = ipywidgets.HBox([self._back, self._at, self._of, self._on, self._size, self._sought])
         turn.layout.flex_flow, turn.layout.align_items = "row wrap", "center"
         return ipywidgets.VBox([turn, self._body()])
+
+    def _used(self, name: str, value: Any) -> None:
+        if not self._setting:
+            self.set_trait(name, value)
 
     def _body(self) -> Any:
         """Return the widget that holds the page."""
@@ -165,6 +170,7 @@ class Paged(traitlets.HasTraits):
     def _refresh(self) -> None:
         if self._box is None:
             return
+        self._setting = True
         self._at.max = max(self.pages, 1)
         self._at.value = self.page + 1
         self._of.value = f"of {self.pages:,}"
@@ -172,6 +178,7 @@ class Paged(traitlets.HasTraits):
         if self.n not in self._size.options:
             self._size.options = sorted({*self._size.options, self.n})
         self._size.value, self._sought.value = self.n, self.filter
+        self._setting = False
         self._fill()
 
     def close(self) -> None:

@@ -90,5 +90,13 @@ class Preview(Paged):
         rest = f" · {count} more column{'s' * (count != 1)} ({more}): columns= chooses" if count else ""
         return markup.badge(self._mark) + markup.said(self._words() + rest, 400)
 
+    def _words(self) -> str:
+        failed = len(self._errors)
+        return super()._words() + (f" · {failed:,} row{'s' * (failed != 1)} failed" if failed else "")
+
+    def __repr__(self) -> str:
+        lines = show.plain_table(self._columns, self.shown, self._index)
+        return f"{super().__repr__()}\n{lines}" if self.shown else super().__repr__()
+
     def _state(self) -> tuple[Any, ...]:
         return *super()._state(), self.filter
