@@ -13,7 +13,9 @@ from collections.abc import Iterable
 
 #: Characters of a cell that are shown at once, and those that unfold; the frame has the whole of it.
 SHORT, LONG = 200, 4_000
-FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px)"
+FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px); line-height: 1.4"
+#: Where this is around it no notebook takes dollar signs for formulas (whose links could be anything).
+NO_MATH = 'class="tex2jax_ignore mathjax_ignore"'
 _TEXT = "white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; text-align: left"
 _FADED = "opacity: .7"
 _CHIP = "background: #FFF3D6; color: #7A4900; border: 1px solid #B36B00; border-radius: 3px; padding: 0 .4em"
@@ -81,9 +83,15 @@ def player(content: bytes, mime: str, label: str, width: str = "16em") -> str:
     )
 
 
-def figure(shown: str, caption: str) -> str:
+def figure(shown: str, caption: str, *, faded: bool = True) -> str:
     """Return something with words beneath; both are HTML already."""
-    return f'<figure style="margin: 0; {FONT}">{shown}<figcaption style="{_FADED}">{caption}</figcaption></figure>'
+    under = f'<figcaption style="{_FADED if faded else "padding-top: .2em"}">{caption}</figcaption>'
+    return f'<figure {NO_MATH} style="margin: 0; {FONT}">{shown}{under}</figure>'
+
+
+def block(content: str, style: str = "") -> str:
+    """Return HTML of ours in a box of its own."""
+    return f'<div {NO_MATH} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
 
 
 def sparkline(values: Iterable[float], alt: str, most: float | None = None, bars: int = 60) -> str:

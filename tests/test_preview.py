@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import traitlets
-from hostile import drawn, judged, sound
+from hostile_cells import drawn, judged, sound
 from PIL import Image
 
 import cfai_nb as cf

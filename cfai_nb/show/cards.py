@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from .. import markup
-from .cell import Renderer
+from .cell import Renderer, plain
 from .columns import Column
 from .sort import is_missing
 
@@ -17,13 +17,13 @@ def card(column: Column, captions: Sequence[Column], row: int, index: pd.Index[A
     """Return one picture or sound as an HTML figure with its caption."""
     words = caption_of(captions, row) or f"row {index[row]}"
     shown = renderer.cell(column.cells.iloc[row], f"{column.name}, {words}"[:300], names=column.names)
-    return markup.figure(shown, markup.passage(words, 120))
+    return markup.figure(shown, markup.passage(words, 120), faded=False)
 
 
 def caption_of(captions: Sequence[Column], row: int) -> str:
     """Return the words beneath a card."""
     cells = [column.cells.iloc[row] for column in captions]
-    return " · ".join(str(cell) for cell in cells if not is_missing(cell))
+    return " · ".join(cell if isinstance(cell, str) else plain(cell) for cell in cells if not is_missing(cell))
 
 
 def cards(made: Sequence[tuple[str, bool]], *, caption: str, wide: str) -> str:
@@ -43,4 +43,4 @@ def cards(made: Sequence[tuple[str, bool]], *, caption: str, wide: str) -> str:
         f"{'<b>✓ picked</b>' if picked else ''}{shown}</div>"
         for shown, picked in made
     ]
-    return f'<div style="{markup.FONT}"><div style="padding: .3em 0">{caption}</div>{"".join(lines)}</div>'
+    return markup.block(f'<div style="padding: .3em 0">{caption}</div>{"".join(lines)}')

@@ -60,11 +60,12 @@ def table(
             line.append(f'<td style="{_CELL}; {_SIDE.get(column.sort, "text-align: left")}">{shown}</td>')
         lines.append(f"<tr>{''.join(line)}</tr>")
     heads = "".join(f'<th scope="col" style="{_HEAD}">{markup.said(column.name, 60)}</th>' for column in columns)
-    return (
-        f'<div style="overflow-x: auto; {markup.FONT}"><table style="border-collapse: collapse; margin: 0">'
+    return markup.block(
+        f'<table style="border-collapse: collapse; margin: 0">'
         f'<caption style="text-align: left; caption-side: top; padding: .3em 0">{caption}</caption>'
         f'<thead><tr><th scope="col" style="{_HEAD}">{markup.said(_name(index), 60)}</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f"<tbody>{''.join(lines)}</tbody></table>",
+        "overflow-x: auto",
     )
 
 

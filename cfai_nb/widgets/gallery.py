@@ -132,7 +132,7 @@ class Gallery(Paged):
         return ipywidgets.VBox([bar, self._grid])
 
     def _fill(self) -> None:
-        self._told.value = self._caption()
+        self._told.value = markup.block(self._caption())
         shown, chosen = self.shown, set(self.picks)
         while len(self._slots) < len(shown):
             self._slots.append(_Slot(self.wide, self._pick))

@@ -122,7 +122,7 @@ class Paged(traitlets.HasTraits):
         return self._box
 
     def _made(self) -> Any:
-        plain = ipywidgets.Layout(width="auto")
+        plain, apart = ipywidgets.Layout(width="auto"), ipywidgets.Layout(width="auto", margin="2px 2px 2px 1em")
         self._back = ipywidgets.Button(description="‹ Previous", tooltip="previous page", layout=plain)
         self._on = ipywidgets.Button(description="Next ›", tooltip="next page", layout=plain)
         self._at = ipywidgets.BoundedIntText(
@@ -138,12 +138,12 @@ class Paged(traitlets.HasTraits):
             options=sorted({*_SIZES, self.n}),
             value=self.n,
             description="Rows a page",
-            layout=plain,
+            layout=apart,
             style={"description_width": "auto"},
         )
         self._sought = ipywidgets.Text(
             value=self.filter, placeholder="text in a row", description="Filter", continuous_update=False,
-            layout=ipywidgets.Layout(width="18em"), style={"description_width": "auto"},
+            layout=ipywidgets.Layout(width="18em", margin="2px 2px 2px 1em"), style={"description_width": "auto"},
         )  # fmt: skip
         self._back.on_click(lambda _: self.set_trait("page", max(self.page - 1, 0)))
         self._on.on_click(lambda _: self.set_trait("page", min(self.page + 1, self.pages - 1)))

@@ -17,7 +17,7 @@ _TAGS = frozenset((
     "div", "span", "b", "br", "img", "audio", "figure", "figcaption", "details", "summary", "table", "caption", "thead",
     "tbody", "tr", "th", "td",
 ))  # fmt: skip
-_ATTRIBUTES = frozenset(("style", "title", "alt", "src", "role", "scope", "controls", "preload", "aria-label"))
+_ATTRIBUTES = frozenset(("style", "title", "alt", "src", "role", "scope", "controls", "preload", "aria-label", "class"))
 _SOURCE = re.compile(r"data:(image/(jpeg|webp|svg\+xml)|audio/[a-z0-9]+);base64,[A-Za-z0-9+/=]*")
 
 
@@ -76,9 +76,10 @@ def png_claiming(width: int, height: int) -> bytes:
 
 
 def drawn(size: tuple[int, int] = (64, 48), form: str = "PNG", mode: str = "RGB", **options: Any) -> bytes:
-    """A picture of two colours."""
-    picture = Image.new(mode, size, 90)
-    picture.paste(200, (0, 0, size[0] // 2, size[1]))
+    """A picture of two colours; half of it is clear where the mode has that."""
+    painted = Image.new("RGBA", size, (230, 120, 40, 90))
+    painted.paste((40, 110, 180, 255), (0, 0, size[0] // 2, size[1]))
+    picture = painted.convert(mode)
     file = io.BytesIO()
     picture.save(file, form, **options)
     return file.getvalue()
@@ -115,6 +116,7 @@ CELLS: dict[str, tuple[Any, str]] = {
     "out of a summary": (f"</summary></details>{SCRIPT}" + "x" * 500, "</details>"),
     "link": ("javascript:window.__alarm=1", "javascript:"),
     "data link": ("data:text/html;base64,PHNjcmlwdD4=", "data:text/html"),
+    "formula": (r"$\href{javascript:window.__alarm=1}{look}$ costs $5", "$"),
     "address": ("https://example.org/picture.png", "https://example.org"),
     "half a character": ("a\ud800b", "a�b"),
     "controls": ("a\x00\x1b[31m\x9bb\u202ecod.exe", "�"),
