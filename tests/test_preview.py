@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import traitlets
-from hostile_cells import drawn, judged, sound
+from hostile_cells import CELLS, SCRIPT, drawn, judged, sound
 from PIL import Image
 
 import cfai_nb as cf
@@ -186,6 +186,24 @@ def test_odd_frames_are_shown() -> None:
         judged(made._repr_mimebundle_()["text/html"])
         made.filter = "a"
         judged(made.fragment())
+        made.close()
+
+
+def test_hostile_frames_are_shown() -> None:
+    """Every hostile cell on one page: the whole bundle is harmless and can be sent, in preview, gallery and player."""
+    cells = [cell for cell, _ in CELLS.values()]
+    frame = pd.DataFrame({SCRIPT: cells, "media": cells[::-1]}, index=[f"{name}\x1b" for name in CELLS], dtype=object)
+    for made in (
+        frame.cfai.preview(n=50),
+        frame.cfai.gallery("media", caption=SCRIPT, n=50),
+        frame.cfai.player(SCRIPT, caption="media", n=50),
+    ):
+        bundle = made._repr_mimebundle_()
+        judged(bundle["text/html"])
+        assert "\x1b" not in json.dumps(bundle, ensure_ascii=False).encode().decode()
+        assert "\x1b" not in bundle["text/plain"]
+        made.filter = "script"
+        assert len(made.rows) > 2
         made.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import reprlib
 from typing import Any
 
@@ -36,7 +37,11 @@ def plain(cell: Any) -> str:
     if isinstance(cell, (bytes, bytearray, memoryview)):
         return f"{_named_form(bytes(cell[:512]), None)}, {_size(len(cell))}"
     sort = sort_of(cell)
-    return _value(cell) if sort == "value" else f"vector of {len(cell):,}" if sort == "vector" else type(cell).__name__
+    if sort == "vector":
+        return f"vector of {len(cell):,}"
+    with contextlib.suppress(ValueError):  # a number Python does not write out
+        return markup.clean(_value(cell)) if sort == "value" else type(cell).__name__
+    return type(cell).__name__
 
 
 class Renderer:

@@ -16,7 +16,7 @@ from .sort import is_missing, is_vector
 
 _CELL = "padding: .3em .6em; vertical-align: top; max-width: 24em; overflow: hidden; border-bottom: 1px solid #8884"
 _HEAD = f"{_CELL}; text-align: left; font-weight: 600; white-space: nowrap"
-_SIDE = {"image": "min-width: 8em", "audio": "min-width: 17em", "value": "text-align: right"}
+_SIDE = {"image": "min-width: 8em", "audio": "min-width: 17em", "value": "text-align: right; white-space: nowrap"}
 
 
 def table(
@@ -72,7 +72,9 @@ def table(
 def plain_table(columns: Sequence[Column], rows: Sequence[int], index: pd.Index[Any]) -> str:
     """Return some rows as text."""
     cells = [[plain(column.cells.iloc[row]) for column in columns] for row in rows]
-    shown = pd.DataFrame(cells, columns=[column.name for column in columns], index=index[list(rows)])
+    labels = [markup.clean(str(index[row])) for row in rows]
+    names = pd.Index([markup.clean(column.name) for column in columns], dtype=object)
+    shown = pd.DataFrame(cells, columns=names, index=pd.Index(labels, dtype=object))
     return shown.to_string(max_colwidth=48)
 
 

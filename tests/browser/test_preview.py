@@ -84,7 +84,7 @@ def test_preview(lab: Any, pictures: Path) -> None:
     assert path.stat().st_size < 2_000_000
     html = exported(path)
     assert "1–6 of 40 rows" in html
-    assert html.count("<audio controls") == 6
+    assert html.count("<audio ") == 6
     with lab.open(path, kernel=False, size=(1400, 1500)) as page:
         drawn(page.output(1), 4 + 6)
         page.screenshot(pictures / "preview-reopened.png")
