@@ -40,18 +40,18 @@ def passage(text: str, short: int = SHORT, most: int = LONG) -> str:
     if len(text) <= short:
         return f'<span style="{_TEXT}">{said(text, short)}</span>'
     cut = f"\n… ({len(text):,} characters)" if len(text) > most else ""
-    begin = f"{said(text[:short], short)}…"
-    whole = f"{said(text[:most], most)}{said(cut)}"
+    begin, rest = f"{said(text[:short], short)}…", f"…{said(text[short:most], most)}{said(cut)}"
     return (
         f'<details><summary style="{_TEXT}; cursor: pointer">{begin}</summary>'
-        f'<div style="{_TEXT}; max-height: 20em; overflow: auto">{whole}</div></details>'
+        f'<div style="{_TEXT}; max-height: 20em; overflow: auto">{rest}</div></details>'
     )
 
 
 def word(text: str, why: str = "") -> str:
     """Return a remark of ours in place of a cell: what it is where it cannot be shown, or that it is missing."""
     title = f' title="{said(why, LONG)}"' if why else ""
-    return f'<span style="{_FADED}; font-style: italic"{title}>{said(text, LONG)}</span>'
+    style = f"{_FADED}; font-style: italic; white-space: normal; overflow-wrap: anywhere"
+    return f'<span style="{style}"{title}>{said(text, LONG)}</span>'
 
 
 def failure(code: object, message: str) -> str:

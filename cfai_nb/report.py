@@ -54,7 +54,9 @@ class Report:
     @property
     def errors(self) -> dict[int, RowError]:
         """Why rows failed, by position in the frame."""
-        found = {}
+        found: dict[int, RowError] = {}
+        if not self.failed:
+            return found
         for position, at in enumerate(self.run.plan.where.tolist()):
             error = self._rows.bad.get(position) or self.run.failures.get(at)
             if error is not None:

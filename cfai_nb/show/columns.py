@@ -67,14 +67,17 @@ def found(data: frames.Frame) -> tuple[list[Column], list[str]]:
 
 
 def first(data: frames.Frame, sort: Sort) -> Column:
-    """Return the first column of a kind.
+    """Return the first column of a kind; of a Series, itself.
 
     Raises
     ------
     ColumnError
         There is none.
     """
-    known = [_known(label, as_frame(data).iloc[:, at]) for at, label in enumerate(as_frame(data).columns)]
+    frame = as_frame(data)
+    if isinstance(data, pd.Series):  # there is no other that could be meant
+        return _known(frame.columns[0], data, names=True)
+    known = [_known(label, frame.iloc[:, at]) for at, label in enumerate(frame.columns)]
     match = next((column for column in known if column.sort == sort), None)
     if match is None:
         what = {"image": "pictures", "audio": "sound"}.get(sort, sort)

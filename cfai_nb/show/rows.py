@@ -13,6 +13,7 @@ import pandas as pd
 from .. import call, frames
 from ..report import Report
 from .columns import Column
+from .sort import is_missing
 
 #: Where failures come from: a run, its list of failures, the last run over the same rows (None), or nowhere (False).
 Failures: TypeAlias = "Report | pd.DataFrame | Literal[False] | None"
@@ -97,6 +98,9 @@ def mark_of(data: frames.Frame, columns: Sequence[Column]) -> str:
         *(c.cells.attrs.get("cfai", {}).get("origin") for c in columns),
     ):
         return "emulator"
-    vectors = (column.cells.dropna() for column in columns if column.sort == "vector")
-    spaces = (getattr(cells.iloc[0], "space", None) for cells in vectors if len(cells))
-    return "emulator" if any(getattr(space, "origin", "") == "emulator" for space in spaces) else ""
+    for column in columns:
+        if column.sort == "vector":
+            head = next((cell for cell in column.cells if not is_missing(cell)), None)
+            if getattr(getattr(head, "space", None), "origin", "") == "emulator":
+                return "emulator"
+    return ""

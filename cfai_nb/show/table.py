@@ -16,7 +16,13 @@ from .sort import is_missing, is_vector
 
 _CELL = "padding: .3em .6em; vertical-align: top; max-width: 24em; overflow: hidden; border-bottom: 1px solid #8884"
 _HEAD = f"{_CELL}; text-align: left; font-weight: 600; white-space: nowrap"
-_SIDE = {"image": "min-width: 8em", "audio": "min-width: 17em", "value": "text-align: right; white-space: nowrap"}
+_LABEL = f"{_CELL}; text-align: left; font-weight: 600; max-width: 12em; overflow-wrap: anywhere"
+_LEFT = "text-align: left"  # said of every cell: JupyterLab's own tables are set to the right
+_SIDE = {
+    "image": f"{_LEFT}; min-width: 8em",
+    "audio": f"{_LEFT}; min-width: 17em",
+    "value": "text-align: right; white-space: nowrap",
+}
 
 
 def table(
@@ -49,7 +55,7 @@ def table(
     lines = []
     for row in rows:
         label = markup.said(index[row], 60)
-        line = [f'<th scope="row" style="{_HEAD}">{label}</th>']
+        line = [f'<th scope="row" style="{_LABEL}">{label}</th>']
         for at, column in enumerate(columns):
             value = column.cells.iloc[row]
             if at in empty and row in errors and is_missing(value):
@@ -57,7 +63,7 @@ def table(
             else:
                 words = f"{column.name}, row {index[row]}"
                 shown = renderer.cell(value, words, names=column.names, top=tops[at])
-            line.append(f'<td style="{_CELL}; {_SIDE.get(column.sort, "text-align: left")}">{shown}</td>')
+            line.append(f'<td style="{_CELL}; {_SIDE.get(column.sort, _LEFT)}">{shown}</td>')
         lines.append(f"<tr>{''.join(line)}</tr>")
     heads = "".join(f'<th scope="col" style="{_HEAD}">{markup.said(column.name, 60)}</th>' for column in columns)
     return markup.block(

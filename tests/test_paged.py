@@ -165,6 +165,7 @@ def test_player_and_default_columns(frame: pd.DataFrame) -> None:
     assert len(judged(player.fragment()).sources) == 3
     assert 'aria-label="speech, row number 1 (WAV 0.1 s)"' in player.fragment()
     assert frame["speech"].cfai.player().rows.size == 30
+    assert "there is no file 'nowhere'" in words(pd.Series(["nowhere"]).cfai.gallery())
     assert frame.cfai.gallery()._column.name == "photo"
     with pytest.raises(cf.ColumnError, match="No column holds sound"):
         frame[["text", "photo"]].cfai.player()
