@@ -199,10 +199,21 @@ def imports() -> str:
     return f"{statistics.median(seconds) * 1000:.0f} ms beyond pandas [<= 100]"
 
 
+def preview() -> str:
+    lines = []
+    for held in ("bytes", "files"):
+        command = [sys.executable, "-m", "benchmarks.preview", held]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        lines.append(f"{held}: {done.stdout.strip()}")
+    return "; ".join(lines)
+
+
 CASES: dict[str, Callable[[], str]] = {
     "embed": embed, "duplicates": duplicates, "generate": generate, "capacity": capacity, "rate-told": rate_told,
     "rate-learned": rate_learned, "faults": faults, "quota": quota, "bulk": bulk, "store": store, "recall": recall,
-    "import": imports, "search": search, "picture": picture,
+    "import": imports, "search": search, "picture": picture, "preview": preview,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -40,7 +40,6 @@ from .errors import (
     TooLarge,
     Unavailable,
 )
-from .media import Audio, Image
 from .models import Model, Usage
 from .tasks import (
     Answer,
@@ -73,11 +72,13 @@ from .tasks import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from . import emulator, plots, space, widgets
     from ._engine.gateway import Gateway
     from .ledger import Budget
+    from .media import Audio, Image
     from .rating import feedback
     from .report import CfaiWarning, Report
     from .samples import sample
@@ -163,10 +164,12 @@ __all__ = [
 
 # Loaded on first use: name -> (module, attribute; None for the module itself).
 _LAZY = {
+    "Audio": ("media", "Audio"),
     "Budget": ("ledger", "Budget"),
     "CfaiWarning": ("report", "CfaiWarning"),
-    "feedback": ("rating", "feedback"),
     "Gateway": ("_engine.gateway", "Gateway"),
+    "Image": ("media", "Image"),
+    "feedback": ("rating", "feedback"),
     "Report": ("report", "Report"),
     "Session": ("session", "Session"),
     "connect": ("session", "connect"),
@@ -222,20 +225,18 @@ def _notebook_bar() -> AbstractContextManager[Any]:
     return bar()
 
 
-def _playground(data: Any, on: str | None, **options: Any) -> Any:
-    from .widgets import Playground
+def _widget(name: str, *path: str) -> Callable[..., Any]:
+    def made(*args: Any, **options: Any) -> Any:
+        return getattr(importlib.import_module(".".join((".widgets", *path)), __name__), name)(*args, **options)
 
-    return Playground(data, on, **options)
-
-
-def _map(data: Any) -> Any:
-    from .widgets.mapping import MapVerb
-
-    return MapVerb(data)
+    return made
 
 
+_accessor.above.update(
+    gallery=_widget("Gallery"), map=_widget("MapVerb", "mapping"), player=_widget("Player"),
+    playground=_widget("Playground"), preview=_widget("Preview"),
+)  # fmt: skip
 _progress.notebook[:] = [_notebook_bar]
-_accessor.above |= {"map": _map, "playground": _playground}
 _accessor.register()
 # The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.
 del _ledger

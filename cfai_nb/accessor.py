@@ -264,6 +264,52 @@ class Accessor(Exploring):
         """Lay rows out on a map, to select, label and describe them: ``df.cfai.map("text", color="team")``."""
         return above["map"](self._data)
 
+    def preview(self, columns: Any = None, n: int = 12, page: int = 0, **options: Any) -> Any:
+        """Look at rows: thumbnails, players, bars of vectors, texts, and what failed; see ``cf.widgets.Preview``.
+
+        Parameters
+        ----------
+        columns : column or list of columns, optional
+            Default: eight at most, media first.
+        n : int
+            Rows a page.
+        page : int
+            The first to show, from 0.
+        **options
+            ``filter``, ``failures``, ``sound``.
+
+        Returns
+        -------
+        Preview
+            Only what is on its page is read.
+        """
+        return above["preview"](self._data, columns, n, page, **options)
+
+    def gallery(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
+        """Look through the pictures of a column and pick rows; see ``cf.widgets.Gallery``.
+
+        Parameters
+        ----------
+        column : column, optional
+            Default: the first that holds pictures.
+        caption : column or list of columns, optional
+            The words beneath.
+        n : int
+            Pictures a page.
+        **options
+            ``page``, ``filter``.
+
+        Returns
+        -------
+        Gallery
+            ``.picked`` is the part of the frame that was picked.
+        """
+        return above["gallery"](self._data, column, caption, n, **options)
+
+    def player(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
+        """Listen to the sounds of a column and pick rows: as ``gallery``, for sound; see ``cf.widgets.Player``."""
+        return above["player"](self._data, column, caption, n, **options)
+
 
 def on(data: frames.Frame) -> Accessor:
     """Return the accessor of a frame as a typed call: no checker can see a registered one."""

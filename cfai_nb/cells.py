@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import markup
 from .errors import CfaiError
 
 
@@ -57,6 +58,25 @@ class Vector(np.ndarray[Any, np.dtype[np.float32]]):
     def __reduce__(self) -> Any:
         # Pickled as what it is everywhere else: a plain array, and the space beside it.
         return _vector, (np.asarray(self), self.space)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        if self.ndim != 1:  # a part of the matrix, or a number
+            return {"text/plain": repr(self)}
+        with np.printoptions(threshold=8, edgeitems=3, precision=4):
+            numbers = repr(self)
+        space = f"  # {self.space}" if self.space is not None else ""
+        words = described(self)
+        page = markup.figure(markup.sparkline(self.tolist(), words), markup.said(words))
+        return {"text/html": page, "text/plain": numbers + space}
+
+
+def described(vector: npt.NDArray[Any]) -> str:
+    """Say in words what a vector is: how many numbers, from where to where, and of which space."""
+    numbers = np.asarray(vector)
+    size = f"vector of {len(numbers):,}"
+    reach = f", {numbers.min():.3g} to {numbers.max():.3g}" if len(numbers) else ""
+    space = getattr(vector, "space", None)
+    return f"{size}{reach}" + (f" · {space}" if space is not None else "")
 
 
 def _vector(values: npt.NDArray[np.float32], space: Space | None) -> Vector:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ._engine.record import Event, Run
-from .errors import CfaiError, RowsFailed, Stopped
+from .errors import CfaiError, RowError, RowsFailed, Stopped
 from .frames import Rows
 from .ledger import NO_MATH, money
 
@@ -48,11 +48,7 @@ class Report:
     def failures(self) -> pd.DataFrame:
         """Rows that failed and why."""
         run, index = self.run, self._rows.index
-        found = []
-        for position, at in enumerate(run.plan.where.tolist()):
-            error = self._rows.bad.get(position) or run.failures.get(at)
-            if error is not None:
-                found.append((index[position], error.code, str(error), run.plan.model.id))
+        found = [(index[at], error.code, str(error), run.plan.model.id) for at, error in self.errors.items()]
         return pd.DataFrame(found, columns=["row", "code", "message", "model"])
 
     @property
@@ -60,6 +56,22 @@ class Report:
         """The id of the gateway's log of each row's answer, for ``cf.feedback``; missing where there is none."""
         ids = [self.run.logs.get(at) for at in self.run.plan.where.tolist()]
         return pd.Series(ids, index=self._rows.index, dtype="object", name="log")
+
+    @property
+    def errors(self) -> dict[int, RowError]:
+        """Why rows failed, by position in the frame."""
+        found: dict[int, RowError] = {}
+        if not self.failed:
+            return found
+        for position, at in enumerate(self.run.plan.where.tolist()):
+            error = self._rows.bad.get(position) or self.run.failures.get(at)
+            if error is not None:
+                found[position] = error
+        return found
+
+    def covers(self, index: pd.Index[Any]) -> bool:
+        """Whether the run was about the rows of this index: this very one or a view of it, not an equal one."""
+        return self._rows.index.is_(index)
 
     @property
     def failed(self) -> int:

@@ -14,7 +14,7 @@ FLOORS = (
     {"cli"},
     {"__init__"},  # the front door
     {"widgets", "samples"},
-    {"plots"},  # a widget's static form is a plot
+    {"plots", "show"},  # a widget's static form
     {"accessor"},
     {"compare", "explore"},
     {"call"},
@@ -26,7 +26,7 @@ FLOORS = (
     {"tasks", "ledger"},
     {"models", "cells"},
     {"media"},
-    {"errors", "emulator"},
+    {"errors", "markup", "emulator"},
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Packages with one home; a trailing dot means the room and all in it.

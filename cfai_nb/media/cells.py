@@ -5,14 +5,19 @@ from __future__ import annotations
 import base64
 import io
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from .. import markup
 from ..errors import InputError
-from .form import Form, Kind, mime_of, sniff
+from .form import Form, Kind, sniff
+from .picture import thumbnail
 
 #: Pixels of the longer side of a picture that is shown; the cell keeps it whole.
 SHOWN = 512
+#: Bytes of a sound beyond which it is not put into a notebook, where it would stay in the file.
+MOST_PLAYED = 10_000_000
 
 
 class _Cell(bytes):
@@ -20,7 +25,7 @@ class _Cell(bytes):
 
     kind: ClassVar[Kind]
 
-    @property
+    @cached_property
     def form(self) -> Form:
         """What the bytes are, sniffed; a form of ``application/octet-stream`` where they are nothing that is known."""
         try:
@@ -76,21 +81,27 @@ class Image(_Cell):
         return pillow.open(io.BytesIO(self))
 
     def thumbnail(self, pixels: int = SHOWN) -> bytes:
-        """Return the picture as PNG or JPEG with at most so many pixels a side: nothing else of the bytes is shown."""
-        _ = sniff(self)  # refuses bombs before anything is decoded
-        picture = self.pillow()
-        picture.thumbnail((pixels, pixels))
-        file = io.BytesIO()
-        opaque = picture.mode in ("RGB", "L", "CMYK", "YCbCr")
-        (picture.convert("RGB") if opaque else picture.convert("RGBA")).save(file, "JPEG" if opaque else "PNG")
-        return file.getvalue()
+        """Return the picture as JPEG or WebP with at most so many pixels a side: nothing else of the bytes is shown.
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        Raises
+        ------
+        InputError
+            The bytes are no picture, a broken one, or claim more pixels than are decoded.
+        """
+        return thumbnail(bytes(self), pixels).content
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        words = repr(self)
         try:
-            shown = self.thumbnail()
-        except (InputError, OSError, ValueError, SyntaxError):  # whatever a decoder says of bytes that are no picture
-            return {"text/plain": repr(self)}
-        return {mime_of(shown): base64.b64encode(shown).decode(), "text/plain": repr(self)}
+            shown = thumbnail(bytes(self), SHOWN)
+        except InputError as error:
+            return {"text/html": markup.word(words, str(error)), "text/plain": f"{words}: {error}"}
+        alt = f"a picture, {self.form}"
+        page = markup.figure(markup.picture(shown.content, shown.mime, alt, SHOWN), markup.said(words[1:-1]))
+        data = {"text/html": page, "text/plain": words}
+        if shown.mime == "image/jpeg":  # where HTML is not shown, as in a PDF; WebP means nothing there
+            data["image/jpeg"] = base64.b64encode(shown.content).decode()
+        return data, {shown.mime: {"width": shown.width, "height": shown.height, "alt": alt}}
 
 
 class Audio(_Cell):
@@ -116,9 +127,11 @@ class Audio(_Cell):
         return self.form.suffix.upper()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        form = self.form
+        form, words = self.form, repr(self)
         if form.kind != "audio":
-            return {"text/plain": repr(self)}
-        address = f"data:{form.mime};base64,{base64.b64encode(self).decode()}"
-        player = f'<audio controls preload="metadata" aria-label="{form}" src="{address}"></audio>'
-        return {"text/html": player, "text/plain": repr(self)}
+            return {"text/html": markup.word(words, "the bytes are no sound"), "text/plain": words}
+        if len(self) > MOST_PLAYED:
+            why = f"more than {MOST_PLAYED / 1e6:.0f} MB are not put into a notebook; .save(path) writes a file"
+            return {"text/html": markup.word(f"{words[1:-1]}: {why}"), "text/plain": f"{words}: {why}"}
+        player = markup.player(bytes(self), form.mime, f"a sound, {form}", width="24em")
+        return {"text/html": markup.figure(player, markup.said(words[1:-1])), "text/plain": words}

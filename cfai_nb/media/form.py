@@ -33,6 +33,11 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%PDF-", "application/pdf"),
     (0, b"PK\x03\x04", "application/zip"),
 )
+#: Pictures that are opened, and the one decoder each is given to: no other of Pillow's ever sees bytes of a cell.
+FORMATS = {
+    "image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP", "image/bmp": "BMP",
+    "image/tiff": "TIFF",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +84,10 @@ def mime_of(content: bytes | memoryview) -> str:
             if mime in ("image/webp", "audio/wav") and head[:4] != b"RIFF":
                 continue
             return mime
-    # An MPEG frame without a tag before it: eleven set bits, then a layer and a bit rate that exist.
-    if len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4, 0xE6) and head[2] & 0xF0 not in (0xF0, 0):
+    # An MPEG frame without a tag before it: eleven set bits, then layer II or III (layer I, which nobody uses, begins
+    # like text in UTF-16), and a bit rate and a sample rate that exist.
+    layer = len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4)
+    if layer and head[2] & 0xF0 not in (0xF0, 0) and head[2] & 0x0C != 0x0C:
         return "audio/mpeg"
     return "application/octet-stream"
 
@@ -106,25 +113,38 @@ def sniff(content: bytes) -> Form:
 
 def _size(content: bytes, mime: str) -> tuple[int, int]:
     from PIL import Image as pillow
+    from PIL import UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # judged below
-            width, height = pillow.open(io.BytesIO(content)).size
+            width, height = pillow.open(io.BytesIO(content), formats=(FORMATS[mime],)).size
     except pillow.DecompressionBombError:
         raise InputError("the picture claims more pixels than can be meant (a decompression bomb)") from None
     except Exception as error:
-        raise InputError(f"the cell begins like {mime} and cannot be read as a picture: {error}") from None
+        why = "its header is broken" if isinstance(error, UnidentifiedImageError) else error
+        raise InputError(f"the cell begins like {mime} and cannot be read as a picture: {why}") from None
     if width * height > MOST_PIXELS:
         raise InputError(f"the picture claims {width:,} × {height:,} pixels; at most {MOST_PIXELS:,} are read")
     return width, height
 
 
-def _length(content: bytes, mime: str) -> tuple[float | None, int | None]:
-    from tinytag import TinyTag, TinyTagException
+class _Finite(io.BytesIO):
+    """Content that ends after so many reads: a sound of many tiny pieces would be followed for a minute."""
 
+    left = 200_000  # some tenths of a second
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= 1
+        return super().read(size) if self.left >= 0 else b""
+
+
+def _length(content: bytes, mime: str) -> tuple[float | None, int | None]:
+    from tinytag import TinyTag
+
+    file = _Finite(content)
     try:
-        tag = TinyTag.get(f"sound.{Form(mime, 'audio').suffix}", file_obj=io.BytesIO(content), tags=False)
-    except (TinyTagException, OSError, ValueError, LookupError) as error:
+        tag = TinyTag.get(f"sound.{Form(mime, 'audio').suffix}", file_obj=file, tags=False)
+    except Exception as error:  # struct.error among others
         raise InputError(f"the cell begins like {mime} and cannot be read as sound: {error}") from None
-    return tag.duration, tag.samplerate
+    return (tag.duration if file.left >= 0 else None), tag.samplerate  # not read to its end: not known

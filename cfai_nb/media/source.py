@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,6 +194,8 @@ def of_file(path: Path, name: str = "") -> Media:
         raise InputError(
             f"there is no file {str(path)[:200]!r} ({getattr(error, 'strerror', None) or error})"
         ) from None
+    if not stat.S_ISREG(state.st_mode):
+        raise InputError(f"{str(path)[:200]!r} is a folder or a device, not a file")
     known = (str(path.absolute()), state.st_size, state.st_mtime_ns)
     if known not in _seen:
         if state.st_size > MOST_BYTES:
@@ -226,12 +229,26 @@ def _pillow(cell: Any) -> bool:
     return type(cell).__module__.partition(".")[0] == "PIL"
 
 
-def _of_pixels(cell: Any) -> Media:
-    """Know a picture by its pixels, and encode it as PNG only when it is sent."""
+def pixels_of(cell: Any) -> Any:
+    """Return the PIL image a cell is or an array of pixels makes; None for what is neither.
+
+    Raises
+    ------
+    InputError
+        The array has another shape or other values than a picture.
+    """
+    if isinstance(cell, (bytes, bytearray, memoryview, os.PathLike, Media)) or not is_media(cell):
+        return None
+    if _pillow(cell):
+        return cell
     from PIL import Image as pillow
 
-    if not _pillow(cell):
-        cell = pillow.fromarray(_bytes_of(cell))
+    return pillow.fromarray(_bytes_of(cell))
+
+
+def _of_pixels(cell: Any) -> Media:
+    """Know a picture by its pixels, and encode it as PNG only when it is sent."""
+    cell = pixels_of(cell)
     width, height = cell.size
     digest = hashlib.blake2b(repr((cell.mode, cell.size)).encode() + cell.tobytes(), digest_size=16).digest()
 

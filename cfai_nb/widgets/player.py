@@ -1,0 +1,18 @@
+"""Sounds of a column to listen to and pick from."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ..show.sort import Sort
+from .gallery import Gallery
+
+
+class Player(Gallery):
+    """Sounds of a column with captions, a page at a time, to pick rows from; ``df.cfai.player("speech")`` makes one.
+
+    As `Gallery`, which says what it takes and has, for a column of sound: bytes, paths or names of files.
+    """
+
+    kind: ClassVar[Sort] = "audio"
+    wide: ClassVar[str] = "290px"
