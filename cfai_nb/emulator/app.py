@@ -9,10 +9,11 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from pydantic_core import from_json, to_json
@@ -21,23 +22,35 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from . import documents
+from . import quirks as oddities
 from .book import Book, Call, digest
 from .catalogue import Model, find
 from .errors import Refusal, refuse
 from .families import FAMILIES
 from .faults import AFTER, Draw, Drop, Faults
+from .gateway import Gateways, Passage, outside
 from .limits import Clock, Day, Kind, Rate, Rates
+from .prefixes import Prefixes
+from .queue import Queue
 from .replies import Reply, deliver, early
 from .search import schema, search
+from .vectorize import Vectorize
 from .words import tokens
 from .work import Ask, Family
 
-_BASE = "/client/v4/accounts/{account}/ai"
+_ROOT = "/client/v4/accounts/{account}"
+_BASE = _ROOT + "/ai"
 _ACCOUNT = re.compile(r"[0-9a-f]{32}", re.I)
 _TOKEN = re.compile(r"[A-Za-z0-9_\-]{32,}")
 _NAME = re.compile(r"@[a-z]+/[\w.\-]+/[\w.\-]+", re.I)
+_OUTSIDE = re.compile(r"[a-z][\w.\-]*/[\w.:\-]+", re.I)
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 _DOORS = {"/v1/chat/completions": "chat", "/v1/embeddings": "embeddings", "/v1/responses": "responses"}
+_OTHER_DOORS = ("/run", "/tomarkdown")
+
+#: Seconds between two looks of a call that waits for a place.
+_LOOK = 0.001
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -53,6 +66,8 @@ class _Visit:
     texts: list[str] = field(default_factory=list)
     neurons: float = 0.0
     charged: bool = False
+    patient: bool = True
+    passage: Passage | None = None
 
 
 class Emulator:
@@ -74,6 +89,8 @@ class Emulator:
         What the bucket holds.
     capacity : int, optional
         Calls in progress at once; one more is refused with 3040.
+    when_full : {"refuse", "wait"}
+        What happens to it; ``options: {"rejectIfBusy": true}`` is refused in any case.
     neurons_per_day : float, optional
         After which calls are refused with `quota_code`; what is in flight is still answered.
     quota_code : {4006, 3036}
@@ -89,7 +106,19 @@ class Emulator:
     token, account : str, optional
         The only ones accepted; by default every nonempty bearer token and every well-formed account.
     clock : callable
-        Seconds, for windows, the day and the book.
+        Seconds, for windows, the day, the book, the gateways' caches and the queue.
+    quirks : collection of str
+        Switches of :data:`cfai_nb.emulator.quirks.QUIRKS`.
+    gateways : collection of str, optional
+        The gateways there are (else 2001); by default any name is created on first use.
+    queue_polls : int
+        Polls that find an asynchronous batch still waiting.
+    queue_seconds : float, optional
+        How long a batch takes by the clock, instead.
+    prompt_cache : bool
+        Whether prompts of one ``x-session-affinity`` are cached, on models with a price for it.
+    vectorize_delay : int
+        Calls to an index of vectors that do not see the write before them yet.
 
     Attributes
     ----------
@@ -116,7 +145,19 @@ class Emulator:
         token: str | None = None,
         account: str | None = None,
         clock: Clock = time.monotonic,
+        when_full: Literal["refuse", "wait"] = "refuse",
+        quirks: Collection[str] = (),
+        gateways: Collection[str] | None = None,
+        queue_polls: int = 2,
+        queue_seconds: float | None = None,
+        prompt_cache: bool = True,
+        vectorize_delay: int = 1,
     ) -> None:
+        if when_full not in ("refuse", "wait"):
+            raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
+        self.when_full, self.quirks, self._prompt_cache = when_full, oddities.known(quirks), prompt_cache
+        self._gateways, self._prefixes = Gateways(gateways, clock, seed), Prefixes()
+        self._queue, self._vectorize = Queue(queue_polls, queue_seconds, clock, seed), Vectorize(vectorize_delay, seed)
         self.latency, self.per_item, self.slow = latency, per_item, slow
         self.capacity, self.quota_code, self.batch_tokens = capacity, quota_code, batch_tokens
         self.token, self.account, self.clock = token, account, clock
@@ -138,13 +179,26 @@ class Emulator:
 
     def _routes(self) -> Sequence[Route]:
         handlers: dict[str, Handler] = {
-            "/run/{model:path}": self._guarded("POST", self._infer),
-            **{path: self._guarded("POST", self._infer) for path in _DOORS},
+            **{path: self._guarded("POST", self._infer) for path in ("/run/{model:path}", *_DOORS, *_OTHER_DOORS)},
             "/models/search": self._guarded("GET", self._search),
             "/models/schema": self._guarded("GET", self._schema),
             "/v1/models": self._guarded("", self._search),
         }
-        return [Route(_BASE + path, handler, methods=_METHODS) for path, handler in handlers.items()]
+        own = [Route(_BASE + path, handler, methods=_METHODS) for path, handler in handlers.items()]
+        others = {
+            "/ai/tomarkdown/supported": {"GET": documents.supported},
+            **self._gateways.routes(),
+            **self._vectorize.routes(),
+        }
+        return own + [Route(_ROOT + path, self._room(doors), methods=_METHODS) for path, doors in others.items()]
+
+    def _room(self, doors: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
+        """Return the handler of an address whose methods return results."""
+
+        async def handler(request: Request) -> Response:
+            return self._envelope(await doors[request.method](request))
+
+        return self._guarded(" ".join(doors), handler)
 
     def _guarded(self, method: str, handler: Handler) -> Handler:
         """Return a handler that runs after the checks of address, method and token, and says refusals."""
@@ -168,7 +222,7 @@ class Emulator:
         account = request.path_params["account"]
         if not _ACCOUNT.fullmatch(account):
             raise refuse(7003, path=request.url.path)
-        if request.method != method:
+        if request.method not in method.split():
             raise refuse(7001, method=request.method)
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         if scheme.casefold() != "bearer" or not bearer.strip():
@@ -195,19 +249,24 @@ class Emulator:
             reply = await self._serve(request, visit)
         except Refusal as refusal:
             self._enter(visit, refusal.status, refusal.code)
+            refusal.headers = {**refusal.headers, **self._leave(visit, refusal)}
             raise
-        response = deliver(reply, self._ray())
+        response = deliver(reply, {**self._ray(), **self._leave(visit, reply)})
         dropped = isinstance(response, Drop)
         self._enter(visit, 0 if dropped else response.status_code, reply.code, whole=not reply.damaged)
         return response
 
     async def _serve(self, request: Request, visit: _Visit) -> Reply:
         """Take one request through model, input, place, rate, quota, latency and fault to its answer."""
+        account = request.path_params["account"]
+        visit.passage = await self._gateways.enter(request, broke="no-credits" in self.quirks)
         ask, family = await self._read(request, visit)
-        with self.book.place(self.capacity) as placed:
+        if visit.passage is not None and (kept := self._gateways.recall(visit.passage)):
+            return kept
+        async with self._place(visit) as placed:
             if not placed:
                 raise refuse(3040)
-            if not self._rates.admit(request.path_params["account"], ask.model.id, ask.model.rate):
+            if not self._rates.admit(account, ask.model.id, ask.model.rate):
                 raise refuse(3021)
             if not self._day.open():
                 raise refuse(self.quota_code)
@@ -217,19 +276,49 @@ class Emulator:
             if wait > 0:
                 await anyio.sleep(wait)
             if fault and fault not in AFTER and fault != "slow":
-                return early(fault)
-            work = family.answer(Ask(ask.model, ask.body, ask.route, fault))
+                return early(fault, self.quirks)
+            session = request.headers.get("x-session-affinity", "") if self._prompt_cache else ""
+            ask = replace(ask, fault=fault, cached=self._prefixes.hit(account, session, ask))
+            if (flagged := oddities.flag(ask, visit.texts)) is not None:
+                raise flagged
+            work = oddities.bend(family.answer(ask), ask)
+            visit.texts = visit.texts if work.texts is None else work.texts
             neurons = ask.model.neurons(work.usage)
             visit.charged, visit.neurons = bool(work.usage), neurons or 0.0
             self._day.spend(visit.neurons)
-        reply = Reply.of(work, ask.route, neurons, fault)
+            if visit.passage is not None:
+                visit.passage.usage, visit.passage.neurons = work.usage, neurons
+        bare = visit.passage is not None and "bare-gateway" in self.quirks
+        reply = Reply.of(work, "bare" if bare else ask.route, neurons, fault)
         if fault in AFTER and not reply.damaged:
             visit.fault = ""
         return reply
 
+    @asynccontextmanager
+    async def _place(self, visit: _Visit) -> AsyncIterator[bool]:
+        """Hold a place while working; whoever may wait for one does."""
+        while True:
+            with self.book.place(self.capacity) as placed:
+                if placed or self.when_full == "refuse" or not visit.patient:
+                    yield placed
+                    return
+            await anyio.sleep(_LOOK)
+
+    def _leave(self, visit: _Visit, outcome: Reply | Refusal) -> dict[str, str]:
+        """Return what the gateway of a call adds to its answer."""
+        if visit.passage is None:
+            return {}
+        visit.passage.model = visit.name
+        return self._gateways.leave(visit.passage, outcome)
+
     async def _read(self, request: Request, visit: _Visit) -> tuple[Ask, Family]:
         """Return the ask of a request whose model exists and whose input is in order."""
         raw = await request.body()
+        if visit.path == "/tomarkdown":
+            ask = await documents.read(request)
+            visit.name, family = ask.model.id, FAMILIES[ask.model.family]
+            visit.texts = family.texts(ask)
+            return ask, family
         if not raw:
             raise refuse(3003)
         try:
@@ -237,21 +326,33 @@ class Emulator:
         except ValueError as error:
             raise refuse(5006, why=f"invalid JSON: {error}") from None
         route = _DOORS.get(visit.path, "run")
-        name = request.path_params["model"] if route == "run" else _named(body)
-        model, family = self._model(name, route)
+        name = request.path_params.get("model") or _named(body)
+        if _OUTSIDE.fullmatch(name) and "model" not in request.path_params and visit.passage is None:
+            broke = "no-credits" in self.quirks
+            visit.passage = await self._gateways.enter(request, default=True, broke=broke)
+        model, family = self._model(name, route, outer=visit.passage is not None)
         visit.name = model.id
+        if visit.path == "/run":
+            if visit.passage is None:
+                raise refuse(3003, text="POST /run of a Workers AI model needs the header cf-aig-gateway-id")
+            body = body.get("input")
         if not isinstance(body, dict):
             raise refuse(5006, why="Type mismatch of '/', not in 'object'")
         if request.query_params.get("queueRequest", "").casefold() == "true":
-            raise refuse(5007, text="emulator: asynchronous batches (queueRequest) are not emulated yet")
-        ask = Ask(model, body, route)
+            family = self._queue.family(request.path_params["account"].casefold(), family, len(raw))
+        options = body.pop("options", None)
+        visit.patient = not (isinstance(options, dict) and options.get("rejectIfBusy") is True)
+        ask = Ask(model, body, route, quirks=self.quirks)
         family.check(ask)
         visit.texts = family.texts(ask)
         if self.batch_tokens is not None and sum(map(tokens, visit.texts)) > self.batch_tokens:
             raise refuse(3006)
         return ask, family
 
-    def _model(self, name: str, route: str) -> tuple[Model, Family]:
+    def _model(self, name: str, route: str, *, outer: bool = False) -> tuple[Model, Family]:
+        if outer and _OUTSIDE.fullmatch(name):
+            foreign = outside(name)
+            return foreign, FAMILIES[foreign.family]
         if not _NAME.fullmatch(name):
             raise refuse(3042, name=name)
         model = find(name)
@@ -287,7 +388,8 @@ class Emulator:
         with self._ids_lock:
             number = uuid.UUID(int=self._ids.getrandbits(128), version=4)
         headers = {**self._ray(), **refusal.headers}
-        return Response(to_json(refusal.body(str(number))), refusal.status, headers, "application/json")
+        body = oddities.failure(refusal.body(str(number)), self.quirks)
+        return Response(to_json(body), refusal.status, headers, "application/json")
 
     def _ray(self) -> dict[str, str]:
         with self._ids_lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import classification, decisions, embeddings, extraction, text, translation
+from . import classification, decisions, documents, embeddings, extraction, text, translation
 from .work import Family
 
 FAMILIES: Mapping[str, Family] = {
@@ -14,4 +14,5 @@ FAMILIES: Mapping[str, Family] = {
     **decisions.FAMILIES,
     **translation.FAMILIES,
     **extraction.FAMILIES,
+    **documents.FAMILIES,
 }

@@ -25,12 +25,18 @@ class Ask:
         Through which door.
     fault : str
         The injected fault; a family shows the kinds that only it can show.
+    quirks : frozenset of str
+        The switches of :mod:`cfai_nb.emulator.quirks`.
+    cached : int
+        Input tokens that the prompt cache holds.
     """
 
     model: Model
     body: dict[str, Any]
     route: str = "run"
     fault: str = ""
+    quirks: frozenset[str] = frozenset()
+    cached: int = 0
 
 
 @dataclass
@@ -47,12 +53,15 @@ class Work:
         Server-sent events, instead of the result.
     damaged : bool
         Whether the family carried the injected fault out.
+    texts : list of str, optional
+        The input texts whose work was done, where that was not known before it.
     """
 
     result: Any
     usage: Mapping[str, float] = field(default_factory=dict)
     frames: list[bytes] | None = None
     damaged: bool = False
+    texts: list[str] | None = None
 
 
 def by_schema(ask: Ask) -> None:
