@@ -37,6 +37,7 @@ HOMES = {
     "sqlite3": {"_engine."},
     "nest_asyncio": {"_engine.bridge"},
     "nest_asyncio2": {"_engine.bridge"},
+    "soundfile": {"emulator."},
     "starlette": {"emulator."},
     "uvicorn": {"emulator."},
     "platformdirs": {"credentials"},

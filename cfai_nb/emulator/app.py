@@ -11,12 +11,12 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from threading import Lock
 from typing import Any, Literal
 
 import anyio
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
@@ -25,49 +25,28 @@ from starlette.types import Receive, Scope, Send
 from . import documents
 from . import quirks as oddities
 from .book import Book, Call, digest
-from .catalogue import Model, find
+from .entrance import DOORS, Entrance, Visit, short
 from .errors import Refusal, refuse
-from .families import FAMILIES
 from .faults import AFTER, Draw, Drop, Faults
-from .gateway import Gateways, Passage, outside
+from .gateway import Gateways
 from .limits import Clock, Day, Kind, Rate, Rates
 from .prefixes import Prefixes
 from .queue import Queue
 from .replies import Reply, deliver, early
 from .search import schema, search
+from .terms import Terms
 from .vectorize import Vectorize
-from .words import tokens
-from .work import Ask, Family
 
 _ROOT = "/client/v4/accounts/{account}"
 _BASE = _ROOT + "/ai"
 _ACCOUNT = re.compile(r"[0-9a-f]{32}", re.I)
 _TOKEN = re.compile(r"[A-Za-z0-9_\-]{32,}")
-_NAME = re.compile(r"@[a-z]+/[\w.\-]+/[\w.\-]+", re.I)
-_OUTSIDE = re.compile(r"[a-z][\w.\-]*/[\w.:\-]+", re.I)
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
-_DOORS = {"/v1/chat/completions": "chat", "/v1/embeddings": "embeddings", "/v1/responses": "responses"}
-_OTHER_DOORS = ("/run", "/tomarkdown")
 
 #: Seconds between two looks of a call that waits for a place.
 _LOOK = 0.001
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass
-class _Visit:
-    """One inference request on its way through."""
-
-    path: str
-    start: float
-    name: str = ""
-    fault: str = ""
-    texts: list[str] = field(default_factory=list)
-    neurons: float = 0.0
-    charged: bool = False
-    patient: bool = True
-    passage: Passage | None = None
 
 
 class Emulator:
@@ -105,6 +84,8 @@ class Emulator:
         Of faults and request ids.
     token, account : str, optional
         The only ones accepted; by default every nonempty bearer token and every well-formed account.
+    agreed : bool
+        Whether accounts have accepted the terms that a model asks for; else each has to, once (5016).
     clock : callable
         Seconds, for windows, the day, the book, the gateways' caches and the queue.
     quirks : collection of str
@@ -144,6 +125,7 @@ class Emulator:
         seed: int = 0,
         token: str | None = None,
         account: str | None = None,
+        agreed: bool = False,
         clock: Clock = time.monotonic,
         when_full: Literal["refuse", "wait"] = "refuse",
         quirks: Collection[str] = (),
@@ -157,9 +139,11 @@ class Emulator:
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
         self.when_full, self.quirks, self._prompt_cache = when_full, oddities.known(quirks), prompt_cache
         self._gateways, self._prefixes = Gateways(gateways, clock, seed), Prefixes()
-        self._queue, self._vectorize = Queue(queue_polls, queue_seconds, clock, seed), Vectorize(vectorize_delay, seed)
+        self._vectorize = Vectorize(vectorize_delay, seed)
+        queue = Queue(queue_polls, queue_seconds, clock, seed)
+        self._entrance = Entrance(self._gateways, queue, Terms(agreed), self.quirks, batch_tokens)
         self.latency, self.per_item, self.slow = latency, per_item, slow
-        self.capacity, self.quota_code, self.batch_tokens = capacity, quota_code, batch_tokens
+        self.capacity, self.quota_code = capacity, quota_code
         self.token, self.account, self.clock = token, account, clock
         self.book = Book()
         self._rates = Rates(rate, window, period, clock, burst)
@@ -179,7 +163,7 @@ class Emulator:
 
     def _routes(self) -> Sequence[Route]:
         handlers: dict[str, Handler] = {
-            **{path: self._guarded("POST", self._infer) for path in ("/run/{model:path}", *_DOORS, *_OTHER_DOORS)},
+            **{path: self._guarded("POST", self._infer) for path in DOORS},
             "/models/search": self._guarded("GET", self._search),
             "/models/schema": self._guarded("GET", self._schema),
             "/v1/models": self._guarded("", self._search),
@@ -209,7 +193,7 @@ class Emulator:
             except Refusal as refusal:
                 if handler == self._infer:
                     self.book.arrive()
-                    self._enter(_Visit(_short(request), self.clock()), refusal.status, refusal.code)
+                    self._enter(Visit(short(request), self.clock()), refusal.status, refusal.code)
                 return self._refused(refusal)
             try:
                 return await handler(request)
@@ -244,7 +228,7 @@ class Emulator:
 
     async def _infer(self, request: Request) -> Response:
         self.book.arrive()
-        visit = _Visit(_short(request), self.clock())
+        visit = Visit(short(request), self.clock())
         try:
             reply = await self._serve(request, visit)
         except Refusal as refusal:
@@ -256,11 +240,10 @@ class Emulator:
         self._enter(visit, 0 if dropped else response.status_code, reply.code, whole=not reply.damaged)
         return response
 
-    async def _serve(self, request: Request, visit: _Visit) -> Reply:
+    async def _serve(self, request: Request, visit: Visit) -> Reply:
         """Take one request through model, input, place, rate, quota, latency and fault to its answer."""
         account = request.path_params["account"]
-        visit.passage = await self._gateways.enter(request, broke="no-credits" in self.quirks)
-        ask, family = await self._read(request, visit)
+        ask, family = await self._entrance.read(request, visit)
         if visit.passage is not None and (kept := self._gateways.recall(visit.passage)):
             return kept
         async with self._place(visit) as placed:
@@ -281,7 +264,8 @@ class Emulator:
             ask = replace(ask, fault=fault, cached=self._prefixes.hit(account, session, ask))
             if (flagged := oddities.flag(ask, visit.texts)) is not None:
                 raise flagged
-            work = oddities.bend(family.answer(ask), ask)
+            work = await anyio.to_thread.run_sync(family.answer, ask) if family.threaded else family.answer(ask)
+            work = oddities.bend(work, ask)
             visit.texts = visit.texts if work.texts is None else work.texts
             neurons = ask.model.neurons(work.usage)
             visit.charged, visit.neurons = bool(work.usage), neurons or 0.0
@@ -295,7 +279,7 @@ class Emulator:
         return reply
 
     @asynccontextmanager
-    async def _place(self, visit: _Visit) -> AsyncIterator[bool]:
+    async def _place(self, visit: Visit) -> AsyncIterator[bool]:
         """Hold a place while working; whoever may wait for one does."""
         while True:
             with self.book.place(self.capacity) as placed:
@@ -304,68 +288,14 @@ class Emulator:
                     return
             await anyio.sleep(_LOOK)
 
-    def _leave(self, visit: _Visit, outcome: Reply | Refusal) -> dict[str, str]:
+    def _leave(self, visit: Visit, outcome: Reply | Refusal) -> dict[str, str]:
         """Return what the gateway of a call adds to its answer."""
         if visit.passage is None:
             return {}
         visit.passage.model = visit.name
         return self._gateways.leave(visit.passage, outcome)
 
-    async def _read(self, request: Request, visit: _Visit) -> tuple[Ask, Family]:
-        """Return the ask of a request whose model exists and whose input is in order."""
-        raw = await request.body()
-        if visit.path == "/tomarkdown":
-            ask = await documents.read(request)
-            visit.name, family = ask.model.id, FAMILIES[ask.model.family]
-            visit.texts = family.texts(ask)
-            return ask, family
-        if not raw:
-            raise refuse(3003)
-        try:
-            body = from_json(raw, allow_inf_nan=False)
-        except ValueError as error:
-            raise refuse(5006, why=f"invalid JSON: {error}") from None
-        route = _DOORS.get(visit.path, "run")
-        name = request.path_params.get("model") or _named(body)
-        if _OUTSIDE.fullmatch(name) and "model" not in request.path_params and visit.passage is None:
-            broke = "no-credits" in self.quirks
-            visit.passage = await self._gateways.enter(request, default=True, broke=broke)
-        model, family = self._model(name, route, outer=visit.passage is not None)
-        visit.name = model.id
-        if visit.path == "/run":
-            if visit.passage is None:
-                raise refuse(3003, text="POST /run of a Workers AI model needs the header cf-aig-gateway-id")
-            body = body.get("input")
-        if not isinstance(body, dict):
-            raise refuse(5006, why="Type mismatch of '/', not in 'object'")
-        if request.query_params.get("queueRequest", "").casefold() == "true":
-            family = self._queue.family(request.path_params["account"].casefold(), family, len(raw))
-        options = body.pop("options", None)
-        visit.patient = not (isinstance(options, dict) and options.get("rejectIfBusy") is True)
-        ask = Ask(model, body, route, quirks=self.quirks)
-        family.check(ask)
-        visit.texts = family.texts(ask)
-        if self.batch_tokens is not None and sum(map(tokens, visit.texts)) > self.batch_tokens:
-            raise refuse(3006)
-        return ask, family
-
-    def _model(self, name: str, route: str, *, outer: bool = False) -> tuple[Model, Family]:
-        if outer and _OUTSIDE.fullmatch(name):
-            foreign = outside(name)
-            return foreign, FAMILIES[foreign.family]
-        if not _NAME.fullmatch(name):
-            raise refuse(3042, name=name)
-        model = find(name)
-        if model is None:
-            raise refuse(5007, name=name)
-        family = FAMILIES.get(model.family)
-        if family is None:
-            raise refuse(5007, text=f"emulator: {model.task} ({name}) is not emulated yet")
-        if route not in family.routes and not (route == "responses" and "chat" in family.routes):
-            raise refuse(5007, name=name)
-        return model, family
-
-    def _enter(self, visit: _Visit, status: int, code: int, *, whole: bool = False) -> None:
+    def _enter(self, visit: Visit, status: int, code: int, *, whole: bool = False) -> None:
         call = Call(
             visit.path,
             visit.name,
@@ -399,15 +329,3 @@ class Emulator:
         if scope["type"] != "http":
             return
         await self._refused(refuse(7003, path=scope["path"]))(scope, receive, send)
-
-
-def _short(request: Request) -> str:
-    """Return the part of the address after ``/ai``."""
-    return "/" + request.url.path.split("/", 6)[-1]
-
-
-def _named(body: Any) -> str:
-    name = body.get("model") if isinstance(body, dict) else None
-    if not isinstance(name, str):
-        raise refuse(5006, why="required properties at '/' are 'model'")
-    return name

@@ -13,9 +13,9 @@ from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
 
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
+from . import bodies
 from .catalogue import Model
 from .errors import refuse
 from .shapes import ANY, obj
@@ -246,14 +246,9 @@ async def read(request: Request) -> Ask:
     """Return the ask of a multipart request."""
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise refuse(5006, why="required properties at '/' are 'files' (multipart/form-data)")
-    async with request.form() as form:
-        given = [part for name in ("files", "files[]") for part in form.getlist(name)]
-        files = [
-            (part.filename or "file", part.content_type or "", await part.read())
-            for part in given
-            if isinstance(part, UploadFile)
-        ]
-        options = form.get("conversionOptions")
+    parts = await bodies.parts(request)
+    files = [part for name, part in parts if name in ("files", "files[]") and isinstance(part, bodies.File)]
+    options: Any = next((part for name, part in parts if name == "conversionOptions"), None)
     if options is not None:
         try:
             options = json.loads(options if isinstance(options, str) else "")
@@ -267,11 +262,11 @@ async def read(request: Request) -> Ask:
 
 
 def _answer(ask: Ask) -> Work:
-    return Work([convert(*file) for file in ask.body["files"]])
+    return Work([convert(file.name or "file", file.media, file.data) for file in ask.body["files"]])
 
 
 def _texts(ask: Ask) -> list[str]:
-    return [f"{name} ({len(data)} bytes)" for name, _, data in ask.body["files"]]
+    return [f"{file.name} ({len(file.data)} bytes)" for file in ask.body["files"]]
 
 
 FAMILIES = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import words
+from . import media, words
 from .errors import refuse
 from .legacy import GUARD
 from .work import Ask
@@ -31,7 +31,7 @@ class Prompt:
     messages : tuple of (role, text)
         The talk; a bare prompt is one user message.
     pictures : int
-        Parts that are not text: nobody looks at them.
+        Parts that are not text and that nobody looks at.
     limit : int or None
         Output tokens allowed.
     schema : mapping, True or None
@@ -40,6 +40,8 @@ class Prompt:
         Whether a thought goes before the answer.
     tokens : int
         Estimated input tokens.
+    seen : str
+        What the pictures that were looked at say to the last message.
     """
 
     messages: tuple[tuple[str, str], ...]
@@ -48,6 +50,7 @@ class Prompt:
     schema: Mapping[str, Any] | bool | None
     thinks: bool
     tokens: int
+    seen: str = ""
 
     @property
     def system(self) -> str:
@@ -77,8 +80,11 @@ def read(ask: Ask) -> Prompt:
 
 
 def text(ask: Ask) -> list[str]:
-    """Return the whole talk as the one input text."""
-    return ["\n".join(said for _, said in _messages(ask.body)[0])]
+    """Return the whole talk as the one input text; pictures in it stand as a short name of their bytes."""
+    messages, pictures = _messages(ask.body)
+    said = "\n".join(said for _, said in messages)
+    along = pictures or ask.body.get("image") is not None
+    return [f"{said}\n[{media.named(ask, 'messages', 'image')}]" if along else said]
 
 
 def _messages(body: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], int]:

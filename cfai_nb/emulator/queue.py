@@ -165,5 +165,4 @@ def _row(batch: Batch, place: int, given: Any) -> dict[str, Any]:
 
 def _plain(work: Work) -> Any:
     """Return a result as JSON can hold it: audio as base64."""
-    content = getattr(work, "content", None)
-    return work.result if content is None else {"audio": base64.b64encode(content).decode()}
+    return work.result if work.content is None else {"audio": base64.b64encode(work.content).decode()}

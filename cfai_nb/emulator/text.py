@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import forms, legacy, prompts, stream, voice, words
+from . import forms, legacy, prompts, showing, stream, voice, words
 from .catalogue import Model
 from .checks import Schema, complaints
 from .errors import refuse
@@ -98,7 +98,7 @@ def check(ask: Ask) -> None:
 
 def answer(ask: Ask) -> Work:
     """Return the answer in the dialect of the model and the door."""
-    prompt = prompts.read(ask)
+    prompt = showing.shown(ask, prompts.read(ask))
     if ask.route == "run" and ask.model.family == "responses+chat" and ask.body.get("stream"):
         return Work({})  # seen on the service: plain JSON, empty result; streaming these needs /v1
     said = _say(ask, prompt)
@@ -203,7 +203,7 @@ def _result(ask: Ask, prompt: Prompt, said: Said, usage: dict[str, Any], copies:
     if ask.model.id == MIXED and ask.route == "run" and "messages" not in ask.body:
         choice = {"index": 0, "text": said.content, "finish_reason": said.finish, "logprobs": None}
         return {**_base(ask), "object": "text_completion", "choices": [choice], "usage": usage}
-    message: dict[str, Any] = {"role": "assistant", "content": said.content}
+    message: dict[str, Any] = {"role": "assistant", "content": said.content, "refusal": None}
     if said.thinking:
         message[_reasoning(ask.model)] = said.thinking
     choices = [

@@ -11,20 +11,18 @@ import random
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from .errors import Refusal, refuse
-from .metadata import Value, matches, named, terms
+from .errors import refuse
+from .index import Index, Mutation, Vector, lines, number, vectors, wrong
+from .metadata import matches, named
 
 _BASE = "/vectorize/v2/indexes"
-_DIMENSIONS, _ID, _METADATA, _CALL, _BYTES = 1536, 64, 10_240, 5000, 100_000_000
+_DIMENSIONS = 1536
 _TOP, _TOP_FULL, _DEFAULT_TOP = 100, 20, 5
 _GET, _DELETE, _PAGE = 20, 100, 1000
 _INDEXED = 10
@@ -38,84 +36,6 @@ _PRESETS = {
 }
 
 Handler = Callable[[Request], Awaitable[Any]]
-
-
-def _wrong(text: str, code: int = 40026) -> Refusal:
-    return Refusal(code, text, 400)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
-
-
-@dataclass
-class Vector:
-    """One vector as it was written, with what its metadata indexes held of it then."""
-
-    id: str
-    values: np.ndarray[Any, np.dtype[np.float32]]
-    metadata: dict[str, Any] | None
-    namespace: str | None
-    terms: Mapping[str, Value]
-
-
-@dataclass
-class Mutation:
-    """One write on its way: how many calls until it shows, and what it does."""
-
-    id: str
-    wait: int
-    apply: Callable[[], None]
-
-
-@dataclass
-class Index:
-    """One index: what it was made as, what shows, and what is on its way."""
-
-    name: str
-    description: str
-    dimensions: int
-    metric: str
-    created: str = field(default_factory=_now)
-    vectors: dict[str, Vector] = field(default_factory=dict)
-    properties: dict[str, str] = field(default_factory=dict)
-    pending: list[Mutation] = field(default_factory=list)
-    processed: tuple[str, str] | None = None
-    matrix: Any = None
-
-    def entry(self) -> dict[str, Any]:
-        """Return the index as it is listed."""
-        config = {"dimensions": self.dimensions, "metric": self.metric}
-        stamps = {"created_on": self.created, "modified_on": self.created}
-        return {"name": self.name, "description": self.description, "config": config, **stamps}
-
-    def settle(self) -> None:
-        """Let the writes show whose time has come, in their order."""
-        while self.pending and self.pending[0].wait <= 0:
-            mutation = self.pending.pop(0)
-            mutation.apply()
-            self.processed, self.matrix = (mutation.id, _now()), None
-        for mutation in self.pending:
-            mutation.wait -= 1
-
-    def nearest(self, vector: Any, kept: list[Vector]) -> list[tuple[float, Vector]]:
-        """Return vectors with their scores, the nearest first, in the index's own metric."""
-        if self.matrix is None:
-            self.matrix = (
-                {one.id: place for place, one in enumerate(self.vectors.values())},
-                np.array([one.values for one in self.vectors.values()], dtype=np.float32).reshape(-1, self.dimensions),
-            )
-        places, matrix = self.matrix
-        rows = matrix[[places[one.id] for one in kept]]
-        if self.metric == "euclidean":
-            scores = np.linalg.norm(rows - vector, axis=1)
-        else:
-            scores = rows @ vector
-            if self.metric == "cosine":
-                lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(vector)
-                scores = np.divide(scores, lengths, out=np.zeros_like(scores), where=lengths > 0)
-        order = np.argsort(scores if self.metric == "euclidean" else -scores, kind="stable")
-        return [(round(float(scores[place]), 8), kept[place]) for place in order]
 
 
 class Vectorize:
@@ -186,14 +106,14 @@ class Vectorize:
         given = _object(await request.body())
         name, config = given.get("name"), given.get("config")
         if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9]([a-z0-9_\-]{0,62}[a-z0-9])?", name, re.I):
-            raise _wrong("the index needs a name of at most 64 letters, digits, hyphens and underscores")
+            raise wrong("the index needs a name of at most 64 letters, digits, hyphens and underscores")
         if not isinstance(config, dict):
-            raise _wrong("the index needs a config of dimensions and metric")
+            raise wrong("the index needs a config of dimensions and metric")
         dimensions, metric = _PRESETS.get(str(config.get("preset")), (config.get("dimensions"), config.get("metric")))
         if not isinstance(dimensions, int) or not 1 <= dimensions <= _DIMENSIONS:
-            raise _wrong(f"dimensions must lie in 1..{_DIMENSIONS}")
+            raise wrong(f"dimensions must lie in 1..{_DIMENSIONS}")
         if metric not in _METRICS:
-            raise _wrong(f"metric must be one of {', '.join(_METRICS)}")
+            raise wrong(f"metric must be one of {', '.join(_METRICS)}")
         key = (request.path_params["account"].casefold(), name)
         with self._lock:
             if key in self._indexes:
@@ -215,15 +135,15 @@ class Vectorize:
 
     def _written(self, *, keep: bool) -> Handler:
         async def handler(request: Request) -> Any:
-            raw = await _lines(request)
+            raw = await lines(request)
             loose = "discard" in (request.query_params.get(n) for n in ("unparsable-behavior", "unparsable_behavior"))
             with self._lock:
                 index = self._find(request)
                 index.settle()
-                vectors = _vectors(raw, index, loose=loose)
+                written = vectors(raw, index, loose=loose)
 
                 def apply() -> None:
-                    for vector in vectors:
+                    for vector in written:
                         if not keep or vector.id not in index.vectors:
                             index.vectors[vector.id] = vector
 
@@ -243,15 +163,15 @@ class Vectorize:
     def _index_property(self, index: Index, _: Request, body: Any) -> Any:
         name, kind = body.get("propertyName"), body.get("indexType")
         if not isinstance(name, str) or not name or kind not in ("string", "number", "boolean"):
-            raise _wrong("a metadata index needs propertyName and indexType (string, number or boolean)")
+            raise wrong("a metadata index needs propertyName and indexType (string, number or boolean)")
         if name not in index.properties and len(index.properties) >= _INDEXED:
-            raise _wrong(f"an index has at most {_INDEXED} metadata indexes")
+            raise wrong(f"an index has at most {_INDEXED} metadata indexes")
         index.properties[name] = kind
         return self._mutate(index, lambda: None)
 
     def _drop_property(self, index: Index, _: Request, body: Any) -> Any:
         if body.get("propertyName") not in index.properties:
-            raise _wrong("there is no such metadata index", 40005)
+            raise wrong("there is no such metadata index", 40005)
         del index.properties[body["propertyName"]]
         return self._mutate(index, lambda: None)
 
@@ -277,7 +197,7 @@ class Vectorize:
     def _page(self, index: Index, request: Request, _: Any) -> Any:
         count, cursor = request.query_params.get("count", "100"), request.query_params.get("cursor", "0")
         if not (count + cursor).isdigit() or not 1 <= int(count) <= _PAGE:
-            raise _wrong(f"count must lie in 1..{_PAGE}, and cursor be one that was given")
+            raise wrong(f"count must lie in 1..{_PAGE}, and cursor be one that was given")
         ids, start = sorted(index.vectors), int(cursor)
         end = start + int(count)
         page = {
@@ -297,26 +217,26 @@ class Vectorize:
         given, top = body.get("vector"), body.get("topK", _DEFAULT_TOP)
         values, metadata = body.get("returnValues", False), body.get("returnMetadata", "none")
         if metadata not in ("none", "indexed", "all") or isinstance(metadata, bool):
-            raise _wrong("Failed to parse the request body as JSON: returnMetadata: expected value", 40026)
-        if not isinstance(given, list) or not all(_number(one) for one in given):
-            raise _wrong("Failed to parse the request body as JSON: vector: expected a list of numbers", 40026)
+            raise wrong("Failed to parse the request body as JSON: returnMetadata: expected value", 40026)
+        if not isinstance(given, list) or not all(number(one) for one in given):
+            raise wrong("Failed to parse the request body as JSON: vector: expected a list of numbers", 40026)
         if len(given) != index.dimensions:
-            raise _wrong(
+            raise wrong(
                 f"invalid query vector, expected {index.dimensions} dimensions, and got {len(given)} dimensions", 40006
             )
-        if not _number(top) or int(top) != top or top < 1:
-            raise _wrong("Failed to parse the request body as JSON: topK: expected a positive integer", 40026)
+        if not number(top) or int(top) != top or top < 1:
+            raise wrong("Failed to parse the request body as JSON: topK: expected a positive integer", 40026)
         if (values or metadata == "all") and top > _TOP_FULL:
-            raise _wrong(
-                f"with returnValues=true or returnMetadata=all, max top K is {_TOP_FULL}, but got {int(top)}; for a top "
-                f"K up to {_TOP}, retry with returnValues=false and returnMetadata=indexed",
+            raise wrong(
+                f"with returnValues=true or returnMetadata=all, max top K is {_TOP_FULL}, but got {int(top)}; for a "
+                f"top K up to {_TOP}, retry with returnValues=false and returnMetadata=indexed",
                 40025,
             )
         if top > _TOP:
-            raise _wrong(f"max top K is {_TOP}, but got {int(top)}", 40025)
+            raise wrong(f"max top K is {_TOP}, but got {int(top)}", 40025)
         wanted = body.get("filter")
-        if wanted is not None and (wrong := named(wanted)):
-            raise _wrong(wrong)
+        if wanted is not None and (why := named(wanted)):
+            raise wrong(why)
         space = body.get("namespace")
         kept = [
             vector
@@ -329,10 +249,6 @@ class Vectorize:
             for score, vector in ranked
         ]
         return {"count": len(found), "matches": found}
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _shown(vector: Vector, index: Index, *, values: bool, metadata: str) -> dict[str, Any]:
@@ -352,80 +268,16 @@ def _object(raw: bytes) -> dict[str, Any]:
     try:
         given = json.loads(raw)
     except ValueError as error:
-        raise _wrong(f"Failed to parse the request body as JSON: {error}", 40026) from None
+        raise wrong(f"Failed to parse the request body as JSON: {error}", 40026) from None
     if not isinstance(given, dict):
-        raise _wrong("Failed to parse the request body as JSON: expected an object", 40026)
+        raise wrong("Failed to parse the request body as JSON: expected an object", 40026)
     return given
 
 
 def _ids(body: dict[str, Any], most: int) -> list[str]:
     ids = body.get("ids")
     if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-        raise _wrong("Failed to parse the request body as JSON: ids: expected a list of strings", 40026)
+        raise wrong("Failed to parse the request body as JSON: ids: expected a list of strings", 40026)
     if len(ids) > most:
-        raise _wrong(f"too many ids in payload; max id count is {most}, got {len(ids)}", 40007)
+        raise wrong(f"too many ids in payload; max id count is {most}, got {len(ids)}", 40007)
     return ids
-
-
-async def _lines(request: Request) -> bytes:
-    """Return the NDJSON of a request, whichever of the forms it came in."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip()
-    if media == "multipart/form-data":
-        async with request.form() as form:
-            part = form.get("vectors")
-            raw = await part.read() if isinstance(part, UploadFile) else (part or "").encode()
-    elif media in ("application/x-ndjson", "application/octet-stream", "text/plain", ""):
-        raw = await request.body()
-    else:
-        raise _wrong(
-            "vectorize.unknown_content_type - send application/x-ndjson, or multipart/form-data with 'vectors'"
-        )
-    if len(raw) > _BYTES:
-        raise refuse(3006)
-    return raw
-
-
-def _vectors(raw: bytes, index: Index, *, loose: bool) -> list[Vector]:
-    """Return the vectors of NDJSON lines, or refuse them all."""
-    lines = [line for line in raw.splitlines() if line.strip()]
-    if len(lines) > _CALL:
-        raise _wrong(f"too many vectors in payload; max vector count is {_CALL}, got {len(lines)}")
-    found = []
-    for number, line in enumerate(lines, 1):
-        try:
-            given = json.loads(line)
-            if not isinstance(given, dict) or not isinstance(given.get("id"), str | int):
-                raise ValueError("an id is missing")
-            if not isinstance(given.get("values"), list) or not all(_number(value) for value in given["values"]):
-                raise ValueError("values must be a list of numbers")
-        except ValueError as error:
-            if loose:
-                continue
-            raise _wrong(f"failed to parse upsert vectors request: line {number}: {error}", 40023) from None
-        found.append(_vector(given, index))
-    return found
-
-
-def _vector(given: dict[str, Any], index: Index) -> Vector:
-    name, values, metadata, space = (given.get(key) for key in ("id", "values", "metadata", "namespace"))
-    name = str(name)
-    for what, text in (("id", name), ("namespace", space or "")):
-        size = len(str(text).encode())
-        if size > _ID:
-            raise _wrong(f"{what} too long; max is {_ID} bytes, got {size} bytes", 40008)
-    if len(values or ()) != index.dimensions:
-        found = len(values or ())
-        raise _wrong(
-            f'invalid vector for id="{name}", expected {index.dimensions} dimensions, and got {found} dimensions', 40012
-        )
-    if metadata is not None:
-        if not isinstance(metadata, dict):
-            raise _wrong(f'failed to parse upsert vectors request: metadata of id="{name}" is not an object', 40023)
-        if wrong := [key for key in metadata if not key or "." in key or '"' in key or key.startswith("$")]:
-            raise _wrong(f'invalid metadata key {wrong[0]!r} for id="{name}"', 40018)
-        if len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()) > _METADATA:
-            raise _wrong(
-                f'failed to parse upsert vectors request: metadata of id="{name}" is over {_METADATA} bytes', 40023
-            )
-    kept = terms(metadata or {}, index.properties)
-    return Vector(name, np.asarray(values, dtype=np.float32), metadata, None if space is None else str(space), kept)

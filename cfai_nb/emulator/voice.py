@@ -21,6 +21,8 @@ def reply(prompt: Prompt) -> str:
     """Return the answer to a talk: its most central sentence when a summary is asked for, else its first."""
     said = matter(prompt.user) or prompt.user.strip()
     unseen = f" ({prompt.pictures} attachment{'s' * (prompt.pictures > 1)} not looked at)" if prompt.pictures else ""
+    if prompt.seen:
+        return f"{MARK}{unseen} {prompt.seen}"
     if not said:
         return f"{MARK}{unseen} (nothing was said)"
     if _SHORTEN.search(f"{prompt.system} {prompt.user[:200]}"):

@@ -245,12 +245,12 @@ def test_n_gives_several_choices_and_charges_them(door: Any) -> None:
 
 
 def test_pictures_are_owned_up_to(door: Any) -> None:
-    """A picture in a message is accepted, and the answer says that nobody looked at it."""
+    """A picture shown to a model that cannot see is accepted, and the answer says that nobody looked at it."""
     parts = [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}},
     ]
-    result = door().result("@cf/google/gemma-4-26b-a4b-it", {"messages": [{"role": "user", "content": parts}]})
+    result = door().result("@cf/zai-org/glm-4.7-flash", {"messages": [{"role": "user", "content": parts}]})
     assert "not looked at" in result["choices"][0]["message"]["content"]
 
 
