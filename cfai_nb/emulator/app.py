@@ -180,7 +180,8 @@ class Emulator:
         """Return the handler of an address whose methods return results."""
 
         async def handler(request: Request) -> Response:
-            return self._envelope(await doors[request.method](request))
+            result = await doors[request.method](request)
+            return result if isinstance(result, Response) else self._envelope(result)
 
         return self._guarded(" ".join(doors), handler)
 

@@ -19,6 +19,7 @@ from threading import Lock
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 from .catalogue import Model, usd_per_neuron
 from .errors import Refusal, refuse
@@ -244,6 +245,8 @@ class Gateways:
 
     async def _list(self, request: Request) -> list[dict[str, Any]]:
         query = dict(request.query_params)
+        if unknown := [name for name in query if name.startswith("filters")]:
+            raise refuse(5007, text=f"emulator: the log filter {unknown[0]} is not emulated; use the plain parameters")
         kept = [log.row for log in self._rows(request).values() if all(_fits(log.row, query))]
         order = query.get("order_by", "created_at")
         kept.sort(key=lambda row: (row.get(order) is not None, row.get(order)))
@@ -275,23 +278,17 @@ class Gateways:
         log.row.update(changed)
         return {}
 
-    async def _request(self, request: Request) -> Any:
-        return _read(self._one(request).request)
+    async def _request(self, request: Request) -> Response:
+        return Response(self._one(request).request or b"{}", media_type="application/json")
 
-    async def _response(self, request: Request) -> Any:
-        return _read(self._one(request).response)
+    async def _response(self, request: Request) -> Response:
+        log = self._one(request)
+        return Response(log.response or b"{}", media_type=log.row["response_content_type"])
 
 
 def _pair(gateway: str) -> tuple[str, str]:
     account, _, name = gateway.partition("/")
     return account, name
-
-
-def _read(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return body.decode("utf-8", "replace")
 
 
 def _keepable(reply: Reply) -> bool:

@@ -108,8 +108,11 @@ async def lines(request: Request) -> bytes:
     if media == "multipart/form-data":
         part = dict(await bodies.parts(request)).get("vectors", "")
         raw = part.data if isinstance(part, bodies.File) else part.encode()
-    elif media in ("application/x-ndjson", "application/octet-stream", "text/plain", ""):
+    elif media == "application/x-ndjson":
         raw = await request.body()
+    elif media == "application/json" and not (raw := await request.body()).lstrip().startswith(b"["):
+        # what the public Python client sends: NDJSON as it is, or within one JSON string
+        raw = json.loads(raw).encode() if raw.startswith(b'"') else raw
     else:
         raise wrong("vectorize.unknown_content_type - send application/x-ndjson, or multipart/form-data with 'vectors'")
     if len(raw) > _BYTES:
