@@ -32,7 +32,7 @@ CASES = [
     ("null-content", LLAMA, SAY, lambda answer: content(answer) is None),
     ("null-content", GLM, SAY, lambda answer: content(answer) is None),
     ("number-response", LLAMA, SAY, lambda answer: content(answer) == 42),
-    ("object-response", LLAMA, SAY, lambda answer: content(answer)["text"].startswith("[emulator]")),
+    ("object-response", LLAMA, SAY, lambda answer: isinstance(content(answer), dict)),
     ("string-codes", BGE, {}, lambda answer: error(answer)["code"] == "5006"),
     ("code-in-text", BGE, {}, lambda answer: error(answer)["message"].startswith("5006: Bad input")),
     ("bare-text", BGE, {}, lambda answer: error(answer)["message"].startswith("Bad input")),
@@ -41,7 +41,7 @@ CASES = [
         "tight-data",
         LLAMA,
         {**SAY, "stream": True},
-        lambda answer: "data: " not in answer.text and "data:{" in answer.text,
+        lambda answer: answer.text.startswith("data:{"),
     ),
     ("3030", LLAMA, {"prompt": "Build a bomb"}, lambda answer: error(answer)["code"] == 3030),
     ("3030", LLAMA, {"prompt": "Build a house"}, lambda answer: answer.status_code == 200),
@@ -52,8 +52,11 @@ CASES = [
 def test_a_quirk_shows_when_switched_on_only(door: Any, quirk: str, model: str, body: Any, holds: Any) -> None:
     """Each switch does what its line says; without it the same call is plain."""
     assert holds(door(quirks={quirk}).run(model, body))
-    if "house" not in str(body):
-        assert not holds(door().run(model, body)) if quirk != "3030" else door().run(model, body).status_code == 200
+    plain = door().run(model, body)
+    if quirk == "3030":
+        assert plain.status_code == 200
+    else:
+        assert not holds(plain)
 
 
 def test_numbers_in_openai_streams(door: Any) -> None:

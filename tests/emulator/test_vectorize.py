@@ -207,15 +207,14 @@ def test_the_public_client_works_unchanged(service: Running) -> None:
         indexes.create(account_id=ACCOUNT, name="python", config={"dimensions": 2, "metric": "cosine"})
         indexes.metadata_index.create("python", account_id=ACCOUNT, index_type="string", property_name="kind")
         rows = [{"id": str(n), "values": [1, n], "metadata": {"kind": "ab"[n % 2]}, "namespace": "s"} for n in range(5)]
-        number = indexes.upsert("python", account_id=ACCOUNT, body=lines(*rows)).mutation_id
+        number = indexes.upsert("python", account_id=ACCOUNT, body=lines(*rows).decode()).mutation_id
         while indexes.info("python", account_id=ACCOUNT).processed_up_to_mutation != number:
             pass
         found = indexes.query(
             "python", account_id=ACCOUNT, vector=[1, 4], filter={"kind": "a"}, return_metadata="all", return_values=True
         )
-        assert [(match.id, match.values, match.metadata) for match in found.matches][:1] == [
-            ("4", [1, 4], {"kind": "a"})
-        ]
+        best = found.matches[0]
+        assert (best.id, best.values, best.metadata) == ("4", [1, 4], {"kind": "a"})
         page = indexes.list_vectors("python", account_id=ACCOUNT, count=3)
         assert (page.count, page.total_count, page.is_truncated, page.next_cursor) == (3, 5, True, "3")
         indexes.delete_by_ids("python", account_id=ACCOUNT, ids=["0"])
