@@ -71,8 +71,11 @@ class Entrance:
         visit.passage = await self._pass(request)
         ask, family = await self._identify(request, visit)
         account = request.path_params["account"].casefold()
-        options = ask.body.pop("options", None)
-        visit.patient = not (isinstance(options, dict) and options.get("rejectIfBusy") is True)
+        options = ask.body.get("options")
+        if isinstance(options, dict) and "rejectIfBusy" in options:
+            visit.patient = options.pop("rejectIfBusy") is not True
+            if not options:  # Clairic has options of its own
+                del ask.body["options"]
         ask = replace(ask, quirks=self._quirks)
         self._terms.admit(account, ask)
         if request.query_params.get("queueRequest", "").casefold() == "true":
