@@ -9,10 +9,11 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 from pydantic_core import to_json
@@ -21,40 +22,31 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from . import bodies
+from . import documents
+from . import quirks as oddities
 from .book import Book, Call, digest
-from .catalogue import Model, find
+from .entrance import DOORS, Entrance, Visit, short
 from .errors import Refusal, refuse
-from .families import FAMILIES, unserved
 from .faults import AFTER, Draw, Drop, Faults
+from .gateway import Gateways
 from .limits import Clock, Day, Kind, Rate, Rates
+from .prefixes import Prefixes
+from .queue import Queue
 from .replies import Reply, deliver, early
 from .search import schema, search
 from .terms import Terms
-from .words import tokens
-from .work import Ask, Family
+from .vectorize import Vectorize
 
-_BASE = "/client/v4/accounts/{account}/ai"
+_ROOT = "/client/v4/accounts/{account}"
+_BASE = _ROOT + "/ai"
 _ACCOUNT = re.compile(r"[0-9a-f]{32}", re.I)
 _TOKEN = re.compile(r"[A-Za-z0-9_\-]{32,}")
-_NAME = re.compile(r"@[a-z]+/[\w.\-]+/[\w.\-]+", re.I)
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
-_DOORS = {"/v1/chat/completions": "chat", "/v1/embeddings": "embeddings", "/v1/responses": "responses"}
+
+#: Seconds between two looks of a call that waits for a place.
+_LOOK = 0.001
 
 Handler = Callable[[Request], Awaitable[Response]]
-
-
-@dataclass
-class _Visit:
-    """One inference request on its way through."""
-
-    path: str
-    start: float
-    name: str = ""
-    fault: str = ""
-    texts: list[str] = field(default_factory=list)
-    neurons: float = 0.0
-    charged: bool = False
 
 
 class Emulator:
@@ -76,6 +68,8 @@ class Emulator:
         What the bucket holds.
     capacity : int, optional
         Calls in progress at once; one more is refused with 3040.
+    when_full : {"refuse", "wait"}
+        What happens to it; ``options: {"rejectIfBusy": true}`` is refused in any case.
     neurons_per_day : float, optional
         After which calls are refused with `quota_code`; what is in flight is still answered.
     quota_code : {4006, 3036}
@@ -93,7 +87,19 @@ class Emulator:
     agreed : bool
         Whether accounts have accepted the terms that a model asks for; else each has to, once (5016).
     clock : callable
-        Seconds, for windows, the day and the book.
+        Seconds, for windows, the day, the book, the gateways' caches and the queue.
+    quirks : collection of str
+        Switches of :data:`cfai_nb.emulator.quirks.QUIRKS`.
+    gateways : collection of str, optional
+        The gateways there are (else 2001); by default any name is created on first use.
+    queue_polls : int
+        Polls that find an asynchronous batch still waiting.
+    queue_seconds : float, optional
+        How long a batch takes by the clock, instead.
+    prompt_cache : bool
+        Whether prompts of one ``x-session-affinity`` are cached, on models with a price for it.
+    vectorize_delay : int
+        Calls to an index of vectors that do not see the write before them yet.
 
     Attributes
     ----------
@@ -121,15 +127,28 @@ class Emulator:
         account: str | None = None,
         agreed: bool = False,
         clock: Clock = time.monotonic,
+        when_full: Literal["refuse", "wait"] = "refuse",
+        quirks: Collection[str] = (),
+        gateways: Collection[str] | None = None,
+        queue_polls: int = 2,
+        queue_seconds: float | None = None,
+        prompt_cache: bool = True,
+        vectorize_delay: int = 1,
     ) -> None:
+        if when_full not in ("refuse", "wait"):
+            raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
+        self.when_full, self.quirks, self._prompt_cache = when_full, oddities.known(quirks), prompt_cache
+        self._gateways, self._prefixes = Gateways(gateways, clock, seed), Prefixes()
+        self._vectorize = Vectorize(vectorize_delay, seed)
+        queue = Queue(queue_polls, queue_seconds, clock, seed)
+        self._entrance = Entrance(self._gateways, queue, Terms(agreed), self.quirks, batch_tokens)
         self.latency, self.per_item, self.slow = latency, per_item, slow
-        self.capacity, self.quota_code, self.batch_tokens = capacity, quota_code, batch_tokens
+        self.capacity, self.quota_code = capacity, quota_code
         self.token, self.account, self.clock = token, account, clock
         self.book = Book()
         self._rates = Rates(rate, window, period, clock, burst)
         self._day = Day(neurons_per_day, clock)
         self._draw = Draw(faults, seed)
-        self._terms = Terms(agreed)
         self._ids, self._ids_lock = random.Random(seed), Lock()
         self._router = Router(self._routes(), redirect_slashes=False, default=self._nowhere)
 
@@ -144,13 +163,27 @@ class Emulator:
 
     def _routes(self) -> Sequence[Route]:
         handlers: dict[str, Handler] = {
-            "/run/{model:path}": self._guarded("POST", self._infer),
-            **{path: self._guarded("POST", self._infer) for path in _DOORS},
+            **{path: self._guarded("POST", self._infer) for path in DOORS},
             "/models/search": self._guarded("GET", self._search),
             "/models/schema": self._guarded("GET", self._schema),
             "/v1/models": self._guarded("", self._search),
         }
-        return [Route(_BASE + path, handler, methods=_METHODS) for path, handler in handlers.items()]
+        own = [Route(_BASE + path, handler, methods=_METHODS) for path, handler in handlers.items()]
+        others = {
+            "/ai/tomarkdown/supported": {"GET": documents.supported},
+            **self._gateways.routes(),
+            **self._vectorize.routes(),
+        }
+        return own + [Route(_ROOT + path, self._room(doors), methods=_METHODS) for path, doors in others.items()]
+
+    def _room(self, doors: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
+        """Return the handler of an address whose methods return results."""
+
+        async def handler(request: Request) -> Response:
+            result = await doors[request.method](request)
+            return result if isinstance(result, Response) else self._envelope(result)
+
+        return self._guarded(" ".join(doors), handler)
 
     def _guarded(self, method: str, handler: Handler) -> Handler:
         """Return a handler that runs after the checks of address, method and token, and says refusals."""
@@ -161,7 +194,7 @@ class Emulator:
             except Refusal as refusal:
                 if handler == self._infer:
                     self.book.arrive()
-                    self._enter(_Visit(_short(request), self.clock()), refusal.status, refusal.code)
+                    self._enter(Visit(short(request), self.clock()), refusal.status, refusal.code)
                 return self._refused(refusal)
             try:
                 return await handler(request)
@@ -174,7 +207,7 @@ class Emulator:
         account = request.path_params["account"]
         if not _ACCOUNT.fullmatch(account):
             raise refuse(7003, path=request.url.path)
-        if request.method != method:
+        if request.method not in method.split():
             raise refuse(7001, method=request.method)
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         if scheme.casefold() != "bearer" or not bearer.strip():
@@ -196,24 +229,28 @@ class Emulator:
 
     async def _infer(self, request: Request) -> Response:
         self.book.arrive()
-        visit = _Visit(_short(request), self.clock())
+        visit = Visit(short(request), self.clock())
         try:
             reply = await self._serve(request, visit)
         except Refusal as refusal:
             self._enter(visit, refusal.status, refusal.code)
+            refusal.headers = {**refusal.headers, **self._leave(visit, refusal)}
             raise
-        response = deliver(reply, self._ray())
+        response = deliver(reply, {**self._ray(), **self._leave(visit, reply)})
         dropped = isinstance(response, Drop)
         self._enter(visit, 0 if dropped else response.status_code, reply.code, whole=not reply.damaged)
         return response
 
-    async def _serve(self, request: Request, visit: _Visit) -> Reply:
+    async def _serve(self, request: Request, visit: Visit) -> Reply:
         """Take one request through model, input, place, rate, quota, latency and fault to its answer."""
-        ask, family = await self._read(request, visit)
-        with self.book.place(self.capacity) as placed:
+        account = request.path_params["account"]
+        ask, family = await self._entrance.read(request, visit)
+        if visit.passage is not None and (kept := self._gateways.recall(visit.passage)):
+            return kept
+        async with self._place(visit) as placed:
             if not placed:
                 raise refuse(3040)
-            if not self._rates.admit(request.path_params["account"], ask.model.id, ask.model.rate):
+            if not self._rates.admit(account, ask.model.id, ask.model.rate):
                 raise refuse(3021)
             if not self._day.open():
                 raise refuse(self.quota_code)
@@ -223,50 +260,43 @@ class Emulator:
             if wait > 0:
                 await anyio.sleep(wait)
             if fault and fault not in AFTER and fault != "slow":
-                return early(fault)
-            ask = replace(ask, fault=fault)
+                return early(fault, self.quirks)
+            session = request.headers.get("x-session-affinity", "") if self._prompt_cache else ""
+            ask = replace(ask, fault=fault, cached=self._prefixes.hit(account, session, ask))
+            if (flagged := oddities.flag(ask, visit.texts)) is not None:
+                raise flagged
             work = await anyio.to_thread.run_sync(family.answer, ask) if family.threaded else family.answer(ask)
+            work = oddities.bend(work, ask)
+            visit.texts = visit.texts if work.texts is None else work.texts
             neurons = ask.model.neurons(work.usage)
             visit.charged, visit.neurons = bool(work.usage), neurons or 0.0
             self._day.spend(visit.neurons)
-        reply = Reply.of(work, ask.route, neurons, fault)
+            if visit.passage is not None:
+                visit.passage.usage, visit.passage.neurons = work.usage, neurons
+        bare = visit.passage is not None and "bare-gateway" in self.quirks
+        reply = Reply.of(work, "bare" if bare else ask.route, neurons, fault)
         if fault in AFTER and not reply.damaged:
             visit.fault = ""
         return reply
 
-    async def _read(self, request: Request, visit: _Visit) -> tuple[Ask, Family]:
-        """Return the ask of a request whose model exists and whose input is in order."""
-        raw = await request.body()
-        if not raw:
-            raise refuse(3003)
-        route = _DOORS.get(visit.path, "run")
-        body = None if route == "run" else bodies.parse(raw)
-        model, family = self._model(request.path_params["model"] if route == "run" else _named(body), route)
-        visit.name = model.id
-        if request.query_params.get("queueRequest", "").casefold() == "true":
-            raise refuse(5007, text="emulator: asynchronous batches (queueRequest) are not emulated yet")
-        ask = await bodies.read(request, model, family) if body is None else Ask(model, body, route)
-        self._terms.admit(request.path_params["account"], ask)
-        family.check(ask)
-        visit.texts = family.texts(ask)
-        if self.batch_tokens is not None and sum(map(tokens, visit.texts)) > self.batch_tokens:
-            raise refuse(3006)
-        return ask, family
+    @asynccontextmanager
+    async def _place(self, visit: Visit) -> AsyncIterator[bool]:
+        """Hold a place while working; whoever may wait for one does."""
+        while True:
+            with self.book.place(self.capacity) as placed:
+                if placed or self.when_full == "refuse" or not visit.patient:
+                    yield placed
+                    return
+            await anyio.sleep(_LOOK)
 
-    def _model(self, name: str, route: str) -> tuple[Model, Family]:
-        if not _NAME.fullmatch(name):
-            raise refuse(3042, name=name)
-        model = find(name)
-        if model is None:
-            raise refuse(5007, name=name)
-        family = FAMILIES.get(model.family)
-        if family is None:
-            raise unserved(model)
-        if route not in family.routes and not (route == "responses" and "chat" in family.routes):
-            raise refuse(5007, name=name)
-        return model, family
+    def _leave(self, visit: Visit, outcome: Reply | Refusal) -> dict[str, str]:
+        """Return what the gateway of a call adds to its answer."""
+        if visit.passage is None:
+            return {}
+        visit.passage.model = visit.name
+        return self._gateways.leave(visit.passage, outcome)
 
-    def _enter(self, visit: _Visit, status: int, code: int, *, whole: bool = False) -> None:
+    def _enter(self, visit: Visit, status: int, code: int, *, whole: bool = False) -> None:
         call = Call(
             visit.path,
             visit.name,
@@ -289,7 +319,8 @@ class Emulator:
         with self._ids_lock:
             number = uuid.UUID(int=self._ids.getrandbits(128), version=4)
         headers = {**self._ray(), **refusal.headers}
-        return Response(to_json(refusal.body(str(number))), refusal.status, headers, "application/json")
+        body = oddities.failure(refusal.body(str(number)), self.quirks)
+        return Response(to_json(body), refusal.status, headers, "application/json")
 
     def _ray(self) -> dict[str, str]:
         with self._ids_lock:
@@ -299,15 +330,3 @@ class Emulator:
         if scope["type"] != "http":
             return
         await self._refused(refuse(7003, path=scope["path"]))(scope, receive, send)
-
-
-def _short(request: Request) -> str:
-    """Return the part of the address after ``/ai``."""
-    return "/" + request.url.path.split("/", 6)[-1]
-
-
-def _named(body: Any) -> str:
-    name = body.get("model") if isinstance(body, dict) else None
-    if not isinstance(name, str):
-        raise refuse(5006, why="required properties at '/' are 'model'")
-    return name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
@@ -62,19 +63,36 @@ async def read(request: Request, model: Model, family: Family) -> Ask:
     return Ask(model, body)
 
 
+@dataclass(frozen=True)
+class File:
+    """One file of a multipart form."""
+
+    name: str
+    media: str
+    data: bytes
+
+
+async def parts(request: Request) -> list[tuple[str, str | File]]:
+    """Return the fields and files of a multipart body, in order, under their names."""
+    try:
+        async with request.form() as form:
+            return [
+                (name, File(part.filename or "", part.content_type or "", await part.read()))
+                if isinstance(part, UploadFile)
+                else (name, part)
+                for name, part in form.multi_items()
+            ]
+    except (MultiPartException, HTTPException) as error:
+        raise refuse(5006, why=f"invalid multipart body: {error}") from None
+
+
 async def _form(request: Request, model: Model, family: Family) -> Ask:
     fields: list[tuple[str, str]] = []
     files: dict[str, bytes] = {}
-    try:
-        async with request.form() as form:
-            for name, value in form.multi_items():
-                if isinstance(value, UploadFile):
-                    files[name] = await value.read()
-                    fields.append((name, value.content_type or "application/octet-stream"))
-                else:
-                    fields.append((name, value))
-    except (MultiPartException, HTTPException) as error:
-        raise refuse(5006, why=f"invalid multipart body: {error}") from None
+    for name, part in await parts(request):
+        if isinstance(part, File):
+            files[name] = part.data
+        fields.append((name, part if isinstance(part, str) else part.media or "application/octet-stream"))
     return Ask(model, typed(fields, family.inputs(model)), media=_FORM, files=files)
 
 

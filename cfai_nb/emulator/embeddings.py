@@ -89,7 +89,7 @@ def check(ask: Ask) -> None:
     else:
         by_schema(ask)
         if "requests" in ask.body and not _form(ask)[0]:
-            raise refuse(5007, text="emulator: asynchronous batches (requests) are not emulated yet")
+            raise refuse(5007, text="requests are answered later only: ask with ?queueRequest=true")
     name, found = _form(ask)
     if not name:
         raise refuse(5006, why="required properties at '/' are 'text'")

@@ -14,7 +14,10 @@ from typing import Any
 #: code -> (HTTP status, text). ``{…}`` is filled in by :func:`refuse`.
 CODES: Mapping[int, tuple[int, str]] = {
     1015: (429, "error code: 1015"),
+    2001: (400, "Please configure AI Gateway in the Cloudflare dashboard"),
     2021: (402, "Prepaid credits are used up"),
+    3000: (404, 'vectorize.index.not_found - Index name "{name}"'),
+    3002: (400, 'vectorize.index.duplicate_name - Index name "{name}"'),
     3003: (400, "Invalid or incomplete request: headers or body missing"),
     3006: (413, "Request is too large"),
     3007: (408, "Request timeout"),
@@ -52,8 +55,9 @@ CODES: Mapping[int, tuple[int, str]] = {
     10000: (401, "Authentication error"),
 }
 
-#: Codes that come from the address and token checks, in front of any model; their texts carry no prefix and no id.
-_EDGE = frozenset({7001, 7003, 9106, 10000})
+#: Codes that come from in front of any model, or from a neighbour; their texts carry no prefix and no id.
+_EDGE = frozenset({2001, 2021, 3000, 3002, 7001, 7003, 9106, 10000})
+_NEIGHBOUR = 40_000
 
 
 @dataclass(eq=False)
@@ -79,9 +83,8 @@ class Refusal(Exception):
 
     def body(self, request: str) -> dict[str, Any]:
         """Return the failure envelope; `request` is the request id that closes the message."""
-        message = (
-            self.text if self.code in _EDGE or self.status == 422 else f"AiError: AiError: {self.text} ({request})"
-        )
+        bare = self.code in _EDGE or self.code >= _NEIGHBOUR or self.status == 422
+        message = self.text if bare else f"AiError: AiError: {self.text} ({request})"
         return {"errors": [{"message": message, "code": self.code}], "success": False, "result": {}, "messages": []}
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from . import (
     classification,
     decisions,
+    documents,
     embeddings,
     extraction,
     guard,
@@ -28,6 +29,7 @@ FAMILIES: Mapping[str, Family] = {
     **decisions.FAMILIES,
     **translation.FAMILIES,
     **extraction.FAMILIES,
+    **documents.FAMILIES,
     **pictures.FAMILIES,
     **vision.FAMILIES,
     **speech.FAMILIES,

@@ -11,6 +11,7 @@ from starlette.responses import Response, StreamingResponse
 
 from .errors import CODES, refuse
 from .faults import Drop
+from .quirks import failure
 from .work import Work
 
 _JSON = "application/json"
@@ -69,7 +70,7 @@ class Reply:
         return reply
 
 
-def early(fault: str) -> Reply:
+def early(fault: str, quirks: frozenset[str] = frozenset()) -> Reply:
     """Return the reply of a fault that strikes before any work."""
     if fault == "reset":
         return Reply(drop="reset", damaged=True)
@@ -83,7 +84,7 @@ def early(fault: str) -> Reply:
     code = 3007 if fault == "408" else int(fault)
     if code in CODES:
         refusal = refuse(code, name="(injected)", why="(injected)", wanted=0, context=0, method="", path="")
-        return Reply(to_json(refusal.body("injected")), refusal.status, code, damaged=True)
+        return Reply(to_json(failure(refusal.body("injected"), quirks)), refusal.status, code, damaged=True)
     errors = [{"code": code, "message": f"emulator: injected {fault}"}]
     body = {"errors": errors, "success": False, "result": {}, "messages": []}
     return Reply(to_json(body), code, code, damaged=True)

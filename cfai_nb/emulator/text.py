@@ -93,7 +93,7 @@ def check(ask: Ask) -> None:
     if wrong:
         raise refuse(5006, why=", ".join(wrong))
     if "requests" in body and not {"messages", "prompt"} & body.keys():
-        raise refuse(5007, text="emulator: asynchronous batches (requests) are not emulated yet")
+        raise refuse(5007, text="requests are answered later only: ask with ?queueRequest=true")
     if body.get("lora") and not model.has("lora"):
         raise refuse(5005)
     prompts.fit(ask)
@@ -106,7 +106,10 @@ def answer(ask: Ask) -> Work:
         return Work({})  # seen on the service: plain JSON, empty result; streaming these needs /v1
     said = _say(ask, prompt)
     copies = int(ask.body.get("n") or 1) if _speaks_chat(ask) else 1
-    units = {"input_tokens": prompt.tokens, "output_tokens": said.tokens * copies}
+    cached = min(ask.cached, prompt.tokens)
+    units = {"input_tokens": prompt.tokens - cached, "output_tokens": said.tokens * copies}
+    if cached:
+        units["cached_input_tokens"] = cached
     usage = _usage(ask, units, said)
     damaged = ask.fault in ("empty", "length") or (ask.fault == "truncated-stream" and bool(ask.body.get("stream")))
     if ask.body.get("stream") and "input" not in ask.body:
@@ -172,11 +175,12 @@ def _stopped(text: str, stop: Any) -> str:
 
 
 def _usage(ask: Ask, units: Mapping[str, int], said: Said) -> dict[str, Any]:
-    spent, made = units["input_tokens"], units["output_tokens"]
+    cached = units.get("cached_input_tokens", 0)
+    spent, made = units["input_tokens"] + cached, units["output_tokens"]
     usage: dict[str, Any] = {"prompt_tokens": spent, "completion_tokens": made, "total_tokens": spent + made}
     if ask.model.family == "legacy":
         return usage
-    usage["prompt_tokens_details"] = {"cached_tokens": 0}
+    usage["prompt_tokens_details"] = {"cached_tokens": cached}
     usage["completion_tokens_details"] = {"reasoning_tokens": said.thought}
     neurons = ask.model.neurons(units)
     return usage if neurons is None else {**usage, "neurons": neurons}

@@ -30,7 +30,9 @@ class Ask:
     files : mapping of str to bytes
         The files of a multipart form, whose fields are the `body`; there a file stands as its media type.
     quirks : frozenset of str
-        Habits of the service that are switched on.
+        The switches of :mod:`cfai_nb.emulator.quirks`.
+    cached : int
+        Input tokens that the prompt cache holds.
     """
 
     model: Model
@@ -41,6 +43,7 @@ class Ask:
     media: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
     quirks: frozenset[str] = frozenset()
+    cached: int = 0
 
 
 @dataclass
@@ -61,6 +64,8 @@ class Work:
         An answer that is no JSON: it leaves as it is, under its media type, without an envelope.
     metered : bool
         Whether the answer tells its Neurons; what is charged does not depend on it.
+    texts : list of str, optional
+        The input texts whose work was done, where that was not known before it.
     """
 
     result: Any
@@ -70,6 +75,7 @@ class Work:
     content: bytes | None = None
     media: str = ""
     metered: bool = True
+    texts: list[str] | None = None
 
 
 def by_schema(ask: Ask) -> None:

@@ -145,15 +145,14 @@ def test_v1_embeddings_are_floats_whatever_is_asked(door: Any) -> None:
     assert answer["usage"]["prompt_tokens"] == answer["usage"]["total_tokens"] > 0
 
 
-def test_asynchronous_batches_say_that_they_are_not_here_yet(door: Any) -> None:
-    """A valid queue request is told apart from bad input."""
+def test_requests_belong_into_the_queue(door: Any) -> None:
+    """A batch asked for at once, and a queued call without requests, are refused with what to do."""
     here = door()
-    for answer in (
-        here.run(BASE, {"requests": [{"text": "x"}]}),
-        here.run(BASE, {"text": "x"}, params={"queueRequest": "true"}),
-    ):
-        assert answer.json()["errors"][0]["code"] == 5007
-        assert "emulator:" in answer.json()["errors"][0]["message"]
+    plain = here.run(BASE, {"requests": [{"text": "x"}]}).json()["errors"][0]
+    queued = here.run(BASE, {"text": "x"}, params={"queueRequest": "true"}).json()["errors"][0]
+    assert (plain["code"], queued["code"]) == (5007, 5006)
+    assert "?queueRequest=true" in plain["message"]
+    assert "'requests'" in queued["message"]
 
 
 def test_a_thousand_docstrings_take_no_more_than_seconds(door: Any) -> None:

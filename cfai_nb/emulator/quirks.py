@@ -1,0 +1,111 @@
+"""Quirks: what the service was seen to do now and then, each a switch (``Emulator(quirks={"null-result"})``).
+
+A client that stands them all stands the service. Quirks that the emulator always shows need no switch: a number-like
+token as a JSON number in native streams, 422 with a JSON document as a string in ``errors[0].message``, a second native
+dialect at the end of a stream, 4006 where the documentation says 3036 (``quota_code``), no id in legacy tool calls.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from . import words
+from .errors import Refusal, refuse
+from .lexicon import HAZARDS
+from .stream import DONE, loose
+from .work import Ask, Work
+
+#: Every switch, with what it does.
+QUIRKS: Mapping[str, str] = {
+    "null-content": "text answers come with null where the text should be",
+    "number-response": "the native `response` is a number, as when the model answers with one",
+    "object-response": "the native `response` is an object, though no JSON was asked for",
+    "string-codes": "error codes are strings",
+    "code-in-text": "error texts begin with their code: '3040: ...'",
+    "bare-text": "error texts have no 'AiError: AiError:' before them and no request id after them",
+    "null-result": "`result` is null on failure, not an empty object",
+    "tight-data": "stream events say 'data:{...}', without the space",
+    "number-tokens": "number-like tokens are JSON numbers in OpenAI streams too",
+    "bare-gateway": "through a gateway, /run answers without its envelope",
+    "no-credits": "a gateway is out of prepaid credits (402, code 2021)",
+    "tool-call-as-text": "gpt-oss prints a forced tool call as JSON text in its content",
+    "3030": "prompts with words of the guard's hazard list get the safety filter's 3030",
+}
+
+_FAILURE = re.compile(r"(?:AiError: )*(.*?)(?: \([0-9a-zA-Z\-]*\))?", re.DOTALL)
+_GENERATED = frozenset({"Text Generation", "Text-to-Image"})
+
+
+def known(quirks: Collection[str]) -> frozenset[str]:
+    """Return quirks that exist, or raise ValueError."""
+    unknown = sorted(set(quirks) - QUIRKS.keys())
+    if isinstance(quirks, str) or unknown:
+        raise ValueError(f"no quirk called {unknown or quirks!r}; there are {', '.join(QUIRKS)}")
+    return frozenset(quirks)
+
+
+def flag(ask: Ask, texts: Collection[str]) -> Refusal | None:
+    """Return the safety filter's refusal of a generation that speaks of hazards, under the quirk "3030"."""
+    if "3030" not in ask.quirks or ask.model.task not in _GENERATED:
+        return None
+    said = words.stems(" ".join(texts))
+    return refuse(3030) if any(said & words.stems(hazards) for hazards in HAZARDS.values()) else None
+
+
+def bend(work: Work, ask: Ask) -> Work:
+    """Return the work as the quirks of the call show it; what was charged stays."""
+    if not ask.quirks:
+        return work
+    if work.frames is not None:
+        work.frames = [_frame(frame, ask.quirks) for frame in work.frames]
+    elif isinstance(work.result, dict):
+        work.result = _result(work.result, ask.quirks)
+    return work
+
+
+def _result(result: dict[str, Any], quirks: frozenset[str]) -> dict[str, Any]:
+    said = result.get("response")
+    if isinstance(said, str):
+        if "null-content" in quirks:
+            return {**result, "response": None}
+        if "number-response" in quirks:
+            digits = re.search(r"\d+", said)
+            return {**result, "response": int(digits.group()) if digits else 0}
+        if "object-response" in quirks:
+            return {**result, "response": {"text": said}}
+    if "null-content" in quirks and isinstance(result.get("choices"), list):
+        choices = [
+            {**choice, "message": {**choice["message"], "content": None}} if "message" in choice else choice
+            for choice in result["choices"]
+        ]
+        return {**result, "choices": choices}
+    return result
+
+
+def _frame(frame: bytes, quirks: frozenset[str]) -> bytes:
+    if frame == DONE:
+        return b"data:[DONE]\n\n" if "tight-data" in quirks else frame
+    if "number-tokens" in quirks:
+        value = from_json(frame.removeprefix(b"data: "))
+        for choice in value.get("choices") or ():
+            delta = choice.get("delta") or {}
+            delta.update({name: loose(said) for name, said in delta.items() if isinstance(said, str)})
+        frame = b"data: " + to_json(value) + b"\n\n"
+    return frame.replace(b"data: ", b"data:", 1) if "tight-data" in quirks else frame
+
+
+def failure(body: dict[str, Any], quirks: frozenset[str]) -> dict[str, Any]:
+    """Return a failure envelope as the quirks show it."""
+    errors = []
+    for error in body["errors"]:
+        code, message = error["code"], error["message"]
+        if quirks & {"bare-text", "code-in-text"} and (found := _FAILURE.fullmatch(message)):
+            message = found.group(1)
+        if "code-in-text" in quirks:
+            message = f"{code}: {message}"
+        errors.append({"message": message, "code": str(code) if "string-codes" in quirks else code})
+    return {**body, "errors": errors, "result": None if "null-result" in quirks else body["result"]}

@@ -1,0 +1,66 @@
+// The public JavaScript clients against a served emulator: node client.mjs <url up to /client/v4> <account>.
+// Prints one JSON object of answers, which test_javascript.py holds against those of the Python clients.
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+import path from "node:path";
+
+const [url, account] = process.argv.slice(2);
+const modules = process.env.CFAI_NODE_MODULES;
+const require = createRequire(modules ? path.join(path.resolve(modules), "..", "anchor.cjs") : import.meta.url);
+const load = async (name) => (await import(pathToFileURL(require.resolve(name)))).default;
+const pick = (found) => found.default ?? found;
+const absent = (error) => {
+  console.error(String(error));
+  process.exit(3); // the packages are not there
+};
+const [Cloudflare, OpenAI] = (await Promise.all(["cloudflare", "openai"].map(load)).catch(absent)).map(pick);
+
+const flare = new Cloudflare({ apiToken: "x".repeat(40), baseURL: url, maxRetries: 0 });
+const chat = new OpenAI({ apiKey: "x", baseURL: `${url}/accounts/${account}/ai/v1`, maxRetries: 0 });
+const run = (model, body) => flare.ai.run(model, { account_id: account, ...body });
+
+const glm = "@cf/zai-org/glm-4.7-flash";
+const messages = [{ role: "user", content: "Tell me about 42 rivers." }];
+const plain = await chat.chat.completions.create({ model: glm, messages });
+let streamed = "";
+for await (const chunk of await chat.chat.completions.create({ model: glm, messages, stream: true })) {
+  streamed += chunk.choices[0]?.delta?.content ?? "";
+}
+const vectors = await chat.embeddings.create({ model: "@cf/baai/bge-base-en-v1.5", input: ["one", "two"], encoding_format: "float" });
+let refused;
+try {
+  await run("@cf/no/body", { prompt: "x" });
+} catch (error) {
+  refused = [error.status, error.errors?.[0]?.code ?? error.error?.errors?.[0]?.code];
+}
+
+const indexes = flare.vectorize.indexes;
+await indexes.create({ account_id: account, name: "javascript", config: { dimensions: 2, metric: "cosine" } });
+const lines = [[1, 0], [0, 1]].map((values, place) => JSON.stringify({ id: String(place), values })).join("\n");
+await indexes.upsert("javascript", { account_id: account, body: lines });
+await indexes.info("javascript", { account_id: account });
+const found = await indexes.query("javascript", { account_id: account, vector: [0, 1], topK: 1 });
+
+const pages = [];
+const files = [new File(["a,b\n1,2\n"], "a.csv", { type: "text/csv" }), new File(["?"], "a.bin")];
+for await (const page of flare.ai.toMarkdown.transform({ account_id: account, file: { files } })) {
+  pages.push([page.name, page.format, page.data ?? null]);
+}
+
+console.log(
+  JSON.stringify({
+    chat: plain.choices[0].message.content,
+    streamed,
+    usage: plain.usage.total_tokens,
+    embeddings: vectors.data.map((row) => row.embedding),
+    prompt: await run("@cf/meta/llama-3.2-3b-instruct", { prompt: "Hello there." }),
+    bge: await run("@cf/baai/bge-small-en-v1.5", { text: ["one"] }),
+    translation: await run("@cf/meta/m2m100-1.2b", { text: "Good morning", source_lang: "en", target_lang: "fr" }),
+    sentiment: await run("@cf/huggingface/distilbert-sst-2-int8", { text: "This is wonderful" }),
+    picture: await run("@cf/black-forest-labs/flux-1-schnell", { prompt: "a red circle" }),
+    speech: await run("@cf/myshell-ai/melotts", { prompt: "Hello there", lang: "en" }),
+    refused,
+    nearest: found.matches.map((match) => match.id),
+    pages,
+  }),
+);
