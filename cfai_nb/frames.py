@@ -15,7 +15,7 @@ import pandas as pd
 from .cells import Sink, Space
 from .errors import ColumnError, InputError
 from .media import Media, Parts, words_of
-from .reading import Bad, Fetch, holds_media, read, texts
+from .reading import Bad, Fetch, read, texts
 from .tasks import Column, Input
 
 Frame: TypeAlias = "pd.DataFrame | pd.Series[Any]"
@@ -158,7 +158,8 @@ def _fill(
     filled: dict[str, Sequence[str | Media | None]] = {}
     for name, spec in {(n, s) for _, n, s in parts if n is not None}:
         column = _column(frame, labels[name])
-        found, wrong = _formatted(column, spec) if spec else _read_piece(column, takes, fetch)
+        # What a template names is text, or media that is no text: a path in a text column is not opened here.
+        found, wrong = _formatted(column, spec) if spec else read(column, takes | _TEXT, fetch)
         filled[f"{name}:{spec}"] = found
         bad |= wrong
     prompts: list[Input | None] = []
@@ -167,13 +168,6 @@ def _fill(
         gone = any(name is not None and piece is None for (_, piece), (_, name, _) in zip(pieces, parts, strict=True))
         prompts.append(None if gone else _joined(pieces))
     return prompts, bad
-
-
-def _read_piece(
-    column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None
-) -> tuple[Sequence[str | Media | None], Bad]:
-    """Read a column a template names: pictures where its cells are pictures and they are taken, text otherwise."""
-    return read(column, takes if takes == _TEXT or not holds_media(column) else takes - _TEXT, fetch)
 
 
 def _joined(pieces: Sequence[tuple[str, str | Media | None]]) -> Input:

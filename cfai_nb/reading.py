@@ -26,7 +26,8 @@ def read(
     ----------
     column : Series
     takes : frozenset of str
-        Kinds of content.  With ``"text"`` among them, text is text; otherwise it is a path or an address.
+        Kinds of content.  With ``"text"`` among them, a cell is media where it is no text; otherwise text is a path or
+        an address.
     fetch : callable, optional
         Fetches addresses; without it they are refused.
 
@@ -37,14 +38,17 @@ def read(
     bad : dict of int to InputError
         By position: cells that cannot be sent.
     """
-    if "text" in takes and (takes == {"text"} or not holds_media(column)):
+    if "text" not in takes:
+        return _media(column, takes, fetch)
+    shown = [] if takes == {"text"} or column.dtype != object else [at for at, c in enumerate(column) if is_media(c)]
+    if not shown:
         return texts(column)
-    return _media(column, takes, fetch)
-
-
-def holds_media(column: pd.Series[Any]) -> bool:
-    """Whether the first cell that is not missing holds media rather than text."""
-    return column.dtype == object and next((is_media(cell) for cell in column if not _gone(cell)), False)
+    found: list[str | Media | None] = []
+    found[:], bad = texts(column.mask(np.isin(np.arange(len(column)), shown), None))
+    media, wrong = _media(column.iloc[shown], takes - {"text"}, fetch)
+    for at, cell in zip(shown, media, strict=True):
+        found[at] = cell
+    return found, bad | {shown[at]: error for at, error in wrong.items()}
 
 
 def _gone(cell: Any) -> bool:
