@@ -166,6 +166,30 @@ def recall() -> str:
     return f"100,000 from the store in {done['wall']:.2f} s [<= 3], {sent} requests [0], wrong {done['wrong']}"
 
 
+def explore(what: str, count: int) -> dict[str, float]:
+    """Measure work on vectors in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.explore", what, str(count)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=HERE.parent, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def search() -> str:
+    done = explore("search", 1_000_000)
+    return (
+        f"1,000,000 x 768: {done['first']:.2f} s, again {done['again']:.2f} s [<= 1], with gaps {done['gaps']:.2f} s; "
+        f"memory {done['beyond_column']:.1%} of the matrix beyond the column, {done['beyond_matrix']:.1%} beyond the "
+        f"matrix [<= 10 %]; wrong {done['wrong']:.0f} [0]"
+    )
+
+
+def picture() -> str:
+    done = explore("picture", 20_000)
+    return (
+        f"20,000 x 768: projected in {done['projected']:.1f} s, drawn after {done['drawn']:.1f} s [<= 30], "
+        f"nearest on the map of the same group {done['pure']:.1%}"
+    )
+
+
 def imports() -> str:
     code = "import time, pandas; t = time.perf_counter(); import cfai_nb; print(time.perf_counter() - t)"
     seconds = [
@@ -189,7 +213,7 @@ def preview() -> str:
 CASES: dict[str, Callable[[], str]] = {
     "embed": embed, "duplicates": duplicates, "generate": generate, "capacity": capacity, "rate-told": rate_told,
     "rate-learned": rate_learned, "faults": faults, "quota": quota, "bulk": bulk, "store": store, "recall": recall,
-    "import": imports, "preview": preview,
+    "import": imports, "search": search, "picture": picture, "preview": preview,
 }  # fmt: skip
 
 if __name__ == "__main__":

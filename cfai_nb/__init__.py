@@ -44,19 +44,27 @@ from .models import Model, Usage
 from .tasks import (
     Answer,
     Ask,
+    Caption,
     Check,
     Classify,
     Column,
+    Detect,
+    Draw,
     Embed,
     Extract,
     FixGrammar,
     Generate,
     Mask,
+    Moderate,
+    Rank,
     Request,
     Score,
     Sentiment,
+    Speak,
     Summarize,
     Task,
+    ToMarkdown,
+    Transcribe,
     Translate,
     choice,
     scale,
@@ -68,8 +76,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from . import emulator, plots, space, widgets
+    from ._engine.gateway import Gateway
     from .ledger import Budget
     from .media import Audio, Image
+    from .rating import feedback
     from .report import CfaiWarning, Report
     from .samples import sample
     from .session import Session, connect
@@ -88,22 +98,28 @@ __all__ = [
     "Budget",
     "BudgetError",
     "Busy",
+    "Caption",
     "CfaiError",
     "CfaiWarning",
     "Check",
     "Classify",
     "Column",
     "ColumnError",
+    "Detect",
+    "Draw",
     "Embed",
     "Extract",
     "FixGrammar",
+    "Gateway",
     "Generate",
     "Image",
     "InputError",
     "Mask",
     "Model",
     "ModelError",
+    "Moderate",
     "QuotaExhausted",
+    "Rank",
     "RateLimited",
     "Refused",
     "Report",
@@ -115,17 +131,21 @@ __all__ = [
     "ServiceError",
     "Session",
     "SetupError",
+    "Speak",
     "Stopped",
     "StoreError",
     "Summarize",
     "Task",
+    "ToMarkdown",
     "TooLarge",
+    "Transcribe",
     "Translate",
     "Unavailable",
     "Usage",
     "choice",
     "connect",
     "emulator",
+    "feedback",
     "last_run",
     "ledger",
     "listen",
@@ -147,11 +167,14 @@ _LAZY = {
     "Audio": ("media", "Audio"),
     "Budget": ("ledger", "Budget"),
     "CfaiWarning": ("report", "CfaiWarning"),
+    "Gateway": ("_engine.gateway", "Gateway"),
     "Image": ("media", "Image"),
+    "feedback": ("rating", "feedback"),
     "Report": ("report", "Report"),
     "Session": ("session", "Session"),
     "connect": ("session", "connect"),
     "emulator": ("emulator", None),
+    "load_ipython_extension": ("widgets.magics", "load_ipython_extension"),  # %load_ext cfai_nb
     "ledger": ("tables", "ledger"),
     "models": ("tables", "models"),
     "plots": ("plots", None),
@@ -202,14 +225,17 @@ def _notebook_bar() -> AbstractContextManager[Any]:
     return bar()
 
 
-def _widget(name: str) -> Callable[..., Any]:
+def _widget(name: str, *path: str) -> Callable[..., Any]:
     def made(*args: Any, **options: Any) -> Any:
-        return getattr(importlib.import_module(".widgets", __name__), name)(*args, **options)
+        return getattr(importlib.import_module(".".join((".widgets", *path)), __name__), name)(*args, **options)
 
     return made
 
 
-_accessor.above.update(preview=_widget("Preview"), gallery=_widget("Gallery"), player=_widget("Player"))
+_accessor.above.update(
+    gallery=_widget("Gallery"), map=_widget("MapVerb", "mapping"), player=_widget("Player"),
+    playground=_widget("Playground"), preview=_widget("Preview"),
+)  # fmt: skip
 _progress.notebook[:] = [_notebook_bar]
 _accessor.register()
 # The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.

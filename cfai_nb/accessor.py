@@ -7,32 +7,57 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import pandas as pd
 
 from . import frames
-from .call import OPTIONS, Call
+from .call import OPTIONS, Call, Forms
+from .compare import Compare
+from .errors import ColumnError
+from .explore import Exploring
 from .tasks import (
     Ask,
+    Caption,
     Check,
     Classify,
+    Detect,
+    Draw,
     Embed,
     Extract,
     FixGrammar,
     Generate,
     Mask,
+    Moderate,
+    Rank,
     Score,
     Sentiment,
+    Speak,
     Summarize,
     Task,
+    ToMarkdown,
+    Transcribe,
     Translate,
 )
 
-if TYPE_CHECKING:
-    from ._engine.plan import Plan
-
 T = TypeVar("T", bound=Task)
+
+
+def _documented(task: type[Task]) -> str:
+    """Return a task's docstring with the options it inherits, each documented once, where it is declared."""
+    own, others = task.__doc__ or "", []
+    for owner in task.__mro__[1 : task.__mro__.index(Task)]:
+        _, _, listed = (owner.__doc__ or "").partition("Attributes\n    ----------\n")
+        for entry in re.findall(r"^    \w+ :.*\n(?:^     +.*\n?)+", listed, re.MULTILINE):
+            if entry.split()[0] not in re.findall(r"^    (\w+) :", own, re.MULTILINE):
+                others.append(entry.rstrip() + "\n")
+    if not others:
+        return own
+    head, found, rest = own.partition("Attributes\n    ----------\n")
+    if found:
+        listed, gap, rest = rest.partition("\n\n") if "\n\n" in rest else (rest.rstrip(), "\n    ", "")
+        return f"{head}{found}{listed}\n{''.join(others).rstrip()}{gap}{rest}"
+    return f"{own.rstrip()}\n\n    Attributes\n    ----------\n{''.join(others)}    "
 
 
 class Verb(Generic[T]):
@@ -42,7 +67,7 @@ class Verb(Generic[T]):
         self.task = task
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.__doc__ = self.task.__doc__
+        self.__doc__ = _documented(self.task)
 
     @overload
     def __get__(self, accessor: None, owner: type) -> Verb[T]: ...
@@ -52,25 +77,6 @@ class Verb(Generic[T]):
         return self if accessor is None else BoundVerb(self.task, accessor._data)
 
 
-class Forms:
-    """The three forms of a call: do it, await it, price it."""
-
-    def _call(self, *args: Any, **options: Any) -> Call:
-        raise TypeError("a verb must say how its arguments make a call")
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        """Do it and wait."""
-        return self._call(*args, **options).wait()
-
-    async def aio(self, *args: Any, **options: Any) -> Any:
-        """Do it; awaited, on any event loop."""
-        return await self._call(*args, **options).wait_async()
-
-    def plan(self, *args: Any, **options: Any) -> Plan:
-        """Price it and send nothing."""
-        return self._call(*args, **options).plan()
-
-
 class BoundVerb(Forms, Generic[T]):
     """A verb on a frame: call it, await ``.aio``, or price it with ``.plan``."""
 
@@ -78,7 +84,7 @@ class BoundVerb(Forms, Generic[T]):
         self._task = task
         self._data = data
         self.__name__ = task.name
-        self.__doc__ = f"{task.__doc__}\n{_HOW_IT_TRAVELS}"
+        self.__doc__ = f"{_documented(task)}\n{_HOW_IT_TRAVELS}"
         self.__signature__ = _signature(task)
 
     def __repr__(self) -> str:
@@ -112,20 +118,56 @@ class FilterVerb(Verb[Check]):
         return self if accessor is None else BoundFilter(self.task, accessor._data)
 
 
-class BoundFilter(BoundVerb[Check]):
-    """``check``, and then the rows of the frame where it holds; rows without an answer are left out."""
+class BoundRows(BoundVerb[T]):
+    """A verb whose answers choose among the rows of the frame, or order them."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
-        """Keep the rows for which the condition holds."""
-        return self._kept(super().__call__(*args, **options))
+        """Do it, and return the rows."""
+        call = self._call(*args, **options)
+        return self._rows(call.wait(), call.task)
 
     async def aio(self, *args: Any, **options: Any) -> Any:
-        """Keep the rows for which the condition holds; awaited."""
-        return self._kept(await super().aio(*args, **options))
+        """Do it, and return the rows; awaited."""
+        call = self._call(*args, **options)
+        return self._rows(await call.wait_async(), call.task)
 
-    def _kept(self, checked: Any) -> Any:
-        holds = checked["check"] if isinstance(checked, pd.DataFrame) else checked
+    def _rows(self, answers: Any, task: Any) -> Any:
+        raise TypeError("a verb must say which rows its answers mean")
+
+
+class BoundFilter(BoundRows[Check]):
+    """``check``, and then the rows of the frame where it holds; rows without an answer are left out."""
+
+    def _rows(self, answers: Any, task: Check) -> Any:
+        holds = answers["check"] if isinstance(answers, pd.DataFrame) else answers
         return self._data[holds.fillna(False).to_numpy(dtype=bool)]
+
+
+class RankVerb(Verb[Rank]):
+    """``df.cfai.rank``: the rows, ordered by how well they answer a query."""
+
+    def __get__(self, accessor: Accessor | None, owner: type) -> Any:
+        return self if accessor is None else BoundRank(self.task, accessor._data)
+
+
+class BoundRank(BoundRows[Rank]):
+    """``rank``, and then the rows of the frame in that order, with a column of scores."""
+
+    def _call(self, *args: Any, **options: Any) -> Call:
+        call = super()._call(*args, **options)
+        column = call.task.column if isinstance(call.task, Rank) else ""
+        if column in (self._data.columns if isinstance(self._data, pd.DataFrame) else [self._data.name]):
+            raise ColumnError(
+                f"There is a column {column!r} already; say with column= what the scores shall be called."
+            )
+        return call
+
+    def _rows(self, answers: Any, task: Rank) -> Any:
+        frame = self._data if isinstance(self._data, pd.DataFrame) else self._data.to_frame(self._data.name or "value")
+        scores = answers.to_numpy(dtype=float, na_value=float("nan"))
+        # Stable, so that equal scores keep the order of the frame; those without a score go last, and are cut off.
+        order = (-scores).argsort(kind="stable")[: len(scores) - int(pd.isna(scores).sum())][: task.top_k]
+        return frame.iloc[order].assign(**{task.column: scores[order]})
 
 
 class AnyTask(Forms):
@@ -155,11 +197,12 @@ class AnyTask(Forms):
 above: dict[str, Callable[..., Any]] = {}
 
 
-class Accessor:
+class Accessor(Exploring):
     """Verbs of Workers AI on a DataFrame or Series.
 
     Every verb has three forms: ``df.cfai.embed("text")`` does it, ``await df.cfai.embed.aio("text")`` does it in a
-    coroutine, ``df.cfai.embed.plan("text")`` prices it and sends nothing.
+    coroutine, ``df.cfai.embed.plan("text")`` prices it and sends nothing.  What works on vectors that are there
+    (``search``, ``dedupe``, ``cluster`` and so on) is a plain method.
     """
 
     embed = Verb(Embed)
@@ -175,6 +218,14 @@ class Accessor:
     translate = Verb(Translate)
     fix_grammar = Verb(FixGrammar)
     mask = Verb(Mask)
+    image = Verb(Draw)
+    caption = Verb(Caption)
+    detect = Verb(Detect)
+    transcribe = Verb(Transcribe)
+    speak = Verb(Speak)
+    to_markdown = Verb(ToMarkdown)
+    moderate = Verb(Moderate)
+    rank = RankVerb(Rank)
 
     def __init__(self, data: frames.Frame) -> None:
         self._data = data
@@ -183,6 +234,35 @@ class Accessor:
     def run(self) -> AnyTask:
         """Run any task, also one written in a cell: ``df.cfai.run(MyTask(...), on="text")``."""
         return AnyTask(self._data)
+
+    @property
+    def compare(self) -> Compare:
+        """Put one task to several models: ``df.cfai.compare(cf.Classify(labels=[...]), "text", models=[...])``."""
+        return Compare(self._data)
+
+    def playground(self, on: str | None = None, *, n: int = 5, **options: Any) -> Any:
+        """Try prompts and models on a few rows until they are code; see ``cf.widgets.Playground``.
+
+        Parameters
+        ----------
+        on : str, optional
+            The column to work on, or a prompt with ``{column}`` in it.
+        n : int
+            How many rows are tried: the first ones that have text.
+        **options
+            What it begins with: ``mode``, ``rows``, ``model``, ``system``, ``labels``, ...
+
+        Returns
+        -------
+        Playground
+            With ``run()``, ``results``, ``versions``, ``code`` and ``apply()``.
+        """
+        return above["playground"](self._data, on, n=n, **options)
+
+    @property
+    def map(self) -> Any:
+        """Lay rows out on a map, to select, label and describe them: ``df.cfai.map("text", color="team")``."""
+        return above["map"](self._data)
 
     def preview(self, columns: Any = None, n: int = 12, page: int = 0, **options: Any) -> Any:
         """Look at rows: thumbnails, players, bars of vectors, texts, and what failed; see ``cf.widgets.Preview``.
@@ -264,6 +344,13 @@ _HOW_IT_TRAVELS = """
         Failed rows stay missing (``cf.last_run().failures`` lists them), or raise at the end.
     concurrency : "auto" or int
         The most requests at once.
+    gateway : cf.Gateway or str, optional
+        The AI Gateway the requests go through.
+    queue : bool, optional
+        Hand the requests in to the service's batch queue and wait there: for models that have one, when time is no
+        matter.  What was handed in is fetched by the same call later, also after a restart.
+    reject_if_busy : bool, optional
+        Have a model that is out of capacity say so at once, so that what is sent follows capacity more closely.
     fetch : bool, optional
         Whether addresses in a column of pictures or sound may be fetched, from public hosts only.  Default: no.
     progress : bool, optional

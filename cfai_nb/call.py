@@ -11,7 +11,7 @@ import pandas as pd
 from . import frames
 from .cells import Space
 from .errors import AccessError, ModelError
-from .models import Model, default, find
+from .models import catalogue, default
 from .tasks import Column, Task
 
 if TYPE_CHECKING:
@@ -22,7 +22,18 @@ if TYPE_CHECKING:
     from .session import Session
 
 #: How a call travels; everything else given to a verb is a field of its task.
-OPTIONS = ("cache", "budget", "neurons", "on_error", "concurrency", "fetch", "progress")
+OPTIONS = (
+    "cache",
+    "budget",
+    "neurons",
+    "on_error",
+    "concurrency",
+    "gateway",
+    "queue",
+    "reject_if_busy",
+    "fetch",
+    "progress",
+)
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
 _NOT_OPEN = frozenset({3041, 5018, 5035, 3042, 5007})
 
@@ -36,28 +47,36 @@ class Call:
         if unknown := set(travel) - set(OPTIONS):
             raise TypeError(f"unknown options {', '.join(sorted(unknown))}; there are {', '.join(OPTIONS)}")
         self.session: Session = session.current()
-        self.task = task
+        self.task = task = task.settle(lambda given: frames.filled(given, data, on))
         self._chosen = model is not None
-        self.model = _model_for(task, model)
+        self.model = self.session.model_for(task, model, travel.get("gateway"))
         if not self._chosen and task.fallback and self.model.id in self.session.not_open:
             self.model = default(task.fallback)
         task.check(self.model)
         self.options = self.session.options(travel)
+        if self.options.queue and not self.model.can("batch"):
+            able = ", ".join(m.name for m in catalogue().values() if m.can("batch") and m.status == "current")
+            raise ModelError(f"{self.model.id} has no queue. These have one: {able}.")
         takes = task.takes(self.model)
         fetch = self.session.fetcher(travel.get("fetch")) if takes != {"text"} else None
         self.rows = frames.rows_of(data, on, template=task.template, takes=takes, fetch=fetch)
+        self.report: Report | None = None  # of its run, once it has begun
         self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
 
     def plan(self) -> Plan:
         """Price it; nothing is sent."""
         return self.session.plan(self.task, self.model, self.rows.inputs, cache=self.options.cache)
 
-    def _start(self) -> tuple[Runner, Report]:
+    def prepare(self) -> tuple[Runner, Report]:
+        """Return what carries it out on the engine's loop, and the report that grows meanwhile."""
         from . import report
 
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
-        run = runner.run
-        made = report.Report(run, self.rows, self._build)
+        self.report = report.Report(runner.run, self.rows, self._build)
+        return runner, self.report
+
+    def _start(self) -> tuple[Runner, Report]:
+        runner, made = self.prepare()
         _reports[:] = [made]
         return runner, made
 
@@ -88,27 +107,39 @@ class Call:
         return await self.wait_async() if self._falls_back(made) else self._conclude(made)
 
     def _falls_back(self, made: Report) -> bool:
-        """Whether the default model is not open to the account and another can do it; says so, once a session."""
+        """Whether another model takes over; says so, once a session."""
         from .report import CfaiWarning
 
+        words = self.stand_in(made)
+        if words:
+            warnings.warn(words, CfaiWarning, stacklevel=5)
+        return words is not None
+
+    def stand_in(self, made: Report) -> str | None:
+        """Let another model take over where the default one is not open to the account.
+
+        Returns
+        -------
+        str or None
+            What to say about it, empty when it was said before; None where no other model takes over.
+        """
         error = made.run.error
         closed = isinstance(error, AccessError) and error.code in _NOT_OPEN
         if not closed or self._chosen or not self.task.fallback or made.run.done:
-            return False
+            return None
         instead = default(self.task.fallback)
         if instead.id == self.model.id:
-            return False
+            return None
+        words = ""
         if self.model.id not in self.session.not_open:  # another call at the same time may have said it already
             self.session.not_open.add(self.model.id)
-            warnings.warn(
+            words = (
                 f"{self.model.id} is not open to this account ({error}). {instead.id} answers in its place, without "
-                "probabilities; model= chooses another.",
-                CfaiWarning,
-                stacklevel=5,
+                "probabilities; model= chooses another."
             )
         self.model = instead
         self.task.check(instead)
-        return True
+        return words
 
     def _conclude(self, made: Report) -> Any:
         from .report import CfaiWarning
@@ -137,12 +168,27 @@ class Call:
         return result
 
 
-def _model_for(task: Task, model: Any) -> Model:
-    if model is not None and not isinstance(model, (str, Model)):
-        raise ModelError(f"model={model!r}: give a name such as 'bge-m3'.")
-    if model is not None:
-        return find(model)
-    return find(task.work) if task.work.startswith("@") else default(task.work)
+class Forms:
+    """The three forms of a call: do it, await it, price it; and the call itself, for those who carry it out."""
+
+    def _call(self, *args: Any, **options: Any) -> Call:
+        raise TypeError("a verb must say how its arguments make a call")
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Do it and wait."""
+        return self._call(*args, **options).wait()
+
+    async def aio(self, *args: Any, **options: Any) -> Any:
+        """Do it; awaited, on any event loop."""
+        return await self._call(*args, **options).wait_async()
+
+    def plan(self, *args: Any, **options: Any) -> Plan:
+        """Price it and send nothing."""
+        return self._call(*args, **options).plan()
+
+    def prepare(self, *args: Any, **options: Any) -> Call:
+        """Return the call, checked and not yet made."""
+        return self._call(*args, **options)
 
 
 #: The last report; a list, so that nobody holds an old one by importing it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,13 +41,19 @@ class Space:
 
 
 class Vector(np.ndarray[Any, np.dtype[np.float32]]):
-    """A read-only row of an embedding matrix: a numpy array that knows its ``space``."""
+    """A read-only row of an embedding matrix: a numpy array that knows its ``space``.
 
-    __slots__ = ("space",)
+    ``row`` says which row of its ``base`` it is: a million addresses take a second to ask for, a million of these
+    numbers 0.05; -1 for what was made of a vector since, a slice or a sum.
+    """
+
+    __slots__ = ("row", "space")
     space: Space | None
+    row: int
 
     def __array_finalize__(self, source: object) -> None:
         self.space = getattr(source, "space", None)
+        self.row = -1
 
     def __reduce__(self) -> Any:
         # Pickled as what it is everywhere else: a plain array, and the space beside it.
@@ -130,7 +138,8 @@ class Sink:
         matrix.flags.writeable = False
         for row, index in enumerate(where.tolist()):
             if index >= 0 and self.filled[index]:
-                rows[row] = matrix[index]
+                rows[row] = vector = matrix[index]
+                vector.row = index
         return rows
 
 
@@ -170,21 +179,38 @@ def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
 
 def same_space(vectors: Iterable[Any]) -> Space | None:
     """Return the space all vectors share (None: unknown), or raise ValueError naming the two that differ."""
-    spaces = {space for v in vectors if (space := getattr(v, "space", None)) is not None}
+    # By identity first: a column has one space object for all its rows, and hashing it a million times takes a second.
+    found = {id(space): space for v in vectors if (space := getattr(v, "space", None)) is not None}
+    spaces = set(found.values())
     if len(spaces) > 1:
         one, other, *_ = sorted(map(str, spaces))
         raise ValueError(f"vectors of different spaces cannot be compared: {one} and {other}; embed both the same way")
     return next(iter(spaces), None)
 
 
+def located(column: Sequence[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None:
+    """Return the one matrix all these arrays are whole rows of, and which rows; None if there is no such matrix."""
+    first = column[0]
+    base = first.base
+    if not isinstance(base, np.ndarray) or base.ndim != 2 or base.dtype != np.float32 or not base.flags.c_contiguous:
+        return None
+    if any(map(operator.is_not, map(operator.attrgetter("base"), column), itertools.repeat(base))):
+        return None
+    if isinstance(base, Vector):
+        rows = np.fromiter(map(operator.attrgetter("row"), column), dtype=np.int64, count=len(column))
+        return None if (rows < 0).any() else (base, rows)
+    if any(cell.shape != base.shape[1:] or cell.strides != base.strides[1:] for cell in column):
+        return None
+    start = base.__array_interface__["data"][0]
+    places = np.fromiter((cell.__array_interface__["data"][0] for cell in column), dtype=np.int64, count=len(column))
+    rows, rest = np.divmod(places - start, base.strides[0] or 1)
+    return None if rest.any() else (base, rows)
+
+
 def _one_block(column: list[Any]) -> npt.NDArray[np.float32] | None:
     """Return the stretch of the matrix these rows are, if they are consecutive rows of one."""
-    base = column[0].base
-    if not isinstance(base, np.ndarray) or base.ndim != 2 or not base.flags.c_contiguous:
+    found = located(column)
+    if found is None or (np.diff(found[1]) != 1).any():
         return None
-    step, start = base.strides[0], column[0].__array_interface__["data"][0]
-    for at, cell in enumerate(column):
-        if cell.base is not base or cell.__array_interface__["data"][0] != start + at * step:
-            return None
-    first = (start - base.__array_interface__["data"][0]) // step
-    return np.asarray(base)[first : first + len(column)]
+    base, rows = found
+    return np.asarray(base)[rows[0] : rows[0] + len(rows)]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from ._engine.wire import Secret
 from .errors import SetupError
 
+_PRETEND = "0" * 32
 SERVICE = "https://api.cloudflare.com/client/v4"
 #: Spellings in use, the documented one first.
 ACCOUNT_NAMES = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID", "CF_AI_ACCOUNT_ID")
@@ -19,12 +21,67 @@ TOKEN_NAMES = (
 )  # fmt: skip
 
 
-def origin_of(base: str) -> str:
-    """Return who answers at an address: ``"cloudflare"`` or its host."""
-    host = urlsplit(base).netloc
-    if not host or urlsplit(base).scheme not in ("http", "https"):
-        raise SetupError(f"base_url={base!r} is no address; give everything up to and including /client/v4.")
-    return "cloudflare" if base == SERVICE else host
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Who is spoken to.
+
+    Attributes
+    ----------
+    base : str
+        Everything up to and including ``/client/v4``; of another server, up to its ``/v1``.
+    account : str
+        Account id; empty for another server.
+    token : Secret
+    origin : str
+        Who answers: ``"cloudflare"``, ``"emulator"`` or a host.
+    app : ASGI application or None
+        Answers in-process.
+    """
+
+    base: str
+    account: str
+    token: Secret
+    origin: str
+    app: Any = None
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a server in OpenAI's dialect rather than the service."""
+        return not self.account
+
+    @property
+    def root(self) -> str:
+        """What every path begins with."""
+        return self.base if self.is_server else f"{self.base}/accounts/{self.account}"
+
+
+def address_of(target: Any, account_id: str | None, api_token: str | None, base_url: str | None) -> Address:
+    """Return who is meant by the arguments of ``connect``, with what is missing taken from the environment.
+
+    Raises
+    ------
+    SetupError
+        Credentials are missing, or it cannot be an address.
+    """
+    if target == "emulator" or callable(target):
+        from . import emulator
+
+        # Its own limits are off unless an Emulator with limits is given: nobody waits for a pretended minute.
+        app = target if callable(target) else emulator.Emulator(rate=None)
+        token = Secret(api_token or "emulator")
+        return Address(
+            base="http://emulator/client/v4", account=account_id or _PRETEND, token=token, origin="emulator", app=app
+        )
+    if target not in (None, "cloudflare"):
+        raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
+    base = (base_url or SERVICE).rstrip("/")
+    parts = urlsplit(base)
+    if not parts.netloc or parts.scheme not in ("http", "https"):
+        raise SetupError(f"base_url={base!r} is no address; give everything up to and including /client/v4 or /v1.")
+    if base.endswith("/v1"):  # Ollama, llama.cpp, vLLM, ...: often without any key
+        return Address(base=base[:-3], account="", token=Secret(api_token or "none"), origin=parts.netloc)
+    account, token = credentials(account_id, api_token)
+    return Address(base=base, account=account, token=token, origin="cloudflare" if base == SERVICE else parts.netloc)
 
 
 def from_environment(names: tuple[str, ...]) -> str | None:

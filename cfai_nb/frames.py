@@ -14,7 +14,7 @@ import pandas as pd
 
 from .cells import Sink, Space
 from .errors import ColumnError, InputError
-from .media import Media, Parts
+from .media import Media, Parts, words_of
 from .reading import Bad, Fetch, holds_media, read, texts
 from .tasks import Column, Input
 
@@ -95,6 +95,13 @@ def column(frame: pd.DataFrame, name: Any) -> pd.Series[Any]:
     if not _has(frame, name):
         raise ColumnError(_no_column(frame, name))
     return _column(frame, name)
+
+
+def column_of(data: Frame, on: Any) -> pd.Series[Any] | None:
+    """Return the column `on` names, or the Series itself; None where there is none (`on` may be a template then)."""
+    if isinstance(data, pd.Series):
+        return data if on is None or on == data.name else None
+    return _column(data, on) if on is not None and _has(data, on) else None
 
 
 def _as_frame(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
@@ -205,6 +212,61 @@ def _formatted(column: pd.Series[Any], spec: str) -> tuple[list[str | None], Bad
             bad[at] = InputError(f"the cell does not take the format {spec!r}: {error}")
             found[at] = None
     return found, bad
+
+
+def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Fill the template of a call with other records than its rows.
+
+    Parameters
+    ----------
+    given : DataFrame, or list of dict or (value, answer)
+        Pairs are for templates that name one column.
+    data, template
+        What the call works on.
+
+    Returns
+    -------
+    list of (str, dict)
+        The prompt of each record, and what of it the template does not name.
+
+    Raises
+    ------
+    ColumnError
+        There is no template, or the records do not hold what it names.
+    ValueError
+        A record is none, or holds nothing where the template or the answer wants something.
+    """
+    if not isinstance(template, str):
+        raise ColumnError("examples need a template such as 'Summarize: {text}' that they fill as the rows do.")
+    named = list(dict.fromkeys(name for _, name, _ in _parse(template) if name is not None))
+    if isinstance(given, pd.DataFrame):
+        records = [{str(key): value for key, value in record.items()} for record in given.to_dict("records")]
+    else:
+        records = [_record(each, named) for each in given]
+    frame = pd.DataFrame.from_records(records)
+    taken = set(named)
+    if isinstance(data, pd.Series):  # its column goes by two names
+        for one, other in ((str(data.name), _VALUE), (_VALUE, str(data.name))):
+            taken |= {other} if one in taken else set()
+            if one not in frame and other in frame:
+                frame[one] = frame[other]
+    prompts, bad = _fill(frame, template, _TEXT, None)
+    made = []
+    for at, (prompt, record) in enumerate(zip(prompts, records, strict=True)):
+        rest = {key: value for key, value in record.items() if key not in taken}
+        empty = [key for key, value in rest.items() if pd.api.types.is_scalar(value) and pd.isna(value)]
+        if prompt is None or empty:
+            raise ValueError(f"examples: row {at} cannot be used: {bad.get(at) or 'something is missing in it'}.")
+        made.append((words_of(prompt), rest))
+    return made
+
+
+def _record(given: Any, named: Sequence[str]) -> dict[str, Any]:
+    if isinstance(given, Mapping):
+        return {str(key): value for key, value in given.items()}
+    if isinstance(given, (list, tuple)) and len(given) == 2 and len(named) == 1:
+        return {named[0]: given[0], "answer": given[1]}
+    raise ValueError(f"examples: {given!r:.60}: give dicts, a DataFrame, or (value, answer) where one column is named.")
 
 
 # -- cells back in ---------------------------------------------------------------------------------------------------

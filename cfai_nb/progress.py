@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sys
+import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -105,3 +107,43 @@ def line() -> Iterator[Listener]:
     finally:
         if width:
             sys.stderr.write("\n")
+
+
+#: Seconds before work on this machine shows a line, and between two drawings of it.
+BEFORE_SHOWN = 1.0
+
+
+@contextlib.contextmanager
+def working(name: str, wanted: bool | None) -> Iterator[Callable[[str], None]]:
+    """Show work on this machine that sends nothing as a line with its seconds; what lasts under a second shows none.
+
+    Yields what is to be told how far it is, in words.  None decides by where the output goes, as for runs.
+    """
+    if wanted is False or (wanted is None and not in_notebook() and not sys.stderr.isatty()):
+        yield lambda text: None
+        return
+    begin, said, ended = time.monotonic(), "", threading.Event()
+
+    def tell(text: str) -> None:
+        nonlocal said
+        said = text
+
+    def draw() -> None:
+        width = 0
+        # A thread, since a library that computes for half a minute calls nobody back.
+        while not ended.wait(BEFORE_SHOWN):
+            text = f"{name} · {said} · {time.monotonic() - begin:.0f} s"[: shutil.get_terminal_size().columns - 1]
+            sys.stderr.write("\r" + text.ljust(width))
+            sys.stderr.flush()
+            width = len(text)
+        if width:
+            sys.stderr.write("\r" + f"{name} · {said} · {time.monotonic() - begin:.0f} s".ljust(width) + "\n")
+            sys.stderr.flush()
+
+    thread = threading.Thread(target=draw, name=f"cfai {name}", daemon=True)
+    thread.start()
+    try:
+        yield tell
+    finally:
+        ended.set()
+        thread.join()

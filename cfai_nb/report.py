@@ -12,7 +12,7 @@ import pandas as pd
 from ._engine.record import Event, Run
 from .errors import CfaiError, RowError, RowsFailed, Stopped
 from .frames import Rows
-from .ledger import money
+from .ledger import NO_MATH, money
 
 
 class CfaiWarning(UserWarning):
@@ -50,6 +50,12 @@ class Report:
         run, index = self.run, self._rows.index
         found = [(index[at], error.code, str(error), run.plan.model.id) for at, error in self.errors.items()]
         return pd.DataFrame(found, columns=["row", "code", "message", "model"])
+
+    @property
+    def logs(self) -> pd.Series[Any]:
+        """The id of the gateway's log of each row's answer, for ``cf.feedback``; missing where there is none."""
+        ids = [self.run.logs.get(at) for at in self.run.plan.where.tolist()]
+        return pd.Series(ids, index=self._rows.index, dtype="object", name="log")
 
     @property
     def errors(self) -> dict[int, RowError]:
@@ -162,7 +168,7 @@ class Report:
         return f"<{self.receipt}>"
 
     def _repr_html_(self) -> str:
-        return f"<div><code>{html.escape(self.receipt)}</code></div>"
+        return f'<div class="{NO_MATH}"><code>{html.escape(self.receipt)}</code></div>'
 
 
 def _plain(label: Any) -> Any:

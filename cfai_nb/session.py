@@ -13,20 +13,19 @@ from typing import Any, Literal
 from ._engine.bridge import bridge
 from ._engine.engine import Engine
 from ._engine.fetch import Fetcher
+from ._engine.gateway import Gateway, as_gateway
 from ._engine.pace import Pace
 from ._engine.plan import Plan, draw_up
 from ._engine.rate import Rate
 from ._engine.record import CacheMode, Options, Run
 from ._engine.run import Runner
 from ._engine.store import Store
-from ._engine.wire import Secret, Wire
-from .credentials import ACCOUNT_NAMES, SERVICE, TOKEN_NAMES, credentials, from_environment, origin_of, store_path
-from .errors import SetupError, StoreError
+from ._engine.wire import Wire
+from .credentials import ACCOUNT_NAMES, TOKEN_NAMES, Address, address_of, from_environment, store_path
+from .errors import ModelError, ServiceError, SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
-from .models import FREE_NEURONS_PER_DAY, Model, catalogue
+from .models import FREE_NEURONS_PER_DAY, Model, catalogue, default, find, outside
 from .tasks import Input, Request, Task
-
-_PRETEND = "0" * 32
 
 _current: Session | None = None
 _inside: ContextVar[Session | None] = ContextVar("cfai_nb_session", default=None)
@@ -39,18 +38,15 @@ class Session:
     """
 
     def __init__(
-        self, *, base_url: str, account_id: str, token: Secret, origin: str, app: Any, store: Path | None,
-        rate: float | Literal["auto"] | None, defaults: Mapping[str, Any],
+        self, address: Address, *, store: Path | None, rate: float | Literal["auto"] | None,
+        defaults: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        self.origin = origin
-        self.base_url = base_url
-        self.account = hashlib.blake2b(account_id.encode(), digest_size=6).hexdigest()
+        self.address = address
+        self.origin = address.origin
+        self.account = hashlib.blake2b(address.account.encode(), digest_size=6).hexdigest()
         self.rate = rate
         self.defaults = dict(defaults)
         self.store_path = store
-        self._account_id = account_id
-        self._token = token
-        self._app = app
         self._store: Store | None = None
         self._loose: list[Charge] = []  # charges no store could keep
         self._engines: dict[object, Engine] = {}
@@ -63,7 +59,7 @@ class Session:
         self._undo: Token[Session | None] | None = None
 
     def __repr__(self) -> str:
-        return f"<cfai_nb session: {self.origin} at {self.base_url}, store {self.store_path or 'none'}>"
+        return f"<cfai_nb session: {self.origin} at {self.address.base}, store {self.store_path or 'none'}>"
 
     def __enter__(self) -> Session:
         global _current
@@ -123,7 +119,6 @@ class Session:
         where: object = "portal" if bridge.own_loop is None else id(bridge.own_loop)
         engine = self._engines.get(where)
         if engine is None:
-            base = f"{self.base_url}/accounts/{self._account_id}/ai"
             rates: dict[str, Rate] = {}
             paces: dict[str, Pace] = {}
 
@@ -136,7 +131,8 @@ class Session:
                     paces[model.id] = Pace(rate)
                 return paces[model.id]
 
-            wire = Wire(base, self._token, self._app)
+            address = self.address
+            wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
             engine = Engine(wire, pace, self.account, self.origin, store, self._loose.extend)
             bridge.before_close(wire.close)
             self._engines[where] = engine
@@ -145,6 +141,48 @@ class Session:
 
     def _per_minute(self, model: Model) -> float | None:
         return model.rate if self.rate == "auto" else self.rate
+
+    def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
+        """Return the model a task shall use: the wanted one, or the default for its kind of work.
+
+        Raises
+        ------
+        ModelError
+            There is no such model, it goes through a gateway and none is given, or a server of one's own has several.
+        """
+        if task.own_model is not None:
+            return task.own_model
+        if isinstance(wanted, Model):
+            return wanted
+        if wanted is not None and not isinstance(wanted, str):
+            raise ModelError(f"model={wanted!r}: give a name such as 'bge-m3'.")
+        if self.address.is_server:
+            return outside(wanted or self._only_model(), "server")
+        if wanted is None:
+            return find(task.work) if task.work.startswith("@") else default(task.work)
+        if "/" in wanted and not wanted.startswith("@"):
+            if gateway is None and "gateway" not in self.defaults:
+                raise ModelError(
+                    f"{wanted} is another provider's model: name a gateway with gateway=, here or in connect."
+                )
+            return outside(wanted, "gateway")
+        return find(wanted)
+
+    def _only_model(self) -> str:
+        listed = self.ask(Request(path="v1/models"), "GET")
+        names = [str(one.get("id")) for one in (listed.get("data") or ()) if isinstance(one, dict)]
+        if len(names) != 1:
+            raise ModelError(f"Give model=: {self.origin} has {', '.join(names[:20]) or 'no model'}.")
+        return names[0]
+
+    def ask(self, request: Request, method: str = "POST") -> Any:
+        """Send one request that is no row of anything, and return what the answer holds."""
+        engine = self.engine(cache=False)
+
+        async def ask() -> Any:
+            return (await engine.wire.send(request, request.path or "", method=method)).json
+
+        return bridge.call(ask)
 
     def fetcher(self, wanted: bool | None) -> Fetcher | None:
         """Return what fetches addresses in a frame, where that is allowed."""
@@ -187,7 +225,13 @@ class Session:
             not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1
         ):
             raise ValueError(f'concurrency={concurrency!r}: give "auto" or a number of requests of at least 1.')
-        return Options(cache=cache, budget=budget, on_error=on_error, concurrency=concurrency)
+        gateway = as_gateway(wish.get("gateway"))
+        if gateway is not None and self.address.is_server:
+            raise ValueError(f"gateway={gateway.name!r}: {self.origin} is not reached through a gateway.")
+        return Options(
+            cache=cache, budget=budget, on_error=on_error, concurrency=concurrency, gateway=gateway,
+            queue=bool(wish.get("queue", False)), reject_if_busy=bool(wish.get("reject_if_busy", False)),
+        )  # fmt: skip
 
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
         if budget is None and neurons is None:
@@ -220,15 +264,31 @@ class Session:
         kept = store.charges(since) if store is not None else []
         return kept + [c for c in self._loose if c.time >= since]
 
+    def accept_terms(self, model: str | Model) -> str:
+        """Accept the terms of a model that asks for it (llama-3.2-11b-vision), once for the account.
+
+        Returns
+        -------
+        str
+            What the service says to it.
+
+        Raises
+        ------
+        ServiceError
+            It was not understood.
+        """
+        try:
+            said = self.ask(Request(json={"prompt": "agree"}, path=f"run/{find(model).id}"))
+        except ServiceError as error:
+            if error.code != 5016:  # the call that accepts them is itself answered with the refusal, and a thank-you
+                raise
+            return str(error)
+        return str(said)
+
     def refresh_models(self) -> int:
         """Ask the service for its models, keep what it says, and return how many rows changed."""
         engine = self.engine(cache=True)
-        request = Request(path="models/search", query={"per_page": "1000"})
-
-        async def ask() -> Any:
-            return (await engine.wire.send(request, "models/search", method="GET")).json
-
-        listing = bridge.call(ask)
+        listing = self.ask(Request(path="models/search", query={"per_page": "1000"}), "GET")
         if not isinstance(listing, list) or not listing:
             raise SetupError("The service listed no models; the catalogue stays as it is.")
         today = time.strftime("%Y-%m-%d", time.gmtime())
@@ -252,6 +312,8 @@ def connect(
     on_error: Literal["keep", "raise"] | None = None,
     concurrency: int | Literal["auto"] | None = None,
     rate: float | Literal["auto"] | None = "auto",
+    gateway: Gateway | str | None = None,
+    reject_if_busy: bool | None = None,
     fetch: bool | None = None,
     progress: bool | None = None,
 ) -> Session:
@@ -265,10 +327,13 @@ def connect(
     account_id, api_token : str, optional
         Default: ``CLOUDFLARE_ACCOUNT_ID`` and ``CLOUDFLARE_API_TOKEN`` (and the other spellings in use).
     base_url : str, optional
-        Everything up to and including ``/client/v4``.
+        Everything up to and including ``/client/v4``; or, ending in ``/v1``, of a server in OpenAI's dialect (Ollama,
+        llama.cpp, vLLM, ...), whose chat and embedding models are then used by their names, free of charge.
     store : path or False, optional
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
-    cache, budget, neurons, on_error, concurrency, fetch, progress : optional
+    gateway : Gateway or str, optional
+        The AI Gateway the requests go through; ``"default"`` is made on its first use.
+    cache, budget, neurons, on_error, concurrency, reject_if_busy, fetch, progress : optional
         Defaults of the run options of every call; a budget given here is one purse for all of them.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
@@ -287,21 +352,9 @@ def connect(
         found = (api_token or from_environment(TOKEN_NAMES)) and (account_id or from_environment(ACCOUNT_NAMES))
         target = "cloudflare" if found else "emulator"
         print("cfai_nb: " + ("Cloudflare Workers AI" if found else "no credentials found: the emulator (no model)"))
-    app = None
-    if target in (None, "cloudflare"):
-        account_id, token = credentials(account_id, api_token)
-        base = (base_url or SERVICE).rstrip("/")
-        origin = origin_of(base)
-    elif target == "emulator" or callable(target):
-        from . import emulator
-
-        # Its own limits are off unless an Emulator with limits is given: nobody waits for a pretended minute.
-        app = target if callable(target) else emulator.Emulator(rate=None)
-        account_id, token = account_id or _PRETEND, Secret(api_token or "emulator")
-        base, origin = "http://emulator/client/v4", "emulator"
-        rate = None if rate == "auto" and not callable(target) else rate
-    else:
-        raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
+    address = address_of(target, account_id, api_token, base_url)
+    if rate == "auto" and (address.is_server or (address.app is not None and not callable(target))):
+        rate = None  # nobody waits for a pretended minute
     if (
         rate is not None
         and rate != "auto"
@@ -310,12 +363,11 @@ def connect(
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
     defaults = {
         "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
-        "concurrency": concurrency, "fetch": fetch, "progress": progress,
+        "concurrency": concurrency, "gateway": as_gateway(gateway), "reject_if_busy": reject_if_busy, "fetch": fetch,
+        "progress": progress,
     }  # fmt: skip
-    session = Session(
-        base_url=base, account_id=account_id, token=token, origin=origin, app=app, store=store_path(store), rate=rate,
-        defaults={name: value for name, value in defaults.items() if value is not None},
-    )  # fmt: skip
+    given = {name: value for name, value in defaults.items() if value is not None}
+    session = Session(address, store=store_path(store), rate=rate, defaults=given)
     session.options({})  # a default that means nothing is told here, not at the first call
     session.previous, _current = _current, session
     if _inside.get() is not None:  # within another session's block: the newest one counts

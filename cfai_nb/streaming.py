@@ -10,8 +10,10 @@ from . import session
 from ._engine.bridge import bridge, interrupts
 from ._engine.stream import stream as _stream
 from .errors import Stopped
-from .models import Model, default, find
+from .models import Model
 from .tasks import Generate
+
+_TRAVEL = ("budget", "neurons", "gateway", "reject_if_busy")
 
 
 def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> Iterator[str]:
@@ -24,7 +26,7 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
         Default: that of ``generate``.
     **options
         Of ``generate`` (``system``, ``max_tokens``, ``temperature``, ``seed``, ``reasoning``), and ``budget`` or
-        ``neurons``.
+        ``neurons``, ``gateway``, ``reject_if_busy``.
 
     Yields
     ------
@@ -41,14 +43,16 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     -----
     Nothing is taken from the store or kept in it; the charge is entered in the book.
     """
-    travel: dict[str, Any] = {name: options.pop(name) for name in ("budget", "neurons") if name in options}
-    if "schema" in options:
-        raise TypeError("stream() takes no schema: JSON is of no use before its end. Use generate.")
+    travel: dict[str, Any] = {name: options.pop(name) for name in _TRAVEL if name in options}
+    if clash := {"schema", "tools", "n", "thinking"} & options.keys():
+        raise TypeError(
+            f"stream() takes no {', '.join(sorted(clash))}: that is of no use before its end. Use generate."
+        )
     task = Generate(**options)
-    chosen = find(model) if model is not None else default(task.work)
-    task.check(chosen)
     here = session.current()
-    budget = here.options(travel).budget
+    chosen = here.model_for(task, model, travel.get("gateway"))
+    task.check(chosen)
+    how = here.options(travel)
     engine = here.engine(cache=False)
     pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
     limit = f"max_tokens={task.max_tokens}"
@@ -56,7 +60,7 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     async def pump() -> None:
         try:
             request, most = task.stream(prompt, chosen), task.forecast([prompt], chosen)
-            async for piece in _stream(engine, request, chosen, most, budget, limit):
+            async for piece in _stream(engine, request, chosen, most, how, limit):
                 pieces.put(piece)
             pieces.put(None)
         except BaseException as error:

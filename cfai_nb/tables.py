@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from . import session
-from .ledger import Charge, money
+from .ledger import NO_MATH, Charge, money
 from .models import Model, Usage, catalogue, price
 
 _CHARGE_COLUMNS = (
@@ -98,7 +98,7 @@ class LedgerFrame(pd.DataFrame):
         if len(pretended):
             words += f"; the emulator would have cost {money(float(pretended['neurons'].sum()), False)}"
         table = self.totals().to_html(escape=True, float_format=lambda value: f"{value:,.6g}")
-        return f"<p><b>Ledger</b>: {html.escape(words)}</p>{table}"
+        return f'<div class="{NO_MATH}"><p><b>Ledger</b>: {html.escape(words)}</p>{table}</div>'
 
 
 def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,10 +12,9 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.models import catalogue, find
+from cfai_nb.models import find
 from cfai_nb.tasks import Answer
 
-SCHEMAS = Path(__file__).parents[1].parent / "shared" / "workers-ai" / "schemas"
 TEXT = pd.Series(
     ["Invoice of Acme on 2026-11-03: total 41.50 EUR.", "Nothing here", None, "Paid 12 on 2025-01-31 to Globex"],
     index=["a", "a", "b", "c"],
@@ -85,22 +83,6 @@ def test_a_text_that_was_cut_is_a_failed_row() -> None:
         with pytest.raises(cf.AnswerError) as caught:
             task.read(said, ["text"], model)
         assert caught.value.code == code
-
-
-def test_requests_fit_the_published_schemas() -> None:
-    """What is sent fits the input schema of every chat model the verb may use."""
-    if not SCHEMAS.is_dir():
-        pytest.skip("the published schemas are not beside this checkout")
-    jsonschema = pytest.importorskip("jsonschema")
-    task, checked = cf.Extract(fields=Invoice), 0
-    for model in catalogue().values():
-        path = SCHEMAS / f"{model.name}.json"
-        if model.status == "current" and model.family in task.families and path.is_file():
-            if model.name == "llama-guard-3-8b":
-                continue  # takes no system message
-            jsonschema.validate(task.compose(["a text"], model).json, json.loads(path.read_text())["input"])
-            checked += 1
-    assert checked > 20
 
 
 def test_the_extraction_request_is_complete() -> None:

@@ -16,9 +16,10 @@ FLOORS = (
     {"widgets", "samples"},
     {"plots", "show"},  # a widget's static form
     {"accessor"},
+    {"compare", "explore"},
     {"call"},
-    {"progress", "streaming"},
-    {"report", "tables"},
+    {"progress", "streaming", "rating"},
+    {"report", "tables", "comparison"},
     {"session", "frames", "space"},
     {"credentials", "reading"},
     {"_engine"},
@@ -32,9 +33,12 @@ HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HOMES = {
     "matplotlib": {"plots."},
     "ipywidgets": {"widgets."},
-    "IPython": {"widgets."},
     "traitlets": {"widgets."},
+    "jscatter": {"widgets.chart"},
+    "IPython": {"widgets."},
     "sklearn": {"space.", "emulator."},
+    "scipy": {"space."},
+    "umap": {"space."},
     "httpx": {"_engine.wire"},
     "aiohttp": {"_engine.wire", "_engine.fetch"},
     "PIL": {"media.", "emulator.", "plots.", "widgets."},
@@ -42,6 +46,7 @@ HOMES = {
     "sqlite3": {"_engine."},
     "nest_asyncio": {"_engine.bridge"},
     "nest_asyncio2": {"_engine.bridge"},
+    "soundfile": {"emulator."},
     "starlette": {"emulator."},
     "uvicorn": {"emulator."},
     "platformdirs": {"credentials"},
@@ -118,6 +123,17 @@ def test_pandas_stays_upstairs() -> None:
     rooms = {m: list(imports(m, source)) for m, source in modules() if m.split(".")[0] in WITHOUT_PANDAS}
     assert len(rooms) > 30
     assert [m for m, names in rooms.items() if any(name.split(".")[0] == "pandas" for name in names)] == []
+
+
+def test_a_verb_is_a_small_file() -> None:
+    """Every verb's file has at most 100 lines: what is longer has a part that deserves a name of its own."""
+    import inspect
+
+    import cfai_nb as cf
+
+    files = {Path(inspect.getfile(verb.task)) for verb in vars(cf.Accessor).values() if hasattr(verb, "task")}
+    assert len(files) > 10
+    assert {file.name: lines for file in files if (lines := len(file.read_text("utf-8").splitlines())) > 100} == {}
 
 
 def test_emulator_imports_nothing_of_the_house() -> None:

@@ -20,10 +20,14 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from cfai_nb.plots import clusters, cost
+import cfai_nb as cf
+from cfai_nb.comparison import front
+from cfai_nb.plots import clusters, compare, concurrency, confidence, cost, latency, similarity
 from cfai_nb.plots.bars import amount
+from cfai_nb.plots.calibration import calibrate
 from cfai_nb.plots.lettering import letters
 from cfai_nb.plots.palette import DISTINCT, GREY, colour, readable
+from cfai_nb.plots.timing import duration
 
 USD = 0.011 / 1_000
 COLUMNS = ["time", "model", "verb", "requests", "rows", "neurons", "exact", "saved_neurons", "origin"]
@@ -198,6 +202,7 @@ def test_too_many_labels_keep_the_largest() -> None:
     ax = clusters(points, owner, ax=axes(12, 9))
     rest = f"16 smaller groups ({sum(range(1, 17)) / len(owner):.0%})"
     assert set(said(ax)) == {rest, *map(str, range(DISTINCT))}
+    assert ax.get_title(loc="left").endswith("40 groups")
 
 
 def test_colours_follow_the_order_of_a_categorical() -> None:
@@ -233,8 +238,13 @@ def test_any_label_is_drawn_without_a_warning(hostile: str) -> None:
     """Broken math, scripts without a font, control characters and endless words are drawn as far as they can be."""
     ax = clusters(blobs(30, 2)[0], [hostile, "plain"] * 15, title=hostile, mark=hostile, ax=axes())
     assert picture(ax)[1:4] == b"PNG"
-    ax = cost(LEDGER.assign(model=hostile), title=hostile, ax=axes())
-    assert picture(ax)[1:4] == b"PNG"
+    for ax in (
+        cost(LEDGER.assign(model=hostile), title=hostile, ax=axes()),
+        similarity(np.eye(2), [hostile, "plain"], title=hostile, mark=hostile, ax=axes()),
+        confidence(pd.Series([0.5], name=hostile), ax=axes()),
+        compare(models(("plain", 0.5, 1.0, "exact", 1.0), (hostile, 0.6, 2.0, "exact", 1.0)), title=hostile, ax=axes()),
+    ):
+        assert picture(ax)[1:4] == b"PNG"
 
 
 def test_letters_look_in_other_fonts_first() -> None:
@@ -308,7 +318,7 @@ def test_unknown_prices_are_words_and_never_zero() -> None:
     assert not ax.patches
     assert len(ax.get_xticks()) == 0
     free = charges(("2026-11-20", "m", "embed", 1, 1, 0.0, True, 0.0, "cloudflare"))
-    assert said(cost(free, ax=axes())) == ["$0 in all", "$0"]
+    assert said(cost(free, ax=axes())) == ["$0", "$0 in all"]
 
 
 def test_days_are_in_order_and_in_utc() -> None:
@@ -369,7 +379,7 @@ def test_a_frame_of_other_things_is_refused() -> None:
     """Missing columns, and words that mean nothing, are errors with what there should be."""
     with pytest.raises(ValueError, match="usd missing"):
         cost(LEDGER.drop(columns="usd"), ax=axes())
-    with pytest.raises(ValueError, match="'model', 'verb' or 'day'"):
+    with pytest.raises(ValueError, match="'model', 'verb', 'day', 'hour' or 'time'"):
         cost(LEDGER, "week", ax=axes())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'usd' or 'neurons'"):
         cost(LEDGER, metric="eur", ax=axes())  # type: ignore[arg-type]
@@ -385,6 +395,223 @@ def test_a_frame_of_other_things_is_refused() -> None:
 def test_amounts_read_as_money(value: float, written: str) -> None:
     """Two decimals from a dollar up, two significant digits below, and never an exponent."""
     assert amount(value, "usd") == written
+
+
+def test_a_name_hides_no_lone_point() -> None:
+    """The only point of a group stays visible beside its name."""
+    ax = clusters([[0.0, 0.0]], ["one"], ax=axes())
+    point = ax.transData.transform([0.0, 0.0])
+    (name,) = (text for text in ax.texts if text.get_text() == "one")
+    assert not extent(name).contains(*point)
+
+
+def test_hours_have_bars_and_words_cut_to_fit() -> None:
+    """By hour a bar is an hour in UTC; a name without end is cut and does not push the bars away."""
+    assert names(cost(LEDGER, "hour", ax=axes()))[:2] == ["2026-11-20 23:00", "2026-11-21 00:00"]
+    (name,) = names(cost(LEDGER.iloc[:1].assign(model="x" * 500), ax=axes()))
+    assert len(name) <= 32
+    assert name.endswith("…")
+
+
+def test_a_sum_of_the_last_days_says_so() -> None:
+    """Only the last 31 days have bars, and their sum does not claim to be that of the whole ledger."""
+    days = [f"2026-{month}-{day:02}" for month in ("09", "10") for day in range(1, 31)]
+    ax = cost(charges(*[(day, "m", "embed", 1, 1, 1.0, True, 0.0, "cloudflare") for day in days]), "day",
+              metric="neurons", ax=axes())  # fmt: skip
+    assert len(names(ax)) == 31
+    assert "31.0 Neurons in the last 31 days with charges" in said(ax)
+
+
+def test_costs_add_up_over_time() -> None:
+    """By time the areas end at the sums, the line of savings above them; unknown prices are crosses and words."""
+    ax = cost(LEDGER, "time", metric="neurons", ax=axes())
+    tops = [max(path.vertices[:, 1].max() for path in area.get_paths()) for area in ax.collections]
+    assert tops == pytest.approx([223.3, 267.8])
+    assert ax.lines[0].get_ydata()[-1] == pytest.approx(367.8)
+    assert len(ax.lines[1].get_xdata()) == 1
+    assert {"exact", "estimated", "saved by the store", "4 calls of unknown price"} <= set(said(ax))
+
+
+@pytest.mark.parametrize("by", ["model", "time"])
+def test_costs_of_an_emulator_are_stamped(by: Any) -> None:
+    """A plot of an emulator's charges alone carries the stamp; with real ones beside them the bars say it."""
+    pretended = LEDGER.assign(origin="emulator")
+    assert "emulator" in said(cost(pretended, by, ax=axes()))
+    assert "emulator" not in said(cost(pd.concat([LEDGER, pretended]), by, ax=axes()))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_costs_over_time_of_few_charges(rows: int) -> None:
+    """One charge, and charges of unknown price alone, are drawn; nobody's money is drawn as zero."""
+    ax = cost(LEDGER.iloc[-rows:], "time", ax=axes())
+    assert "4 calls of unknown price" in said(ax)
+    assert bool(len(ax.get_yticks())) == (rows > 1)
+
+
+def test_similarities_of_few_rows_have_names_and_numbers() -> None:
+    """Vectors are compared by cosine in their own order; labels stand at both sides, numbers in the cells."""
+    vectors = pd.Series([np.array([1.0, 0.0]), None, np.array([3.0, 4.0])], index=["a", "b", "c"], dtype=object)
+    ax = similarity(vectors, ax=axes())
+    assert np.allclose(ax.images[0].get_array(), [[1, 0.6], [0.6, 1]])
+    assert names(ax) == [tick.get_text() for tick in ax.get_xticklabels()] == ["a", "c"]
+    assert {"0.60", "cosine · 1 without a vector left out"} <= set(said(ax))
+
+
+def test_many_rows_are_ordered_by_likeness() -> None:
+    """Beyond 40 rows neighbours are alike, whatever order they came in, and no labels are written."""
+    points = np.eye(3).repeat(20, axis=0)[np.random.default_rng(0).permutation(60)]
+    ax = similarity(points, ax=axes())
+    field = np.asarray(ax.images[0].get_array())
+    assert np.count_nonzero(np.diff(field[0])) + np.count_nonzero(np.diff(np.diag(field, 1))) <= 6
+    assert names(ax) == []
+
+
+def test_similarities_are_taken_as_they_are() -> None:
+    """A symmetric square with ones on its diagonal is similarities already; `kind` says otherwise."""
+    given = np.array([[1.0, 0.2], [0.2, 1.0]])
+    assert np.allclose(similarity(given, ax=axes()).images[0].get_array(), given)
+    assert similarity(given, kind="vectors", ax=axes()).images[0].get_array()[0, 1] == pytest.approx(0.3846, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        (np.ones((2_001, 2)), "auto", r"vectors.sample\(2000\).*plots.clusters"),
+        (np.ones((3, 2)), "similarities", "a square"),
+        (np.ones((3, 2)), "cosine", "kind must be"),
+    ],
+)
+def test_what_is_no_field_is_refused(given: Any, kind: Any, message: str) -> None:
+    """Too many rows, no square, and an unknown kind are errors that say what to do."""
+    with pytest.raises(ValueError, match=message):
+        similarity(given, kind=kind, ax=axes())
+
+
+def sure(**columns: Any) -> pd.DataFrame:
+    return pd.DataFrame({"label": ["a", "a", "b", "b"], "confidence": [0.9, 0.8, 0.7, np.nan], **columns})
+
+
+def test_confidence_is_a_histogram() -> None:
+    """Rows are counted by confidence; those without a number are left out and said to be."""
+    ax = confidence(sure(), ax=axes())
+    assert sum(bar.get_height() for bar in ax.patches) == 3
+    assert any("1 without a number left out" in words for words in said(ax))
+
+
+def test_reliability_has_its_scores() -> None:
+    """With a truth ECE and Brier score are written, and rows whose truth is unknown are left out."""
+    ax = confidence(sure(), ["a", "b", None, "b"], ax=axes())
+    assert any(words.startswith("ECE 0.450 · Brier 0.325 · 2 rows") for words in said(ax))
+    assert any("1 without truth left out" in words for words in said(ax))
+    found = calibrate(np.array([0.05, 0.95, 0.95, 1.0]), np.array([False, True, True, True]))
+    assert found.count.tolist() == [1, 3]
+    assert found.ece == pytest.approx((0.05 + 3 * (1 - 2.9 / 3)) / 4)
+    assert found.brier == pytest.approx(3 * 0.05**2 / 4)
+
+
+def test_answers_of_ask_are_chosen_by_question() -> None:
+    """``<name>__p`` and ``<name>__confidence`` are found; of several one has to be named."""
+    frame = pd.DataFrame(
+        {"late": [True, False], "late__p": [0.9, 0.2], "team": ["a", "b"], "team__confidence": [0.6, 0.7]}
+    )
+    with pytest.raises(ValueError, match="question='late' or another of late, team"):
+        confidence(frame, ax=axes())
+    assert confidence(frame, [True, False], question="late", ax=axes()).get_xlabel() == "probability of yes"
+    assert confidence(frame[["team", "team__confidence"]], ax=axes()).get_xlabel() == "confidence"
+    check = pd.DataFrame({"check": [True], "p": [0.9]})
+    assert confidence(check, [True], ax=axes()).get_title(loc="left") == "Reliability of check"
+
+
+@pytest.mark.parametrize(
+    ("given", "truth", "message"),
+    [
+        (pd.DataFrame({"label": ["a"]}), None, "probabilities=True"),
+        (pd.Series([1.5]), None, "between 0 and 1"),
+        (pd.Series([0.5]), ["a"], "True or False"),
+        (pd.DataFrame({"score": [1.2], "confidence": [0.5]}), [1], "place on a scale"),
+        (sure(), ["a"], "4 rows and 1 labels"),
+    ],
+)
+def test_what_is_no_confidence_is_refused(given: Any, truth: Any, message: str) -> None:
+    """Frames without probabilities, numbers that are none, and truths that do not fit are errors."""
+    with pytest.raises(ValueError, match=message):
+        confidence(given, truth, ax=axes())
+
+
+def test_no_confidence_is_said() -> None:
+    """A chat model's answers carry no confidence: the axes say so."""
+    empty = sure(confidence=[np.nan] * 4)
+    assert any("a chat model answers without" in words for words in said(confidence(empty, ax=axes())))
+    assert said(confidence(sure().iloc[:0], ax=axes())) == ["no rows to show"]
+
+
+def test_latency_writes_its_percentiles() -> None:
+    """p50 and p95 are written; nothing sent is said; spread-out times have a logarithmic scale."""
+    ax = latency(np.arange(1, 101) / 100, ax=axes())
+    assert {"p50 505 ms", "p95 950 ms"} <= set(said(ax))
+    assert sum(bar.get_height() for bar in ax.patches) == 100
+    assert latency(np.geomspace(0.01, 100, 50), ax=axes()).get_xscale() == "log"
+    assert said(latency([], ax=axes())) == ["no requests"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [
+        (0, "0"),
+        (0.0123, "12.3 ms"),
+        (0.9999, "1 s"),
+        (1.25, "1.2 s"),
+        (42, "42 s"),
+        (150, "2.5 min"),
+        (7_200, "120 min"),
+    ],
+)
+def test_durations_read_as_time(seconds: float, written: str) -> None:
+    """Times are written in the unit people would use."""
+    assert duration(seconds) == written
+
+
+def test_a_run_is_drawn_by_itself() -> None:
+    """Without an argument it is the last run; the emulator's is stamped; from the store there is nothing to time."""
+    with cf.connect("emulator", rate=None):
+        texts = pd.Series(["I want my money back", "Where is my parcel?"], name="text")
+        texts.cfai.check("a refund", progress=False)
+        ax = latency(ax=axes())
+        assert {"emulator"} <= set(said(ax))
+        assert sum(bar.get_height() for bar in ax.patches) == 2
+        ax = concurrency(ax=axes())
+        assert ax.lines[0].get_ydata()[-1] == 0
+        assert "emulator" in said(ax)
+        texts.cfai.check("a refund", progress=False)
+        assert said(latency(ax=axes())) == said(concurrency(ax=axes())) == ["no requests: 2 rows came from the store"]
+
+
+def models(*rows: tuple[Any, ...]) -> pd.DataFrame:
+    """A table as ``df.cfai.compare`` makes it."""
+    frame = pd.DataFrame(list(rows), columns=["model", "accuracy", "usd_per_1k", "price", "p50"]).set_index("model")
+    return frame.assign(judged=50, on_front=front(frame, "accuracy"))
+
+
+def test_models_are_drawn_with_their_front() -> None:
+    """Names carry the latency; the front joins the models nobody beats; unknown prices have a strip of their own."""
+    table = models(
+        ("@cf/a/cheap", 0.7, 0.01, "exact", 0.2), ("@cf/a/beaten", 0.6, 0.02, "estimated", 0.5),
+        ("@cf/a/best", 0.9, 0.05, "exact", 2.0), ("@cf/a/new", 0.8, np.nan, "unknown", np.nan),
+    )  # fmt: skip
+    assert table["on_front"].tolist() == [True, False, True, False]
+    ax = compare(table, ax=axes())
+    assert {"cheap 200ms", "beaten 500ms", "best 2s", "new", "price unknown"} <= set(said(ax))
+    assert set(ax.lines[0].get_xdata()) == {0.01, 0.05}
+    hollow = [len(part.get_facecolors()) and to_hex(part.get_facecolors()[0]) == "#ffffff" for part in ax.collections]
+    assert sum(map(bool, hollow)) == 1
+    assert any("cross: all from the store" in words for words in said(ax))
+
+
+def test_models_without_answers_or_columns() -> None:
+    """Nothing to compare is said; a frame of other things is refused."""
+    assert said(compare(models().astype({"accuracy": float}), ax=axes())) == ["no answers to compare"]
+    with pytest.raises(ValueError, match="agreement, usd_per_1k"):
+        compare(pd.DataFrame({"price": []}), ax=axes())
 
 
 def test_plots_pick_no_backend_for_a_given_axes() -> None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
+from collections.abc import Iterator
 from typing import Any
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given, settings
 
-from cfai_nb.space import Projection, cluster, project, terms
+import cfai_nb as cf
+from cfai_nb import space
+from cfai_nb.cells import Sink, Space
+from cfai_nb.space import Gathered, Projection, cluster, duplicates, outliers, project, search, similarity, terms
 
 
 def blobs(rows: int, groups: int, width: int = 32, spread: float = 0.3) -> tuple[Any, Any]:
@@ -69,14 +76,29 @@ def test_neighbours_stay_neighbours() -> None:
 
 
 def test_the_method_follows_the_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit "auto" is PCA, says so, and "tsne" is still done when asked for."""
-    monkeypatch.setattr("cfai_nb.space.projection.TSNE_ROWS", 50)
-    matrix, _ = blobs(60, 3)
-    beyond = project(matrix)
-    assert beyond.method == "pca"
-    assert "t-SNE is for up to 50" in beyond.note
-    assert project(matrix, "tsne").method == "tsne"
-    assert project(matrix[:50]).method == "tsne"
+    """Beyond the limit "auto" maps a sample, lays the others in their groups, and says so; "tsne" maps all."""
+    monkeypatch.setattr("cfai_nb.space.projection.TSNE_ROWS", 60)
+    matrix, owner = blobs(160, 3)
+    told: list[str] = []
+    beyond = project(matrix, tell=told.append)
+    assert "sample of 60; the other 100 lie amid" in beyond.note
+    assert any("placing" in text for text in told)
+    middles = np.stack([beyond.points[owner == group].mean(axis=0) for group in range(3)])
+    assert (np.linalg.norm(beyond.points[:, None] - middles, axis=2).argmin(axis=1) == owner).all()
+    assert project(matrix, "tsne").note == "t-SNE of 160 vectors"
+    assert project(matrix[:60]).note == "t-SNE of 60 vectors"
+
+
+def test_umap_is_used_if_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for and not installed it is an error with the line to install it; installed, it makes the points."""
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(cf.CfaiError, match="pip install umap-learn"):
+        project(np.eye(6), "umap")
+    pretended = types.SimpleNamespace(fit_transform=lambda close: close[:, :2] + 1)
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=lambda **options: pretended))
+    laid = project(np.eye(6), "umap")
+    assert (laid.method, laid.note) == ("umap", "UMAP of 6 vectors")
+    assert np.allclose(laid.points.mean(axis=0), 0)
 
 
 def test_pca_keeps_the_variance_it_claims() -> None:
@@ -152,8 +174,12 @@ def test_what_is_no_matrix_is_refused(given: Any) -> None:
 
 def test_an_unknown_method_is_refused() -> None:
     """A method that does not exist is an error with the ones that do."""
-    with pytest.raises(ValueError, match="'auto', 'tsne' or 'pca', not 'umap'"):
-        project(np.eye(3), "umap")
+    with pytest.raises(ValueError, match="'auto', 'tsne', 'pca' or 'umap', not 'som'"):
+        project(np.eye(3), "som")
+    with pytest.raises(ValueError, match="'kmeans' or 'hdbscan', not 'dbscan'"):
+        cluster(np.eye(3), method="dbscan")
+    with pytest.raises(ValueError, match="k= is for 'kmeans'"):
+        cluster(np.eye(3), 3, method="hdbscan")
 
 
 def test_a_projection_cannot_be_changed() -> None:
@@ -196,3 +222,166 @@ def test_terms_refuse_what_does_not_fit() -> None:
         terms(["a", "b"], [0])
     with pytest.raises(ValueError, match="at least 1"):
         terms(["a"], [0], n=0)
+
+
+# -- neighbours, against the naive n-by-n -----------------------------------------------------------------------------
+
+
+def column(matrix: Any, where: Any = None, model: str = "m") -> list[Any]:
+    """Vectors as `embed` gives them: rows of one matrix, in this order; None for -1."""
+    sink = Sink(len(matrix))
+    sink.put(np.arange(len(matrix)), np.asarray(matrix, dtype="f4"))
+    where = np.arange(len(matrix)) if where is None else np.asarray(where, dtype=np.int64)
+    return sink.vectors(where, Space(model, matrix.shape[1]))
+
+
+def cosines(one: Any, other: Any) -> Any:
+    """All of them, in float64; 0 for a vector of zeros."""
+    return unit(one) @ unit(other).T
+
+
+def unit(matrix: Any) -> Any:
+    """Rows of length one, in float64."""
+    lengths = np.linalg.norm(matrix.astype(float), axis=1)
+    return matrix / np.where(lengths > 0, lengths, 1)[:, None]
+
+
+@st.composite
+def matrices(draw: st.DrawFn, rows: int = 40) -> Any:
+    """Few rows of few whole numbers: many equal ones, some all zeros."""
+    width = draw(st.integers(1, 4))
+    count = draw(st.integers(1, rows))
+    seed = draw(st.integers(0, 2**16))
+    return np.random.default_rng(seed).integers(-2, 3, size=(count, width)).astype("f4")
+
+
+@pytest.fixture(scope="class")
+def small_blocks() -> Iterator[None]:
+    """Blocks of seven rows and three queries, so that a small matrix has many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(space.vectors.blocks, "__defaults__", (7,))
+        patch.setattr(space.neighbours, "_QUERIES", 3)
+        patch.setattr(space.doubles, "_PAIRS", 5)
+        yield
+
+
+@pytest.mark.usefixtures("small_blocks")
+class TestAgainstNaive:
+    """In blocks comes out what n-by-n would say."""
+
+    @settings(deadline=None, max_examples=40)
+    @given(matrices(), st.integers(1, 9), st.sampled_from([None, 0.5]), st.integers(0, 99))
+    def test_search(self, matrix: Any, k: int, threshold: float | None, seed: int) -> None:
+        """The scores of the best k are those of all cosines sorted, and every row found has its score."""
+        queries = np.random.default_rng(seed).normal(size=(5, matrix.shape[1])).astype("f4")
+        scores, rows = search(matrix, queries, k, threshold=threshold)
+        every = cosines(queries, matrix)
+        wanted = -np.sort(-every, axis=1)[:, :k]
+        if threshold is not None:
+            wanted = np.where(wanted >= threshold, wanted, -np.inf)
+        assert np.allclose(scores, wanted, atol=1e-5)
+        assert ((rows < 0) == np.isneginf(wanted)).all()
+        assert np.allclose(np.take_along_axis(every, rows, 1)[rows >= 0], scores[rows >= 0], atol=1e-5)
+        assert all(len(set(found)) == len(found) for found in (row[row >= 0].tolist() for row in rows))
+
+    @settings(deadline=None, max_examples=40)
+    @given(matrices(), st.sampled_from([0.3, 0.9, 1.0]))
+    def test_duplicates(self, matrix: Any, threshold: float) -> None:
+        """Groups are the connected components of all pairs at or above the threshold, numbered as they come."""
+        from scipy.sparse.csgraph import connected_components
+
+        found = duplicates(matrix, threshold)
+        _, wanted = connected_components(cosines(matrix, matrix) >= threshold - 2e-6)
+        assert same_split(found, wanted)
+        assert list(dict.fromkeys(found.tolist())) == list(range(found.max() + 1))
+
+    @settings(deadline=None, max_examples=30)
+    @given(matrices(), st.integers(1, 5))
+    def test_outliers(self, matrix: Any, k: int) -> None:
+        """The score is the mean distance to the k nearest others, never to the row itself."""
+        found, note = outliers(matrix, k)
+        every = cosines(matrix, matrix)
+        np.fill_diagonal(every, -np.inf)
+        k = min(k, len(matrix) - 1)
+        assert (note == "no neighbours") == (k < 1)
+        if k:
+            assert np.allclose(found, (1 + np.sort(-every, axis=1)[:, :k]).mean(axis=1), atol=1e-5)
+
+    @settings(deadline=None, max_examples=30)
+    @given(matrices(), st.data())
+    def test_a_column_is_the_matrix_it_amounts_to(self, matrix: Any, data: st.DataObject) -> None:
+        """Rows that are missing, repeated or in another order, plain arrays and lists: the same answers."""
+        where = data.draw(st.lists(st.integers(-1, len(matrix) - 1), min_size=1, max_size=30))
+        there = [at for at in where if at >= 0]
+        query = np.ones(matrix.shape[1], dtype="f4")
+        cells = column(matrix, where)
+        for kind in (lambda v: v, np.array, lambda v: v.tolist()):
+            gathered = Gathered([None if cell is None else kind(cell) for cell in cells])
+            assert gathered.places.tolist() == [at for at, row in enumerate(where) if row >= 0]
+            if there:
+                assert (gathered.whole() == matrix[there]).all()
+                assert np.allclose(similarity(gathered, query), cosines(matrix[there], query[None])[:, 0], atol=1e-5)
+                best = search(gathered, query[None], 3)[0]
+                assert np.allclose(best, search(matrix[there], query[None], 3)[0], atol=1e-5)
+                half = np.arange(len(where)) % 2 == 0
+                rest = [row for row, wanted in zip(where, half, strict=True) if wanted and row >= 0]
+                assert (gathered.only(half).whole() == matrix[rest]).all()
+
+
+def test_a_column_is_read_without_a_copy() -> None:
+    """Consecutive rows are a view of their matrix, also from a slice; a slice of a vector is no row of it."""
+    cells = column(np.arange(12.0).reshape(4, 3))
+    assert np.shares_memory(Gathered(cells[1:]).whole(), cf.matrix(cells))
+    assert np.shares_memory(cf.matrix(cells[1:3]), cf.matrix(cells))
+    assert cf.matrix([cell[:2] for cell in cells]).tolist() == [[0, 1], [3, 4], [6, 7], [9, 10]]
+    assert cf.matrix([cell[:2] for cell in cf.matrix(cells)]).shape == (4, 2)
+    assert (cf.matrix(cells[::-1]) == cf.matrix(cells)[::-1]).all()
+
+
+def test_lengths_are_those_of_the_matrix_at_hand() -> None:
+    """What is kept of one matrix is not taken for another, nor for one that was written to."""
+    matrix = np.eye(3, dtype="f4")
+    assert similarity(matrix, [1.0, 0, 0]).tolist() == [1, 0, 0]
+    matrix[1] = [5, 0, 0]
+    assert similarity(matrix, [1.0, 0, 0]).tolist() == [1, 1, 0]
+    for scale in (1, 2, 3):
+        assert similarity(Gathered(column(np.eye(3) * scale)), [1.0, 0, 0]).tolist() == [1, 0, 0]
+
+
+def test_large_neighbourhoods_are_sampled() -> None:
+    """Beyond the limit neighbours come from a sample, the note says so, and far rows still stand out."""
+    matrix, _ = blobs(200, 3)
+    matrix[17] = -matrix[:3].sum(axis=0)
+    found, note = outliers(matrix, 4, among=60)
+    assert "in a sample of 60 of 200" in note
+    assert found.argmax() == 17
+
+
+def test_noise_is_minus_one() -> None:
+    """HDBSCAN calls what is in no dense group -1, and numbers the groups by size; few vectors are all noise."""
+    matrix, owner = blobs(150, 2)
+    lonely = np.random.default_rng(1).normal(size=(12, 32)).astype("f4") * 3
+    found = cluster(np.vstack([matrix[owner == 0], matrix[owner == 1][:40], lonely]), method="hdbscan")
+    assert set(found[:75]) == {0}
+    assert set(found[75:115]) == {1}
+    assert (found[115:] == -1).sum() >= 4
+    assert cluster(np.eye(5), method="hdbscan").tolist() == [-1] * 5
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: search(np.eye(3), np.eye(3), 0), "k must be a whole number"),
+        (lambda: search(np.eye(3), np.eye(4)), "of 3 and of 4 dimensions"),
+        (lambda: duplicates(np.eye(3), 1.2), "threshold must be"),
+        (lambda: similarity(np.eye(3), np.eye(3)[:2]), "3 vectors and 2"),
+        (lambda: Gathered([[1.0, 2.0], "text"]), "row 1 holds no vector but str"),
+        (lambda: Gathered([[1.0, 2.0], None, [1.0]]), "all of one length"),
+        (lambda: search(Gathered([None, [1.0], [np.nan]]), [[1.0]]), "first is row 2"),
+        (lambda: Gathered([*column(np.eye(2)), *column(np.eye(2), model="other")]), "different spaces"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(call: Any, message: str) -> None:
+    """Counts, thresholds, shapes and spaces that do not fit are errors that say what is needed."""
+    with pytest.raises(ValueError, match=message):
+        call()

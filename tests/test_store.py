@@ -39,7 +39,7 @@ def charge(neurons: float | None = 1.0, **more: Any) -> Charge:
 def recall(store: Store, names: list[Any]) -> list[Any]:
     """Return the cell of each key, None where there is none."""
     packs, slots = store.locate([key(name) for name in names])
-    held = {pack: cells for pack, cells, _ in store.read(sorted(set(packs[packs >= 0].tolist())))}
+    held = {pack: cells for pack, cells, *_ in store.read(sorted(set(packs[packs >= 0].tolist())))}
     return [held[p][s] if p in held else None for p, s in zip(packs.tolist(), slots.tolist(), strict=True)]
 
 
@@ -75,7 +75,7 @@ def test_what_an_answer_cost_is_kept_with_it(path: Path) -> None:
     store.put([key(2)], ["b"], [charge(2.0), charge(None)])
     store.flush()
     packs, _ = store.locate([key(1), key(2)])
-    assert [neurons for _, _, neurons in store.read(packs.tolist())] == [2.5, None]
+    assert [neurons for _, _, neurons, _ in store.read(packs.tolist())] == [2.5, None]
     assert [c.neurons for c in store.charges()] == [2.0, 0.5, 2.0, None]
     store.close()
 

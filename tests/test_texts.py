@@ -11,7 +11,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.models import catalogue, find
+from cfai_nb.models import find
 from cfai_nb.tasks.translate import INDIC
 
 SCHEMAS = Path(__file__).parents[1].parent / "shared" / "workers-ai" / "schemas"
@@ -52,23 +52,6 @@ def test_the_text_is_material_and_comes_last(task: cf.Task) -> None:
     assert one[1] == {"role": "user", "content": text}
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
-def test_requests_fit_the_published_schemas(task: cf.Task) -> None:
-    """What is sent fits the input schema of every model the verb may use."""
-    if not SCHEMAS.is_dir():
-        pytest.skip("the published schemas are not beside this checkout")
-    jsonschema = pytest.importorskip("jsonschema")
-    fit = [m for m in catalogue().values() if m.status == "current" and m.family in task.families]
-    checked = 0
-    for model in fit:
-        path = SCHEMAS / f"{model.name}.json"
-        if path.is_file() and model.name != "llama-guard-3-8b":  # takes no system message
-            chosen = cf.Translate(to="hi") if model.family == "indictrans2" else task
-            jsonschema.validate(chosen.compose(["a text"], model).json, json.loads(path.read_text())["input"])
-            checked += 1
-    assert checked > 20
-
-
 @pytest.mark.parametrize(
     ("model", "to", "sent"),
     [
@@ -106,7 +89,7 @@ def test_translation_models_answer_and_are_priced(emulator: Emulator, model: str
 def test_a_language_the_model_cannot_read_fails_the_row(emulator: Emulator) -> None:
     """What the service refuses for a row is a failed row that says why."""
     with pytest.warns(cf.CfaiWarning, match="5006"):
-        out = TEXT.cfai.translate("Klingon", model="indictrans2-en-indic-1B")
+        out = TEXT.cfai.translate("tlh_Piqd", model="indictrans2-en-indic-1B")
     assert out.isna().all()
 
 

@@ -124,7 +124,7 @@ def test_a_task_of_ones_own_runs_like_a_verb(emulator: Emulator, frame: pd.DataF
     [
         (lambda f: f.cfai.embed("text", polling="cls"), TypeError, ["polling", "pooling", "budget"]),
         (lambda f: f.cfai.embed("text", "cls"), TypeError, ["takes 0 arguments"]),
-        (lambda f: f.cfai.classify("text"), TypeError, ["labels"]),
+        (lambda f: f.cfai.classify("text"), ValueError, ["two labels"]),
         (lambda f: f.cfai.classify("text", ["a", "b"], "c"), TypeError, ["labels"]),
         (lambda f: f.cfai.embed("text", cache="maybe"), ValueError, ["cache=", "refresh"]),
         (lambda f: f.cfai.embed("text", on_error="explode"), ValueError, ["on_error=", "keep"]),
@@ -202,8 +202,8 @@ def test_other_spellings_of_the_environment_are_read(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, value)
     session = cf.connect()
     assert session.origin == "cloudflare"
-    assert session._account_id == "a" * 32
-    assert session._token.reveal() == "t" * 40
+    assert session.address.account == "a" * 32
+    assert session.address.token.reveal() == "t" * 40
 
 
 @pytest.mark.parametrize("token", ["to\nken", "tök€n", "tok en\x00"])
@@ -275,7 +275,7 @@ def test_the_receipt_says_rows_requests_and_cost(emulator: Emulator, frame: pd.D
     again = cf.last_run().receipt
     for words in ("3 from the store", "0 requests", "nothing spent", "saved"):
         assert words in again
-    assert cf.last_run()._repr_html_().startswith("<div>")
+    assert cf.last_run()._repr_html_().startswith("<div ")
 
 
 def test_probabilities_later_send_nothing(emulator: Emulator, frame: pd.DataFrame) -> None:

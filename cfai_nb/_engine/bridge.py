@@ -163,6 +163,19 @@ class Bridge:
             raise failure
         return result
 
+    def start(self, job: Job[T]) -> concurrent.futures.Future[T]:
+        """Start a job that goes on while cells come and go; ``stop`` asks it to stop."""
+        if self.own_loop is not None:
+            return asyncio.run_coroutine_threadsafe(self._carried_out(job), self.own_loop)
+        return self.submit(lambda: self._carried_out(job))
+
+    def stop(self, job: Job[object]) -> None:
+        """Ask a job that was started to stop: nothing new is sent, what is under way is kept."""
+        if self.own_loop is not None:
+            self.own_loop.call_soon_threadsafe(job.stop)
+        else:
+            self._portal_soon(job.stop)
+
     async def _carried_out(self, job: Job[T]) -> T:
         self._jobs.add(job)
         try:

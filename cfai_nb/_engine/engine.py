@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..ledger import Charge
-from ..models import Model, Usage, price
+from ..models import Cost, Model, Usage, price
 from .flights import Flights
 from .pace import Pace
 from .store import Store
@@ -39,12 +39,16 @@ class Engine:
     book: Callable[[Sequence[Charge]], object]
     flights: Flights = field(default_factory=Flights)
 
-    def charge(self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0) -> Charge:
-        """Return the charge of one answered request."""
+    def charge(
+        self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0,
+        free: bool = False,
+    ) -> Charge:  # fmt: skip
+        """Return the charge of one answered request; ``free`` where a gateway answered it from its cache."""
         cost = price(usage, model)
+        paid, saved = (Cost(0.0, True), cost.neurons or 0.0) if free else (cost, 0.0)
         return Charge(
             time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
-            neurons=cost.neurons, exact=cost.exact, tokens=usage.tokens, seconds=seconds,
+            neurons=paid.neurons, exact=paid.exact, saved_neurons=saved, tokens=usage.tokens, seconds=seconds,
         )  # fmt: skip
 
     def saving(self, neurons: float, model: Model, *, run: str, verb: str, rows: int) -> Charge:

@@ -7,11 +7,13 @@ import random
 import time
 from collections.abc import Sequence
 
-from ..errors import BudgetError, RateLimited, ServiceError
+from ..errors import AnswerError, BudgetError, RateLimited, ServiceError, Unavailable
 from ..ledger import Charge, money
 from ..models import Usage, price, tokens_in
-from ..tasks import Answer, Input, Request
+from ..tasks import Answer, Input, Request, StreamReader
 from .engine import Engine
+from .gateway import dressed, is_hit
+from .queued import Queue
 from .record import Run
 
 #: How often one request is repeated after faults (5xx, dropped or cut answers): with full jitter up to 10 s that is
@@ -38,14 +40,18 @@ class Exchange:
         self._engine = engine
         self._run = run
         self._pace = engine.pace(run.plan.model)
+        self.queue = Queue(engine, run) if run.options.queue else None
         self.halted = False
         self.flying: set[asyncio.Task[None]] = set()
         self.answered: float | None = None
 
-    async def ask(self, request: Request, inputs: Sequence[Input], rows: int, *, first: bool) -> tuple[Answer, Charge]:
+    async def ask(
+        self, request: Request, inputs: Sequence[Input], rows: int, *, keys: Sequence[bytes], first: bool
+    ) -> tuple[Answer, Charge]:
         """Send one request, as often as it takes; return its answer and what it was charged.
 
-        ``rows`` says for how many rows of the frame, ``first`` whether it opens the conversation.
+        ``rows`` says for how many rows of the frame, ``keys`` those of its inputs, ``first`` whether it opens the
+        conversation: only that goes into the queue, what answers an answer does not wait once more.
 
         Raises
         ------
@@ -55,14 +61,18 @@ class Exchange:
             The budget cannot hold it, also after everything under way is trued up.
         """
         plan, budget = self._run.plan, self._run.options.budget
+        options = self._run.options
+        request = dressed(request, options.gateway, reject_if_busy=options.reject_if_busy)
         reserved = await self._reserve(inputs, None if first else request)
         charge: Charge | None = None
         try:
-            answer = await self._persist(request)
+            queue = self.queue if first else None
+            answer = await (self._persist(request) if queue is None else queue.ask(request, keys))
             usage = plan.task.weigh(request, answer, inputs, plan.model)
             charge = self._engine.charge(
-                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=rows, seconds=answer.seconds
-            )
+                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=rows, seconds=answer.seconds,
+                free=is_hit(answer),
+            )  # fmt: skip
             return answer, charge
         finally:
             if budget is not None and reserved is not None:
@@ -121,7 +131,7 @@ class Exchange:
         self.flying.add(task)
         run.flying(+1)
         try:
-            answer = await self._engine.wire.send(request, run.plan.model.id)
+            answer = await self._sent(request)
         except RateLimited as error:
             pace.limited(sent, error.wait)
             raise
@@ -137,3 +147,23 @@ class Exchange:
         pace.clean(sent)
         self.answered = time.monotonic()
         return answer
+
+    async def _sent(self, request: Request) -> Answer:
+        """Send it and wait for the whole answer; hand on its pieces where somebody listens."""
+        plan, hear, wire = self._run.plan, self._run.options.hear, self._engine.wire
+        streamed = plan.task.streamed(request, plan.model) if hear is not None else None
+        if hear is None or streamed is None:
+            return await wire.send(request, plan.model.id)
+        reader, began = StreamReader(), time.perf_counter()
+        hear(None)
+        try:
+            async for line in wire.stream(streamed, plan.model.id):
+                if piece := reader.feed(line):
+                    hear(piece)
+        except AnswerError:  # a frame that is no JSON: paid for like an answer that is none, and read as one
+            return Answer(b"", seconds=time.perf_counter() - began)
+        if not reader.ended:
+            raise Unavailable(
+                f"{plan.model.id}: the stream broke off before its end", "connection lost", model=plan.model.id
+            )
+        return reader.answer(time.perf_counter() - began)

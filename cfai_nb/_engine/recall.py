@@ -27,10 +27,12 @@ async def recall(engine: Engine, run: Run, wanted: Sequence[int]) -> list[int]:
     saved, rows = 0.0, 0
     for at in range(0, len(distinct), 64):
         part = distinct[at : at + 64].tolist()
-        for pack, cells, neurons in await asyncio.to_thread(lambda chosen: list(store.read(chosen)), part):
+        for pack, cells, neurons, log in await asyncio.to_thread(lambda chosen: list(store.read(chosen)), part):
             group = groups.pop(pack)
             chosen = cells[slots[group]] if isinstance(cells, np.ndarray) else [cells[slot] for slot in slots[group]]
             rows += run.deliver(indexes[group], chosen)
+            if log is not None:
+                run.logs.update(dict.fromkeys(indexes[group].tolist(), log))
             saved += (neurons or 0.0) * len(group) / max(1, len(cells))
         if run.stopped:
             break

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,7 @@ from ..cells import Sink
 from ..errors import CfaiError, RowError
 from ..ledger import Budget, Charge
 from ..models import Cost
+from .gateway import Gateway
 from .plan import Plan
 
 CacheMode = Literal[True, False, "refresh", "only"]
@@ -33,12 +34,26 @@ class Options:
         Whether a failed row stays missing, or raises once all others are done.
     concurrency : int or "auto"
         The most requests at once.
+    gateway : Gateway or None
+        Through which the requests go.
+    queue : bool
+        Hand the requests in to the service's batch queue.
+    reject_if_busy : bool
+        Have a model that is out of capacity say so at once, instead of letting the request wait there: what is sent
+        then follows capacity more closely.
+    hear : callable or None
+        For a run of one input: called on the engine's thread with each piece of the answer as it is written, where the
+        task can be streamed; with None where an answer begins (again).
     """
 
     cache: CacheMode = True
     budget: Budget | None = None
     on_error: Literal["keep", "raise"] = "keep"
     concurrency: int | Literal["auto"] = "auto"
+    gateway: Gateway | None = None
+    queue: bool = False
+    reject_if_busy: bool = False
+    hear: Callable[[str | None], object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +99,10 @@ class Run:
         Whether it was interrupted.
     charges : list of Charge
         Summed up by ``spent``; a charge a request.
+    logs : dict of int to str
+        By index of the distinct input: the id of the gateway's log of its answer.
+    tokens : float or None
+        Read and written; None where an answer did not say.
     flow : list of (seconds, requests in flight)
         Concurrency over time, in a few thousand points however long the run.
     """
@@ -93,6 +112,7 @@ class Run:
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     sink: Sink = field(init=False)
     failures: dict[int, RowError] = field(default_factory=dict)
+    logs: dict[int, str] = field(default_factory=dict)
     stored: int = 0
     failed: int = 0
     done: int = 0
@@ -101,6 +121,7 @@ class Run:
     neurons: float = 0.0
     unpriced: int = 0
     exact: bool = True
+    tokens: float | None = 0.0
     saved_neurons: float = 0.0
     error: CfaiError | None = None
     stopped: bool = False
@@ -158,6 +179,8 @@ class Run:
             self.unpriced += 1
         else:
             self.neurons += charge.neurons
+        known = self.tokens is not None and charge.tokens is not None
+        self.tokens = (self.tokens or 0.0) + (charge.tokens or 0.0) if known else None
         self.seconds_of_requests.append(charge.seconds)
 
     def flying(self, change: int) -> None:

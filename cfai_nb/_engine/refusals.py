@@ -54,7 +54,7 @@ _BY_CODE = {
     8001: _Meaning(Refused),
     3042: _Meaning(AccessError, "cf.models(refresh=True) lists the models there are"),
     5007: _Meaning(AccessError, "cf.models(refresh=True) lists the models there are"),
-    5016: _Meaning(AccessError, "accept the model's terms once on its page"),
+    5016: _Meaning(AccessError, "accept the model's terms once: cf.connect(...).accept_terms(model)"),
     5035: _Meaning(AccessError, "the model needs the Workers Paid plan; choose another from cf.models()"),
     5021: _Meaning(TooLarge, "shorten the text or lower max_tokens"),
     3010: _Meaning(TooLarge, "shorten the text or lower max_tokens"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -17,16 +17,20 @@ from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError
 from ..ledger import Charge, money
 from ..media import Media, Parts
 from ..models import Usage, price
-from ..tasks import Answer, Cells, Input, Request, Talk
+from ..tasks import Cells, Input, Local, Request, Talk
+from .aside import aside
 from .engine import Engine
 from .exchange import Exchange
 from .flights import Flight
+from .gateway import log_of
 from .pace import MOST
 from .recall import recall
 from .record import Run
 
 #: How many rows may fail with no success at all before the question itself must be what is wrong.
 HOPELESS = 100
+#: Requests of one run that may wait in the service's queue.
+_QUEUED = 10_000
 #: Seconds without an answer after which a request that was given up ends the run rather than its row.
 SILENT = 30.0
 
@@ -58,7 +62,7 @@ class Runner:
                     run.fail(index, InputError('cache="only", and the store has no answer', "not stored"))
             elif pending:
                 self._refuse_beyond_budget(pending)
-                await self._send_all(pending)
+                await self._send_all(self._batches(pending))
         except CfaiError as error:
             self.halt(error)
         finally:
@@ -91,6 +95,8 @@ class Runner:
     async def _drain(self) -> None:
         while self._tasks:
             await asyncio.wait(self._tasks)
+        if self._exchange.queue is not None:
+            await self._exchange.queue.close()
         store = self._engine.store
         if store is not None:
             await asyncio.to_thread(store.flush)
@@ -123,10 +129,20 @@ class Runner:
 
     # -- handing out ---------------------------------------------------------------------------------------------
 
-    async def _send_all(self, pending: Sequence[int]) -> None:
+    def _batches(self, pending: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the inputs of each request; those that wait in the service's queue already as they were handed in."""
+        if self._exchange.queue is not None:
+            before = self._exchange.queue.resume(pending)
+            yield from before
+            pending = sorted(set(pending) - {index for batch in before for index in batch})
+        yield from self._plan.batches(pending)
+
+    async def _send_all(self, batches: Iterable[list[int]]) -> None:
         cap = self.run.options.concurrency
         most = MOST if cap == "auto" else cap
-        for batch in self._plan.batches(pending):
+        if self._exchange.queue is not None:  # what waits in the queue takes no place here
+            most = _QUEUED
+        for batch in batches:
             while len(self._tasks) >= most and not self._exchange.halted:
                 await self._changed()
             if self._exchange.halted:
@@ -188,7 +204,7 @@ class Runner:
             if not flight.kept and self._engine.store is not None and self.run.options.cache is not False:
                 self._engine.store.put([key], flight.cells[key])
         if again:
-            await self._send_all(again)
+            await self._send_all(self._plan.batches(again))
 
     # -- one batch -----------------------------------------------------------------------------------------------
 
@@ -246,15 +262,21 @@ class Runner:
         if not isinstance(inputs[0], str):  # media is read now, and let go when this conversation is over
             inputs = await asyncio.to_thread(_held, inputs)
         rows = self.run.rows_of(batch)
+        keys = [self._plan.keys[index] for index in batch]
         charges: list[Charge] = []
+        log: str | None = None
         talk = self._plan.task.talk(inputs, self._plan.model)
         try:
             try:
-                request = next(talk)
+                step = next(talk)
                 while True:
-                    answer, charge = await self._exchange.ask(request, inputs, rows, first=not charges)
+                    if isinstance(step, Local):
+                        step = _next_turn(talk, await aside(step))
+                        continue
+                    answer, charge = await self._exchange.ask(step, inputs, rows, keys=keys, first=not charges)
                     charges.append(charge)
-                    request = _next_turn(talk, answer)
+                    log = log_of(answer) or log
+                    step = _next_turn(talk, answer)
             except StopIteration as end:
                 cells: Cells = end.value
             if len(cells) != len(batch):
@@ -264,9 +286,13 @@ class Runner:
             raise
         finally:
             talk.close()
-        await self._keep(batch, cells, charges, flight)
+        if log is not None:
+            self.run.logs.update(dict.fromkeys(batch, log))
+        await self._keep(batch, cells, charges, flight, log)
 
-    async def _keep(self, batch: list[int], cells: Cells, charges: list[Charge], flight: Flight) -> None:
+    async def _keep(
+        self, batch: list[int], cells: Cells, charges: list[Charge], flight: Flight, log: str | None
+    ) -> None:
         run, store, keys = self.run, self._engine.store, self._plan.keys
         if not isinstance(cells, np.ndarray):
             failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
@@ -289,7 +315,7 @@ class Runner:
             while store.full:  # a slow disk holds the run back rather than filling the memory
                 await asyncio.sleep(0.005)
         finally:  # also when the run is stopped meanwhile: this was paid for
-            store.put([keys[index] for index in batch], cells, charges)
+            store.put([keys[index] for index in batch], cells, charges, log)
 
     def _enter(self, charges: Sequence[Charge]) -> None:
         """Enter charges for which no answer is kept."""
@@ -308,10 +334,10 @@ def _held(inputs: Sequence[Input]) -> list[Input]:
     return held
 
 
-def _next_turn(talk: Talk, answer: Answer) -> Request:
+def _next_turn(talk: Talk, given: object) -> Request | Local:
     """Let the task read an answer; what it stumbles over fails the row, since answers are not to be trusted."""
     try:
-        return talk.send(answer)
+        return talk.send(given)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, CfaiError):
             raise

@@ -9,6 +9,7 @@ beside each pack on first use and extended by what this and other processes adde
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sqlite3
 import threading
@@ -28,17 +29,21 @@ from .index import Index
 from .writer import Write, Writer
 
 #: Raised when the tables change; a store of a later version is left alone.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: Bytes of answers kept before the least recently used ones make room.
 SIZE_LIMIT = 4 * 2**30
 #: Bytes of answers that may wait for the writer before the run waits for it.
 _BACKLOG = 64 * 2**20
 _DAY = 86_400
 
-_TABLES = """
+_QUEUED = """CREATE TABLE queued (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL, time REAL NOT NULL,
+    sizes BLOB NOT NULL, keys BLOB NOT NULL)"""
+_TABLES = f"""
+{_QUEUED};
 CREATE TABLE packs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    used REAL NOT NULL, neurons REAL, body BLOB NOT NULL);
+    used REAL NOT NULL, neurons REAL, body BLOB NOT NULL, log TEXT);
 CREATE INDEX packs_by_use ON packs (used, bytes);
 CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL);
 CREATE TABLE charges (
@@ -48,6 +53,8 @@ CREATE TABLE charges (
 CREATE INDEX charges_by_time ON charges (time);
 CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL);
 """
+#: What makes a store of an earlier version one of the next.
+_UPGRADES = {1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED)}
 _CHARGE = "INSERT INTO charges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
@@ -102,9 +109,11 @@ class Store:
             )
         if version == 0:
             self._create(connection)
+        elif version < SCHEMA_VERSION:
+            self._upgrade(connection)
         # Answers "delete" where the file system has no shared memory (network drives): slower, just as safe.
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("SELECT id, used FROM packs LIMIT 1").fetchone()
+        connection.execute("SELECT id, used, log FROM packs LIMIT 1").fetchone()
         connection.execute("BEGIN IMMEDIATE")  # a read-only file must say so now, before anything is paid for
         connection.execute("ROLLBACK")
 
@@ -129,6 +138,19 @@ class Store:
             connection.execute("ROLLBACK")
             raise
 
+    def _upgrade(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
+            for step in range(version, SCHEMA_VERSION):
+                for statement in _UPGRADES[step]:
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
     def _fail(self, error: Exception, charges: list[Charge]) -> None:
         self.failure = explain(error, self.path)
         self.unkept.extend(charges)
@@ -142,20 +164,20 @@ class Store:
             self._index.extend(self._reader.execute(newer, (self._index.newest,)).fetchall())
         return self._index.find(keys)
 
-    def read(self, packs: Sequence[int]) -> Iterator[tuple[int, Cells, float | None]]:
-        """Yield (pack, cells, Neurons it cost or None) for the packs that still exist."""
+    def read(self, packs: Sequence[int]) -> Iterator[tuple[int, Cells, float | None, str | None]]:
+        """Yield (pack, cells, Neurons it cost or None, the gateway's log or None) for the packs that still exist."""
         old = time.time() - _DAY
         for start in range(0, len(packs), 64):
             chunk = [int(pack) for pack in packs[start : start + 64]]
             marks = ",".join("?" * len(chunk))
             with self._explained(), self._lock:
-                query = f"SELECT id, kind, rows, used, neurons, body FROM packs WHERE id IN ({marks})"
+                query = f"SELECT id, kind, rows, used, neurons, body, log FROM packs WHERE id IN ({marks})"
                 found = self._reader.execute(query, chunk).fetchall()
             stale = [row[0] for row in found if row[3] < old]
             if stale:  # once a day is often enough to know what is least recently used
                 self._writer.put(_touched(stale), 0)
-            for pack, kind, rows, _, neurons, body in found:
-                yield pack, _decode(kind, rows, body), neurons
+            for pack, kind, rows, _, neurons, body, log in found:
+                yield pack, _decode(kind, rows, body), neurons, log
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -164,7 +186,7 @@ class Store:
         """Whether the writer is behind and a run should wait before it brings more."""
         return self._writer.waiting > _BACKLOG
 
-    def put(self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = ()) -> None:
+    def put(self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = (), log: str | None = None) -> None:
         """Hand the answers of one request, and what they cost, to the writer; committed at once, together."""
         kind, body = _encode(cells)
         known = [c.neurons for c in charges if c.neurons is not None]
@@ -172,8 +194,8 @@ class Store:
         joined = b"".join(keys)
 
         def write(connection: sqlite3.Connection) -> None:
-            row = (kind, len(keys), len(body), time.time(), neurons, body)
-            insert = "INSERT INTO packs (kind, rows, bytes, used, neurons, body) VALUES (?,?,?,?,?,?)"
+            row = (kind, len(keys), len(body), time.time(), neurons, body, log)
+            insert = "INSERT INTO packs (kind, rows, bytes, used, neurons, body, log) VALUES (?,?,?,?,?,?,?)"
             pack = connection.execute(insert, row).lastrowid
             connection.execute("INSERT INTO keys VALUES (?, ?)", (pack, joined))
             connection.executemany(_CHARGE, map(_charge_row, charges))
@@ -193,6 +215,29 @@ class Store:
             connection.execute("INSERT INTO listings VALUES (?,?)", (checked_on, body))
 
         self._writer.put(write, 0)
+
+    def enqueue(self, name: str, account: str, origin: str, model: str, requests: Sequence[Sequence[bytes]]) -> None:
+        """Keep the id of what was handed in to the service's queue, with the keys of its requests."""
+        sizes = np.array([len(keys) for keys in requests], dtype="<i4").tobytes()
+        row = (name, account, origin, model, time.time(), sizes, b"".join(key for keys in requests for key in keys))
+        self._writer.put(lambda connection: connection.execute("INSERT INTO queued VALUES (?,?,?,?,?,?,?)", row), 0)
+
+    def dequeue(self, name: str) -> None:
+        """Forget a submission: its answers are kept, or it is not known any more."""
+        self._writer.put(lambda connection: connection.execute("DELETE FROM queued WHERE id = ?", (name,)), 0)
+
+    def queued(self, account: str, origin: str, model: str) -> list[tuple[str, list[list[bytes]]]]:
+        """Return (id, keys of each request) of what was handed in and not fetched yet, oldest first."""
+        self.flush()
+        with self._explained(), self._lock:
+            query = "SELECT id, sizes, keys FROM queued WHERE account = ? AND origin = ? AND model = ? ORDER BY time"
+            rows = self._reader.execute(query, (account, origin, model)).fetchall()
+        found = []
+        for name, sizes, joined in rows:
+            keys = iter([joined[at : at + 16] for at in range(0, len(joined), 16)])
+            counts = np.frombuffer(sizes, dtype="<i4").tolist()
+            found.append((name, [list(itertools.islice(keys, count)) for count in counts]))
+        return found
 
     def listing(self) -> tuple[str, list[Json]] | None:
         """Return the kept listing of models and its date."""

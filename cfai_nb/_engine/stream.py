@@ -7,14 +7,15 @@ import uuid
 from collections.abc import AsyncIterator
 
 from ..errors import BudgetError, Busy, RateLimited
-from ..ledger import Budget
 from ..models import Model, Usage, price
 from ..tasks import Request, StreamReader
 from .engine import Engine
+from .gateway import dressed
+from .record import Options
 
 
 async def stream(
-    engine: Engine, request: Request, model: Model, most: Usage, budget: Budget | None, limit: str
+    engine: Engine, request: Request, model: Model, most: Usage, options: Options, limit: str
 ) -> AsyncIterator[str]:
     """Yield the text of one answer as it comes; charged when it ends, however it ends.
 
@@ -26,10 +27,12 @@ async def stream(
     model : Model
     most : Usage
         The most it can use: what the budget reserves, and what is charged if the stream reports nothing.
-    budget : Budget or None
+    options : Options
+        Budget and gateway.
     limit : str
         The token limit in words, for the error of a reply that was cut.
     """
+    budget, request = options.budget, dressed(request, options.gateway, reject_if_busy=options.reject_if_busy)
     pace, reader, began = engine.pace(model), StreamReader(), time.perf_counter()
     reserved = budget.reserve(price(most, model), model.id) if budget is not None else None
     if budget is not None and reserved is None:

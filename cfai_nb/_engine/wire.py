@@ -104,15 +104,18 @@ class Wire:
 
     Parameters
     ----------
-    base : str
-        Everything up to and including ``/client/v4/accounts/{id}/ai``.
+    root : str
+        Everything up to and including ``/client/v4/accounts/{id}``, or the address of another server.
     token : Secret
     app : ASGI application, optional
         Answers in-process instead of a server.
+    below : str
+        What comes between the root and a path that does not begin with a slash.
     """
 
-    def __init__(self, base: str, token: Secret, app: _App | None = None) -> None:
-        self.base = base.rstrip("/")
+    def __init__(self, root: str, token: Secret, app: _App | None = None, below: str = "/ai/") -> None:
+        self._root = root.rstrip("/")
+        self._below = below
         self._token = token
         self._app = app
         self._transport: httpx.AsyncBaseTransport | None = None
@@ -194,7 +197,7 @@ class Wire:
         url = self._urls.get(path)
         if url is None:
             try:
-                url = self._urls[path] = httpx.URL(f"{self.base}/{path}")
+                url = self._urls[path] = httpx.URL(self._root + (path if path[0] == "/" else self._below + path))
             except httpx.InvalidURL as error:
                 raise CfaiError(f"base_url and path give no address: {error}") from None
         if request.query:

@@ -10,25 +10,27 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
 import anyio
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from . import bodies
 from .book import Book, Call, digest
 from .catalogue import Model, find
 from .errors import Refusal, refuse
-from .families import FAMILIES
+from .families import FAMILIES, unserved
 from .faults import AFTER, Draw, Drop, Faults
 from .limits import Clock, Day, Kind, Rate, Rates
 from .replies import Reply, deliver, early
 from .search import schema, search
+from .terms import Terms
 from .words import tokens
 from .work import Ask, Family
 
@@ -88,6 +90,8 @@ class Emulator:
         Of faults and request ids.
     token, account : str, optional
         The only ones accepted; by default every nonempty bearer token and every well-formed account.
+    agreed : bool
+        Whether accounts have accepted the terms that a model asks for; else each has to, once (5016).
     clock : callable
         Seconds, for windows, the day and the book.
 
@@ -115,6 +119,7 @@ class Emulator:
         seed: int = 0,
         token: str | None = None,
         account: str | None = None,
+        agreed: bool = False,
         clock: Clock = time.monotonic,
     ) -> None:
         self.latency, self.per_item, self.slow = latency, per_item, slow
@@ -124,6 +129,7 @@ class Emulator:
         self._rates = Rates(rate, window, period, clock, burst)
         self._day = Day(neurons_per_day, clock)
         self._draw = Draw(faults, seed)
+        self._terms = Terms(agreed)
         self._ids, self._ids_lock = random.Random(seed), Lock()
         self._router = Router(self._routes(), redirect_slashes=False, default=self._nowhere)
 
@@ -218,7 +224,8 @@ class Emulator:
                 await anyio.sleep(wait)
             if fault and fault not in AFTER and fault != "slow":
                 return early(fault)
-            work = family.answer(Ask(ask.model, ask.body, ask.route, fault))
+            ask = replace(ask, fault=fault)
+            work = await anyio.to_thread.run_sync(family.answer, ask) if family.threaded else family.answer(ask)
             neurons = ask.model.neurons(work.usage)
             visit.charged, visit.neurons = bool(work.usage), neurons or 0.0
             self._day.spend(visit.neurons)
@@ -232,19 +239,14 @@ class Emulator:
         raw = await request.body()
         if not raw:
             raise refuse(3003)
-        try:
-            body = from_json(raw, allow_inf_nan=False)
-        except ValueError as error:
-            raise refuse(5006, why=f"invalid JSON: {error}") from None
         route = _DOORS.get(visit.path, "run")
-        name = request.path_params["model"] if route == "run" else _named(body)
-        model, family = self._model(name, route)
+        body = None if route == "run" else bodies.parse(raw)
+        model, family = self._model(request.path_params["model"] if route == "run" else _named(body), route)
         visit.name = model.id
-        if not isinstance(body, dict):
-            raise refuse(5006, why="Type mismatch of '/', not in 'object'")
         if request.query_params.get("queueRequest", "").casefold() == "true":
             raise refuse(5007, text="emulator: asynchronous batches (queueRequest) are not emulated yet")
-        ask = Ask(model, body, route)
+        ask = await bodies.read(request, model, family) if body is None else Ask(model, body, route)
+        self._terms.admit(request.path_params["account"], ask)
         family.check(ask)
         visit.texts = family.texts(ask)
         if self.batch_tokens is not None and sum(map(tokens, visit.texts)) > self.batch_tokens:
@@ -259,7 +261,7 @@ class Emulator:
             raise refuse(5007, name=name)
         family = FAMILIES.get(model.family)
         if family is None:
-            raise refuse(5007, text=f"emulator: {model.task} ({name}) is not emulated yet")
+            raise unserved(model)
         if route not in family.routes and not (route == "responses" and "chat" in family.routes):
             raise refuse(5007, name=name)
         return model, family

@@ -170,10 +170,19 @@ def _array(value: Any, schema: Schema, path: str, walk: Walk) -> Iterator[str]:
     if schema.get("uniqueItems") and any(same(a, b) for n, a in enumerate(value) for b in value[:n]):
         yield f"Items of '{path}' are not unique"
     first = schema.get("prefixItems", [])
+    if not first and _bytes(value, schema.get("items")):
+        return
     for place, item in enumerate(value):
         rule = first[place] if place < len(first) else schema.get("items")
         if rule not in (None, True, {}):
             yield from walk(item, rule, f"{path.rstrip('/')}/{place}")
+
+
+def _bytes(value: Any, rule: Any) -> bool:
+    """Tell whether a list is plain numbers from 0 to 255 and may be: a picture has too many for a walk each."""
+    fits = isinstance(rule, Mapping) and rule.get("type") == "number" and rule.keys() <= {"type", "minimum", "maximum"}
+    whole = fits and rule.get("minimum", 0) <= 0 and rule.get("maximum", 255) >= 255
+    return whole and all(type(one) is int and 0 <= one <= 255 for one in value)
 
 
 def _object(value: Mapping[str, Any], schema: Schema, path: str, walk: Walk) -> Iterator[str]:

@@ -5,14 +5,12 @@ The probabilities are shares of lexical weight, not calibrated beliefs.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from . import words
+from . import media, sight, sound, units, words
 from .catalogue import Model
 from .checks import Schema, complaints
 from .errors import Refusal, refuse
@@ -26,7 +24,10 @@ _MEDIA = {
     "audio": (4, "audio", 8 * _MEGABYTE),
     "videos": (2, "video", 16 * _MEGABYTE),
 }
-#: Input tokens of one picture or recording: the published range is 64 to 1024.
+#: Bytes of several fields together.
+_TOGETHER = {("images",): 8 * _MEGABYTE, ("audio", "videos"): 16 * _MEGABYTE}
+_MOST_PIXELS, _MOST_SECONDS = 16_000_000, 300
+#: Input tokens of a recording or a video; an estimate, none are published.
 _MEDIA_TOKENS = 1024
 
 _KINDS = {
@@ -57,7 +58,7 @@ _NAMES = {"pattern": r"^[A-Za-z0-9_.\-]{1,100}$"}
 
 def inputs(model: Model) -> Schema:
     """Return the published input: model, state, questions, and the media this model takes."""
-    media = ("images", "audio", "videos") if model.has("audio_input") else ("images",)
+    carried = ("images", "audio", "videos") if model.has("audio_input") else ("images",)
     questions = {
         "type": "object",
         "minProperties": 1,
@@ -66,7 +67,7 @@ def inputs(model: Model) -> Schema:
         "additionalProperties": one_of(*_KINDS.values()),
     }
     fields: dict[str, Any] = {"model": one(model.short), "state": ANY, "questions": questions}
-    return obj({**fields, **{name: _media(name) for name in media}}, "model", "state", "questions")
+    return obj({**fields, **{name: _media(name) for name in carried}}, "model", "state", "questions")
 
 
 def _media(name: str) -> Schema:
@@ -106,16 +107,40 @@ def check(ask: Ask) -> None:
     _weigh_media(ask)
 
 
+def _carried(ask: Ask, name: str) -> list[bytes]:
+    """Return the pictures or recordings of a field."""
+    return [media.octets(item if isinstance(item, str) else item["base64"]) for item in ask.body.get(name, [])]
+
+
 def _weigh_media(ask: Ask) -> None:
+    """Refuse (5021) what is too large by itself or together."""
+    sizes = {name: [len(raw) for raw in _carried(ask, name)] for name in _MEDIA}
     for name, (_, _, most) in _MEDIA.items():
-        for item in ask.body.get(name, []):
-            raw = item.partition(",")[2] if isinstance(item, str) else item["base64"]
-            try:
-                size = len(base64.b64decode(raw, validate=True))
-            except (binascii.Error, ValueError):
-                raise refuse(5004) from None
+        for size in sizes[name]:
             if size > most:
                 raise refuse(5021, wanted=size // 64, context=ask.model.context)
+    for names, most in _TOGETHER.items():
+        whole = sum(sum(sizes[name]) for name in names)
+        if whole > most:
+            raise refuse(5021, wanted=whole // 64, context=ask.model.context)
+
+
+def _witnessed(ask: Ask) -> tuple[str, int]:
+    """Return what the pictures show and the recordings say, in words, and their input tokens. Nobody watches videos."""
+    said, count = [], len(ask.body.get("videos", [])) * _MEDIA_TOKENS
+    for raw in _carried(ask, "images"):
+        seen = sight.look(raw)
+        if seen.width * seen.height > _MOST_PIXELS:
+            raise refuse(5021, wanted=seen.width * seen.height // 1024, context=ask.model.context)
+        said.append(seen.caption())
+        count += units.looked(seen.width, seen.height)
+    for raw in _carried(ask, "audio"):
+        heard = sound.listen(raw)
+        if heard.seconds > _MOST_SECONDS:
+            raise refuse(5021, wanted=round(heard.seconds * 25), context=ask.model.context)
+        said.append(heard.text)
+        count += _MEDIA_TOKENS
+    return "\n".join(said), count
 
 
 def flat(value: Any) -> str:
@@ -124,16 +149,18 @@ def flat(value: Any) -> str:
 
 
 def texts(ask: Ask) -> list[str]:
-    """Return the state as the one input text."""
-    return [flat(ask.body["state"])]
+    """Return the state as the one input text; what was sent along stands as a short name of its bytes."""
+    said = flat(ask.body["state"])
+    return [f"{said}\n[{media.named(ask, *_MEDIA)}]" if any(ask.body.get(name) for name in _MEDIA) else said]
 
 
 def answer(ask: Ask) -> Work:
     """Return one typed answer per question."""
-    state = words.clip(flat(ask.body["state"]), ask.model.context or 1 << 30)
+    witnessed, spent = _witnessed(ask)
+    state = words.clip(f"{flat(ask.body['state'])}\n{witnessed}".strip(), ask.model.context or 1 << 30)
     answers = {name: _ANSWERS[question["type"]](state, question) for name, question in ask.body["questions"].items()}
     count = words.tokens(state) + words.tokens(json.dumps(ask.body["questions"], ensure_ascii=False))
-    count += sum(_MEDIA_TOKENS for name in _MEDIA for _ in ask.body.get(name, []))
+    count += spent
     usage = {"input_tokens": count, "output_tokens": 0}
     return Work({"model": ask.model.short, "answers": answers, "usage": usage}, {"input_tokens": count})
 

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from . import classification, decisions, embeddings, extraction, text, translation
+from . import (
+    classification,
+    decisions,
+    embeddings,
+    extraction,
+    guard,
+    hearing,
+    pictures,
+    speech,
+    text,
+    translation,
+    vision,
+)
+from .catalogue import Model
+from .errors import Refusal, refuse
 from .work import Family
 
 FAMILIES: Mapping[str, Family] = {
@@ -14,4 +28,15 @@ FAMILIES: Mapping[str, Family] = {
     **decisions.FAMILIES,
     **translation.FAMILIES,
     **extraction.FAMILIES,
+    **pictures.FAMILIES,
+    **vision.FAMILIES,
+    **speech.FAMILIES,
+    **hearing.FAMILIES,
+    **guard.FAMILIES,
 }
+
+
+def unserved(model: Model) -> Refusal:
+    """Return the refusal of a model that the service has and the emulator has no family for."""
+    why = "speaks over a WebSocket only, which" if model.family == "websocket" else f"({model.task})"
+    return refuse(5007, text=f"emulator: {model.id} {why} is not emulated")

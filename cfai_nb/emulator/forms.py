@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic_core import from_json
+
 from . import words
 from .checks import complaints, kind, resolve
 from .voice import MARK, matter, trim
@@ -50,11 +52,20 @@ _CANDIDATES = (
 )
 
 
+def _object(text: str) -> Mapping[str, Any]:
+    """Return the object a text is, when it is one: what a tool found, say."""
+    try:
+        found = from_json(text) if text.startswith("{") else None
+    except ValueError:
+        found = None
+    return found if isinstance(found, Mapping) else {}
+
+
 class Impossible(ValueError):
     """No instance of the schema could be made."""
 
 
-def fill(schema: Any, text: str) -> Any:
+def fill(schema: Any, text: str, filler: type[Filler] | None = None) -> Any:
     """Return an instance of a schema.
 
     Parameters
@@ -63,6 +74,8 @@ def fill(schema: Any, text: str) -> Any:
         A JSON Schema; ``True`` for any object, whose keys are then those the text itself spells out.
     text : str
         What the instance is to be about.
+    filler : type of Filler, optional
+        Who makes the values.
 
     Raises
     ------
@@ -73,7 +86,7 @@ def fill(schema: Any, text: str) -> Any:
         keys = dict.fromkeys(_KEY.findall(text)) or {"response": None}
         schema = {"type": "object", "properties": {key: {"type": "string"} for key in keys}, "required": list(keys)}
     try:
-        value = _Filler(schema, text).make(schema, "", 0)
+        value = (filler or Filler)(schema, text).make(schema, "", 0)
         wrong = complaints(value, schema)
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, re.error) as error:
         raise Impossible(str(error)) from error
@@ -82,12 +95,13 @@ def fill(schema: Any, text: str) -> Any:
     return value
 
 
-class _Filler:
+class Filler:
     """One attempt at one schema: each method makes a value of one type, or raises Impossible."""
 
     def __init__(self, root: Any, text: str) -> None:
         self.root, self.text, self.tries = root, text, 0
         self.about = matter(text)
+        self.given = _object(text)
         self.numbers = [float(found.replace(",", ".")) for found in _NUMBER.findall(self.about)]
 
     def make(self, schema: Any, name: str, depth: int) -> Any:
@@ -187,7 +201,8 @@ class _Filler:
         value: dict[str, Any] = {}
         for key, part in schema.get("properties", {}).items():
             try:
-                value[key] = self.make(part, key, depth + 1)
+                known = key in self.given and not complaints(self.given[key], part, root=self.root)
+                value[key] = self.given[key] if known else self.make(part, key, depth + 1)
             except Impossible:
                 if key in required:
                     raise

@@ -63,10 +63,8 @@ VARIANTS = {
     "@cf/qwen/qwen2.5-coder-32b-instruct": Variant("string", lora=True, response_format=True),
 }
 
-GUARD = "@cf/meta/llama-guard-3-8b"
-
 #: Above this the service refuses (observed; the published schemas have lost their bounds).
-_SAMPLING: dict[str, Any] = {
+SAMPLING: dict[str, Any] = {
     "raw": BOOLEAN,
     "stream": BOOLEAN,
     "max_tokens": NUMBER,
@@ -83,8 +81,6 @@ _CODE = array(obj({"name": STRING, "code": STRING}, "name", "code"))
 
 def inputs(model: Model) -> Schema:
     """Return the published input of a legacy model."""
-    if model.id == GUARD:
-        return _guard()
     variant = VARIANTS.get(model.id)
     return _split(variant) if variant else _flat()
 
@@ -92,14 +88,8 @@ def inputs(model: Model) -> Schema:
 def chat(model: Model) -> Schema:
     """Return what ``/v1/chat/completions`` takes for a legacy model: Chat Completions, either JSON spelling."""
     loose = obj({"type": STRING, "json_schema": ANY}, "type")
-    fields = {**CHAT, "response_format": loose, "temperature": maybe(_SAMPLING["temperature"])}
+    fields = {**CHAT, "response_format": loose, "temperature": maybe(SAMPLING["temperature"])}
     return obj(fields, "messages", "model")
-
-
-def _guard() -> Schema:
-    message = obj({"role": one("user", "assistant"), "content": STRING}, "role", "content")
-    fields = {name: _SAMPLING[name] for name in ("max_tokens", "temperature")}
-    return obj({"messages": array(message), **fields, "response_format": obj({"type": STRING})}, "messages")
 
 
 def _flat() -> Schema:
@@ -115,7 +105,7 @@ def _flat() -> Schema:
     fields: dict[str, Any] = {
         "prompt": STRING,
         "messages": array(obj({"role": STRING, "content": STRING, "name": STRING}, "role", "content")),
-        **_SAMPLING,
+        **SAMPLING,
         "response_format": obj({"type": STRING, "json_schema": ANY}, "type"),
         "functions": _CODE,
         "tools": any_of(
@@ -153,7 +143,7 @@ def _tools() -> Schema:
 
 
 def _split(variant: Variant) -> Schema:
-    shared = dict(_SAMPLING)
+    shared = dict(SAMPLING)
     if variant.response_format:
         shared["response_format"] = obj({"type": one("json_object", "json_schema"), "json_schema": ANY})
     if variant.guided:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import words
+from . import media, words
 from .errors import refuse
-from .legacy import GUARD
 from .work import Ask
 
 #: The output limit where none is sent, for the models before 2026.
@@ -31,23 +30,26 @@ class Prompt:
     messages : tuple of (role, text)
         The talk; a bare prompt is one user message.
     pictures : int
-        Parts that are not text: nobody looks at them.
+        Parts that are not text and that nobody looks at.
     limit : int or None
         Output tokens allowed.
     schema : mapping, True or None
         The JSON Schema asked for, ``True`` for any JSON object.
-    thinks : bool
-        Whether a thought goes before the answer.
+    effort : int
+        How long a thought goes before the answer, in sentences; 0 for none.
     tokens : int
         Estimated input tokens.
+    seen : str
+        What the pictures that were looked at say to the last message.
     """
 
     messages: tuple[tuple[str, str], ...]
     pictures: int
     limit: int | None
     schema: Mapping[str, Any] | bool | None
-    thinks: bool
+    effort: int
     tokens: int
+    seen: str = ""
 
     @property
     def system(self) -> str:
@@ -60,6 +62,11 @@ class Prompt:
         spoken = [text for role, text in self.messages if role not in ("system", "developer", "assistant")]
         return spoken[-1] if spoken else ""
 
+    @property
+    def found(self) -> str:
+        """What a tool answered last; "" where none was called."""
+        return next((text for role, text in reversed(self.messages) if role in ("tool", "function")), "")
+
 
 def read(ask: Ask) -> Prompt:
     """Return the prompt of a request that passed its check."""
@@ -71,14 +78,17 @@ def read(ask: Ask) -> Prompt:
         pictures + kinds,
         _limit(ask),
         _schema(ask),
-        _thinks(ask),
+        _effort(ask),
         sum(words.tokens(text) for _, text in messages) or 1,
     )
 
 
 def text(ask: Ask) -> list[str]:
-    """Return the whole talk as the one input text."""
-    return ["\n".join(said for _, said in _messages(ask.body)[0])]
+    """Return the whole talk as the one input text; pictures in it stand as a short name of their bytes."""
+    messages, pictures = _messages(ask.body)
+    said = "\n".join(said for _, said in messages)
+    along = pictures or ask.body.get("image") is not None
+    return [f"{said}\n[{media.named(ask, 'messages', 'image')}]" if along else said]
 
 
 def _messages(body: Mapping[str, Any]) -> tuple[tuple[tuple[str, str], ...], int]:
@@ -119,7 +129,7 @@ def _schema(ask: Ask) -> Mapping[str, Any] | bool | None:
         return dict(body["guided_json"])
     wanted = body.get("response_format") or (body.get("text") or {}).get("format") or {}
     kind = wanted.get("type")
-    if kind == "json_object" or (kind == "json_schema" and ask.model.id == GUARD):
+    if kind == "json_object":
         return True
     if kind != "json_schema":
         return None
@@ -133,16 +143,19 @@ def _schema(ask: Ask) -> Mapping[str, Any] | bool | None:
     return schema if isinstance(schema, Mapping) else True
 
 
-def _thinks(ask: Ask) -> bool:
-    facts = ask.model.row.get("reasoning")
+#: Sentences of a thought at each level of effort.
+_EFFORTS = {"none": 0, "minimal": 1, "low": 1, "medium": 2, "high": 3, "xhigh": 4, "max": 4}
+
+
+def _effort(ask: Ask) -> int:
+    facts, body = ask.model.row.get("reasoning"), ask.body
     if not ask.model.has("reasoning") or not facts:
-        return False
-    if facts.get("off") is None:
-        return True
-    switch = ask.body.get("chat_template_kwargs") or {}
-    if switch.get("enable_thinking") is False:
-        return False
-    return not ("reasoning_effort" in ask.body and ask.body["reasoning_effort"] in (None, "none"))
+        return 0
+    stays = facts.get("off") is None
+    if not stays and (body.get("chat_template_kwargs") or {}).get("enable_thinking") is False:
+        return 0
+    asked = body.get("reasoning_effort", (body.get("reasoning") or {}).get("effort", "low"))
+    return max(_EFFORTS.get(asked or "none", 1), stays)
 
 
 def fit(ask: Ask) -> None:
@@ -158,6 +171,23 @@ def fit(ask: Ask) -> None:
     wanted = prompt.tokens + (prompt.limit or 0)
     if ask.model.context and wanted > ask.model.context:
         raise refuse(5021, wanted=wanted, context=ask.model.context)
+
+
+def spelled(prompt: Prompt) -> tuple[Mapping[str, Any], str] | None:
+    """Return the JSON Schema that a message spells out in words, as one does for models without JSON mode.
+
+    And what the last message says without it; None where no schema is spelled out.
+    """
+    for _, said in prompt.messages:
+        start = said.find("{", said.casefold().find("schema"))
+        try:
+            found, end = json.JSONDecoder().raw_decode(said, start) if "schema" in said.casefold() else (None, 0)
+        except ValueError:
+            continue
+        if isinstance(found, Mapping) and ("properties" in found or "type" in found):
+            rest = f"{said[:start].rpartition(chr(10) * 2)[0]}{said[end:]}"
+            return found, rest if said == prompt.user else prompt.user
+    return None
 
 
 def dump(value: Any) -> str:

@@ -56,8 +56,9 @@ class Reply:
         reply = cls(frames=work.frames, damaged=work.damaged)
         if work.frames is None:
             whole = {"result": work.result, "success": True, "errors": [], "messages": []}
-            reply.body = to_json(whole if route == "run" else work.result)
-            if route == "run" and neurons is not None and work.usage:
+            reply.body = to_json(whole if route == "run" else work.result) if work.content is None else work.content
+            reply.media = work.media or reply.media
+            if route == "run" and neurons is not None and work.usage and work.metered:
                 reply.headers["cf-ai-neurons"] = f"{neurons:.9f}".rstrip("0").rstrip(".") or "0"
         else:
             reply.media = "text/event-stream"

@@ -9,7 +9,7 @@ from typing import Any
 
 from .catalogue import Model, checked_on, find, models
 from .errors import refuse
-from .families import FAMILIES
+from .families import FAMILIES, unserved
 
 #: Catalogue capability -> property of the service. Every value on the wire is a string, prices excepted.
 _PROPERTIES = {
@@ -108,5 +108,5 @@ def schema(name: str) -> dict[str, Any]:
         raise refuse(5007, name=name)
     family = FAMILIES.get(model.family)
     if family is None:
-        raise refuse(5007, text=f"emulator: {model.task} ({name}) is not emulated yet")
+        raise unserved(model)
     return {"input": family.inputs(model), "output": family.outputs(model)}

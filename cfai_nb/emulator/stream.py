@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic_core import to_json
@@ -38,13 +38,14 @@ def _once(ask: Ask) -> dict[str, Any]:
     return usage if neurons is None else {**usage, "neurons": neurons}
 
 
-def native(ask: Ask, text: str, usage: Mapping[str, Any]) -> list[bytes]:
-    """Return the frames of a legacy model on ``/run``: pieces with filler, then the totals."""
+def native(ask: Ask, text: str, usage: Mapping[str, Any], calls: Sequence[Mapping[str, Any]] = ()) -> list[bytes]:
+    """Return the frames of a legacy model on ``/run``: pieces with filler or calls of tools, then the totals."""
     once = _once(ask)
     frames = [
         event({"response": loose(piece), "usage": once, "p": "abcdefghijklmnopqrstuvwxyz"[: 3 + 5 * number % 23]})
         for number, piece in enumerate(pieces(text))
     ]
+    frames += [event({"response": None, "tool_calls": list(calls), "usage": once})] if calls else []
     return _closed(ask, [*frames, event({"response": "", "usage": usage})])
 
 
@@ -62,6 +63,23 @@ def openai(ask: Ask, base: Mapping[str, Any], parts: list[tuple[str, str]], fini
     usage : mapping
         The totals. ``/run`` closes with them in a native frame; ``/v1`` sends them when ``include_usage`` asks.
     """
+    deltas = [{name: loose(piece) if ask.route == "run" else piece} for name, text in parts for piece in pieces(text)]
+    return _chunks(ask, base, deltas, finish, usage)
+
+
+def called(ask: Ask, base: Mapping[str, Any], call: Mapping[str, Any], usage: Any) -> list[bytes]:
+    """Return the frames of a call: its id and name, its arguments in fragments, and a frame of nulls that closes it."""
+    function = call["function"]
+    opened = {**call, "index": 0, "function": {"name": function["name"], "arguments": ""}}
+    fragments = [{"index": 0, "function": {"arguments": piece}} for piece in pieces(function["arguments"])]
+    closed = {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": None}}
+    deltas = [{"tool_calls": [part]} for part in (opened, *fragments, closed)]
+    return _chunks(ask, base, deltas, "tool_calls", usage)
+
+
+def _chunks(
+    ask: Ask, base: Mapping[str, Any], deltas: Sequence[dict[str, Any]], finish: str, usage: Any
+) -> list[bytes]:
     run = ask.route == "run"
     shell = {**base, "object": "chat.completion.chunk"}
 
@@ -70,8 +88,7 @@ def openai(ask: Ask, base: Mapping[str, Any], parts: list[tuple[str, str]], fini
         return event({**shell, "choices": [choice], **({"usage": _once(ask)} if run and delta else {})})
 
     frames = [chunk({"role": "assistant", "content": ""})]
-    for name, text in parts:
-        frames += [chunk({name: loose(piece) if run else piece}) for piece in pieces(text)]
+    frames += [chunk(delta) for delta in deltas]
     frames.append(chunk({}, finish))
     if run:
         frames.append(event({"response": "", "usage": usage}))

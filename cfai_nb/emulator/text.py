@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
-from . import forms, legacy, prompts, stream, voice, words
+from . import forms, legacy, likelihood, prompts, showing, stream, tools, voice, words
 from .catalogue import Model
 from .checks import Schema, complaints
 from .errors import refuse
-from .lexicon import HAZARDS
 from .prompts import Prompt
 from .shapes import ANY, BOOLEAN, CHAT, STRING, any_of, const, maybe, obj, one
 from .work import Ask, Family, Work, by_schema
@@ -40,6 +40,7 @@ class Said:
     finish: str
     tokens: int
     thought: int
+    called: tools.Called | None = None
 
 
 def chat_input(model: Model) -> Schema:
@@ -93,12 +94,14 @@ def check(ask: Ask) -> None:
         raise refuse(5006, why=", ".join(wrong))
     if "requests" in body and not {"messages", "prompt"} & body.keys():
         raise refuse(5007, text="emulator: asynchronous batches (requests) are not emulated yet")
+    if body.get("lora") and not model.has("lora"):
+        raise refuse(5005)
     prompts.fit(ask)
 
 
 def answer(ask: Ask) -> Work:
     """Return the answer in the dialect of the model and the door."""
-    prompt = prompts.read(ask)
+    prompt = showing.shown(ask, prompts.read(ask))
     if ask.route == "run" and ask.model.family == "responses+chat" and ask.body.get("stream"):
         return Work({})  # seen on the service: plain JSON, empty result; streaming these needs /v1
     said = _say(ask, prompt)
@@ -118,21 +121,34 @@ def _speaks_chat(ask: Ask) -> bool:
 def _say(ask: Ask, prompt: Prompt) -> Said:
     """Think, speak, and stop where the limit is."""
     value: Any = None
-    if ask.model.id == legacy.GUARD:
-        value, content = _guard(prompt)
+    called = tools.chosen(ask, prompt.user)
+    if called is not None:
+        content = tools.printed(called)
     elif prompt.schema is not None:
         try:
-            value = forms.fill(prompt.schema, prompt.user)
+            value = forms.fill(prompt.schema, prompt.found or prompt.user)
         except forms.Impossible:
             raise refuse(5006, text="JSON Mode couldn't be met") from None
         content = prompts.dump(value)
     else:
-        content = _stopped(voice.reply(prompt), ask.body.get("stop"))
-    thinking = voice.thought(prompt) if prompt.thinks else ""
-    if thinking and ask.model.id in prompts.TAGGED:
+        content = _stopped(_spoken(prompt), ask.body.get("stop"))
+    thinking = voice.thought(prompt) if prompt.effort else ""
+    if thinking and called is None and ask.model.id in prompts.TAGGED:
         tagged = f"<think>\n{thinking}\n</think>\n\n{content}"
         thinking, content = "", content if prompt.schema is not None else tagged
-    return _limited(ask, prompt.limit, thinking, content, value)
+    said = _limited(ask, prompt.limit, thinking, content, value)
+    prints = tools.PRINTED in ask.quirks and ask.model.family == "responses+chat"
+    if called is None or said.finish == "length" or said.content is None or prints:
+        return said
+    return replace(said, content=None, finish="tool_calls", called=called)
+
+
+def _spoken(prompt: Prompt) -> str:
+    """Return what is said to a prompt: JSON where it spells out a schema in words, though nobody holds it to that."""
+    wished = prompts.spelled(prompt)
+    with suppress(forms.Impossible):
+        return prompts.dump(forms.fill(*wished)) if wished else voice.reply(prompt)
+    return voice.reply(prompt)
 
 
 def _limited(ask: Ask, limit: int | None, thinking: str, content: str, value: Any) -> Said:
@@ -153,16 +169,6 @@ def _stopped(text: str, stop: Any) -> str:
     for mark in [stop] if isinstance(stop, str) else stop or []:
         text = text.partition(mark)[0] if mark else text
     return text
-
-
-def _guard(prompt: Prompt) -> tuple[Any, str]:
-    """Return the guard's verdict, by a word list, in both its forms."""
-    here = words.stems(prompt.messages[-1][1] if prompt.messages else "")
-    found = [name for name, hazards in HAZARDS.items() if here & words.stems(hazards)]
-    if prompt.schema is not None:
-        value = {"safe": not found, "categories": found}
-        return value, prompts.dump(value)
-    return None, f"unsafe\n{','.join(found)}" if found else "safe"
 
 
 def _usage(ask: Ask, units: Mapping[str, int], said: Said) -> dict[str, Any]:
@@ -186,25 +192,34 @@ def _reasoning(model: Model) -> str:
 
 def _frames(ask: Ask, said: Said, usage: dict[str, Any]) -> list[bytes]:
     if not _speaks_chat(ask):
-        return stream.native(ask, said.content or "", usage)
+        return stream.native(ask, said.content or "", usage, [tools.native(ask, said.called)] if said.called else [])
+    if said.called:
+        return stream.called(ask, _base(ask), tools.openai(said.called), usage)
     parts = [(_reasoning(ask.model), said.thinking)] if said.thinking else []
     return stream.openai(ask, _base(ask), [*parts, ("content", said.content or "")], said.finish, usage)
 
 
 def _result(ask: Ask, prompt: Prompt, said: Said, usage: dict[str, Any], copies: int) -> dict[str, Any]:
     if not _speaks_chat(ask):
-        return {"response": said.content if said.value is None else said.value, "usage": usage}
+        calls = {"tool_calls": [tools.native(ask, said.called)]} if said.called else {}
+        content = (said.content or "") if said.called else said.content
+        return {"response": content if said.value is None else said.value, **calls, "usage": usage}
     if "input" in ask.body:
         return _response(ask, said, usage)
     if ask.model.id == MIXED and ask.route == "run" and "messages" not in ask.body:
         choice = {"index": 0, "text": said.content, "finish_reason": said.finish, "logprobs": None}
         return {**_base(ask), "object": "text_completion", "choices": [choice], "usage": usage}
-    message: dict[str, Any] = {"role": "assistant", "content": said.content}
+    message: dict[str, Any] = {"role": "assistant", "content": said.content, "refusal": None}
     if said.thinking:
         message[_reasoning(ask.model)] = said.thinking
-    choices = [
-        {"index": place, "message": message, "finish_reason": said.finish, "logprobs": None} for place in range(copies)
-    ]
+    if said.called:
+        message["tool_calls"] = [tools.openai(said.called)]
+    choices = []
+    for place in range(copies):
+        content = voice.another(said.content, place) if said.value is None else said.content
+        logprobs = likelihood.of(content, ask.body)
+        spoken = {**message, "content": content}
+        choices.append({"index": place, "message": spoken, "finish_reason": said.finish, "logprobs": logprobs})
     return {**_base(ask), "object": "chat.completion", "choices": choices, "usage": usage}
 
 
@@ -216,6 +231,9 @@ def _response(ask: Ask, said: Said, usage: dict[str, Any]) -> dict[str, Any]:
     if said.thinking:
         notes = [{"type": "reasoning_text", "text": said.thinking}]
         items.append({"id": f"rs_{uuid.uuid4().hex}", "type": "reasoning", "summary": [], "content": notes})
+    if said.called:
+        call = {"name": said.called.name, "arguments": tools.written(said.called), "call_id": tools.identity()}
+        items.append({"id": f"fc_{uuid.uuid4().hex}", "type": "function_call", "status": status, **call})
     if said.content is not None:
         texts = [{"type": "output_text", "text": said.content, "annotations": []}]
         message = {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "status": status}

@@ -18,9 +18,13 @@ _LONGEST = 240
 
 
 def reply(prompt: Prompt) -> str:
-    """Return the answer to a talk: its most central sentence when a summary is asked for, else its first."""
+    """Return the answer to a talk: what a tool found, its most central sentence for a summary, else its first."""
+    if prompt.found and prompt.found == prompt.user:
+        return f"{MARK} the tool says: {trim(prompt.found)}"
     said = matter(prompt.user) or prompt.user.strip()
     unseen = f" ({prompt.pictures} attachment{'s' * (prompt.pictures > 1)} not looked at)" if prompt.pictures else ""
+    if prompt.seen:
+        return f"{MARK}{unseen} {prompt.seen}"
     if not said:
         return f"{MARK}{unseen} (nothing was said)"
     if _SHORTEN.search(f"{prompt.system} {prompt.user[:200]}"):
@@ -29,8 +33,16 @@ def reply(prompt: Prompt) -> str:
 
 
 def thought(prompt: Prompt) -> str:
-    """Return what a reasoning model thinks aloud first."""
-    return f"{MARK} thinking: the last message has {len(prompt.user.split())} words."
+    """Return what a reasoning model thinks aloud first: more sentences for more effort."""
+    looks = (f"The longest is {max(prompt.user.split(), key=len, default='none')!r}.", "I count them again.", "Yes.")
+    return " ".join(
+        [f"{MARK} thinking: the last message has {len(prompt.user.split())} words.", *looks][: prompt.effort]
+    )
+
+
+def another(text: str | None, place: int) -> str | None:
+    """Return a sample of an answer: the first is the answer itself, the others say which they are."""
+    return f"{text} (sample {place + 1})" if text is not None and place else text
 
 
 def matter(text: str, options: Sequence[str] = ()) -> str:

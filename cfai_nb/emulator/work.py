@@ -25,12 +25,22 @@ class Ask:
         Through which door.
     fault : str
         The injected fault; a family shows the kinds that only it can show.
+    content, media : bytes, str
+        A body that is no JSON (a picture, a recording) with its media type; `body` then holds the query.
+    files : mapping of str to bytes
+        The files of a multipart form, whose fields are the `body`; there a file stands as its media type.
+    quirks : frozenset of str
+        Habits of the service that are switched on.
     """
 
     model: Model
     body: dict[str, Any]
     route: str = "run"
     fault: str = ""
+    content: bytes = b""
+    media: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    quirks: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -47,12 +57,19 @@ class Work:
         Server-sent events, instead of the result.
     damaged : bool
         Whether the family carried the injected fault out.
+    content, media : bytes, str
+        An answer that is no JSON: it leaves as it is, under its media type, without an envelope.
+    metered : bool
+        Whether the answer tells its Neurons; what is charged does not depend on it.
     """
 
     result: Any
     usage: Mapping[str, float] = field(default_factory=dict)
     frames: list[bytes] | None = None
     damaged: bool = False
+    content: bytes | None = None
+    media: str = ""
+    metered: bool = True
 
 
 def by_schema(ask: Ask) -> None:
@@ -80,6 +97,10 @@ class Family:
         Raises the Refusal of an input.
     routes : frozenset of str
         The doors it can be reached through.
+    forms : frozenset of {"json", "raw", "form"}
+        The forms a body may come in: JSON, the bytes of a picture or a recording, multipart.
+    threaded : bool
+        Whether the work takes so long (drawing, encoding) that it is done beside the loop.
     """
 
     inputs: Callable[[Model], Schema]
@@ -88,3 +109,5 @@ class Family:
     answer: Callable[[Ask], Work]
     check: Callable[[Ask], None] = by_schema
     routes: frozenset[str] = frozenset({"run"})
+    forms: frozenset[str] = frozenset({"json"})
+    threaded: bool = False

@@ -80,6 +80,16 @@ class Media:
     def _known(self) -> tuple[bytes, Form, int, str]:
         return self.digest, self.form, self.size, self.name
 
+    def fitting(self, side: int) -> bytes:
+        """Return a picture as PNG, made smaller where a side is longer than this."""
+        from PIL import Image as pillow
+
+        picture: Any = pillow.open(io.BytesIO(self.content()))
+        picture.thumbnail((side, side))
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        return file.getvalue()
+
     def base64(self) -> str:
         """Return the content in base64."""
         return base64.b64encode(self.content()).decode()

@@ -1,6 +1,6 @@
 """Whom to ask and at what price: the catalogue of Workers AI models as dated data, and prices as functions."""
 
-from .catalogue import Catalogue, catalogue, default, find
+from .catalogue import Catalogue, catalogue, default, find, outside
 from .model import Model, Price
 from .price import FREE_NEURONS_PER_DAY, USD_PER_NEURON, Cost, Usage, price, tokens_in
 
@@ -15,6 +15,7 @@ __all__ = [
     "catalogue",
     "default",
     "find",
+    "outside",
     "price",
     "tokens_in",
 ]

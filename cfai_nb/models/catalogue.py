@@ -8,7 +8,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ModelError
 from .model import Model, Price, from_row
@@ -149,3 +149,19 @@ def find(name: str | Model) -> Model:
 def default(work: str) -> Model:
     """Return the default model for a kind of work; the catalogue's ``defaults`` say why it is that one."""
     return catalogue().find(catalogue().defaults[work]["model"])
+
+
+_FREE = {unit: Price(per=1e6, neurons=0.0, usd=0.0) for unit in ("input_tokens", "output_tokens")}
+
+
+def outside(name: str, source: Literal["gateway", "server"]) -> Model:
+    """Return a model no catalogue lists: of another provider through a gateway, or of a server in OpenAI's dialect.
+
+    What a gateway's providers charge is not known here, so the price is unknown; a server of one's own is free.
+    """
+    embeds = "embed" in name.lower() or "bge" in name.lower()
+    return Model(
+        id=name, task="Text Embeddings" if embeds else "Text Generation", source=source, json="wrapped",
+        family="openai-embedding" if embeds else "openai", prices=_FREE if source == "server" else None,
+        capabilities=frozenset({"streaming", "vision", "function_calling"}),
+    )  # fmt: skip

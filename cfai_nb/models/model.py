@@ -81,6 +81,11 @@ class Model:
         """The last part of the id: ``"bge-m3"``."""
         return self.id.rsplit("/", 1)[-1]
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is none of the service's own, and is spoken to at OpenAI's addresses."""
+        return self.source in ("gateway", "server")
+
     def can(self, capability: str) -> bool:
         """Whether the catalogue lists this capability."""
         return capability in self.capabilities

@@ -7,18 +7,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# Cloudflare, "Workers AI: Pricing", read in November 2026: $0.011 per 1,000 Neurons.
-USD_PER_NEURON = 0.011 / 1_000
+from ..models import USD_PER_NEURON
+
 _BARS = 12  # more bars than that are read by nobody: the rest is drawn as one
-_DAYS = 31
+_LAST = 31  # days or hours
+_SHAPES = {"day": "%Y-%m-%d", "hour": "%Y-%m-%d %H:00"}
 
 
 def bars(charges: pd.DataFrame, by: str, metric: str) -> pd.DataFrame:
-    """One row a bar: exact, estimated and saved amounts, the number of calls of unknown price, and its name."""
+    """One row a bar: exact, estimated and saved amounts, the number of calls of unknown price, and its name.
+
+    By ``"time"`` every charge is a row of its own, in the order of ``key``: its moment in UTC, without a zone.
+    """
     amount = charges[metric].astype(float)
     exact = charges["exact"].eq(True)
     saved = charges["saved_neurons"].astype(float).fillna(0) * (USD_PER_NEURON if metric == "usd" else 1)
-    key = pd.to_datetime(charges["time"]).dt.strftime("%Y-%m-%d") if by == "day" else charges[by].astype(str)
+    if by in ("time", *_SHAPES):
+        moments = pd.to_datetime(charges["time"], utc=True).dt.tz_localize(None)
+        key = moments.dt.strftime(_SHAPES[by]) if by in _SHAPES else moments
+    else:
+        key = charges[by].astype(str)
     table = pd.DataFrame(
         {
             "key": key,
@@ -29,9 +37,11 @@ def bars(charges: pd.DataFrame, by: str, metric: str) -> pd.DataFrame:
             "unknown": charges["requests"].fillna(0).clip(lower=1).where(amount.isna(), 0).astype(int),
         }
     )
+    if by == "time":
+        return table.sort_values("key", kind="stable", ignore_index=True)
     sums = table.groupby(["key", "emulated"], as_index=False, sort=True).sum()
-    if by == "day":
-        return _named(sums.iloc[-_DAYS:], by)
+    if by in _SHAPES:
+        return _named(sums[sums["key"].isin(sums["key"].unique()[-_LAST:])], by)
     sums["total"] = sums["exact"] + sums["estimated"]
     sums = sums.sort_values(["total", "saved", "key"], ascending=[False, False, True], kind="stable")
     return _named(_capped(sums.drop(columns="total").reset_index(drop=True)), by)
@@ -57,13 +67,14 @@ def _named(sums: pd.DataFrame, by: str) -> pd.DataFrame:
     return sums.assign(name=short.where(owners == 1, sums["key"]) + suffix)
 
 
-def summary(bars: pd.DataFrame, metric: str) -> str:
+def summary(bars: pd.DataFrame, metric: str, by: str) -> str:
     """The line under the title: whose money, how much of it, and how sure that is."""
     emulated = bool(bars["emulated"].all())
     counted = bars if emulated else bars[~bars["emulated"]]
     exact, estimated, saved = (float(counted[part].sum()) for part in ("exact", "estimated", "saved"))
     parts = ["emulator: nothing was billed; what it would have cost"] if emulated else []
-    total = f"{amount(exact + estimated, metric)} in all"
+    cut = by in _SHAPES and bars["key"].nunique() == _LAST  # what lies before may have cost as well
+    total = f"{amount(exact + estimated, metric)} in {f'the last {_LAST} {by}s with charges' if cut else 'all'}"
     if exact and estimated:
         total += f", {amount(estimated, metric)} of it estimated"
     elif estimated:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Annotation
 
@@ -23,6 +25,7 @@ _WIDER = (
     "Segoe UI Symbol", "Symbola",
 )  # fmt: skip
 _ABSENT = "□"
+_MOST_LINES = 3  # of a title or of the lines below it: words without end must not push the picture away
 
 
 def letters(text: object) -> tuple[str, list[str]]:
@@ -43,6 +46,8 @@ def letters(text: object) -> tuple[str, list[str]]:
 
 def folded(text: str, width: int, lines: int = 2) -> str:
     """Fold at `width` characters into at most `lines` lines; what is cut off shows as an ellipsis."""
+    if lines == 1:  # textwrap would drop a first word that is too long
+        return text if len(text) <= width else text[: width - 1].rstrip() + "…"
     return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
 
 
@@ -51,16 +56,26 @@ def halo(width: float = 3.0) -> list[patheffects.AbstractPathEffect]:
     return [patheffects.withStroke(linewidth=width, foreground="white")]
 
 
-def heading(ax: Axes, title: str, subtitle: str = "") -> None:
-    """Write a title and smaller lines below it over the left edge, folded to the width of the axes."""
+def heading(ax: Axes, title: str, subtitle: str = "", mark: str | None = None) -> None:
+    """Write a title and smaller lines below it over the left edge, folded to the width of the axes.
+
+    With `mark` it is stamped to the right of them: for plots that have data in every corner.
+    """
     small, large = 8.5, 12.0
-    under = _wrapped(ax, subtitle, small)
+    taken = stamp(ax, mark, above=True).get_window_extent().width / ax.figure.dpi + 0.15 if mark else 0.0
+    under = _wrapped(ax, subtitle, small, taken)
     if under:
         caption(ax, under, (0, 1), (0, 6), size=small, colour=FAINT, va="bottom")
     lift = 8 + (under.count("\n") + 1) * small * 1.3 + 2 if under else 8
     text, family = letters(title)
     ax.set_title(
-        _wrapped(ax, text, large), loc="left", pad=lift, fontsize=large, fontfamily=family, color=INK, parse_math=False
+        _wrapped(ax, text, large, taken),
+        loc="left",
+        pad=lift,
+        fontsize=large,
+        fontfamily=family,
+        color=INK,
+        parse_math=False,
     )
 
 
@@ -84,11 +99,31 @@ def caption(
     )
 
 
-def stamp(ax: Axes, mark: str) -> Annotation:
-    """Set a mark in the lower right corner that nobody overlooks: where the numbers come from."""
+def name_ticks(axis: Axis, places: Sequence[float], names: Iterable[object], width: int, **how: Any) -> None:
+    """Write a name at each place of an axis, each as it is written and on one line of at most `width` characters."""
+    axis.set_ticks(places)
+    written = [letters(name) for name in names]
+    axis.set_ticklabels([folded(text, width, 1) for text, _ in written], color=INK, **how)
+    for tick, (_, families) in zip(axis.get_ticklabels(), written, strict=True):
+        tick.set_fontfamily(families)
+        tick.set_parse_math(False)
+
+
+def stamp(ax: Axes, mark: str, *, above: bool = False) -> Annotation:
+    """Set a mark in the lower right corner, or above the axes, that nobody overlooks: where the numbers come from."""
     box = {"boxstyle": "round,pad=0.35", "facecolor": "#FFF3D6", "edgecolor": "#B36B00", "linewidth": 1.0}
     return caption(
-        ax, mark, (1, 0), (-7, 8), size=9, colour="#7A4900", ha="right", va="bottom", bbox=box, zorder=9, weight="bold"
+        ax,
+        mark,
+        (1, int(above)),
+        (-4 if above else -7, 8),
+        size=9,
+        colour="#7A4900",
+        ha="right",
+        va="bottom",
+        bbox=box,
+        zorder=9,
+        weight="bold",
     )
 
 
@@ -100,8 +135,8 @@ def saying(ax: Axes, words: str) -> None:
     caption(ax, words, (0.5, 0.5), (0, 0), size=11, colour=FAINT, ha="center", va="center")
 
 
-def _wrapped(ax: Axes, text: str, size: float) -> str:
-    return "\n".join(textwrap.wrap(text, max(16, int(inches(ax) * 72 / (0.53 * size)))))
+def _wrapped(ax: Axes, text: str, size: float, taken: float) -> str:
+    return folded(text, max(16, int((inches(ax) - taken) * 72 / (0.53 * size))), _MOST_LINES)
 
 
 @lru_cache(maxsize=64)

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 from matplotlib.text import Annotation
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from .bars import amount, summary, words
 from .bars import bars as sum_up
-from .lettering import heading, letters, saying
+from .bars import summary, words
+from .growth import grow
+from .lettering import heading, name_ticks, saying
+from .looks import ESTIMATED, EXACT, HATCHED, OUTLINE, looks, money_ticks, unit
 from .palette import FAINT, GREY, INK
-from .paper import inches, new_axes, settle
+from .paper import inches, new_axes, plain, settle
 
-_EXACT, _ESTIMATED = "#0072B2", "#7FB2D9"
-_OUTLINE: dict[str, Any] = {"facecolor": "none", "edgecolor": "#009E73", "linewidth": 1.0, "linestyle": (0, (3, 2))}
 _LABEL_SHARE = 0.7  # a label takes at most this part of the width from the longest bar
+_OF_TIME = ("day", "hour", "time")
 _NEEDED = ("neurons", "usd", "exact", "saved_neurons", "origin", "requests")
 
 
 def cost(
     charges: pd.DataFrame,
-    by: Literal["model", "verb", "day"] = "model",
+    by: Literal["model", "verb", "day", "hour", "time"] = "model",
     *,
     metric: Literal["usd", "neurons"] = "usd",
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Draw what calls have cost as bars: exact, estimated, and what the store saved.
+    """Draw what calls have cost, as bars or as it grew: exact, estimated, and what the store saved.
 
     Solid is what the service itself counted, hatched is estimated, and the dashed outline is what answers out of
-    the store would have cost once more. A call of unknown price has no bar; the label counts such calls in words.
+    the store would have cost once more. A call of unknown price has no bar and no part in a running total:
+    such calls are counted in words.
     Charges of an emulator are what the calls would have cost: nothing was billed, and the plot says so. Beside real
     charges they have bars of their own and are no part of the total.
 
@@ -45,9 +46,9 @@ def cost(
         The ledger, one row a charge: ``time`` (UTC), ``model``, ``verb``, ``requests``, ``neurons`` and ``usd`` (NaN
         where unknown), ``exact`` (bool), ``saved_neurons`` and ``origin`` ("emulator" or anything else). Of ``time``,
         ``model`` and ``verb`` only the one in question has to be there.
-    by : {"model", "verb", "day"}
-        What a bar stands for. Beyond 12 models or verbs the cheapest share one bar; of days the last 31 with charges
-        are drawn, in UTC.
+    by : {"model", "verb", "day", "hour", "time"}
+        What a bar stands for, or ``"time"`` for the running total. Beyond 12 models or verbs the cheapest share one
+        bar; of days and hours the last 31 with charges are drawn. Times are in UTC.
     metric : {"usd", "neurons"}
         US dollars, or Neurons, the unit in which Workers AI bills. Saved Neurons become dollars at the list price.
     ax : matplotlib.axes.Axes, optional
@@ -64,24 +65,29 @@ def cost(
     ValueError
         If `by` or `metric` is unknown, or a column is missing.
     """
-    if by not in ("model", "verb", "day"):
-        raise ValueError(f"by must be 'model', 'verb' or 'day', not {by!r}")
+    if by not in ("model", "verb", *_OF_TIME):
+        raise ValueError(f"by must be 'model', 'verb', 'day', 'hour' or 'time', not {by!r}")
     if metric not in ("usd", "neurons"):
         raise ValueError(f"metric must be 'usd' or 'neurons', not {metric!r}")
-    absent = [column for column in ("time" if by == "day" else by, *_NEEDED) if column not in charges.columns]
+    absent = [column for column in ("time" if by in _OF_TIME else by, *_NEEDED) if column not in charges.columns]
     if absent and len(charges.columns):
         raise ValueError(f"this is no frame of charges: {', '.join(absent)} missing; cf.ledger() has the columns")
     emulated = bool(len(charges)) and bool(charges["origin"].eq("emulator").all())
     what = "What it would have cost" if emulated else "Cost"
-    shown_title = f"{what}, by {by}" if title is None else title
+    shown_title = (what + (" so far" if by == "time" else f", by {by}")) if title is None else title
     bars = sum_up(charges, by, metric) if len(charges) else pd.DataFrame()
-    ax = new_axes(8, 1.9 + 0.42 * max(2, len(bars))) if ax is None else ax
+    if ax is None:
+        ax = new_axes(8, 3.6 if by == "time" else 1.9 + 0.42 * max(2, len(bars)))
     if bars.empty:
         heading(ax, shown_title)
         saying(ax, "nothing charged yet")
         return ax
-    heading(ax, shown_title, summary(bars, metric))
-    _draw(ax, bars, metric)
+    if by == "time":
+        grow(ax, bars, metric)
+    else:
+        _draw(ax, bars, metric)
+    settle(ax)  # long names have made the axes narrower, and the heading is folded to it
+    heading(ax, shown_title, summary(bars, metric, by), "emulator" if emulated else None)
     return ax
 
 
@@ -89,16 +95,15 @@ def _draw(ax: Axes, bars: pd.DataFrame, metric: str) -> None:
     places = np.arange(len(bars))
     exact, estimated, saved = (bars[part].to_numpy(dtype=float) for part in ("exact", "estimated", "saved"))
     beside = bars["emulated"].to_numpy(dtype=bool) & (not bars["emulated"].all())
-    solid, light = ([GREY if grey else shade for grey in beside] for shade in (_EXACT, _ESTIMATED))
+    solid, light = ([GREY if grey else shade for grey in beside] for shade in (EXACT, ESTIMATED))
     thick = 0.62
     if exact.any():
         ax.barh(places, exact, height=thick, color=solid)
     if estimated.any():
-        ax.barh(places, estimated, left=exact, height=thick, color=light, edgecolor="white", hatch="////", linewidth=0)
+        ax.barh(places, estimated, left=exact, height=thick, color=light, **HATCHED)
     if saved.any():
         some = saved > 0
-        ax.barh(places[some], saved[some], left=(exact + estimated)[some], height=thick, **_OUTLINE)
-    ax.set_yticks(places)
+        ax.barh(places[some], saved[some], left=(exact + estimated)[some], height=thick, **OUTLINE)
     _dress(ax, bars, metric)
     settle(ax)
     _label(ax, exact + estimated + saved, [words(bar, metric) for bar in bars.itertuples()])
@@ -106,35 +111,20 @@ def _draw(ax: Axes, bars: pd.DataFrame, metric: str) -> None:
 
 def _dress(ax: Axes, bars: pd.DataFrame, metric: str) -> None:
     """Names at the left, a few amounts below, and a strip for the legend that no bar reaches into."""
-    written = [letters(name) for name in bars["name"]]
-    ax.set_yticklabels([text for text, _ in written], color=INK, fontsize=9.5)
-    for tick, (_, families) in zip(ax.get_yticklabels(), written, strict=True):
-        tick.set_fontfamily(families)
-        tick.set_parse_math(False)
+    plain(ax, "x")
+    name_ticks(ax.yaxis, range(len(bars)), bars["name"], int(np.clip(inches(ax) * 5, 16, 32)), fontsize=9.5)
     kinds = [kind for kind in ("exact", "estimated", "saved") if bars[kind].any()]
     legend = kinds not in ([], ["exact"])
     ax.set_ylim(len(bars) - 0.5 + (0.75 if legend else 0.0), -0.6)
     if legend:
         wide = inches(ax) > 3.3
-        looks = {
-            "exact": Patch(facecolor=_EXACT, label="exact"),
-            "estimated": Patch(facecolor=_ESTIMATED, edgecolor="white", hatch="////", linewidth=0, label="estimated"),
-            "saved": Patch(label="saved by the store" if wide else "saved", **_OUTLINE),
-        }
         ax.legend(
-            handles=[looks[kind] for kind in kinds], loc="lower left", bbox_to_anchor=(0, 0), ncols=3,
-            frameon=False, labelcolor=INK, borderaxespad=0.1, columnspacing=1.2, handlelength=1.6,
-            fontsize=8.5 if wide else 7.5,
+            handles=looks(kinds, wide), loc="lower left", bbox_to_anchor=(0, 0), ncols=3, frameon=False,
+            labelcolor=INK, borderaxespad=0.1, columnspacing=1.2, handlelength=1.6, fontsize=8.5 if wide else 7.5,
         )  # fmt: skip
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.spines["bottom"].set_color("#BBBBBB")
-    ax.tick_params(axis="y", length=0)
-    ax.tick_params(axis="x", colors=FAINT, labelsize=8.5)
-    ax.set_axisbelow(True)
-    ax.xaxis.grid(True, color="#E8E8E8", linewidth=0.8)
     ax.xaxis.set_major_locator(MaxNLocator(4))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value, metric).removesuffix(" Neurons")))
-    ax.set_xlabel("US dollars" if metric == "usd" else "Neurons", color=FAINT, fontsize=9)
+    ax.xaxis.set_major_formatter(money_ticks(metric))
+    ax.set_xlabel(unit(metric), color=FAINT, fontsize=9)
 
 
 def _label(ax: Axes, ends: npt.NDArray[np.float64], said: list[list[str]]) -> None:

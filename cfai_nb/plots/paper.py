@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+from typing import Any, Literal
+
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .palette import FAINT
 
 
 def new_axes(width: float, height: float) -> Axes:
@@ -10,6 +17,25 @@ def new_axes(width: float, height: float) -> Axes:
     import matplotlib.pyplot as plt  # only here: pyplot picks a backend, and a given `ax` has one already
 
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
+
+
+def plain(ax: Axes, grid: Literal["x", "y", "both"]) -> None:
+    """Leave of the frame what is read from: a line below, faint numbers, a faint grid behind the data."""
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.spines["bottom"].set_color("#BBBBBB")
+    ax.tick_params(colors=FAINT, labelsize=8.5)
+    ax.tick_params(axis="y", length=0)
+    ax.set_axisbelow(True)
+    ax.grid(True, axis=grid, color="#E8E8E8", linewidth=0.8)
+
+
+def png(draw: Callable[[Axes], Any], width: float, height: float, dpi: int = 96) -> bytes:
+    """Return what `draw(ax)` draws as a PNG of so many inches; pyplot does not come to know of it."""
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    draw(figure.subplots())
+    written = io.BytesIO()
+    figure.savefig(written, format="png", metadata={"Software": None})
+    return written.getvalue()
 
 
 def settle(ax: Axes) -> None:

@@ -24,11 +24,15 @@ _GAP = 3.0  # points kept free around a name
 
 @dataclass(frozen=True)
 class Name:
-    """A name to be written: its text, its points as row numbers, and its colour."""
+    """A name to be written: its text, its points as row numbers, its colour, and how many characters a line may have.
+
+    A `width` of 0 leaves that to the size of the axes.
+    """
 
     text: str
     rows: npt.NDArray[np.intp]
     colour: str
+    width: int = 0
 
 
 def middle(points: Points) -> Points:
@@ -71,6 +75,7 @@ def _find(
 ) -> Bbox | None:
     """The best free box around `home`: close by, hardly on points of other groups, on few of its own."""
     best: tuple[float, Bbox] | None = None
+    few = min(2, max(1, int(np.count_nonzero(~foreign))))  # a name must not hide the only point of its group
     for ring in (0.0, 0.5, 0.8, 1.3, 1.9, 2.6, 3.4, 4.4, 5.5):
         if best is not None and ring >= best[0]:
             break  # only farther ones are left
@@ -83,7 +88,7 @@ def _find(
                 continue
             covered = (abs(pixels[:, 0] - x) < width / 2) & (abs(pixels[:, 1] - y) < height / 2)
             others = np.count_nonzero(covered & foreign)
-            cost = ring + 1.5 * min(1.0, others / 20) + 0.6 * min(1.0, np.count_nonzero(covered) / 2)
+            cost = ring + 1.5 * min(1.0, others / 20) + 0.6 * min(1.0, np.count_nonzero(covered) / few)
             if best is None or cost < best[0]:
                 best = (cost, box)
     return best[1] if best else None
@@ -133,7 +138,7 @@ def _write(ax: Axes, name: Name, anchor: Points, shift: Points, height: float, s
 
 def _shown(ax: Axes, name: Name) -> tuple[str, list[str]]:
     line, families = letters(name.text)
-    return folded(line, fold(ax)), families
+    return folded(line, name.width or fold(ax)), families
 
 
 def fold(ax: Axes) -> int:

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from .. import space
+from ..progress import working
 from .lettering import folded, heading, letters, saying, stamp
 from .palette import DISTINCT, GREY, INK, colour
 from .paper import new_axes, settle
@@ -33,11 +34,14 @@ def clusters(
     *,
     names: Mapping[Any, str] | Sequence[str] | None = None,
     texts: Iterable[Any] | None = None,
+    colours: Mapping[Any, str] | None = None,
+    legend: bool = False,
     ax: Axes | None = None,
     title: str | None = None,
     method: str = "auto",
     mark: str | None = None,
     seed: int = 0,
+    progress: bool | None = None,
 ) -> Axes:
     """Draw vectors as a map, coloured by their labels, with the labels written on it.
 
@@ -54,16 +58,22 @@ def clusters(
         What to write instead of a label: by label, or by position for labels that count from 0.
     texts : iterable of str, optional
         One text a row. Groups that are only numbers are then named by the words that set them apart.
+    colours : mapping of label to colour, optional
+        Colours for some or all labels, such as a scale for labels that are steps of a number.
+    legend : bool
+        Write all labels in a legend and none on the map: for labels that lie scattered over it.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Without one a new figure is made.
     title : str, optional
         Default: how many rows and groups there are. ``""`` for none.
-    method : {"auto", "tsne", "pca"}
+    method : {"auto", "tsne", "pca", "umap"}
         How vectors are projected, see `space.project`.
     mark : str, optional
         A word stamped on the map, such as ``"emulator"``.
     seed : int, default 0
         For the projection and for finding groups.
+    progress : bool, optional
+        A line that says what is being done, where it takes longer than a second; default in notebooks and terminals.
 
     Returns
     -------
@@ -87,20 +97,23 @@ def clusters(
     if matrix.shape[1] == 2:
         points = matrix.astype(np.float64)
     else:
-        projection = space.project(matrix, method, seed)
+        with working("clusters", progress) as tell:
+            projection = space.project(matrix, method, seed, tell=tell)
         points, notes = projection.points, [projection.note]
     if given is None:
-        given = pd.Series(space.cluster(matrix, seed=seed))
+        with working("clusters", progress) as tell:
+            tell(f"groups of {len(matrix):,} vectors")
+            given = pd.Series(space.cluster(matrix, seed=seed))
         notes.append("groups by KMeans")
     if len(matrix) < len(kept):
         notes.append(f"{len(kept) - len(matrix):,} without a vector left out")
-    groups, grey = _group(given.reset_index(drop=True), names, spoken)
-    shown_title = _counted(len(matrix), len(groups)) if title is None else title
+    groups, grey, kinds = _group(given.reset_index(drop=True), names, spoken, colours or {})
+    shown_title = _counted(len(matrix), kinds) if title is None else title
     _draw(ax, points, groups, grey)
     heading(ax, shown_title, " · ".join(notes))
     settle(ax)
     taken = [stamp(ax, mark).get_window_extent()] if mark else []
-    homeless = place(ax, points, groups, taken)
+    homeless = groups if legend else place(ax, points, groups, taken)
     _legend(ax, points, homeless, groups, grey, taken)
     return ax
 
@@ -110,9 +123,12 @@ def _counted(rows: int, groups: int) -> str:
 
 
 def _group(
-    labels: pd.Series[Any], names: Mapping[Any, str] | Sequence[str] | None, texts: pd.Series[Any] | None
-) -> tuple[list[Name], list[Name]]:
-    """Groups with a colour of their own, and those in grey: noise, missing, and the rest of too many."""
+    labels: pd.Series[Any],
+    names: Mapping[Any, str] | Sequence[str] | None,
+    texts: pd.Series[Any] | None,
+    colours: Mapping[Any, str],
+) -> tuple[list[Name], list[Name], int]:
+    """Groups with a colour of their own, those in grey (noise, missing, the rest of too many), and their number."""
     noise = labels.map(lambda label: not isinstance(label, str) and label == -1, na_action="ignore").eq(True).to_numpy()
     missing = labels.isna().to_numpy()
     kinds = order(labels[~noise & ~missing])
@@ -120,7 +136,7 @@ def _group(
     largest = set(sorted(kinds, key=lambda kind: -len(where[kind]))[:DISTINCT])
     written = _wording(kinds, labels, names, texts)
     coloured = [kind for kind in kinds if kind in largest]
-    groups = [Name(written[kind], where[kind], colour(at)[0]) for at, kind in enumerate(coloured)]
+    groups = [Name(written[kind], where[kind], colours.get(kind, colour(at)[0])) for at, kind in enumerate(coloured)]
     rest = [where[kind] for kind in kinds if kind not in largest]
     grey = [
         Name(f"{what} ({len(rows) / len(labels):.0%})", rows, GREY)
@@ -131,7 +147,7 @@ def _group(
         )
         if len(rows)
     ]
-    return groups, grey
+    return groups, grey, len(kinds)
 
 
 def _wording(

@@ -1,10 +1,28 @@
-"""What vectors say: a flat picture of them, their groups, and the words that tell the groups apart.
+"""What vectors say: who is near, what is double, a flat picture, the groups, and the words that tell them apart.
 
-scikit-learn is used in this room only, and loaded when a function runs, not when the room is imported.
+scikit-learn (and scipy, which it brings) is used in this room only, and loaded when a function runs, not when the room
+is imported.
 """
 
+from .doubles import duplicates
+from .gathered import Gathered
 from .groups import cluster
+from .neighbours import outliers, search, similarity
+from .ordering import ordered
 from .projection import Projection, project
+from .vectors import middle
 from .words import terms
 
-__all__ = ["Projection", "cluster", "project", "terms"]
+__all__ = [
+    "Gathered",
+    "Projection",
+    "cluster",
+    "duplicates",
+    "middle",
+    "ordered",
+    "outliers",
+    "project",
+    "search",
+    "similarity",
+    "terms",
+]

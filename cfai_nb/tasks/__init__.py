@@ -1,41 +1,61 @@
 """What to ask: one file per verb, pure."""
 
-from .answer import Answer, Json, Request
+from .answer import Answer, Json, Local, Request
 from .ask import Ask
-from .check import Check, Score, Sentiment
+from .caption import Caption
+from .check import Check
 from .classify import Classify
+from .detect import Detect
 from .embed import Embed
 from .extract import Extract
 from .generate import Generate
+from .image import Draw
 from .inputs import Input, tokens_of
+from .markdown import ToMarkdown
+from .mask import Mask
+from .moderate import Moderate
 from .questions import choice, scale, yes_no
-from .rewrite import FixGrammar, Mask, Summarize
+from .rank import Rank
+from .rewrite import FixGrammar, Summarize
+from .score import Score
+from .sentiment import Sentiment
+from .speak import Speak
 from .stream import StreamReader
 from .task import Cell, Cells, Column, Talk, Task, shown
+from .transcribe import Transcribe
 from .translate import Translate
 
 __all__ = [
     "Answer",
     "Ask",
+    "Caption",
     "Cell",
     "Cells",
     "Check",
     "Classify",
     "Column",
+    "Detect",
+    "Draw",
     "Embed",
     "Extract",
     "FixGrammar",
     "Generate",
     "Input",
     "Json",
+    "Local",
     "Mask",
+    "Moderate",
+    "Rank",
     "Request",
     "Score",
     "Sentiment",
+    "Speak",
     "StreamReader",
     "Summarize",
     "Talk",
     "Task",
+    "ToMarkdown",
+    "Transcribe",
     "Translate",
     "choice",
     "scale",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,8 @@ class Request:
     form : mapping of str to str or (name, bytes, media type), or None
         The fields and files of a multipart form, instead of either.
     path : str or None
-        Below ``.../accounts/{id}/ai/``; None is ``run/{model}``.
+        Below ``.../accounts/{id}/ai/``, or with a slash at its beginning below ``.../accounts/{id}``; None is
+        ``run/{model}``.
     query : mapping of str to str or list of str
     headers : mapping of str to str
     """
@@ -53,6 +54,20 @@ class Request:
     def body(self) -> bytes:
         """Return the bytes of the body, unless it is a form."""
         return self.content if self.content is not None else pydantic_core.to_json(self.json)
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A step of a conversation that is done on this machine instead of being sent.
+
+    Attributes
+    ----------
+    do : callable without arguments
+        Called in a thread of its own; what it returns is handed to the conversation.  What it raises ends the run, so
+        it had better not.
+    """
+
+    do: Callable[[], Any]
 
 
 class Answer:
@@ -124,6 +139,14 @@ class Answer:
             raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
         _local.parser = parser
         return matrix
+
+    def listed(self) -> npt.NDArray[np.float32] | None:
+        """Return the vectors of an answer in OpenAI's form, ``{data: [{embedding, index}]}``, as a matrix."""
+        try:
+            rows = sorted(self.json["data"], key=lambda one: int(one["index"]))
+            return np.array([one["embedding"] for one in rows], dtype=np.float32) if rows else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
 
     def _floats_by_list(self, names: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
         result = self.json

@@ -1,17 +1,18 @@
-"""How text generation models are spoken to: one body, in each model's dialect, and one reader for all answers."""
+"""How text generation models are spoken to: one body, in each model's dialect."""
 
 from __future__ import annotations
 
-import re
+import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pydantic_core
 
-from ..errors import AnswerError
+from ..errors import AnswerError, ModelError
 from ..media import Media, Parts
-from ..models import Model, tokens_in
+from ..models import Model, Usage, catalogue, tokens_in
+from . import reply
 from .answer import Answer, Json, Request
 from .inputs import Input, tokens_of
 
@@ -19,7 +20,10 @@ from .inputs import Input, tokens_of
 FAMILIES = frozenset({"legacy", "openai", "responses+chat"})
 #: The service's own default is 256 tokens and cuts JSON short, so a limit is always sent.
 MAX_TOKENS = 512
-_THINKING = re.compile(r"^\s*<think>.*?(</think>\s*|$)", re.DOTALL)
+#: Bytes of fixed text, about 1,000 tokens, from which on a prompt cache is worth being tied to one instance.
+_WORTH_CACHING = 4_000
+#: Families that write several samples for one request.
+SAMPLERS = frozenset({"openai", "responses+chat"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +36,65 @@ class Settings:
     temperature : float or None
     seed : int or None
     schema : JSON schema or None
-    reasoning : bool
-        Whether a model that can go without thinking aloud shall think.
+    reasoning : bool, str or None
+        Whether the model shall think, or how hard; None: not where it can go without.
+    tools : tuple of JSON
+        Definitions of functions it may call.
+    n : int
+        Samples.
+    lora : str or None
+        A fine-tune by id or name.
+    raw : bool
+        Send the prompt without the model's own chat template.
     """
 
     max_tokens: int = MAX_TOKENS
     temperature: float | None = None
     seed: int | None = None
     schema: Mapping[str, Json] | None = None
-    reasoning: bool = False
+    reasoning: bool | str | None = None
+    tools: tuple[Json, ...] = ()
+    n: int = 1
+    lora: str | None = None
+    raw: bool = False
+
+    def check(self, model: Model) -> None:
+        """Raise a ValueError for what no model takes, or not this one."""
+        for name, count in (("max_tokens", self.max_tokens), ("n", self.n)):
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ValueError(f"{name}={count!r} must be a whole number of at least 1.")
+        if self.temperature is not None and not 0 <= self.temperature <= (5 if model.family == "legacy" else 2):
+            raise ValueError(f"temperature={self.temperature!r} is outside of what {model.id} takes.")
+        if self.n > 128:
+            raise ValueError(f"n={self.n}: at most 128 samples.")
+        if (self.n > 1 or self.raw) and (self.schema is not None or self.tools):
+            raise ValueError(f"{'n' if self.n > 1 else 'raw'}= gives text alone; leave schema= and tools= out.")
+        for wanted, capability, what in (
+            (self.tools, "function_calling", "call tools"),
+            (self.lora, "lora", "take lora="),
+        ):
+            if wanted and not model.can(capability):
+                fit = [m.name for m in catalogue().values() if m.can(capability) and m.status == "current"]
+                raise ModelError(f"{model.id} cannot {what}. These can: {', '.join(fit)}.")
+        if self.raw and model.family != "legacy":
+            raise ModelError(f"{model.id} takes no raw prompt; leave raw= out.")
+        self._check_reasoning(model)
+
+    def _check_reasoning(self, model: Model) -> None:
+        facts, wanted = model.reasoning or {}, self.reasoning
+        levels = facts.get("levels") or ()
+        if wanted is None or (wanted is False and not facts):
+            return
+        if not facts:
+            raise ModelError(f"{model.id} does not think aloud; leave reasoning= out.")
+        if wanted is False and facts.get("off") is None:
+            least = (
+                f', or ask for the least with reasoning="{levels[0 if levels[0] == "low" else -1]}"' if levels else ""
+            )
+            raise ModelError(f"{model.id} cannot go without thinking; leave reasoning= out{least}.")
+        if not isinstance(wanted, bool) and wanted not in levels:
+            known = "True or False" if not levels else "True, False, " + ", ".join(map(repr, levels))
+            raise ValueError(f"reasoning={wanted!r}: {model.id} knows {known}.")
 
 
 def messages(prompt: Input, system: str | None) -> list[dict[str, Json]]:
@@ -64,28 +118,54 @@ def _part(piece: str | Media) -> dict[str, Json]:
     return {"type": "image_url", "image_url": {"url": piece.data_uri()}}
 
 
-def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings, *, stream: bool = False) -> Request:
+def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings) -> Request:
     """Return a request in the model's dialect."""
     talk = list(talk)
     body: dict[str, Json] = {}
     if settings.schema is not None:
         asked = _schema_fields(settings.schema, model)
-        if not asked or model.json == "object":  # the model knows no schema: the words have to do
+        if not asked:  # the model knows no schema: the words have to do
             talk = _with_schema_in_words(talk, settings.schema)
         body |= asked
-    body["messages"] = talk
-    body["max_tokens" if model.family == "legacy" else "max_completion_tokens"] = settings.max_tokens
+    body |= {"prompt": talk[-1]["content"], "raw": True} if settings.raw else {"messages": talk}
+    old = model.family == "legacy" or model.source == "server"
+    body["max_tokens" if old else "max_completion_tokens"] = settings.max_tokens
     if settings.temperature is not None:
         body["temperature"] = settings.temperature
     if settings.seed is not None:
         body["seed"] = settings.seed
-    if model.reasoning and not settings.reasoning:
+    if model.reasoning and settings.reasoning in (None, False, "none"):
         body |= model.reasoning.get("off") or {}
-    if stream:
-        body["stream"] = True
-    if stream and model.family == "responses+chat":  # on its own address it answers a stream with an empty object
-        return Request(json=body | {"model": model.id}, path="v1/chat/completions")
-    return Request(json=body)
+    elif isinstance(settings.reasoning, str):
+        body["reasoning_effort"] = settings.reasoning
+    if settings.tools:
+        body["tools"] = list(settings.tools)
+    if settings.n > 1:
+        body["n"] = settings.n
+    if settings.lora:
+        body["lora"] = settings.lora
+    headers = _affinity(talk[:-1], model)
+    if model.elsewhere:
+        return Request(json=body | {"model": model.id}, path="v1/chat/completions", headers=headers)
+    return Request(json=body, headers=headers)
+
+
+def _affinity(fixed: Sequence[Mapping[str, Json]], model: Model) -> dict[str, str]:
+    """Steer requests that begin alike to one instance, where what it read before is charged at the cached rate."""
+    if not fixed or "cached_input_tokens" not in (model.prices or {}):
+        return {}
+    words = pydantic_core.to_json(fixed)
+    if len(words) < _WORTH_CACHING:
+        return {}
+    return {"x-session-affinity": hashlib.blake2b(words, digest_size=8).hexdigest()}
+
+
+def streamed(request: Request, model: Model) -> Request:
+    """Return the request whose answer comes piece by piece."""
+    body = {**request.json, "stream": True}
+    if model.family == "responses+chat":  # on its own address it answers a stream with an empty object
+        return dataclasses.replace(request, json=body | {"model": model.id}, path="v1/chat/completions")
+    return dataclasses.replace(request, json=body)
 
 
 def _schema_fields(schema: Mapping[str, Json], model: Model) -> dict[str, Json]:
@@ -96,8 +176,6 @@ def _schema_fields(schema: Mapping[str, Json], model: Model) -> dict[str, Json]:
         return {"response_format": {"type": "json_schema", "json_schema": wrapped}}
     if model.json == "guided":
         return {"guided_json": schema}
-    if model.json == "object":
-        return {"response_format": {"type": "json_object"}}
     return {}
 
 
@@ -111,96 +189,31 @@ def _with_schema_in_words(talk: list[Mapping[str, Json]], schema: Mapping[str, J
     return [{**first, "content": joined}, *talk[1:]]
 
 
-def tokens(prompt: Input, system: str | None, settings: Settings) -> dict[str, float]:
-    """Estimate the most a prompt's answer uses: its text and media, the schema, and all of ``max_tokens``."""
-    read = tokens_of(prompt) + 4 + (tokens_in(system) + 4 if system else 0)
+def tokens(prompt: Input, before: str, settings: Settings) -> dict[str, float]:
+    """Estimate the most a prompt's answer uses: what stands before it, text, media, schema, tools, all it may write."""
+    read = tokens_of(prompt) + 4 + (tokens_in(before) + 4 if before else 0)
     if settings.schema is not None:
         read += tokens_in(pydantic_core.to_json(settings.schema).decode())
-    return {"input_tokens": float(read), "output_tokens": float(settings.max_tokens)}
+    if settings.tools:
+        read += tokens_in(pydantic_core.to_json(settings.tools).decode())
+    return {"input_tokens": float(read), "output_tokens": float(settings.max_tokens * settings.n)}
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a model said: text, or JSON it was asked for that came already parsed."""
-
-    content: Any
-    cut: bool
-
-    @property
-    def text(self) -> str:
-        """The reply as text."""
-        if isinstance(self.content, str):
-            return _THINKING.sub("", self.content, count=1)
-        return pydantic_core.to_json(self.content).decode()
-
-    def json(self) -> Json:
-        """The reply as JSON, also where the model wrapped it in words or a code fence.
-
-        Raises
-        ------
-        ValueError
-            There is no JSON object in it.
-        """
-        if not isinstance(self.content, str):
-            return self.content
-        text = self.text.strip()
-        try:
-            return pydantic_core.from_json(text)
-        except ValueError:
-            start, end = text.find("{"), text.rfind("}")
-            if start < 0 or end < start:
-                raise ValueError("no JSON object in the reply") from None
-            return pydantic_core.from_json(text[start : end + 1])
+def forecast(prompt: Input, before: str, settings: Settings, model: Model) -> Usage:
+    """Estimate the most a conversation's first turn uses, and where each sample is a turn of its own, all of them."""
+    used = tokens(prompt, before, settings)
+    return Usage(used | {"input_tokens": used["input_tokens"] * (1 if model.family in SAMPLERS else settings.n)})
 
 
-def read(answer: Answer, settings: Settings) -> Reply:
-    """Find the reply in whichever form the model answers.
+def read(answer: Answer, settings: Settings) -> reply.Reply:
+    """Return what was said.
 
     Raises
     ------
     AnswerError
-        The reply is empty (``"empty"``) or was cut at the token limit (``"length"``): silent losses otherwise.
+        It is empty, was cut (``reply.read``), or calls a tool nobody offered.
     """
-    try:
-        content, cut = _find(answer.json)
-    except (AttributeError, KeyError, IndexError, TypeError):
-        raise AnswerError("the answer has no known form", "broken", again=True) from None
-    if not cut and isinstance(answer.json, Mapping) and "choices" not in answer.json:
-        # The legacy form does not say why it ended, but how much it wrote.
-        usage = answer.json.get("usage")
-        written = usage.get("completion_tokens") if isinstance(usage, Mapping) else None
-        cut = isinstance(written, (int, float)) and written >= settings.max_tokens
-    reply = Reply(content, cut)
-    if cut:
-        raise AnswerError(
-            f"the reply was cut at max_tokens={settings.max_tokens}; raise it (thinking counts too)", "length"
-        )
-    if content is None or (isinstance(content, str) and not reply.text.strip()):
-        raise AnswerError("the reply is empty", "empty")
-    return reply
-
-
-def _find(output: Json) -> tuple[Any, bool]:
-    """Return content and whether it was cut, from a chat completion, a Responses object or the legacy form."""
-    if isinstance(output, str):
-        return output, False
-    if not isinstance(output, Mapping):
-        return None, False
-    if choices := output.get("choices"):
-        choice = choices[0]
-        message = choice.get("message") or {}
-        content = message.get("content") if message else choice.get("text")
-        return _joined(content), choice.get("finish_reason") == "length"
-    if isinstance(output.get("output"), list):
-        parts = [
-            part for item in output["output"] if item.get("type") == "message" for part in item.get("content") or ()
-        ]
-        text = "".join(part.get("text") or "" for part in parts if part.get("type") == "output_text")
-        return text or None, output.get("status") == "incomplete"
-    return output.get("response"), False
-
-
-def _joined(content: Any) -> Any:
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
-    return content
+    said = reply.read(answer, settings.max_tokens)[0]
+    if said.calls and not settings.tools and not said.text.strip():
+        raise AnswerError("the reply is a call of a tool, and none was offered", "empty")
+    return said

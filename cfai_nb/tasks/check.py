@@ -1,4 +1,4 @@
-"""Check, Score, Sentiment: one question that needs no dict."""
+"""Check: one question with a yes or no, and what all verbs of one question share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 from ..models import Model, Usage
 from . import decisions
 from .answer import Answer, Request
-from .questions import Choice, Question, Scale, YesNo
+from .questions import Question, YesNo
 from .task import Cell, Cells, Column, Input, Task, shown
 
 
@@ -87,47 +87,3 @@ class Check(OneQuestion):
         if not isinstance(self.threshold, (int, float)) or not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold={self.threshold!r}: a probability lies between 0 and 1.")
         return YesNo(self.condition)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score(OneQuestion):
-    """Place each row on a scale; the number counts levels from 0 and lies between them where the model wavers.
-
-    Attributes
-    ----------
-    levels : list of str
-        2 to 10, from low to high.
-    instructions : str
-        What is being judged.
-    probabilities : bool
-        Return a DataFrame ``score, confidence, p__<level>`` instead of a Series of numbers.
-    """
-
-    name: ClassVar[str] = "score"
-    positional: ClassVar[tuple[str, ...]] = ("levels",)
-
-    levels: Sequence[str]
-    instructions: str = "Which level fits the text best?"
-
-    def question(self) -> Scale:
-        """Return the scale."""
-        if isinstance(self.levels, str):
-            raise ValueError(f"levels={self.levels!r}: give a list, from low to high.")
-        return Scale(tuple(self.levels), self.instructions)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sentiment(OneQuestion):
-    """Tell negative, neutral and positive texts apart.
-
-    Attributes
-    ----------
-    probabilities : bool
-        Return a DataFrame ``sentiment, confidence, p__<label>`` instead of a categorical Series.
-    """
-
-    name: ClassVar[str] = "sentiment"
-
-    def question(self) -> Choice:
-        """Return the three sentiments."""
-        return Choice((("negative", None), ("neutral", None), ("positive", None)), "What is the sentiment of the text?")

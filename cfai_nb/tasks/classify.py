@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import AnswerError, ModelError
 from ..models import Model, Usage
-from . import decisions
-from .answer import Answer, Json, Request
+from . import decisions, labelling
+from .answer import Answer, Request
 from .questions import Choice
 from .task import Cell, Cells, Column, Input, Task, shown
 
@@ -21,7 +20,8 @@ class Classify(Task):
     Attributes
     ----------
     labels : list of str, or dict of label to description
-        At least two.  A description helps the model more than a long label does.
+        At least two.  A description helps the model more than a long label does.  ``resnet-50`` knows its own 1,000
+        labels of things in pictures and is given none; ``p`` then holds those it names, with their scores.
     instructions : str, optional
         What is being decided; default "Which label fits the text best?".
     probabilities : bool
@@ -32,64 +32,58 @@ class Classify(Task):
     -----
     Decision models (the default, ``clef-flash``) give calibrated probabilities and charge what they read.  A chat model
     answers with a label alone; its probabilities are missing.  ``distilbert-sst-2-int8`` knows two labels, negative and
-    positive.  One request per distinct row.
+    positive.  Rows may be pictures for models that see (also ``llava`` and ``moondream``, which answer with a label
+    alone).  One request per distinct row.
     """
 
     name: ClassVar[str] = "classify"
     work: ClassVar[str] = "classify"
     positional: ClassVar[tuple[str, ...]] = ("labels",)
-    families: ClassVar[frozenset[str]] = decisions.FAMILIES | {"distilbert"}
+    families: ClassVar[frozenset[str]] = labelling.FAMILIES
     fallback: ClassVar[str] = "generate"
     kinds: ClassVar[frozenset[str]] = decisions.KINDS
 
-    labels: Sequence[str] | Mapping[str, str | None]
+    labels: Sequence[str] | Mapping[str, str | None] | None = None
     instructions: str = "Which label fits the text best?"
     probabilities: bool = shown(False)
 
     @property
-    def _choice(self) -> Choice:
+    def _choice(self) -> Choice | None:
+        if self.labels is None:
+            return None
         described = self.labels.items() if isinstance(self.labels, Mapping) else [(name, None) for name in self.labels]
         return Choice(tuple(described), self.instructions)
+
+    def takes(self, model: Model) -> frozenset[str]:
+        """Take pictures where the model sees."""
+        return labelling.takes(model)
 
     def check(self, model: Model) -> None:
         """Refuse labels no model could choose between."""
         super().check(model)
-        if isinstance(self.labels, str) or len(self.labels) < 2:
+        if self.labels is not None and (isinstance(self.labels, str) or len(self.labels) < 2):
             raise ValueError(f"labels={self.labels!r}: give at least two labels, as a list or a dict.")
-        names = self._choice.names
-        if model.family == "distilbert" and not {name.lower() for name in names} <= {"negative", "positive"}:
-            raise ModelError(f"{model.id} only tells negative from positive; use clef-flash for other labels.")
+        labelling.check(self._choice, model)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        (text,) = inputs
-        if model.family == "distilbert":
-            return Request(json={"text": text})
-        return decisions.compose({"label": self._choice}, text, model)
+        return labelling.compose(self._choice, inputs[0], model)
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate text and labels, and for a chat model what it may write."""
-        if model.family == "distilbert":
-            return super().forecast(inputs, model)
-        return decisions.forecast({"label": self._choice}, inputs, model)
+        """Estimate inputs and labels, and for a chat model what it may write."""
+        return labelling.forecast(self._choice, inputs, model) or super().forecast(inputs, model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell ``{label, confidence, p}``."""
-        if model.family == "distilbert":
-            return [self._scores(answer.json)]
-        return [decisions.read({"label": self._choice}, answer, model)["label"]]
-
-    def _scores(self, output: Json) -> Cell:
-        try:
-            scores = {str(item["label"]).lower(): float(item["score"]) for item in output}
-            p = {name: scores[name.lower()] for name in self._choice.names}
-        except (KeyError, TypeError, ValueError):
-            raise AnswerError("the answer holds no scores", "broken", again=True) from None
-        best = max(p, key=lambda name: p[name])
-        return {"label": best, "confidence": p[best], "p": p}
+        return [labelling.read(self._choice, answer, model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return the labels, or labels with confidence and probabilities."""
+        if self._choice is None:
+            labels = Column([cell and cell["label"] for cell in cells], "category")
+            scores = {"confidence": Column([cell and cell["confidence"] for cell in cells], "number"),
+                      "p": Column([cell and cell["p"] for cell in cells], "object")}  # fmt: skip
+            return {"label": labels, **scores} if self.probabilities else labels
         columns = self._choice.columns("label", cells, 0.5, all_=self.probabilities)
         if not self.probabilities:
             return columns["label"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -10,6 +11,9 @@ from ..errors import AnswerError
 from ..models import Model, Usage
 from .answer import Answer, Json, Request
 from .task import Cell, Cells, Column, Input, Task
+
+#: Families that embed what is searched and what is asked differently.
+ROLES = frozenset({"bge-m3", "qwen3-embedding"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,9 @@ class Embed(Task):
 
     name: ClassVar[str] = "embed"
     work: ClassVar[str] = "embed"
-    families: ClassVar[frozenset[str]] = frozenset({"bge", "bge-m3", "qwen3-embedding", "plain-embedding"})
+    families: ClassVar[frozenset[str]] = frozenset(
+        {"bge", "bge-m3", "qwen3-embedding", "plain-embedding", "openai-embedding"}
+    )
 
     pooling: Literal["mean", "cls"] | None = None
     role: Literal["document", "query"] | None = None
@@ -47,13 +53,12 @@ class Embed(Task):
     def check(self, model: Model) -> None:
         """Refuse options the model would ignore."""
         super().check(model)
-        if self.pooling not in (None, "mean", "cls"):
-            raise ValueError(f'pooling={self.pooling!r}: give "mean" or "cls".')
-        if self.role not in (None, "document", "query"):
-            raise ValueError(f'role={self.role!r}: give "document" or "query".')
+        for name, (one, other) in {"pooling": ("mean", "cls"), "role": ("document", "query")}.items():
+            if getattr(self, name) not in (None, one, other):
+                raise ValueError(f'{name}={getattr(self, name)!r}: give "{one}" or "{other}".')
         if self.pooling and model.family != "bge":
             raise ValueError(f"{model.id} has no pooling to choose; leave pooling= out.")
-        if self.role and model.family not in ("bge-m3", "qwen3-embedding"):
+        if self.role and model.family not in ROLES:
             raise ValueError(f"{model.id} embeds queries and documents alike; leave role= out.")
         if self.instruction and not (model.family == "qwen3-embedding" and self.role == "query"):
             raise ValueError('instruction= is for qwen3-embedding with role="query".')
@@ -66,36 +71,32 @@ class Embed(Task):
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        texts = list(inputs)
-        body: dict[str, Json]
+        texts: Json = list(inputs)
+        if model.family == "openai-embedding":  # asked for floats, since clients that ask for base64 got zeros
+            return Request(json={"model": model.id, "input": texts, "encoding_format": "float"}, path="v1/embeddings")
+        body = {"text": texts}
         if model.family == "qwen3-embedding" and self.role == "query":
             body = {"queries": texts} | ({"instruction": self.instruction} if self.instruction else {})
         elif model.family == "qwen3-embedding" and self.role == "document":
             body = {"documents": texts}
         elif model.family == "bge-m3" and self.role == "document":
             body = {"contexts": [{"text": text} for text in texts]}
-        else:
-            body = {"text": texts}
-        if self.pooling:
-            body["pooling"] = self.pooling
-        if self.truncate:
-            body["truncate_inputs"] = True
+        body |= {"pooling": self.pooling} if self.pooling else {}
+        body |= {"truncate_inputs": True} if self.truncate else {}
         return Request(json=body)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return a matrix with a row a text."""
-        matrix = answer.floats("data", "response")
+        matrix = answer.listed() if model.family == "openai-embedding" else answer.floats("data", "response")
         if matrix is None:
             raise AnswerError("the answer holds no vectors", "empty", again=True)
         return matrix
 
     def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Take the header, or estimate: answers of embedding models carry no usage."""
-        header = answer.headers.get("cf-ai-neurons")
-        try:
-            return Usage({"neurons": float(header)}, exact=True) if header else self.forecast(inputs, model)
-        except ValueError:
-            return self.forecast(inputs, model)
+        with contextlib.suppress(KeyError, ValueError):  # no header, or no number
+            return Usage({"neurons": float(answer.headers["cf-ai-neurons"])}, exact=True)
+        return self.forecast(inputs, model)
 
     def tabulate(self, cells: Sequence[Cell]) -> Column:
         """Return one column of vectors."""

@@ -10,7 +10,7 @@ from ..errors import AnswerError, ModelError
 from ..models import Model, Usage
 from . import chat, decisions, schema
 from .answer import Answer, Json, Request
-from .fields import KINDS, Fields, model_of, specs_of, types_of
+from .fields import KINDS, Fields, columns_of, model_of, specs_of, types_of
 from .inputs import tokens_of
 from .task import Cell, Cells, Column, Input, Task, shown
 
@@ -55,9 +55,8 @@ class Extract(Task):
     def check(self, model: Model) -> None:
         """Refuse fields the model has no type for."""
         super().check(model)
-        types = types_of(self.fields)
         model_of(self.fields)
-        unknown = [name for name, kind in types.items() if schema.without_none(kind) not in KINDS]
+        unknown = [name for name, kind in types_of(self.fields).items() if schema.without_none(kind) not in KINDS]
         if model.family == "clairic" and unknown:
             raise ModelError(f"{model.id} has no type for {', '.join(unknown)}; use a chat model, or another type.")
 
@@ -66,9 +65,8 @@ class Extract(Task):
         return super().asked() | {"fields": model_of(self.fields).model_json_schema()}
 
     def _settings(self) -> chat.Settings:
-        return chat.Settings(
-            max_tokens=self.max_tokens, temperature=0.0, schema=model_of(self.fields).model_json_schema()
-        )
+        wanted = model_of(self.fields).model_json_schema()
+        return chat.Settings(max_tokens=self.max_tokens, temperature=0.0, schema=wanted)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
@@ -99,16 +97,4 @@ class Extract(Task):
 
     def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return a typed column a field."""
-        columns: dict[str, Column] = {}
-        for name, kind in types_of(self.fields).items():
-            own = [None if cell is None else cell[name] for cell in cells]
-            known = KINDS.get(schema.without_none(kind))
-            values = [None if entry is None else entry.get("value") for entry in own]
-            columns[name] = Column(values, known[1]) if known else schema.column(kind, values)
-            if self.details:
-                for extra in ("confidence", "p_null"):
-                    columns[f"{name}__{extra}"] = Column([entry and entry.get(extra) for entry in own], "number")
-                spans = [(entry or {}).get("span") or {} for entry in own]
-                for end in ("start", "end"):
-                    columns[f"{name}__{end}"] = Column([span.get(end) for span in spans], "integer")
-        return columns
+        return columns_of(self.fields, cells, details=self.details)

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from . import schema
 from .answer import Json
+from .task import Cell, Column
 
 #: What ``fields=`` takes.
 Fields: TypeAlias = "Sequence[str] | schema.Schema"
@@ -59,6 +60,23 @@ def specs_of(fields: Fields) -> dict[str, Json]:
         name: {**KINDS[schema.without_none(kind)][0], "instructions": described[name].description or name}
         for name, kind in types_of(fields).items()
     }
+
+
+def columns_of(fields: Fields, cells: Sequence[Cell], *, details: bool) -> dict[str, Column]:
+    """Lay cells out as a typed column a field, and with ``details`` how sure each is and where it stands."""
+    columns: dict[str, Column] = {}
+    for name, kind in types_of(fields).items():
+        own = [None if cell is None else cell[name] for cell in cells]
+        known = KINDS.get(schema.without_none(kind))
+        values = [None if entry is None else entry.get("value") for entry in own]
+        columns[name] = Column(values, known[1]) if known else schema.column(kind, values)
+        if details:
+            for extra in ("confidence", "p_null"):
+                columns[f"{name}__{extra}"] = Column([entry and entry.get(extra) for entry in own], "number")
+            spans = [(entry or {}).get("span") or {} for entry in own]
+            for end in ("start", "end"):
+                columns[f"{name}__{end}"] = Column([span.get(end) for span in spans], "integer")
+    return columns
 
 
 def _named(item: str) -> tuple[str, Any]:

@@ -2,123 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from ..errors import AnswerError
-from ..models import Model, Usage
-from . import chat, schema
-from .answer import Answer, Json, Request
-from .task import Cell, Column, Input, Talk, Task
+from ..models import Model
+from . import chat, examples, schema, turns
+from .answer import Json
+from .task import Cell, Column, Fill, Input, Talk, Task, shown
+from .tools import Tool, tool_of
+from .writer import Writer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate(Task):
+class Generate(Writer):
     """Fill a prompt template with each row and return what the model writes.
 
     Attributes
     ----------
-    system : str, optional
-        What the model is told before every prompt.
-    max_tokens : int
-        The most it may write (default 512; the service's own default of 256 cuts JSON short).  A reply that is cut
-        there is a failed row, not a short answer.
-    temperature : float, optional
-        0 for the likeliest words; the model's own default otherwise (0 to 5 on older models, 0 to 2 on others).
-    seed : int, optional
-        Makes sampling repeatable where the model supports it.
     schema : pydantic model or dict of name to type, optional
         The reply becomes columns of these types.  ``{"year": int, "mood": ["glad", "sad"]}`` is enough; a list is a
         choice.  A reply that does not fit is sent back once with what is wrong with it.
-    reasoning : bool
-        Whether a model that can go without thinking shall think; thinking is paid for and counts as written.
+    tools : list of functions, optional
+        What the model may call, described by signature and docstring.  They run in threads, those of several rows at a
+        time; what they raise is told to the model.  The key holds their names, definitions and source, not what they
+        read.
+    max_turns : int
+        The most requests a row may take with tools; no answer by then is a failed row.
+    thinking : bool
+        Return a DataFrame ``answer, thinking``.  Thinking is always kept, so asking for it later sends nothing.
 
     Notes
     -----
-    One request per distinct prompt.  The price is per token read and written.
+    One request per distinct prompt, priced per token read and written.  The plan prices one turn a prompt: further
+    ones (tools, JSON sent back) are reserved, charged and held to the budget as they come.
     """
 
     name: ClassVar[str] = "generate"
-    work: ClassVar[str] = "generate"
-    template: ClassVar[bool] = True
-    families: ClassVar[frozenset[str]] = chat.FAMILIES
+    version: ClassVar[int] = 2
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image", "audio"})
 
-    system: str | None = None
-    max_tokens: int = chat.MAX_TOKENS
-    temperature: float | None = None
-    seed: int | None = None
     schema: schema.Schema | None = None
-    reasoning: bool = False
+    tools: Sequence[Callable[..., Any]] = ()
+    max_turns: int = 8
+    thinking: bool = shown(False)
+
+    def settle(self, fill: Fill) -> Task:
+        """Fill the template with the examples."""
+        if self.examples is None or not len(self.examples):
+            return self
+        return dataclasses.replace(self, examples=examples.pairs(self.examples, self.schema, fill))
 
     def check(self, model: Model) -> None:
-        """Refuse settings no model takes."""
+        """Refuse settings no model takes, or that do not go together."""
         super().check(model)
-        if isinstance(self.max_tokens, bool) or not isinstance(self.max_tokens, int) or self.max_tokens < 1:
-            raise ValueError(f"max_tokens={self.max_tokens!r} must be a whole number of at least 1.")
-        if self.temperature is not None and not 0 <= self.temperature <= (5 if model.family == "legacy" else 2):
-            raise ValueError(f"temperature={self.temperature!r} is outside of what {model.id} takes.")
-        if self.schema is not None:
-            schema.model_of(self.schema)
+        turns.check(self.max_turns, self._tools)
+        if self.thinking and self.schema is not None and "thinking" in schema.model_of(self.schema).model_fields:
+            raise ValueError("thinking=True makes a column of that name; call the schema's field otherwise.")
 
-    def asked(self) -> dict[str, Json]:
-        """Describe the schema by what is sent of it."""
-        fields = super().asked()
-        if self.schema is not None:
-            fields["schema"] = schema.model_of(self.schema).model_json_schema()
-        return fields
+    @functools.cached_property
+    def _tools(self) -> list[Tool]:
+        return [tool_of(function) for function in self.tools]
 
     def settings(self) -> chat.Settings:
         """Return what is asked of the model besides the prompt."""
-        wanted: Mapping[str, Any] | None = None
-        if self.schema is not None:
-            wanted = schema.model_of(self.schema).model_json_schema()
-        return chat.Settings(
-            max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed, schema=wanted,
-            reasoning=self.reasoning,
-        )  # fmt: skip
+        wanted = None if self.schema is None else schema.model_of(self.schema).model_json_schema()
+        tools = tuple(tool.definition for tool in self._tools)
+        return dataclasses.replace(super().settings(), schema=wanted, tools=tools)
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate the prompt, and count all of ``max_tokens`` as written."""
-        total = Usage({})
-        for prompt in inputs:
-            total = total + Usage(chat.tokens(prompt, self.system, self.settings()))
-        return total
+    def asked(self) -> dict[str, Json]:
+        """Describe the schema by what is sent of it, and tools by definition and source."""
+        fields = super(Generate, dataclasses.replace(self, schema=None, tools=())).asked()
+        return fields | {"schema": self.settings().schema, "tools": [[t.definition, t.source] for t in self._tools]}
 
     def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
-        """Ask; with a schema, send an answer that does not fit back once."""
+        """Hold the conversation for one prompt."""
         (prompt,) = inputs
-        settings = self.settings()
-        conversation = chat.messages(prompt, self.system)
-        answer = yield chat.compose(conversation, model, settings)
-        reply = chat.read(answer, settings)
-        if self.schema is None:
-            return [reply.text]
-        wanted = schema.model_of(self.schema)
-        try:
-            return [schema.validate(wanted, reply.json())]
-        except ValueError as error:
-            wrong = str(error)
-        conversation += [
-            {"role": "assistant", "content": reply.text},
-            {"role": "user", "content": f"That does not fit the schema: {wrong}\nAnswer again with JSON that does."},
-        ]
-        answer = yield chat.compose(conversation, model, settings)
-        return [self._second(answer, settings, wanted)]
-
-    def _second(self, answer: Answer, settings: chat.Settings, wanted: Any) -> Cell:
-        try:
-            return schema.validate(wanted, chat.read(answer, settings).json())
-        except ValueError as error:
-            raise AnswerError(f"two replies in a row did not fit the schema: {error}", "schema") from None
-
-    def stream(self, prompt: str, model: Model) -> Request:
-        """Return the request for one prompt whose answer comes piece by piece."""
-        return chat.compose(chat.messages(prompt, self.system), model, self.settings(), stream=True)
+        settings, opening = self.settings(), self.opening(prompt)
+        if self.n > 1:
+            replies = yield from turns.samples(opening, model, settings)
+            thought = [each.thinking for each in replies]
+            return [{"answer": [each.text for each in replies], "thinking": thought if any(thought) else None}]
+        wanted = None if self.schema is None else schema.model_of(self.schema)
+        reply = yield from turns.converse(opening, model, settings, self._tools, self.max_turns, wanted)
+        return [{"answer": reply.text if wanted is None else reply.content, "thinking": reply.thinking}]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        """Return a column of text, or one a field of the schema."""
-        if self.schema is None:
-            return Column(cells, "text")
-        return schema.columns(schema.model_of(self.schema), cells)
+        """Return a column of text (or of lists), or one a field of the schema."""
+        answers, thinking = ([cell and cell[part] for cell in cells] for part in ("answer", "thinking"))
+        kind: Literal["text", "object"] = "text" if self.n == 1 else "object"
+        beside = {"thinking": Column(thinking, kind)} if self.thinking else {}
+        if self.schema is not None:
+            return schema.columns(schema.model_of(self.schema), answers) | beside
+        return {"answer": Column(answers, kind)} | beside if beside else Column(answers, kind)

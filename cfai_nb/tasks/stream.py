@@ -26,6 +26,7 @@ class StreamReader:
 
     def __init__(self) -> None:
         self.ended = self.cut = False
+        self._pieces: list[str] = []
         self._total: Mapping[str, Any] | None = None  # of the closing frame
         self._sum: dict[str, float] = {}  # of ordinary frames, whose usage counts that frame alone
 
@@ -56,6 +57,7 @@ class StreamReader:
             if choice.get("finish_reason"):
                 self.ended, self.cut = True, choice["finish_reason"] == "length"
         text = "" if text is None else str(text)  # a token that looks like a number arrives as one
+        self._pieces.append(text)
         usage = frame.get("usage")
         if isinstance(usage, Mapping):
             if not text and not frame.get("choices"):
@@ -70,6 +72,15 @@ class StreamReader:
         """Return what the stream reported: the closing totals, or the sum of its frames, or nothing."""
         usage = self._total if self._total is not None else self._sum or None
         return None if usage is None else reported(Answer(pydantic_core.to_json({"usage": usage})))
+
+    def answer(self, seconds: float) -> Answer:
+        """Return what the whole stream says, in the form of an answer that came in one piece."""
+        message = {"content": "".join(self._pieces)}
+        document: dict[str, Json] = {
+            "choices": [{"message": message, "finish_reason": "length" if self.cut else "stop"}]
+        }
+        usage = self._total if self._total is not None else self._sum
+        return Answer(pydantic_core.to_json(document | ({"usage": usage} if usage else {})), seconds=seconds)
 
     def finish(self, settings_words: str) -> None:
         """Check that the stream came to its end.

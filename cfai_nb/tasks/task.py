@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import types
 import typing
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ..errors import AnswerError, ModelError
 from ..models import Model, Usage, catalogue
-from .answer import Answer, Json, Request
+from .answer import Answer, Json, Local, Request
 from .inputs import Input as Input
 from .inputs import shown_to, tokens_of
 
@@ -23,8 +23,14 @@ from .inputs import shown_to, tokens_of
 Cell: TypeAlias = Any
 #: What was read for the inputs of one request: a cell each, or the rows of a matrix.
 Cells: TypeAlias = "Sequence[Cell] | npt.NDArray[np.float32]"
-#: A conversation: yields what to send, receives what came back, returns the cells.
-Talk: TypeAlias = Generator[Request, Answer, Cells]
+#: A conversation: yields what to send (receives an Answer) or to do here (receives what it gave), returns the cells.
+Talk: TypeAlias = "Generator[Request | Local, Any, Cells]"
+#: Fills the template of a call with given records: for each its prompt, and what the template does not name.
+Fill: TypeAlias = Callable[[Any], list[tuple[str, dict[str, Any]]]]
+
+
+#: How a column of a result is laid out.
+ColumnKind: TypeAlias = Literal["text", "category", "number", "integer", "boolean", "datetime", "vector", "object"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ class Column:
     """
 
     values: Sequence[Any]
-    kind: Literal["text", "category", "number", "integer", "boolean", "datetime", "vector", "object"] = "object"
+    kind: ColumnKind = "object"
     levels: tuple[str, ...] | None = None
     form: str = ""
 
@@ -71,6 +77,8 @@ class Task:
         Model families it can speak to; empty: any.
     fallback : str
         Whose default model stands in where its own is not open to the account; empty: none.
+    own_model : Model or None
+        Whom it asks where that is no model of the catalogue.
     kinds : frozenset of str
         What its inputs may hold: ``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"document"``.  Where that is not
         text, a cell with text in it is the path or the address of a file.
@@ -83,6 +91,7 @@ class Task:
     template: ClassVar[bool] = False
     families: ClassVar[frozenset[str]] = frozenset()
     fallback: ClassVar[str] = ""
+    own_model: ClassVar[Model | None] = None
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
 
     # -- what a task must say ------------------------------------------------------------------------------------
@@ -127,11 +136,19 @@ class Task:
         """Say which of its ``kinds`` this model can be given."""
         return self.kinds & shown_to(model) if "text" in self.kinds else self.kinds
 
+    def streamed(self, request: Request, model: Model) -> Request | None:
+        """Return the request whose answer comes piece by piece; None where pieces are of no use."""
+        return None
+
     def check(self, model: Model) -> None:
         """Raise what is wrong with asking this of this model, before anything is planned."""
         if self.families and model.family not in self.families:
             fit = [m.id for m in catalogue().values() if m.family in self.families and m.status == "current"]
             raise ModelError(f"{self.name} cannot use {model.id} ({model.task}). It works with: {', '.join(fit)}.")
+
+    def settle(self, fill: Fill) -> Task:
+        """Return the task with its options settled that depend on the template of the call."""
+        return self
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Lay the cells out as one column, or as several by name."""
@@ -174,13 +191,14 @@ def canonical(value: Any) -> Json:
 def reported(answer: Answer) -> Usage | None:
     """Return the usage the service itself reported with an answer, if any.
 
-    Neurons come from the ``cf-ai-neurons`` header or from ``usage.neurons``, tokens from ``usage``.
+    Neurons come from the ``cf-ai-neurons`` header or from ``usage.neurons``, tokens from ``usage``
+    (moondream: ``metrics``).
     """
     try:
         document = answer.json
     except AnswerError:
         document = None
-    usage = document.get("usage") if isinstance(document, dict) else None
+    usage = (document.get("usage") or document.get("metrics")) if isinstance(document, dict) else None
     amounts = _tokens(usage) if isinstance(usage, dict) else {}
     neurons = answer.headers.get("cf-ai-neurons", usage.get("neurons") if isinstance(usage, dict) else None)
     with contextlib.suppress(TypeError, ValueError):  # not a number: the tokens have to do

@@ -22,8 +22,7 @@ CODES = {
     "polish": "pl", "portuguese": "pt", "romanian": "ro", "russian": "ru", "spanish": "es", "swedish": "sv",
     "tamil": "ta", "thai": "th", "turkish": "tr", "ukrainian": "uk", "urdu": "ur", "vietnamese": "vi",
 }  # fmt: skip
-#: indictrans2's codes carry the script.
-INDIC = {
+INDIC = {  # indictrans2's codes carry the script
     "as": "asm_Beng", "bn": "ben_Beng", "gu": "guj_Gujr", "hi": "hin_Deva", "kn": "kan_Knda", "ml": "mal_Mlym",
     "mr": "mar_Deva", "ne": "npi_Deva", "or": "ory_Orya", "pa": "pan_Guru", "ta": "tam_Taml", "te": "tel_Telu",
     "ur": "urd_Arab",
@@ -62,6 +61,8 @@ class Translate(Rewrite):
                 raise ValueError(f"{name}={language!r}: give a language, such as 'German' or 'de'.")
         if model.family == "indictrans2" and self.source is not None and _code(self.source) != "en":
             raise ValueError(f"{model.id} translates from English only; leave source= out or choose another model.")
+        if model.family == "indictrans2" and "_" not in INDIC.get(_code(self.to), self.to):
+            raise ValueError(f"{model.id} translates into languages of India, not {self.to!r}; choose another model.")
 
     def how(self) -> str:
         """Return what a chat model is told to do."""

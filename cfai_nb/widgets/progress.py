@@ -15,6 +15,7 @@ from typing import Any
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 from IPython.display import display
 
+from ..ledger import NO_MATH
 from ..progress import words
 from ..report import Report
 
@@ -102,7 +103,7 @@ class Bar:
     def _fragment(self, text: str, hint: str = "") -> str:
         # Text of models and of columns gets in here by the names of verbs and models: all of it is escaped.
         small = f'<br><span style="opacity: .7">{html.escape(hint)}</span>' if hint else ""
-        return f'<div role="status" aria-live="off" style="{_FONT}">{html.escape(text)}{small}</div>'
+        return f'<div class="{NO_MATH}" role="status" aria-live="off" style="{_FONT}">{html.escape(text)}{small}</div>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._fragment(repr(self))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import cloudflare
 import openai
 import pytest
 
-from cfai_nb.emulator import Running
+from cfai_nb.emulator import Running, sound
 
 ACCOUNT = "a" * 32
 CHAT = "@cf/zai-org/glm-4.7-flash"
@@ -104,3 +105,12 @@ def test_cloudflare_raises_its_own_errors(flare: Any) -> None:
     """A refusal keeps its code and text."""
     with pytest.raises(cloudflare.BadRequestError, match="5007"):
         flare.ai.run("@cf/no/body", account_id=ACCOUNT, prompt="x")
+
+
+def test_cloudflare_draws_and_speaks(flare: Any) -> None:
+    """A picture arrives unwrapped as base64; bare bytes need the client's raw response."""
+    drawn = flare.ai.run("@cf/black-forest-labs/flux-1-schnell", account_id=ACCOUNT, prompt="a red circle")
+    assert base64.b64decode(drawn["image"]).startswith(b"\xff\xd8")
+    raw = flare.ai.with_raw_response.run("@cf/deepgram/aura-1", account_id=ACCOUNT, extra_body={"text": "Hello."})
+    assert raw.headers["content-type"] == "audio/mpeg"
+    assert sound.listen(raw.read()).text == "Hello."

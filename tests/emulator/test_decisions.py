@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
+from PIL import Image
+
+from cfai_nb.emulator.drawing import Order, draw
 
 FLASH = "@cf/cloudflare/clef-flash"
 LABELS = {"billing": None, "bug": None, "shipping": "parcels and couriers", "other": None}
@@ -126,7 +132,7 @@ def test_pictures_are_counted_and_bounded(door: Any) -> None:
     here = door()
     body = ask("x", topic=choice(LABELS))
     plain = here.result(FLASH, body)["usage"]["input_tokens"]
-    small = "data:image/png;base64," + base64.b64encode(b"x" * 100).decode()
+    small = "data:image/png;base64," + base64.b64encode(draw(Order("a red circle", 64, 64))).decode()
     assert here.result(FLASH, {**body, "images": [small]})["usage"]["input_tokens"] > plain
     large = {"content_type": "image/png", "base64": base64.b64encode(bytes((4 << 20) + 1)).decode()}
     codes = [
@@ -134,3 +140,41 @@ def test_pictures_are_counted_and_bounded(door: Any) -> None:
         for images in ([large], ["data:image/png;base64,?"], [small] * 5)
     ]
     assert codes == [5021, 5004, 5006]
+
+
+def _long(seconds: int) -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, np.zeros(8000 * seconds, np.int16), 8000, format="FLAC")
+    return out.getvalue()
+
+
+def _wide(pixels: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("1", (pixels // 1000, 1000)).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("field", "items"),
+    [
+        ("images", lambda: [_wide(16_001_000)]),
+        ("images", lambda: [bytes(3 << 20)] * 3),
+        ("audio", lambda: [_long(301)]),
+        ("audio", lambda: [bytes(6 << 20)] * 3),
+        ("videos", lambda: [bytes((16 << 20) + 1)]),
+    ],
+    ids=["16 megapixels", "8 MiB together", "300 seconds", "16 MiB together", "16 MiB"],
+)
+def test_media_too_large_is_a_413(door: Any, field: str, items: Any) -> None:
+    """Pixels, seconds and the bytes of all together are bounded, each by 5021."""
+    kind = {"images": "image/png", "audio": "audio/flac", "videos": "video/mp4"}[field]
+    sent = [{"content_type": kind, "base64": base64.b64encode(raw).decode()} for raw in items()]
+    body = {**ask("x", topic=choice(LABELS)), "model": "clef-omni", field: sent}
+    answer = door().run("@cf/cloudflare/clef-omni", body)
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (413, 5021)
+
+
+def test_a_picture_that_is_none_is_refused(door: Any) -> None:
+    """Bytes that nobody can look at are an invalid input, not an empty one."""
+    body = {**ask("x", topic=choice(LABELS)), "images": ["data:image/png;base64,QUJD"]}
+    assert door().run(FLASH, body).json()["errors"][0]["code"] == 8001

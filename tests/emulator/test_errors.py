@@ -58,7 +58,7 @@ def test_a_retired_model_is_unknown_and_nothing_is_suggested(door: Any) -> None:
     assert "No such model @cf/meta/llama-3.1-8b-instruct or task" in answer.json()["errors"][0]["message"]
 
 
-@pytest.mark.parametrize("model", ["@cf/black-forest-labs/flux-1-schnell", "@cf/openai/whisper", "@cf/deepgram/aura-1"])
+@pytest.mark.parametrize("model", ["@cf/deepgram/flux", "@cf/pipecat-ai/smart-turn-v2"])
 def test_tasks_not_emulated_yet_say_so(door: Any, model: str) -> None:
     """A model of another task is refused as unknown, with the emulator's name in the text."""
     answer = door().run(model, {"prompt": "x"})

@@ -88,6 +88,6 @@ def test_answers_fit_the_schemas_that_are_published_for_them(door: Any) -> None:
 
 def test_schema_of_nothing_is_refused(door: Any) -> None:
     """An unknown model, and one not emulated yet, are 5007."""
-    for name in ("@cf/no/body", "@cf/openai/whisper", ""):
+    for name in ("@cf/no/body", "@cf/deepgram/flux", ""):
         answer = door().ask("GET", "/models/schema", params={"model": name})
         assert answer.json()["errors"][0]["code"] == 5007

@@ -85,3 +85,30 @@ def test_a_stream_that_hits_its_limit_says_length(door: Any) -> None:
     body = {"messages": [{"role": "user", "content": "Hello there."}], "stream": True, "max_tokens": 15}
     parts = frames(door().run(OPENAI, body).text)
     assert parts[-2]["choices"][0]["finish_reason"] == "length"
+
+
+def _tool() -> dict[str, Any]:
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    function = {"name": "weather", "description": "The weather in a city.", "parameters": parameters}
+    return {"type": "function", "function": function}
+
+
+def test_a_call_streams_in_fragments(door: Any) -> None:
+    """A start frame with id and name, the arguments in fragments, a frame of nulls that closes, and why it ended."""
+    body = {"model": OPENAI, "messages": [{"role": "user", "content": "The weather in Rome?"}], "tools": [_tool()]}
+    answer = door().ask("POST", "/v1/chat/completions", json={**body, "stream": True})
+    choices = [frame["choices"][0] for frame in frames(answer.text)]
+    opened, *fragments, closed = [c["delta"]["tool_calls"][0] for c in choices if "tool_calls" in c["delta"]]
+    assert (opened["function"]["name"], opened["index"], opened["type"]) == ("weather", 0, "function")
+    assert opened["id"].startswith("call_")
+    assert json.loads("".join(part["function"]["arguments"] for part in fragments)) == {"city": "Rome"}
+    assert closed == {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": None}}
+    assert choices[-1]["finish_reason"] == "tool_calls"
+
+
+def test_a_call_in_a_native_stream_stands_in_one_frame(door: Any) -> None:
+    """An older model sends its calls whole, before the totals."""
+    body = {"prompt": "The weather in Rome?", "tools": [_tool()], "stream": True}
+    *_, calling, _ = frames(door().run(LEGACY, body).text)
+    assert calling["tool_calls"] == [{"name": "weather", "arguments": {"city": "Rome"}}]
+    assert calling["response"] is None

@@ -244,13 +244,38 @@ def test_n_gives_several_choices_and_charges_them(door: Any) -> None:
     assert twice["usage"]["completion_tokens"] == 2 * once
 
 
+def test_log_probabilities_fit_the_answer(door: Any) -> None:
+    """The tokens spell the answer, the numbers are logarithms of shares, and alternatives are marked as made up."""
+    result = door().result(OPENAI, {"messages": user("one two three"), "logprobs": True, "top_logprobs": 2})
+    (choice,) = result["choices"]
+    tokens = choice["logprobs"]["content"]
+    assert "".join(token["token"] for token in tokens) == choice["message"]["content"]
+    assert all(-1 < token["logprob"] < 0 for token in tokens)
+    assert all([entry["token"].startswith(MARK) for entry in token["top_logprobs"]][1:] == [True] for token in tokens)
+    assert door().result(OPENAI, {"messages": user("one two three")})["choices"][0]["logprobs"] is None
+
+
+def test_a_fine_tune_needs_a_model_that_takes_one(door: Any) -> None:
+    """``lora`` on another model is a 405 with code 5005."""
+    answer = door().run(OPENAI, {"messages": user("Hello."), "lora": "mine"})
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (405, 5005)
+
+
+def test_a_schema_in_words_is_followed(door: Any) -> None:
+    """Where there is no JSON mode, a schema that the prompt spells out is what the text follows."""
+    content = "An invoice of 7.\n\nAnswer with JSON of this JSON schema:\n" + json.dumps(TOPIC)
+    said = door(agreed=True).result("@cf/meta/llama-3.2-11b-vision-instruct", {"messages": user(content)})["response"]
+    assert json.loads(said)["topic"] == "billing"
+    assert json.loads(said)["amount"] == 7
+
+
 def test_pictures_are_owned_up_to(door: Any) -> None:
-    """A picture in a message is accepted, and the answer says that nobody looked at it."""
+    """A picture shown to a model that cannot see is accepted, and the answer says that nobody looked at it."""
     parts = [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}},
     ]
-    result = door().result("@cf/google/gemma-4-26b-a4b-it", {"messages": [{"role": "user", "content": parts}]})
+    result = door().result("@cf/zai-org/glm-4.7-flash", {"messages": [{"role": "user", "content": parts}]})
     assert "not looked at" in result["choices"][0]["message"]["content"]
 
 

@@ -1,0 +1,90 @@
+"""AI Gateway: the headers that put a request through one, and what its answers tell."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pydantic_core
+
+from ..tasks import Answer, Request
+
+#: What a gateway keeps of metadata; it drops what is beyond (developers.cloudflare.com/ai-gateway, 2026-10).
+MOST_METADATA = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """An AI Gateway, and how calls use it.
+
+    Parameters
+    ----------
+    name : str
+        ``"default"`` is made on its first use.
+    cache_ttl : int, optional
+        Seconds for which it may answer equal requests from its cache: 60 to 2,592,000 (a month).
+    skip_cache : bool
+        Ask the model, whatever is cached.
+    cache_key : str, optional
+        One key for all requests of the call, in place of what is asked.
+    metadata : mapping of str to str, number or bool, optional
+        Up to 5 entries, kept with each log.
+    log, log_payload : bool, optional
+        Whether it keeps logs, and in them what was asked and answered; the gateway's own setting otherwise.
+    """
+
+    name: str
+    cache_ttl: int | None = None
+    skip_cache: bool = False
+    cache_key: str | None = None
+    metadata: Mapping[str, str | int | float | bool] | None = None
+    log: bool | None = None
+    log_payload: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= 64:
+            raise ValueError(f"gateway={self.name!r}: a gateway has a name of at most 64 characters.")
+        if self.cache_ttl is not None and not 60 <= self.cache_ttl <= 2_592_000:
+            raise ValueError(f"cache_ttl={self.cache_ttl!r}: give 60 to 2,592,000 seconds.")
+        if len(self.metadata or ()) > MOST_METADATA:
+            raise ValueError(f"metadata: a gateway keeps {MOST_METADATA} entries, and drops the rest; give fewer.")
+        if any(not isinstance(value, (str, int, float, bool)) for value in (self.metadata or {}).values()):
+            raise ValueError("metadata: its values are texts, numbers or booleans.")
+
+    def headers(self) -> dict[str, str]:
+        """Return what each request carries."""
+        told = {
+            "cf-aig-gateway-id": self.name,
+            "cf-aig-cache-ttl": self.cache_ttl,
+            "cf-aig-skip-cache": "true" if self.skip_cache else None,
+            "cf-aig-cache-key": self.cache_key,
+            "cf-aig-metadata": pydantic_core.to_json(dict(self.metadata)).decode() if self.metadata else None,
+            "cf-aig-collect-log": None if self.log is None else str(self.log).lower(),
+            "cf-aig-collect-log-payload": None if self.log_payload is None else str(self.log_payload).lower(),
+        }
+        return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def as_gateway(given: Gateway | str | None) -> Gateway | None:
+    """Return a gateway, given as such or by name."""
+    return Gateway(given) if isinstance(given, str) else given
+
+
+def dressed(request: Request, gateway: Gateway | None, *, reject_if_busy: bool = False) -> Request:
+    """Put a request through a gateway, and have it refused at once where the model is out of capacity."""
+    if gateway is not None:
+        request = dataclasses.replace(request, headers={**request.headers, **gateway.headers()})
+    if reject_if_busy and isinstance(request.json, dict):
+        request = dataclasses.replace(request, json={**request.json, "options": {"rejectIfBusy": True}})
+    return request
+
+
+def is_hit(answer: Answer) -> bool:
+    """Whether a gateway answered from its cache, which costs nothing."""
+    return answer.headers.get("cf-aig-cache-status", "").upper() == "HIT"
+
+
+def log_of(answer: Answer) -> str | None:
+    """Return the id of the gateway's log of an answer: an opaque text."""
+    return answer.headers.get("cf-aig-log-id")

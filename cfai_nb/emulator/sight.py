@@ -1,0 +1,154 @@
+"""Sight: what a stand-in sees in a picture.
+
+Of a drawing of the emulator's own it knows what was drawn and where. Of any other picture it says what can be measured,
+its size, its format and the colour most of it has, and finds nothing in it: that is honest, not blind.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import refuse
+from .scene import COLOURS, Thing, colour, counted, load, singular
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: The PNG text chunk that holds what was drawn; in a JPEG it is the comment.
+KEY = "cfai-emulator"
+
+#: Pixels above which a picture is not opened.
+MOST = 50_000_000
+#: Formats that are opened: no others, since some of Pillow's readers start other programs.
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_ANY = frozenset({"object", "shape", "thing", "item", "everything", "anything", "figure"})
+_YES = re.compile(r"\s*(is|are|does|do|can|has|have|was|were|contains?)\b", re.I)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """One picture, looked at.
+
+    Attributes
+    ----------
+    width, height : int
+        Pixels.
+    form : str
+        The format of the file, from its bytes.
+    colour : str
+        The name of the colour most of it has, or that of a drawing's ground.
+    share : float
+        How much of the picture has that colour, 0 to 1.
+    prompt : str or None
+        What the drawing was made for; ``None`` for a picture the emulator did not draw.
+    things : tuple of Thing
+        What is in it.
+    """
+
+    width: int
+    height: int
+    form: str
+    colour: str
+    share: float
+    prompt: str | None = None
+    things: tuple[Thing, ...] = ()
+
+    def caption(self, length: str = "normal") -> str:
+        """Return what is seen, in words: ``short``, ``normal`` or ``long``."""
+        if self.prompt is None:
+            said = f"a picture of {self.width} x {self.height} pixels, mostly {self.colour}"
+            return said if length == "short" else f"{said} ({self.share:.0%}), {self.form}"
+        said = f"{counted(self.things)} on a {self.colour} ground"
+        if length == "short":
+            return said
+        if length == "long":
+            said += "".join(f"; the {thing.named()} is {self._where(thing)}" for thing in self.things)
+        return f'{said}, drawn for "{self.prompt}"'
+
+    def _where(self, thing: Thing) -> str:
+        across = (thing.box[0] + thing.box[2]) / 2 / self.width
+        down = (thing.box[1] + thing.box[3]) / 2 / self.height
+        sides = "at the top" if down < 1 / 3 else "at the foot" if down > 2 / 3 else "in the middle"
+        return f"{sides} {'left' if across < 1 / 3 else 'right' if across > 2 / 3 else 'centre'}"
+
+    def find(self, target: str) -> list[Thing]:
+        """Return the things a phrase names (``red circles``, ``shapes``), in drawing order."""
+        said = re.findall(r"[a-z]+", target.casefold())
+        tints = {colour(word) for word in said} - {""}
+        pairs = [" ".join(said[place : place + 2]) for place in range(len(said) - 1)]
+        labels = {singular(word) for word in [*said, *pairs]} - {""}
+        every = not labels and (bool(tints) or bool(_ANY & {word.removesuffix("s") for word in said}))
+        return [
+            thing for thing in self.things if (every or thing.label in labels) and (not tints or thing.colour in tints)
+        ]
+
+    def answer(self, question: str) -> str:
+        """Return the answer to a question about numbers, colours, presence or lettering; else the caption."""
+        asked = question.casefold()
+        found = self.find(asked)
+        if self.prompt is None:
+            return f"I can only measure: {self.caption()}."
+        if "how many" in asked or "number of" in asked or asked.startswith("count"):
+            return str(len(found))
+        if re.search(r"\bcolou?rs?\b", asked) and found:
+            return ", ".join(dict.fromkeys(thing.colour for thing in found))
+        if re.search(r"\b(written|text|says?|read)\b", asked):
+            return self.prompt
+        if _YES.match(asked):
+            return "yes" if found else "no"
+        return self.caption()
+
+
+def look(raw: bytes) -> Sight:
+    """Return what is seen in the bytes of a picture.
+
+    Raises
+    ------
+    Refusal
+        8001 when the bytes are no picture, 3006 when it has more than 50 million pixels.
+    """
+    return opened(raw)[0]
+
+
+def opened(raw: bytes) -> tuple[Sight, Image.Image]:
+    """Return what is seen, and the picture as RGB."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the size is judged below, without Pillow's own alarm
+            picture = Image.open(io.BytesIO(raw), formats=_FORMATS)
+            if picture.width * picture.height > MOST:
+                raise Image.DecompressionBombError
+            form, notes = picture.format or "", picture.info
+            flat = picture.convert("RGB")
+    except Image.DecompressionBombError:
+        raise refuse(3006, text=f"emulator: a picture of more than {MOST:,} pixels") from None
+    except (OSError, ValueError, SyntaxError, EOFError):
+        raise refuse(8001, text="Invalid input: these bytes are no picture") from None
+    note = notes.get(KEY) or notes.get("comment") or ""
+    scene = load(note.decode("utf-8", "replace") if isinstance(note, bytes) else str(note))
+    sides = flat.width, flat.height
+    if scene is not None and (scene.width, scene.height) == sides:
+        return Sight(*sides, form, scene.ground, 1.0, scene.prompt, scene.things), flat
+    name, share = _mostly(flat)
+    return Sight(*sides, form, name, share), flat
+
+
+def _mostly(picture: Image.Image) -> tuple[str, float]:
+    """Return the name of the commonest colour and its share."""
+    small = picture.resize((24, 24))
+    raw = small.tobytes()
+    names = Counter(nearest(raw[place : place + 3]) for place in range(0, len(raw), 3))
+    name, count = names.most_common(1)[0]
+    return name, count / names.total()
+
+
+def nearest(pixel: bytes) -> str:
+    """Return the known colour nearest to three bytes of red, green and blue."""
+    return min(COLOURS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLOURS[name], pixel, strict=True)))

@@ -1,0 +1,179 @@
+"""Where a verb gets its vectors from: a column of them, a column of text that is embedded first, a query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from .. import frames
+from ..call import Call
+from ..cells import Space, same_space
+from ..errors import ColumnError
+from ..models import find
+from ..space import Gathered
+from ..tasks import Embed
+from ..tasks.embed import ROLES
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is looked for: one vector a query, and how each is called in a result; one alone has no name."""
+
+    matrix: npt.NDArray[np.float32]
+    names: list[Any] | None
+
+
+def vectors_of(data: frames.Frame, on: Any, travel: Mapping[str, Any], like: Space | None = None) -> Gathered:
+    """Return the vectors of a column.
+
+    Parameters
+    ----------
+    data : DataFrame or Series
+    on : column or template, or None
+        A column of vectors is taken as it is.  A column of text, or a template, is embedded through the engine, which
+        prices and stores it.  None: the Series itself, or the only column of vectors of a frame.
+    travel : mapping
+        ``model`` and run options, for what is embedded.
+    like : Space, optional
+        The space texts are embedded for; by default that of the default model.
+
+    Raises
+    ------
+    ColumnError
+        There is no such column, or none or several hold vectors and `on` does not say which.
+    ValueError
+        Cells are no vectors, or vectors of different spaces or lengths.
+    """
+    if on is None and isinstance(data, pd.DataFrame):
+        found = [name for name in data.columns if isinstance(data[name], pd.Series) and holds_vectors(data[name])]
+        if len(found) != 1:
+            what = "No column holds vectors" if not found else f"Several columns hold vectors: {found}"
+            raise ColumnError(f"{what}; say which to use: on='...'. A column of text is embedded first.")
+        on = found[0]
+    column = frames.column_of(data, on)
+    if column is not None and not is_text(data, on):
+        gathered = Gathered(column)
+        if travel.get("model") is not None and gathered.space is not None:
+            _same_model(gathered.space, travel["model"])
+        return gathered
+    return Gathered(_embedded(data, on, like, travel))
+
+
+def holds_vectors(column: pd.Series[Any]) -> bool:
+    """Whether the first cell that is there is an array or a list."""
+    if not (column.dtype == object or isinstance(column.dtype, pd.ArrowDtype)):
+        return False
+    for cell in column:
+        if isinstance(cell, (np.ndarray, list, tuple)):
+            return True
+        if not (pd.api.types.is_scalar(cell) and pd.isna(cell)):
+            return False
+    return False
+
+
+def is_text(data: frames.Frame, on: Any) -> bool:
+    """Whether `on` names something that has to be embedded."""
+    if on is None and isinstance(data, pd.DataFrame):
+        return False
+    column = frames.column_of(data, on)
+    return column is None or not (holds_vectors(column) or (column.dtype == object and bool(column.isna().all())))
+
+
+def query_of(query: Any, space: Space | None, travel: Mapping[str, Any]) -> Query:
+    """Return what to look for; texts are embedded with the model of `space`, as queries where it tells them apart.
+
+    Raises
+    ------
+    ValueError
+        The query is none, of another space, or a text and nobody says which model made the vectors.
+    """
+    if isinstance(query, str):
+        return Query(_texts([query], space, travel), None)
+    if isinstance(query, np.ndarray) and query.ndim == 2:
+        cells: list[Any] = list(query)
+    elif isinstance(query, np.ndarray) or (_listed(query) and all(map(_number, query))):
+        same_space([query, _Of(space)])
+        return Query(Gathered([query]).whole(), None)
+    elif isinstance(query, pd.Series) or _listed(query):
+        cells = list(query)
+    else:
+        raise ValueError(f"a query is a text, a vector, or a list of them, not {type(query).__name__}")
+    if cells and all(isinstance(cell, str) for cell in cells):
+        return Query(_texts(cells, space, travel), cells)
+    found = Gathered(cells)
+    if not found.kept.all():
+        raise ValueError(f"query {np.flatnonzero(~found.kept)[0]} is missing")
+    same_space([found, _Of(space)])
+    return Query(found.whole(), list(range(len(cells))))
+
+
+def counterpart_of(other: Any, data: frames.Frame, space: Space | None, travel: Mapping[str, Any]) -> Gathered:
+    """Return the vectors of another column, row by row."""
+    if not other.index.equals(data.index):
+        raise ValueError("the other column has another index: align it first, other.reindex(frame.index)")
+    if not is_text(other, None):
+        return vectors_of(other, None, travel)
+    return Gathered(_embedded(other, None, space, travel, query=True))
+
+
+@dataclass(frozen=True)
+class _Of:
+    """Something of a space, for ``same_space``."""
+
+    space: Space | None
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 0
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def _same_model(space: Space, model: Any) -> None:
+    if find(model).id != space.model:
+        raise ValueError(f"model={model!r}: the vectors are of {space}; leave model= out, or embed them anew")
+
+
+def _texts(texts: list[str], space: Space | None, travel: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    blank = next((at for at, text in enumerate(texts) if not text.strip()), None)
+    if blank is not None:
+        raise ValueError(f"query {blank} is an empty text")
+    if space is None and travel.get("model") is None:
+        raise ValueError(
+            "these vectors do not say which model made them (files do not keep it): give model=, or a vector as query"
+        )
+    quiet = {"progress": False if len(texts) <= 100 else None} | dict(travel) | {"on_error": "raise"}
+    return Gathered(_embedded(pd.Series(texts, dtype=object), None, space, quiet, query=True)).whole()
+
+
+def _embedded(
+    data: frames.Frame, on: Any, space: Space | None, travel: Mapping[str, Any], *, query: bool = False
+) -> pd.Series[Any]:
+    """Embed texts, for a space if one is given: by its model and pooling, and only where its origin answers."""
+    from .. import session
+
+    options = {name: value for name, value in travel.items() if value is not None}
+    model = options.pop("model", None)
+    if space is not None:
+        if model is not None:
+            _same_model(space, model)
+        model = space.model
+        here = session.current().origin
+        if here != space.origin:
+            raise ValueError(
+                f"the vectors are of {space}, and this session asks {here}: vectors of different spaces cannot be "
+                "compared; connect to the same, or embed the column anew"
+            )
+    roles = query and model is not None and find(model).family in ROLES
+    pooling: Any = (space.form if space is not None else "") or None
+    made: pd.Series[Any] = Call(
+        Embed(pooling=pooling, role="query" if roles else None), model, data, on, options
+    ).wait()
+    return made

@@ -1,0 +1,90 @@
+"""Detect: where things are in each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..errors import AnswerError, InputError
+from ..media import Media, media_in
+from ..models import Model, Usage
+from .answer import Answer, Json, Request
+from .inputs import tokens_of
+from .task import Cell, Cells, Column, Input, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detect(Task):
+    """Find things in each picture, with the box each is in.
+
+    Attributes
+    ----------
+    target : str, optional
+        What to look for, such as "person" (moondream needs it; detr-resnet-50 finds what it knows).
+    most : int
+        Boxes a picture may have.
+
+    Notes
+    -----
+    The result is a Series of lists, empty where nothing was found.  Each box is a dict: ``label``, ``score`` (None
+    where the model gives none), and ``xmin``, ``ymin``, ``xmax``, ``ymax`` in pixels from the upper left.
+    """
+
+    name: ClassVar[str] = "detect"
+    work: ClassVar[str] = "detect"
+    positional: ClassVar[tuple[str, ...]] = ("target",)
+    families: ClassVar[frozenset[str]] = frozenset({"moondream", "detr"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"image"})
+
+    target: str | None = None
+    most: int = 50
+
+    def check(self, model: Model) -> None:
+        """Refuse to look for nothing."""
+        super().check(model)
+        if model.family == "moondream" and not (self.target and self.target.strip()):
+            raise ValueError(f'{model.id} looks for one thing: give target=, such as "person".')
+        if isinstance(self.most, bool) or not isinstance(self.most, int) or self.most < 1:
+            raise ValueError(f"most={self.most!r}: give a number of boxes of at least 1.")
+
+    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return the request in the model's own form."""
+        (picture,) = media_in(inputs[0])
+        if model.family == "detr":
+            return Request(content=picture.content(), content_type=picture.form.mime)
+        wanted: dict[str, Json] = {"task": "detect", "target": self.target, "max_objects": self.most}
+        return Request(json={**wanted, "image": picture.data_uri()})
+
+    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return the boxes in pixels; moondream's are shares of width and height."""
+        (picture,) = media_in(inputs[0])
+        try:
+            if model.family == "detr":
+                boxes = [self._box(one["label"], one["score"], one["box"]) for one in answer.json]
+            else:
+                boxes = [self._scaled(one, picture) for one in answer.json["objects"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise AnswerError(f"the answer holds no boxes: {error}", "broken", again=True) from None
+        wanted = (self.target or "").strip().lower()
+        return [[box for box in boxes if model.family != "detr" or wanted in box["label"].lower()][: self.most]]
+
+    def _box(self, label: Any, score: Any, box: Mapping[str, Any]) -> dict[str, Any]:
+        sides = {name: round(float(box[name]), 1) for name in ("xmin", "ymin", "xmax", "ymax")}
+        return {"label": str(label), "score": None if score is None else float(score), **sides}
+
+    def _scaled(self, box: Mapping[str, Any], picture: Media) -> dict[str, Any]:
+        width, height = picture.form.width, picture.form.height
+        if width is None or height is None:
+            raise InputError("the picture does not tell its size")
+        named = {"xmin": box["x_min"] * width, "xmax": box["x_max"] * width}
+        return self._box(self.target, None, {**named, "ymin": box["y_min"] * height, "ymax": box["y_max"] * height})
+
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the pictures, and some 20 tokens a box."""
+        read_ = float(sum(map(tokens_of, inputs)))
+        return Usage({"input_tokens": read_, "output_tokens": 20.0 * self.most * len(inputs)})
+
+    def tabulate(self, cells: Sequence[Cell]) -> Column:
+        """Return a column of lists."""
+        return Column(cells, "object")

@@ -1,0 +1,100 @@
+"""Image: a prompt per row, and the picture a model draws of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..media import media_in, words_of
+from ..models import Model, Usage, catalogue
+from . import drawing
+from .answer import Answer, Request
+from .task import Cell, Cells, Column, Input, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draw(Task):
+    """Draw a picture of each row: fill the template, and return what the model draws.
+
+    A template may name columns of pictures to start from: ``"{photo} as a watercolour"`` (FLUX.2: up to four; Stable
+    Diffusion: one, and then a second one as the mask of what shall be painted anew).
+
+    Attributes
+    ----------
+    size : int or (width, height), optional
+        In pixels; the model's own otherwise.
+    steps : int, optional
+        More steps, more detail, and a price to match.
+    seed : int, optional
+        The same seed and prompt give the same picture.
+    guidance : float, optional
+        How closely the prompt is followed.
+    negative : str, optional
+        What shall not be seen.
+    strength : float, optional
+        How far to go from the picture it starts from, 0 to 1.
+
+    Notes
+    -----
+    One request per distinct row.  Not every model has every setting; one it lacks is refused before anything is sent.
+    The cells are ``cf.Image``: bytes that show and save themselves.
+    """
+
+    name: ClassVar[str] = "image"
+    work: ClassVar[str] = "image"
+    template: ClassVar[bool] = True
+    families: ClassVar[frozenset[str]] = frozenset(drawing.DIALECTS)
+    kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
+
+    size: int | tuple[int, int] | None = None
+    steps: int | None = None
+    seed: int | None = None
+    guidance: float | None = None
+    negative: str | None = None
+    strength: float | None = None
+
+    def takes(self, model: Model) -> frozenset[str]:
+        """Take pictures where the model can start from them."""
+        return self.kinds if drawing.dialect(model).pictures else frozenset({"text"})
+
+    def settings(self) -> dict[str, int | float | str]:
+        """Return what was asked for, by our names."""
+        width, height = (self.size, self.size) if isinstance(self.size, int) else self.size or (None, None)
+        named = {name: getattr(self, name) for name in ("steps", "seed", "guidance", "negative", "strength")}
+        every = {"width": width, "height": height, **named}
+        return {name: value for name, value in every.items() if value is not None}
+
+    def check(self, model: Model) -> None:
+        """Refuse settings the model does not have."""
+        super().check(model)
+        can, asked = drawing.dialect(model), self.settings()
+        for name in asked:
+            if name not in can.settings:
+                known = (m for m in catalogue().values() if m.family in self.families and m.status == "current")
+                able = ", ".join(m.name for m in known if name in drawing.dialect(m).settings)
+                what = "size" if name in ("width", "height") else name
+                raise ValueError(f"{model.id} has no {what} to choose; leave {what}= out, or use {able}.")
+        for name, (least, most) in {"width": can.sides, "height": can.sides, "steps": (1, can.most_steps)}.items():
+            value = asked.get(name, least)
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                raise ValueError(f"{name}={value!r}: {model.id} takes {least} to {most}.")
+
+    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return the request in the model's own form."""
+        return drawing.compose(drawing.Sketch(words_of(inputs[0]), media_in(inputs[0]), self.settings()), model)
+
+    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return the picture."""
+        return [drawing.read(answer)]
+
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Count tiles and steps, which is what pictures are priced in."""
+        asked, can = self.settings(), drawing.dialect(model)
+        size = (int(asked.get("width", can.size[0])), int(asked.get("height", can.size[1])))
+        steps = int(asked.get("steps", can.steps))
+        return sum((drawing.usage(size, steps, len(media_in(each))) for each in inputs), Usage({}))
+
+    def tabulate(self, cells: Sequence[Cell]) -> Column:
+        """Return a column of pictures."""
+        return Column(cells, "object")

@@ -1,0 +1,98 @@
+"""How a model is made to choose a label: asked as a question, asked in words, or taken at the labels it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import AnswerError, ModelError
+from ..media import media_in, words_of
+from ..models import Model, Usage
+from . import chat, decisions, vision
+from .answer import Answer, Json, Request
+from .inputs import Input, shown_to
+from .questions import Choice
+from .task import Cell
+
+#: Models that know their own labels and score them, and what each reads.
+_SCORERS = {"distilbert": "text", "resnet": "image"}
+#: Models that see, and answer in words alone.
+_SEERS = vision.FAMILIES - chat.FAMILIES
+FAMILIES = decisions.FAMILIES | frozenset(_SCORERS) | _SEERS
+_SETTINGS = chat.Settings(max_tokens=64)
+
+
+def takes(model: Model) -> frozenset[str]:
+    """Say what a model can be shown."""
+    if model.family in _SCORERS:
+        return frozenset({_SCORERS[model.family]})
+    return frozenset({"image"}) if model.family in _SEERS else decisions.KINDS & shown_to(model)
+
+
+def check(choice: Choice | None, model: Model) -> None:
+    """Refuse labels the model does not know, and a choice without labels."""
+    if model.family == "resnet":
+        if choice is not None:
+            raise ModelError(f"{model.id} knows its own 1,000 labels; leave labels= out, or use a model that is told.")
+    elif choice is None:
+        raise ValueError("labels: give at least two labels, as a list or a dict.")
+    elif model.family == "distilbert" and not {name.lower() for name in choice.names} <= {"negative", "positive"}:
+        raise ModelError(f"{model.id} only tells negative from positive; use clef-flash for other labels.")
+
+
+def compose(choice: Choice | None, value: Input, model: Model) -> Request:
+    """Return the request in the model's own form."""
+    if model.family == "distilbert":
+        return Request(json={"text": words_of(value)})
+    if model.family == "resnet":
+        (picture,) = media_in(value)
+        return Request(content=picture.content(), content_type=picture.form.mime)
+    assert choice is not None
+    if model.family in _SEERS:
+        return vision.compose(value, _in_words(choice), model, _SETTINGS)
+    return decisions.compose({"label": choice}, value, model)
+
+
+def forecast(choice: Choice | None, inputs: Sequence[Input], model: Model) -> Usage | None:
+    """Estimate inputs and labels, and what may be written; None where the input is all."""
+    if choice is None:
+        return Usage({"images": float(len(inputs))})
+    if model.family in _SCORERS:
+        return None
+    if model.family in _SEERS:
+        return vision.forecast(inputs, _in_words(choice), model, _SETTINGS)
+    return decisions.forecast({"label": choice}, inputs, model)
+
+
+def read(choice: Choice | None, answer: Answer, model: Model) -> Cell:
+    """Return ``{label, confidence, p}``.
+
+    Raises
+    ------
+    AnswerError
+        It holds no scores, or a label that was not offered.
+    """
+    if model.family in _SCORERS:
+        return _scored(answer.json, choice)
+    assert choice is not None
+    if model.family not in _SEERS:
+        return decisions.read({"label": choice}, answer, model)["label"]
+    try:
+        return choice.chosen(vision.read(answer, model, _SETTINGS).strip(" .\"'\n"))
+    except ValueError as error:
+        raise AnswerError(f"the answer is none of the labels: {error}", "schema") from None
+
+
+def _in_words(choice: Choice) -> str:
+    offered = "; ".join(name if what is None else f"{name} ({what})" for name, what in choice.options)
+    return f"{choice.instructions} Answer with one of these and nothing else: {offered}."
+
+
+def _scored(output: Json, choice: Choice | None) -> Cell:
+    try:
+        scores = {str(item["label"]): float(item["score"]) for item in output}
+        folded = {name.lower(): score for name, score in scores.items()}
+        p = scores if choice is None else {name: folded[name.lower()] for name in choice.names}
+        best = max(p, key=lambda name: p[name])
+    except (KeyError, TypeError, ValueError):
+        raise AnswerError("the answer holds no scores", "broken", again=True) from None
+    return {"label": best, "confidence": p[best], "p": p}

@@ -1,0 +1,69 @@
+"""ToMarkdown: documents as text."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import AnswerError
+from ..media import media_in
+from ..models import Model, Usage
+from .answer import Answer, Request
+from .task import Cell, Cells, Column, ColumnKind, Input, Task, shown
+
+#: The converter is no model of the catalogue, and publishes no price: pictures are described by models, which costs.
+CONVERTER = Model(id="tomarkdown", task="Markdown Conversion", family="tomarkdown")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToMarkdown(Task):
+    """Turn documents (PDF, Office, HTML, pictures, ...) into Markdown.
+
+    Attributes
+    ----------
+    details : bool
+        Return a DataFrame: ``markdown``, ``tokens`` (of it), ``mime``.  They are always kept.
+
+    Notes
+    -----
+    One request per distinct document, so a file that cannot be converted fails alone.  No price is published; a
+    picture is described by a model, and that costs Neurons.
+    """
+
+    name: ClassVar[str] = "to_markdown"
+    work: ClassVar[str] = "tomarkdown"
+    families: ClassVar[frozenset[str]] = frozenset({"tomarkdown"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"document", "image", "audio", "video"})
+    own_model: ClassVar[Model | None] = CONVERTER
+
+    details: bool = shown(False)
+
+    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return the file as a form."""
+        (document,) = media_in(inputs[0])
+        mime = mimetypes.guess_type(document.name)[0] or document.form.mime
+        file = (document.name, document.content(), mime)
+        return Request(form={"files": file}, path="tomarkdown")
+
+    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return one cell ``{markdown, tokens, mime}``."""
+        try:
+            (made,) = answer.json
+            if made["format"] == "error":
+                raise AnswerError(f"the document was not converted: {made.get('error')}"[:300], "document")
+            tokens = made.get("tokens")
+            return [{"markdown": made["data"], "mime": made.get("mimeType"), "tokens": tokens and int(tokens)}]
+        except (KeyError, TypeError, ValueError) as error:
+            raise AnswerError(f"the answer holds no document: {error}", "broken", again=True) from None
+
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Count the documents; what a picture among them costs is not published."""
+        return Usage({"documents": float(len(inputs))})
+
+    def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
+        """Return a column of text, or the text with what is known of it."""
+        kinds: dict[str, ColumnKind] = {"markdown": "text", "tokens": "integer", "mime": "text"}
+        columns = {name: Column([cell and cell[name] for cell in cells], kind) for name, kind in kinds.items()}
+        return columns if self.details else columns["markdown"]

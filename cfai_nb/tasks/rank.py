@@ -1,0 +1,95 @@
+"""Rank: how well each text answers a query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import AnswerError
+from ..models import Model, Usage
+from . import decisions
+from .answer import Answer, Request
+from .inputs import tokens_of
+from .questions import Question, Scale
+from .task import Cell, Cells, Column, Input, Task, shown
+
+#: Families that take a query and many texts at once.
+_RERANKERS = frozenset({"reranker", "bge-m3"})
+_LEVELS = ("unrelated", "same subject, no answer", "answers in part", "answers it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank(Task):
+    """Order the rows by how well they answer a query.
+
+    Attributes
+    ----------
+    query : str
+        What is looked for.
+    top_k : int, optional
+        Return the best rows only.  Another number sends nothing.
+    column : str
+        What the column of scores is called (default ``"score"``).
+
+    Notes
+    -----
+    Returns the rows, best first, with their scores; rows without an answer are left out.  Scores of a reranker only
+    compare with scores for the same query.  A decision or chat model (``model="clef-flash"``) places each row on a
+    scale instead, from 0 (unrelated) to 1 (answers it), with one request per distinct row; rerankers take 32 a request.
+    """
+
+    name: ClassVar[str] = "rank"
+    work: ClassVar[str] = "rank"
+    positional: ClassVar[tuple[str, ...]] = ("query",)
+    families: ClassVar[frozenset[str]] = decisions.FAMILIES | _RERANKERS
+
+    query: str
+    top_k: int | None = shown(None)
+    column: str = shown("score")
+
+    def _questions(self) -> dict[str, Question]:
+        return {"relevance": Scale(_LEVELS, f"How well does the text answer this: {self.query}")}
+
+    def check(self, model: Model) -> None:
+        """Refuse an empty query and a number of rows that is none."""
+        super().check(model)
+        if not isinstance(self.query, str) or not self.query.strip():
+            raise ValueError(f"query={self.query!r}: say what is looked for.")
+        if self.top_k is not None and (
+            isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 1
+        ):
+            raise ValueError(f"top_k={self.top_k!r} must be a whole number of at least 1.")
+
+    def batch(self, model: Model) -> int:
+        """Return the texts a request may carry: no limit is published, and 32 are known to be little."""
+        return 32 if model.family in _RERANKERS else 1
+
+    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return the request in the model's own form."""
+        if model.family not in _RERANKERS:
+            return decisions.compose(self._questions(), inputs[0], model)
+        return Request(json={"query": self.query, "contexts": [{"text": text} for text in inputs]})
+
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate texts, the query with each of them, and for a chat model what it may write."""
+        if model.family not in _RERANKERS:
+            return decisions.forecast(self._questions(), inputs, model)
+        return Usage({"input_tokens": float(sum(tokens_of(each) + tokens_of(self.query) for each in inputs))})
+
+    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return one score a text."""
+        if model.family not in _RERANKERS:
+            placed = decisions.read(self._questions(), answer, model)["relevance"]
+            return [placed["score"] / (len(_LEVELS) - 1)]
+        try:
+            scores = {int(each["id"]): float(each["score"]) for each in answer.json["response"]}
+        except (KeyError, TypeError, ValueError):
+            raise AnswerError("the answer holds no scores", "broken", again=True) from None
+        if set(scores) != set(range(len(inputs))):
+            raise AnswerError(f"{len(scores)} scores for {len(inputs)} texts", "mismatch", again=True)
+        return [scores[at] for at in range(len(inputs))]
+
+    def tabulate(self, cells: Sequence[Cell]) -> Column:
+        """Return the scores."""
+        return Column(cells, "number")

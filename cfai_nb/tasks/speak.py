@@ -1,0 +1,94 @@
+"""Speak: each text as sound."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import AnswerError, InputError
+from ..media import Audio, mime_of, sniff, words_of
+from ..models import Model, Usage
+from .answer import Answer, Json, Request
+from .task import Cell, Cells, Column, Input, Task
+
+#: Characters spoken in a second, for estimates: English is read aloud at some 150 words a minute.
+_CHARACTERS_PER_SECOND = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speak(Task):
+    """Read each text aloud.
+
+    Attributes
+    ----------
+    voice : str, optional
+        Of the aura models, such as ``"luna"`` or ``"orion"``.
+    language : str, optional
+        Of melotts, such as ``"en"`` or ``"fr"``; the aura models speak the one in their name.
+    format : {"mp3", "wav", "flac", "ogg"}, optional
+        Of the aura models (mp3); melotts chooses for itself.
+
+    Notes
+    -----
+    One request per distinct text.  melotts is priced per minute of sound, aura per character.  The cells are
+    ``cf.Audio``: bytes that play and save themselves, and that know what they really are.
+    """
+
+    name: ClassVar[str] = "speak"
+    work: ClassVar[str] = "speak"
+    families: ClassVar[frozenset[str]] = frozenset({"melotts", "aura"})
+
+    voice: str | None = None
+    language: str | None = None
+    format: str | None = None
+
+    def check(self, model: Model) -> None:
+        """Refuse options the model would ignore."""
+        super().check(model)
+        if model.family == "melotts" and (self.voice or self.format):
+            raise ValueError(
+                f"{model.id} has one voice and one format; leave voice= and format= out, or use aura-2-en."
+            )
+        if model.family == "aura" and self.language:
+            raise ValueError(f"{model.id} speaks one language; leave language= out, or use aura-2-es or melotts.")
+        if self.format is not None and self.format not in _FORMATS:
+            raise ValueError(f"format={self.format!r}: give one of {', '.join(_FORMATS)}.")
+
+    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return the request in the model's own form."""
+        text = words_of(inputs[0])
+        if model.family == "melotts":
+            return Request(json={"prompt": text} | ({"lang": self.language} if self.language else {}))
+        body: dict[str, Json] = {"text": text} | ({"speaker": self.voice} if self.voice else {})
+        return Request(json=body | _FORMATS.get(self.format or "", {}))
+
+    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return the sound, which comes as bytes or as base64 in JSON."""
+        content = answer.content
+        try:
+            if mime_of(content) == "application/octet-stream":
+                content = base64.b64decode(answer.json["audio"].rpartition(",")[2], validate=True)
+            if sniff(content).kind != "audio":
+                raise AnswerError(f"the answer is {mime_of(content)}, not sound", "broken", again=True)
+        except (AttributeError, KeyError, TypeError, ValueError, InputError) as error:
+            raise AnswerError(f"the answer holds no sound: {error}", "broken", again=True) from None
+        return [Audio(content)]
+
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Count the characters, and estimate the minutes they take."""
+        characters = float(sum(len(words_of(each)) for each in inputs))
+        return Usage({"characters": characters, "audio_minutes": characters / _CHARACTERS_PER_SECOND / 60})
+
+    def tabulate(self, cells: Sequence[Cell]) -> Column:
+        """Return a column of sound."""
+        return Column(cells, "object")
+
+
+_FORMATS: dict[str, dict[str, Json]] = {
+    "mp3": {"encoding": "mp3"},
+    "wav": {"encoding": "linear16", "container": "wav"},
+    "flac": {"encoding": "flac"},
+    "ogg": {"encoding": "opus", "container": "ogg"},
+}

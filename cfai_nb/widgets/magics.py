@@ -1,0 +1,183 @@
+"""``%load_ext cfai_nb``: a cell that is a prompt.
+
+    %%cfai -m glm-4.7-flash -o answer
+    Explain what this does: {{source}}
+
+    %%cfai --df tickets -o summary
+    Summarize in five words: {text}
+
+``{{name}}`` is a variable of the notebook; with ``--df``, ``{column}`` is a column of that frame.  Every other brace is
+left as it stands, so that code and JSON can be pasted as they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+import pandas as pd
+from IPython import get_ipython
+from IPython.core.completer import CompletionContext, SimpleCompletion, context_matcher
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+
+from ..accessor import Accessor
+from ..models import catalogue
+from ..streaming import stream
+from ..tasks.chat import FAMILIES
+
+_VARIABLE = re.compile(r"\{\{\s*([^\W\d]\w*)\s*\}\}")
+_COLUMN = re.compile(r"\{([^{}]+)\}")
+#: Of what a model writes, what a terminal would obey.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_OPTIONS = ("--model", "--output", "--df", "--system", "--max-tokens", "--temperature")
+
+
+@magics_class
+class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
+    """``%cfai`` and ``%%cfai``."""
+
+    @no_var_expand
+    @magic_arguments()
+    @argument("-m", "--model", help="a name of cf.models()")
+    @argument("-o", "--output", help="the variable that takes the answer")
+    @argument("--df", help="the frame whose rows fill {column}")
+    @argument("--system", help="what the model is told first")
+    @argument("--max-tokens", type=int, help="the most it may write")
+    @argument("--temperature", type=float, help="0 for the likeliest words")
+    @argument("prompt", nargs="*", help="the prompt, where it is no cell")
+    @line_cell_magic
+    def cfai(self, line: str, cell: str | None = None) -> Any:
+        """Ask a model: the cell is the prompt.
+
+        ``{{name}}`` is a variable of the notebook; with ``--df``, ``{column}`` is a column of that frame.  Every other
+        brace is left as it stands.  A single answer is shown as it is written; with ``--df`` the answers are a Series,
+        which is kept in the variable of ``-o`` or else is the value of the cell.
+        """
+        given = parse_argstring(self.cfai, line)
+        if cell is not None and given.prompt:
+            raise UsageError(
+                f"%%cfai: what is {' '.join(given.prompt)!r}? The prompt is the cell; options begin with -."
+            )
+        prompt = " ".join(map(_unquoted, given.prompt)) if cell is None else cell.strip("\n")
+        if not prompt.strip():
+            raise UsageError("%%cfai: the cell holds the prompt, and it is empty.")
+        if given.output is not None and not given.output.isidentifier():
+            raise UsageError(f"%%cfai: -o {given.output!r} is no name of a variable.")
+        named = {"model": given.model, "max_tokens": given.max_tokens, "temperature": given.temperature}
+        named["system"] = None if given.system is None else _unquoted(given.system)
+        options = {name: value for name, value in named.items() if value is not None}
+        if given.df is None:
+            answer: Any = self._stream(self._filled(prompt), options)
+        else:
+            answer = self._rows(given.df, prompt, options)
+        if given.output is None:
+            return None if given.df is None else answer
+        self._names[given.output] = answer
+        return None
+
+    @property
+    def _names(self) -> dict[str, Any]:
+        assert self.shell is not None
+        names: dict[str, Any] = self.shell.user_ns
+        return names
+
+    def _filled(self, prompt: str) -> str:
+        return _VARIABLE.sub(lambda found: self._variable(found[1]), prompt)
+
+    def _variable(self, name: str) -> str:
+        names = self._names
+        if name not in names:
+            near = difflib.get_close_matches(name, [n for n in names if not n.startswith("_")], n=1)
+            hint = f" Did you mean {{{{{near[0]}}}}}?" if near else ""
+            raise UsageError(f"%%cfai: there is no variable {name!r}.{hint} Nothing was sent.")
+        value = names[name]
+        if not isinstance(value, (str, int, float)):
+            raise UsageError(
+                f"%%cfai: {name!r} is a {type(value).__name__}, not text; make a text of it first"
+                + (f", or ask row by row with --df {name}." if isinstance(value, (pd.DataFrame, pd.Series)) else ".")
+            )
+        return str(value)
+
+    def _stream(self, prompt: str, options: dict[str, Any]) -> str:
+        pieces = []
+        try:
+            for piece in stream(prompt, **options):
+                pieces.append(piece)
+                print(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", piece), end="", flush=True)
+        finally:
+            if pieces:
+                print()
+        return "".join(pieces)
+
+    def _rows(self, name: str, prompt: str, options: dict[str, Any]) -> Any:
+        data = self._names.get(name)
+        if not isinstance(data, (pd.DataFrame, pd.Series)):
+            what = "is no frame" if name in self._names else "does not exist"
+            raise UsageError(f"%%cfai: --df {name} {what}.")
+        columns = [str(c) for c in data.columns] if isinstance(data, pd.DataFrame) else [str(data.name), "value"]
+        template, left = self._template(prompt, columns)
+        if left:
+            print(f"left as it stands, since no column is called so: {', '.join(f'{{{each}}}' for each in left)}")
+        return Accessor(data).generate(template, **options)
+
+    def _template(self, prompt: str, columns: list[str]) -> tuple[str, list[str]]:
+        """Return a template in which only columns are in single braces, and the names that look like columns."""
+        parts, left, at = [], [], 0
+        tokens = re.compile(f"{_VARIABLE.pattern}|{_COLUMN.pattern}")
+        for found in tokens.finditer(prompt):
+            parts.append(_doubled(prompt[at : found.start()]))
+            at = found.end()
+            if found[1] is not None:
+                parts.append(_doubled(self._variable(found[1])))
+            elif found[2].partition(":")[0] in columns:
+                parts.append(found[0])
+            else:
+                parts.append(_doubled(found[0]))
+                left += [found[2]] * found[2].isidentifier()
+        return "".join([*parts, _doubled(prompt[at:])]), list(dict.fromkeys(left))
+
+
+def _doubled(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _unquoted(text: str) -> str:
+    """An argument of a magic keeps the quotes it was written in."""
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+@context_matcher(identifier="cfai_nb")
+def _matcher(context: CompletionContext) -> Any:
+    """Complete the first line of a ``%%cfai`` cell: models after ``-m``, frames after ``--df``, and the options."""
+    line = context.text_until_cursor
+    begun, offered = _offered(line) if context.cursor_line == 0 else ("", [])
+    found = [SimpleCompletion(text=name, type="cfai_nb") for name in sorted(offered) if name.startswith(begun)]
+    # Python's own ideas of what could come after a hyphen or a dot are none here.
+    return {"completions": found, "matched_fragment": begun, "suppress": bool(offered), "ordered": True}
+
+
+def _offered(line: str) -> tuple[str, list[str]]:
+    """Return the word that was begun, and all that could stand there."""
+    words = line.split()
+    if not words or words[0] not in ("%cfai", "%%cfai") or (len(words) == 1 and not line[-1].isspace()):
+        return "", []
+    begun = "" if line[-1].isspace() else words.pop()
+    if words[-1] in ("-m", "--model"):
+        models = [m for m in catalogue().values() if m.family in FAMILIES and m.status != "retired"]
+        return begun, [m.id for m in models] if begun.startswith("@") else [m.name for m in models]
+    if words[-1] == "--df":
+        shell = get_ipython()
+        names = {} if shell is None else shell.user_ns
+        frames = (pd.DataFrame, pd.Series)
+        return begun, [n for n, value in names.items() if isinstance(value, frames) and not n.startswith("_")]
+    return begun, list(_OPTIONS) if begun.startswith("-") else []
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Put ``%%cfai`` and its completion in place; called by ``%load_ext cfai_nb``."""
+    shell.register_magics(CfaiMagics)
+    if _matcher not in shell.Completer.custom_matchers:
+        shell.Completer.custom_matchers.append(_matcher)

@@ -1,0 +1,320 @@
+"""The boxes and buttons of a playground: each is tied to a trait, and does what a method does."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets  # type: ignore[import-untyped, unused-ignore]
+
+from ..._engine.bridge import bridge
+from ...call import Call
+from ...errors import CfaiError
+from ...models import catalogue
+from ...report import Report
+from ...tasks import Ask, Classify, Extract, Generate, Task
+from ..fragment import FONT, said
+from . import lines
+from .draft import MODES
+
+if TYPE_CHECKING:
+    from .playground import Playground
+
+_TASKS: dict[str, type[Task]] = {"generate": Generate, "classify": Classify, "ask": Ask, "extract": Extract}
+_OPEN_BRACE = re.compile(r"\{([^{}]*)$|\{([^{}]*)(?=\{)")
+#: Columns that get a button; the others are typed.
+_MOST_CHIPS = 24
+_WIDE = {"width": "98%"}
+_WRAP = {"flex_flow": "row wrap", "align_items": "center"}
+
+
+class Panel:
+    """The controls of a playground.
+
+    Attributes
+    ----------
+    controls : ipywidgets.VBox
+        The boxes and buttons.
+    """
+
+    def __init__(self, playground: Playground) -> None:
+        self.playground = playground
+        self._writing = False  # the boxes are being set from the traits
+        self._make_boxes()
+        self._make_buttons()
+        label = ipywidgets.HTML(f'<span style="{FONT}">variants</span>', layout={"margin": "0 8px 0 24px"})
+        self.controls = ipywidgets.VBox(
+            [
+                ipywidgets.HBox([self.mode, label, self.variant, self.add, self.drop], layout=_WRAP),
+                self.chips, self.prompt, self.words, self.shape,
+                ipywidgets.HBox([self.model, self.temperature, self.max_tokens], layout=_WRAP),
+                self.problem,
+                ipywidgets.HBox([self.run, self.stop, self.again, self.compare], layout=_WRAP),
+                ipywidgets.HBox([self.history, self.restore, self.price, self.apply], layout=_WRAP),
+                self.said,
+            ]
+        )  # fmt: skip
+        playground.observe(lambda change: self._read_traits(), list(playground.draft.__slots__))
+        playground.observe(lambda change: self._read_traits(), ["variant", "problem", "running", "drawn"])
+        self._read_traits()
+
+    # -- making --------------------------------------------------------------------------------------------------
+
+    def _make_boxes(self) -> None:
+        area, text = ipywidgets.Textarea, ipywidgets.Text
+        self.mode = ipywidgets.ToggleButtons(options=list(MODES), style={"button_width": "auto"})
+        self.variant = ipywidgets.ToggleButtons(options=["A"], style={"button_width": "auto"}, tooltips=["variant A"])
+        self.chips = ipywidgets.HBox(layout=_WRAP)
+        self.prompt = area(description="Prompt", rows=4, layout=_WIDE, placeholder="Summarize in five words: {text}")
+        self.words = area(description="System", rows=2, layout=_WIDE)
+        self.shape = area(description="Schema", rows=4, layout=_WIDE)
+        self.model = ipywidgets.Combobox(
+            description="Model", ensure_option=False, placeholder="default; type to search", layout={"width": "28em"}
+        )
+        narrow = {"width": "14em"}
+        self.temperature = text(description="Temperature", placeholder="default", layout=narrow)
+        self.max_tokens = text(description="Max tokens", placeholder="default", layout=narrow)
+        self.problem = ipywidgets.HTML()
+        for box in (self.prompt, self.words, self.shape, self.model, self.temperature, self.max_tokens):
+            box.style.description_width = "6.5em"
+        for name, box in (("prompt", self.prompt), ("model", self.model)):
+            box.observe(lambda change, name=name: self._set(name, change["new"]), "value")
+        self.words.observe(lambda change: self._set(self._words_trait, change["new"]), "value")
+        self.shape.observe(lambda change: self._set(MODES[self.playground.mode].shape, change["new"]), "value")
+        self.temperature.observe(lambda change: self._set("temperature", _number(change["new"], float)), "value")
+        self.max_tokens.observe(lambda change: self._set("max_tokens", _number(change["new"], int)), "value")
+        self.mode.observe(lambda change: self._set("mode", change["new"]), "value")
+        self.variant.observe(lambda change: self._set("variant", change["new"]), "value")
+
+    def _make_buttons(self) -> None:
+        self.add = self._button("Add variant", lambda: self.playground.add(), icon="plus")
+        self.drop = self._button("Drop variant", lambda: self.playground.drop(self.playground.variant), icon="times")
+        self.run = self._button("Run", self._run, icon="play", button_style="primary")
+        self.stop = self._button("Stop", self._stop, icon="stop", tooltip="send nothing more; finished rows are kept")
+        self.again = ipywidgets.Checkbox(description="ask anew", indent=False, layout={"width": "8em"})
+        self.compare = ipywidgets.Checkbox(
+            True, description="mark changes", indent=False, layout={"width": "10em"}, tooltip="since the version before"
+        )
+        self.compare.observe(lambda change: setattr(self.playground, "compare", change["new"]), "value")
+        self.history = ipywidgets.Dropdown(description="Versions", layout={"width": "28em"})
+        self.restore = self._button("Bring back", self._bring_back, icon="history")
+        self.price = self._button("Price all rows", self._price, icon="calculator")
+        self.apply = self._button("Run on all rows", self._apply, icon="forward", disabled=True)
+        self.said = ipywidgets.HTML()
+        self._whole_job: Any = None
+        self._priced: Any = None
+
+    def _button(self, text: str, does: Callable[[], object], **looks: Any) -> Any:
+        button = ipywidgets.Button(description=text, layout={"width": "auto"}, **looks)
+
+        def clicked(_: Any) -> None:
+            self._say("")
+            try:
+                does()
+            except (CfaiError, ValueError, TypeError) as error:
+                self._say(str(error), alert=True)
+
+        button.on_click(clicked)
+        return button
+
+    # -- boxes and traits ----------------------------------------------------------------------------------------
+
+    @property
+    def _words_trait(self) -> str:
+        return "instructions" if self.playground.mode == "classify" else "system"
+
+    def _set(self, name: str, value: Any) -> None:
+        if self._writing:
+            return
+        if isinstance(value, ValueError):
+            self.playground.problem = f"{name}: {value}"
+            return
+        try:
+            setattr(self.playground, name, value)
+            self.playground.check()
+        except (ValueError, TypeError) as error:
+            self.playground.problem = str(error)
+
+    def _read_traits(self) -> None:
+        """Show the traits; a box whose text already means the same is left as it was typed."""
+        if self._writing:
+            return
+        self._writing = True
+        try:
+            self._show_draft()
+            self._show_state()
+        finally:
+            self._writing = False
+
+    def _show_draft(self) -> None:
+        p = self.playground
+        mode = MODES[p.mode]
+        self.mode.value = p.mode
+        if tuple(self.variant.options) != tuple(p.variants):
+            self.variant.options = list(p.variants)
+        self.variant.value = p.variant
+        self.prompt.value, self.model.value = p.prompt, p.model
+        self.prompt.description = "Prompt" if p.mode == "generate" else "Text"
+        self.words.layout.display = "none" if p.mode in ("ask", "extract") else ""
+        self.words.description = self._words_trait.capitalize()
+        self.words.value = getattr(p, self._words_trait)
+        value = getattr(p, mode.shape)
+        self.shape.description, self.shape.placeholder = mode.shape.capitalize(), lines.HINTS[mode.shape]
+        if not _means(mode.shape, self.shape.value, value):
+            written = lines.write(mode.shape, value)
+            self.shape.value = "" if written is None else written
+            self.shape.disabled = written is None
+            self.shape.placeholder = lines.HINTS[mode.shape] if written is not None else lines.spell(value)
+        for name, box in (("temperature", self.temperature), ("max_tokens", self.max_tokens)):
+            box.layout.display = "" if name in mode.options else "none"
+            if _number(box.value, float if name == "temperature" else int) != getattr(p, name):
+                box.value = "" if getattr(p, name) is None else f"{getattr(p, name):g}"
+        families = _TASKS[p.mode].families
+        fitting = [m.name for m in catalogue().values() if m.family in families and m.status == "current"]
+        if tuple(self.model.options) != tuple(fitting):
+            self.model.options = fitting
+        self._show_chips()
+
+    def _show_chips(self) -> None:
+        """Offer the columns; while a brace is open, those that begin like what was typed."""
+        p = self.playground
+        begun = _begun(p.prompt)
+        offered = [c for c in p.pins.columns if not set(c) & set("{}:!") and c.startswith(begun or "")][:_MOST_CHIPS]
+        if [chip.description for chip in self.chips.children[1:]] != [f"{{{name}}}" for name in offered]:
+            chips = []
+            for name in offered:
+                chips.append(self._button(f"{{{name}}}", partial(self._insert, name), tooltip=f"insert {name}"))
+            label = ipywidgets.HTML(f'<span style="{FONT}">columns</span>', layout={"margin": "0 8px 0 7em"})
+            self.chips.children = [label, *chips]
+
+    def _insert(self, column: str) -> None:
+        p = self.playground
+        begun = _begun(p.prompt)
+        if begun is not None:
+            at = _OPEN_BRACE.search(p.prompt)
+            assert at is not None
+            p.prompt = p.prompt[: at.start()] + f"{{{column}}}" + p.prompt[at.start() + 1 + len(begun) :]
+        elif p.mode == "generate" or p.prompt.strip():
+            p.prompt = p.prompt + (" " if p.prompt and not p.prompt[-1].isspace() else "") + f"{{{column}}}"
+        else:
+            p.prompt = f"{{{column}}}"
+
+    def _show_state(self) -> None:
+        p = self.playground
+        busy = p.running or self._whole_job is not None
+        self.run.disabled = self.price.disabled = busy or bool(p.problem)
+        self.apply.disabled = busy or self._priced != p.draft
+        self.stop.disabled = not busy
+        self.drop.disabled = len(p.variants) < 2
+        self.problem.value = f'<span role="alert" style="{FONT}; color: #b35900">{said(p.problem, 600)}</span>'
+        self.problem.layout.display = "" if p.problem else "none"
+        self.compare.value = p.compare
+        kept = [(f"{v.number} · {v.variant} · {v.draft.mode} · {_short(v.draft.prompt)}", v.number) for v in p.versions]
+        if tuple(self.history.options) != tuple(kept):
+            self.history.options = kept
+            self.history.value = kept[-1][1] if kept else None
+        self.restore.disabled = not kept
+
+    def _say(self, text: str, *, alert: bool = False) -> None:
+        role = "alert" if alert else "status"
+        self.said.value = f'<div role="{role}" style="{FONT}; white-space: pre-wrap">{said(text)}</div>' if text else ""
+
+    # -- what the buttons do -------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self.playground.run(again=self.again.value, wait=not _in_a_loop())
+
+    def _stop(self) -> None:
+        self.playground.stop()
+        if self._whole_job is not None:
+            bridge.stop(self._whole_job)
+
+    def _bring_back(self) -> None:
+        if self.history.value is not None:
+            self.playground.restore(self.history.value)
+
+    def _price(self) -> None:
+        p = self.playground
+        self._say(repr(p.plan()))
+        self._priced = p.draft
+        self._read_traits()
+
+    def _apply(self) -> None:
+        """Run on the whole frame, in the background where there is a loop; the result is ``p.result``."""
+        p = self.playground
+        call = p.call(p.draft, p.data)
+        if not _in_a_loop():
+            p.result = call.wait()
+            self._say("Done: p.result has it.")
+            return
+        runner, made = call.prepare()
+        self._whole_job = runner
+        self._watcher = asyncio.get_running_loop().create_task(self._follow(bridge.start(runner), call, made))
+        self._read_traits()
+
+    async def _follow(self, future: concurrent.futures.Future[Any], call: Call, made: Report) -> None:
+        from ...progress import words
+        from .playground import PAUSE
+
+        p = self.playground
+        try:
+            while not future.done():
+                await asyncio.sleep(PAUSE)
+                self._say(words(made))
+            future.result()
+            if (instead := call.stand_in(made)) is not None:
+                runner, made = call.prepare()
+                self._whole_job = runner
+                self._say(instead)
+                await self._follow(bridge.start(runner), call, made)
+                return
+            p.result = made.frame()
+            said_too = []
+            with contextlib.suppress(KeyboardInterrupt):
+                said_too = made.conclude("keep")
+            left = made.stopped_words if made.run.stopped and made.not_run else "p.result has it."
+            self._say("\n".join([made.receipt, *said_too, left]).replace("cf.last_run().frame()", "p.result"))
+        except Exception as error:  # also a defect: no cell would show it
+            self._say(str(error), alert=True)
+        finally:
+            self._whole_job = None
+            self._read_traits()
+
+
+def _number(text: str, kind: Callable[[str], Any]) -> Any:
+    """The number in a box, None for an empty one, or the ValueError it amounts to."""
+    try:
+        return kind(text) if text.strip() else None
+    except ValueError as error:
+        return error
+
+
+def _means(what: str, text: str, value: Any) -> bool:
+    try:
+        return bool(lines.read(what, text) == value)
+    except ValueError:
+        return True  # in the making: nothing may be written over what is being typed
+
+
+def _begun(prompt: str) -> str | None:
+    """What stands after a brace that is still open: ``"te"`` of ``"Summarize {te"``."""
+    at = _OPEN_BRACE.search(prompt.replace("{{", "  "))
+    return None if at is None else next(part for part in at.groups() if part is not None)
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 40 else flat[:39] + "…"
+
+
+def _in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,126 @@
+"""The variants of a playground: drafts by letter, one of which is being edited through traits."""
+
+from __future__ import annotations
+
+import dataclasses
+import string
+from collections.abc import Mapping
+from typing import Any
+
+import traitlets
+
+from ..shown import Shown
+from . import lines
+from .draft import MODES, Draft
+
+#: Of a draft; each is a trait.
+FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
+
+
+class Variants(Shown):
+    """Drafts by letter; the traits are the one that is being edited."""
+
+    mode = traitlets.Enum(list(MODES), "generate")
+    prompt = traitlets.Unicode("")
+    system = traitlets.Unicode("")
+    instructions = traitlets.Unicode("")
+    model = traitlets.Unicode("")
+    temperature = traitlets.Float(None, allow_none=True)
+    max_tokens = traitlets.Int(None, allow_none=True)
+    schema = traitlets.Any(None)
+    labels = traitlets.Any(None)
+    questions = traitlets.Any(None)
+    fields = traitlets.Any(None)
+    variant = traitlets.Unicode("A")
+    problem = traitlets.Unicode("")
+
+    def __init__(self, opening: Mapping[str, Any]) -> None:
+        if unknown := set(opening) - set(FIELDS):
+            raise TypeError(f"playground() has no option {', '.join(sorted(unknown))}; there are {', '.join(FIELDS)}.")
+        super().__init__()
+        self._drafts: dict[str, Draft] = {"A": Draft()}
+        with self.hold_trait_notifications():
+            for name, value in opening.items():
+                setattr(self, name, value)
+        self.check()
+        self.observe(lambda change: self._edited(), FIELDS)
+        self.observe(lambda change: self._show_variant(), "variant")
+
+    def obstacle(self, draft: Draft) -> str:
+        """Say what stands in the way of running a draft; empty when nothing does."""
+        raise NotImplementedError
+
+    def draw(self) -> None:
+        """Show how it stands."""
+        raise NotImplementedError
+
+    @traitlets.validate("schema", "labels", "questions", "fields")  # type: ignore[untyped-decorator, unused-ignore]
+    def _read_lines(self, proposal: Any) -> Any:
+        value = proposal["value"]
+        return lines.read(proposal["trait"].name, value) if isinstance(value, str) else value or None
+
+    @traitlets.validate("variant")  # type: ignore[untyped-decorator, unused-ignore]
+    def _known(self, proposal: Any) -> str:
+        letter = str(proposal["value"])
+        if letter not in self._drafts:
+            raise ValueError(f"There is no variant {letter!r}; there are {', '.join(self._drafts)}. p.add() makes one.")
+        return letter
+
+    @property
+    def draft(self) -> Draft:
+        """The variant that is being edited, as plain data."""
+        return Draft(**{name: getattr(self, name) for name in FIELDS})
+
+    @draft.setter
+    def draft(self, draft: Draft) -> None:
+        with self.hold_trait_notifications():
+            for name in FIELDS:
+                setattr(self, name, getattr(draft, name))
+
+    @property
+    def variants(self) -> Mapping[str, Draft]:
+        """All variants by letter."""
+        return dict(self._drafts)
+
+    def check(self) -> None:
+        """Keep the draft under its letter, and set ``problem``."""
+        self._drafts[self.variant] = draft = self.draft
+        self.problem = self.obstacle(draft)
+
+    def _edited(self) -> None:
+        self.check()
+        self.draw()
+
+    def _show_variant(self) -> None:
+        self.draft = self._drafts[self.variant]
+        self._edited()
+
+    def add(self, **changes: Any) -> str:
+        """Add a variant like the one being edited, with these changes; edit it, and return its letter."""
+        if unknown := set(changes) - set(FIELDS):
+            raise TypeError(f"A variant has no {', '.join(sorted(unknown))}; there are {', '.join(FIELDS)}.")
+        free = [letter for letter in string.ascii_uppercase if letter not in self._drafts]
+        if not free:
+            raise ValueError("There are 26 variants; drop one first.")
+        self._drafts[free[0]], before = self.draft, self.variant
+        self.variant = free[0]
+        try:
+            with self.hold_trait_notifications():
+                for name, value in changes.items():
+                    setattr(self, name, value)
+        except Exception:
+            self.drop(free[0], before)
+            raise
+        return free[0]
+
+    def drop(self, variant: str, instead: str | None = None) -> None:
+        """Drop a variant; its versions are kept."""
+        if len(self._drafts) == 1:
+            raise ValueError("The last variant stays.")
+        if variant not in self._drafts:
+            raise ValueError(f"There is no variant {variant!r}; there are {', '.join(self._drafts)}.")
+        others = [letter for letter in self._drafts if letter != variant]
+        if self.variant == variant:
+            self.variant = instead or others[-1]
+        del self._drafts[variant]
+        self.draw()

@@ -1,0 +1,258 @@
+"""A real JupyterLab in a headless Chromium: notebooks are opened, run, clicked and looked at.
+
+    def test_something(lab):
+        with lab.open(["import cfai_nb as cf", "cf.widgets.models()"]) as page:
+            page.run()
+            page.cell(1).get_by_label("Search").fill("embed")
+            page.screenshot(path)
+
+At the end of the block the page must have seen no console error and asked for nothing outside of this machine.  Nothing
+is downloaded: the driver is a Python package, Chromium is the system's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+#: Milliseconds after which something that should have appeared has not.
+PATIENCE = 60_000
+#: The interactive map draws with WebGL, which needs no graphics card.
+_WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+#: Noise of the browser or of JupyterLab itself, on any notebook.
+NOISE = re.compile(r"favicon|GPU|WebGL|net::ERR_ABORTED")
+#: What hostile text would set if it could run (tests/hostile.py).
+ALARM = "window.__alarm"
+
+
+def chromium() -> str | None:
+    """The system's Chromium; ``CHROMIUM`` may name another."""
+    return os.environ.get("CHROMIUM") or next((found for name in CHROMIUM if (found := shutil.which(name))), None)
+
+
+_KERNEL_READY = """async () => {
+  await jupyterapp.restored;
+  const context = jupyterapp.shell.currentWidget.sessionContext;
+  await context.ready;
+  await context.session.kernel.info;
+}"""
+_RUN = """at => {
+  const notebook = jupyterapp.shell.currentWidget.content;
+  notebook.deselectAll();
+  notebook.activeCellIndex = at;
+  jupyterapp.commands.execute('notebook:run-cell');
+}"""
+
+
+class Page:
+    """A notebook in JupyterLab; what is not here is on ``browser``, a page of playwright."""
+
+    def __init__(self, browser: Any) -> None:
+        self.browser = browser
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        browser.set_default_timeout(PATIENCE)
+        browser.on("console", self._console)
+        browser.on("pageerror", lambda error: self.errors.append(str(error)))
+        browser.on("request", self._request)
+        browser.on("dialog", self._dialog)
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error" and not NOISE.search(f"{message.text} {message.location}"):
+            self.errors.append(message.text)
+
+    def _request(self, request: Any) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:")):
+            self.outside.append(request.url)
+
+    def _dialog(self, dialog: Any) -> None:
+        self.errors.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def cell(self, at: int) -> Any:
+        """A code cell, counted from 0."""
+        return self.browser.locator(".jp-Notebook .jp-CodeCell").nth(at)
+
+    def output(self, at: int) -> Any:
+        """The outputs of a code cell."""
+        return self.cell(at).locator(".jp-Cell-outputWrapper")
+
+    def button(self, at: int, text: str) -> Any:
+        """A button of ipywidgets in the outputs of a cell; its icon is part of its accessible name."""
+        return self.output(at).locator("button.jupyter-button", has_text=re.compile(f"^{re.escape(text)}$"))
+
+    def run(self, *at: int) -> None:
+        """Run these cells, or all, one after the other, and wait until each is done."""
+        for number in at or range(self.browser.locator(".jp-Notebook .jp-CodeCell").count()):
+            self.start(number)
+            self.done(number)
+
+    def start(self, at: int) -> None:
+        """Run a cell and do not wait."""
+        self.browser.evaluate(_RUN, at)
+
+    def done(self, at: int) -> None:
+        """Wait until a cell was run."""
+        counted = self.cell(at).locator(".jp-InputArea-prompt", has_text=re.compile(r"\[\d+\]"))
+        counted.wait_for()
+
+    def save(self) -> None:
+        """Save the notebook and wait until it is on the disk."""
+        self.browser.evaluate("async () => { await jupyterapp.commands.execute('docmanager:save'); }")
+
+    def screenshot(self, path: Path | str, of: Any = None) -> None:
+        """Take a picture of the window, or of a part of it."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        (of or self.browser).screenshot(path=str(path))
+
+    def check(self) -> None:
+        """No console error, nothing fetched from outside, and nothing hostile ran."""
+        assert self.errors == []
+        assert self.outside == []
+        assert self.browser.evaluate(f"{ALARM} === undefined")
+
+
+class Lab:
+    """A JupyterLab server on loopback, and a browser."""
+
+    def __init__(self, url: str, token: str, folder: Path, browser: Any) -> None:
+        self.url, self.token, self.folder, self.browser = url, token, folder, browser
+        self._number = 0
+
+    def write(self, cells: Sequence[str], name: str = "") -> Path:
+        """Write a notebook of these code cells."""
+        self._number += 1
+        path = self.folder / f"{name or 'test'}{self._number}.ipynb"
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(source) for source in cells], metadata={"kernelspec": kernel}
+        )
+        nbformat.write(notebook, path)
+        return path
+
+    @contextlib.contextmanager
+    def open(
+        self, cells: Sequence[str] | Path, *, kernel: bool = True, size: tuple[int, int] = (1280, 1400)
+    ) -> Iterator[Page]:
+        """Open a notebook of these cells, or one that is there; without a kernel it shows what was saved."""
+        path = cells if isinstance(cells, Path) else self.write(cells)
+        if not kernel:
+            notebook = nbformat.read(path, as_version=4)
+            notebook.metadata["kernelspec"] = {"name": "none", "display_name": "No kernel", "language": "python"}
+            path = path.with_name(f"{path.stem}-saved.ipynb")
+            nbformat.write(notebook, path)
+        context = self.browser.new_context(viewport={"width": size[0], "height": size[1]})
+        try:
+            page = Page(context.new_page())
+            page.browser.goto(
+                f"{self.url}/doc/tree/{path.name}?token={self.token}&reset", wait_until="domcontentloaded"
+            )
+            page.browser.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+            if kernel:
+                page.browser.evaluate(_KERNEL_READY)
+            yield page
+            page.check()
+        finally:
+            context.close()
+            self._shut_down()
+
+    def _shut_down(self) -> None:
+        for session in self._ask("sessions"):
+            self._ask(f"sessions/{session['id']}", "DELETE")
+
+    def _ask(self, path: str, method: str = "GET") -> Any:
+        request = urllib.request.Request(
+            f"{self.url}/api/{path}", method=method, headers={"Authorization": f"token {self.token}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content = answer.read()
+        return json.loads(content) if content else None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab and Chromium, started once; skipped, with a word why, where one of them is not installed."""
+    pytest.importorskip("jupyterlab", reason="JupyterLab is not installed: pip install -e '.[dev]'")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"
+    )
+    binary = chromium()
+    if binary is None:
+        pytest.skip("no Chromium on this machine: install it from the system's packages (apt-get install chromium)")
+    home = tmp_path_factory.mktemp("lab")
+    folder = home / "notebooks"
+    folder.mkdir()
+    token, port = secrets.token_hex(16), _free_port()
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CLOUDFLARE_", "CF_", "WORKERS_AI_"))
+    }
+    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR"):
+        environment[name] = str(home / name.lower())
+    environment |= {
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"), "IPYTHONDIR": str(home / "ipython"),
+        "CFAI_STORE": str(home / "store.sqlite"), "JUPYTER_TOKEN": token,
+    }  # fmt: skip
+    # No questions about news of JupyterLab; and a cell out of sight is in the page all the same.
+    for name, setting in (
+        ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
+        ("notebook-extension/tracker", {"windowingMode": "none"}),
+    ):
+        file = home / "jupyterlab_settings_dir" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(setting))
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}",
+        "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder}",
+        "--LabApp.extension_manager=readonly", "--LabApp.expose_app_in_browser=True",
+    ]  # fmt: skip
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=home)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _await_server(server, f"{url}/api", home / "log")
+        with playwright.sync_playwright() as driver:
+            flags = ["--no-sandbox", *_WEBGL, "--disable-background-networking", "--disable-component-update"]
+            browser = driver.chromium.launch(executable_path=binary, args=flags)
+            try:
+                yield Lab(url, token, folder, browser)
+            finally:
+                browser.close()
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def _await_server(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    until = time.monotonic() + 90
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            break
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")

@@ -1,0 +1,87 @@
+"""The map in a real JupyterLab: drawn, hovered, lassoed, labelled, saved; and hostile text does nothing there."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import nbconvert
+import nbformat
+import pytest
+
+CELLS = [
+    """
+import cfai_nb as cf, pandas as pd
+cf.connect("emulator", store=False)
+df = cf.sample("tickets").head(120)
+evil = "<script>window.__alarm=1</script><img src=x onerror='window.__alarm=1'> https://example.com/a.png $x$"
+name = "<img src=x onerror=window.__alarm=1>"
+df.loc[df.index[::2], "text"] = evil + df["text"]
+df[name] = pd.Series([evil + chr(0xD800) + "long " * 200] * len(df), dtype=object)
+df.loc[3, "topic"] = evil
+""",
+    "m = df.cfai.map('text', color='topic', hover=['product', name])\nm",
+    "print(len(m.selected), 'rows;', m.frame['theme'].notna().sum(), 'labelled')",
+    "m.select(df['topic'] == 'billing'); m.label(evil, as_column='theme'); m.describe()",
+]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """The folder for screenshots."""
+    return Path(os.environ.get("CFAI_PICTURES") or tmp_path)
+
+
+def test_map(lab: Any, pictures: Path) -> None:
+    """A tooltip is text, a lasso by mouse selects, a label is written, and the saved file shows a picture."""
+    pytest.importorskip("jscatter", reason="jupyter-scatter is not installed: pip install -e '.[map]'")
+    notebook = lab.write(CELLS)
+    with lab.open(notebook) as page:
+        page.run(0, 1)
+        out = page.output(1)
+        canvas = out.locator("canvas").first
+        canvas.wait_for()
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        mouse = page.browser.mouse
+        tip = out.get_by_text(re.compile("<script>window.__alarm=1</script>.*https://example.com"))
+        for step in range(1_200):  # in a spiral over the map until a point answers
+            mouse.move(x + step / 8 * math.cos(step / 8), y + step / 8 * math.sin(step / 8))
+            if tip.count() and tip.first.is_visible():
+                break
+        tip.first.wait_for()
+        page.screenshot(pictures / "map-hover.png")
+        assert out.locator("canvas ~ * script, canvas ~ * img").count() == 0
+        out.locator("button[title*='lasso selection']").click()
+        mouse.move(x + 140, y)
+        mouse.down()
+        for step in range(1, 64):
+            mouse.move(x + 140 * math.cos(step / 10), y + 140 * math.sin(step / 10))
+        mouse.up()
+        out.get_by_text(re.compile(r"^[1-9]\d*$")).first.wait_for()
+        out.get_by_placeholder("label for the selection").fill("<img src=x onerror=window.__alarm=1>")
+        out.get_by_label("in column").fill("theme")
+        page.button(1, "Label").click()
+        out.get_by_text(re.compile(r"onerror=window.__alarm=1>: \d+ rows?")).wait_for()
+        page.screenshot(pictures / "map-label.png")
+        page.run(2, 3)
+        page.output(2).get_by_text(re.compile(r"^([1-9]\d*) rows; \1 labelled")).wait_for()
+        page.output(3).get_by_text(re.compile("by terms")).wait_for()
+        page.button(1, "Describe").click()
+        out.get_by_text(re.compile("by terms")).wait_for()
+        page.screenshot(pictures / "map-described.png")
+        page.save()
+    with lab.open(notebook, kernel=False) as page:
+        still = page.output(1).locator("figure img")
+        still.wait_for()
+        assert still.get_attribute("alt").startswith("Map of ")
+        page.output(1).get_by_text("emulator").first.wait_for()
+        page.screenshot(pictures / "map-saved.png")
+    body, _ = nbconvert.HTMLExporter(template_name="basic").from_notebook_node(nbformat.read(notebook, as_version=4))
+    assert "data:image/png;base64," in body
+    assert "<script>window.__alarm" not in body
+    assert "<img src=x" not in body
