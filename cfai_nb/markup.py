@@ -17,7 +17,7 @@ FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-u
 #: Where this is around it no notebook takes dollar signs for formulas (whose links could be anything).
 NO_MATH = 'class="tex2jax_ignore mathjax_ignore"'
 _TEXT = (
-    "white-space: pre-wrap; overflow-wrap: anywhere; word-break: break-word; unicode-bidi: isolate; text-align: left"
+    "white-space: pre-wrap; overflow-wrap: break-word; overflow-wrap: anywhere; unicode-bidi: isolate; text-align: left"
 )
 _FADED = "opacity: .7"
 _CHIP = "background: #FFF3D6; color: #7A4900; border: 1px solid #B36B00; border-radius: 3px; padding: 0 .4em"
@@ -52,7 +52,7 @@ def passage(text: str, short: int = SHORT, most: int = LONG) -> str:
 def word(text: str, why: str = "") -> str:
     """Return a remark of ours in place of a cell: what it is where it cannot be shown, or that it is missing."""
     title = f' title="{said(why, LONG)}"' if why else ""
-    style = f"{_FADED}; font-style: italic; white-space: normal; overflow-wrap: anywhere; word-break: break-word"
+    style = f"{_FADED}; font-style: italic; white-space: normal; overflow-wrap: break-word; overflow-wrap: anywhere"
     return f'<span style="{style}"{title}>{said(text, LONG)}</span>'
 
 

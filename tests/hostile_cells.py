@@ -144,6 +144,6 @@ CELLS: dict[str, tuple[Any, str]] = {
     "sound in name only": (b"RIFF\x10\0\0\0WAVE" + SCRIPT.encode(), ""),
     "tag without sound": (b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + SCRIPT.encode(), ""),
     "ogg without sound": (b"OggS" + bytes(range(256)) * 400, ""),
-    "sound in pieces": (b"RIFF\xff\xff\xff\xffWAVE" + b"LIST\0\0\0\0" * 250_000, "not on this page"),
+    "sound in pieces": (b"RIFF\xff\xff\xff\xffWAVE" + b"LIST\0\0\0\0" * 250_000, "not kept here"),
     "sound with a script": (sound() + SCRIPT.encode(), "WAV 0.2 s"),
 }

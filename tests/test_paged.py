@@ -208,6 +208,20 @@ def test_hostile_frames_are_shown() -> None:
         made.close()
 
 
+def test_long_sound_plays_while_the_kernel_runs() -> None:
+    """The still page keeps as much sound as it may; the live one has the rest as well, and turns with it."""
+    frame = pd.DataFrame({"speech": [sound(0.5)] * 8})
+    preview, player = frame.cfai.preview(n=4, sound=5_000), frame.cfai.player(n=4, sound=5_000)
+    for page in (0, 1):
+        preview.page = player.page = page
+        for made in (preview, player):
+            assert len(judged(made._repr_mimebundle_()["text/html"]).sources) == 1
+        assert len(judged(preview._html.value).sources) == 4
+        assert sum(len(judged(slot._html.value).sources) for slot in player._slots) == 4
+    preview.close()
+    player.close()
+
+
 def test_what_the_emulator_made_says_so(frame: pd.DataFrame) -> None:
     """Vectors of the emulator bring its mark to the page."""
     with cf.connect("emulator", store=False):

@@ -158,7 +158,7 @@ def test_sound_plays_within_the_size_of_a_page() -> None:
     assert decoded(first) == ("data:audio/wav;base64", sound())
     assert 'aria-label="speech, row 1 (WAV 0.2 s)"' in first
     assert judged(second).sources == []
-    assert "not on this page" in second
+    assert "not kept here" in second
 
 
 def test_vectors_are_bars_of_one_scale() -> None:

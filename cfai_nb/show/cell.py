@@ -19,8 +19,9 @@ from .sort import is_media_name, is_missing, may_be_file, sort_of
 
 #: Pixels of a thumbnail's longer side; it is shown at half of that or less, so that it is sharp on any screen.
 PIXELS = 256
-#: Bytes of sound on one page: it lies in the notebook's file, a third larger.
-SOUND = 1_500_000
+#: Bytes of sound on one page, where it lies in the notebook's file, a third larger; and where it only goes to the
+#: browser.
+SOUND, LIVE_SOUND = 1_500_000, 12_000_000
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
@@ -57,6 +58,7 @@ class Renderer:
 
     def __init__(self, *, side: int = 128, sound: int = SOUND) -> None:
         self.side = side
+        self.omitted = 0  # sounds that did not fit
         self.sound = self.left = sound
 
     def cell(self, cell: Any, label: str, *, names: bool = False, top: float | None = None) -> str:
@@ -119,8 +121,9 @@ class Renderer:
     def _sound(self, content: bytes, form: Form, label: str) -> str:
         words = f"{form}, {_size(len(content))}"
         if len(content) > self.left:
+            self.omitted += 1
             most = _size(self.sound)
-            return markup.word(f"{words}: not on this page, which holds {most} of sound; sound= changes that, in bytes")
+            return markup.word(f"{words}: not kept here, where a page holds {most} of sound; sound= changes that")
         self.left -= len(content)
         return markup.figure(markup.player(content, form.mime, f"{label} ({form})"), markup.said(words))
 

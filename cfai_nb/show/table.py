@@ -17,7 +17,7 @@ from .sort import is_missing, is_vector
 _CELL = "padding: .3em .6em; vertical-align: top; max-width: 24em; overflow: hidden; border-bottom: 1px solid #8884"
 _HEAD = f"{_CELL}; text-align: left; font-weight: 600; white-space: nowrap"
 _LABEL = (
-    f"{_CELL}; text-align: left; font-weight: 600; max-width: 12em; overflow-wrap: anywhere; word-break: break-word"
+    f"{_CELL}; text-align: left; font-weight: 600; max-width: 12em; overflow-wrap: break-word; overflow-wrap: anywhere"
 )
 _LEFT = "text-align: left"  # said of every cell: JupyterLab's own tables are set to the right
 _SIDE = {

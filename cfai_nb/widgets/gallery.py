@@ -34,7 +34,8 @@ class Gallery(Paged):
     filter : str
         Show rows that have this text in a caption, a file's name or their label.
     sound : int
-        Bytes of sound a page may hold; what goes beyond is told in words.
+        Bytes of sound a page may keep in the notebook's file; what goes beyond is told in words there, and plays as
+        long as the kernel runs.
 
     Attributes
     ----------
@@ -73,9 +74,8 @@ class Gallery(Paged):
         self._column = first(data, self.kind) if column is None else show.named(data, column, names=True)[0]
         self._captions = [] if caption is None else show.named(data, caption)
         self._mark = show.mark_of(data, [self._column])
-        self._sound = sound
-        self._made_cards: tuple[Any, list[str]] = (None, [])
-        super().__init__(data, [*self._captions, self._column], n, page, filter)
+        self._cards: dict[bool, tuple[Any, list[str]]] = {}
+        super().__init__(data, [*self._captions, self._column], n, page, filter, sound)
 
     @property
     def picked(self) -> Any:
@@ -97,17 +97,19 @@ class Gallery(Paged):
 
     # -- how it is shown -------------------------------------------------------------------------------------------
 
-    def _figures(self) -> list[str]:
+    def _figures(self, live: bool) -> list[str]:
         """The cards of the page, each as HTML."""
-        if self._made_cards[0] != self.shown:
-            renderer = show.Renderer(side=self.side, sound=self._sound)
+        rows, made = self._cards.get(live, (None, []))
+        if rows != self.shown:
+            renderer = self._renderer(live, self.side)
             made = [card(self._column, self._captions, row, self._index, renderer) for row in self.shown]
-            self._made_cards = (self.shown, made)
-        return self._made_cards[1]
+            self._cards[live] = (self.shown, made)
+            self._omitted = self._omitted if live else renderer.omitted
+        return made
 
-    def _page(self) -> str:
+    def _page(self, live: bool) -> str:
         chosen = set(self.picks)
-        made = [(html, row in chosen) for html, row in zip(self._figures(), self.shown, strict=True)]
+        made = [(html, row in chosen) for html, row in zip(self._figures(live), self.shown, strict=True)]
         return show.cards(made, caption=self._caption(), wide=self.wide)
 
     def _state(self) -> tuple[Any, ...]:
@@ -136,7 +138,9 @@ class Gallery(Paged):
         shown, chosen = self.shown, set(self.picks)
         while len(self._slots) < len(shown):
             self._slots.append(_Slot(self.wide, self._pick))
-        for slot, row, made in zip(self._slots, shown, self._figures(), strict=False):
+        still = self._figures(False)
+        figures = self._figures(True) if self._omitted else still
+        for slot, row, made in zip(self._slots, shown, figures, strict=False):
             slot.show(row, str(self._index[row]), made, row in chosen)
         held = tuple(slot.box for slot in self._slots[: len(shown)])
         if self._grid.children != held:

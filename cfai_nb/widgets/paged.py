@@ -10,6 +10,7 @@ import pandas as pd
 import traitlets
 
 from .. import frames, markup, show
+from ..show.cell import LIVE_SOUND
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 #: Rows a page, at most: every picture of a page is decoded, and lies in the notebook.
@@ -38,12 +39,16 @@ class Paged(traitlets.HasTraits):
     n = traitlets.Int(12, min=1, max=MOST_ROWS, help="rows a page")
     filter = traitlets.Unicode("", help="rows are shown that have this text in a cell")
 
-    def __init__(self, data: frames.Frame, searched: Sequence[show.Column], n: int, page: int, filter: str) -> None:
+    def __init__(
+        self, data: frames.Frame, searched: Sequence[show.Column], n: int, page: int, filter: str, sound: int
+    ) -> None:
+        self._sound = sound
         self._data = data.copy(deep=False)  # rows that come and go in the frame later do not shift these
         self._index: pd.Index[Any] = data.index
         self._searched = list(searched)
         self._box: Any = None
-        self._drawn: tuple[Any, str] = (None, "")
+        self._drawn: dict[bool, tuple[Any, str]] = {}
+        self._omitted = 0  # sounds that the still page has no place for
         self._setting = False  # while we set the controls, nobody uses them
         self.rows = show.matching(self._searched, self._index, "")
         super().__init__()
@@ -89,9 +94,12 @@ class Paged(traitlets.HasTraits):
 
     # -- how it is shown -------------------------------------------------------------------------------------------
 
-    def _page(self) -> str:
+    def _page(self, live: bool) -> str:
         """Return the page as HTML."""
         raise NotImplementedError
+
+    def _renderer(self, live: bool, side: int = 128) -> show.Renderer:
+        return show.Renderer(side=side, sound=max(self._sound, LIVE_SOUND) if live else self._sound)
 
     def _state(self) -> tuple[Any, ...]:
         """What the page depends on."""
@@ -99,9 +107,14 @@ class Paged(traitlets.HasTraits):
 
     def fragment(self) -> str:
         """Return the page as HTML: the still form, made of the same pieces as the live one."""
-        if self._drawn[0] != self._state():
-            self._drawn = (self._state(), self._page())
-        return self._drawn[1]
+        return self._made_page(False)
+
+    def _made_page(self, live: bool) -> str:
+        state, html = self._drawn.get(live, (None, ""))
+        if state != self._state():
+            html = self._page(live)
+            self._drawn[live] = (self._state(), html)
+        return html
 
     def _caption(self) -> str:
         return markup.said(self._words())
@@ -165,7 +178,8 @@ class Paged(traitlets.HasTraits):
 
     def _fill(self) -> None:
         """Put the page into the body."""
-        self._html.value = self.fragment()
+        still = self.fragment()
+        self._html.value = self._made_page(True) if self._omitted else still
 
     def _refresh(self) -> None:
         if self._box is None:

@@ -31,7 +31,8 @@ class Preview(Paged):
     failures : Report, DataFrame, False or None
         A run or its ``failures``, told in the cells it left empty.  None: the last run, if it was over these rows.
     sound : int
-        Bytes of sound a page may hold; what goes beyond is told in words.
+        Bytes of sound a page may keep in the notebook's file; what goes beyond is told in words there, and plays as
+        long as the kernel runs.
 
     Attributes
     ----------
@@ -66,23 +67,25 @@ class Preview(Paged):
         self._columns, self._left_out = show.found(data) if columns is None else (show.named(data, columns), [])
         self._errors = show.errors_of(failures, data.index)
         self._mark = show.mark_of(data, self._columns)
-        self._sound = sound
-        super().__init__(data, self._columns, n, page, filter)
+        super().__init__(data, self._columns, n, page, filter, sound)
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns that are shown."""
         return [column.name for column in self._columns]
 
-    def _page(self) -> str:
-        return show.table(
+    def _page(self, live: bool) -> str:
+        renderer = self._renderer(live)
+        made = show.table(
             self._columns,
             self.shown,
             self._index,
             caption=self._caption(),
             errors=self._errors,
-            renderer=show.Renderer(sound=self._sound),
+            renderer=renderer,
         )
+        self._omitted = self._omitted if live else renderer.omitted
+        return made
 
     def _caption(self) -> str:
         count = len(self._left_out)
