@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -10,7 +9,7 @@ from typing import ClassVar, Literal
 from ..errors import AnswerError
 from ..models import Model, Usage
 from .answer import Answer, Json, Request
-from .task import Cell, Cells, Column, Input, Task
+from .task import Cell, Cells, Column, Input, Task, reported
 
 #: Families that embed what is searched and what is asked differently.
 ROLES = frozenset({"bge-m3", "qwen3-embedding"})
@@ -94,9 +93,7 @@ class Embed(Task):
 
     def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Take the header, or estimate: answers of embedding models carry no usage."""
-        with contextlib.suppress(KeyError, ValueError):  # no header, or no number
-            return Usage({"neurons": float(answer.headers["cf-ai-neurons"])}, exact=True)
-        return self.forecast(inputs, model)
+        return reported(Answer(b"", answer.headers)) or self.forecast(inputs, model)
 
     def tabulate(self, cells: Sequence[Cell]) -> Column:
         """Return one column of vectors."""
