@@ -148,11 +148,6 @@ def _positive(value: float, name: str) -> float:
     return float(value)
 
 
-#: Class of HTML that holds amounts or other people's text: what stands between two dollar signs would be typeset as a
-#: formula (the names are MathJax's, of JupyterLab and of exported pages).
-NO_MATH = "mathjax_ignore tex2jax_ignore"
-
-
 def money(neurons: float | None, exact: bool = True) -> str:
     """Write Neurons and dollars for people: ``"~2.8 Neurons ($0.000031)"``; a tilde marks an estimate."""
     if neurons is None:

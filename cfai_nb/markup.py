@@ -14,8 +14,9 @@ from collections.abc import Iterable
 #: Characters of a cell that are shown at once, and those that unfold; the frame has the whole of it.
 SHORT, LONG = 200, 4_000
 FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px); line-height: 1.4"
-#: Where this is around it no notebook takes dollar signs for formulas (whose links could be anything).
-NO_MATH = 'class="tex2jax_ignore mathjax_ignore"'
+#: Class of HTML that holds amounts or other people's text: what stands between two dollar signs would be typeset as a
+#: formula, with links and all (the names are MathJax's, of JupyterLab and of exported pages).
+NO_MATH = "mathjax_ignore tex2jax_ignore"
 _TEXT = (
     "white-space: pre-wrap; overflow-wrap: break-word; overflow-wrap: anywhere; unicode-bidi: isolate; text-align: left"
 )
@@ -88,12 +89,12 @@ def player(content: bytes, mime: str, label: str, width: str = "16em") -> str:
 def figure(shown: str, caption: str, *, faded: bool = True) -> str:
     """Return something with words beneath; both are HTML already."""
     under = f'<figcaption style="{_FADED if faded else "padding-top: .2em"}">{caption}</figcaption>'
-    return f'<figure {NO_MATH} style="margin: 0; {FONT}">{shown}{under}</figure>'
+    return f'<figure class="{NO_MATH}" style="margin: 0; {FONT}">{shown}{under}</figure>'
 
 
 def block(content: str, style: str = "") -> str:
     """Return HTML of ours in a box of its own."""
-    return f'<div {NO_MATH} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
+    return f'<div class="{NO_MATH}" style="{FONT}{"; " if style else ""}{style}">{content}</div>'
 
 
 def sparkline(values: Iterable[float], alt: str, most: float | None = None, bars: int = 60) -> str:

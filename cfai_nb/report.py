@@ -12,7 +12,8 @@ import pandas as pd
 from ._engine.record import Event, Run
 from .errors import CfaiError, RowError, RowsFailed, Stopped
 from .frames import Rows
-from .ledger import NO_MATH, money
+from .ledger import money
+from .markup import NO_MATH
 
 
 class CfaiWarning(UserWarning):

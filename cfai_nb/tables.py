@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from . import session
-from .ledger import NO_MATH, Charge, money
+from .ledger import Charge, money
+from .markup import NO_MATH
 from .models import Model, Usage, catalogue, price
 
 _CHARGE_COLUMNS = (
@@ -42,13 +43,15 @@ def models(*, task: str | None = None, refresh: bool = False, retired: bool = Fa
     found = [m for m in catalogue().values() if retired or m.status != "retired"]
     if task is not None:
         found = [m for m in found if task.casefold() in m.task.casefold()]
-    defaults = {entry["model"]: (work, entry["why"]) for work, entry in catalogue().defaults.items()}
-    rows = [_row(model, *defaults.get(model.id, (None, None))) for model in found]
-    columns = list(_row(next(iter(catalogue().values())), None, None))
+    defaults: dict[str, list[tuple[str, str]]] = {}
+    for work, entry in catalogue().defaults.items():
+        defaults.setdefault(entry["model"], []).append((work, entry["why"]))
+    rows = [_row(model, defaults.get(model.id, [])) for model in found]
+    columns = list(_row(next(iter(catalogue().values())), []))
     return pd.DataFrame(rows, columns=columns).set_index("id")
 
 
-def _row(model: Model, default_for: str | None, why: str | None) -> dict[str, Any]:
+def _row(model: Model, defaults: Sequence[tuple[str, str]]) -> dict[str, Any]:
     units = {unit: price(Usage({unit: 1e6}), model) for unit in ("input_tokens", "output_tokens")}
     listed = {unit: unit in (model.prices or {}) for unit in units}
     row: dict[str, Any] = {"id": model.id, "task": model.task, "family": model.family, "status": model.status}
@@ -63,8 +66,8 @@ def _row(model: Model, default_for: str | None, why: str | None) -> dict[str, An
         "dims": model.dims,
         "batch": model.batch,
         "capabilities": ", ".join(sorted(model.capabilities)),
-        "default_for": default_for,
-        "why": why,
+        "default_for": ", ".join(work for work, _ in defaults) or None,
+        "why": "; ".join(dict.fromkeys(why for _, why in defaults)) or None,
         "retired_on": model.retired_on,
         "replacement": ", ".join(model.replacement) or None,
         "checked_on": model.checked_on,

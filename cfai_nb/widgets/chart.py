@@ -15,7 +15,7 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import pandas as pd
 
-from ..ledger import NO_MATH
+from ..markup import NO_MATH
 from .picture import badge, words
 from .shading import PLAIN, shade
 from .wording import clean, counted, fragment

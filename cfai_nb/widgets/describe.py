@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import space
 from ..call import Call, Forms
-from ..ledger import NO_MATH
+from ..markup import NO_MATH
 from ..tasks import Generate
 from .shading import shade
 from .wording import clean, counted, fragment

@@ -7,23 +7,19 @@ import functools
 import html
 import re
 
+from ..markup import clean
+
 #: Characters of one answer that are shown; the whole of it is in the frame.
 MOST = 1_500
 #: Beyond this many words on either side two texts are not compared word by word: the time grows with the product.
 _MOST_WORDS = 1_200
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 #: Of every table and box; the variables are JupyterLab's, with what stands in elsewhere.
 FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px)"
 CODE = "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px)"
 TEXT = "white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: isolate; text-align: left"
 _ADDED = "background: #1a7f3722; text-decoration: underline"
 _GONE = "background: #cf222e22; text-decoration: line-through"
-
-
-def clean(text: str) -> str:
-    """Replace what no page can hold: control characters, and halves of characters (broken UTF-8)."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def cut(text: str, most: int = MOST) -> str:

@@ -13,7 +13,8 @@ import traitlets
 from IPython import get_ipython
 
 from .. import progress, session, tables
-from ..ledger import NO_MATH, midnight, money
+from ..ledger import midnight, money
+from ..markup import NO_MATH
 from .fragment import FONT, said
 from .shown import Shown
 

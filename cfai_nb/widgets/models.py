@@ -9,7 +9,7 @@ import pandas as pd
 import traitlets
 
 from .. import tables
-from ..ledger import NO_MATH
+from ..markup import NO_MATH
 from .fragment import FONT, said
 from .shown import Shown
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import Image
 
-from ..ledger import NO_MATH
+from ..markup import NO_MATH
 from .shading import PLAIN, shade
 from .wording import clean, counted, fragment
 

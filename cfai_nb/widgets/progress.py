@@ -15,7 +15,7 @@ from typing import Any
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 from IPython.display import display
 
-from ..ledger import NO_MATH
+from ..markup import NO_MATH
 from ..progress import words
 from ..report import Report
 

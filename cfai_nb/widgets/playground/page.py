@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...ledger import NO_MATH, money
+from ...ledger import money
+from ...markup import NO_MATH
 from ..fragment import CODE, FONT, TEXT, changed, said
 from .trial import Outcome, Trial
 
