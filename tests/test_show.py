@@ -73,7 +73,7 @@ def test_hostile_names_everywhere_around_cells() -> None:
     columns, _ = show.found(frame)
     judged(show.table(columns, [0, 1], frame.index, errors={1: (SCRIPT, SCRIPT)}))
     failures = pd.DataFrame({"row": [SCRIPT], "code": [SCRIPT], "message": [SCRIPT * 100]})
-    assert 'class="tex2jax_ignore mathjax_ignore"' in show.table(columns, [0], frame.index)[:60]
+    assert 'class="mathjax_ignore tex2jax_ignore"' in show.table(columns, [0], frame.index)[:60]
     for made in (
         frame.cfai.preview(failures=failures, filter="script"),
         frame.cfai.gallery(caption=SCRIPT),
