@@ -156,8 +156,9 @@ class Session:
             return wanted
         if wanted is not None and not isinstance(wanted, str):
             raise ModelError(f"model={wanted!r}: give a name such as 'bge-m3'.")
+        embeds = "openai-embedding" in task.families
         if self.address.is_server:
-            return outside(wanted or self._only_model(), "server")
+            return outside(wanted or self._only_model(), "server", embeds=embeds, free=self.address.is_near)
         if wanted is None:
             return find(task.work) if task.work.startswith("@") else default(task.work)
         if "/" in wanted and not wanted.startswith("@"):
@@ -165,12 +166,13 @@ class Session:
                 raise ModelError(
                     f"{wanted} is another provider's model: name a gateway with gateway=, here or in connect."
                 )
-            return outside(wanted, "gateway")
+            return outside(wanted, "gateway", embeds=embeds)
         return find(wanted)
 
     def _only_model(self) -> str:
         listed = self.ask(Request(path="v1/models"), "GET")
-        names = [str(one.get("id")) for one in (listed.get("data") or ()) if isinstance(one, dict)]
+        rows = listed.get("data") if isinstance(listed, dict) else None
+        names = [str(one["id"]) for one in rows or () if isinstance(one, dict) and "id" in one]
         if len(names) != 1:
             raise ModelError(f"Give model=: {self.origin} has {', '.join(names[:20]) or 'no model'}.")
         return names[0]
@@ -226,8 +228,11 @@ class Session:
         ):
             raise ValueError(f'concurrency={concurrency!r}: give "auto" or a number of requests of at least 1.')
         gateway = as_gateway(wish.get("gateway"))
-        if gateway is not None and self.address.is_server:
-            raise ValueError(f"gateway={gateway.name!r}: {self.origin} is not reached through a gateway.")
+        for name in ("gateway", "reject_if_busy", "queue") if self.address.is_server else ():
+            if wish.get(name):
+                raise ValueError(f"{name}= is of Workers AI, and {self.origin} is another server; leave it out.")
+        if gateway is not None and cache == "refresh":
+            gateway = gateway.uncached()  # asked anew means of the model
         return Options(
             cache=cache, budget=budget, on_error=on_error, concurrency=concurrency, gateway=gateway,
             queue=bool(wish.get("queue", False)), reject_if_busy=bool(wish.get("reject_if_busy", False)),
@@ -328,7 +333,8 @@ def connect(
         Default: ``CLOUDFLARE_ACCOUNT_ID`` and ``CLOUDFLARE_API_TOKEN`` (and the other spellings in use).
     base_url : str, optional
         Everything up to and including ``/client/v4``; or, ending in ``/v1``, of a server in OpenAI's dialect (Ollama,
-        llama.cpp, vLLM, ...), whose chat and embedding models are then used by their names, free of charge.
+        llama.cpp, vLLM, ...), whose chat and embedding models are then used by their names: free of charge on this
+        machine or network, at an unknown price elsewhere.
     store : path or False, optional
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     gateway : Gateway or str, optional
