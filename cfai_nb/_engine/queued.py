@@ -239,7 +239,7 @@ class Queue:
             if status in ("queued", "running"):
                 return False
             raise AnswerError(
-                f"the queue says {str(status)[:100]!r} of {submission.id}; run the call again to look once more, or "
+                f"the queue says {status!r:.100} of {submission.id}; run the call again to look once more, or "
                 'with cache="refresh" to hand it in anew',
                 "broken",
             )
