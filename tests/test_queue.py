@@ -92,10 +92,10 @@ def front() -> Callable[..., Front]:
 
 
 def equal(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
-    first, second = (
-        [None if a is None or a is pd.NA else np.asarray(a).tolist() for a in each] for each in (one, other)
-    )
-    return one.index.equals(other.index) and repr(first) == repr(second)
+    def plain(cell: Any) -> Any:
+        return cell.tolist() if isinstance(cell, np.ndarray) else None if cell is pd.NA else cell
+
+    return one.index.equals(other.index) and list(map(plain, one)) == list(map(plain, other))
 
 
 def ledger() -> pd.DataFrame:
