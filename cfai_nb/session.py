@@ -287,7 +287,7 @@ class Session:
         except ServiceError as error:
             if error.code != 5016:  # the call that accepts them is itself answered with the refusal, and a thank-you
                 raise
-            return str(error)
+            return str(error).split(": ", 2)[-1].partition(" -- ")[0]
         return str(said)
 
     def refresh_models(self) -> int:

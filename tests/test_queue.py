@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pydantic_core import to_json
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from witness import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb import session
 from cfai_nb._engine import queued
-from cfai_nb.emulator import Emulator, running
+from cfai_nb.emulator import running
 
 LLAMA, BGE = "llama-3.3-70b-instruct-fp8-fast", "bge-small-en-v1.5"
 ROOT = Path(__file__).parents[1]
@@ -38,53 +37,12 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queued, "LAST_LOOK", 0.03)
 
 
-class Front:
-    """An emulator, and a note of every call it gets; ``first`` may answer in its place."""
-
-    def __init__(self, first: Callable[[dict[str, Any]], Any] = lambda body: None, **settings: Any) -> None:
-        self.emulator = Emulator(**{"rate": None, "queue_polls": 1, **settings})
-        self.first = first
-        self.calls: list[tuple[bool, dict[str, Any], dict[str, str]]] = []
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        request = Request(scope, receive)
-        body = await request.json()
-        self.calls.append((request.query_params.get("queueRequest") == "true", body, dict(request.headers)))
-        instead = self.first(body)
-        if instead is not None:
-            await instead(scope, receive, send)
-            return
-        await self.emulator(scope, _again(body), send)
-
-    @property
-    def handed_in(self) -> list[list[Any]]:
-        """The requests of each submission."""
-        return [body["requests"] for queue, body, _ in self.calls if queue and "requests" in body]
-
-    @property
-    def direct(self) -> int:
-        """Calls past the queue."""
-        return sum(not queue for queue, _, _ in self.calls)
-
-
-def _again(body: Any) -> Any:
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": to_json(body), "more_body": False}
-
-    return receive
-
-
-def envelope(result: Any, status: int = 200, code: int | None = None) -> JSONResponse:
-    errors = [] if code is None else [{"code": code, "message": "said so"}]
-    return JSONResponse({"result": result, "success": code is None, "errors": errors, "messages": []}, status)
-
-
 @pytest.fixture
-def front() -> Callable[..., Front]:
-    """Connects to a Front."""
+def front() -> Callable[..., Witness]:
+    """Connects to an emulator with a witness."""
 
-    def made(*arguments: Any, store: Any = None, **settings: Any) -> Front:
-        front = Front(*arguments, **settings)
+    def made(*arguments: Any, store: Any = None, **settings: Any) -> Witness:
+        front = Witness(*arguments, **settings)
         cf.connect(front, store=store, rate=None)
         return front
 
@@ -303,10 +261,10 @@ def stop_when(condition: Callable[[], bool]) -> threading.Thread:
     return thread
 
 
-def stopped(here: Front, call: Callable[[], Any]) -> None:
+def stopped(here: Witness, call: Callable[[], Any]) -> None:
     """Hand in, wait for two looks, and stop."""
     here.emulator._entrance._queue.polls = 10**6
-    watcher = stop_when(lambda: sum("request_id" in body for _, body, _ in here.calls) > 1)
+    watcher = stop_when(lambda: sum("request_id" in call.body for call in here.calls) > 1)
     with pytest.raises(cf.Stopped):
         call()
     watcher.join(5)
