@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
@@ -56,6 +57,7 @@ class Session:
         self._free: tuple[float, Budget] | None = None  # of which day (UTC)
         self._fetcher = Fetcher()
         self._pid = os.getpid()
+        self._lock = threading.RLock()  # several threads may use it for the first time at once
         self._undo: Token[Session | None] | None = None
 
     def __repr__(self) -> str:
@@ -97,11 +99,12 @@ class Session:
         if self._pid != os.getpid():
             # A child must not touch the parent's connections, not even to close them.
             self._parents.append((self._store, self._engines))
-            self._pid, self._store, self._engines = os.getpid(), None, {}
-        if self._store is None and self.store_path is not None:
-            self._store = Store(self.store_path)
-            self._learn(self._store)
-        return self._store
+            self._pid, self._store, self._engines, self._lock = os.getpid(), None, {}, threading.RLock()
+        with self._lock:
+            if self._store is None and self.store_path is not None:
+                self._store = Store(self.store_path)
+                self._learn(self._store)
+            return self._store
 
     def _learn(self, store: Store) -> None:
         kept = store.listing() if self.origin == "cloudflare" else None
@@ -117,27 +120,30 @@ class Session:
                 raise
             store = None  # asked to go without: charges are kept in memory then
         where: object = "portal" if bridge.own_loop is None else id(bridge.own_loop)
-        engine = self._engines.get(where)
-        if engine is None:
-            rates: dict[str, Rate] = {}
-            paces: dict[str, Pace] = {}
-
-            def pace(model: Model) -> Pace:
-                if model.id not in paces:
-                    alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
-                    told = self._per_minute(model)
-                    group = model.id if alone else f"{model.task} {told}"  # bge-large has a number of its own
-                    rate = rates.setdefault(group, Rate(told))
-                    paces[model.id] = Pace(rate)
-                return paces[model.id]
-
-            address = self.address
-            wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
-            engine = Engine(wire, pace, self.account, self.origin, store, self._loose.extend)
-            bridge.before_close(wire.close)
-            self._engines[where] = engine
+        with self._lock:
+            engine = self._engines.get(where)
+            if engine is None:
+                engine = self._engines[where] = self._opened(store)
         engine.store = store
         return engine
+
+    def _opened(self, store: Store | None) -> Engine:
+        rates: dict[str, Rate] = {}
+        paces: dict[str, Pace] = {}
+
+        def pace(model: Model) -> Pace:
+            if model.id not in paces:
+                alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
+                told = self._per_minute(model)
+                group = model.id if alone else f"{model.task} {told}"  # bge-large has a number of its own
+                rate = rates.setdefault(group, Rate(told))
+                paces[model.id] = Pace(rate)
+            return paces[model.id]
+
+        address = self.address
+        wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
+        bridge.before_close(wire.close)
+        return Engine(wire, pace, self.account, self.origin, store, self._loose.extend)
 
     def _per_minute(self, model: Model) -> float | None:
         return model.rate if self.rate == "auto" else self.rate

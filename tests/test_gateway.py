@@ -224,10 +224,11 @@ def test_the_log_of_every_row_is_kept(witness: Any) -> None:
     ROWS[["x", "w"]].cfai.classify(LABELS)
     assert cf.last_run().run.requests == 0
     assert cf.last_run().logs.tolist() == [logs["x"], logs["w"]]
+    known = [text if isinstance(text, str) else None for text in ROWS]
     code = (
         "import sys, json, pandas as pd, cfai_nb as cf\n"
         "cf.connect('emulator', store=sys.argv[1])\n"
-        f"pd.Series({[x if isinstance(x, str) else None for x in ROWS]!r}).cfai.classify({LABELS!r}, progress=False, cache='only')\n"
+        f"pd.Series({known!r}).cfai.classify({LABELS!r}, progress=False, cache='only')\n"
         "print(json.dumps(cf.last_run().logs.tolist()))"
     )
     path = session.current().store_path
