@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from dataclasses import dataclass
@@ -50,6 +51,15 @@ class Address:
         return not self.account
 
     @property
+    def is_near(self) -> bool:
+        """Whether it is on this machine or network, where nobody sends a bill."""
+        host = urlsplit(self.base).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_private
+        except ValueError:
+            return "." not in host or host.endswith((".local", ".lan", ".internal", ".home.arpa", ".localhost"))
+
+    @property
     def root(self) -> str:
         """What every path begins with."""
         return self.base if self.is_server else f"{self.base}/accounts/{self.account}"
@@ -78,6 +88,8 @@ def address_of(target: Any, account_id: str | None, api_token: str | None, base_
     parts = urlsplit(base)
     if not parts.netloc or parts.scheme not in ("http", "https"):
         raise SetupError(f"base_url={base!r} is no address; give everything up to and including /client/v4 or /v1.")
+    if base.endswith("/v1") and base.startswith(SERVICE.partition("/client")[0]):
+        raise SetupError(f"base_url={base!r}: leave it out for Workers AI, which is not used by its OpenAI addresses.")
     if base.endswith("/v1"):  # Ollama, llama.cpp, vLLM, ...: often without any key
         return Address(base=base[:-3], account="", token=Secret(api_token or "none"), origin=parts.netloc)
     account, token = credentials(account_id, api_token)

@@ -27,7 +27,7 @@ class Charge:
     exact : bool
         The service reported it; otherwise it is estimated from the length of the text.
     saved_neurons : float
-        What the rows from the store had cost when they were bought.
+        What the rows from the store had cost when they were bought; of a gateway's cache, what they would have cost.
     tokens : float or None
         None is unknown: embedding models do not report them.
     seconds : float

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from . import session
+from ._engine.gateway import Gateway, as_gateway
 from .errors import SetupError
 from .tasks import Json, Request
 
@@ -17,7 +18,7 @@ def feedback(
     logs: pd.Series[Any] | str,
     score: pd.Series[Any] | Literal[-1, 1],
     *,
-    gateway: str | None = None,
+    gateway: Gateway | str | None = None,
     metadata: Mapping[str, str | int | float | bool] | None = None,
 ) -> int:
     """Rate answers that went through an AI Gateway, in its logs.
@@ -28,8 +29,8 @@ def feedback(
         Ids of logs: ``cf.last_run().logs``, or some of it.  Missing ones are left out.
     score : {-1, 1} or Series of them
         Bad or good; a Series is matched by index, and rows it does not hold are left out.
-    gateway : str, optional
-        Its name; default: that of ``cf.connect``.
+    gateway : Gateway or str, optional
+        Default: that of ``cf.connect``.
     metadata : mapping, optional
         Kept with each log.
 
@@ -46,14 +47,13 @@ def feedback(
         A score is neither -1 nor 1, or two rows that share a log have different ones.
     """
     here = session.current()
-    default = here.options({}).gateway
-    name = gateway or (default.name if default is not None else None)
-    if name is None:
+    through = as_gateway(gateway) or here.options({}).gateway
+    if through is None:
         raise SetupError("Name the gateway the answers went through: gateway=, here or in cf.connect.")
     rated = _rated(logs, score)
     for log, value in rated.items():
         body: dict[str, Json] = {"feedback": value} | ({"metadata": dict(metadata)} if metadata else {})
-        path = f"/ai-gateway/gateways/{quote(name, safe='')}/logs/{quote(log, safe='')}"
+        path = f"/ai-gateway/gateways/{quote(through.name, safe='')}/logs/{quote(log, safe='')}"
         here.ask(Request(json=body, path=path), "PATCH")
     return len(rated)
 
@@ -70,7 +70,7 @@ def _rated(logs: pd.Series[Any] | str, score: pd.Series[Any] | int) -> dict[str,
     for log, value in zip(logs, scores, strict=True):
         if pd.isna(log) or pd.isna(value):
             continue
-        if value not in (-1, 1):
+        if isinstance(value, bool) or value not in (-1, 1):
             raise ValueError(f"score={value!r}: give -1 or 1.")
         if rated.setdefault(str(log), int(value)) != value:
             raise ValueError(f"The log {log} is of several rows with different scores; rate it once.")

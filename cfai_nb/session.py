@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
@@ -56,6 +57,7 @@ class Session:
         self._free: tuple[float, Budget] | None = None  # of which day (UTC)
         self._fetcher = Fetcher()
         self._pid = os.getpid()
+        self._lock = threading.RLock()  # several threads may use it for the first time at once
         self._undo: Token[Session | None] | None = None
 
     def __repr__(self) -> str:
@@ -97,11 +99,12 @@ class Session:
         if self._pid != os.getpid():
             # A child must not touch the parent's connections, not even to close them.
             self._parents.append((self._store, self._engines))
-            self._pid, self._store, self._engines = os.getpid(), None, {}
-        if self._store is None and self.store_path is not None:
-            self._store = Store(self.store_path)
-            self._learn(self._store)
-        return self._store
+            self._pid, self._store, self._engines, self._lock = os.getpid(), None, {}, threading.RLock()
+        with self._lock:
+            if self._store is None and self.store_path is not None:
+                self._store = Store(self.store_path)
+                self._learn(self._store)
+            return self._store
 
     def _learn(self, store: Store) -> None:
         kept = store.listing() if self.origin == "cloudflare" else None
@@ -117,27 +120,30 @@ class Session:
                 raise
             store = None  # asked to go without: charges are kept in memory then
         where: object = "portal" if bridge.own_loop is None else id(bridge.own_loop)
-        engine = self._engines.get(where)
-        if engine is None:
-            rates: dict[str, Rate] = {}
-            paces: dict[str, Pace] = {}
-
-            def pace(model: Model) -> Pace:
-                if model.id not in paces:
-                    alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
-                    told = self._per_minute(model)
-                    group = model.id if alone else f"{model.task} {told}"  # bge-large has a number of its own
-                    rate = rates.setdefault(group, Rate(told))
-                    paces[model.id] = Pace(rate)
-                return paces[model.id]
-
-            address = self.address
-            wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
-            engine = Engine(wire, pace, self.account, self.origin, store, self._loose.extend)
-            bridge.before_close(wire.close)
-            self._engines[where] = engine
+        with self._lock:
+            engine = self._engines.get(where)
+            if engine is None:
+                engine = self._engines[where] = self._opened(store)
         engine.store = store
         return engine
+
+    def _opened(self, store: Store | None) -> Engine:
+        rates: dict[str, Rate] = {}
+        paces: dict[str, Pace] = {}
+
+        def pace(model: Model) -> Pace:
+            if model.id not in paces:
+                alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
+                told = self._per_minute(model)
+                group = model.id if alone else f"{model.task} {told}"  # bge-large has a number of its own
+                rate = rates.setdefault(group, Rate(told))
+                paces[model.id] = Pace(rate)
+            return paces[model.id]
+
+        address = self.address
+        wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
+        bridge.before_close(wire.close)
+        return Engine(wire, pace, self.account, self.origin, store, self._loose.extend)
 
     def _per_minute(self, model: Model) -> float | None:
         return model.rate if self.rate == "auto" else self.rate
@@ -156,8 +162,9 @@ class Session:
             return wanted
         if wanted is not None and not isinstance(wanted, str):
             raise ModelError(f"model={wanted!r}: give a name such as 'bge-m3'.")
+        embeds = "openai-embedding" in task.families
         if self.address.is_server:
-            return outside(wanted or self._only_model(), "server")
+            return outside(wanted or self._only_model(), "server", embeds=embeds, free=self.address.is_near)
         if wanted is None:
             return find(task.work) if task.work.startswith("@") else default(task.work)
         if "/" in wanted and not wanted.startswith("@"):
@@ -165,12 +172,13 @@ class Session:
                 raise ModelError(
                     f"{wanted} is another provider's model: name a gateway with gateway=, here or in connect."
                 )
-            return outside(wanted, "gateway")
+            return outside(wanted, "gateway", embeds=embeds)
         return find(wanted)
 
     def _only_model(self) -> str:
         listed = self.ask(Request(path="v1/models"), "GET")
-        names = [str(one.get("id")) for one in (listed.get("data") or ()) if isinstance(one, dict)]
+        rows = listed.get("data") if isinstance(listed, dict) else None
+        names = [str(one["id"]) for one in rows or () if isinstance(one, dict) and "id" in one]
         if len(names) != 1:
             raise ModelError(f"Give model=: {self.origin} has {', '.join(names[:20]) or 'no model'}.")
         return names[0]
@@ -226,8 +234,11 @@ class Session:
         ):
             raise ValueError(f'concurrency={concurrency!r}: give "auto" or a number of requests of at least 1.')
         gateway = as_gateway(wish.get("gateway"))
-        if gateway is not None and self.address.is_server:
-            raise ValueError(f"gateway={gateway.name!r}: {self.origin} is not reached through a gateway.")
+        for name in ("gateway", "reject_if_busy", "queue") if self.address.is_server else ():
+            if wish.get(name):
+                raise ValueError(f"{name}= is of Workers AI, and {self.origin} is another server; leave it out.")
+        if gateway is not None and cache == "refresh":
+            gateway = gateway.uncached()  # asked anew means of the model
         return Options(
             cache=cache, budget=budget, on_error=on_error, concurrency=concurrency, gateway=gateway,
             queue=bool(wish.get("queue", False)), reject_if_busy=bool(wish.get("reject_if_busy", False)),
@@ -282,7 +293,7 @@ class Session:
         except ServiceError as error:
             if error.code != 5016:  # the call that accepts them is itself answered with the refusal, and a thank-you
                 raise
-            return str(error)
+            return str(error).split(": ", 2)[-1].partition(" -- ")[0]
         return str(said)
 
     def refresh_models(self) -> int:
@@ -328,7 +339,8 @@ def connect(
         Default: ``CLOUDFLARE_ACCOUNT_ID`` and ``CLOUDFLARE_API_TOKEN`` (and the other spellings in use).
     base_url : str, optional
         Everything up to and including ``/client/v4``; or, ending in ``/v1``, of a server in OpenAI's dialect (Ollama,
-        llama.cpp, vLLM, ...), whose chat and embedding models are then used by their names, free of charge.
+        llama.cpp, vLLM, ...), whose chat and embedding models are then used by their names: free of charge on this
+        machine or network, at an unknown price elsewhere.
     store : path or False, optional
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     gateway : Gateway or str, optional

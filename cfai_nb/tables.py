@@ -117,7 +117,8 @@ def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
     DataFrame
         ``time`` (UTC), ``origin``, ``model``, ``verb``, ``requests``, ``rows``, ``tokens``, ``neurons`` and ``usd``
         (missing: unknown), ``exact`` (the service said so) and ``saved_neurons`` (rows taken from the store, at what
-        they had cost).  ``usd`` is the list price, before the 10,000 free Neurons a day.
+        they had cost, and answers of a gateway's cache, at what they would have cost).  ``usd`` is the list price,
+        before the 10,000 free Neurons a day.
     """
     start = 0.0
     if isinstance(since, (int, float)):

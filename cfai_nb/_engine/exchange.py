@@ -40,18 +40,20 @@ class Exchange:
         self._engine = engine
         self._run = run
         self._pace = engine.pace(run.plan.model)
-        self.queue = Queue(engine, run) if run.options.queue else None
         self.halted = False
         self.flying: set[asyncio.Task[None]] = set()
+        self.queue = Queue(engine, run, self._persist, self.flying) if run.options.queue else None
         self.answered: float | None = None
 
     async def ask(
-        self, request: Request, inputs: Sequence[Input], rows: int, *, keys: Sequence[bytes], first: bool
-    ) -> tuple[Answer, Charge]:
+        self, request: Request, inputs: Sequence[Input], rows: int, *, keys: Sequence[bytes], first: bool,
+        again: bool = False,
+    ) -> tuple[Answer, Charge]:  # fmt: skip
         """Send one request, as often as it takes; return its answer and what it was charged.
 
         ``rows`` says for how many rows of the frame, ``keys`` those of its inputs, ``first`` whether it opens the
-        conversation: only that goes into the queue, what answers an answer does not wait once more.
+        conversation: only that goes into the queue, what answers an answer does not wait once more.  ``again`` says
+        that an answer before could not be read: a gateway's cache would only give that one again.
 
         Raises
         ------
@@ -62,12 +64,15 @@ class Exchange:
         """
         plan, budget = self._run.plan, self._run.options.budget
         options = self._run.options
-        request = dressed(request, options.gateway, reject_if_busy=options.reject_if_busy)
         reserved = await self._reserve(inputs, None if first else request)
         charge: Charge | None = None
         try:
-            queue = self.queue if first else None
-            answer = await (self._persist(request) if queue is None else queue.ask(request, keys))
+            if first and self.queue is not None:
+                answer = await self.queue.ask(request, keys)
+            else:
+                gateway = options.gateway.uncached() if again and options.gateway is not None else options.gateway
+                sent = dressed(request, plan.model, gateway, reject_if_busy=options.reject_if_busy)
+                answer = await self._persist(sent)
             usage = plan.task.weigh(request, answer, inputs, plan.model)
             charge = self._engine.charge(
                 usage, plan.model, run=self._run.id, verb=plan.task.name, rows=rows, seconds=answer.seconds,

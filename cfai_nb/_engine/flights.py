@@ -20,6 +20,8 @@ class Flight:
         Whether the answer goes into the store.
     cells : dict of key to cells
         What was read; an input that is missing here failed, or was not sent.
+    logs : dict of key to str
+        The gateway's logs of what was read.
     landed : Future
     """
 
@@ -27,6 +29,7 @@ class Flight:
     landed: asyncio.Future[None]
     keys: list[bytes] = field(default_factory=list)
     cells: dict[bytes, Cells] = field(default_factory=dict)
+    logs: dict[bytes, str] = field(default_factory=dict)
 
 
 class Flights:

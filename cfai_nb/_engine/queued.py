@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pydantic_core
@@ -26,6 +26,8 @@ from .refusals import refusal
 MOST_REQUESTS, MOST_BYTES, MOMENT = 1_000, 8_000_000, 0.2
 #: Seconds between looks at a submission: the first, the longest, and the growth.
 FIRST_LOOK, LAST_LOOK, GROWTH = 0.25, 20.0, 1.5
+#: How often an answer is asked for again that cannot be read.
+_GARBLED = 8
 _QUERY = {"queueRequest": "true"}
 
 
@@ -41,12 +43,18 @@ class _Place:
 
 @dataclass(slots=True, eq=False)
 class _Submission:
-    """What was handed in together.  ``places`` goes by position; a place nobody waits for is missing."""
+    """What was handed in together.
+
+    ``places`` goes by position; a place nobody waits for is missing.  ``ours``: this run handed it in.  ``done``: it
+    was answered.
+    """
 
     id: str
     began: float
     requests: Sequence[Sequence[bytes]]
     places: dict[int, _Place] = field(default_factory=dict)
+    ours: bool = False
+    done: bool = False
     looking: asyncio.Task[None] | None = None
 
 
@@ -57,21 +65,29 @@ class Queue:
     ----------
     engine : Engine
     run : Run
+    send : callable
+        Sends a request, as often as it takes.
+    flying : set of Task
+        Those that have a request under way.
     """
 
-    def __init__(self, engine: Engine, run: Run) -> None:
+    def __init__(
+        self, engine: Engine, run: Run, send: Callable[[Request], Awaitable[Answer]], flying: set[asyncio.Task[None]]
+    ) -> None:
         self._engine = engine
         self._run = run
+        self._persist = send
+        self._flying = flying
         self._waiting: list[_Place] = []
         self._timer: asyncio.TimerHandle | None = None
         self._handing: set[asyncio.Task[None]] = set()
         self._submissions: dict[str, _Submission] = {}
-        self._known: dict[bytes, tuple[_Submission, int]] = {}  # first key of a request handed in before
+        self._known: dict[tuple[bytes, ...], tuple[_Submission, int]] = {}  # requests handed in before
 
     def resume(self, pending: Sequence[int]) -> list[list[int]]:
         """Return those of the inputs that were handed in before, grouped as they were."""
         store, plan = self._engine.store, self._run.plan
-        if store is None:
+        if store is None or self._run.options.cache == "refresh":
             return []
         index = {plan.keys[at]: at for at in pending}
         groups: list[list[int]] = []
@@ -80,7 +96,7 @@ class Queue:
             for position, keys in enumerate(requests):
                 if all(key in index for key in keys):
                     groups.append([index.pop(key) for key in keys])
-                    self._known[keys[0]] = submission, position
+                    self._known[tuple(keys)] = submission, position
                     self._submissions[name] = submission
         return groups
 
@@ -88,7 +104,7 @@ class Queue:
         """Hand in a request, or wait for the one that was, and return its answer."""
         body = pydantic_core.to_json(request.json)
         place = _Place(keys, request.json, len(body), asyncio.get_running_loop().create_future())
-        known = self._known.pop(keys[0], None)
+        known = self._known.pop(tuple(keys), None)
         if known is not None:
             submission, position = known
             submission.places[position] = place
@@ -97,20 +113,37 @@ class Queue:
             self._line_up(place)
         return await place.answer
 
-    async def close(self) -> None:
-        """Wait for what is being handed in, so that its id is kept; forget the submissions that are all answered."""
+    def abandon(self) -> None:
+        """Drop also what is being handed in."""
+        for task in self._handing:
+            task.cancel()
+
+    async def close(self, *, whole: bool) -> None:
+        """End it: wait for what is being handed in, so that its id is kept, and forget what is not needed any more.
+
+        Parameters
+        ----------
+        whole : bool
+            Whether every answer that came was read; otherwise the run was stopped before, and only what the store
+            holds need not be fetched again.
+        """
         if self._timer is not None:
             self._timer.cancel()
+        for task in self._handing - self._flying:
+            task.cancel()
         while self._handing:
             await asyncio.wait(self._handing)
         for submission in self._submissions.values():
             if submission.looking is not None:
                 submission.looking.cancel()
-            kept = len(submission.places) == len(submission.requests) and all(
-                map(_answered, submission.places.values())
-            )
-            if kept and self._engine.store is not None:
-                self._engine.store.dequeue(submission.id)
+        if (store := self._engine.store) is None:
+            return
+        await asyncio.to_thread(store.flush)
+        for submission in self._submissions.values():
+            read = submission.places if whole else {}
+            rest = [key for at, keys in enumerate(submission.requests) if at not in read for key in keys]
+            if submission.done and (not rest or (store.locate(rest)[0] >= 0).all()):
+                store.dequeue(submission.id)
 
     # -- handing in ----------------------------------------------------------------------------------------------
 
@@ -137,11 +170,16 @@ class Queue:
             told = await self._send({"requests": [place.body for place in places]})
             name = str(told["request_id"])
         except (CfaiError, KeyError, TypeError) as error:
+            if isinstance(error, Refused) and len(places) > 1:  # until the request that is meant stands alone
+                middle = len(places) // 2
+                await self._submit(places[:middle])
+                await self._submit(places[middle:])
+                return
             failure = error if isinstance(error, CfaiError) else AnswerError("no request_id in the answer", "broken")
             for place in places:
                 _settle(place, failure)
             return
-        submission = _Submission(name, began, [place.keys for place in places], dict(enumerate(places)))
+        submission = _Submission(name, began, [place.keys for place in places], dict(enumerate(places)), ours=True)
         self._submissions[name] = submission
         if self._engine.store is not None:
             plan = self._run.plan
@@ -153,61 +191,80 @@ class Queue:
     # -- looking -------------------------------------------------------------------------------------------------
 
     def _look_for(self, submission: _Submission) -> None:
-        if submission.looking is None:
+        # One that was answered already is looked at again: this place came late (a budget held it back).
+        if submission.looking is None or submission.looking.done():
             submission.looking = asyncio.get_running_loop().create_task(self._watch(submission))
 
     async def _watch(self, submission: _Submission) -> None:
-        pause = FIRST_LOOK
+        """Look for the answers until they are there, and settle every place that waits for one."""
+        pause, garbled = FIRST_LOOK, 0
         while True:
             await asyncio.sleep(pause)
             pause = min(LAST_LOOK, pause * GROWTH)
             try:
                 told = await self._send({"request_id": submission.id})
-            except Refused:  # it is not known there any more: handed in anew
-                self._submissions.pop(submission.id, None)
-                if self._engine.store is not None:
-                    self._engine.store.dequeue(submission.id)
-                for place in submission.places.values():
-                    self._line_up(place)
-                return
+                if self._hand_out(submission, told):
+                    return
             except CfaiError as error:
-                for place in submission.places.values():
-                    _settle(place, error)
-                return
-            if isinstance(told, Mapping) and isinstance(told.get("responses"), list):
-                self._hand_out(submission, told["responses"])
+                if isinstance(error, AnswerError) and error.reaction == "again" and garbled < _GARBLED:
+                    garbled += 1  # what cannot be read is asked for again; handed in anew it would be paid for twice
+                    continue
+                unknown = isinstance(error, Refused) or (isinstance(error, ServiceError) and error.status == 404)
+                if unknown and not submission.ours:  # what is new here would only be refused again
+                    self._hand_in_anew(submission)
+                else:
+                    for place in submission.places.values():
+                        _settle(place, error)
                 return
 
-    def _hand_out(self, submission: _Submission, responses: Sequence[Json]) -> None:
-        """Give every request its answer, by index: their order is not promised."""
+    def _hand_in_anew(self, submission: _Submission) -> None:
+        """Hand in what the service does not know any more."""
+        self._submissions.pop(submission.id, None)
+        if self._engine.store is not None:
+            self._engine.store.dequeue(submission.id)
+        places, submission.places = list(submission.places.values()), {}
+        for place in places:
+            self._line_up(place)
+
+    def _hand_out(self, submission: _Submission, told: Json) -> bool:
+        """Give every request its answer, by index: their order is not promised.  False where there is none yet.
+
+        Raises
+        ------
+        AnswerError
+            It is neither waiting nor answered.
+        """
+        if not isinstance(told, Mapping) or not isinstance(told.get("responses"), list):
+            status = told.get("status") if isinstance(told, Mapping) else None
+            if status in ("queued", "running"):
+                return False
+            raise AnswerError(
+                f"the queue says {status!r:.100} of {submission.id}; run the call again to look once more, or "
+                'with cache="refresh" to hand it in anew',
+                "broken",
+            )
+        submission.done = True
         seconds = time.perf_counter() - submission.began
-        by_position = {int(one["id"]): one for one in responses if isinstance(one, Mapping) and "id" in one}
+        by_position = {str(one.get("id")): one for one in told["responses"] if isinstance(one, Mapping)}
         for position, place in submission.places.items():
-            one = by_position.get(position)
+            one = by_position.get(str(position))
             if one is None:
                 _settle(place, AnswerError("the batch holds no answer to this request", "broken", again=True))
             elif one.get("success") is False:
-                _settle(place, refusal(400, {}, pydantic_core.to_json(one), self._run.plan.model.id))
+                error = refusal(400, {}, pydantic_core.to_json(one), self._run.plan.model.id)
+                passing = error.reaction in ("wait", "again")
+                _settle(place, AnswerError(str(error), str(error.code), again=True) if passing else error)
             else:
                 whole = {"result": one.get("result"), "success": True}
                 _settle(place, Answer(pydantic_core.to_json(whole), {}, seconds))
+        return True
 
     async def _send(self, body: Json) -> Json:
-        """Send to the queue; wait and repeat where that helps."""
-        options, attempt = self._run.options, 0
-        request = dressed(Request(json=body, query=_QUERY), options.gateway)
-        while True:
-            try:
-                return (await self._engine.wire.send(request, self._run.plan.model.id)).json
-            except ServiceError as error:
-                attempt += 1
-                if error.reaction not in ("again", "wait") or (error.reaction == "again" and attempt > 8):
-                    raise
-                await asyncio.sleep(error.wait or min(LAST_LOOK, 0.2 * 2.0**attempt))
-
-
-def _answered(place: _Place) -> bool:
-    return place.answer.done() and not place.answer.cancelled() and place.answer.exception() is None
+        """Send to the queue, past a gateway's cache: it would say "queued" for as long as it lasts."""
+        gateway = self._run.options.gateway
+        request = Request(json=body, query=_QUERY)
+        request = dressed(request, self._run.plan.model, None if gateway is None else gateway.uncached())
+        return (await self._persist(request)).json
 
 
 def _settle(place: _Place, outcome: Answer | CfaiError) -> None:

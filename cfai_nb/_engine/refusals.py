@@ -24,6 +24,7 @@ from ..errors import (
 from ..tasks import Json
 
 _QUOTA = "the day's Neurons are used up; they come back at 00:00 UTC (a paid plan has no such stop)"
+_TERMS = 'accept its terms, once for the account: session.accept_terms("{model}"), of the session from cf.connect(...)'
 _TOKEN = "check CLOUDFLARE_API_TOKEN (it needs Workers AI Read and Edit) and CLOUDFLARE_ACCOUNT_ID"
 
 
@@ -54,7 +55,7 @@ _BY_CODE = {
     8001: _Meaning(Refused),
     3042: _Meaning(AccessError, "cf.models(refresh=True) lists the models there are"),
     5007: _Meaning(AccessError, "cf.models(refresh=True) lists the models there are"),
-    5016: _Meaning(AccessError, "accept the model's terms once: cf.connect(...).accept_terms(model)"),
+    5016: _Meaning(AccessError, _TERMS),
     5035: _Meaning(AccessError, "the model needs the Workers Paid plan; choose another from cf.models()"),
     5021: _Meaning(TooLarge, "shorten the text or lower max_tokens"),
     3010: _Meaning(TooLarge, "shorten the text or lower max_tokens"),
@@ -63,9 +64,9 @@ _BY_CODE = {
     9106: _Meaning(AccessError, _TOKEN),
     9109: _Meaning(AccessError, _TOKEN),
     10000: _Meaning(AccessError, _TOKEN),
-    2001: _Meaning(AccessError, "there is no such gateway; check gateway="),
-    2009: _Meaning(AccessError, "the provider refused the gateway's credentials"),
-    2021: _Meaning(QuotaExhausted, "the gateway's prepaid credits are used up"),
+    2001: _Meaning(AccessError, "there is no such gateway: check gateway=, or create it in the dashboard"),
+    2009: _Meaning(AccessError, "check the provider's key in the gateway's settings"),
+    2021: _Meaning(QuotaExhausted, "buy credits for the gateway, or leave gateway= out"),
 }
 
 
@@ -89,7 +90,7 @@ def refusal(status: int, headers: Mapping[str, str], content: bytes, model: str)
     if code is None and text.lstrip().startswith("error code: 1015"):
         code = 1015
     named = f"{code}" if code is not None else f"HTTP {status}"
-    advice = f" -- {meaning.todo}" if meaning.todo else ""
+    advice = f" -- {meaning.todo.replace('{model}', model)}" if meaning.todo else ""
     return meaning.kind(
         f"{model}: {named}: {_short(text) or 'no text'}{advice}",
         code if code is not None else status,

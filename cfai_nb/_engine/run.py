@@ -91,12 +91,14 @@ class Runner:
         self.stop()
         for task in self._tasks:
             task.cancel()
+        if self._exchange.queue is not None:
+            self._exchange.queue.abandon()
 
     async def _drain(self) -> None:
         while self._tasks:
             await asyncio.wait(self._tasks)
         if self._exchange.queue is not None:
-            await self._exchange.queue.close()
+            await self._exchange.queue.close(whole=not self._exchange.halted)
         store = self._engine.store
         if store is not None:
             await asyncio.to_thread(store.flush)
@@ -201,8 +203,10 @@ class Runner:
                 again.append(index)
                 continue
             self.run.stored += self.run.deliver([index], flight.cells[key])
+            if log := flight.logs.get(key):
+                self.run.logs[index] = log
             if not flight.kept and self._engine.store is not None and self.run.options.cache is not False:
-                self._engine.store.put([key], flight.cells[key])
+                self._engine.store.put([key], flight.cells[key], log=log)
         if again:
             await self._send_all(self._plan.batches(again))
 
@@ -218,7 +222,7 @@ class Runner:
 
     async def _see_through(self, batch: list[int], flight: Flight, tries: int = 0) -> None:
         try:
-            await self._converse(batch, flight)
+            await self._converse(batch, flight, again=tries > 0)
             return
         except BudgetError as error:
             self.halt(error)
@@ -256,7 +260,7 @@ class Runner:
             if self._hopeless >= HOPELESS:
                 self.halt(CfaiError(f"The first {HOPELESS} rows all failed and the rest was not sent: {failure}"))
 
-    async def _converse(self, batch: list[int], flight: Flight) -> None:
+    async def _converse(self, batch: list[int], flight: Flight, *, again: bool) -> None:
         """Hold the task's conversation about these inputs and keep what it reads."""
         inputs = [self._plan.inputs[index] for index in batch]
         if not isinstance(inputs[0], str):  # media is read now, and let go when this conversation is over
@@ -273,7 +277,9 @@ class Runner:
                     if isinstance(step, Local):
                         step = _next_turn(talk, await aside(step))
                         continue
-                    answer, charge = await self._exchange.ask(step, inputs, rows, keys=keys, first=not charges)
+                    answer, charge = await self._exchange.ask(
+                        step, inputs, rows, keys=keys, first=not charges, again=again
+                    )
                     charges.append(charge)
                     log = log_of(answer) or log
                     step = _next_turn(talk, answer)
@@ -307,6 +313,8 @@ class Runner:
             return
         run.deliver(batch, cells)
         flight.cells.update((keys[index], cells[at : at + 1]) for at, index in enumerate(batch))
+        if log is not None:
+            flight.logs.update((keys[index], log) for index in batch)
         if store is None or run.options.cache is False:
             return
         for charge in charges:

@@ -111,8 +111,7 @@ class Store:
             self._create(connection)
         elif version < SCHEMA_VERSION:
             self._upgrade(connection)
-        # Answers "delete" where the file system has no shared memory (network drives): slower, just as safe.
-        connection.execute("PRAGMA journal_mode=WAL")
+        _log_ahead(connection)
         connection.execute("SELECT id, used, log FROM packs LIMIT 1").fetchone()
         connection.execute("BEGIN IMMEDIATE")  # a read-only file must say so now, before anything is paid for
         connection.execute("ROLLBACK")
@@ -276,6 +275,20 @@ class Store:
         self._writer.close()
         with self._lock:
             self._reader.close()
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Have writes go to a log; SQLite itself does not wait here for others who open the file at the same time."""
+    for attempt in itertools.count():
+        try:
+            # Answers "delete" where the file system has no shared memory (network drives): slower, just as safe.
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or attempt == 1_000:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def explain(error: Exception, path: Path) -> StoreError:

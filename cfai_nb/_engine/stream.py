@@ -32,7 +32,8 @@ async def stream(
     limit : str
         The token limit in words, for the error of a reply that was cut.
     """
-    budget, request = options.budget, dressed(request, options.gateway, reject_if_busy=options.reject_if_busy)
+    budget = options.budget
+    request = dressed(request, model, options.gateway, reject_if_busy=options.reject_if_busy)
     pace, reader, began = engine.pace(model), StreamReader(), time.perf_counter()
     reserved = budget.reserve(price(most, model), model.id) if budget is not None else None
     if budget is not None and reserved is None:

@@ -7,6 +7,7 @@ this 0.26.  The transport is the seam: the emulator is put in its place in-proce
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -213,8 +214,10 @@ class Wire:
             headers = httpx.Headers([*headers.multi_items(), *request.headers.items()])
         extensions = {"stream": stream}
         if request.form is not None:
-            headers = httpx.Headers([pair for pair in headers.multi_items() if pair[0] != "content-type"])
-            # The form's own content type names its boundary.
+            # Equal forms have equal boundaries: to a gateway's cache they are equal requests.
+            boundary = hashlib.blake2b(pydantic_core.to_json(request.form, bytes_mode="base64"), digest_size=16)
+            headers = httpx.Headers(headers)
+            headers["content-type"] = f"multipart/form-data; boundary={boundary.hexdigest()}"
             fields = {name: part if isinstance(part, tuple) else (None, part) for name, part in request.form.items()}
             made = httpx.Request(method, url, headers=headers, files=fields, extensions=extensions)
             made.read()

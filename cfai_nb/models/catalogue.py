@@ -154,14 +154,13 @@ def default(work: str) -> Model:
 _FREE = {unit: Price(per=1e6, neurons=0.0, usd=0.0) for unit in ("input_tokens", "output_tokens")}
 
 
-def outside(name: str, source: Literal["gateway", "server"]) -> Model:
+def outside(name: str, source: Literal["gateway", "server"], *, embeds: bool = False, free: bool = False) -> Model:
     """Return a model no catalogue lists: of another provider through a gateway, or of a server in OpenAI's dialect.
 
-    What a gateway's providers charge is not known here, so the price is unknown; a server of one's own is free.
+    What others charge is not known here, so the price is unknown; what runs on a machine of one's own is free.
     """
-    embeds = "embed" in name.lower() or "bge" in name.lower()
     return Model(
         id=name, task="Text Embeddings" if embeds else "Text Generation", source=source, json="wrapped",
-        family="openai-embedding" if embeds else "openai", prices=_FREE if source == "server" else None,
+        family="openai-embedding" if embeds else "openai", prices=_FREE if free else None,
         capabilities=frozenset({"streaming", "vision", "function_calling"}),
     )  # fmt: skip

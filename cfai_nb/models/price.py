@@ -77,7 +77,8 @@ def price(usage: Usage, model: Model) -> Cost:
     -------
     Cost
         ``neurons`` is None where the model publishes no price for any of the units.  A unit the price list leaves
-        out beside others that it names is not charged (decision models charge no output tokens).
+        out beside others that it names is not charged (decision models charge no output tokens).  What is free is so
+        exactly, however the amounts are known.
     """
     if "neurons" in usage.amounts:
         return Cost(usage.amounts["neurons"], usage.exact)
@@ -95,7 +96,8 @@ def price(usage: Usage, model: Model) -> Cost:
             total += amount / rate.per * rate.usd / USD_PER_NEURON
         else:
             return Cost(None)
-    return Cost(total, usage.exact) if known else Cost(None)
+    free = all(rate.neurons == 0 for rate in model.prices.values())
+    return Cost(total, usage.exact or free) if known else Cost(None)
 
 
 def tokens_in(text: str) -> int:

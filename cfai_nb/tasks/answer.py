@@ -144,6 +144,8 @@ class Answer:
         """Return the vectors of an answer in OpenAI's form, ``{data: [{embedding, index}]}``, as a matrix."""
         try:
             rows = sorted(self.json["data"], key=lambda one: int(one["index"]))
+            if [int(one["index"]) for one in rows] != list(range(len(rows))):
+                raise ValueError("its indexes leave gaps")
             return np.array([one["embedding"] for one in rows], dtype=np.float32) if rows else None
         except (KeyError, TypeError, ValueError) as error:
             raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None

@@ -155,9 +155,10 @@ def _affinity(fixed: Sequence[Mapping[str, Json]], model: Model) -> dict[str, st
     if not fixed or "cached_input_tokens" not in (model.prices or {}):
         return {}
     words = pydantic_core.to_json(fixed)
-    if len(words) < _WORTH_CACHING:
+    if len(words) <= _WORTH_CACHING:
         return {}
-    return {"x-session-affinity": hashlib.blake2b(words, digest_size=8).hexdigest()}
+    # Of the beginning alone, which stays the same however long the conversation grows.
+    return {"x-session-affinity": hashlib.blake2b(words[:_WORTH_CACHING], digest_size=8).hexdigest()}
 
 
 def streamed(request: Request, model: Model) -> Request:
