@@ -146,6 +146,7 @@ class Writing:
                 some = pending[self.sent : self.sent + count].tolist()
                 if engine.store is not None and self._keeps:
                     engine.store.put([keys[at] for at in some], [digests[at] for at in some])
+                    await asyncio.to_thread(engine.store.flush)  # whoever is killed now need not send it again
                 self.sent += count
                 last = some[-1]
             if lot.wait is not None and last is not None and not errand.stopped:
@@ -156,9 +157,6 @@ class Writing:
             if self.sent:
                 error.add_note(f"{self.sent:,} vectors were written before; the same call again sends the rest.")
             raise
-        finally:
-            if engine.store is not None:
-                await asyncio.to_thread(engine.store.flush)
 
     # -- the index ---------------------------------------------------------------------------------------------------
 
