@@ -21,6 +21,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine.errand import Errand
+from cfai_nb._engine.refusals import refusal
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.vectorize import lines as spelled
 from cfai_nb.vectorize.lines import calls, decimals, lines
@@ -406,6 +407,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a typing error": ({}, {"metdata": ["team"]}, "unknown options metdata"),
     "nothing to send": ({}, {"cache": "only"}, "sends nothing"),
     "no name": ({}, {"index": ""}, "name of an index"),
+    "a way out": ({}, {"index": ".."}, "name of an index"),
     "no vectors": ({"vec": None}, {}, "no row has one"),
     "infinity": ({"vec": [[1.0, float("inf")]] * 5}, {}, "NaN or infinity"),
     "too wide": ({"vec": [[0.0] * 2048] * 5}, {}, r"2,048 dimensions, and Vectorize takes at most 1,536.*bge-m3"),
@@ -466,6 +468,23 @@ def test_an_index_that_does_not_fit(frame: pd.DataFrame) -> None:
         with pytest.raises(ValueError, match=words):
             call()
     assert kinds_of([{"a": 1.5}, {"a": 2}, {}], ["a"]) == {"a": "number"}
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "todo"),
+    [
+        (3000, cf.AccessError, "create=True"), (3002, cf.Refused, "of this name already"),
+        (40006, cf.Refused, "another model"), (40008, cf.Refused, "64 bytes"), (40012, cf.Refused, "another model"),
+        (40018, cf.Refused, "rename the column"), (40023, cf.Refused, "the row it names"), (40025, cf.Refused, "fewer"),
+        (40026, cf.Refused, "words"),
+    ],
+)  # fmt: skip
+def test_codes_of_the_store(code: int, kind: type[cf.ServiceError], todo: str) -> None:
+    """Each code of Vectorize is told with what to do."""
+    body = json.dumps({"success": False, "errors": [{"code": code, "message": "words"}]}).encode()
+    error = refusal(404 if code == 3000 else 400, {}, body, "Vectorize index 'notes'")
+    assert (type(error), error.code) == (kind, code)
+    assert todo in str(error)
 
 
 def test_a_token_without_the_permission(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -101,8 +102,10 @@ def check(index: Any, namespace: Any, travel: Mapping[str, Any]) -> None:
     """Refuse names and options that mean nothing."""
     if unknown := set(travel) - {"model", *OPTIONS}:
         raise TypeError(f"unknown options {', '.join(sorted(unknown))}; there are model, {', '.join(OPTIONS)}")
-    if not isinstance(index, str) or not index:
-        raise ValueError(f"index={index!r}: give the name of an index of Vectorize.")
+    if not isinstance(index, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", index):
+        raise ValueError(
+            f"index={index!r}: give the name of an index of Vectorize; letters, digits, hyphens and underscores."
+        )
     if namespace is not None and not (isinstance(namespace, str) and 0 < len(namespace.encode()) <= NAME_BYTES):
         raise ValueError(f"namespace={namespace!r}: give a text of at most {NAME_BYTES} bytes.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,8 @@ class ToVectorize:
 
     def __init__(self, data: frames.Frame) -> None:
         self._data = data
+        about = inspect.signature(_Call)
+        self.__signature__ = about.replace(parameters=list(about.parameters.values())[1:], return_annotation="Written")
 
     def __call__(self, index: str, vectors: Any = None, **options: Any) -> Any:
         """Write them and wait."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from .._engine.errand import Errand
 from ..cells import Space
-from ..errors import AccessError
+from ..errors import AccessError, Refused
 from ..tasks import Json, Request
 
 #: Vectors a query finds at most, and with their metadata; vectors one call fetches by their ids.
 MOST_FOUND, MOST_DESCRIBED, MOST_FETCHED = 100, 20, 20
 #: "There is no such index", and what says that the token is not accepted.
 NOT_FOUND, _TAKEN = 3000, 3002
-_CLOSED = frozenset({401, 403, 9106, 9109, 10000})
+_CLOSED = frozenset({9106, 9109, 10000})
 #: Where an index says in its description whose vectors it holds, so that a later search needs no model=.
 _SAYS = re.compile(r"Vectors of (\S+) \((\d+)(?:, (mean|cls))?\), by cfai_nb")
 
@@ -29,6 +28,7 @@ class Index:
     errand : Errand
         Sends.
     name : str
+        Of letters, digits, hyphens and underscores.
     """
 
     def __init__(self, errand: Errand[Any], name: str) -> None:
@@ -36,14 +36,15 @@ class Index:
         self._errand = errand
 
     async def _ask(self, method: str, path: str, **what: Any) -> Json:
+        return await self._at(method, f"/{self.name}{path}", **what)
+
+    async def _at(self, method: str, path: str, **what: Any) -> Json:
         named = f"Vectorize index {self.name!r}"
-        below = quote(self.name, safe="") if path != ".." else ""
-        path = "" if path == ".." else path
-        request = Request(path="/vectorize/v2/indexes" + (f"/{below}" if below else "") + path, **what)
+        request = Request(path=f"/vectorize/v2/indexes{path}", **what)
         try:
             return await self._errand.ask(request, named, method)
         except AccessError as error:
-            if error.code not in _CLOSED:
+            if error.code not in _CLOSED and error.status not in (401, 403):
                 raise
             said, code, status = str(error), error.code, error.status
         raise AccessError(
@@ -62,9 +63,9 @@ class Index:
             form = f", {space.form}" if space.form else ""
             body["description"] = f"Vectors of {space.model} ({space.dims}{form}), by cfai_nb"
         try:
-            return dict(await self._ask("POST", "..", json=body))
-        except Exception as error:
-            if getattr(error, "code", None) != _TAKEN:  # another was first, or an answer was lost on its way
+            return dict(await self._at("POST", "", json=body))
+        except Refused as error:
+            if error.code != _TAKEN:  # another was first, or an answer was lost on its way
                 raise
         return await self.entry()
 
