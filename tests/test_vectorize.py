@@ -23,6 +23,7 @@ import cfai_nb as cf
 from cfai_nb._engine.errand import Errand
 from cfai_nb._engine.refusals import refusal
 from cfai_nb.emulator import Emulator, running
+from cfai_nb.emulator.index import Mutation
 from cfai_nb.vectorize import lines as spelled
 from cfai_nb.vectorize.lines import calls, decimals, lines
 from cfai_nb.vectorize.metadata import kinds_of, plain
@@ -41,6 +42,7 @@ class Door:
         self.written: list[list[str]] = []  # ids, by call
         self.at_write: Callable[[int], Any] = lambda number: None
         self.until: Callable[[], bool] = lambda: True  # before a write is answered
+        self.after_write: Callable[[], None] = lambda: None
         self.failing = 0  # writes that break before they arrive
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -66,7 +68,8 @@ class Door:
             async def again() -> Any:
                 return {"type": "http.request", "body": body, "more_body": False}
 
-            return await self.emulator(scope, again, send)
+            await self.emulator(scope, again, send)
+            return self.after_write()
         return await self.emulator(scope, receive, send)
 
 
@@ -246,6 +249,11 @@ def test_waiting(frame: pd.DataFrame, door: Door) -> None:
     assert frame.cfai.to_vectorize("notes", "vec", create=True).visible is None
     assert frame.cfai.to_vectorize("notes", "vec", wait=True).visible, "nothing was sent, and it is waited for"
     assert len(frame.cfai.search("refund", index="notes")) == 4
+    index = next(iter(door.emulator._vectorize._indexes.values()))
+    door.after_write = lambda: index.pending.append(Mutation("somebody else's", 0, lambda: None))
+    assert frame.cfai.to_vectorize("notes", "vec", metadata=["team"], wait=True).visible
+    assert index.processed is not None
+    assert index.processed[0] == "somebody else's"
     door.emulator._vectorize.delay = 10**9
     with pytest.raises(cf.Unavailable, match=r"not visible after 0.1 s.*the same call sends nothing again"):
         frame.cfai.to_vectorize("notes", "vec", namespace="n", wait=0.1)

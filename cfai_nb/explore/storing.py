@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,10 @@ class ToVectorize:
         call = _Call(self._data, index, vectors, **options)
         with working("to_vectorize", call.progress) as tell:
             call.tell[:] = [tell]
-            await bridge.wait_async(call.errand, lambda: None)
+            try:
+                await bridge.wait_async(call.errand, lambda: None)
+            except asyncio.CancelledError:
+                raise asyncio.CancelledError(call.stopped_words) from None
         return call.conclude()
 
 
@@ -150,24 +154,29 @@ class _Call:
         self._missing = len(data) - len(kept)
         self._session = here
 
+    @property
+    def stopped_words(self) -> str:
+        """What is there, and what the same call would do."""
+        writing, store = self.writing, self.engine.store
+        kept = writing.keeps and store is not None and store.failure is None
+        return (
+            f"Stopped. {writing.sent + writing.skipped:,} of {len(writing.lot.ids):,} vectors are in the index "
+            f"{writing.name!r}; running the same call again {'sends only the rest' if kept else 'begins anew'}."
+        )
+
     def conclude(self) -> Any:
         """Return what was done, or raise Stopped; warn of a store that could not keep it."""
         from ..report import CfaiWarning
         from ..vectorize.writing import Written
 
-        writing, store = self.writing, self.engine.store
+        writing, store, words = self.writing, self.engine.store, self.stopped_words
         failure = store.take_failure() if store is not None else None
         if failure is not None:
             warnings.warn(
                 f"The vectors are written, and it could not be kept that they are: {failure}", CfaiWarning, stacklevel=3
             )
         if self.errand.stopped:
-            there = len(writing.lot.ids)
-            again = "sends only the rest" if store is not None and failure is None else "begins anew"
-            raise Stopped(
-                f"Stopped. {writing.sent + writing.skipped:,} of {there:,} vectors are in the index {writing.name!r}; "
-                f"running the same call again {again}."
-            )
+            raise Stopped(words)
         return Written(
             index=writing.name, sent=writing.sent, skipped=writing.skipped, missing=self._missing,
             mutations=tuple(writing.mutations), visible=writing.visible, origin=self._session.origin,

@@ -123,7 +123,8 @@ class Writing:
         self.sent = self.skipped = 0
         self.mutations: list[str] = []
         self.visible: bool | None = None
-        self._reads, self._keeps, self._tell = reads, keeps, tell
+        self.keeps = keeps
+        self._reads, self._tell = reads, tell
 
     async def __call__(self, errand: Errand[None]) -> None:
         """Do it; ends early where Stop was pressed."""
@@ -144,7 +145,7 @@ class Writing:
                 self._tell(f"{self.sent:,} of {len(pending):,} vectors sent")
                 self.mutations.append(await index.upsert(content))
                 some = pending[self.sent : self.sent + count].tolist()
-                if engine.store is not None and self._keeps:
+                if engine.store is not None and self.keeps:
                     engine.store.put([keys[at] for at in some], [digests[at] for at in some])
                     await asyncio.to_thread(engine.store.flush)  # whoever is killed now need not send it again
                 self.sent += count
@@ -276,7 +277,7 @@ class Writing:
         self._tell(f"{self.sent:,} vectors sent, waiting until they are visible")
         async for _ in _beats(errand, self.lot.wait):
             now = (await index.info()).get("processedUpToMutation")
-            if now is not None and self.mutations[-1:] == [now]:
+            if now is not None and self.mutations[-1:] == [str(now)]:
                 self.visible = True
             elif not self.mutations or now != before:
                 self.visible = self._is(last, (await index.fetch([self.lot.ids[last]])).get(self.lot.ids[last]))
