@@ -18,7 +18,7 @@ FLOORS = (
     {"accessor"},
     {"compare", "explore"},
     {"call"},
-    {"progress", "streaming", "rating"},
+    {"progress", "streaming", "rating", "vectorize"},
     {"report", "tables", "comparison"},
     {"session", "frames", "space"},
     {"credentials", "reading"},

@@ -1,7 +1,7 @@
 """What a refusal means: told by the code in the body, and by the status only where the body says nothing.
 
 Codes and texts: developers.cloudflare.com/workers-ai/platform/errors (2026-09-17), and for 3021, 4006, 7001, 7003,
-8001, 9106 and 10000 dated observations of the live service.
+8001, 9106, 10000 and those of Vectorize (3000, 3002, 400xx) dated observations of the live service.
 """
 
 from __future__ import annotations
@@ -67,6 +67,14 @@ _BY_CODE = {
     2001: _Meaning(AccessError, "there is no such gateway: check gateway=, or create it in the dashboard"),
     2009: _Meaning(AccessError, "check the provider's key in the gateway's settings"),
     2021: _Meaning(QuotaExhausted, "buy credits for the gateway, or leave gateway= out"),
+    3000: _Meaning(AccessError, "there is no such index; to_vectorize(..., create=True) makes it"),
+    3002: _Meaning(Refused, "there is an index of this name already"),
+    40006: _Meaning(Refused, "the query is of another model than the index"),
+    40008: _Meaning(Refused, "shorten ids and namespace to 64 bytes"),
+    40012: _Meaning(Refused, "the vectors are of another model than the index"),
+    40018: _Meaning(Refused, "rename the column: no dot, no double quote, no dollar sign in front"),
+    40023: _Meaning(Refused, "look at ids, values and metadata of the row it names"),
+    40025: _Meaning(Refused, "ask for fewer matches"),
 }
 
 

@@ -1,4 +1,4 @@
-"""``search``, ``similarity``, ``sim_join``, ``dedupe``, ``cluster``, ``label_clusters``, ``project``, ``outliers``."""
+"""``similarity``, ``sim_join``, ``dedupe``, ``cluster``, ``label_clusters``, ``project``, ``outliers``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ..cells import same_space
 from ..progress import working
 from .naming import LabelClusters
 from .reading import counterpart_of, is_text, query_of, vectors_of
+from .searching import Searching
 
 
-class Exploring:
+class Exploring(Searching):
     """Verbs on vectors.
 
     In all of them ``on`` is a column of vectors, as ``embed`` makes it or as a file brings it back; or a column of text
@@ -24,8 +25,6 @@ class Exploring:
     Rows without a vector stay missing.  Vectors of different models, poolings or origins refuse to meet (ValueError).
     Everything is exact unless it says otherwise, and computed in blocks: n-by-n is never made.
     """
-
-    _data: frames.Frame
 
     def similarity(self, on: Any = None, other: Any = None, **travel: Any) -> pd.Series[Any]:
         """Compare each row with a text, a vector, or another column row by row.
@@ -68,44 +67,6 @@ class Exploring:
                 raise ValueError("one text or vector is compared with all rows; search() takes several")
             cosines = space.similarity(column, query.matrix[0])
         return pd.Series(column.spread(cosines, np.nan, float), index=self._data.index, name="similarity")
-
-    def search(self, query: Any, k: int = 5, on: Any = None, **travel: Any) -> pd.DataFrame:
-        """Return the rows closest to a text or vector.
-
-        Parameters
-        ----------
-        query : str, array_like, or a list or Series of them
-            Texts are embedded with the model of the column, as queries where it tells them from documents.
-        k : int, default 5
-            Rows for each query.
-        on : str, optional
-            Column of vectors or text.
-        **travel
-            ``model=`` and run options, for what is embedded.
-
-        Returns
-        -------
-        DataFrame
-            The best rows of the frame with their index, best first, and ``score``, the cosine.  Of several queries one
-            after the other, with ``query``: the text, or the number of the vector.  Columns of the frame of these
-            names are replaced in the result.
-
-        Raises
-        ------
-        ValueError
-            The query is no such thing or of another space, or `k` is below 1.
-        """
-        column = vectors_of(self._data, on, travel)
-        wanted = query_of(query, column.space, travel)
-        with working("search", travel.get("progress")) as tell:
-            scores, rows = space.search(column, wanted.matrix, k, tell=tell)
-        frame = self._data.to_frame() if isinstance(self._data, pd.Series) else self._data
-        best = frame.iloc[column.places[rows.ravel()]].copy()
-        best["score"] = scores.ravel().astype(float)
-        if wanted.names is not None:
-            names = pd.Series(wanted.names, dtype=object if not wanted.names else None)
-            best["query"] = names.repeat(rows.shape[1]).to_numpy()
-        return best
 
     def sim_join(
         self,

@@ -1,0 +1,105 @@
+"""A few requests that are rows of no run: repeated as often as it takes, and stopped as a run is."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from ..errors import RowError, ServiceError
+from ..tasks import Json, Request
+from .engine import Engine
+from .exchange import ATTEMPTS, PATIENCE
+
+T = TypeVar("T")
+
+
+class Errand(Generic[T]):
+    """A job for the bridge that sends requests one after the other, or a few at once.
+
+    Parameters
+    ----------
+    engine : Engine
+    work : callable
+        What is to be done, as a coroutine that takes this errand and sends with ``ask``.  It may look at ``stopped``
+        between two requests and end early.
+    drain : bool
+        Whether the first Stop awaits what is under way, as it must where that changes something; else it is dropped.
+
+    Attributes
+    ----------
+    stopped : bool
+        Stop was pressed; what ``execute`` returned is not the whole then.
+    """
+
+    def __init__(self, engine: Engine, work: Callable[[Errand[T]], Awaitable[T]], *, drain: bool) -> None:
+        self.engine = engine
+        self.stopped = False
+        self._work = work
+        self._drain = drain
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[T] | None = None
+
+    async def execute(self) -> T | None:
+        """Do the work; None where it was dropped."""
+        self._task = asyncio.ensure_future(self._worked())
+        if self.stopped and not self._drain:
+            self._task.cancel()
+        await asyncio.wait({self._task})
+        return None if self._task.cancelled() else self._task.result()
+
+    async def _worked(self) -> T:
+        return await self._work(self)
+
+    def stop(self) -> None:
+        """Do what the first press of Stop asks for."""
+        if not self._drain:
+            self.abandon()
+        self.stopped = True
+        self._wake.set()
+
+    def abandon(self) -> None:
+        """Do what the second press of Stop asks for."""
+        self.stopped = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def ask(self, request: Request, name: str, method: str = "POST") -> Json:
+        """Send a request until it is answered, and return what the answer holds.
+
+        Parameters
+        ----------
+        request : Request
+            May be sent several times, so it must be one that does no more the second time.
+        name : str
+            Of what is asked, for errors.
+        method : str
+
+        Raises
+        ------
+        RowError
+            It is refused for good, was repeated often enough, or is not to be repeated since Stop was pressed.
+        """
+        attempt, began = 0, time.monotonic()
+        while True:
+            failure: RowError
+            try:
+                return (await self.engine.wire.send(request, name, method=method)).json
+            except RowError as error:
+                failure = error
+            attempt += 1
+            waits = failure.reaction == "wait"
+            enough = time.monotonic() - began > PATIENCE if waits else attempt >= ATTEMPTS
+            if self.stopped or enough or failure.reaction not in ("again", "wait"):
+                raise failure
+            said = failure.wait if isinstance(failure, ServiceError) else None
+            await self.pause(said or random.uniform(0, min(10.0, 0.2 * 2.0 ** min(attempt, 10))))
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, and not longer than until Stop is pressed."""
+        try:
+            await asyncio.wait_for(self._wake.wait(), seconds)
+        except TimeoutError:
+            return
