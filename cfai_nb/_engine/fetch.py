@@ -11,8 +11,10 @@ import asyncio
 import hashlib
 import ipaddress
 import re
+import shutil
 import socket
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -96,7 +98,8 @@ class Fetcher:
         self._ports = ports
         self._most = most
         self._seconds = seconds
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Path | None = None
+        self._tidy: weakref.finalize[..., Fetcher] | None = None
         self._known: dict[str, Media] = {}
 
     def __call__(self, urls: Sequence[str]) -> list[Media | InputError]:
@@ -112,6 +115,12 @@ class Fetcher:
                 else:
                     self._known[url] = result
         return [failed.get(url) or self._known[url] for url in urls]
+
+    def close(self) -> None:
+        """Forget what was fetched; what is asked for again is fetched again."""
+        self._folder, self._known = None, {}
+        if self._tidy is not None:
+            self._tidy()
 
     async def _fetch_all(self, urls: Sequence[str]) -> list[Media | InputError]:
         gate = asyncio.Semaphore(AT_ONCE)
@@ -167,8 +176,9 @@ class Fetcher:
 
     async def _save(self, answer: aiohttp.ClientResponse, url: str) -> Media:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="cfai-nb-")
-        path = Path(self._folder.name) / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
+            self._folder = Path(tempfile.mkdtemp(prefix="cfai-nb-"))
+            self._tidy = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
         size = 0
         try:
             with path.open("wb") as file:
@@ -187,7 +197,8 @@ def _short(url: str) -> str:
     """Return an address without what may be secret in it, for messages."""
     try:
         found = URL(url)
-        return f"{found.scheme}://{found.host or ''}{found.path}"[:120]
+        port = f":{found.explicit_port}" if found.explicit_port else ""
+        return f"{found.scheme}://{found.host or ''}{port}{found.path}"[:120]
     except ValueError:
         return url.partition("?")[0].partition("#")[0].rpartition("@")[2][:120]
 
