@@ -32,7 +32,7 @@ HOPELESS = 100
 #: Requests of one run that may wait in the service's queue.
 _QUEUED = 10_000
 #: Conversations about media that are made ready beyond the places there are, so that none stays empty.
-_READY = 2
+_READY = 12
 #: Seconds without an answer after which a request that was given up ends the run rather than its row.
 SILENT = 30.0
 
