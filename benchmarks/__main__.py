@@ -210,10 +210,28 @@ def preview() -> str:
     return "; ".join(lines)
 
 
+def media() -> str:
+    lines = []
+    for held in ("files", "bytes"):
+        command = [sys.executable, "-m", "benchmarks.media", held, "1000"]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        told = json.loads(done.stdout)
+        each = told["peak_mb"] / told["flying"]
+        lines.append(
+            f"{held}: {told['peak_mb']:.0f} MB beside the frame at {told['flying']} in flight, {each:.1f} x a picture "
+            f"each [<= 6]; read {told['first']}, on a re-run {told['again']} [0]; wrong {told['wrong']}, "
+            f"{told['wall']:.1f} s"
+        )
+    return "1,000 x 1 MB, " + "; ".join(lines)
+
+
 CASES: dict[str, Callable[[], str]] = {
     "embed": embed, "duplicates": duplicates, "generate": generate, "capacity": capacity, "rate-told": rate_told,
     "rate-learned": rate_learned, "faults": faults, "quota": quota, "bulk": bulk, "store": store, "recall": recall,
     "import": imports, "search": search, "picture": picture, "preview": preview,
+    "media": media,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -78,6 +78,9 @@ def rows_of(data: Frame, on: Any, *, template: bool, takes: frozenset[str] = _TE
     if not template and _has(frame, on):
         inputs, bad = read(_column(frame, on), takes, fetch)
     elif isinstance(on, str) and (template or "{" in on):
+        if "text" not in takes:
+            what = " or ".join(sorted(takes))
+            raise ColumnError(f"This task and model take {what} and no words: name a column. {_columns_are(frame)}")
         inputs, bad = _fill(frame, on, takes, fetch)
     else:
         raise ColumnError(_no_column(frame, on))
@@ -132,6 +135,10 @@ def _column(frame: pd.DataFrame, name: Hashable) -> pd.Series[Any]:
 def _columns(frame: pd.DataFrame) -> str:
     names = [str(name) for name in frame.columns]
     return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "") or "none"
+
+
+def _columns_are(frame: pd.DataFrame) -> str:
+    return f"Columns: {_columns(frame)}."
 
 
 def _no_column(frame: pd.DataFrame, name: Any) -> str:

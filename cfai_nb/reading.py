@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from .errors import InputError
 from .media import Link, Media, is_media
-from .media.source import media_of
+from .media.source import again, media_of
 
 #: Fetches addresses that media lie at: a Media, or what is wrong, for each.
 Fetch: TypeAlias = "Callable[[Sequence[str]], Sequence[Media | InputError]]"
@@ -40,11 +41,14 @@ def read(
     """
     if "text" not in takes:
         return _media(column, takes, fetch)
-    shown = [] if takes == {"text"} or column.dtype != object else [at for at, c in enumerate(column) if is_media(c)]
+    textual = takes == {"text"} or (isinstance(column.dtype, (pd.StringDtype, np.dtype)) and column.dtype != object)
+    shown = [] if textual else [at for at, cell in enumerate(column) if type(cell) is not str and is_media(cell)]
     if not shown:
         return texts(column)
+    rest = column.astype(object)
+    rest.iloc[shown] = None
     found: list[str | Media | None] = []
-    found[:], bad = texts(column.mask(np.isin(np.arange(len(column)), shown), None))
+    found[:], bad = texts(rest)
     media, wrong = _media(column.iloc[shown], takes - {"text"}, fetch)
     for at, cell in zip(shown, media, strict=True):
         found[at] = cell
@@ -107,7 +111,9 @@ def _media(column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None) -
         if _gone(cell) or (isinstance(cell, str) and not cell.strip()):
             continue
         try:
-            media = media_of(cell)
+            # Where the column makes its cells anew whenever one is looked at (Arrow), they are made again to be sent.
+            made = column.dtype != object and isinstance(cell, bytes)
+            media = again(functools.partial(column.iloc.__getitem__, at)) if made else media_of(cell)
             if isinstance(media, Link):
                 links[at] = media.url
             else:
@@ -132,5 +138,7 @@ def _fitting(media: Media | InputError, takes: frozenset[str]) -> Media:
     if isinstance(media, InputError):
         raise media
     if media.form.kind not in takes and "document" not in takes:  # a converter of documents takes pictures too
-        raise InputError(f"the cell holds {media.form.mime}; {' or '.join(sorted(takes - {'text'}))} is needed")
+        wanted = " or ".join(sorted(takes - {"text"}))
+        held = "nothing this task knows" if media.form.mime == "application/octet-stream" else media.form.mime
+        raise InputError(f"{media.name} holds {held}, by its first bytes; this task and model take {wanted}")
     return media

@@ -107,7 +107,7 @@ class Report:
         if self.not_run:
             parts.append(f"{self.not_run:,} not run")
         if event.missing - len(self._rows.bad):
-            parts.append(f"{event.missing - len(self._rows.bad):,} without text")
+            parts.append(f"{event.missing - len(self._rows.bad):,} {self.run.plan.lacking}")
         parts.append(f"{event.requests:,} request" + "s" * (event.requests != 1))
         cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
         pretended = event.origin == "emulator" and event.requests

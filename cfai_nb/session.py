@@ -82,8 +82,10 @@ class Session:
         for where, engine in engines.items():
             if where == "portal" and self._pid == os.getpid():
                 bridge.call(engine.wire.close)
-        if self._store is not None and self._pid == os.getpid():
-            self._store.close()
+        if self._pid == os.getpid():
+            self._fetcher.close()
+            if self._store is not None:
+                self._store.close()
         self._store = None
 
     # -- organs --------------------------------------------------------------------------------------------------

@@ -45,6 +45,11 @@ class Exchange:
         self.queue = Queue(engine, run, self._persist, self.flying) if run.options.queue else None
         self.answered: float | None = None
 
+    @property
+    def places(self) -> int:
+        """How many requests may be under way at the moment."""
+        return int(self._pace.concurrency.limit)
+
     async def ask(
         self, request: Request, inputs: Sequence[Input], rows: int, *, keys: Sequence[bytes], first: bool,
         again: bool = False,

@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import re
+import shutil
 import socket
 import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from anyio.from_thread import start_blocking_portal
+from yarl import URL
 
 from ..errors import InputError
 from ..media import Media
@@ -26,7 +29,16 @@ from ..media.source import MOST_BYTES, of_file
 
 #: Fetched at once, seconds for each in all, redirects followed, and the ports that are connected to.
 AT_ONCE, SECONDS, REDIRECTS, PORTS = 8, 60.0, 5, frozenset({80, 443})
-_AGENT = {"user-agent": "cfai-nb", "accept": "image/*,audio/*,video/*,application/*;q=0.9,*/*;q=0.5"}
+_AGENT = {
+    "user-agent": "cfai-nb", "accept": "image/*,audio/*,video/*,application/*;q=0.9,*/*;q=0.5",
+    "accept-encoding": "identity",  # media is packed already, and what is unpacked on the way may be a bomb
+}  # fmt: skip
+_GLOBAL_V6, _NAT64 = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("64:ff9b::/96")
+#: Not reachable from everywhere, and called global by ipaddress, or by its older versions: protocol assignments (some
+#: clouds' metadata), 6to4 relays, Azure's host, documentation.
+_SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "3fff::/20")))
+#: A host that ends in a number is an address of version 4, however it is spelled (the WHATWG's rule).
+_NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
 
 
 def is_public(address: str) -> bool:
@@ -34,11 +46,13 @@ def is_public(address: str) -> bool:
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1]
-        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
+        if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
-            return inner.is_global
-    return ip.is_global and not ip.is_multicast
+            return is_public(str(inner))
+        if ip not in _GLOBAL_V6:
+            return False
+    return ip.is_global and not ip.is_multicast and not any(ip in special for special in _SPECIAL)
 
 
 class _Resolver(AbstractResolver):
@@ -70,12 +84,22 @@ class Fetcher:
         IP address -> whether it may be connected to.
     ports : frozenset of int
         That may be connected to.
+    most : int
+        Bytes of one.
+    seconds : float
+        For one, all of its redirects together.
     """
 
-    def __init__(self, allowed: Callable[[str], bool] = is_public, ports: frozenset[int] = PORTS) -> None:
+    def __init__(
+        self, allowed: Callable[[str], bool] = is_public, ports: frozenset[int] = PORTS, most: int = MOST_BYTES,
+        seconds: float = SECONDS,
+    ) -> None:  # fmt: skip
         self._allowed = allowed
         self._ports = ports
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._most = most
+        self._seconds = seconds
+        self._folder: Path | None = None
+        self._tidy: weakref.finalize[..., Fetcher] | None = None
         self._known: dict[str, Media] = {}
 
     def __call__(self, urls: Sequence[str]) -> list[Media | InputError]:
@@ -92,69 +116,97 @@ class Fetcher:
                     self._known[url] = result
         return [failed.get(url) or self._known[url] for url in urls]
 
+    def close(self) -> None:
+        """Forget what was fetched; what is asked for again is fetched again."""
+        self._folder, self._known = None, {}
+        if self._tidy is not None:
+            self._tidy()
+
     async def _fetch_all(self, urls: Sequence[str]) -> list[Media | InputError]:
         gate = asyncio.Semaphore(AT_ONCE)
         connector = aiohttp.TCPConnector(resolver=_Resolver(self._allowed), limit=AT_ONCE, use_dns_cache=False)
         async with aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=SECONDS),
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None),
             headers=_AGENT, trust_env=False,  # a proxy would resolve the name anew
         ) as session:  # fmt: skip
 
             async def one(url: str) -> Media | InputError:
                 async with gate:
                     try:
-                        return await self._fetch(session, url)
+                        async with asyncio.timeout(self._seconds):  # for all of its redirects together
+                            return await self._fetch(session, url)
                     except InputError as error:
                         return error
                     except TimeoutError:
-                        return InputError(f"the address {_short(url)} did not answer within {SECONDS:.0f} s")
+                        return InputError(f"the address {_short(url)} did not answer within {self._seconds:.0f} s")
                     except (aiohttp.ClientError, OSError, ValueError) as error:
-                        cause = error.__cause__ if isinstance(error.__cause__, InputError) else None
-                        return cause or InputError(f"the address {_short(url)} cannot be fetched: {error}"[:300])
+                        return InputError(f"the address {_short(url)} cannot be fetched: {_why(error)}")
 
             return await asyncio.gather(*map(one, urls))
 
     async def _fetch(self, session: aiohttp.ClientSession, url: str) -> Media:
-        at = url
+        at = URL(url)
         for _ in range(REDIRECTS + 1):
             self._judge(at)
             async with session.get(at, allow_redirects=False) as answer:
                 if answer.status in (301, 302, 303, 307, 308) and "location" in answer.headers:
-                    at = urljoin(at, answer.headers["location"])
+                    at = at.join(URL(answer.headers["location"]))
                     continue
                 if answer.status != 200:
                     raise InputError(f"the address {_short(url)} answers {answer.status}")
                 return await self._save(answer, url)
         raise InputError(f"the address {_short(url)} redirects more than {REDIRECTS} times")
 
-    def _judge(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-            raise InputError(f"{_short(url)} is no plain http or https address")
-        if (parts.port or {"http": 80, "https": 443}[parts.scheme]) not in self._ports:
-            raise InputError(f"{_short(url)} names a port that is not fetched from")
-        try:
-            literal = ipaddress.ip_address(parts.hostname)
-        except ValueError:
-            return  # a name: the resolver judges what it stands for
-        if not self._allowed(str(literal)):
-            raise InputError(f"{parts.hostname} is not a public host, and is not fetched from")
+    def _judge(self, url: URL) -> None:
+        """Refuse what may not be connected to; a name is judged by the resolver, by what it stands for."""
+        # Of the very object that is connected to, in its own reading: another parser may read another host.
+        host = url.raw_host
+        if url.scheme not in ("http", "https") or not host or url.user or url.password:
+            raise InputError(f"{_short(str(url))} is no plain http or https address")
+        if url.port not in self._ports:
+            raise InputError(f"{_short(str(url))} names a port that is not fetched from")
+        # Some of these spellings never reach the resolver: what looks like a number is connected to as it is.
+        if ":" in host or _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+            try:
+                allowed = self._allowed(str(ipaddress.ip_address(host)))
+            except ValueError:
+                allowed = False
+            if not allowed:
+                raise InputError(f"{host} is not a public host, and is not fetched from")
 
     async def _save(self, answer: aiohttp.ClientResponse, url: str) -> Media:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="cfai-nb-")
-        path = Path(self._folder.name) / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
+            self._folder = Path(tempfile.mkdtemp(prefix="cfai-nb-"))
+            self._tidy = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        path = self._folder / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
         size = 0
-        with path.open("wb") as file:
-            async for chunk in answer.content.iter_chunked(2**18):
-                size += len(chunk)
-                if size > MOST_BYTES:
-                    raise InputError(f"the address {_short(url)} holds more than {MOST_BYTES // 2**20} MiB")
-                file.write(chunk)
-        name = Path(urlsplit(url).path).name[:100]
-        return await asyncio.to_thread(of_file, path, name)
+        try:
+            with path.open("wb") as file:
+                async for chunk in answer.content.iter_chunked(2**18):
+                    size += len(chunk)
+                    if size > self._most:
+                        raise InputError(f"the address {_short(url)} holds more than {self._most // 2**20} MiB")
+                    file.write(chunk)
+            return await asyncio.to_thread(of_file, path, URL(url).name[:100])
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _short(url: str) -> str:
     """Return an address without what may be secret in it, for messages."""
-    return url.partition("?")[0].partition("#")[0].rpartition("@")[2][:120]
+    try:
+        found = URL(url)
+        port = f":{found.explicit_port}" if found.explicit_port else ""
+        return f"{found.scheme}://{found.host or ''}{port}{found.path}"[:120]
+    except ValueError:
+        return url.partition("?")[0].partition("#")[0].rpartition("@")[2][:120]
+
+
+def _why(error: Exception) -> str:
+    """Say what went wrong, without the address itself, which some of these errors quote."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection to {error.host}:{error.port} ({error.os_error.strerror or error.os_error})"[:200]
+    if isinstance(error, ValueError):
+        return "it is not well formed"
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

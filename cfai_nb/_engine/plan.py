@@ -12,7 +12,7 @@ import pydantic_core
 
 from ..ledger import money
 from ..media import Parts
-from ..models import Cost, Model, Usage, price
+from ..models import Cost, Model, Usage, counted, price
 from ..tasks import Input, Task, tokens_of
 
 #: Estimated tokens a batch may hold together.  No limit on the sum is documented; batches far below the limit on the
@@ -68,6 +68,8 @@ class Plan:
         Who answers.
     rate : float or None
         Requests per minute; None where no limit is known.
+    heavy : bool
+        Whether there is media among the inputs.
     """
 
     task: Task
@@ -79,8 +81,10 @@ class Plan:
     slots: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     origin: str = "cloudflare"
     rate: float | None = None
+    heavy: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        self.heavy = any(not isinstance(value, str) for value in self.inputs)
         if len(self.packs) != len(self.inputs):
             self.packs = np.full(len(self.inputs), -1, dtype=np.int64)
             self.slots = np.zeros(len(self.inputs), dtype=np.int64)
@@ -108,6 +112,11 @@ class Plan:
         return self.task.forecast([self.inputs[i] for i in batch], self.model)
 
     @property
+    def lacking(self) -> str:
+        """What rows are without that have no input, in words."""
+        return "without content" if self.heavy or "text" not in self.task.kinds else "without text"
+
+    @property
     def estimate(self) -> Estimate:
         """Price the plan; nothing is sent."""
         wanted = np.flatnonzero(self.packs < 0).tolist()
@@ -131,11 +140,11 @@ class Plan:
         e = self.estimate
         time = "no known rate limit" if e.minutes is None else f"at least {e.minutes:.2g} min at the rate limit"
         known = f", {e.stored:,} in the store" if e.stored else ""
-        skipped = f" ({e.missing:,} without text)" if e.missing else ""
+        skipped = f" ({e.missing:,} {self.lacking})" if e.missing else ""
         lines = [
             f"{self.task.name} with {self.model.id} on {self.origin}",
             f"  {e.rows:,} rows{skipped}, {e.distinct:,} distinct{known}",
-            f"  {e.requests:,} requests, {e.usage.tokens or 0:,.0f} tokens at most, {time}",
+            ", ".join([f"  {e.requests:,} requests", *counted(e.usage, self.model), time]),
             f"  {money(e.cost.neurons, exact=False)} at most; estimated, nothing sent"
             if e.cost.neurons is not None
             else "  price unknown: this model publishes none; nothing sent",
@@ -176,6 +185,8 @@ def keys_of(task: Task, model: Model, inputs: Sequence[Input], origin: str) -> l
         h = start.copy()
         for piece in value.pieces if isinstance(value, Parts) else (value,):
             # A text begins with 0 and media with 1, and only a template with media in it has several pieces.
-            h.update(b"\0" + piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else b"\1" + piece.digest)
+            h.update(
+                b"\0" + piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else b"\1" + piece.identity
+            )
         keys.append(h.digest())
     return keys

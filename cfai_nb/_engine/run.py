@@ -31,6 +31,8 @@ from .record import Run
 HOPELESS = 100
 #: Requests of one run that may wait in the service's queue.
 _QUEUED = 10_000
+#: Conversations about media that are made ready beyond the places there are, so that none stays empty.
+_READY = 12
 #: Seconds without an answer after which a request that was given up ends the run rather than its row.
 SILENT = 30.0
 
@@ -140,12 +142,8 @@ class Runner:
         yield from self._plan.batches(pending)
 
     async def _send_all(self, batches: Iterable[list[int]]) -> None:
-        cap = self.run.options.concurrency
-        most = MOST if cap == "auto" else cap
-        if self._exchange.queue is not None:  # what waits in the queue takes no place here
-            most = _QUEUED
         for batch in batches:
-            while len(self._tasks) >= most and not self._exchange.halted:
+            while len(self._tasks) >= self._most and not self._exchange.halted:
                 await self._changed()
             if self._exchange.halted:
                 break
@@ -155,6 +153,15 @@ class Runner:
         while self._tasks:
             await self._changed()
         await self._collect_followed()
+
+    @property
+    def _most(self) -> int:
+        """How many conversations may be held at once; those about media are held with all they send."""
+        cap, heavy = self.run.options.concurrency, self._plan.heavy
+        if self._exchange.queue is not None:  # what waits in the queue takes no place here
+            return MOST if heavy else _QUEUED
+        most = MOST if cap == "auto" else cap
+        return min(most, self._exchange.places + _READY) if heavy else most
 
     async def _changed(self) -> None:
         self._change.clear()
@@ -263,7 +270,7 @@ class Runner:
     async def _converse(self, batch: list[int], flight: Flight, *, again: bool) -> None:
         """Hold the task's conversation about these inputs and keep what it reads."""
         inputs = [self._plan.inputs[index] for index in batch]
-        if not isinstance(inputs[0], str):  # media is read now, and let go when this conversation is over
+        if self._plan.heavy:  # media is read now, and let go when this conversation is over
             inputs = await asyncio.to_thread(_held, inputs)
         rows = self.run.rows_of(batch)
         keys = [self._plan.keys[index] for index in batch]

@@ -35,7 +35,7 @@ class _Cell(bytes):
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the bytes to a file, and return its path; without an ending it gets the right one."""
-        target = Path(path)
+        target = Path(path).expanduser()
         if not target.suffix:
             target = target.with_suffix(f".{self.form.suffix}")
         target.write_bytes(self)

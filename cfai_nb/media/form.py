@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import mimetypes
 import warnings
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal, TypeAlias
 
 from ..errors import InputError
@@ -20,19 +22,30 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF87a", "image/gif"),
     (0, b"GIF89a", "image/gif"),
     (8, b"WEBP", "image/webp"),
-    (0, b"BM", "image/bmp"),
     (0, b"II*\x00", "image/tiff"),
     (0, b"MM\x00*", "image/tiff"),
     (8, b"WAVE", "audio/wav"),
-    (0, b"ID3", "audio/mpeg"),
     (0, b"fLaC", "audio/flac"),
     (0, b"OggS", "audio/ogg"),
     (4, b"ftypM4A", "audio/mp4"),
+    *((4, b"ftyp" + brand, "image/heic") for brand in (b"hei", b"hev", b"mif1", b"msf1")),
+    (4, b"ftypavi", "image/avif"),
     (4, b"ftyp", "video/mp4"),
     (0, b"\x1aE\xdf\xa3", "video/webm"),
     (0, b"%PDF-", "application/pdf"),
     (0, b"PK\x03\x04", "application/zip"),
 )
+_NOTHING = "application/octet-stream"
+#: What a name tells of bytes that begin like nothing, or like a zip file.  The office formats are not known to every
+#: Python, nor to every machine.
+_OFFICE = {
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    "odt": "application/vnd.oasis.opendocument.text", "ods": "application/vnd.oasis.opendocument.spreadsheet",
+    "csv": "text/csv", "md": "text/markdown", "xml": "application/xml", "svg": "image/svg+xml",
+}  # fmt: skip
+_ENDINGS = {mime: ending for ending, mime in _OFFICE.items()}
 #: Pictures that are opened, and the one decoder each is given to: no other of Pillow's ever sees bytes of a cell.
 FORMATS = {
     "image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP", "image/bmp": "BMP",
@@ -68,7 +81,7 @@ class Form:
     def suffix(self) -> str:
         """The usual ending of a file's name, without the dot."""
         name = self.mime.rpartition("/")[2]
-        return {"mpeg": "mp3", "jpeg": "jpg", "octet-stream": "bin"}.get(name, name)
+        return _ENDINGS.get(self.mime) or {"mpeg": "mp3", "jpeg": "jpg", "octet-stream": "bin"}.get(name, name)
 
     def __str__(self) -> str:
         size = f" {self.width}×{self.height}" if self.width else ""
@@ -84,16 +97,28 @@ def mime_of(content: bytes | memoryview) -> str:
             if mime in ("image/webp", "audio/wav") and head[:4] != b"RIFF":
                 continue
             return mime
+    if head[:2] == b"BM" and head[6:10] == b"\0\0\0\0":  # text may begin with these letters
+        return "image/bmp"
+    if head[:3] == b"ID3" and head[3:4] in (b"\2", b"\3", b"\4"):
+        return "audio/mpeg"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html")):
+        return "text/html"
     # An MPEG frame without a tag before it: eleven set bits, then layer II or III (layer I, which nobody uses, begins
     # like text in UTF-16), and a bit rate and a sample rate that exist.
     layer = len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4)
     if layer and head[2] & 0xF0 not in (0xF0, 0) and head[2] & 0x0C != 0x0C:
         return "audio/mpeg"
-    return "application/octet-stream"
+    return _NOTHING
 
 
-def sniff(content: bytes) -> Form:
+def sniff(content: bytes, name: str = "") -> Form:
     """Say what bytes are, with the size of a picture and the length of a sound.
+
+    Parameters
+    ----------
+    content : bytes
+    name : str
+        Of the file: it tells what kind of document bytes without a beginning of their own are, and nothing else.
 
     Raises
     ------
@@ -108,13 +133,20 @@ def sniff(content: bytes) -> Form:
     if kind == "audio":
         seconds, rate = _length(content, mime)
         return Form(mime, kind, seconds=seconds, rate=rate)
-    return Form(mime, kind)
+    return Form(_named(name, mime) if mime in (_NOTHING, "application/zip") else mime, kind)
+
+
+def _named(name: str, otherwise: str) -> str:
+    ending = PurePath(name).suffix[1:].lower()
+    return _OFFICE.get(ending) or mimetypes.guess_type(f"a.{ending}")[0] or otherwise
 
 
 def _size(content: bytes, mime: str) -> tuple[int, int]:
     from PIL import Image as pillow
     from PIL import UnidentifiedImageError
 
+    if mime not in FORMATS:
+        raise InputError(f"the picture is {mime}, which is not read here; save it as JPEG or PNG")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # judged below

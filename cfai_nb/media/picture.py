@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from .form import FORMATS, MOST_PIXELS, mime_of
+from .pixels import plain, png
 
 #: Pixels beyond which a picture is not decoded to be shown.  A JPEG is decoded at the size that is wanted, whatever its
 #: own; others have to be decoded whole, at 3 to 4 bytes a pixel.
@@ -25,6 +26,24 @@ class Thumbnail:
     mime: str
     width: int
     height: int
+
+
+def fitting(content: bytes, side: int) -> bytes:
+    """Return a picture as PNG, upright, and made smaller where a side is longer than this.
+
+    Raises
+    ------
+    InputError
+        It is no picture, or a broken one.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of bombs (judged when it was first looked at), and of odd metadata
+            return png(plain(_upright(_opened(content), side)))
+    except InputError as error:
+        raise InputError(f"the picture cannot be made smaller: {error}") from None
+    except Exception as error:  # whatever a decoder says of a picture that is cut short
+        raise InputError(f"the picture cannot be read to its end: {error or type(error).__name__}") from None
 
 
 def thumbnail(source: Any, pixels: int) -> Thumbnail:
@@ -73,13 +92,8 @@ def _opened(content: bytes) -> Any:
 
 def _small(picture: Any, pixels: int) -> Thumbnail:
     from PIL import Image as pillow
-    from PIL import ImageOps
 
-    picture.thumbnail((pixels, pixels))
-    with contextlib.suppress(Exception):  # a broken EXIF block leaves the picture as it lies
-        picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # 16 bits a pixel
-        picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    picture = _upright(picture, pixels)
     opaque = picture.mode in _OPAQUE and "transparency" not in picture.info
     mode = "RGB" if opaque else "RGBA"
     bare = pillow.new(mode, picture.size)
@@ -88,3 +102,15 @@ def _small(picture: Any, pixels: int) -> Thumbnail:
     bare.save(file, "JPEG" if opaque else "WEBP", quality=80)
     content = file.getvalue()
     return Thumbnail(content, mime_of(content), *bare.size)
+
+
+def _upright(picture: Any, pixels: int) -> Any:
+    """Return a picture made small, turned as its metadata say, with 8 bits a pixel and channel."""
+    from PIL import ImageOps
+
+    picture.thumbnail((pixels, pixels))
+    with contextlib.suppress(Exception):  # a broken EXIF block leaves the picture as it lies
+        picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):  # 16 bits a pixel
+        picture = picture.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    return picture

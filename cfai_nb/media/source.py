@@ -5,18 +5,18 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import io
 import os
+import re
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from ..errors import InputError
 from .form import Form, sniff
+from .picture import fitting
+from .pixels import Pixels, is_pixels, picture_of
 
 #: Bytes of one cell's content beyond which it is not read: no model here takes more (batches stop at 10 MB, Clef's
 #: bodies at 13 MiB; recordings are the longest).
@@ -47,8 +47,13 @@ class Media:
     name: str
     _source: _Source
 
+    @property
+    def identity(self) -> bytes:
+        """What makes it the same: its content, and for a document also what the name says it is."""
+        return self.digest + (self.form.mime.encode() if self.form.kind == "document" else b"")
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Media) and other.digest == self.digest
+        return isinstance(other, Media) and other.identity == self.identity
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -70,6 +75,7 @@ class Media:
             return self._source()
         content = _read(self._source)
         if _digest(content) != self.digest:
+            _forget(self._source)  # its size and times may not have told: the next look reads it
             raise InputError(f"the file {self.name} changed while the run was going on; run the cell again")
         return content
 
@@ -81,14 +87,14 @@ class Media:
         return self.digest, self.form, self.size, self.name
 
     def fitting(self, side: int) -> bytes:
-        """Return a picture as PNG, made smaller where a side is longer than this."""
-        from PIL import Image as pillow
+        """Return a picture as PNG, upright, and made smaller where a side is longer than this.
 
-        picture: Any = pillow.open(io.BytesIO(self.content()))
-        picture.thumbnail((side, side))
-        file = io.BytesIO()
-        picture.save(file, "PNG")
-        return file.getvalue()
+        Raises
+        ------
+        InputError
+            It is no whole picture, which its beginning did not tell.
+        """
+        return fitting(self.content(), side)
 
     def base64(self) -> str:
         """Return the content in base64."""
@@ -133,7 +139,7 @@ def is_media(cell: Any) -> bool:
     """Whether a cell holds media rather than text: bytes, a path, a picture or an array of pixels."""
     if isinstance(cell, (bytes, bytearray, memoryview, os.PathLike, Media)):
         return True
-    return hasattr(cell, "tobytes") and (_pillow(cell) or (isinstance(cell, np.ndarray) and cell.ndim in (2, 3)))
+    return is_pixels(cell)
 
 
 def media_of(cell: Any) -> Media | Link:
@@ -152,37 +158,58 @@ def media_of(cell: Any) -> Media | Link:
     """
     if isinstance(cell, Media):
         return cell
-    if isinstance(cell, (bytearray, memoryview)):
-        cell = bytes(cell)
     if isinstance(cell, bytes):
         return of_bytes(cell)
+    if isinstance(cell, (bytearray, memoryview)):
+        return again(lambda: bytes(cell))
     if isinstance(cell, str):
-        if cell[:8].lower().startswith(("http://", "https://")):
+        found = _SCHEME.match(cell)
+        kind = found[1].lower() if found else ""
+        if kind in ("http", "https"):
             return Link(cell.strip())
-        if cell[:5].lower() == "data:":
-            return of_bytes(_from_data(cell))
+        if kind == "data":
+            return again(lambda: _from_data(cell.strip()))
+        if kind:
+            raise InputError(f"the cell is an address of the kind {kind}:, which is not read; give a path, or http(s)")
         cell = Path(cell)
     if isinstance(cell, os.PathLike):
         return of_file(Path(cell))
-    if is_media(cell):
-        return _of_pixels(cell)
+    if is_pixels(cell):
+        made = Pixels(cell)
+        return Media(made.digest, Form("image/png", "image", made.width, made.height), made.size, "cell.png", made)
     raise InputError(
         f"the cell holds {type(cell).__name__}; give bytes, a path, an address, a PIL image or an array of pixels"
     )
 
 
+_SCHEME = re.compile(r"\s*(data(?=:)|[a-z][a-z0-9+.-]+(?=://))", re.IGNORECASE)
+
+
+def again(make: Callable[[], bytes]) -> Media:
+    """Return the media of bytes that are made of the cell now, and again when they are sent: not held twice."""
+    media = of_bytes(make(), source=make)
+
+    def unchanged() -> bytes:
+        content = make()
+        if _digest(content) != media.digest:
+            raise InputError("the cell changed while the run was going on; run it again")
+        return content
+
+    return Media(media.digest, media.form, media.size, media.name, unchanged)
+
+
 def of_bytes(content: bytes, name: str = "", source: _Source | None = None) -> Media:
     """Return the media of these bytes; ``source`` says where they can be read again."""
     if not content:
-        raise InputError("the cell is empty")
+        raise InputError(f"{name or 'the cell'} is empty")
     if len(content) > MOST_BYTES:
         raise InputError(f"the cell holds {len(content) / 2**20:.0f} MiB; at most {MOST_BYTES // 2**20} are sent")
-    form = sniff(content)
+    form = sniff(content, name)
     return Media(_digest(content), form, len(content), name or f"cell.{form.suffix}", source or content)
 
 
-#: Files that were read before: (path, size, time of change) -> what they are, so that a re-run reads none again.
-_seen: dict[tuple[str, int, int], Media] = {}
+#: Files that were read before: (path, size, times of change) -> what they are, so that a re-run reads none again.
+_seen: dict[tuple[str, int, int, int], Media] = {}
 
 
 def of_file(path: Path, name: str = "") -> Media:
@@ -196,7 +223,7 @@ def of_file(path: Path, name: str = "") -> Media:
         ) from None
     if not stat.S_ISREG(state.st_mode):
         raise InputError(f"{str(path)[:200]!r} is a folder or a device, not a file")
-    known = (str(path.absolute()), state.st_size, state.st_mtime_ns)
+    known = (str(path.absolute()), state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     if known not in _seen:
         if state.st_size > MOST_BYTES:
             raise InputError(f"{path.name} has {state.st_size / 2**20:.0f} MiB; at most {MOST_BYTES // 2**20} are sent")
@@ -204,9 +231,15 @@ def of_file(path: Path, name: str = "") -> Media:
     return _seen[known]
 
 
+def _forget(path: Path) -> None:
+    for known in [known for known in list(_seen) if known[0] == str(path.absolute())]:
+        _seen.pop(known, None)
+
+
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)  # it may have grown
     except OSError as error:
         raise InputError(f"the file {path.name} cannot be read: {error.strerror}") from None
 
@@ -225,10 +258,6 @@ def _from_data(address: str) -> bytes:
         raise InputError(f"the cell is a data: address that cannot be decoded: {error}") from None
 
 
-def _pillow(cell: Any) -> bool:
-    return type(cell).__module__.partition(".")[0] == "PIL"
-
-
 def pixels_of(cell: Any) -> Any:
     """Return the PIL image a cell is or an array of pixels makes; None for what is neither.
 
@@ -237,37 +266,4 @@ def pixels_of(cell: Any) -> Any:
     InputError
         The array has another shape or other values than a picture.
     """
-    if isinstance(cell, (bytes, bytearray, memoryview, os.PathLike, Media)) or not is_media(cell):
-        return None
-    if _pillow(cell):
-        return cell
-    from PIL import Image as pillow
-
-    return pillow.fromarray(_bytes_of(cell))
-
-
-def _of_pixels(cell: Any) -> Media:
-    """Know a picture by its pixels, and encode it as PNG only when it is sent."""
-    cell = pixels_of(cell)
-    width, height = cell.size
-    digest = hashlib.blake2b(repr((cell.mode, cell.size)).encode() + cell.tobytes(), digest_size=16).digest()
-
-    def encode() -> bytes:
-        file = io.BytesIO()
-        (cell if cell.mode in ("1", "L", "LA", "P", "RGB", "RGBA") else cell.convert("RGB")).save(file, "PNG")
-        return file.getvalue()
-
-    size = width * height * len(cell.getbands())
-    return Media(digest, Form("image/png", "image", width, height), size, "cell.png", encode)
-
-
-def _bytes_of(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    if not (pixels.ndim == 2 or pixels.shape[2] in (3, 4)) or not pixels.size:
-        raise InputError(f"an array of shape {pixels.shape} is no picture: (height, width) or (height, width, 3 or 4)")
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * np.uint8(255)
-    if pixels.dtype.kind == "f" and float(pixels.min()) >= 0 and float(pixels.max()) <= 1:
-        return np.asarray((pixels * 255).round(), dtype=np.uint8)
-    raise InputError(f"an array of {pixels.dtype} is no picture: give uint8, or floats from 0 to 1")
+    return picture_of(cell) if is_pixels(cell) and not isinstance(cell, (memoryview, Media)) else None

@@ -2,7 +2,7 @@
 
 from .catalogue import Catalogue, catalogue, default, find, outside
 from .model import Model, Price
-from .price import FREE_NEURONS_PER_DAY, USD_PER_NEURON, Cost, Usage, price, tokens_in
+from .price import FREE_NEURONS_PER_DAY, USD_PER_NEURON, Cost, Usage, counted, price, tokens_in
 
 __all__ = [
     "FREE_NEURONS_PER_DAY",
@@ -13,6 +13,7 @@ __all__ = [
     "Price",
     "Usage",
     "catalogue",
+    "counted",
     "default",
     "find",
     "outside",

@@ -100,6 +100,30 @@ def price(usage: Usage, model: Model) -> Cost:
     return Cost(total, usage.exact or free) if known else Cost(None)
 
 
+#: What priced units are called for people.
+_CALLED = {
+    "audio_minutes": "minutes of sound", "characters": "characters", "images": "pictures", "tiles": "tiles",
+    "steps": "steps of a tile", "tile_steps": "steps of a tile", "input_tiles": "tiles given",
+    "input_tile_steps": "steps of a tile given", "first_megapixels": "pictures",
+    "more_megapixels": "megapixels beyond the first", "input_megapixels": "megapixels given",
+}  # fmt: skip
+
+
+def counted(usage: Usage, model: Model) -> list[str]:
+    """Say in words what a plan counts: ``["4.8 tiles", "72 steps of a tile"]``.
+
+    Tokens are named whether they are priced or not, everything else where the model has a price for it.
+    """
+    if usage.tokens is not None:
+        return [f"{usage.tokens:,.0f} tokens at most"] if usage.amounts else []
+    priced = {unit: amount for unit, amount in usage.amounts.items() if amount and unit in (model.prices or {})}
+    return [f"{_rounded(amount)} {_CALLED[unit]}" for unit, amount in priced.items() if unit in _CALLED]
+
+
+def _rounded(amount: float) -> str:
+    return f"{amount:,.0f}" if amount >= 100 or amount == int(amount) else f"{amount:,.{1 if amount >= 1 else 2}f}"
+
+
 def tokens_in(text: str) -> int:
     """Estimate the tokens of a text: a quarter of its bytes in plain ASCII, a third otherwise, at least one.
 

@@ -6,12 +6,13 @@ Settings, their ranges and defaults are of the models' published input schemas a
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import AnswerError, InputError
 from ..media import Image, Media, mime_of, sniff
-from ..models import Model, Usage
+from ..models import Model, Usage, catalogue
 from .answer import Answer, Json, Request
 
 
@@ -29,6 +30,8 @@ class Dialect:
         What it takes unasked; ``most_steps`` is the most.
     pictures : int
         How many it can be given.
+    most_guidance : float
+        The most of it.
     """
 
     settings: Mapping[str, str]
@@ -37,6 +40,7 @@ class Dialect:
     steps: int = 20
     most_steps: int = 20
     pictures: int = 0
+    most_guidance: float = math.inf
 
 
 _SIZED = {"width": "width", "height": "height", "seed": "seed", "guidance": "guidance"}
@@ -44,7 +48,7 @@ _LEONARDO = _SIZED | {"steps": "num_steps"}
 DIALECTS: Mapping[str, Dialect] = {
     "flux-1": Dialect({"steps": "steps"}, steps=4, most_steps=8),
     "flux-2": Dialect(_SIZED, (1024, 768), (256, 1920), steps=4, most_steps=4, pictures=4),
-    "lucid": Dialect(_LEONARDO, (1120, 1120), (1, 2500), steps=15, most_steps=40),
+    "lucid": Dialect(_LEONARDO, (1120, 1120), (1, 2500), steps=15, most_steps=40, most_guidance=10),
     "phoenix": Dialect(_LEONARDO | {"negative": "negative_prompt"}, (1024, 1024), (1, 2048), steps=25, most_steps=50),
     "stable-diffusion": Dialect(_LEONARDO | {"negative": "negative_prompt", "strength": "strength"}, pictures=2),
 }
@@ -58,6 +62,33 @@ _TILE, _MEGAPIXEL = 512 * 512, 1024 * 1024
 def dialect(model: Model) -> Dialect:
     """Return what a model takes."""
     return _DEV if model.name == "flux-2-dev" else DIALECTS[model.family or ""]
+
+
+def check(asked: Mapping[str, object], model: Model) -> None:
+    """Refuse settings, by our names, that the model does not have or not so far.
+
+    Raises
+    ------
+    ValueError
+        The message names models that have it, or the range.
+    """
+    can = dialect(model)
+    for name in asked:
+        if name not in can.settings:
+            known = (m for m in catalogue().values() if m.family in DIALECTS and m.status == "current")
+            able = ", ".join(m.name for m in known if name in dialect(m).settings)
+            what = "size" if name in ("width", "height") else name
+            raise ValueError(f"{model.id} has no {what} to choose; leave {what}= out, or use {able}.")
+    whole = {"width": can.sides, "height": can.sides, "steps": (1, can.most_steps), "seed": (0, 2**63)}
+    for name, (least, most) in {**whole, "guidance": (0, can.most_guidance), "strength": (0, 1)}.items():
+        value = asked.get(name, least)
+        fits = isinstance(value, int if name in whole else (int, float)) and not isinstance(value, bool)
+        if not fits or not least <= value <= most:  # type: ignore[operator]
+            raise ValueError(
+                f"{name}={value!r}: {model.id} takes {'whole numbers from ' * (name in whole)}{least} to {most}."
+            )
+    if not isinstance(asked.get("negative", ""), str):
+        raise ValueError(f"negative={asked['negative']!r}: say in words what shall not be seen.")
 
 
 @dataclass(frozen=True, slots=True)

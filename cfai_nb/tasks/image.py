@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..media import media_in, words_of
-from ..models import Model, Usage, catalogue
+from ..models import Model, Usage
 from . import drawing
 from .answer import Answer, Request
 from .task import Cell, Cells, Column, Input, Task
@@ -68,17 +68,9 @@ class Draw(Task):
     def check(self, model: Model) -> None:
         """Refuse settings the model does not have."""
         super().check(model)
-        can, asked = drawing.dialect(model), self.settings()
-        for name in asked:
-            if name not in can.settings:
-                known = (m for m in catalogue().values() if m.family in self.families and m.status == "current")
-                able = ", ".join(m.name for m in known if name in drawing.dialect(m).settings)
-                what = "size" if name in ("width", "height") else name
-                raise ValueError(f"{model.id} has no {what} to choose; leave {what}= out, or use {able}.")
-        for name, (least, most) in {"width": can.sides, "height": can.sides, "steps": (1, can.most_steps)}.items():
-            value = asked.get(name, least)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-                raise ValueError(f"{name}={value!r}: {model.id} takes {least} to {most}.")
+        if not isinstance(self.size, int | None) and not (isinstance(self.size, (tuple, list)) and len(self.size) == 2):
+            raise ValueError(f"size={self.size!r}: give a number of pixels, or (width, height).")
+        drawing.check(self.settings(), model)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -43,8 +42,7 @@ class ToMarkdown(Task):
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the file as a form."""
         (document,) = media_in(inputs[0])
-        mime = mimetypes.guess_type(document.name)[0] or document.form.mime
-        file = (document.name, document.content(), mime)
+        file = (document.name, document.content(), document.form.mime)
         return Request(form={"files": file}, path="tomarkdown")
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:

@@ -10,6 +10,7 @@ from typing import ClassVar
 from ..errors import AnswerError, InputError
 from ..media import Audio, mime_of, sniff, words_of
 from ..models import Model, Usage
+from . import speaking
 from .answer import Answer, Json, Request
 from .task import Cell, Cells, Column, Input, Task
 
@@ -24,7 +25,7 @@ class Speak(Task):
     Attributes
     ----------
     voice : str, optional
-        Of the aura models, such as ``"luna"`` or ``"orion"``.
+        Of the aura models, such as ``"luna"`` or ``"orion"``; which a model has is said when another one is given.
     language : str, optional
         Of melotts, such as ``"en"`` or ``"fr"``; the aura models speak the one in their name.
     format : {"mp3", "wav", "flac", "ogg"}, optional
@@ -47,14 +48,7 @@ class Speak(Task):
     def check(self, model: Model) -> None:
         """Refuse options the model would ignore."""
         super().check(model)
-        if model.family == "melotts" and (self.voice or self.format):
-            raise ValueError(
-                f"{model.id} has one voice and one format; leave voice= and format= out, or use aura-2-en."
-            )
-        if model.family == "aura" and self.language:
-            raise ValueError(f"{model.id} speaks one language; leave language= out, or use aura-2-es or melotts.")
-        if self.format is not None and self.format not in _FORMATS:
-            raise ValueError(f"format={self.format!r}: give one of {', '.join(_FORMATS)}.")
+        speaking.check(model, self.voice, self.language, self.format)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
@@ -62,7 +56,7 @@ class Speak(Task):
         if model.family == "melotts":
             return Request(json={"prompt": text} | ({"lang": self.language} if self.language else {}))
         body: dict[str, Json] = {"text": text} | ({"speaker": self.voice} if self.voice else {})
-        return Request(json=body | _FORMATS.get(self.format or "", {}))
+        return Request(json={**body, **speaking.FORMATS.get(self.format or "", {})})
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the sound, which comes as bytes or as base64 in JSON."""
@@ -84,11 +78,3 @@ class Speak(Task):
     def tabulate(self, cells: Sequence[Cell]) -> Column:
         """Return a column of sound."""
         return Column(cells, "object")
-
-
-_FORMATS: dict[str, dict[str, Json]] = {
-    "mp3": {"encoding": "mp3"},
-    "wav": {"encoding": "linear16", "container": "wav"},
-    "flac": {"encoding": "flac"},
-    "ogg": {"encoding": "opus", "container": "ogg"},
-}

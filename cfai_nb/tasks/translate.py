@@ -57,7 +57,7 @@ class Translate(Rewrite):
         """Refuse what is no language, and a source the model cannot take."""
         super().check(model)
         for name, language in (("to", self.to), ("source", self.source)):
-            if language is not None and (not isinstance(language, str) or not language.strip()):
+            if (language is not None or name == "to") and not (isinstance(language, str) and language.strip()):
                 raise ValueError(f"{name}={language!r}: give a language, such as 'German' or 'de'.")
         if model.family == "indictrans2" and self.source is not None and _code(self.source) != "en":
             raise ValueError(f"{model.id} translates from English only; leave source= out or choose another model.")

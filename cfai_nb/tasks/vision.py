@@ -29,7 +29,7 @@ def compose(
     length: Literal["short", "normal", "long"] | None = None,
 ) -> Request:  # fmt: skip
     """Return the request; without a question the picture is described."""
-    (picture,) = media_in(value)
+    (picture,) = media_in(value)  # these are shown one picture and no words of the row, see ``frames.rows_of``
     if model.family == "moondream":
         asked: dict[str, Json] = {"task": "caption"}
         if question:  # it thinks unless told not to, and thinking is paid for
