@@ -130,12 +130,13 @@ class Plan:
     def __repr__(self) -> str:
         e = self.estimate
         time = "no known rate limit" if e.minutes is None else f"at least {e.minutes:.2g} min at the rate limit"
+        tokens = f", {e.usage.tokens:,.0f} tokens at most" if e.usage.tokens else ""  # pictures and sound have none
         known = f", {e.stored:,} in the store" if e.stored else ""
         skipped = f" ({e.missing:,} without text)" if e.missing else ""
         lines = [
             f"{self.task.name} with {self.model.id} on {self.origin}",
-            f"  {e.rows:,} rows{skipped}, {e.distinct:,} distinct{known}",
-            f"  {e.requests:,} requests, {e.usage.tokens or 0:,.0f} tokens at most, {time}",
+            f"  {e.rows:,} row{'s' * (e.rows != 1)}{skipped}, {e.distinct:,} distinct{known}",
+            f"  {e.requests:,} request{'s' * (e.requests != 1)}{tokens}, {time}",
             f"  {money(e.cost.neurons, exact=False)} at most; estimated, nothing sent"
             if e.cost.neurons is not None
             else "  price unknown: this model publishes none; nothing sent",

@@ -274,8 +274,9 @@ class Filler:
         if schema.get("format") in _FORMATS:
             return _FORMATS[schema["format"]]
         asked = f"{name.replace('_', ' ')} {schema.get('description', '')}"
-        parts = [self.quoted(part, schema) for part in words.sentences(self.about)[:_SENTENCES]]
-        parts = [part for part in parts if part not in self.said] or parts or [self.quoted("(nothing was said)", schema)]
+        found = words.sentences(self.about)[:_SENTENCES] or ["(nothing was said)"]
+        parts = [self.quoted(part, schema) for part in found]
+        parts = [part for part in parts if part not in self.said] or parts
         value = parts[words.closest(asked, parts)]
         self.said.add(value)
         return value
