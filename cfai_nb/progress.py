@@ -122,6 +122,7 @@ def working(name: str, wanted: bool | None) -> Iterator[Callable[[str], None]]:
     if wanted is False or (wanted is None and not in_notebook() and not sys.stderr.isatty()):
         yield lambda text: None
         return
+    screen = sys.stdout if in_notebook() else sys.stderr  # which notebooks show as if something were wrong
     begin, said, ended = time.monotonic(), "", threading.Event()
 
     def tell(text: str) -> None:
@@ -133,12 +134,12 @@ def working(name: str, wanted: bool | None) -> Iterator[Callable[[str], None]]:
         # A thread, since a library that computes for half a minute calls nobody back.
         while not ended.wait(BEFORE_SHOWN):
             text = f"{name} · {said} · {time.monotonic() - begin:.0f} s"[: shutil.get_terminal_size().columns - 1]
-            sys.stderr.write("\r" + text.ljust(width))
-            sys.stderr.flush()
+            screen.write("\r" + text.ljust(width))
+            screen.flush()
             width = len(text)
         if width:
-            sys.stderr.write("\r" + f"{name} · {said} · {time.monotonic() - begin:.0f} s".ljust(width) + "\n")
-            sys.stderr.flush()
+            screen.write("\r" + f"{name} · {said} · {time.monotonic() - begin:.0f} s".ljust(width) + "\n")
+            screen.flush()
 
     thread = threading.Thread(target=draw, name=f"cfai {name}", daemon=True)
     thread.start()

@@ -275,25 +275,32 @@ def test_labels_must_differ() -> None:
 # -- progress ----------------------------------------------------------------------------------------------------------
 
 
-def test_long_work_shows_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work that lasts says what it does and for how long, what is short or unwanted says nothing."""
+@pytest.mark.parametrize("notebook", [False, True])
+def test_long_work_shows_a_line(
+    notebook: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Work that lasts says what it does and for how long (in a notebook not in red); short or unwanted, nothing."""
     import threading
 
     drawn = threading.Event()
-    write = sys.stderr.write
-    monkeypatch.setattr(sys.stderr, "write", lambda text: (write(text), drawn.set())[0])
+    screen = sys.stdout if notebook else sys.stderr
+    write = screen.write
+    monkeypatch.setattr("cfai_nb.progress.in_notebook", lambda: notebook)
+    monkeypatch.setattr(screen, "write", lambda text: (write(text), drawn.set())[0])
     monkeypatch.setattr("cfai_nb.progress.BEFORE_SHOWN", 0.01)
     with working("project", True) as tell:
         tell("t-SNE of 7 vectors")
         assert drawn.wait(10)
-    shown = capsys.readouterr().err
+    captured = capsys.readouterr()
+    shown, other = (captured.out, captured.err) if notebook else (captured.err, captured.out)
+    assert other == ""
     assert "project · t-SNE of 7 vectors · 0 s" in shown
     assert shown.endswith("\n")
     monkeypatch.setattr("cfai_nb.progress.BEFORE_SHOWN", 60)
     for wanted in (True, False, None):
         with working("project", wanted) as tell:
             tell("quick")
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr() == ("", "")
 
 
 def test_what_is_given_is_any_type(frame: pd.DataFrame) -> None:

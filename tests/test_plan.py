@@ -207,7 +207,7 @@ def test_a_plan_sends_nothing_and_says_what_it_would(tmp_path: Path) -> None:
     frame = pd.DataFrame({"text": ["a", "b", "a", None]})
     plan = frame.cfai.embed.plan("text")
     assert "4 rows (1 without text), 2 distinct" in repr(plan)
-    assert "1 requests" in repr(plan)
+    assert "1 request," in repr(plan)
     assert "nothing sent" in repr(plan)
     assert "price unknown" in repr(frame.cfai.embed.plan("text", model="embeddinggemma-300m"))
     assert emulator.requests == 0

@@ -143,8 +143,8 @@ class Plan:
         skipped = f" ({e.missing:,} {self.lacking})" if e.missing else ""
         lines = [
             f"{self.task.name} with {self.model.id} on {self.origin}",
-            f"  {e.rows:,} rows{skipped}, {e.distinct:,} distinct{known}",
-            ", ".join([f"  {e.requests:,} requests", *counted(e.usage, self.model), time]),
+            f"  {e.rows:,} row{'s' * (e.rows != 1)}{skipped}, {e.distinct:,} distinct{known}",
+            ", ".join([f"  {e.requests:,} request{'s' * (e.requests != 1)}", *counted(e.usage, self.model), time]),
             f"  {money(e.cost.neurons, exact=False)} at most; estimated, nothing sent"
             if e.cost.neurons is not None
             else "  price unknown: this model publishes none; nothing sent",

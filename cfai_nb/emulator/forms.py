@@ -18,6 +18,8 @@ from .voice import MARK, matter, trim
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:[.,]\d+)?")
 _KEY = re.compile(r'"(\w+)"\s*:')
 _DEPTH = 24
+#: Sentences of a text a field is looked for in.
+_SENTENCES = 200
 #: Values tried before a schema is given up.
 _TRIES = 5000
 _FORMATS = {
@@ -100,6 +102,7 @@ class Filler:
 
     def __init__(self, root: Any, text: str) -> None:
         self.root, self.text, self.tries = root, text, 0
+        self.said: set[str] = set()  # fields of an answer rarely say the same
         self.about = matter(text)
         self.given = _object(text)
         self.numbers = [float(found.replace(",", ".")) for found in _NUMBER.findall(self.about)]
@@ -271,8 +274,16 @@ class Filler:
         if schema.get("format") in _FORMATS:
             return _FORMATS[schema["format"]]
         asked = f"{name.replace('_', ' ')} {schema.get('description', '')}"
-        parts = words.sentences(self.about) or ["(nothing was said)"]
-        value = f"{MARK} {trim(parts[words.closest(asked, parts[:40])], 120)}"
+        found = words.sentences(self.about)[:_SENTENCES] or ["(nothing was said)"]
+        parts = [self.quoted(part, schema) for part in found]
+        parts = [part for part in parts if part not in self.said] or parts
+        value = parts[words.closest(asked, parts)]
+        self.said.add(value)
+        return value
+
+    def quoted(self, sentence: str, schema: Mapping[str, Any]) -> str:
+        """Return a sentence with the mark, as long as the schema wants it."""
+        value = f"{MARK} {trim(sentence, 120)}"
         value += "." * max(0, int(schema.get("minLength", 0)) - len(value))
         return value[: int(schema.get("maxLength", len(value)))]
 

@@ -23,6 +23,7 @@ _LEFT = "text-align: left"  # said of every cell: JupyterLab's own tables are se
 _SIDE = {
     "image": f"{_LEFT}; min-width: 8em",
     "audio": f"{_LEFT}; min-width: 17em",
+    "text": f"{_LEFT}; min-width: 6em",  # a short word is not broken to make room for long ones
     "value": "text-align: right; white-space: nowrap",
 }
 

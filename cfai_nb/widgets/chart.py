@@ -6,6 +6,8 @@ is fetched from elsewhere.  Only text previews are used; one of pictures would l
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import html
 import warnings
 from collections.abc import Callable, Hashable, Sequence
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _HEIGHT = 480
 _LINES = 6
+#: Seconds after which a new view has drawn its points for the first time.
+_DRAWN = 1.0
 _SOLID = 0.85
 _MANY = 2_000
 _GREY = "#B4B4B4"
@@ -79,16 +83,31 @@ class Chart:
         self.canvas = self.scatter.show()
         self.canvas.tooltip_preview_text_lines = _LINES
         self.box = ipywidgets.VBox([self.head, self.tools, self.canvas, self.said])
+        self._held = contextlib.ExitStack()
+        self._hold()
+        self.canvas.observe(self._wait, "dom_element_id")
         self.canvas.observe(self._select_on_map, "selection")
         shown.observe(self._follow_selection, "selection")
         shown.observe(self._follow_colour, ["color", "written"])
 
     def close(self) -> None:
         """Stop following the map and close the widgets."""
+        self._held.close()
         self.map.unobserve(self._follow_selection, "selection")
         self.map.unobserve(self._follow_colour, ["color", "written"])
         for widget in (*self.tools.children, *self.box.children, self.box):
             widget.close()
+
+    # A view drops the points it is sent while it draws its first (all cells run at once: colours of the old points by
+    # the new legend), so what changes until then is sent together afterwards.
+
+    def _hold(self) -> None:
+        self._held.close()
+        self._held.enter_context(self.canvas.hold_sync())
+
+    def _wait(self, change: Any) -> None:
+        self._hold()
+        asyncio.get_running_loop().call_later(_DRAWN, self._held.close)
 
     # -- what is on it ---------------------------------------------------------------------------------------------
 
