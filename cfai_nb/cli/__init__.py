@@ -1,4 +1,4 @@
-"""The command ``cfai-nb``: demo, emulator, models, doctor.
+"""The command ``cfai-nb``: demo, emulator, models, verbs, doctor.
 
 Exit codes: 0 it went well, 1 there is a problem (said in one line), 2 the command was not understood or may not spend
 without being told to, 130 interrupted.
@@ -18,6 +18,7 @@ from .doctor import doctor
 from .listing import list_models
 from .screen import Usage
 from .serving import emulate, fault, rate
+from .verbs import list_verbs
 
 __all__ = ["main", "parser"]
 
@@ -53,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
     add("--task", help="part of the task's name, such as embed")
     add("--refresh", action="store_true", help="ask the service first (needs an account)")
     add("--retired", action="store_true", help="also those that are gone, with what replaces them")
+    add = command("verbs", list_verbs).add_argument
+    add("--markdown", action="store_true", help="as the README has it, with every example")
     add = command("doctor", doctor).add_argument
     add("--offline", action="store_true", help="do not try the credentials")
     add("--base-url", metavar="URL", help="everything up to and including /client/v4")

@@ -1,0 +1,184 @@
+"""``cfai-nb verbs``: every verb once, done on the emulator, with its models, what goes in, what comes out, the price."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ..accessor import Accessor
+from ..call import last_run
+from ..models import Model, catalogue
+from ..session import connect
+from ..tasks import Task
+from .screen import print_table
+
+#: What stands in each example's place: the verb, and a line that any notebook can run after ``SETTING``.
+SETTING = """\
+import pathlib, tempfile
+import pandas as pd
+import cfai_nb as cf
+
+cf.connect("emulator", store=False)
+pd.options.display.max_colwidth = 60
+note = pathlib.Path(tempfile.mkdtemp(), "invoice.html")
+_ = note.write_text("<h1>Invoice 7</h1><p>Total: <b>12.50</b> EUR</p>")
+shop = pd.DataFrame({
+    "text": ["My parcel is late, I want my money back!", "Thank you, the new lamp is great. Ann, ann@example.com"],
+    "product": ["a red circle", "two blue squares"],
+    "file": [note, note],
+})
+shop["photo"] = shop.cfai.image("{product}", size=256)
+shop["voice"] = shop.cfai.speak("product")"""
+EXAMPLES = {
+    "embed": 'shop.cfai.embed("text").iloc[0].space',
+    "classify": 'shop.cfai.classify("text", ["delivery", "praise"], probabilities=True).round(2)',
+    "ask": 'shop.cfai.ask("text", {"refund": cf.yes_no("Money back?"), "mood": cf.scale("angry", "calm", "glad")})',
+    "check": 'shop.cfai.check("text", "The customer wants money back")',
+    "filter": 'shop.cfai.filter("text", "The customer wants money back")["text"]',
+    "score": 'shop.cfai.score("text", ["angry", "calm", "glad"]).round(2)',
+    "sentiment": 'shop.cfai.sentiment("text")',
+    "moderate": 'shop.cfai.moderate("text")',
+    "extract": 'shop.cfai.extract("text", ["thing", "mail"])',
+    "rank": 'shop.cfai.rank("text", "Where is my parcel?")[["text", "score"]].round(2)',
+    "generate": 'shop.cfai.generate("Answer in one line: {text}", max_tokens=40)',
+    "summarize": 'shop.cfai.summarize("text", max_words=8)',
+    "translate": 'shop.cfai.translate("text", "German")',
+    "fix_grammar": 'shop.cfai.fix_grammar("text")',
+    "mask": 'shop.cfai.mask("text", ["person", "email"])',
+    "image": 'shop.cfai.image("{photo} as a watercolour", size=256)',
+    "caption": 'shop.cfai.caption("photo", length="short")',
+    "detect": 'shop.cfai.detect("photo", "square").str.len()',
+    "speak": 'shop.cfai.speak("product")',
+    "transcribe": 'shop.cfai.transcribe("voice")',
+    "to_markdown": 'shop.cfai.to_markdown("file").iloc[0]',
+}
+_UNITS = {
+    "input_tokens": "tokens read", "output_tokens": "tokens written", "tiles": "512 × 512 tiles", "steps": "steps",
+    "input_tiles": "tiles given", "audio_minutes": "minutes of sound", "characters": "characters", "images": "pictures",
+}  # fmt: skip
+_CHAT = ("legacy", "openai", "responses+chat")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one verb: how it is called, and what came of its example."""
+
+    verb: str
+    code: str
+    result: Any
+    task: Task
+    model: Model
+
+    @property
+    def takes(self) -> str:
+        """What its rows are."""
+        kinds = ["picture" if kind == "image" else kind for kind in sorted(self.task.kinds)]
+        if "text" in kinds:
+            kinds = ["text", *(kind for kind in kinds if kind != "text")]
+        return ("template of " if self.task.template else "") + ", ".join(kinds)
+
+    @property
+    def gives(self) -> str:
+        """What it returns, as its example shows."""
+        if isinstance(self.result, pd.DataFrame):
+            same = list(self.result.columns) == list(self.result.columns.intersection(["text", "score"]))
+            return "the rows, in order" if self.verb == "rank" and same else "DataFrame"
+        if self.verb == "filter":
+            return "the rows that fit"
+        if not isinstance(self.result, pd.Series):
+            return {"embed": "Series of vectors", "to_markdown": "Series of text"}[self.verb]
+        if self.verb == "detect":
+            return "Series of lists of boxes"
+        first = self.result.iloc[0]
+        if not pd.api.types.is_string_dtype(self.result.dtype) and self.result.dtype == object:
+            return f"Series of `cf.{type(first).__name__}`"
+        kinds = {"category": "categories", "boolean": "booleans", "Float64": "numbers", "float64": "numbers"}
+        return f"Series of {kinds.get(str(self.result.dtype), 'text')}"
+
+    @property
+    def models(self) -> list[Model]:
+        """Every current model it accepts with the options of its example, the default first."""
+        if self.task.own_model is not None:
+            return [self.task.own_model]
+        able = [m for m in catalogue().values() if m.status == "current" and m != self.model and self._accepts(m)]
+        return [self.model, *able]
+
+    def _accepts(self, model: Model) -> bool:
+        if self.task.families and model.family not in self.task.families:
+            return False
+        try:
+            self.task.check(model)
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def priced(self) -> str:
+        """The units its default model is priced in."""
+        return " and ".join(_UNITS.get(unit, unit.replace("_", " ")) for unit in self.model.prices or {}) or "unknown"
+
+
+def entries() -> Iterator[Entry]:
+    """Do every example on the emulator, in a session of its own.
+
+    Yields
+    ------
+    Entry
+    """
+    import cfai_nb
+
+    names: dict[str, Any] = {"cf": cfai_nb}
+    columns = pd.options.display.max_colwidth
+    with warnings.catch_warnings(), connect("emulator", store=False):
+        warnings.simplefilter("error")
+        exec(compile(SETTING, "<verbs>", "exec"), names)
+        for verb in (name for name in vars(Accessor) if name in EXAMPLES):
+            result = eval(EXAMPLES[verb], names)
+            plan = last_run().run.plan
+            yield Entry(verb, EXAMPLES[verb], result, plan.task, plan.model)
+    pd.options.display.max_colwidth = columns
+
+
+def table(known: list[Entry]) -> list[tuple[str, ...]]:
+    """Return the table's rows: verb, rows, result, models, price unit."""
+    return [(f"{each.verb}", each.takes, each.gives, _named(each.models), each.priced) for each in known]
+
+
+def _named(models: list[Model]) -> str:
+    """Name the default, the special models, and how many chat models."""
+    first, *others = models
+    special = [model.name for model in others if model.family not in _CHAT]
+    chat = sum(model.family in _CHAT for model in others)
+    more = [f"{chat} {'more ' if first.family in _CHAT else ''}chat models"] if chat else []
+    return ", ".join([first.name, *special, *more])
+
+
+def markdown() -> str:
+    """Return the README's part about verbs: the table, and every example with what it shows."""
+    known = list(entries())
+    head = ("verb", "rows", "result", "models, the default first", "priced by")
+    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    lines += [f"| {' | '.join((f'`{verb}`', *rest))} |" for verb, *rest in table(known)]
+    blocks = [f"```python\n{SETTING}\nshop.shape\n```\n\n```text\n(2, 5)\n```"]
+    blocks += [f"```python\n{each.code}\n```\n\n```text\n{_shown(each.result)}\n```" for each in known]
+    summary = "<summary>Every verb once, with what it shows</summary>"
+    return "\n".join([*lines, "", "<details>", summary, "", "\n\n".join(blocks), "", "</details>"])
+
+
+def _shown(result: Any) -> str:
+    with pd.option_context("display.max_colwidth", 60):
+        return "\n".join(line.rstrip() for line in repr(result).splitlines())
+
+
+def list_verbs(args: argparse.Namespace) -> int:
+    """Print every verb with its models, what goes in, what comes out, and what it is priced by."""
+    if args.markdown:
+        print(markdown())
+        return 0
+    print_table([("verb", "rows", "result", "models, the default first", "priced by"), *table(list(entries()))])
+    return 0
