@@ -41,9 +41,7 @@ class Embed(Task):
 
     name: ClassVar[str] = "embed"
     work: ClassVar[str] = "embed"
-    families: ClassVar[frozenset[str]] = frozenset(
-        {"bge", "bge-m3", "qwen3-embedding", "plain-embedding", "openai-embedding"}
-    )
+    families: ClassVar[frozenset[str]] = ROLES | {"bge", "plain-embedding", "openai-embedding"}
 
     pooling: Literal["mean", "cls"] | None = None
     role: Literal["document", "query"] | None = None
@@ -81,8 +79,7 @@ class Embed(Task):
             body = {"documents": texts}
         elif model.family == "bge-m3" and self.role == "document":
             body = {"contexts": [{"text": text} for text in texts]}
-        body |= {"pooling": self.pooling} if self.pooling else {}
-        body |= {"truncate_inputs": True} if self.truncate else {}
+        body |= ({"pooling": self.pooling} if self.pooling else {}) | ({"truncate_inputs": True} if self.truncate else {})
         return Request(json=body)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
