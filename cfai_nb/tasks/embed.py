@@ -79,8 +79,8 @@ class Embed(Task):
             body = {"documents": texts}
         elif model.family == "bge-m3" and self.role == "document":
             body = {"contexts": [{"text": text} for text in texts]}
-        body |= ({"pooling": self.pooling} if self.pooling else {}) | ({"truncate_inputs": True} if self.truncate else {})
-        return Request(json=body)
+        options = {"pooling": self.pooling, "truncate_inputs": self.truncate}
+        return Request(json=body | {name: value for name, value in options.items() if value})
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return a matrix with a row a text."""
