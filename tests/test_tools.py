@@ -385,7 +385,12 @@ def test_stop_does_not_wait_for_a_tool(emulator: Emulator) -> None:
     finally:
         release.set()
     assert cf.last_run().event.requests == 1
-    assert cf.last_run().run.neurons > 0
+    assert cf.ledger()["neurons"].sum() == cf.last_run().run.neurons == pytest.approx(emulator.billed)
+    with pytest.raises(cf.BudgetError, match="used up"):  # the re-run asks again, and each of its turns is charged too
+        ASKED.iloc[:1].cfai.generate("{value}", tools=[weather], neurons=emulator.billed * 1.2)
+    assert ASKED.cfai.generate("{value}", tools=[weather]).notna().sum() == 2
+    assert cf.ledger()["neurons"].sum() == pytest.approx(emulator.billed)
+    assert cf.ledger()["requests"].sum() == emulator.requests
 
 
 def test_a_budget_holds_for_every_turn(emulator: Emulator) -> None:

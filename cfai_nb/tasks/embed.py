@@ -40,9 +40,7 @@ class Embed(Task):
 
     name: ClassVar[str] = "embed"
     work: ClassVar[str] = "embed"
-    families: ClassVar[frozenset[str]] = frozenset(
-        {"bge", "bge-m3", "qwen3-embedding", "plain-embedding", "openai-embedding"}
-    )
+    families: ClassVar[frozenset[str]] = ROLES | {"bge", "plain-embedding", "openai-embedding"}
 
     pooling: Literal["mean", "cls"] | None = None
     role: Literal["document", "query"] | None = None
@@ -80,9 +78,8 @@ class Embed(Task):
             body = {"documents": texts}
         elif model.family == "bge-m3" and self.role == "document":
             body = {"contexts": [{"text": text} for text in texts]}
-        body |= {"pooling": self.pooling} if self.pooling else {}
-        body |= {"truncate_inputs": True} if self.truncate else {}
-        return Request(json=body)
+        options = {"pooling": self.pooling, "truncate_inputs": self.truncate}
+        return Request(json=body | {name: value for name, value in options.items() if value})
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return a matrix with a row a text."""
