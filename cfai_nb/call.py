@@ -189,7 +189,11 @@ class Forms:
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        return await self._call(*args, **options).wait_async()
+        return await (await self._prepared(*args, **options)).wait_async()
+
+    async def _prepared(self, *args: Any, **options: Any) -> Call:
+        # In a thread: files are read and addresses fetched to know what the rows hold, and the loop is the caller's.
+        return await asyncio.to_thread(self._call, *args, **options)
 
     def plan(self, *args: Any, **options: Any) -> Plan:
         """Price it and send nothing."""
