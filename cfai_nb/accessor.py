@@ -128,7 +128,7 @@ class BoundRows(BoundVerb[T]):
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it, and return the rows; awaited."""
-        call = self._call(*args, **options)
+        call = await self._prepared(*args, **options)
         return self._rows(await call.wait_async(), call.task)
 
     def _rows(self, answers: Any, task: Any) -> Any:

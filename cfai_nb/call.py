@@ -57,11 +57,17 @@ class Call:
         if self.options.queue and not self.model.can("batch"):
             able = ", ".join(m.name for m in catalogue().values() if m.can("batch") and m.status == "current")
             raise ModelError(f"{self.model.id} has no queue. These have one: {able}.")
-        takes = task.takes(self.model)
-        fetch = self.session.fetcher(travel.get("fetch")) if takes != {"text"} else None
-        self.rows = frames.rows_of(data, on, template=task.template, takes=takes, fetch=fetch)
+        self._given = data, on, travel.get("fetch")
+        self.rows = self._read()
         self.report: Report | None = None  # of its run, once it has begun
         self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
+
+    def _read(self) -> frames.Rows:
+        """Read the rows as what the model takes."""
+        data, on, fetch = self._given
+        takes = self.task.takes(self.model)
+        fetcher = self.session.fetcher(fetch) if takes != {"text"} else None
+        return frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetcher)
 
     def plan(self) -> Plan:
         """Price it; nothing is sent."""
@@ -137,8 +143,11 @@ class Call:
                 f"{self.model.id} is not open to this account ({error}). {instead.id} answers in its place, without "
                 "probabilities; model= chooses another."
             )
+        blind = self.task.takes(instead) != self.task.takes(self.model)
         self.model = instead
         self.task.check(instead)
+        if blind:  # it may not see what the other one would have
+            self.rows = self._read()
         return words
 
     def _conclude(self, made: Report) -> Any:
@@ -180,7 +189,11 @@ class Forms:
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        return await self._call(*args, **options).wait_async()
+        return await (await self._prepared(*args, **options)).wait_async()
+
+    async def _prepared(self, *args: Any, **options: Any) -> Call:
+        # In a thread: files are read and addresses fetched to know what the rows hold, and the loop is the caller's.
+        return await asyncio.to_thread(self._call, *args, **options)
 
     def plan(self, *args: Any, **options: Any) -> Plan:
         """Price it and send nothing."""

@@ -34,7 +34,8 @@ class Site:
     """A web server on this machine, and what it was asked for."""
 
     def __init__(self) -> None:
-        site, self.asked, self.release = self, [], threading.Event()
+        site, self.asked = self, []
+        self.release, self.go = threading.Event(), threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -52,12 +53,20 @@ class Site:
     def answer(self, to: BaseHTTPRequestHandler) -> None:
         """Answer by what the path says."""
         path = to.path.partition("?")[0]
-        goes = {"/loop": "/loop", "/away": f"http://10.0.0.7:{self.port}/a.png", "/file": "file:///etc/passwd", "/there": "/a.png",
-                "/data": "data:image/png;base64,AAAA", "/odd": f"http://2130706433:{self.port}/a.png"}  # fmt: skip
-        bodies = {"/a.png": picture(), "/b.png": picture(), "/text": b"hello", "/big": b"\x89PNG" + bytes(300_000),
-                  "/empty": b"", "/cut": b"\x89PNG"}  # fmt: skip
+        goes = {
+            "/loop": "/loop",
+            "/there": "/a.png",
+            "/away": f"http://10.0.0.7:{self.port}/a.png",
+            "/odd": f"http://2130706433:{self.port}/a.png",
+            "/file": "file:///etc/passwd",
+            "/data": "data:image/png;base64,AAAA",
+        }
+        bodies = dict.fromkeys(("/a.png", "/b.png", "/wait"), picture())
+        bodies |= {"/text": b"hello", "/big": b"\x89PNG" + bytes(300_000), "/empty": b"", "/cut": b"\x89PNG"}
         if path == "/slow":
             self.release.wait(20)
+        if path == "/wait":
+            self.go.wait(20)
         if path in goes:
             to.send_response(302)
             to.send_header("location", goes[path])
@@ -189,6 +198,21 @@ def test_off_by_default_and_the_row_says_how(site: Site) -> None:
     with cf.connect(Emulator(rate=None), store=False), pytest.warns(cf.CfaiWarning, match="fetch=True"):
         assert frame_of(f"{site.root}/a.png").cfai.caption("photo").isna().all()
     assert len(site.asked) == asked
+
+
+def test_the_loop_goes_on_while_addresses_are_fetched(site: Site) -> None:
+    """Awaited, a call leaves the caller's loop free while a server takes its time."""
+
+    async def both() -> Any:
+        call = asyncio.ensure_future(frame_of(f"{site.root}/wait").cfai.caption.aio("photo", fetch=True))
+        while "/wait" not in site.asked:  # it is asked now, and waits for us
+            await asyncio.sleep(0.005)
+        site.go.set()
+        return await call
+
+    with cf.connect(Emulator(rate=None), store=False) as session:
+        session._fetcher = site.fetcher()
+        assert asyncio.run(both()).notna().all()
 
 
 @pytest.mark.parametrize("where", ["call", "connect"])

@@ -273,6 +273,44 @@ def test_sound_and_film_for_a_model_that_takes_them(emulator: Emulator, spoken: 
         assert frame.cfai.ask("what", asked)["greets"].notna().tolist() == [False, False, True, True]
 
 
+def test_a_stand_in_that_does_not_see_is_shown_no_pictures(red: bytes) -> None:
+    """Where the default model is not open and a chat model answers instead, its pictures fail and its texts do not."""
+    emulator = Emulator(rate=None, faults=lambda number, name: "5018" if "clef" in name else None)
+    column = pd.Series([red, "hello"], dtype=object)
+    with cf.connect(emulator, store=False), pytest.warns(cf.CfaiWarning) as told:
+        assert column.cfai.check("It is a greeting.").notna().tolist() == [False, True]
+    assert "answers in its place" in str(told[0].message)
+    assert "text alone" in str(told[1].message)
+
+
+def test_order_index_and_errors_of_a_mixed_column(emulator: Emulator, red: bytes, blue: bytes) -> None:
+    """Of 20 texts, pictures, missing and bad cells each row gets its own answer or error, on an index with doubles."""
+    kinds: list[Any] = [
+        red,
+        "a red circle",
+        None,
+        b"rubbish",
+        blue,
+        np.zeros((4, 4, 4, 4)),
+        "",
+        red,
+        7,
+        Path("gone.png"),
+    ]
+    column = pd.Series(kinds + kinds[::-1], index=[at % 3 for at in range(20)], dtype=object)
+    with pytest.warns(cf.CfaiWarning, match="6 of 20 rows failed"):
+        found = column.cfai.check("There is a red circle.", probabilities=True)
+    errors = cf.last_run().errors
+    assert found.index.equals(column.index)
+    assert sorted(errors) == [3, 5, 9, 10, 14, 16]
+    assert found["p"].isna().tolist() == [at in errors or column.iloc[at] in (None, "") for at in range(20)]
+    assert found["p"].tolist()[::-1] == pytest.approx(found["p"].tolist(), nan_ok=True)
+    assert emulator.requests == 4
+    assert found["p"].iloc[0] == found["p"].iloc[7] > found["p"].iloc[4]
+    assert "gone.png" in str(errors[9])
+    assert cf.last_run().failures["row"].tolist() == [at % 3 for at in sorted(errors)]
+
+
 # -- hearing and speaking ----------------------------------------------------------------------------------------------
 
 
