@@ -84,7 +84,8 @@ class Chart:
         self.canvas.tooltip_preview_text_lines = _LINES
         self.box = ipywidgets.VBox([self.head, self.tools, self.canvas, self.said])
         self._held = contextlib.ExitStack()
-        self._hold()
+        self._held.enter_context(self.canvas.hold_sync())
+        self._drawn: asyncio.TimerHandle | None = None
         self.canvas.observe(self._wait, "dom_element_id")
         self.canvas.observe(self._select_on_map, "selection")
         shown.observe(self._follow_selection, "selection")
@@ -101,13 +102,12 @@ class Chart:
     # A view drops the points it is sent while it draws its first (all cells run at once: colours of the old points by
     # the new legend), so what changes until then is sent together afterwards.
 
-    def _hold(self) -> None:
-        self._held.close()
-        self._held.enter_context(self.canvas.hold_sync())
-
     def _wait(self, change: Any) -> None:
-        self._hold()
-        asyncio.get_running_loop().call_later(_DRAWN, self._held.close)
+        """A view is there: what is to be seen is sent when it has drawn."""
+        self._held.enter_context(self.canvas.hold_sync())
+        if self._drawn is not None:
+            self._drawn.cancel()
+        self._drawn = asyncio.get_running_loop().call_later(_DRAWN, self._held.close)
 
     # -- what is on it ---------------------------------------------------------------------------------------------
 
