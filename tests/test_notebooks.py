@@ -13,7 +13,7 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 #: What differs from run to run, or from one version of pandas to the next.
-PASSING = re.compile(r"\d+\.\d s\b|\s+")
+PASSING = re.compile(r"\d+\.\d s\b|\d+ ms\b|\s+")
 #: Lines that are there only where something took long enough.
 WAITING = re.compile(r"(?![✓!✗…]).+ · \d+(\.\d)? s( · done)?\s*")  # a receipt begins with a sign
 #: Notebooks about what is installed: their numbers are those of this machine.
@@ -28,9 +28,18 @@ def read(path: Path) -> Any:
 
 
 def lasting(cell: Any) -> list[Any]:
-    """Outputs of a cell without the lines that say how long something takes."""
-    told = [(output, output.get("text") or output.get("data", {}).get("text/plain", "")) for output in cell.outputs]
-    return [output for output, text in told if not WAITING.fullmatch(text[text.rfind("\r") + 1 :])]
+    """Outputs of a cell without the lines that say how long something takes; an answer that is streamed is one."""
+    lasts: list[Any] = []
+    for output in cell.outputs:
+        text = output.get("text") or output.get("data", {}).get("text/plain", "")
+        if WAITING.fullmatch(text[text.rfind("\r") + 1 :]):
+            continue
+        before = lasts[-1] if lasts else {}
+        if output.output_type == "stream" and before.get("name") == output.name:
+            lasts[-1] = nbformat.from_dict({**before, "text": before.text + output.text})
+        else:
+            lasts.append(output)
+    return lasts
 
 
 def outputs(notebook: Any, live: bool = False) -> list[list[tuple[str, ...]]]:

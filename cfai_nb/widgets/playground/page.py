@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from ...ledger import money
@@ -140,11 +141,11 @@ def totals(trial: Trial) -> list[str]:
         lines[0] += f", {failed} failed"
     paid = [o for o in trial.outcomes if o.paid]
     counted = [o.tokens for o in paid if o.tokens is not None]
-    timed = sorted(o.seconds for o in done if o.seconds is not None)
+    timed = [o.seconds for o in done if o.seconds is not None]
     if counted:
         lines.append(f"{sum(counted):,.0f} tokens" + (f" ({len(counted)} rows)" if len(counted) < len(paid) else ""))
     if timed:
-        lines.append(f"{_time(timed[len(timed) // 2])} a row in the middle, {_time(timed[-1])} at most")
+        lines.append(f"{_time(statistics.median(timed))} a row (median), {_time(max(timed))} at most")
     if trial.per_thousand is not None:
         lines.append(money(trial.cost.neurons, trial.cost.exact))
         lines.append(f"1,000 such rows: {money(trial.per_thousand.neurons, False)}")
