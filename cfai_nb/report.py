@@ -99,7 +99,7 @@ class Report:
     def receipt(self) -> str:
         """One line: rows, requests, cost, time."""
         event = self.event
-        parts = [f"{event.verb}: {event.done:,} of {event.rows:,} rows"]
+        parts = [f"{event.verb}: {event.done:,} of {event.rows + len(self._rows.bad):,} rows"]
         if event.stored:
             parts.append(f"{event.stored:,} from the store")
         if self.failed:
@@ -159,7 +159,8 @@ class Report:
         failures = self.failures
         first = failures.iloc[0]
         column = f" of column {self._rows.name!r}" if self._rows.name is not None else ""
-        more = f" (and {len(failures) - 1:,} more rows)" if len(failures) > 1 else ""
+        rest = len(failures) - 1
+        more = f" (and {rest:,} more row{'s' * (rest > 1)})" if rest else ""
         return (
             f"{len(failures):,} of {len(self._rows.index):,} rows failed and are missing: "
             f"row {_plain(first['row'])!r}{column}: {first['message']}{more}. cf.last_run().failures lists them."
