@@ -86,6 +86,11 @@ class Report:
         return run.rows - run.done - run.failed
 
     @property
+    def _wanted(self) -> int:
+        """Number of rows with something in them, those that cannot be sent included."""
+        return self.run.rows + len(self._rows.bad)
+
+    @property
     def flow(self) -> pd.DataFrame:
         """Requests in flight over time: ``seconds``, ``in_flight``."""
         return pd.DataFrame(list(self.run.flow), columns=["seconds", "in_flight"])
@@ -99,7 +104,7 @@ class Report:
     def receipt(self) -> str:
         """One line: rows, requests, cost, time."""
         event = self.event
-        parts = [f"{event.verb}: {event.done:,} of {event.rows + len(self._rows.bad):,} rows"]
+        parts = [f"{event.verb}: {event.done:,} of {self._wanted:,} rows"]
         if event.stored:
             parts.append(f"{event.stored:,} from the store")
         if self.failed:
@@ -119,7 +124,7 @@ class Report:
 
     @property
     def _kept_words(self) -> str:
-        done = f"{self.run.done:,} of {self.run.rows:,} rows are done"
+        done = f"{self.run.done:,} of {self._wanted:,} rows are done"
         if self.run.options.cache is False:
             return f"{done}: cf.last_run().frame() has them (cache=False keeps none)."
         rest = "and running the same call again sends only the rest."
