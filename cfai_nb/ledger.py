@@ -139,7 +139,7 @@ def as_budget(wish: float | str | Budget | None, neurons: float | None, used_tod
             raise ValueError(f'budget={wish!r}: give dollars as a number, or "free".')
         left = max(0.0, FREE_NEURONS_PER_DAY - used_today)
         return Budget(left, f"today's free Neurons ({left:,.0f} of {FREE_NEURONS_PER_DAY:,} left that we know of)")
-    return Budget(_positive(wish, "budget") / USD_PER_NEURON, f"${wish:g}")
+    return Budget(_positive(wish, "budget") / USD_PER_NEURON, f"${wish:,.12f}".rstrip("0").rstrip("."))
 
 
 def _positive(value: float, name: str) -> float:

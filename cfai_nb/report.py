@@ -86,6 +86,11 @@ class Report:
         return run.rows - run.done - run.failed
 
     @property
+    def _wanted(self) -> int:
+        """Number of rows with something in them, those that cannot be sent included."""
+        return self.run.rows + len(self._rows.bad)
+
+    @property
     def flow(self) -> pd.DataFrame:
         """Requests in flight over time: ``seconds``, ``in_flight``."""
         return pd.DataFrame(list(self.run.flow), columns=["seconds", "in_flight"])
@@ -99,7 +104,7 @@ class Report:
     def receipt(self) -> str:
         """One line: rows, requests, cost, time."""
         event = self.event
-        parts = [f"{event.verb}: {event.done:,} of {event.rows:,} rows"]
+        parts = [f"{event.verb}: {event.done:,} of {self._wanted:,} rows"]
         if event.stored:
             parts.append(f"{event.stored:,} from the store")
         if self.failed:
@@ -119,7 +124,7 @@ class Report:
 
     @property
     def _kept_words(self) -> str:
-        done = f"{self.run.done:,} of {self.run.rows:,} rows are done"
+        done = f"{self.run.done:,} of {self._wanted:,} rows are done"
         if self.run.options.cache is False:
             return f"{done}: cf.last_run().frame() has them (cache=False keeps none)."
         rest = "and running the same call again sends only the rest."
@@ -159,7 +164,8 @@ class Report:
         failures = self.failures
         first = failures.iloc[0]
         column = f" of column {self._rows.name!r}" if self._rows.name is not None else ""
-        more = f" (and {len(failures) - 1:,} more rows)" if len(failures) > 1 else ""
+        rest = len(failures) - 1
+        more = f" (and {rest:,} more row{'s' * (rest > 1)})" if rest else ""
         return (
             f"{len(failures):,} of {len(self._rows.index):,} rows failed and are missing: "
             f"row {_plain(first['row'])!r}{column}: {first['message']}{more}. cf.last_run().failures lists them."

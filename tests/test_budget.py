@@ -241,6 +241,14 @@ def test_wishes_become_neurons(wish: Any, neurons: Any, limit: float) -> None:
     assert made.limit == pytest.approx(limit)
 
 
+@pytest.mark.parametrize(("wish", "words"), [(0.00001, "$0.00001"), (0.0123, "$0.0123"), (20, "$20"), (0, "$0")])
+def test_a_budget_is_named_as_it_was_given(wish: float, words: str) -> None:
+    """Small and round amounts are written plainly."""
+    made = as_budget(wish, None)
+    assert made is not None
+    assert made.words == words
+
+
 def test_no_wish_is_no_budget() -> None:
     """Without a wish there is no limit; free Neurons that are used up are zero, not negative."""
     assert as_budget(None, None) is None

@@ -432,6 +432,13 @@ def test_costs_add_up_over_time() -> None:
     assert {"exact", "estimated", "saved by the store", "4 calls of unknown price"} <= set(said(ax))
 
 
+def test_costs_of_a_short_run_fill_the_picture() -> None:
+    """The last step is as short as the run asks for: ten seconds of charges are no corner of a minute."""
+    moments = pd.date_range("2026-01-01", periods=len(LEDGER), freq=pd.Timedelta(10 / (len(LEDGER) - 1), "s"), tz="UTC")
+    low, high = cost(LEDGER.assign(time=moments), "time", ax=axes()).get_xlim()
+    assert (high - low) * 86_400 == pytest.approx(10.2, abs=0.01)
+
+
 @pytest.mark.parametrize("by", ["model", "time"])
 def test_costs_of_an_emulator_are_stamped(by: Any) -> None:
     """A plot of an emulator's charges alone carries the stamp; with real ones beside them the bars say it."""

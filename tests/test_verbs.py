@@ -278,6 +278,14 @@ def test_the_receipt_says_rows_requests_and_cost(emulator: Emulator, frame: pd.D
     assert cf.last_run()._repr_html_().startswith("<div ")
 
 
+def test_rows_that_cannot_be_sent_are_counted(emulator: Emulator) -> None:
+    """Done and failed rows add up to the rows of the receipt, and one row is no "rows"."""
+    broken = pd.DataFrame({"text": ["one", ["a list"], ["another"]]})
+    with pytest.warns(cf.CfaiWarning, match=r"\(and 1 more row\)"):
+        broken.cfai.embed("text")
+    assert cf.last_run().receipt.startswith("embed: 1 of 3 rows · 2 failed · 1 request ·")
+
+
 def test_probabilities_later_send_nothing(emulator: Emulator, frame: pd.DataFrame) -> None:
     """probabilities=True after a plain classify shows what is known already."""
     plain = frame.cfai.classify("text", ["billing", "shipping"])

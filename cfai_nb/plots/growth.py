@@ -21,6 +21,7 @@ from .paper import inches, plain
 _STEPS = 2_000  # more of them are finer than any screen
 _MARKS = 40
 _MINUTE = 1 / 1_440  # matplotlib counts days
+_MOMENT = _MINUTE / 12  # ticks within less would be fractions of a second
 _UNKNOWN: dict[str, Any] = {"color": "#D55E00", "marker": "x", "markersize": 5, "linestyle": ""}
 
 
@@ -29,7 +30,8 @@ def grow(ax: Axes, charges: pd.DataFrame, metric: str) -> None:
     alone = bool(charges["emulated"].all())
     counted = charges if alone else charges[~charges["emulated"]]
     moments = _days(charges["key"])
-    end = moments[-1] + max((moments[-1] - moments[0]) * 0.02, _MINUTE)  # the last step has a length too
+    span = moments[-1] - moments[0]
+    end = moments[-1] + (span * 0.02 if span > _MOMENT else _MINUTE)  # the last step has a length too
     exact, estimated, saved = (_steps(counted, kind, end) for kind in ("exact", "estimated", "saved"))
     x, total = exact[0], exact[1] + estimated[1]
     highest = float((total + saved[1]).max())

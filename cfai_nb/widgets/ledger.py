@@ -21,7 +21,7 @@ from .shown import Shown
 #: Seconds between two drawings while a run goes on: each reads the book.
 PAUSE = 1.0
 _CELL = "text-align: left; padding: 3px 8px"
-_NUMBER = "text-align: right; padding: 3px 8px; white-space: nowrap"
+_NUMBER = "text-align: right; padding: 3px 8px"
 
 
 class LedgerView(Shown):
@@ -93,7 +93,10 @@ class LedgerView(Shown):
         """Return the totals as HTML."""
         frame = self.frame
         names = [*frame.index.names, "requests", "rows", "tokens", "cost", "saved"]
-        heads = "".join(f'<th scope="col" style="{_CELL}">{said(name)}</th>' for name in names)
+        looks = [_CELL] * frame.index.nlevels + [_NUMBER] * 5
+        heads = "".join(
+            f'<th scope="col" style="{look}">{said(name)}</th>' for name, look in zip(names, looks, strict=True)
+        )
         rows = []
         for keys, row in zip(frame.index, frame.to_dict("records"), strict=True):
             tokens = "unknown" if pd.isna(row["tokens"]) else f"{row['tokens']:,.0f}"
