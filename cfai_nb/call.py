@@ -46,6 +46,8 @@ class Call:
 
         if unknown := set(travel) - set(OPTIONS):
             raise TypeError(f"unknown options {', '.join(sorted(unknown))}; there are {', '.join(OPTIONS)}")
+        if on is None and task.template and isinstance(data, pd.Series):
+            on = frames.ITSELF
         self.session: Session = session.current()
         self.task = task = task.settle(lambda given: frames.filled(given, data, on))
         self._chosen = model is not None

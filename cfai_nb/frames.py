@@ -20,6 +20,8 @@ from .tasks import Column, Input
 
 Frame: TypeAlias = "pd.DataFrame | pd.Series[Any]"
 _VALUE = "value"
+#: The template whose prompts are the cells of a Series as they stand.
+ITSELF = "{value}"
 _PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3
 
 
@@ -228,14 +230,14 @@ def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, 
     Returns
     -------
     list of (str, dict)
-        The prompt of each record, and what of it the template does not name.
+        The prompt of each record, and what of it the template does not name; None where that is missing.
 
     Raises
     ------
     ColumnError
         There is no template, or the records do not hold what it names.
     ValueError
-        A record is none, or holds nothing where the template or the answer wants something.
+        A record is none, or holds nothing where the template wants something.
     """
     if not isinstance(template, str):
         raise ColumnError("examples need a template such as 'Summarize: {text}' that they fill as the rows do.")
@@ -255,11 +257,14 @@ def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, 
     made = []
     for at, (prompt, record) in enumerate(zip(prompts, records, strict=True)):
         rest = {key: value for key, value in record.items() if key not in taken}
-        empty = [key for key, value in rest.items() if pd.api.types.is_scalar(value) and pd.isna(value)]
-        if prompt is None or empty:
-            raise ValueError(f"examples: row {at} cannot be used: {bad.get(at) or 'something is missing in it'}.")
-        made.append((words_of(prompt), rest))
+        if prompt is None:
+            raise ValueError(f"examples: row {at} cannot be used: {bad.get(at) or 'a text is missing in it'}.")
+        made.append((words_of(prompt), {key: None if _missing(value) else value for key, value in rest.items()}))
     return made
+
+
+def _missing(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _record(given: Any, named: Sequence[str]) -> dict[str, Any]:

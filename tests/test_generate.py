@@ -79,6 +79,9 @@ def test_answers_of_examples_follow_the_schema() -> None:
     assert settled(frame, schema=wanted) == said
     assert settled([("so bad", {"mood": "sad", "year": "1999"})], schema=wanted) == said
     assert settled([("so bad", 3)]) == ((MOODS[0][0], "3"),)
+    frame = pd.DataFrame({"text": ["so bad", "so good"], "year": [None, 2020]})
+    years = tuple(answer for _, answer in settled(frame, schema={"year": int | None}))
+    assert years == ('{"year":null}', '{"year":2020}')  # missing is null, where the schema takes that
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,7 @@ def test_answers_of_examples_follow_the_schema() -> None:
         ([("a", "b", "c")], {}, "give dicts"),
         ([("a", "b")], {"on": "{text} {n}"}, "one column is named"),
         ([("a", {"mood": 1})], {"schema": {"year": int}}, "does not fit the schema"),
+        ([{"text": "a", "year": None}], {"schema": {"year": int}}, "does not fit the schema"),
         ([("a", "b")], {"on": None}, "template"),
         ([("a", "b")], {"model": LORA, "raw": True}, "examples="),
     ],
@@ -113,6 +117,15 @@ def test_examples_without_a_template_are_prompts() -> None:
             next(cf.stream("Hello.", examples=[{"text": "a", "mood": "b"}]))
         with pytest.raises(TypeError, match="tools"):
             next(cf.stream("Hello.", tools=[len]))
+
+
+def test_a_series_is_its_own_prompts(emulator: Emulator) -> None:
+    """Without a template the cells of a Series are the prompts, with examples too; a frame still needs one."""
+    told = TEXT.cfai.generate()
+    assert told.equals(TEXT.cfai.generate("{value}"))
+    assert told.equals(TEXT.cfai.generate(examples=[("so bad", "sad")]))
+    with pytest.raises(cf.ColumnError, match="Say what to work on"):
+        FRAME.cfai.generate()
 
 
 # -- samples -----------------------------------------------------------------------------------------------------------

@@ -38,11 +38,13 @@ def pairs(given: Any, wanted: schema.Schema | None, fill: Fill) -> Pairs:
         only = next(iter(rest.values())) if len(rest) == 1 else None
         if wanted is not None:
             made.append((prompt, _fitting(only if isinstance(only, Mapping) else rest, wanted, at)))
-        elif only is None:
+        elif len(rest) != 1:
             raise ValueError(
                 f"examples: row {at} has {', '.join(rest) or 'nothing'} besides what the template names; there must be "
                 "one column more, the answer."
             )
+        elif only is None:
+            raise ValueError(f"examples: row {at} has no answer.")
         else:
             made.append((prompt, only if isinstance(only, str) else pydantic_core.to_json(only, fallback=str).decode()))
     return tuple(made)
