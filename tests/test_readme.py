@@ -19,7 +19,6 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb.models import default
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -155,11 +154,10 @@ def test_the_table_of_requests(verb: str, options: dict[str, Any], rows: int, re
     assert planned == cf.last_run().event.requests == requests
 
 
-def test_defaults_are_the_catalogues() -> None:
-    """The table names every verb, and for each the default model of its kind of work."""
-    rows = re.findall(r"^\| (`\w+\(.*?) \|.*\| ([\w.-]+) \|$", README, re.MULTILINE)
-    named = {verb: model for cell, model in rows for verb in re.findall(r"`(\w+)\(", cell)}
-    verbs = {name: verb.task for name, verb in vars(cf.Accessor).items() if hasattr(verb, "task")}
-    assert set(named) == set(verbs)
-    for verb, model in named.items():
-        assert default(verbs[verb].work).name == model
+def test_the_part_about_verbs_is_made_by_the_code() -> None:
+    """Every verb that sends something stands in the table with its models, and has an example with its output."""
+    from cfai_nb.cli.verbs import EXAMPLES, markdown
+
+    assert set(EXAMPLES) == {name for name, verb in vars(cf.Accessor).items() if hasattr(verb, "task")}
+    part = README.partition("<!-- verbs -->\n")[2].partition("\n<!-- /verbs -->")[0]
+    assert part == markdown()

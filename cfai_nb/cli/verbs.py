@@ -1,4 +1,4 @@
-"""``cfai-nb verbs``: every verb once, done on the emulator, with its models, what goes in, what comes out, the price."""
+"""``cfai-nb verbs``: every verb once, done on the emulator: what goes in, what comes out, models, price unit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ from ..session import connect
 from ..tasks import Task
 from .screen import print_table
 
-#: What stands in each example's place: the verb, and a line that any notebook can run after ``SETTING``.
+#: What the examples work on, in a session of any kind.
 SETTING = """\
 import pathlib, tempfile
 import pandas as pd
 import cfai_nb as cf
 
-cf.connect("emulator", store=False)
-pd.options.display.max_colwidth = 60
 note = pathlib.Path(tempfile.mkdtemp(), "invoice.html")
 _ = note.write_text("<h1>Invoice 7</h1><p>Total: <b>12.50</b> EUR</p>")
 shop = pd.DataFrame({
@@ -43,17 +41,17 @@ EXAMPLES = {
     "score": 'shop.cfai.score("text", ["angry", "calm", "glad"]).round(2)',
     "sentiment": 'shop.cfai.sentiment("text")',
     "moderate": 'shop.cfai.moderate("text")',
-    "extract": 'shop.cfai.extract("text", ["thing", "mail"])',
+    "extract": 'shop.cfai.extract("text", {"thing": str, "parts": int})',
     "rank": 'shop.cfai.rank("text", "Where is my parcel?")[["text", "score"]].round(2)',
     "generate": 'shop.cfai.generate("Answer in one line: {text}", max_tokens=40)',
     "summarize": 'shop.cfai.summarize("text", max_words=8)',
     "translate": 'shop.cfai.translate("text", "German")',
     "fix_grammar": 'shop.cfai.fix_grammar("text")',
     "mask": 'shop.cfai.mask("text", ["person", "email"])',
-    "image": 'shop.cfai.image("{photo} as a watercolour", size=256)',
-    "caption": 'shop.cfai.caption("photo", length="short")',
+    "image": 'shop.cfai.image("{photo} as a watercolour", size=256).map(lambda picture: picture.size)',
+    "caption": 'shop.cfai.caption("photo")',
     "detect": 'shop.cfai.detect("photo", "square").str.len()',
-    "speak": 'shop.cfai.speak("product")',
+    "speak": 'shop.cfai.speak("product").map(lambda sound: sound.seconds)',
     "transcribe": 'shop.cfai.transcribe("voice")',
     "to_markdown": 'shop.cfai.to_markdown("file").iloc[0]',
 }
@@ -86,17 +84,15 @@ class Entry:
     def gives(self) -> str:
         """What it returns, as its example shows."""
         if isinstance(self.result, pd.DataFrame):
-            same = list(self.result.columns) == list(self.result.columns.intersection(["text", "score"]))
-            return "the rows, in order" if self.verb == "rank" and same else "DataFrame"
+            same = self.verb == "rank"
+            return "the rows, best first" if same else "DataFrame"
         if self.verb == "filter":
             return "the rows that fit"
         if not isinstance(self.result, pd.Series):
             return {"embed": "Series of vectors", "to_markdown": "Series of text"}[self.verb]
-        if self.verb == "detect":
-            return "Series of lists of boxes"
-        first = self.result.iloc[0]
-        if not pd.api.types.is_string_dtype(self.result.dtype) and self.result.dtype == object:
-            return f"Series of `cf.{type(first).__name__}`"
+        cells = {"detect": "lists of boxes", "image": "`cf.Image`", "speak": "`cf.Audio`"}
+        if self.verb in cells:
+            return f"Series of {cells[self.verb]}"
         kinds = {"category": "categories", "boolean": "booleans", "Float64": "numbers", "float64": "numbers"}
         return f"Series of {kinds.get(str(self.result.dtype), 'text')}"
 
@@ -133,7 +129,6 @@ def entries() -> Iterator[Entry]:
     import cfai_nb
 
     names: dict[str, Any] = {"cf": cfai_nb}
-    columns = pd.options.display.max_colwidth
     with warnings.catch_warnings(), connect("emulator", store=False):
         warnings.simplefilter("error")
         exec(compile(SETTING, "<verbs>", "exec"), names)
@@ -141,7 +136,6 @@ def entries() -> Iterator[Entry]:
             result = eval(EXAMPLES[verb], names)
             plan = last_run().run.plan
             yield Entry(verb, EXAMPLES[verb], result, plan.task, plan.model)
-    pd.options.display.max_colwidth = columns
 
 
 def table(known: list[Entry]) -> list[tuple[str, ...]]:
@@ -171,8 +165,7 @@ def markdown() -> str:
 
 
 def _shown(result: Any) -> str:
-    with pd.option_context("display.max_colwidth", 60):
-        return "\n".join(line.rstrip() for line in repr(result).splitlines())
+    return "\n".join(line.rstrip() for line in repr(result).splitlines())
 
 
 def list_verbs(args: argparse.Namespace) -> int:

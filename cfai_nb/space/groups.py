@@ -36,7 +36,7 @@ def cluster(
         The same seed and vectors give the same groups.
     method : {"kmeans", "hdbscan"}, default "kmeans"
         ``"kmeans"`` gives every vector a group. ``"hdbscan"`` finds dense groups, as many as there are, and calls the
-        rest noise: of texts that is often half of them.
+        rest noise: of texts that is often more than half.
     least : int, optional
         The fewest members of a group of HDBSCAN; default a hundredth of the vectors, at least 5.
 

@@ -132,7 +132,8 @@ def _tsne(rows: Vectors, seed: int) -> npt.NDArray[np.float64]:
     close = leading(rows, min(_LEADING, max(2, rows.shape[1])), seed)
     start = close[:, :2] / close[:, 0].std() * 1e-4
     method = "barnes_hut" if len(rows) > 100 else "exact"
-    # A coarser tree takes a third off; neighbours on the map are as pure with it (same groups among the nearest ten).
+    # A coarser tree takes a third off the time; of the ten nearest on the map of 1,000 docstrings 46.5% are of the same
+    # package with it, and 47.0% without (mean of three runs that differ by 1% themselves).
     angle = 0.7 if len(rows) > 1_000 else 0.5
     model = TSNE(init=start.astype(np.float32), perplexity=perplexity, method=method, angle=angle, random_state=seed)
     with limited(1 if len(rows) <= 1_000 else None):  # threads pay from there on only
