@@ -79,7 +79,7 @@ def test_the_same_file_in_every_form_is_one_input(home: Path, cell: Any) -> None
     PIXELS, Image.fromarray(PIXELS), PIXELS.astype(np.float32) / 255, PIXELS.astype(float) / 255,
     np.asfortranarray(PIXELS), Image.fromarray(PIXELS).quantize(2), Image.fromarray(PIXELS).convert("HSV"),
     Image.fromarray(PIXELS).convert("RGBX"),
-], ids=str)  # fmt: skip
+], ids=list("12345678"))  # fmt: skip
 def test_equal_pixels_are_one_input(cell: Any) -> None:
     """Arrays of bytes or of floats, and PIL images of any mode, are known by what is to be seen, and sent as PNG."""
     media = media_of(cell)

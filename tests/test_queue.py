@@ -162,7 +162,7 @@ class Once:
         ("request_id", envelope({}, 429, 3021)), ("request_id", envelope({}, 503)),
         ("request_id", JSONResponse({"result": "?"}, 520)),
     ],
-    ids=str,
+    ids=list("123456"),
 )  # fmt: skip
 def test_what_passes_is_tried_again(front: Any, kind: str, answer: Any) -> None:
     """A submission or a look that is refused for the moment is repeated; nothing is handed in twice."""
