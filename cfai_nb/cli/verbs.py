@@ -25,11 +25,13 @@ import cfai_nb as cf
 
 note = pathlib.Path(tempfile.mkdtemp(), "invoice.html")
 _ = note.write_text("<h1>Invoice 7</h1><p>Total: <b>12.50</b> EUR</p>")
-shop = pd.DataFrame({
-    "text": ["My parcel is late, I want my money back!", "Thank you, the new lamp is great. Ann, ann@example.com"],
-    "product": ["a red circle", "two blue squares"],
-    "file": [note, note],
-})
+shop = pd.DataFrame(
+    {
+        "text": ["My parcel is late, I want my money back!", "Thank you, the new lamp is great. Ann, ann@example.com"],
+        "product": ["a red circle", "two blue squares"],
+        "file": [note, note],
+    }
+)
 shop["photo"] = shop.cfai.image("{product}", size=256)
 shop["voice"] = shop.cfai.speak("product")"""
 EXAMPLES = {
