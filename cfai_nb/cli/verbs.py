@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -128,9 +129,7 @@ def entries() -> Iterator[Entry]:
     ------
     Entry
     """
-    import cfai_nb
-
-    names: dict[str, Any] = {"cf": cfai_nb}
+    names: dict[str, Any] = {"cf": sys.modules[__name__.partition(".")[0]]}
     with warnings.catch_warnings(), connect("emulator", store=False):
         warnings.simplefilter("error")
         exec(compile(SETTING, "<verbs>", "exec"), names)
