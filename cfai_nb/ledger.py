@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -155,6 +154,6 @@ def money(neurons: float | None, exact: bool = True) -> str:
     mark = "" if exact else "~"
     amount = f"{neurons:,.0f}" if neurons >= 100 else f"{neurons:.3g}"
     usd = neurons * USD_PER_NEURON
-    decimals = 2 if usd >= 1 or not usd else 1 - math.floor(math.log10(usd))  # two digits that say something
+    decimals = max(2, 1 - int(f"{usd:.1e}".partition("e")[2]))  # two digits that say something, once it is rounded
     dollars = f"${usd:,.{decimals}f}" if usd else "$0"
     return f"{mark}{amount} Neurons ({mark}{dollars})"

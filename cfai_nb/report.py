@@ -147,7 +147,9 @@ class Report:
         """
         run = self.run
         if run.error is not None:
-            raise _with_text(run.error, f"{run.error} {self._kept_words}" if run.done else str(run.error))
+            text = str(run.error)
+            end = "" if text.endswith((".", "!", "?")) else "."
+            raise _with_text(run.error, f"{text}{end} {self._kept_words}" if run.done else text)
         if run.stopped and self.not_run:
             raise Stopped(self.stopped_words)
         said = []

@@ -115,6 +115,14 @@ def test_a_row_failure_names_code_and_model(tmp_path: Path, fault: str) -> None:
         assert "@cf/zai-org/glm-4.7-flash" in failure["message"]
 
 
+def test_a_receipt_counts_the_rows_that_could_not_be_sent() -> None:
+    """Done and failed are of the same rows: a cell that is no text is one that was asked about, an empty one is not."""
+    cf.connect(Emulator(rate=None), store=False)
+    with pytest.warns(cf.CfaiWarning, match=r"\(and 1 more row\)"):
+        pd.Series(["one", ["two"], ["three"], None]).cfai.embed()
+    assert cf.last_run().receipt.startswith("embed: 1 of 3 rows · 2 failed · 1 without text · 1 request ·")
+
+
 def test_a_warning_points_at_the_users_line(tmp_path: Path) -> None:
     """The warning about failed rows is reported for the line that called the verb, in each form."""
     cf.connect(Emulator(rate=None, faults=["5006"] * 9), store=tmp_path / "s.sqlite")

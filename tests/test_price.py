@@ -159,6 +159,7 @@ def test_the_best_source_of_a_charge_wins() -> None:
         (None, "price unknown"),
         (0.0, "0 Neurons ($0)"),
         (2.8, "2.8 Neurons ($0.000031)"),
+        (90.905, "90.9 Neurons ($0.0010)"),
         (1234.4, "1,234 Neurons ($0.014)"),
         (1e6, "1,000,000 Neurons ($11.00)"),
     ],
