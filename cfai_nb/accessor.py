@@ -7,13 +7,12 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import pandas as pd
 
 from . import frames
 from .call import OPTIONS, Call, Forms
-from .compare import Compare
 from .errors import ColumnError
 from .explore import Exploring
 from .tasks import (
@@ -39,6 +38,9 @@ from .tasks import (
     Transcribe,
     Translate,
 )
+
+if TYPE_CHECKING:
+    from .compare import Compare
 
 T = TypeVar("T", bound=Task)
 
@@ -238,6 +240,8 @@ class Accessor(Exploring):
     @property
     def compare(self) -> Compare:
         """Put one task to several models: ``df.cfai.compare(cf.Classify(labels=[...]), "text", models=[...])``."""
+        from .compare import Compare  # when it is used: importing the package is quick
+
         return Compare(self._data)
 
     def playground(self, on: str | None = None, *, n: int = 5, **options: Any) -> Any:

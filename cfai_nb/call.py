@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +100,8 @@ class Call:
 
     async def wait_async(self) -> Any:
         """Do it; awaited."""
+        import asyncio
+
         from . import progress
         from ._engine.bridge import bridge
 
@@ -194,6 +195,8 @@ class Forms:
         return await (await self._prepared(*args, **options)).wait_async()
 
     async def _prepared(self, *args: Any, **options: Any) -> Call:
+        import asyncio
+
         # In a thread: files are read and addresses fetched to know what the rows hold, and the loop is the caller's.
         return await asyncio.to_thread(self._call, *args, **options)
 

@@ -7,7 +7,6 @@ pictures this house encoded itself, or as sound in a player, both as ``data:`` a
 from __future__ import annotations
 
 import base64
-import html
 import re
 from collections.abc import Iterable
 
@@ -34,6 +33,8 @@ def clean(text: str) -> str:
 
 def said(text: object, most: int = SHORT) -> str:
     """Return any text as HTML that shows it and does nothing else, also within an attribute in quotes."""
+    import html  # brings a table of all entities along
+
     whole = text if isinstance(text, str) else str(text)
     return html.escape(clean(whole if len(whole) <= most else f"{whole[: most - 1]}…"))
 

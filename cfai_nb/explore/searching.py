@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from .. import frames, space
 from ..progress import working
 from .reading import query_of, vectors_of
-from .stored import found_in
-from .storing import ToVectorize
+
+if TYPE_CHECKING:
+    from .storing import ToVectorize
 
 
 class Searching:
@@ -74,6 +75,8 @@ class Searching:
             There is no such index, or the token may not read it.
         """
         if index is not None:
+            from .stored import found_in  # when it is used: importing the package is quick
+
             return found_in(
                 self._data, index, query, k, on, filter=filter, namespace=namespace, metadata=metadata, id=id,
                 join=join, travel=travel,
@@ -95,4 +98,6 @@ class Searching:
     @property
     def to_vectorize(self) -> ToVectorize:
         """Write vectors into an index of Vectorize, the service's store; see ``help(df.cfai.to_vectorize)``."""
+        from .storing import ToVectorize
+
         return ToVectorize(self._data)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -10,9 +10,11 @@ import pandas as pd
 from .. import frames, space
 from ..cells import same_space
 from ..progress import working
-from .naming import LabelClusters
 from .reading import counterpart_of, is_text, query_of, vectors_of
 from .searching import Searching
+
+if TYPE_CHECKING:
+    from .naming import LabelClusters
 
 
 class Exploring(Searching):
@@ -212,6 +214,8 @@ class Exploring(Searching):
     @property
     def label_clusters(self) -> LabelClusters:
         """Name clusters by their words or by a chat model; see ``help(df.cfai.label_clusters)``."""
+        from .naming import LabelClusters  # when it is used: importing the package is quick
+
         return LabelClusters(self._data)
 
     def project(self, on: Any = None, *, method: str = "auto", seed: int = 0, **travel: Any) -> pd.DataFrame:
