@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ._engine.bridge import bridge
-from ._engine.engine import Engine
+from ._engine.engine import Engine, pacing
 from ._engine.fetch import Fetcher
 from ._engine.gateway import Gateway, as_gateway
-from ._engine.pace import Pace
 from ._engine.plan import Plan, draw_up
-from ._engine.rate import Rate
 from ._engine.record import CacheMode, Options, Run
 from ._engine.run import Runner
 from ._engine.store import Store
@@ -130,22 +128,10 @@ class Session:
         return engine
 
     def _opened(self, store: Store | None) -> Engine:
-        rates: dict[str, Rate] = {}
-        paces: dict[str, Pace] = {}
-
-        def pace(model: Model) -> Pace:
-            if model.id not in paces:
-                alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
-                told = self._per_minute(model)
-                group = model.id if alone else f"{model.task} {told}"  # bge-large has a number of its own
-                rate = rates.setdefault(group, Rate(told))
-                paces[model.id] = Pace(rate)
-            return paces[model.id]
-
         address = self.address
         wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
         bridge.before_close(wire.close)
-        return Engine(wire, pace, self.account, self.origin, store, self._loose.extend)
+        return Engine(wire, pacing(self._per_minute), self.account, self.origin, store, self._loose.extend)
 
     def _per_minute(self, model: Model) -> float | None:
         return model.rate if self.rate == "auto" else self.rate
@@ -224,27 +210,15 @@ class Session:
         """
         budget = self._budget(given.get("budget"), given.get("neurons"))
         wish = {**self.defaults, **{k: v for k, v in given.items() if v is not None}}
-        cache = wish.get("cache", True)
-        if cache not in (True, False, "refresh", "only"):
-            raise ValueError(f'cache={cache!r}: give True, False, "refresh" or "only".')
-        on_error = wish.get("on_error", "keep")
-        if on_error not in ("keep", "raise"):
-            raise ValueError(f'on_error={on_error!r}: give "keep" or "raise".')
-        concurrency = wish.get("concurrency", "auto")
-        if concurrency != "auto" and (
-            not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1
-        ):
-            raise ValueError(f'concurrency={concurrency!r}: give "auto" or a number of requests of at least 1.')
         gateway = as_gateway(wish.get("gateway"))
         for name in ("gateway", "reject_if_busy", "queue") if self.address.is_server else ():
             if wish.get(name):
                 raise ValueError(f"{name}= is of Workers AI, and {self.origin} is another server; leave it out.")
-        if gateway is not None and cache == "refresh":
+        if gateway is not None and wish.get("cache") == "refresh":
             gateway = gateway.uncached()  # asked anew means of the model
-        return Options(
-            cache=cache, budget=budget, on_error=on_error, concurrency=concurrency, gateway=gateway,
-            queue=bool(wish.get("queue", False)), reject_if_busy=bool(wish.get("reject_if_busy", False)),
-        )  # fmt: skip
+        plain = {name: wish[name] for name in ("cache", "on_error", "concurrency") if name in wish}
+        flags: dict[str, Any] = {name: bool(wish[name]) for name in ("queue", "reject_if_busy") if name in wish}
+        return Options(budget=budget, gateway=gateway, **plain, **flags)
 
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
         if budget is None and neurons is None:

@@ -16,11 +16,11 @@ FLOORS = (
     {"widgets", "samples"},
     {"plots", "show"},  # a widget's static form
     {"accessor"},
-    {"compare", "explore"},
+    {"compare", "explore", "verb"},
     {"call"},
     {"progress", "streaming", "rating", "vectorize"},
     {"report", "tables", "comparison"},
-    {"session", "frames", "space"},
+    {"session", "frames", "layout", "space"},
     {"credentials", "reading"},
     {"_engine"},
     {"tasks", "ledger"},
