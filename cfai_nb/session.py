@@ -20,10 +20,11 @@ from ._engine.record import CacheMode, Options, Run
 from ._engine.run import Runner
 from ._engine.store import Store
 from ._engine.wire import Wire
+from .choosing import choose
 from .credentials import ACCOUNT_NAMES, TOKEN_NAMES, Address, address_of, from_environment, store_path
-from .errors import ModelError, ServiceError, SetupError, StoreError
+from .errors import ServiceError, SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
-from .models import FREE_NEURONS_PER_DAY, Model, catalogue, default, find, outside
+from .models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from .tasks import Input, Request, Task
 
 _current: Session | None = None
@@ -137,39 +138,14 @@ class Session:
         return model.rate if self.rate == "auto" else self.rate
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
-        """Return the model a task shall use: the wanted one, or the default for its kind of work.
+        """Return the model a task shall use: the wanted one, or the default for its kind of work; see ``choose``."""
+        through = gateway is not None or "gateway" in self.defaults
+        return choose(task, wanted, self.address, through=through, listed=self._listed)
 
-        Raises
-        ------
-        ModelError
-            There is no such model, it goes through a gateway and none is given, or a server of one's own has several.
-        """
-        if task.own_model is not None:
-            return task.own_model
-        if isinstance(wanted, Model):
-            return wanted
-        if wanted is not None and not isinstance(wanted, str):
-            raise ModelError(f"model={wanted!r}: give a name such as 'bge-m3'.")
-        embeds = "openai-embedding" in task.families
-        if self.address.is_server:
-            return outside(wanted or self._only_model(), "server", embeds=embeds, free=self.address.is_near)
-        if wanted is None:
-            return find(task.work) if task.work.startswith("@") else default(task.work)
-        if "/" in wanted and not wanted.startswith("@"):
-            if gateway is None and "gateway" not in self.defaults:
-                raise ModelError(
-                    f"{wanted} is another provider's model: name a gateway with gateway=, here or in connect."
-                )
-            return outside(wanted, "gateway", embeds=embeds)
-        return find(wanted)
-
-    def _only_model(self) -> str:
+    def _listed(self) -> list[str]:
         listed = self.ask(Request(path="v1/models"), "GET")
         rows = listed.get("data") if isinstance(listed, dict) else None
-        names = [str(one["id"]) for one in rows or () if isinstance(one, dict) and "id" in one]
-        if len(names) != 1:
-            raise ModelError(f"Give model=: {self.origin} has {', '.join(names[:20]) or 'no model'}.")
-        return names[0]
+        return [str(one["id"]) for one in rows or () if isinstance(one, dict) and "id" in one]
 
     def ask(self, request: Request, method: str = "POST") -> Any:
         """Send one request that is no row of anything, and return what the answer holds."""

@@ -21,6 +21,7 @@ FLOORS = (
     {"progress", "streaming", "rating", "vectorize"},
     {"report", "tables", "comparison"},
     {"session", "frames", "layout", "space"},
+    {"choosing"},
     {"credentials", "reading"},
     {"_engine"},
     {"tasks", "ledger"},
@@ -51,7 +52,7 @@ HOMES = {
     "uvicorn": {"emulator."},
     "platformdirs": {"credentials"},
 }
-WITHOUT_PANDAS = {"_engine", "tasks", "models", "ledger", "cells", "errors", "emulator", "session", "credentials"}
+WITHOUT_PANDAS = {"_engine", "tasks", "models", "ledger", "cells", "errors", "emulator", "session", "credentials", "choosing"}
 
 
 def modules() -> Iterator[tuple[str, str]]:
