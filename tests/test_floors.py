@@ -52,7 +52,18 @@ HOMES = {
     "uvicorn": {"emulator."},
     "platformdirs": {"credentials"},
 }
-WITHOUT_PANDAS = {"_engine", "tasks", "models", "ledger", "cells", "errors", "emulator", "session", "credentials", "choosing"}
+WITHOUT_PANDAS = {
+    "_engine",
+    "tasks",
+    "models",
+    "ledger",
+    "cells",
+    "errors",
+    "emulator",
+    "session",
+    "credentials",
+    "choosing",
+}
 
 
 def modules() -> Iterator[tuple[str, str]]:
