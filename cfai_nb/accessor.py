@@ -74,6 +74,10 @@ class Accessor(Exploring):
     def __init__(self, data: frames.Frame) -> None:
         self._data = data
 
+    def __repr__(self) -> str:
+        names = ", ".join(name for name in dir(self) if not name.startswith("_"))
+        return f"<cfai of {len(self._data):,} rows: {names}>"
+
     @property
     def run(self) -> AnyTask:
         """Run any task, also one written in a cell: ``df.cfai.run(MyTask(...), on="text")``."""
