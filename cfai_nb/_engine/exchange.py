@@ -51,14 +51,13 @@ class Exchange:
         return int(self._pace.concurrency.limit)
 
     async def ask(
-        self, request: Request, inputs: Sequence[Input], rows: int, *, keys: Sequence[bytes], first: bool,
-        again: bool = False,
-    ) -> tuple[Answer, Charge]:  # fmt: skip
+        self, request: Request, inputs: Sequence[Input], *, keys: Sequence[bytes], first: bool, again: bool = False
+    ) -> tuple[Answer, Charge]:
         """Send one request, as often as it takes; return its answer and what it was charged.
 
-        ``rows`` says for how many rows of the frame, ``keys`` those of its inputs, ``first`` whether it opens the
-        conversation: only that goes into the queue, what answers an answer does not wait once more.  ``again`` says
-        that an answer before could not be read: a gateway's cache would only give that one again.
+        ``keys`` are those of its inputs, ``first`` says whether it opens the conversation: only that goes into the
+        queue, what answers an answer does not wait once more.  ``again`` says that an answer before could not be read:
+        a gateway's cache would only give that one again.  The charge is for no row yet: who keeps what it gave knows.
 
         Raises
         ------
@@ -80,7 +79,7 @@ class Exchange:
                 answer = await self._persist(sent)
             usage = plan.task.weigh(request, answer, inputs, plan.model)
             charge = self._engine.charge(
-                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=rows, seconds=answer.seconds,
+                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=0, seconds=answer.seconds,
                 free=is_hit(answer),
             )  # fmt: skip
             return answer, charge

@@ -8,6 +8,7 @@ refusal waits, a fault is repeated, a batch that is refused is halved until the 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,6 +20,7 @@ from ..media import Media, Parts
 from ..models import Usage, price
 from ..tasks import Cells, Input, Local, Request, Talk
 from .aside import aside
+from .begun import Beginnings
 from .engine import Engine
 from .exchange import Exchange
 from .flights import Flight
@@ -45,6 +47,7 @@ class Runner:
         self._engine = engine
         self._plan = run.plan
         self._exchange = Exchange(engine, run)
+        self._begun = Beginnings(engine, run)
         self._tasks: set[asyncio.Task[None]] = set()
         self._change = asyncio.Event()
         self._hopeless = 0
@@ -64,6 +67,7 @@ class Runner:
                     run.fail(index, InputError('cache="only", and the store has no answer', "not stored"))
             elif pending:
                 self._refuse_beyond_budget(pending)
+                await self._begun.look(pending)
                 await self._send_all(self._batches(pending))
         except CfaiError as error:
             self.halt(error)
@@ -272,8 +276,8 @@ class Runner:
         inputs = [self._plan.inputs[index] for index in batch]
         if self._plan.heavy:  # media is read now, and let go when this conversation is over
             inputs = await asyncio.to_thread(_held, inputs)
-        rows = self.run.rows_of(batch)
         keys = [self._plan.keys[index] for index in batch]
+        begun = self._begun.open(keys)
         charges: list[Charge] = []
         log: str | None = None
         talk = self._plan.task.talk(inputs, self._plan.model)
@@ -284,18 +288,20 @@ class Runner:
                     if isinstance(step, Local):
                         step = _next_turn(talk, await aside(step))
                         continue
-                    answer, charge = await self._exchange.ask(
-                        step, inputs, rows, keys=keys, first=not charges, again=again
-                    )
-                    charges.append(charge)
+                    answer = begun.again(step)
+                    if answer is None:
+                        first = not begun.heard
+                        answer, charge = await self._exchange.ask(step, inputs, keys=keys, first=first, again=again)
+                        charges.append(charge)
+                    begun.heard.append((step, answer))
                     log = log_of(answer) or log
                     step = _next_turn(talk, answer)
             except StopIteration as end:
                 cells: Cells = end.value
             if len(cells) != len(batch):
                 raise AnswerError(f"{len(cells)} answers for {len(batch)} inputs", "mismatch", again=True)
-        except BaseException:
-            self._enter(charges)  # paid for, whatever became of it
+        except BaseException as why:
+            self._begun.leave(begun, charges, why)  # paid for, whatever became of it
             raise
         finally:
             talk.close()
@@ -314,6 +320,8 @@ class Runner:
             if failed:
                 good = [(i, cell) for i, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
                 batch, cells = [i for i, _ in good], [cell for _, cell in good]
+        if charges:  # a row counts once, however many turns it took
+            charges[0] = dataclasses.replace(charges[0], rows=run.rows_of(batch))
         if not batch or store is None or run.options.cache is False:
             self._enter(charges)
         if not batch:
