@@ -219,9 +219,9 @@ def measured(run: Run, error: CfaiError | None) -> dict[str, Any]:
 def cost_of(run: Run) -> Cost:
     """Return what the answers of a run cost, those from the store at what they had cost when they were bought.
 
-    The store does not keep whether that was exact, so it counts as estimated; and it keeps an unknown price as none.
+    The store does not keep whether that was exact, so it counts as estimated.
     """
-    if run.spent.neurons is None or (run.stored and not run.saved_neurons and run.plan.model.prices is None):
+    if run.spent.neurons is None or run.unknown_saved:
         return Cost(None)
     return Cost(run.spent.neurons + run.saved_neurons, run.exact and not run.stored)
 

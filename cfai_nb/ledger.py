@@ -25,11 +25,15 @@ class Charge:
         None is unknown: the model publishes no price.
     exact : bool
         The service reported it; otherwise it is estimated from the length of the text.
-    saved_neurons : float
+    saved_neurons : float or None
         What the rows from the store had cost when they were bought; of a gateway's cache, what they would have cost.
+        None is unknown.
     tokens : float or None
         None is unknown: embedding models do not report them.
     seconds : float
+    queued : (str, int) or None
+        The submission and place of a request that waited in the service's queue: it is entered once, whoever fetches
+        its answer.
     """
 
     time: float
@@ -42,9 +46,10 @@ class Charge:
     rows: int = 1
     neurons: float | None
     exact: bool
-    saved_neurons: float = 0.0
+    saved_neurons: float | None = 0.0
     tokens: float | None = None
     seconds: float = 0.0
+    queued: tuple[str, int] | None = None
 
 
 def midnight(now: float) -> float:

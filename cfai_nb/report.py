@@ -117,8 +117,8 @@ class Report:
         cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
         pretended = event.origin == "emulator" and event.requests
         parts.append(f"emulator, would be {cost}" if pretended else cost)
-        if event.saved_neurons:
-            parts.append(f"saved {money(event.saved_neurons)}")
+        if saved := saved_words(event.saved_neurons, event.unknown_saved):
+            parts.append(f"saved {saved}")
         parts.append(f"{event.seconds:.1f} s")
         return " · ".join(parts)
 
@@ -178,6 +178,12 @@ class Report:
 
     def _repr_html_(self) -> str:
         return f'<div class="{NO_MATH}"><code>{html.escape(self.receipt)}</code></div>'
+
+
+def saved_words(neurons: float, unknown: int) -> str:
+    """Say what was not paid again, and of how many rows nobody knows the price; empty where nothing was saved."""
+    rows = f"{unknown:,} row{'s' * (unknown != 1)} of unknown price" if unknown else ""
+    return " and ".join(part for part in (money(neurons) if neurons else "", rows) if part)
 
 
 def _plain(label: Any) -> Any:

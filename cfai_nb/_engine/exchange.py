@@ -70,9 +70,10 @@ class Exchange:
         options = self._run.options
         reserved = await self._reserve(inputs, None if first else request)
         charge: Charge | None = None
+        place: tuple[str, int] | None = None
         try:
             if first and self.queue is not None:
-                answer = await self.queue.ask(request, keys)
+                answer, place = await self.queue.ask(request, keys)
             else:
                 gateway = options.gateway.uncached() if again and options.gateway is not None else options.gateway
                 sent = dressed(request, plan.model, gateway, reject_if_busy=options.reject_if_busy)
@@ -80,7 +81,7 @@ class Exchange:
             usage = plan.task.weigh(request, answer, inputs, plan.model)
             charge = self._engine.charge(
                 usage, plan.model, run=self._run.id, verb=plan.task.name, rows=0, seconds=answer.seconds,
-                free=is_hit(answer),
+                free=is_hit(answer), queued=place,
             )  # fmt: skip
             return answer, charge
         finally:

@@ -29,7 +29,7 @@ from .index import Index
 from .writer import Write, Writer
 
 #: Raised when the tables change; a store of a later version is left alone.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: Bytes of answers kept before the least recently used ones make room.
 SIZE_LIMIT = 4 * 2**30
 #: Bytes of answers that may wait for the writer before the run waits for it.
@@ -39,23 +39,34 @@ _DAY = 86_400
 _QUEUED = """CREATE TABLE queued (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL, time REAL NOT NULL,
     sizes BLOB NOT NULL, keys BLOB NOT NULL)"""
+_BILLED = "CREATE TABLE billed (id TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (id, place)) WITHOUT ROWID"
+_CHARGES = """CREATE TABLE charges (
+    time REAL NOT NULL, run TEXT NOT NULL, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL,
+    verb TEXT NOT NULL, requests INTEGER NOT NULL, rows INTEGER NOT NULL, neurons REAL, exact INTEGER NOT NULL,
+    saved_neurons REAL, tokens REAL, seconds REAL NOT NULL)"""
+_BY_TIME = "CREATE INDEX charges_by_time ON charges (time)"
 _TABLES = f"""
 {_QUEUED};
+{_BILLED};
 CREATE TABLE packs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
     used REAL NOT NULL, neurons REAL, body BLOB NOT NULL, log TEXT);
 CREATE INDEX packs_by_use ON packs (used, bytes);
 CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL);
-CREATE TABLE charges (
-    time REAL NOT NULL, run TEXT NOT NULL, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL,
-    verb TEXT NOT NULL, requests INTEGER NOT NULL, rows INTEGER NOT NULL, neurons REAL, exact INTEGER NOT NULL,
-    saved_neurons REAL NOT NULL, tokens REAL, seconds REAL NOT NULL);
-CREATE INDEX charges_by_time ON charges (time);
+{_CHARGES};
+{_BY_TIME};
 CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL);
 """
 #: What makes a store of an earlier version one of the next.
-_UPGRADES = {1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED)}
+_UPGRADES = {
+    1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED),
+    # What a row would have cost may be unknown.
+    2: (_BILLED, "ALTER TABLE charges RENAME TO former", "DROP INDEX charges_by_time", _CHARGES, _BY_TIME,
+        "INSERT INTO charges SELECT * FROM former", "DROP TABLE former"),
+}  # fmt: skip
 _CHARGE = "INSERT INTO charges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+#: Takes the bill of a queued request upon oneself: one process does, however many fetch its answer.
+_TAKE = "INSERT OR IGNORE INTO billed SELECT id, ? FROM queued WHERE id = ?"
 
 
 class Store:
@@ -197,13 +208,13 @@ class Store:
             insert = "INSERT INTO packs (kind, rows, bytes, used, neurons, body, log) VALUES (?,?,?,?,?,?,?)"
             pack = connection.execute(insert, row).lastrowid
             connection.execute("INSERT INTO keys VALUES (?, ?)", (pack, joined))
-            connection.executemany(_CHARGE, map(_charge_row, charges))
+            _enter(connection, charges)
 
         self._writer.put(write, len(body), charges)
 
     def charge(self, charges: Sequence[Charge]) -> None:
         """Enter charges in the book without keeping an answer."""
-        self._writer.put(lambda connection: connection.executemany(_CHARGE, map(_charge_row, charges)), 0, charges)
+        self._writer.put(lambda connection: _enter(connection, charges), 0, charges)
 
     def keep_listing(self, checked_on: str, listing: list[Json]) -> None:
         """Keep the newest listing of models."""
@@ -223,7 +234,12 @@ class Store:
 
     def dequeue(self, name: str) -> None:
         """Forget a submission: its answers are kept, or it is not known any more."""
-        self._writer.put(lambda connection: connection.execute("DELETE FROM queued WHERE id = ?", (name,)), 0)
+
+        def write(connection: sqlite3.Connection) -> None:
+            for table in ("queued", "billed"):
+                connection.execute(f"DELETE FROM {table} WHERE id = ?", (name,))
+
+        self._writer.put(write, 0)
 
     def queued(self, account: str, origin: str, model: str) -> list[tuple[str, list[list[bytes]]]]:
         """Return (id, keys of each request) of what was handed in and not fetched yet, oldest first."""
@@ -308,6 +324,12 @@ def explain(error: Exception, path: Path) -> StoreError:
         f"The store {path}: {what}. {todo[0].upper()}{todo[1:]}, or pass store=PATH for another file, "
         "or cache=False to go without."
     )
+
+
+def _enter(connection: sqlite3.Connection, charges: Iterable[Charge]) -> None:
+    for charge in charges:
+        if charge.queued is None or connection.execute(_TAKE, charge.queued[::-1]).rowcount:
+            connection.execute(_CHARGE, _charge_row(charge))
 
 
 def _touched(packs: Iterable[int]) -> Write:
