@@ -60,6 +60,7 @@ class Call:
             raise ModelError(f"{self.model.id} has no queue. These have one: {able}.")
         self._given = data, on, travel.get("fetch")
         self.rows = self._read()
+        self.title = ""  # of its report, where the verb alone does not tell it from others
         self.report: Report | None = None  # of its run, once it has begun
         self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
 
@@ -72,14 +73,16 @@ class Call:
 
     def plan(self) -> Plan:
         """Price it; nothing is sent."""
-        return self.session.plan(self.task, self.model, self.rows.inputs, cache=self.options.cache)
+        plan = self.session.plan(self.task, self.model, self.rows.inputs, cache=self.options.cache)
+        plan.bad = len(self.rows.bad)
+        return plan
 
     def prepare(self) -> tuple[Runner, Report]:
         """Return what carries it out on the engine's loop, and the report that grows meanwhile."""
         from . import report
 
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
-        self.report = report.Report(runner.run, self.rows, self._build)
+        self.report = report.Report(runner.run, self.rows, self._build, self.title)
         return runner, self.report
 
     def _start(self) -> tuple[Runner, Report]:

@@ -113,6 +113,7 @@ class _Trial:
         self.calls = {}
         for model in models:
             call = Call(self.task, model, self.data, on, travel)
+            call.title = f"{self.task.name} with {call.model.name}"
             self.calls[call.model.id] = call
         if len(self.calls) < 2:
             raise ValueError(f"models: these are all names of {', '.join(self.calls)}; give at least two models.")

@@ -135,7 +135,7 @@ def as_budget(wish: float | str | Budget | None, neurons: float | None, used_tod
     if isinstance(wish, Budget):
         return wish
     if neurons is not None:
-        return Budget(_positive(neurons, "neurons"), f"{neurons:,.0f} Neurons")
+        return Budget(_positive(neurons, "neurons"), f"{_plain(neurons)} Neurons")
     if wish is None:
         return None
     if isinstance(wish, str):
@@ -152,13 +152,16 @@ def _positive(value: float, name: str) -> float:
     return float(value)
 
 
+def _plain(amount: float) -> str:
+    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
+
+
 def money(neurons: float | None, exact: bool = True) -> str:
     """Write Neurons and dollars for people: ``"~2.8 Neurons ($0.000031)"``; a tilde marks an estimate."""
     if neurons is None:
         return "price unknown"
     mark = "" if exact else "~"
-    amount = f"{neurons:,.0f}" if neurons >= 100 else f"{neurons:.3g}"
     usd = neurons * USD_PER_NEURON
     decimals = max(2, 1 - int(f"{usd:.1e}".partition("e")[2]))  # two digits that say something, once it is rounded
     dollars = f"${usd:,.{decimals}f}" if usd else "$0"
-    return f"{mark}{amount} Neurons ({mark}{dollars})"
+    return f"{mark}{_plain(neurons)} Neurons ({mark}{dollars})"

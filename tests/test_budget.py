@@ -37,11 +37,11 @@ def words(count: int) -> pd.Series:
 
 @pytest.mark.parametrize("purse", [{"budget": 1e-9}, {"neurons": 0.001}, {"budget": 0}])
 def test_what_cannot_fit_is_refused_before_sending(emulator: Emulator, purse: dict[str, float]) -> None:
-    """A budget below the price of the input alone refuses at once, says how much would fit, and sends nothing."""
+    """A budget below the price of the first input refuses at once, says so, and sends nothing."""
     with pytest.raises(cf.BudgetError) as caught:
         words(500).cfai.embed(**purse)
     assert "Nothing was sent" in str(caught.value)
-    assert "of 500 distinct inputs would fit" in str(caught.value)
+    assert "None of it would fit" in str(caught.value)
     assert "raise budget=" in str(caught.value)
     assert emulator.requests == 0
 

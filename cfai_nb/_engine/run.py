@@ -129,10 +129,11 @@ class Runner:
             total += cost.neurons or 0.0
             fits += len(batch) if total <= budget.left else 0
         if total > budget.left:
+            some = f"About the first {fits:,} of {len(pending):,} distinct inputs would" if fits else "None of it would"
             raise BudgetError(
-                f"{self._plan.task.name} with {model.id} needs {money(total, exact=False)} for its input alone; the "
-                f"budget is {budget.words}. Nothing was sent. About the first {fits:,} of {len(pending):,} distinct "
-                "inputs would fit: raise budget=, or take fewer rows or a cheaper model."
+                f"{self._plan.task.name} with {model.id} needs at least {money(total, exact=False)}; "
+                f"the budget is {budget.words}. Nothing was sent. {some} fit: raise budget=, or take fewer rows or a "
+                "cheaper model."
             )
 
     # -- handing out ---------------------------------------------------------------------------------------------
