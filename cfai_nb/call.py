@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pandas as pd
 from . import frames
 from .cells import Space
 from .errors import AccessError, ModelError
+from .ledger import as_budget
 from .models import catalogue, default
 from .tasks import Column, Task
 
@@ -35,6 +37,15 @@ OPTIONS = (
 )
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
 _NOT_OPEN = frozenset({3041, 5018, 5035, 3042, 5007})
+
+
+def one_purse(travel: Mapping[str, Any]) -> dict[str, Any]:
+    """Return run options whose budget is shared by all calls that are made with them, not given to each anew."""
+    shared = dict(travel)
+    wish, neurons = shared.get("budget"), shared.pop("neurons", None)
+    if wish != "free" or neurons is not None:  # the session sees to it that the free ones are one purse
+        shared["budget"] = as_budget(wish, neurons)
+    return {name: value for name, value in shared.items() if name != "budget" or value is not None}
 
 
 class Call:
