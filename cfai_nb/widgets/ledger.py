@@ -1,4 +1,4 @@
-"""The book of charges, live: what is being spent, on what, how sure that is, and what the store saved."""
+"""The book of charges, live: what is being spent, on what, how sure that is, and what kept answers saved."""
 
 from __future__ import annotations
 
