@@ -54,6 +54,12 @@ def pictures() -> pd.DataFrame:
     return rows([draw(Order(f"a red circle in {city}", 64, 64)) for city in CITIES], b"no picture")
 
 
+def both() -> pd.DataFrame:
+    """Three texts and two pictures, and something that is neither."""
+    shown = [draw(Order(f"a red circle in {city}", 64, 64)) for city in CITIES[:2]]
+    return rows([CITIES[2], shown[0], CITIES[3], shown[1], CITIES[4]], ["no", "text"])
+
+
 def sounds() -> pd.DataFrame:
     """Five sounds."""
     return rows([tune.speak(f"{city}.", tune.FORMATS["linear16"], 16000)[0] for city in CITIES], b"no sound")
@@ -97,6 +103,8 @@ CASES = {
     "to_markdown": Case("to_markdown", documents),
     "moderate": Case("moderate"),
     "rank": Case("rank", options={"query": "weather in Rome"}),
+    "texts and pictures": Case("ask", both, options={"questions": {"red": cf.yes_no("Is it red?")}}),
+    "texts and pictures told": Case("generate", both, on=SAY, options={"model": "gemma-4-26b-a4b-it"}),
     "tools": Case("generate", on="{it}", options={"tools": [weather], "model": QUEUED}),
     "schema": Case("generate", on=SAY, options={"schema": {"city": str}, "model": QUEUED}),
     "samples": Case("generate", on=SAY, options={"n": 2, "model": QUEUED}),

@@ -173,7 +173,8 @@ class Plan:
 def _time(minutes: float | None) -> str:
     if minutes is None:
         return "no known rate limit"
-    return f"{f'at least {minutes:,.0f}' if minutes >= 1 else 'under 1'} min at the rate limit"
+    least = f"{minutes / 60:,.0f} h" if minutes >= 120 else f"{minutes:,.0f} min"
+    return f"{f'at least {least}' if minutes >= 1 else 'under 1 min'} at the rate limit"
 
 
 def draw_up(task: Task, model: Model, rows: Sequence[Input | None], origin: str, rate: float | None = None) -> Plan:
