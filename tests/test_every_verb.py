@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from collections import Counter
@@ -18,6 +19,7 @@ from starlette.requests import Request
 import cfai_nb as cf
 from cfai_nb import tasks
 from cfai_nb._engine import queued
+from cfai_nb._engine.store import Store
 from cfai_nb.accessor import Accessor, BoundRows, Verb
 from cfai_nb.call import Call
 from cfai_nb.emulator import Emulator
@@ -241,6 +243,29 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
             assert done(case) == expected
             assert here.asked.total() == total, "a third call sends nothing"
             assert cf.last_run().event.stored == 7
+            assert cf.last_run().event.saved_neurons == pytest.approx(ledger["neurons"].sum())
+
+
+def test_a_turn_is_in_the_book_when_it_is_answered(tmp_path: Path) -> None:
+    """While a tool works, what led to it is charged and kept: a kill does not lose it."""
+    here, seen = Counting(), []
+    path = tmp_path / "s.sqlite"
+    question = pd.Series(["What is the weather in Rome?"])
+
+    def weather(city: str = "Rome") -> str:
+        """Say what the weather is in a city."""
+        with contextlib.closing(Store(path)) as another:
+            seen.append((len(another.charges()), another.size()[0]))
+        return "dry"
+
+    with cf.connect(here, store=path, rate=None):
+        first = question.cfai.generate("{value}", tools=[weather], model=QUEUED)
+        spent = cf.last_run().run.spent.neurons
+        assert seen == [(1, 1)]
+        again = question.cfai.generate("{value}", tools=[weather], model=QUEUED)
+        assert again.equals(first)
+        assert cf.last_run().event.saved_neurons == pytest.approx(spent), "every turn of it"
+        assert here.asked.total() == 2
 
 
 @dataclass(frozen=True, kw_only=True)

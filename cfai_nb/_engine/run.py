@@ -15,12 +15,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError
-from ..ledger import Charge, money
+from ..ledger import money
 from ..media import Media, Parts
 from ..models import Usage, price
 from ..tasks import Cells, Input, Local, Request, Talk
 from .aside import aside
-from .begun import Beginnings
+from .begun import Beginnings, Begun
 from .engine import Engine
 from .exchange import Exchange
 from .flights import Flight
@@ -279,7 +279,6 @@ class Runner:
             inputs = await asyncio.to_thread(_held, inputs)
         keys = [self._plan.keys[index] for index in batch]
         begun = self._begun.open(keys)
-        charges: list[Charge] = []
         log: str | None = None
         talk = self._plan.task.talk(inputs, self._plan.model)
         try:
@@ -293,27 +292,27 @@ class Runner:
                     if answer is None:
                         first = not begun.heard
                         answer, charge = await self._exchange.ask(step, inputs, keys=keys, first=first, again=again)
-                        charges.append(charge)
+                        begun.charges.append(charge)
                     begun.heard.append((step, answer))
                     log = log_of(answer) or log
                     step = _next_turn(talk, answer)
+                    self._begun.keep(begun)
             except StopIteration as end:
                 cells: Cells = end.value
             if len(cells) != len(batch):
                 raise AnswerError(f"{len(cells)} answers for {len(batch)} inputs", "mismatch", again=True)
         except BaseException as why:
-            self._begun.leave(begun, charges, why)  # paid for, whatever became of it
+            self._begun.leave(begun, why)  # paid for, whatever became of it
             raise
         finally:
             talk.close()
         if log is not None:
             self.run.logs.update(dict.fromkeys(batch, log))
-        await self._keep(batch, cells, charges, flight, log)
+        await self._keep(batch, cells, begun, flight, log)
 
-    async def _keep(
-        self, batch: list[int], cells: Cells, charges: list[Charge], flight: Flight, log: str | None
-    ) -> None:
+    async def _keep(self, batch: list[int], cells: Cells, begun: Begun, flight: Flight, log: str | None) -> None:
         run, store, keys = self.run, self._engine.store, self._plan.keys
+        before, charges = begun.paid, begun.open()
         if not isinstance(cells, np.ndarray):
             failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
             for index, error in failed:
@@ -323,8 +322,10 @@ class Runner:
                 batch, cells = [i for i, _ in good], [cell for _, cell in good]
         if charges:  # a row counts once, however many turns it took
             charges[0] = dataclasses.replace(charges[0], rows=run.rows_of(batch))
+        for charge in charges:
+            run.note(charge)
         if not batch or store is None or run.options.cache is False:
-            self._enter(charges)
+            self._engine.enter(charges)
         if not batch:
             return
         run.deliver(batch, cells)
@@ -333,19 +334,11 @@ class Runner:
             flight.logs.update((keys[index], log) for index in batch)
         if store is None or run.options.cache is False:
             return
-        for charge in charges:
-            run.note(charge)
         try:
             while store.full:  # a slow disk holds the run back rather than filling the memory
                 await asyncio.sleep(0.005)
         finally:  # also when the run is stopped meanwhile: this was paid for
-            store.put([keys[index] for index in batch], cells, charges, log)
-
-    def _enter(self, charges: Sequence[Charge]) -> None:
-        """Enter charges for which no answer is kept."""
-        for charge in charges:
-            self.run.note(charge)
-        self._engine.enter(charges)
+            store.put([keys[index] for index in batch], cells, charges, log, before=before)
 
 
 def _held(inputs: Sequence[Input]) -> list[Input]:

@@ -196,11 +196,17 @@ class Store:
         """Whether the writer is behind and a run should wait before it brings more."""
         return self._writer.waiting > _BACKLOG
 
-    def put(self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = (), log: str | None = None) -> None:
-        """Hand the answers of one request, and what they cost, to the writer; committed at once, together."""
+    def put(
+        self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = (), log: str | None = None,
+        *, before: float | None = 0.0,
+    ) -> None:  # fmt: skip
+        """Hand the answers of one request, and what they cost, to the writer; committed at once, together.
+
+        ``before`` is what they had cost that is in the book already; None: nobody knows.
+        """
         kind, body = _encode(cells)
-        known = [c.neurons for c in charges if c.neurons is not None]
-        neurons = sum(known) if known and len(known) == len(charges) else None
+        each = [before, *(charge.neurons for charge in charges)]
+        neurons = sum(filter(None, each)) if (charges or before) and None not in each else None
         joined = b"".join(keys)
 
         def write(connection: sqlite3.Connection) -> None:
