@@ -21,6 +21,7 @@ class Charge:
     run, account, origin, model, verb : str
         ``account`` is a digest, not the id; ``origin`` is ``"cloudflare"``, ``"emulator"`` or a host.
     requests, rows : int
+        ``rows`` are those of the frame that were answered; of a conversation of several turns, one counts them.
     neurons : float or None
         None is unknown: the model publishes no price.
     exact : bool

@@ -92,14 +92,14 @@ class LedgerFrame(pd.DataFrame):
     def _repr_html_(self) -> str | None:
         frame = pd.DataFrame(self)
         pretended = frame["origin"] == "emulator"
-        words = f"spent {said}" if (said := _amount(frame[~pretended])) else "nothing spent"
-        if said := _amount(frame[pretended]):
+        words = f"spent {said}" if (said := amount(frame[~pretended])) else "nothing spent"
+        if said := amount(frame[pretended]):
             words += f"; the emulator would have cost {said}"
         table = self.totals().to_html(escape=True, float_format=lambda value: f"{value:,.6g}")
         return f'<div class="{NO_MATH}"><p><b>Ledger</b>: {html.escape(words)}</p>{table}</div>'
 
 
-def _amount(charges: pd.DataFrame) -> str:
+def amount(charges: pd.DataFrame) -> str:
     """Say what the requests among these charges cost, and how many of them nobody knows the price of."""
     paid = charges[charges["requests"] > 0]
     known, unknown = paid.dropna(subset="neurons"), int(paid["neurons"].isna().sum())
