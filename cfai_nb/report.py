@@ -167,7 +167,7 @@ class Report:
         if self.failed:
             text = self._first_failures()
             if on_error == "raise":
-                raise RowsFailed(text)
+                raise RowsFailed(f"{text} {self._kept_words}" if run.done else text)
             said.append(text)
         return said
 

@@ -101,7 +101,7 @@ class Exchange:
         while (reserved := budget.reserve(cost, plan.model.id)) is None:
             if not budget.requests:
                 raise BudgetError(
-                    f"The budget of {budget.words} is used up: {money(budget.spent)} spent, and the next request may "
+                    f"The budget of {budget.words} is used up: {money(budget.spent, self._run.exact)} spent, and the next request may "
                     f"cost {money(cost.neurons, exact=False)}."
                 )
             await asyncio.sleep(0.01)
