@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ from . import frames
 from .cells import Space
 from .errors import AccessError, ModelError
 from .layout import lay_out
+from .ledger import as_budget
 from .models import catalogue, default
 from .tasks import Column, Task
 
@@ -38,6 +40,15 @@ OPTIONS = (
 _NOT_OPEN = frozenset({3041, 5018, 5035, 3042, 5007})
 
 
+def one_purse(travel: Mapping[str, Any]) -> dict[str, Any]:
+    """Return run options whose budget is shared by all calls that are made with them, not given to each anew."""
+    shared = dict(travel)
+    wish, neurons = shared.get("budget"), shared.pop("neurons", None)
+    if wish != "free" or neurons is not None:  # the session sees to it that the free ones are one purse
+        shared["budget"] = as_budget(wish, neurons)
+    return {name: value for name, value in shared.items() if name != "budget" or value is not None}
+
+
 class Call:
     """One call of a verb."""
 
@@ -61,6 +72,7 @@ class Call:
             raise ModelError(f"{self.model.id} has no queue. These have one: {able}.")
         self._given = data, on, travel.get("fetch")
         self.rows = self._read()
+        self.title = ""  # of its report, where the verb alone does not tell it from others
         self.report: Report | None = None  # of its run, once it has begun
         self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
 
@@ -73,14 +85,16 @@ class Call:
 
     def plan(self) -> Plan:
         """Price it; nothing is sent."""
-        return self.session.plan(self.task, self.model, self.rows.inputs, cache=self.options.cache)
+        plan = self.session.plan(self.task, self.model, self.rows.inputs, cache=self.options.cache)
+        plan.bad = len(self.rows.bad)
+        return plan
 
     def prepare(self) -> tuple[Runner, Report]:
         """Return what carries it out on the engine's loop, and the report that grows meanwhile."""
         from . import report
 
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
-        self.report = report.Report(runner.run, self.rows, self._build)
+        self.report = report.Report(runner.run, self.rows, self._build, self.title)
         return runner, self.report
 
     def _start(self) -> tuple[Runner, Report]:

@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 
 from . import frames
-from .call import OPTIONS, Call
+from .call import OPTIONS, Call, one_purse
 from .comparison import Comparison, ComparisonPlan, compared, measured
 from .errors import CfaiError, RowsFailed
-from .ledger import as_budget
 from .tasks import Ask, Column, Score, Task
 from .tasks.questions import Scale
 
@@ -108,11 +107,11 @@ class _Trial:
         chosen = _drawn(whole.rows.inputs, truths, sample, seed)
         self.data = data.iloc[chosen]
         self.truth = None if truths is None else truths.iloc[chosen].set_axis(data.index[chosen])
-        if travel.get("budget") != "free" and (travel.get("budget") is not None or travel.get("neurons") is not None):
-            travel["budget"] = as_budget(travel.get("budget"), travel.pop("neurons", None))  # one purse for all
+        travel = one_purse(travel)
         self.calls = {}
         for model in models:
             call = Call(self.task, model, self.data, on, travel)
+            call.title = f"{self.task.name} with {call.model.name}"
             self.calls[call.model.id] = call
         if len(self.calls) < 2:
             raise ValueError(f"models: these are all names of {', '.join(self.calls)}; give at least two models.")

@@ -56,9 +56,12 @@ class ComparisonPlan:
             cost, stored = plan.estimate.cost, plan.estimate.stored
             known = f", {stored:,} in the store" if stored else ""
             lines.append(f"  {model}: {plan.estimate.requests:,} requests{known}, {money(cost.neurons, False)}")
-        known_cost = [plan.estimate.cost.neurons or 0.0 for plan in self.plans.values()]
-        total = money(sum(known_cost), False) + (" and what is unknown" if self.cost.neurons is None else "")
-        return "\n".join([f"{len(self.plans)} models", *lines, f"  {total} at most; estimated, nothing sent"])
+        known_cost = [n for plan in self.plans.values() if (n := plan.estimate.cost.neurons) is not None]
+        parts = [f"{money(sum(known_cost), False)} at most"] if known_cost else []
+        parts += ["what is unknown"] if self.cost.neurons is None else []
+        further = dict.fromkeys(f"  {plan.further}" for plan in self.plans.values() if plan.further)
+        total = f"  {' and '.join(parts)}; estimated, nothing sent"
+        return "\n".join([f"{len(self.plans)} models", *lines, total, *further])
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,9 +222,9 @@ def measured(run: Run, error: CfaiError | None) -> dict[str, Any]:
 def cost_of(run: Run) -> Cost:
     """Return what the answers of a run cost, those from the store at what they had cost when they were bought.
 
-    The store does not keep whether that was exact, so it counts as estimated; and it keeps an unknown price as none.
+    The store does not keep whether that was exact, so it counts as estimated.
     """
-    if run.spent.neurons is None or (run.stored and not run.saved_neurons and run.plan.model.prices is None):
+    if run.spent.neurons is None or run.unknown_saved:
         return Cost(None)
     return Cost(run.spent.neurons + run.saved_neurons, run.exact and not run.stored)
 

@@ -21,15 +21,20 @@ class Charge:
     run, account, origin, model, verb : str
         ``account`` is a digest, not the id; ``origin`` is ``"cloudflare"``, ``"emulator"`` or a host.
     requests, rows : int
+        ``rows`` are those of the frame that were answered; of a conversation of several turns, one counts them.
     neurons : float or None
         None is unknown: the model publishes no price.
     exact : bool
         The service reported it; otherwise it is estimated from the length of the text.
-    saved_neurons : float
+    saved_neurons : float or None
         What the rows from the store had cost when they were bought; of a gateway's cache, what they would have cost.
+        None is unknown.
     tokens : float or None
         None is unknown: embedding models do not report them.
     seconds : float
+    queued : (str, int) or None
+        The submission and place of a request that waited in the service's queue: it is entered once, whoever fetches
+        its answer.
     """
 
     time: float
@@ -42,9 +47,10 @@ class Charge:
     rows: int = 1
     neurons: float | None
     exact: bool
-    saved_neurons: float = 0.0
+    saved_neurons: float | None = 0.0
     tokens: float | None = None
     seconds: float = 0.0
+    queued: tuple[str, int] | None = None
 
 
 def midnight(now: float) -> float:
@@ -130,7 +136,7 @@ def as_budget(wish: float | str | Budget | None, neurons: float | None, used_tod
     if isinstance(wish, Budget):
         return wish
     if neurons is not None:
-        return Budget(_positive(neurons, "neurons"), f"{neurons:,.0f} Neurons")
+        return Budget(_positive(neurons, "neurons"), f"{_plain(neurons)} Neurons")
     if wish is None:
         return None
     if isinstance(wish, str):
@@ -147,13 +153,16 @@ def _positive(value: float, name: str) -> float:
     return float(value)
 
 
+def _plain(amount: float) -> str:
+    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
+
+
 def money(neurons: float | None, exact: bool = True) -> str:
     """Write Neurons and dollars for people: ``"~2.8 Neurons ($0.000031)"``; a tilde marks an estimate."""
     if neurons is None:
         return "price unknown"
     mark = "" if exact else "~"
-    amount = f"{neurons:,.0f}" if neurons >= 100 else f"{neurons:.3g}"
     usd = neurons * USD_PER_NEURON
     decimals = max(2, 1 - int(f"{usd:.1e}".partition("e")[2]))  # two digits that say something, once it is rounded
     dollars = f"${usd:,.{decimals}f}" if usd else "$0"
-    return f"{mark}{amount} Neurons ({mark}{dollars})"
+    return f"{mark}{_plain(neurons)} Neurons ({mark}{dollars})"

@@ -67,7 +67,7 @@ def words(report: Report) -> str:
     from .ledger import money
 
     event = report.event
-    parts = [f"{event.verb} {event.done + event.failed:,}/{event.rows:,}"]
+    parts = [f"{report.title or event.verb} {event.done + event.failed:,}/{event.rows:,}"]
     if event.stored:
         parts.append(f"{event.stored:,} stored")
     if report.failed:
@@ -76,7 +76,8 @@ def words(report: Report) -> str:
         cost = money(event.spent.neurons, event.spent.exact)
         if event.projected.neurons is not None and not event.finished:
             cost += f" of {money(event.projected.neurons, False)}"
-        parts.append(f"emulator, would be {cost}" if event.origin == "emulator" else cost)
+        would = "" if event.spent.neurons is None else "would be "
+        parts.append(f"emulator, {would}{cost}" if event.origin == "emulator" else cost)
     if event.left is not None and not event.finished:
         parts.append(f"{event.left:.0f} s left")
     if event.in_flight:

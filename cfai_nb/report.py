@@ -29,10 +29,15 @@ class Report:
         ``row`` (its label), ``code``, ``message``, ``model``: one row a failed row.
     receipt : str
         One line: rows, requests, cost, time.
+    title : str
+        What that begins with instead of the verb, as where several models take their turns.
     """
 
-    def __init__(self, run: Run, rows: Rows, build: Callable[[Run], pd.Series[Any] | pd.DataFrame]) -> None:
+    def __init__(
+        self, run: Run, rows: Rows, build: Callable[[Run], pd.Series[Any] | pd.DataFrame], title: str = ""
+    ) -> None:
         self.run = run
+        self.title = title
         self._rows = rows
         self._build = build
 
@@ -49,7 +54,10 @@ class Report:
     def failures(self) -> pd.DataFrame:
         """Rows that failed and why."""
         run, index = self.run, self._rows.index
-        found = [(index[at], error.code, str(error), run.plan.model.id) for at, error in self.errors.items()]
+        model = run.plan.model.id
+        found = [  # errors of the service begin with the model's name, which has a column of its own here
+            (index[at], error.code, str(error).removeprefix(f"{model}: "), model) for at, error in self.errors.items()
+        ]
         return pd.DataFrame(found, columns=["row", "code", "message", "model"])
 
     @property
@@ -104,7 +112,7 @@ class Report:
     def receipt(self) -> str:
         """One line: rows, requests, cost, time."""
         event = self.event
-        parts = [f"{event.verb}: {event.done:,} of {self._wanted:,} rows"]
+        parts = [f"{self.title or event.verb}: {event.done:,} of {self._wanted:,} rows"]
         if event.stored:
             parts.append(f"{event.stored:,} from the store")
         if self.failed:
@@ -116,9 +124,10 @@ class Report:
         parts.append(f"{event.requests:,} request" + "s" * (event.requests != 1))
         cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
         pretended = event.origin == "emulator" and event.requests
-        parts.append(f"emulator, would be {cost}" if pretended else cost)
-        if event.saved_neurons:
-            parts.append(f"saved {money(event.saved_neurons)}")
+        would = "" if event.spent.neurons is None else "would be "
+        parts.append(f"emulator, {would}{cost}" if pretended else cost)
+        if saved := saved_words(event.saved_neurons, event.unknown_saved):
+            parts.append(f"saved {saved}")
         parts.append(f"{event.seconds:.1f} s")
         return " · ".join(parts)
 
@@ -158,19 +167,18 @@ class Report:
         if self.failed:
             text = self._first_failures()
             if on_error == "raise":
-                raise RowsFailed(text)
+                raise RowsFailed(f"{text} {self._kept_words}" if run.done else text)
             said.append(text)
         return said
 
     def _first_failures(self) -> str:
-        failures = self.failures
-        first = failures.iloc[0]
+        position, error = next(iter(self.errors.items()))
         column = f" of column {self._rows.name!r}" if self._rows.name is not None else ""
-        rest = len(failures) - 1
+        rest = self.failed - 1
         more = f" (and {rest:,} more row{'s' * (rest > 1)})" if rest else ""
         return (
-            f"{len(failures):,} of {len(self._rows.index):,} rows failed and are missing: "
-            f"row {_plain(first['row'])!r}{column}: {first['message']}{more}. cf.last_run().failures lists them."
+            f"{self.failed:,} of {len(self._rows.index):,} rows failed and are missing: "
+            f"row {_plain(self._rows.index[position])!r}{column}: {error}{more}. cf.last_run().failures lists them."
         )
 
     def __repr__(self) -> str:
@@ -178,6 +186,12 @@ class Report:
 
     def _repr_html_(self) -> str:
         return f'<div class="{NO_MATH}"><code>{html.escape(self.receipt)}</code></div>'
+
+
+def saved_words(neurons: float, unknown: int) -> str:
+    """Say what was not paid again, and of how many rows nobody knows the price; empty where nothing was saved."""
+    rows = f"{unknown:,} row{'s' * (unknown != 1)} of unknown price" if unknown else ""
+    return " and ".join(part for part in (money(neurons) if neurons else "", rows) if part)
 
 
 def _plain(label: Any) -> Any:

@@ -88,26 +88,49 @@ class LedgerFrame(pd.DataFrame):
         return pd.DataFrame
 
     def totals(self) -> pd.DataFrame:
-        """Sum up by origin, model and verb; unknown prices are counted in ``unpriced``, not added as zero."""
-        frame = pd.DataFrame(self)
-        paid = frame.assign(unpriced=(frame["neurons"].isna() & (frame["requests"] > 0)).astype(int))
-        grouped = paid.groupby(["origin", "model", "verb"], sort=True)
-        sums = grouped[["requests", "rows", "tokens", "neurons", "usd", "saved_neurons", "unpriced"]].sum()
-        return sums.assign(exact=grouped["exact"].all())
+        """Sum up by origin, model and verb.
+
+        What is unknown is not added as zero: calls of unknown price are counted in ``unpriced`` and the amounts are
+        those of the others, missing where there are none; ``tokens`` are missing where any call did not tell.
+        """
+        return summed(self, ["origin", "model", "verb"])
 
     def _repr_html_(self) -> str | None:
         frame = pd.DataFrame(self)
-        real = frame[frame["origin"] != "emulator"]
-        words = (
-            f"spent {money(float(real['neurons'].sum()), bool(real['exact'].all()))}" if len(real) else "nothing spent"
-        )
-        if unknown := int((real["neurons"].isna() & (real["requests"] > 0)).sum()):
-            words += f", and {unknown:,} calls of unknown price"
-        pretended = frame[frame["origin"] == "emulator"]
-        if len(pretended):
-            words += f"; the emulator would have cost {money(float(pretended['neurons'].sum()), False)}"
+        pretended = frame["origin"] == "emulator"
+        words = f"spent {said}" if (said := amount(frame[~pretended])) else "nothing spent"
+        if said := amount(frame[pretended]):
+            words += f"; the emulator would have cost {said}"
         table = self.totals().to_html(escape=True, float_format=lambda value: f"{value:,.6g}")
         return f'<div class="{NO_MATH}"><p><b>Ledger</b>: {html.escape(words)}</p>{table}</div>'
+
+
+def amount(charges: pd.DataFrame) -> str:
+    """Say what the requests among these charges cost, and how many of them nobody knows the price of."""
+    paid = charges[charges["requests"] > 0]
+    known, unknown = paid.dropna(subset="neurons"), int(paid["neurons"].isna().sum())
+    parts = [money(float(known["neurons"].sum()), bool(known["exact"].all()))] if len(known) else []
+    parts += [f"{unknown:,} call{'s' * (unknown != 1)} of unknown price"] if unknown else []
+    return " and ".join(parts)
+
+
+def summed(charges: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Sum charges up as ``LedgerFrame.totals`` does."""
+    frame = pd.DataFrame(charges)
+    bought = frame["requests"] > 0
+    frame = frame.assign(
+        unpriced=(frame["neurons"].isna() & bought).astype(int), priced=frame["neurons"].notna() & bought,
+        untold=frame["tokens"].isna() & bought, gone=frame["saved_neurons"].isna(),
+    )  # fmt: skip
+    grouped = frame.groupby(by, sort=True)
+    sums = grouped[["requests", "rows", "tokens", "neurons", "usd", "saved_neurons", "unpriced"]].sum()
+    found = grouped[["priced", "untold", "gone"]].any()
+    unpriced = (sums["unpriced"] > 0) & ~found["priced"]
+    saved = sums["saved_neurons"]
+    unknown = {
+        "tokens": found["untold"], "neurons": unpriced, "usd": unpriced, "saved_neurons": found["gone"] & ~(saved > 0)
+    }  # fmt: skip
+    return sums.assign(**{name: sums[name].mask(rows) for name, rows in unknown.items()}, exact=grouped["exact"].all())
 
 
 def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
@@ -123,8 +146,9 @@ def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
     DataFrame
         ``time`` (UTC), ``origin``, ``model``, ``verb``, ``requests``, ``rows``, ``tokens``, ``neurons`` and ``usd``
         (missing: unknown), ``exact`` (the service said so) and ``saved_neurons`` (rows taken from the store, at what
-        they had cost, and answers of a gateway's cache, at what they would have cost).  ``usd`` is the list price,
-        before the 10,000 free Neurons a day.
+        they had cost, and answers of a gateway's cache, at what they would have cost; missing: unknown).  ``rows`` are
+        those of the frame that were answered, each counted once, however many requests it took.  ``usd`` is the list
+        price, before the 10,000 free Neurons a day.
     """
     start = 0.0
     if isinstance(since, (int, float)):
@@ -142,7 +166,7 @@ def as_frame(charges: Sequence[Charge]) -> LedgerFrame:
     rows = [{name: getattr(charge, name, None) for name in _CHARGE_COLUMNS} for charge in charges]
     frame = pd.DataFrame(rows, columns=list(_CHARGE_COLUMNS))
     frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)
-    for name in ("neurons", "tokens"):
+    for name in ("neurons", "tokens", "saved_neurons"):
         frame[name] = frame[name].astype("float64")
     frame["usd"] = frame["neurons"] * USD_PER_NEURON
     frame["exact"] = frame["exact"].astype(bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
+from cfai_nb import tables
 from cfai_nb.emulator import Emulator
 from cfai_nb.ledger import Budget, Charge, as_budget, midnight, spent_today
 from cfai_nb.models import USD_PER_NEURON, Cost, Usage, default, price
@@ -35,11 +37,11 @@ def words(count: int) -> pd.Series:
 
 @pytest.mark.parametrize("purse", [{"budget": 1e-9}, {"neurons": 0.001}, {"budget": 0}])
 def test_what_cannot_fit_is_refused_before_sending(emulator: Emulator, purse: dict[str, float]) -> None:
-    """A budget below the price of the input alone refuses at once, says how much would fit, and sends nothing."""
+    """A budget below the price of the first input refuses at once, says so, and sends nothing."""
     with pytest.raises(cf.BudgetError) as caught:
         words(500).cfai.embed(**purse)
     assert "Nothing was sent" in str(caught.value)
-    assert "of 500 distinct inputs would fit" in str(caught.value)
+    assert "None of it would fit" in str(caught.value)
     assert "raise budget=" in str(caught.value)
     assert emulator.requests == 0
 
@@ -288,3 +290,23 @@ def test_a_request_that_fails_gives_its_reservation_back(tmp_path: Path) -> None
     with pytest.warns(cf.CfaiWarning, match="1 of 30 rows"):
         texts.cfai.classify(LABELS, neurons=whole, concurrency=1)
     assert cf.last_run().event.done == 29
+
+
+def test_what_nobody_knows_the_price_of_is_not_saved_at_nothing(emulator: Emulator) -> None:
+    """Rows of unknown price say so when they come from the store, and no total makes a zero of what is not known."""
+    texts = words(5)
+    for _ in range(2):
+        texts.cfai.embed(model="embeddinggemma-300m")
+    assert "nothing spent · saved 5 rows of unknown price" in cf.last_run().receipt
+    assert cf.last_run().event.unknown_saved == 5
+    texts.cfai.embed()
+    charges = pd.DataFrame(cf.ledger())
+    assert charges["saved_neurons"].isna().tolist() == [False, True, False]
+    totals = cf.ledger().totals().reset_index().set_index("model")
+    gemma, other = totals.loc["@cf/google/embeddinggemma-300m"], totals.loc[default("embed").id]
+    assert gemma[["neurons", "usd", "saved_neurons"]].isna().all()
+    assert (gemma["unpriced"], gemma["requests"], gemma["rows"]) == (1, 1, 10)
+    assert (other["neurons"], other["saved_neurons"]) == (pytest.approx(emulator.billed), 0)
+    one = dataclasses.replace(cf.session.current().charges()[0], tokens=None)
+    assert tables.as_frame([one, dataclasses.replace(one, tokens=3.0)]).totals()["tokens"].isna().all()
+    assert ") and 1 call of unknown price</p>" in cf.ledger()._repr_html_()

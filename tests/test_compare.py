@@ -131,3 +131,12 @@ def test_the_front_and_the_best() -> None:
     assert (found.best(), found.best(5), found.best(2)) == ("d", "c", "a")
     with pytest.raises(LookupError, match=r"at most \$0.5"):
         found.best(0.5)
+
+
+def test_receipts_name_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line a model, each with its name: otherwise they look alike."""
+    cf.connect("emulator", store=False)
+    names = ["clef-flash", "glm-4.7-flash"]
+    pd.Series(["a", "b"]).cfai.compare(cf.Classify(labels=["x", "y"]), models=names, progress=True)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "request" in line]
+    assert all(f"classify with {name}: 2 of 2 rows" in line for name, line in zip(names, lines[-2:], strict=True))

@@ -307,3 +307,26 @@ def test_what_is_given_is_any_type(frame: pd.DataFrame) -> None:
     """The typed door and the registered one lead to the same verbs."""
     made: Any = cf.on(frame).search("refund", 1)
     pd.testing.assert_frame_equal(made, frame.cfai.search("refund", 1))
+
+
+@pytest.mark.parametrize("verb", ["search", "similarity", "sim_join"])
+def test_column_and_query_are_charged_out_of_one_purse(emulator: Emulator, verb: str) -> None:
+    """What is embedded for a verb on vectors is in the book and the last run, and one budget holds for all of it."""
+    texts = pd.Series(TEXTS, name="text")
+    query = "a refund " * 40 if verb != "sim_join" else pd.Series(["a refund " * 40], name="text")
+    do = {
+        "search": lambda **o: texts.cfai.search(query, on="text", model="bge-m3", **o),
+        "similarity": lambda **o: texts.cfai.similarity("text", query, model="bge-m3", **o),
+        "sim_join": lambda **o: texts.cfai.sim_join(query, model="bge-m3", **o),
+    }[verb]
+    each = [rows.cfai.embed.plan().estimate.cost.neurons for rows in (texts, pd.Series(query))]
+    assert None not in each
+    with pytest.raises(cf.BudgetError):
+        do(neurons=max(each) * 1.01)
+    assert emulator.billed <= max(each) * 1.01
+    do(neurons=sum(each) * 1.01)
+    book = pd.DataFrame(cf.ledger())
+    assert set(book["verb"]) == {"embed"}
+    assert book["neurons"].sum() == pytest.approx(emulator.billed)
+    assert book.loc[book["requests"] > 0, "rows"].sum() == 5
+    assert cf.last_run().receipt.startswith("embed: 1 of 1 rows · 1 request")

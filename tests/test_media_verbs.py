@@ -426,7 +426,7 @@ def test_a_plan_says_what_is_counted(emulator: Emulator, verb: str, options: dic
     getattr(texts.cfai, verb)(*on, **options)
     spent, expected = cf.last_run().event.spent, plan.estimate.cost.neurons
     assert spent.neurons == (None if expected is None else pytest.approx(expected, rel=1 if verb == "speak" else 1e-9))
-    assert "0 requests, no known rate limit" in repr(getattr(texts.cfai, verb).plan(*on, **options))
+    assert "0 requests\n  nothing to send, nothing to pay" in repr(getattr(texts.cfai, verb).plan(*on, **options))
 
 
 def test_media_plans_and_receipts(emulator: Emulator, red: bytes, spoken: bytes) -> None:

@@ -241,3 +241,30 @@ def test_an_unknown_price_is_unknown_in_the_plan(tmp_path: Path) -> None:
     assert texts.cfai.embed.plan(model="embeddinggemma-300m").estimate.cost.neurons is None
     texts.cfai.embed(model="embeddinggemma-300m")
     assert texts.cfai.embed.plan(model="embeddinggemma-300m").estimate.cost.neurons == 0
+
+
+def weather(city: str) -> str:
+    """Say what the weather is."""
+    return city
+
+
+@pytest.mark.parametrize(
+    ("options", "requests", "words"),
+    [
+        ({}, 2, []),
+        ({"tools": [weather]}, 2, ["for the first turns", "tools take further turns, up to max_turns= a row"]),
+        ({"schema": {"n": int}}, 2, ["for the first turns", "does not fit the schema is sent back once"]),
+        ({"tools": [weather], "schema": {"n": int}}, 4, ["further turns", "then asked for as JSON", "sent back once"]),
+        ({"n": 3, "model": "llama-3.3-70b-instruct-fp8-fast"}, 6, []), ({"n": 3}, 2, []),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_plan_says_what_it_does_not_price(options: dict[str, Any], requests: int, words: list[str]) -> None:
+    """Further turns are named; samples taken one by one are counted; what cannot be sent is told."""
+    cf.connect("emulator", store=False)
+    plan = pd.Series(["a", "b", None, ["c"]]).cfai.generate.plan("Say {value}", **options)
+    assert plan.estimate.requests == requests
+    assert "4 rows (1 without text, 1 that cannot be sent), 2 distinct" in repr(plan)
+    assert all(each in repr(plan) for each in words)
+    assert ("not in it" in repr(plan)) == bool(words)
+    assert ("a budget holds for it" in repr(plan)) == bool(words)

@@ -429,7 +429,7 @@ def test_costs_add_up_over_time() -> None:
     assert tops == pytest.approx([223.3, 267.8])
     assert ax.lines[0].get_ydata()[-1] == pytest.approx(367.8)
     assert len(ax.lines[1].get_xdata()) == 1
-    assert {"exact", "estimated", "saved by the store", "4 calls of unknown price"} <= set(said(ax))
+    assert {"exact", "estimated", "saved by kept answers", "4 calls of unknown price"} <= set(said(ax))
 
 
 def test_costs_of_a_short_run_fill_the_picture() -> None:

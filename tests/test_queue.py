@@ -79,7 +79,9 @@ def test_the_queue_gives_what_the_direct_call_gives(front: Any, verb: str) -> No
     queue = front()
     assert equal(call(queue=True), direct)
     paid = cf.last_run().run.spent
-    assert paid.neurons == pytest.approx(spent, rel=1e-6 if paid.exact else 0.5), "estimated where rows tell no usage"
+    assert paid.exact, "where the answers tell no usage, the submission does"
+    assert paid.neurons == pytest.approx(queue.emulator.billed)
+    assert paid.neurons == pytest.approx(spent, rel=1e-6)
     assert len(queue.handed_in) == submissions
     assert sum(map(len, queue.handed_in)) == requests
     assert (queue.direct, here.handed_in) == (0, [])
@@ -364,6 +366,65 @@ def test_two_runs_at_once_hand_in_once(front: Any) -> None:
     assert [each.notna().sum() for each in results] == [7, 7]
     assert [len(each) for each in here.handed_in] == [1]
     assert ledger()["requests"].sum() == 1
+
+
+def test_two_processes_charge_it_once(front: Any, tmp_path: Path) -> None:
+    """What both fetch is in the book once, however close they are together, and nothing of it is left behind."""
+    path = tmp_path / "both.sqlite"
+    here = front(store=path)
+    stopped(here, lambda: ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True))
+    queue = here.emulator._entrance._queue
+    queue.polls, told = 10**6, []
+
+    def fetch() -> None:
+        with cf.connect(here, store=path, rate=None):
+            told.append(ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True, progress=False))
+
+    looks = sum("request_id" in call.body for call in here.calls)
+    threads = [threading.Thread(target=fetch) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    pause = threading.Event()
+    while sum("request_id" in call.body for call in here.calls) < looks + 8:
+        pause.wait(0.005)
+    queue.polls = 0
+    for thread in threads:
+        thread.join(30)
+    assert equal(*told)
+    assert len(here.handed_in) == 1
+    assert ledger()["requests"].sum() == 6
+    assert ledger()["neurons"].sum() == pytest.approx(here.emulator.billed)
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        assert [file.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("queued", "billed")] == [0, 0]
+
+
+def _usage(**told: Any) -> Any:
+    """An emulator's front that has the submission say this of its usage, and its answers nothing."""
+
+    def instead(body: dict[str, Any]) -> Any:
+        if "request_id" not in body:
+            return None
+        rows = [{"id": at, "success": True, "result": {"response": "Yes."}} for at in range(6)]
+        return envelope({"responses": rows, "usage": told})
+
+    return instead
+
+
+@pytest.mark.parametrize(
+    ("told", "neurons", "exact"),
+    [({"neurons": 12.0}, 12, True),
+     ({"prompt_tokens": 60, "completion_tokens": 12}, (60 * 26668 + 12 * 204805) / 1e6, True),
+     ({"prompt_tokens": 0, "completion_tokens": 0}, None, False), ({"prompt_tokens": "60"}, None, False)],
+    ids=str,
+)  # fmt: skip
+def test_the_usage_of_the_whole_is_shared(front: Any, told: Any, neurons: float | None, exact: bool) -> None:
+    """The book sums up to what the submission says; where that tells nothing, it stays an estimate, and never 0."""
+    front(_usage(**told))
+    ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True)
+    spent = cf.last_run().run.spent
+    assert (spent.exact, len(ledger())) == (exact, 6)
+    assert spent.neurons > 0
+    assert spent.neurons == pytest.approx(neurons) or not exact
 
 
 CHILD = """

@@ -386,3 +386,23 @@ def test_there_is_no_pickle_in_the_file(path: Path) -> None:
     assert bodies == {"f4": np.ones(3, dtype="<f4").tobytes(), "json": b'[{"a":1}]'}
     for word in (b"numpy", b"\x80\x04\x95", b"\x80\x05\x95", b"cfai_nb"):
         assert word not in path.read_bytes()
+
+
+def test_a_store_of_an_earlier_version_is_taken_over(path: Path) -> None:
+    """Its answers and charges are there, and what the tables lacked can be kept from then on."""
+    with contextlib.closing(Store(path)) as store:
+        store.put([b"k" * 16], ["an answer"], [charge(1.5)])
+    former = "time, run, account, origin, model, verb, requests, rows, neurons, exact, saved_neurons NOT NULL, tokens"
+    with contextlib.closing(sqlite3.connect(path)) as file, file:
+        for statement in (
+            f"CREATE TABLE old ({former}, seconds)", "INSERT INTO old SELECT * FROM charges", "DROP TABLE charges",
+            "ALTER TABLE old RENAME TO charges", "CREATE INDEX charges_by_time ON charges (time)",
+            "DROP TABLE billed", "DROP TABLE queued", "ALTER TABLE packs DROP COLUMN log", "PRAGMA user_version=1",
+        ):  # fmt: skip
+            file.execute(statement)
+    with contextlib.closing(Store(path)) as store:
+        assert store.locate([b"k" * 16])[0][0] > 0
+        assert [one.neurons for one in store.charges()] == [1.5]
+        store.charge([charge(0.0, requests=0, saved_neurons=None)])
+        assert [one.saved_neurons for one in store.charges()] == [0.0, None]
+        assert store.queued("a", "o", "m") == []

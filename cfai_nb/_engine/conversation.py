@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 
 from ..errors import AnswerError, CfaiError, RowError
-from ..ledger import Charge
 from ..media import Media, Parts
 from ..tasks import Cells, Input, Local, Request, Talk
 from .aside import aside
+from .begun import Beginnings, Begun
 from .engine import Engine
 from .exchange import Exchange
 from .flights import Flight
@@ -26,11 +27,12 @@ Failed: TypeAlias = list[tuple[int, RowError]]
 class Conversation:
     """Holds the conversations of a run, one a batch."""
 
-    def __init__(self, engine: Engine, run: Run, exchange: Exchange) -> None:
+    def __init__(self, engine: Engine, run: Run, exchange: Exchange, beginnings: Beginnings) -> None:
         self._engine = engine
         self._run = run
         self._plan = run.plan
         self._exchange = exchange
+        self._beginnings = beginnings
 
     async def hold(self, batch: list[int], flight: Flight, *, again: bool) -> Failed:
         """Hold it about these inputs, keep what is read, and return what the task could not read.
@@ -43,9 +45,8 @@ class Conversation:
         inputs = [self._plan.inputs[index] for index in batch]
         if self._plan.heavy:  # media is read now, and let go when this conversation is over
             inputs = await asyncio.to_thread(_held, inputs)
-        rows = self._run.rows_of(batch)
         keys = [self._plan.keys[index] for index in batch]
-        charges: list[Charge] = []
+        begun = self._beginnings.open(keys)
         log: str | None = None
         talk = self._plan.task.talk(inputs, self._plan.model)
         try:
@@ -55,37 +56,43 @@ class Conversation:
                     if isinstance(step, Local):
                         step = _next_turn(talk, await aside(step))
                         continue
-                    answer, charge = await self._exchange.ask(
-                        step, inputs, rows, keys=keys, first=not charges, again=again
-                    )
-                    charges.append(charge)
+                    answer = begun.again(step)
+                    if answer is None:
+                        first = not begun.heard
+                        answer, charge = await self._exchange.ask(step, inputs, keys=keys, first=first, again=again)
+                        begun.charges.append(charge)
+                    begun.heard.append((step, answer))
                     log = log_of(answer) or log
                     step = _next_turn(talk, answer)
+                    self._beginnings.keep(begun)
             except StopIteration as end:
                 cells: Cells = end.value
             if len(cells) != len(batch):
                 raise AnswerError(f"{len(cells)} answers for {len(batch)} inputs", "mismatch", again=True)
-        except BaseException:
-            self._enter(charges)  # paid for, whatever became of it
+        except BaseException as why:
+            self._beginnings.leave(begun, why)  # paid for, whatever became of it
             raise
         finally:
             talk.close()
         if log is not None:
             self._run.logs.update(dict.fromkeys(batch, log))
-        return await self._keep(batch, cells, charges, flight, log)
+        return await self._keep(batch, cells, begun, flight, log)
 
-    async def _keep(
-        self, batch: list[int], cells: Cells, charges: list[Charge], flight: Flight, log: str | None
-    ) -> Failed:
+    async def _keep(self, batch: list[int], cells: Cells, begun: Begun, flight: Flight, log: str | None) -> Failed:
         run, store, keys = self._run, self._engine.store, self._plan.keys
+        before, charges = begun.paid, begun.open()
         failed: Failed = []
         if not isinstance(cells, np.ndarray):
             failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
             if failed:
                 good = [(i, cell) for i, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
                 batch, cells = [i for i, _ in good], [cell for _, cell in good]
+        if charges:  # a row counts once, however many turns it took
+            charges[0] = dataclasses.replace(charges[0], rows=run.rows_of(batch))
+        for charge in charges:
+            run.note(charge)
         if not batch or store is None or run.options.cache is False:
-            self._enter(charges)
+            self._engine.enter(charges)
         if not batch:
             return failed
         run.deliver(batch, cells)
@@ -94,20 +101,12 @@ class Conversation:
             flight.logs.update((keys[index], log) for index in batch)
         if store is None or run.options.cache is False:
             return failed
-        for charge in charges:
-            run.note(charge)
         try:
             while store.full:  # a slow disk holds the run back rather than filling the memory
                 await asyncio.sleep(0.005)
         finally:  # also when the run is stopped meanwhile: this was paid for
-            store.put([keys[index] for index in batch], cells, charges, log)
+            store.put([keys[index] for index in batch], cells, charges, log, before=before)
         return failed
-
-    def _enter(self, charges: Sequence[Charge]) -> None:
-        """Enter charges for which no answer is kept."""
-        for charge in charges:
-            self._run.note(charge)
-        self._engine.enter(charges)
 
 
 def _held(inputs: Sequence[Input]) -> list[Input]:

@@ -58,18 +58,19 @@ class Engine:
 
     def charge(
         self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0,
-        free: bool = False,
+        free: bool = False, queued: tuple[str, int] | None = None,
     ) -> Charge:  # fmt: skip
         """Return the charge of one answered request; ``free`` where a gateway answered it from its cache."""
         cost = price(usage, model)
-        paid, saved = (Cost(0.0, True), cost.neurons or 0.0) if free else (cost, 0.0)
+        paid, saved = (Cost(0.0, True), cost.neurons) if free else (cost, 0.0)
         return Charge(
             time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
             neurons=paid.neurons, exact=paid.exact, saved_neurons=saved, tokens=usage.tokens, seconds=seconds,
+            queued=queued,
         )  # fmt: skip
 
-    def saving(self, neurons: float, model: Model, *, run: str, verb: str, rows: int) -> Charge:
-        """Return the entry for rows that came from the store."""
+    def saving(self, neurons: float | None, model: Model, *, run: str, verb: str, rows: int) -> Charge:
+        """Return the entry for rows that came from the store, and what they had cost; None: nobody knows."""
         return Charge(
             time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
             requests=0, neurons=0.0, exact=True, saved_neurons=neurons, tokens=0.0,

@@ -51,14 +51,13 @@ class Exchange:
         return int(self._pace.concurrency.limit)
 
     async def ask(
-        self, request: Request, inputs: Sequence[Input], rows: int, *, keys: Sequence[bytes], first: bool,
-        again: bool = False,
-    ) -> tuple[Answer, Charge]:  # fmt: skip
+        self, request: Request, inputs: Sequence[Input], *, keys: Sequence[bytes], first: bool, again: bool = False
+    ) -> tuple[Answer, Charge]:
         """Send one request, as often as it takes; return its answer and what it was charged.
 
-        ``rows`` says for how many rows of the frame, ``keys`` those of its inputs, ``first`` whether it opens the
-        conversation: only that goes into the queue, what answers an answer does not wait once more.  ``again`` says
-        that an answer before could not be read: a gateway's cache would only give that one again.
+        ``keys`` are those of its inputs, ``first`` says whether it opens the conversation: only that goes into the
+        queue, what answers an answer does not wait once more.  ``again`` says that an answer before could not be read:
+        a gateway's cache would only give that one again.  The charge is for no row yet: who keeps what it gave knows.
 
         Raises
         ------
@@ -71,17 +70,18 @@ class Exchange:
         options = self._run.options
         reserved = await self._reserve(inputs, None if first else request)
         charge: Charge | None = None
+        place: tuple[str, int] | None = None
         try:
             if first and self.queue is not None:
-                answer = await self.queue.ask(request, keys)
+                answer, place = await self.queue.ask(request, keys)
             else:
                 gateway = options.gateway.uncached() if again and options.gateway is not None else options.gateway
                 sent = dressed(request, plan.model, gateway, reject_if_busy=options.reject_if_busy)
                 answer = await self._persist(sent)
             usage = plan.task.weigh(request, answer, inputs, plan.model)
             charge = self._engine.charge(
-                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=rows, seconds=answer.seconds,
-                free=is_hit(answer),
+                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=0, seconds=answer.seconds,
+                free=is_hit(answer), queued=place,
             )  # fmt: skip
             return answer, charge
         finally:
@@ -101,8 +101,8 @@ class Exchange:
         while (reserved := budget.reserve(cost, plan.model.id)) is None:
             if not budget.requests:
                 raise BudgetError(
-                    f"The budget of {budget.words} is used up: {money(budget.spent)} spent, and the next request may "
-                    f"cost {money(cost.neurons, exact=False)}."
+                    f"The budget of {budget.words} is used up: {money(budget.spent, self._run.exact)} spent, and the "
+                    f"next request may cost {money(cost.neurons, exact=False)}."
                 )
             await asyncio.sleep(0.01)
         return reserved

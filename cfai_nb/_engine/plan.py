@@ -68,6 +68,8 @@ class Plan:
         Who answers.
     rate : float or None
         Requests per minute; None where no limit is known.
+    bad : int
+        Rows whose cell cannot be sent, among those without an input.
     heavy : bool
         Whether there is media among the inputs.
     """
@@ -81,6 +83,7 @@ class Plan:
     slots: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     origin: str = "cloudflare"
     rate: float | None = None
+    bad: int = 0
     heavy: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,6 +115,11 @@ class Plan:
         return self.task.forecast([self.inputs[i] for i in batch], self.model)
 
     @property
+    def further(self) -> str:
+        """What the estimate does not hold, in words; empty where it holds all, or nothing is to be sent."""
+        return self.task.turns(self.model)[1] if (self.packs < 0).any() else ""
+
+    @property
     def lacking(self) -> str:
         """What rows are without that have no input, in words."""
         return "without content" if self.heavy or "text" not in self.task.kinds else "without text"
@@ -123,6 +131,7 @@ class Plan:
         usage, requests = Usage({}), 0
         for batch in self.batches(wanted):
             usage, requests = usage + self.forecast(batch), requests + 1
+        requests *= self.task.turns(self.model)[0]
         context = self.model.context or float("inf")
         return Estimate(
             rows=len(self.where),
@@ -138,20 +147,34 @@ class Plan:
 
     def __repr__(self) -> str:
         e = self.estimate
-        time = "no known rate limit" if e.minutes is None else f"at least {e.minutes:.2g} min at the rate limit"
         known = f", {e.stored:,} in the store" if e.stored else ""
-        skipped = f" ({e.missing:,} {self.lacking})" if e.missing else ""
+        left_out = {self.lacking: e.missing - self.bad, "that cannot be sent": self.bad}
+        skipped = ", ".join(f"{count:,} {why}" for why, count in left_out.items() if count)
+        asked = [f"{e.requests:,} request{'s' * (e.requests != 1)}", *counted(e.usage, self.model)]
+        if not e.requests:
+            cost = "nothing to send, nothing to pay"
+        elif e.cost.neurons is None:
+            cost = "price unknown: this model publishes none; nothing sent"
+        else:
+            of = " for the first turns" if self.further else ""
+            cost = f"{money(e.cost.neurons, exact=False)} at most{of}; estimated, nothing sent"
         lines = [
             f"{self.task.name} with {self.model.id} on {self.origin}",
-            f"  {e.rows:,} row{'s' * (e.rows != 1)}{skipped}, {e.distinct:,} distinct{known}",
-            ", ".join([f"  {e.requests:,} request{'s' * (e.requests != 1)}", *counted(e.usage, self.model), time]),
-            f"  {money(e.cost.neurons, exact=False)} at most; estimated, nothing sent"
-            if e.cost.neurons is not None
-            else "  price unknown: this model publishes none; nothing sent",
+            f"  {e.rows:,} row{'s' * (e.rows != 1)}{skipped and f' ({skipped})'}, {e.distinct:,} distinct{known}",
+            "  " + ", ".join([*asked, _time(e.minutes)] if e.requests else asked),
+            f"  {cost}",
+            *([f"  {self.further}"] if self.further else ()),
         ]
         if e.overlong:
             lines.append(f"  {e.overlong:,} inputs look longer than the {self.model.context:,} tokens the model reads")
         return "\n".join(lines)
+
+
+def _time(minutes: float | None) -> str:
+    if minutes is None:
+        return "no known rate limit"
+    least = f"{minutes / 60:,.0f} h" if minutes >= 120 else f"{minutes:,.0f} min"
+    return f"{f'at least {least}' if minutes >= 1 else 'under 1 min'} at the rate limit"
 
 
 def draw_up(task: Task, model: Model, rows: Sequence[Input | None], origin: str, rate: float | None = None) -> Plan:

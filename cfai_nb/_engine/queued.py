@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 import pydantic_core
 
 from ..errors import AnswerError, CfaiError, Refused, ServiceError
+from ..models import price
 from ..tasks import Answer, Json, Request
+from ..tasks.task import reported
 from .engine import Engine
 from .gateway import dressed
 from .record import Run
@@ -38,7 +40,7 @@ class _Place:
     keys: Sequence[bytes]
     body: Json
     size: int
-    answer: asyncio.Future[Answer]
+    answer: asyncio.Future[tuple[Answer, tuple[str, int]]]
 
 
 @dataclass(slots=True, eq=False)
@@ -100,8 +102,8 @@ class Queue:
                     self._submissions[name] = submission
         return groups
 
-    async def ask(self, request: Request, keys: Sequence[bytes]) -> Answer:
-        """Hand in a request, or wait for the one that was, and return its answer."""
+    async def ask(self, request: Request, keys: Sequence[bytes]) -> tuple[Answer, tuple[str, int]]:
+        """Hand in a request, or wait for the one that was; return its answer, and where it was handed in."""
         body = pydantic_core.to_json(request.json)
         place = _Place(keys, request.json, len(body), asyncio.get_running_loop().create_future())
         known = self._known.pop(tuple(keys), None)
@@ -246,6 +248,7 @@ class Queue:
         submission.done = True
         seconds = time.perf_counter() - submission.began
         by_position = {str(one.get("id")): one for one in told["responses"] if isinstance(one, Mapping)}
+        bills = self._shares(submission, by_position, told.get("usage"))
         for position, place in submission.places.items():
             one = by_position.get(str(position))
             if one is None:
@@ -255,9 +258,22 @@ class Queue:
                 passing = error.reaction in ("wait", "again")
                 _settle(place, AnswerError(str(error), str(error.code), again=True) if passing else error)
             else:
-                whole = {"result": one.get("result"), "success": True}
-                _settle(place, Answer(pydantic_core.to_json(whole), {}, seconds))
+                whole = pydantic_core.to_json({"result": one.get("result"), "success": True})
+                headers = {"cf-ai-neurons": str(bills[position])} if position in bills else {}
+                _settle(place, (Answer(whole, headers, seconds), (submission.id, position)))
         return True
+
+    def _shares(self, submission: _Submission, answered: Mapping[str, Json], usage: Json) -> dict[int, float]:
+        """Share the Neurons of the whole among its requests, evenly by input, where they do not tell their own.
+
+        Their sum is what the service said.  None where nothing follows from that for the price.
+        """
+        told = reported(Answer(pydantic_core.to_json({"usage": usage})))
+        total = None if told is None else price(told, self._run.plan.model).neurons
+        sizes = {at: len(keys) for at, keys in enumerate(submission.requests) if _result(answered, at) is not None}
+        if not total or any(isinstance(one := _result(answered, at), Mapping) and one.get("usage") for at in sizes):
+            return {}
+        return {at: total * size / sum(sizes.values()) for at, size in sizes.items()}
 
     async def _send(self, body: Json) -> Json:
         """Send to the queue, past a gateway's cache: it would say "queued" for as long as it lasts."""
@@ -267,10 +283,15 @@ class Queue:
         return (await self._persist(request)).json
 
 
-def _settle(place: _Place, outcome: Answer | CfaiError) -> None:
+def _result(answered: Mapping[str, Json], position: int) -> Json:
+    one = answered.get(str(position), {})
+    return None if one.get("success") is False else one.get("result")
+
+
+def _settle(place: _Place, outcome: tuple[Answer, tuple[str, int]] | CfaiError) -> None:
     if place.answer.done():
         return
-    if isinstance(outcome, Answer):
-        place.answer.set_result(outcome)
-    else:
+    if isinstance(outcome, CfaiError):
         place.answer.set_exception(outcome)
+    else:
+        place.answer.set_result(outcome)

@@ -67,7 +67,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """How far a run is, at one moment; rows are rows of the frame."""
+    """How far a run is, at one moment; rows are rows of the frame.
+
+    ``saved_neurons`` is what rows from the store had cost and those from a gateway's cache would have cost, apart from
+    the ``unknown_saved`` rows whose price nobody knows.
+    """
 
     verb: str
     model: str
@@ -82,6 +86,7 @@ class Event:
     spent: Cost
     projected: Cost
     saved_neurons: float
+    unknown_saved: int
     seconds: float
     left: float | None
     finished: bool
@@ -132,6 +137,7 @@ class Run:
     exact: bool = True
     tokens: float | None = 0.0
     saved_neurons: float = 0.0
+    unknown_saved: int = 0
     error: CfaiError | None = None
     stopped: bool = False
     finished: bool = False
@@ -180,7 +186,8 @@ class Run:
     def note(self, charge: Charge) -> None:
         """Add a charge to the totals."""
         self.requests += charge.requests
-        self.saved_neurons += charge.saved_neurons
+        self.saved_neurons += charge.saved_neurons or 0.0
+        self.unknown_saved += charge.rows if charge.saved_neurons is None else 0
         if not charge.requests:
             return
         self.exact = self.exact and charge.exact
@@ -218,6 +225,7 @@ class Run:
             verb=self.plan.task.name, model=self.plan.model.id, origin=self.plan.origin,
             rows=rows, done=self.done, stored=self.stored, failed=self.failed,
             missing=len(self.plan.where) - rows, in_flight=self.in_flight, requests=self.requests,
-            spent=self.spent, projected=projected, saved_neurons=self.saved_neurons, seconds=seconds,
+            spent=self.spent, projected=projected, saved_neurons=self.saved_neurons, unknown_saved=self.unknown_saved,
+            seconds=seconds,
             left=None if share is None else seconds * share, finished=self.finished, stopped=self.stopped,
         )  # fmt: skip

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError
 from ..ledger import money
 from ..models import Usage, price
+from .begun import Beginnings
 from .conversation import Conversation
 from .engine import Engine
 from .exchange import Exchange
@@ -40,7 +41,8 @@ class Runner:
         self._engine = engine
         self._plan = run.plan
         self._exchange = Exchange(engine, run)
-        self._conversation = Conversation(engine, run, self._exchange)
+        self._beginnings = Beginnings(engine, run)
+        self._conversation = Conversation(engine, run, self._exchange, self._beginnings)
         self._tasks: set[asyncio.Task[None]] = set()
         self._change = asyncio.Event()
         self._hopeless = 0
@@ -60,6 +62,7 @@ class Runner:
                     run.fail(index, InputError('cache="only", and the store has no answer', "not stored"))
             elif pending:
                 self._refuse_beyond_budget(pending)
+                await self._beginnings.look(pending)
                 await self._send_all(self._batches(pending))
         except CfaiError as error:
             self.halt(error)
@@ -121,10 +124,11 @@ class Runner:
             total += cost.neurons or 0.0
             fits += len(batch) if total <= budget.left else 0
         if total > budget.left:
+            some = f"About the first {fits:,} of {len(pending):,} distinct inputs would" if fits else "None of it would"
             raise BudgetError(
-                f"{self._plan.task.name} with {model.id} needs {money(total, exact=False)} for its input alone; the "
-                f"budget is {budget.words}. Nothing was sent. About the first {fits:,} of {len(pending):,} distinct "
-                "inputs would fit: raise budget=, or take fewer rows or a cheaper model."
+                f"{self._plan.task.name} with {model.id} needs at least {money(total, exact=False)}; "
+                f"the budget is {budget.words}. Nothing was sent. {some} fit: raise budget=, or take fewer rows or a "
+                "cheaper model."
             )
 
     # -- handing out ---------------------------------------------------------------------------------------------

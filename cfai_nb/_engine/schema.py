@@ -12,27 +12,32 @@ from pathlib import Path
 from ..errors import StoreError
 
 #: Raised when the tables change; a store of a later version is left alone.
-VERSION = 2
+VERSION = 3
 
 _QUEUED = """CREATE TABLE queued (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL, time REAL NOT NULL,
     sizes BLOB NOT NULL, keys BLOB NOT NULL)"""
-_TABLES = (
-    _QUEUED,
-    """CREATE TABLE packs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    used REAL NOT NULL, neurons REAL, body BLOB NOT NULL, log TEXT)""",
-    "CREATE INDEX packs_by_use ON packs (used, bytes)",
-    "CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL)",
-    """CREATE TABLE charges (
+_BILLED = "CREATE TABLE billed (id TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (id, place)) WITHOUT ROWID"
+_CHARGES = """CREATE TABLE charges (
     time REAL NOT NULL, run TEXT NOT NULL, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL,
     verb TEXT NOT NULL, requests INTEGER NOT NULL, rows INTEGER NOT NULL, neurons REAL, exact INTEGER NOT NULL,
-    saved_neurons REAL NOT NULL, tokens REAL, seconds REAL NOT NULL)""",
-    "CREATE INDEX charges_by_time ON charges (time)",
+    saved_neurons REAL, tokens REAL, seconds REAL NOT NULL)"""
+_BY_TIME = "CREATE INDEX charges_by_time ON charges (time)"
+_PACKS = """CREATE TABLE packs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    used REAL NOT NULL, neurons REAL, body BLOB NOT NULL, log TEXT)"""
+_TABLES = (
+    _QUEUED, _BILLED, _PACKS, "CREATE INDEX packs_by_use ON packs (used, bytes)",
+    "CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL)", _CHARGES, _BY_TIME,
     "CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL)",
-)
+)  # fmt: skip
 #: What makes a store of an earlier version one of the next.
-_UPGRADES = {1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED)}
+_UPGRADES = {
+    1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED),
+    # What a row would have cost may be unknown.
+    2: (_BILLED, "ALTER TABLE charges RENAME TO former", "DROP INDEX charges_by_time", _CHARGES, _BY_TIME,
+        "INSERT INTO charges SELECT * FROM former", "DROP TABLE former"),
+}  # fmt: skip
 
 
 def open_file(path: Path) -> sqlite3.Connection:

@@ -35,6 +35,8 @@ _BACKLOG = 64 * 2**20
 _DAY = 86_400
 
 _CHARGE = "INSERT INTO charges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
+#: Takes the bill of a queued request upon oneself: one process does, however many fetch its answer.
+_TAKE = "INSERT OR IGNORE INTO billed SELECT id, ? FROM queued WHERE id = ?"
 
 
 class Store:
@@ -112,11 +114,17 @@ class Store:
         """Whether the writer is behind and a run should wait before it brings more."""
         return self._writer.waiting > _BACKLOG
 
-    def put(self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = (), log: str | None = None) -> None:
-        """Hand the answers of one request, and what they cost, to the writer; committed at once, together."""
+    def put(
+        self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = (), log: str | None = None,
+        *, before: float | None = 0.0,
+    ) -> None:  # fmt: skip
+        """Hand the answers of one request, and what they cost, to the writer; committed at once, together.
+
+        ``before`` is what they had cost that is in the book already; None: nobody knows.
+        """
         kind, body = encode(cells)
-        known = [c.neurons for c in charges if c.neurons is not None]
-        neurons = sum(known) if known and len(known) == len(charges) else None
+        each = [before, *(charge.neurons for charge in charges)]
+        neurons = sum(filter(None, each)) if (charges or before) and None not in each else None
         joined = b"".join(keys)
 
         def write(connection: sqlite3.Connection) -> None:
@@ -124,13 +132,13 @@ class Store:
             insert = "INSERT INTO packs (kind, rows, bytes, used, neurons, body, log) VALUES (?,?,?,?,?,?,?)"
             pack = connection.execute(insert, row).lastrowid
             connection.execute("INSERT INTO keys VALUES (?, ?)", (pack, joined))
-            connection.executemany(_CHARGE, map(_charge_row, charges))
+            _enter(connection, charges)
 
         self._writer.put(write, len(body), charges)
 
     def charge(self, charges: Sequence[Charge]) -> None:
         """Enter charges in the book without keeping an answer."""
-        self._writer.put(lambda connection: connection.executemany(_CHARGE, map(_charge_row, charges)), 0, charges)
+        self._writer.put(lambda connection: _enter(connection, charges), 0, charges)
 
     def keep_listing(self, checked_on: str, listing: list[Json]) -> None:
         """Keep the newest listing of models."""
@@ -150,7 +158,12 @@ class Store:
 
     def dequeue(self, name: str) -> None:
         """Forget a submission: its answers are kept, or it is not known any more."""
-        self._writer.put(lambda connection: connection.execute("DELETE FROM queued WHERE id = ?", (name,)), 0)
+
+        def write(connection: sqlite3.Connection) -> None:
+            for table in ("queued", "billed"):
+                connection.execute(f"DELETE FROM {table} WHERE id = ?", (name,))
+
+        self._writer.put(write, 0)
 
     def queued(self, account: str, origin: str, model: str) -> list[tuple[str, list[list[bytes]]]]:
         """Return (id, keys of each request) of what was handed in and not fetched yet, oldest first."""
@@ -202,6 +215,12 @@ class Store:
         self._writer.close()
         with self._lock:
             self._reader.close()
+
+
+def _enter(connection: sqlite3.Connection, charges: Iterable[Charge]) -> None:
+    for charge in charges:
+        if charge.queued is None or connection.execute(_TAKE, charge.queued[::-1]).rowcount:
+            connection.execute(_CHARGE, _charge_row(charge))
 
 
 def _touched(packs: Iterable[int]) -> Write:

@@ -20,7 +20,7 @@ from ..ledger import money
 from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..samples import sample
 from ..session import Session, connect
-from ..tables import ledger
+from ..tables import amount, ledger
 from .screen import Usage, count, print_table
 
 TOPICS = {
@@ -186,11 +186,11 @@ def _print_receipt(charges: pd.DataFrame, session: Session) -> None:
     print("\nReceipt" + (": what it would have cost on Workers AI (nothing was billed)" if emulated else ""))
     lines = []
     for (verb, model), part in charges.groupby(["verb", "model"], sort=False):
-        cost = money(float(part["neurons"].sum()), bool(part["exact"].all()))
+        cost = amount(part) or money(0.0)
         saved = float(part["saved_neurons"].sum())
         asked = count(part["requests"].sum(), "request")
         lines.append((str(verb), str(model).rsplit("/", 1)[-1], asked, cost, f"saved {money(saved)}" if saved else ""))
-    total = money(float(charges["neurons"].sum()), bool(charges["exact"].all()))
+    total = amount(charges) or money(0.0)
     print_table([*lines, ("total", "", "", total, "")])
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from .. import frames, space
+from ..call import one_purse
 from ..progress import working
 from .reading import query_of, vectors_of
 
@@ -52,7 +53,8 @@ class Searching:
             Whether what is found in an index becomes rows of this frame again, where it has the id.  For a frame that
             was not written there, give False.
         **travel
-            ``model=`` and run options, for what is embedded.
+            ``model=`` and run options, for what is embedded: column and query are charged like any ``embed``, out of
+            one budget.
 
         Returns
         -------
@@ -83,6 +85,7 @@ class Searching:
             )  # fmt: skip
         if filter is not None or namespace is not None:
             raise ValueError("filter= and namespace= are for an index of Vectorize: give index=, or filter the frame.")
+        travel = one_purse(travel)
         column = vectors_of(self._data, on, travel)
         wanted = query_of(query, column.space, travel)
         with working("search", travel.get("progress")) as tell:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import frames, space
+from ..call import one_purse
 from ..cells import same_space
 from ..progress import working
 from .reading import counterpart_of, is_text, query_of, vectors_of
@@ -56,6 +57,7 @@ class Exploring(Searching):
             on, other = None, on
         if isinstance(other, str) and isinstance(self._data, pd.DataFrame) and other in self._data.columns:
             raise ValueError(f"{other!r} is a column and would be taken as a text: give df[{other!r}]")
+        travel = one_purse(travel)
         column = vectors_of(self._data, on, travel)
         if isinstance(other, pd.Series):
             second = counterpart_of(other, self._data, column.space, travel)
@@ -287,6 +289,7 @@ class Exploring(Searching):
 
     def _two(self, other: frames.Frame, left_on: Any, right_on: Any, travel: Any) -> Any:
         """Vectors of both frames; those that are there come first, and texts are embedded for their space."""
+        travel = one_purse(travel)
         if is_text(self._data, left_on) and not is_text(other, right_on):
             right = vectors_of(other, right_on, travel)
             left = vectors_of(self._data, left_on, travel, like=right.space)

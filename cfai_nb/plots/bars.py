@@ -82,7 +82,7 @@ def summary(bars: pd.DataFrame, metric: str, by: str) -> str:
     if exact or estimated or not counted["unknown"].sum():
         parts.append(total)
     if saved:
-        parts.append(f"{amount(saved, metric)} saved by the store")
+        parts.append(f"{amount(saved, metric)} saved by kept answers")
     if counted["unknown"].sum():
         parts.append(unknown(int(counted["unknown"].sum())))
     if not emulated and bars["emulated"].any():

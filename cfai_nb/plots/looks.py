@@ -1,4 +1,4 @@
-"""How kinds of money look, in every plot alike: exact, estimated, and saved by the store."""
+"""How kinds of money look, in every plot alike: exact, estimated, and saved by answers that were kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def looks(kinds: Sequence[str], wide: bool = True) -> list[Patch]:
     known = {
         "exact": Patch(facecolor=EXACT, label="exact"),
         "estimated": Patch(facecolor=ESTIMATED, label="estimated", **HATCHED),
-        "saved": Patch(label="saved by the store" if wide else "saved", **OUTLINE),
+        "saved": Patch(label="saved by kept answers" if wide else "saved", **OUTLINE),
     }
     return [known[kind] for kind in kinds]
 

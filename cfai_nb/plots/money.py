@@ -32,11 +32,11 @@ def cost(
     ax: Axes | None = None,
     title: str | None = None,
 ) -> Axes:
-    """Draw what calls have cost, as bars or as it grew: exact, estimated, and what the store saved.
+    """Draw what calls have cost, as bars or as it grew: exact, estimated, and what kept answers saved.
 
     Solid is what the service itself counted, hatched is estimated, and the dashed outline is what answers out of
-    the store would have cost once more. A call of unknown price has no bar and no part in a running total:
-    such calls are counted in words.
+    the store or a gateway's cache would have cost once more. A call of unknown price has no bar and no part in a
+    running total: such calls are counted in words.
     Charges of an emulator are what the calls would have cost: nothing was billed, and the plot says so. Beside real
     charges they have bars of their own and are no part of the total.
 

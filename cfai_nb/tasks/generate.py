@@ -27,8 +27,8 @@ class Generate(Writer):
         choice.  A reply that does not fit is sent back once with what is wrong with it.
     tools : list of functions, optional
         What the model may call, described by signature and docstring.  They run in threads, those of several rows at a
-        time; what they raise is told to the model.  The key holds their names, definitions and source, not what they
-        read.
+        time, and again where a conversation that was stopped goes on; what they raise is told to the model.  The key
+        holds their names, definitions and source, not what they read.
     max_turns : int
         The most requests a row may take with tools; no answer by then is a failed row.
     thinking : bool
@@ -36,8 +36,8 @@ class Generate(Writer):
 
     Notes
     -----
-    One request per distinct prompt, priced per token read and written.  The plan prices one turn a prompt: further
-    ones (tools, JSON sent back) are reserved, charged and held to the budget as they come.
+    One request per distinct prompt, priced per token read and written.  The plan prices the first turn of each and
+    says what may follow (tools, JSON sent back): that is reserved, charged and held to the budget as it comes.
     """
 
     name: ClassVar[str] = "generate"

@@ -132,6 +132,10 @@ class Task:
         """
         return reported(answer) or self.forecast(inputs, model)
 
+    def turns(self, model: Model) -> tuple[int, str]:
+        """Say how many requests a batch takes at least, and in words what its forecast leaves out ("": nothing)."""
+        return 1, ""
+
     def takes(self, model: Model) -> frozenset[str]:
         """Say which of its ``kinds`` this model can be given."""
         return self.kinds & shown_to(model) if "text" in self.kinds else self.kinds

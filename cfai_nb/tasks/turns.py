@@ -30,6 +30,19 @@ def check(most: int, tools: Sequence[Tool]) -> None:
         raise ValueError(f"tools: {', '.join(twice)} given more than once.")
 
 
+def expected(settings: chat.Settings, model: Model) -> tuple[int, str]:
+    """Say how many turns there are at least, and in words which ones the forecast does not hold."""
+    one_by_one = settings.n > 1 and model.family not in chat.SAMPLERS
+    least = settings.n if one_by_one else 2 if settings.tools and settings.schema else 1
+    more = [
+        "tools take further turns, up to max_turns= a row, each dearer than the one before" if settings.tools else "",
+        "the answer is then asked for as JSON" if settings.tools and settings.schema else "",
+        "a reply that does not fit the schema is sent back once" if settings.schema else "",
+    ]
+    said = "; ".join(filter(None, more))
+    return least, said and f"not in it: {said}. That is charged as it comes, and a budget holds for it"
+
+
 def converse(talk: Talk, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any) -> Turns:
     """Ask; with tools, until the model answers; with a schema, for JSON of it, once the tools are done with.
 

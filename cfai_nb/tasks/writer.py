@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..models import Model, Usage
-from . import chat, examples
+from . import chat, examples, turns
 from .answer import Json, Request
 from .task import Input, Task
 
@@ -82,6 +82,10 @@ class Writer(Task):
         settings = self.settings()
         before = "".join(str(message["content"]) for message in self.opening("")[:-1])
         return sum((chat.forecast(prompt, before, settings, model) for prompt in inputs), Usage({}))
+
+    def turns(self, model: Model) -> tuple[int, str]:
+        """Count a turn a sample where the model takes one at a time; tools and schemas may take more."""
+        return turns.expected(self.settings(), model)
 
     def stream(self, prompt: str, model: Model) -> Request:
         """Return the request for one prompt whose answer comes piece by piece."""

@@ -1,4 +1,4 @@
-"""The book of charges, live: what is being spent, on what, how sure that is, and what the store saved."""
+"""The book of charges, live: what is being spent, on what, how sure that is, and what kept answers saved."""
 
 from __future__ import annotations
 
@@ -81,13 +81,8 @@ class LedgerView(Shown):
     @property
     def frame(self) -> pd.DataFrame:
         """Totals: requests, rows, tokens, neurons, usd, saved_neurons, unpriced calls, exact."""
-        charges = pd.DataFrame(tables.as_frame(session.current().charges(self._start)))
-        unpriced = (charges["neurons"].isna() & (charges["requests"] > 0)).astype(int)
         names = ["origin", *{"model": ["model"], "verb": ["verb"]}.get(self.by, ["model", "verb"])]
-        grouped = charges.assign(unpriced=unpriced).groupby(names, sort=True)
-        sums = grouped[["requests", "rows", "neurons", "usd", "saved_neurons", "unpriced"]].sum()
-        # Embedding models report no tokens: a sum of nothing known is unknown.
-        return sums.assign(tokens=grouped["tokens"].sum(min_count=1), exact=grouped["exact"].all())
+        return tables.summed(tables.as_frame(session.current().charges(self._start)), names)
 
     def page(self) -> str:
         """Return the totals as HTML."""
@@ -101,7 +96,8 @@ class LedgerView(Shown):
         for keys, row in zip(frame.index, frame.to_dict("records"), strict=True):
             tokens = "unknown" if pd.isna(row["tokens"]) else f"{row['tokens']:,.0f}"
             numbers = [f"{row['requests']:,.0f}", f"{row['rows']:,.0f}", tokens, _cost(row)]
-            numbers.append(money(row["saved_neurons"]) if row["saved_neurons"] else "")
+            saved = row["saved_neurons"]
+            numbers.append("unknown" if pd.isna(saved) else money(saved) if saved else "")
             rows.append(
                 "<tr>"
                 + "".join(f'<td style="{_CELL}">{said(key, 120)}</td>' for key in keys)
@@ -143,11 +139,11 @@ class LedgerView(Shown):
 
 def _cost(row: dict[Any, Any]) -> str:
     """An amount with its doubts: a tilde for estimates, and the calls nobody knows the price of."""
-    known = money(row["neurons"], row["exact"])
+    known = "" if pd.isna(row["neurons"]) else money(row["neurons"], row["exact"])
     if not row["unpriced"]:
         return known
-    unknown = f"{row['unpriced']:,.0f} calls of unknown price"
-    return f"{known} and {unknown}" if row["neurons"] else unknown
+    unknown = f"{row['unpriced']:,.0f} call{'s' * (row['unpriced'] != 1)} of unknown price"
+    return f"{known} and {unknown}" if row["neurons"] and known else unknown
 
 
 def _listen_weakly(view: LedgerView) -> Callable[[Any], None]:

@@ -1,0 +1,296 @@
+"""The engine promises, verb by verb: what a budget or Stop ends in the middle is finished by the same call."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from starlette.requests import Request
+
+import cfai_nb as cf
+from cfai_nb import tasks
+from cfai_nb._engine import queued
+from cfai_nb._engine.store import Store
+from cfai_nb.accessor import Accessor
+from cfai_nb.call import Call
+from cfai_nb.emulator import Emulator
+from cfai_nb.emulator import sound as tune
+from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.ledger import Budget
+from cfai_nb.models import Cost
+from cfai_nb.tasks import chat
+from cfai_nb.verb import BoundRows, Verb
+
+QUEUED = "llama-3.3-70b-instruct-fp8-fast"
+CITIES = ["Rome", "Oslo", "Bonn", "Lima", "Kyiv"]
+#: Five things in nine rows: labels that repeat, a row that repeats, one that is missing, and one that cannot be sent.
+ORDER, INDEX = (0, 1, 0, None, 2, "bad", 3, 4, 1), list("aabccdeef")
+
+
+def weather(city: str = "Rome") -> str:
+    """Say what the weather is in a city."""
+    return f"dry in {city}"
+
+
+def rows(things: list[Any], bad: Any) -> pd.DataFrame:
+    """Lay five things out as the rows of a frame."""
+    cells = [None if at is None else bad if at == "bad" else things[at] for at in ORDER]
+    return pd.DataFrame({"it": pd.Series(cells, dtype=object, index=INDEX)})
+
+
+def texts() -> pd.DataFrame:
+    """What is the weather in five cities?"""
+    return rows([f"What is the weather in {city}?" for city in CITIES], ["no", "text"])
+
+
+def pictures() -> pd.DataFrame:
+    """Five pictures."""
+    return rows([draw(Order(f"a red circle in {city}", 64, 64)) for city in CITIES], b"no picture")
+
+
+def both() -> pd.DataFrame:
+    """Three texts and two pictures, and something that is neither."""
+    shown = [draw(Order(f"a red circle in {city}", 64, 64)) for city in CITIES[:2]]
+    return rows([CITIES[2], shown[0], CITIES[3], shown[1], CITIES[4]], ["no", "text"])
+
+
+def sounds() -> pd.DataFrame:
+    """Five sounds."""
+    return rows([tune.speak(f"{city}.", tune.FORMATS["linear16"], 16000)[0] for city in CITIES], b"no sound")
+
+
+def documents() -> pd.DataFrame:
+    """Five documents."""
+    return rows([f"<!DOCTYPE html><p>{city}".encode() for city in CITIES], 3.5)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One verb, what it is given, and how it is called."""
+
+    verb: str
+    made: Callable[[], pd.DataFrame] = texts
+    on: str = "it"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+SAY = "Say {it}"
+CASES = {
+    "embed": Case("embed"),
+    "classify": Case("classify", options={"labels": ["weather", "sport"]}),
+    "generate": Case("generate", on=SAY),
+    "ask": Case("ask", options={"questions": {"wet": cf.yes_no("Is it wet?")}}),
+    "check": Case("check", options={"condition": "It is about Rome."}),
+    "score": Case("score", options={"levels": ["bad", "fair", "good"]}),
+    "sentiment": Case("sentiment"),
+    "filter": Case("filter", options={"condition": "It is about Rome."}),
+    "extract": Case("extract", options={"fields": ["city"]}),
+    "summarize": Case("summarize"),
+    "translate": Case("translate", options={"to": "de"}),
+    "fix_grammar": Case("fix_grammar"),
+    "mask": Case("mask", options={"labels": ["city"]}),
+    "image": Case("image", on="{it} in red", options={"model": "flux-2-klein-4b", "size": 256}),
+    "caption": Case("caption", pictures),
+    "detect": Case("detect", pictures, options={"target": "red circle"}),
+    "transcribe": Case("transcribe", sounds),
+    "speak": Case("speak"),
+    "to_markdown": Case("to_markdown", documents),
+    "moderate": Case("moderate"),
+    "rank": Case("rank", options={"query": "weather in Rome"}),
+    "texts and pictures": Case("ask", both, options={"questions": {"red": cf.yes_no("Is it red?")}}),
+    "texts and pictures told": Case("generate", both, on=SAY, options={"model": "gemma-4-26b-a4b-it"}),
+    "tools": Case("generate", on="{it}", options={"tools": [weather], "model": QUEUED}),
+    "schema": Case("generate", on=SAY, options={"schema": {"city": str}, "model": QUEUED}),
+    "samples": Case("generate", on=SAY, options={"n": 2, "model": QUEUED}),
+    "tools and schema": Case(
+        "generate", on="{it}", options={"tools": [weather], "schema": {"city": str}, "model": QUEUED}
+    ),
+    "queue": Case("generate", on=SAY, options={"model": QUEUED, "queue": True}),
+    "queue and tools": Case("generate", on="{it}", options={"tools": [weather], "model": QUEUED, "queue": True}),
+    "queue of batches": Case("embed", options={"model": "bge-small-en-v1.5", "queue": True}),
+}
+
+
+def test_the_table_has_every_verb() -> None:
+    """A verb that is new, or one that is gone, is missed here."""
+    verbs = {name for name, made in vars(Accessor).items() if isinstance(made, Verb)}
+    assert verbs == {case.verb for case in CASES.values()}
+
+
+class Counting:
+    """An emulator that notes what is asked of it, and presses Stop when it is asked for the ``at``-th time."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.emulator = Emulator(rate=None, agreed=True, queue_polls=0)
+        self.asked: Counter[str] = Counter()
+        self.at, self.runner = at, None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        request = Request(scope, receive)
+        raw = await request.body()
+        plain = request.headers.get("content-type", "").startswith("application/json")
+        body = json.loads(raw) if plain else {}
+        if "request_id" not in body:
+            parts = body.get("requests", [body if plain else len(self.asked)])  # a form has another border every time
+            self.asked.update(f"{request.url.path} {json.dumps(part, sort_keys=True)}" for part in parts)
+            if self.at is not None and self.asked.total() >= self.at:
+                self.runner.stop()
+        given = [raw]
+
+        async def again() -> Any:
+            return {"type": "http.request", "body": given.pop(), "more_body": False} if given else await receive()
+
+        await self.emulator(scope, again, send)
+
+
+class Purse(Budget):
+    """Holds so many requests, whatever they cost."""
+
+    def __init__(self, holds: int) -> None:
+        super().__init__(float("inf"), f"{holds} requests", allow_unknown=True)
+        self.holds = holds
+
+    def reserve(self, cost: Cost, model: str) -> float | None:
+        """Set nothing aside, as often as it holds."""
+        if not self.holds:
+            return None
+        self.holds -= 1
+        self.requests += 1
+        return 0.0
+
+
+def done(case: Case, **travel: Any) -> tuple[Any, list[Any]]:
+    """Call the verb, and return its result and its failures as plain data."""
+    frame = case.made()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cf.CfaiWarning)
+        made = getattr(frame.cfai, case.verb)(case.on, **{"concurrency": 2, **case.options, **travel})
+    told = made.drop(columns="it", errors="ignore") if isinstance(made, pd.DataFrame) else made.to_frame()
+    return plain(told), plain(cf.last_run().failures)
+
+
+def plain(frame: pd.DataFrame) -> list[Any]:
+    """The cells of a frame with its labels, to be compared."""
+    said = frame.astype(object).where(frame.notna(), None).to_dict("split")
+    return [said["index"], said["columns"], [[_plain(cell) for cell in row] for row in said["data"]]]
+
+
+def _plain(cell: Any) -> Any:
+    return cell.tolist() if isinstance(cell, np.ndarray) else bytes(cell) if isinstance(cell, bytes) else cell
+
+
+@pytest.fixture(autouse=True)
+def _in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verbs that send rows together send two at a time, and nobody waits for a pretended queue."""
+    for task in (tasks.Embed, tasks.Rank):
+        monkeypatch.setattr(task, "batch", lambda self, model: 2)
+    for name, seconds in {"MOMENT": 0.01, "FIRST_LOOK": 0.005, "LAST_LOOK": 0.02}.items():
+        monkeypatch.setattr(queued, name, seconds)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_ends_in_the_middle_is_finished_by_the_same_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Budget or Stop in the middle, then the same call: the undisturbed result, nothing sent twice, then nothing."""
+    case, start = CASES[name], Call._start
+
+    whole = Counting()
+    with cf.connect(whole, store=tmp_path / "whole.sqlite", rate=None):
+        expected = done(case)
+        spent = cf.ledger()
+    total = whole.asked.total()
+    assert total > 1, "there is a middle"
+    assert expected[1][2][0][:2] == ["d", "input"]
+    if not issubclass(type(getattr(pd.DataFrame().cfai, case.verb)), BoundRows):
+        assert expected[0][0] == INDEX
+
+    for end in ("budget", "stop"):
+        here = Counting()
+        with cf.connect(here, store=tmp_path / f"{end}.sqlite", rate=None):
+            if end == "budget":
+                with pytest.raises(cf.BudgetError, match="used up"):
+                    done(case, budget=Purse(total // 2 | 1))
+            else:
+
+                def noted(call: Call, here: Counting = here) -> Any:
+                    runner, made = start(call)
+                    here.runner = runner
+                    return runner, made
+
+                monkeypatch.setattr(Call, "_start", noted)
+                here.at = total // 2 | 1
+                with pytest.raises(cf.Stopped):
+                    done(case)
+                here.at = None
+            sent = here.asked.total()
+            assert 0 < sent < total or "queue" in name
+            assert done(case) == expected
+            assert here.asked == whole.asked, f"nothing is sent twice after {end}"
+            ledger = pd.DataFrame(cf.ledger())
+            assert ledger["requests"].sum() == spent["requests"].sum()
+            assert ledger["neurons"].sum() == pytest.approx(spent["neurons"].sum())
+            paid = ledger[ledger["requests"] > 0]
+            assert paid["rows"].sum() == 7, "a row counts once"
+            assert done(case) == expected
+            assert here.asked.total() == total, "a third call sends nothing"
+            assert cf.last_run().event.stored == 7
+            assert cf.last_run().event.saved_neurons == pytest.approx(ledger["neurons"].sum())
+
+
+def test_a_turn_is_in_the_book_when_it_is_answered(tmp_path: Path) -> None:
+    """While a tool works, what led to it is charged and kept: a kill does not lose it."""
+    here, seen = Counting(), []
+    path = tmp_path / "s.sqlite"
+    question = pd.Series(["What is the weather in Rome?"])
+
+    def weather(city: str = "Rome") -> str:
+        """Say what the weather is in a city."""
+        with contextlib.closing(Store(path)) as another:
+            seen.append((len(another.charges()), another.size()[0]))
+        return "dry"
+
+    with cf.connect(here, store=path, rate=None):
+        first = question.cfai.generate("{value}", tools=[weather], model=QUEUED)
+        spent = cf.last_run().run.spent.neurons
+        assert seen == [(1, 1)]
+        again = question.cfai.generate("{value}", tools=[weather], model=QUEUED)
+        assert again.equals(first)
+        assert cf.last_run().event.saved_neurons == pytest.approx(spent), "every turn of it"
+        assert here.asked.total() == 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twice(tasks.Generate):
+    """Asks twice, and cannot read the second answer."""
+
+    def talk(self, inputs: Any, model: Any) -> Any:
+        """Ask, ask again, and give up."""
+        for turn in ("first", "second"):
+            yield chat.compose(chat.messages(f"{turn} {inputs[0]}", None), model, self.settings())
+        raise cf.AnswerError("neither will do", "schema")
+
+
+def test_a_conversation_that_ended_badly_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was heard before Stop is used once: an answer no end comes of is not given to every run from then on."""
+    here, sent = Counting(), []
+    row = pd.Series(["What?"])
+    with cf.connect(here, store=tmp_path / "s.sqlite", rate=None):
+        with pytest.raises(cf.BudgetError):
+            row.cfai.run(Twice(), "{value}", budget=Purse(1))
+        for _ in range(3):
+            sent.append(here.asked.total())
+            with pytest.warns(cf.CfaiWarning, match="neither will do"):
+                row.cfai.run(Twice(), "{value}")
+        assert [*sent, here.asked.total()] == [1, 2, 4, 6]
+        assert cf.ledger()["requests"].sum() == 6
+        assert cf.ledger()["rows"].sum() == 0, "no row was answered"
