@@ -101,8 +101,8 @@ class Exchange:
         while (reserved := budget.reserve(cost, plan.model.id)) is None:
             if not budget.requests:
                 raise BudgetError(
-                    f"The budget of {budget.words} is used up: {money(budget.spent, self._run.exact)} spent, and the next request may "
-                    f"cost {money(cost.neurons, exact=False)}."
+                    f"The budget of {budget.words} is used up: {money(budget.spent, self._run.exact)} spent, "
+                    f"and the next request may cost {money(cost.neurons, exact=False)}."
                 )
             await asyncio.sleep(0.01)
         return reserved
