@@ -231,6 +231,35 @@ def test_the_mark_is_visible() -> None:
     assert not any(extent(marks[0]).overlaps(other) for other in others)
 
 
+def test_what_the_emulator_made_is_stamped_by_itself() -> None:
+    """Vectors, points, results, runs and comparisons say whose they are; another word, or none, can be asked for."""
+    texts = pd.DataFrame({"text": ["I want my money back", "Where is my parcel?", "Hello"]})
+    with cf.connect("emulator", store=False, rate=None, progress=False):
+        vectors = texts.cfai.embed("text")
+        sure = texts.cfai.check("text", "a refund", probabilities=True)
+        found = texts.cfai.compare(cf.Classify(labels=["a", "b"]), "text", models=["clef-flash", "clef"])
+        points = vectors.cfai.project(method="pca")
+    three, run = {"labels": ["a", "b", "b"]}, cf.last_run()
+    made: list[tuple[Any, Any, dict[str, Any]]] = [
+        (clusters, vectors, three), (clusters, list(vectors), three), (clusters, points, three),
+        (clusters, np.eye(3)[:, :2], {"labels": sure["p"].round()}), (similarity, vectors, {}),
+        (similarity, cf.matrix(vectors), {"mark": "emulator"}), (confidence, sure, {}), (confidence, sure["p"], {}),
+        (latency, run, {}), (concurrency, run, {}), (compare, found, {}), (compare, found.table, {}),
+        (cost, LEDGER.assign(origin="emulator"), {}),
+    ]  # fmt: skip
+    for draw, data, options in made:
+        assert "emulator" in said(draw(data, ax=axes(), **options)), draw
+        assert "mine" in said(draw(data, ax=axes(), **{**options, "mark": "mine"}))
+        assert "emulator" not in said(draw(data, ax=axes(), **{**options, "mark": ""}))
+    assert "emulator" not in said(clusters(np.eye(3)[:, :2], iter("abc"), ax=axes()))
+
+
+def test_what_all_plots_share_is_in_the_help_of_each() -> None:
+    """`help` of a plot says what `ax`, `title` and `mark` are."""
+    for draw in (clusters, compare, concurrency, confidence, cost, latency, similarity):
+        assert "\nmark : str, optional\n" in str(draw.__doc__)
+
+
 @pytest.mark.parametrize(
     "hostile", ["$x_{broken", "返品と交換", "a\nb\tc", "🚚" * 30, "x" * 500, "<b>&amp;</b>", "\x00\x07", ""]
 )

@@ -11,14 +11,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ..cells import emulated
 from .calibration import BINS, Calibration, calibrate
-from .lettering import heading, saying
+from .lettering import blank, heading, marked
 from .looks import EXACT
 from .palette import FAINT, GREY, INK
-from .paper import new_axes, plain, settle
+from .paper import new_axes, plain, plot, settle
 from .rows import labels as read_labels
 
 
+@plot
 def confidence(
     frame_or_series: pd.DataFrame | pd.Series[Any],
     truth: Iterable[Any] | None = None,
@@ -26,6 +28,7 @@ def confidence(
     question: str | None = None,
     ax: Axes | None = None,
     title: str | None = None,
+    mark: str | None = None,
 ) -> Axes:
     """Draw how sure a model was; with the truth, how often that was right.
 
@@ -42,10 +45,8 @@ def confidence(
         and Brier score, of the confidence in the answer chosen or the probability of yes, stand below the title.
     question : str, optional
         Which answer, where the frame holds several.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        ``""`` for none.
+    ax, title, mark
+        See ``help(cf.plots)``.
 
     Returns
     -------
@@ -69,9 +70,7 @@ def confidence(
     kept = there if right is None else there & right.notna().to_numpy()
     ax = new_axes(6, 4) if ax is None else ax
     if not kept.any():
-        heading(ax, title or "")
-        saying(ax, _nothing(len(numbers), bool(there.any())))
-        return ax
+        return blank(ax, title, _nothing(len(numbers), bool(there.any())))
     if right is None:
         _histogram(ax, numbers[kept], shown)
         notes.insert(0, f"{kept.sum():,} rows, half of them above {np.median(numbers[kept]):.2f}")
@@ -81,8 +80,7 @@ def confidence(
         notes.insert(0, f"ECE {found.ece:.3f} · Brier {found.brier:.3f} · {_rows(int(kept.sum()))}")
     settle(ax)
     usual = f"{'Reliability' if right is not None else 'Confidence'} of {shown.name}"
-    emulated = frame_or_series.attrs.get("cfai", {}).get("origin") == "emulator"
-    heading(ax, usual if title is None else title, " · ".join(notes), "emulator" if emulated else None)
+    heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, emulated(frame_or_series)))
     return ax
 
 

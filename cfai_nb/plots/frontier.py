@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 from matplotlib.transforms import Bbox
 
+from ..cells import emulated
 from .calibration import wilson
-from .lettering import caption, folded, heading, saying
+from .lettering import blank, caption, folded, heading, marked
 from .looks import money_ticks
 from .palette import FAINT, INK, colour
-from .paper import new_axes, plain, settle
+from .paper import new_axes, plain, plot, settle
 from .placing import Name, place
 from .timing import duration
 
@@ -29,7 +30,10 @@ _NEEDED = ("usd_per_1k", "price", "p50")
 Numbers = npt.NDArray[np.float64]
 
 
-def compare(result: Comparison | pd.DataFrame, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+@plot
+def compare(
+    result: Comparison | pd.DataFrame, *, ax: Axes | None = None, title: str | None = None, mark: str | None = None
+) -> Axes:
     """Draw models by cost and accuracy (agreement where there is no truth), with their latency and the Pareto front.
 
     Up is better, left is cheaper, and a larger circle is slower (median time of a request; a cross where nothing was
@@ -42,10 +46,8 @@ def compare(result: Comparison | pd.DataFrame, *, ax: Axes | None = None, title:
     ----------
     result : Comparison or DataFrame
         What ``df.cfai.compare(...)`` returned, or its ``table``.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        ``""`` for none.
+    ax, title, mark
+        See ``help(cf.plots)``.
 
     Returns
     -------
@@ -63,9 +65,7 @@ def compare(result: Comparison | pd.DataFrame, *, ax: Axes | None = None, title:
     shown = table[table[by].notna()]
     ax = new_axes(7.5, 4.8) if ax is None else ax
     if shown.empty:
-        heading(ax, title or "")
-        saying(ax, "no answers to compare")
-        return ax
+        return blank(ax, title, "no answers to compare")
     plain(ax, "both")
     good, dear = shown[by].to_numpy(dtype=float), shown["usd_per_1k"].to_numpy(dtype=float)
     strip = _scale(ax, dear)
@@ -77,11 +77,10 @@ def compare(result: Comparison | pd.DataFrame, *, ax: Axes | None = None, title:
     _dress(ax, by, good)
     settle(ax)
     words = result.words if not isinstance(result, pd.DataFrame) else f"{len(shown)} model{'s' * (len(shown) != 1)}"
-    emulated = not isinstance(result, pd.DataFrame) and result.origin == "emulator"
     left_out = [f"{len(table) - len(shown)} without answers left out"] if len(shown) < len(table) else []
     usual = f"{by.capitalize()} and cost"
     heading(ax, usual if title is None else title, " · ".join([words, *left_out, *_legend(shown)]),
-            "emulator" if emulated else None)  # fmt: skip
+            marked(mark, emulated(table)))  # fmt: skip
     settle(ax)
     _names(ax, shown, x, good, sizes)
     return ax

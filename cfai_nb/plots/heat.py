@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from .. import space
-from ..cells import same_space
-from .lettering import heading, name_ticks, saying
+from ..cells import emulated, same_space
+from .lettering import blank, heading, marked, name_ticks
 from .palette import FAINT, GREY, INK
-from .paper import new_axes, settle
+from .paper import new_axes, plot, settle
 from .rows import labels as read_labels
 from .rows import vectors
 
@@ -26,6 +26,7 @@ _NAME = 18
 Field = npt.NDArray[np.float64]
 
 
+@plot
 def similarity(
     vectors_or_matrix: Any,
     labels: Iterable[Any] | None = None,
@@ -50,12 +51,8 @@ def similarity(
         One label a row. Default: the index of a pandas object, or the number of the row.
     kind : {"auto", "vectors", "similarities"}
         What is given. ``"auto"`` takes a symmetric square with ones on its diagonal for similarities.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made. The colour bar takes its room from it.
-    title : str, optional
-        Default: how many rows there are. ``""`` for none.
-    mark : str, optional
-        A word stamped on the plot, such as ``"emulator"``.
+    ax, title, mark
+        See ``help(cf.plots)``.
 
     Returns
     -------
@@ -77,9 +74,7 @@ def similarity(
     field, kept = _field(vectors_or_matrix, kind)
     ax = new_axes(*_size(len(field))) if ax is None else ax
     if not len(field):
-        heading(ax, title or "")
-        saying(ax, "no vectors to show" + (f" ({count:,} missing)" if count else ""))
-        return ax
+        return blank(ax, title, "no vectors to show" + (f" ({count:,} missing)" if count else ""))
     notes = ["cosine"] if kind != "similarities" else []
     if len(field) > NAMED:
         order = space.ordered(np.nan_to_num(field, nan=float(np.nanmin(field))))
@@ -91,7 +86,8 @@ def similarity(
     if len(field) <= NAMED:
         _write(ax, field, given[kept].tolist(), image)
     settle(ax)
-    heading(ax, f"{len(field):,} row{'s' * (len(field) != 1)}" if title is None else title, " · ".join(notes), mark)
+    usual = f"{len(field):,} row{'s' * (len(field) != 1)}"
+    heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, emulated(vectors_or_matrix)))
     return ax
 
 

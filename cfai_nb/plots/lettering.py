@@ -127,12 +127,19 @@ def stamp(ax: Axes, mark: str, *, above: bool = False) -> Annotation:
     )
 
 
-def saying(ax: Axes, words: str) -> None:
+def marked(mark: str | None, emulated: bool) -> str | None:
+    """Return the word to stamp: the one that was asked for, else whose data they are."""
+    return "emulator" if mark is None and emulated else mark
+
+
+def blank(ax: Axes, title: str | None, words: str) -> Axes:
     """An axes with nothing to draw says so in its middle."""
+    heading(ax, title or "")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_frame_on(False)
     caption(ax, words, (0.5, 0.5), (0, 0), size=11, colour=FAINT, ha="center", va="center")
+    return ax
 
 
 def _wrapped(ax: Axes, text: str, size: float, taken: float) -> str:

@@ -14,10 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from .. import space
+from ..cells import emulated
 from ..progress import working
-from .lettering import folded, heading, letters, saying, stamp
+from .lettering import blank, folded, heading, letters, marked, stamp
 from .palette import DISTINCT, GREY, INK, colour
-from .paper import new_axes, settle
+from .paper import new_axes, plot, settle
 from .placing import Name, fold, place
 from .rows import labels as read_labels
 from .rows import order, vectors
@@ -28,6 +29,7 @@ _CORNERS: tuple[tuple[Corner, int, int], ...] = (
 )  # fmt: skip
 
 
+@plot
 def clusters(
     points_or_vectors: Any,
     labels: Iterable[Any] | None = None,
@@ -62,18 +64,14 @@ def clusters(
         Colours for some or all labels, such as a scale for labels that are steps of a number.
     legend : bool
         Write all labels in a legend and none on the map: for labels that lie scattered over it.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        Default: how many rows and groups there are. ``""`` for none.
     method : {"auto", "tsne", "pca", "umap"}
         How vectors are projected, see `space.project`.
-    mark : str, optional
-        A word stamped on the map, such as ``"emulator"``.
     seed : int, default 0
         For the projection and for finding groups.
     progress : bool, optional
         A line that says what is being done, where it takes longer than a second; default in notebooks and terminals.
+    ax, title, mark
+        See ``help(cf.plots)``.
 
     Returns
     -------
@@ -90,9 +88,7 @@ def clusters(
     spoken = None if texts is None else read_labels(texts, points_or_vectors, len(kept))[kept]
     ax = new_axes(7.5, 6) if ax is None else ax
     if not len(matrix):
-        heading(ax, title or "")
-        saying(ax, "no vectors to show" + (f" ({len(kept):,} missing)" if len(kept) else ""))
-        return ax
+        return blank(ax, title, "no vectors to show" + (f" ({len(kept):,} missing)" if len(kept) else ""))
     notes = []
     if matrix.shape[1] == 2:
         points = matrix.astype(np.float64)
@@ -112,7 +108,8 @@ def clusters(
     _draw(ax, points, groups, grey)
     heading(ax, shown_title, " · ".join(notes))
     settle(ax)
-    taken = [stamp(ax, mark).get_window_extent()] if mark else []
+    word = marked(mark, emulated(points_or_vectors, labels, texts))
+    taken = [stamp(ax, word).get_window_extent()] if word else []
     homeless = groups if legend else place(ax, points, groups, taken)
     _legend(ax, points, homeless, groups, grey, taken)
     return ax

@@ -11,25 +11,27 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..call import last_run
 from ..report import Report
-from .lettering import caption, halo, heading, saying
+from .lettering import blank, caption, halo, heading, marked
 from .looks import EXACT
 from .palette import FAINT, INK
-from .paper import new_axes, plain, settle
+from .paper import new_axes, plain, plot, settle
 
 _WIDE = 30  # from this ratio of the 95th to the 5th percentile on, a scale of equal steps shows one bar and a tail
 
 
-def latency(report: Report | npt.ArrayLike | None = None, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+@plot
+def latency(
+    report: Report | npt.ArrayLike | None = None, *, ax: Axes | None = None, title: str | None = None,
+    mark: str | None = None,
+) -> Axes:  # fmt: skip
     """Draw how long the requests of a run took, with the median (p50) and the 95th percentile (p95).
 
     Parameters
     ----------
     report : Report or array_like of float, optional
         Of a run, default ``cf.last_run()``; or seconds of requests. Rows from the store took no request.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        ``""`` for none.
+    ax, title, mark
+        See ``help(cf.plots)``.
 
     Returns
     -------
@@ -45,7 +47,7 @@ def latency(report: Report | npt.ArrayLike | None = None, *, ax: Axes | None = N
     seconds = seconds[np.isfinite(seconds)]
     ax = new_axes(6.5, 3.4) if ax is None else ax
     if not len(seconds):
-        return _empty(ax, given, title)
+        return blank(ax, title, _nothing(given))
     plain(ax, "y")
     middle, late = (float(np.quantile(seconds, share)) for share in (0.5, 0.95))
     low, high = float(seconds.min()), float(seconds.max())
@@ -66,20 +68,21 @@ def latency(report: Report | npt.ArrayLike | None = None, *, ax: Axes | None = N
     return _finish(ax, given, _usual("Latency", given) if title is None else title, [
         f"{len(seconds):,} request{'s' * (len(seconds) != 1)}", f"p50 {duration(middle)}", f"p95 {duration(late)}",
         f"slowest {duration(high)}",
-    ])  # fmt: skip
+    ], mark)  # fmt: skip
 
 
-def concurrency(report: Report | None = None, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+@plot
+def concurrency(
+    report: Report | None = None, *, ax: Axes | None = None, title: str | None = None, mark: str | None = None
+) -> Axes:
     """Draw how many requests of a run were in flight over time.
 
     Parameters
     ----------
     report : Report, optional
         Default ``cf.last_run()``.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        ``""`` for none.
+    ax, title, mark
+        See ``help(cf.plots)``.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def concurrency(report: Report | None = None, *, ax: Axes | None = None, title: 
     flow = given.flow
     ax = new_axes(6.5, 3.4) if ax is None else ax
     if flow.empty:
-        return _empty(ax, given, title)
+        return blank(ax, title, _nothing(given))
     plain(ax, "y")
     x, y = flow["seconds"].to_numpy(dtype=float), flow["in_flight"].to_numpy(dtype=float)
     ax.fill_between(x, 0, y, step="post", color=EXACT, alpha=0.25, linewidth=0, rasterized=len(x) > 2_000)
@@ -109,7 +112,7 @@ def concurrency(report: Report | None = None, *, ax: Axes | None = None, title: 
     ax.set_ylabel("requests in flight", color=FAINT, fontsize=9)
     return _finish(ax, given, _usual("Concurrency", given) if title is None else title, [
         f"at most {y.max():,.0f} at once", f"{mean:,.1f} on average (dashed)", f"{given.event.seconds:,.1f} s in all",
-    ])  # fmt: skip
+    ], mark)  # fmt: skip
 
 
 def duration(seconds: float) -> str:
@@ -133,15 +136,13 @@ def _at(ax: Axes, place: float, words: str, line: int) -> None:
             ha="right" if left else "left", va="top", path_effects=halo())  # fmt: skip
 
 
-def _finish(ax: Axes, given: Any, title: str, notes: list[str]) -> Axes:
+def _finish(ax: Axes, given: Any, title: str, notes: list[str], mark: str | None) -> Axes:
     settle(ax)
     emulated = isinstance(given, Report) and given.event.origin == "emulator"
-    heading(ax, title, " · ".join(notes), "emulator" if emulated else None)
+    heading(ax, title, " · ".join(notes), marked(mark, emulated))
     return ax
 
 
-def _empty(ax: Axes, given: Any, title: str | None) -> Axes:
-    heading(ax, title or "")
+def _nothing(given: Any) -> str:
     stored = given.event.stored if isinstance(given, Report) else 0
-    saying(ax, "no requests" + (f": {stored:,} rows came from the store" if stored else ""))
-    return ax
+    return "no requests" + (f": {stored:,} rows came from the store" if stored else "")
