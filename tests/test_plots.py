@@ -69,7 +69,7 @@ LEDGER = charges(
 
 def said(ax: Any) -> list[str]:
     """Every text on the axes, lines joined."""
-    words = [text.get_text().replace("\n", " ") for text in ax.texts]
+    words = [text.get_text().replace("\n", " ").replace("\xa0", " ") for text in ax.texts]
     legend = ax.get_legend()
     return words + ([text.get_text().replace("\n", " ") for text in legend.get_texts()] if legend else [])
 
@@ -184,6 +184,16 @@ def test_numbers_get_words_from_texts_or_names() -> None:
     assert set(said(clusters(points, owner, texts=texts, names={0: "A"}, ax=axes()))) == {"A", "refund"}
     assert set(said(clusters(points, owner, names=["A", "B"], ax=axes()))) == {"A", "B"}
     assert set(said(clusters(points, ["p", "q"] * 20, texts=texts, ax=axes()))) == {"p", "q"}
+
+
+def test_long_names_are_told_apart() -> None:
+    """Names that differ only at their ends are cut in the middle, on a map and beside a field."""
+    long = [f"a.path.that.goes.on.and.on.through.many.rooms.to.its.end_{at}" for at in range(3)]
+    points = np.eye(3).repeat(9, axis=0)
+    written = said(clusters(points, np.repeat(long, 9), method="pca", ax=axes()))
+    assert sorted(words[-5:] for words in written if "_" in words) == ["end_0", "end_1", "end_2"]
+    field = similarity(np.eye(3), long, ax=axes())
+    assert [name[-5:] for name in names(field)] == ["end_0", "end_1", "end_2"]
 
 
 def test_noise_and_missing_labels_are_grey() -> None:
@@ -636,7 +646,9 @@ def test_models_are_drawn_with_their_front() -> None:
     )  # fmt: skip
     assert table["on_front"].tolist() == [True, False, True, False]
     ax = compare(table, ax=axes())
-    assert {"cheap 200ms", "beaten 500ms", "best 2s", "new", "price unknown"} <= set(said(ax))
+    assert {"cheap 200 ms", "beaten 500 ms", "best 2 s", "new", "unknown"} <= set(said(ax))
+    assert max(ax.get_xticks()) < 0.06  # none among the unknown
+    assert max(ax.get_yticks()) <= 1
     assert set(ax.lines[0].get_xdata()) == {0.01, 0.05}
     hollow = [len(part.get_facecolors()) and to_hex(part.get_facecolors()[0]) == "#ffffff" for part in ax.collections]
     assert sum(map(bool, hollow)) == 1

@@ -171,6 +171,7 @@ def _reliability(ax: Axes, found: Calibration, shown: _Shown) -> None:
     ax.errorbar(found.mean, found.share, yerr=whiskers, color=EXACT, marker="o", markersize=6, linewidth=1.6,
                 elinewidth=1, capsize=2, zorder=3, clip_on=False)  # fmt: skip
     ax.set_ylim(0, 1)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_ylabel("it was so" if shown.binary else "the answer was right", color=FAINT, fontsize=9)
     _axis(ax, shown)

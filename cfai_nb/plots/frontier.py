@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
 from ..cells import emulated
 from .calibration import wilson
-from .lettering import blank, caption, folded, heading, marked
+from .lettering import TIED, blank, caption, folded, heading, marked
 from .looks import money_ticks
 from .palette import FAINT, INK, colour
 from .paper import new_axes, plain, plot, settle
@@ -94,20 +94,21 @@ def _scale(ax: Axes, dear: Numbers) -> float:
         ax.set_xscale("log")
         left, right = low / 1.8, high * 1.8
         strip, end = right * 1.5, right * 2.25
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high / low < 1_000 else (1,)))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ticks = np.asarray(LogLocator(subs=(1, 3) if high / low < 1_000 else (1,)).tick_values(left, right))
+        ax.xaxis.set_minor_locator(NullLocator())
     else:
         right = high * 1.15 or 1.0
         left = -0.05 * right  # what is free has its circle on the picture too
         strip, end = right * 1.08, right * 1.16
-        ax.xaxis.set_major_locator(MaxNLocator(5) if high else FixedLocator([0.0] if len(known) else []))
+        ticks = np.asarray(MaxNLocator(5).tick_values(0, right)) if high else np.zeros(min(1, len(known)))
+    ax.xaxis.set_major_locator(FixedLocator(ticks[(ticks >= left) & (ticks <= right)].tolist()))  # none in the strip
     ax.xaxis.set_major_formatter(money_ticks("usd"))
     some = len(known) < len(dear)
     ax.set_xlim(left, end if some else right)
     if some:
         ax.axvspan(right, end, color="#F2F2F2", zorder=0)
         share = float(ax.transAxes.inverted().transform(ax.transData.transform((strip, 0)))[0])
-        caption(ax, "price unknown", (share, 0), (0, 4), size=8, colour=FAINT, ha="center", va="bottom", rotation=90)
+        caption(ax, "unknown", (share, 0), (0, -5), size=8.5, colour=FAINT, ha="center", va="top")
     return strip
 
 
@@ -149,7 +150,8 @@ def _dress(ax: Axes, by: str, good: Numbers) -> None:
     low, high = ax.get_ylim()
     ax.set_ylim(max(-0.05, min(low, good.min() - room)), min(1.08, max(high, good.max() + room)))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.yaxis.set_major_locator(MaxNLocator(6))
+    ticks = np.asarray(MaxNLocator(6).tick_values(*ax.get_ylim()))
+    ax.yaxis.set_major_locator(FixedLocator(ticks[(ticks > -1e-9) & (ticks < 1 + 1e-9)].tolist()))  # no 104 %
     ax.set_xlabel("US dollars per 1,000 rows", color=FAINT, fontsize=9)
     ax.set_ylabel("answered right" if by == "accuracy" else "answered as the others do", color=FAINT, fontsize=9)
 
@@ -172,7 +174,7 @@ def _names(ax: Axes, shown: pd.DataFrame, x: Numbers, good: Numbers, sizes: Numb
     twice = short.duplicated(keep=False)
     names = []
     for at, (model, seconds) in enumerate(zip(shown.index, shown["p50"], strict=True)):
-        time = f" {duration(float(seconds)).replace(' ', '')}" if pd.notna(seconds) else ""
+        time = f" {duration(float(seconds)).replace(' ', TIED)}" if pd.notna(seconds) else ""
         name = (str(model) if twice[at] else short[at]) + time
         names.append(Name(name, np.array([at]), colour(at % 8)[0], _NAME))
     points = np.column_stack([x, good])

@@ -148,12 +148,11 @@ def _write(ax: Axes, field: Field, names: list[Any], image: AxesImage) -> None:
     """Labels beside the rows and below the columns, and the numbers where there is room for them."""
     size = 9.0 if len(field) <= 20 else 7.5
     name_ticks(ax.yaxis, range(len(field)), names, _NAME, fontsize=size)
-    name_ticks(
-        ax.xaxis, range(len(field)), names, _NAME, fontsize=size, rotation=45, ha="right", rotation_mode="anchor"
-    )
+    slant = {"rotation": 45} if len(field) <= 20 else {"rotation": 90, "va": "center"}
+    name_ticks(ax.xaxis, range(len(field)), names, _NAME, fontsize=size, ha="right", rotation_mode="anchor", **slant)
     ax.tick_params(length=0)
     for (row, column), value in np.ndenumerate(field) if len(field) <= WRITTEN else ():
         red, green, blue, _ = image.to_rgba(np.array([value]))[0]
         ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else INK
-        said = f"{value:.2f}" if np.isfinite(value) else "?"
+        said = f"{value:z.2f}" if np.isfinite(value) else "?"
         ax.text(column, row, said, ha="center", va="center", color=ink, fontsize=8)

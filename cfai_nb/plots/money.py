@@ -74,7 +74,8 @@ def cost(
         raise ValueError(f"this is no frame of charges: {', '.join(absent)} missing; cf.ledger() has the columns")
     emulated = bool(len(charges)) and bool(charges["origin"].eq("emulator").all())
     what = "What it would have cost" if emulated else "Cost"
-    shown_title = (what + (" so far" if by == "time" else f", by {by}")) if title is None else title
+    usual = f"{what} so far" if by == "time" else f"{what}, by {by}" + " (UTC)" * (by in _OF_TIME)
+    shown_title = usual if title is None else title
     bars = sum_up(charges, by, metric) if len(charges) else pd.DataFrame()
     if ax is None:
         ax = new_axes(8, 3.6 if by == "time" else 1.9 + 0.42 * max(2, len(bars)))

@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 from .. import space
 from ..cells import emulated
 from ..progress import working
-from .lettering import blank, folded, heading, letters, marked, stamp
+from .lettering import blank, folded, heading, letters, marked, stamp, told_apart
 from .palette import DISTINCT, GREY, INK, colour
 from .paper import new_axes, plot, settle
 from .placing import Name, fold, place
@@ -103,7 +103,7 @@ def clusters(
         notes.append("groups by KMeans")
     if len(matrix) < len(kept):
         notes.append(f"{len(kept) - len(matrix):,} without a vector left out")
-    groups, grey, kinds = _group(given.reset_index(drop=True), names, spoken, colours or {})
+    groups, grey, kinds = _group(given.reset_index(drop=True), names, spoken, colours or {}, fold(ax))
     shown_title = _counted(len(matrix), kinds) if title is None else title
     _draw(ax, points, groups, grey)
     heading(ax, shown_title, " · ".join(notes))
@@ -124,6 +124,7 @@ def _group(
     names: Mapping[Any, str] | Sequence[str] | None,
     texts: pd.Series[Any] | None,
     colours: Mapping[Any, str],
+    width: int,
 ) -> tuple[list[Name], list[Name], int]:
     """Groups with a colour of their own, those in grey (noise, missing, the rest of too many), and their number."""
     noise = labels.map(lambda label: not isinstance(label, str) and label == -1, na_action="ignore").eq(True).to_numpy()
@@ -133,14 +134,19 @@ def _group(
     largest = set(sorted(kinds, key=lambda kind: -len(where[kind]))[:DISTINCT])
     written = _wording(kinds, labels, names, texts)
     coloured = [kind for kind in kinds if kind in largest]
-    groups = [Name(written[kind], where[kind], colours.get(kind, colour(at)[0])) for at, kind in enumerate(coloured)]
+    apart = told_apart([written[kind] for kind in coloured], width, 2)
+    groups = [
+        Name(word, where[kind], colours.get(kind, colour(at)[0]))
+        for at, (kind, word) in enumerate(zip(coloured, apart, strict=True))
+    ]
     rest = [where[kind] for kind in kinds if kind not in largest]
+    smaller = f"{len(rest)} smaller group{'s' * (len(rest) != 1)}"
     grey = [
         Name(f"{what} ({len(rows) / len(labels):.0%})", rows, GREY)
         for what, rows in (
             ("noise", np.flatnonzero(noise)),
             ("missing", np.flatnonzero(missing)),
-            (f"{len(rest)} smaller groups", np.concatenate(rest) if rest else np.array([], dtype=np.intp)),
+            (smaller, np.concatenate(rest) if rest else np.array([], dtype=np.intp)),
         )
         if len(rows)
     ]

@@ -16,7 +16,7 @@ from .looks import EXACT
 from .palette import FAINT, INK
 from .paper import new_axes, plain, plot, settle
 
-_WIDE = 30  # from this ratio of the 95th to the 5th percentile on, a scale of equal steps shows one bar and a tail
+_WIDE = 30  # from this ratio of the slowest to the 5th percentile on, a scale of equal steps shows one bar and a tail
 
 
 @plot
@@ -52,7 +52,7 @@ def latency(
     middle, late = (float(np.quantile(seconds, share)) for share in (0.5, 0.95))
     low, high = float(seconds.min()), float(seconds.max())
     bins: Any = np.linspace(0, high or 1, 31)
-    if low > 0 and late / float(np.quantile(seconds, 0.05)) > _WIDE:
+    if low > 0 and high / float(np.quantile(seconds, 0.05)) > _WIDE:
         bins = np.geomspace(low, high, 31)
         ax.set_xscale("log")
     ax.hist(seconds, bins=bins, color=EXACT, edgecolor="white", linewidth=0.6)
