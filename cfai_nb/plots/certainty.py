@@ -45,12 +45,7 @@ def confidence(
         and Brier score, of the confidence in the answer chosen or the probability of yes, stand below the title.
     question : str, optional
         Which answer, where the frame holds several.
-    ax, title, mark
-        See ``help(cf.plots)``.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------

@@ -46,12 +46,7 @@ def compare(
     ----------
     result : Comparison or DataFrame
         What ``df.cfai.compare(...)`` returned, or its ``table``.
-    ax, title, mark
-        See ``help(cf.plots)``.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------

@@ -51,12 +51,7 @@ def similarity(
         One label a row. Default: the index of a pandas object, or the number of the row.
     kind : {"auto", "vectors", "similarities"}
         What is given. ``"auto"`` takes a symmetric square with ones on its diagonal for similarities.
-    ax, title, mark
-        See ``help(cf.plots)``.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------

@@ -53,12 +53,7 @@ def cost(
         bar; of days and hours the last 31 with charges are drawn. Times are in UTC.
     metric : {"usd", "neurons"}
         US dollars, or Neurons, the unit in which Workers AI bills. Saved Neurons become dollars at the list price.
-    ax, title, mark
-        See ``help(cf.plots)``.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------

@@ -70,12 +70,7 @@ def clusters(
         For the projection and for finding groups.
     progress : bool, optional
         A line that says what is being done, where it takes longer than a second; default in notebooks and terminals.
-    ax, title, mark
-        See ``help(cf.plots)``.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------

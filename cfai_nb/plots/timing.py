@@ -30,12 +30,7 @@ def latency(
     ----------
     report : Report or array_like of float, optional
         Of a run, default ``cf.last_run()``; or seconds of requests. Rows from the store took no request.
-    ax, title, mark
-        See ``help(cf.plots)``.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------
@@ -81,12 +76,7 @@ def concurrency(
     ----------
     report : Report, optional
         Default ``cf.last_run()``.
-    ax, title, mark
-        See ``help(cf.plots)``.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------
