@@ -10,6 +10,7 @@ import pandas as pd
 from . import frames
 from .cells import Space
 from .errors import AccessError, ModelError
+from .layout import lay_out
 from .models import catalogue, default
 from .tasks import Column, Task
 
@@ -167,7 +168,7 @@ class Call:
         if sink.matrix is not None:
             form = columns.form if isinstance(columns, Column) else ""
             space = Space(self.model.id, sink.matrix.shape[1], form, run.plan.origin)
-        result = frames.lay_out(
+        result = lay_out(
             columns, where=run.plan.where, sink=sink, index=self.rows.index, name=self.task.name, space=space
         )
         # A hint that travels with most operations, lost in merge and concat; the truth is in the store and the book.

@@ -182,6 +182,8 @@ class Report:
 
 def _plain(label: Any) -> Any:
     """A label as people write it: 3, not np.int64(3)."""
+    if isinstance(label, tuple):  # of a MultiIndex
+        return tuple(_plain(part) for part in label)
     return label.item() if isinstance(label, np.generic) else label
 
 

@@ -12,20 +12,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ._engine.bridge import bridge
-from ._engine.engine import Engine
+from ._engine.engine import Engine, pacing
 from ._engine.fetch import Fetcher
 from ._engine.gateway import Gateway, as_gateway
-from ._engine.pace import Pace
 from ._engine.plan import Plan, draw_up
-from ._engine.rate import Rate
 from ._engine.record import CacheMode, Options, Run
 from ._engine.run import Runner
 from ._engine.store import Store
 from ._engine.wire import Wire
+from .choosing import choose
 from .credentials import ACCOUNT_NAMES, TOKEN_NAMES, Address, address_of, from_environment, store_path
-from .errors import ModelError, ServiceError, SetupError, StoreError
+from .errors import ServiceError, SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
-from .models import FREE_NEURONS_PER_DAY, Model, catalogue, default, find, outside
+from .models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from .tasks import Input, Request, Task
 
 _current: Session | None = None
@@ -130,60 +129,23 @@ class Session:
         return engine
 
     def _opened(self, store: Store | None) -> Engine:
-        rates: dict[str, Rate] = {}
-        paces: dict[str, Pace] = {}
-
-        def pace(model: Model) -> Pace:
-            if model.id not in paces:
-                alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
-                told = self._per_minute(model)
-                group = model.id if alone else f"{model.task} {told}"  # bge-large has a number of its own
-                rate = rates.setdefault(group, Rate(told))
-                paces[model.id] = Pace(rate)
-            return paces[model.id]
-
         address = self.address
         wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
         bridge.before_close(wire.close)
-        return Engine(wire, pace, self.account, self.origin, store, self._loose.extend)
+        return Engine(wire, pacing(self._per_minute), self.account, self.origin, store, self._loose.extend)
 
     def _per_minute(self, model: Model) -> float | None:
         return model.rate if self.rate == "auto" else self.rate
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
-        """Return the model a task shall use: the wanted one, or the default for its kind of work.
+        """Return the model a task shall use: the wanted one, or the default for its kind of work; see ``choose``."""
+        through = gateway is not None or "gateway" in self.defaults
+        return choose(task, wanted, self.address, through=through, listed=self._listed)
 
-        Raises
-        ------
-        ModelError
-            There is no such model, it goes through a gateway and none is given, or a server of one's own has several.
-        """
-        if task.own_model is not None:
-            return task.own_model
-        if isinstance(wanted, Model):
-            return wanted
-        if wanted is not None and not isinstance(wanted, str):
-            raise ModelError(f"model={wanted!r}: give a name such as 'bge-m3'.")
-        embeds = "openai-embedding" in task.families
-        if self.address.is_server:
-            return outside(wanted or self._only_model(), "server", embeds=embeds, free=self.address.is_near)
-        if wanted is None:
-            return find(task.work) if task.work.startswith("@") else default(task.work)
-        if "/" in wanted and not wanted.startswith("@"):
-            if gateway is None and "gateway" not in self.defaults:
-                raise ModelError(
-                    f"{wanted} is another provider's model: name a gateway with gateway=, here or in connect."
-                )
-            return outside(wanted, "gateway", embeds=embeds)
-        return find(wanted)
-
-    def _only_model(self) -> str:
+    def _listed(self) -> list[str]:
         listed = self.ask(Request(path="v1/models"), "GET")
         rows = listed.get("data") if isinstance(listed, dict) else None
-        names = [str(one["id"]) for one in rows or () if isinstance(one, dict) and "id" in one]
-        if len(names) != 1:
-            raise ModelError(f"Give model=: {self.origin} has {', '.join(names[:20]) or 'no model'}.")
-        return names[0]
+        return [str(one["id"]) for one in rows or () if isinstance(one, dict) and "id" in one]
 
     def ask(self, request: Request, method: str = "POST") -> Any:
         """Send one request that is no row of anything, and return what the answer holds."""
@@ -224,27 +186,15 @@ class Session:
         """
         budget = self._budget(given.get("budget"), given.get("neurons"))
         wish = {**self.defaults, **{k: v for k, v in given.items() if v is not None}}
-        cache = wish.get("cache", True)
-        if cache not in (True, False, "refresh", "only"):
-            raise ValueError(f'cache={cache!r}: give True, False, "refresh" or "only".')
-        on_error = wish.get("on_error", "keep")
-        if on_error not in ("keep", "raise"):
-            raise ValueError(f'on_error={on_error!r}: give "keep" or "raise".')
-        concurrency = wish.get("concurrency", "auto")
-        if concurrency != "auto" and (
-            not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1
-        ):
-            raise ValueError(f'concurrency={concurrency!r}: give "auto" or a number of requests of at least 1.')
         gateway = as_gateway(wish.get("gateway"))
         for name in ("gateway", "reject_if_busy", "queue") if self.address.is_server else ():
             if wish.get(name):
                 raise ValueError(f"{name}= is of Workers AI, and {self.origin} is another server; leave it out.")
-        if gateway is not None and cache == "refresh":
+        if gateway is not None and wish.get("cache") == "refresh":
             gateway = gateway.uncached()  # asked anew means of the model
-        return Options(
-            cache=cache, budget=budget, on_error=on_error, concurrency=concurrency, gateway=gateway,
-            queue=bool(wish.get("queue", False)), reject_if_busy=bool(wish.get("reject_if_busy", False)),
-        )  # fmt: skip
+        plain = {name: wish[name] for name in ("cache", "on_error", "concurrency") if name in wish}
+        flags: dict[str, Any] = {name: bool(wish[name]) for name in ("queue", "reject_if_busy") if name in wish}
+        return Options(budget=budget, gateway=gateway, **plain, **flags)
 
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
         if budget is None and neurons is None:

@@ -34,6 +34,8 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
 
     Raises
     ------
+    ValueError
+        The prompt is no text, or an option means nothing.
     AnswerError
         The stream broke off, or the reply was cut at ``max_tokens``; what came before was yielded.
     Stopped
@@ -48,6 +50,8 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
         raise TypeError(
             f"stream() takes no {', '.join(sorted(clash))}: that is of no use before its end. Use generate."
         )
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ValueError(f"prompt={prompt!r:.60}: give a text.")
     task = Generate(**options)
     here = session.current()
     chosen = here.model_for(task, model, travel.get("gateway"))

@@ -19,11 +19,15 @@ _CHARGE_COLUMNS = (
 )  # fmt: skip
 
 
-def models(*, task: str | None = None, refresh: bool = False, retired: bool = False) -> pd.DataFrame:
+def models(
+    name: str | None = None, *, task: str | None = None, refresh: bool = False, retired: bool = False
+) -> pd.DataFrame:
     """List the models of Workers AI.
 
     Parameters
     ----------
+    name : str, optional
+        Part of the model's id, such as ``"llama"``.
     task : str, optional
         Part of the task's name, such as ``"embed"``.
     refresh : bool
@@ -41,6 +45,8 @@ def models(*, task: str | None = None, refresh: bool = False, retired: bool = Fa
     if refresh:
         session.current().refresh_models()
     found = [m for m in catalogue().values() if retired or m.status != "retired"]
+    if name is not None:
+        found = [m for m in found if name.casefold() in m.id.casefold()]
     if task is not None:
         found = [m for m in found if task.casefold() in m.task.casefold()]
     defaults: dict[str, list[tuple[str, str]]] = {}

@@ -16,7 +16,9 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine.store import SCHEMA_VERSION, Store
+from cfai_nb._engine import store as store_module
+from cfai_nb._engine.schema import VERSION
+from cfai_nb._engine.store import Store
 from cfai_nb.emulator import Emulator, running
 
 ROOT = Path(__file__).parents[1]
@@ -42,7 +44,7 @@ def _junk(path: Path) -> None:
 def _later(path: Path) -> None:
     Store(path).close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION + 7}")
+        connection.execute(f"PRAGMA user_version={VERSION + 7}")
     connection.close()
 
 
@@ -69,14 +71,14 @@ def test_a_store_that_cannot_be_used_is_told_before_anything_is_paid(tmp_path: P
 
 
 def _small_disk(monkeypatch: pytest.MonkeyPatch, pages: list[int]) -> None:
-    connect = Store._connect
+    connect = store_module.open_file
 
-    def small(self: Store) -> sqlite3.Connection:
-        connection = connect(self)
+    def small(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
         connection.execute(f"PRAGMA max_page_count={pages[0]}")
         return connection
 
-    monkeypatch.setattr(Store, "_connect", small)
+    monkeypatch.setattr(store_module, "open_file", small)
 
 
 def test_on_a_full_disk_the_answers_are_still_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,6 +133,7 @@ def test_models_is_a_frame_whose_unknown_prices_are_missing() -> None:
     assert frame.loc["@cf/baai/bge-m3", "default_for"] == "embed"
     assert not (cf.models()["status"] == "retired").any()
     assert (cf.models(task="EMBED")["task"] == "Text Embeddings").all()
+    assert set(cf.models("Flux-2").index) == {name for name in cf.models().index if "flux-2" in name} != set()
 
 
 def _connected(store: Path, app: Any) -> cf.Session:

@@ -16,11 +16,12 @@ FLOORS = (
     {"widgets", "samples"},
     {"plots", "show"},  # a widget's static form
     {"accessor"},
-    {"compare", "explore"},
+    {"compare", "explore", "verb"},
     {"call"},
     {"progress", "streaming", "rating", "vectorize"},
     {"report", "tables", "comparison"},
-    {"session", "frames", "space"},
+    {"session", "frames", "layout", "space"},
+    {"choosing"},
     {"credentials", "reading"},
     {"_engine"},
     {"tasks", "ledger"},
@@ -51,7 +52,18 @@ HOMES = {
     "uvicorn": {"emulator."},
     "platformdirs": {"credentials"},
 }
-WITHOUT_PANDAS = {"_engine", "tasks", "models", "ledger", "cells", "errors", "emulator", "session", "credentials"}
+WITHOUT_PANDAS = {
+    "_engine",
+    "tasks",
+    "models",
+    "ledger",
+    "cells",
+    "errors",
+    "emulator",
+    "session",
+    "credentials",
+    "choosing",
+}
 
 
 def modules() -> Iterator[tuple[str, str]]:

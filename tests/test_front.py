@@ -37,6 +37,13 @@ def test_import_loads_nothing_heavy(bare_environment: dict[str, str]) -> None:
     assert fresh(code, bare_environment) == "[]"
 
 
+def test_an_accessor_says_what_it_can_do() -> None:
+    """`df.cfai` alone in a cell lists its verbs."""
+    said = repr(pd.DataFrame({"text": ["a"] * 1_200}).cfai)
+    assert said.startswith("<cfai of 1,200 rows: ")
+    assert all(name in said.split(": ")[1] for name in ("embed", "generate", "search", "preview"))
+
+
 def test_plan_and_repr_load_no_picture(bare_environment: dict[str, str]) -> None:
     """Connecting and pricing load neither matplotlib nor widgets nor scikit-learn."""
     code = (

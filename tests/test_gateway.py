@@ -20,7 +20,8 @@ from witness import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb import session
-from cfai_nb._engine.store import SCHEMA_VERSION, Store
+from cfai_nb._engine.schema import VERSION
+from cfai_nb._engine.store import Store
 from cfai_nb.emulator import Emulator
 
 BGE, GLM = "bge-small-en-v1.5", "glm-4.7-flash"
@@ -485,4 +486,4 @@ def test_a_store_of_the_first_format_is_made_one_of_the_second(tmp_path: Path) -
     assert next(iter(store.read(packs.tolist())))[3] == "a log"
     store.close()
     with closing(sqlite3.connect(path)) as file:
-        assert file.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+        assert file.execute("PRAGMA user_version").fetchone() == (VERSION,)

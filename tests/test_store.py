@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 import cfai_nb as cf
+from cfai_nb._engine import store as store_module
 from cfai_nb._engine.index import Index
-from cfai_nb._engine.store import SCHEMA_VERSION, Store
+from cfai_nb._engine.schema import VERSION
+from cfai_nb._engine.store import Store
 from cfai_nb.ledger import Charge
 
 ROOT = Path(__file__).parents[1]
@@ -240,7 +242,7 @@ def test_a_store_of_a_later_version_is_left_alone(path: Path) -> None:
     """A newer format is an error that says so, and not a byte of the file changes."""
     Store(path).close()
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+        connection.execute(f"PRAGMA user_version={VERSION + 1}")
         connection.execute("PRAGMA journal_mode=DELETE")
     connection.close()
     before = path.read_bytes()
@@ -305,14 +307,14 @@ def test_a_place_where_no_file_can_be_is_told(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_noted_and_the_next_answers_are_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A commit that does not fit is noted as a failure; the writer lives on and keeps what fits again."""
-    connect, pages = Store._connect, [30]
+    connect, pages = store_module.open_file, [30]
 
-    def small(self: Store) -> sqlite3.Connection:
-        connection = connect(self)
+    def small(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
         connection.execute(f"PRAGMA max_page_count={pages[0]}")
         return connection
 
-    monkeypatch.setattr(Store, "_connect", small)
+    monkeypatch.setattr(store_module, "open_file", small)
     store = Store(path)
     store.put([key("big")], ["x" * 1_000_000], [charge()])
     store.flush()
@@ -328,15 +330,15 @@ def test_a_full_disk_is_noted_and_the_next_answers_are_kept(path: Path, monkeypa
 def test_a_writer_that_cannot_start_is_noted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the writer cannot open the file (too many open files), that is a failure and nobody waits for it."""
     Store(path).close()
-    connect, calls = Store._connect, [0]
+    connect, calls = store_module.open_file, [0]
 
-    def once(self: Store) -> sqlite3.Connection:
+    def once(path: Path) -> sqlite3.Connection:
         calls[0] += 1
         if calls[0] > 1:
             raise sqlite3.OperationalError("unable to open database file")
-        return connect(self)
+        return connect(path)
 
-    monkeypatch.setattr(Store, "_connect", once)
+    monkeypatch.setattr(store_module, "open_file", once)
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
     store = Store(path)
     for i in range(3):

@@ -107,3 +107,13 @@ def test_a_budget_holds_for_streams() -> None:
     with pytest.raises(cf.BudgetError, match="nothing was sent"):
         list(cf.stream("Tell me of rivers.", neurons=0.001))
     assert emulator.requests == 0
+
+
+@pytest.mark.parametrize("prompt", ["", "  ", None, 7])
+def test_a_prompt_that_asks_nothing_is_not_sent(prompt: object) -> None:
+    """What is no text, or an empty one, is an error before anything is sent, as a missing cell is not sent."""
+    emulator = Emulator(rate=None)
+    cf.connect(emulator)
+    with pytest.raises(ValueError, match="give a text"):
+        list(cf.stream(prompt))
+    assert emulator.requests == 0

@@ -11,8 +11,8 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.models import find
-from cfai_nb.tasks.translate import INDIC
+from cfai_nb.models import catalogue, find
+from cfai_nb.tasks.languages import INDIC, M2M100, code_of
 
 SCHEMAS = Path(__file__).parents[1].parent / "shared" / "workers-ai" / "schemas"
 TEXT = pd.Series(["The parcel is late. Please help me find it.", None, "wher is my monny"], index=list("abc"))
@@ -75,6 +75,13 @@ def test_codes_are_codes_of_the_model() -> None:
     assert set(INDIC.values()) <= set(published)
 
 
+def test_a_language_is_known_by_name_and_by_code() -> None:
+    """m2m100 has a hundred languages, each with a code of its own; a code stands for itself."""
+    model = catalogue().find("m2m100-1.2b")
+    assert len(M2M100) == len(set(M2M100.values())) == 100
+    assert all(code_of(name.title(), model) == code == code_of(code.upper(), model) for name, code in M2M100.items())
+
+
 @pytest.mark.parametrize("model", ["m2m100-1.2b", "indictrans2-en-indic-1B"])
 def test_translation_models_answer_and_are_priced(emulator: Emulator, model: str) -> None:
     """A translation model returns a text a row, charged by what it read and wrote, within what the plan said."""
@@ -99,6 +106,9 @@ def test_a_language_the_model_cannot_read_fails_the_row(emulator: Emulator) -> N
         (lambda: TEXT.cfai.translate(""), "to="),
         (lambda: TEXT.cfai.translate("de", source=" "), "source="),
         (lambda: TEXT.cfai.translate("hi", source="German", model="indictrans2-en-indic-1B"), "from English only"),
+        (lambda: TEXT.cfai.translate("de", model="indictrans2-en-indic-1B"), "knows no language 'de'"),
+        (lambda: TEXT.cfai.translate("Germn", model="m2m100-1.2b"), "Did you mean German"),
+        (lambda: TEXT.cfai.translate("German", source="Klingon", model="m2m100-1.2b"), "no language 'Klingon'"),
         (lambda: TEXT.cfai.summarize(max_words=0), "max_words"),
         (lambda: TEXT.cfai.mask([]), "labels="),
         (lambda: TEXT.cfai.mask("person"), "labels="),

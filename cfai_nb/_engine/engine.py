@@ -10,8 +10,25 @@ from ..ledger import Charge
 from ..models import Cost, Model, Usage, price
 from .flights import Flights
 from .pace import Pace
+from .rate import Rate
 from .store import Store
 from .wire import Wire
+
+
+def pacing(per_minute: Callable[[Model], float | None]) -> Callable[[Model], Pace]:
+    """Return what gives each model its pace; models that the service counts together share a rate."""
+    rates: dict[str, Rate] = {}
+    paces: dict[str, Pace] = {}
+
+    def pace(model: Model) -> Pace:
+        if model.id not in paces:
+            alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
+            told = per_minute(model)
+            group = model.id if alone else f"{model.task} {told}"  # bge-large has a number of its own
+            paces[model.id] = Pace(rates.setdefault(group, Rate(told)))
+        return paces[model.id]
+
+    return pace
 
 
 @dataclass(slots=True)

@@ -55,6 +55,15 @@ class Options:
     reject_if_busy: bool = False
     hear: Callable[[str | None], object] | None = None
 
+    def __post_init__(self) -> None:
+        if self.cache not in (True, False, "refresh", "only"):
+            raise ValueError(f'cache={self.cache!r}: give True, False, "refresh" or "only".')
+        if self.on_error not in ("keep", "raise"):
+            raise ValueError(f'on_error={self.on_error!r}: give "keep" or "raise".')
+        most = self.concurrency
+        if most != "auto" and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+            raise ValueError(f'concurrency={most!r}: give "auto" or a number of requests of at least 1.')
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:

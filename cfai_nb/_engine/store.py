@@ -19,42 +19,21 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pydantic_core
 
 from ..errors import StoreError
 from ..ledger import Charge
-from ..media import Audio, Image
 from ..tasks import Cells, Json
 from .index import Index
+from .pack import decode, encode
+from .schema import explain, open_file, prepare
 from .writer import Write, Writer
 
-#: Raised when the tables change; a store of a later version is left alone.
-SCHEMA_VERSION = 2
 #: Bytes of answers kept before the least recently used ones make room.
 SIZE_LIMIT = 4 * 2**30
 #: Bytes of answers that may wait for the writer before the run waits for it.
 _BACKLOG = 64 * 2**20
 _DAY = 86_400
 
-_QUEUED = """CREATE TABLE queued (
-    id TEXT PRIMARY KEY, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL, time REAL NOT NULL,
-    sizes BLOB NOT NULL, keys BLOB NOT NULL)"""
-_TABLES = f"""
-{_QUEUED};
-CREATE TABLE packs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    used REAL NOT NULL, neurons REAL, body BLOB NOT NULL, log TEXT);
-CREATE INDEX packs_by_use ON packs (used, bytes);
-CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL);
-CREATE TABLE charges (
-    time REAL NOT NULL, run TEXT NOT NULL, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL,
-    verb TEXT NOT NULL, requests INTEGER NOT NULL, rows INTEGER NOT NULL, neurons REAL, exact INTEGER NOT NULL,
-    saved_neurons REAL NOT NULL, tokens REAL, seconds REAL NOT NULL);
-CREATE INDEX charges_by_time ON charges (time);
-CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL);
-"""
-#: What makes a store of an earlier version one of the next.
-_UPGRADES = {1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED)}
 _CHARGE = "INSERT INTO charges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
@@ -82,39 +61,14 @@ class Store:
         self._lock = threading.Lock()
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._reader = self._connect()
+            self._reader = open_file(path)
             try:
-                self._prepare(self._reader)
+                prepare(self._reader, path)
             except BaseException:
                 self._reader.close()
                 raise
         self._index = Index()
-        self._writer = Writer(self._connect, self._fail, limit)
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA synchronous=NORMAL")
-        except sqlite3.Error:  # not a database at all
-            connection.close()
-            raise
-        return connection
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > SCHEMA_VERSION:
-            raise StoreError(
-                f"The store {self.path} was written by a later version of cfai_nb (format {version}; this one knows "
-                f"{SCHEMA_VERSION}). Update cfai_nb, or pass store=PATH for another file; nothing in it was changed."
-            )
-        if version == 0:
-            self._create(connection)
-        elif version < SCHEMA_VERSION:
-            self._upgrade(connection)
-        _log_ahead(connection)
-        connection.execute("SELECT id, used, log FROM packs LIMIT 1").fetchone()
-        connection.execute("BEGIN IMMEDIATE")  # a read-only file must say so now, before anything is paid for
-        connection.execute("ROLLBACK")
+        self._writer = Writer(lambda: open_file(path), self._fail, limit)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -122,33 +76,6 @@ class Store:
             yield
         except (sqlite3.Error, OSError) as error:
             raise explain(error, self.path) from error
-
-    def _create(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:  # else another process was first
-                if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                    raise StoreError(f"{self.path} is another program's file. Pass store=PATH for a file of its own.")
-                for statement in _TABLES.split(";\n"):
-                    connection.execute(statement)
-                connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-
-    def _upgrade(self, connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
-            for step in range(version, SCHEMA_VERSION):
-                for statement in _UPGRADES[step]:
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
 
     def _fail(self, error: Exception, charges: list[Charge]) -> None:
         self.failure = explain(error, self.path)
@@ -176,7 +103,7 @@ class Store:
             if stale:  # once a day is often enough to know what is least recently used
                 self._writer.put(_touched(stale), 0)
             for pack, kind, rows, _, neurons, body, log in found:
-                yield pack, _decode(kind, rows, body), neurons, log
+                yield pack, decode(kind, rows, body), neurons, log
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -187,7 +114,7 @@ class Store:
 
     def put(self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = (), log: str | None = None) -> None:
         """Hand the answers of one request, and what they cost, to the writer; committed at once, together."""
-        kind, body = _encode(cells)
+        kind, body = encode(cells)
         known = [c.neurons for c in charges if c.neurons is not None]
         neurons = sum(known) if known and len(known) == len(charges) else None
         joined = b"".join(keys)
@@ -277,39 +204,6 @@ class Store:
             self._reader.close()
 
 
-def _log_ahead(connection: sqlite3.Connection) -> None:
-    """Have writes go to a log; SQLite itself does not wait here for others who open the file at the same time."""
-    for attempt in itertools.count():
-        try:
-            # Answers "delete" where the file system has no shared memory (network drives): slower, just as safe.
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or attempt == 1_000:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def explain(error: Exception, path: Path) -> StoreError:
-    """Say what an error of SQLite or the file system means for the store, and what to do."""
-    text = str(error).lower()
-    if "full" in text or "no space" in text:
-        what, todo = "the disk is full", "free some room"
-    elif "readonly" in text or "read-only" in text or "unable to open" in text or "permission" in text:
-        what, todo = "it cannot be written", "make it writable"
-    elif "not a database" in text or "malformed" in text or "no such column" in text or "no such table" in text:
-        what, todo = "it is damaged or another program's file", "move it away (a new one is made)"
-    elif "locked" in text or "busy" in text:
-        what, todo = "another process holds it", "close that process"
-    else:
-        what, todo = str(error), "look at the file"
-    return StoreError(
-        f"The store {path}: {what}. {todo[0].upper()}{todo[1:]}, or pass store=PATH for another file, "
-        "or cache=False to go without."
-    )
-
-
 def _touched(packs: Iterable[int]) -> Write:
     rows = [(time.time(), pack) for pack in packs]
     return lambda connection: connection.executemany("UPDATE packs SET used = ? WHERE id = ?", rows)
@@ -323,26 +217,3 @@ _CHARGE_FIELDS = (
 
 def _charge_row(charge: Charge) -> tuple[object, ...]:
     return tuple(getattr(charge, name) for name in _CHARGE_FIELDS)
-
-
-_MEDIA = {cell.kind: cell for cell in (Image, Audio)}
-
-
-def _encode(cells: Cells) -> tuple[str, bytes]:
-    if isinstance(cells, np.ndarray):
-        return "f4", np.ascontiguousarray(cells, dtype="<f4").tobytes()
-    if cells and isinstance(cells[0], (Image, Audio)):
-        lengths = np.array([len(cell) for cell in cells], dtype="<i8")
-        return cells[0].kind, b"".join([lengths.tobytes(), *cells])
-    return "json", pydantic_core.to_json(list(cells))
-
-
-def _decode(kind: str, rows: int, body: bytes) -> Cells:
-    if kind == "f4":
-        return np.frombuffer(body, dtype="<f4").reshape(rows, -1)
-    if kind in _MEDIA:
-        ends = 8 * rows + np.cumsum(np.frombuffer(body, dtype="<i8", count=rows))
-        starts = [8 * rows, *ends[:-1].tolist()]
-        return [_MEDIA[kind](memoryview(body)[a:b]) for a, b in zip(starts, ends.tolist(), strict=True)]
-    cells: list[Json] = pydantic_core.from_json(body)
-    return cells

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import heapq
 import json
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -68,9 +69,10 @@ class Catalogue(Mapping[str, Model]):
         return min(hits, key=lambda m: m.status == "retired", default=None)
 
     def _unknown(self, name: str) -> str:
-        names = {m.name.lower(): m.id for m in self._models.values() if m.status != "retired"}
-        near = difflib.get_close_matches(name.rsplit("/", 1)[-1].lower(), names, n=3, cutoff=0.5)
-        hint = f" Did you mean {', '.join(names[n] for n in near)}?" if near else ""
+        given = name.rsplit("/", 1)[-1].lower()
+        likeness = {m.id: _likeness(given, m.name.lower()) for m in self._models.values() if m.status != "retired"}
+        near = [each for each in heapq.nlargest(3, likeness, key=likeness.__getitem__) if likeness[each] >= 0.6]
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
         return (
             f"The catalogue of {self.checked_on} has no model {name!r}.{hint} "
             "cf.models() lists it; cf.models(refresh=True) asks the service for newer ones."
@@ -131,6 +133,14 @@ def _prices(listed: Any, known: Model | None) -> Mapping[str, Price] | None:
         if shipped is None or shipped.usd is None or abs(shipped.usd - usd) > 0.05 * usd:
             kept[unit] = Price(per=1e6, neurons=None, usd=usd)
     return kept or None
+
+
+def _likeness(given: str, name: str) -> float:
+    """Say how well a name fits what was written for it: a part of it or its beginning, spelled more or less so."""
+    if len(given) > 2 and given in name:
+        return 1.0
+    parts = (name, name[: len(given)], name[: len(given) + 1])
+    return max(difflib.SequenceMatcher(None, given, part).ratio() for part in parts)
 
 
 @functools.cache

@@ -9,24 +9,11 @@ from typing import ClassVar
 from ..errors import AnswerError
 from ..models import Model, Usage
 from . import chat
-from .answer import Answer, Json, Request
+from .answer import Answer, Request
 from .inputs import tokens_of
+from .languages import code_of
 from .rewrite import Rewrite
 from .task import Cells, Input
-
-#: Names of languages m2m100 and indictrans2 are spoken to by code; a code is taken as it is.
-CODES = {
-    "arabic": "ar", "bengali": "bn", "chinese": "zh", "czech": "cs", "danish": "da", "dutch": "nl", "english": "en",
-    "finnish": "fi", "french": "fr", "german": "de", "greek": "el", "hebrew": "he", "hindi": "hi", "hungarian": "hu",
-    "indonesian": "id", "italian": "it", "japanese": "ja", "korean": "ko", "norwegian": "no", "persian": "fa",
-    "polish": "pl", "portuguese": "pt", "romanian": "ro", "russian": "ru", "spanish": "es", "swedish": "sv",
-    "tamil": "ta", "thai": "th", "turkish": "tr", "ukrainian": "uk", "urdu": "ur", "vietnamese": "vi",
-}  # fmt: skip
-INDIC = {  # indictrans2's codes carry the script
-    "as": "asm_Beng", "bn": "ben_Beng", "gu": "guj_Gujr", "hi": "hin_Deva", "kn": "kan_Knda", "ml": "mal_Mlym",
-    "mr": "mar_Deva", "ne": "npi_Deva", "or": "ory_Orya", "pa": "pan_Guru", "ta": "tam_Taml", "te": "tel_Telu",
-    "ur": "urd_Arab",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +46,13 @@ class Translate(Rewrite):
         for name, language in (("to", self.to), ("source", self.source)):
             if (language is not None or name == "to") and not (isinstance(language, str) and language.strip()):
                 raise ValueError(f"{name}={language!r}: give a language, such as 'German' or 'de'.")
-        if model.family == "indictrans2" and self.source is not None and _code(self.source) != "en":
+        if model.family in chat.FAMILIES:
+            return
+        if model.family == "m2m100":
+            code_of(self.source or "English", model)
+        elif (self.source or "en").strip().lower() not in ("en", "english"):
             raise ValueError(f"{model.id} translates from English only; leave source= out or choose another model.")
-        if model.family == "indictrans2" and "_" not in INDIC.get(_code(self.to), self.to):
-            raise ValueError(f"{model.id} translates into languages of India, not {self.to!r}; choose another model.")
+        code_of(self.to, model)
 
     def how(self) -> str:
         """Return what a chat model is told to do."""
@@ -73,10 +63,10 @@ class Translate(Rewrite):
         """Return the request in the model's own form."""
         (text,) = inputs
         if model.family == "indictrans2":
-            return Request(json={"text": text, "target_language": INDIC.get(_code(self.to), self.to)})
+            return Request(json={"text": text, "target_language": code_of(self.to, model)})
         if model.family == "m2m100":
-            languages: dict[str, Json] = {"source_lang": _code(self.source or "en"), "target_lang": _code(self.to)}
-            return Request(json={"text": text, **languages})
+            source, target = (code_of(language, model) for language in (self.source or "English", self.to))
+            return Request(json={"text": text, "source_lang": source, "target_lang": target})
         return super().compose(inputs, model)
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
@@ -94,7 +84,3 @@ class Translate(Rewrite):
         if not isinstance(said, str) or not said.strip():
             raise AnswerError("the translation is empty", "empty")
         return [said]
-
-
-def _code(language: str) -> str:
-    return CODES.get(language.strip().lower(), language.strip())

@@ -1,0 +1,130 @@
+"""One conversation: the task asks about a batch and reads the answers; what comes of it is charged, kept, delivered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from ..errors import AnswerError, CfaiError, RowError
+from ..ledger import Charge
+from ..media import Media, Parts
+from ..tasks import Cells, Input, Local, Request, Talk
+from .aside import aside
+from .engine import Engine
+from .exchange import Exchange
+from .flights import Flight
+from .gateway import log_of
+from .record import Run
+
+#: Index of an input, and what was wrong with its answer.
+Failed: TypeAlias = list[tuple[int, RowError]]
+
+
+class Conversation:
+    """Holds the conversations of a run, one a batch."""
+
+    def __init__(self, engine: Engine, run: Run, exchange: Exchange) -> None:
+        self._engine = engine
+        self._run = run
+        self._plan = run.plan
+        self._exchange = exchange
+
+    async def hold(self, batch: list[int], flight: Flight, *, again: bool) -> Failed:
+        """Hold it about these inputs, keep what is read, and return what the task could not read.
+
+        Raises
+        ------
+        CfaiError
+            No answer came, or none of it can be used; what was paid for is in the book all the same.
+        """
+        inputs = [self._plan.inputs[index] for index in batch]
+        if self._plan.heavy:  # media is read now, and let go when this conversation is over
+            inputs = await asyncio.to_thread(_held, inputs)
+        rows = self._run.rows_of(batch)
+        keys = [self._plan.keys[index] for index in batch]
+        charges: list[Charge] = []
+        log: str | None = None
+        talk = self._plan.task.talk(inputs, self._plan.model)
+        try:
+            try:
+                step = next(talk)
+                while True:
+                    if isinstance(step, Local):
+                        step = _next_turn(talk, await aside(step))
+                        continue
+                    answer, charge = await self._exchange.ask(
+                        step, inputs, rows, keys=keys, first=not charges, again=again
+                    )
+                    charges.append(charge)
+                    log = log_of(answer) or log
+                    step = _next_turn(talk, answer)
+            except StopIteration as end:
+                cells: Cells = end.value
+            if len(cells) != len(batch):
+                raise AnswerError(f"{len(cells)} answers for {len(batch)} inputs", "mismatch", again=True)
+        except BaseException:
+            self._enter(charges)  # paid for, whatever became of it
+            raise
+        finally:
+            talk.close()
+        if log is not None:
+            self._run.logs.update(dict.fromkeys(batch, log))
+        return await self._keep(batch, cells, charges, flight, log)
+
+    async def _keep(
+        self, batch: list[int], cells: Cells, charges: list[Charge], flight: Flight, log: str | None
+    ) -> Failed:
+        run, store, keys = self._run, self._engine.store, self._plan.keys
+        failed: Failed = []
+        if not isinstance(cells, np.ndarray):
+            failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
+            if failed:
+                good = [(i, cell) for i, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
+                batch, cells = [i for i, _ in good], [cell for _, cell in good]
+        if not batch or store is None or run.options.cache is False:
+            self._enter(charges)
+        if not batch:
+            return failed
+        run.deliver(batch, cells)
+        flight.cells.update((keys[index], cells[at : at + 1]) for at, index in enumerate(batch))
+        if log is not None:
+            flight.logs.update((keys[index], log) for index in batch)
+        if store is None or run.options.cache is False:
+            return failed
+        for charge in charges:
+            run.note(charge)
+        try:
+            while store.full:  # a slow disk holds the run back rather than filling the memory
+                await asyncio.sleep(0.005)
+        finally:  # also when the run is stopped meanwhile: this was paid for
+            store.put([keys[index] for index in batch], cells, charges, log)
+        return failed
+
+    def _enter(self, charges: Sequence[Charge]) -> None:
+        """Enter charges for which no answer is kept."""
+        for charge in charges:
+            self._run.note(charge)
+        self._engine.enter(charges)
+
+
+def _held(inputs: Sequence[Input]) -> list[Input]:
+    """Read the media of these inputs."""
+    held: list[Input] = []
+    for value in inputs:
+        if isinstance(value, Parts):
+            value = Parts(tuple(piece.held() if isinstance(piece, Media) else piece for piece in value.pieces))
+        held.append(value.held() if isinstance(value, Media) else value)
+    return held
+
+
+def _next_turn(talk: Talk, given: object) -> Request | Local:
+    """Let the task read an answer; what it stumbles over fails the row, since answers are not to be trusted."""
+    try:
+        return talk.send(given)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, CfaiError):
+            raise
+        raise AnswerError(f"the answer cannot be read ({type(error).__name__}: {error})", "unreadable") from error

@@ -1,0 +1,33 @@
+"""The answers of one request as the bytes the store keeps, and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pydantic_core
+
+from ..media import Audio, Image
+from ..tasks import Cells, Json
+
+_MEDIA = {cell.kind: cell for cell in (Image, Audio)}
+
+
+def encode(cells: Cells) -> tuple[str, bytes]:
+    """Return the kind of these cells and their bytes."""
+    if isinstance(cells, np.ndarray):
+        return "f4", np.ascontiguousarray(cells, dtype="<f4").tobytes()
+    if cells and isinstance(cells[0], (Image, Audio)):
+        lengths = np.array([len(cell) for cell in cells], dtype="<i8")
+        return cells[0].kind, b"".join([lengths.tobytes(), *cells])
+    return "json", pydantic_core.to_json(list(cells))
+
+
+def decode(kind: str, rows: int, body: bytes) -> Cells:
+    """Return the cells again; media are views of `body`."""
+    if kind == "f4":
+        return np.frombuffer(body, dtype="<f4").reshape(rows, -1)
+    if kind in _MEDIA:
+        ends = 8 * rows + np.cumsum(np.frombuffer(body, dtype="<i8", count=rows))
+        starts = [8 * rows, *ends[:-1].tolist()]
+        return [_MEDIA[kind](memoryview(body)[a:b]) for a, b in zip(starts, ends.tolist(), strict=True)]
+    cells: list[Json] = pydantic_core.from_json(body)
+    return cells

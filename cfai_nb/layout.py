@@ -1,0 +1,83 @@
+"""Cells back into pandas: the answers to the distinct inputs become columns of all rows, with real dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from .cells import Sink, Space
+from .tasks import Column
+
+_PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3
+
+
+def lay_out(
+    columns: Column | Mapping[str, Column],
+    *,
+    where: npt.NDArray[np.int64],
+    sink: Sink,
+    index: pd.Index[Any],
+    name: Hashable,
+    space: Space | None,
+) -> pd.Series[Any] | pd.DataFrame:
+    """Turn the columns of the distinct inputs into a Series or DataFrame of the rows.
+
+    Parameters
+    ----------
+    columns : Column or mapping of name to Column
+    where : ndarray of int64, shape (rows,)
+        The input of each row; -1 for none.
+    sink : Sink
+        Holds the matrix behind a column of vectors.
+    index : Index
+        Of the frame; kept as it is, duplicates included.
+    name : Hashable
+        Of the Series.
+    space : Space or None
+        Of the vectors.
+    """
+    if isinstance(columns, Column):
+        series = _series(columns, where, sink, index, space)
+        series.name = name
+        return series
+    made = {key: _series(column, where, sink, index, space) for key, column in columns.items()}
+    return pd.DataFrame(made, index=index)
+
+
+def _series(
+    column: Column, where: npt.NDArray[np.int64], sink: Sink, index: pd.Index[Any], space: Space | None
+) -> pd.Series[Any]:
+    if column.kind == "vector":
+        return _objects(sink.vectors(where, space), index)
+    values = column.values
+    rows = [None if at < 0 else values[at] for at in where.tolist()]
+    if column.kind == "category":
+        known = set(column.levels or ())
+        extra = sorted({v for v in rows if v is not None and v not in known})
+        categories = pd.Index([*(column.levels or ()), *extra], dtype="object")
+        return pd.Series(pd.Categorical(rows, categories=categories), index=index)
+    if column.kind == "number":
+        return pd.Series([np.nan if v is None else float(v) for v in rows], index=index, dtype="float64")
+    if column.kind == "integer" and all(v is None or -(2**63) <= v < 2**63 for v in rows):
+        return pd.Series(rows, index=index, dtype="Int64")
+    if column.kind == "boolean":
+        return pd.Series(rows, index=index, dtype="boolean")
+    if column.kind == "datetime":
+        return pd.Series(
+            pd.to_datetime(pd.Series(rows, index=index, dtype="object"), errors="coerce", format="ISO8601")
+        )
+    if column.kind == "text":
+        return pd.Series(rows, index=index, dtype="str" if _PANDAS_3 else "object")
+    return _objects(rows, index)
+
+
+def _objects(values: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
+    # Filled one by one: given vectors of equal length, numpy would make a matrix of them.
+    cells = np.empty(len(values), dtype=object)
+    for at, value in enumerate(values):
+        cells[at] = value
+    return pd.Series(cells, index=index)
