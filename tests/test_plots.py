@@ -476,6 +476,11 @@ def test_costs_of_a_short_run_fill_the_picture() -> None:
     moments = pd.date_range("2026-01-01", periods=len(LEDGER), freq=pd.Timedelta(10 / (len(LEDGER) - 1), "s"), tz="UTC")
     low, high = cost(LEDGER.assign(time=moments), "time", ax=axes()).get_xlim()
     assert (high - low) * 86_400 == pytest.approx(10.2, abs=0.01)
+    for seconds in (3, 8, 45, 400, 1_500, 40_000):
+        moments = pd.date_range("2026-01-01T00:00:03", periods=len(LEDGER), freq=f"{seconds}s", tz="UTC")
+        ax = cost(LEDGER.assign(time=moments), "time", ax=axes())
+        low, high = ax.get_xlim()
+        assert 3 <= sum(low <= tick <= high for tick in ax.get_xticks()) <= 8, seconds
 
 
 @pytest.mark.parametrize("by", ["model", "time"])
@@ -615,6 +620,11 @@ def test_latency_writes_its_percentiles() -> None:
 def test_durations_read_as_time(seconds: float, written: str) -> None:
     """Times are written in the unit people would use."""
     assert duration(seconds) == written
+
+
+def test_durations_have_no_more_digits_than_asked_for() -> None:
+    """Two digits where a name and a time stand together, and never an exponent."""
+    assert [duration(0.000738, 2), duration(0.4256, 2)] == ["0.74 ms", "430 ms"]
 
 
 def test_a_run_is_drawn_by_itself() -> None:

@@ -169,7 +169,7 @@ def _names(ax: Axes, shown: pd.DataFrame, x: Numbers, good: Numbers, sizes: Numb
     twice = short.duplicated(keep=False)
     names = []
     for at, (model, seconds) in enumerate(zip(shown.index, shown["p50"], strict=True)):
-        time = f" {duration(float(seconds)).replace(' ', TIED)}" if pd.notna(seconds) else ""
+        time = f" {duration(float(seconds), 2).replace(' ', TIED)}" if pd.notna(seconds) else ""
         name = (str(model) if twice[at] else short[at]) + time
         names.append(Name(name, np.array([at]), colour(at % 8)[0], _NAME))
     points = np.column_stack([x, good])

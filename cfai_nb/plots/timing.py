@@ -105,10 +105,10 @@ def concurrency(
     ], mark)  # fmt: skip
 
 
-def duration(seconds: float) -> str:
-    """Write a time as people do: 850 ms, 1.2 s, 34 s, 2.5 min."""
+def duration(seconds: float, digits: int = 3) -> str:
+    """Write a time as people do: 850 ms, 1.2 s, 34 s, 2.5 min; milliseconds with so many significant digits."""
     if seconds < 0.9995:
-        return f"{seconds * 1_000:.3g} ms" if seconds else "0"
+        return f"{float(f'{seconds * 1_000:.{digits}g}'):g} ms" if seconds else "0"
     if seconds < 99.5:
         return f"{seconds:.2g} s"
     return f"{seconds / 60:.2g} min" if seconds < 5_970 else f"{seconds / 60:,.0f} min"
