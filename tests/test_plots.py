@@ -549,6 +549,18 @@ def test_confidence_is_a_histogram() -> None:
     assert any("1 without a number left out" in words for words in said(ax))
 
 
+def test_reliability_is_that_of_the_probability_of_the_answer() -> None:
+    """Confidence says how far an answer stands out; what can be right in 80 of 100 cases is a probability."""
+    both = sure(p__a=[0.95, 0.9, 0.15, 0.5], p__b=[0.05, 0.1, 0.85, 0.5])
+    ax = confidence(both, ["a", "b", "b", "b"], ax=axes())
+    assert ax.get_xlabel() == "probability of the answer given"
+    assert any("4 rows" in words and "left out" not in words for words in said(ax))
+    assert any(words.startswith("ECE 0.375 · Brier 0.271") for words in said(ax))
+    asked = both.rename(columns=lambda name: {"label": "kind"}.get(name, f"kind__{name}"))
+    assert said(confidence(asked, ["a", "b", "b", "b"], ax=axes())) == said(ax)
+    assert confidence(both, ax=axes()).get_xlabel() == "confidence"
+
+
 def test_reliability_has_its_scores() -> None:
     """With a truth ECE and Brier score are written, and rows whose truth is unknown are left out."""
     ax = confidence(sure(), ["a", "b", None, "b"], ax=axes())
