@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +83,18 @@ def _vector(values: npt.NDArray[np.float32], space: Space | None) -> Vector:
     vector = np.asarray(values).view(Vector)
     vector.space = space
     return vector
+
+
+def emulated(*given: Any) -> bool:
+    """Whether any of these says that the emulator made it: a result of a verb, a vector, or a column with vectors."""
+    for each in given:
+        if getattr(each, "attrs", {}).get("cfai", {}).get("origin") == "emulator":
+            return True
+        cells = [each] if isinstance(each, np.ndarray) or not isinstance(each, Collection) else each
+        vector = next((cell for cell in cells if isinstance(cell, Vector)), None)
+        if vector is not None and vector.space is not None and vector.space.origin == "emulator":
+            return True
+    return False
 
 
 class Sink:

@@ -277,4 +277,5 @@ def compared(
         answers = parts[names[0]]
     else:
         answers = pd.concat({m: pd.DataFrame({n: parts[n][m] for n in names}) for m in found}, axis=1)
+    table.attrs["cfai"] = {"verb": verb, "origin": origin}
     return Comparison(rows, answers, truth, table.rename_axis("model"), failures, origin, verb, parts)

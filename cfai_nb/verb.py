@@ -15,6 +15,7 @@ from .errors import ColumnError
 from .tasks import Check, Rank, Task
 
 T = TypeVar("T", bound=Task)
+_OPTIONS = "\n\nAttributes\n----------\n"
 
 
 class Holder(Protocol):
@@ -23,21 +24,20 @@ class Holder(Protocol):
     _data: frames.Frame
 
 
-def _documented(task: type[Task]) -> str:
-    """Return a task's docstring with the options it inherits, each documented once, where it is declared."""
-    own, others = task.__doc__ or "", []
-    for owner in task.__mro__[1 : task.__mro__.index(Task)]:
-        _, _, listed = (owner.__doc__ or "").partition("Attributes\n    ----------\n")
-        for entry in re.findall(r"^    \w+ :.*\n(?:^     +.*\n?)+", listed, re.MULTILINE):
-            if entry.split()[0] not in re.findall(r"^    (\w+) :", own, re.MULTILINE):
-                others.append(entry.rstrip() + "\n")
-    if not others:
-        return own
-    head, found, rest = own.partition("Attributes\n    ----------\n")
-    if found:
-        listed, gap, rest = rest.partition("\n\n") if "\n\n" in rest else (rest.rstrip(), "\n    ", "")
-        return f"{head}{found}{listed}\n{''.join(others).rstrip()}{gap}{rest}"
-    return f"{own.rstrip()}\n\n    Attributes\n    ----------\n{''.join(others)}    "
+def _documented(task: type[Task], about: str = "") -> str:
+    """Return the docstring of a verb: the task's, with the options it inherits and those of every call.
+
+    `about` takes the place of what the task says of itself.
+    """
+    head, _, notes = inspect.cleandoc(task.__doc__ or "").partition("\n\nNotes\n-----\n")
+    options: dict[str, str] = {}  # each as it is documented where it is declared
+    for owner in task.__mro__[: task.__mro__.index(Task)]:
+        _, _, listed = inspect.cleandoc(owner.__doc__ or "").partition(_OPTIONS)
+        for entry in re.findall(r"^\w+ :.*(?:\n +.*)*", listed, re.MULTILINE):
+            options.setdefault(entry.split()[0], entry)
+    about = about or head.partition(_OPTIONS)[0]
+    parts = [about, "", "Parameters", "----------", _ON, *options.values(), _HOW_IT_TRAVELS]
+    return "\n".join([*parts, *(["", "Notes", "-----", notes] if notes else [])])
 
 
 class Verb(Generic[T]):
@@ -64,7 +64,7 @@ class BoundVerb(Forms, Generic[T]):
         self._task = task
         self._data = data
         self.__name__ = task.name
-        self.__doc__ = f"{_documented(task)}\n{_HOW_IT_TRAVELS}"
+        self.__doc__ = _documented(task)
         self.__signature__ = _signature(task)
 
     def __repr__(self) -> str:
@@ -92,7 +92,7 @@ class FilterVerb(Verb[Check]):
     """``df.cfai.filter``: the rows for which a condition holds."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.__doc__ = "Keep the rows for which a condition holds; options as for ``check``."
+        self.__doc__ = _documented(self.task, _KEEPS)
 
     def __get__(self, accessor: Holder | None, owner: type) -> Any:
         return self if accessor is None else BoundFilter(self.task, accessor._data)
@@ -117,6 +117,10 @@ class BoundRows(BoundVerb[T]):
 
 class BoundFilter(BoundRows[Check]):
     """``check``, and then the rows of the frame where it holds; rows without an answer are left out."""
+
+    def __init__(self, task: type[Check], data: frames.Frame) -> None:
+        super().__init__(task, data)
+        self.__name__, self.__doc__ = "filter", _documented(task, _KEEPS)
 
     def _rows(self, answers: Any, task: Check) -> Any:
         holds = answers["check"] if isinstance(answers, pd.DataFrame) else answers
@@ -173,34 +177,41 @@ class AnyTask(Forms):
         return Call(task, model, self._data, on, options)
 
 
-_HOW_IT_TRAVELS = """
-    Parameters
-    ----------
-    on : str
-        A column, or a template with ``{column}`` in it.  A Series needs none.
-    model : str or Model, optional
-        A name from ``cf.models()``; the catalogue says why the default is the default.
-    cache : {True, False, "refresh", "only"}
-        Use the store; neither read nor keep; ask anew and keep; answer from the store alone.
-    budget : float or "free", optional
-        Dollars, or what is left of today's free Neurons; ``neurons=`` gives it in Neurons.  Nothing is sent that could
-        go beyond it.
-    on_error : {"keep", "raise"}
-        Failed rows stay missing (``cf.last_run().failures`` lists them), or raise at the end.
-    concurrency : "auto" or int
-        The most requests at once.
-    gateway : cf.Gateway or str, optional
-        The AI Gateway the requests go through.
-    queue : bool, optional
-        Hand the requests in to the service's batch queue and wait there: for models that have one, when time is no
-        matter.  What was handed in is fetched by the same call later, also after a restart.
-    reject_if_busy : bool, optional
-        Have a model that is out of capacity say so at once, so that what is sent follows capacity more closely.
-    fetch : bool, optional
-        Whether addresses in a column of pictures or sound may be fetched, from public hosts only.  Default: no.
-    progress : bool, optional
-        Default: a bar in a notebook, a line in a terminal, nothing elsewhere.
-"""
+_KEEPS = "Keep the rows for which a condition holds; rows without an answer are left out."
+_ON = """on : str
+    A column, or a template with ``{column}`` in it.  A Series needs none."""
+_HOW_IT_TRAVELS = """model : str or Model, optional
+    A name from ``cf.models()``; the catalogue says why the default is the default.
+cache : {True, False, "refresh", "only"}
+    Use the store; neither read nor keep; ask anew and keep; answer from the store alone.
+budget : float or "free", optional
+    Dollars, or what is left of today's free Neurons; ``neurons=`` gives it in Neurons.  Nothing is sent that could
+    go beyond it.
+on_error : {"keep", "raise"}
+    Failed rows stay missing (``cf.last_run().failures`` lists them), or raise at the end.
+concurrency : "auto" or int
+    The most requests at once.
+gateway : cf.Gateway or str, optional
+    The AI Gateway the requests go through.
+queue : bool, optional
+    Hand the requests in to the service's batch queue and wait there: for models that have one, when time is no
+    matter.  What was handed in is fetched by the same call later, also after a restart.
+reject_if_busy : bool, optional
+    Have a model that is out of capacity say so at once, so that what is sent follows capacity more closely.
+fetch : bool, optional
+    Whether addresses in a column of pictures or sound may be fetched, from public hosts only.  Default: no.
+progress : bool, optional
+    Default: a bar in a notebook, a line in a terminal, nothing elsewhere."""
+
+
+class _Required:
+    """What stands in a signature for what must be given."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_REQUIRED = _Required()
 
 
 def _signature(task: type[Task]) -> inspect.Signature:
@@ -217,7 +228,7 @@ def _signature(task: type[Task]) -> inspect.Signature:
             kind(
                 name,
                 how,
-                default=... if empty and how is kind.POSITIONAL_OR_KEYWORD else kind.empty if empty else default,
+                default=_REQUIRED if empty and how is kind.POSITIONAL_OR_KEYWORD else kind.empty if empty else default,
             )
         )
     names += [kind(name, kind.KEYWORD_ONLY, default=None) for name in ("model", *OPTIONS)]

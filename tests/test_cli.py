@@ -91,6 +91,7 @@ def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
         (["emulator", "--fault", "503=often"], 2, "KIND=PROBABILITY"),
         (["emulator", "--rate", "fast"], 2, "requests per minute"),
         (["models", "--task", "cooking"], 1, "Text Generation"),
+        (["models", "no-such"], 1, "whose id contains 'no-such'"),
         (["models", "--refresh"], 1, "CLOUDFLARE_ACCOUNT_ID"),
         (["cook"], 2, "invalid choice"),
     ],
@@ -177,6 +178,8 @@ def test_emulator_on_a_port_answers(tmp_path: Path, bare_environment: dict[str, 
 
 def test_models_lists_prices_defaults_and_the_gone(capsys: pytest.CaptureFixture[str]) -> None:
     """`models` shows price and default; `--retired` adds what is gone and what replaces it."""
+    assert main(["models", "bge-m3"]) == 0
+    assert "1 model; catalogue" in capsys.readouterr().out
     assert main(["models", "--task", "embed"]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"@cf/baai/bge-m3 +\$0\.012 in +60,000 tokens +3,000/min +default for embed", shown)

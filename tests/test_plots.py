@@ -69,7 +69,7 @@ LEDGER = charges(
 
 def said(ax: Any) -> list[str]:
     """Every text on the axes, lines joined."""
-    words = [text.get_text().replace("\n", " ") for text in ax.texts]
+    words = [text.get_text().replace("\n", " ").replace("\xa0", " ") for text in ax.texts]
     legend = ax.get_legend()
     return words + ([text.get_text().replace("\n", " ") for text in legend.get_texts()] if legend else [])
 
@@ -186,6 +186,16 @@ def test_numbers_get_words_from_texts_or_names() -> None:
     assert set(said(clusters(points, ["p", "q"] * 20, texts=texts, ax=axes()))) == {"p", "q"}
 
 
+def test_long_names_are_told_apart() -> None:
+    """Names that differ only at their ends are cut in the middle, on a map and beside a field."""
+    long = [f"a.path.that.goes.on.and.on.through.many.rooms.to.its.end_{at}" for at in range(3)]
+    points = np.eye(3).repeat(9, axis=0)
+    written = said(clusters(points, np.repeat(long, 9), method="pca", ax=axes()))
+    assert sorted(words[-5:] for words in written if "_" in words) == ["end_0", "end_1", "end_2"]
+    field = similarity(np.eye(3), long, ax=axes())
+    assert [name[-5:] for name in names(field)] == ["end_0", "end_1", "end_2"]
+
+
 def test_noise_and_missing_labels_are_grey() -> None:
     """-1 is noise and a missing label is missing: both grey, both in the legend with their share."""
     points, _ = blobs(100, 2)
@@ -229,6 +239,35 @@ def test_the_mark_is_visible() -> None:
     assert marks[0].get_bbox_patch() is not None
     others = [extent(text) for text in ax.texts if text is not marks[0]]
     assert not any(extent(marks[0]).overlaps(other) for other in others)
+
+
+def test_what_the_emulator_made_is_stamped_by_itself() -> None:
+    """Vectors, points, results, runs and comparisons say whose they are; another word, or none, can be asked for."""
+    texts = pd.DataFrame({"text": ["I want my money back", "Where is my parcel?", "Hello"]})
+    with cf.connect("emulator", store=False, rate=None, progress=False):
+        vectors = texts.cfai.embed("text")
+        sure = texts.cfai.check("text", "a refund", probabilities=True)
+        found = texts.cfai.compare(cf.Classify(labels=["a", "b"]), "text", models=["clef-flash", "clef"])
+        points = vectors.cfai.project(method="pca")
+    three, run = {"labels": ["a", "b", "b"]}, cf.last_run()
+    made: list[tuple[Any, Any, dict[str, Any]]] = [
+        (clusters, vectors, three), (clusters, list(vectors), three), (clusters, points, three),
+        (clusters, np.eye(3)[:, :2], {"labels": sure["p"].round()}), (similarity, vectors, {}),
+        (similarity, cf.matrix(vectors), {"mark": "emulator"}), (confidence, sure, {}), (confidence, sure["p"], {}),
+        (latency, run, {}), (concurrency, run, {}), (compare, found, {}), (compare, found.table, {}),
+        (cost, LEDGER.assign(origin="emulator"), {}),
+    ]  # fmt: skip
+    for draw, data, options in made:
+        assert "emulator" in said(draw(data, ax=axes(), **options)), draw
+        assert "mine" in said(draw(data, ax=axes(), **{**options, "mark": "mine"}))
+        assert "emulator" not in said(draw(data, ax=axes(), **{**options, "mark": ""}))
+    assert "emulator" not in said(clusters(np.eye(3)[:, :2], iter("abc"), ax=axes()))
+
+
+def test_what_all_plots_share_is_in_the_help_of_each() -> None:
+    """`help` of a plot says what `ax`, `title` and `mark` are."""
+    for draw in (clusters, compare, concurrency, confidence, cost, latency, similarity):
+        assert "\nmark : str, optional\n" in str(draw.__doc__)
 
 
 @pytest.mark.parametrize(
@@ -437,6 +476,11 @@ def test_costs_of_a_short_run_fill_the_picture() -> None:
     moments = pd.date_range("2026-01-01", periods=len(LEDGER), freq=pd.Timedelta(10 / (len(LEDGER) - 1), "s"), tz="UTC")
     low, high = cost(LEDGER.assign(time=moments), "time", ax=axes()).get_xlim()
     assert (high - low) * 86_400 == pytest.approx(10.2, abs=0.01)
+    for seconds in (3, 8, 45, 400, 1_500, 40_000):
+        moments = pd.date_range("2026-01-01T00:00:03", periods=len(LEDGER), freq=f"{seconds}s", tz="UTC")
+        ax = cost(LEDGER.assign(time=moments), "time", ax=axes())
+        low, high = ax.get_xlim()
+        assert 3 <= sum(low <= tick <= high for tick in ax.get_xticks()) <= 8, seconds
 
 
 @pytest.mark.parametrize("by", ["model", "time"])
@@ -503,6 +547,18 @@ def test_confidence_is_a_histogram() -> None:
     ax = confidence(sure(), ax=axes())
     assert sum(bar.get_height() for bar in ax.patches) == 3
     assert any("1 without a number left out" in words for words in said(ax))
+
+
+def test_reliability_is_that_of_the_probability_of_the_answer() -> None:
+    """Confidence says how far an answer stands out; what can be right in 80 of 100 cases is a probability."""
+    both = sure(p__a=[0.95, 0.9, 0.15, 0.5], p__b=[0.05, 0.1, 0.85, 0.5])
+    ax = confidence(both, ["a", "b", "b", "b"], ax=axes())
+    assert ax.get_xlabel() == "probability of the answer given"
+    assert any("4 rows" in words and "left out" not in words for words in said(ax))
+    assert any(words.startswith("ECE 0.375 · Brier 0.271") for words in said(ax))
+    asked = both.rename(columns=lambda name: {"label": "kind"}.get(name, f"kind__{name}"))
+    assert said(confidence(asked, ["a", "b", "b", "b"], ax=axes())) == said(ax)
+    assert confidence(both, ax=axes()).get_xlabel() == "confidence"
 
 
 def test_reliability_has_its_scores() -> None:
@@ -578,6 +634,11 @@ def test_durations_read_as_time(seconds: float, written: str) -> None:
     assert duration(seconds) == written
 
 
+def test_durations_have_no_more_digits_than_asked_for() -> None:
+    """Two digits where a name and a time stand together, and never an exponent."""
+    assert [duration(0.000738, 2), duration(0.4256, 2)] == ["0.74 ms", "430 ms"]
+
+
 def test_a_run_is_drawn_by_itself() -> None:
     """Without an argument it is the last run; the emulator's is stamped; from the store there is nothing to time."""
     with cf.connect("emulator", rate=None):
@@ -607,7 +668,9 @@ def test_models_are_drawn_with_their_front() -> None:
     )  # fmt: skip
     assert table["on_front"].tolist() == [True, False, True, False]
     ax = compare(table, ax=axes())
-    assert {"cheap 200ms", "beaten 500ms", "best 2s", "new", "price unknown"} <= set(said(ax))
+    assert {"cheap 200 ms", "beaten 500 ms", "best 2 s", "new", "unknown"} <= set(said(ax))
+    assert max(ax.get_xticks()) < 0.06  # none among the unknown
+    assert max(ax.get_yticks()) <= 1
     assert set(ax.lines[0].get_xdata()) == {0.01, 0.05}
     hollow = [len(part.get_facecolors()) and to_hex(part.get_facecolors()[0]) == "#ffffff" for part in ax.collections]
     assert sum(map(bool, hollow)) == 1

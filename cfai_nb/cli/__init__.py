@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("--quirk", action="append", metavar="NAME", help="such as null-content, string-codes; may be repeated")
     add("--fault", type=fault, action="append", metavar="KIND=P", help="such as 503=0.05, reset=0.01; may be repeated")
     add = command("models", list_models).add_argument
+    add("name", nargs="?", help="part of a model's id, such as llama")
     add("--task", help="part of the task's name, such as embed")
     add("--refresh", action="store_true", help="ask the service first (needs an account)")
     add("--retired", action="store_true", help="also those that are gone, with what replaces them")

@@ -88,7 +88,7 @@ def demo(args: argparse.Namespace) -> int:
         _print_receipt(charges, session)
         print(f"\nSaved in {out}{os.sep}")
         _save_frame(enriched, out, "tickets" if args.csv is None else Path(args.csv).stem, session)
-        _save_plots(frame, docs, done, charges, out, args, session)
+        _save_plots(frame, docs, done, charges, out, args)
     return 0
 
 
@@ -209,19 +209,16 @@ def _save_frame(enriched: pd.DataFrame, out: Path, stem: str, session: Session) 
 
 def _save_plots(
     frame: pd.DataFrame, docs: pd.DataFrame | None, done: dict[str, Any], charges: pd.DataFrame, out: Path,
-    args: argparse.Namespace, session: Session,
+    args: argparse.Namespace,
 ) -> None:  # fmt: skip
     from .. import plots
 
-    mark = "emulator" if session.origin == "emulator" else None
     if docs is not None:
-        chart = plots.clusters(
-            done["docstrings"], docs["package"], title=f"{len(docs):,} docstrings by package", mark=mark
-        )
+        chart = plots.clusters(done["docstrings"], docs["package"], title=f"{len(docs):,} docstrings by package")
         what = "docstrings of five libraries, by what they say"
     elif done["vector"].notna().sum() >= 3:
         labels = done["guess"]["label"] if "guess" in done else None
-        chart = plots.clusters(done["vector"], labels, texts=frame[args.text], mark=mark)
+        chart = plots.clusters(done["vector"], labels, texts=frame[args.text])
         what = f"column {args.text!r}, by what it says"
     else:
         chart, what = None, ""

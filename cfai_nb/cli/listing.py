@@ -15,14 +15,18 @@ from .screen import print_table
 
 def list_models(args: argparse.Namespace) -> int:
     """Print the catalogue."""
-    found = models(task=args.task, refresh=args.refresh, retired=args.retired).sort_values(["task", "status", "id"])
+    found = models(args.name, task=args.task, refresh=args.refresh, retired=args.retired)
+    found = found.sort_values(["task", "status", "id"])
     if found.empty:
-        tasks = sorted({model.task for model in catalogue().values() if model.task})
-        raise CfaiError(f"No model's task contains {args.task!r}. Tasks: {', '.join(tasks)}.")
+        tasks = ", ".join(sorted({model.task for model in catalogue().values() if model.task}))
+        asked = {"id": args.name, "task": args.task}
+        what = " and ".join(f"{word} contains {given!r}" for word, given in asked.items() if given is not None)
+        raise CfaiError(f"There is no model whose {what}. Tasks: {tasks}.")
     for task, group in found.groupby("task", sort=True):
         print(f"\n{task}")
         print_table([_model_line(str(name), row) for name, row in group.iterrows()])
-    print(f"\n{len(found):,} models; catalogue of {found['checked_on'].max()}. Prices in dollars per million tokens.")
+    count = f"{len(found):,} model{'s' * (len(found) != 1)}"
+    print(f"\n{count}; catalogue of {found['checked_on'].max()}. Prices in dollars per million tokens.")
     return 0
 
 

@@ -37,7 +37,7 @@ shop["photo"] = shop.cfai.image("{product}", size=256)
 shop["voice"] = shop.cfai.speak("product")"""
 EXAMPLES = {
     "embed": 'shop.cfai.embed("text").iloc[0].space',
-    "classify": 'shop.cfai.classify("text", ["delivery", "praise"], probabilities=True).round(2)',
+    "classify": 'shop.cfai.classify("text", ["delivery", "praise"])',
     "ask": 'shop.cfai.ask("text", {"refund": cf.yes_no("Money back?"), "mood": cf.scale("angry", "calm", "glad")})',
     "check": 'shop.cfai.check("text", "The customer wants money back")',
     "filter": 'shop.cfai.filter("text", "The customer wants money back")["text"]',

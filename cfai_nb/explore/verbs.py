@@ -244,7 +244,8 @@ class Exploring(Searching):
             tell(laid.note)
         made = {name: column.spread(laid.points[:, at], np.nan, float) for at, name in enumerate("xy")}
         frame = pd.DataFrame(made, index=self._data.index)
-        frame.attrs["cfai"] = {"verb": "project", "method": laid.method, "note": laid.note}
+        origin = getattr(column.space, "origin", None)
+        frame.attrs["cfai"] = {"verb": "project", "method": laid.method, "note": laid.note, "origin": origin}
         return frame
 
     def outliers(
@@ -284,7 +285,7 @@ class Exploring(Searching):
             far[np.argsort(-found, kind="stable")[: int(np.ceil(share * len(found)))]] = True
             cells = column.spread(far, pd.NA, object)
             made = pd.Series(cells, index=self._data.index, name="outlier", dtype="boolean")
-        made.attrs["cfai"] = {"verb": "outliers", "note": note}
+        made.attrs["cfai"] = {"verb": "outliers", "note": note, "origin": getattr(column.space, "origin", None)}
         return made
 
     def _two(self, other: frames.Frame, left_on: Any, right_on: Any, travel: Any) -> Any:

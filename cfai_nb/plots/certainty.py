@@ -11,14 +11,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from ..cells import emulated
 from .calibration import BINS, Calibration, calibrate
-from .lettering import heading, saying
+from .lettering import blank, heading, marked
 from .looks import EXACT
 from .palette import FAINT, GREY, INK
-from .paper import new_axes, plain, settle
+from .paper import new_axes, plain, plot, settle
 from .rows import labels as read_labels
 
 
+@plot
 def confidence(
     frame_or_series: pd.DataFrame | pd.Series[Any],
     truth: Iterable[Any] | None = None,
@@ -26,6 +28,7 @@ def confidence(
     question: str | None = None,
     ax: Axes | None = None,
     title: str | None = None,
+    mark: str | None = None,
 ) -> Axes:
     """Draw how sure a model was; with the truth, how often that was right.
 
@@ -33,23 +36,18 @@ def confidence(
     ----------
     frame_or_series : DataFrame or Series
         What ``classify``, ``ask``, ``check`` or ``sentiment`` return with ``probabilities=True``: ``confidence`` and
-        ``<name>__confidence`` are of the answer chosen, ``p`` and ``<name>__p`` the probability of yes. Or a Series
-        of numbers between 0 and 1. Rows without a number are left out and counted under the title.
+        ``<name>__confidence`` say how far one answer stands out from the others, ``p`` and ``<name>__p`` are the
+        probability of yes. Or a Series of numbers between 0 and 1. Rows without a number are left out and counted
+        under the title.
     truth : iterable, optional
         One a row: the right answers, which are compared with those of the frame (for a yes or no: whether it is so);
-        for a Series whether the answer was right. The plot is then a reliability curve: on the diagonal, of the
-        answers given with 80 % confidence 80 % are right. Whiskers are 95 % intervals; ECE (ten bins of equal width)
-        and Brier score, of the confidence in the answer chosen or the probability of yes, stand below the title.
+        for a Series whether the answer was right. The plot is then a reliability curve of the probability of the
+        answer chosen (of the confidence, where the frame holds no probabilities): on the diagonal, of the answers
+        given with 80 % probability 80 % are right. Whiskers are 95 % intervals; ECE (ten bins of equal width) and
+        Brier score stand below the title.
     question : str, optional
         Which answer, where the frame holds several.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        ``""`` for none.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------
@@ -58,7 +56,8 @@ def confidence(
         as many truths as rows; or answers have no right or wrong (a scale).
     """
     shown = _found(frame_or_series, question)
-    numbers = pd.to_numeric(pd.Series(shown.p), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    held = pd.Series(shown.p if truth is None else shown.chosen)
+    numbers = pd.to_numeric(held, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     there = np.isfinite(numbers)
     if ((numbers[there] < 0) | (numbers[there] > 1)).any():
         raise ValueError(f"{shown.name}: a confidence lies between 0 and 1, this reaches {np.nanmax(numbers):.3g}")
@@ -69,9 +68,7 @@ def confidence(
     kept = there if right is None else there & right.notna().to_numpy()
     ax = new_axes(6, 4) if ax is None else ax
     if not kept.any():
-        heading(ax, title or "")
-        saying(ax, _nothing(len(numbers), bool(there.any())))
-        return ax
+        return blank(ax, title, _nothing(len(numbers), bool(there.any())))
     if right is None:
         _histogram(ax, numbers[kept], shown)
         notes.insert(0, f"{kept.sum():,} rows, half of them above {np.median(numbers[kept]):.2f}")
@@ -81,24 +78,27 @@ def confidence(
         notes.insert(0, f"ECE {found.ece:.3f} · Brier {found.brier:.3f} · {_rows(int(kept.sum()))}")
     settle(ax)
     usual = f"{'Reliability' if right is not None else 'Confidence'} of {shown.name}"
-    emulated = frame_or_series.attrs.get("cfai", {}).get("origin") == "emulator"
-    heading(ax, usual if title is None else title, " · ".join(notes), "emulator" if emulated else None)
+    heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, emulated(frame_or_series)))
     return ax
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """One answer of a frame: its name, its numbers, the answers themselves, and whether it is a yes or no."""
+    """One answer of a frame: its name, its numbers, the answers themselves, and whether it is a yes or no.
+
+    ``chosen`` is the probability of the answer given, or the numbers where there is none.
+    """
 
     name: str
     p: pd.Series[Any]
+    chosen: pd.Series[Any]
     answers: pd.Series[Any] | None
     binary: bool
 
 
 def _found(given: pd.DataFrame | pd.Series[Any], question: str | None) -> _Shown:
     if isinstance(given, pd.Series):
-        return _Shown(str(given.name or "confidence"), given, None, False)
+        return _Shown(str(given.name or "confidence"), given, given, None, False)
     columns = list(given.columns)
     known: dict[str, tuple[str, Any]] = {}  # name of the answer: its column of numbers
     for at, column in enumerate(columns):
@@ -119,7 +119,17 @@ def _found(given: pd.DataFrame | pd.Series[Any], question: str | None) -> _Shown
                          f"another of {', '.join(known)}")  # fmt: skip
     name = question if question is not None else next(iter(known))
     column, answer = known[name]
-    return _Shown(name, given[column], given[answer], column == "p" or column.endswith("__p"))
+    p, binary = given[column], column == "p" or column.endswith("__p")
+    chosen = None if binary else _chosen(given, given[answer], column.removesuffix("confidence") + "p__")
+    return _Shown(name, p, p if chosen is None else chosen, given[answer], binary)
+
+
+def _chosen(given: pd.DataFrame, answers: pd.Series[Any], before: str) -> pd.Series[Any] | None:
+    """The probability of each row's own answer; None where the frame holds no probabilities."""
+    found = {f"{before}{label}": answers.eq(label).fillna(False) for label in answers.dropna().unique()}
+    if not found or not set(found) <= set(given.columns):
+        return None
+    return pd.concat([given[column].where(rows) for column, rows in found.items()], axis=1).sum(axis=1, min_count=1)
 
 
 def _right(shown: _Shown, truth: pd.Series[Any]) -> pd.Series[Any]:
@@ -148,9 +158,9 @@ def _nothing(count: int, known: bool) -> str:
     return "no row has a truth" if known else "no row has a confidence: a chat model answers without"
 
 
-def _axis(ax: Axes, shown: _Shown) -> None:
+def _axis(ax: Axes, words: str) -> None:
     ax.set_xlim(0, 1)
-    ax.set_xlabel("probability of yes" if shown.binary else "confidence", color=FAINT, fontsize=9)
+    ax.set_xlabel(words, color=FAINT, fontsize=9)
 
 
 def _histogram(ax: Axes, numbers: Any, shown: _Shown) -> None:
@@ -159,7 +169,7 @@ def _histogram(ax: Axes, numbers: Any, shown: _Shown) -> None:
     ax.axvline(float(np.median(numbers)), color=INK, linewidth=1, linestyle=(0, (4, 3)))
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.set_ylabel("rows", color=FAINT, fontsize=9)
-    _axis(ax, shown)
+    _axis(ax, "probability of yes" if shown.binary else "confidence")
 
 
 def _reliability(ax: Axes, found: Calibration, shown: _Shown) -> None:
@@ -173,6 +183,8 @@ def _reliability(ax: Axes, found: Calibration, shown: _Shown) -> None:
     ax.errorbar(found.mean, found.share, yerr=whiskers, color=EXACT, marker="o", markersize=6, linewidth=1.6,
                 elinewidth=1, capsize=2, zorder=3, clip_on=False)  # fmt: skip
     ax.set_ylim(0, 1)
+    ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_ylabel("it was so" if shown.binary else "the answer was right", color=FAINT, fontsize=9)
-    _axis(ax, shown)
+    sure = "confidence" if shown.chosen is shown.p else "probability of the answer given"
+    _axis(ax, "probability of yes" if shown.binary else sure)

@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
+from ..cells import emulated
 from .calibration import wilson
-from .lettering import caption, folded, heading, saying
+from .lettering import TIED, blank, caption, folded, heading, marked
 from .looks import money_ticks
 from .palette import FAINT, INK, colour
-from .paper import new_axes, plain, settle
+from .paper import new_axes, plain, plot, settle
 from .placing import Name, place
 from .timing import duration
 
@@ -29,7 +30,10 @@ _NEEDED = ("usd_per_1k", "price", "p50")
 Numbers = npt.NDArray[np.float64]
 
 
-def compare(result: Comparison | pd.DataFrame, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+@plot
+def compare(
+    result: Comparison | pd.DataFrame, *, ax: Axes | None = None, title: str | None = None, mark: str | None = None
+) -> Axes:
     """Draw models by cost and accuracy (agreement where there is no truth), with their latency and the Pareto front.
 
     Up is better, left is cheaper, and a larger circle is slower (median time of a request; a cross where nothing was
@@ -42,14 +46,7 @@ def compare(result: Comparison | pd.DataFrame, *, ax: Axes | None = None, title:
     ----------
     result : Comparison or DataFrame
         What ``df.cfai.compare(...)`` returned, or its ``table``.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        ``""`` for none.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------
@@ -63,9 +60,7 @@ def compare(result: Comparison | pd.DataFrame, *, ax: Axes | None = None, title:
     shown = table[table[by].notna()]
     ax = new_axes(7.5, 4.8) if ax is None else ax
     if shown.empty:
-        heading(ax, title or "")
-        saying(ax, "no answers to compare")
-        return ax
+        return blank(ax, title, "no answers to compare")
     plain(ax, "both")
     good, dear = shown[by].to_numpy(dtype=float), shown["usd_per_1k"].to_numpy(dtype=float)
     strip = _scale(ax, dear)
@@ -77,11 +72,10 @@ def compare(result: Comparison | pd.DataFrame, *, ax: Axes | None = None, title:
     _dress(ax, by, good)
     settle(ax)
     words = result.words if not isinstance(result, pd.DataFrame) else f"{len(shown)} model{'s' * (len(shown) != 1)}"
-    emulated = not isinstance(result, pd.DataFrame) and result.origin == "emulator"
     left_out = [f"{len(table) - len(shown)} without answers left out"] if len(shown) < len(table) else []
     usual = f"{by.capitalize()} and cost"
     heading(ax, usual if title is None else title, " · ".join([words, *left_out, *_legend(shown)]),
-            "emulator" if emulated else None)  # fmt: skip
+            marked(mark, emulated(table)))  # fmt: skip
     settle(ax)
     _names(ax, shown, x, good, sizes)
     return ax
@@ -95,20 +89,21 @@ def _scale(ax: Axes, dear: Numbers) -> float:
         ax.set_xscale("log")
         left, right = low / 1.8, high * 1.8
         strip, end = right * 1.5, right * 2.25
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 3) if high / low < 1_000 else (1,)))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        ticks = np.asarray(LogLocator(subs=(1, 3) if high / low < 1_000 else (1,)).tick_values(left, right))
+        ax.xaxis.set_minor_locator(NullLocator())
     else:
         right = high * 1.15 or 1.0
         left = -0.05 * right  # what is free has its circle on the picture too
         strip, end = right * 1.08, right * 1.16
-        ax.xaxis.set_major_locator(MaxNLocator(5) if high else FixedLocator([0.0] if len(known) else []))
+        ticks = np.asarray(MaxNLocator(5).tick_values(0, right)) if high else np.zeros(min(1, len(known)))
+    ax.xaxis.set_major_locator(FixedLocator(ticks[(ticks >= left) & (ticks <= right)].tolist()))  # none in the strip
     ax.xaxis.set_major_formatter(money_ticks("usd"))
     some = len(known) < len(dear)
     ax.set_xlim(left, end if some else right)
     if some:
         ax.axvspan(right, end, color="#F2F2F2", zorder=0)
         share = float(ax.transAxes.inverted().transform(ax.transData.transform((strip, 0)))[0])
-        caption(ax, "price unknown", (share, 0), (0, 4), size=8, colour=FAINT, ha="center", va="bottom", rotation=90)
+        caption(ax, "unknown", (share, 0), (0, -5), size=8.5, colour=FAINT, ha="center", va="top")
     return strip
 
 
@@ -150,7 +145,8 @@ def _dress(ax: Axes, by: str, good: Numbers) -> None:
     low, high = ax.get_ylim()
     ax.set_ylim(max(-0.05, min(low, good.min() - room)), min(1.08, max(high, good.max() + room)))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    ax.yaxis.set_major_locator(MaxNLocator(6))
+    ticks = np.asarray(MaxNLocator(6).tick_values(*ax.get_ylim()))
+    ax.yaxis.set_major_locator(FixedLocator(ticks[(ticks > -1e-9) & (ticks < 1 + 1e-9)].tolist()))  # no 104 %
     ax.set_xlabel("US dollars per 1,000 rows", color=FAINT, fontsize=9)
     ax.set_ylabel("answered right" if by == "accuracy" else "answered as the others do", color=FAINT, fontsize=9)
 
@@ -173,7 +169,7 @@ def _names(ax: Axes, shown: pd.DataFrame, x: Numbers, good: Numbers, sizes: Numb
     twice = short.duplicated(keep=False)
     names = []
     for at, (model, seconds) in enumerate(zip(shown.index, shown["p50"], strict=True)):
-        time = f" {duration(float(seconds)).replace(' ', '')}" if pd.notna(seconds) else ""
+        time = f" {duration(float(seconds), 2).replace(' ', TIED)}" if pd.notna(seconds) else ""
         name = (str(model) if twice[at] else short[at]) + time
         names.append(Name(name, np.array([at]), colour(at % 8)[0], _NAME))
     points = np.column_stack([x, good])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import MINUTELY, SECONDLY, AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -87,6 +87,8 @@ def _dress(ax: Axes, handles: list[Artist], metric: str, begin: float, end: floa
     ax.set_xlim(begin, end)
     ax.xaxis_date()
     locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+    for unit_of_time in (MINUTELY, SECONDLY):  # from every minute to every fifth would leave one tick or none
+        locator.intervald[unit_of_time] = [1, 2, 5, 10, 15, 30]
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
     ax.yaxis.set_major_locator(MaxNLocator(4))

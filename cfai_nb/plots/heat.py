@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.image import AxesImage
 
 from .. import space
-from ..cells import same_space
-from .lettering import heading, name_ticks, saying
+from ..cells import emulated, same_space
+from .lettering import blank, heading, marked, name_ticks
 from .palette import FAINT, GREY, INK
-from .paper import new_axes, settle
+from .paper import new_axes, plot, settle
 from .rows import labels as read_labels
 from .rows import vectors
 
@@ -26,6 +26,7 @@ _NAME = 18
 Field = npt.NDArray[np.float64]
 
 
+@plot
 def similarity(
     vectors_or_matrix: Any,
     labels: Iterable[Any] | None = None,
@@ -50,16 +51,7 @@ def similarity(
         One label a row. Default: the index of a pandas object, or the number of the row.
     kind : {"auto", "vectors", "similarities"}
         What is given. ``"auto"`` takes a symmetric square with ones on its diagonal for similarities.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made. The colour bar takes its room from it.
-    title : str, optional
-        Default: how many rows there are. ``""`` for none.
-    mark : str, optional
-        A word stamped on the plot, such as ``"emulator"``.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------
@@ -77,9 +69,7 @@ def similarity(
     field, kept = _field(vectors_or_matrix, kind)
     ax = new_axes(*_size(len(field))) if ax is None else ax
     if not len(field):
-        heading(ax, title or "")
-        saying(ax, "no vectors to show" + (f" ({count:,} missing)" if count else ""))
-        return ax
+        return blank(ax, title, "no vectors to show" + (f" ({count:,} missing)" if count else ""))
     notes = ["cosine"] if kind != "similarities" else []
     if len(field) > NAMED:
         order = space.ordered(np.nan_to_num(field, nan=float(np.nanmin(field))))
@@ -91,7 +81,8 @@ def similarity(
     if len(field) <= NAMED:
         _write(ax, field, given[kept].tolist(), image)
     settle(ax)
-    heading(ax, f"{len(field):,} row{'s' * (len(field) != 1)}" if title is None else title, " · ".join(notes), mark)
+    usual = f"{len(field):,} row{'s' * (len(field) != 1)}"
+    heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, emulated(vectors_or_matrix)))
     return ax
 
 
@@ -152,12 +143,11 @@ def _write(ax: Axes, field: Field, names: list[Any], image: AxesImage) -> None:
     """Labels beside the rows and below the columns, and the numbers where there is room for them."""
     size = 9.0 if len(field) <= 20 else 7.5
     name_ticks(ax.yaxis, range(len(field)), names, _NAME, fontsize=size)
-    name_ticks(
-        ax.xaxis, range(len(field)), names, _NAME, fontsize=size, rotation=45, ha="right", rotation_mode="anchor"
-    )
+    slant = {"rotation": 45} if len(field) <= 20 else {"rotation": 90, "va": "center"}
+    name_ticks(ax.xaxis, range(len(field)), names, _NAME, fontsize=size, ha="right", rotation_mode="anchor", **slant)
     ax.tick_params(length=0)
     for (row, column), value in np.ndenumerate(field) if len(field) <= WRITTEN else ():
         red, green, blue, _ = image.to_rgba(np.array([value]))[0]
         ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else INK
-        said = f"{value:.2f}" if np.isfinite(value) else "?"
+        said = f"{value:z.2f}" if np.isfinite(value) else "?"
         ax.text(column, row, said, ha="center", va="center", color=ink, fontsize=8)

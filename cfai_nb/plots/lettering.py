@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -24,6 +25,7 @@ _WIDER = (
     "Noto Sans CJK KR", "Malgun Gothic", "Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans", "Arial Unicode MS",
     "Segoe UI Symbol", "Symbola",
 )  # fmt: skip
+TIED = "\N{NO-BREAK SPACE}"
 _ABSENT = "□"
 _MOST_LINES = 3  # of a title or of the lines below it: words without end must not push the picture away
 
@@ -33,8 +35,8 @@ def letters(text: object) -> tuple[str, list[str]]:
 
     A character that no installed font has would be a warning at every drawing: it becomes an empty box.
     """
-    line = " ".join(str(text).split())
-    line = "".join(character for character in line if character.isprintable())
+    line = re.sub(rf"[^\S{TIED}]+", " ", str(text)).strip()
+    line = "".join(character for character in line if character.isprintable() or character == TIED)
     chosen = list(mpl.rcParams["font.family"])
     absent = set(map(ord, line)).difference(*map(_drawable, chosen))
     for family in _installed() if absent else ():
@@ -49,6 +51,17 @@ def folded(text: str, width: int, lines: int = 2) -> str:
     if lines == 1:  # textwrap would drop a first word that is too long
         return text if len(text) <= width else text[: width - 1].rstrip() + "…"
     return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder=" …"))
+
+
+def told_apart(texts: Sequence[str], width: int, lines: int = 1) -> list[str]:
+    """Fold each; where that makes two of them alike, as with long paths, they are cut in the middle instead."""
+    shown = [folded(text, width, lines) for text in texts]
+    if len(set(shown)) == len(set(texts)):
+        return shown
+    most = width * lines - 4 * (lines - 1)  # folding at blanks takes room
+    end = most // 3
+    cut = [text if len(text) <= most else f"{text[: most - end - 1].rstrip()}…{text[-end:].lstrip()}" for text in texts]
+    return [folded(text, width, lines) for text in cut]
 
 
 def halo(width: float = 3.0) -> list[patheffects.AbstractPathEffect]:
@@ -103,7 +116,7 @@ def name_ticks(axis: Axis, places: Sequence[float], names: Iterable[object], wid
     """Write a name at each place of an axis, each as it is written and on one line of at most `width` characters."""
     axis.set_ticks(places)
     written = [letters(name) for name in names]
-    axis.set_ticklabels([folded(text, width, 1) for text, _ in written], color=INK, **how)
+    axis.set_ticklabels(told_apart([text for text, _ in written], width), color=INK, **how)
     for tick, (_, families) in zip(axis.get_ticklabels(), written, strict=True):
         tick.set_fontfamily(families)
         tick.set_parse_math(False)
@@ -127,12 +140,19 @@ def stamp(ax: Axes, mark: str, *, above: bool = False) -> Annotation:
     )
 
 
-def saying(ax: Axes, words: str) -> None:
+def marked(mark: str | None, emulated: bool) -> str | None:
+    """Return the word to stamp: the one that was asked for, else whose data they are."""
+    return "emulator" if mark is None and emulated else mark
+
+
+def blank(ax: Axes, title: str | None, words: str) -> Axes:
     """An axes with nothing to draw says so in its middle."""
+    heading(ax, title or "")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_frame_on(False)
     caption(ax, words, (0.5, 0.5), (0, 0), size=11, colour=FAINT, ha="center", va="center")
+    return ax
 
 
 def _wrapped(ax: Axes, text: str, size: float, taken: float) -> str:

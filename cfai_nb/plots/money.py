@@ -14,16 +14,17 @@ from matplotlib.ticker import MaxNLocator
 from .bars import bars as sum_up
 from .bars import summary, words
 from .growth import grow
-from .lettering import heading, name_ticks, saying
+from .lettering import blank, heading, marked, name_ticks
 from .looks import ESTIMATED, EXACT, HATCHED, OUTLINE, looks, money_ticks, unit
 from .palette import FAINT, GREY, INK
-from .paper import inches, new_axes, plain, settle
+from .paper import inches, new_axes, plain, plot, settle
 
 _LABEL_SHARE = 0.7  # a label takes at most this part of the width from the longest bar
 _OF_TIME = ("day", "hour", "time")
 _NEEDED = ("neurons", "usd", "exact", "saved_neurons", "origin", "requests")
 
 
+@plot
 def cost(
     charges: pd.DataFrame,
     by: Literal["model", "verb", "day", "hour", "time"] = "model",
@@ -31,6 +32,7 @@ def cost(
     metric: Literal["usd", "neurons"] = "usd",
     ax: Axes | None = None,
     title: str | None = None,
+    mark: str | None = None,
 ) -> Axes:
     """Draw what calls have cost, as bars or as it grew: exact, estimated, and what kept answers saved.
 
@@ -51,14 +53,7 @@ def cost(
         bar; of days and hours the last 31 with charges are drawn. Times are in UTC.
     metric : {"usd", "neurons"}
         US dollars, or Neurons, the unit in which Workers AI bills. Saved Neurons become dollars at the list price.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        Default: what is shown, by what. ``""`` for none.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------
@@ -74,20 +69,19 @@ def cost(
         raise ValueError(f"this is no frame of charges: {', '.join(absent)} missing; cf.ledger() has the columns")
     emulated = bool(len(charges)) and bool(charges["origin"].eq("emulator").all())
     what = "What it would have cost" if emulated else "Cost"
-    shown_title = (what + (" so far" if by == "time" else f", by {by}")) if title is None else title
+    usual = f"{what} so far" if by == "time" else f"{what}, by {by}" + " (UTC)" * (by in _OF_TIME)
+    shown_title = usual if title is None else title
     bars = sum_up(charges, by, metric) if len(charges) else pd.DataFrame()
     if ax is None:
         ax = new_axes(8, 3.6 if by == "time" else 1.9 + 0.42 * max(2, len(bars)))
     if bars.empty:
-        heading(ax, shown_title)
-        saying(ax, "nothing charged yet")
-        return ax
+        return blank(ax, shown_title, "nothing charged yet")
     if by == "time":
         grow(ax, bars, metric)
     else:
         _draw(ax, bars, metric)
     settle(ax)  # long names have made the axes narrower, and the heading is folded to it
-    heading(ax, shown_title, summary(bars, metric, by), "emulator" if emulated else None)
+    heading(ax, shown_title, summary(bars, metric, by), marked(mark, emulated))
     return ax
 
 

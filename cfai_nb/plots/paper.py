@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .palette import FAINT
+
+_BRIEF = "ax, title, mark : see ``help(cf.plots)``"
+_WHOLE = """ax : matplotlib.axes.Axes, optional
+    Where to draw. Without one a new figure is made.
+title : str, optional
+    In place of the usual one; ``""`` for none.
+mark : str, optional
+    A word to stamp on it. Default: ``"emulator"`` where the data say that they are the emulator's; ``""`` for none.
+
+Returns
+-------
+matplotlib.axes.Axes"""
+_Plot = TypeVar("_Plot", bound=Callable[..., Axes])
+
+
+def plot(draw: _Plot) -> _Plot:
+    """Write in full what the docstrings of all plots share."""
+    draw.__doc__ = inspect.cleandoc(draw.__doc__ or "").replace(_BRIEF, _WHOLE)
+    return draw
 
 
 def new_axes(width: float, height: float) -> Axes:

@@ -132,7 +132,7 @@ def _write(ax: Axes, name: Name, anchor: Points, shift: Points, height: float, s
         parse_math=False,
         path_effects=halo(),
         arrowprops={"arrowstyle": "-", "color": name.colour, "lw": 0.8, "shrinkA": 1, "shrinkB": 0} if far else None,
-        zorder=6,
+        zorder=5 if far else 6,  # its line goes below the names it passes
     )
 
 

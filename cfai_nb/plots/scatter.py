@@ -14,10 +14,11 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from .. import space
+from ..cells import emulated
 from ..progress import working
-from .lettering import folded, heading, letters, saying, stamp
+from .lettering import blank, folded, heading, letters, marked, stamp, told_apart
 from .palette import DISTINCT, GREY, INK, colour
-from .paper import new_axes, settle
+from .paper import new_axes, plot, settle
 from .placing import Name, fold, place
 from .rows import labels as read_labels
 from .rows import order, vectors
@@ -28,6 +29,7 @@ _CORNERS: tuple[tuple[Corner, int, int], ...] = (
 )  # fmt: skip
 
 
+@plot
 def clusters(
     points_or_vectors: Any,
     labels: Iterable[Any] | None = None,
@@ -62,22 +64,13 @@ def clusters(
         Colours for some or all labels, such as a scale for labels that are steps of a number.
     legend : bool
         Write all labels in a legend and none on the map: for labels that lie scattered over it.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        Default: how many rows and groups there are. ``""`` for none.
     method : {"auto", "tsne", "pca", "umap"}
         How vectors are projected, see `space.project`.
-    mark : str, optional
-        A word stamped on the map, such as ``"emulator"``.
     seed : int, default 0
         For the projection and for finding groups.
     progress : bool, optional
         A line that says what is being done, where it takes longer than a second; default in notebooks and terminals.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------
@@ -90,9 +83,7 @@ def clusters(
     spoken = None if texts is None else read_labels(texts, points_or_vectors, len(kept))[kept]
     ax = new_axes(7.5, 6) if ax is None else ax
     if not len(matrix):
-        heading(ax, title or "")
-        saying(ax, "no vectors to show" + (f" ({len(kept):,} missing)" if len(kept) else ""))
-        return ax
+        return blank(ax, title, "no vectors to show" + (f" ({len(kept):,} missing)" if len(kept) else ""))
     notes = []
     if matrix.shape[1] == 2:
         points = matrix.astype(np.float64)
@@ -107,12 +98,13 @@ def clusters(
         notes.append("groups by KMeans")
     if len(matrix) < len(kept):
         notes.append(f"{len(kept) - len(matrix):,} without a vector left out")
-    groups, grey, kinds = _group(given.reset_index(drop=True), names, spoken, colours or {})
+    groups, grey, kinds = _group(given.reset_index(drop=True), names, spoken, colours or {}, fold(ax))
     shown_title = _counted(len(matrix), kinds) if title is None else title
     _draw(ax, points, groups, grey)
     heading(ax, shown_title, " · ".join(notes))
     settle(ax)
-    taken = [stamp(ax, mark).get_window_extent()] if mark else []
+    word = marked(mark, emulated(points_or_vectors, labels, texts))
+    taken = [stamp(ax, word).get_window_extent()] if word else []
     homeless = groups if legend else place(ax, points, groups, taken)
     _legend(ax, points, homeless, groups, grey, taken)
     return ax
@@ -127,6 +119,7 @@ def _group(
     names: Mapping[Any, str] | Sequence[str] | None,
     texts: pd.Series[Any] | None,
     colours: Mapping[Any, str],
+    width: int,
 ) -> tuple[list[Name], list[Name], int]:
     """Groups with a colour of their own, those in grey (noise, missing, the rest of too many), and their number."""
     noise = labels.map(lambda label: not isinstance(label, str) and label == -1, na_action="ignore").eq(True).to_numpy()
@@ -136,14 +129,19 @@ def _group(
     largest = set(sorted(kinds, key=lambda kind: -len(where[kind]))[:DISTINCT])
     written = _wording(kinds, labels, names, texts)
     coloured = [kind for kind in kinds if kind in largest]
-    groups = [Name(written[kind], where[kind], colours.get(kind, colour(at)[0])) for at, kind in enumerate(coloured)]
+    apart = told_apart([written[kind] for kind in coloured], width, 2)
+    groups = [
+        Name(word, where[kind], colours.get(kind, colour(at)[0]))
+        for at, (kind, word) in enumerate(zip(coloured, apart, strict=True))
+    ]
     rest = [where[kind] for kind in kinds if kind not in largest]
+    smaller = f"{len(rest)} smaller group{'s' * (len(rest) != 1)}"
     grey = [
         Name(f"{what} ({len(rows) / len(labels):.0%})", rows, GREY)
         for what, rows in (
             ("noise", np.flatnonzero(noise)),
             ("missing", np.flatnonzero(missing)),
-            (f"{len(rest)} smaller groups", np.concatenate(rest) if rest else np.array([], dtype=np.intp)),
+            (smaller, np.concatenate(rest) if rest else np.array([], dtype=np.intp)),
         )
         if len(rows)
     ]

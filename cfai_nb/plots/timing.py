@@ -11,29 +11,26 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..call import last_run
 from ..report import Report
-from .lettering import caption, halo, heading, saying
+from .lettering import blank, caption, halo, heading, marked
 from .looks import EXACT
 from .palette import FAINT, INK
-from .paper import new_axes, plain, settle
+from .paper import new_axes, plain, plot, settle
 
-_WIDE = 30  # from this ratio of the 95th to the 5th percentile on, a scale of equal steps shows one bar and a tail
+_WIDE = 30  # from this ratio of the slowest to the 5th percentile on, a scale of equal steps shows one bar and a tail
 
 
-def latency(report: Report | npt.ArrayLike | None = None, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+@plot
+def latency(
+    report: Report | npt.ArrayLike | None = None, *, ax: Axes | None = None, title: str | None = None,
+    mark: str | None = None,
+) -> Axes:  # fmt: skip
     """Draw how long the requests of a run took, with the median (p50) and the 95th percentile (p95).
 
     Parameters
     ----------
     report : Report or array_like of float, optional
         Of a run, default ``cf.last_run()``; or seconds of requests. Rows from the store took no request.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        ``""`` for none.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------
@@ -45,12 +42,12 @@ def latency(report: Report | npt.ArrayLike | None = None, *, ax: Axes | None = N
     seconds = seconds[np.isfinite(seconds)]
     ax = new_axes(6.5, 3.4) if ax is None else ax
     if not len(seconds):
-        return _empty(ax, given, title)
+        return blank(ax, title, _nothing(given))
     plain(ax, "y")
     middle, late = (float(np.quantile(seconds, share)) for share in (0.5, 0.95))
     low, high = float(seconds.min()), float(seconds.max())
     bins: Any = np.linspace(0, high or 1, 31)
-    if low > 0 and late / float(np.quantile(seconds, 0.05)) > _WIDE:
+    if low > 0 and high / float(np.quantile(seconds, 0.05)) > _WIDE:
         bins = np.geomspace(low, high, 31)
         ax.set_xscale("log")
     ax.hist(seconds, bins=bins, color=EXACT, edgecolor="white", linewidth=0.6)
@@ -66,24 +63,20 @@ def latency(report: Report | npt.ArrayLike | None = None, *, ax: Axes | None = N
     return _finish(ax, given, _usual("Latency", given) if title is None else title, [
         f"{len(seconds):,} request{'s' * (len(seconds) != 1)}", f"p50 {duration(middle)}", f"p95 {duration(late)}",
         f"slowest {duration(high)}",
-    ])  # fmt: skip
+    ], mark)  # fmt: skip
 
 
-def concurrency(report: Report | None = None, *, ax: Axes | None = None, title: str | None = None) -> Axes:
+@plot
+def concurrency(
+    report: Report | None = None, *, ax: Axes | None = None, title: str | None = None, mark: str | None = None
+) -> Axes:
     """Draw how many requests of a run were in flight over time.
 
     Parameters
     ----------
     report : Report, optional
         Default ``cf.last_run()``.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw. Without one a new figure is made.
-    title : str, optional
-        ``""`` for none.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
+    ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------
@@ -94,7 +87,7 @@ def concurrency(report: Report | None = None, *, ax: Axes | None = None, title: 
     flow = given.flow
     ax = new_axes(6.5, 3.4) if ax is None else ax
     if flow.empty:
-        return _empty(ax, given, title)
+        return blank(ax, title, _nothing(given))
     plain(ax, "y")
     x, y = flow["seconds"].to_numpy(dtype=float), flow["in_flight"].to_numpy(dtype=float)
     ax.fill_between(x, 0, y, step="post", color=EXACT, alpha=0.25, linewidth=0, rasterized=len(x) > 2_000)
@@ -109,13 +102,13 @@ def concurrency(report: Report | None = None, *, ax: Axes | None = None, title: 
     ax.set_ylabel("requests in flight", color=FAINT, fontsize=9)
     return _finish(ax, given, _usual("Concurrency", given) if title is None else title, [
         f"at most {y.max():,.0f} at once", f"{mean:,.1f} on average (dashed)", f"{given.event.seconds:,.1f} s in all",
-    ])  # fmt: skip
+    ], mark)  # fmt: skip
 
 
-def duration(seconds: float) -> str:
-    """Write a time as people do: 850 ms, 1.2 s, 34 s, 2.5 min."""
+def duration(seconds: float, digits: int = 3) -> str:
+    """Write a time as people do: 850 ms, 1.2 s, 34 s, 2.5 min; milliseconds with so many significant digits."""
     if seconds < 0.9995:
-        return f"{seconds * 1_000:.3g} ms" if seconds else "0"
+        return f"{float(f'{seconds * 1_000:.{digits}g}'):g} ms" if seconds else "0"
     if seconds < 99.5:
         return f"{seconds:.2g} s"
     return f"{seconds / 60:.2g} min" if seconds < 5_970 else f"{seconds / 60:,.0f} min"
@@ -133,15 +126,13 @@ def _at(ax: Axes, place: float, words: str, line: int) -> None:
             ha="right" if left else "left", va="top", path_effects=halo())  # fmt: skip
 
 
-def _finish(ax: Axes, given: Any, title: str, notes: list[str]) -> Axes:
+def _finish(ax: Axes, given: Any, title: str, notes: list[str], mark: str | None) -> Axes:
     settle(ax)
     emulated = isinstance(given, Report) and given.event.origin == "emulator"
-    heading(ax, title, " · ".join(notes), "emulator" if emulated else None)
+    heading(ax, title, " · ".join(notes), marked(mark, emulated))
     return ax
 
 
-def _empty(ax: Axes, given: Any, title: str | None) -> Axes:
-    heading(ax, title or "")
+def _nothing(given: Any) -> str:
     stored = given.event.stored if isinstance(given, Report) else 0
-    saying(ax, "no requests" + (f": {stored:,} rows came from the store" if stored else ""))
-    return ax
+    return "no requests" + (f": {stored:,} rows came from the store" if stored else "")

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from .. import call, frames
+from ..cells import emulated
 from ..report import Report
 from .columns import Column
-from .sort import is_missing
 
 #: Where failures come from: a run, its list of failures, the last run over the same rows (None), or nowhere (False).
 Failures: TypeAlias = "Report | pd.DataFrame | Literal[False] | None"
@@ -93,14 +93,5 @@ def failed_in(columns: Sequence[Column], errors: Errors) -> set[int]:
 
 def mark_of(data: frames.Frame, columns: Sequence[Column]) -> str:
     """Return "emulator" where what is shown says that it was made by it."""
-    if "emulator" in (
-        data.attrs.get("cfai", {}).get("origin"),
-        *(c.cells.attrs.get("cfai", {}).get("origin") for c in columns),
-    ):
-        return "emulator"
-    for column in columns:
-        if column.sort == "vector":
-            head = next((cell for cell in column.cells if not is_missing(cell)), None)
-            if getattr(getattr(head, "space", None), "origin", "") == "emulator":
-                return "emulator"
-    return ""
+    cells = (column.cells if column.sort == "vector" else column.cells.iloc[:0] for column in columns)
+    return "emulator" if emulated(data.iloc[:0], *cells) else ""

@@ -30,10 +30,11 @@ class Classify(Task):
 
     Notes
     -----
-    Decision models (the default, ``clef-flash``) give calibrated probabilities and charge what they read.  A chat model
-    answers with a label alone; its probabilities are missing.  ``distilbert-sst-2-int8`` knows two labels, negative and
-    positive.  Rows may be pictures for models that see (also ``llava`` and ``moondream``, which answer with a label
-    alone).  One request per distinct row.
+    Decision models (the default, ``clef-flash``) give calibrated probabilities and charge what they read; their
+    ``confidence`` says how far the label stands out from the others, and is no probability.  A chat model answers with
+    a label alone; its probabilities are missing.  ``distilbert-sst-2-int8`` knows two labels, negative and positive.
+    Rows may be pictures for models that see (also ``llava`` and ``moondream``, which answer with a label alone).  One
+    request per distinct row.
     """
 
     name: ClassVar[str] = "classify"

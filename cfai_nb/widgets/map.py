@@ -82,6 +82,7 @@ class Map(traitlets.HasTraits):
         laid = np.full((len(data), 2), np.nan)
         laid[rows] = points
         self.points = pd.DataFrame(laid, index=data.index, columns=["x", "y"])
+        self.points.attrs["cfai"] = {"verb": "map", "origin": mark}
         super().__init__(color=color)
 
     # -- what is selected ------------------------------------------------------------------------------------------

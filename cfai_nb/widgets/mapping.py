@@ -13,7 +13,7 @@ import pandas as pd
 
 from .. import frames, space
 from ..call import Call, Forms
-from ..cells import same_space
+from ..cells import emulated, same_space
 from ..media import words_of
 from ..tasks import Embed
 from .map import Map
@@ -165,7 +165,7 @@ class _Wish:
             notes.append(f"{len(self.frame) - len(rows):,} without a vector left out")
         return Map(
             self.frame, laid.points, matrix, rows, texts=self.texts, color=self.color, hover=self.hover, notes=notes,
-            mark="emulator" if known is not None and known.origin == "emulator" else "",
+            mark="emulator" if emulated(cells) else "",
         )  # fmt: skip
 
 
