@@ -13,7 +13,7 @@ from typing import Any
 from . import media, sight, sound, units, words
 from .catalogue import Model
 from .checks import Schema, complaints
-from .errors import Refusal, refuse
+from .errors import malformed, refuse
 from .shapes import ANY, STRING, any_of, array, const, obj, one, one_of
 from .work import Ask, Family, Work
 
@@ -91,8 +91,8 @@ def check(ask: Ask) -> None:
     wrong = complaints(ask.body, frame)
     if wrong:
         raise refuse(5006, why=", ".join(wrong))
-    details = [
-        {"loc": ["body", "questions"], "msg": text, "type": "value_error"}
+    details: list[tuple[tuple[str, ...], str]] = [
+        (("questions",), text)
         for text in complaints(ask.body["questions"], {**questions, "additionalProperties": ANY}, path="/questions")
     ]
     for name, question in ask.body["questions"].items():
@@ -101,9 +101,9 @@ def check(ask: Ask) -> None:
         reasons = (
             complaints(question, rule, path=f"/questions/{name}") if rule else ["type must be noul, choice or score"]
         )
-        details += [{"loc": ["body", "questions", name], "msg": text, "type": "value_error"} for text in reasons]
+        details += [(("questions", name), text) for text in reasons]
     if details:
-        raise Refusal(5006, json.dumps({"detail": details}), 422)
+        raise malformed(details)
     _weigh_media(ask)
 
 

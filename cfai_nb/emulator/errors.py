@@ -7,7 +7,8 @@ what it does not imitate yet is refused with the service's "no such model or tas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,3 +93,14 @@ def refuse(code: int, *, text: str | None = None, status: int | None = None, **d
     """Return the refusal of a code, with the service's text unless another is given."""
     usual, words = CODES.get(code, (400, f"error {code}"))
     return Refusal(code, text if text is not None else words.format_map(details), status or usual)
+
+
+def malformed(details: Sequence[tuple[Sequence[str], str]]) -> Refusal:
+    """Return the 422 of a malformed question: a JSON document as a string in the message.
+
+    Parameters
+    ----------
+    details : sequence of (path below the body, what is wrong there)
+    """
+    found = [{"loc": ["body", *path], "msg": text, "type": "value_error"} for path, text in details]
+    return Refusal(5006, json.dumps({"detail": found}), 422)
