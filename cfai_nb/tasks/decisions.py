@@ -48,9 +48,14 @@ def read(questions: Mapping[str, Question], answer: Answer, model: Model) -> dic
     Raises
     ------
     AnswerError
-        An answer is missing, or was not offered.
+        An answer is missing, or was not offered, or the text was cut to what the model reads (``"truncated"``).
     """
     decided = model.family == "system-one"
+    if decided and model.context and (_read(answer) >= model.context):
+        # The model does not say that it cut a text to fit; that it read as much as it can does.
+        raise AnswerError(
+            f"the text is longer than the {model.context:,} tokens {model.name} reads; shorten it", "truncated"
+        )
     try:
         said = answer.json["answers"] if decided else chat.read(answer, _settings(questions)).json()
         if not isinstance(said, Mapping) and len(questions) == 1:  # a chat model may leave the object out
@@ -62,6 +67,13 @@ def read(questions: Mapping[str, Question], answer: Answer, model: Model) -> dic
     except (KeyError, IndexError, TypeError, ValueError) as error:
         # A decision model that answers otherwise had a bad moment; a chat model would only say it again.
         raise AnswerError(f"the answer does not fit the questions: {error}", "schema", again=decided) from None
+
+
+def _read(answer: Answer) -> float:
+    """Return how many tokens were read, 0 where the answer does not say."""
+    usage = answer.json.get("usage") if isinstance(answer.json, Mapping) else None
+    count = usage.get("input_tokens") if isinstance(usage, Mapping) else None
+    return count if isinstance(count, (int, float)) else 0
 
 
 def forecast(questions: Mapping[str, Question], inputs: Sequence[Input], model: Model) -> Usage:
