@@ -165,7 +165,7 @@ class Emulator:
         others = {
             "/ai/tomarkdown/supported": {"GET": documents.supported},
             **search.ROUTES,
-            **self._gateways.routes(),
+            **self._gateways.logs.routes(),
             **self._vectorize.routes(),
         }
         return own + [Route(_ROOT + path, self._room(doors), methods=_METHODS) for path, doors in others.items()]

@@ -12,7 +12,8 @@ from . import bodies, documents
 from .catalogue import Model, find
 from .errors import refuse
 from .families import FAMILIES, unserved
-from .gateway import Gateways, Passage, outside
+from .gateway import Gateways, outside
+from .passage import Passage
 from .queue import Queue
 from .terms import Terms
 from .words import tokens
