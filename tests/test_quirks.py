@@ -114,9 +114,25 @@ def test_a_gateway_without_credits_ends_the_run() -> None:
         through_a_gateway()
 
 
+def test_a_free_plan_is_told_which_models_it_lacks() -> None:
+    """403/5035 ends the run with where to look for another model; all others answer."""
+    with cf.connect(Emulator(rate=None, quirks={"free-plan"}), store=False):
+        with pytest.raises(cf.AccessError, match=r"5035.*Workers Paid plan; choose another"):
+            generated("glm-5.3-flash")()
+        assert generated(GLM)() == SAID
+
+
+def test_a_model_by_application_is_told() -> None:
+    """403/5018 ends the run for who was not let in; whoever was gets answers."""
+    with cf.connect(Emulator(rate=None), store=False), pytest.raises(cf.AccessError, match=r"5018.*not open to this"):
+        generated("apertus-v1.5-8b")()
+    with cf.connect(Emulator(rate=None, agreed=True), store=False):
+        assert generated("apertus-v1.5-8b")() == SAID
+
+
 def test_every_switch_is_stood_by_a_verb() -> None:
     """There is no quirk without a verb that copes with it."""
-    assert {quirk for quirk, *_ in STOOD} | REFUSING | {"no-credits"} == QUIRKS.keys()
+    assert {quirk for quirk, *_ in STOOD} | REFUSING | {"no-credits", "free-plan"} == QUIRKS.keys()
 
 
 @pytest.mark.parametrize("model", [LLAMA, "llama-4-scout-17b-16e-instruct", GLM, OSS])

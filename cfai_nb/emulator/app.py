@@ -79,7 +79,8 @@ class Emulator:
     token, account : str, optional
         The only ones accepted; by default every nonempty bearer token and every well-formed account.
     agreed : bool
-        Whether accounts have accepted the terms that a model asks for; else each has to, once (5016).
+        Whether accounts have accepted the terms that a model asks for, and were let in where it takes an application;
+        else each has to accept, once (5016), and is not let in (5018).
     clock : callable
         Seconds, for windows, the day, the book, the gateways' caches and the queue.
     quirks : collection of str

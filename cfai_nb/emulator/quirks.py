@@ -32,6 +32,7 @@ QUIRKS: Mapping[str, str] = {
     "tight-data": "stream events say 'data:{...}', without the space",
     "number-tokens": "number-like tokens are JSON numbers in OpenAI streams too",
     "bare-gateway": "through a gateway, /run answers without its envelope",
+    "free-plan": "models that need Workers Paid are refused (403, code 5035)",
     "no-credits": "a gateway is out of prepaid credits (402, code 2021)",
     "tool-call-as-text": "gpt-oss prints a forced tool call as JSON text in its content",
     "3030": "prompts with words of the guard's hazard list get the safety filter's 3030",

@@ -320,7 +320,7 @@ def test_tools_are_accepted(door: Any) -> None:
 
 def test_a_price_that_is_not_known_is_never_shown(door: Any) -> None:
     """A model without a published price has no Neurons header, and no ``usage.neurons``."""
-    answer = door().run("@cf/swiss-ai/apertus-v1.5-8b", {"messages": user("Hi.")})
+    answer = door(agreed=True).run("@cf/swiss-ai/apertus-v1.5-8b", {"messages": user("Hi.")})
     assert "cf-ai-neurons" not in answer.headers
     assert "neurons" not in answer.json()["result"]["usage"]
 
