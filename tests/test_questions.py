@@ -223,3 +223,11 @@ def test_a_text_that_was_cut_to_fit_is_a_failed_row(emulator: Emulator) -> None:
         labels = rows.cfai.classify(["good", "bad"])
     assert labels.isna().tolist() == [False, True]
     assert cf.last_run().failures["code"].tolist() == ["truncated"]
+
+
+def test_names_that_cannot_be_sent_are_numbered(emulator: Emulator) -> None:
+    """A question may be called as another's number is: each keeps its own answer."""
+    asked = {"two words": cf.yes_no("Is it about water?"), "question-0": cf.choice("river", "hill")}
+    body = cf.Ask(questions=asked).compose(["x"], find("clef-flash")).json
+    assert list(body["questions"]) == ["question-0", "question-1"]
+    assert pd.Series(["a wide river"]).cfai.ask(asked)["question-0"].tolist() == ["river"]

@@ -10,6 +10,7 @@ from ..media import media_in, words_of
 from ..models import Model, Usage, tokens_in
 from . import chat
 from .answer import Answer, Json, Request
+from .fields import sent_as
 from .inputs import Input, tokens_of
 from .questions import Question
 from .task import Cell
@@ -37,7 +38,8 @@ def state(value: Input) -> dict[str, Json]:
 def compose(questions: Mapping[str, Question], value: Input, model: Model) -> Request:
     """Return one request with all questions about a text, a picture, or both."""
     if model.family == "system-one":
-        asked = {_id(at, name): question.criteria() for at, (name, question) in enumerate(questions.items())}
+        sent = sent_as(questions, _ID, "question")
+        asked = {sent[name]: question.criteria() for name, question in questions.items()}
         return Request(json={"model": model.name, **state(value), "questions": asked})
     return chat.compose(chat.messages(value, _system(questions)), model, _settings(questions))
 
@@ -60,9 +62,10 @@ def read(questions: Mapping[str, Question], answer: Answer, model: Model) -> dic
         said = answer.json["answers"] if decided else chat.read(answer, _settings(questions)).json()
         if not isinstance(said, Mapping) and len(questions) == 1:  # a chat model may leave the object out
             said = dict.fromkeys(questions, said)
+        sent = sent_as(questions, _ID, "question")
         return {
-            name: question.decided(said[_id(at, name)]) if decided else question.chosen(said[name])
-            for at, (name, question) in enumerate(questions.items())
+            name: question.decided(said[sent[name]]) if decided else question.chosen(said[name])
+            for name, question in questions.items()
         }
     except (KeyError, IndexError, TypeError, ValueError) as error:
         # A decision model that answers otherwise had a bad moment; a chat model would only say it again.
@@ -83,10 +86,6 @@ def forecast(questions: Mapping[str, Question], inputs: Sequence[Input], model: 
     if model.family == "system-one":
         return Usage(read_)
     return Usage(read_ | {"output_tokens": float(_settings(questions).max_tokens * len(inputs))})
-
-
-def _id(at: int, name: str) -> str:
-    return name if _ID.fullmatch(name) else f"question-{at}"
 
 
 def _system(questions: Mapping[str, Question]) -> str:
