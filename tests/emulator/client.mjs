@@ -38,6 +38,14 @@ for await (const chunk of await chat.chat.completions.create({ model: glm, messa
 }
 const vectors = await chat.embeddings.create({ model: "@cf/baai/bge-base-en-v1.5", input: ["one", "two"], encoding_format: "float" });
 
+const CITY = { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false };
+const weather = { type: "function", function: { name: "weather", description: "The weather of a city", parameters: CITY } };
+const asked = [{ role: "user", content: "What is the weather in Paris?" }];
+const called = await chat.chat.completions.create({ model: glm, messages: asked, tools: [weather] });
+const form = { type: "json_schema", json_schema: { name: "place", schema: CITY } };
+const formed = await chat.chat.completions.create({ model: glm, messages: asked, response_format: form });
+const answered = await chat.responses.create({ model: "@cf/openai/gpt-oss-20b", input: "Hello there." });
+
 const indexes = flare.vectorize.indexes;
 await indexes.create({ account_id: account, name: "javascript", config: { dimensions: 2, metric: "cosine" } });
 const lines = [[1, 0], [0, 1]].map((values, place) => JSON.stringify({ id: String(place), values })).join("\n");
@@ -66,6 +74,9 @@ console.log(
     streamed,
     usage: plain.usage.total_tokens,
     embeddings: vectors.data.map((row) => row.embedding),
+    called: [called.choices[0].finish_reason, called.choices[0].message.tool_calls[0].function],
+    formed: formed.choices[0].message.content,
+    answered: answered.output_text,
     nearest: found.matches.map((match) => match.id),
     pages,
     tasks: await all(flare.ai.tasks.list({ account_id: account })),

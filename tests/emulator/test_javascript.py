@@ -157,16 +157,27 @@ def test_refusals_agree(flare: Any, said: dict[str, Any], name: str) -> None:
 
 
 def test_openai_calls_agree(agreed: Running, said: dict[str, Any]) -> None:
-    """Chat, stream, usage and embeddings are the same."""
+    """Chat, stream, usage, embeddings, calls of tools, JSON and Responses are the same."""
     base = f"{agreed.url}/accounts/{ACCOUNT}/ai/v1"
     with openai.OpenAI(base_url=base, api_key="x", max_retries=0) as chat:
         messages: Any = [{"role": "user", "content": "Tell me about 42 rivers."}]
         plain = chat.chat.completions.create(model=GLM, messages=messages)
         rows = chat.embeddings.create(model="@cf/baai/bge-base-en-v1.5", input=["one", "two"], encoding_format="float")
+        asked: Any = {"model": GLM, "messages": ASKED}
+        place = {**CITY, "properties": {"city": {"type": "string"}}, "additionalProperties": False}
+        tool = {"type": "function", "function": {**WEATHER, "parameters": place}}
+        called = chat.chat.completions.create(**asked, tools=[tool]).choices[0]
+        form = {"type": "json_schema", "json_schema": {"name": "place", "schema": place}}
+        formed = chat.chat.completions.create(**asked, response_format=form)
+        answered = chat.responses.create(model="@cf/openai/gpt-oss-20b", input="Hello there.")
     assert plain.usage is not None
     assert said["chat"] == said["streamed"] == plain.choices[0].message.content
     assert said["usage"] == plain.usage.total_tokens
     assert said["embeddings"] == [row.embedding for row in rows.data]
+    assert said["called"] == [called.finish_reason, called.message.tool_calls[0].function.to_dict()]
+    assert said["called"][1] == {"name": "weather", "arguments": '{"city": "Paris"}'}
+    assert said["formed"] == formed.choices[0].message.content
+    assert said["answered"] == answered.output_text
 
 
 def test_vectors_documents_and_lists_arrive(flare: Any, said: dict[str, Any]) -> None:
