@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from .errors import Refusal, refuse
 from .passage import Passage, label
 from .replies import Reply
 
+_FIGURE, _NUMBER = re.compile(r"(min|max)_|(per_)?page$"), re.compile(r"\d+(\.\d*)?")
 #: What a log row says about the payload; only ``GET .../logs/{id}`` has it.
 _HEADS = 1000
 
@@ -96,6 +98,8 @@ class Logs:
         query = dict(request.query_params)
         if unknown := [name for name in query if name.startswith("filters")]:
             raise refuse(5007, text=f"emulator: the log filter {unknown[0]} is not emulated; use the plain parameters")
+        if wrong := [name for name in query if _FIGURE.match(name) and not _NUMBER.fullmatch(query[name])]:
+            raise refuse(5006, why=f"'{wrong[0]}' is no number")
         kept = [log.row for log in self._rows(request).values() if all(_fits(log.row, query))]
         order = query.get("order_by", "created_at")
         kept.sort(key=lambda row: (row.get(order) is not None, row.get(order)))

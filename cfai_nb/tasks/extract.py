@@ -11,7 +11,6 @@ from ..models import Model, Usage
 from . import chat, decisions, schema
 from .answer import Answer, Json, Request
 from .fields import KINDS, Fields, columns_of, model_of, names_of, specs_of, types_of
-from .inputs import tokens_of
 from .task import Cell, Cells, Column, Input, Task, shown
 
 _SYSTEM = (
@@ -79,7 +78,7 @@ class Extract(Task):
         """Estimate texts and fields, and for a chat model all that it may write."""
         if model.family == "clairic":
             fixed = 100 + 30 * len(types_of(self.fields))
-            return Usage({"input_tokens": float(sum(tokens_of(each) + fixed for each in inputs))})
+            return Usage({"input_tokens": float(sum(decisions.tokens(each) + fixed for each in inputs))})
         usages = [Usage(chat.tokens(each, _SYSTEM, self._settings())) for each in inputs]
         return sum(usages, Usage({}))
 
