@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,6 @@ from .errors import Refusal, refuse
 from .passage import Passage, label
 from .replies import Reply
 
-_FIGURE, _NUMBER = re.compile(r"(min|max)_|(per_)?page$"), re.compile(r"\d+(\.\d*)?")
 #: What a log row says about the payload; only ``GET .../logs/{id}`` has it.
 _HEADS = 1000
 
@@ -98,14 +96,16 @@ class Logs:
         query = dict(request.query_params)
         if unknown := [name for name in query if name.startswith("filters")]:
             raise refuse(5007, text=f"emulator: the log filter {unknown[0]} is not emulated; use the plain parameters")
-        if wrong := [name for name in query if _FIGURE.match(name) and not _NUMBER.fullmatch(query[name])]:
-            raise refuse(5006, why=f"'{wrong[0]}' is no number")
-        kept = [log.row for log in self._rows(request).values() if all(_fits(log.row, query))]
+        rows = [log.row for log in self._rows(request).values()]
+        try:
+            kept = [row for row in rows if all(_fits(row, query))]
+            page, per_page = max(1, int(query.get("page") or 1)), max(1, min(50, int(query.get("per_page") or 20)))
+        except ValueError as error:
+            raise refuse(5006, why=str(error)) from None
         order = query.get("order_by", "created_at")
         kept.sort(key=lambda row: (row.get(order) is not None, row.get(order)))
         if (query.get("order_by_direction") or query.get("direction") or "desc") == "desc":
             kept.reverse()
-        page, per_page = max(1, int(query.get("page") or 1)), max(1, min(50, int(query.get("per_page") or 20)))
         return kept[(page - 1) * per_page : page * per_page]
 
     async def _get(self, request: Request) -> dict[str, Any]:
