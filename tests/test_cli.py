@@ -156,19 +156,23 @@ def test_interrupted_demo_keeps_rows_and_resumes(tmp_path: Path, call: Call, bar
 def test_emulator_on_a_port_answers(tmp_path: Path, bare_environment: dict[str, str]) -> None:
     """`emulator --port 0` prints its address, answers there, and Ctrl-C ends it with code 0."""
     run = subprocess.Popen(
-        [*COMMAND, "emulator", "--port", "0", "--rate", "none", "--neurons", "100"], cwd=tmp_path,
+        [*COMMAND, "emulator", "--port", "0", "--rate", "none", "--neurons", "100", "--agreed"], cwd=tmp_path,
         env=bare_environment | {"PYTHONUNBUFFERED": "1"}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
         assert run.stdout is not None
         url = run.stdout.readline().split()[0]
-        request = urllib.request.Request(
-            f"{url}/accounts/{ACCOUNT}/ai/run/@cf/baai/bge-m3",
-            data=b'{"text": ["hello"]}',
-            headers={"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            assert b'"shape"' in answer.read()
+        for model, body, said in (
+            ("@cf/baai/bge-m3", b'{"text": ["hello"]}', b'"shape"'),
+            ("@cf/swiss-ai/apertus-v1.5-8b", b'{"messages": [{"role": "user", "content": "hello"}]}', b'"choices"'),
+        ):
+            request = urllib.request.Request(
+                f"{url}/accounts/{ACCOUNT}/ai/run/{model}",
+                data=body,
+                headers={"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                assert said in answer.read()
     finally:
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=30)

@@ -95,6 +95,19 @@ def test_the_extraction_request_is_complete() -> None:
     assert lists["n"]["integer"] is True
 
 
+def test_a_field_may_be_called_anything(emulator: Emulator) -> None:
+    """A name the model does not take is sent as a number, with the name as what to look for."""
+    names = {"Total in EUR": float, "Fälligkeit": dt.date, "x" * 70: str, "field-0": str, "plain": str}
+    out = TEXT.cfai.extract(names)
+    assert list(out.columns) == list(names)
+    assert out["Total in EUR"].tolist()[0] == 41.5
+    sent = cf.Extract(fields=names).compose(["x"], find("clairic")).json["fields"]
+    assert list(sent) == ["field-0", "field-1", "field-2", "field-3", "plain"]
+    assert sent["field-0"]["instructions"] == "Total in EUR"
+    with pytest.raises(ValueError, match="cannot begin with an underscore"):
+        TEXT.cfai.extract({"_x": float})
+
+
 @pytest.mark.parametrize("fields", [[], {}, "vendor", ["a: money"], [":number"], 3])
 def test_what_is_no_list_of_fields_is_told(emulator: Emulator, fields: Any) -> None:
     """Fields that mean nothing are an error, and nothing is sent."""

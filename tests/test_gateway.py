@@ -210,7 +210,7 @@ def test_the_queue_goes_past_its_cache(witness: Any) -> None:
 
 
 def logged(here: Witness) -> dict[str, dict[str, Any]]:
-    return {name: log.row for each in here.emulator._gateways._logs.values() for name, log in each.items()}
+    return {name: log.row for each in here.emulator._gateways.logs._logs.values() for name, log in each.items()}
 
 
 def test_the_log_of_every_row_is_kept(witness: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import signal
 import threading
@@ -20,7 +21,8 @@ import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.emulator import sound as tune
 from cfai_nb.emulator.drawing import Order, draw
-from cfai_nb.models import catalogue, price
+from cfai_nb.media.source import of_bytes
+from cfai_nb.models import catalogue, find, price
 from cfai_nb.tasks import drawing
 
 RED, BLUE = "a red circle", "two blue squares"
@@ -498,3 +500,33 @@ def test_a_budget_holds_and_a_larger_one_resumes(tmp_path: Path, verb: str, opti
         assert emulator.billed <= whole * 1.001
     with cf.connect(emulator, store=False), pytest.raises(cf.BudgetError, match="publishes no price"):
         pictures(1).cfai.caption(model="llava-1.5-7b-hf", budget=1)
+
+
+@pytest.mark.parametrize(
+    ("size", "form", "sent"),
+    [
+        ((1000, 900), "JPEG", ("JPEG", (1000, 900))),
+        ((2400, 1800), "JPEG", ("PNG", (1024, 768))),
+        ((300, 200), "GIF", ("PNG", (300, 200))),
+        ((300, 200), "BMP", ("PNG", (300, 200))),
+    ],
+)
+@pytest.mark.parametrize("verb", ["ask", "extract"])
+def test_a_picture_that_would_be_refused_is_sent_as_a_smaller_copy(
+    verb: str, size: tuple[int, int], form: str, sent: tuple[str, tuple[int, int]]
+) -> None:
+    """A photograph beyond 2 megapixels and a format they do not take go as PNG; what fits goes as it is."""
+    file = io.BytesIO()
+    Image.new("RGB", size, "red").save(file, form)
+    frame = pd.DataFrame({"photo": [cf.Image(file.getvalue())]})
+    asks = {"ask": {"red": cf.yes_no("Is it red?")}, "extract": {"colour": str}}
+    with cf.connect(Emulator(rate=None), store=False, progress=False):
+        price = getattr(frame.cfai, verb).plan("photo", asks[verb]).estimate
+        assert len(getattr(frame.cfai, verb)("photo", asks[verb])) == 1
+        assert cf.last_run().failures.empty
+    assert price.usage.amounts["input_tokens"] < 2_000
+    picture = of_bytes(file.getvalue())
+    task = cf.Ask(questions=asks["ask"]) if verb == "ask" else cf.Extract(fields=asks["extract"])
+    (given,) = task.compose([picture], find("clef-flash" if verb == "ask" else "clairic")).json["images"]
+    shown = Image.open(io.BytesIO(base64.b64decode(given.partition(",")[2])))
+    assert (shown.format, shown.size) == sent

@@ -214,3 +214,20 @@ def test_calls_at_once_all_fall_back_and_one_says_so() -> None:
         results = asyncio.run(main())
     assert [result.notna().sum() for result in results] == [3, 3]
     assert len(said) == 1
+
+
+def test_a_text_that_was_cut_to_fit_is_a_failed_row(emulator: Emulator) -> None:
+    """The model judges the beginning of a text too long for it and does not say so: that is told, and not kept."""
+    rows = pd.Series(["short and good", "word " * 30_000])
+    with pytest.warns(cf.CfaiWarning, match="longer than the 24,576 tokens clef-flash reads"):
+        labels = rows.cfai.classify(["good", "bad"])
+    assert labels.isna().tolist() == [False, True]
+    assert cf.last_run().failures["code"].tolist() == ["truncated"]
+
+
+def test_names_that_cannot_be_sent_are_numbered(emulator: Emulator) -> None:
+    """A question may be called as another's number is: each keeps its own answer."""
+    asked = {"two words": cf.yes_no("Is it about water?"), "question-0": cf.choice("river", "hill")}
+    body = cf.Ask(questions=asked).compose(["x"], find("clef-flash")).json
+    assert list(body["questions"]) == ["question-0", "question-1"]
+    assert pd.Series(["a wide river"]).cfai.ask(asked)["question-0"].tolist() == ["river"]

@@ -28,6 +28,10 @@ _TERMS = 'accept its terms, once for the account: session.accept_terms("{model}"
 _TOKEN = "check CLOUDFLARE_API_TOKEN (it needs Workers AI Read and Edit) and CLOUDFLARE_ACCOUNT_ID"
 
 
+#: What texts begin with, and says nothing that the code does not.
+_LEAD = re.compile(r"\s*(?:AiError:\s*)*(?:(\d{4,5}):\s*)?")
+
+
 class _Meaning(NamedTuple):
     kind: type[ServiceError]
     todo: str = ""
@@ -145,10 +149,10 @@ def _code_and_text(content: bytes) -> tuple[int | None, str]:
     text = str(first.get("message") or "")
     code = first.get("code")
     # Codes arrive as numbers, as strings, and as a prefix of the text ("3040: ...").
-    prefix = re.match(r"\s*(?:AiError:\s*)*(\d{4,5}):", text)
+    lead = _LEAD.match(text)
     if code is None or not str(code).isdigit():
-        code = prefix[1] if prefix else None
-    return (int(code) if code is not None else None), text
+        code = lead[1] if lead else None
+    return (int(code) if code is not None else None), text[lead.end() :] if lead else text
 
 
 def _short(text: str) -> str:

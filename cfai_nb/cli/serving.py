@@ -20,7 +20,7 @@ def emulate(args: argparse.Namespace) -> int:
     faults = dict(args.fault or ())
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
         try:
-            emulator.serve(args.port, **settings, faults=faults, quirks=args.quirk or ())
+            emulator.serve(args.port, **settings, faults=faults, quirks=args.quirk or (), agreed=args.agreed)
         except ValueError as error:
             raise Usage(str(error)) from None
     return 0

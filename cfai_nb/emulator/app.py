@@ -5,27 +5,24 @@ One call's life: address, method, token, model, input, place, rate, quota, laten
 
 from __future__ import annotations
 
-import random
-import re
 import time
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from threading import Lock
 from typing import Any, Literal
 
 import anyio
-from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from . import documents
+from . import documents, search
 from . import quirks as oddities
+from .admission import Admission
 from .book import Book, Call, digest
 from .entrance import DOORS, Entrance, Visit, short
+from .envelopes import Envelopes
 from .errors import Refusal, refuse
 from .faults import AFTER, Draw, Drop, Faults
 from .gateway import Gateways
@@ -33,14 +30,11 @@ from .limits import Clock, Day, Kind, Rate, Rates
 from .prefixes import Prefixes
 from .queue import Queue
 from .replies import Reply, deliver, early
-from .search import schema, search
 from .terms import Terms
 from .vectorize import Vectorize
 
 _ROOT = "/client/v4/accounts/{account}"
 _BASE = _ROOT + "/ai"
-_ACCOUNT = re.compile(r"[0-9a-f]{32}", re.I)
-_TOKEN = re.compile(r"[A-Za-z0-9_\-]{32,}")
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 #: Seconds between two looks of a call that waits for a place.
@@ -85,7 +79,8 @@ class Emulator:
     token, account : str, optional
         The only ones accepted; by default every nonempty bearer token and every well-formed account.
     agreed : bool
-        Whether accounts have accepted the terms that a model asks for; else each has to, once (5016).
+        Whether accounts have accepted the terms that a model asks for, and were let in where it takes an application;
+        else each has to accept, once (5016), and is not let in (5018).
     clock : callable
         Seconds, for windows, the day, the book, the gateways' caches and the queue.
     quirks : collection of str
@@ -144,12 +139,12 @@ class Emulator:
         self._entrance = Entrance(self._gateways, queue, Terms(agreed), self.quirks, batch_tokens)
         self.latency, self.per_item, self.slow = latency, per_item, slow
         self.capacity, self.quota_code = capacity, quota_code
-        self.token, self.account, self.clock = token, account, clock
+        self.clock = clock
+        self._admission, self._envelopes = Admission(token, account), Envelopes(seed, self.quirks)
         self.book = Book()
         self._rates = Rates(rate, window, period, clock, burst)
         self._day = Day(neurons_per_day, clock)
         self._draw = Draw(faults, seed)
-        self._ids, self._ids_lock = random.Random(seed), Lock()
         self._router = Router(self._routes(), redirect_slashes=False, default=self._nowhere)
 
     def __getattr__(self, name: str) -> Any:
@@ -165,13 +160,13 @@ class Emulator:
         handlers: dict[str, Handler] = {
             **{path: self._guarded("POST", self._infer) for path in DOORS},
             "/models/search": self._guarded("GET", self._search),
-            "/models/schema": self._guarded("GET", self._schema),
             "/v1/models": self._guarded("", self._search),
         }
         own = [Route(_BASE + path, handler, methods=_METHODS) for path, handler in handlers.items()]
         others = {
             "/ai/tomarkdown/supported": {"GET": documents.supported},
-            **self._gateways.routes(),
+            **search.ROUTES,
+            **self._gateways.logs.routes(),
             **self._vectorize.routes(),
         }
         return own + [Route(_ROOT + path, self._room(doors), methods=_METHODS) for path, doors in others.items()]
@@ -181,7 +176,7 @@ class Emulator:
 
         async def handler(request: Request) -> Response:
             result = await doors[request.method](request)
-            return result if isinstance(result, Response) else self._envelope(result)
+            return result if isinstance(result, Response) else self._envelopes.result(result)
 
         return self._guarded(" ".join(doors), handler)
 
@@ -190,42 +185,25 @@ class Emulator:
 
         async def guarded(request: Request) -> Response:
             try:
-                self._admit(request, method)
+                self._admission.admit(request, method)
             except Refusal as refusal:
                 if handler == self._infer:
                     self.book.arrive()
                     self._enter(Visit(short(request), self.clock()), refusal.status, refusal.code)
-                return self._refused(refusal)
+                return self._envelopes.refusal(refusal)
             try:
                 return await handler(request)
             except Refusal as refusal:
-                return self._refused(refusal)
+                return self._envelopes.refusal(refusal)
 
         return guarded
 
-    def _admit(self, request: Request, method: str) -> None:
-        account = request.path_params["account"]
-        if not _ACCOUNT.fullmatch(account):
-            raise refuse(7003, path=request.url.path)
-        if request.method not in method.split():
-            raise refuse(7001, method=request.method)
-        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-        if scheme.casefold() != "bearer" or not bearer.strip():
-            raise refuse(9106)
-        if self.token is not None and bearer.strip() != self.token:
-            raise refuse(10000 if _TOKEN.fullmatch(bearer.strip()) else 9106)
-        if self.account is not None and account.casefold() != self.account.casefold():
-            raise refuse(10000, status=403)
-
     async def _search(self, request: Request) -> Response:
-        found = search(request.query_params)
+        found = search.search(request.query_params)
         pages = {"page": 1, "per_page": len(found), "count": len(found), "total_count": len(found)}
         asked = request.query_params.get("page", "1")
         # every page holds the whole list, as was seen; beyond the first there is none, or paging clients never end
-        return self._envelope(found if asked in ("", "0", "1") else [], result_info=pages)
-
-    async def _schema(self, request: Request) -> Response:
-        return self._envelope(schema(request.query_params.get("model", "")))
+        return self._envelopes.result(found if asked in ("", "0", "1") else [], result_info=pages)
 
     async def _infer(self, request: Request) -> Response:
         self.book.arrive()
@@ -236,7 +214,7 @@ class Emulator:
             self._enter(visit, refusal.status, refusal.code)
             refusal.headers = {**refusal.headers, **self._leave(visit, refusal)}
             raise
-        response = deliver(reply, {**self._ray(), **self._leave(visit, reply)})
+        response = deliver(reply, {**self._envelopes.ray(), **self._leave(visit, reply)})
         dropped = isinstance(response, Drop)
         self._enter(visit, 0 if dropped else response.status_code, reply.code, whole=not reply.damaged)
         return response
@@ -311,22 +289,7 @@ class Emulator:
         )
         self.book.note(call, visit.texts, whole=whole)
 
-    def _envelope(self, result: Any, **more: Any) -> Response:
-        body = {"result": result, "success": True, "errors": [], "messages": [], **more}
-        return Response(to_json(body), media_type="application/json", headers=self._ray())
-
-    def _refused(self, refusal: Refusal) -> Response:
-        with self._ids_lock:
-            number = uuid.UUID(int=self._ids.getrandbits(128), version=4)
-        headers = {**self._ray(), **refusal.headers}
-        body = oddities.failure(refusal.body(str(number)), self.quirks)
-        return Response(to_json(body), refusal.status, headers, "application/json")
-
-    def _ray(self) -> dict[str, str]:
-        with self._ids_lock:
-            return {"cf-ray": f"{self._ids.getrandbits(64):016x}-EMU", "server": "cfai_nb emulator"}
-
     async def _nowhere(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        await self._refused(refuse(7003, path=scope["path"]))(scope, receive, send)
+        await self._envelopes.refusal(refuse(7003, path=scope["path"]))(scope, receive, send)

@@ -10,25 +10,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from . import media, sight, sound, units, words
+from . import along, words
 from .catalogue import Model
 from .checks import Schema, complaints
-from .errors import Refusal, refuse
-from .shapes import ANY, STRING, any_of, array, const, obj, one, one_of
+from .errors import malformed, refuse
+from .shapes import ANY, STRING, array, const, obj, one, one_of
 from .work import Ask, Family, Work
-
-_MEGABYTE = 1 << 20
-#: Media field -> (how many, prefix of a data URL, bytes each).
-_MEDIA = {
-    "images": (4, "image", 4 * _MEGABYTE),
-    "audio": (4, "audio", 8 * _MEGABYTE),
-    "videos": (2, "video", 16 * _MEGABYTE),
-}
-#: Bytes of several fields together.
-_TOGETHER = {("images",): 8 * _MEGABYTE, ("audio", "videos"): 16 * _MEGABYTE}
-_MOST_PIXELS, _MOST_SECONDS = 16_000_000, 300
-#: Input tokens of a recording or a video; an estimate, none are published.
-_MEDIA_TOKENS = 1024
 
 _KINDS = {
     "noul": obj(
@@ -67,13 +54,7 @@ def inputs(model: Model) -> Schema:
         "additionalProperties": one_of(*_KINDS.values()),
     }
     fields: dict[str, Any] = {"model": one(model.short), "state": ANY, "questions": questions}
-    return obj({**fields, **{name: _media(name) for name in carried}}, "model", "state", "questions")
-
-
-def _media(name: str) -> Schema:
-    most, prefix, _ = _MEDIA[name]
-    url = {"type": "string", "pattern": f"^data:{prefix}/"}
-    return array(any_of(url, obj({"content_type": STRING, "base64": STRING}, "content_type", "base64")), maxItems=most)
+    return obj({**fields, **along.schemas(*carried)}, "model", "state", "questions")
 
 
 def output(model: Model) -> Schema:
@@ -91,8 +72,8 @@ def check(ask: Ask) -> None:
     wrong = complaints(ask.body, frame)
     if wrong:
         raise refuse(5006, why=", ".join(wrong))
-    details = [
-        {"loc": ["body", "questions"], "msg": text, "type": "value_error"}
+    details: list[tuple[tuple[str, ...], str]] = [
+        (("questions",), text)
         for text in complaints(ask.body["questions"], {**questions, "additionalProperties": ANY}, path="/questions")
     ]
     for name, question in ask.body["questions"].items():
@@ -101,46 +82,10 @@ def check(ask: Ask) -> None:
         reasons = (
             complaints(question, rule, path=f"/questions/{name}") if rule else ["type must be noul, choice or score"]
         )
-        details += [{"loc": ["body", "questions", name], "msg": text, "type": "value_error"} for text in reasons]
+        details += [(("questions", name), text) for text in reasons]
     if details:
-        raise Refusal(5006, json.dumps({"detail": details}), 422)
-    _weigh_media(ask)
-
-
-def _carried(ask: Ask, name: str) -> list[bytes]:
-    """Return the pictures or recordings of a field."""
-    return [media.octets(item if isinstance(item, str) else item["base64"]) for item in ask.body.get(name, [])]
-
-
-def _weigh_media(ask: Ask) -> None:
-    """Refuse (5021) what is too large by itself or together."""
-    sizes = {name: [len(raw) for raw in _carried(ask, name)] for name in _MEDIA}
-    for name, (_, _, most) in _MEDIA.items():
-        for size in sizes[name]:
-            if size > most:
-                raise refuse(5021, wanted=size // 64, context=ask.model.context)
-    for names, most in _TOGETHER.items():
-        whole = sum(sum(sizes[name]) for name in names)
-        if whole > most:
-            raise refuse(5021, wanted=whole // 64, context=ask.model.context)
-
-
-def _witnessed(ask: Ask) -> tuple[str, int]:
-    """Return what the pictures show and the recordings say, in words, and their input tokens. Nobody watches videos."""
-    said, count = [], len(ask.body.get("videos", [])) * _MEDIA_TOKENS
-    for raw in _carried(ask, "images"):
-        seen = sight.look(raw)
-        if seen.width * seen.height > _MOST_PIXELS:
-            raise refuse(5021, wanted=seen.width * seen.height // 1024, context=ask.model.context)
-        said.append(seen.caption())
-        count += units.looked(seen.width, seen.height)
-    for raw in _carried(ask, "audio"):
-        heard = sound.listen(raw)
-        if heard.seconds > _MOST_SECONDS:
-            raise refuse(5021, wanted=round(heard.seconds * 25), context=ask.model.context)
-        said.append(heard.text)
-        count += _MEDIA_TOKENS
-    return "\n".join(said), count
+        raise malformed(details)
+    along.weigh(ask)
 
 
 def flat(value: Any) -> str:
@@ -151,16 +96,17 @@ def flat(value: Any) -> str:
 def texts(ask: Ask) -> list[str]:
     """Return the state as the one input text; what was sent along stands as a short name of its bytes."""
     said = flat(ask.body["state"])
-    return [f"{said}\n[{media.named(ask, *_MEDIA)}]" if any(ask.body.get(name) for name in _MEDIA) else said]
+    return [f"{said}\n[{along.named(ask)}]" if along.carried(ask) else said]
 
 
 def answer(ask: Ask) -> Work:
     """Return one typed answer per question."""
-    witnessed, spent = _witnessed(ask)
-    state = words.clip(f"{flat(ask.body['state'])}\n{witnessed}".strip(), ask.model.context or 1 << 30)
+    witnessed, spent = along.witness(ask)
+    spent += words.tokens(json.dumps(ask.body["questions"], ensure_ascii=False))
+    room = (ask.model.context or 1 << 30) - spent - (words.tokens(f"\n{witnessed}") if witnessed else 0)
+    state = f"{words.clip(flat(ask.body['state']), room)}\n{witnessed}".strip()  # long text is cut to fit
     answers = {name: _ANSWERS[question["type"]](state, question) for name, question in ask.body["questions"].items()}
-    count = words.tokens(state) + words.tokens(json.dumps(ask.body["questions"], ensure_ascii=False))
-    count += spent
+    count = words.tokens(state) + spent
     usage = {"input_tokens": count, "output_tokens": 0}
     return Work({"model": ask.model.short, "answers": answers, "usage": usage}, {"input_tokens": count})
 

@@ -1,4 +1,7 @@
-"""Documents: ``/tomarkdown``. What the standard library can read is really converted; the rest says what it is."""
+"""Documents: ``/tomarkdown``. What the standard library can read is really converted; the rest says what it is.
+
+Pictures are described as ``sight`` sees them.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from xml.etree import ElementTree
 
 from starlette.requests import Request
 
-from . import bodies
+from . import bodies, sight
 from .catalogue import Model
-from .errors import refuse
+from .errors import Refusal, refuse
 from .shapes import ANY, obj
 from .voice import MARK
 from .words import tokens
@@ -192,7 +195,7 @@ def _pdf(data: bytes) -> str:
 
 
 def _picture(data: bytes) -> str:
-    return f"{MARK[:-1]}: picture of {len(data)} bytes, not looked at]"
+    return f"{MARK} {sight.look(data).caption('long')}"
 
 
 #: extension -> (media type, what its bytes begin with, reader)
@@ -237,6 +240,8 @@ def convert(name: str, media: str, data: bytes) -> dict[str, Any]:
         if not data.startswith(magic):
             raise ValueError(f"these bytes are no {extension[1:]}")
         text = read(data)
+    except Refusal as refusal:
+        return {**row, "format": "error", "tokens": 0, "error": f"{name} cannot be converted: {refusal.text}"}
     except (ValueError, KeyError, IndexError, zipfile.BadZipFile, ElementTree.ParseError, csv.Error) as error:
         return {**row, "format": "error", "tokens": 0, "error": f"{name} cannot be converted: {error}"}
     return {**row, "format": "markdown", "tokens": tokens(text), "data": text}
@@ -270,5 +275,7 @@ def _texts(ask: Ask) -> list[str]:
 
 
 FAMILIES = {
-    "documents": Family(lambda _: obj({"files": ANY}, "files"), lambda _: ANY, _texts, _answer, lambda _: None),
+    "documents": Family(
+        lambda _: obj({"files": ANY}, "files"), lambda _: ANY, _texts, _answer, lambda _: None, threaded=True
+    ),
 }

@@ -12,7 +12,8 @@ from . import bodies, documents
 from .catalogue import Model, find
 from .errors import refuse
 from .families import FAMILIES, unserved
-from .gateway import Gateways, Passage, outside
+from .gateway import Gateways, outside
+from .passage import Passage
 from .queue import Queue
 from .terms import Terms
 from .words import tokens
@@ -70,6 +71,8 @@ class Entrance:
         """Return the ask of a request whose gateway and model exist and whose input is in order, and who answers it."""
         visit.passage = await self._pass(request)
         ask, family = await self._identify(request, visit)
+        if "free-plan" in self._quirks and ask.model.has("requires_workers_paid"):
+            raise refuse(5035)
         account = request.path_params["account"].casefold()
         options = ask.body.get("options")
         if isinstance(options, dict) and "rejectIfBusy" in options:

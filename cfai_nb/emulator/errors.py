@@ -7,7 +7,8 @@ what it does not imitate yet is refused with the service's "no such model or tas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,7 @@ from typing import Any
 CODES: Mapping[int, tuple[int, str]] = {
     1015: (429, "error code: 1015"),
     2001: (400, "Please configure AI Gateway in the Cloudflare dashboard"),
+    2009: (401, "The provider rejected the credentials of the gateway"),
     2021: (402, "Prepaid credits are used up"),
     3000: (404, 'vectorize.index.not_found - Index name "{name}"'),
     3002: (400, 'vectorize.index.duplicate_name - Index name "{name}"'),
@@ -22,6 +24,7 @@ CODES: Mapping[int, tuple[int, str]] = {
     3006: (413, "Request is too large"),
     3007: (408, "Request timeout"),
     3008: (408, "Request was aborted"),
+    3010: (413, "The estimated number of input and maximum output tokens exceeded this model context window limit"),
     3021: (429, "rate limiting: inference request per min rate reached"),
     3023: (403, "Service unavailable for account"),
     3030: (400, "Your output has been flagged. Choose another prompt"),
@@ -56,7 +59,7 @@ CODES: Mapping[int, tuple[int, str]] = {
 }
 
 #: Codes that come from in front of any model, or from a neighbour; their texts carry no prefix and no id.
-_EDGE = frozenset({2001, 2021, 3000, 3002, 7001, 7003, 9106, 10000})
+_EDGE = frozenset({2001, 2009, 2021, 3000, 3002, 7001, 7003, 9106, 10000})
 _NEIGHBOUR = 40_000
 
 
@@ -92,3 +95,14 @@ def refuse(code: int, *, text: str | None = None, status: int | None = None, **d
     """Return the refusal of a code, with the service's text unless another is given."""
     usual, words = CODES.get(code, (400, f"error {code}"))
     return Refusal(code, text if text is not None else words.format_map(details), status or usual)
+
+
+def malformed(details: Sequence[tuple[Sequence[str], str]]) -> Refusal:
+    """Return the 422 of a malformed question: a JSON document as a string in the message.
+
+    Parameters
+    ----------
+    details : sequence of (path below the body, what is wrong there)
+    """
+    found = [{"loc": ["body", *path], "msg": text, "type": "value_error"} for path, text in details]
+    return Refusal(5006, json.dumps({"detail": found}), 422)

@@ -1,45 +1,63 @@
-"""Extraction: Clairic. Patterns find what has a pattern; other text is the sentence that shares most words."""
+"""Extraction: Clairic. Patterns find what has a pattern; other text is the sentence that shares most words.
+
+Of several numbers or dates the one nearest to a word of the field's name or instructions is taken.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
-from . import words
+from . import along, words
 from .catalogue import Model
 from .checks import Schema
-from .shapes import ANY, BOOLEAN, STRING, array, obj, one
-from .work import Ask, Family, Work
+from .errors import refuse
+from .shapes import ANY, BOOLEAN, STRING, any_of, obj, one
+from .work import Ask, Family, Work, by_schema
 
-_TYPES = ("text", "number", "date", "time", "datetime", "duration", "list", "estimate", "forecast")
+_MONTHS = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
+_MONTH = "|".join(f"{name[:3]}(?:{name[3:]})?" for name in _MONTHS)
+_DAY = r"(\d{1,2})(?:st|nd|rd|th|\.)?"
+_YEAR = r"(?:,? (\d{4})\b)?"
+_DATE = re.compile(
+    r"\b(\d{4})-(\d{2})-(\d{2})\b" rf"|\b{_DAY} ({_MONTH})\b\.?{_YEAR}" rf"|\b({_MONTH})\b\.? {_DAY}\b{_YEAR}", re.I
+)
 _PATTERNS = {
-    "number": re.compile(r"(?<![\w.-])-?\d+(?:[.,]\d+)?(?![\w-])"),
-    "date": re.compile(r"\b\d{4}-\d{2}-\d{2}\b"),
+    "number": re.compile(r"(?<![\w.:-])-?(?:\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:[.,]\d+)?)(?![\w:-])"),
+    "date": _DATE,
     "time": re.compile(r"\b\d{1,2}:\d{2}(?::\d{2})?\b"),
     "datetime": re.compile(r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2})?\b"),
     "duration": re.compile(r"\b\d+ (?:second|minute|hour|day|week|month|year)s?\b", re.I),
 }
+_NAMES = re.compile(r"\b[A-Z]\w+\b")
+#: Matches of a pattern, and mentions of a field, that are looked at.
+_MOST = 200
+#: How likely it is that the text does not say what was found in it, and what was not.
+_FOUND, _MISSED = 0.05, 0.95
 
 
 def inputs(model: Model) -> Schema:
     """Return what is known of the input: model, state, fields and their options."""
     number = {"type": "number"}
-    spec = obj(
-        {
-            "type": one(*_TYPES),
-            "instructions": ANY,
-            "unit": STRING,
-            "integer": BOOLEAN,
-            "decimals": {"type": "integer", "minimum": 0, "maximum": 6},
-            "items": one("text", "number", "date"),
-            **dict.fromkeys(("min", "max", "step", "null_threshold"), number),
-            "scale": one("linear", "log"),
-            "horizon": {"type": "integer", "minimum": 1, "maximum": 64},
-            "interval": ANY,
-        },
-        "type",
-    )
+    shared = {
+        "instructions": ANY,
+        "unit": STRING,
+        "integer": BOOLEAN,
+        "decimals": {"type": "integer", "minimum": 0, "maximum": 6},
+        **dict.fromkeys(("min", "max", "step", "null_threshold"), number),
+        "scale": one("linear", "log"),
+        "horizon": {"type": "integer", "minimum": 1, "maximum": 64},
+        "interval": ANY,
+    }
+    single = one("text", "number", "date", "time", "datetime", "duration", "estimate", "forecast")
+    several = {"type": one("list"), "items": one("text", "number", "date"), **shared}
+    spec = any_of(obj({"type": single, **shared}, "type"), obj(several, "type", "items"))
     names = {"pattern": r"^[A-Za-z_][A-Za-z0-9_.\-]{0,63}$"}
     fields = {"type": "object", "minProperties": 1, "propertyNames": names, "additionalProperties": spec}
     options = obj({"include_quantiles": BOOLEAN, "return_state_text": BOOLEAN})
@@ -48,7 +66,7 @@ def inputs(model: Model) -> Schema:
             "model": one(model.short),
             "state": STRING,
             "fields": fields,
-            "images": array(ANY, maxItems=4),
+            **along.schemas("images"),
             "reference_date": STRING,
             "options": options,
         },
@@ -58,38 +76,87 @@ def inputs(model: Model) -> Schema:
     )
 
 
+def check(ask: Ask) -> None:
+    """Refuse by the schema, then a date that is none, nothing to read, and pictures that are too large."""
+    by_schema(ask)
+    _today(ask)
+    if not ask.body["state"].strip() and not ask.body.get("images"):
+        raise refuse(5006, why="'/state' is empty, and there are no images")
+    along.weigh(ask)
+
+
+def _today(ask: Ask) -> dt.date | None:
+    """Return the date that others lean on."""
+    given = ask.body.get("reference_date")
+    try:
+        return None if given is None else dt.datetime.fromisoformat(given).date()
+    except ValueError:
+        raise refuse(5006, why=f"'/reference_date' is no ISO date: {given!r}") from None
+
+
 def output(model: Model) -> Schema:
     """Return the answer shape."""
     return obj({"model": STRING, "answers": {"type": "object"}, "truncated": BOOLEAN, "usage": {"type": "object"}})
 
 
 def texts(ask: Ask) -> list[str]:
-    """Return the state."""
-    return [ask.body["state"]]
+    """Return the state as the one input text; pictures stand as a short name of their bytes."""
+    state: str = ask.body["state"]
+    return [f"{state}\n[{along.named(ask)}]" if along.carried(ask) else state]
 
 
 def answer(ask: Ask) -> Work:
     """Return a value for every field, or null where no pattern and no word is found."""
-    state = ask.body["state"]
-    answers = {name: _found(name, spec, state) for name, spec in ask.body["fields"].items()}
-    read, asked = words.tokens(state), sum(words.tokens(f"{name} {spec}") for name, spec in ask.body["fields"].items())
-    limit = ask.model.row.get("context") or read
-    usage = {"input_tokens": min(read, limit) + asked, "output_tokens": 0, "state_tokens": read, "schema_tokens": asked}
-    result = {"model": ask.model.short, "answers": answers, "truncated": read > limit, "usage": usage}
+    given, fields, today = ask.body["state"], ask.body["fields"], _today(ask)
+    witnessed, looked = along.witness(ask)
+    asked = sum(words.tokens(f"{name} {spec}") for name, spec in fields.items())
+    whole = words.tokens(given)
+    room = (ask.model.context or 1 << 30) - looked
+    state = words.clip(given, room)
+    text = f"{state}\n{witnessed}" if witnessed else state
+    answers = {name: _found(name, spec, text, len(state), today) for name, spec in fields.items()}
+    usage = {"input_tokens": min(whole, room) + asked + looked, "output_tokens": 0}
+    result = {
+        "model": ask.model.short,
+        "answers": answers,
+        "truncated": len(state) < len(given),
+        "usage": {**usage, "state_tokens": whole + looked, "schema_tokens": asked, "passes": 1},
+    }
     return Work(result, {"input_tokens": usage["input_tokens"]})
 
 
-def _found(name: str, spec: Mapping[str, Any], state: str) -> dict[str, Any]:
+def _found(name: str, spec: Mapping[str, Any], text: str, end: int, today: dt.date | None) -> dict[str, Any]:
+    """Return the answer of one field; what stands beyond `end` was seen in a picture and has no span."""
     kind = spec["type"]
     if kind == "list":
-        pattern = _PATTERNS.get(spec.get("items", "text"), re.compile(r"\b[A-Z]\w+\b"))
-        found = list(pattern.finditer(state))
-        values = [_value(match[0], spec.get("items", "text"), spec) for match in found]
-        return _entry(kind, values or None, [_span(match) for match in found], "spans")
-    kind_of = "number" if kind in ("estimate", "forecast") else kind
-    match = _PATTERNS[kind_of].search(state) if kind_of in _PATTERNS else _sentence(name, spec, state)
-    value = None if match is None else _value(match[0], kind_of, spec)
-    return _entry(kind, value, None if match is None else _span(match), "span")
+        matches = _matches(spec["items"], text, today)
+        values = [_value(match, spec["items"], spec, today) for match in matches]
+        return _entry(spec, values or None, [_span(match) for match in matches if match.end() <= end], "spans")
+    sort = "number" if kind in ("estimate", "forecast") else kind
+    if sort in _PATTERNS:
+        match = _nearest(name, spec, text, _matches(sort, text, today))
+    else:
+        match = _sentence(name, spec, text)
+    value = None if match is None else _value(match, sort, spec, today)
+    entry = _entry(spec, value, None if match is None or match.end() > end else _span(match), "span")
+    if kind in ("estimate", "forecast") and value is not None:
+        entry |= {"mean": value, "median": value, "p10": value - abs(value) / 10, "p90": value + abs(value) / 10}
+    return entry
+
+
+def _matches(kind: str, text: str, today: dt.date | None) -> list[re.Match[str]]:
+    found = islice(_PATTERNS.get(kind, _NAMES).finditer(text), _MOST)
+    if kind == "date":
+        return [match for match in found if _day(match, today)]
+    dates = [match.span() for match in islice(_DATE.finditer(text), _MOST)] if kind == "number" else []
+    return [match for match in found if not any(start <= match.start() < end for start, end in dates)]
+
+
+def _nearest(name: str, spec: Mapping[str, Any], text: str, matches: list[re.Match[str]]) -> re.Match[str] | None:
+    wanted = words.stems(f"{name} {spec.get('instructions') or ''}".replace("_", " "))
+    said = (word.start() for word in re.finditer(r"\w+", text) if words.stem(word[0]) in wanted)
+    places = list(islice(said, _MOST)) or [0]
+    return min(matches, key=lambda match: min(abs(match.start() - place) for place in places), default=None)
 
 
 def _sentence(name: str, spec: Mapping[str, Any], state: str) -> re.Match[str] | None:
@@ -100,20 +167,47 @@ def _sentence(name: str, spec: Mapping[str, Any], state: str) -> re.Match[str] |
     return re.search(re.escape(best), state)
 
 
-def _value(text: str, kind: str, spec: Mapping[str, Any]) -> Any:
+def _day(match: re.Match[str], today: dt.date | None) -> dt.date | None:
+    """Return the day of a date, ``None`` where it has no year and nothing to lean on, or does not exist."""
+    year, month, day, before, named, late, named_too, after, late_too = match.groups()
+    word = (named or named_too or "").casefold()
+    count = int(month) if month else next(n for n, name in enumerate(_MONTHS, 1) if name.startswith(word[:3]))
+    whole = year or late or late_too or (today and today.year)
+    try:
+        return dt.date(int(whole), count, int(day or before or after)) if whole else None
+    except ValueError:
+        return None
+
+
+def _value(match: re.Match[str], kind: str, spec: Mapping[str, Any], today: dt.date | None) -> Any:
+    text = match[0]
+    if kind == "date":
+        return str(_day(match, today))
     if kind != "number":
         return text
-    number = float(text.replace(",", "."))
-    return round(number) if spec.get("integer") else number
+    thousands = re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text)
+    number = float(text.replace(",", "") if thousands else text.replace(",", "."))
+    return round(number) if spec.get("integer") else round(number, spec.get("decimals", 12))
 
 
 def _span(match: re.Match[str]) -> dict[str, Any]:
     return {"start": match.start(), "end": match.end(), "text": match[0]}
 
 
-def _entry(kind: str, value: Any, span: Any, name: str) -> dict[str, Any]:
-    p_null = 0.95 if value is None else 0.05
-    return {"type": kind, "value": value, "p_null": p_null, "confidence": round(1 - p_null, 4), name: span}
+def _entry(spec: Mapping[str, Any], value: Any, span: Any, name: str) -> dict[str, Any]:
+    """Return an answer; a value that is likelier not to be there than the field allows is only a guess."""
+    p_null = _MISSED if value is None else _FOUND
+    unsure = value is not None and p_null > spec.get("null_threshold", 0.5)
+    guess = {"guess": value} if unsure else {}
+    shown = None if unsure else value
+    return {
+        "type": spec["type"],
+        "value": shown,
+        **guess,
+        "p_null": p_null,
+        "confidence": round(1 - p_null, 4),
+        name: span,
+    }
 
 
-FAMILIES = {"clairic": Family(inputs, output, texts, answer)}
+FAMILIES = {"clairic": Family(inputs, output, texts, answer, check)}

@@ -1,7 +1,8 @@
 """Faults: what can go wrong on purpose, how often, and whether the work was paid for by then.
 
-Before the work (nothing is charged): ``500``, ``502``, ``503``, ``529``, ``408``, ``html`` (a 502 page), ``1015`` (a
-429 that is not JSON), ``reset`` (connection dropped), and any code of the service by its number, such as ``3040``.
+Before the work (nothing is charged): ``500``, ``502``, ``503``, ``529``, ``408``, ``422`` (5006 with a JSON document as
+the text), ``html`` (a 502 page), ``1015`` (a 429 that is not JSON), ``reset`` (connection dropped), and any code of the
+service by its number, such as ``3040``.
 
 After it (charged, though nothing useful may arrive): ``reset-after`` (connection dropped), ``cut`` (dropped in the
 middle of the body), ``garbage`` (200 with broken JSON), ``short`` (a batch answer with one vector missing), ``empty``
@@ -24,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from .errors import CODES
 
-BEFORE = frozenset({"500", "502", "503", "529", "408", "html", "1015", "reset"})
+BEFORE = frozenset({"422", "500", "502", "503", "529", "408", "html", "1015", "reset"})
 AFTER = frozenset({"reset-after", "cut", "garbage", "short", "empty", "length", "truncated-stream"})
 
 Script = Callable[[int, str], str | None]

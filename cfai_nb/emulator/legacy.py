@@ -85,6 +85,14 @@ def inputs(model: Model) -> Schema:
     return _split(variant) if variant else _flat()
 
 
+def constrains(model: Model, field: str) -> bool:
+    """Tell whether a field of ``/run`` holds a legacy model to a JSON Schema; one it does not declare does nothing."""
+    variant = VARIANTS.get(model.id)
+    if variant is None:
+        return field == "response_format"
+    return {"guided_json": variant.guided, "response_format": variant.response_format}.get(field, False)
+
+
 def chat(model: Model) -> Schema:
     """Return what ``/v1/chat/completions`` takes for a legacy model: Chat Completions, either JSON spelling."""
     loose = obj({"type": STRING, "json_schema": ANY}, "type")

@@ -21,12 +21,12 @@ _BYTE: Schema = {"type": "number", "minimum": 0, "maximum": 255}
 _INTEGER: Schema = {"type": "integer"}
 _BASE64 = obj({"image": STRING})
 
-#: FLUX.2: its pictures to refer to, each at most so many pixels wide and high, and the steps of the klein models.
+#: FLUX.2: its pictures to refer to, each of fewer pixels wide and high, and the steps of the klein models.
 REFERENCES = tuple(f"input_image_{number}" for number in range(4))
 _REFERENCE_SIDE = 512
 _KLEIN_STEPS = 4
-#: Steps of flux-2-dev where none are sent: those of the documentation's example; no default is published.
-_DEV_STEPS = 25
+#: Steps of flux-2-dev where none are sent: those of the measured call; no default is published.
+_DEV_STEPS = 50
 #: Steps of Leonardo's models where none are sent: those of the measured calls; no default is published.
 _LEONARDO_STEPS = {"lucid": 15, "phoenix": 25}
 #: Side of a picture where no size is sent, for the models that were trained on 512 pixels; no default is published.
@@ -93,8 +93,8 @@ def flux(ask: Ask) -> Work:
         if name not in ask.files:
             raise refuse(5006, why=f"'{name}' must be a file of the form")
         seen = sight.look(ask.files[name])
-        if max(seen.width, seen.height) > _REFERENCE_SIDE:
-            raise refuse(5006, why=f"'{name}' is {seen.width} x {seen.height}, above 512 x 512")
+        if max(seen.width, seen.height) >= _REFERENCE_SIDE:
+            raise refuse(5006, why=f"'{name}' is {seen.width} x {seen.height}, not under 512 x 512")
         beside.append(ask.files[name])
         given.append((seen.width, seen.height))
     steps = _KLEIN_STEPS if "klein" in ask.model.id else max(1, _number(body, "steps", default=_DEV_STEPS))

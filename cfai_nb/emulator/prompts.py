@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import media, words
+from . import legacy, media, words
 from .errors import refuse
 from .work import Ask
 
@@ -117,7 +117,8 @@ def _flat(content: Any) -> tuple[str, int]:
 
 
 def _limit(ask: Ask) -> int | None:
-    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+    old = ask.model.family == "legacy" and ask.route == "run"
+    for name in ("max_tokens",) if old else ("max_completion_tokens", "max_output_tokens", "max_tokens"):
         if ask.body.get(name) is not None:
             return int(min(max(0, ask.body[name]), _ENDLESS))
     return DEFAULT_LIMIT if ask.model.family == "legacy" else None
@@ -125,6 +126,8 @@ def _limit(ask: Ask) -> int | None:
 
 def _schema(ask: Ask) -> Mapping[str, Any] | bool | None:
     body = ask.body
+    if ask.model.family == "legacy" and ask.route == "run":
+        body = {name: part for name, part in body.items() if legacy.constrains(ask.model, name)}
     if isinstance(body.get("guided_json"), Mapping):
         return dict(body["guided_json"])
     wanted = body.get("response_format") or (body.get("text") or {}).get("format") or {}

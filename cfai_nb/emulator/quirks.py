@@ -1,8 +1,9 @@
 """Quirks: what the service was seen to do now and then, each a switch (``Emulator(quirks={"null-result"})``).
 
 A client that stands them all stands the service. Quirks that the emulator always shows need no switch: a number-like
-token as a JSON number in native streams, 422 with a JSON document as a string in ``errors[0].message``, a second native
-dialect at the end of a stream, 4006 where the documentation says 3036 (``quota_code``), no id in legacy tool calls.
+token as a JSON number in native streams, 422 with a JSON document as a string in ``errors[0].message`` (for a malformed
+question; the fault ``422`` for any call), a second native dialect at the end of a stream, 4006 where the documentation
+says 3036 (``quota_code``), no id in legacy tool calls, terms that answer 403 when they are accepted (``agreed``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .work import Ask, Work
 
 #: Every switch, with what it does.
 QUIRKS: Mapping[str, str] = {
-    "null-content": "text answers come with null where the text should be",
+    "null-content": "text answers come with null where the text or the JSON should be",
     "number-response": "the native `response` is a number, as when the model answers with one",
     "object-response": "the native `response` is an object, though no JSON was asked for",
     "string-codes": "error codes are strings",
@@ -31,6 +32,7 @@ QUIRKS: Mapping[str, str] = {
     "tight-data": "stream events say 'data:{...}', without the space",
     "number-tokens": "number-like tokens are JSON numbers in OpenAI streams too",
     "bare-gateway": "through a gateway, /run answers without its envelope",
+    "free-plan": "models that need Workers Paid are refused (403, code 5035)",
     "no-credits": "a gateway is out of prepaid credits (402, code 2021)",
     "tool-call-as-text": "gpt-oss prints a forced tool call as JSON text in its content",
     "3030": "prompts with words of the guard's hazard list get the safety filter's 3030",
@@ -63,15 +65,15 @@ def bend(work: Work, ask: Ask) -> Work:
     if work.frames is not None:
         work.frames = [_frame(frame, ask.quirks) for frame in work.frames]
     elif isinstance(work.result, dict):
-        work.result = _result(work.result, ask.quirks)
+        work.result = _result(work.result, ask)
     return work
 
 
-def _result(result: dict[str, Any], quirks: frozenset[str]) -> dict[str, Any]:
-    said = result.get("response")
+def _result(result: dict[str, Any], ask: Ask) -> dict[str, Any]:
+    said, quirks = result.get("response"), ask.quirks
+    if "null-content" in quirks and "response" in result and ask.model.task == "Text Generation":
+        return {**result, "response": None}
     if isinstance(said, str):
-        if "null-content" in quirks:
-            return {**result, "response": None}
         if "number-response" in quirks:
             digits = re.search(r"\d+", said)
             return {**result, "response": int(digits.group()) if digits else 0}

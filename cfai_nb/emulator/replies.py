@@ -9,7 +9,7 @@ import anyio
 from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 
-from .errors import CODES, refuse
+from .errors import CODES, malformed, refuse
 from .faults import Drop
 from .quirks import failure
 from .work import Work
@@ -82,9 +82,10 @@ def early(fault: str, quirks: frozenset[str] = frozenset()) -> Reply:
             f"error code: {fault}".encode(), status, int(fault) if status == 429 else 0, "text/plain", damaged=True
         )
     code = 3007 if fault == "408" else int(fault)
-    if code in CODES:
+    if code in CODES or code == 422:
         refusal = refuse(code, name="(injected)", why="(injected)", wanted=0, context=0, method="", path="")
-        return Reply(to_json(failure(refusal.body("injected"), quirks)), refusal.status, code, damaged=True)
+        refusal = malformed([((), "injected")]) if code == 422 else refusal
+        return Reply(to_json(failure(refusal.body("injected"), quirks)), refusal.status, refusal.code, damaged=True)
     errors = [{"code": code, "message": f"emulator: injected {fault}"}]
     body = {"errors": errors, "success": False, "result": {}, "messages": []}
     return Reply(to_json(body), code, code, damaged=True)

@@ -1,11 +1,13 @@
-"""Search: the model catalogue over the wire, ``/models/search`` and ``/models/schema``."""
+"""Search: the model catalogue over the wire: its models, tasks and authors, and the schemas of one model."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import date, timedelta
 from typing import Any
+
+from starlette.requests import Request
 
 from .catalogue import Model, checked_on, find, models
 from .errors import refuse
@@ -68,17 +70,37 @@ def _true(value: str | None) -> bool:
 
 def entry(model: Model) -> dict[str, Any]:
     """Return one model as the service lists it."""
-    made = uuid.uuid5(uuid.NAMESPACE_URL, model.id)
-    task = {"id": str(uuid.uuid5(uuid.NAMESPACE_URL, model.task)), "name": model.task, "description": model.task}
     return {
-        "id": str(made),
+        "id": _identity(model.id),
         "source": 2 if model.id.startswith("@hf/") else 1,
         "name": model.id,
         "description": f"[emulator] a stand-in for {model.short}",
-        "task": task,
+        "task": _named(model.task),
         "tags": [],
         "properties": list(_properties(model)),
     }
+
+
+async def _tasks(request: Request) -> list[dict[str, str]]:
+    """Return the tasks that have a current model."""
+    return [_named(name) for name in dict.fromkeys(model.task for model in _current())]
+
+
+async def _authors(request: Request) -> list[dict[str, str]]:
+    """Return the authors of current models."""
+    return [_named(name) for name in dict.fromkeys(model.id.split("/")[1] for model in _current())]
+
+
+def _current() -> list[Model]:
+    return [model for model in models().values() if model.status == "current"]
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"id": _identity(name), "name": name, "description": name}
+
+
+def _identity(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
 def _properties(model: Model) -> list[dict[str, Any]]:
@@ -101,8 +123,9 @@ def _properties(model: Model) -> list[dict[str, Any]]:
     return found
 
 
-def schema(name: str) -> dict[str, Any]:
+async def _schema(request: Request) -> dict[str, Any]:
     """Return the input and output JSON Schemas of a model."""
+    name = request.query_params.get("model", "")
     model = find(name)
     if model is None:
         raise refuse(5007, name=name)
@@ -110,3 +133,11 @@ def schema(name: str) -> dict[str, Any]:
     if family is None:
         raise unserved(model)
     return {"input": family.inputs(model), "output": family.outputs(model)}
+
+
+#: Path below the account -> method -> handler of a result.
+ROUTES: Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]] = {
+    "/ai/models/schema": {"GET": _schema},
+    "/ai/tasks/search": {"GET": _tasks},
+    "/ai/authors/search": {"GET": _authors},
+}

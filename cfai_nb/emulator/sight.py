@@ -1,7 +1,8 @@
 """Sight: what a stand-in sees in a picture.
 
 Of a drawing of the emulator's own it knows what was drawn and where. Of any other picture it says what can be measured,
-its size, its format and the colour most of it has, and finds nothing in it: that is honest, not blind.
+its size, its format and its colours, and finds nothing in it: that is honest, not blind. A drawing that was written
+anew (resized, say) is such another: what was drawn is told in the file, and not in the pixels.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 #: The PNG text chunk that holds what was drawn; in a JPEG it is the comment.
 KEY = "cfai-emulator"
 
+#: Share of a picture from which on a colour is named, and the side of the small copy it is measured on.
+_NAMED, _SIDE = 0.03, 48
 #: Pixels above which a picture is not opened.
 MOST = 50_000_000
 #: Formats that are opened: no others, since some of Pillow's readers start other programs.
@@ -44,6 +47,8 @@ class Sight:
         The name of the colour most of it has, or that of a drawing's ground.
     share : float
         How much of the picture has that colour, 0 to 1.
+    others : tuple of str
+        The names of its other colours, of a picture that was measured.
     prompt : str or None
         What the drawing was made for; ``None`` for a picture the emulator did not draw.
     things : tuple of Thing
@@ -57,12 +62,15 @@ class Sight:
     share: float
     prompt: str | None = None
     things: tuple[Thing, ...] = ()
+    others: tuple[str, ...] = ()
 
     def caption(self, length: str = "normal") -> str:
         """Return what is seen, in words: ``short``, ``normal`` or ``long``."""
         if self.prompt is None:
             said = f"a picture of {self.width} x {self.height} pixels, mostly {self.colour}"
-            return said if length == "short" else f"{said} ({self.share:.0%}), {self.form}"
+            if length == "short":
+                return said
+            return f"{said} ({self.share:.0%}){', with ' * bool(self.others)}{', '.join(self.others)}, {self.form}"
         said = f"{counted(self.things)} on a {self.colour} ground"
         if length == "short":
             return said
@@ -91,6 +99,8 @@ class Sight:
         """Return the answer to a question about numbers, colours, presence or lettering; else the caption."""
         asked = question.casefold()
         found = self.find(asked)
+        if self.prompt is None and re.search(r"\bcolou?rs?\b", asked):
+            return ", ".join([self.colour, *self.others])
         if self.prompt is None:
             return f"I can only measure: {self.caption()}."
         if "how many" in asked or "number of" in asked or asked.startswith("count"):
@@ -136,17 +146,16 @@ def opened(raw: bytes) -> tuple[Sight, Image.Image]:
     sides = flat.width, flat.height
     if scene is not None and (scene.width, scene.height) == sides:
         return Sight(*sides, form, scene.ground, 1.0, scene.prompt, scene.things), flat
-    name, share = _mostly(flat)
-    return Sight(*sides, form, name, share), flat
+    (name, share), *others = _colours(flat)
+    return Sight(*sides, form, name, share, others=tuple(name for name, _ in others)), flat
 
 
-def _mostly(picture: Image.Image) -> tuple[str, float]:
-    """Return the name of the commonest colour and its share."""
-    small = picture.resize((24, 24))
-    raw = small.tobytes()
+def _colours(picture: Image.Image) -> list[tuple[str, float]]:
+    """Return the names of a picture's colours and their shares, the commonest first; of the others what counts."""
+    raw = picture.resize((_SIDE, _SIDE)).tobytes()
     names = Counter(nearest(raw[place : place + 3]) for place in range(0, len(raw), 3))
-    name, count = names.most_common(1)[0]
-    return name, count / names.total()
+    shares = [(name, count / names.total()) for name, count in names.most_common()]
+    return [shares[0], *((name, share) for name, share in shares[1:] if share >= _NAMED)]
 
 
 def nearest(pixel: bytes) -> str:

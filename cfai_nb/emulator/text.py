@@ -73,6 +73,8 @@ def output(model: Model) -> Schema:
 def check(ask: Ask) -> None:
     """Refuse by the schema of the door and the form that is present, then by what cannot be answered."""
     model, body = ask.model, ask.body
+    if tools.unheard(body):
+        raise refuse(8001)
     if ask.route == "chat":
         schema = (
             legacy.chat(model) if model.family == "legacy" else {**chat_input(model), "required": ["messages", "model"]}

@@ -87,6 +87,12 @@ def chosen(ask: Ask, text: str) -> Called | None:
     return Called(str(function.get("name")), arguments)
 
 
+def unheard(body: Mapping[str, Any]) -> bool:
+    """Tell whether a request asks for what other services know and this one calls invalid (8001)."""
+    offered = [_function(tool) for tool in body.get("tools") or () if isinstance(tool, Mapping)]
+    return body.get("tool_choice") == "any" or any(function.get("description") is False for function in offered)
+
+
 def _function(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     inner = tool.get("function")
     return inner if isinstance(inner, Mapping) else tool

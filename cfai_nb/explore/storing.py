@@ -119,12 +119,13 @@ class _Call:
         **travel: Any,
     ) -> None:  # fmt: skip
         from .._engine.errand import Errand
-        from ..vectorize import writing
+        from ..vectorize.lot import METRICS, Lot
+        from ..vectorize.writing import Writing
 
         here = service()
         check(index, namespace, travel)
-        if create not in (False, True, *writing.METRICS):
-            raise ValueError(f"create={create!r}: give True, or one of {', '.join(writing.METRICS)}.")
+        if create not in (False, True, *METRICS):
+            raise ValueError(f"create={create!r}: give True, or one of {', '.join(METRICS)}.")
         if not isinstance(wait, (bool, int, float)) or wait < 0:
             raise ValueError(f"wait={wait!r}: give True, or seconds.")
         cache = here.options({name: value for name, value in travel.items() if name in OPTIONS}).cache
@@ -137,7 +138,7 @@ class _Call:
             raise ValueError("There is no vector to write: no row has one.")
         by = _listed(filterable)
         records = records_of(data, list(dict.fromkeys([*_listed(metadata), *by])), kept)
-        lot = writing.Lot(
+        lot = Lot(
             ids=ids_of(data, id, kept), vectors=gathered, metadata=about(records, data, kept),
             namespace=namespace, create=("cosine" if create is True else create) or None, any_metric=create is True,
             properties=kinds_of(records, [str(key) for key in by]),
@@ -146,7 +147,7 @@ class _Call:
         )  # fmt: skip
         self.tell: list[Any] = [lambda text: None]
         self.progress = travel.get("progress", here.defaults.get("progress"))
-        self.writing = writing.Writing(
+        self.writing = Writing(
             index, lot, reads=cache is True, keeps=cache is not False, tell=lambda text: self.tell[0](text)
         )
         self.engine = here.engine(cache=cache)

@@ -2,6 +2,19 @@
 
 from .cells import Audio, Image
 from .form import Form, mime_of, sniff
-from .source import Link, Media, Parts, is_media, media_in, words_of
+from .source import Link, Media, Parts, data_uri, is_media, media_in, words_of
 
-__all__ = ["Audio", "Form", "Image", "Link", "Media", "Parts", "is_media", "media_in", "mime_of", "sniff", "words_of"]
+__all__ = [
+    "Audio",
+    "Form",
+    "Image",
+    "Link",
+    "Media",
+    "Parts",
+    "data_uri",
+    "is_media",
+    "media_in",
+    "mime_of",
+    "sniff",
+    "words_of",
+]

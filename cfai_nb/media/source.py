@@ -102,7 +102,12 @@ class Media:
 
     def data_uri(self) -> str:
         """Return the content as a ``data:`` address."""
-        return f"data:{self.form.mime};base64,{self.base64()}"
+        return data_uri(self.form.mime, self.content())
+
+
+def data_uri(mime: str, content: bytes) -> str:
+    """Return bytes as a ``data:`` address."""
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ..errors import AnswerError
-from ..media import media_in, words_of
+from ..media import Media, data_uri, media_in, words_of
 from ..models import Model, Usage, tokens_in
 from . import chat
 from .answer import Answer, Json, Request
+from .fields import sent_as
 from .inputs import Input, tokens_of
 from .questions import Question
 from .task import Cell
@@ -23,6 +24,10 @@ _ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 #: What can be asked about.
 KINDS = frozenset({"text", "image", "audio", "video"})
+#: Pictures they take: of more than about 2 megapixels some were refused, whatever the bytes (observed 2026-10).
+_FORMATS, _BYTES, _PIXELS = frozenset({"image/png", "image/jpeg", "image/webp"}), 4 << 20, 2_000_000
+#: Pixels a side of a smaller copy, of which hardly a PNG is too large and clef-omni sees all; its tokens at most.
+_SIDE, _SEEN = 1024, 37 * 37
 _MEMBERS = {"image": "images", "audio": "audio", "video": "videos"}
 
 
@@ -30,14 +35,23 @@ def state(value: Input) -> dict[str, Json]:
     """Return what is asked about in the words of Clef and Clairic: the text, and the media beside it."""
     body: dict[str, Json] = {"state": words_of(value)}
     for media in media_in(value):
-        body.setdefault(_MEMBERS[media.form.kind], []).append(media.data_uri())
+        shown = _picture(media) if media.form.kind == "image" else media.data_uri()
+        body.setdefault(_MEMBERS[media.form.kind], []).append(shown)
     return body
+
+
+def _picture(media: Media) -> str:
+    """Return a picture as it is, or a smaller copy of one that would be refused."""
+    form = media.form
+    fits = form.mime in _FORMATS and media.size <= _BYTES and (form.width or 0) * (form.height or 0) <= _PIXELS
+    return media.data_uri() if fits else data_uri("image/png", media.fitting(_SIDE))
 
 
 def compose(questions: Mapping[str, Question], value: Input, model: Model) -> Request:
     """Return one request with all questions about a text, a picture, or both."""
     if model.family == "system-one":
-        asked = {_id(at, name): question.criteria() for at, (name, question) in enumerate(questions.items())}
+        sent = sent_as(questions, _ID, "question")
+        asked = {sent[name]: question.criteria() for name, question in questions.items()}
         return Request(json={"model": model.name, **state(value), "questions": asked})
     return chat.compose(chat.messages(value, _system(questions)), model, _settings(questions))
 
@@ -48,33 +62,48 @@ def read(questions: Mapping[str, Question], answer: Answer, model: Model) -> dic
     Raises
     ------
     AnswerError
-        An answer is missing, or was not offered.
+        An answer is missing, or was not offered, or the text was cut to what the model reads (``"truncated"``).
     """
     decided = model.family == "system-one"
+    if decided and model.context and (_read(answer) >= model.context):
+        # The model does not say that it cut a text to fit; that it read as much as it can does.
+        raise AnswerError(
+            f"the text is longer than the {model.context:,} tokens {model.name} reads; shorten it", "truncated"
+        )
     try:
         said = answer.json["answers"] if decided else chat.read(answer, _settings(questions)).json()
         if not isinstance(said, Mapping) and len(questions) == 1:  # a chat model may leave the object out
             said = dict.fromkeys(questions, said)
+        sent = sent_as(questions, _ID, "question")
         return {
-            name: question.decided(said[_id(at, name)]) if decided else question.chosen(said[name])
-            for at, (name, question) in enumerate(questions.items())
+            name: question.decided(said[sent[name]]) if decided else question.chosen(said[name])
+            for name, question in questions.items()
         }
     except (KeyError, IndexError, TypeError, ValueError) as error:
         # A decision model that answers otherwise had a bad moment; a chat model would only say it again.
         raise AnswerError(f"the answer does not fit the questions: {error}", "schema", again=decided) from None
 
 
+def _read(answer: Answer) -> float:
+    """Return how many tokens were read, 0 where the answer does not say."""
+    usage = answer.json.get("usage") if isinstance(answer.json, Mapping) else None
+    count = usage.get("input_tokens") if isinstance(usage, Mapping) else None
+    return count if isinstance(count, (int, float)) else 0
+
+
 def forecast(questions: Mapping[str, Question], inputs: Sequence[Input], model: Model) -> Usage:
     """Estimate inputs and questions, and for a chat model all that it may write."""
     fixed = _OVERHEAD + tokens_in(_system(questions))
-    read_ = {"input_tokens": float(sum(tokens_of(each) + fixed for each in inputs))}
     if model.family == "system-one":
-        return Usage(read_)
+        return Usage({"input_tokens": float(sum(tokens(each) + fixed for each in inputs))})
+    read_ = {"input_tokens": float(sum(tokens_of(each) + fixed for each in inputs))}
     return Usage(read_ | {"output_tokens": float(_settings(questions).max_tokens * len(inputs))})
 
 
-def _id(at: int, name: str) -> str:
-    return name if _ID.fullmatch(name) else f"question-{at}"
+def tokens(value: Input) -> int:
+    """Estimate the tokens of an input, of each picture what is seen of it at most."""
+    pictures = (tokens_of(media) for media in media_in(value) if media.form.kind == "image")
+    return tokens_of(value) - sum(max(0, count - _SEEN) for count in pictures)
 
 
 def _system(questions: Mapping[str, Question]) -> str:

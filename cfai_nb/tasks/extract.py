@@ -10,8 +10,7 @@ from ..errors import AnswerError, ModelError
 from ..models import Model, Usage
 from . import chat, decisions, schema
 from .answer import Answer, Json, Request
-from .fields import KINDS, Fields, columns_of, model_of, specs_of, types_of
-from .inputs import tokens_of
+from .fields import KINDS, Fields, columns_of, model_of, names_of, specs_of, types_of
 from .task import Cell, Cells, Column, Input, Task, shown
 
 _SYSTEM = (
@@ -79,7 +78,7 @@ class Extract(Task):
         """Estimate texts and fields, and for a chat model all that it may write."""
         if model.family == "clairic":
             fixed = 100 + 30 * len(types_of(self.fields))
-            return Usage({"input_tokens": float(sum(tokens_of(each) + fixed for each in inputs))})
+            return Usage({"input_tokens": float(sum(decisions.tokens(each) + fixed for each in inputs))})
         usages = [Usage(chat.tokens(each, _SYSTEM, self._settings())) for each in inputs]
         return sum(usages, Usage({}))
 
@@ -91,7 +90,7 @@ class Extract(Task):
                 return [{name: {"value": value} for name, value in said.items()}]
             if answer.json.get("truncated"):
                 raise AnswerError("the text was cut before its end; shorten it", "truncated")
-            return [{name: dict(answer.json["answers"][name]) for name in types_of(self.fields)}]
+            return [{name: dict(answer.json["answers"][sent]) for name, sent in names_of(self.fields).items()}]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnswerError(f"the answer does not fit the fields: {error}", "schema") from None
 

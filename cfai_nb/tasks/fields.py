@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from . import schema
@@ -25,6 +26,8 @@ KINDS: dict[Any, tuple[dict[str, Json], Any]] = {
     list[float]: ({"type": "list", "items": "number"}, "object"),
     list[dt.date]: ({"type": "list", "items": "date"}, "object"),
 }
+#: Names the extraction model takes; what is called otherwise is sent under a number, and its name as its instructions.
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _NAMED = {"text": str, "number": float, "integer": int, "date": dt.date, "datetime": dt.datetime, "time": dt.time}
 
 
@@ -53,11 +56,25 @@ def model_of(fields: Fields) -> Any:
     return schema.model_of({name: kind | None for name, kind in types.items()})
 
 
+def sent_as(names: Iterable[str], plain: re.Pattern[str], word: str) -> dict[str, str]:
+    """Return what each name is sent as: itself, or a number where it cannot be sent, or is called like a number."""
+    number = re.compile(rf"{word}-\d+")
+    return {
+        name: name if plain.fullmatch(name) and not number.fullmatch(name) else f"{word}-{at}"
+        for at, name in enumerate(names)
+    }
+
+
+def names_of(fields: Fields) -> dict[str, str]:
+    """Return what each field is called to the extraction model."""
+    return sent_as(types_of(fields), _PLAIN, "field")
+
+
 def specs_of(fields: Fields) -> dict[str, Json]:
     """Return the fields in the words of the extraction model."""
-    described = model_of(fields).model_fields
+    described, sent = model_of(fields).model_fields, names_of(fields)
     return {
-        name: {**KINDS[schema.without_none(kind)][0], "instructions": described[name].description or name}
+        sent[name]: {**KINDS[schema.without_none(kind)][0], "instructions": described[name].description or name}
         for name, kind in types_of(fields).items()
     }
 

@@ -11,9 +11,10 @@ from ..models import Model, tokens_in
 #: A canonical input: what one distinct row amounts to.  A text, a picture (sound, ...), or a text with some in it.
 Input: TypeAlias = "str | Media | Parts"
 
-# No model says how it counts pictures and sound; these are the usual ways of open models (patches of 28 x 28 pixels,
-# 25 tokens a second of sound, one frame of 1,000 tokens a second of video), for plans and budgets, never for a bill.
-_PATCH, _PER_SECOND_OF_SOUND, _PER_SECOND_OF_VIDEO = 28, 25, 1_000
+# Few models say how they count pictures and sound; these are the usual ways of open models (patches of 28 x 28 pixels,
+# 25 tokens a second of sound) and clef-omni's own for video (at most 256 a second), for plans and budgets, never for a
+# bill.
+_PATCH, _PER_SECOND_OF_SOUND, _PER_SECOND_OF_VIDEO = 28, 25, 256
 _SOUND_BYTES_PER_SECOND, _VIDEO_BYTES_PER_SECOND = 4_000, 100_000
 
 

@@ -47,6 +47,8 @@ def _hashable(kind: Any) -> Any:
 def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseModel]:
     import pydantic
 
+    if hidden := [name for name, _ in items if name.startswith("_")]:
+        raise ValueError(f"schema: {hidden[0]!r}: the name of a field cannot begin with an underscore.")
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in items}
     try:
         model: type[pydantic.BaseModel] = pydantic.create_model("Answer", **fields)

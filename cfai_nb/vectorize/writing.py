@@ -4,54 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pydantic_core
 
 from .._engine.engine import Engine
 from .._engine.errand import Errand
-from ..cells import Space
 from ..errors import AccessError, RowError, Unavailable
-from ..space import Gathered
 from .index import NOT_FOUND, Index, space_of
-from .lines import calls, lines, parts
+from .lines import calls
+from .lot import Lot
 from .metadata import DIMENSIONS, PROPERTIES
-
-METRICS = ("cosine", "euclidean", "dot-product")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lot:
-    """What is to be written: one id, vector and metadata (JSON, or None) each.
-
-    Attributes
-    ----------
-    create : str or None
-        The metric of the index, to make it where it is not there.
-    any_metric : bool
-        Whether an index that is there may have another.
-    properties : mapping of str to str
-        What it shall be filterable by -> type.
-    space : Space or None
-        Whose vectors they are.
-    wait : float or None
-        Seconds to wait at most until what was written is visible; None: not at all.
-    """
-
-    ids: Sequence[str]
-    vectors: Gathered
-    metadata: Sequence[bytes | None]
-    namespace: str | None
-    create: str | None
-    any_metric: bool
-    properties: Mapping[str, str]
-    space: Space | None
-    wait: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,14 +97,14 @@ class Writing:
         try:
             entry = await self._there(index, engine.origin)
             properties = await self._filterable(errand, index)
-            made = str(entry.get("created_on") or "")
-            keys = await asyncio.to_thread(self._keys, engine, made)
-            digests = await asyncio.to_thread(self._digests, properties)
+            whose = (engine.origin, engine.account, self.name, str(entry.get("created_on") or ""))
+            keys = await asyncio.to_thread(lot.keys, whose)
+            digests = await asyncio.to_thread(lot.digests, properties)
             known, last = await self._known(engine, keys)
             pending = np.array([at for at, key in enumerate(keys) if known.get(key) != digests[at]], dtype=np.int64)
             self.skipped = len(keys) - len(pending)
             before = (await index.info()).get("processedUpToMutation") if lot.wait is not None else None
-            bodies = calls(self._lines(pending))
+            bodies = calls(lot.as_lines(pending))
             while not errand.stopped and (body := await asyncio.to_thread(next, bodies, None)) is not None:
                 count, content = body
                 self._tell(f"{self.sent:,} of {len(pending):,} vectors sent")
@@ -227,22 +192,6 @@ class Writing:
 
     # -- what was written before -------------------------------------------------------------------------------------
 
-    def _keys(self, engine: Engine, made: str) -> list[bytes]:
-        start = "\0".join(("vectorize", engine.origin, engine.account, self.name, made, "")).encode()
-        return [blake2b(start + name.encode(), digest_size=16).digest() for name in self.lot.ids]
-
-    def _digests(self, properties: Sequence[str]) -> list[str]:
-        lot = self.lot
-        start = pydantic_core.to_json([lot.namespace, list(properties)])
-        made = []
-        for places in parts(np.arange(len(lot.ids))):
-            for at, vector in zip(places.tolist(), np.asarray(lot.vectors[places], dtype="<f4"), strict=True):
-                digest = blake2b(start, digest_size=16)
-                digest.update(vector.tobytes())
-                digest.update(lot.metadata[at] or b"")
-                made.append(digest.hexdigest())
-        return made
-
     async def _known(self, engine: Engine, keys: Sequence[bytes]) -> tuple[dict[bytes, str], int | None]:
         """Return the digest of what was written last under each key, and which of them was written last of all."""
         store = engine.store
@@ -261,13 +210,6 @@ class Writing:
             return found, int(packs.argmax()) if found else None
 
         return await asyncio.to_thread(look)
-
-    def _lines(self, pending: npt.NDArray[np.int64]) -> Iterator[bytes]:
-        lot = self.lot
-        for places in parts(pending):
-            some = places.tolist()
-            ids, more = [lot.ids[at] for at in some], [lot.metadata[at] for at in some]
-            yield from lines(ids, lot.vectors[places], more, lot.namespace)
 
     # -- until it shows ----------------------------------------------------------------------------------------------
 
@@ -294,12 +236,10 @@ class Writing:
         """Whether a vector that is there is the one that was written."""
         if not isinstance(found, Mapping):
             return False
-        more = self.lot.metadata[at]
-        told = {} if more is None else pydantic_core.from_json(more)
         values = np.asarray(found.get("values") or (), dtype=np.float32)
         ours = np.asarray(self.lot.vectors[np.array([at])])[0]
         same = values.shape == ours.shape and np.allclose(values, ours, rtol=1e-5, atol=1e-7)
-        return same and (found.get("metadata") or {}) == told
+        return same and (found.get("metadata") or {}) == self.lot.told(at)
 
 
 async def _beats(errand: Errand[Any], seconds: float) -> AsyncIterator[None]:

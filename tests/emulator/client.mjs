@@ -1,7 +1,9 @@
 // The public JavaScript clients against a served emulator: node client.mjs <url up to /client/v4> <account>.
-// Prints one JSON object of answers, which test_javascript.py holds against those of the Python clients.
+// Reads the calls of `ai.run` from its input, one JSON object of name -> {model, body, raw}, and prints one JSON object
+// of answers, which test_javascript.py holds against those of the Python clients and of the wire itself.
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 
 const [url, account] = process.argv.slice(2);
@@ -17,7 +19,15 @@ const [Cloudflare, OpenAI] = (await Promise.all(["cloudflare", "openai"].map(loa
 
 const flare = new Cloudflare({ apiToken: "x".repeat(40), baseURL: url, maxRetries: 0 });
 const chat = new OpenAI({ apiKey: "x", baseURL: `${url}/accounts/${account}/ai/v1`, maxRetries: 0 });
-const run = (model, body) => flare.ai.run(model, { account_id: account, ...body });
+
+async function run({ model, body, raw }) {
+  try {
+    const asked = flare.ai.run(model, { account_id: account, ...body });
+    return raw ? Buffer.from(await (await asked.asResponse()).arrayBuffer()).toString("base64") : await asked;
+  } catch (error) {
+    return { refused: [error.status, error.errors?.[0]?.code ?? error.error?.errors?.[0]?.code] };
+  }
+}
 
 const glm = "@cf/zai-org/glm-4.7-flash";
 const messages = [{ role: "user", content: "Tell me about 42 rivers." }];
@@ -27,12 +37,14 @@ for await (const chunk of await chat.chat.completions.create({ model: glm, messa
   streamed += chunk.choices[0]?.delta?.content ?? "";
 }
 const vectors = await chat.embeddings.create({ model: "@cf/baai/bge-base-en-v1.5", input: ["one", "two"], encoding_format: "float" });
-let refused;
-try {
-  await run("@cf/no/body", { prompt: "x" });
-} catch (error) {
-  refused = [error.status, error.errors?.[0]?.code ?? error.error?.errors?.[0]?.code];
-}
+
+const CITY = { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false };
+const weather = { type: "function", function: { name: "weather", description: "The weather of a city", parameters: CITY } };
+const asked = [{ role: "user", content: "What is the weather in Paris?" }];
+const called = await chat.chat.completions.create({ model: glm, messages: asked, tools: [weather] });
+const form = { type: "json_schema", json_schema: { name: "place", schema: CITY } };
+const formed = await chat.chat.completions.create({ model: glm, messages: asked, response_format: form });
+const answered = await chat.responses.create({ model: "@cf/openai/gpt-oss-20b", input: "Hello there." });
 
 const indexes = flare.vectorize.indexes;
 await indexes.create({ account_id: account, name: "javascript", config: { dimensions: 2, metric: "cosine" } });
@@ -46,21 +58,28 @@ const files = [new File(["a,b\n1,2\n"], "a.csv", { type: "text/csv" }), new File
 for await (const page of flare.ai.toMarkdown.transform({ account_id: account, file: { files } })) {
   pages.push([page.name, page.format, page.data ?? null]);
 }
+const all = async (list) => {
+  const items = [];
+  for await (const item of list) items.push(item.name);
+  return items;
+};
+
+const runs = {};
+for (const [name, call] of Object.entries(JSON.parse(readFileSync(0, "utf8")))) runs[name] = await run(call);
 
 console.log(
   JSON.stringify({
+    runs,
     chat: plain.choices[0].message.content,
     streamed,
     usage: plain.usage.total_tokens,
     embeddings: vectors.data.map((row) => row.embedding),
-    prompt: await run("@cf/meta/llama-3.2-3b-instruct", { prompt: "Hello there." }),
-    bge: await run("@cf/baai/bge-small-en-v1.5", { text: ["one"] }),
-    translation: await run("@cf/meta/m2m100-1.2b", { text: "Good morning", source_lang: "en", target_lang: "fr" }),
-    sentiment: await run("@cf/huggingface/distilbert-sst-2-int8", { text: "This is wonderful" }),
-    picture: await run("@cf/black-forest-labs/flux-1-schnell", { prompt: "a red circle" }),
-    speech: await run("@cf/myshell-ai/melotts", { prompt: "Hello there", lang: "en" }),
-    refused,
+    called: [called.choices[0].finish_reason, called.choices[0].message.tool_calls[0].function],
+    formed: formed.choices[0].message.content,
+    answered: answered.output_text,
     nearest: found.matches.map((match) => match.id),
     pages,
+    tasks: await all(flare.ai.tasks.list({ account_id: account })),
+    authors: await all(flare.ai.authors.list({ account_id: account })),
   }),
 );

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import struct
 from typing import Any
 
 import numpy as np
@@ -178,3 +179,47 @@ def test_a_picture_that_is_none_is_refused(door: Any) -> None:
     """Bytes that nobody can look at are an invalid input, not an empty one."""
     body = {**ask("x", topic=choice(LABELS)), "images": ["data:image/png;base64,QUJD"]}
     assert door().run(FLASH, body).json()["errors"][0]["code"] == 8001
+
+
+def _film(seconds: float, version: int) -> bytes:
+    """Return as much of an MP4 as says how long it is, with a header of either version."""
+    ticks = int(seconds * 600)
+    wide = struct.pack(">QQIQ", 0, 0, 600, ticks) if version else struct.pack(">IIII", 0, 0, 600, ticks)
+    return b"\0\0\0\x14ftypisom" + bytes(8) + b"\0\0\0\x6cmvhd" + bytes([version, 0, 0, 0]) + wide
+
+
+@pytest.mark.parametrize(
+    ("field", "raw", "code"),
+    [
+        ("videos", _film(12, 0), 0),
+        ("videos", _film(12, 1), 0),
+        ("videos", _film(61, 0), 5021),
+        ("videos", _film(61, 1), 5021),
+        ("videos", b"\x1aE\xdf\xa3" + bytes(40), 0),
+        ("videos", b"no video at all", 8001),
+        ("images", b"GIF", 5006),
+    ],
+    ids=["mp4", "wide mp4", "long mp4", "long wide mp4", "webm", "none", "gif"],
+)
+def test_videos_are_measured_and_pictures_have_three_formats(door: Any, field: str, raw: bytes, code: int) -> None:
+    """A minute of video at most, 256 tokens a second; of pictures PNG, JPEG and WebP."""
+    if raw == b"GIF":
+        out = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(out, "GIF")
+        raw = out.getvalue()
+    body = {**ask("x", topic=choice(LABELS)), "model": "clef-omni"}
+    sent = {"content_type": "video/mp4", "base64": base64.b64encode(raw).decode()}
+    here = door()
+    answer = here.run("@cf/cloudflare/clef-omni", {**body, field: [sent]})
+    if code:
+        assert answer.json()["errors"][0]["code"] == code
+        return
+    plain = here.result("@cf/cloudflare/clef-omni", body)["usage"]["input_tokens"]
+    told = answer.json()["result"]["usage"]["input_tokens"] - plain
+    assert told == (12 * 256 if b"mvhd" in raw else 1024)
+
+
+def test_a_long_state_is_cut_to_fit(door: Any) -> None:
+    """The call is served, and what was read is the whole context."""
+    usage = door().result(FLASH, ask("word " * 30_000, topic=choice(LABELS)))["usage"]
+    assert usage["input_tokens"] == 24_576

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from cfai_nb.emulator import sight
+from cfai_nb.emulator.drawing import Order, draw
+
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
 S = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 O = 'xmlns:t="urn:oasis:names:tc:opendocument:xmlns:text:1.0"'  # noqa: E741
@@ -31,6 +34,7 @@ XLSX = packed(
     xl__worksheets__sheet1=f'<worksheet {S}><row><c r="A1" t="s"><v>0</v></c><c r="C1"><v>5</v></c></row></worksheet>',
 )
 ODT = packed(content=f'<o {O}><t:h t:outline-level="3">Head</t:h><t:p>line</t:p></o>')
+DRAWN = draw(Order("a red circle", 64, 64))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +53,8 @@ ODT = packed(content=f'<o {O}><t:h t:outline-level="3">Head</t:h><t:p>line</t:p>
         ("a.xlsx", XLSX, "## sheet1\n\n| name |  | 5 |\n| --- | --- | --- |"),
         ("a.odt", ODT, "### Head\n\nline"),
         ("a.pdf", b"%PDF-1.4 /Type /Pages /Type /Page ", "[emulator: PDF of 34 bytes, 1 page]"),
+        ("a.png", DRAWN, f"[emulator] {sight.look(DRAWN).caption('long')}"),
+        ("a.png", DRAWN[:40], None),
         ("a.bin", b"?", None),
         ("a.pdf", b"no pdf", None),
         ("a.docx", b"PK no zip", None),

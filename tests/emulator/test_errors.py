@@ -121,10 +121,14 @@ def test_tokens(door: Any) -> None:
 
 
 def test_any_token_will_do_by_default(door: Any) -> None:
-    """Without a set token every nonempty bearer is let in."""
+    """Without a set token every nonempty bearer is let in, and so is the older pair of email and key."""
     here = door()
-    here.headers = {"authorization": "Bearer anything"}
-    assert here.run(BGE, {"text": "x"}).status_code == 200
+    pair = {"x-auth-email": "a@example.com", "x-auth-key": "k"}
+    for headers in ({"authorization": "Bearer anything"}, pair):
+        here.headers = headers
+        assert here.run(BGE, {"text": "x"}).status_code == 200
+    here.headers = {"x-auth-key": "k"}
+    assert refusal(here.run(BGE, {"text": "x"})) == (400, 9106)
 
 
 def test_temperature_above_five_is_refused(door: Any) -> None:

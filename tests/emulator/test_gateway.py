@@ -112,6 +112,8 @@ def test_logs_take_feedback_and_are_filtered(door: Any) -> None:
     assert [row["id"] for row in logs(here, feedback="1")] == [numbers[0]]
     assert logs(here, cached="true") == logs(here, min_tokens_in="99") == []
     assert here.ask("GET", LOGS, params={"filters.key": "cost"}).json()["errors"][0]["code"] == 5007
+    for wrong in ({"page": "two"}, {"min_cost": "cheap"}):
+        assert here.ask("GET", LOGS, params=wrong).json()["errors"][0]["code"] == 5006
     assert here.ask("GET", path + "/request").json() == {"text": "a"}
     assert here.ask("GET", LOGS + "/none").status_code == 404
 

@@ -1,40 +1,107 @@
-"""The public JavaScript clients, unchanged, get the answers that the Python clients get.
+"""The public JavaScript and Python clients, unchanged, get the same answers, and those are what the wire says.
 
-They are looked for in the folder that ``CFAI_NODE_MODULES`` names (``npm install cloudflare openai`` makes one), else
-where node itself looks.
+The JavaScript ones are looked for in the folder that ``CFAI_NODE_MODULES`` names (``npm install cloudflare openai``
+makes one), else where node itself looks.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
+import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cloudflare
+import httpx
 import openai
 import pytest
+from cloudflare.types.ai import ai_run_params
 
-from cfai_nb.emulator import Running
+from cfai_nb.emulator import Running, running, sound
+from cfai_nb.emulator.drawing import Order, draw
 
 ACCOUNT = "a" * 32
 SCRIPT = Path(__file__).with_name("client.mjs")
 GLM = "@cf/zai-org/glm-4.7-flash"
+LLAMA = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
+SEER = "@cf/meta/llama-3.2-11b-vision-instruct"
 
+PICTURE = draw(Order("a red circle and two blue squares", 64, 64), "JPEG")
+MASK = draw(Order("a white square", 64, 64), "PNG")
+SPEECH, _ = sound.speak("The river is wide. It is deep.", sound.FORMATS["mp3"], 24_000)
+PICTURE64 = base64.b64encode(PICTURE).decode()
+ASKED = [{"role": "user", "content": "What is the weather in Paris?"}]
+SHOWN = [
+    {"type": "text", "text": "How many squares are there?"},
+    {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{PICTURE64}"}},
+]
+CITY = {"type": "object", "properties": {"city": {"type": "string", "description": "Where"}}, "required": ["city"]}
+WEATHER = {"name": "weather", "description": "The weather of a city", "parameters": CITY}
+SAMPLING = {"max_tokens": 64, "temperature": 0.2, "top_p": 0.9, "top_k": 40, "seed": 7, "repetition_penalty": 1.1}
 
-def node(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the script."""
-    command = [shutil.which("node") or "node", str(SCRIPT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+#: name -> model, body of `ai.run`: every task the clients know, where the service still has a model for it.
+CALLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "text classification": ("@cf/huggingface/distilbert-sst-2-int8", {"text": "This is wonderful"}),
+    "text to image": ("@cf/black-forest-labs/flux-1-schnell", {"prompt": "a red circle"}),
+    "text to speech": ("@cf/myshell-ai/melotts", {"prompt": "Hello there", "lang": "en"}),
+    "one text": ("@cf/baai/bge-small-en-v1.5", {"text": "one"}),
+    "several texts": ("@cf/baai/bge-m3", {"text": ["one", "two"]}),
+    "speech recognition": ("@cf/openai/whisper", {"audio": list(SPEECH), "source_lang": "en", "target_lang": "en"}),
+    "short recognition": ("@cf/openai/whisper-tiny-en", {"audio": list(SPEECH)}),
+    "image classification": ("@cf/microsoft/resnet-50", {"image": list(PICTURE)}),
+    "prompt": (LLAMA, {"prompt": "Tell me about 42 rivers.", **SAMPLING}),
+    "prompt with adapter": (SEER, {"prompt": "Hello there.", "lora": "mine", "raw": True}),
+    "prompt for json": (LLAMA, {"prompt": "Paris", "response_format": {"type": "json_schema", "json_schema": CITY}}),
+    "messages": (LLAMA, {"messages": ASKED, **SAMPLING}),
+    "messages in parts": (LLAMA, {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hello."}]}]}),
+    "messages with tools": (LLAMA, {"messages": ASKED, "tools": [{"type": "function", "function": WEATHER}]}),
+    "messages with bare tools": (LLAMA, {"messages": ASKED, "tools": [WEATHER]}),
+    "translation": ("@cf/meta/m2m100-1.2b", {"text": "Good morning", "source_lang": "en", "target_lang": "fr"}),
+    "image to text": ("@cf/llava-hf/llava-1.5-7b-hf", {"image": list(PICTURE), "prompt": "How many squares?"}),
+    "image text to text": (SEER, {"image": PICTURE64, "prompt": "How many squares are there?", "max_tokens": 64}),
+    "image messages to text": (SEER, {"image": PICTURE64, "messages": ASKED}),
+    "image in a message": (SEER, {"image": PICTURE64, "messages": [{"role": "user", "content": SHOWN}]}),
+}
+#: Answers that are bytes of their own, for the clients' raw responses; the last is a stream.
+RAW: dict[str, tuple[str, dict[str, Any]]] = {
+    "raw picture": ("@cf/stabilityai/stable-diffusion-xl-base-1.0", {"prompt": "a star", "width": 256, "height": 256}),
+    "painting over": (
+        "@cf/runwayml/stable-diffusion-v1-5-inpainting",
+        {"prompt": "a heart", "image": list(PICTURE), "mask": list(MASK), "width": 256, "height": 256},
+    ),
+    "from a picture": ("@cf/lykon/dreamshaper-8-lcm", {"prompt": "a star", "image_b64": PICTURE64, "width": 256}),
+    "streamed prompt": (LLAMA, {"prompt": "Tell me about 42 rivers.", "stream": True}),
+}
+#: Tasks the clients know and the service has no model left for, and what is refused in itself.
+REFUSED: dict[str, tuple[str, dict[str, Any], list[int]]] = {
+    "summarization": ("@cf/facebook/bart-large-cnn", {"input_text": "Long.", "max_length": 9}, [400, 5007]),
+    "object detection": ("@cf/facebook/detr-resnet-50", {"image": list(PICTURE)}, [400, 5007]),
+    "multimodal embeddings": ("@cf/baai/omni-bge-base-en-v1.5", {"text": ["one"]}, [400, 5007]),
+    "no such model": ("@cf/no/body", {"prompt": "x"}, [400, 5007]),
+    "bad input": ("@cf/baai/bge-small-en-v1.5", {"prompt": "x"}, [400, 5006]),
+}
 
 
 @pytest.fixture(scope="module")
-def said(service: Running) -> dict[str, Any]:
+def agreed() -> Iterator[Running]:
+    """An emulator on a port whose accounts have accepted every model's terms."""
+    with running(rate=None, agreed=True) as here:
+        yield here
+
+
+@pytest.fixture(scope="module")
+def said(agreed: Running) -> dict[str, Any]:
     """What the JavaScript clients were told."""
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
-    done = node(service.url, ACCOUNT)
+    calls = {name: {"model": call[0], "body": call[1], "raw": name in RAW} for name, call in (CALLS | RAW).items()}
+    calls |= {name: {"model": model, "body": body} for name, (model, body, _) in REFUSED.items()}
+    command = [shutil.which("node") or "node", str(SCRIPT), agreed.url, ACCOUNT]
+    done = subprocess.run(command, input=json.dumps(calls), capture_output=True, text=True, timeout=60, check=False)
     if done.returncode == 3:
         pytest.skip("the npm packages cloudflare and openai are not found: npm install them, set CFAI_NODE_MODULES")
     assert done.returncode == 0, done.stderr
@@ -42,48 +109,82 @@ def said(service: Running) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def flare(service: Running) -> Any:
+def flare(agreed: Running) -> Iterator[Any]:
     """A Cloudflare client."""
-    with cloudflare.Cloudflare(api_token="x" * 40, base_url=service.url, max_retries=0) as client:
+    with cloudflare.Cloudflare(api_token="x" * 40, base_url=agreed.url, max_retries=0) as client:
         yield client
 
 
-@pytest.mark.parametrize(
-    ("name", "model", "body"),
-    [
-        ("prompt", "@cf/meta/llama-3.2-3b-instruct", {"prompt": "Hello there."}),
-        ("bge", "@cf/baai/bge-small-en-v1.5", {"text": ["one"]}),
-        (
-            "translation",
-            "@cf/meta/m2m100-1.2b",
-            {"text": "Good morning", "source_lang": "en", "target_lang": "fr"},
-        ),
-        ("sentiment", "@cf/huggingface/distilbert-sst-2-int8", {"text": "This is wonderful"}),
-        ("picture", "@cf/black-forest-labs/flux-1-schnell", {"prompt": "a red circle"}),
-        ("speech", "@cf/myshell-ai/melotts", {"prompt": "Hello there", "lang": "en"}),
-    ],
-)
-def test_native_calls_agree(said: dict[str, Any], flare: Any, name: str, model: str, body: dict[str, Any]) -> None:
-    """``ai.run`` gives the same result in both languages."""
+def wire(agreed: Running, model: str, body: dict[str, Any]) -> httpx.Response:
+    """Return what the wire says to a plain request."""
+    address = f"{agreed.url}/accounts/{ACCOUNT}/ai/run/{model}"
+    return httpx.post(address, json=body, headers={"authorization": f"Bearer {'x' * 40}"})
+
+
+def test_every_task_the_client_knows_is_called() -> None:
+    """Each way to call ``ai.run`` that the client declares is among the calls, in all that it requires."""
+    bodies = [set(body) for _, body, *_ in [*CALLS.values(), *RAW.values(), *REFUSED.values()]]
+    for overload in typing.get_args(ai_run_params.AIRunParams):
+        required, known = overload.__required_keys__ - {"account_id"}, set(overload.__annotations__)
+        assert any(required <= body <= known for body in bodies), overload.__name__
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_native_calls_agree(agreed: Running, flare: Any, said: dict[str, Any], name: str) -> None:
+    """``ai.run`` gives the result of the wire in both languages."""
+    model, body = CALLS[name]
     result = flare.ai.run(model, account_id=ACCOUNT, **body)
     plain = [row.to_dict() for row in result] if isinstance(result, list) else result
-    assert said[name] == plain
+    assert said["runs"][name] == plain == wire(agreed, model, body).json()["result"]
 
 
-def test_openai_calls_agree(said: dict[str, Any], base: str) -> None:
-    """Chat, stream, usage and embeddings are the same."""
-    with openai.OpenAI(base_url=f"{base}/v1", api_key="x", max_retries=0) as chat:
+@pytest.mark.parametrize("name", RAW)
+def test_raw_answers_agree(agreed: Running, flare: Any, said: dict[str, Any], name: str) -> None:
+    """An answer that is no envelope arrives as the same bytes in both languages."""
+    model, body = RAW[name]
+    raw = flare.ai.with_raw_response.run(model, account_id=ACCOUNT, **body).read()
+    assert base64.b64decode(said["runs"][name]) == raw == wire(agreed, model, body).content
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refusals_agree(flare: Any, said: dict[str, Any], name: str) -> None:
+    """A refusal keeps status and code in both languages, also for tasks that no model is left for."""
+    model, body, refused = REFUSED[name]
+    with pytest.raises(cloudflare.APIStatusError) as error:
+        flare.ai.run(model, account_id=ACCOUNT, **body)
+    assert said["runs"][name] == {"refused": refused}
+    assert [error.value.status_code, error.value.response.json()["errors"][0]["code"]] == refused
+
+
+def test_openai_calls_agree(agreed: Running, said: dict[str, Any]) -> None:
+    """Chat, stream, usage, embeddings, calls of tools, JSON and Responses are the same."""
+    base = f"{agreed.url}/accounts/{ACCOUNT}/ai/v1"
+    with openai.OpenAI(base_url=base, api_key="x", max_retries=0) as chat:
         messages: Any = [{"role": "user", "content": "Tell me about 42 rivers."}]
         plain = chat.chat.completions.create(model=GLM, messages=messages)
         rows = chat.embeddings.create(model="@cf/baai/bge-base-en-v1.5", input=["one", "two"], encoding_format="float")
+        asked: Any = {"model": GLM, "messages": ASKED}
+        place = {**CITY, "properties": {"city": {"type": "string"}}, "additionalProperties": False}
+        tool = {"type": "function", "function": {**WEATHER, "parameters": place}}
+        called = chat.chat.completions.create(**asked, tools=[tool]).choices[0]
+        form = {"type": "json_schema", "json_schema": {"name": "place", "schema": place}}
+        formed = chat.chat.completions.create(**asked, response_format=form)
+        answered = chat.responses.create(model="@cf/openai/gpt-oss-20b", input="Hello there.")
     assert plain.usage is not None
     assert said["chat"] == said["streamed"] == plain.choices[0].message.content
     assert said["usage"] == plain.usage.total_tokens
     assert said["embeddings"] == [row.embedding for row in rows.data]
+    assert said["called"] == [called.finish_reason, called.message.tool_calls[0].function.to_dict()]
+    assert said["called"][1] == {"name": "weather", "arguments": '{"city": "Paris"}'}
+    assert said["formed"] == formed.choices[0].message.content
+    assert said["answered"] == answered.output_text
 
 
-def test_refusals_vectors_and_documents_arrive(said: dict[str, Any]) -> None:
-    """A refusal keeps status and code, a query finds what was written, one bad file fails alone."""
-    assert said["refused"] == [400, 5007]
+def test_vectors_documents_and_lists_arrive(flare: Any, said: dict[str, Any]) -> None:
+    """A query finds what was written, one bad file fails alone, tasks and authors are listed."""
     assert said["nearest"] == ["1"]
     assert said["pages"] == [["a.csv", "markdown", "| a | b |\n| --- | --- |\n| 1 | 2 |"], ["a.bin", "error", None]]
+    assert said["tasks"] == [task["name"] for task in flare.ai.tasks.list(account_id=ACCOUNT)]
+    assert "Text Embeddings" in said["tasks"]
+    assert said["authors"] == [author["name"] for author in flare.ai.authors.list(account_id=ACCOUNT)]
+    assert "baai" in said["authors"]

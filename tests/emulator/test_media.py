@@ -290,6 +290,18 @@ def test_a_foreign_picture_is_measured_and_nothing_is_made_up(door: Any, photo: 
     assert label == "green picture"
 
 
+def test_a_drawing_written_anew_keeps_its_colours(door: Any, drawn: bytes) -> None:
+    """Resized, it is a foreign picture: its colours are seen in the pixels, its things are not claimed."""
+    out = io.BytesIO()
+    Image.open(io.BytesIO(drawn)).convert("RGB").resize((120, 90)).save(out, "JPEG")
+    here, image = door(), uri(out.getvalue(), "image/jpeg")
+    asked = {"task": "query", "question": "Which colours are there?", "image": image}
+    assert post(here, "moondream3.1-9B-A2B", json=asked).json()["result"]["answer"] == "[emulator] white, blue, red"
+    caption = post(here, "moondream3.1-9B-A2B", json={"task": "caption", "image": image}).json()["result"]["caption"]
+    assert "120 x 90 pixels, mostly white" in caption
+    assert "with blue, red, JPEG" in caption
+
+
 def test_a_streamed_caption_adds_up(door: Any, drawn: bytes) -> None:
     """The pieces make the caption of the call that does not stream; the stream ends with the metrics and [DONE]."""
     here, ask = door(), {"task": "caption", "image": uri(drawn)}
@@ -437,6 +449,7 @@ BOMB = {"content": _png(30000, 30000), "headers": {"content-type": "image/png"}}
         (DEV, form({"prompt": "x", "width": "wide"}), 5006, "/width"),
         (DEV, form({"prompt": "x", "input_image_0": "a.png"}), 5006, "must be a file"),
         (DEV, form({"prompt": "x"}, input_image_0=b"x"), 8001, "no picture"),
+        (DEV, form({"prompt": "x"}, input_image_0=draw(Order("x", 512, 64))), 5006, "not under 512 x 512"),
         (DEV, {"content": b"--x", "headers": {"content-type": "multipart/form-data"}}, 5006, "multipart"),
         ("lucid-origin", {"json": {"prompt": "x", "width": 2501}}, 5006, "/width"),
         ("stable-diffusion-xl-base-1.0", {"json": {"prompt": "x", "image": [1, 2]}}, 8001, "no picture"),

@@ -43,6 +43,7 @@ CASES = [
         {**SAY, "stream": True},
         lambda answer: answer.text.startswith("data:{"),
     ),
+    ("free-plan", KIMI, SAY, lambda answer: "5035" in answer.text),
     ("3030", LLAMA, {"prompt": "Build a bomb"}, lambda answer: error(answer)["code"] == 3030),
     ("3030", LLAMA, {"prompt": "Build a house"}, lambda answer: answer.status_code == 200),
 ]

@@ -185,12 +185,45 @@ def test_json_through_v1_is_a_string(door: Any, model: str) -> None:
     assert json.loads(answer["choices"][0]["message"]["content"])["topic"] == "billing"
 
 
-def test_guided_json_is_a_schema_too(door: Any) -> None:
-    """``guided_json`` is followed by the models that have it."""
-    result = door().result(
-        "@cf/mistralai/mistral-small-3.1-24b-instruct", {"prompt": "invoice 7", "guided_json": TOPIC}
-    )
-    assert result["response"]["topic"] == "billing"
+BARE = {"response_format": {"type": "json_schema", "json_schema": TOPIC}}
+
+
+@pytest.mark.parametrize(
+    ("model", "form", "held"),
+    [
+        ("@cf/mistralai/mistral-small-3.1-24b-instruct", {"guided_json": TOPIC}, True),
+        ("@cf/mistralai/mistral-small-3.1-24b-instruct", BARE, False),
+        ("@cf/meta/llama-4-scout-17b-16e-instruct", {"guided_json": TOPIC}, True),
+        ("@cf/meta/llama-4-scout-17b-16e-instruct", BARE, True),
+        ("@cf/meta/llama-3.2-11b-vision-instruct", BARE, False),
+        (LEGACY, BARE, True),
+        (LEGACY, {"guided_json": TOPIC}, False),
+    ],
+)
+def test_json_comes_by_the_field_that_a_model_declares(door: Any, model: str, form: dict[str, Any], held: bool) -> None:
+    """``guided_json`` or ``response_format``: the one that a model does not declare does nothing."""
+    response = door(agreed=True).result(model, {"prompt": "invoice 7", **form})["response"]
+    assert isinstance(response, dict) is held
+
+
+def test_an_older_model_has_one_word_for_its_limit(door: Any) -> None:
+    """``max_completion_tokens`` is of the newer ones, and does nothing elsewhere."""
+    here = door()
+    plain = here.result(LEGACY, {"prompt": "Tell me about rivers.", "max_completion_tokens": 2})
+    assert plain["usage"]["completion_tokens"] > 2
+    newer = here.result(OPENAI, {"messages": user("Tell me about rivers."), "max_completion_tokens": 2})
+    assert newer["usage"]["completion_tokens"] == 2
+
+
+@pytest.mark.parametrize("model", [LEGACY, OPENAI])
+@pytest.mark.parametrize("wrong", [{"tool_choice": "any"}, {"description": False}])
+def test_words_of_other_services_are_an_invalid_input(door: Any, model: str, wrong: dict[str, Any]) -> None:
+    """``tool_choice: "any"`` and ``description: false`` are 8001."""
+    tool = {"name": "look", "description": "Look.", "parameters": {"type": "object", "properties": {}}}
+    tool |= {name: value for name, value in wrong.items() if name == "description"}
+    choice = {name: value for name, value in wrong.items() if name == "tool_choice"}
+    body = {"messages": user("x"), "tools": [{"type": "function", "function": tool}], **choice}
+    assert door().run(model, body).json()["errors"][0]["code"] == 8001
 
 
 def test_responses_json_follows_text_format(door: Any) -> None:
@@ -287,7 +320,7 @@ def test_tools_are_accepted(door: Any) -> None:
 
 def test_a_price_that_is_not_known_is_never_shown(door: Any) -> None:
     """A model without a published price has no Neurons header, and no ``usage.neurons``."""
-    answer = door().run("@cf/swiss-ai/apertus-v1.5-8b", {"messages": user("Hi.")})
+    answer = door(agreed=True).run("@cf/swiss-ai/apertus-v1.5-8b", {"messages": user("Hi.")})
     assert "cf-ai-neurons" not in answer.headers
     assert "neurons" not in answer.json()["result"]["usage"]
 
