@@ -49,6 +49,7 @@ def test_prompt_run_results_code(p: Any) -> None:
     assert results["answer"].str.startswith("[emulator]").all()
     assert results[["seconds", "tokens", "neurons", "usd"]].notna().all(axis=None)
     assert results["exact"].all()
+    assert results["tokens"].dtype == "Int64"
     trial = p.versions[0]
     assert trial.cost.neurons == pytest.approx(results["neurons"].sum())
     assert trial.per_thousand.neurons == pytest.approx(results["neurons"].mean() * 1000)
@@ -104,7 +105,7 @@ def test_apply_is_the_code_on_all_rows(p: Any, capsys: pytest.CaptureFixture[str
     """`apply` prices first, then returns what the verb returns, with its options for travelling."""
     p.mode, p.labels = "classify", "bill\nship"
     result = p.apply(progress=False)
-    assert "estimated, nothing sent" in capsys.readouterr().out
+    assert "at most; estimated, sending" in capsys.readouterr().out
     assert result.index.tolist() == [10, 11, 12, 13]
     assert result.isna().tolist() == [False, True, False, False]
     assert p.result is result

@@ -183,14 +183,20 @@ def test_silence_elsewhere(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_listeners_hear_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """cf.listen gets events of every run, the last one finished, also where nothing is shown."""
+    """cf.listen gets events of every run, the last one finished, also where nothing is shown, until it is closed."""
     monkeypatch.setattr(progress, "listeners", [])
     heard: list[Any] = []
-    assert cf.listen(heard.append) == heard.append
-    with cf.connect("emulator"):
+    brief: list[Any] = []
+    once = cf.listen(lambda event: (brief.append(event), once.close()))
+    with cf.connect("emulator", store=False):
+        with cf.listen(heard.append):
+            TEXTS.cfai.embed(progress=False)
+        told = len(heard)
         TEXTS.cfai.embed(progress=False)
     assert heard[-1].finished
     assert (heard[-1].rows, heard[-1].done) == (4, 4)
+    assert (len(heard), len(brief)) == (told, 1)
+    assert progress.listeners == []
 
 
 def test_in_a_real_kernel(bare_environment: dict[str, str]) -> None:

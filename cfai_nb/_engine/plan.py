@@ -137,6 +137,10 @@ class Plan:
         )
 
     def __repr__(self) -> str:
+        return self.told("nothing sent")
+
+    def told(self, what: str) -> str:
+        """Return the plan in a few lines; `what` says what becomes of it."""
         e = self.estimate
         time = "no known rate limit" if e.minutes is None else f"at least {e.minutes:.2g} min at the rate limit"
         known = f", {e.stored:,} in the store" if e.stored else ""
@@ -145,9 +149,9 @@ class Plan:
             f"{self.task.name} with {self.model.id} on {self.origin}",
             f"  {e.rows:,} row{'s' * (e.rows != 1)}{skipped}, {e.distinct:,} distinct{known}",
             ", ".join([f"  {e.requests:,} request{'s' * (e.requests != 1)}", *counted(e.usage, self.model), time]),
-            f"  {money(e.cost.neurons, exact=False)} at most; estimated, nothing sent"
+            f"  {money(e.cost.neurons, exact=False)} at most; estimated, {what}"
             if e.cost.neurons is not None
-            else "  price unknown: this model publishes none; nothing sent",
+            else f"  price unknown: this model publishes none; {what}",
         ]
         if e.overlong:
             lines.append(f"  {e.overlong:,} inputs look longer than the {self.model.context:,} tokens the model reads")

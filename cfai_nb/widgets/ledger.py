@@ -49,7 +49,7 @@ class LedgerView(Shown):
         self._displayed = False
         self._after_cell: Callable[[], None] | None = None
         self.observe(lambda change: self.update(), ["since", "by"])
-        self._listener = _listen_weakly(self)
+        self._listening = _listen_weakly(self)
 
     def heard(self, finished: bool) -> None:
         """Draw again after an event of a run, unless that was just done."""
@@ -71,8 +71,7 @@ class LedgerView(Shown):
         if self._after_cell is not None:
             self._after_cell()
             self._after_cell = None
-        if self._listener in progress.listeners:
-            progress.listeners.remove(self._listener)
+        self._listening.close()
 
     @property
     def _start(self) -> float:
@@ -150,19 +149,16 @@ def _cost(row: dict[Any, Any]) -> str:
     return f"{known} and {unknown}" if row["neurons"] else unknown
 
 
-def _listen_weakly(view: LedgerView) -> Callable[[Any], None]:
+def _listen_weakly(view: LedgerView) -> progress.Listening:
     """Listen for as long as somebody holds the view."""
     held = weakref.ref(view)
 
-    def listen(event: Any) -> None:
+    def hear(event: Any) -> None:
         found = held()
-        if found is not None:
-            found.heard(event.finished)
-        elif listen in progress.listeners:
-            progress.listeners.remove(listen)
+        found.heard(event.finished) if found is not None else listening.close()
 
-    progress.listeners.append(listen)
-    return listen
+    listening = progress.Listening(hear)
+    return listening
 
 
 def _after_cells(shell: Any, view: LedgerView) -> Callable[[], None]:

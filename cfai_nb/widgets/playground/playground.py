@@ -181,7 +181,7 @@ class Playground(Variants):
             Also kept as ``result``.
         """
         call = self.call(self.draft, self.data, **travel)
-        print(call.plan())
+        print(call.plan().told("sending"))
         self.result = call.wait()
         return self.result
 
@@ -314,8 +314,7 @@ class Playground(Variants):
         """Show how far it is."""
         if self._job is not None:
             for event in self._job.news():
-                for listen in progress.listeners:
-                    listen(event)
+                progress.tell(event)
         self.drawn += 1
         self.update()
 
