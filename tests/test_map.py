@@ -14,10 +14,10 @@ import pytest
 import traitlets
 
 import cfai_nb as cf
+from cfai_nb.markup import line
 from cfai_nb.widgets import waiting
 from cfai_nb.widgets.map import Map
 from cfai_nb.widgets.shading import shade
-from cfai_nb.widgets.wording import clean
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>window.__alarm=1</script><img src=x onerror='window.__alarm=1'> $\\href{javascript:1}{x}$"
@@ -219,7 +219,7 @@ def test_clusters_colour_the_map() -> None:
     [
         ([True, None, False], ["False", "True", "missing"]),
         ([2.0, None, 1.0], ["1", "2", "missing"]),
-        ([EVIL, HALF, "", None], ["(blank)", clean(EVIL, 40), "half ?", "missing"]),
+        ([EVIL, HALF, "", None], ["(blank)", line(EVIL, 40), "half ?", "missing"]),
         ([[1], {2}, None], ["[1]", "missing", "{2}"]),
         ([None, None], ["missing"]),
         ([], []),
@@ -314,7 +314,7 @@ def test_the_live_form() -> None:
     sent: list[Any] = []
     chart.canvas._handle_tooltip({"index": 3, "preview": "text", "properties": chart.canvas.tooltip_properties[1:]})
     assert sent[0]["preview"] == "refund card"
-    assert list(sent[0]["properties"].values()) == ["1", clean(EVIL, 120), "half ?"]
+    assert list(sent[0]["properties"].values()) == ["1", line(EVIL, 120), "half ?"]
     m.close()
     m.select("b")
     assert chart.scatter.selection().tolist() == [0, 1]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,9 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import pandas as pd
 
-from ..markup import NO_MATH
-from .picture import badge, words
+from ..markup import badge, block, counted, inline, line
+from .picture import words
 from .shading import PLAIN, shade
-from .wording import clean, counted, fragment
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 reads its fonts the old pandas way
@@ -113,12 +111,12 @@ class Chart:
 
     def _previews(self) -> list[str]:
         texts, index = self.map.texts, self.map.frame.index
-        return [clean(f"row {index[at]}" if texts is None else texts[at] or "") for at in self.map.rows]
+        return [line(f"row {index[at]}" if texts is None else texts[at] or "") for at in self.map.rows]
 
     def _cells(self) -> dict[str, list[str]]:
         frame = self.map.frame
         return {
-            title: [clean(cell, 120) for cell in frame[name].iloc[self.map.rows].astype(object)]
+            title: [line(cell, 120) for cell in frame[name].iloc[self.map.rows].astype(object)]
             for name, title in self._titles.items()
         }
 
@@ -143,19 +141,16 @@ class Chart:
         self._head()
 
     def _head(self) -> None:
-        chosen = f"<b>{len(self.map.selection):,}</b> of {html.escape(counted(len(self.map.rows)))} selected"
-        notes = " · ".join([chosen, *(fragment(note) for note in self.map.notes)])
-        label = fragment(words(self.map), 1_000)
-        self.head.value = (
-            f'<div class="{NO_MATH}" role="status" aria-label="{label}">{badge(self.map.mark)}{notes}</div>'
-        )
+        chosen = f"<b>{len(self.map.selection):,}</b> of {counted(len(self.map.rows))} selected"
+        notes = " · ".join([chosen, *(inline(note) for note in self.map.notes)])
+        self.head.value = block(badge(self.map.mark) + notes, role="status", label=words(self.map))
 
     def _offer(self) -> None:
         """Offer the columns there are to colour by."""
         names: list[Hashable | None] = [None, *self.map.coloured_by]
         if self.map.color not in names:
             names.append(self.map.color)
-        options = tuple((_NOBODY if name is None else clean(name, 40), at) for at, name in enumerate(names))
+        options = tuple((_NOBODY if name is None else line(name, 40), at) for at, name in enumerate(names))
         self._names = names
         self.by.unobserve(self._choose_colour, "value")  # new options reset the choice, which nobody made
         if self.by.options != options:
@@ -199,7 +194,7 @@ class Chart:
         self.said.value = self.map.describe()._repr_html_()
 
     def _say(self, text: str) -> None:
-        self.said.value = f'<div class="{NO_MATH}">{fragment(text, 1_000)}</div>'
+        self.said.value = block(inline(text, 1_000), role="status")
 
     # -- what the map says -----------------------------------------------------------------------------------------
 
@@ -246,7 +241,7 @@ def _titles(names: Sequence[Hashable]) -> dict[Hashable, str]:
     """A title for each column on hover: jupyter-scatter tells them apart by name, whatever the case."""
     titles: dict[Hashable, str] = {}
     for name in names:
-        titles[name] = _free(clean(name, 40), {*_TAKEN, *(title.casefold() for title in titles.values())})
+        titles[name] = _free(line(name, 40), {*_TAKEN, *(title.casefold() for title in titles.values())})
     return titles
 
 

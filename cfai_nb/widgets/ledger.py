@@ -14,8 +14,7 @@ from IPython import get_ipython
 
 from .. import progress, session, tables
 from ..ledger import midnight, money
-from ..markup import NO_MATH
-from .fragment import FONT, said
+from ..markup import block, said
 from .shown import Shown
 
 #: Seconds between two drawings while a run goes on: each reads the book.
@@ -109,7 +108,7 @@ class LedgerView(Shown):
             )
         words = "".join(f"<p>{said(line)}</p>" for line in self._words(frame))
         table = f'<table style="border-collapse: collapse"><thead><tr>{heads}</tr></thead>{"".join(rows)}</table>'
-        return f'<div class="{NO_MATH}" role="status" style="{FONT}">{words}{table if rows else ""}</div>'
+        return block(words + table * bool(rows), role="status")
 
     def _words(self, frame: pd.DataFrame) -> list[str]:
         when = {"now": "since this was opened", "today": "today (since 00:00 UTC)", "ever": "in this book"}[self.since]

@@ -13,11 +13,11 @@ import traitlets
 
 from .. import space
 from ..frames import column
+from ..markup import counted, line
 from ..report import CfaiWarning
 from .describe import Describe
 from .labelled import Labelled
 from .picture import picture, still
-from .wording import clean, counted
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _INSTALL = 'zoom and lasso need jupyter-scatter: pip install "cfai_nb[map]", then restart the kernel'
@@ -256,7 +256,7 @@ class Map(traitlets.HasTraits):
             self._chart = None
 
     def __repr__(self) -> str:
-        by = "" if self.color is None else f", by {clean(self.color, 60)}"
+        by = "" if self.color is None else f", by {line(self.color, 60)}"
         parts = (f"{len(self.rows):,} rows{by}, {len(self.selection):,} selected", *self.notes, self.mark)
         return f"<Map of {' · '.join(part for part in parts if part)}>"
 

@@ -14,11 +14,11 @@ import pandas as pd
 from .. import frames, space
 from ..call import Call, Forms
 from ..cells import same_space
+from ..markup import counted
 from ..media import words_of
 from ..tasks import Embed
 from .map import Map
 from .waiting import patiently
-from .wording import counted
 
 
 class MapVerb(Forms):

@@ -9,8 +9,7 @@ import pandas as pd
 import traitlets
 
 from .. import tables
-from ..markup import NO_MATH
-from .fragment import FONT, said
+from ..markup import block, said
 from .shown import Shown
 
 _CELL = "text-align: left; vertical-align: top; padding: 3px 8px"
@@ -80,11 +79,11 @@ class Models(Shown):
         heads = "".join(f'<th scope="col" style="{_CELL}">{said(name)}</th>' for name in ("model", *_COLUMNS))
         rows = "".join(_row(str(name), row) for name, row in zip(frame.index, frame.to_dict("records"), strict=True))
         listed = said(", ".join(sorted(set(self._all["checked_on"].dropna().astype(str)))[-1:]))
-        return (
-            f'<div class="{NO_MATH}" style="{FONT}"><p role="status">{len(frame)} of {len(self._all)} models; '
+        return block(
+            f'<p role="status">{len(frame)} of {len(self._all)} models; '
             f"prices of {listed}; an empty price is unknown or in another unit, see cf.models()</p>"
             f'<div style="max-height: 32em; overflow: auto"><table style="border-collapse: collapse">'
-            f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></div>"
+            f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
 
     def __repr__(self) -> str:

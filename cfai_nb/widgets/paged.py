@@ -123,7 +123,7 @@ class Paged(traitlets.HasTraits):
         """Say which rows are on the page."""
         total, kept, shown = len(self._index), len(self.rows), self.shown
         which = f"{self.page * self.n + 1:,}–{self.page * self.n + len(shown):,} of " if len(shown) < kept else ""
-        held = f"{kept:,} row{'s' * (kept != 1)}"
+        held = markup.counted(kept)
         return f"{which}{held}" if kept == total else f"{which}{held} with “{self.filter}” ({total:,} in all)"
 
     @property

@@ -15,10 +15,10 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 from ..._engine.bridge import bridge
 from ...call import Call
 from ...errors import CfaiError
+from ...markup import FAILED, FONT, LONG, block, said
 from ...models import catalogue
 from ...report import Report
 from ...tasks import Ask, Classify, Extract, Generate, Task
-from ..fragment import FONT, said
 from . import lines
 from .draft import MODES
 
@@ -211,7 +211,7 @@ class Panel:
         self.apply.disabled = busy or self._priced != p.draft
         self.stop.disabled = not busy
         self.drop.disabled = len(p.variants) < 2
-        self.problem.value = f'<span role="alert" style="{FONT}; color: #b35900">{said(p.problem, 600)}</span>'
+        self.problem.value = block(said(p.problem, 600), FAILED, role="alert")
         self.problem.layout.display = "" if p.problem else "none"
         self.compare.value = p.compare
         kept = [(f"{v.number} · {v.variant} · {v.draft.mode} · {_short(v.draft.prompt)}", v.number) for v in p.versions]
@@ -222,7 +222,7 @@ class Panel:
 
     def _say(self, text: str, *, alert: bool = False) -> None:
         role = "alert" if alert else "status"
-        self.said.value = f'<div role="{role}" style="{FONT}; white-space: pre-wrap">{said(text)}</div>' if text else ""
+        self.said.value = block(said(text, LONG), "white-space: pre-wrap", role=role) if text else ""
 
     # -- what the buttons do -------------------------------------------------------------------------------------
 
