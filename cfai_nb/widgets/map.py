@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import traitlets
 
-from .. import space
+from .. import show, space
 from ..frames import column
 from ..markup import counted, line
 from ..report import CfaiWarning
@@ -44,6 +44,8 @@ class Map(traitlets.HasTraits):
         Positions of the rows that are on the map.
     texts : list or None
         What each row is about.
+    media : list of Column
+        Those on hover that hold pictures or sound; beside the live map the last point's are shown.
     notes : list of str
         How the map came about.
     mark : str
@@ -77,7 +79,10 @@ class Map(traitlets.HasTraits):
         self._chosen = color
         self._coloured: list[Hashable | None] = []  # what the map was coloured by before each label
         self._chart: Any = None
-        self.rows, self.texts, self.hover = rows, texts, list(hover)
+        columns = {name: show.named(self._data, [name])[0] for name in hover}
+        self.media = [column for column in columns.values() if column.sort in ("image", "audio")]
+        self.hover = [name for name, column in columns.items() if column not in self.media]
+        self.rows, self.texts = rows, texts
         self.notes, self.mark = list(notes), mark
         laid = np.full((len(data), 2), np.nan)
         laid[rows] = points
