@@ -46,7 +46,9 @@ _NOBODY = "(nothing)"
 
 #: Its own dark is chosen when it is made, by a kernel that does not know the theme.
 _DARK = """<style>
-body[data-jp-theme-light="false"] .cfai-map div:has(> div > canvas) { background: transparent !important }
+body[data-jp-theme-light="false"] .cfai-map :is(div:has(> div > canvas), [data-jss-theme]) {
+  background: transparent !important
+}
 body[data-jp-theme-light="false"] .cfai-map .legend { color: inherit !important; background: transparent !important }
 </style>"""
 

@@ -104,9 +104,10 @@ class Models(Shown):
         task = ipywidgets.Dropdown(description="Task", options=tasks, layout=wide)
         if self.task in set(self._all["task"]):
             task.value = self.task
-        order = ipywidgets.Dropdown(description="Order", options=["name", "price", "context"], value=self.order)
-        most = ipywidgets.Text(description="At most $", placeholder="per million tokens read")
-        least = ipywidgets.Text(description="Context", placeholder="tokens at least")
+        orders = ["name", "price", "context"]
+        order = ipywidgets.Dropdown(description="Order", options=orders, value=self.order, layout=wide)
+        most = ipywidgets.Text(description="At most $", placeholder="per million tokens read", layout=wide)
+        least = ipywidgets.Text(description="Context", placeholder="tokens at least", layout=wide)
         search.value = self.search
         for box, name in ((search, "search"), (task, "task"), (order, "order")):
             traitlets.link((box, "value"), (self, name)) if box is not task else box.observe(

@@ -15,8 +15,8 @@ from ..markup import line
 _AS_WORDS = 8
 _STEPS = 7
 _WIDE = 40  # characters: a legend stands on the map
-#: viridis at the middle of seven steps: light and dark in grey too.
-_SCALE = ("#440154", "#443983", "#31688e", "#21918c", "#35b779", "#90d743", "#e5d91e")
+#: viridis from a quarter of it on: light and dark in grey too, and to be seen on white and on black.
+_SCALE = ("#3b528b", "#2d708e", "#228c8d", "#22a884", "#4cc26c", "#90d743", "#dfe318")
 PLAIN = "#0072B2"
 MISSING = "missing"
 

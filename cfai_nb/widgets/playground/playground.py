@@ -23,9 +23,7 @@ from .page import page, plain
 from .pins import Pins
 from .trial import Outcome, Round, Trial
 from .variants import Variants
-
-#: Seconds between two drawings of a run under way.
-PAUSE = 0.2
+from .whole import PAUSE
 
 
 class Playground(Variants):
@@ -273,6 +271,11 @@ class Playground(Variants):
         found = [self._latest[letter].results for letter in self._drafts if letter in self._latest]
         return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
+    @property
+    def called(self) -> str:
+        """What the notebook calls this playground."""
+        return _name_of(self) or "p"
+
     # -- showing -------------------------------------------------------------------------------------------------
 
     def _shown(self) -> list[tuple[Trial, Trial | None]]:
@@ -319,10 +322,10 @@ class Playground(Variants):
         self.update()
 
 
-def _name_of(data: frames.Frame) -> str | None:
-    """What the notebook calls the frame."""
+def _name_of(thing: object) -> str | None:
+    """What the notebook calls something."""
     from IPython import get_ipython
 
     shell = get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
     names = () if shell is None else tuple(shell.user_ns.items())
-    return next((name for name, value in names if value is data and not name.startswith("_")), None)
+    return next((name for name, value in names if value is thing and not name.startswith("_")), None)
