@@ -132,7 +132,10 @@ class LedgerView(Shown):
         if self._controls is None:
             buttons = {"button_width": "auto"}
             since = ipywidgets.ToggleButtons(options=["now", "today", "ever"], description="Since", style=buttons)
-            by = ipywidgets.ToggleButtons(options=["model", "verb", "model and verb"], description="By", style=buttons)
+            by = ipywidgets.ToggleButtons(
+                options=["model", "verb", "model and verb"], description="By", style=buttons,
+                layout=ipywidgets.Layout(margin="2px 2px 2px 2em"),
+            )  # fmt: skip
             traitlets.link((self, "since"), (since, "value"))
             traitlets.link((self, "by"), (by, "value"))
             self._controls = ipywidgets.HBox([since, by], layout=ipywidgets.Layout(flex_flow="row wrap"))

@@ -17,7 +17,7 @@ _NUMBER = "text-align: right; vertical-align: top; padding: 3px 8px; white-space
 #: Heading -> column of ``cf.models()``.
 _COLUMNS = {
     "task": "task", "$ / M read": "usd_per_m_input_tokens", "$ / M written": "usd_per_m_output_tokens",
-    "context": "context", "a minute": "rate", "can": "capabilities", "default for": "default_for",
+    "context": "context", "requests / min": "rate", "can": "capabilities", "default for": "default_for",
 }  # fmt: skip
 
 
@@ -109,10 +109,9 @@ class Models(Shown):
         most = ipywidgets.Text(description="At most $", placeholder="per million tokens read", layout=wide)
         least = ipywidgets.Text(description="Context", placeholder="tokens at least", layout=wide)
         search.value = self.search
-        for box, name in ((search, "search"), (task, "task"), (order, "order")):
-            traitlets.link((box, "value"), (self, name)) if box is not task else box.observe(
-                lambda change: setattr(self, "task", change["new"]), "value"
-            )
+        for box, name in ((search, "search"), (order, "order")):
+            traitlets.link((box, "value"), (self, name))
+        task.observe(lambda change: self.set_trait("task", change["new"]), "value")
         for box, name, kind in ((most, "most", float), (least, "least_context", int)):
             value = getattr(self, name)
             box.value = "" if value is None else f"{value:g}"
