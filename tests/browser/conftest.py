@@ -60,6 +60,33 @@ _RUN = """at => {
 }"""
 
 
+#: Texts whose colour is not apart from what is behind them, and drawings that are brighter than their page.
+_ILLEGIBLE = """where => {
+  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+  const linear = part => part <= 10 ? part / 3294 : ((part / 255 + .055) / 1.055) ** 2.4;
+  const light = colour => {
+    const [red, green, blue] = parts(colour).map(linear);
+    return .2126 * red + .7152 * green + .0722 * blue;
+  };
+  const ground = element => {
+    for (; element; element = element.parentElement) {
+      const colour = getComputedStyle(element).backgroundColor, [, , , solid] = parts(colour);
+      if (solid === undefined || solid > .5) return light(colour);
+    }
+    return 1;
+  };
+  const written = element => [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
+  const apart = (a, b) => (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  const all = [...where.querySelectorAll('*')].filter(element => element.offsetParent);
+  return [
+    ...all.filter(element => written(element) && apart(light(getComputedStyle(element).color), ground(element)) < 3)
+      .map(element => element.textContent.trim().slice(0, 60)),
+    ...all.filter(element => element.tagName === 'CANVAS' && apart(ground(element), ground(where)) > 2)
+      .map(element => element.tagName),
+  ];
+}"""
+
+
 class Page:
     """A notebook in JupyterLab; what is not here is on ``browser``, a page of playwright."""
 
@@ -111,6 +138,15 @@ class Page:
         """Wait until a cell was run."""
         counted = self.cell(at).locator(".jp-InputArea-prompt", has_text=re.compile(r"\[\d+\]"))
         counted.wait_for()
+
+    def dark(self) -> None:
+        """Change to JupyterLab's dark theme."""
+        self.browser.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+        self.browser.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+
+    def illegible(self, at: int) -> list[str]:
+        """Return what cannot be read in the outputs of a cell, or is a bright box on a dark page."""
+        return list(self.output(at).evaluate(_ILLEGIBLE))
 
     def save(self) -> None:
         """Save the notebook and wait until it is on the disk."""

@@ -14,7 +14,7 @@ import pytest
 
 CELLS = [
     """
-import cfai_nb as cf, pandas as pd
+import cfai_nb as cf, pandas as pd, PIL.Image
 cf.connect("emulator", store=False)
 df = cf.sample("tickets").head(120)
 evil = "<script>window.__alarm=1</script><img src=x onerror='window.__alarm=1'> https://example.com/a.png $x$"
@@ -22,8 +22,18 @@ name = "<img src=x onerror=window.__alarm=1>"
 df.loc[df.index[::2], "text"] = evil + df["text"]
 df[name] = pd.Series([evil + chr(0xD800) + "long " * 200] * len(df), dtype=object)
 df.loc[3, "topic"] = evil
+df["photo"] = [PIL.Image.new("RGB", (60, 40), "teal")] * len(df)
 """,
-    "m = df.cfai.map('text', color='topic', hover=['product', name])\nm",
+    "m = df.cfai.map('text', color='topic', hover=['product', name, 'photo'])\nm",
+    # Where a point whose text is hostile lies, from the middle of the map, of half its height.
+    """
+import numpy as np
+low, high = m.points.min(), m.points.max()
+place = ((m.points - (low + high) / 2) / ((high - low).max() / 2 * 1.05)).to_numpy()
+apart = np.linalg.norm(place[:, None] - place[None], axis=2) + np.eye(len(place)) * 9
+evils = [at for at in range(0, len(place), 2) if np.abs(place[at]).max() < 0.7]
+print("at", *place[max(evils, key=lambda at: np.nanmin(apart[at]))])
+""",
     "print(len(m.selected), 'rows;', m.frame['theme'].notna().sum(), 'labelled')",
     "m.select(df['topic'] == 'billing'); m.label(evil, as_column='theme'); m.describe()",
 ]
@@ -40,6 +50,7 @@ def test_map(lab: Any, pictures: Path) -> None:
     pytest.importorskip("jscatter", reason="jupyter-scatter is not installed: pip install -e '.[map]'")
     notebook = lab.write(CELLS)
     with lab.open(notebook) as page:
+        page.dark()
         page.run(0, 1)
         out = page.output(1)
         canvas = out.locator("canvas").first
@@ -49,11 +60,15 @@ def test_map(lab: Any, pictures: Path) -> None:
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         mouse = page.browser.mouse
         tip = out.get_by_text(re.compile("<script>window.__alarm=1</script>.*https://example.com"))
-        for step in range(1_200):  # in a spiral over the map until a point answers
-            mouse.move(x + step / 8 * math.cos(step / 8), y + step / 8 * math.sin(step / 8))
-            if tip.count() and tip.first.is_visible():
-                break
+        page.run(2)
+        page.output(2).get_by_text(re.compile("^at ")).wait_for()
+        at = [float(part) for part in page.output(2).inner_text().split()[1:3]]
+        mouse.move(x, y - box["height"] / 2 + 2)
+        mouse.move(x + at[0] * box["height"] / 2, y - at[1] * box["height"] / 2)  # and it rests there
         tip.first.wait_for()
+        out.locator("figure img").wait_for()
+        assert out.locator("figure img").get_attribute("src").startswith("data:image/")
+        assert page.illegible(1) == []
         page.screenshot(pictures / "map-hover.png")
         assert out.locator("canvas ~ * script, canvas ~ * img").count() == 0
         out.locator("button[title*='lasso selection']").click()
@@ -68,9 +83,9 @@ def test_map(lab: Any, pictures: Path) -> None:
         page.button(1, "Label").click()
         out.get_by_text(re.compile(r"onerror=window.__alarm=1>: \d+ rows?")).wait_for()
         page.screenshot(pictures / "map-label.png")
-        page.run(2, 3)
-        page.output(2).get_by_text(re.compile(r"^([1-9]\d*) rows; \1 labelled")).wait_for()
-        page.output(3).get_by_text(re.compile("by terms")).wait_for()
+        page.run(3, 4)
+        page.output(3).get_by_text(re.compile(r"^([1-9]\d*) rows; \1 labelled")).wait_for()
+        page.output(4).get_by_text(re.compile("by terms")).wait_for()
         page.button(1, "Describe").click()
         out.get_by_text(re.compile("by terms")).wait_for()
         page.screenshot(pictures / "map-described.png")
