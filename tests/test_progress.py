@@ -199,6 +199,15 @@ def test_listeners_hear_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert progress.listeners == []
 
 
+def test_time_left_knows_the_rate() -> None:
+    """The first requests of a minute go at once: what the rest takes at the limit counts, not their speed."""
+    lefts: list[Any] = []
+    with cf.connect("emulator", store=False, rate=600), cf.listen(lambda event: lefts.append((event.done, event.left))):
+        pd.Series([f"text {at}" for at in range(60)]).cfai.classify(["a", "b"], progress=False)
+    under_way = [(done, left) for done, left in lefts if 0 < done < 60]
+    assert all(left > (60 - done) / 600 * 60 * 0.9 for done, left in under_way)
+
+
 def test_in_a_real_kernel(bare_environment: dict[str, str]) -> None:
     """In a kernel each call leaves one output: the receipt as text and HTML, which a saved notebook keeps."""
     source = """

@@ -134,7 +134,7 @@ class LedgerView(Shown):
             since = ipywidgets.ToggleButtons(options=["now", "today", "ever"], description="Since", style=buttons)
             by = ipywidgets.ToggleButtons(
                 options=["model", "verb", "model and verb"], description="By", style=buttons,
-                layout=ipywidgets.Layout(margin="2px 2px 2px 2em"),
+                layout=ipywidgets.Layout(margin="0 0 0 2em"),
             )  # fmt: skip
             traitlets.link((self, "since"), (since, "value"))
             traitlets.link((self, "by"), (by, "value"))

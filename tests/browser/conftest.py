@@ -167,8 +167,8 @@ class Page:
 class Lab:
     """A JupyterLab server on loopback, and a browser."""
 
-    def __init__(self, url: str, token: str, folder: Path, browser: Any) -> None:
-        self.url, self.token, self.folder, self.browser = url, token, folder, browser
+    def __init__(self, url: str, token: str, folder: Path, themes: Path, browser: Any) -> None:
+        self.url, self.token, self.folder, self.themes, self.browser = url, token, folder, themes, browser
         self._number = 0
 
     def write(self, cells: Sequence[str], name: str = "") -> Path:
@@ -193,6 +193,7 @@ class Lab:
             notebook.metadata["kernelspec"] = {"name": "none", "display_name": "No kernel", "language": "python"}
             path = path.with_name(f"{path.stem}-saved.ipynb")
             nbformat.write(notebook, path)
+        self.themes.unlink(missing_ok=True)  # light, unless this test asks for the dark one
         context = self.browser.new_context(viewport={"width": size[0], "height": size[1]})
         try:
             page = Page(context.new_page())
@@ -251,11 +252,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "CFAI_STORE": str(home / "store.sqlite"), "JUPYTER_TOKEN": token,
     }  # fmt: skip
     # No questions about news of JupyterLab; and a cell out of sight is in the page all the same.
+    settings = home / "jupyterlab_settings_dir" / "@jupyterlab"
     for name, setting in (
         ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
         ("notebook-extension/tracker", {"windowingMode": "none"}),
     ):
-        file = home / "jupyterlab_settings_dir" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file = settings / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(setting))
     command = [
@@ -272,7 +274,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             flags = ["--no-sandbox", *_WEBGL, "--disable-background-networking", "--disable-component-update"]
             browser = driver.chromium.launch(executable_path=binary, args=flags)
             try:
-                yield Lab(url, token, folder, browser)
+                themes = settings / "apputils-extension" / "themes.jupyterlab-settings"
+                yield Lab(url, token, folder, themes, browser)
             finally:
                 browser.close()
     finally:
