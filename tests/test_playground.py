@@ -299,6 +299,29 @@ def test_background_and_stop(df: pd.DataFrame) -> None:
     assert set(open_gate) <= {"answered", "not run", "failed"}
 
 
+def test_all_rows_in_the_background(df: pd.DataFrame) -> None:
+    """A double click runs all rows once; the words say how far it is, what it cost and where the result is."""
+
+    async def scenario() -> None:
+        p = df.cfai.playground("text", n=1)
+        panel = p.panel
+        panel.price.click()
+        panel.apply.click()
+        panel.apply.click()
+        assert panel.whole.busy
+        assert panel.apply.disabled
+        assert not panel.stop.disabled
+        await asyncio.wait_for(panel.whole._watcher, 20)
+        assert "generate: 3 of 3 rows" in panel.said.value
+        assert "3 requests" in panel.said.value
+        assert "p.result has it." in panel.said.value
+        assert len(p.result) == 4
+        assert not panel.apply.disabled
+
+    with cf.connect(cf.emulator.Emulator(rate=None, latency=0.05), store=False):
+        asyncio.run(scenario())
+
+
 def test_answers_are_heard_while_written(df: pd.DataFrame) -> None:
     """Text is streamed piece by piece into the cell; the whole answer and its price are those of the plain call."""
     p = df.cfai.playground("text", n=1)

@@ -57,6 +57,8 @@ class Whole:
 
     def run(self) -> None:
         """Run; in the background where there is a loop."""
+        if self.busy:  # the second of two quick clicks
+            return
         p = self._playground
         call = p.call(p.draft, p.data)
         if not in_a_loop():
