@@ -213,10 +213,12 @@ def use_notebook_loop(wanted: bool = True) -> None:
     bridge.use_notebook_loop(wanted)
 
 
-def listen(listener: Any) -> Any:
-    """Call ``listener(event)`` about ten times a second during every run, and at its end; returns ``listener``."""
-    _progress.listeners.append(listener)
-    return listener
+def listen(listener: Callable[[Any], Any]) -> _progress.Listening:
+    """Call ``listener(event)`` about ten times a second during every run, and at its end.
+
+    ``listening = cf.listen(print)`` goes on until ``listening.close()``; ``with cf.listen(print): ...`` ends by itself.
+    """
+    return _progress.Listening(listener)
 
 
 def _notebook_bar() -> AbstractContextManager[Any]:

@@ -9,19 +9,25 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
+from typing import Any
 
 #: Characters of a cell that are shown at once, and those that unfold; the frame has the whole of it.
 SHORT, LONG = 200, 4_000
+#: Of a cell that is told in one line.
+LINE = 400
 FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px); line-height: 1.4"
 #: Class of HTML that holds amounts or other people's text: what stands between two dollar signs would be typeset as a
 #: formula, with links and all (the names are MathJax's, of JupyterLab and of exported pages).
 NO_MATH = "mathjax_ignore tex2jax_ignore"
-_TEXT = (
+CODE = "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px)"
+TEXT = (
     "white-space: pre-wrap; overflow-wrap: break-word; overflow-wrap: anywhere; unicode-bidi: isolate; text-align: left"
 )
+#: A border to be seen on light and dark; notebooks that are not trusted lose borders whose colour is a variable.
+RULE = "1px solid #8884"
+FAILED = "color: var(--jp-error-color1, #b3261e)"
 _FADED = "opacity: .7"
 _CHIP = "background: #FFF3D6; color: #7A4900; border: 1px solid #B36B00; border-radius: 3px; padding: 0 .4em"
-_FAILED = "color: var(--jp-error-color1, #b3261e)"
 # Control characters, halves of characters (broken UTF-8), and what turns the direction of all that follows.
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -39,15 +45,39 @@ def said(text: object, most: int = SHORT) -> str:
     return html.escape(clean(whole if len(whole) <= most else f"{whole[: most - 1]}…"))
 
 
+def line(value: Any, width: int = LINE) -> str:
+    """Return a cell as one line of plain text that any frontend can carry.
+
+    Half characters become "?", control characters (also those that turn the direction of writing) are dropped, and
+    what is longer than `width` characters ends in "…".
+    """
+    text = value if isinstance(value, str) else str(value)
+    text = " ".join(text[: 4 * width].split())  # a cell can be a megabyte
+    if not text.isprintable():
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        text = " ".join("".join(letter for letter in text if letter.isprintable()).split())
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def inline(value: Any, width: int = LINE) -> str:
+    """Return a cell as HTML of one line that shows it and does nothing else, also within an attribute in quotes."""
+    return said(line(value, width), width)
+
+
+def counted(count: int, what: str = "row") -> str:
+    """Write a count: "1 row", "1,200 rows"."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def passage(text: str, short: int = SHORT, most: int = LONG) -> str:
     """Return a text as HTML: its beginning, and what follows to be unfolded, as far as `most` characters."""
     if len(text) <= short:
-        return f'<span style="{_TEXT}">{said(text, short)}</span>'
+        return f'<span style="{TEXT}">{said(text, short)}</span>'
     cut = f"\n… ({len(text):,} characters)" if len(text) > most else ""
     begin, rest = f"{said(text[:short], short)}…", f"…{said(text[short:most], most)}{said(cut)}"
     return (
-        f'<details><summary style="{_TEXT}; cursor: pointer">{begin}</summary>'
-        f'<div style="{_TEXT}; max-height: 20em; overflow: auto">{rest}</div></details>'
+        f'<details><summary style="{TEXT}; cursor: pointer">{begin}</summary>'
+        f'<div style="{TEXT}; max-height: 20em; overflow: auto">{rest}</div></details>'
     )
 
 
@@ -60,7 +90,7 @@ def word(text: str, why: str = "") -> str:
 
 def failure(code: object, message: str) -> str:
     """Return what went wrong with a row."""
-    return f'<div role="note" style="{_FAILED}"><b>✗ failed</b> ({said(code, 40)})<br>{passage(message, 120)}</div>'
+    return f'<div role="note" style="{FAILED}"><b>✗ failed</b> ({said(code, 40)})<br>{passage(message, 120)}</div>'
 
 
 def badge(mark: str) -> str:
@@ -93,9 +123,10 @@ def figure(shown: str, caption: str, *, faded: bool = True) -> str:
     return f'<figure class="{NO_MATH}" style="margin: 0; {FONT}">{shown}{under}</figure>'
 
 
-def block(content: str, style: str = "") -> str:
-    """Return HTML of ours in a box of its own."""
-    return f'<div class="{NO_MATH}" style="{FONT}{"; " if style else ""}{style}">{content}</div>'
+def block(content: str, style: str = "", *, role: str = "", label: str = "") -> str:
+    """Return HTML of ours in a box of its own; `role` and `label` are for those who do not see it."""
+    told = f' role="{role}"' * bool(role) + f' aria-label="{said(label, 1_000)}"' * bool(label)
+    return f'<div class="{NO_MATH}"{told} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
 
 
 def sparkline(values: Iterable[float], alt: str, most: float | None = None, bars: int = 60) -> str:

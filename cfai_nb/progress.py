@@ -20,8 +20,42 @@ if TYPE_CHECKING:
 Listener = Callable[["Report"], None]
 #: Makes the bar of a notebook; put in place by the front door, so that nothing below imports widgets.
 notebook: list[Callable[[], AbstractContextManager[Listener]]] = []
-#: Listeners of the user's own (``cf.listen``): called with every Event, whatever is shown.
-listeners: list[Callable[[Any], None]] = []
+#: The user's own (``cf.listen``), told of every Event, whatever is shown.
+listeners: list[Listening] = []
+
+
+class Listening:
+    """A listener at work, until ``close()`` or the end of its ``with`` block.
+
+    Parameters
+    ----------
+    hear : callable
+        Called with every Event.
+    """
+
+    def __init__(self, hear: Callable[[Any], Any]) -> None:
+        self.hear = hear
+        listeners.append(self)
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self in listeners:
+            listeners.remove(self)
+
+    def __enter__(self) -> Listening:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{'listening' if self in listeners else 'closed'}: {getattr(self.hear, '__name__', 'a listener')}>"
+
+
+def tell(event: Any) -> None:
+    """Tell every listener of an event."""
+    for listening in tuple(listeners):  # one may close itself
+        listening.hear(event)
 
 
 def listener(wanted: bool | None) -> AbstractContextManager[Listener]:
@@ -45,14 +79,12 @@ def _nobody(report: Report) -> None:
 def _with_listeners(shown: AbstractContextManager[Listener]) -> Iterator[Listener]:
     with shown as show:
 
-        def tell(report: Report) -> None:
+        def show_and_tell(report: Report) -> None:
             show(report)
             if listeners:
-                event = report.event
-                for listen in listeners:
-                    listen(event)
+                tell(report.event)
 
-        yield tell
+        yield show_and_tell
 
 
 def in_notebook() -> bool:
@@ -126,7 +158,7 @@ def working(name: str, wanted: bool | None) -> Iterator[Callable[[str], None]]:
     screen = sys.stdout if in_notebook() else sys.stderr  # which notebooks show as if something were wrong
     begin, said, ended = time.monotonic(), "", threading.Event()
 
-    def tell(text: str) -> None:
+    def say(text: str) -> None:
         nonlocal said
         said = text
 
@@ -145,7 +177,7 @@ def working(name: str, wanted: bool | None) -> Iterator[Callable[[str], None]]:
     thread = threading.Thread(target=draw, name=f"cfai {name}", daemon=True)
     thread.start()
     try:
-        yield tell
+        yield say
     finally:
         ended.set()
         thread.join()

@@ -15,10 +15,12 @@ from PIL import Image
 SCRIPT = "<script>window.__alarm = 1</script>"
 _TAGS = frozenset((
     "div", "span", "b", "br", "img", "audio", "figure", "figcaption", "details", "summary", "table", "caption", "thead",
-    "tbody", "tr", "th", "td",
+    "tbody", "tr", "th", "td", "p", "small",
 ))  # fmt: skip
-_ATTRIBUTES = frozenset(("style", "title", "alt", "src", "role", "scope", "controls", "preload", "aria-label", "class"))
-_SOURCE = re.compile(r"data:(image/(jpeg|webp|svg\+xml)|audio/[a-z0-9]+);base64,[A-Za-z0-9+/=]*")
+_ATTRIBUTES = frozenset((
+    "style", "title", "alt", "src", "role", "scope", "controls", "preload", "aria-label", "aria-live", "class",
+))  # fmt: skip
+_SOURCE = re.compile(r"data:(image/(jpeg|png|webp|svg\+xml)|audio/[a-z0-9]+);base64,[A-Za-z0-9+/=]*")
 
 
 class _Judge(HTMLParser):

@@ -8,16 +8,17 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import hostile_cells as hostile
 import numpy as np
 import pandas as pd
 import pytest
 import traitlets
 
 import cfai_nb as cf
+from cfai_nb.markup import line
 from cfai_nb.widgets import waiting
 from cfai_nb.widgets.map import Map
 from cfai_nb.widgets.shading import shade
-from cfai_nb.widgets.wording import clean
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>window.__alarm=1</script><img src=x onerror='window.__alarm=1'> $\\href{javascript:1}{x}$"
@@ -219,7 +220,7 @@ def test_clusters_colour_the_map() -> None:
     [
         ([True, None, False], ["False", "True", "missing"]),
         ([2.0, None, 1.0], ["1", "2", "missing"]),
-        ([EVIL, HALF, "", None], ["(blank)", clean(EVIL, 40), "half ?", "missing"]),
+        ([EVIL, HALF, "", None], ["(blank)", line(EVIL, 40), "half ?", "missing"]),
         ([[1], {2}, None], ["[1]", "missing", "{2}"]),
         ([None, None], ["missing"]),
         ([], []),
@@ -314,10 +315,44 @@ def test_the_live_form() -> None:
     sent: list[Any] = []
     chart.canvas._handle_tooltip({"index": 3, "preview": "text", "properties": chart.canvas.tooltip_properties[1:]})
     assert sent[0]["preview"] == "refund card"
-    assert list(sent[0]["properties"].values()) == ["1", clean(EVIL, 120), "half ?"]
+    assert list(sent[0]["properties"].values()) == ["1", line(EVIL, 120), "half ?"]
     m.close()
     m.select("b")
     assert chart.scatter.selection().tolist() == [0, 1]
+
+
+def test_pictures_on_hover() -> None:
+    """Pictures and sound of the point the mouse rests on are shown beside the map, one row at a time; nothing acts."""
+    pytest.importorskip("jscatter")
+    bad = [cell for cell, _ in hostile.CELLS.values()]
+    cells = [hostile.drawn((90, 60))] * 20 + bad
+    frame = pd.DataFrame({"v": [[float(at), float(at % 7)] for at in range(len(cells))]})
+    frame = frame.assign(photo=pd.Series(cells, dtype=object), said=pd.Series([*bad, *cells[:20]], dtype=object))
+    frame.index = [f"{EVIL} {at}" for at in range(len(frame))]
+    m = cf.on(frame).map("v", hover=["photo", "said"])
+    m._repr_mimebundle_()
+    closeup, chart = m._chart.closeup, m._chart
+    assert [column.name for column in m.media] == ["photo"]
+    assert m.coloured_by == ["said"]
+    for row, word in enumerate(["JPG"] * 20 + [word for _, word in hostile.CELLS.values()]):
+        closeup.show(row)
+        judge = hostile.judged(closeup.box.value)
+        assert row < 20 or word in "".join(judge.words) or len(judge.sources) == 1
+        assert EVIL in "".join(judge.words)
+    assert all(text.isprintable() and len(text) <= 120 for text in chart.data[chart._titles["said"]])
+
+    async def hover() -> None:
+        closeup.box.value = ""
+        for at in (7, 3, None, 5):  # the mouse runs over points and rests on the last
+            closeup.hovered({"new": at})
+        while not closeup.box.value:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(hover())
+    judge = hostile.judged(closeup.box.value)
+    assert len(judge.sources) == 1
+    assert judge.sources[0].startswith("data:image/")
+    assert f"{EVIL} 5" in "".join(judge.words)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])

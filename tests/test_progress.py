@@ -183,14 +183,29 @@ def test_silence_elsewhere(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_listeners_hear_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """cf.listen gets events of every run, the last one finished, also where nothing is shown."""
+    """cf.listen gets events of every run, the last one finished, also where nothing is shown, until it is closed."""
     monkeypatch.setattr(progress, "listeners", [])
     heard: list[Any] = []
-    assert cf.listen(heard.append) == heard.append
-    with cf.connect("emulator"):
+    brief: list[Any] = []
+    once = cf.listen(lambda event: (brief.append(event), once.close()))
+    with cf.connect("emulator", store=False):
+        with cf.listen(heard.append):
+            TEXTS.cfai.embed(progress=False)
+        told = len(heard)
         TEXTS.cfai.embed(progress=False)
     assert heard[-1].finished
     assert (heard[-1].rows, heard[-1].done) == (4, 4)
+    assert (len(heard), len(brief)) == (told, 1)
+    assert progress.listeners == []
+
+
+def test_time_left_knows_the_rate() -> None:
+    """The first requests of a minute go at once: what the rest takes at the limit counts, not their speed."""
+    lefts: list[Any] = []
+    with cf.connect("emulator", store=False, rate=600), cf.listen(lambda event: lefts.append((event.done, event.left))):
+        pd.Series([f"text {at}" for at in range(60)]).cfai.classify(["a", "b"], progress=False)
+    under_way = [(done, left) for done, left in lefts if 0 < done < 60]
+    assert all(left > (60 - done) / 600 * 60 * 0.9 for done, left in under_way)
 
 
 def test_in_a_real_kernel(bare_environment: dict[str, str]) -> None:

@@ -563,19 +563,13 @@ def test_no_access_ends_the_run_at_once(door: Any, code: str) -> None:
 
 def test_a_defect_in_a_listener_stops_the_spending(open_: Any) -> None:
     """When a listener raises, no request goes out after the call has returned."""
-    from cfai_nb import progress
-
     emulator = open_(latency=0.05, concurrency=2)
 
     def broken(event: Any) -> None:
         raise RuntimeError("a defect of the user's")
 
-    progress.listeners.append(broken)
-    try:
-        with pytest.raises(RuntimeError, match="user's"):
-            words(60).cfai.classify(LABELS)
-    finally:
-        progress.listeners.clear()
+    with cf.listen(broken), pytest.raises(RuntimeError, match="user's"):
+        words(60).cfai.classify(LABELS)
     sent = emulator.requests
     deadline = time.monotonic() + 0.6
     while time.monotonic() < deadline and emulator.requests == sent:

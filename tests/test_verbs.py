@@ -299,14 +299,9 @@ def test_probabilities_later_send_nothing(emulator: Emulator, frame: pd.DataFram
 
 def test_listeners_hear_of_every_run(emulator: Emulator, frame: pd.DataFrame) -> None:
     """cf.listen gets events whose last one is finished and adds up."""
-    from cfai_nb import progress
-
     heard: list[Any] = []
-    cf.listen(heard.append)
-    try:
+    with cf.listen(heard.append):
         frame.cfai.embed("text")
-    finally:
-        progress.listeners.clear()
     last = heard[-1]
     assert last.finished
     assert (last.rows, last.done, last.failed, last.missing, last.in_flight) == (3, 3, 0, 1, 0)

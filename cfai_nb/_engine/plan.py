@@ -146,6 +146,10 @@ class Plan:
         )
 
     def __repr__(self) -> str:
+        return self.told("nothing sent")
+
+    def told(self, what: str) -> str:
+        """Return the plan in a few lines; `what` says what becomes of it."""
         e = self.estimate
         known = f", {e.stored:,} in the store" if e.stored else ""
         left_out = {self.lacking: e.missing - self.bad, "that cannot be sent": self.bad}
@@ -154,10 +158,10 @@ class Plan:
         if not e.requests:
             cost = "nothing to send, nothing to pay"
         elif e.cost.neurons is None:
-            cost = "price unknown: this model publishes none; nothing sent"
+            cost = f"price unknown: this model publishes none; {what}"
         else:
             of = " for the first turns" if self.further else ""
-            cost = f"{money(e.cost.neurons, exact=False)} at most{of}; estimated, nothing sent"
+            cost = f"{money(e.cost.neurons, exact=False)} at most{of}; estimated, {what}"
         lines = [
             f"{self.task.name} with {self.model.id} on {self.origin}",
             f"  {e.rows:,} row{'s' * (e.rows != 1)}{skipped and f' ({skipped})'}, {e.distinct:,} distinct{known}",

@@ -216,6 +216,8 @@ class Run:
         bought = self.done - self.stored
         open_rows = rows - self.done - self.failed
         share = open_rows / bought if bought > 0 else None
+        # The first requests of a minute go at once; the others wait for it to end.
+        so_far = max(seconds, 60 * self.requests / self.plan.rate) if self.plan.rate else seconds
         projected = Cost(None, False)
         if not open_rows:
             projected = self.spent
@@ -227,5 +229,5 @@ class Run:
             missing=len(self.plan.where) - rows, in_flight=self.in_flight, requests=self.requests,
             spent=self.spent, projected=projected, saved_neurons=self.saved_neurons, unknown_saved=self.unknown_saved,
             seconds=seconds,
-            left=None if share is None else seconds * share, finished=self.finished, stopped=self.stopped,
+            left=None if share is None else so_far * share, finished=self.finished, stopped=self.stopped,
         )  # fmt: skip

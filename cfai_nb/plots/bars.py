@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .. import markup
 from ..models import USD_PER_NEURON
 
 _BARS = 12  # more bars than that are read by nobody: the rest is drawn as one
@@ -26,7 +27,7 @@ def bars(charges: pd.DataFrame, by: str, metric: str) -> pd.DataFrame:
         moments = pd.to_datetime(charges["time"], utc=True).dt.tz_localize(None)
         key = moments.dt.strftime(_SHAPES[by]) if by in _SHAPES else moments
     else:
-        key = charges[by].astype(str)
+        key = charges[by].map(markup.line)
     table = pd.DataFrame(
         {
             "key": key,

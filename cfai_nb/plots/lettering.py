@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -15,6 +14,7 @@ from matplotlib.axis import Axis
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.text import Annotation
 
+from .. import markup
 from .palette import FAINT, INK
 from .paper import inches
 
@@ -31,12 +31,11 @@ _MOST_LINES = 3  # of a title or of the lines below it: words without end must n
 
 
 def letters(text: object) -> tuple[str, list[str]]:
-    """Return what can be drawn of `text` on one line, and the font families to draw it with.
+    """Return what can be drawn of the beginning of `text` on one line, and the font families to draw it with.
 
     A character that no installed font has would be a warning at every drawing: it becomes an empty box.
     """
-    line = re.sub(rf"[^\S{TIED}]+", " ", str(text)).strip()
-    line = "".join(character for character in line if character.isprintable() or character == TIED)
+    line = TIED.join(map(markup.line, str(text)[: 4 * markup.LINE].split(TIED)))
     chosen = list(mpl.rcParams["font.family"])
     absent = set(map(ord, line)).difference(*map(_drawable, chosen))
     for family in _installed() if absent else ():
@@ -76,7 +75,7 @@ def heading(ax: Axes, title: str, subtitle: str = "", mark: str | None = None) -
     """
     small, large = 8.5, 12.0
     taken = stamp(ax, mark, above=True).get_window_extent().width / ax.figure.dpi + 0.15 if mark else 0.0
-    under = _wrapped(ax, subtitle, small, taken)
+    under = _wrapped(ax, markup.line(subtitle), small, taken)
     if under:
         caption(ax, under, (0, 1), (0, 6), size=small, colour=FAINT, va="bottom")
     lift = 8 + (under.count("\n") + 1) * small * 1.3 + 2 if under else 8
@@ -127,7 +126,7 @@ def stamp(ax: Axes, mark: str, *, above: bool = False) -> Annotation:
     box = {"boxstyle": "round,pad=0.35", "facecolor": "#FFF3D6", "edgecolor": "#B36B00", "linewidth": 1.0}
     return caption(
         ax,
-        mark,
+        markup.line(mark, 40),
         (1, int(above)),
         (-4 if above else -7, 8),
         size=9,

@@ -14,7 +14,7 @@ from .columns import Column
 from .rows import Errors, failed_in
 from .sort import is_missing, is_vector
 
-_CELL = "padding: .3em .6em; vertical-align: top; max-width: 24em; overflow: hidden; border-bottom: 1px solid #8884"
+_CELL = f"padding: .3em .6em; vertical-align: top; max-width: 24em; overflow: hidden; border-bottom: {markup.RULE}"
 _HEAD = f"{_CELL}; text-align: left; font-weight: 600; white-space: nowrap"
 _LABEL = (
     f"{_CELL}; text-align: left; font-weight: 600; max-width: 12em; overflow-wrap: break-word; overflow-wrap: anywhere"

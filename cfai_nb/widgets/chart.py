@@ -1,14 +1,13 @@
 """The live form of a map: a scatter plot of jupyter-scatter with what is done about it above and below.
 
 Tooltips and legends of jupyter-scatter are set as text, never as HTML, and its script is part of the package: nothing
-is fetched from elsewhere.  Only text previews are used; one of pictures would load whatever address a cell holds.
+is fetched from elsewhere.  Only text previews are used; pictures are shown beside the map (closeup.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,12 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import pandas as pd
 
-from ..markup import NO_MATH
-from .picture import badge, words
+from ..markup import badge, block, counted, inline, line
+from ..show.cell import plain
+from .closeup import Closeup
+from .paged import close
+from .picture import words
 from .shading import PLAIN, shade
-from .wording import clean, counted, fragment
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 reads its fonts the old pandas way
@@ -41,6 +42,15 @@ _TEXT = "text"
 _TAKEN = ("x", "y", "color", "opacity", "size", _TEXT)
 _HOW = "Lasso: the second button at the left, or hold the mouse down. Shift adds to the selection."
 _NOBODY = "(nothing)"
+
+
+#: Its own dark is chosen when it is made, by a kernel that does not know the theme.
+_DARK = """<style>
+body[data-jp-theme-light="false"] .cfai-map :is(div:has(> div > canvas), [data-jss-theme]) {
+  background: transparent !important
+}
+body[data-jp-theme-light="false"] .cfai-map .legend { color: inherit !important; background: transparent !important }
+</style>"""
 
 
 class Chart:
@@ -82,12 +92,18 @@ class Chart:
         self._select_on_chart()
         self.canvas = self.scatter.show()
         self.canvas.tooltip_preview_text_lines = _LINES
-        self.box = ipywidgets.VBox([self.head, self.tools, self.canvas, self.said])
+        self.closeup = Closeup(shown)
+        self.canvas.layout.flex, self.canvas.layout.min_width = "1 1 0", "0"
+        drawn = ipywidgets.HBox([self.canvas, *([self.closeup.box] if shown.media else [])])
+        look = ipywidgets.HTML(_DARK, layout=ipywidgets.Layout(display="none"))
+        self.box = ipywidgets.VBox([self.head, self.tools, drawn, self.said, look]).add_class("cfai-map")
         self._held = contextlib.ExitStack()
         self._held.enter_context(self.canvas.hold_sync())
         self._drawn: asyncio.TimerHandle | None = None
         self.canvas.observe(self._wait, "dom_element_id")
         self.canvas.observe(self._select_on_map, "selection")
+        if shown.media:
+            self.canvas.observe(self.closeup.hovered, "hovering")
         shown.observe(self._follow_selection, "selection")
         shown.observe(self._follow_colour, ["color", "written"])
 
@@ -96,8 +112,7 @@ class Chart:
         self._held.close()
         self.map.unobserve(self._follow_selection, "selection")
         self.map.unobserve(self._follow_colour, ["color", "written"])
-        for widget in (*self.tools.children, *self.box.children, self.box):
-            widget.close()
+        close(self.box)
 
     # A view drops the points it is sent while it draws its first (all cells run at once: colours of the old points by
     # the new legend), so what changes until then is sent together afterwards.
@@ -113,12 +128,12 @@ class Chart:
 
     def _previews(self) -> list[str]:
         texts, index = self.map.texts, self.map.frame.index
-        return [clean(f"row {index[at]}" if texts is None else texts[at] or "") for at in self.map.rows]
+        return [line(f"row {index[at]}" if texts is None else texts[at] or "") for at in self.map.rows]
 
     def _cells(self) -> dict[str, list[str]]:
         frame = self.map.frame
         return {
-            title: [clean(cell, 120) for cell in frame[name].iloc[self.map.rows].astype(object)]
+            title: [_told(cell) for cell in frame[name].iloc[self.map.rows].astype(object)]
             for name, title in self._titles.items()
         }
 
@@ -127,7 +142,7 @@ class Chart:
         self.head = ipywidgets.HTML()
         named = {"description_width": "initial"}
         self.by = ipywidgets.Dropdown(description="colour by", style=named, layout=layout(width="16em"))
-        self.label = ipywidgets.Text(placeholder="label for the selection", layout=layout(width="12em"))
+        self.label = ipywidgets.Text(placeholder="label for the selection", layout=layout(width="14em"))
         self.into = ipywidgets.Text(value="label", description="in column", style=named, layout=layout(width="13em"))
         self.write = _button("Label", "write the label for the selected rows", self._write)
         self.back = _button("Undo", "take the last label back", self._undo)
@@ -143,19 +158,16 @@ class Chart:
         self._head()
 
     def _head(self) -> None:
-        chosen = f"<b>{len(self.map.selection):,}</b> of {html.escape(counted(len(self.map.rows)))} selected"
-        notes = " · ".join([chosen, *(fragment(note) for note in self.map.notes)])
-        label = fragment(words(self.map), 1_000)
-        self.head.value = (
-            f'<div class="{NO_MATH}" role="status" aria-label="{label}">{badge(self.map.mark)}{notes}</div>'
-        )
+        chosen = f"<b>{len(self.map.selection):,}</b> of {counted(len(self.map.rows))} selected"
+        notes = " · ".join([chosen, *(inline(note) for note in self.map.notes)])
+        self.head.value = block(badge(self.map.mark) + notes, role="status", label=words(self.map))
 
     def _offer(self) -> None:
         """Offer the columns there are to colour by."""
         names: list[Hashable | None] = [None, *self.map.coloured_by]
         if self.map.color not in names:
             names.append(self.map.color)
-        options = tuple((_NOBODY if name is None else clean(name, 40), at) for at, name in enumerate(names))
+        options = tuple((_NOBODY if name is None else line(name, 40), at) for at, name in enumerate(names))
         self._names = names
         self.by.unobserve(self._choose_colour, "value")  # new options reset the choice, which nobody made
         if self.by.options != options:
@@ -173,7 +185,7 @@ class Chart:
         title = _free(shading.name, {*_TAKEN, *(title.casefold() for title in self._titles.values())})
         self.data[title] = pd.Categorical(np.asarray(groups)[self.map.rows], categories=groups.categories)
         self.scatter.color(by=title, map=colours, labeling={"variable": title})
-        self.scatter.legend(True)
+        self.scatter.legend(True, size="medium")
 
     # -- what the mouse does ---------------------------------------------------------------------------------------
 
@@ -199,7 +211,7 @@ class Chart:
         self.said.value = self.map.describe()._repr_html_()
 
     def _say(self, text: str) -> None:
-        self.said.value = f'<div class="{NO_MATH}">{fragment(text, 1_000)}</div>'
+        self.said.value = block(inline(text, 1_000), role="status")
 
     # -- what the map says -----------------------------------------------------------------------------------------
 
@@ -216,6 +228,11 @@ class Chart:
         self._offer()
         self._recolour()
         self._head()
+
+
+def _told(cell: Any) -> str:
+    """A cell in a few words; of bytes and vectors what they are, without reading the whole of them."""
+    return line(cell if isinstance(cell, str) else plain(cell), 120)
 
 
 def _button(name: str, why: str, act: Callable[[], None]) -> Any:
@@ -246,7 +263,7 @@ def _titles(names: Sequence[Hashable]) -> dict[Hashable, str]:
     """A title for each column on hover: jupyter-scatter tells them apart by name, whatever the case."""
     titles: dict[Hashable, str] = {}
     for name in names:
-        titles[name] = _free(clean(name, 40), {*_TAKEN, *(title.casefold() for title in titles.values())})
+        titles[name] = _free(line(name, 40), {*_TAKEN, *(title.casefold() for title in titles.values())})
     return titles
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,9 @@ import pandas as pd
 
 from .. import space
 from ..call import Call, Forms
-from ..markup import NO_MATH
+from ..markup import block, counted, inline, line
 from ..tasks import Generate
 from .shading import shade
-from .wording import clean, counted, fragment
 
 if TYPE_CHECKING:
     from .map import Map
@@ -77,14 +75,14 @@ class Description:
         return f"{self.rows:,} of {counted(self.of)}{part} · by {self.by}" + (f" · {self.mark}" if self.mark else "")
 
     def __str__(self) -> str:
-        name, shares, differs = (clean(text, 2_000) for text in (self.name, self.shares, self.differs))
+        name, shares, differs = (line(text, 2_000) for text in (self.name, self.shares, self.differs))
         return f"{name}\n  shares: {shares}\n  differs: {differs}\n  {self.note}"
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        lines = (f"<b>{fragment(self.name)}</b>", fragment(self.shares, 2_000), fragment(self.differs, 2_000))
-        return f"<div class='{NO_MATH}'>{'<br>'.join(lines)}<br><small>{html.escape(self.note)}</small></div>"
+        parts = (f"<b>{inline(self.name)}</b>", inline(self.shares, 2_000), inline(self.differs, 2_000))
+        return block("<br>".join((*parts, f"<small>{inline(self.note)}</small>")))
 
 
 class Describe(Forms):
@@ -206,7 +204,7 @@ class Describe(Forms):
             lift = inside.sub(outside, fill_value=0)
             best = str(lift.idxmax()) if len(lift) else ""
             if best and lift[best] >= _LIFT:
-                found.append(f"{clean(name, 60)}: {best} ({inside[best]:.0%}, elsewhere {outside[best]:.0%})")
+                found.append(f"{line(name, 60)}: {best} ({inside[best]:.0%}, elsewhere {outside[best]:.0%})")
         return found
 
 
@@ -229,4 +227,4 @@ def _spread(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _listed(texts: Sequence[str | None]) -> str:
-    return "\n".join(f"- {clean(text, _WIDTH)}" for text in texts if text)
+    return "\n".join(f"- {line(text, _WIDTH)}" for text in texts if text)

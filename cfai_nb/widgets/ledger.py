@@ -14,8 +14,7 @@ from IPython import get_ipython
 
 from .. import progress, session, tables
 from ..ledger import midnight, money
-from ..markup import NO_MATH
-from .fragment import FONT, said
+from ..markup import block, said
 from .shown import Shown
 
 #: Seconds between two drawings while a run goes on: each reads the book.
@@ -49,7 +48,7 @@ class LedgerView(Shown):
         self._displayed = False
         self._after_cell: Callable[[], None] | None = None
         self.observe(lambda change: self.update(), ["since", "by"])
-        self._listener = _listen_weakly(self)
+        self._listening = _listen_weakly(self)
 
     def heard(self, finished: bool) -> None:
         """Draw again after an event of a run, unless that was just done."""
@@ -71,8 +70,7 @@ class LedgerView(Shown):
         if self._after_cell is not None:
             self._after_cell()
             self._after_cell = None
-        if self._listener in progress.listeners:
-            progress.listeners.remove(self._listener)
+        self._listening.close()
 
     @property
     def _start(self) -> float:
@@ -106,7 +104,7 @@ class LedgerView(Shown):
             )
         words = "".join(f"<p>{said(line)}</p>" for line in self._words(frame))
         table = f'<table style="border-collapse: collapse"><thead><tr>{heads}</tr></thead>{"".join(rows)}</table>'
-        return f'<div class="{NO_MATH}" role="status" style="{FONT}">{words}{table if rows else ""}</div>'
+        return block(words + table * bool(rows), role="status")
 
     def _words(self, frame: pd.DataFrame) -> list[str]:
         when = {"now": "since this was opened", "today": "today (since 00:00 UTC)", "ever": "in this book"}[self.since]
@@ -130,7 +128,10 @@ class LedgerView(Shown):
         if self._controls is None:
             buttons = {"button_width": "auto"}
             since = ipywidgets.ToggleButtons(options=["now", "today", "ever"], description="Since", style=buttons)
-            by = ipywidgets.ToggleButtons(options=["model", "verb", "model and verb"], description="By", style=buttons)
+            by = ipywidgets.ToggleButtons(
+                options=["model", "verb", "model and verb"], description="By", style=buttons,
+                layout=ipywidgets.Layout(margin="0 0 0 2em"),
+            )  # fmt: skip
             traitlets.link((self, "since"), (since, "value"))
             traitlets.link((self, "by"), (by, "value"))
             self._controls = ipywidgets.HBox([since, by], layout=ipywidgets.Layout(flex_flow="row wrap"))
@@ -146,19 +147,16 @@ def _cost(row: dict[Any, Any]) -> str:
     return f"{known} and {unknown}" if row["neurons"] and known else unknown
 
 
-def _listen_weakly(view: LedgerView) -> Callable[[Any], None]:
+def _listen_weakly(view: LedgerView) -> progress.Listening:
     """Listen for as long as somebody holds the view."""
     held = weakref.ref(view)
 
-    def listen(event: Any) -> None:
+    def hear(event: Any) -> None:
         found = held()
-        if found is not None:
-            found.heard(event.finished)
-        elif listen in progress.listeners:
-            progress.listeners.remove(listen)
+        found.heard(event.finished) if found is not None else listening.close()
 
-    progress.listeners.append(listen)
-    return listen
+    listening = progress.Listening(hear)
+    return listening
 
 
 def _after_cells(shell: Any, view: LedgerView) -> Callable[[], None]:

@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 import traitlets
 
-from .. import space
+from .. import show, space
 from ..frames import column
+from ..markup import counted, line
 from ..report import CfaiWarning
 from .describe import Describe
 from .labelled import Labelled
 from .picture import picture, still
-from .wording import clean, counted
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _INSTALL = 'zoom and lasso need jupyter-scatter: pip install "cfai_nb[map]", then restart the kernel'
@@ -44,6 +44,8 @@ class Map(traitlets.HasTraits):
         Positions of the rows that are on the map.
     texts : list or None
         What each row is about.
+    media : list of Column
+        Those on hover that hold pictures or sound; beside the live map the last point's are shown.
     notes : list of str
         How the map came about.
     mark : str
@@ -77,7 +79,10 @@ class Map(traitlets.HasTraits):
         self._chosen = color
         self._coloured: list[Hashable | None] = []  # what the map was coloured by before each label
         self._chart: Any = None
-        self.rows, self.texts, self.hover = rows, texts, list(hover)
+        columns = {name: show.named(self._data, [name])[0] for name in hover}
+        self.media = [column for column in columns.values() if column.sort in ("image", "audio")]
+        self.hover = [name for name, column in columns.items() if column not in self.media]
+        self.rows, self.texts = rows, texts
         self.notes, self.mark = list(notes), mark
         laid = np.full((len(data), 2), np.nan)
         laid[rows] = points
@@ -257,7 +262,7 @@ class Map(traitlets.HasTraits):
             self._chart = None
 
     def __repr__(self) -> str:
-        by = "" if self.color is None else f", by {clean(self.color, 60)}"
+        by = "" if self.color is None else f", by {line(self.color, 60)}"
         parts = (f"{len(self.rows):,} rows{by}, {len(self.selection):,} selected", *self.notes, self.mark)
         return f"<Map of {' · '.join(part for part in parts if part)}>"
 

@@ -14,11 +14,11 @@ import pandas as pd
 from .. import frames, space
 from ..call import Call, Forms
 from ..cells import emulated, same_space
+from ..markup import counted
 from ..media import words_of
 from ..tasks import Embed
 from .map import Map
 from .waiting import patiently
-from .wording import counted
 
 
 class MapVerb(Forms):
@@ -35,7 +35,7 @@ class MapVerb(Forms):
     color : str, optional
         A column to colour by: words, truth values, numbers or dates.
     hover : str or list of str, optional
-        Columns to show beside the text when the mouse is on a point.
+        Columns to show beside the text when the mouse is on a point; pictures and sounds stay beside the map.
     text : str, optional
         Where `on` holds vectors: the column that says what a row is about, shown on hover and read by ``m.describe``.
     method : {"auto", "tsne", "pca"}
@@ -83,7 +83,7 @@ class MapVerb(Forms):
         """Lay the rows out and return the map."""
         wish = self._wish(on, color=color, hover=hover, text=text, method=method, seed=seed, model=model, **travel)
         cells: Any = wish.cells if wish.call is None else wish.call.wait()
-        what = f"laying out {counted(len(cells))}"
+        what = f"laying out {counted(int(cells.notna().sum()))}"
         return wish.map(*patiently(lambda: wish.lay_out(cells), what, shown=travel.get("progress")))
 
     async def aio(self, on: Any = None, **options: Any) -> Map:

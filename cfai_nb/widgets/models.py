@@ -9,8 +9,7 @@ import pandas as pd
 import traitlets
 
 from .. import tables
-from ..markup import NO_MATH
-from .fragment import FONT, said
+from ..markup import block, said
 from .shown import Shown
 
 _CELL = "text-align: left; vertical-align: top; padding: 3px 8px"
@@ -18,7 +17,7 @@ _NUMBER = "text-align: right; vertical-align: top; padding: 3px 8px; white-space
 #: Heading -> column of ``cf.models()``.
 _COLUMNS = {
     "task": "task", "$ / M read": "usd_per_m_input_tokens", "$ / M written": "usd_per_m_output_tokens",
-    "context": "context", "a minute": "rate", "can": "capabilities", "default for": "default_for",
+    "context": "context", "requests / min": "rate", "can": "capabilities", "default for": "default_for",
 }  # fmt: skip
 
 
@@ -80,11 +79,11 @@ class Models(Shown):
         heads = "".join(f'<th scope="col" style="{_CELL}">{said(name)}</th>' for name in ("model", *_COLUMNS))
         rows = "".join(_row(str(name), row) for name, row in zip(frame.index, frame.to_dict("records"), strict=True))
         listed = said(", ".join(sorted(set(self._all["checked_on"].dropna().astype(str)))[-1:]))
-        return (
-            f'<div class="{NO_MATH}" style="{FONT}"><p role="status">{len(frame)} of {len(self._all)} models; '
+        return block(
+            f'<p role="status">{len(frame)} of {len(self._all)} models; '
             f"prices of {listed}; an empty price is unknown or in another unit, see cf.models()</p>"
             f'<div style="max-height: 32em; overflow: auto"><table style="border-collapse: collapse">'
-            f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></div>"
+            f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
         )
 
     def __repr__(self) -> str:
@@ -105,14 +104,14 @@ class Models(Shown):
         task = ipywidgets.Dropdown(description="Task", options=tasks, layout=wide)
         if self.task in set(self._all["task"]):
             task.value = self.task
-        order = ipywidgets.Dropdown(description="Order", options=["name", "price", "context"], value=self.order)
-        most = ipywidgets.Text(description="At most $", placeholder="per million tokens read")
-        least = ipywidgets.Text(description="Context", placeholder="tokens at least")
+        orders = ["name", "price", "context"]
+        order = ipywidgets.Dropdown(description="Order", options=orders, value=self.order, layout=wide)
+        most = ipywidgets.Text(description="At most $", placeholder="per million tokens read", layout=wide)
+        least = ipywidgets.Text(description="Context", placeholder="tokens at least", layout=wide)
         search.value = self.search
-        for box, name in ((search, "search"), (task, "task"), (order, "order")):
-            traitlets.link((box, "value"), (self, name)) if box is not task else box.observe(
-                lambda change: setattr(self, "task", change["new"]), "value"
-            )
+        for box, name in ((search, "search"), (order, "order")):
+            traitlets.link((box, "value"), (self, name))
+        task.observe(lambda change: self.set_trait("task", change["new"]), "value")
         for box, name, kind in ((most, "most", float), (least, "least_context", int)):
             value = getattr(self, name)
             box.value = "" if value is None else f"{value:g}"

@@ -123,7 +123,7 @@ class Paged(traitlets.HasTraits):
         """Say which rows are on the page."""
         total, kept, shown = len(self._index), len(self.rows), self.shown
         which = f"{self.page * self.n + 1:,}–{self.page * self.n + len(shown):,} of " if len(shown) < kept else ""
-        held = f"{kept:,} row{'s' * (kept != 1)}"
+        held = markup.counted(kept)
         return f"{which}{held}" if kept == total else f"{which}{held} with “{self.filter}” ({total:,} in all)"
 
     @property
@@ -199,7 +199,7 @@ class Paged(traitlets.HasTraits):
         """Take the widget away and free what it holds in the browser."""
         if self._box is not None:
             box, self._box = self._box, None
-            _close(box)
+            close(box)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self._words()}>"
@@ -209,7 +209,8 @@ class Paged(traitlets.HasTraits):
         return {"text/plain": repr(self), "text/html": self.fragment(), _VIEW: view}
 
 
-def _close(widget: Any) -> None:
+def close(widget: Any) -> None:
+    """Close a widget and all that is in it."""
     for child in getattr(widget, "children", ()):
-        _close(child)
+        close(child)
     widget.close()

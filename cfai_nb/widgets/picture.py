@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 from IPython.display import Image
 
-from ..markup import NO_MATH
+from ..markup import address, badge, counted, figure, inline, line
 from .shading import PLAIN, shade
-from .wording import clean, counted, fragment
 
 if TYPE_CHECKING:
     from .map import Map
@@ -22,18 +20,14 @@ if TYPE_CHECKING:
 _SCATTERED = 0.7
 _image: Callable[..., Any] = Image  # IPython does not say what it takes
 _NAMED = 8  # groups counted in the words for those who do not see the picture
-_FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-ui-font-size1, 13px)"
 
 
 def still(shown: Map, hint: str) -> str:
     """Return a map as HTML: a figure with the picture, words in its place, and a caption."""
-    drawn = base64.b64encode(draw(shown)).decode()
-    chip = badge(shown.mark)
-    caption = " · ".join(fragment(part) for part in (*shown.notes, hint) if part)
-    image = f'<img style="max-width: 100%" alt="{fragment(words(shown), 1_000)}" src="data:image/png;base64,{drawn}">'
-    return (
-        f'<figure class="{NO_MATH}" style="margin: 0; {_FONT}">{image}<figcaption>{chip}{caption}</figcaption></figure>'
-    )
+    caption = " · ".join(inline(part) for part in (*shown.notes, hint) if part)
+    source = address(draw(shown), "image/png")
+    image = f'<img style="max-width: 100%" alt="{inline(words(shown), 1_000)}" src="{source}">'
+    return figure(image, badge(shown.mark) + caption, faded=False)
 
 
 def picture(shown: Map) -> Any:
@@ -41,18 +35,12 @@ def picture(shown: Map) -> Any:
     return _image(draw(shown), format="png", alt=words(shown))
 
 
-def badge(mark: str) -> str:
-    """Return a mark as HTML that nobody overlooks, or nothing."""
-    style = "background: #FFF3D6; color: #7A4900; border: 1px solid #B36B00; border-radius: 3px; padding: 0 .4em"
-    return f'<b style="{style}">{fragment(mark)}</b> ' if mark else ""
-
-
 def draw(shown: Map) -> bytes:
     """Return the map as a PNG."""
     from ..plots import clusters
     from ..plots.paper import png
 
-    title = counted(len(shown.rows)) + ("" if shown.color is None else f" by {clean(shown.color, 60)}")
+    title = counted(len(shown.rows)) + ("" if shown.color is None else f" by {line(shown.color, 60)}")
     mark = shown.mark or None
     points = shown.points.iloc[shown.rows].to_numpy()
     if shown.color is None:
@@ -84,5 +72,5 @@ def words(shown: Map) -> str:
         counts = [(word, count) for word, count in labels.value_counts().items() if count]
         named = ", ".join(f"{word} {count:,}" for word, count in counts[:_NAMED])
         more = f" and {len(counts) - _NAMED} more groups" if len(counts) > _NAMED else ""
-        said += f", coloured by {clean(shown.color, 60)}: {named}{more}"
+        said += f", coloured by {line(shown.color, 60)}: {named}{more}"
     return f"{said}. {shown.notes[0] if shown.notes else ''}".strip()

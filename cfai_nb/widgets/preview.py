@@ -90,12 +90,12 @@ class Preview(Paged):
     def _caption(self) -> str:
         count = len(self._left_out)
         more = ", ".join(self._left_out[:5]) + (", …" if count > 5 else "")
-        rest = f" · {count} more column{'s' * (count != 1)} ({more}): columns= chooses" if count else ""
+        rest = f" · {markup.counted(count, 'more column')} ({more}): columns= chooses" if count else ""
         return markup.badge(self._mark) + markup.said(self._words() + rest, 400)
 
     def _words(self) -> str:
         failed = len(self._errors)
-        return super()._words() + (f" · {failed:,} row{'s' * (failed != 1)} failed" if failed else "")
+        return super()._words() + (f" · {markup.counted(failed)} failed" if failed else "")
 
     def __repr__(self) -> str:
         lines = show.plain_table(self._columns, self.shown, self._index)

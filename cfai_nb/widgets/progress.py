@@ -7,7 +7,6 @@ instead.  Nothing here is called from the engine's thread: whoever waits for the
 from __future__ import annotations
 
 import contextlib
-import html
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 from IPython.display import display
 
-from ..markup import NO_MATH
+from ..markup import CODE, LONG, NO_MATH, said
 from ..progress import words
 from ..report import Report
 
@@ -24,7 +23,6 @@ PAUSE = 0.25
 HOW_TO_STOP = "interrupt the kernel to stop; finished rows are kept"
 _display: Callable[..., Any] = display  # IPython does not say what it takes
 _VIEW = "application/vnd.jupyter.widget-view+json"
-_FONT = "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px)"
 #: How a run ended -> ipywidgets' style of the bar and a sign that does not depend on colour.
 _SIGNS = {"success": "✓", "warning": "!", "danger": "✗", "info": "…"}
 
@@ -102,8 +100,9 @@ class Bar:
 
     def _fragment(self, text: str, hint: str = "") -> str:
         # Text of models and of columns gets in here by the names of verbs and models: all of it is escaped.
-        small = f'<br><span style="opacity: .7">{html.escape(hint)}</span>' if hint else ""
-        return f'<div class="{NO_MATH}" role="status" aria-live="off" style="{_FONT}">{html.escape(text)}{small}</div>'
+        small = f'<br><span style="opacity: .7">{said(hint)}</span>' if hint else ""
+        shown = f"{said(text, LONG)}{small}"
+        return f'<div class="{NO_MATH}" role="status" aria-live="off" style="{CODE}">{shown}</div>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._fragment(repr(self))}

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .wording import clean
+from ..markup import line
 
 #: Numbers of up to so many different values are words; more are cut into steps, each with as many rows.
 _AS_WORDS = 8
 _STEPS = 7
 _WIDE = 40  # characters: a legend stands on the map
-#: viridis at the middle of seven steps: light and dark in grey too.
-_SCALE = ("#440154", "#443983", "#31688e", "#21918c", "#35b779", "#90d743", "#e5d91e")
+#: viridis from a quarter of it on: light and dark in grey too, and to be seen on white and on black.
+_SCALE = ("#3b528b", "#2d708e", "#228c8d", "#22a884", "#4cc26c", "#90d743", "#dfe318")
 PLAIN = "#0072B2"
 MISSING = "missing"
 
@@ -69,7 +69,7 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
     from ..plots.palette import DISTINCT, colour
     from ..plots.rows import order
 
-    name = clean(column.name, 60)
+    name = line(column.name, 60)
     dated = pd.api.types.is_datetime64_any_dtype(column)
     numeric = pd.api.types.is_any_real_numeric_dtype(column)
     if (numeric or dated) and not names:
@@ -78,7 +78,7 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
             return _stepped(name, finite, dated)
     told = _told_apart(column)
     kinds = order(told)
-    words = {kind: clean((names or {}).get(kind, kind), _WIDE) or "(blank)" for kind in kinds}
+    words = {kind: line((names or {}).get(kind, kind), _WIDE) or "(blank)" for kind in kinds}
     labels = pd.Series([words.get(kind) for kind in told], dtype=object)
     written = list(dict.fromkeys(words.values()))
     sizes = labels.value_counts()
@@ -103,7 +103,7 @@ def _told_apart(column: pd.Series[Any]) -> pd.Series[Any]:
 def _cell(cell: Any) -> Any:
     if isinstance(cell, float):
         return int(cell) if cell.is_integer() else cell  # missing cells have made fractions of whole numbers
-    return cell if isinstance(cell, int) else clean(cell, 60)
+    return cell if isinstance(cell, int) else line(cell, 60)
 
 
 def _stepped(name: str, column: pd.Series[Any], dated: bool) -> Shading:

@@ -60,6 +60,33 @@ _RUN = """at => {
 }"""
 
 
+#: Texts whose colour is not apart from what is behind them, and drawings that are brighter than their page.
+_ILLEGIBLE = """where => {
+  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+  const linear = part => part <= 10 ? part / 3294 : ((part / 255 + .055) / 1.055) ** 2.4;
+  const light = colour => {
+    const [red, green, blue] = parts(colour).map(linear);
+    return .2126 * red + .7152 * green + .0722 * blue;
+  };
+  const ground = element => {
+    for (; element; element = element.parentElement) {
+      const colour = getComputedStyle(element).backgroundColor, [, , , solid] = parts(colour);
+      if (solid === undefined || solid > .5) return light(colour);
+    }
+    return 1;
+  };
+  const written = element => [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
+  const apart = (a, b) => (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  const all = [...where.querySelectorAll('*')].filter(element => element.offsetParent);
+  return [
+    ...all.filter(element => written(element) && apart(light(getComputedStyle(element).color), ground(element)) < 3)
+      .map(element => element.textContent.trim().slice(0, 60)),
+    ...all.filter(element => element.tagName === 'CANVAS' && apart(ground(element), ground(where)) > 2)
+      .map(element => element.tagName),
+  ];
+}"""
+
+
 class Page:
     """A notebook in JupyterLab; what is not here is on ``browser``, a page of playwright."""
 
@@ -112,6 +139,15 @@ class Page:
         counted = self.cell(at).locator(".jp-InputArea-prompt", has_text=re.compile(r"\[\d+\]"))
         counted.wait_for()
 
+    def dark(self) -> None:
+        """Change to JupyterLab's dark theme."""
+        self.browser.evaluate("() => jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})")
+        self.browser.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+
+    def illegible(self, at: int) -> list[str]:
+        """Return what cannot be read in the outputs of a cell, or is a bright box on a dark page."""
+        return list(self.output(at).evaluate(_ILLEGIBLE))
+
     def save(self) -> None:
         """Save the notebook and wait until it is on the disk."""
         self.browser.evaluate("async () => { await jupyterapp.commands.execute('docmanager:save'); }")
@@ -131,8 +167,8 @@ class Page:
 class Lab:
     """A JupyterLab server on loopback, and a browser."""
 
-    def __init__(self, url: str, token: str, folder: Path, browser: Any) -> None:
-        self.url, self.token, self.folder, self.browser = url, token, folder, browser
+    def __init__(self, url: str, token: str, folder: Path, themes: Path, browser: Any) -> None:
+        self.url, self.token, self.folder, self.themes, self.browser = url, token, folder, themes, browser
         self._number = 0
 
     def write(self, cells: Sequence[str], name: str = "") -> Path:
@@ -157,6 +193,7 @@ class Lab:
             notebook.metadata["kernelspec"] = {"name": "none", "display_name": "No kernel", "language": "python"}
             path = path.with_name(f"{path.stem}-saved.ipynb")
             nbformat.write(notebook, path)
+        self.themes.unlink(missing_ok=True)  # light, unless this test asks for the dark one
         context = self.browser.new_context(viewport={"width": size[0], "height": size[1]})
         try:
             page = Page(context.new_page())
@@ -215,11 +252,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         "CFAI_STORE": str(home / "store.sqlite"), "JUPYTER_TOKEN": token,
     }  # fmt: skip
     # No questions about news of JupyterLab; and a cell out of sight is in the page all the same.
+    settings = home / "jupyterlab_settings_dir" / "@jupyterlab"
     for name, setting in (
         ("apputils-extension/notification", {"fetchNews": "false", "checkForUpdates": False}),
         ("notebook-extension/tracker", {"windowingMode": "none"}),
     ):
-        file = home / "jupyterlab_settings_dir" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file = settings / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(setting))
     command = [
@@ -236,7 +274,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             flags = ["--no-sandbox", *_WEBGL, "--disable-background-networking", "--disable-component-update"]
             browser = driver.chromium.launch(executable_path=binary, args=flags)
             try:
-                yield Lab(url, token, folder, browser)
+                themes = settings / "apputils-extension" / "themes.jupyterlab-settings"
+                yield Lab(url, token, folder, themes, browser)
             finally:
                 browser.close()
     finally:

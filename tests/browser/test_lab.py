@@ -14,7 +14,8 @@ import pytest
 TESTS = Path(__file__).parent.parent
 SLOW = """
 import cfai_nb as cf
-cf.connect(cf.emulator.Emulator(rate=None, latency=0.3), store=False)
+emulator = cf.emulator.Emulator(rate=None, latency=0.3)
+cf.connect(emulator, store=False)
 df = cf.sample("tickets")
 """
 HOSTILE = f"""
@@ -46,14 +47,17 @@ def exported(path: Path) -> str:
 
 def test_playground(lab: Any, pictures: Path) -> None:
     """Columns complete, variants run side by side in the background, versions differ, code follows, Stop stops."""
-    notebook = lab.write([SLOW, "p = df.cfai.playground('text', n=3)\np", "print(p.code, len(p.result))"])
+    cells = [SLOW, "p = df.cfai.playground('text', n=3)\np", "emulator.latency = 2", "print(p.code, len(p.result))"]
+    notebook = lab.write(cells)
     with lab.open(notebook) as page:
+        page.dark()
         page.run(0, 1)
         out = page.output(1)
         prompt = out.get_by_label("Prompt", exact=True)
         prompt.fill("In five words: {txt}")
         see(out, "Did you mean 'text'?")
         assert page.button(1, "Run").is_disabled()
+        assert page.illegible(1) == []
         prompt.fill("In five words: {te")
         page.button(1, "{text}").click()
         see(out, "df.cfai.generate('In five words: {text}')")
@@ -69,13 +73,15 @@ def test_playground(lab: Any, pictures: Path) -> None:
         out.locator("tfoot td", has_text="3 of 3 rows").nth(1).wait_for()
         page.button(1, "Price all rows").click()
         see(out, re.compile("estimated, nothing sent"))
+        assert page.illegible(1) == []
+        page.run(2)  # long enough to be stopped on any machine
         page.button(1, "Run on all rows").click()
         see(out, re.compile(r"generate \d+/195"))
         page.button(1, "Stop").click()
         see(out, re.compile("Stopped. .* rows are done"))
         page.screenshot(pictures / "playground.png")
-        page.run(2)
-        see(page.output(2), "df.cfai.generate('In ten words: {text}', model='llama-3.2-3b-instruct') 200")
+        page.run(3)
+        see(page.output(3), "df.cfai.generate('In ten words: {text}', model='llama-3.2-3b-instruct') 200")
         page.save()
     with lab.open(notebook, kernel=False) as page:
         see(page.output(1), re.compile("1,000 such rows"))
@@ -138,6 +144,9 @@ def test_models_and_ledger(lab: Any, pictures: Path) -> None:
         see(page.output(5), re.compile(r"\[emulator\] What is \{x: 1\}"))
         ledger.locator("td", has_text="stream").wait_for()
         page.screenshot(pictures / "ledger.png")
+        page.dark()
+        assert page.illegible(1) + page.illegible(2) + page.illegible(3) == []
+        page.screenshot(pictures / "ledger-dark.png")
         page.save()
     html = exported(notebook)
     assert "bge-m3" in html
@@ -167,7 +176,7 @@ def test_hostile_answers(lab: Any, pictures: Path) -> None:
 
 def test_a_blocking_run_has_no_stop_button(lab: Any, pictures: Path) -> None:
     """The bar of a blocking cell says how to interrupt, with cost and time left, and its receipt stays."""
-    with lab.open([SLOW, "v = df.cfai.summarize('text', concurrency=4)"]) as page:
+    with lab.open([SLOW, "emulator.latency = 1\nv = df.cfai.summarize('text', concurrency=4)"]) as page:
         page.run(0)
         page.start(1)
         see(page.output(1), re.compile("interrupt the kernel to stop"))

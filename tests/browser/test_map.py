@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
@@ -14,7 +15,7 @@ import pytest
 
 CELLS = [
     """
-import cfai_nb as cf, pandas as pd
+import cfai_nb as cf, pandas as pd, PIL.Image
 cf.connect("emulator", store=False)
 df = cf.sample("tickets").head(120)
 evil = "<script>window.__alarm=1</script><img src=x onerror='window.__alarm=1'> https://example.com/a.png $x$"
@@ -22,8 +23,18 @@ name = "<img src=x onerror=window.__alarm=1>"
 df.loc[df.index[::2], "text"] = evil + df["text"]
 df[name] = pd.Series([evil + chr(0xD800) + "long " * 200] * len(df), dtype=object)
 df.loc[3, "topic"] = evil
+df["photo"] = [PIL.Image.new("RGB", (60, 40), "teal")] * len(df)
 """,
-    "m = df.cfai.map('text', color='topic', hover=['product', name])\nm",
+    "m = df.cfai.map('text', color='topic', hover=['product', name, 'photo'])\nm",
+    # Where a point whose text is hostile lies, from the middle of the map, of half its height.
+    """
+import numpy as np
+low, high = m.points.min(), m.points.max()
+place = ((m.points - (low + high) / 2) / ((high - low).max() / 2 * 1.05)).to_numpy()
+apart = np.linalg.norm(place[:, None] - place[None], axis=2) + np.eye(len(place)) * 9
+evils = [at for at in range(0, len(place), 2) if np.abs(place[at]).max() < 0.7]
+print("at", *place[max(evils, key=lambda at: np.nanmin(apart[at]))])
+""",
     "print(len(m.selected), 'rows;', m.frame['theme'].notna().sum(), 'labelled')",
     "m.select(df['topic'] == 'billing'); m.label(evil, as_column='theme'); m.describe()",
 ]
@@ -35,11 +46,27 @@ def pictures(tmp_path: Path) -> Path:
     return Path(os.environ.get("CFAI_PICTURES") or tmp_path)
 
 
+def rest(page: Any, tip: Any, x: float, y: float) -> None:
+    """Rest the mouse on a point until its tooltip is there; the first drawing of a map hides it again."""
+    from playwright.sync_api import TimeoutError
+
+    opaque = "tip => { while (tip && getComputedStyle(tip).opacity !== '0') tip = tip.parentElement; return !tip }"
+    for _ in range(20):
+        page.browser.mouse.move(x + 100, y + 300)
+        page.browser.mouse.move(x, y)
+        with contextlib.suppress(TimeoutError):
+            tip.wait_for(timeout=3_000)
+            page.browser.wait_for_function(opaque, arg=tip.element_handle(), timeout=3_000)
+            return
+    raise AssertionError("no tooltip")
+
+
 def test_map(lab: Any, pictures: Path) -> None:
     """A tooltip is text, a lasso by mouse selects, a label is written, and the saved file shows a picture."""
     pytest.importorskip("jscatter", reason="jupyter-scatter is not installed: pip install -e '.[map]'")
     notebook = lab.write(CELLS)
     with lab.open(notebook) as page:
+        page.dark()
         page.run(0, 1)
         out = page.output(1)
         canvas = out.locator("canvas").first
@@ -49,11 +76,13 @@ def test_map(lab: Any, pictures: Path) -> None:
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         mouse = page.browser.mouse
         tip = out.get_by_text(re.compile("<script>window.__alarm=1</script>.*https://example.com"))
-        for step in range(1_200):  # in a spiral over the map until a point answers
-            mouse.move(x + step / 8 * math.cos(step / 8), y + step / 8 * math.sin(step / 8))
-            if tip.count() and tip.first.is_visible():
-                break
-        tip.first.wait_for()
+        page.run(2)
+        page.output(2).get_by_text(re.compile("^at ")).wait_for()
+        at = [float(part) for part in page.output(2).inner_text().split()[1:3]]
+        rest(page, tip.first, x + at[0] * box["height"] / 2, y - at[1] * box["height"] / 2)
+        out.locator("figure img").wait_for()
+        assert out.locator("figure img").get_attribute("src").startswith("data:image/")
+        assert page.illegible(1) == []
         page.screenshot(pictures / "map-hover.png")
         assert out.locator("canvas ~ * script, canvas ~ * img").count() == 0
         out.locator("button[title*='lasso selection']").click()
@@ -68,9 +97,9 @@ def test_map(lab: Any, pictures: Path) -> None:
         page.button(1, "Label").click()
         out.get_by_text(re.compile(r"onerror=window.__alarm=1>: \d+ rows?")).wait_for()
         page.screenshot(pictures / "map-label.png")
-        page.run(2, 3)
-        page.output(2).get_by_text(re.compile(r"^([1-9]\d*) rows; \1 labelled")).wait_for()
-        page.output(3).get_by_text(re.compile("by terms")).wait_for()
+        page.run(3, 4)
+        page.output(3).get_by_text(re.compile(r"^([1-9]\d*) rows; \1 labelled")).wait_for()
+        page.output(4).get_by_text(re.compile("by terms")).wait_for()
         page.button(1, "Describe").click()
         out.get_by_text(re.compile("by terms")).wait_for()
         page.screenshot(pictures / "map-described.png")

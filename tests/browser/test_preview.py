@@ -44,8 +44,11 @@ def pictures(tmp_path: Path) -> Path:
 def drawn(where: Any, count: int) -> None:
     """Assert that so many pictures are in sight, each decoded by the browser and with words beside it."""
     where.locator("img").nth(count - 1).wait_for()
-    good = "images => images.filter(image => image.complete && image.naturalWidth && image.alt).length"
-    assert (where.locator("img").count(), where.locator("img").evaluate_all(good)) == (count, count)
+    decoded = """async images => {
+      await Promise.allSettled(images.map(image => image.decode()));
+      return images.filter(image => image.naturalWidth && image.alt).length;
+    }"""
+    assert where.locator("img").evaluate_all(decoded) == count
 
 
 def exported(path: Path) -> str:
@@ -79,7 +82,10 @@ def test_preview(lab: Any, pictures: Path) -> None:
         out.locator("summary").click()
         page.screenshot(pictures / "preview-filtered.png")
         page.run(2)
-        assert "0 6" in page.output(2).inner_text()
+        page.output(2).get_by_text("0 6").wait_for()
+        page.dark()
+        assert page.illegible(1) == []
+        page.screenshot(pictures / "preview-dark.png")
         page.save()
     assert path.stat().st_size < 2_000_000
     html = exported(path)
@@ -109,13 +115,16 @@ def test_gallery_and_player(lab: Any, pictures: Path) -> None:
         out.get_by_text("2 picked").wait_for()
         page.screenshot(pictures / "gallery.png")
         page.run(2, 3)
-        assert "['row number 1', 'row number 8']" in page.output(2).inner_text()
+        page.output(2).get_by_text("['row number 1', 'row number 8']").wait_for()
         page.output(3).get_by_role("button", name="Pick page").click()
         page.output(3).get_by_text("4 picked").wait_for()
         page.output(3).scroll_into_view_if_needed()
         page.screenshot(pictures / "player.png")
         page.run(4)
-        assert "['r0', 'r0', 'r1', 'r1']" in page.output(4).inner_text()
+        page.output(4).get_by_text("['r0', 'r0', 'r1', 'r1']").wait_for()
+        page.dark()
+        assert page.illegible(1) + page.illegible(3) == []
+        page.screenshot(pictures / "gallery-dark.png")
         page.save()
     assert exported(path).count("<img ") == 6
     with lab.open(path, kernel=False, size=(1200, 1500)) as page:

@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Sequence
 
 from ...ledger import money
-from ...markup import NO_MATH
-from ..fragment import CODE, FONT, TEXT, changed, said
+from ...markup import CODE, LINE, RULE, TEXT, badge, block, said
+from .difference import answer, changed
 from .trial import Outcome, Trial
 
-_CELL = "padding: 6px 8px; vertical-align: top; border: 1px solid var(--jp-border-color2, #ddd); text-align: left"
+_CELL = f"padding: 6px 8px; vertical-align: top; border: {RULE}; text-align: left"
 _SMALL = "opacity: .75; font-size: 90%"
 _BOX = f"{TEXT}; max-height: 16em; overflow: auto"
 #: Characters of an input that are shown.
@@ -40,9 +40,9 @@ def page(
             for label, text in inputs
         )
         head = _head(["row", "text"])
-        table = f'<table style="border-collapse: collapse"><caption>pinned rows</caption>{head}{rows}</table>'
-        return _framed(table + _code(code))
-    mark = "<p><b>emulator</b>: no model answered; prices are what it would have cost</p>"
+        caption = '<caption style="text-align: left">pinned rows</caption>'
+        return block(f'<table style="border-collapse: collapse">{caption}{head}{rows}</table>{_code(code)}')
+    mark = f"<p>{badge('emulator')}no model answered; prices are what it would have cost</p>"
     pretended = mark if any(trial.origin == "emulator" for trial, _ in trials) else ""
     body = "".join(_row(at, label, text, trials, compare) for at, (label, text) in enumerate(inputs))
     tops = "".join(f'<th scope="col" style="{_CELL}">{_top(trial, before, compare)}</th>' for trial, before in trials)
@@ -52,11 +52,7 @@ def page(
         f'<thead><tr><th scope="col" style="{_CELL}; width: 22%">row</th>{tops}</tr></thead><tbody>{body}</tbody>'
         f'<tfoot><tr><th scope="row" style="{_CELL}">together</th>{feet}</tr></tfoot></table>'
     )
-    return _framed(pretended + table + _code(code))
-
-
-def _framed(content: str) -> str:
-    return f'<div class="cfai-playground {NO_MATH}" style="{FONT}">{content}</div>'
+    return block(pretended + table + _code(code))
 
 
 def _head(names: Sequence[str]) -> str:
@@ -65,14 +61,14 @@ def _head(names: Sequence[str]) -> str:
 
 
 def _code(code: str) -> str:
-    return f'<pre class="cfai-code" style="{CODE}; {TEXT}; margin: 8px 0">{said(code, 20_000)}</pre>' if code else ""
+    return f'<pre style="{CODE}; {TEXT}; margin: 8px 0">{said(code, 20_000)}</pre>' if code else ""
 
 
 def _top(trial: Trial, before: Trial | None, compare: bool) -> str:
     """Variant, version, model, settings and prompt; with what changed since the version before."""
     draft = trial.draft
     old = before.draft if compare and before is not None else None
-    prompt = changed(old.prompt, draft.prompt) if old is not None else said(draft.prompt)
+    prompt = changed(old.prompt, draft.prompt) if old is not None else answer(draft.prompt)
     settings = [f"{name}: {value}" for name, value in draft.settings().items() if name != "model"]
     told = "".join(f'<div style="{_SMALL}; {TEXT}">{said(text, 400)}</div>' for text in settings)
     if old is not None:
@@ -80,7 +76,7 @@ def _top(trial: Trial, before: Trial | None, compare: bool) -> str:
         told += "".join(
             f'<div style="{_SMALL}; {TEXT}">{name} was <del>{said(was, 200)}</del></div>' for name, was, _ in steps
         )
-    notes = "".join(f'<div role="status">{said(note)}</div>' for note in trial.notes)
+    notes = "".join(f'<div role="status">{said(note, LINE)}</div>' for note in trial.notes)
     model = said(trial.model or draft.model or "default model")
     return (
         f'<div><b>{said(trial.variant)}</b> · version {trial.number} · {draft.mode} · {model}</div>'
@@ -108,7 +104,7 @@ def _answer(outcome: Outcome, last: Outcome | None) -> str:
     elif last is not None and last.answer is not None and outcome.answer is not None:
         shown = changed(last.text, outcome.text)
     else:
-        shown = said(outcome.text)
+        shown = answer(outcome.text)
     return f'<div style="{_BOX}">{shown}</div><div style="{_SMALL}">{said(how(outcome))}</div>'
 
 

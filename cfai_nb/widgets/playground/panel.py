@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import contextlib
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 
-from ..._engine.bridge import bridge
-from ...call import Call
 from ...errors import CfaiError
+from ...markup import FAILED, FONT, LONG, block, said
 from ...models import catalogue
-from ...report import Report
 from ...tasks import Ask, Classify, Extract, Generate, Task
-from ..fragment import FONT, said
-from . import lines
+from . import completion, lines
 from .draft import MODES
+from .whole import Whole, in_a_loop
 
 if TYPE_CHECKING:
     from .playground import Playground
 
 _TASKS: dict[str, type[Task]] = {"generate": Generate, "classify": Classify, "ask": Ask, "extract": Extract}
-_OPEN_BRACE = re.compile(r"\{([^{}]*)$|\{([^{}]*)(?=\{)")
-#: Columns that get a button; the others are typed.
-_MOST_CHIPS = 24
 _WIDE = {"width": "98%"}
 _WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 
@@ -44,6 +35,7 @@ class Panel:
 
     def __init__(self, playground: Playground) -> None:
         self.playground = playground
+        self.whole = Whole(playground, self._say, self._read_traits)
         self._writing = False  # the boxes are being set from the traits
         self._make_boxes()
         self._make_buttons()
@@ -103,11 +95,9 @@ class Panel:
         self.compare.observe(lambda change: setattr(self.playground, "compare", change["new"]), "value")
         self.history = ipywidgets.Dropdown(description="Versions", layout={"width": "28em"})
         self.restore = self._button("Bring back", self._bring_back, icon="history")
-        self.price = self._button("Price all rows", self._price, icon="calculator")
-        self.apply = self._button("Run on all rows", self._apply, icon="forward", disabled=True)
+        self.price = self._button("Price all rows", self.whole.price, icon="calculator")
+        self.apply = self._button("Run on all rows", self.whole.run, icon="forward", disabled=True)
         self.said = ipywidgets.HTML()
-        self._whole_job: Any = None
-        self._priced: Any = None
 
     def _button(self, text: str, does: Callable[[], object], **looks: Any) -> Any:
         button = ipywidgets.Button(description=text, layout={"width": "auto"}, **looks)
@@ -181,10 +171,9 @@ class Panel:
         self._show_chips()
 
     def _show_chips(self) -> None:
-        """Offer the columns; while a brace is open, those that begin like what was typed."""
+        """Offer the columns."""
         p = self.playground
-        begun = _begun(p.prompt)
-        offered = [c for c in p.pins.columns if not set(c) & set("{}:!") and c.startswith(begun or "")][:_MOST_CHIPS]
+        offered = completion.offered(p.prompt, p.pins.columns)
         if [chip.description for chip in self.chips.children[1:]] != [f"{{{name}}}" for name in offered]:
             chips = []
             for name in offered:
@@ -193,25 +182,16 @@ class Panel:
             self.chips.children = [label, *chips]
 
     def _insert(self, column: str) -> None:
-        p = self.playground
-        begun = _begun(p.prompt)
-        if begun is not None:
-            at = _OPEN_BRACE.search(p.prompt)
-            assert at is not None
-            p.prompt = p.prompt[: at.start()] + f"{{{column}}}" + p.prompt[at.start() + 1 + len(begun) :]
-        elif p.mode == "generate" or p.prompt.strip():
-            p.prompt = p.prompt + (" " if p.prompt and not p.prompt[-1].isspace() else "") + f"{{{column}}}"
-        else:
-            p.prompt = f"{{{column}}}"
+        self.playground.prompt = completion.completed(self.playground.prompt, column)
 
     def _show_state(self) -> None:
         p = self.playground
-        busy = p.running or self._whole_job is not None
+        busy = p.running or self.whole.busy
         self.run.disabled = self.price.disabled = busy or bool(p.problem)
-        self.apply.disabled = busy or self._priced != p.draft
+        self.apply.disabled = busy or self.whole.priced != p.draft
         self.stop.disabled = not busy
         self.drop.disabled = len(p.variants) < 2
-        self.problem.value = f'<span role="alert" style="{FONT}; color: #b35900">{said(p.problem, 600)}</span>'
+        self.problem.value = block(said(p.problem, 600), FAILED, role="alert")
         self.problem.layout.display = "" if p.problem else "none"
         self.compare.value = p.compare
         kept = [(f"{v.number} · {v.variant} · {v.draft.mode} · {_short(v.draft.prompt)}", v.number) for v in p.versions]
@@ -222,68 +202,20 @@ class Panel:
 
     def _say(self, text: str, *, alert: bool = False) -> None:
         role = "alert" if alert else "status"
-        self.said.value = f'<div role="{role}" style="{FONT}; white-space: pre-wrap">{said(text)}</div>' if text else ""
+        self.said.value = block(said(text, LONG), "white-space: pre-wrap", role=role) if text else ""
 
     # -- what the buttons do -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self.playground.run(again=self.again.value, wait=not _in_a_loop())
+        self.playground.run(again=self.again.value, wait=not in_a_loop())
 
     def _stop(self) -> None:
         self.playground.stop()
-        if self._whole_job is not None:
-            bridge.stop(self._whole_job)
+        self.whole.stop()
 
     def _bring_back(self) -> None:
         if self.history.value is not None:
             self.playground.restore(self.history.value)
-
-    def _price(self) -> None:
-        p = self.playground
-        self._say(repr(p.plan()))
-        self._priced = p.draft
-        self._read_traits()
-
-    def _apply(self) -> None:
-        """Run on the whole frame, in the background where there is a loop; the result is ``p.result``."""
-        p = self.playground
-        call = p.call(p.draft, p.data)
-        if not _in_a_loop():
-            p.result = call.wait()
-            self._say("Done: p.result has it.")
-            return
-        runner, made = call.prepare()
-        self._whole_job = runner
-        self._watcher = asyncio.get_running_loop().create_task(self._follow(bridge.start(runner), call, made))
-        self._read_traits()
-
-    async def _follow(self, future: concurrent.futures.Future[Any], call: Call, made: Report) -> None:
-        from ...progress import words
-        from .playground import PAUSE
-
-        p = self.playground
-        try:
-            while not future.done():
-                await asyncio.sleep(PAUSE)
-                self._say(words(made))
-            future.result()
-            if (instead := call.stand_in(made)) is not None:
-                runner, made = call.prepare()
-                self._whole_job = runner
-                self._say(instead)
-                await self._follow(bridge.start(runner), call, made)
-                return
-            p.result = made.frame()
-            said_too = []
-            with contextlib.suppress(KeyboardInterrupt):
-                said_too = made.conclude("keep")
-            left = made.stopped_words if made.run.stopped and made.not_run else "p.result has it."
-            self._say("\n".join([made.receipt, *said_too, left]).replace("cf.last_run().frame()", "p.result"))
-        except Exception as error:  # also a defect: no cell would show it
-            self._say(str(error), alert=True)
-        finally:
-            self._whole_job = None
-            self._read_traits()
 
 
 def _number(text: str, kind: Callable[[str], Any]) -> Any:
@@ -301,20 +233,6 @@ def _means(what: str, text: str, value: Any) -> bool:
         return True  # in the making: nothing may be written over what is being typed
 
 
-def _begun(prompt: str) -> str | None:
-    """What stands after a brace that is still open: ``"te"`` of ``"Summarize {te"``."""
-    at = _OPEN_BRACE.search(prompt.replace("{{", "  "))
-    return None if at is None else next(part for part in at.groups() if part is not None)
-
-
 def _short(text: str) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= 40 else flat[:39] + "…"
-
-
-def _in_a_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

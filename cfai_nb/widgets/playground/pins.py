@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...frames import Frame
+from ... import frames
 
 #: A playground is for looking; all rows are for ``apply``.
 MOST_ROWS = 50
@@ -26,13 +26,18 @@ class Pins:
     positions : list of int
     """
 
-    def __init__(self, data: Frame) -> None:
+    def __init__(self, data: frames.Frame) -> None:
         self.data = data
         self.positions: list[int] = []
         if isinstance(data, pd.Series):
             self.columns = [str(data.name) if data.name is not None else "value"]
         else:
             self.columns = [str(name) for name in data.columns]
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Of a Series: its name."""
+        return tuple(self.columns) if isinstance(self.data, pd.Series) else ()
 
     def first(self, n: int, on: str | None) -> None:
         """Pin the first rows that have text, in this column if one is given."""
@@ -41,6 +46,16 @@ class Pins:
             cells = cells[on]
         full = cells.notna().any(axis=1) if isinstance(cells, pd.DataFrame) else cells.notna()
         self._pin(full.to_numpy().nonzero()[0][: max(1, n)].tolist())
+
+    def opening(self, on: str | None) -> str:
+        """Return the prompt to begin with: the column that was named."""
+        if on is None:
+            return "{" + self.columns[0] + "}" if isinstance(self.data, pd.Series) else ""
+        if isinstance(on, str) and "{" in on:
+            return on
+        rows = self.data.iloc[:0]
+        frames.rows_of(rows, on, template=False)  # says what is wrong with the name, if something is
+        return "{" + str(on) + "}"
 
     def these(self, labels: Sequence[Hashable]) -> None:
         """Pin rows by their labels."""
@@ -61,7 +76,7 @@ class Pins:
             raise ValueError("There are no rows with text to try.")
         self.positions = positions
 
-    def each(self) -> list[Frame]:
+    def each(self) -> list[frames.Frame]:
         """Return the pinned rows as frames of one row."""
         return [self.data.iloc[[at]] for at in self.positions]
 
@@ -83,3 +98,12 @@ def named(prompt: str) -> Iterator[str]:
     """Yield the names in braces; a prompt in the making may be no template yet."""
     with contextlib.suppress(ValueError):
         yield from (name for _, name, _, _ in string.Formatter().parse(prompt) if name)
+
+
+def name_of(thing: object) -> str | None:
+    """What the notebook calls something."""
+    from IPython import get_ipython
+
+    shell = get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
+    names = () if shell is None else tuple(shell.user_ns.items())
+    return next((name for name, value in names if value is thing and not name.startswith("_")), None)

@@ -14,18 +14,14 @@ import traitlets
 
 from ... import frames, progress
 from ..._engine.bridge import bridge
-from ..._engine.plan import Plan
-from ...accessor import Accessor
 from ...call import Call
 from ...errors import CfaiError
-from .draft import Draft
 from .page import page, plain
-from .pins import Pins
+from .pins import Pins, name_of
 from .trial import Outcome, Round, Trial
 from .variants import Variants
-
-#: Seconds between two drawings of a run under way.
-PAUSE = 0.2
+from .versions import Versions
+from .whole import PAUSE
 
 
 class Playground(Variants):
@@ -86,34 +82,24 @@ class Playground(Variants):
         name: str | None = None,
         **draft: Any,
     ) -> None:
-        self.data = data
-        self.name = name or _name_of(data) or ("s" if isinstance(data, pd.Series) else "df")
-        self.pins = Pins(data)
-        self.pins.first(n, on) if rows is None else self.pins.these(rows)
-        self.versions: list[Trial] = []
+        self._tried = Versions()
         self.result: Any = None
-        self._latest: dict[str, Trial] = {}
         self._job: Round | None = None
         self._panel: Any = None
         self._watcher: Any = None
-        super().__init__(draft if "prompt" in draft else {**draft, "prompt": self._opening(on)})
+        pins = Pins(data)
+        pins.first(n, on) if rows is None else pins.these(rows)
+        if "prompt" not in draft:
+            draft["prompt"] = pins.opening(on)
+        super().__init__(pins, name or name_of(data), draft)
         self.observe(lambda change: self.draw(), "compare")
 
-    # -- the rows ------------------------------------------------------------------------------------------------
-
-    def _opening(self, on: str | None) -> str:
-        if on is None:
-            return "{" + self.pins.columns[0] + "}" if isinstance(self.data, pd.Series) else ""
-        if isinstance(on, str) and "{" in on:
-            return on
-        rows = self.data.iloc[:0]
-        frames.rows_of(rows, on, template=False)  # says what is wrong with the name, if something is
-        return "{" + str(on) + "}"
+    # -- rows and versions ---------------------------------------------------------------------------------------
 
     def pin(self, *labels: Hashable) -> None:
         """Try these rows from now on."""
         self.pins.these(labels)
-        self._latest.clear()
+        self._tried.forget(self._drafts)
         self._edited()
 
     @property
@@ -121,51 +107,21 @@ class Playground(Variants):
         """The pinned rows."""
         return self.data.iloc[self.pins.positions]
 
-    def obstacle(self, draft: Draft) -> str:
-        """Say what stands in the way of running a draft; empty when nothing does."""
-        try:
-            self.call(draft, self.data.iloc[:0])
-        except (CfaiError, ValueError, TypeError) as error:
-            return str(error)
-        return ""
-
     def drop(self, variant: str, instead: str | None = None) -> None:
         """Drop a variant; its versions are kept."""
         super().drop(variant, instead)
-        self._latest.pop(variant, None)
+        self._tried.forget([variant])
+
+    @property
+    def versions(self) -> list[Trial]:
+        """All that was run, in order; the first is version 1."""
+        return self._tried.kept
 
     def restore(self, number: int) -> None:
         """Bring a kept version back as the variant that is being edited."""
-        if not 1 <= number <= len(self.versions):
-            raise ValueError(f"There is no version {number}; there are {len(self.versions)}.")
-        self.draft = self.versions[number - 1].draft
+        self.draft = self._tried.draft(number)
 
-    # -- code ----------------------------------------------------------------------------------------------------
-
-    @property
-    def _series(self) -> tuple[str, ...]:
-        return tuple(self.pins.columns) if isinstance(self.data, pd.Series) else ()
-
-    @property
-    def code(self) -> str:
-        """The line that makes this call on the whole frame; ``eval`` of it is the call.
-
-        Raises
-        ------
-        ValueError
-            Something the verb cannot do without is missing.
-        """
-        return self.draft.code(self.name, series=self._series)
-
-    def call(self, draft: Draft, data: frames.Frame, **travel: Any) -> Call:
-        """Return the call of a draft on some rows, checked and not yet made."""
-        args, options = draft.call(series=self._series)
-        call: Call = getattr(Accessor(data), draft.mode).prepare(*args, **options, **travel)
-        return call
-
-    def plan(self, **travel: Any) -> Plan:
-        """Price the variant on the whole frame; nothing is sent."""
-        return self.call(self.draft, self.data, **travel).plan()
+    # -- running -------------------------------------------------------------------------------------------------
 
     def apply(self, **travel: Any) -> Any:
         """Price the variant, run it on the whole frame, and return what the verb returns.
@@ -181,11 +137,9 @@ class Playground(Variants):
             Also kept as ``result``.
         """
         call = self.call(self.draft, self.data, **travel)
-        print(call.plan())
+        print(call.plan().told("sending"))
         self.result = call.wait()
         return self.result
-
-    # -- running -------------------------------------------------------------------------------------------------
 
     def run(self, *, again: bool = False, wait: bool = True) -> None:
         """Run every variant on the pinned rows; one that has not changed since is left as it is.
@@ -209,9 +163,7 @@ class Playground(Variants):
             self.draw()
             return
         for trial, _ in trials:
-            trial.number = len(self.versions) + 1
-            self.versions.append(trial)
-            self._latest[trial.variant] = trial
+            self._tried.keep(trial)
         self._job, self.running = Round(trials), True
         if wait:
             try:
@@ -225,8 +177,7 @@ class Playground(Variants):
         due = []
         rows = self.pins.each()
         for letter, draft in self._drafts.items():
-            last = self._latest.get(letter)
-            if last is not None and last.draft == draft and last.finished and not again:
+            if self._tried.answered(letter, draft) and not again:
                 continue
             outcomes = [Outcome(row.index[0]) for row in rows]
             travel: dict[str, Any] = {"progress": False, **({"cache": "refresh"} if again else {})}
@@ -237,7 +188,7 @@ class Playground(Variants):
                 raise
             for outcome, call in zip(outcomes, calls, strict=True):
                 call.options = dataclasses.replace(call.options, hear=outcome.hear)
-            code = draft.code(self.name, series=self._series)
+            code = draft.code(self.name, series=self.pins.series)
             due.append((Trial(0, letter, draft, code, outcomes, call.session.origin, call.model.id), calls))
         return due
 
@@ -254,10 +205,7 @@ class Playground(Variants):
             self._settle()
 
     def _settle(self) -> None:
-        for trial in self._latest.values():
-            for outcome in trial.outcomes:
-                if outcome.state in ("waiting", "asking"):
-                    outcome.state = "not run"
+        self._tried.settle()
         self.draw()
         self._job, self.running = None, False
         self.draw()
@@ -270,31 +218,30 @@ class Playground(Variants):
     @property
     def results(self) -> pd.DataFrame:
         """One row a variant and pinned row: answer, state, error, seconds, tokens, neurons, usd, exact."""
-        found = [self._latest[letter].results for letter in self._drafts if letter in self._latest]
-        return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+        return self._tried.results(self._drafts)
+
+    @property
+    def called(self) -> str:
+        """What the notebook calls this playground."""
+        return name_of(self) or "p"
 
     # -- showing -------------------------------------------------------------------------------------------------
 
-    def _shown(self) -> list[tuple[Trial, Trial | None]]:
-        shown: list[tuple[Trial, Trial | None]] = []
-        for letter in self._drafts:
-            if (trial := self._latest.get(letter)) is not None:
-                older = [v for v in self.versions if v.number < trial.number and v.draft.mode == trial.draft.mode]
-                own = [v for v in older if v.variant == letter]
-                shown.append((trial, own[-1] if own else None))
-        return shown
-
     def _code(self) -> str:
+        if self.problem:
+            return ""
         with contextlib.suppress(ValueError):
             return self.code
         return ""
 
     def page(self) -> str:
         """Return the page as HTML, live and saved alike."""
-        return page(self.pins.texts(self.prompt), self._shown(), compare=self.compare, code=self._code())
+        return page(
+            self.pins.texts(self.prompt), self._tried.shown(self._drafts), compare=self.compare, code=self._code()
+        )
 
     def __repr__(self) -> str:
-        return plain([trial for trial, _ in self._shown()], self._code(), len(self.pins.positions))
+        return plain([trial for trial, _ in self._tried.shown(self._drafts)], self._code(), len(self.pins.positions))
 
     @property
     def panel(self) -> Any:
@@ -314,16 +261,6 @@ class Playground(Variants):
         """Show how far it is."""
         if self._job is not None:
             for event in self._job.news():
-                for listen in progress.listeners:
-                    listen(event)
+                progress.tell(event)
         self.drawn += 1
         self.update()
-
-
-def _name_of(data: frames.Frame) -> str | None:
-    """What the notebook calls the frame."""
-    from IPython import get_ipython
-
-    shell = get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
-    names = () if shell is None else tuple(shell.user_ns.items())
-    return next((name for name, value in names if value is data and not name.startswith("_")), None)

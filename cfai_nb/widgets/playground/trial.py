@@ -34,7 +34,7 @@ class Outcome:
     error : str
     seconds : float or None
         From the sending to the last byte; None for a row from the store.
-    tokens : float or None
+    tokens : int or None
         None: not reported, or from the store.
     paid : bool
         A request was answered, or the row is from the store: it has a price, also where it failed.
@@ -50,7 +50,7 @@ class Outcome:
     answer: Any = None
     error: str = ""
     seconds: float | None = None
-    tokens: float | None = None
+    tokens: int | None = None
     paid: bool = False
     neurons: float | None = None
     exact: bool = False
@@ -135,7 +135,7 @@ class Trial:
                  "error": o.error or None, "seconds": o.seconds, "tokens": o.tokens, "neurons": o.neurons, "usd": usd,
                  "exact": o.exact}
             )  # fmt: skip
-        return pd.DataFrame(rows)
+        return pd.DataFrame(rows).astype({"tokens": "Int64"})
 
 
 class Round:
@@ -195,7 +195,8 @@ class Round:
         if run.requests:
             outcome.paid = True
             outcome.neurons, outcome.exact = run.spent.neurons, run.spent.exact
-            outcome.tokens, outcome.seconds = run.tokens, sum(run.seconds_of_requests)
+            outcome.tokens = None if run.tokens is None else round(run.tokens)
+            outcome.seconds = sum(run.seconds_of_requests)
         if run.done:
             outcome.state = "stored" if run.stored else "answered"
             outcome.answer = _cell(made.frame())

@@ -1,4 +1,4 @@
-"""The variants of a playground: drafts by letter, one of which is being edited through traits."""
+"""The variants of a playground: drafts by letter, one of which is being edited through traits, and their calls."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ import string
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 import traitlets
 
+from ... import frames
+from ..._engine.plan import Plan
+from ...accessor import Accessor
+from ...call import Call
+from ...errors import CfaiError
 from ..shown import Shown
 from . import lines
 from .draft import MODES, Draft
+from .pins import Pins
 
 #: Of a draft; each is a trait.
 FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
@@ -34,10 +41,12 @@ class Variants(Shown):
     variant = traitlets.Unicode("A")
     problem = traitlets.Unicode("")
 
-    def __init__(self, opening: Mapping[str, Any]) -> None:
+    def __init__(self, pins: Pins, name: str | None, opening: Mapping[str, Any]) -> None:
         if unknown := set(opening) - set(FIELDS):
             raise TypeError(f"playground() has no option {', '.join(sorted(unknown))}; there are {', '.join(FIELDS)}.")
         super().__init__()
+        self.pins, self.data = pins, pins.data
+        self.name = name or ("s" if isinstance(pins.data, pd.Series) else "df")
         self._drafts: dict[str, Draft] = {"A": Draft()}
         with self.hold_trait_notifications():
             for name, value in opening.items():
@@ -45,10 +54,6 @@ class Variants(Shown):
         self.check()
         self.observe(lambda change: self._edited(), FIELDS)
         self.observe(lambda change: self._show_variant(), "variant")
-
-    def obstacle(self, draft: Draft) -> str:
-        """Say what stands in the way of running a draft; empty when nothing does."""
-        raise NotImplementedError
 
     def draw(self) -> None:
         """Show how it stands."""
@@ -94,6 +99,39 @@ class Variants(Shown):
     def _show_variant(self) -> None:
         self.draft = self._drafts[self.variant]
         self._edited()
+
+    # -- code ----------------------------------------------------------------------------------------------------
+
+    @property
+    def code(self) -> str:
+        """The line that makes this call on the whole frame; ``eval`` of it is the call.
+
+        Raises
+        ------
+        ValueError
+            Something the verb cannot do without is missing.
+        """
+        return self.draft.code(self.name, series=self.pins.series)
+
+    def call(self, draft: Draft, data: frames.Frame, **travel: Any) -> Call:
+        """Return the call of a draft on some rows, checked and not yet made."""
+        args, options = draft.call(series=self.pins.series)
+        call: Call = getattr(Accessor(data), draft.mode).prepare(*args, **options, **travel)
+        return call
+
+    def plan(self, **travel: Any) -> Plan:
+        """Price the variant on the whole frame; nothing is sent."""
+        return self.call(self.draft, self.data, **travel).plan()
+
+    def obstacle(self, draft: Draft) -> str:
+        """Say what stands in the way of running a draft; empty when nothing does."""
+        try:
+            self.call(draft, self.data.iloc[:0])
+        except (CfaiError, ValueError, TypeError) as error:
+            return str(error)
+        return ""
+
+    # -- several -------------------------------------------------------------------------------------------------
 
     def add(self, **changes: Any) -> str:
         """Add a variant like the one being edited, with these changes; edit it, and return its letter."""
