@@ -67,6 +67,8 @@ from .tasks import (
     Transcribe,
     Translate,
     choice,
+    estimate,
+    forecast,
     scale,
     yes_no,
 )
@@ -145,7 +147,9 @@ __all__ = [
     "choice",
     "connect",
     "emulator",
+    "estimate",
     "feedback",
+    "forecast",
     "last_run",
     "ledger",
     "listen",

@@ -70,6 +70,11 @@ def _series(
         return pd.Series(
             pd.to_datetime(pd.Series(rows, index=index, dtype="object"), errors="coerce", format="ISO8601")
         )
+    if column.kind == "duration":
+        return pd.Series(
+            [pd.NaT if v is None else pd.Timedelta(v, unit="s") if isinstance(v, (int, float)) else pd.Timedelta(v)
+             for v in rows], index=index, dtype="timedelta64[ns]",
+        )  # fmt: skip
     if column.kind == "text":
         return pd.Series(rows, index=index, dtype="str" if _PANDAS_3 else "object")
     return _objects(rows, index)

@@ -61,6 +61,97 @@ def test_details_are_kept_and_send_nothing(emulator: Emulator) -> None:
     assert full["total__start"].dtype == "Int64"
 
 
+GUESSES = {
+    "late": cf.estimate("days until it is paid", min=0, max=90, step=1, unit="days"),
+    "paid": cf.estimate("when it is paid", min=dt.date(2026, 1, 1), max=dt.date(2026, 12, 31)),
+    "orders": cf.forecast("orders a day from now on", min=0, max=100, horizon=3, interval="day"),
+    "wait": dt.timedelta,
+}
+SAID = pd.Series(["About 30 orders, 2 hours each, as of 2026-05-05.", "Nothing here"])
+
+
+def test_all_nine_types_of_the_extraction_model() -> None:
+    """Each type is asked for in its own words; two of them are what a text does not state."""
+    fields = {**GUESSES, "a": str, "b": float, "c": dt.date, "d": dt.datetime, "e": dt.time, "f": list[str]}
+    sent = cf.Extract(fields=fields).compose(["x"], find("clairic")).json["fields"]
+    assert {spec["type"] for spec in sent.values()} == {
+        "text", "number", "date", "time", "datetime", "duration", "list", "estimate", "forecast"
+    }  # fmt: skip
+    assert sent["late"] == {
+        "type": "estimate", "instructions": "days until it is paid", "min": 0, "max": 90, "step": 1, "unit": "days"
+    }  # fmt: skip
+    assert (sent["paid"]["min"], sent["orders"]["horizon"]) == ("2026-01-01", 3)
+
+
+def test_estimates_and_forecasts_become_columns(emulator: Emulator) -> None:
+    """Numbers, days, lists and durations with their figures; the figures are kept and cost no new call."""
+    out = SAID.cfai.extract(GUESSES)
+    assert [str(dtype) for dtype in out.dtypes] == ["float64", out["paid"].dtype.name, "object", "timedelta64[ns]"]
+    assert out["paid"].dtype.kind == "M"
+    assert out.loc[0].tolist() == [30, pd.Timestamp("2026-05-05"), [30, 30, 30], pd.Timedelta(hours=2)]
+    assert out.loc[1].isna().all()
+    sent = emulator.requests
+    full = SAID.cfai.extract(GUESSES, details=True)
+    assert emulator.requests == sent
+    assert full.loc[0, "late__p10"] < 30 < full.loc[0, "late__p90"]
+    assert full["paid__median"].dtype.kind == "M"
+    assert full["late__p_below"].dtype == "float64"
+    assert full.loc[0, "orders__p90"] == [33, 33, 33]
+    assert "late__start" not in full
+
+
+def test_chat_models_estimate_a_value_alone(emulator: Emulator) -> None:
+    """They answer within the bounds, as many steps as asked for, and without figures."""
+    out = SAID.cfai.extract({name: GUESSES[name] for name in ("late", "orders")}, model="glm-4.7-flash", details=True)
+    assert out["late"].between(0, 90).all()
+    assert [len(steps) for steps in out["orders"]] == [3, 3]
+    assert out["late__p10"].isna().all()
+
+
+def test_other_figures_are_another_question() -> None:
+    """What an estimate asks is part of the key, also what no schema of a reply tells."""
+    tasks = [
+        cf.Extract(fields={"a": cf.estimate("it", min=0, max=9, unit=unit, step=step)})
+        for unit, step in ((None, None), ("EUR", None), (None, 1))
+    ]
+    assert len({json.dumps(task.asked(), sort_keys=True) for task in tasks}) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: cf.estimate("", min=0, max=1), "say what"),
+        (lambda: cf.estimate("x", min=2, max=1), "below max"),
+        (lambda: cf.estimate("x", min=0, max=dt.date(2026, 1, 1)), "two numbers or two dates"),
+        (lambda: cf.estimate("x", min=0, max=9, scale="log"), "above 0"),
+        (lambda: cf.forecast("x", min=0, max=9, horizon=65), "1 to 64"),
+        (lambda: cf.forecast("x", min=0, max=9, horizon=2, interval="fortnight"), "one of step"),
+    ],
+    ids=["no words", "bounds", "kinds", "log", "horizon", "interval"],
+)
+def test_what_no_estimate_can_be_is_told(make: Any, words: str) -> None:
+    """A field that means nothing is an error where it is made."""
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("span", [[3, 5], {"start": 3, "end": 5}], ids=["pair", "names"])
+def test_a_place_in_the_text_in_both_forms(span: Any) -> None:
+    """Public clients read spans as pairs; a mapping is understood as well, and none at all of what a picture shows."""
+    cell = {"a": {"value": "x", "span": span}, "b": {"value": "y", "span": None, "source": "image"}}
+    columns = cf.Extract(fields=["a", "b"], details=True).tabulate([cell])
+    assert [columns[f"{name}__{end}"].values for name in "ab" for end in ("start", "end")] == [[3], [5], [None], [None]]
+
+
+@pytest.mark.parametrize("answer", [{"value": "soon"}, {"value": [1], "steps": [{"value": 1}]}], ids=["words", "steps"])
+def test_an_answer_of_another_shape_is_a_failed_row(answer: Any) -> None:
+    """A duration that is no number and a forecast of another length are errors of the row, not columns of nonsense."""
+    task = cf.Extract(fields={"a": dt.timedelta if answer["value"] == "soon" else GUESSES["orders"]})
+    said = Answer(json.dumps({"result": {"answers": {"a": answer}, "truncated": False}, "success": True}).encode())
+    with pytest.raises(cf.AnswerError, match="does not fit the fields"):
+        task.read(said, ["text"], find("clairic"))
+
+
 def test_chat_models_take_types_the_extraction_model_has_not(emulator: Emulator) -> None:
     """A chat model answers with JSON of the fields, also for a yes or no."""
     out = TEXT.cfai.extract({"paid": bool, "vendor": str}, model="glm-4.7-flash")

@@ -257,7 +257,7 @@ def weather(city: str) -> str:
         ({"tools": [weather], "schema": {"n": int}}, 4, ["further turns", "then asked for as JSON", "sent back once"]),
         ({"n": 3, "model": "llama-3.3-70b-instruct-fp8-fast"}, 6, []), ({"n": 3}, 2, []),
     ],
-    ids=str,
+    ids=["plain", "tools", "schema", "tools and schema", "samples one by one", "samples at once"],
 )  # fmt: skip
 def test_a_plan_says_what_it_does_not_price(options: dict[str, Any], requests: int, words: list[str]) -> None:
     """Further turns are named; samples taken one by one are counted; what cannot be sent is told."""

@@ -65,7 +65,11 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "check": [{"condition": "It is about the weather."}],
     "filter": [{"condition": "It is about the weather."}],
     "score": [{"levels": ["calm", "annoyed", "furious"]}],
-    "extract": [{"fields": ["city", "day: integer", "total: number", "due: date"]}],
+    "extract": [
+        {"fields": ["city", "day: integer", "total: number", "due: date", "wait: duration"]},
+        {"fields": {"wet": cf.estimate("rain in mm", min=0, max=90)}},
+        {"fields": {"warm": cf.forecast("degrees", min=-9, max=50, horizon=3)}},
+    ],
     "detect": [{"target": "car"}],
     "image": [{}, {"seed": 3}, {"size": 512}, {"size": (512, 768), "steps": 4}, {"guidance": 5.0}, {"negative": "fog"}],
     "caption": [{}, {"question": "What is it?"}],

@@ -1,6 +1,8 @@
 """Extraction: Clairic. Patterns find what has a pattern; other text is the sentence that shares most words.
 
-Of several numbers or dates the one nearest to a word of the field's name or instructions is taken.
+Of several numbers or dates the one nearest to a word of the field's name or instructions is taken.  Nothing is reckoned
+or foreseen: an estimate is a number or day that stands in the text, brought between its bounds, and a forecast says it
+again and again.  The shapes are those public clients read (litellm 1.109.1, PSAIClairic 0.2.0); none is documented.
 """
 
 from __future__ import annotations
@@ -35,6 +37,11 @@ _PATTERNS = {
     "datetime": re.compile(r"\b\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2})?\b"),
     "duration": re.compile(r"\b\d+ (?:second|minute|hour|day|week|month|year)s?\b", re.I),
 }
+#: Seconds of the units of a duration.
+_SECONDS = {
+    "second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800, "month": 2_629_746, "year": 31_556_952
+}  # fmt: skip
+_INTERVALS = ("step", "minute", "hour", "day", "week", "month", "quarter", "year")
 _NAMES = re.compile(r"\b[A-Z]\w+\b")
 #: Matches of a pattern, and mentions of a field, that are looked at.
 _MOST = 200
@@ -50,10 +57,11 @@ def inputs(model: Model) -> Schema:
         "unit": STRING,
         "integer": BOOLEAN,
         "decimals": {"type": "integer", "minimum": 0, "maximum": 6},
-        **dict.fromkeys(("min", "max", "step", "null_threshold"), number),
+        **dict.fromkeys(("min", "max", "step"), any_of(number, STRING)),
+        "null_threshold": number,
         "scale": one("linear", "log"),
         "horizon": {"type": "integer", "minimum": 1, "maximum": 64},
-        "interval": ANY,
+        "interval": one(*_INTERVALS),
     }
     single = one("text", "number", "date", "time", "datetime", "duration", "estimate", "forecast")
     several = {"type": one("list"), "items": one("text", "number", "date"), **shared}
@@ -114,7 +122,8 @@ def answer(ask: Ask) -> Work:
     room = (ask.model.context or 1 << 30) - looked
     state = words.clip(given, room)
     text = f"{state}\n{witnessed}" if witnessed else state
-    answers = {name: _found(name, spec, text, len(state), today) for name, spec in fields.items()}
+    quantiles = bool(ask.body.get("options", {}).get("include_quantiles"))
+    answers = {name: _found(name, spec, text, len(state), today, quantiles) for name, spec in fields.items()}
     usage = {"input_tokens": min(whole, room) + asked + looked, "output_tokens": 0}
     result = {
         "model": ask.model.short,
@@ -125,23 +134,43 @@ def answer(ask: Ask) -> Work:
     return Work(result, {"input_tokens": usage["input_tokens"]})
 
 
-def _found(name: str, spec: Mapping[str, Any], text: str, end: int, today: dt.date | None) -> dict[str, Any]:
+def _found(
+    name: str, spec: Mapping[str, Any], text: str, end: int, today: dt.date | None, quantiles: bool
+) -> dict[str, Any]:
     """Return the answer of one field; what stands beyond `end` was seen in a picture and has no span."""
     kind = spec["type"]
     if kind == "list":
         matches = _matches(spec["items"], text, today)
         values = [_value(match, spec["items"], spec, today) for match in matches]
-        return _entry(spec, values or None, [_span(match) for match in matches if match.end() <= end], "spans")
-    sort = "number" if kind in ("estimate", "forecast") else kind
+        return _entry(spec, values or None, {"spans": [_span(match) for match in matches if match.end() <= end]})
+    guessed = kind in ("estimate", "forecast")
+    sort = ("date" if isinstance(spec.get("min"), str) else "number") if guessed else kind
     if sort in _PATTERNS:
         match = _nearest(name, spec, text, _matches(sort, text, today))
     else:
         match = _sentence(name, spec, text)
     value = None if match is None else _value(match, sort, spec, today)
-    entry = _entry(spec, value, None if match is None or match.end() > end else _span(match), "span")
-    if kind in ("estimate", "forecast") and value is not None:
-        entry |= {"mean": value, "median": value, "p10": value - abs(value) / 10, "p90": value + abs(value) / 10}
-    return entry
+    if guessed:
+        return _estimated(spec, value, quantiles)
+    if match is not None and match.end() > end:
+        return _entry(spec, value, {"span": None, "source": "image", "spell_confidence": 1 - _FOUND})
+    return _entry(spec, value, {"span": match and _span(match)})
+
+
+def _estimated(spec: Mapping[str, Any], value: Any, quantiles: bool) -> dict[str, Any]:
+    """Return an estimate with its figures, or the same of every step of a forecast; both have no place in the text."""
+    if value is None:
+        return _entry(spec, None, {})
+    value = min(max(value, spec.get("min", value)), spec.get("max", value))
+    wide = 0 if isinstance(value, str) else abs(value) / 10
+    low, high = (value - wide, value + wide) if wide else (value, value)
+    figures: dict[str, Any] = {"mean": value, "median": value, "p10": low, "p90": high, "p_below": 0.0, "p_above": 0.0}
+    if quantiles:
+        figures["quantiles"] = [low + 2 * wide * at / 98 if wide else value for at in range(99)]
+    if spec["type"] == "estimate":
+        return _entry(spec, value, figures)
+    steps = [{"value": value, **figures} for _ in range(spec.get("horizon", 1))]
+    return _entry(spec, [value] * len(steps), {"steps": steps})
 
 
 def _matches(kind: str, text: str, today: dt.date | None) -> list[re.Match[str]]:
@@ -183,6 +212,10 @@ def _value(match: re.Match[str], kind: str, spec: Mapping[str, Any], today: dt.d
     text = match[0]
     if kind == "date":
         return str(_day(match, today))
+    if kind == "duration":
+        count, unit = text.split()
+        seconds = int(count) * _SECONDS[unit.casefold().removesuffix("s")]
+        return round(seconds / _SECONDS[str(spec.get("unit") or "second").casefold().removesuffix("s")], 6)
     if kind != "number":
         return text
     thousands = re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text)
@@ -190,24 +223,18 @@ def _value(match: re.Match[str], kind: str, spec: Mapping[str, Any], today: dt.d
     return round(number) if spec.get("integer") else round(number, spec.get("decimals", 12))
 
 
-def _span(match: re.Match[str]) -> dict[str, Any]:
-    return {"start": match.start(), "end": match.end(), "text": match[0]}
+def _span(match: re.Match[str]) -> list[int]:
+    return [match.start(), match.end()]
 
 
-def _entry(spec: Mapping[str, Any], value: Any, span: Any, name: str) -> dict[str, Any]:
+def _entry(spec: Mapping[str, Any], value: Any, more: Mapping[str, Any]) -> dict[str, Any]:
     """Return an answer; a value that is likelier not to be there than the field allows is only a guess."""
     p_null = _MISSED if value is None else _FOUND
     unsure = value is not None and p_null > spec.get("null_threshold", 0.5)
     guess = {"guess": value} if unsure else {}
     shown = None if unsure else value
-    return {
-        "type": spec["type"],
-        "value": shown,
-        **guess,
-        "p_null": p_null,
-        "confidence": round(1 - p_null, 4),
-        name: span,
-    }
+    sure = {"p_null": p_null, "confidence": round(1 - p_null, 4)}
+    return {"type": spec["type"], "value": shown, **guess, **sure, **more}
 
 
 FAMILIES = {"clairic": Family(inputs, output, texts, answer, check)}

@@ -26,6 +26,7 @@ _FORMATS = {
     "date": "2000-01-01",
     "date-time": "2000-01-01T00:00:00Z",
     "time": "00:00:00Z",
+    "duration": "PT0S",
     "email": "emulator@example.com",
     "uri": "https://example.com/emulator",
     "url": "https://example.com/emulator",

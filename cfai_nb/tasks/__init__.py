@@ -7,6 +7,7 @@ from .check import Check
 from .classify import Classify
 from .detect import Detect
 from .embed import Embed
+from .estimates import Estimate, estimate, forecast
 from .extract import Extract
 from .generate import Generate
 from .image import Draw
@@ -37,6 +38,7 @@ __all__ = [
     "Detect",
     "Draw",
     "Embed",
+    "Estimate",
     "Extract",
     "FixGrammar",
     "Generate",
@@ -58,6 +60,8 @@ __all__ = [
     "Transcribe",
     "Translate",
     "choice",
+    "estimate",
+    "forecast",
     "scale",
     "shown",
     "tokens_of",

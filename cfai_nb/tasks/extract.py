@@ -10,7 +10,7 @@ from ..errors import AnswerError, ModelError
 from ..models import Model, Usage
 from . import chat, decisions, schema
 from .answer import Answer, Json, Request
-from .fields import KINDS, Fields, columns_of, model_of, names_of, specs_of, types_of
+from .fields import Fields, asked_of, columns_of, known, model_of, specs_of, told, types_of
 from .task import Cell, Cells, Column, Input, Task, shown
 
 _SYSTEM = (
@@ -26,11 +26,12 @@ class Extract(Task):
     Attributes
     ----------
     fields : list of str, dict of name to type, or pydantic model
-        ``["vendor", "total: number"]`` or ``{"vendor": str, "total": float, "due": datetime.date}``.  Types are text,
-        number, integer, date, datetime, time, durations, and lists of text, numbers or dates.
+        ``["vendor", "total: number"]`` or ``{"vendor": str, "total": float, "due": datetime.date}``.  Types: text,
+        number, integer, date, datetime, time, duration, lists of text, numbers or dates, ``cf.estimate(...)`` and
+        ``cf.forecast(...)``.
     details : bool
-        With ``clairic``: also ``<name>__confidence``, ``<name>__p_null`` (how likely the text does not say it) and
-        ``<name>__start``, ``<name>__end`` (where in the text it stands).  They are always kept.
+        With ``clairic``: also ``<name>__confidence``, ``<name>__p_null`` (how likely the text does not say it),
+        ``<name>__start``, ``<name>__end`` (where it stands), ``<name>__guess`` (too unsure), figures of estimates.
     max_tokens : int
         The most a chat model may write.
 
@@ -55,13 +56,13 @@ class Extract(Task):
         """Refuse fields the model has no type for."""
         super().check(model)
         model_of(self.fields)
-        unknown = [name for name, kind in types_of(self.fields).items() if schema.without_none(kind) not in KINDS]
+        unknown = [name for name, kind in types_of(self.fields).items() if not known(kind)]
         if model.family == "clairic" and unknown:
             raise ModelError(f"{model.id} has no type for {', '.join(unknown)}; use a chat model, or another type.")
 
     def asked(self) -> dict[str, Json]:
         """Describe the fields by what is sent of them."""
-        return super().asked() | {"fields": model_of(self.fields).model_json_schema()}
+        return super().asked() | asked_of(self.fields)
 
     def _settings(self) -> chat.Settings:
         wanted = model_of(self.fields).model_json_schema()
@@ -90,7 +91,7 @@ class Extract(Task):
                 return [{name: {"value": value} for name, value in said.items()}]
             if answer.json.get("truncated"):
                 raise AnswerError("the text was cut before its end; shorten it", "truncated")
-            return [{name: dict(answer.json["answers"][sent]) for name, sent in names_of(self.fields).items()}]
+            return [told(self.fields, answer.json["answers"])]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnswerError(f"the answer does not fit the fields: {error}", "schema") from None
 

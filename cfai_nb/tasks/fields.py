@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from . import schema
 from .answer import Json
+from .estimates import FIGURES, Estimate
 from .task import Cell, Column
 
 #: What ``fields=`` takes.
@@ -21,14 +22,17 @@ KINDS: dict[Any, tuple[dict[str, Json], Any]] = {
     dt.date: ({"type": "date"}, "datetime"),
     dt.datetime: ({"type": "datetime"}, "datetime"),
     dt.time: ({"type": "time"}, "text"),
-    dt.timedelta: ({"type": "duration"}, "text"),
+    dt.timedelta: ({"type": "duration", "unit": "seconds"}, "duration"),
     list[str]: ({"type": "list", "items": "text"}, "object"),
     list[float]: ({"type": "list", "items": "number"}, "object"),
     list[dt.date]: ({"type": "list", "items": "date"}, "object"),
 }
 #: Names the extraction model takes; what is called otherwise is sent under a number, and its name as its instructions.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_NAMED = {"text": str, "number": float, "integer": int, "date": dt.date, "datetime": dt.datetime, "time": dt.time}
+_NAMED = {
+    "text": str, "number": float, "integer": int, "date": dt.date, "datetime": dt.datetime, "time": dt.time,
+    "duration": dt.timedelta,
+}  # fmt: skip
 
 
 def types_of(fields: Fields) -> dict[str, Any]:
@@ -53,7 +57,13 @@ def model_of(fields: Fields) -> Any:
     types = types_of(fields)
     if not isinstance(fields, (Sequence, Mapping)):
         return schema.model_of(fields)
-    return schema.model_of({name: kind | None for name, kind in types.items()})
+    plain = {name: kind.annotation() if isinstance(kind, Estimate) else kind for name, kind in types.items()}
+    return schema.model_of({name: kind | None for name, kind in plain.items()})
+
+
+def known(kind: Any) -> bool:
+    """Say whether the extraction model has a type for this one."""
+    return isinstance(kind, Estimate) or schema.without_none(kind) in KINDS
 
 
 def sent_as(names: Iterable[str], plain: re.Pattern[str], word: str) -> dict[str, str]:
@@ -74,9 +84,34 @@ def specs_of(fields: Fields) -> dict[str, Json]:
     """Return the fields in the words of the extraction model."""
     described, sent = model_of(fields).model_fields, names_of(fields)
     return {
-        sent[name]: {**KINDS[schema.without_none(kind)][0], "instructions": described[name].description or name}
+        sent[name]: kind.spec()
+        if isinstance(kind, Estimate)
+        else {**KINDS[schema.without_none(kind)][0], "instructions": described[name].description or name}
         for name, kind in types_of(fields).items()
     }
+
+
+def asked_of(fields: Fields) -> dict[str, Json]:
+    """Return all that is asked by the fields, whatever model is; a schema does not tell all of an estimate."""
+    estimates = {name: kind.spec() for name, kind in types_of(fields).items() if isinstance(kind, Estimate)}
+    return {"fields": model_of(fields).model_json_schema(), **({"estimates": estimates} if estimates else {})}
+
+
+def told(fields: Fields, answers: Mapping[str, Any]) -> dict[str, Json]:
+    """Read the extraction model's answers, a dict a field.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError
+        A field is missing, or is not what it should be.
+    """
+    cell: dict[str, Json] = {}
+    for (name, kind), sent in zip(types_of(fields).items(), names_of(fields).values(), strict=True):
+        entry = dict(answers[sent])
+        if schema.without_none(kind) is dt.timedelta and not isinstance(entry["value"], int | float | None):
+            raise ValueError(f"{name}: {entry['value']!r:.80} is no number of seconds")
+        cell[name] = kind.figures(entry) if isinstance(kind, Estimate) else entry
+    return cell
 
 
 def columns_of(fields: Fields, cells: Sequence[Cell], *, details: bool) -> dict[str, Column]:
@@ -84,16 +119,37 @@ def columns_of(fields: Fields, cells: Sequence[Cell], *, details: bool) -> dict[
     columns: dict[str, Column] = {}
     for name, kind in types_of(fields).items():
         own = [None if cell is None else cell[name] for cell in cells]
-        known = KINDS.get(schema.without_none(kind))
-        values = [None if entry is None else entry.get("value") for entry in own]
-        columns[name] = Column(values, known[1]) if known else schema.column(kind, values)
-        if details:
-            for extra in ("confidence", "p_null"):
-                columns[f"{name}__{extra}"] = Column([entry and entry.get(extra) for entry in own], "number")
-            spans = [(entry or {}).get("span") or {} for entry in own]
-            for end in ("start", "end"):
-                columns[f"{name}__{end}"] = Column([span.get(end) for span in spans], "integer")
+
+        def of(key: str, own: Sequence[Any] = own) -> list[Any]:
+            return [None if entry is None else entry.get(key) for entry in own]
+
+        columns[name] = _column(kind, of("value"))
+        if not details:
+            continue
+        if any(of("guess")):
+            columns[f"{name}__guess"] = _column(kind, of("guess"))
+        figures = FIGURES if isinstance(kind, Estimate) else ()
+        columns |= {
+            f"{name}__{key}": _column(float if key.startswith("p_") and not kind.horizon else kind, of(key))
+            for key in figures
+        }
+        columns |= {f"{name}__{key}": Column(of(key), "number") for key in ("confidence", "p_null")}
+        spans = list(map(_span, of("span")))
+        for at, end in enumerate(("start", "end") if not figures else ()):
+            columns[f"{name}__{end}"] = Column([span and span[at] for span in spans], "integer")
     return columns
+
+
+def _column(kind: Any, values: list[Any]) -> Column:
+    if isinstance(kind, Estimate):
+        return Column(values, "object" if kind.horizon else "datetime" if kind.of_days else "number")
+    own = KINDS.get(schema.without_none(kind))
+    return Column(values, own[1]) if own else schema.column(kind, values)
+
+
+def _span(span: Any) -> Any:
+    """Return where a value stands, as (start, end); None where it was not copied from the text."""
+    return (span["start"], span["end"]) if isinstance(span, Mapping) else span or None
 
 
 def _named(item: str) -> tuple[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime as dt
 import types
 import typing
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -30,7 +31,9 @@ Fill: TypeAlias = Callable[[Any], list[tuple[str, dict[str, Any]]]]
 
 
 #: How a column of a result is laid out.
-ColumnKind: TypeAlias = Literal["text", "category", "number", "integer", "boolean", "datetime", "vector", "object"]
+ColumnKind: TypeAlias = Literal[
+    "text", "category", "number", "integer", "boolean", "datetime", "duration", "vector", "object"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,8 @@ def canonical(value: Any) -> Json:
         return [canonical(v) for v in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
+    if isinstance(value, dt.date):
+        return {"date": value.isoformat()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             type(value).__qualname__: [[f.name, canonical(getattr(value, f.name))] for f in dataclasses.fields(value)]
