@@ -52,13 +52,14 @@ class Report:
 
     @property
     def failures(self) -> pd.DataFrame:
-        """Rows that failed and why."""
+        """Rows that failed and why; ``position`` counts from 0, for ``df.iloc``, where labels of the index repeat."""
         run, index = self.run, self._rows.index
         model = run.plan.model.id
         found = [  # errors of the service begin with the model's name, which has a column of its own here
-            (index[at], error.code, str(error).removeprefix(f"{model}: "), model) for at, error in self.errors.items()
+            (index[at], error.code, str(error).removeprefix(f"{model}: "), model, at)
+            for at, error in self.errors.items()
         ]
-        return pd.DataFrame(found, columns=["row", "code", "message", "model"])
+        return pd.DataFrame(found, columns=["row", "code", "message", "model", "position"])
 
     @property
     def logs(self) -> pd.Series[Any]:

@@ -31,15 +31,28 @@ def lasting(cell: Any) -> list[Any]:
     """Outputs of a cell without the lines that say how long something takes; an answer that is streamed is one."""
     lasts: list[Any] = []
     for output in cell.outputs:
-        text = output.get("text") or output.get("data", {}).get("text/plain", "")
-        if WAITING.fullmatch(text[text.rfind("\r") + 1 :]):
-            continue
-        before = lasts[-1] if lasts else {}
-        if output.output_type == "stream" and before.get("name") == output.name:
-            lasts[-1] = nbformat.from_dict({**before, "text": before.text + output.text})
-        else:
+        if output.output_type == "stream":
+            lines = (line[line.rfind("\r") + 1 :] for line in output.text.splitlines(keepends=True))
+            text = "".join(line for line in lines if not WAITING.fullmatch(line))
+            if not text:
+                continue
+            before = lasts[-1] if lasts else {}
+            if before.get("name") == output.name:
+                text = lasts.pop().text + text
+            lasts.append(nbformat.from_dict({**output, "text": text}))
+        elif not WAITING.fullmatch(output.get("data", {}).get("text/plain", "")):
             lasts.append(output)
     return lasts
+
+
+def test_what_takes_long_is_left_out() -> None:
+    """A line that is written over and over goes, what was printed before it stays."""
+    texts = ["@cf/baai/bge-m3 (1024)\n", "\rmap · 1 s", "\rmap · t-SNE · 2 s   \n", "said\n"]
+    cells = [nbformat.v4.new_output("stream", text=text) for text in texts]
+    whole = nbformat.v4.new_output("stream", text="".join(texts))
+    for given in (cells, [whole]):
+        (kept,) = lasting(nbformat.v4.new_code_cell(outputs=given))
+        assert kept.text == "@cf/baai/bge-m3 (1024)\nsaid\n"
 
 
 def outputs(notebook: Any, live: bool = False) -> list[list[tuple[str, ...]]]:

@@ -479,6 +479,7 @@ def test_a_failure_names_every_row_it_meant(open_: Any) -> None:
     with pytest.warns(cf.CfaiWarning, match="2 of 3 rows failed"):
         rows.cfai.classify(LABELS, concurrency=1)
     assert cf.last_run().failures["row"].tolist() == [("x", 1), ("y", 1)]
+    assert cf.last_run().failures["position"].tolist() == [0, 2]
 
 
 def test_an_answer_may_hold_the_words_of_a_failure(open_: Any, tmp_path: Path) -> None:

@@ -306,7 +306,7 @@ ASKED = pd.Series(["What is the weather in Rome?", None, "Tell me the weather of
 
 @pytest.fixture
 def emulator() -> Emulator:
-    made = Emulator(rate=None)
+    made = Emulator(rate=None, agreed=True)
     cf.connect(made)
     return made
 

@@ -14,6 +14,7 @@ from . import along, words
 from .catalogue import Model
 from .checks import Schema, complaints
 from .errors import malformed, refuse
+from .lexicon import HAZARDS
 from .shapes import ANY, STRING, array, const, obj, one, one_of
 from .work import Ask, Family, Work
 
@@ -40,6 +41,7 @@ _KINDS = {
         "criteria",
     ),
 }
+_HAZARDS = frozenset(words.stems(" ".join(HAZARDS.values())))
 _NAMES = {"pattern": r"^[A-Za-z0-9_.\-]{1,100}$"}
 
 
@@ -131,8 +133,10 @@ def _noul(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
     yes, no = flat(criteria.get("true")), flat(criteria.get("false"))
     asked = flat(question["instructions"])
     weights = words.weigh(state, [(f"{asked} {yes}", ""), (no, "")])
-    # mood is the one thing letters say beyond sameness: a question about it is answered from the word lists
-    mood = words.polarity(f"{asked} {yes}") - (words.polarity(no) if no else 0.0)
+    # mood is the one thing letters say beyond sameness: a question about it is answered from the word lists;
+    # whoever asks for hate as a hazard does not ask whether somebody is cross
+    about = not words.stems(asked) & _HAZARDS
+    mood = words.polarity(f"{asked} {yes}") - (words.polarity(no) if no else 0.0) if about else 0.0
     push = weights[0] - weights[1] - 0.6 + 2.5 * mood * words.polarity(state)
     return {"type": "noul", "noul": round(1 / (1 + math.exp(-1.5 * push)), 4)}
 

@@ -223,3 +223,10 @@ def test_a_long_state_is_cut_to_fit(door: Any) -> None:
     """The call is served, and what was read is the whole context."""
     usage = door().result(FLASH, ask("word " * 30_000, topic=choice(LABELS)))["usage"]
     assert usage["input_tokens"] == 24_576
+
+
+def test_a_question_of_hazards_is_none_of_mood(door: Any) -> None:
+    """A cross customer is no hate, whatever word the question names the hazard by."""
+    asked = {"type": "noul", "instructions": "Is the text unsafe because of hate?"}
+    cross = ask("This is terrible, the worst lamp. I am angry!", a=asked)
+    assert door().result(FLASH, cross)["answers"]["a"]["noul"] < 0.5
