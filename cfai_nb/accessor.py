@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,16 @@ class Accessor(Exploring):
         self._data = data
 
     def __repr__(self) -> str:
-        names = ", ".join(name for name in dir(self) if not name.startswith("_"))
-        return f"<cfai of {len(self._data):,} rows: {names}>"
+        return f"<cfai of {len(self._data):,} rows: {', '.join(self._names)}>"
+
+    def __getattr__(self, name: str) -> Any:
+        near = difflib.get_close_matches(name, self._names, n=1) if not name.startswith("_") else []
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"cfai has no {name!r}.{hint}")
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in dir(type(self)) if not name.startswith("_")]
 
     @property
     def run(self) -> AnyTask:

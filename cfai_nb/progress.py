@@ -77,9 +77,14 @@ def _nobody(report: Report) -> None:
 
 @contextlib.contextmanager
 def _with_listeners(shown: AbstractContextManager[Listener]) -> Iterator[Listener]:
+    ended = False
     with shown as show:
 
         def show_and_tell(report: Report) -> None:
+            nonlocal ended
+            if ended:  # the last look may see what the one before saw
+                return
+            ended = report.event.finished
             show(report)
             if listeners:
                 tell(report.event)

@@ -140,5 +140,6 @@ def _fitting(media: Media | InputError, takes: frozenset[str]) -> Media:
     if media.form.kind not in takes and "document" not in takes:  # a converter of documents takes pictures too
         wanted = " or ".join(sorted(takes - {"text"}))
         held = "nothing this task knows" if media.form.mime == "application/octet-stream" else media.form.mime
-        raise InputError(f"{media.name} holds {held}, by its first bytes; this task and model take {wanted}")
+        name = "the cell" if media.name.startswith("cell.") else media.name  # bytes go by that name
+        raise InputError(f"{name} holds {held}, by its first bytes; this task and model take {wanted}")
     return media

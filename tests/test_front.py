@@ -42,6 +42,9 @@ def test_an_accessor_says_what_it_can_do() -> None:
     said = repr(pd.DataFrame({"text": ["a"] * 1_200}).cfai)
     assert said.startswith("<cfai of 1,200 rows: ")
     assert all(name in said.split(": ")[1] for name in ("embed", "generate", "search", "preview"))
+    with pytest.raises(AttributeError, match="Did you mean 'classify'"):
+        pd.Series(["a"]).cfai.clasify(["a", "b"])
+    assert not hasattr(pd.Series(["a"]).cfai, "_repr_html_")
 
 
 def test_plan_and_repr_load_no_picture(bare_environment: dict[str, str]) -> None:

@@ -215,12 +215,14 @@ import cfai_nb as cf, pandas as pd
 cf.connect(cf.emulator.Emulator(rate=None, latency=0.6))
 vectors = pd.Series(["one", "two"]).cfai.embed()
 labels = await pd.Series(["one", "two"]).cfai.classify.aio(["one", "two"])
+cf.connect("emulator", store=False)
+moods = await pd.Series(["one", "two"]).cfai.sentiment.aio()
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     client = nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3")
     client.execute(env=bare_environment)
     outputs = notebook.cells[0].outputs
-    assert [output.output_type for output in outputs] == ["display_data", "display_data"], json.dumps(outputs)
-    for output, verb in zip(outputs, ("embed", "classify"), strict=True):
+    assert [output.output_type for output in outputs] == ["display_data"] * 3, json.dumps(outputs)
+    for output, verb in zip(outputs, ("embed", "classify", "sentiment"), strict=True):
         assert set(output.data) == {"text/plain", "text/html"}
         assert output.data["text/plain"].startswith(f"✓ {verb}: 2 of 2 rows")

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from ...ledger import money
-from ...markup import CODE, LINE, RULE, TEXT, badge, block, said
+from ...markup import CODE, LINE, RULE, TEXT, badge, block, counted, said
 from .difference import answer, changed
 from .trial import Outcome, Trial
 
@@ -154,7 +154,7 @@ def _total(trial: Trial) -> str:
 
 def plain(trials: Sequence[Trial], code: str, rows: int) -> str:
     """Return the page as text."""
-    out = [f"playground on {rows} rows" if not trials else ""]
+    out = [f"playground on {counted(rows)}" if not trials else ""]
     for trial in trials:
         where = "emulator, would be: " if trial.origin == "emulator" else ""
         out.append(f"{trial.variant} (version {trial.number}): {where}{' · '.join(totals(trial))}")
