@@ -55,10 +55,11 @@ class Report:
         """Rows that failed and why; ``position`` counts from 0, for ``df.iloc``, where labels of the index repeat."""
         run, index = self.run, self._rows.index
         model = run.plan.model.id
-        found = [  # errors of the service begin with the model's name, which has a column of its own here
-            (index[at], error.code, str(error).removeprefix(f"{model}: "), model, at)
-            for at, error in self.errors.items()
-        ]
+        found = []
+        for at, error in self.errors.items():
+            # Errors of the service begin with model and code, which have columns of their own here.
+            said = str(error).removeprefix(f"{model}: ").removeprefix(f"{error.code}: ")
+            found.append((index[at], error.code, said, model, at))
         return pd.DataFrame(found, columns=["row", "code", "message", "model", "position"])
 
     @property

@@ -109,7 +109,7 @@ def test_a_row_failure_names_code_and_model(tmp_path: Path, fault: str) -> None:
     assert str(failure["code"]) == fault
     assert failure["model"] == "@cf/zai-org/glm-4.7-flash"
     assert len(failure["message"]) > 10
-    named = "@cf/zai-org/glm-4.7-flash: " if fault.isdigit() else ""  # the list has a column for it
+    named = f"@cf/zai-org/glm-4.7-flash: {fault}: " if fault.isdigit() else ""  # the list has columns for them
     assert f": {named}{failure['message']}" in str(warned[0].message)
     assert "cf.last_run().failures" in str(warned[0].message)
     assert "@cf/" not in failure["message"]
