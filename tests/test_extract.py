@@ -135,6 +135,22 @@ def test_what_no_estimate_can_be_is_told(make: Any, words: str) -> None:
         make()
 
 
+@pytest.mark.parametrize("model", [None, "glm-4.7-flash"])
+def test_a_date_without_a_year_leans_on_a_day(emulator: Emulator, model: str | None) -> None:
+    """The day is sent to either kind of model, is part of the question, and has to be one."""
+    text, fields = pd.Series(["Due May 5th"]), {"due": dt.date}
+    day = text.cfai.extract(fields, reference_date=dt.date(2026, 1, 1), model=model)["due"]
+    assert model is not None or day.tolist() == [pd.Timestamp("2026-05-05")]
+    request = cf.Extract(fields=fields, reference_date="2026-01-01").compose(["x"], find(model or "clairic"))
+    assert "2026-01-01" in json.dumps(request.json)
+    text.cfai.extract(fields, reference_date="2026-01-01", model=model)  # the same question
+    assert emulator.requests == 1
+    text.cfai.extract(fields, model=model)
+    assert emulator.requests == 2
+    with pytest.raises(ValueError, match="reference_date='soon'"):
+        text.cfai.extract(fields, reference_date="soon", model=model)
+
+
 @pytest.mark.parametrize("span", [[3, 5], {"start": 3, "end": 5}], ids=["pair", "names"])
 def test_a_place_in_the_text_in_both_forms(span: Any) -> None:
     """Public clients read spans as pairs; a mapping is understood as well, and none at all of what a picture shows."""
