@@ -67,7 +67,7 @@ def test_chat_models_answer_without_probabilities(emulator: Emulator) -> None:
     assert out["refund"].notna().tolist() == [True, True, False, True]
     assert out.filter(like="__p").isna().all(axis=None)
     said = Answer(json.dumps({"choices": [{"message": {"content": '"Yes"'}, "finish_reason": "stop"}]}).encode())
-    read = decisions.read({"it": Choice((("yes", None), ("no", None)))}, said, find("glm-4.7-flash"))
+    read = decisions.read({"it": Choice((("yes", None), ("no", None)))}, said, "a text", find("glm-4.7-flash"))
     assert read["it"]["label"] == "yes"
 
 
@@ -99,7 +99,7 @@ def test_an_answer_that_was_not_offered_fails_the_row() -> None:
     for output in (answer, {"answers": {}}, {"answers": None}, 3):
         said = Answer(json.dumps({"result": output, "success": True}).encode())
         with pytest.raises(cf.AnswerError, match="does not fit"):
-            decisions.read(question, said, find("clef-flash"))
+            decisions.read(question, said, "a text", find("clef-flash"))
 
 
 @pytest.mark.parametrize(
@@ -223,6 +223,16 @@ def test_a_text_that_was_cut_to_fit_is_a_failed_row(emulator: Emulator) -> None:
         labels = rows.cfai.classify(["good", "bad"])
     assert labels.isna().tolist() == [False, True]
     assert cf.last_run().failures["code"].tolist() == ["truncated"]
+
+
+def test_a_short_text_with_many_questions_was_not_cut() -> None:
+    """A count of all that was read for all questions may exceed what fits at once: that loses no paid row."""
+    output = {"answers": {"a": {"noul": 0.9}}, "usage": {"input_tokens": 99_000}}
+    said = Answer(json.dumps({"result": output, "success": True}).encode())
+    questions, model = {"a": cf.yes_no("Is it good?")}, find("clef-flash")
+    assert decisions.read(questions, said, "a short text", model) == {"a": {"p": 0.9}}
+    with pytest.raises(cf.AnswerError, match="longer than"):
+        decisions.read(questions, said, "word " * 30_000, model)
 
 
 def test_names_that_cannot_be_sent_are_numbered(emulator: Emulator) -> None:

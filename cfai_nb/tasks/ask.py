@@ -74,7 +74,7 @@ class Ask(Task):
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: a dict of question name to its cell."""
-        return [decisions.read(self.questions, answer, model)]
+        return [decisions.read(self.questions, answer, inputs[0], model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return a column a question, and with ``probabilities`` its numbers."""

@@ -51,7 +51,7 @@ class OneQuestion(Task):
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the question's cell."""
-        return [decisions.read({self.name: self.question()}, answer, model)[self.name]]
+        return [decisions.read({self.name: self.question()}, answer, inputs[0], model)[self.name]]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return the answers, or answers with their numbers."""

@@ -76,7 +76,7 @@ class Classify(Task):
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell ``{label, confidence, p}``."""
-        return [labelling.read(self._choice, answer, model)]
+        return [labelling.read(self._choice, answer, inputs[0], model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return the labels, or labels with confidence and probabilities."""

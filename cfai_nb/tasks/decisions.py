@@ -56,8 +56,8 @@ def compose(questions: Mapping[str, Question], value: Input, model: Model) -> Re
     return chat.compose(chat.messages(value, _system(questions)), model, _settings(questions))
 
 
-def read(questions: Mapping[str, Question], answer: Answer, model: Model) -> dict[str, Cell]:
-    """Return a cell for every question.
+def read(questions: Mapping[str, Question], answer: Answer, value: Input, model: Model) -> dict[str, Cell]:
+    """Return a cell for every question about a value.
 
     Raises
     ------
@@ -65,10 +65,12 @@ def read(questions: Mapping[str, Question], answer: Answer, model: Model) -> dic
         An answer is missing, or was not offered, or the text was cut to what the model reads (``"truncated"``).
     """
     decided = model.family == "system-one"
-    if decided and model.context and (_read(answer) >= model.context):
-        # The model does not say that it cut a text to fit; that it read as much as it can does.
+    room = model.context or float("inf")
+    if decided and _read(answer) >= room and 2 * tokens(value) >= room:
+        # "long text is truncated to fit" (the published schema), and the answer does not say so; that the model read as
+        # much as it can does.  Whether it counts a text once for all questions nobody says: a short one is not meant.
         raise AnswerError(
-            f"the text is longer than the {model.context:,} tokens {model.name} reads; shorten it", "truncated"
+            f"the text is longer than the {room:,} tokens {model.name} reads; shorten it", "truncated"
         )
     try:
         said = answer.json["answers"] if decided else chat.read(answer, _settings(questions)).json()

@@ -63,7 +63,7 @@ def forecast(choice: Choice | None, inputs: Sequence[Input], model: Model) -> Us
     return decisions.forecast({"label": choice}, inputs, model)
 
 
-def read(choice: Choice | None, answer: Answer, model: Model) -> Cell:
+def read(choice: Choice | None, answer: Answer, value: Input, model: Model) -> Cell:
     """Return ``{label, confidence, p}``.
 
     Raises
@@ -75,7 +75,7 @@ def read(choice: Choice | None, answer: Answer, model: Model) -> Cell:
         return _scored(answer.json, choice)
     assert choice is not None
     if model.family not in _SEERS:
-        return decisions.read({"label": choice}, answer, model)["label"]
+        return decisions.read({"label": choice}, answer, value, model)["label"]
     try:
         return choice.chosen(vision.read(answer, model, _SETTINGS).strip(" .\"'\n"))
     except ValueError as error:

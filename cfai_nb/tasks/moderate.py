@@ -80,7 +80,7 @@ class Moderate(Task):
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: for the whole and each category whether it holds, or its probability."""
         guarded = model.family == "llama-guard"
-        return [guard.read(answer, _WHOLE) if guarded else decisions.read(self._questions(), answer, model)]
+        return [guard.read(answer, _WHOLE) if guarded else decisions.read(self._questions(), answer, inputs[0], model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return ``safe`` and ``categories``, and with ``probabilities`` the numbers."""

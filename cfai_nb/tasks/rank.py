@@ -80,7 +80,7 @@ class Rank(Task):
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one score a text."""
         if model.family not in _RERANKERS:
-            placed = decisions.read(self._questions(), answer, model)["relevance"]
+            placed = decisions.read(self._questions(), answer, inputs[0], model)["relevance"]
             return [placed["score"] / (len(_LEVELS) - 1)]
         try:
             scores = {int(each["id"]): float(each["score"]) for each in answer.json["response"]}
