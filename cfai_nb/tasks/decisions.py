@@ -69,9 +69,7 @@ def read(questions: Mapping[str, Question], answer: Answer, value: Input, model:
     if decided and _read(answer) >= room and 2 * tokens(value) >= room:
         # "long text is truncated to fit" (the published schema), and the answer does not say so; that the model read as
         # much as it can does.  Whether it counts a text once for all questions nobody says: a short one is not meant.
-        raise AnswerError(
-            f"the text is longer than the {room:,} tokens {model.name} reads; shorten it", "truncated"
-        )
+        raise AnswerError(f"the text is longer than the {room:,} tokens {model.name} reads; shorten it", "truncated")
     try:
         said = answer.json["answers"] if decided else chat.read(answer, _settings(questions)).json()
         if not isinstance(said, Mapping) and len(questions) == 1:  # a chat model may leave the object out
