@@ -13,7 +13,7 @@ from ._engine.record import Event, Run
 from .errors import CfaiError, RowError, RowsFailed, Stopped
 from .frames import Rows
 from .ledger import money
-from .markup import NO_MATH
+from .markup import NO_MATH, counted
 
 
 class CfaiWarning(UserWarning):
@@ -177,7 +177,7 @@ class Report:
         position, error = next(iter(self.errors.items()))
         column = f" of column {self._rows.name!r}" if self._rows.name is not None else ""
         rest = self.failed - 1
-        more = f" (and {rest:,} more row{'s' * (rest > 1)})" if rest else ""
+        more = f" (and {counted(rest, 'more row')})" if rest else ""
         return (
             f"{self.failed:,} of {len(self._rows.index):,} rows failed and are missing: "
             f"row {_plain(self._rows.index[position])!r}{column}: {error}{more}. cf.last_run().failures lists them."
@@ -192,7 +192,7 @@ class Report:
 
 def saved_words(neurons: float, unknown: int) -> str:
     """Say what was not paid again, and of how many rows nobody knows the price; empty where nothing was saved."""
-    rows = f"{unknown:,} row{'s' * (unknown != 1)} of unknown price" if unknown else ""
+    rows = f"{counted(unknown)} of unknown price" if unknown else ""
     return " and ".join(part for part in (money(neurons) if neurons else "", rows) if part)
 
 

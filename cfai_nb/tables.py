@@ -10,7 +10,7 @@ import pandas as pd
 
 from . import session
 from .ledger import Charge, money
-from .markup import NO_MATH
+from .markup import NO_MATH, counted
 from .models import Model, Usage, catalogue, price
 
 _CHARGE_COLUMNS = (
@@ -110,7 +110,7 @@ def amount(charges: pd.DataFrame) -> str:
     paid = charges[charges["requests"] > 0]
     known, unknown = paid.dropna(subset="neurons"), int(paid["neurons"].isna().sum())
     parts = [money(float(known["neurons"].sum()), bool(known["exact"].all()))] if len(known) else []
-    parts += [f"{unknown:,} call{'s' * (unknown != 1)} of unknown price"] if unknown else []
+    parts += [f"{counted(unknown, 'call')} of unknown price"] if unknown else []
     return " and ".join(parts)
 
 

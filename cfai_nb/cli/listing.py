@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from ..errors import CfaiError
+from ..markup import counted
 from ..models import USD_PER_NEURON, Price, catalogue
 from ..tables import models
 from .screen import print_table
@@ -25,7 +26,7 @@ def list_models(args: argparse.Namespace) -> int:
     for task, group in found.groupby("task", sort=True):
         print(f"\n{task}")
         print_table([_model_line(str(name), row) for name, row in group.iterrows()])
-    count = f"{len(found):,} model{'s' * (len(found) != 1)}"
+    count = counted(len(found), "model")
     print(f"\n{count}; catalogue of {found['checked_on'].max()}. Prices in dollars per million tokens.")
     return 0
 

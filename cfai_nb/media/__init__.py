@@ -2,7 +2,7 @@
 
 from .cells import Audio, Image
 from .form import Form, mime_of, sniff
-from .source import Link, Media, Parts, data_uri, is_media, media_in, words_of
+from .source import Link, Media, Parts, is_media, media_in, words_of
 
 __all__ = [
     "Audio",
@@ -11,7 +11,6 @@ __all__ = [
     "Link",
     "Media",
     "Parts",
-    "data_uri",
     "is_media",
     "media_in",
     "mime_of",

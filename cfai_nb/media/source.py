@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..errors import InputError
+from ..markup import address
 from .form import Form, sniff
 from .picture import fitting
 from .pixels import Pixels, is_pixels, picture_of
@@ -102,12 +103,7 @@ class Media:
 
     def data_uri(self) -> str:
         """Return the content as a ``data:`` address."""
-        return data_uri(self.form.mime, self.content())
-
-
-def data_uri(mime: str, content: bytes) -> str:
-    """Return bytes as a ``data:`` address."""
-    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
+        return address(self.content(), self.form.mime)
 
 
 @dataclass(frozen=True, slots=True)

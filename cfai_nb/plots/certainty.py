@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..cells import emulated
+from ..markup import counted
 from .calibration import BINS, Calibration, calibrate
 from .lettering import blank, heading, marked
 from .looks import EXACT
@@ -75,7 +76,7 @@ def confidence(
     else:
         found = calibrate(numbers[kept], right[kept].astype(bool).to_numpy())
         _reliability(ax, found, shown)
-        notes.insert(0, f"ECE {found.ece:.3f} · Brier {found.brier:.3f} · {_rows(int(kept.sum()))}")
+        notes.insert(0, f"ECE {found.ece:.3f} · Brier {found.brier:.3f} · {counted(int(kept.sum()))}")
     settle(ax)
     usual = f"{'Reliability' if right is not None else 'Confidence'} of {shown.name}"
     heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, emulated(frame_or_series)))
@@ -146,10 +147,6 @@ def _right(shown: _Shown, truth: pd.Series[Any]) -> pd.Series[Any]:
                          "confidence(frame['confidence'], truth=was_right)")  # fmt: skip
     same = answers.astype(object) == truth.astype(object)
     return same.astype("boolean").mask(truth.isna() | answers.isna())
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' * (count != 1)}"
 
 
 def _nothing(count: int, known: bool) -> str:

@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from ..cells import emulated
+from ..markup import counted
 from .calibration import wilson
 from .lettering import TIED, blank, caption, folded, heading, marked
 from .looks import money_ticks
@@ -71,7 +72,7 @@ def compare(
     sizes = _circles(ax, shown, x, good)
     _dress(ax, by, good)
     settle(ax)
-    words = result.words if not isinstance(result, pd.DataFrame) else f"{len(shown)} model{'s' * (len(shown) != 1)}"
+    words = result.words if not isinstance(result, pd.DataFrame) else counted(len(shown), "model")
     left_out = [f"{len(table) - len(shown)} without answers left out"] if len(shown) < len(table) else []
     usual = f"{by.capitalize()} and cost"
     heading(ax, usual if title is None else title, " · ".join([words, *left_out, *_legend(shown)]),

@@ -13,6 +13,7 @@ from matplotlib.image import AxesImage
 
 from .. import space
 from ..cells import emulated, same_space
+from ..markup import counted
 from .lettering import blank, heading, marked, name_ticks
 from .palette import FAINT, GREY, INK
 from .paper import new_axes, plot, settle
@@ -81,7 +82,7 @@ def similarity(
     if len(field) <= NAMED:
         _write(ax, field, given[kept].tolist(), image)
     settle(ax)
-    usual = f"{len(field):,} row{'s' * (len(field) != 1)}"
+    usual = counted(len(field))
     heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, emulated(vectors_or_matrix)))
     return ax
 

@@ -15,6 +15,7 @@ from matplotlib.transforms import Bbox
 
 from .. import space
 from ..cells import emulated
+from ..markup import counted
 from ..progress import working
 from .lettering import blank, folded, heading, letters, marked, stamp, told_apart
 from .palette import DISTINCT, GREY, INK, colour
@@ -111,7 +112,7 @@ def clusters(
 
 
 def _counted(rows: int, groups: int) -> str:
-    return f"{rows:,} row{'s' * (rows != 1)}, {groups} group{'s' * (groups != 1)}"
+    return f"{counted(rows)}, {counted(groups, 'group')}"
 
 
 def _group(
@@ -135,7 +136,7 @@ def _group(
         for at, (kind, word) in enumerate(zip(coloured, apart, strict=True))
     ]
     rest = [where[kind] for kind in kinds if kind not in largest]
-    smaller = f"{len(rest)} smaller group{'s' * (len(rest) != 1)}"
+    smaller = counted(len(rest), "smaller group")
     grey = [
         Name(f"{what} ({len(rows) / len(labels):.0%})", rows, GREY)
         for what, rows in (

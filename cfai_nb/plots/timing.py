@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..call import last_run
+from ..markup import counted
 from ..report import Report
 from .lettering import blank, caption, halo, heading, marked
 from .looks import EXACT
@@ -61,7 +62,7 @@ def latency(
     ax.set_xlabel("time of a request", color=FAINT, fontsize=9)
     ax.set_ylabel("requests", color=FAINT, fontsize=9)
     return _finish(ax, given, _usual("Latency", given) if title is None else title, [
-        f"{len(seconds):,} request{'s' * (len(seconds) != 1)}", f"p50 {duration(middle)}", f"p95 {duration(late)}",
+        counted(len(seconds), "request"), f"p50 {duration(middle)}", f"p95 {duration(late)}",
         f"slowest {duration(high)}",
     ], mark)  # fmt: skip
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ..errors import AnswerError
-from ..media import Media, data_uri, media_in, words_of
+from ..markup import address
+from ..media import Media, media_in, words_of
 from ..models import Model, Usage, tokens_in
 from . import chat
 from .answer import Answer, Json, Request
@@ -44,7 +45,7 @@ def _picture(media: Media) -> str:
     """Return a picture as it is, or a smaller copy of one that would be refused."""
     form = media.form
     fits = form.mime in _FORMATS and media.size <= _BYTES and (form.width or 0) * (form.height or 0) <= _PIXELS
-    return media.data_uri() if fits else data_uri("image/png", media.fitting(_SIDE))
+    return media.data_uri() if fits else address(media.fitting(_SIDE), "image/png")
 
 
 def compose(questions: Mapping[str, Question], value: Input, model: Model) -> Request:

@@ -14,7 +14,7 @@ from IPython import get_ipython
 
 from .. import progress, session, tables
 from ..ledger import midnight, money
-from ..markup import block, said
+from ..markup import block, counted, said
 from .shown import Shown
 
 #: Seconds between two drawings while a run goes on: each reads the book.
@@ -143,7 +143,7 @@ def _cost(row: dict[Any, Any]) -> str:
     known = "" if pd.isna(row["neurons"]) else money(row["neurons"], row["exact"])
     if not row["unpriced"]:
         return known
-    unknown = f"{row['unpriced']:,.0f} call{'s' * (row['unpriced'] != 1)} of unknown price"
+    unknown = f"{counted(int(row['unpriced']), 'call')} of unknown price"
     return f"{known} and {unknown}" if row["neurons"] and known else unknown
 
 
