@@ -14,6 +14,7 @@ from ..show.cards import card
 from ..show.cell import SOUND
 from ..show.columns import first
 from ..show.sort import Sort
+from . import kept
 from .paged import Paged
 
 
@@ -40,7 +41,8 @@ class Gallery(Paged):
     Attributes
     ----------
     picks : tuple of int
-        Positions of the picked rows, ascending; a trait: set it, or ``g.observe(f, "picks")``.
+        Positions of the picked rows, ascending; a trait: set it, or ``g.observe(f, "picks")``.  In a notebook they
+        are still there when the cell is run again on the same rows.
     picked : DataFrame or Series
         The picked rows of the frame, with their index.
     page, n, filter
@@ -75,7 +77,9 @@ class Gallery(Paged):
         self._captions = [] if caption is None else show.named(data, caption)
         self._mark = show.mark_of(data, [self._column])
         self._cards: dict[bool, tuple[Any, list[str]]] = {}
+        self._work = kept.work(type(self).__name__, data.index, self._column.name)
         super().__init__(data, [*self._captions, self._column], n, page, filter, sound)
+        self.picks = self._work.get("picks", ())
 
     @property
     def picked(self) -> Any:
@@ -93,6 +97,7 @@ class Gallery(Paged):
 
     @traitlets.observe("picks")
     def _repicked(self, change: Any) -> None:
+        self._work["picks"] = change["new"]
         self._refresh()
 
     # -- how it is shown -------------------------------------------------------------------------------------------
