@@ -26,6 +26,7 @@ from .envelopes import Envelopes
 from .errors import Refusal, refuse
 from .faults import AFTER, Draw, Drop, Faults
 from .gateway import Gateways
+from .gateway_host import GatewayHost
 from .limits import Clock, Day, Kind, Rate, Rates
 from .prefixes import Prefixes
 from .queue import Queue
@@ -169,7 +170,14 @@ class Emulator:
             **self._gateways.logs.routes(),
             **self._vectorize.routes(),
         }
-        return own + [Route(_ROOT + path, self._room(doors), methods=_METHODS) for path, doors in others.items()]
+        host = GatewayHost(
+            self._guarded("POST", self._infer, self._envelopes.gateway_refusal),
+            self._envelopes.gateway_refusal,
+            _METHODS,
+            "authenticated-gateway" in self.quirks,
+        )
+        rooms = [Route(_ROOT + path, self._room(doors), methods=_METHODS) for path, doors in others.items()]
+        return [*own, *rooms, *host.routes()]
 
     def _room(self, doors: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
         """Return the handler of an address whose methods return results."""
@@ -180,8 +188,11 @@ class Emulator:
 
         return self._guarded(" ".join(doors), handler)
 
-    def _guarded(self, method: str, handler: Handler) -> Handler:
+    def _guarded(
+        self, method: str, handler: Handler, refused: Callable[[Refusal], Response] | None = None
+    ) -> Handler:
         """Return a handler that runs after the checks of address, method and token, and says refusals."""
+        refused = refused or self._envelopes.refusal
 
         async def guarded(request: Request) -> Response:
             try:
@@ -190,11 +201,11 @@ class Emulator:
                 if handler == self._infer:
                     self.book.arrive()
                     self._enter(Visit(short(request), self.clock()), refusal.status, refusal.code)
-                return self._envelopes.refusal(refusal)
+                return refused(refusal)
             try:
                 return await handler(request)
             except Refusal as refusal:
-                return self._envelopes.refusal(refusal)
+                return refused(refusal)
 
         return guarded
 
@@ -251,7 +262,7 @@ class Emulator:
             self._day.spend(visit.neurons)
             if visit.passage is not None:
                 visit.passage.usage, visit.passage.neurons = work.usage, neurons
-        bare = visit.passage is not None and "bare-gateway" in self.quirks
+        bare = visit.passage is not None and (visit.passage.bare or "bare-gateway" in self.quirks)
         reply = Reply.of(work, "bare" if bare else ask.route, neurons, fault)
         if fault in AFTER and not reply.damaged:
             visit.fault = ""

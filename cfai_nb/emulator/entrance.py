@@ -12,7 +12,7 @@ from . import bodies, documents
 from .catalogue import Model, find
 from .errors import refuse
 from .families import FAMILIES, unserved
-from .gateway import Gateways, outside
+from .gateway import OUTSIDE, Gateways, outside
 from .passage import Passage
 from .queue import Queue
 from .terms import Terms
@@ -20,7 +20,12 @@ from .words import tokens
 from .work import Ask, Family
 
 _MODEL = "/run/{model:path}"
-_ROUTES = {"/v1/chat/completions": "chat", "/v1/embeddings": "embeddings", "/v1/responses": "responses"}
+_ROUTES = {
+    "/v1/chat/completions": "chat",
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+}
 
 #: The addresses after ``/ai`` that work is asked for at.
 DOORS = (_MODEL, "/run", "/tomarkdown", *_ROUTES)
@@ -116,9 +121,9 @@ class Entrance:
 
     async def _anywhere(self, request: Request, visit: Visit, name: str, route: str) -> tuple[Model, Family]:
         """Return the model named in a body: the service's own, or a third party's, which needs a gateway."""
-        if _OUTSIDE.fullmatch(name) and route in ("run", "chat"):
+        if _OUTSIDE.fullmatch(name) and route in OUTSIDE:
             visit.passage = visit.passage or await self._pass(request, default=True)
-            model = outside(name)
+            model = outside(name, route)
             return model, FAMILIES[model.family]
         if visit.path == "/run" and visit.passage is None:
             raise refuse(3003, text=f"POST /run of {name} needs the header cf-aig-gateway-id")

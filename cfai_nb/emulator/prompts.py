@@ -139,8 +139,8 @@ def _schema(ask: Ask) -> Mapping[str, Any] | bool | None:
     given = wanted.get("json_schema", wanted.get("schema"))
     if not isinstance(given, Mapping):
         return True
-    bare = ask.model.family == "legacy" and not (ask.route == "chat" and "schema" in given)
-    if bare or "input" in body:
+    bare = ask.model.family == "legacy" and ask.route == "run"  # these do not know OpenAI's wrapper
+    if bare or "input" in body or not {"schema", "name"} & given.keys():
         return dict(given)
     schema = given.get("schema", True)
     return schema if isinstance(schema, Mapping) else True

@@ -32,6 +32,7 @@ QUIRKS: Mapping[str, str] = {
     "tight-data": "stream events say 'data:{...}', without the space",
     "number-tokens": "number-like tokens are JSON numbers in OpenAI streams too",
     "bare-gateway": "through a gateway, /run answers without its envelope",
+    "authenticated-gateway": "the gateway's own host asks for `cf-aig-authorization` (401, code 2009)",
     "free-plan": "models that need Workers Paid are refused (403, code 5035)",
     "no-credits": "a gateway is out of prepaid credits (402, code 2021)",
     "tool-call-as-text": "gpt-oss prints a forced tool call as JSON text in its content",
@@ -91,7 +92,7 @@ def _result(result: dict[str, Any], ask: Ask) -> dict[str, Any]:
 def _frame(frame: bytes, quirks: frozenset[str]) -> bytes:
     if frame == DONE:
         return b"data:[DONE]\n\n" if "tight-data" in quirks else frame
-    if "number-tokens" in quirks:
+    if "number-tokens" in quirks and frame.startswith(b"data: "):
         value = from_json(frame.removeprefix(b"data: "))
         for choice in value.get("choices") or ():
             delta = choice.get("delta") or {}
