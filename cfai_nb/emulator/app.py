@@ -25,6 +25,7 @@ from .entrance import DOORS, Entrance, Visit, short
 from .envelopes import Envelopes
 from .errors import Refusal, refuse
 from .faults import AFTER, Draw, Drop, Faults
+from .finetunes import Finetunes
 from .gateway import Gateways
 from .gateway_host import GatewayHost
 from .limits import Clock, Day, Kind, Rate, Rates
@@ -137,7 +138,8 @@ class Emulator:
         self._gateways, self._prefixes = Gateways(gateways, clock, seed), Prefixes()
         self._vectorize = Vectorize(vectorize_delay, seed)
         queue = Queue(queue_polls, queue_seconds, clock, seed)
-        self._entrance = Entrance(self._gateways, queue, Terms(agreed), self.quirks, batch_tokens)
+        self._finetunes = Finetunes(seed)
+        self._entrance = Entrance(self._gateways, queue, Terms(agreed), self._finetunes, self.quirks, batch_tokens)
         self.latency, self.per_item, self.slow = latency, per_item, slow
         self.capacity, self.quota_code = capacity, quota_code
         self.clock = clock
@@ -169,6 +171,7 @@ class Emulator:
             **search.ROUTES,
             **self._gateways.logs.routes(),
             **self._vectorize.routes(),
+            **self._finetunes.routes(),
         }
         host = GatewayHost(
             self._guarded("POST", self._infer, self._envelopes.gateway_refusal),
@@ -188,9 +191,7 @@ class Emulator:
 
         return self._guarded(" ".join(doors), handler)
 
-    def _guarded(
-        self, method: str, handler: Handler, refused: Callable[[Refusal], Response] | None = None
-    ) -> Handler:
+    def _guarded(self, method: str, handler: Handler, refused: Callable[[Refusal], Response] | None = None) -> Handler:
         """Return a handler that runs after the checks of address, method and token, and says refusals."""
         refused = refused or self._envelopes.refusal
 

@@ -12,6 +12,7 @@ from . import bodies, documents
 from .catalogue import Model, find
 from .errors import refuse
 from .families import FAMILIES, unserved
+from .finetunes import Finetunes
 from .gateway import OUTSIDE, Gateways, outside
 from .passage import Passage
 from .queue import Queue
@@ -67,9 +68,15 @@ class Entrance:
     """
 
     def __init__(
-        self, gateways: Gateways, queue: Queue, terms: Terms, quirks: frozenset[str], batch_tokens: int | None
+        self,
+        gateways: Gateways,
+        queue: Queue,
+        terms: Terms,
+        finetunes: Finetunes,
+        quirks: frozenset[str],
+        batch_tokens: int | None,
     ) -> None:
-        self._gateways, self._queue, self._terms = gateways, queue, terms
+        self._gateways, self._queue, self._terms, self._finetunes = gateways, queue, terms, finetunes
         self._quirks, self._batch_tokens = quirks, batch_tokens
 
     async def read(self, request: Request, visit: Visit) -> tuple[Ask, Family]:
@@ -89,6 +96,8 @@ class Entrance:
         if request.query_params.get("queueRequest", "").casefold() == "true":
             family = self._queue.family(account, family, len(await request.body()))
         family.check(ask)
+        if isinstance(name := ask.body.get("lora"), str):
+            self._finetunes.admit(account, name)
         visit.texts = family.texts(ask)
         if self._batch_tokens is not None and sum(map(tokens, visit.texts)) > self._batch_tokens:
             raise refuse(3006)

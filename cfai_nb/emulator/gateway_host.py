@@ -4,8 +4,8 @@ In come requests to ``/v1/{account}/{gateway}``: with a list of requests (the un
 works answers), or followed by a provider and the provider's own path, or by ``compat``. Out go the answers of
 ``/ai/...``, asked through that gateway. The emulator serves both hosts on one port, so only the path tells them apart.
 
-Workers AI answers here as it does behind ``/ai``. Two things differ, both read off Cloudflare's own clients: through the
-universal endpoint it answers without its envelope, and one request may come by itself instead of in a list.
+Workers AI answers here as it does behind ``/ai``, with two differences that Cloudflare's own clients count on: through
+the universal endpoint it answers without its envelope, and one request may come by itself instead of in a list.
 """
 
 from __future__ import annotations
@@ -81,7 +81,9 @@ class GatewayHost:
     async def _direct(self, request: Request) -> Response:
         """Serve a provider's own path, the body as it came."""
         provider, endpoint = request.path_params["provider"], request.path_params["endpoint"]
-        return await self._ask(request, provider, endpoint, request.headers, await request.body(), Way(_gateway(request)))
+        return await self._ask(
+            request, provider, endpoint, request.headers, await request.body(), Way(_gateway(request))
+        )
 
     async def _universal(self, request: Request) -> Response:
         """Serve the first of several requests that works, else what the last came to."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import prompts, showing, stream, text, tools
+from . import prompts, showing, stream, text
 from .catalogue import Model
 from .checks import Schema, complaints
 from .errors import refuse
@@ -40,7 +40,9 @@ def inputs(model: Model) -> Schema:
         "max_tokens": {"type": "integer", "minimum": 1},
         "system": any_of(STRING, array(said)),
         "tools": array(tool),
-        "tool_choice": any_of(obj({"type": one(*_CHOICES)}, "type"), obj({"type": const("tool"), "name": STRING}, "name")),
+        "tool_choice": any_of(
+            obj({"type": one(*_CHOICES)}, "type"), obj({"type": const("tool"), "name": STRING}, "name")
+        ),
         "stop_sequences": array(STRING),
         "stream": BOOLEAN,
         "temperature": share,

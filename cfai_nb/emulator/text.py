@@ -55,7 +55,7 @@ def chat_input(model: Model) -> Schema:
     if model.id == "@cf/google/gemma-4-26b-a4b-it":
         fields["skip_special_tokens"] = BOOLEAN
     if facts.get("levels"):
-        fields["reasoning_effort"] = maybe(one(*facts["levels"]))
+        fields["reasoning_effort"] = maybe(one(*prompts.EFFORTS))  # a level it lacks is taken for a neighbour
     return obj(fields, "messages")
 
 
@@ -133,8 +133,11 @@ def say(ask: Ask, prompt: Prompt) -> Said:
     if called is not None:
         content = tools.printed(called)
     elif prompt.schema is not None:
+        asked = (prompt.schema, prompt.found or prompt.user)
+        if prompt.schema is True:  # any object will do; a schema in words says which one
+            asked = prompts.spelled(prompt) or asked
         try:
-            value = forms.fill(prompt.schema, prompt.found or prompt.user)
+            value = forms.fill(*asked)
         except forms.Impossible:
             raise refuse(5006, text="JSON Mode couldn't be met") from None
         content = prompts.dump(value)
