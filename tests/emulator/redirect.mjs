@@ -13,6 +13,7 @@ export async function load(...names) {
   try {
     return await Promise.all(names.map((name) => import(import.meta.resolve(name, anchor))));
   } catch (error) {
+    if (error.code !== "ERR_MODULE_NOT_FOUND") throw error;
     console.error(String(error));
     process.exit(3);
   }
@@ -30,6 +31,9 @@ globalThis.fetch = (input, init) => {
 // what the packages have to say goes beside the answers
 for (const name of ["log", "info", "debug", "dir", "warn"]) console[name] = console.error;
 
+/** Print the answers. */
+export const print = (found) => process.stdout.write(JSON.stringify(found));
+
 /** Run named calls one after the other, and print one JSON object of what each gave, or of how it failed. */
 export async function attempt(calls) {
   const found = {};
@@ -40,5 +44,5 @@ export async function attempt(calls) {
       found[name] = { failed: `${error.name}: ${error.message}`.slice(0, 400), status: error.statusCode ?? error.status ?? null };
     }
   }
-  process.stdout.write(JSON.stringify(found));
+  print(found);
 }

@@ -25,13 +25,12 @@ const weather = toolDefinition({
   inputSchema: z.object({ city: z.string(), day: z.union([z.string(), z.number()]).optional() }),
 }).server(async ({ city }) => ({ report: `It rains in ${city}` }));
 
-/** Say what a chat came to: its text, the tools it called, and how it ended. */
+/** Say what a chat came to: its text and the tools it called. */
 async function watch(stream) {
-  const found = { text: "", called: [], finish: [] };
+  const found = { text: "", called: [] };
   for await (const chunk of stream) {
     if (chunk.type === "TEXT_MESSAGE_CONTENT") found.text += chunk.delta;
     if (chunk.type === "TOOL_CALL_START") found.called.push(chunk.toolCallName ?? chunk.toolName);
-    if (chunk.type === "RUN_FINISHED") found.finish.push(chunk.finishReason);
     if (chunk.type === "RUN_ERROR") throw new Error(chunk.message ?? chunk.error?.message);
   }
   return found;
@@ -40,6 +39,8 @@ async function watch(stream) {
 const calls = {};
 for (const [way, config] of Object.entries(ways)) {
   for (const [name, id] of Object.entries(CHATS)) {
+    // by the gateway the adapter asks /run and reads OpenAI's form, which the older models do not speak there
+    if (way && !["glm", "kimi"].includes(name)) continue;
     const adapter = ours.createWorkersAiChat(id, config);
     calls[`${way}${name} stream`] = () => watch(chat({ adapter, messages: say("Tell me about rivers.") }));
     calls[`${way}${name} text`] = () => chat({ adapter, messages: say("Tell me about rivers."), stream: false });
@@ -68,7 +69,5 @@ for (const [way, config] of Object.entries(ways)) {
 }
 calls["gateway anthropic"] = () =>
   watch(chat({ adapter: ours.createAnthropicChat("claude-opus-4-5", ways["gateway "]), messages: say("Tell me about rivers."), tools: [weather] }));
-calls["gateway openai"] = () =>
-  watch(chat({ adapter: ours.createOpenAiChat("gpt-5.5", ways["gateway "]), messages: say("Tell me about rivers.") }));
 
 await attempt(calls);
