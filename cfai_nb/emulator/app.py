@@ -89,6 +89,8 @@ class Emulator:
         Switches of :data:`cfai_nb.emulator.quirks.QUIRKS`.
     gateways : collection of str, optional
         The gateways there are (else 2001); by default any name is created on first use.
+    gateway_token : str, optional
+        What ``cf-aig-authorization`` has to bear on the gateway's own host (else 2009); by default nothing.
     queue_polls : int
         Polls that find an asynchronous batch still waiting.
     queue_seconds : float, optional
@@ -127,6 +129,7 @@ class Emulator:
         when_full: Literal["refuse", "wait"] = "refuse",
         quirks: Collection[str] = (),
         gateways: Collection[str] | None = None,
+        gateway_token: str | None = None,
         queue_polls: int = 2,
         queue_seconds: float | None = None,
         prompt_cache: bool = True,
@@ -136,6 +139,7 @@ class Emulator:
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
         self.when_full, self.quirks, self._prompt_cache = when_full, oddities.known(quirks), prompt_cache
         self._gateways, self._prefixes = Gateways(gateways, clock, seed), Prefixes()
+        self._gateway_token = gateway_token
         self._vectorize = Vectorize(vectorize_delay, seed)
         queue = Queue(queue_polls, queue_seconds, clock, seed)
         self._finetunes = Finetunes(seed)
@@ -177,7 +181,7 @@ class Emulator:
             self._guarded("POST", self._infer, self._envelopes.gateway_refusal),
             self._envelopes.gateway_refusal,
             _METHODS,
-            "authenticated-gateway" in self.quirks,
+            self._gateway_token,
         )
         rooms = [Route(_ROOT + path, self._room(doors), methods=_METHODS) for path, doors in others.items()]
         return [*own, *rooms, *host.routes()]

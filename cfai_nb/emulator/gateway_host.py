@@ -47,18 +47,18 @@ class GatewayHost:
     ----------
     infer : callable of Request
         What serves an address after ``/ai``, refusals included.
-    refuse : callable of Refusal
-        Returns the response of a refusal of the gateway's own.
+    refused : callable of Refusal
+        Returns the response that says a refusal.
     methods : list of str
         Those that are routed, to be refused if they are not POST.
-    authenticated : bool
-        Whether gateways ask for a token of their own.
+    token : str, optional
+        What a gateway that is authenticated has to be sent; by default gateways are not.
     """
 
     def __init__(
-        self, infer: Handler, refuse: Callable[[Refusal], Response], methods: list[str], authenticated: bool
+        self, infer: Handler, refused: Callable[[Refusal], Response], methods: list[str], token: str | None
     ) -> None:
-        self._infer, self._refuse, self._methods, self._authenticated = infer, refuse, methods, authenticated
+        self._infer, self._refused, self._methods, self._token = infer, refused, methods, token
 
     def routes(self) -> list[Route]:
         """Return the host's routes."""
@@ -70,11 +70,11 @@ class GatewayHost:
             try:
                 if request.method != "POST":
                     raise refuse(7001, method=request.method)
-                if self._authenticated and "cf-aig-authorization" not in request.headers:
+                if self._token and request.headers.get("cf-aig-authorization") != f"Bearer {self._token}":
                     raise refuse(2009, text="Unauthorized")
                 return await handler(request)
             except Refusal as refusal:
-                return self._refuse(refusal)
+                return self._refused(refusal)
 
         return said
 
@@ -106,12 +106,12 @@ class GatewayHost:
         try:
             path, body = _behind(provider, endpoint.partition("?")[0], body)
         except Refusal as refusal:
-            return self._refuse(refusal)
+            return self._refused(refusal)
         account = request.path_params["account"]
         places = {"account": account} | ({"model": path.removeprefix("/run/")} if path.startswith("/run/") else {})
         query = endpoint.partition("?")[2].encode() or request.scope["query_string"]
         scope = {**request.scope, "path": f"/client/v4/accounts/{account}/ai{path}", "query_string": query}
-        scope |= {"path_params": places, "headers": list(_headers(headers)), WAY: way}
+        scope |= {"path_params": places, "headers": list(_headers(provider, headers)), WAY: way}
 
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
@@ -129,14 +129,18 @@ def _complete(one: Any) -> bool:
     return isinstance(one, dict) and all(isinstance(one.get(name), kind) for name, kind in wanted.items())
 
 
-def _headers(given: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield headers for the address behind: the gateway's token stands in where the provider got none."""
-    dropped = {"content-length", "transfer-encoding"}
-    names = {name.lower(): value for name, value in given.items() if name.lower() not in dropped}
-    if "cf-aig-authorization" in names:
-        names.setdefault("authorization", names["cf-aig-authorization"])
+def _headers(provider: str, given: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield headers for the address behind.
+
+    The gateway's token stands in where Workers AI got none of its own, and for the key of another provider.
+    """
+    names = {name.lower(): value for name, value in given.items()}
+    for name in ("content-length", "transfer-encoding"):  # of another body
+        names.pop(name, None)
+    if "cf-aig-authorization" in names and ("authorization" not in names or provider in _OTHERS):
+        names["authorization"] = names["cf-aig-authorization"]
     for name, value in names.items():
-        yield name.encode("latin-1"), value.encode("latin-1", "replace")
+        yield name.encode("latin-1", "replace"), value.encode("latin-1", "replace")
 
 
 def _behind(provider: str, endpoint: str, body: bytes) -> tuple[str, bytes]:

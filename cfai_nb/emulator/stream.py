@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from .work import Ask
 
-DONE = b"data: [DONE]\n\n"
+_PREFIX = b"data: "
+DONE = _PREFIX + b"[DONE]\n\n"
 
 #: A token of the stand-in: a run of digits, of white space, or of anything else up to six letters.
 _PIECE = re.compile(r"\d+|\s+|[^\d\s]{1,6}")
@@ -19,7 +20,19 @@ _PIECE = re.compile(r"\d+|\s+|[^\d\s]{1,6}")
 def event(value: Any, name: str = "") -> bytes:
     """Return one server-sent event, named where its dialect names events."""
     named = f"event: {name}\n".encode() if name else b""
-    return named + b"data: " + to_json(value) + b"\n\n"
+    return named + _PREFIX + to_json(value) + b"\n\n"
+
+
+def changed(frame: bytes, change: Callable[[Any], Any]) -> bytes:
+    """Return an event with its value changed; one with a name and the end of a stream stay as they are."""
+    if frame == DONE or not frame.startswith(_PREFIX):
+        return frame
+    return event(change(from_json(frame.removeprefix(_PREFIX))))
+
+
+def tight(frame: bytes) -> bytes:
+    """Return an event without the space that its value may stand behind."""
+    return frame.replace(_PREFIX, _PREFIX.rstrip(), 1)
 
 
 def pieces(text: str) -> list[str]:

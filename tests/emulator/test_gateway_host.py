@@ -124,7 +124,7 @@ def test_headers_of_one_request_override_those_of_all(door: Any) -> None:
         ({}, "/nobody/chat/completions", {"model": "x", "messages": TALK}, 2008),
         ({"gateways": ["other"]}, f"/workers-ai/{BGE}", {"text": "x"}, 2001),
         ({"quirks": {"no-credits"}}, f"/workers-ai/{BGE}", {"text": "x"}, 2021),
-        ({"quirks": {"authenticated-gateway"}}, f"/workers-ai/{BGE}", {"text": "x"}, 2009),
+        ({"gateway_token": "k"}, f"/workers-ai/{BGE}", {"text": "x"}, 2009),
     ],
 )
 def test_the_gateway_refuses_in_a_form_of_its_own(door: Any, settings: Any, path: str, body: Any, code: int) -> None:
@@ -133,6 +133,13 @@ def test_the_gateway_refuses_in_a_form_of_its_own(door: Any, settings: Any, path
     found = answer.json()
     assert (found["name"], found["internalCode"], found["error"][0]["code"]) == ("AiGatewayError", code, code)
     assert found["httpCode"] == answer.status_code
+
+
+def test_an_authenticated_gateway_takes_its_own_token(door: Any) -> None:
+    """Beside the token of Workers AI, and no other."""
+    here, path = door(gateway_token="k"), f"/workers-ai/{BGE}"
+    found = [ask(here, path, {"text": "x"}, **{"cf-aig-authorization": f"Bearer {key}"}) for key in "kj"]
+    assert [answer.status_code for answer in found] == [200, 401]
 
 
 @pytest.mark.parametrize(
@@ -161,5 +168,7 @@ def test_whose_token_it_takes(door: Any) -> None:
     assert ask(here, address, {"text": "x"}, authorization=good).status_code == 200
     assert ask(here, address, {"text": "x"}, **{"cf-aig-authorization": good}).status_code == 200
     assert ask(here, address, {"text": "x"}, authorization=f"Bearer {'j' * 40}").status_code == 401
+    keys = {"authorization": "Bearer of-openai", "cf-aig-authorization": good}
+    assert ask(here, "/openai/chat/completions", {"model": "gpt-5.5", "messages": TALK}, **keys).status_code == 200
     assert ask(here, address, {"text": "x"}).json()["errors"][0]["code"] == 9106
     assert here.ask("GET", HOST + address, headers={"authorization": good}).json()["errors"][0]["code"] == 7001
