@@ -126,6 +126,8 @@ class Exchange:
     def _enough(self, error: ServiceError, attempt: int) -> bool:
         if error.reaction == "wait":
             return time.monotonic() - max(self.answered or 0.0, self._run.began) > PATIENCE
+        if error.code == "timeout":  # silence for as long as is waited: once more, and no longer than that
+            return attempt >= 2
         # Where nothing ever connected, the address is wrong rather than the moment.
         never = error.code == "no connection" and self.answered is None
         return attempt >= (ATTEMPTS // 2 if never else ATTEMPTS)
