@@ -34,6 +34,7 @@ OPTIONS = (
     "queue",
     "reject_if_busy",
     "fetch",
+    "files",
     "progress",
 )
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
@@ -70,7 +71,7 @@ class Call:
         if self.options.queue and not self.model.can("batch"):
             able = ", ".join(m.name for m in catalogue().values() if m.can("batch") and m.status == "current")
             raise ModelError(f"{self.model.id} has no queue. These have one: {able}.")
-        self._given = data, on, travel.get("fetch")
+        self._given = data, on, travel.get("fetch"), session.folder(travel.get("files"))
         self.rows = self._read()
         self.title = ""  # of its report, where the verb alone does not tell it from others
         self.report: Report | None = None  # of its run, once it has begun
@@ -78,10 +79,10 @@ class Call:
 
     def _read(self) -> frames.Rows:
         """Read the rows as what the model takes."""
-        data, on, fetch = self._given
+        data, on, fetch, files = self._given
         takes = self.task.takes(self.model)
         fetcher = self.session.fetcher(fetch) if takes != {"text"} else None
-        return frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetcher)
+        return frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetcher, files=files)
 
     def plan(self) -> Plan:
         """Price it; nothing is sent."""

@@ -24,6 +24,7 @@ from .choosing import choose
 from .credentials import ACCOUNT_NAMES, TOKEN_NAMES, Address, address_of, from_environment, store_path
 from .errors import ServiceError, SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
+from .media.files import Folder, as_folder
 from .models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from .tasks import Input, Request, Task
 
@@ -278,6 +279,7 @@ def connect(
     gateway: Gateway | str | None = None,
     reject_if_busy: bool | None = None,
     fetch: bool | None = None,
+    files: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> Session:
     """Connect to Workers AI, or to the emulator, and make it the current session.
@@ -297,7 +299,7 @@ def connect(
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     gateway : Gateway or str, optional
         The AI Gateway the requests go through; ``"default"`` is made on its first use.
-    cache, budget, neurons, on_error, concurrency, reject_if_busy, fetch, progress : optional
+    cache, budget, neurons, on_error, concurrency, reject_if_busy, fetch, files, progress : optional
         Defaults of the run options of every call; a budget given here is one purse for all of them.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
@@ -328,7 +330,7 @@ def connect(
     defaults = {
         "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
         "concurrency": concurrency, "gateway": as_gateway(gateway), "reject_if_busy": reject_if_busy, "fetch": fetch,
-        "progress": progress,
+        "files": as_folder(files), "progress": progress,
     }  # fmt: skip
     given = {name: value for name, value in defaults.items() if value is not None}
     session = Session(address, store=store_path(store), rate=rate, defaults=given)
@@ -337,6 +339,18 @@ def connect(
     if _inside.get() is not None:  # within another session's block: the newest one counts
         _inside.set(session)
     return session
+
+
+def folder(wanted: Any) -> Folder | None:
+    """Return the folder in which texts of cells may name files: as wanted, or else that of the current session.
+
+    Raises
+    ------
+    ValueError
+        It is not a folder.
+    """
+    here = _inside.get() or _current
+    return as_folder(wanted) if wanted is not None or here is None else here.defaults.get("files")
 
 
 def current() -> Session:

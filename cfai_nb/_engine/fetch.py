@@ -25,6 +25,7 @@ from yarl import URL
 
 from ..errors import InputError
 from ..media import Media
+from ..media.files import File
 from ..media.source import MOST_BYTES, of_file
 
 #: Fetched at once, seconds for each in all, redirects followed, and the ports that are connected to.
@@ -187,7 +188,7 @@ class Fetcher:
                     if size > self._most:
                         raise InputError(f"the address {_short(url)} holds more than {self._most // 2**20} MiB")
                     file.write(chunk)
-            return await asyncio.to_thread(of_file, path, URL(url).name[:100])
+            return await asyncio.to_thread(of_file, File(path), URL(url).name[:100])
         except BaseException:
             path.unlink(missing_ok=True)
             raise
