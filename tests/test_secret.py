@@ -131,7 +131,7 @@ def test_no_network_is_told_without_the_token(
     monkeypatch.setattr("random.uniform", lambda low, high: high / 50)
     bases = {
         "closed port": f"http://127.0.0.1:{closed_port()}/client/v4",
-        "no such host": "http://no-such-host.invalid/client/v4",
+        "no such host": "https://no-such-host.invalid/client/v4",
     }
     session = cf.connect(
         base_url=bases[where], account_id=ACCOUNT, api_token=TOKEN, store=tmp_path / "s.sqlite", rate=None
