@@ -117,7 +117,7 @@ def _checked(base_url: str) -> str:
     SetupError
         It is not an address, or holds what may be secret, which the message does not show.
     """
-    bare = base_url.rpartition("@")[2].partition("?")[0]
+    bare = base_url.rpartition("@")[2].partition("?")[0].partition("#")[0]
     try:
         parts = urlsplit(base_url.strip().rstrip("/"))
         port = parts.port

@@ -71,6 +71,8 @@ class Plan:
         Requests per minute; None where no limit is known.
     bad : int
         Rows whose cell cannot be sent, among those without an input.
+    fetched : int
+        Addresses that were fetched to price it.
     heavy : bool
         Whether there is media among the inputs.
     """
@@ -85,6 +87,7 @@ class Plan:
     origin: str = "cloudflare"
     rate: float | None = None
     bad: int = 0
+    fetched: int = 0
     heavy: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,6 +173,9 @@ class Plan:
             f"  {cost}",
             *([f"  {self.further}"] if self.further else ()),
         ]
+        if self.fetched:
+            s = "es were" if self.fetched > 1 else " was"
+            lines.append(f"  {self.fetched:,} address{s} fetched to price it; what they hold is kept for the call")
         if e.overlong:
             lines.append(f"  {e.overlong:,} inputs look longer than the {self.model.context:,} tokens the model reads")
         return "\n".join(lines)

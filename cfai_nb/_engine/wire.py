@@ -115,14 +115,14 @@ class _Connections(httpx.AsyncBaseTransport):
             max_field_size=HEADER,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=bounds.connect, sock_read=bounds.silence),
         )
-        self._proxy = _proxy_for(root)
+        self._proxy, self._more_headers = _proxy_for(root)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         answer = await self._session.request(
             request.method,
             str(request.url),
             data=request.content or None,
-            headers=_pairs(request.headers),
+            headers=[*_pairs(request.headers), *self._more_headers],
             allow_redirects=False,
             **self._proxy,
         )
@@ -149,8 +149,8 @@ class _Proxy(TypedDict, total=False):
     proxy_headers: dict[str, str]
 
 
-def _proxy_for(root: str) -> _Proxy:
-    """Return what aiohttp is given for the proxy of the environment.
+def _proxy_for(root: str) -> tuple[_Proxy, list[tuple[str, str]]]:
+    """Return what aiohttp is given for the proxy of the environment, and the headers each request needs for it.
 
     Not left to aiohttp: it reads ``.netrc`` along with the environment, and a password from there collides with the
     token.
@@ -158,13 +158,16 @@ def _proxy_for(root: str) -> _Proxy:
     at = urlsplit(root)
     proxy = getproxies().get(at.scheme)
     if not proxy or proxy_bypass(at.hostname or ""):
-        return {}
+        return {}, []
     found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if not found.username:
-        return {"proxy": found.geturl()}
+        return {"proxy": found.geturl()}, []
     login = f"{unquote(found.username)}:{unquote(found.password or '')}".encode()
     bare = found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
-    return {"proxy": bare, "proxy_headers": {"proxy-authorization": f"Basic {b64encode(login).decode()}"}}
+    header = ("proxy-authorization", f"Basic {b64encode(login).decode()}")
+    if at.scheme == "http":  # handed the request itself, not asked for a tunnel
+        return {"proxy": bare}, [header]
+    return {"proxy": bare, "proxy_headers": dict([header])}, []
 
 
 class Wire:

@@ -23,7 +23,7 @@ from .answer import Json
 
 #: Packages whose code is no part of a key: a task of this package has its ``version`` there.
 _NOT_OWN = frozenset({"cfai_nb", "pydantic", "pydantic_core", "annotated_types", *sys.stdlib_module_names})
-_PLAIN = (str, int, float, bool, bytes, type(None))
+_PLAIN = (str, int, float, complex, bool, bytes, type(None))
 
 
 def is_own(value: Any) -> bool:
@@ -42,14 +42,14 @@ def code_of(*values: Any) -> str:
         texts and numbers by value.
     """
     reader = _Reader()
-    made = [part for value in values if (part := reader.described(value, True))]
+    made = [part for value in dict.fromkeys(values) if (part := reader.described(value, True))]
     return hashlib.blake2b(pydantic_core.to_json(made), digest_size=16).hexdigest() if made else ""
 
 
 def asked_of(model: Any) -> dict[str, Json]:
     """Return what makes a pydantic model the same: its JSON schema, and the code of its validators, if it has some."""
     described = {"schema": model.model_json_schema()}
-    code = code_of(model, *dict.fromkeys(_within(model.__pydantic_core_schema__)))
+    code = code_of(model, *_within(model.__pydantic_core_schema__))
     return described | ({"code": code} if code else {})
 
 
@@ -141,7 +141,9 @@ def _filled(cell: types.CellType) -> bool:
 
 
 def _compiled(code: types.CodeType) -> Json:
-    constants = [_compiled(each) if isinstance(each, types.CodeType) else _fixed(each) for each in code.co_consts]
+    constants = [
+        _compiled(each) if isinstance(each, types.CodeType) else _fixed(each) or repr(each) for each in code.co_consts
+    ]
     arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     return [code.co_code.hex(), constants, list(code.co_names), list(arguments), code.co_flags]
 
@@ -149,7 +151,7 @@ def _compiled(code: types.CodeType) -> Json:
 def _names(code: types.CodeType) -> Iterator[str]:
     """Yield the names a function looks up outside itself, not those of attributes."""
     for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             yield str(step.argval)
     for each in code.co_consts:
         if isinstance(each, types.CodeType):
