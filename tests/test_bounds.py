@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gzip
 import json
+import threading
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeAlias
 
+import pandas as pd
 import pytest
 
+import cfai_nb as cf
 from cfai_nb._engine.bounds import BOUNDS, MIB, Bounds
 from cfai_nb._engine.wire import Secret, Wire
 from cfai_nb.errors import AccessError, AnswerError, RowError, Unavailable
@@ -201,6 +205,48 @@ def test_a_compressed_answer_is_read_and_a_cut_one_is_not(encoding: str, pack: C
         asked(whole(b"not packed", f"content-encoding: {encoding}\r\n"))
     with pytest.raises(AnswerError, match="'br'"):
         asked(whole(pack(body), "content-encoding: br\r\n"))
+
+
+@contextlib.contextmanager
+def running(act: Act) -> Iterator[str]:
+    """Such a server in a thread of its own; its address."""
+    loop, ready, done = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    root: list[str] = []
+
+    async def serve() -> None:
+        async with server(act) as address:
+            root.append(address)
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    ready.wait()
+    try:
+        yield root[0]
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None:
+    """Its row fails with the bound in words, alone, after one request; also where its pieces are listened to."""
+    asked_for = []
+
+    async def act(writer: asyncio.StreamWriter) -> None:
+        asked_for.append(1)
+        await (endless_frames if heard else endless)(writer)
+
+    with running(act) as root, cf.connect(base_url=root, store=False):
+        call = pd.Series(["x"]).cfai.generate.prepare("{value}", model="m")
+        if heard:
+            call.options = dataclasses.replace(call.options, hear=lambda piece: None)
+        with pytest.warns(cf.CfaiWarning, match="larger than 16 MiB"):
+            assert call.wait().isna().all()
+        assert cf.last_run().failures["code"].tolist() == ["size"]
+    assert len(asked_for) == 1
 
 
 def test_a_redirect_is_not_followed_and_is_said() -> None:

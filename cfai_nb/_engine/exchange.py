@@ -172,7 +172,9 @@ class Exchange:
             async for line in wire.stream(streamed, plan.model.id):
                 if piece := reader.feed(line):
                     hear(piece)
-        except AnswerError:  # a frame that is no JSON: paid for like an answer that is none, and read as one
+        except AnswerError as error:  # a frame that is no JSON: paid for like an answer that is none, and read as one
+            if error.code != "broken":
+                raise
             return Answer(b"", seconds=time.perf_counter() - began)
         if not reader.ended:
             raise Unavailable(
