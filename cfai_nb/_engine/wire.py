@@ -236,7 +236,9 @@ class Wire:
         else:
             if response.status_code == 200 and not _says_failed(content):
                 return Answer(content, headers, time.perf_counter() - start)
-            failure = _refused(response.status_code, headers, content, model)
+            failure = _redirect(response.status_code, headers, model) or refusal(
+                response.status_code, headers, content, model
+            )
         # Raised out here, so that no frame or cause of it leads to a header with the token.
         raise failure
 
@@ -259,7 +261,9 @@ class Wire:
                         content, headers = await self._whole(response, request, model)
                     finally:
                         await response.aclose()
-                    raise _refused(response.status_code, headers, content, model)
+                    raise _redirect(response.status_code, headers, model) or refusal(
+                        response.status_code, headers, content, model
+                    )
             try:
                 headers = {name.lower(): value for name, value in _pairs(response.headers)}
                 chunks = _chunks(response, headers, bounds.stream, "a stream", model)
@@ -360,10 +364,10 @@ def _late(model: str, seconds: float) -> AnswerError:
     return AnswerError(f"{model}: the answer was not complete after {seconds:g} s, the most for one", "timeout")
 
 
-def _refused(status: int, headers: dict[str, str], content: bytes, model: str) -> CfaiError:
-    """Return the error of an answer that is not one."""
+def _redirect(status: int, headers: dict[str, str], model: str) -> AccessError | None:
+    """Return the error of a redirect; None for another status."""
     if not 300 <= status < 400:
-        return refusal(status, headers, content, model)
+        return None
     to = urlsplit(headers.get("location", ""))
     where = f" to {to.scheme}://{to.netloc.rpartition('@')[2]}"[:120] if to.netloc else ""
     return AccessError(
