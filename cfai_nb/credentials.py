@@ -95,7 +95,7 @@ def address_of(
     if base.endswith("/v1") and base.startswith(SERVICE.partition("/client")[0]):
         raise SetupError(f"base_url={base!r}: leave it out for Workers AI, which is not used by its OpenAI addresses.")
     if base.endswith("/v1"):  # Ollama, llama.cpp, vLLM, ...: often without any key
-        account, token, base = "", Secret(api_token or "none"), base.removesuffix("/v1")
+        account, token, base = "", _token(api_token or "none"), base.removesuffix("/v1")
     else:
         account, token = credentials(account_id, api_token)
     shown = base.removesuffix("/client/v4").partition("://")[2]
@@ -157,9 +157,13 @@ def credentials(account_id: str | None, api_token: str | None) -> tuple[str, Sec
         )
     if not re.fullmatch(r"[A-Za-z0-9_-]+", account):
         raise SetupError("The account id must be 32 hexadecimal characters; see the dashboard's Workers AI page.")
-    if not token.isascii() or not token.isprintable():
+    return account, _token(token)
+
+
+def _token(text: str) -> Secret:
+    if not text.isascii() or not text.isprintable():
         raise SetupError("The API token holds characters no token has; copy it again.")
-    return account, Secret(token)
+    return Secret(text)
 
 
 def store_path(store: str | os.PathLike[str] | Literal[False] | None) -> Path | None:

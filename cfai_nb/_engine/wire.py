@@ -21,7 +21,7 @@ import aiohttp
 import httpx
 import pydantic_core
 
-from ..errors import AccessError, AnswerError, CfaiError, Unavailable
+from ..errors import AnswerError, CfaiError, Unavailable
 from ..tasks import Answer, Request
 from .bounds import BOUNDS, HEADER, Bounds, Unpacking, size_of
 from .refusals import refusal
@@ -236,9 +236,7 @@ class Wire:
         else:
             if response.status_code == 200 and not _says_failed(content):
                 return Answer(content, headers, time.perf_counter() - start)
-            failure = _redirect(response.status_code, headers, model) or refusal(
-                response.status_code, headers, content, model
-            )
+            failure = refusal(response.status_code, headers, content, model)
         # Raised out here, so that no frame or cause of it leads to a header with the token.
         raise failure
 
@@ -261,9 +259,7 @@ class Wire:
                         content, headers = await self._whole(response, request, model)
                     finally:
                         await response.aclose()
-                    raise _redirect(response.status_code, headers, model) or refusal(
-                        response.status_code, headers, content, model
-                    )
+                    raise refusal(response.status_code, headers, content, model)
             try:
                 headers = {name.lower(): value for name, value in _pairs(response.headers)}
                 chunks = _chunks(response, headers, bounds.stream, "a stream", model)
@@ -362,21 +358,6 @@ def _too_large(model: str, most: int, what: str) -> AnswerError:
 
 def _late(model: str, seconds: float) -> AnswerError:
     return AnswerError(f"{model}: the answer was not complete after {seconds:g} s, the most for one", "timeout")
-
-
-def _redirect(status: int, headers: dict[str, str], model: str) -> AccessError | None:
-    """Return the error of a redirect; None for another status."""
-    if not 300 <= status < 400:
-        return None
-    to = urlsplit(headers.get("location", ""))
-    where = f" to {to.scheme}://{to.netloc.rpartition('@')[2]}"[:120] if to.netloc else ""
-    return AccessError(
-        f"{model}: HTTP {status}: the server redirects{where}; redirects are not followed, since the token would go "
-        "along -- check base_url (http instead of https?), or sign in to the network",
-        status,
-        status=status,
-        model=model,
-    )
 
 
 def _pairs(headers: httpx.Headers) -> list[tuple[str, str]]:
