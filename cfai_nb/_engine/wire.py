@@ -68,7 +68,7 @@ class _Connector(aiohttp.TCPConnector):
     connection is reused for a while: another may come later than the rest lasts.
     """
 
-    rest, distrust = 0.005, 60.0  # seconds
+    rest, distrust = 0.01, 60.0  # seconds
     _distrusted = 0.0  # until then (of the loop's clock)
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
