@@ -149,6 +149,19 @@ def test_an_edited_validator_is_asked_again(was: str, becomes: str, which: tuple
     assert keys(SCHEMA) == before
 
 
+def test_an_edited_tool_is_asked_again_without_its_source() -> None:
+    """A function typed in where no source is kept is known by its code."""
+    tool = """
+from cfai_nb.tasks import Generate
+def add(x: int = 1) -> int:
+    "Add one."
+    return x + 1
+asked = Generate(tools=[add])
+"""
+    assert keys(tool) == keys(tool.replace("\n    return", "\n    # why\n    return"))
+    assert keys(tool) != keys(tool.replace("x + 1", "x + 2"))
+
+
 def test_a_schema_without_code_is_known_by_its_json_schema_alone() -> None:
     """Types, constraints and nested models without validators need no code, and keep the keys they had."""
     import pydantic
