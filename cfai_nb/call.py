@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from . import frames
 from .cells import Space
-from .errors import AccessError, ModelError
+from .errors import AccessError, InputError, ModelError
 from .layout import lay_out
 from .ledger import as_budget
 from .models import catalogue, default
 from .tasks import Column, Task
 
 if TYPE_CHECKING:
+    from ._engine.fetch import Fetcher
     from ._engine.plan import Plan
     from ._engine.record import Run
     from ._engine.run import Runner
+    from .media import Media
     from .report import Report
     from .session import Session
 
@@ -34,6 +37,7 @@ OPTIONS = (
     "queue",
     "reject_if_busy",
     "fetch",
+    "files",
     "progress",
 )
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
@@ -70,23 +74,32 @@ class Call:
         if self.options.queue and not self.model.can("batch"):
             able = ", ".join(m.name for m in catalogue().values() if m.can("batch") and m.status == "current")
             raise ModelError(f"{self.model.id} has no queue. These have one: {able}.")
-        self._given = data, on, travel.get("fetch")
+        self._given = data, on, travel.get("fetch"), session.folder(travel.get("files"))
+        self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
+        self._fetched = 0  # addresses
         self.rows = self._read()
         self.title = ""  # of its report, where the verb alone does not tell it from others
         self.report: Report | None = None  # of its run, once it has begun
-        self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
 
     def _read(self) -> frames.Rows:
         """Read the rows as what the model takes."""
-        data, on, fetch = self._given
+        data, on, fetch, files = self._given
         takes = self.task.takes(self.model)
         fetcher = self.session.fetcher(fetch) if takes != {"text"} else None
-        return frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetcher)
+        fetched = None if fetcher is None else functools.partial(self._fetch, fetcher)
+        return frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetched, files=files)
+
+    def _fetch(self, fetcher: Fetcher, urls: Sequence[str]) -> Sequence[Media | InputError]:
+        from . import progress
+
+        self._fetched = len(urls)
+        with progress.working("fetch", self._progress) as say:
+            return fetcher(urls, say)
 
     def plan(self) -> Plan:
-        """Price it; nothing is sent."""
+        """Price it; nothing is sent.  Addresses are fetched for it, where that is allowed, and kept for the call."""
         plan = self.session.plan(self.task, self.model, self.rows.inputs, cache=self.options.cache)
-        plan.bad = len(self.rows.bad)
+        plan.bad, plan.fetched = len(self.rows.bad), self._fetched
         return plan
 
     def prepare(self) -> tuple[Runner, Report]:
@@ -212,8 +225,18 @@ class Forms:
     async def _prepared(self, *args: Any, **options: Any) -> Call:
         import asyncio
 
+        from ._engine.fetch import Halt, halting
+
         # In a thread: files are read and addresses fetched to know what the rows hold, and the loop is the caller's.
-        return await asyncio.to_thread(self._call, *args, **options)
+        halt = Halt()
+        before = halting.set(halt)
+        try:
+            return await asyncio.to_thread(self._call, *args, **options)
+        except asyncio.CancelledError:
+            halt.pull()
+            raise
+        finally:
+            halting.reset(before)
 
     def plan(self, *args: Any, **options: Any) -> Plan:
         """Price it and send nothing."""

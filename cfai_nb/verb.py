@@ -200,6 +200,9 @@ reject_if_busy : bool, optional
     Have a model that is out of capacity say so at once, so that what is sent follows capacity more closely.
 fetch : bool, optional
     Whether addresses in a column of pictures or sound may be fetched, from public hosts only.  Default: no.
+files : path, optional
+    The folder in which texts of a column of pictures, sound or documents may name files; nothing outside it is read,
+    and no link in it is followed.  Default: none; a ``pathlib.Path`` in a cell is read without it.
 progress : bool, optional
     Default: a bar in a notebook, a line in a terminal, nothing elsewhere."""
 

@@ -377,7 +377,7 @@ def test_documents_become_markdown(emulator: Emulator, tmp_path: Path) -> None:
     cells = [str(tmp_path / name) for name in files] + [b"<!DOCTYPE html><p>Yes", None, str(tmp_path / "gone.md")]
     frame = pd.DataFrame({"file": pd.Series(cells, dtype=object)})
     with pytest.warns(cf.CfaiWarning, match="3 of 10 rows failed"):
-        said = frame.cfai.to_markdown("file", details=True)
+        said = frame.cfai.to_markdown("file", details=True, files=tmp_path)
     assert said["markdown"].notna().tolist() == [True, True, True, True, False, False, True, True, False, False]
     assert said["markdown"][0] == "# Hi"
     assert "| BMI | weight |" in said["markdown"][1]

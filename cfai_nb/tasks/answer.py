@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ except ImportError:  # pragma: no cover - depends on the Python version
 
 #: JSON as Python holds it.
 Json = Any
+#: What an answer may be, which says how large it may be (``_engine/bounds.py`` has the figures).
+Expected: TypeAlias = Literal["text", "vectors", "media", "document"]
 _local = threading.local()
 
 
@@ -41,6 +43,8 @@ class Request:
         ``run/{model}``.
     query : mapping of str to str or list of str
     headers : mapping of str to str
+    expected : {"text", "vectors", "media", "document"}
+        What the answer may be: it sets how large it may be.
     """
 
     json: Json = None
@@ -50,6 +54,7 @@ class Request:
     path: str | None = None
     query: Mapping[str, str | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    expected: Expected = "text"
 
     def body(self) -> bytes:
         """Return the bytes of the body, unless it is a form."""

@@ -27,7 +27,8 @@ class Caption(Task):
 
     Notes
     -----
-    One request per distinct picture.  The column holds pictures, paths, or addresses (with ``fetch=True``).
+    One request per distinct picture.  The column holds pictures, paths, names of files (with ``files="folder"``), or
+    addresses (with ``fetch=True``).
     """
 
     name: ClassVar[str] = "caption"

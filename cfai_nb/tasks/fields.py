@@ -95,7 +95,8 @@ def specs_of(fields: Fields) -> dict[str, Json]:
 def asked_of(fields: Fields) -> dict[str, Json]:
     """Return all that is asked by the fields, whatever model is; a schema does not tell all of an estimate."""
     estimates = {name: kind.spec() for name, kind in types_of(fields).items() if isinstance(kind, Estimate)}
-    return {"fields": model_of(fields).model_json_schema(), **({"estimates": estimates} if estimates else {})}
+    read = schema.asked(model_of(fields))
+    return {"fields": read.pop("schema"), **read, **({"estimates": estimates} if estimates else {})}
 
 
 def anchor(day: str | dt.date | None) -> dict[str, Json]:

@@ -73,9 +73,10 @@ class Generate(Writer):
         return dataclasses.replace(super().settings(), schema=wanted, tools=tools)
 
     def asked(self) -> dict[str, Json]:
-        """Describe the schema by what is sent of it, and tools by definition and source."""
+        """Describe the schema by what is sent of it and the code that reads it, and tools by definition and source."""
         fields = super(Generate, dataclasses.replace(self, schema=None, tools=())).asked()
-        return fields | {"schema": self.settings().schema, "tools": [[t.definition, t.source] for t in self._tools]}
+        read = {"schema": None} if self.schema is None else schema.asked(self.schema)
+        return fields | read | {"tools": [[t.definition, t.source] for t in self._tools]}
 
     def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
         """Hold the conversation for one prompt."""

@@ -43,7 +43,7 @@ class ToMarkdown(Task):
         """Return the file as a form."""
         (document,) = media_in(inputs[0])
         file = (document.name, document.content(), document.form.mime)
-        return Request(form={"files": file}, path="tomarkdown")
+        return Request(form={"files": file}, path="tomarkdown", expected="document")
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell ``{markdown, tokens, mime}``."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from .answer import Json
+from .code import asked_of
 from .task import Cell, Column
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseMod
         return model
     except (TypeError, NameError, SyntaxError, pydantic.PydanticUserError) as error:
         raise ValueError(f"schema: {error}") from None
+
+
+def asked(schema: Schema) -> dict[str, Json]:
+    """Return what makes a schema the same: its JSON schema, and the code of its validators where it has some."""
+    return asked_of(model_of(schema))
 
 
 def validate(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..errors import AnswerError, ModelError
 from ..models import Model, Usage, catalogue
 from .answer import Answer, Json, Local, Request
+from .code import asked_of, code_of, is_own
 from .inputs import Input as Input
 from .inputs import shown_to, tokens_of
 
@@ -61,7 +62,8 @@ class Task:
     """What to ask of a model, for any number of inputs.
 
     Subclass it as a frozen, keyword-only dataclass whose fields are the options of the verb; every field is part of
-    the key under which answers are kept (except those declared with ``shown``).  A task does no I/O and knows no
+    the key under which answers are kept (except those declared with ``shown``), and so is the code of an own task: an
+    edited one is asked again.  A task does no I/O and knows no
     frame.  ``compose`` and ``read`` are all a simple one needs; a task of several turns overrides ``talk``.
 
     Attributes
@@ -82,9 +84,12 @@ class Task:
         Whose default model stands in where its own is not open to the account; empty: none.
     own_model : Model or None
         Whom it asks where that is no model of the catalogue.
+    owned : tuple of str
+        Fields that name what belongs to an account, such as a fine-tune: where one is set, the account is part of the
+        key.
     kinds : frozenset of str
         What its inputs may hold: ``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"document"``.  Where that is not
-        text, a cell with text in it is the path or the address of a file.
+        text, a cell with text in it is the address of a file, or its name in the folder of ``files=``.
     """
 
     name: ClassVar[str] = "task"
@@ -95,6 +100,7 @@ class Task:
     families: ClassVar[frozenset[str]] = frozenset()
     fallback: ClassVar[str] = ""
     own_model: ClassVar[Model | None] = None
+    owned: ClassVar[tuple[str, ...]] = ()
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
 
     # -- what a task must say ------------------------------------------------------------------------------------
@@ -172,9 +178,9 @@ class Task:
 def canonical(value: Any) -> Json:
     """Turn an option into JSON that is equal exactly when the option means the same."""
     if isinstance(value, type) and hasattr(value, "model_json_schema"):
-        return {"schema": value.model_json_schema()}
-    if isinstance(value, type):
-        return {"type": value.__name__}
+        return asked_of(value)
+    if isinstance(value, type) and typing.get_origin(value) is None:
+        return {"type": value.__name__} | _own(value)
     if isinstance(value, Mapping):
         # A list of pairs: the order of labels or fields is part of the question, and JSON keys lose it when sorted.
         return {"pairs": [[canonical(k), canonical(v)] for k, v in value.items()]}
@@ -189,12 +195,20 @@ def canonical(value: Any) -> Json:
     if isinstance(value, dt.date):
         return {"date": value.isoformat()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            type(value).__qualname__: [[f.name, canonical(getattr(value, f.name))] for f in dataclasses.fields(value)]
-        }
+        fields = [[f.name, canonical(getattr(value, f.name))] for f in dataclasses.fields(value)]
+        return {type(value).__qualname__: fields} | _own(type(value))
     if typing.get_origin(value) is not None or isinstance(value, types.UnionType):
-        return {"type": str(value)}
+        # Written out as Python does; classes of the user's own say what they are besides.
+        own = [canonical(part) for part in typing.get_args(value) if isinstance(part, type) and is_own(part)]
+        return {"type": str(value)} | ({"own": own} if own else {})
     raise TypeError(f"{value!r:.80} cannot be part of a question: give text, numbers, lists or dicts.")
+
+
+def _own(value: type) -> dict[str, Json]:
+    """Describe what a class of the user's own does, and its members where it is an enum."""
+    members = [[str(name), repr(one.value)] for name, one in getattr(value, "__members__", {}).items()]
+    code = code_of(value)
+    return ({"members": members} if members else {}) | ({"code": code} if code else {})
 
 
 def reported(answer: Answer) -> Usage | None:

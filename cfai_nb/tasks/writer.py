@@ -43,6 +43,7 @@ class Writer(Task):
     work: ClassVar[str] = "generate"
     template: ClassVar[bool] = True
     families: ClassVar[frozenset[str]] = chat.FAMILIES
+    owned: ClassVar[tuple[str, ...]] = ("lora",)
 
     system: str | None = None
     examples: Any = ()

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import traitlets
 
-from .. import show, space
+from .. import session, show, space
 from ..frames import column
 from ..markup import counted, line
 from ..report import CfaiWarning
@@ -81,7 +81,7 @@ class Map(traitlets.HasTraits):
         self._chosen = color
         self._coloured: list[Hashable | None] = []  # what the map was coloured by before each label
         self._chart: Any = None
-        columns = {name: show.named(self._data, [name])[0] for name in hover}
+        columns = {name: show.named(self._data, [name], files=session.folder(None))[0] for name in hover}
         self.media = [column for column in columns.values() if column.sort in ("image", "audio")]
         self.hover = [name for name, column in columns.items() if column not in self.media]
         self.rows, self.texts = rows, texts
