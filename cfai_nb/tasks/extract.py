@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..errors import AnswerError, ModelError
 from ..models import Model, Usage
@@ -28,8 +29,9 @@ class Extract(Task):
     details : bool
         With ``clairic``: also ``<name>__confidence``, ``<name>__p_null`` (how likely the text does not say it),
         ``<name>__start``, ``<name>__end`` (where it stands), ``<name>__guess`` (too unsure), figures of estimates.
+        Chat models know none of that, and are refused.
     reference_date : str or datetime.date, optional
-        The day that dates without a year lean on; without it they are missing.
+        Reference date used to resolve dates without a year.  Without it such dates are returned as missing.
     max_tokens : int
         The most a chat model may write.
 
@@ -40,6 +42,7 @@ class Extract(Task):
     """
 
     name: ClassVar[str] = "extract"
+    version: ClassVar[int] = 2
     work: ClassVar[str] = "extract"
     positional: ClassVar[tuple[str, ...]] = ("fields",)
     families: ClassVar[frozenset[str]] = chat.FAMILIES | {"clairic"}
@@ -59,41 +62,55 @@ class Extract(Task):
         unknown = [name for name, kind in types_of(self.fields).items() if not known(kind)]
         if model.family == "clairic" and unknown:
             raise ModelError(f"{model.id} has no type for {', '.join(unknown)}; use a chat model, or another type.")
+        if model.family != "clairic" and self.details:
+            raise ModelError(f"{model.id} gives no details. Leave details= out, or use clairic.")
 
     def asked(self) -> dict[str, Json]:
         """Describe the fields by what is sent of them."""
         return super().asked() | asked_of(self.fields) | anchor(self.reference_date)
 
+    @functools.cached_property
+    def _model(self) -> Any:
+        return model_of(self.fields)
+
+    @functools.cached_property
     def _settings(self) -> chat.Settings:
-        return chat.Settings(
-            max_tokens=self.max_tokens, temperature=0.0, schema=model_of(self.fields).model_json_schema()
-        )
+        return chat.Settings(max_tokens=self.max_tokens, temperature=0.0, schema=self._model.model_json_schema())
+
+    @functools.cached_property
+    def _specs(self) -> dict[str, Json]:
+        return specs_of(self.fields)
+
+    @functools.cached_property
+    def _fixed(self) -> int:
+        return chat.fixed(system(self.reference_date), self._settings)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         (value,) = inputs
         if model.family != "clairic":
-            return chat.compose(chat.messages(value, system(self.reference_date)), model, self._settings())
-        asked = {"fields": specs_of(self.fields), **anchor(self.reference_date)}
+            return chat.compose(chat.messages(value, system(self.reference_date)), model, self._settings)
+        asked = {"fields": self._specs, **anchor(self.reference_date)}
         return Request(json={"model": model.name, **decisions.state(value), **asked})
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and fields, and for a chat model all that it may write."""
         if model.family == "clairic":
-            fixed = 100 + 30 * len(types_of(self.fields))
+            fixed = 100 + 30 * len(self._model.model_fields)
             return Usage({"input_tokens": float(sum(decisions.tokens(each) + fixed for each in inputs))})
-        before, settings = system(self.reference_date), self._settings()
-        return sum((Usage(chat.tokens(each, before, settings)) for each in inputs), Usage({}))
+        return chat.forecast(inputs, self._fixed, self._settings, model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: for each field its value, and what else is known of it."""
+        reply = None if model.family == "clairic" else chat.read(answer, self._settings)
         try:
-            if model.family != "clairic":
-                said = schema.validate(model_of(self.fields), chat.read(answer, self._settings()).json())
-                return [{name: {"value": value} for name, value in said.items()}]
-            return [told(self.fields, answer.json)]
+            if reply is None:
+                return [told(self.fields, answer.json)]
+            said = schema.read(self._model, reply.json())
+            return [{name: {"value": value} for name, value in said.items()}]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise AnswerError(f"the answer does not fit the fields: {error}", "schema") from None
+            text = None if reply is None else reply.text
+            raise AnswerError(f"the answer does not fit the fields: {error}", "schema", text=text) from None
 
     def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return a typed column a field."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ..models import Model
-from . import chat, examples, schema, turns
+from . import chat, examples, reply, schema, turns
 from .answer import Json
 from .task import Cell, Column, Fill, Input, Talk, Task, shown
 from .tools import Tool, tool_of
@@ -59,23 +59,35 @@ class Generate(Writer):
         """Refuse settings no model takes, or that do not go together."""
         super().check(model)
         turns.check(self.max_turns, self._tools)
-        if self.thinking and self.schema is not None and "thinking" in schema.model_of(self.schema).model_fields:
+        if self.thinking and self.schema is not None and "thinking" in self._wanted.model_fields:
             raise ValueError("thinking=True makes a column of that name; call the schema's field otherwise.")
 
     @functools.cached_property
     def _tools(self) -> list[Tool]:
         return [tool_of(function) for function in self.tools]
 
+    @functools.cached_property
+    def _wanted(self) -> Any:
+        """The pydantic model of the schema, if there is one."""
+        return None if self.schema is None else schema.model_of(self.schema)
+
     def settings(self) -> chat.Settings:
         """Return what is asked of the model besides the prompt."""
-        wanted = None if self.schema is None else schema.model_of(self.schema).model_json_schema()
+        return self._settings
+
+    @functools.cached_property
+    def _settings(self) -> chat.Settings:
+        wanted = None if self._wanted is None else self._wanted.model_json_schema()
         tools = tuple(tool.definition for tool in self._tools)
         return dataclasses.replace(super().settings(), schema=wanted, tools=tools)
 
     def asked(self) -> dict[str, Json]:
         """Describe the schema by what is sent of it, and tools by definition and source."""
         fields = super(Generate, dataclasses.replace(self, schema=None, tools=())).asked()
-        return fields | {"schema": self.settings().schema, "tools": [[t.definition, t.source] for t in self._tools]}
+        # How an answer is read is part of the key where it is read: since 2 a text is not taken for a number or a day.
+        read = {} if self.schema is None else {"reading": 2}
+        tools = [[tool.definition, tool.source] for tool in self._tools]
+        return fields | {"schema": self.settings().schema, "tools": tools} | read
 
     def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
         """Hold the conversation for one prompt."""
@@ -84,10 +96,12 @@ class Generate(Writer):
         if self.n > 1:
             replies = yield from turns.samples(opening, model, settings)
             thought = [each.thinking for each in replies]
-            return [{"answer": [each.text for each in replies], "thinking": thought if any(thought) else None}]
-        wanted = None if self.schema is None else schema.model_of(self.schema)
-        reply = yield from turns.converse(opening, model, settings, self._tools, self.max_turns, wanted)
-        return [{"answer": reply.text if wanted is None else reply.content, "thinking": reply.thinking}]
+            cell = {"answer": [each.text for each in replies], "thinking": thought if any(thought) else None}
+            return [reply.several(replies, self.max_tokens, cell)]
+        said = yield from turns.converse(opening, model, settings, self._tools, self.max_turns, self._wanted)
+        if self._wanted is not None:
+            return [{"answer": said.content, "thinking": said.thinking}]
+        return [said.or_cut({"answer": said.text, "thinking": said.thinking}, self.max_tokens)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text (or of lists), or one a field of the schema."""
@@ -95,5 +109,5 @@ class Generate(Writer):
         kind: Literal["text", "object"] = "text" if self.n == 1 else "object"
         beside = {"thinking": Column(thinking, kind)} if self.thinking else {}
         if self.schema is not None:
-            return schema.columns(schema.model_of(self.schema), answers) | beside
+            return schema.columns(self._wanted, answers) | beside
         return {"answer": Column(answers, kind)} | beside if beside else Column(answers, kind)

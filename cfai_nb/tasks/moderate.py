@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from ..media import words_of
 from ..models import Model, Usage
 from . import decisions, guard
 from .answer import Answer, Request
-from .questions import MOST_QUESTIONS, Question, YesNo
+from .questions import MOST_QUESTIONS, Question, Unsafe
 from .task import Cell, Cells, Column, Input, Task, shown
 
 _WHOLE = "unsafe"  # the question about the text as a whole
@@ -26,7 +27,7 @@ class Moderate(Task):
     categories : list of str, or dict of category to description
         What is unsafe; default: the 14 hazards Llama Guard knows, which are all it can be asked for.
     threshold : float
-        From which probability on it is (default 0.5).  Another one sends nothing.
+        Minimum probability for unsafe (default 0.5).  Changing it sends no new requests.
     probabilities : bool
         Also return ``p``, how likely the text is unsafe for any reason, and ``p__<category>``.  They are always kept,
         so asking for them later sends nothing.
@@ -34,10 +35,12 @@ class Moderate(Task):
     Notes
     -----
     Returns a DataFrame ``safe, categories``.  Decision models (the default, ``clef-flash``) give probabilities, Llama
-    Guard and chat models give none.  One request per distinct row.
+    Guard and chat models give none; ``probabilities=True`` is refused for them.  A chat model's answer counts where it
+    says yes or no, unsafe or safe; anything else is a failed row.  One request per distinct row.
     """
 
     name: ClassVar[str] = "moderate"
+    version: ClassVar[int] = 2
     work: ClassVar[str] = "moderate"
     families: ClassVar[frozenset[str]] = decisions.FAMILIES | {"llama-guard"}
     fallback: ClassVar[str] = "guard"
@@ -47,16 +50,21 @@ class Moderate(Task):
     threshold: float = shown(0.5)
     probabilities: bool = shown(False)
 
+    @functools.cached_property
+    def _asked(self) -> decisions.Questionnaire:
+        return decisions.Questionnaire(self._questions())
+
     def _questions(self) -> dict[str, Question]:
         described = self.categories if isinstance(self.categories, Mapping) else dict.fromkeys(self.categories)
-        asked: dict[str, Question] = {_WHOLE: YesNo("Is the text harmful, or does it ask for or help with harm?")}
+        asked: dict[str, Question] = {_WHOLE: Unsafe("Is the text harmful, or does it ask for or help with harm?")}
         return asked | {
-            name: YesNo(f"Is the text unsafe because of {name}?", yes=why) for name, why in described.items()
+            name: Unsafe(f"Is the text unsafe because of {name}?", yes=why) for name, why in described.items()
         }
 
     def check(self, model: Model) -> None:
-        """Refuse what is no list of categories, and for Llama Guard any but its own."""
+        """Refuse what is not a list of categories, and for Llama Guard any but its own."""
         super().check(model)
+        decisions.check_probabilities(self.probabilities, model)
         names = () if isinstance(self.categories, str) else tuple(self.categories)
         if not 1 <= len(set(names) - {_WHOLE}) == len(names) < MOST_QUESTIONS:
             raise ValueError(f"categories={self.categories!r}: give 1 to {MOST_QUESTIONS - 1} names, not {_WHOLE!r}.")
@@ -69,18 +77,18 @@ class Moderate(Task):
         """Return the request in the model's own form."""
         if model.family == "llama-guard":
             return guard.compose(words_of(inputs[0]))
-        return decisions.compose(self._questions(), inputs[0], model)
+        return self._asked.compose(inputs[0], model)
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and questions, and what may be written."""
         if model.family == "llama-guard":
             return guard.forecast([words_of(each) for each in inputs])
-        return decisions.forecast(self._questions(), inputs, model)
+        return self._asked.forecast(inputs, model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: for the whole and each category whether it holds, or its probability."""
         guarded = model.family == "llama-guard"
-        return [guard.read(answer, _WHOLE) if guarded else decisions.read(self._questions(), answer, inputs[0], model)]
+        return [guard.read(answer, _WHOLE) if guarded else self._asked.read(answer, inputs[0], model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return ``safe`` and ``categories``, and with ``probabilities`` the numbers."""
