@@ -116,7 +116,7 @@ class Sink:
         """Say why these vectors cannot stand beside those that are here; None where they can."""
         if self.matrix is None or not isinstance(cells, np.ndarray) or cells.shape[1] == self.matrix.shape[1]:
             return None
-        return f"vectors of {cells.shape[1]} and of {self.matrix.shape[1]} dimensions in one run"
+        return f"The run was answered with vectors of {self.matrix.shape[1]} and of {cells.shape[1]} dimensions"
 
     def put(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Any) -> None:
         """Take the cells of these inputs: the rows of a matrix, or a list."""

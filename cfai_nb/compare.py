@@ -138,7 +138,8 @@ class _Trial:
         answered = {model: report.answered for model, report in reports.items()}
         frame = self.data if isinstance(self.data, pd.DataFrame) else self.data.to_frame()
         origin = next(iter(reports.values())).event.origin
-        return compared(frame, found, self.names, self.truth, measures, pd.concat(failures, ignore_index=True), answered,
+        failed = pd.concat(failures, ignore_index=True)
+        return compared(frame, found, self.names, self.truth, measures, failed, answered,
                         origin=origin, verb=self.task.name)  # fmt: skip
 
     def _levels(self, frame: pd.Series[Any] | pd.DataFrame) -> pd.Series[Any] | pd.DataFrame:

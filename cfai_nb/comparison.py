@@ -79,10 +79,12 @@ class Comparison:
         The right answers, a column an answer.
     table : DataFrame
         Indexed by model.  ``accuracy``: of the rows with a truth that the model answered, the share it answered right;
-        ``judged``: how many those are; ``failed``: rows without an answer, which count for neither; ``agreement``: mean share of rows answered as by each other model; ``usd_per_1k`` and
-        ``neurons_per_1k``: per 1,000 answered rows, missing where unknown; ``price``: "exact", "estimated" or
-        "unknown"; ``p50`` and ``p95``: seconds of a request, missing where all came from the store; ``on_front``: no
-        other model is at least as good for at most the money, and better in one; ``error``: what ended a model early.
+        ``judged``: how many rows that is; ``agreement``: mean share of rows answered as by each other model;
+        ``answered``, ``failed``: rows with and without an answer, of which only the first are judged;
+        ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered rows, missing where unknown; ``price``: "exact",
+        "estimated" or "unknown"; ``p50`` and ``p95``: seconds of a request, missing where all came from the store;
+        ``on_front``: no other model is at least as good for at most the money, and better in one; ``error``: what
+        ended a model early.
     failures : DataFrame
         ``model, row, code, message`` of the rows that failed.
     origin : str

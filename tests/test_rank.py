@@ -32,14 +32,14 @@ def emulator() -> Emulator:
 
 
 def test_the_rows_come_best_first(emulator: Emulator) -> None:
-    """All columns and the index, a column of scores, equal scores in the frame's order, missing rows left out."""
+    """All columns and the index, a column of scores, equal scores in the frame's order, a missing row last."""
     before = FRAME.copy()
     ranked = FRAME.cfai.rank("text", QUERY)
     assert list(ranked) == ["text", "n", "score"]
-    assert ranked.index.tolist()[-1] == "a"
-    assert ranked["score"].is_monotonic_decreasing
+    assert ranked.index.tolist()[-2:] == ["a", "c"]
+    assert ranked["score"].dropna().is_monotonic_decreasing
     assert [label for label in ranked.index if label in "be"] == ["b", "e"]
-    assert "c" not in ranked.index
+    assert ranked["score"].isna().tolist() == [False] * 4 + [True]
     assert ranked["n"].equals(FRAME["n"].loc[ranked.index])
     pd.testing.assert_frame_equal(FRAME, before)
     assert emulator.requests == 1
@@ -73,8 +73,8 @@ def test_duplicated_labels_and_columns_of_that_name(emulator: Emulator) -> None:
 def test_other_models_stand_in(emulator: Emulator, model: str) -> None:
     """bge-m3 scores as a reranker does; a decision or chat model places each row on a scale from 0 to 1."""
     ranked = FRAME.cfai.rank("text", QUERY, model=model)
-    assert len(ranked) == 4
-    assert ranked["score"].between(0, 1).all()
+    assert len(ranked) == 5
+    assert ranked["score"].dropna().between(0, 1).all()
     assert emulator.requests == (1 if model == "bge-m3" else 3)
 
 

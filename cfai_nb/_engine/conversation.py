@@ -84,7 +84,7 @@ class Conversation:
             if len(cells) != len(batch):
                 raise AnswerError(f"{len(cells)} answers for {len(batch)} inputs", "mismatch", again=True)
             if (misfit := self._run.sink.misfit(cells)) is not None:
-                cells = [AnswerError(misfit, "mismatch")] * len(batch)
+                raise CfaiError(f'{misfit}. With cache="refresh" all rows are asked for again.')
         except BaseException as why:
             if not (isinstance(why, AnswerError) and why.code in KEPT and len(batch) == 1):
                 self._beginnings.leave(begun, why)  # paid for, whatever became of it

@@ -166,7 +166,7 @@ class Answer:
             result = document["result"] if _is_envelope(document) else document
             matrix = next((_matrix(result[name]) for name in names if name in result), None)
             del document, result
-        except (ValueError, TypeError, LookupError, AttributeError):
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError):  # the last: BIGINT_ERROR
             return self._floats_by_list(names)  # which says what is wrong in our words
         _local.parser = parser
         return matrix

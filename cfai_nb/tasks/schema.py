@@ -46,7 +46,9 @@ def model_of(schema: Schema) -> type[pydantic.BaseModel]:
     if isinstance(schema, type) and issubclass(schema, pydantic.BaseModel):
         return schema
     if isinstance(schema, Mapping) and schema and all(isinstance(name, str) for name in schema):
-        return _model_of_items(tuple((name, _hashable(named(name, kind))) for name, kind in schema.items()))
+        return _model_of_items(
+            tuple((name, _hashable(named(f"schema: {name}", kind))) for name, kind in schema.items())
+        )
     raise ValueError(f"schema={schema!r}: give a pydantic model or a dict of names and types, such as {{'year': int}}.")
 
 
@@ -127,19 +129,21 @@ def _kind(model: type[pydantic.BaseModel], key: str) -> Any:
 
 def _plain(kind: Any, value: Json) -> Json:
     """Return a value in the one form its type has in JSON, where it has another one of that meaning."""
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
     words = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    words = words if all(isinstance(word, str) for word in words) else ()
     if typing.get_origin(kind) is list and isinstance(value, list):
         (inner,) = typing.get_args(kind)
         return [_plain(inner, each) for each in value]
     if kind not in _READERS and not words:
         return value
     try:
-        return (
-            values.one_of(value, words) if words and all(isinstance(w, str) for w in words) else _READERS[kind](value)
-        )
+        return values.one_of(value, words) if words else _READERS[kind](value)
     except (KeyError, ValueError):
-        if kind is dt.datetime and isinstance(value, str) and value.strip().isdigit():
-            raise  # pydantic takes it for seconds since 1970
+        digits = isinstance(value, str) and value.strip().isdigit()
+        if (kind in (dt.date, dt.datetime) and digits) or (kind is float and isinstance(value, (int, float))):
+            raise  # pydantic takes the one for seconds since 1970, and numbers without end for infinity
         return value  # the schema says what is wrong, where
 
 
