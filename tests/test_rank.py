@@ -59,6 +59,20 @@ def test_the_forms_agree_and_a_smaller_number_sends_nothing(emulator: Emulator) 
     assert emulator.requests == 1
 
 
+def test_rows_that_fail_are_kept() -> None:
+    """They stand at the end without a score; top_k counts scored rows and keeps the failed ones, not the empty ones."""
+    failing = Emulator(rate=None, faults=lambda number, name: "5006" if number % 4 == 2 else None)
+    cf.connect(failing, store=None)
+    for options, scored in (({}, 3), ({"top_k": 1}, 1), ({"top_k": 9}, 3)):
+        with pytest.warns(cf.CfaiWarning, match="rows failed"):
+            ranked = FRAME.assign(text=["one", "two", None, "three", "four"]).cfai.rank(
+                "text", QUERY, model="clef-flash", cache=False, concurrency=1, **options
+            )
+        missing = ranked["score"].isna()
+        assert missing.tolist() == [False] * scored + [True] * (1 + (not options))
+        assert ranked["text"][missing].isna().sum() == (not options)
+
+
 def test_duplicated_labels_and_columns_of_that_name(emulator: Emulator) -> None:
     """Rows are meant by position, and no column of the frame is written over."""
     doubled = FRAME.set_axis(["x"] * 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ import pydantic_core
 from ..errors import AnswerError
 from ..models import Usage
 from .answer import Answer, Json, from_json
+from .reply import read
 from .task import reported
 from .values import amount
 
@@ -89,6 +91,17 @@ class StreamReader:
             return answer if isinstance(answer.json, Mapping) else None
         except AnswerError:
             return None
+
+    def rest(self) -> str:
+        """Return the text of an answer that was not streamed, after the last line; "" where it was."""
+        whole = self.unstreamed(0.0)
+        if whole is None:
+            return ""
+        said = read(whole, sys.maxsize)[0]
+        self.ended, self.cut, self._pieces = True, said.cut, [said.text]
+        usage = whole.json.get("usage")
+        self._total = usage if isinstance(usage, Mapping) else None
+        return said.text
 
     def answer(self, seconds: float) -> Answer:
         """Return what the whole stream says, in the form of an answer that came in one piece."""
