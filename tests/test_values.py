@@ -329,7 +329,7 @@ def test_any_answer_is_a_cell_or_an_error_of_its_row(task: Any, model: str, said
     assert isinstance(step, _Ended)
     sink = Sink(1)
     cells = step.cells
-    if not isinstance(cells, np.ndarray) and isinstance(cells[0], cf.AnswerError):
+    if len(cells) != 1 or isinstance(cells[0], cf.AnswerError):  # the engine counts them
         return
     sink.put([0], cells)
     columns = task.tabulate(sink.cells())

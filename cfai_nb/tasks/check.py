@@ -21,8 +21,7 @@ class OneQuestion(Task):
     Attributes
     ----------
     probabilities : bool
-        Return a DataFrame with confidence and probabilities beside the answer.  They are always kept, so asking for
-        them later sends nothing.  Chat models give none, and are refused.
+        Return a DataFrame with the probabilities.  They are always kept, so asking for them later sends nothing.
     """
 
     version: ClassVar[int] = 2
@@ -84,8 +83,8 @@ class Check(OneQuestion):
 
     Notes
     -----
-    Decision models (the default, ``clef-flash``) give probabilities.  A chat model answers without; its answer counts
-    where it says yes or no (true, false, 1, 0), and anything else is a failed row.
+    Decision models (the default, ``clef-flash``) give probabilities.  A chat model says yes or no (true, false, 1, 0);
+    anything else it says is a failed row.
     """
 
     name: ClassVar[str] = "check"
@@ -96,6 +95,5 @@ class Check(OneQuestion):
 
     def question(self) -> YesNo:
         """Return the condition as a question."""
-        if not isinstance(self.threshold, (int, float)) or not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold={self.threshold!r}: a probability lies between 0 and 1.")
+        decisions.check_threshold(self.threshold)
         return YesNo(self.condition)

@@ -159,6 +159,12 @@ def tokens(value: Input) -> int:
     return tokens_of(value) - sum(max(0, count - _SEEN) for count in pictures)
 
 
+def check_threshold(cut: float) -> None:
+    """Refuse a threshold that is not a probability."""
+    if not isinstance(cut, (int, float)) or not 0 <= cut <= 1:
+        raise ValueError(f"threshold={cut!r}: a probability lies between 0 and 1.")
+
+
 def check_probabilities(wanted: bool, model: Model, families: frozenset[str] = frozenset({"system-one"})) -> None:
     """Refuse probabilities of a model that gives none.
 

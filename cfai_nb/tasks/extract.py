@@ -6,13 +6,14 @@ import datetime as dt
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from ..errors import AnswerError, ModelError
+from ..errors import ModelError
 from ..models import Model, Usage
-from . import chat, decisions, schema
+from . import chat
 from .answer import Answer, Json, Request
-from .fields import Fields, anchor, asked_of, columns_of, known, model_of, specs_of, system, told, types_of
+from .extraction import Extraction
+from .fields import Fields, anchor, asked_of, columns_of, known, model_of, types_of
 from .task import Cell, Cells, Column, Input, Task, shown
 
 
@@ -70,47 +71,20 @@ class Extract(Task):
         return super().asked() | asked_of(self.fields) | anchor(self.reference_date)
 
     @functools.cached_property
-    def _model(self) -> Any:
-        return model_of(self.fields)
-
-    @functools.cached_property
-    def _settings(self) -> chat.Settings:
-        return chat.Settings(max_tokens=self.max_tokens, temperature=0.0, schema=self._model.model_json_schema())
-
-    @functools.cached_property
-    def _specs(self) -> dict[str, Json]:
-        return specs_of(self.fields)
-
-    @functools.cached_property
-    def _fixed(self) -> int:
-        return chat.fixed(system(self.reference_date), self._settings)
+    def _wanted(self) -> Extraction:
+        return Extraction(self.fields, self.reference_date, self.max_tokens)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        (value,) = inputs
-        if model.family != "clairic":
-            return chat.compose(chat.messages(value, system(self.reference_date)), model, self._settings)
-        asked = {"fields": self._specs, **anchor(self.reference_date)}
-        return Request(json={"model": model.name, **decisions.state(value), **asked})
+        return self._wanted.compose(inputs[0], model)
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and fields, and for a chat model all that it may write."""
-        if model.family == "clairic":
-            fixed = 100 + 30 * len(self._model.model_fields)
-            return Usage({"input_tokens": float(sum(decisions.tokens(each) + fixed for each in inputs))})
-        return chat.forecast(inputs, self._fixed, self._settings, model)
+        return self._wanted.forecast(inputs, model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: for each field its value, and what else is known of it."""
-        reply = None if model.family == "clairic" else chat.read(answer, self._settings)
-        try:
-            if reply is None:
-                return [told(self.fields, answer.json)]
-            said = schema.read(self._model, reply.json())
-            return [{name: {"value": value} for name, value in said.items()}]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            text = None if reply is None else reply.text
-            raise AnswerError(f"the answer does not fit the fields: {error}", "schema", text=text) from None
+        return [self._wanted.read(answer, model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return a typed column a field."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ..models import Model
-from . import chat, examples, reply, schema, turns
+from . import chat, examples, schema, turns
 from .answer import Json
 from .task import Cell, Column, Fill, Input, Talk, Task, shown
 from .tools import Tool, tool_of
@@ -68,40 +68,26 @@ class Generate(Writer):
 
     @functools.cached_property
     def _wanted(self) -> Any:
-        """The pydantic model of the schema, if there is one."""
         return None if self.schema is None else schema.model_of(self.schema)
 
     def settings(self) -> chat.Settings:
         """Return what is asked of the model besides the prompt."""
-        return self._settings
-
-    @functools.cached_property
-    def _settings(self) -> chat.Settings:
-        wanted = None if self._wanted is None else self._wanted.model_json_schema()
         tools = tuple(tool.definition for tool in self._tools)
+        wanted = self._wanted and schema.described(self._wanted)
         return dataclasses.replace(super().settings(), schema=wanted, tools=tools)
 
     def asked(self) -> dict[str, Json]:
         """Describe the schema by what is sent of it, and tools by definition and source."""
         fields = super(Generate, dataclasses.replace(self, schema=None, tools=())).asked()
-        # How an answer is read is part of the key where it is read: since 2 a text is not taken for a number or a day.
-        read = {} if self.schema is None else {"reading": 2}
-        tools = [[tool.definition, tool.source] for tool in self._tools]
-        return fields | {"schema": self.settings().schema, "tools": tools} | read
+        asked = {"schema": self.settings().schema, "tools": [[t.definition, t.source] for t in self._tools]}
+        return fields | asked | ({} if self.schema is None else {"reading": 2})  # how an answer is read since 2026-11
 
     def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
         """Hold the conversation for one prompt."""
-        (prompt,) = inputs
-        settings, opening = self.settings(), self.opening(prompt)
+        settings, opening = self.settings(), self.opening(*inputs)
         if self.n > 1:
-            replies = yield from turns.samples(opening, model, settings)
-            thought = [each.thinking for each in replies]
-            cell = {"answer": [each.text for each in replies], "thinking": thought if any(thought) else None}
-            return [reply.several(replies, self.max_tokens, cell)]
-        said = yield from turns.converse(opening, model, settings, self._tools, self.max_turns, self._wanted)
-        if self._wanted is not None:
-            return [{"answer": said.content, "thinking": said.thinking}]
-        return [said.or_cut({"answer": said.text, "thinking": said.thinking}, self.max_tokens)]
+            return [(yield from turns.samples(opening, model, settings))]
+        return [(yield from turns.converse(opening, model, settings, self._tools, self.max_turns, self._wanted))]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text (or of lists), or one a field of the schema."""

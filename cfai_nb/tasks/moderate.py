@@ -12,10 +12,11 @@ from ..media import words_of
 from ..models import Model, Usage
 from . import decisions, guard
 from .answer import Answer, Request
-from .questions import MOST_QUESTIONS, Question, Unsafe
+from .questions import MOST_QUESTIONS, Unsafe
 from .task import Cell, Cells, Column, Input, Task, shown
 
 _WHOLE = "unsafe"  # the question about the text as a whole
+_HARM = "Is the text harmful, or does it ask for or help with harm?"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +30,12 @@ class Moderate(Task):
     threshold : float
         Minimum probability for unsafe (default 0.5).  Changing it sends no new requests.
     probabilities : bool
-        Also return ``p``, how likely the text is unsafe for any reason, and ``p__<category>``.  They are always kept,
-        so asking for them later sends nothing.
+        Also return ``p``, how likely it is unsafe for any reason, and ``p__<category>``; they are kept in any case.
 
     Notes
     -----
     Returns a DataFrame ``safe, categories``.  Decision models (the default, ``clef-flash``) give probabilities, Llama
-    Guard and chat models give none; ``probabilities=True`` is refused for them.  A chat model's answer counts where it
+    Guard and chat models give none, and are refused with ``probabilities=True``.  A chat model's answer counts where it
     says yes or no, unsafe or safe; anything else is a failed row.  One request per distinct row.
     """
 
@@ -52,14 +52,9 @@ class Moderate(Task):
 
     @functools.cached_property
     def _asked(self) -> decisions.Questionnaire:
-        return decisions.Questionnaire(self._questions())
-
-    def _questions(self) -> dict[str, Question]:
         described = self.categories if isinstance(self.categories, Mapping) else dict.fromkeys(self.categories)
-        asked: dict[str, Question] = {_WHOLE: Unsafe("Is the text harmful, or does it ask for or help with harm?")}
-        return asked | {
-            name: Unsafe(f"Is the text unsafe because of {name}?", yes=why) for name, why in described.items()
-        }
+        each = {name: Unsafe(f"Is the text unsafe because of {name}?", yes=why) for name, why in described.items()}
+        return decisions.Questionnaire({_WHOLE: Unsafe(_HARM)} | each)
 
     def check(self, model: Model) -> None:
         """Refuse what is not a list of categories, and for Llama Guard any but its own."""
@@ -70,8 +65,7 @@ class Moderate(Task):
             raise ValueError(f"categories={self.categories!r}: give 1 to {MOST_QUESTIONS - 1} names, not {_WHOLE!r}.")
         if model.family == "llama-guard" and names != guard.HAZARDS:
             raise ModelError(f"{model.id} knows its own categories only; leave categories= out, or take another model.")
-        if not isinstance(self.threshold, (int, float)) or not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold={self.threshold!r}: a probability lies between 0 and 1.")
+        decisions.check_threshold(self.threshold)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
@@ -97,9 +91,7 @@ class Moderate(Task):
         safe = Column([None if names is None else not names for names in held], "boolean")
         columns = {"safe": safe, "categories": Column(named, "object")}
         if self.probabilities:
-            known = [
-                {name: part["p"] for name, part in (cell or {}).items() if part["p"] is not None} for cell in cells
-            ]
+            known = [{name: part["p"] for name, part in (cell or {}).items()} for cell in cells]
             columns["p"] = Column([max(p.values(), default=None) for p in known], "number")
             columns |= {f"p__{name}": Column([p.get(name) for p in known], "number") for name in self.categories}
         return columns

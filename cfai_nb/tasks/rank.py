@@ -38,9 +38,8 @@ class Rank(Task):
     -----
     Returns the rows, best first, with their scores.  Rows without a score, since they failed or have no text, stand at
     the end with a missing score; ``top_k`` counts scored rows, and keeps the failed ones beside them, since one of them
-    may be the best.  Scores of a reranker only compare with scores for the same query.  A decision or chat model
-    (``model="clef-flash"``) places each row on a scale instead, from 0 (unrelated) to 1 (answers it), with one request
-    per distinct row; rerankers take 32 a request.
+    may be the best.  A reranker's scores only compare with others for the same query; 32 rows go into a request.  A
+    decision or chat model places each row on a scale instead, from 0 (unrelated) to 1, one request a distinct row.
     """
 
     name: ClassVar[str] = "rank"
@@ -55,17 +54,17 @@ class Rank(Task):
 
     @functools.cached_property
     def _asked(self) -> decisions.Questionnaire:
-        question = Scale(_LEVELS, f"How well does the text answer this: {self.query}")
-        return decisions.Questionnaire({"relevance": question})
+        return decisions.Questionnaire(
+            {"relevance": Scale(_LEVELS, f"How well does the text answer this: {self.query}")}
+        )
 
     def check(self, model: Model) -> None:
         """Refuse an empty query, and a ``top_k`` that is not a number of rows."""
         super().check(model)
         if not isinstance(self.query, str) or not self.query.strip():
             raise ValueError(f"query={self.query!r}: say what is looked for.")
-        if self.top_k is not None and (
-            isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 1
-        ):
+        most = self.top_k
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
             raise ValueError(f"top_k={self.top_k!r} must be a whole number of at least 1.")
 
     def batch(self, model: Model) -> int:
@@ -87,8 +86,7 @@ class Rank(Task):
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one score a text."""
         if model.family not in _RERANKERS:
-            placed = self._asked.read(answer, inputs[0], model)["relevance"]
-            return [placed["score"] / (len(_LEVELS) - 1)]
+            return [self._asked.read(answer, inputs[0], model)["relevance"]["score"] / (len(_LEVELS) - 1)]
         try:
             scores = {whole(each["id"]): number(each["score"]) for each in answer.json["response"]}
         except (KeyError, TypeError, ValueError):

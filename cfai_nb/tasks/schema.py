@@ -88,6 +88,12 @@ def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseMod
         raise ValueError(f"schema: {error}") from None
 
 
+@functools.lru_cache(maxsize=64)
+def described(model: type[pydantic.BaseModel]) -> Json:
+    """Return the JSON schema of a model; of each model once, since every row asks for it."""
+    return model.model_json_schema()
+
+
 def validate(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
     """Return a value of the user's own as the schema has it, in JSON terms.
 

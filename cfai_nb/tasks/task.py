@@ -218,7 +218,7 @@ def reported(answer: Answer) -> Usage | None:
     usage = (document.get("usage") or document.get("metrics")) if isinstance(document, dict) else None
     usage = usage if isinstance(usage, dict) else {}
     amounts = _tokens(usage)
-    neurons = amount(answer.headers.get("cf-ai-neurons"))
+    neurons = amount(answer.headers.get("cf-ai-neurons"), written=True)
     neurons = amount(usage.get("neurons")) if neurons is None else neurons
     amounts |= {} if neurons is None else {"neurons": neurons}
     return Usage(amounts, exact=True) if amounts else None

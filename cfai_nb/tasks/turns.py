@@ -13,7 +13,8 @@ from ..errors import AnswerError
 from ..models import Model
 from . import chat, schema
 from .answer import Json, Local, Request
-from .reply import Call, Reply, read
+from .reply import Call, Reply, read, several
+from .task import Cell
 from .tools import Tool, call_all, rescued
 
 Talk: TypeAlias = "list[dict[str, Json]]"
@@ -43,7 +44,19 @@ def expected(settings: chat.Settings, model: Model) -> tuple[int, str]:
     return least, said and f"not in it: {said}. That is charged as it comes, and a budget holds for it"
 
 
-def converse(talk: Talk, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any) -> Turns:
+def converse(
+    talk: Talk, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any
+) -> Generator[Request | Local, Any, Cell]:
+    """Hold a conversation, and return the cell ``{answer, thinking}``, or the error of a text that was cut."""
+    said = yield from _converse(talk, model, settings, tools, most, wanted)
+    if wanted is not None:
+        return {"answer": said.content, "thinking": said.thinking}
+    return said.or_cut({"answer": said.text, "thinking": said.thinking}, settings.max_tokens)
+
+
+def _converse(
+    talk: Talk, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any
+) -> Turns:
     """Ask; with tools, until the model answers; with a schema, for JSON of it, once the tools are done with.
 
     A model that is held to JSON cannot call, so the two are asked for one after the other.  Without a schema the reply
@@ -109,8 +122,16 @@ def _result(call: Call, result: tuple[str, bool]) -> dict[str, Json]:
     return {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": result[0]}
 
 
-def samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, list[Reply]]:
-    """Take ``settings.n`` samples, whole or not: in one request where the model can, else one after the other."""
+def samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, Cell]:
+    """Take ``settings.n`` samples, and return the cell ``{answer, thinking}`` of lists, or the error of a cut one."""
+    replies = yield from _samples(talk, model, settings)
+    thought = [each.thinking for each in replies]
+    cell = {"answer": [each.text for each in replies], "thinking": thought if any(thought) else None}
+    return several(replies, settings.max_tokens, cell)
+
+
+def _samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, list[Reply]]:
+    """Take the samples, whole or not: in one request where the model can, else one after the other."""
     if model.family in chat.SAMPLERS:
         replies = read((yield chat.compose(talk, model, settings)), settings.max_tokens)
         if len(replies) != settings.n:

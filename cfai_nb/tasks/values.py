@@ -112,13 +112,16 @@ def probability(value: Json) -> float:
     return float(value)
 
 
-def amount(value: Json) -> float | None:
-    """Read what was used of something: a finite number from 0 on; None where it is anything else."""
+def amount(value: Json, *, written: bool = False) -> float | None:
+    """Read what was used of something: a finite number from 0 on; None where it is anything else.
+
+    With ``written`` it is text, as in a header.
+    """
     try:
         found = number(value)
     except ValueError:
         return None
-    return found if 0 <= found <= _MOST else None
+    return found if 0 <= found <= _MOST and isinstance(value, str) is written else None
 
 
 def text(value: Json) -> str:
