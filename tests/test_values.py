@@ -24,7 +24,7 @@ from cfai_nb.cells import Sink, Space
 from cfai_nb.emulator import Emulator
 from cfai_nb.layout import lay_out
 from cfai_nb.models import Usage, find
-from cfai_nb.tasks import Answer, StreamReader, schema, values
+from cfai_nb.tasks import Answer, Column, StreamReader, schema, values
 from cfai_nb.tasks.answer import from_json
 from cfai_nb.tasks.reply import read as replies
 from cfai_nb.tasks.task import reported
@@ -472,8 +472,9 @@ def test_half_a_character_is_replaced(body: bytes, text: str) -> None:
 @pytest.mark.parametrize("body", [b'{"response": ' + b"1" * 5_000 + b"}", b"[" * 500, b'{"response": 1', b"\xff", b""])
 def test_what_cannot_be_parsed_is_an_answer_error(body: bytes) -> None:
     """Numbers of thousands of digits, deep nesting and broken JSON are told in plain words."""
-    with pytest.raises(cf.AnswerError, match="the answer is not JSON"):
+    with pytest.raises(cf.AnswerError, match="the answer is not JSON") as caught:
         _ = Answer(body).json
+    assert (caught.value.reaction == "row") is (len(body) > 100)  # asking again is no help there
     with pytest.raises(ValueError, match=r"."):
         from_json(body)
 
@@ -542,3 +543,15 @@ def test_plans_do_not_describe_the_question_again() -> None:
     structured = seconds(lambda: rows.cfai.generate.plan("{value}", schema={f"f{at}": int for at in range(50)}))
     assert many < 2 * few + 0.1
     assert structured < 2 * plain + 0.1
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("datetime", "9999-12-31"), ("datetime", "2026-11-29T10:00:00+02:00"), ("duration", "P99999999D")],
+)
+def test_what_pandas_has_no_column_for_is_not_lost(kind: Any, said: str) -> None:
+    """A day in the year 9999, zones beside none, a duration of an age: whatever the column is, the value is in it."""
+    column = Column(["2026-11-29" if kind == "datetime" else "PT5S", said], kind)
+    where = np.array([0, 1, -1])
+    laid = lay_out(column, where=where, sink=Sink(2), index=pd.RangeIndex(3), name="x", space=None)
+    assert laid.notna().tolist() == [True, True, False]

@@ -89,7 +89,7 @@ class Conversation:
             if not (isinstance(why, AnswerError) and why.code in KEPT and len(batch) == 1):
                 self._beginnings.leave(begun, why)  # paid for, whatever became of it
                 raise
-            cells = [why]
+            cells = [why.with_traceback(None)]
         finally:
             talk.close()
         if log is not None:

@@ -23,6 +23,8 @@ except ImportError:  # pragma: no cover - depends on the Python version
 #: JSON as Python holds it.
 Json = Any
 _local = threading.local()
+#: What the parser says of a number of thousands of digits, and of lists within lists without end.
+_BEYOND = ("number out of range", "recursion limit")
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 #: Every escape in JSON text, so that one half of a pair is told from a pair and from an escaped backslash.
 _ESCAPE = re.compile(
@@ -135,7 +137,10 @@ class Answer:
             try:
                 document = from_json(self.content)
             except ValueError as error:
-                raise AnswerError(f"the answer is not JSON: {error}", "broken", again=True) from None
+                # A body that broke on its way may arrive whole the next time; one beyond what is parsed will not.
+                beyond = any(words in str(error) for words in _BEYOND)
+                code = "schema" if beyond else "broken"
+                raise AnswerError(f"the answer is not JSON: {error}", code, again=not beyond) from None
             self._json = document["result"] if _is_envelope(document) else document
         return self._json
 
