@@ -11,7 +11,7 @@ import pandas as pd
 
 from . import frames
 from .cells import Space
-from .errors import AccessError, InputError, ModelError
+from .errors import AccessError, CfaiError, InputError, ModelError
 from .layout import lay_out
 from .ledger import as_budget
 from .models import catalogue, default
@@ -167,6 +167,10 @@ class Call:
         instead = default(self.task.fallback)
         if instead.id == self.model.id:
             return None
+        try:
+            self.task.check(instead)
+        except CfaiError as why:
+            raise type(why)(f"{self.model.id} is not open to this account ({error}). In its place, {why}") from None
         words = ""
         if self.model.id not in self.session.not_open:  # another call at the same time may have said it already
             self.session.not_open.add(self.model.id)
@@ -176,7 +180,6 @@ class Call:
             )
         blind = self.task.takes(instead) != self.task.takes(self.model)
         self.model = instead
-        self.task.check(instead)
         if blind:  # it may not see what the other one would have
             self.rows = self._read()
         return words

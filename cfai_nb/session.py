@@ -283,7 +283,7 @@ def connect(
     cache: CacheMode | None = None,
     budget: float | str | Budget | None = None,
     neurons: float | None = None,
-    on_error: Literal["keep", "raise"] | None = None,
+    on_error: Literal["keep", "raise", "partial"] | None = None,
     concurrency: int | Literal["auto"] | None = None,
     rate: float | Literal["auto"] | None = "auto",
     gateway: Gateway | str | None = None,

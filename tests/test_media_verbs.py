@@ -235,8 +235,9 @@ def test_pictures_are_classified(emulator: Emulator, red: bytes, blue: bytes, mo
     assert labels[:2].tolist() == ["red circle", "blue squares"]
     assert pd.isna(labels[2])
     decided = model is None or model.startswith("clef")
-    sure = photos.cfai.classify(["red circle", "blue squares"], model=model, probabilities=True)
-    assert sure["confidence"].notna().sum() == (2 if decided else 0)
+    if decided:
+        sure = photos.cfai.classify(["red circle", "blue squares"], model=model, probabilities=True)
+        assert sure["confidence"].notna().sum() == 2
     assert emulator.requests == 2
 
 

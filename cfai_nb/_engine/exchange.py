@@ -176,8 +176,11 @@ class Exchange:
             if error.code != "broken":
                 raise
             return Answer(b"", seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        if (whole := reader.unstreamed(seconds)) is not None:
+            return whole
         if not reader.ended:
             raise Unavailable(
                 f"{plan.model.id}: the stream broke off before its end", "connection lost", model=plan.model.id
             )
-        return reader.answer(time.perf_counter() - began)
+        return reader.answer(seconds)

@@ -87,6 +87,9 @@ class Embed(Task):
         matrix = answer.listed() if model.family == "openai-embedding" else answer.floats("data", "response")
         if matrix is None:
             raise AnswerError("the answer holds no vectors", "empty", again=True)
+        if len(matrix) and model.dims and matrix.shape[1] != model.dims:
+            words = f"the answer holds vectors of {matrix.shape[1]} numbers, and those of {model.id} have {model.dims}"
+            raise AnswerError(words, "mismatch", again=True)
         return matrix
 
     def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
 import types
 import typing
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from .answer import Answer, Json, Local, Request
 from .code import asked_of, code_of, is_own
 from .inputs import Input as Input
 from .inputs import shown_to, tokens_of
+from .values import amount
 
 #: What was read for one input: a JSON value, or an exception that fails just this row.
 Cell: TypeAlias = Any
@@ -102,6 +102,13 @@ class Task:
     own_model: ClassVar[Model | None] = None
     owned: ClassVar[tuple[str, ...]] = ()
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
+
+    def __new__(cls, *args: object, **options: object) -> Self:
+        """Refuse options by position, which a dataclass would do in words about ``__init__``."""
+        if args:
+            example = next(iter((*cls.positional, *(f.name for f in dataclasses.fields(cls)))), "option")
+            raise TypeError(f"{cls.__name__}() takes its options by name: {cls.__name__}({example}=...).")
+        return super().__new__(cls)
 
     # -- what a task must say ------------------------------------------------------------------------------------
 
@@ -215,26 +222,30 @@ def reported(answer: Answer) -> Usage | None:
     """Return the usage the service itself reported with an answer, if any.
 
     Neurons come from the ``cf-ai-neurons`` header or from ``usage.neurons``, tokens from ``usage``
-    (moondream: ``metrics``).
+    (moondream: ``metrics``).  A number that cannot be an amount (negative, infinite, text, an object) counts as not
+    reported: the estimate takes its place, and says that it is one.
     """
     try:
         document = answer.json
     except AnswerError:
         document = None
     usage = (document.get("usage") or document.get("metrics")) if isinstance(document, dict) else None
-    amounts = _tokens(usage) if isinstance(usage, dict) else {}
-    neurons = answer.headers.get("cf-ai-neurons", usage.get("neurons") if isinstance(usage, dict) else None)
-    with contextlib.suppress(TypeError, ValueError):  # not a number: the tokens have to do
-        amounts |= {"neurons": float(neurons)} if neurons is not None else {}
+    usage = usage if isinstance(usage, dict) else {}
+    amounts = _tokens(usage)
+    neurons = amount(answer.headers.get("cf-ai-neurons"), written=True)
+    neurons = amount(usage.get("neurons")) if neurons is None else neurons
+    amounts |= {} if neurons is None else {"neurons": neurons}
     return Usage(amounts, exact=True) if amounts else None
 
 
 def _tokens(usage: Mapping[str, Any]) -> dict[str, float]:
-    read = usage.get("prompt_tokens", usage.get("input_tokens"))
+    """Read the tokens of a usage block; nothing where one of its numbers cannot be one, since the others may be too."""
+    read = amount(usage.get("prompt_tokens", usage.get("input_tokens")))
     written = usage.get("completion_tokens", usage.get("output_tokens"))
-    if not isinstance(read, (int, float)):
-        return {}
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
-    cached = float((details.get("cached_tokens") if isinstance(details, Mapping) else 0) or 0)
-    amounts = {"input_tokens": read - cached, "output_tokens": float(written or 0)}
-    return amounts | ({"cached_input_tokens": cached} if cached else {})
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    counts = [amount(0 if count is None else count) for count in (written, cached)]
+    if read is None or counts[0] is None or counts[1] is None or counts[1] > read:
+        return {}
+    amounts = {"input_tokens": read - counts[1], "output_tokens": counts[0]}
+    return amounts | ({"cached_input_tokens": counts[1]} if counts[1] else {})
