@@ -88,8 +88,7 @@ class Embed(Task):
         if matrix is None:
             raise AnswerError("the answer holds no vectors", "empty", again=True)
         if len(matrix) and model.dims and matrix.shape[1] != model.dims:
-            words = f"the answer holds vectors of {matrix.shape[1]} numbers, and those of {model.id} have {model.dims}"
-            raise AnswerError(words, "mismatch", again=True)
+            raise AnswerError(f"vectors of {matrix.shape[1]} numbers instead of {model.dims}", "mismatch", again=True)
         return matrix
 
     def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
