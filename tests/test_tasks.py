@@ -417,7 +417,7 @@ def test_vectors_are_read_from_both_forms(form: Any) -> None:
     slow = envelope(form)
     _ = slow.json  # the way that is taken without simdjson
     assert np.asarray(Embed().read(slow, ["a", "b"], model)).tolist() == [[1, 2], [3, 4]]
-    with pytest.raises(cf.AnswerError, match=r"vectors of 2 numbers, and those of .* have 1024"):
+    with pytest.raises(cf.AnswerError, match="vectors of 2 numbers instead of 1024"):
         Embed().read(slow, ["a", "b"], find("bge-m3"))
 
 
