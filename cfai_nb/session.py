@@ -25,6 +25,7 @@ from .credentials import ACCOUNT_NAMES, TOKEN_NAMES, Address, address_of, from_e
 from .errors import ServiceError, SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
 from .models import FREE_NEURONS_PER_DAY, Model, catalogue, find
+from .options import takes_options
 from .tasks import Input, Request, Task
 
 _current: Session | None = None
@@ -262,6 +263,7 @@ class Session:
         return len(changed)
 
 
+@takes_options()
 def connect(
     target: Any = None,
     *,

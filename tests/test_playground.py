@@ -153,7 +153,7 @@ def test_variants_and_versions(p: Any) -> None:
     assert list(p.variants) == ["A"]
     with pytest.raises(ValueError, match="last variant"):
         p.drop("A")
-    with pytest.raises(TypeError, match="has no modle"):
+    with pytest.raises(TypeError, match=r"no option modle\. Did you mean model\?"):
         p.add(modle="x")
     assert list(p.variants) == ["A"]
 

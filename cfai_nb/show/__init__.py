@@ -2,8 +2,20 @@
 
 from .cards import cards
 from .cell import Renderer
-from .columns import Column, found, named
+from .columns import Column, files, found, named
 from .rows import errors_of, mark_of, matching
 from .table import plain_table, table
 
-__all__ = ["Column", "Renderer", "cards", "errors_of", "found", "mark_of", "matching", "named", "plain_table", "table"]
+__all__ = [
+    "Column",
+    "Renderer",
+    "cards",
+    "errors_of",
+    "files",
+    "found",
+    "mark_of",
+    "matching",
+    "named",
+    "plain_table",
+    "table",
+]

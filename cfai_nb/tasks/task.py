@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
+import inspect
 import types
 import typing
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from ..errors import AnswerError, ModelError
 from ..models import Model, Usage, catalogue
+from ..options import refuse_unknown
 from .answer import Answer, Json, Local, Request
 from .inputs import Input as Input
 from .inputs import shown_to, tokens_of
@@ -96,6 +98,18 @@ class Task:
     fallback: ClassVar[str] = ""
     own_model: ClassVar[Model | None] = None
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
+
+    def __new__(cls, *given: Any, **options: Any) -> typing.Self:
+        """Refuse options the task does not have, and options given by position, before the dataclass does."""
+        own = inspect.signature(cls.__init__).parameters  # of a task that is no dataclass too
+        names = [name for name, one in own.items() if name != "self" and one.kind is one.KEYWORD_ONLY]
+        if len(names) == len(own) - 1:
+            if given:
+                first = next(iter([*cls.positional, *names]), "")
+                how = f"options by name, such as {cls.__name__}({first}=...)" if first else "no options"
+                raise TypeError(f"{cls.__name__}() takes {how}.")
+            refuse_unknown(cls.__name__, options, names)
+        return super().__new__(cls)
 
     # -- what a task must say ------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import numpy as np
 import traitlets
 
 from .. import frames, markup, show
+from ..options import takes_options
 from ..show.cards import card
 from ..show.cell import SOUND
 from ..show.columns import first
@@ -60,6 +61,7 @@ class Gallery(Paged):
     side: ClassVar[int] = 200
     wide: ClassVar[str] = "210px"
 
+    @takes_options()
     def __init__(
         self,
         data: frames.Frame,
@@ -71,7 +73,7 @@ class Gallery(Paged):
         filter: str = "",
         sound: int = SOUND,
     ) -> None:
-        self._column = first(data, self.kind) if column is None else show.named(data, column, names=True)[0]
+        self._column = first(data, self.kind) if column is None else show.files(data, column, self.kind)
         self._captions = [] if caption is None else show.named(data, caption)
         self._mark = show.mark_of(data, [self._column])
         self._cards: dict[bool, tuple[Any, list[str]]] = {}

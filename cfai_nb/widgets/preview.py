@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from .. import frames, markup, show
+from ..options import takes_options
 from ..show.cell import SOUND
 from ..show.rows import Failures
 from .paged import Paged
@@ -53,6 +54,7 @@ class Preview(Paged):
     Texts name files where all of a column's look like names of pictures or sound.  Addresses are shown, never fetched.
     """
 
+    @takes_options()
     def __init__(
         self,
         data: frames.Frame,

@@ -112,6 +112,8 @@ def how(outcome: Outcome) -> str:
     """Say in a line what a row took: state, seconds, tokens, price."""
     if outcome.state in ("waiting", "not run", "no text"):
         return outcome.state
+    if outcome.same_as is not None:
+        return f"same as row {outcome.same_as}, asked once"
     if outcome.state == "asking":
         return "writing…" if outcome.pieces else "asking…"
     if outcome.state == "failed" and outcome.seconds is None:

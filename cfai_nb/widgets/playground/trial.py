@@ -12,7 +12,7 @@ import pandas as pd
 from ..._engine.record import Event
 from ...call import Call
 from ...errors import CfaiError
-from ...models import USD_PER_NEURON, Cost
+from ...models import USD_PER_NEURON, Cost, Model
 from .draft import Draft
 
 #: Rows are counted by the thousand when a price is told.
@@ -42,6 +42,8 @@ class Outcome:
         What it cost; a row from the store: what it had cost when it was bought.  None: unknown.
     exact : bool
         The service said so.
+    same_as : Hashable or None
+        The label of an equal row of the same trial, which was asked for both; this one costs nothing.
     """
 
     row: Hashable
@@ -54,6 +56,7 @@ class Outcome:
     paid: bool = False
     neurons: float | None = None
     exact: bool = False
+    same_as: Hashable | None = None
 
     @property
     def text(self) -> str:
@@ -63,6 +66,15 @@ class Outcome:
         if isinstance(self.answer, dict):
             return "\n".join(f"{name}: {_plain(value)}" for name, value in self.answer.items())
         return str(self.answer)
+
+    def follow(self, first: Outcome, *, within: bool) -> None:
+        """Take over what came of an equal question; `within` the same trial it costs nothing again."""
+        self.state, self.answer, self.error = first.state, first.answer, first.error
+        if within:
+            self.same_as, self.neurons, self.exact = first.row, 0.0, True
+        else:
+            self.seconds, self.tokens, self.paid = first.seconds, first.tokens, first.paid
+            self.neurons, self.exact = first.neurons, first.exact
 
     def hear(self, piece: str | None) -> None:
         """Take in a piece of the answer; None: it begins, or begins again."""
@@ -145,6 +157,7 @@ class Round:
         self._trials = trials
         self._runners: set[Any] = set()
         self._ended: list[Event] = []
+        self._asked: dict[bytes, tuple[Trial, Outcome, asyncio.Event]] = {}  # by key: equal questions are one
         self.stopped = False
 
     def news(self) -> list[Event]:
@@ -180,6 +193,21 @@ class Round:
             return
         outcome.state = "asking"
         runner, made = call.prepare()
+        keys = made.run.plan.keys
+        if not keys or keys[0] not in self._asked:
+            ended = asyncio.Event()
+            self._asked |= dict.fromkeys(keys, (trial, outcome, ended))
+            try:
+                await self._ask(trial, outcome, call, runner, made)
+            finally:
+                ended.set()
+            return
+        first_trial, first, ended = self._asked[keys[0]]
+        await ended.wait()
+        trial.origin, trial.model = first_trial.origin, first_trial.model
+        outcome.follow(first, within=first_trial is trial)
+
+    async def _ask(self, trial: Trial, outcome: Outcome, call: Call, runner: Any, made: Any) -> None:
         self._runners.add(runner)
         try:
             await runner.execute()
@@ -202,11 +230,16 @@ class Round:
             outcome.answer = _cell(made.frame())
             if run.stored:
                 # What it had cost, and no word how sure that was; an answer shared while under way has no price here.
-                outcome.paid, outcome.neurons, outcome.exact = True, run.saved_neurons or None, False
+                unpriced = 0.0 if _free(run.plan.model) else None
+                outcome.paid, outcome.neurons, outcome.exact = True, run.saved_neurons or unpriced, False
         elif made.failed or run.error is not None:
             outcome.state, outcome.error = "failed", _why(run.error, made.failures)
         else:
             outcome.state = "not run" if run.rows else "no text"
+
+
+def _free(model: Model) -> bool:
+    return model.prices is not None and not any(price.neurons != 0 for price in model.prices.values())
 
 
 def _why(error: CfaiError | None, failures: pd.DataFrame) -> str:
