@@ -189,10 +189,15 @@ def _media(column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None) -
     return found, bad
 
 
+def is_sentence(text: str) -> bool:
+    """Whether a text has several words and looks like neither a path nor an address."""
+    return len(text.split()) > 1 and not re.search(r"[/\\:]|\.\w{1,5}\s*$", text)
+
+
 def _no_file(cell: Any) -> bool:
     """Whether a cell is neither media nor the name of a file: a number, a list, or a sentence."""
     if isinstance(cell, str):
-        return not re.search(r"[/\\:]|\.\w{1,5}\s*$", cell)
+        return is_sentence(cell)
     return not (is_media(cell) or isinstance(cell, os.PathLike))
 
 

@@ -60,9 +60,8 @@ def test_braces_are_safe(shell: Any, monkeypatch: pytest.MonkeyPatch, cell: str,
 
 def test_a_prompt_cell(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The answer is shown as it is written, and kept in the variable of -o; the charge is in the book."""
-    assert (
-        shell.run_cell_magic("cfai", "-m llama-3.2-3b-instruct -o answer --max-tokens 50", "What is {{x}}?\n") is None
-    )
+    options = "-m llama-3.2-3b-instruct -o answer --max-tokens 50"
+    assert shell.run_cell_magic("cfai", options, "What is {{x}}?\n") is None
     assert shell.user_ns["answer"] == "[emulator] What is {x}?"
     assert capsys.readouterr().out == "[emulator] What is {x}?\n"
     assert cf.ledger()["model"].tolist() == ["@cf/meta/llama-3.2-3b-instruct"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hostile
@@ -55,6 +56,33 @@ def test_prompt_run_results_code(p: Any) -> None:
     assert (trial.cost.exact, trial.per_thousand.exact) == (True, False)
     assert p.code == "df.cfai.generate('Repeat: {text}')"
     assert "emulator, would be" in repr(p)
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_equal_rows_are_asked_once_and_priced(tmp_path: Path, store: bool) -> None:
+    """A duplicate among the tried rows shares the answer and costs nothing; only what was stored is from the store."""
+    texts = pd.Series(["It rains.", "It snows.", "It rains.", "It rains."], name="text")
+    with cf.connect("emulator", store=tmp_path / "s.sqlite" if store else False):
+        p = texts.cfai.playground(n=4)
+        p.prompt = "Repeat: {text}"
+        p.add()
+        p.run()
+        for trial in p.versions:
+            assert [o.state for o in trial.outcomes] == ["answered"] * 4
+            assert [o.same_as for o in trial.outcomes] == [None, None, 0, 0]
+            assert trial.outcomes[2].answer == trial.outcomes[0].answer
+            assert trial.cost.neurons == pytest.approx(sum(o.neurons for o in trial.outcomes[:2]))
+            assert trial.per_thousand.neurons == pytest.approx(trial.cost.neurons / 2 * 1000)
+        assert "unknown" not in repr(p)
+        assert "from the store" not in p.page()
+        assert "same as row 0" in p.page()
+        assert cf.ledger()["requests"].sum() == 2
+        if store:
+            again = texts.cfai.playground(n=4)
+            again.prompt = "Repeat: {text}"
+            again.run()
+            assert [o.state for o in again.versions[0].outcomes] == ["stored"] * 4
+            assert again.versions[0].cost.neurons == pytest.approx(p.versions[0].cost.neurons)
 
 
 DRAFTS: list[tuple[dict[str, Any], str]] = [

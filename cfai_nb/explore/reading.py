@@ -125,7 +125,8 @@ def refuse_needless(travel: Mapping[str, Any], name: Any) -> None:
         named = " and ".join(f"{each}=" for each in idle)
         raise TypeError(
             f"column {name!r} holds vectors, which are used as they are: nothing is embedded, so {named} would have no "
-            "effect. Leave it out, or name the column of texts to embed them"
+            "effect. Leave it out, or name the column of texts to embed them. (as_vectors() records which model made "
+            "vectors.)"
         )
 
 

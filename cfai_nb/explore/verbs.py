@@ -106,6 +106,7 @@ class Exploring(Searching):
         travel = one_purse(travel)
         column = vectors_of(self._data, on, travel, asks=sends_text(other))
         if isinstance(other, pd.Series):
+            refuse_unrecorded(column)  # before texts are embedded for it
             second = counterpart_of(other, self._data, column.space, travel)
             refuse_unrecorded(column, second)
             both = column.kept & second.kept
@@ -345,9 +346,11 @@ class Exploring(Searching):
         texts = is_text(self._data, left_on), is_text(other, right_on)
         if texts == (True, False):
             right = vectors_of(other, right_on, travel, asks=True)
+            refuse_unrecorded(right)  # before texts are embedded for it
             left = vectors_of(self._data, left_on, travel, like=right.space)
         else:
             left = vectors_of(self._data, left_on, travel, asks=texts[1])
+            refuse_unrecorded(left)
             right = vectors_of(other, right_on, travel, like=left.space)
         refuse_unrecorded(left, right)
         return left, right

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,12 +11,12 @@ import pandas as pd
 
 from .. import frames
 from ..errors import ColumnError
+from ..reading import is_sentence
 from .sort import Sort, is_media_name, is_missing, sort_of, sort_of_name
 
 #: Columns that are shown where none are named.
 MOST = 8
 _LOOKED_AT = 20  # cells that tell what a column holds
-_NAME = re.compile(r"://|[/\\]|\.\w{1,5}\s*$")
 _SHORT = 120  # characters of a text that is read at a glance
 _ORDER = ("image", "audio", "video", "text", "value", "vector", "long", "other", "document")
 
@@ -48,27 +47,22 @@ def as_frame(data: frames.Frame) -> pd.DataFrame:
 
 
 def files(data: frames.Frame, column: Hashable, sort: Sort) -> Column:
-    """Return a column of pictures or sound; its texts name files.
+    """Return the column of pictures or sound: the one that is named, or the first; its texts name files.
 
     Raises
     ------
     ColumnError
-        There is no such column, or its texts name no files.
+        There is none, or its texts are no names of files.
     """
-    found = named(data, column, names=True)[0]
-    texts = [cell for cell in islice((cell for cell in found.cells if not is_missing(cell)), _LOOKED_AT)]
-    if texts and all(isinstance(cell, str) and not _may_lead(cell) for cell in texts):
+    found = first(data, sort) if column is None else named(data, column, names=True)[0]
+    some = list(islice((cell for cell in found.cells if not is_missing(cell)), _LOOKED_AT))
+    if some and all(isinstance(cell, str) and not is_media_name(cell) and is_sentence(cell) for cell in some):
         what = {"image": "pictures", "audio": "sound"}.get(sort, sort)
         raise ColumnError(
             f"Column {found.name!r} holds texts, not {what}: they are neither names of files nor addresses. "
             "df.cfai.preview() shows texts."
         )
     return found
-
-
-def _may_lead(text: str) -> bool:
-    """Whether a text could be an address or the name of a file."""
-    return is_media_name(text) or bool(_NAME.search(text))
 
 
 def named(data: frames.Frame, columns: Hashable | Sequence[Hashable], *, names: bool = False) -> list[Column]:

@@ -13,7 +13,6 @@ from .. import frames, markup, show
 from ..options import takes_options
 from ..show.cards import card
 from ..show.cell import SOUND
-from ..show.columns import first
 from ..show.sort import Sort
 from .paged import Paged
 
@@ -73,7 +72,7 @@ class Gallery(Paged):
         filter: str = "",
         sound: int = SOUND,
     ) -> None:
-        self._column = first(data, self.kind) if column is None else show.files(data, column, self.kind)
+        self._column = show.files(data, column, self.kind)
         self._captions = [] if caption is None else show.named(data, caption)
         self._mark = show.mark_of(data, [self._column])
         self._cards: dict[bool, tuple[Any, list[str]]] = {}

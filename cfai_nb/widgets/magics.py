@@ -7,8 +7,8 @@
     Summarize in five words: {text}
 
 Braces mean what they mean in ``generate``: ``{name}`` is a column of the frame of ``--df``, or else a variable of the
-notebook, and ``{{name}}`` is the text ``{name}``.  Braces around anything that cannot be a name are left as they are, so
-that JSON can be pasted.
+notebook, and ``{{name}}`` is the text ``{name}``.  Braces around anything that cannot be a name are left as they are,
+so that JSON can be pasted.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
         """Ask a model: the cell is the prompt.
 
         ``{name}`` is a column of the frame of ``--df``, or else a variable of the notebook; ``{{name}}`` is the text
-        ``{name}``.  Braces around anything that cannot be a name are left as they are.  A single answer is shown as it is written; with ``--df`` the answers are a Series,
-        which is kept in the variable of ``-o`` or else is the value of the cell.
+        ``{name}``.  Braces around anything that cannot be a name are left as they are.  A single answer is shown as it
+        is written; with ``--df`` the answers are a Series, which is kept in the variable of ``-o`` or else is the value
+        of the cell.
         """
         given = parse_argstring(self.cfai, line)
         if cell is not None and given.prompt:

@@ -157,7 +157,8 @@ class Round:
         self._trials = trials
         self._runners: set[Any] = set()
         self._ended: list[Event] = []
-        self._asked: dict[bytes, tuple[Trial, Outcome, asyncio.Event]] = {}  # by key: equal questions are one
+        # Equal questions are one, within a trial (by its identity and key) and across them (by 0 and key).
+        self._asked: dict[tuple[int, bytes], tuple[Trial, Outcome, asyncio.Event]] = {}
         self.stopped = False
 
     def news(self) -> list[Event]:
@@ -193,19 +194,21 @@ class Round:
             return
         outcome.state = "asking"
         runner, made = call.prepare()
-        keys = made.run.plan.keys
-        if not keys or keys[0] not in self._asked:
-            ended = asyncio.Event()
-            self._asked |= dict.fromkeys(keys, (trial, outcome, ended))
-            try:
+        key = next(iter(made.run.plan.keys), b"")
+        ended = asyncio.Event()
+        within, across = (id(trial), key), (0, key)
+        first = (self._asked.get(within) or self._asked.get(across)) if key else None
+        for place in (within, across):
+            self._asked.setdefault(place, (trial, outcome, ended))
+        try:
+            if first is None:
                 await self._ask(trial, outcome, call, runner, made)
-            finally:
-                ended.set()
-            return
-        first_trial, first, ended = self._asked[keys[0]]
-        await ended.wait()
-        trial.origin, trial.model = first_trial.origin, first_trial.model
-        outcome.follow(first, within=first_trial is trial)
+                return
+            await first[2].wait()
+            trial.origin, trial.model = first[0].origin, first[0].model
+            outcome.follow(first[1], within=first[0] is trial)
+        finally:
+            ended.set()
 
     async def _ask(self, trial: Trial, outcome: Outcome, call: Call, runner: Any, made: Any) -> None:
         self._runners.add(runner)
