@@ -175,10 +175,10 @@ class VectorArray(ExtensionArray, NDArrayOperatorsMixin):  # type: ignore[misc, 
         space = same_space(there)
         if space is not None and any(getattr(cell, "space", None) is None for cell in there):
             raise ValueError(f"some vectors are of {space}, and others do not record where they come from")
+        if space is None or type is not None:  # nothing to record, or the caller says what it shall be
+            return pyarrow.array(self._cells.tolist(), type=getattr(type, "storage_type", type))
         storage = _stored(self._cells)
-        if type is None and space is not None:
-            return pyarrow.ExtensionArray.from_storage(_arrow_type(space, storage.type), storage)
-        return storage if type is None else storage.cast(getattr(type, "storage_type", type))
+        return pyarrow.ExtensionArray.from_storage(_arrow_type(space, storage.type), storage)
 
 
 def _objects(cells: Iterable[Any]) -> npt.NDArray[np.object_]:

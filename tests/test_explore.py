@@ -14,6 +14,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
+from cfai_nb.emulator.drawing import Order, draw
 from cfai_nb.progress import working
 from cfai_nb.tasks.label import describe, distinct
 
@@ -203,13 +204,16 @@ def test_options_without_effect_are_told(frame: pd.DataFrame) -> None:
                 call(options)
     with pytest.raises(TypeError, match="model= would have no effect"):
         frame.cfai.to_vectorize("index", "vec", model="bge-m3")
+    with pytest.raises(TypeError, match=r"without model= .* nothing is sent, so queue= would have no effect"):
+        frame.cfai.label_clusters("text", [0] * 5, queue=True)
     assert frame.cfai.cluster("vec", 2, progress=False, budget=1, cache=False).notna().sum() == 4
     assert len(frame.cfai.search("refund", 1, on="vec", model="bge-m3")) == 1
 
 
 def test_a_column_of_pictures_is_told_before_sending(emulator: Emulator) -> None:
     """Verbs that read text say which column holds what, before anything is sent."""
-    made = pd.DataFrame({"img": [b"\x89PNG\r\n\x1a\n" + bytes(20)] * 2, "list": [["a"], {"b": 1}], "text": ["a", "b"]})
+    picture = draw(Order("a red circle", 64, 64))
+    made = pd.DataFrame({"img": [picture, picture], "list": [["a"], {"b": 1}], "text": ["a", "b"]})
     made["vec"] = made.cfai.embed("text")
     before = len(cf.ledger())
     for call in (
@@ -223,6 +227,7 @@ def test_a_column_of_pictures_is_told_before_sending(emulator: Emulator) -> None
         lambda: made.cfai.embed("vec"),
         lambda: made.cfai.label_clusters("img", [0, 1]),
         lambda: made.cfai.caption("vec"),
+        lambda: made.cfai.transcribe("img"),
         lambda: made.cfai.embed("{img} and {text}"),
     ):
         with pytest.raises(cf.ColumnError, match=r"Column '(img|list|vec)' cannot be used, nothing was sent\. Row 0: "):

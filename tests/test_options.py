@@ -56,6 +56,7 @@ def test_every_verb_refuses_an_unknown_option(frame: pd.DataFrame, name: str) ->
     "path",
     [
         *(f"plots.{name}" for name in cf.plots.__all__), *(f"widgets.{name}" for name in cf.widgets.__all__),
+        *(f"space.{name}" for name in cf.space.__all__ if name[0].islower()),
         "connect", "stream", "models", "ledger", "feedback", "Classify", "Embed", "Generate",
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ from ..call import OPTIONS, Call, Forms
 from ..errors import ColumnError
 from ..options import refuse_unknown
 from ..tasks.label import Label, describe, distinct
-from .reading import is_text, vectors_of
+from .reading import is_text, refuse_needless, vectors_of
 
 NOISE = "noise"
 #: Texts of each cluster a chat model is shown, and words.
@@ -94,6 +94,8 @@ class _About:
         self.n = options.pop("n", 3)
         self.travel = options
         self.asks = self.model is not None
+        if not self.asks:
+            refuse_needless(options, "without model= labels are words of the texts and nothing is sent")
         self.clusters = self._clusters(clusters)
         self.texts = frames.rows_of(data, text, template=False).inputs
         self.codes, self.known = _coded(self.clusters)

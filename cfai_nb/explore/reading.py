@@ -78,7 +78,7 @@ def vectors_of(
     column = frames.column_of(data, on)
     if column is not None and not is_text(data, on):
         if not asks:
-            refuse_needless(travel, column.name)
+            refuse_needless(travel, as_they_are(column.name))
         gathered = Gathered(recorded(column))
         if travel.get("model") is not None and gathered.space is not None:
             _same_model(gathered.space, travel["model"])
@@ -112,8 +112,8 @@ def may_hold_vectors(column: pd.Series[Any]) -> bool:
     return bool(column.dtype == object) or isinstance(column.dtype, (pd.ArrowDtype, VectorDtype))
 
 
-def refuse_needless(travel: Mapping[str, Any], name: Any) -> None:
-    """Refuse run options that ask for something where a column of vectors is used as it is.
+def refuse_needless(travel: Mapping[str, Any], why: str) -> None:
+    """Refuse run options that ask for something where nothing is sent, and say why that is so.
 
     Raises
     ------
@@ -123,11 +123,15 @@ def refuse_needless(travel: Mapping[str, Any], name: Any) -> None:
     idle = [each for each in _ASKING if travel.get(each)] + ["cache"] * (travel.get("cache") == "refresh")
     if idle:
         named = " and ".join(f"{each}=" for each in idle)
-        raise TypeError(
-            f"column {name!r} holds vectors, which are used as they are: nothing is embedded, so {named} would have no "
-            "effect. Leave it out, or name the column of texts to embed them. (as_vectors() records which model made "
-            "vectors.)"
-        )
+        raise TypeError(f"{why}, so {named} would have no effect. Leave it out.")
+
+
+def as_they_are(name: Any) -> str:
+    """Say why nothing is sent for a column of vectors."""
+    return (
+        f"column {name!r} holds vectors, which are used as they are (as_vectors() records which model made them): "
+        "nothing is embedded"
+    )
 
 
 def refuse_unrecorded(*columns: Gathered | Query) -> None:

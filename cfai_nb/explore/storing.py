@@ -16,7 +16,7 @@ from ..progress import working
 from ..space import Gathered
 from ..space.vectors import checked
 from ..vectorize.metadata import about, ids_of, kinds_of, records_of
-from .reading import is_text, refuse_needless, vectors_of
+from .reading import as_they_are, is_text, refuse_needless, vectors_of
 from .stored import check, service
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ class _Call:
         if cache == "only":
             raise ValueError('cache="only" sends nothing, and to_vectorize does nothing else.')
         if not is_text(data, vectors):
-            refuse_needless({name: value for name, value in travel.items() if name != "cache"}, vectors or "vectors")
+            needless = {name: value for name, value in travel.items() if name != "cache"}
+            refuse_needless(needless, as_they_are("vectors" if vectors is None else vectors))
         gathered = vectors_of(data, vectors, travel, asks=True)
         checked(gathered)
         kept = gathered.places.tolist()

@@ -14,7 +14,7 @@ import pandas as pd
 from .. import frames, space
 from ..call import OPTIONS, Call, Forms
 from ..cells import emulated, same_space
-from ..explore.reading import may_hold_vectors, refuse_needless
+from ..explore.reading import as_they_are, may_hold_vectors, refuse_needless
 from ..markup import counted
 from ..media import words_of
 from ..options import takes_options
@@ -124,7 +124,7 @@ class MapVerb(Forms):
         if cells is None:
             call = Call(Embed(), model, frame, on, travel)
             return _Wish(frame, call, None, texts or _words(call.rows), color, columns, method, seed)
-        refuse_needless({"model": model, **travel}, on)
+        refuse_needless({"model": model, **travel}, as_they_are(on))
         return _Wish(frame, None, cells, texts, color, columns, method, seed)
 
 
