@@ -78,14 +78,16 @@ def _families(verb: str) -> frozenset[str]:
 
 def _nothing(name: str | None, task: str | None, retired: bool) -> str:
     """Say that no model was found, and what is near."""
-    parts = [f"{what} {given!r}" for what, given in (("name", name), ("task", task)) if given is not None]
+    asked = {"id": name, "task": task}
+    what = " and whose ".join(f"{word} contains {given!r}" for word, given in asked.items() if given is not None)
     known = list(catalogue().values())
-    verbs = sorted({kind.name for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task)})
-    near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *verbs], n=1)
+    verbs = {kind.name for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task)}
+    near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *sorted(verbs)], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    listed = ", ".join(sorted({m.task for m in known}))
     gone = "" if retired else " retired=True includes retired models."
-    return f"No model has the {' and the '.join(parts)}, and no verb is called so.{hint} Tasks: {listed}.{gone}"
+    listed = ", ".join(sorted({m.task for m in known if m.task}))
+    verb = ", and no verb has that name" if name is not None else ""
+    return f"There is no model whose {what}{verb}.{hint} Tasks: {listed}.{gone}"
 
 
 def _row(model: Model, defaults: Sequence[tuple[str, str]]) -> dict[str, Any]:

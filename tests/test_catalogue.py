@@ -144,10 +144,10 @@ def test_a_verb_lists_the_models_it_works_with() -> None:
         assert set(found["family"]) >= {"bge"} if verb == "embed" else len(found)
     assert set(cf.models("embed").index) >= {"@cf/baai/bge-m3", "@cf/qwen/qwen3-embedding-0.6b"}
     for options, words in (
-        ({"name": "clasify"}, "name 'clasify'.*Did you mean 'classify'"),
+        ({"name": "clasify"}, "id contains 'clasify'.*Did you mean 'classify'"),
         ({"name": "bge-m4"}, "Did you mean 'bge-m3'"),
-        ({"task": "embedings"}, "task 'embedings'.*Tasks: .*Text Embeddings"),
-        ({"name": "llama", "task": "Text Embeddings"}, "name 'llama' and the task"),
+        ({"task": "embedings"}, "task contains 'embedings'.*Tasks: .*Text Embeddings"),
+        ({"name": "llama", "task": "Text Embeddings"}, "id contains 'llama' and whose task contains"),
     ):
         with pytest.raises(cf.ModelError, match=words):
             cf.models(**options)
