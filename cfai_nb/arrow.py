@@ -21,7 +21,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, take
 from pandas.api.indexers import check_array_indexer
 
-from .cells import Space, Vector, same_space, views
+from .cells import Space, same_space, views
 
 #: The name of the extension type in files; it stays when modules are renamed.
 TYPE_NAME = "cfai_nb.vector"
@@ -36,7 +36,7 @@ class VectorDtype(ExtensionDtype):
     """
 
     name = "vector"
-    type = Vector
+    type = np.object_  # as in any column of objects, a cell takes a whole array: df.iloc[0, 0] = vector
     kind = "O"
     na_value = None
 

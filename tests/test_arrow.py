@@ -151,6 +151,25 @@ def test_rows_of_several_lengths_are_read_row_by_row() -> None:
         found.cfai.cluster()
 
 
+def test_very_large_columns_have_wider_offsets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More numbers than 32 bits count are written with offsets of 64 bits, and read alike."""
+    monkeypatch.setattr("cfai_nb.arrow._MOST_OFFSETS", 3)
+    frame = pd.DataFrame({"vec": column()})
+    assert pyarrow.types.is_large_list(pyarrow.array(frame["vec"]).type.storage_type)
+    frame.to_parquet(tmp_path / "f.parquet")
+    same(pd.read_parquet(tmp_path / "f.parquet")["vec"], frame["vec"])
+
+
+def test_parts_of_a_file_are_read_alike(tmp_path: Path) -> None:
+    """Row groups, slices and chosen columns of a file keep the vectors at their rows."""
+    frame = pd.DataFrame({"vec": column(rows=50), "n": range(50)})
+    frame.to_parquet(tmp_path / "f.parquet", row_group_size=7)
+    again = pd.read_parquet(tmp_path / "f.parquet", columns=["vec", "n"], filters=[("n", ">", 20)])
+    same(again["vec"], frame["vec"][frame["n"] > 20])
+    sliced = pyarrow.Table.from_pandas(frame).slice(1, 5)["vec"].to_pandas()
+    same(sliced, frame["vec"].iloc[1:6])
+
+
 def test_pandas_treats_it_as_any_column() -> None:
     """Take, concat, merge, group, assign, explode, pickle and the like keep the cells and what they know."""
     frame = pd.DataFrame({"vec": column(), "g": [1, 1, 2]})
@@ -176,5 +195,9 @@ def test_pandas_treats_it_as_any_column() -> None:
     changed.loc[8, "vec"] = None
     assert changed["vec"].isna().all()
     assert frame["vec"].isna().tolist() == [False, True, False], "the original is as it was"
+    changed.loc[changed["g"] == 1, "vec"] = frame.loc[frame["g"] == 1, "vec"]
+    changed = changed.reset_index(drop=True)
+    changed.at[2, "vec"] = frame["vec"].iloc[0]
+    assert [None if cell is None else cell.tolist() for cell in changed["vec"]] == [[0, 1, 2, 3], None, [0, 1, 2, 3]]
     assert frame.to_json(orient="records").startswith('[{"vec":[0.0,1.0,2.0,3.0]')
     assert cells.astype(object).dtype == object

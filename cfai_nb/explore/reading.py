@@ -159,7 +159,8 @@ def is_text(data: frames.Frame, on: Any) -> bool:
     if on is None and isinstance(data, pd.DataFrame):
         return False
     column = frames.column_of(data, on)
-    return column is None or not (holds_vectors(column) or (may_hold_vectors(column) and bool(column.isna().all())))
+    unknown = column is not None and (column.dtype == object or isinstance(column.dtype, VectorDtype))
+    return column is None or not (holds_vectors(column) or (unknown and bool(column.isna().all())))
 
 
 def query_of(query: Any, space: Space | None, travel: Mapping[str, Any]) -> Query:

@@ -1,4 +1,4 @@
-"""``similarity``, ``sim_join``, ``dedupe``, ``cluster``, ``label_clusters``, ``project``, ``outliers``."""
+"""Verbs on vectors: ``as_vectors``, ``similarity``, ``sim_join``, ``dedupe``, ``cluster``, ``project`` and so on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class Exploring(Searching):
     (or a template), which is embedded first with the default model or ``model=``: an ordinary ``embed``, priced and
     stored, so that the same texts cost once (``df.cfai.embed.plan("text")`` says how much).  A Series needs none, and
     neither does a frame with one column of vectors.  ``**travel`` are ``model=`` and the run options of ``embed``.
-    Rows without a vector stay missing.  Vectors of different models, poolings or origins refuse to meet (ValueError).
+    Rows without a vector stay missing.  Vectors of different models, poolings or origins refuse to meet (ValueError),
+    and so do columns that do not record theirs; ``as_vectors`` states it.  Parquet and Arrow files record it.
     Everything is exact unless it says otherwise, and computed in blocks: n-by-n is never made.
     """
 

@@ -219,7 +219,7 @@ class Round:
             self._ended.append(made.event)
         if (words := call.stand_in(made)) is not None:
             trial.notes += [words] * bool(words)
-            await self._row(trial, outcome, call)
+            await self._ask(trial, outcome, call, *call.prepare())
             return
         run = made.run
         trial.origin, trial.model = run.plan.origin, run.plan.model.id
