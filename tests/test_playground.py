@@ -14,6 +14,7 @@ import pydantic
 import pytest
 
 import cfai_nb as cf
+from cfai_nb.emulator import Emulator
 from cfai_nb.widgets.playground import difference, lines
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -83,6 +84,31 @@ def test_equal_rows_are_asked_once_and_priced(tmp_path: Path, store: bool) -> No
             again.run()
             assert [o.state for o in again.versions[0].outcomes] == ["stored"] * 4
             assert again.versions[0].cost.neurons == pytest.approx(p.versions[0].cost.neurons)
+
+
+def test_an_answer_of_another_run_is_not_from_the_store() -> None:
+    """A row another run has asked for at the same time is neither from the store nor of unknown price."""
+    emulator = Emulator(rate=None, latency=0.3)
+    texts = pd.Series(["It rains.", "It snows."], name="text")
+    with cf.connect(emulator, store=False):
+        p = texts.head(1).cfai.playground(n=1)
+        p.prompt = "Repeat: {text}"
+
+        async def at_once() -> None:
+            other = asyncio.ensure_future(texts.cfai.generate.aio("Repeat: {text}"))
+            while emulator.requests < 2:
+                await asyncio.sleep(0.005)
+            p.run(wait=False)
+            await other
+            while p.running:
+                await asyncio.sleep(0.01)
+
+        asyncio.run(at_once())
+        (outcome,) = p.versions[0].outcomes
+        assert emulator.requests == 2
+        assert (outcome.state, outcome.paid, outcome.answer) == ("answered", False, "[emulator] It rains.")
+        assert "asked by another run" in p.page()
+        assert "unknown" not in repr(p)
 
 
 DRAFTS: list[tuple[dict[str, Any], str]] = [

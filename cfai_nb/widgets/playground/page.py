@@ -118,6 +118,8 @@ def how(outcome: Outcome) -> str:
         return "writing…" if outcome.pieces else "asking…"
     if outcome.state == "failed" and outcome.seconds is None:
         return "failed"
+    if outcome.state == "answered" and not outcome.paid:
+        return "asked by another run"
     parts = [] if outcome.state == "answered" else ["from the store" if outcome.state == "stored" else "failed"]
     parts += [_time(outcome.seconds)] if outcome.seconds is not None else []
     parts += [f"{outcome.tokens:,.0f} tokens"] if outcome.tokens is not None else []

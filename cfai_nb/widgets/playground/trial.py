@@ -37,7 +37,8 @@ class Outcome:
     tokens : int or None
         None: not reported, or from the store.
     paid : bool
-        A request was answered, or the row is from the store: it has a price, also where it failed.
+        A request was answered, or the row is from the store: it has a price, also where it failed.  False for an answer
+        that another run, or an equal row, had asked for.
     neurons : float or None
         What it cost; a row from the store: what it had cost when it was bought.  None: unknown.
     exact : bool
@@ -133,7 +134,7 @@ class Trial:
             return None
         tried = sum(o.paid or o.state == "failed" for o in self.outcomes)
         neurons = self.cost.neurons
-        return Cost(None if neurons is None else neurons / tried * PER, exact=False)
+        return Cost(None if neurons is None else neurons / tried * PER, exact=False) if tried else None
 
     @property
     def results(self) -> pd.DataFrame:
@@ -229,10 +230,12 @@ class Round:
             outcome.tokens = None if run.tokens is None else round(run.tokens)
             outcome.seconds = sum(run.seconds_of_requests)
         if run.done:
-            outcome.state = "stored" if run.stored else "answered"
+            # An answer shared while another run waited for it counts as stored there, and nothing was saved by it.
+            kept = run.stored and (run.saved_neurons or run.unknown_saved or _free(run.plan.model))
+            outcome.state = "stored" if kept else "answered"
             outcome.answer = _cell(made.frame())
-            if run.stored:
-                # What it had cost, and no word how sure that was; an answer shared while under way has no price here.
+            if kept:
+                # What it had cost, and no word how sure that was.
                 unpriced = 0.0 if _free(run.plan.model) else None
                 outcome.paid, outcome.neurons, outcome.exact = True, run.saved_neurons or unpriced, False
         elif made.failed or run.error is not None:
