@@ -26,6 +26,7 @@ from .cells import Space, same_space, views
 #: The name of the extension type in files; it stays when modules are renamed.
 TYPE_NAME = "cfai_nb.vector"
 _MOST_OFFSETS = 2**31 - 1
+_MOST_METADATA = 2_000  # bytes that are read; what is longer is not JSON then
 
 
 class VectorDtype(ExtensionDtype):
@@ -289,13 +290,15 @@ def _type_class() -> Any:
 def _space_of(written: bytes) -> Space | None:
     """Read a space out of a file; None where it is not one, since a file may come from anybody."""
     try:
-        known = json.loads(written)
-    except ValueError:
+        known = json.loads(written[:_MOST_METADATA])
+    except (ValueError, RecursionError):
         return None
-    names = {"model": str, "dims": int, "form": str, "origin": str}
-    if not isinstance(known, dict) or not all(isinstance(known.get(name), kind) for name, kind in names.items()):
+    kinds = {"model": str, "dims": int, "form": str, "origin": str}
+    if not isinstance(known, dict) or not all(isinstance(known.get(name), kind) for name, kind in kinds.items()):
         return None
-    return Space(**{name: known[name] for name in names})
+    if not all(known[name].isprintable() for name in ("model", "form", "origin")):  # names are shown in messages
+        return None
+    return Space(**{name: known[name] for name in kinds})
 
 
 def register() -> None:

@@ -129,7 +129,8 @@ def test_one_column_records_one_space(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "written",
     [b"", b"no json", b"[1]", b"{}", b'{"model": 1, "dims": 4, "form": "", "origin": "x"}', b'\xff\xfe',
-     b'{"model": "m", "dims": 5, "form": "", "origin": "x"}'],
+     b'{"model": "m", "dims": 5, "form": "", "origin": "x"}', b"[" * 100_000,
+     b'{"model": "\\u001b[2J", "dims": 4, "form": "", "origin": "x"}'],
 )  # fmt: skip
 def test_what_a_file_says_is_not_believed_as_it_is(written: bytes) -> None:
     """Metadata that are no space, or of other dimensions than the vectors, leave the origin unknown."""
