@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from . import frames
+from . import arrow, frames
 from .explore import Exploring
+from .options import near, takes_options
 from .tasks import (
     Ask,
     Caption,
@@ -79,8 +79,8 @@ class Accessor(Exploring):
         return f"<cfai of {len(self._data):,} rows: {', '.join(self._names)}>"
 
     def __getattr__(self, name: str) -> Any:
-        near = difflib.get_close_matches(name, self._names, n=1) if not name.startswith("_") else []
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        meant = near(name, self._names) if not name.startswith("_") else ""
+        hint = f" Did you mean {meant!r}?" if meant else ""
         raise AttributeError(f"cfai has no {name!r}.{hint}")
 
     @property
@@ -123,6 +123,7 @@ class Accessor(Exploring):
         """Lay rows out on a map, to select, label and describe them: ``df.cfai.map("text", color="team")``."""
         return above["map"](self._data)
 
+    @takes_options("filter", "failures", "sound")
     def preview(self, columns: Any = None, n: int = 12, page: int = 0, **options: Any) -> Any:
         """Look at rows: thumbnails, players, bars of vectors, texts, and what failed; see ``cf.widgets.Preview``.
 
@@ -144,6 +145,7 @@ class Accessor(Exploring):
         """
         return above["preview"](self._data, columns, n, page, **options)
 
+    @takes_options("page", "filter", "sound")
     def gallery(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
         """Look through the pictures of a column and pick rows; see ``cf.widgets.Gallery``.
 
@@ -165,6 +167,7 @@ class Accessor(Exploring):
         """
         return above["gallery"](self._data, column, caption, n, **options)
 
+    @takes_options("page", "filter", "sound")
     def player(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
         """Listen to the sounds of a column and pick rows: as ``gallery``, for sound; see ``cf.widgets.Player``."""
         return above["player"](self._data, column, caption, n, **options)
@@ -176,7 +179,8 @@ def on(data: frames.Frame) -> Accessor:
 
 
 def register() -> None:
-    """Give DataFrame and Series their ``cfai``; quiet when it is there already (a reload)."""
+    """Give DataFrame and Series their ``cfai``, and files their vectors; quiet when that is done already (a reload)."""
+    arrow.register()
     for owner, add in (
         (pd.DataFrame, pd.api.extensions.register_dataframe_accessor),
         (pd.Series, pd.api.extensions.register_series_accessor),

@@ -15,7 +15,9 @@ from .errors import AccessError, CfaiError, InputError, ModelError
 from .layout import lay_out
 from .ledger import as_budget
 from .models import catalogue, default
-from .tasks import Column, Task
+from .options import refuse_unknown
+from .reading import refuse_written_vectors
+from .tasks import Column, Embed, Task
 
 if TYPE_CHECKING:
     from ._engine.fetch import Fetcher
@@ -59,8 +61,7 @@ class Call:
     def __init__(self, task: Task, model: Any, data: frames.Frame, on: Any, travel: dict[str, Any]) -> None:
         from . import session
 
-        if unknown := set(travel) - set(OPTIONS):
-            raise TypeError(f"unknown options {', '.join(sorted(unknown))}; there are {', '.join(OPTIONS)}")
+        refuse_unknown(task.name, travel, ("model", *OPTIONS))
         if on is None and task.template and isinstance(data, pd.Series):
             on = frames.ITSELF
         self.session: Session = session.current()
@@ -87,7 +88,10 @@ class Call:
         takes = self.task.takes(self.model)
         fetcher = self.session.fetcher(fetch) if takes != {"text"} else None
         fetched = None if fetcher is None else functools.partial(self._fetch, fetcher)
-        return frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetched, files=files)
+        rows = frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetched, files=files)
+        if isinstance(self.task, Embed):
+            refuse_written_vectors(rows.inputs, on if on is not None else getattr(data, "name", None))
+        return rows
 
     def _fetch(self, fetcher: Fetcher, urls: Sequence[str]) -> Sequence[Media | InputError]:
         from . import progress

@@ -148,17 +148,22 @@ class Sink:
             The input of each row; -1 for none.
         space : Space or None
         """
-        rows: list[Any] = [None] * len(where)
         if self.matrix is None:
-            return rows
-        matrix = self.matrix.view(Vector)
-        matrix.space = space
-        matrix.flags.writeable = False
-        for row, index in enumerate(where.tolist()):
-            if index >= 0 and self.filled[index]:
-                rows[row] = vector = matrix[index]
-                vector.row = index
-        return rows
+            return [None] * len(where)
+        return views(self.matrix, np.where((where >= 0) & self.filled[where], where, -1), space)
+
+
+def views(numbers: npt.NDArray[np.float32], where: npt.NDArray[np.int64], space: Space | None) -> list[Any]:
+    """Return rows of a matrix as vectors of a space: read-only views; None where the row is -1."""
+    rows: list[Any] = [None] * len(where)
+    matrix = numbers.view(Vector)
+    matrix.space = space
+    matrix.flags.writeable = False
+    for row, index in enumerate(where.tolist()):
+        if index >= 0:
+            rows[row] = vector = matrix[index]
+            vector.row = index
+    return rows
 
 
 def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
@@ -193,6 +198,12 @@ def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
     same_space(column)
     block = _one_block(column)
     return np.stack(column).astype(np.float32, copy=False) if block is None else block
+
+
+def space_of(vector: Any) -> Space | None:
+    """Return where a vector comes from; None where it does not record that."""
+    space: Space | None = getattr(vector, "space", None)
+    return space
 
 
 def same_space(vectors: Iterable[Any]) -> Space | None:

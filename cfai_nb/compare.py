@@ -15,6 +15,7 @@ from . import frames
 from .call import OPTIONS, Call, one_purse
 from .comparison import Comparison, ComparisonPlan, compared, measured
 from .errors import CfaiError, RowsFailed
+from .options import takes_options
 from .tasks import Ask, Column, Score, Task
 from .tasks.questions import Scale
 
@@ -90,16 +91,15 @@ class Compare:
 class _Trial:
     """One comparison under way: the calls, and what came of each."""
 
+    @takes_options(*OPTIONS, name="compare")
     def __init__(
-        self, data: frames.Frame, task: Task, on: Any = None, *, models: Sequence[str] = (), sample: int | None = 50,
+        self, data: frames.Frame, /, task: Task, on: Any = None, *, models: Sequence[str] = (), sample: int | None = 50,
         truth: Any = None, seed: int = 0, **travel: Any,
     ) -> None:  # fmt: skip
         if not isinstance(task, Task):
             raise TypeError(f"compare() takes a Task such as cf.Classify(labels=[...]), not {task!r:.60}.")
         if isinstance(models, str) or len(set(models)) < 2:
             raise ValueError("models: give at least two names from cf.models().")
-        if unknown := set(travel) - set(OPTIONS):
-            raise TypeError(f"unknown options {', '.join(sorted(unknown))}; there are {', '.join(OPTIONS)}")
         self.task = _plain(task)
         self.names = _names(self.task)
         truths = _truths(data, truth, self.names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import string
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,7 +13,7 @@ import pandas as pd
 from .errors import ColumnError, InputError
 from .media import Media, Parts, words_of
 from .media.files import Folder
-from .reading import Bad, Fetch, read, texts
+from .reading import Bad, Fetch, read, refuse_wrong_kind, texts
 from .tasks import Input
 
 Frame: TypeAlias = "pd.DataFrame | pd.Series[Any]"
@@ -80,7 +80,9 @@ def rows_of(
         on = column
     inputs: Sequence[Input | None]
     if not template and _has(frame, on):
-        inputs, bad = read(_column(frame, on), takes, fetch, files)
+        cells = _column(frame, on)
+        inputs, bad = read(cells, takes, fetch, files)
+        refuse_wrong_kind(cells, on, inputs, bad)
     elif isinstance(on, str) and (template or "{" in on):
         if "text" not in takes:
             what = " or ".join(sorted(takes))
@@ -154,23 +156,21 @@ def _no_column(frame: pd.DataFrame, name: Any) -> str:
 def _fill(
     frame: pd.DataFrame, template: str, takes: frozenset[str], fetch: Fetch | None
 ) -> tuple[Sequence[Input | None], Bad]:
-    parts = _parse(template)
+    parts = _parse(template, frame.columns)
     named = [name for _, name, _ in parts if name is not None]
     if not named:
         raise ColumnError(
             f"The template {template[:80]!r} names no column, so every row would ask the same. "
             f"Put one in braces, such as {{{next(iter(frame.columns), 'text')}}}. Columns: {_columns(frame)}."
         )
-    labels = {str(c): c for c in frame.columns}
-    for name in named:
-        if name not in labels:
-            raise ColumnError(_no_column(frame, name) + " (Write {{ and }} for braces that are meant.)")
+    labels = {name: _label(frame, name) for name in named}
     bad: Bad = {}
     filled: dict[str, Sequence[str | Media | None]] = {}
     for name, spec in {(n, s) for _, n, s in parts if n is not None}:
         column = _column(frame, labels[name])
         # What a template names is text, or media that is no text: a path in a text column is not opened here.
         found, wrong = _formatted(column, spec) if spec else read(column, takes | _TEXT, fetch)
+        refuse_wrong_kind(column, labels[name], found, wrong)
         filled[f"{name}:{spec}"] = found
         bad |= wrong
     prompts: list[Input | None] = []
@@ -193,7 +193,19 @@ def _joined(pieces: Sequence[tuple[str, str | Media | None]]) -> Input:
     return kept[0] if len(kept) == 1 else Parts(kept) if kept else ""
 
 
-def _parse(template: str) -> list[tuple[str, str | None, str]]:
+def _label(frame: pd.DataFrame, name: str) -> Hashable:
+    """Return the column a name in a template means: the one that is that text, else the only one that is written so."""
+    found = list(dict.fromkeys(label for label in frame.columns if str(label) == name))
+    exact = [label for label in found if isinstance(label, str)]
+    if not found:
+        raise ColumnError(_no_column(frame, name) + " (Write {{ and }} for braces that are meant.)")
+    if len(found) > 1 and not exact:
+        raise ColumnError(f"{{{name}}} could mean several columns: {', '.join(map(repr, found))}. Rename all but one.")
+    return exact[0] if exact else found[0]
+
+
+def _parse(template: str, columns: Iterable[Any] = ()) -> list[tuple[str, str | None, str]]:
+    """Split a template; a column whose own name has a colon in it is no column with a format."""
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError as error:
@@ -203,7 +215,11 @@ def _parse(template: str) -> list[tuple[str, str | None, str]]:
             raise ColumnError(
                 f"The template {template[:80]!r}: write a column's name in the braces, {{name}} or {{name:.2f}}."
             )
-    return [(literal, name, spec or "") for literal, name, spec, _ in parsed]
+    known = {str(label) for label in columns}
+    return [
+        (literal, f"{name}:{spec}", "") if spec and f"{name}:{spec}" in known else (literal, name, spec or "")
+        for literal, name, spec, _ in parsed
+    ]
 
 
 def _formatted(column: pd.Series[Any], spec: str) -> tuple[list[str | None], Bad]:
@@ -243,8 +259,11 @@ def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, 
     """
     if not isinstance(template, str):
         raise ColumnError("examples need a template such as 'Summarize: {text}' that they fill as the rows do.")
-    named = list(dict.fromkeys(name for _, name, _ in _parse(template) if name is not None))
+    known = data.columns if isinstance(data, pd.DataFrame) else [data.name]
+    named = list(dict.fromkeys(name for _, name, _ in _parse(template, known) if name is not None))
     if isinstance(given, pd.DataFrame):
+        if len(set(map(str, given.columns))) < given.shape[1]:
+            raise ColumnError(f"examples: two columns go by one name. Columns: {_columns(given)}.")
         records = [{str(key): value for key, value in record.items()} for record in given.to_dict("records")]
     else:
         records = [_record(each, named) for each in given]

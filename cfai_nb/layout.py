@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .arrow import VectorArray
 from .cells import Sink, Space
 from .tasks import Column
 
@@ -52,7 +53,7 @@ def _series(
     column: Column, where: npt.NDArray[np.int64], sink: Sink, index: pd.Index[Any], space: Space | None
 ) -> pd.Series[Any]:
     if column.kind == "vector":
-        return _objects(sink.vectors(where, space), index)
+        return pd.Series(VectorArray._from_sequence(sink.vectors(where, space)), index=index)
     values = column.values
     rows = [None if at < 0 else values[at] for at in where.tolist()]
     if column.kind == "category":

@@ -11,9 +11,11 @@ import pandas as pd
 from . import session
 from ._engine.gateway import Gateway, as_gateway
 from .errors import SetupError
+from .options import takes_options
 from .tasks import Json, Request
 
 
+@takes_options()
 def feedback(
     logs: pd.Series[Any] | str,
     score: pd.Series[Any] | Literal[-1, 1],

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from .errors import InputError
+from .errors import ColumnError, InputError
 from .media import Link, Media, is_media
 from .media.files import Folder
 from .media.source import again, media_of
@@ -17,6 +20,58 @@ from .media.source import again, media_of
 #: Fetches addresses that media lie at: a Media, or what is wrong, for each.
 Fetch: TypeAlias = "Callable[[Sequence[str]], Sequence[Media | InputError]]"
 Bad: TypeAlias = "dict[int, InputError]"
+
+
+class WrongKind(InputError):
+    """The cell cannot be sent, and no cell of its kind can."""
+
+
+def refuse_wrong_kind(column: pd.Series[Any], name: Any, cells: Sequence[Any], bad: Bad) -> None:
+    """Refuse a column in which no cell is of a kind the task takes, before anything is sent.
+
+    Raises
+    ------
+    ColumnError
+        It is such a column.
+    """
+    if bad and all(isinstance(error, WrongKind) for error in bad.values()) and not any(c is not None for c in cells):
+        at = min(bad)
+        raise ColumnError(f"Column {name!r} cannot be used, nothing was sent. Row {column.index[at]!r}: {bad[at]}.")
+
+
+def refuse_written_vectors(cells: Iterable[Any], name: Any) -> None:
+    """Refuse to embed a column that holds vectors written as text.
+
+    Raises
+    ------
+    ColumnError
+        Its first cells are such texts.
+    """
+    some = list(itertools.islice((cell for cell in cells if cell is not None), _LOOKED_AT))
+    if some and all(isinstance(cell, str) and _is_written_vector(cell) for cell in some):
+        raise ColumnError(
+            f"Column {name!r} holds vectors written as text, as CSV files do, which loses numbers; nothing was sent. "
+            "Read them from a parquet or Arrow file, or embed the column of texts again: texts in the store cost "
+            "nothing."
+        )
+
+
+_LOOKED_AT = 3
+_LEAST_NUMBERS = 8
+_BRACKETED = re.compile(r"\s*(?:[\w.]*\()?\[(.*)\](?:,.*\))?\s*", re.DOTALL)
+
+
+def _is_written_vector(text: str) -> bool:
+    """Whether a text is what str() or repr() makes of an array or list of numbers."""
+    if text.lstrip()[:1] not in ("[", "a", "V", "n") or not (found := _BRACKETED.fullmatch(text)):
+        return False
+    parts = found[1].replace(",", " ").split()
+    numbers = [part for part in parts if part not in ("...", "…")]
+    try:
+        list(map(float, numbers))
+    except ValueError:
+        return False
+    return bool(numbers) and (len(parts) > len(numbers) or len(numbers) >= _LEAST_NUMBERS)
 
 
 def read(
@@ -98,11 +153,11 @@ def _text_of(value: Any) -> str:
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     if is_media(value):
-        raise InputError(
+        raise WrongKind(
             f"the cell holds {type(value).__name__}, and this task and model read text alone; cf.models() lists models "
             "with the capability vision"
         )
-    raise InputError(f"the cell holds {type(value).__name__}, not text; convert the column first")
+    raise WrongKind(f"the cell holds {type(value).__name__}, not text; convert the column first")
 
 
 def _media(
@@ -124,7 +179,7 @@ def _media(
             else:
                 found[at] = _fitting(media, takes)
         except InputError as error:
-            bad[at] = error
+            bad[at] = WrongKind(str(error)) if _no_file(cell) else error
     if links and fetch is None:
         refused = "the cell is an address; fetch=True, here or in cf.connect, lets it be fetched from public hosts"
         bad |= {at: InputError(refused) for at in links}
@@ -139,6 +194,18 @@ def _media(
     return found, bad
 
 
+def is_sentence(text: str) -> bool:
+    """Whether a text has several words and looks like neither a path nor an address."""
+    return len(text.split()) > 1 and not re.search(r"[/\\:]|\.\w{1,5}\s*$", text)
+
+
+def _no_file(cell: Any) -> bool:
+    """Whether a cell is neither media nor the name of a file: a number, a list, or a sentence."""
+    if isinstance(cell, str):
+        return is_sentence(cell)
+    return not (is_media(cell) or isinstance(cell, os.PathLike))
+
+
 def _fitting(media: Media | InputError, takes: frozenset[str]) -> Media:
     if isinstance(media, InputError):
         raise media
@@ -146,5 +213,5 @@ def _fitting(media: Media | InputError, takes: frozenset[str]) -> Media:
         wanted = " or ".join(sorted(takes - {"text"}))
         held = "nothing this task knows" if media.form.mime == "application/octet-stream" else media.form.mime
         name = "the cell" if media.name.startswith("cell.") else media.name  # bytes go by that name
-        raise InputError(f"{name} holds {held}, by its first bytes; this task and model take {wanted}")
+        raise WrongKind(f"{name} holds {held}, by its first bytes; this task and model take {wanted}")
     return media

@@ -26,6 +26,7 @@ from .errors import ServiceError, SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
 from .media.files import Folder, as_folder
 from .models import FREE_NEURONS_PER_DAY, Model, catalogue, find
+from .options import takes_options
 from .tasks import Input, Request, Task
 
 _current: Session | None = None
@@ -272,6 +273,7 @@ class Session:
         return len(changed)
 
 
+@takes_options()
 def connect(
     target: Any = None,
     *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 from collections.abc import Iterator
 from typing import Any
@@ -11,11 +12,14 @@ from ._engine.bridge import bridge, interrupts
 from ._engine.stream import stream as _stream
 from .errors import Stopped
 from .models import Model
+from .options import takes_options
 from .tasks import Generate
 
 _TRAVEL = ("budget", "neurons", "gateway", "reject_if_busy")
+_OPTIONS = tuple(field.name for field in dataclasses.fields(Generate))
 
 
+@takes_options(*_OPTIONS, *_TRAVEL)
 def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> Iterator[str]:
     """Ask one prompt and yield the answer piece by piece, as it is written.
 

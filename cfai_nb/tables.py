@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import html
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from . import session
+from . import session, tasks
+from .errors import ModelError
 from .ledger import Charge, money
 from .markup import NO_MATH, counted
 from .models import Model, Usage, catalogue, price
+from .options import takes_options
+from .tasks import Task
 
 _CHARGE_COLUMNS = (
     "time", "origin", "model", "verb", "requests", "rows", "tokens", "neurons", "usd", "exact", "saved_neurons",
@@ -19,6 +23,7 @@ _CHARGE_COLUMNS = (
 )  # fmt: skip
 
 
+@takes_options()
 def models(
     name: str | None = None, *, task: str | None = None, refresh: bool = False, retired: bool = False
 ) -> pd.DataFrame:
@@ -27,7 +32,7 @@ def models(
     Parameters
     ----------
     name : str, optional
-        Part of the model's id, such as ``"llama"``.
+        Part of the model's id, such as ``"llama"``; or a verb, such as ``"classify"``, for the models it works with.
     task : str, optional
         Part of the task's name, such as ``"embed"``.
     refresh : bool
@@ -41,20 +46,48 @@ def models(
         Indexed by model id.  Prices in Neurons per million tokens and dollars per million tokens where the model is
         priced by the token; missing means unknown (or another unit, see ``prices``), never free.  ``default_for``
         names the verb whose default the model is, ``why`` the reason.
+
+    Raises
+    ------
+    ModelError
+        No model has such a name or task, and no verb is called so.
     """
     if refresh:
         session.current().refresh_models()
     found = [m for m in catalogue().values() if retired or m.status != "retired"]
     if name is not None:
-        found = [m for m in found if name.casefold() in m.id.casefold()]
+        families = _families(name)
+        found = [m for m in found if name.casefold() in m.id.casefold() or m.family in families]
     if task is not None:
         found = [m for m in found if task.casefold() in m.task.casefold()]
+    if not found and (name is not None or task is not None):
+        raise ModelError(_nothing(name, task, retired))
     defaults: dict[str, list[tuple[str, str]]] = {}
     for work, entry in catalogue().defaults.items():
         defaults.setdefault(entry["model"], []).append((work, entry["why"]))
     rows = [_row(model, defaults.get(model.id, [])) for model in found]
     columns = list(_row(next(iter(catalogue().values())), []))
     return pd.DataFrame(rows, columns=columns).set_index("id")
+
+
+def _families(verb: str) -> frozenset[str]:
+    """Return the families of models a verb works with; none where it is not a verb."""
+    wanted = (kind for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task))
+    return frozenset().union(*(kind.families for kind in wanted if kind.name == verb.casefold()))
+
+
+def _nothing(name: str | None, task: str | None, retired: bool) -> str:
+    """Say that no model was found, and what is near."""
+    asked = {"id": name, "task": task}
+    what = " and whose ".join(f"{word} contains {given!r}" for word, given in asked.items() if given is not None)
+    known = list(catalogue().values())
+    verbs = {kind.name for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task)}
+    near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *sorted(verbs)], n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    gone = "" if retired else " retired=True includes retired models."
+    listed = ", ".join(sorted({m.task for m in known if m.task}))
+    verb = ", and no verb has that name" if name is not None else ""
+    return f"There is no model whose {what}{verb}.{hint} Tasks: {listed}.{gone}"
 
 
 def _row(model: Model, defaults: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -133,6 +166,7 @@ def summed(charges: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return sums.assign(**{name: sums[name].mask(rows) for name, rows in unknown.items()}, exact=grouped["exact"].all())
 
 
+@takes_options()
 def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
     """Return the book of charges: one row a billed call, kept across notebooks.
 

@@ -12,6 +12,7 @@ import pandas as pd
 from . import frames
 from .call import OPTIONS, Call, Forms
 from .errors import ColumnError
+from .options import refuse_unknown
 from .tasks import Check, Rank, Task
 
 T = TypeVar("T", bound=Task)
@@ -77,12 +78,13 @@ class BoundVerb(Forms, Generic[T]):
         if len(args) > len(names):
             raise TypeError(f"{self.__name__}() takes {len(names)} arguments after the column ({', '.join(names)})")
         options = {**dict(zip(names, args, strict=False)), **options}
+        known = [f.name for f in dataclasses.fields(self._task)]
+        refuse_unknown(self.__name__, options, [*known, "model", *OPTIONS])
         travel = {name: options.pop(name) for name in OPTIONS if name in options}
         model = options.pop("model", None)
         try:
             task = self._task(**options)
         except TypeError as error:
-            known = [f.name for f in dataclasses.fields(self._task)]
             text = re.sub(r"^\w+\.__init__", self.__name__, str(error)).rstrip(".?")
             raise TypeError(f"{text}. Options: {', '.join([*known, 'model', *OPTIONS])}.") from None
         return Call(task, model, self._data, on, travel)

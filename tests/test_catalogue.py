@@ -136,6 +136,23 @@ def test_models_is_a_frame_whose_unknown_prices_are_missing() -> None:
     assert set(cf.models("Flux-2").index) == {name for name in cf.models().index if "flux-2" in name} != set()
 
 
+def test_a_verb_lists_the_models_it_works_with() -> None:
+    """cf.models of a verb's name are the models of that verb; what matches nothing is an error with what is near."""
+    for verb in ("classify", "embed", "transcribe", "rank"):
+        found = cf.models(verb)
+        assert found["default_for"].notna().any(), verb
+        assert set(found["family"]) >= {"bge"} if verb == "embed" else len(found)
+    assert set(cf.models("embed").index) >= {"@cf/baai/bge-m3", "@cf/qwen/qwen3-embedding-0.6b"}
+    for options, words in (
+        ({"name": "clasify"}, "id contains 'clasify'.*Did you mean 'classify'"),
+        ({"name": "bge-m4"}, "Did you mean 'bge-m3'"),
+        ({"task": "embedings"}, "task contains 'embedings'.*Tasks: .*Text Embeddings"),
+        ({"name": "llama", "task": "Text Embeddings"}, "id contains 'llama' and whose task contains"),
+    ):
+        with pytest.raises(cf.ModelError, match=words):
+            cf.models(**options)
+
+
 def _connected(store: Path, app: Any) -> cf.Session:
     """A session that takes itself for the service, so that it keeps what it learns."""
     return cf.Session(

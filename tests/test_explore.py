@@ -14,6 +14,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
+from cfai_nb.emulator.drawing import Order, draw
 from cfai_nb.progress import working
 from cfai_nb.tasks.label import describe, distinct
 
@@ -117,18 +118,124 @@ def test_similarity_row_by_row(frame: pd.DataFrame) -> None:
         frame.cfai.similarity("vec", "vec")
 
 
-def test_after_parquet(frame: pd.DataFrame, tmp_path: Path) -> None:
-    """Vectors out of a file are plain arrays, or lists: the same answers, but a text needs to be told the model."""
-    frame[["n", "vec"]].to_parquet(tmp_path / "f.parquet")
-    plain = pd.read_parquet(tmp_path / "f.parquet")
-    listed = plain.assign(vec=[None if v is None else list(v) for v in plain["vec"]])
+def test_vectors_that_record_nothing(frame: pd.DataFrame, tmp_path: Path) -> None:
+    """Plain vectors are used as they are, and compared only with what the caller states: a vector, or as_vectors()."""
+    plain = frame.assign(vec=[None if v is None else v.tolist() for v in frame["vec"]])
     vector, wanted = frame["vec"].iloc[0], frame.cfai.cluster("vec", 2)
-    for again in (plain, listed):
-        assert again.cfai.search(vector, 2)["n"].tolist() == [0, 3]
-        pd.testing.assert_series_equal(again.cfai.cluster(k=2), wanted)
-        with pytest.raises(ValueError, match="do not say which model"):
-            again.cfai.search("refund")
-        assert again.cfai.search("the app crashes", 1, model="bge-m3")["n"].tolist() == [4]
+    pd.testing.assert_series_equal(plain.cfai.cluster(k=2), wanted)
+    assert plain.cfai.search(vector, 2)["n"].tolist() == [0, 3]
+    assert plain.cfai.search(np.asarray(vector), 2)["n"].tolist() == [0, 3]
+    before = len(cf.ledger())
+    for call in (
+        lambda: plain.cfai.search("refund"),
+        lambda: plain.cfai.search("refund", model="bge-m3"),
+        lambda: plain.cfai.search(frame["vec"].dropna()),
+        lambda: plain.cfai.search(plain["vec"].dropna()),
+        lambda: plain.cfai.similarity("vec", frame["vec"]),
+        lambda: plain.cfai.similarity("vec", plain["vec"]),
+        lambda: plain.cfai.similarity("vec", "refund", model="bge-m3"),
+        lambda: plain.cfai.sim_join(frame, "vec", "vec"),
+        lambda: plain.cfai.sim_join(plain, "vec", "vec"),
+        lambda: plain.cfai.sim_join(frame[["text"]], "vec", "text", model="bge-m3"),
+    ):
+        with pytest.raises(ValueError, match=r"not record which model .*as_vectors\("):
+            call()
+    assert len(cf.ledger()) == before
+    plain["vec"] = plain.cfai.as_vectors("vec", model="bge-m3", origin="emulator")
+    assert plain.cfai.search("the app crashes", 1)["n"].tolist() == [4]
+    assert plain.cfai.similarity("vec", frame["vec"]).dropna().tolist() == pytest.approx([1] * 4)
+    assert plain["vec"].iloc[0].space == vector.space
+    assert (
+        plain["vec"].cfai.as_vectors(model="bge-m3", origin="emulator").isna().tolist() == plain["vec"].isna().tolist()
+    )
+    with pytest.raises(ValueError, match=r"record that they are of .*bge-m3"):
+        plain.cfai.as_vectors("vec", model="bge-m3", origin="cloudflare")
+    with pytest.raises(ValueError, match="origin="):
+        plain.cfai.as_vectors("vec", model="bge-m3", origin="")
+
+
+def test_a_column_of_several_makers(frame: pd.DataFrame) -> None:
+    """Rows of a column that record nothing do not hide among rows that do."""
+    mixed = pd.concat([frame["vec"], pd.Series([[0.0] * 1024])])
+    with pytest.raises(ValueError, match="row 5 does not record"):
+        mixed.cfai.cluster(k=2)
+
+
+def test_vectors_written_as_text_are_never_embedded(frame: pd.DataFrame, tmp_path: Path) -> None:
+    """A column of vectors out of a CSV file is refused with what to do, by every verb that would embed it."""
+    frame.to_csv(tmp_path / "f.csv", index=False)
+    again = pd.read_csv(tmp_path / "f.csv")
+    again["full"] = [None if v is None else str(v.tolist()) for v in frame["vec"]]
+    again["shown"] = [None if v is None else repr(v) for v in frame["vec"]]
+    before = len(cf.ledger())
+    for name in ("vec", "full", "shown"):
+        for call in (
+            lambda name=name: again.cfai.search("refund", on=name),
+            lambda name=name: again.cfai.cluster(name),
+            lambda name=name: again.cfai.map(name),
+            lambda name=name: again.cfai.embed(name),
+            lambda name=name: again.cfai.embed.plan(name),
+            lambda name=name: again[name].cfai.dedupe(),
+            lambda name=name: frame.cfai.sim_join(again, "vec", name),
+            lambda name=name: again.cfai.to_vectorize("index", name),
+        ):
+            with pytest.raises(cf.ColumnError, match=f"'{name}' holds vectors written as text.*parquet"):
+                call()
+    assert len(cf.ledger()) == before
+    texts = pd.Series(["[draft] a text", "[1, 2, 3] are numbers", "[1.5, 2.5]"])
+    assert texts.cfai.embed().notna().all()
+
+
+def test_options_without_effect_are_told(frame: pd.DataFrame) -> None:
+    """On vectors that are there, an option that asks for a model or the like is refused; limits hold of themselves."""
+    vector = frame["vec"].iloc[0]
+    for options in ({"model": "bge-m3"}, {"gateway": "g"}, {"queue": True}, {"cache": "refresh"}, {"fetch": True}):
+        for call in (
+            lambda o: frame.cfai.cluster("vec", 2, **o),
+            lambda o: frame.cfai.outliers("vec", 2, **o),
+            lambda o: frame.cfai.dedupe("vec", **o),
+            lambda o: frame.cfai.project("vec", **o),
+            lambda o: frame.cfai.map("vec", **o),
+            lambda o: frame.cfai.search(vector, on="vec", **o),
+            lambda o: frame.cfai.similarity("vec", vector, **o),
+            lambda o: frame.cfai.sim_join(frame, "vec", "vec", **o),
+        ):
+            with pytest.raises(TypeError, match=rf"column 'vec' holds vectors.*{next(iter(options))}= would have no"):
+                call(options)
+    with pytest.raises(TypeError, match="model= would have no effect"):
+        frame.cfai.to_vectorize("index", "vec", model="bge-m3")
+    with pytest.raises(TypeError, match=r"without model= .* nothing is sent, so queue= would have no effect"):
+        frame.cfai.label_clusters("text", [0] * 5, queue=True)
+    assert frame.cfai.cluster("vec", 2, progress=False, budget=1, cache=False).notna().sum() == 4
+    assert len(frame.cfai.search("refund", 1, on="vec", model="bge-m3")) == 1
+
+
+def test_a_column_of_pictures_is_told_before_sending(emulator: Emulator) -> None:
+    """Verbs that read text say which column holds what, before anything is sent."""
+    picture = draw(Order("a red circle", 64, 64))
+    made = pd.DataFrame({"img": [picture, picture], "list": [["a"], {"b": 1}], "text": ["a", "b"]})
+    made["vec"] = made.cfai.embed("text")
+    before = len(cf.ledger())
+    for call in (
+        lambda: made.cfai.embed("img"),
+        lambda: made.cfai.embed.plan("img"),
+        lambda: made.cfai.map("img"),
+        lambda: made.cfai.map("vec", text="img"),
+        lambda: made.cfai.cluster("img"),
+        lambda: made.cfai.summarize("img"),
+        lambda: made.cfai.translate("list", to="de"),
+        lambda: made.cfai.embed("vec"),
+        lambda: made.cfai.label_clusters("img", [0, 1]),
+        lambda: made.cfai.caption("vec"),
+        lambda: made.cfai.transcribe("img"),
+        lambda: made.cfai.embed("{img} and {text}"),
+    ):
+        with pytest.raises(cf.ColumnError, match=r"Column '(img|list|vec)' cannot be used, nothing was sent\. Row 0: "):
+            call()
+    sentences = pd.Series(["a text of words", "another text of words"])
+    with pytest.raises(cf.ColumnError, match="cannot be used, nothing was sent"):
+        sentences.cfai.caption()
+    assert len(cf.ledger()) == before
 
 
 def test_spaces_do_not_meet(frame: pd.DataFrame) -> None:

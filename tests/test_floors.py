@@ -22,12 +22,12 @@ FLOORS = (
     {"report", "tables", "comparison"},
     {"session", "frames", "layout", "space"},
     {"choosing"},
-    {"credentials", "reading"},
+    {"credentials", "reading", "arrow"},
     {"_engine"},
     {"tasks", "ledger"},
     {"models", "cells"},
     {"media"},
-    {"errors", "markup", "emulator"},
+    {"errors", "markup", "options", "emulator"},
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Packages with one home; a trailing dot means the room and all in it.

@@ -262,6 +262,45 @@ def test_a_name_of_two_columns_is_refused() -> None:
         inputs(nested, "t")
 
 
+def test_columns_that_are_written_alike() -> None:
+    """A name in a template is the column of that very text; where only others are written so, several are refused."""
+    both = pd.DataFrame([["number", "text"]], columns=pd.Index([1, "1"], dtype=object))
+    assert inputs(both, "{1}", template=True) == ["text"]
+    assert inputs(both[both.columns[::-1]], "{1}", template=True) == ["text"]
+    assert inputs(both, 1) == ["number"]
+    assert inputs(both, "1") == ["text"]
+    assert inputs(both[[1]], "{1}", template=True) == ["number"]
+    day = dt.date(2026, 1, 1)
+    alike = pd.DataFrame([["a", "b"]], columns=pd.Index([day, decimal.Decimal("1")], dtype=object))
+    assert inputs(alike, "{2026-01-01} {1}", template=True) == ["a b"]
+    several = pd.DataFrame([["a", "b"]], columns=pd.Index([2.5, decimal.Decimal("2.5000")], dtype=object))
+    several.columns = pd.Index([Named(), Named()], dtype=object)
+    with pytest.raises(cf.ColumnError, match=r"\{same\} could mean several columns.*Rename"):
+        inputs(several, "{same}", template=True)
+    with pytest.raises(cf.ColumnError, match="two columns go by one name"):
+        frames.filled(both, both, "{1}")
+
+
+class Named:
+    """A label that is written like others."""
+
+    def __str__(self) -> str:
+        return "same"
+
+
+@pytest.mark.parametrize("name", ["a.b", "time:utc", "ünïcode 向量", "a[0]", " ", "with space", "price: $"])
+def test_hostile_names_in_templates(name: str) -> None:
+    """Dots, colons, brackets and any script may stand in the name of a column in braces."""
+    frame = pd.DataFrame({name: ["x"], "time": ["wrong"], "a": ["wrong"]})
+    assert inputs(frame, f"say {{{name}}}", template=True) == ["say x"]
+
+
+@pytest.mark.parametrize("name", ["{text}", "a{b", "}", "{"])
+def test_names_with_braces_are_columns_outside_of_templates(name: str) -> None:
+    """A column whose name has braces is taken by that name where a column is wanted."""
+    assert inputs(pd.DataFrame({name: ["x"]}), name) == ["x"]
+
+
 def test_a_series_is_called_by_its_name_or_value() -> None:
     """In a template a Series is {value} or its own name; without a name, or with a number for one, too."""
     assert inputs(pd.Series(["a"], name="text"), "{text} {value}", template=True) == ["a a"]

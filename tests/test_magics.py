@@ -41,17 +41,17 @@ class Heard:
 @pytest.mark.parametrize(
     ("cell", "sent"),
     [
-        ("Tell of {{name}}s", "Tell of rivers"),
+        ("Tell of {name}s", "Tell of rivers"),
         (
-            "for (;;) { x = {a: {b: 1}}; }  f'{name}' {{}} {{ 1 }}",
-            "for (;;) { x = {a: {b: 1}}; }  f'{name}' {{}} {{ 1 }}",
+            "for (;;) { x = {a: {b: 1}}; }  f'{{name}}' {{}} {{ 1 }} {} {not a name}",
+            "for (;;) { x = {a: {b: 1}}; }  f'{name}' {} { 1 } {} {not a name}",
         ),
         ('{"a": {"b": 1}} $name', '{"a": {"b": 1}} $name'),
-        ("{{code}} and {{ name }}", "f = {1: {2}} and river"),
+        ("{code} and {name}", "f = {1: {2}} and river"),
     ],
 )
 def test_braces_are_safe(shell: Any, monkeypatch: pytest.MonkeyPatch, cell: str, sent: str) -> None:
-    """Only {{name}} is filled in; code, JSON and format strings are sent as they stand."""
+    """A name in braces is filled in, doubled braces are braces as in generate, and all others stay."""
     heard = Heard()
     monkeypatch.setattr("cfai_nb.widgets.magics.stream", heard.stream)
     shell.run_cell_magic("cfai", "", cell)
@@ -60,11 +60,12 @@ def test_braces_are_safe(shell: Any, monkeypatch: pytest.MonkeyPatch, cell: str,
 
 def test_a_prompt_cell(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """The answer is shown as it is written, and kept in the variable of -o; the charge is in the book."""
-    assert shell.run_cell_magic("cfai", "-m llama-3.2-3b-instruct -o answer --max-tokens 50", "What is {x}?\n") is None
+    options = "-m llama-3.2-3b-instruct -o answer --max-tokens 50"
+    assert shell.run_cell_magic("cfai", options, "What is {{x}}?\n") is None
     assert shell.user_ns["answer"] == "[emulator] What is {x}?"
     assert capsys.readouterr().out == "[emulator] What is {x}?\n"
     assert cf.ledger()["model"].tolist() == ["@cf/meta/llama-3.2-3b-instruct"]
-    shell.run_line_magic("cfai", '--system "Be short" -m glm-4.7-flash "Why {so}?"')
+    shell.run_line_magic("cfai", '--system "Be short" -m glm-4.7-flash "Why {{so}}?"')
     assert "Why {so}?" in capsys.readouterr().out
 
 
@@ -79,10 +80,9 @@ def test_control_characters_do_not_reach_the_terminal(
 
 
 def test_a_frame_of_prompts(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --df columns fill the template, other braces stay, and what looks like a column is pointed out."""
-    shell.run_cell_magic("cfai", "--df df -o out", 'JSON {"a": {n:.1f}} {{name}} {rows} of {text}')
+    """With --df columns fill the template, then variables; doubled braces mean in it what they mean in generate."""
+    shell.run_cell_magic("cfai", "--df df -o out", 'JSON {"a": {n:.1f}} {name} {{rows}} of {text}')
     assert shell.user_ns["out"].index.tolist() == [0, 1]
-    assert "no column is called so: {rows}" in capsys.readouterr().out
     assert cf.last_run().run.plan.inputs[0] == 'JSON {"a": 1.0} river {rows} of It rains.'
     answers = shell.run_cell_magic("cfai", "--df df", "Say {text}")
     assert answers.str.contains("It").all()
@@ -91,13 +91,16 @@ def test_a_frame_of_prompts(shell: Any, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("line", "cell", "words"),
     [
-        ("", "Tell of {{nam}}", "Did you mean {{name}}"),
-        ("", "Look: {{df}}", "--df df"),
-        ("", "Look: {{many}}", "is a list"),
+        ("", "Tell of {nam}", "Did you mean {name}"),
+        ("--df df", "Say {text} and {txt}", "Did you mean {text}"),
+        ("--df df", "Say {text} and {rows}", "Write {{rows}} for braces that are meant"),
+        ("--df df", "Say {text} and {texts}", "Did you mean {text}"),
+        ("", "Look: {df}", "--df df"),
+        ("", "Look: {many}", "is a list"),
         ("", "  \n", "it is empty"),
         ("--df nothing", "Say {text}", "does not exist"),
-        ("--df name", "Say {text}", "is no frame"),
-        ("-o 1x", "Say", "no name of a variable"),
+        ("--df name", "Say {text}", "is not a frame"),
+        ("-o 1x", "Say", "not a name of a variable"),
         ("what is this", "Say", "'what is this'"),
         ("--df df", "Say it", "names no column"),
         ("-m glm-4.7-flush", "Say it", "Did you mean"),

@@ -171,6 +171,10 @@ def test_player_and_default_columns(frame: pd.DataFrame) -> None:
         frame[["text", "photo"]].cfai.player()
     with pytest.raises(cf.ColumnError, match="Did you mean 'photo'"):
         frame.cfai.gallery("photos")
+    with pytest.raises(cf.ColumnError, match=r"'text' holds texts, not pictures.*preview"):
+        frame.cfai.gallery("text")
+    with pytest.raises(cf.ColumnError, match=r"'text' holds texts, not sound"):
+        frame["text"].cfai.player()
     with pytest.raises(cf.ColumnError, match="Did you mean 'text'"):
         frame.cfai.preview(["txt"])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hostile
@@ -13,6 +14,7 @@ import pydantic
 import pytest
 
 import cfai_nb as cf
+from cfai_nb.emulator import Emulator
 from cfai_nb.widgets.playground import difference, lines
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -55,6 +57,58 @@ def test_prompt_run_results_code(p: Any) -> None:
     assert (trial.cost.exact, trial.per_thousand.exact) == (True, False)
     assert p.code == "df.cfai.generate('Repeat: {text}')"
     assert "emulator, would be" in repr(p)
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_equal_rows_are_asked_once_and_priced(tmp_path: Path, store: bool) -> None:
+    """A duplicate among the tried rows shares the answer and costs nothing; only what was stored is from the store."""
+    texts = pd.Series(["It rains.", "It snows.", "It rains.", "It rains."], name="text")
+    with cf.connect("emulator", store=tmp_path / "s.sqlite" if store else False):
+        p = texts.cfai.playground(n=4)
+        p.prompt = "Repeat: {text}"
+        p.add()
+        p.run()
+        for trial in p.versions:
+            assert [o.state for o in trial.outcomes] == ["answered"] * 4
+            assert [o.same_as for o in trial.outcomes] == [None, None, 0, 0]
+            assert trial.outcomes[2].answer == trial.outcomes[0].answer
+            assert trial.cost.neurons == pytest.approx(sum(o.neurons for o in trial.outcomes[:2]))
+            assert trial.per_thousand.neurons == pytest.approx(trial.cost.neurons / 2 * 1000)
+        assert "unknown" not in repr(p)
+        assert "from the store" not in p.page()
+        assert "same as row 0" in p.page()
+        assert cf.ledger()["requests"].sum() == 2
+        if store:
+            again = texts.cfai.playground(n=4)
+            again.prompt = "Repeat: {text}"
+            again.run()
+            assert [o.state for o in again.versions[0].outcomes] == ["stored"] * 4
+            assert again.versions[0].cost.neurons == pytest.approx(p.versions[0].cost.neurons)
+
+
+def test_an_answer_of_another_run_is_not_from_the_store() -> None:
+    """A row another run has asked for at the same time is neither from the store nor of unknown price."""
+    emulator = Emulator(rate=None, latency=0.3)
+    texts = pd.Series(["It rains.", "It snows."], name="text")
+    with cf.connect(emulator, store=False):
+        p = texts.head(1).cfai.playground(n=1)
+        p.prompt = "Repeat: {text}"
+
+        async def at_once() -> None:
+            other = asyncio.ensure_future(texts.cfai.generate.aio("Repeat: {text}"))
+            while emulator.requests < 2:
+                await asyncio.sleep(0.005)
+            p.run(wait=False)
+            await other
+            while p.running:
+                await asyncio.sleep(0.01)
+
+        asyncio.run(at_once())
+        (outcome,) = p.versions[0].outcomes
+        assert emulator.requests == 2
+        assert (outcome.state, outcome.paid, outcome.answer) == ("answered", False, "[emulator] It rains.")
+        assert "asked by another run" in p.page()
+        assert "unknown" not in repr(p)
 
 
 DRAFTS: list[tuple[dict[str, Any], str]] = [
@@ -153,7 +207,7 @@ def test_variants_and_versions(p: Any) -> None:
     assert list(p.variants) == ["A"]
     with pytest.raises(ValueError, match="last variant"):
         p.drop("A")
-    with pytest.raises(TypeError, match="has no modle"):
+    with pytest.raises(TypeError, match=r"no option modle\. Did you mean model\?"):
         p.add(modle="x")
     assert list(p.variants) == ["A"]
 

@@ -8,6 +8,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -313,3 +314,23 @@ def test_nobody_there_says_so() -> None:
     cf.connect(base_url=f"http://127.0.0.1:{port}/v1", store=False)
     with pytest.raises(cf.Unavailable, match="check the network and base_url"):
         ROWS.cfai.generate("{value}")
+
+
+def test_vectors_of_a_server_are_searched_with_a_text(server: Server, tmp_path: Path) -> None:
+    """Queries for vectors of a server are embedded by that server and model; the catalogue is not asked."""
+    server.models = ["minilm", "other"]
+    frame = pd.DataFrame({"text": ["a red boat", "a blue tree", None]})
+    frame["vec"] = frame.cfai.embed("text", model="minilm")
+    server.seen.clear()
+    assert frame.cfai.search("a red boat", 1)["text"].tolist() == ["a red boat"]
+    assert frame.cfai.search(["tree"], 1, model="minilm")["query"].tolist() == ["tree"]
+    assert frame.cfai.similarity("vec", "a red boat").iloc[0] == pytest.approx(1)
+    joined = frame.cfai.sim_join(pd.DataFrame({"other": ["a red boat"]}), "vec", "other")
+    assert joined["other"].tolist() == ["a red boat"] * 2
+    assert {body["model"] for _, body, _ in server.seen} == {"minilm"}
+    with pytest.raises(ValueError, match=r"model='other': the vectors are of minilm"):
+        frame.cfai.search("a red boat", model="other")
+    frame.to_parquet(tmp_path / "f.parquet")
+    assert len(pd.read_parquet(tmp_path / "f.parquet").cfai.search("a red boat", 1)) == 1
+    with cf.connect("emulator", store=False), pytest.raises(ValueError, match="this session asks emulator"):
+        frame.cfai.search("a red boat")

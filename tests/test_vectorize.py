@@ -381,7 +381,7 @@ def test_whose_vectors_an_index_holds(frame: pd.DataFrame) -> None:
         assert found.index.tolist() == ["t0"]
     both = frame.assign(cls=cls)
     refused: list[tuple[Any, str]] = [
-        (lambda: plain.cfai.search("x", index="unsaid"), "does not say whose vectors it holds"),
+        (lambda: plain.cfai.search("x", index="unsaid"), "does not record which model its vectors come from"),
         (lambda: frame.cfai.search("x", index="cls", model="bge-m3"), "the vectors are of"),
         (lambda: both.cfai.search("x", index="cls", on="vec"), "leave on= out"),
         (lambda: both.cfai.search("x", index="cls", on="text"), "'text' holds no vectors"),
@@ -413,7 +413,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a metric": ({}, {"create": "manhattan"}, "cosine, euclidean, dot-product"),
     "a namespace": ({}, {"namespace": "x" * 65}, "64 bytes"),
     "a time": ({}, {"wait": -1}, "True, or seconds"),
-    "a typing error": ({}, {"metdata": ["team"]}, "unknown options metdata"),
+    "a typing error": ({}, {"metdata": ["team"]}, r"no option metdata\. Did you mean metadata\?"),
     "nothing to send": ({}, {"cache": "only"}, "sends nothing"),
     "no name": ({}, {"index": ""}, "name of an index"),
     "a way out": ({}, {"index": ".."}, "name of an index"),
@@ -446,7 +446,7 @@ def test_what_cannot_be_searched(notes: pd.DataFrame) -> None:
         ({"filter": {"year": {"$like": 1}}}, cf.Refused, "40026.*unknown operator"),
         ({"index": None, "filter": {"year": 1}}, ValueError, "give index="),
         ({"index": "other"}, cf.AccessError, "Vectorize index 'other': 3000.*there is no such index; to_vectorize"),
-        ({"metdata": 1}, TypeError, "unknown options metdata"),
+        ({"metdata": 1}, TypeError, r"no option metdata\. Did you mean metadata\?"),
         ({"query": [0.5, 0.5]}, cf.Refused, "40006.*another model than the index"),
     ]
     for options, kind, words in refused:
@@ -521,7 +521,7 @@ def test_a_server_of_models_has_no_indexes() -> None:
         vectors.cfai.to_vectorize("notes")
     with (
         cf.connect(account_id="a" * 32, api_token=TOKEN, store=False),
-        pytest.raises(ValueError, match=r"which is no model.*embed anew"),
+        pytest.raises(ValueError, match=r"made by the emulator .* cannot be written to cloudflare"),
     ):
         vectors.cfai.to_vectorize("notes")
 

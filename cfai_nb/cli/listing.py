@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..errors import CfaiError
 from ..markup import counted
 from ..models import USD_PER_NEURON, Price, catalogue
 from ..tables import models
@@ -18,11 +17,6 @@ def list_models(args: argparse.Namespace) -> int:
     """Print the catalogue."""
     found = models(args.name, task=args.task, refresh=args.refresh, retired=args.retired)
     found = found.sort_values(["task", "status", "id"])
-    if found.empty:
-        tasks = ", ".join(sorted({model.task for model in catalogue().values() if model.task}))
-        asked = {"id": args.name, "task": args.task}
-        what = " and ".join(f"{word} contains {given!r}" for word, given in asked.items() if given is not None)
-        raise CfaiError(f"There is no model whose {what}. Tasks: {tasks}.")
     for task, group in found.groupby("task", sort=True):
         print(f"\n{task}")
         print_table([_model_line(str(name), row) for name, row in group.iterrows()])

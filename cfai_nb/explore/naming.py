@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from .. import frames, space
-from ..call import Call, Forms
+from ..call import OPTIONS, Call, Forms
 from ..errors import ColumnError
+from ..options import refuse_unknown
 from ..tasks.label import Label, describe, distinct
-from .reading import is_text, vectors_of
+from .reading import is_text, refuse_needless, vectors_of
 
 NOISE = "noise"
 #: Texts of each cluster a chat model is shown, and words.
@@ -86,12 +87,15 @@ class _About:
     def __init__(self, data: frames.Frame, text: Any, clusters: Any, options: dict[str, Any]) -> None:
         if clusters is None and isinstance(data, pd.Series):
             text, clusters = None, text  # a Series needs no column: s.cfai.label_clusters(clusters)
+        refuse_unknown("label_clusters", options, ["text", "clusters", "on", "model", "labels", "n", *OPTIONS])
         self.data = data
         self.on, self.model = options.pop("on", None), options.pop("model", None)
         self.labels: Mapping[Hashable, str] = options.pop("labels", None) or {}
         self.n = options.pop("n", 3)
         self.travel = options
         self.asks = self.model is not None
+        if not self.asks:
+            refuse_needless(options, "without model= labels are words of the texts and nothing is sent")
         self.clusters = self._clusters(clusters)
         self.texts = frames.rows_of(data, text, template=False).inputs
         self.codes, self.known = _coded(self.clusters)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from .. import frames, space
-from ..call import one_purse
+from ..call import OPTIONS, one_purse
+from ..options import takes_options
 from ..progress import working
-from .reading import query_of, vectors_of
+from .reading import query_of, refuse_unrecorded, sends_text, vectors_of
 
 if TYPE_CHECKING:
     from .storing import ToVectorize
@@ -21,6 +22,7 @@ class Searching:
 
     _data: frames.Frame
 
+    @takes_options("model", *OPTIONS)
     def search(
         self, query: Any, k: int = 5, on: Any = None, *, index: str | None = None,
         filter: Mapping[str, Any] | None = None, namespace: str | None = None, metadata: bool = True, id: Any = None,
@@ -86,8 +88,10 @@ class Searching:
         if filter is not None or namespace is not None:
             raise ValueError("filter= and namespace= are for an index of Vectorize: give index=, or filter the frame.")
         travel = one_purse(travel)
-        column = vectors_of(self._data, on, travel)
+        column = vectors_of(self._data, on, travel, asks=sends_text(query))
         wanted = query_of(query, column.space, travel)
+        if isinstance(query, pd.Series) and not sends_text(query):
+            refuse_unrecorded(column, wanted)  # a vector written out in the call is the caller's own
         with working("search", travel.get("progress")) as tell:
             scores, rows = space.search(column, wanted.matrix, k, tell=tell)
         frame = self._data.to_frame() if isinstance(self._data, pd.Series) else self._data

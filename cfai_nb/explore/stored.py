@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from .. import frames
-from ..call import OPTIONS
 from ..cells import Space
 from ..errors import SetupError, Stopped
 from ..progress import working
+from ..tasks import Embed
 from ..vectorize.metadata import NAME_BYTES, names_of, plain
-from .reading import Query, holds_vectors, is_text, query_of
+from .reading import Query, holds_vectors, is_text, query_of, sends_text
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -35,7 +35,7 @@ def found_in(
     from ..vectorize import index as indexes
 
     here = service()
-    check(index, namespace, travel)
+    check(index, namespace)
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= indexes.MOST_FOUND:
         raise ValueError(
             f"k={k!r}: an index of the service gives 1 to {indexes.MOST_FOUND} vectors for a query. filter= narrows "
@@ -64,14 +64,15 @@ def found_in(
             f"filter: the index {index!r} cannot be filtered by {', '.join(map(repr, unknown))} (it can by "
             f"{', '.join(properties) or 'nothing'}): to_vectorize(..., filterable={unknown!r}) makes it so."
         )
-    texts = isinstance(query, str) or (
-        isinstance(query, (list, tuple, pd.Series)) and any(isinstance(q, str) for q in query)
-    )
-    if texts and held is None and travel.get("model") is None:
-        raise ValueError(
-            f"The index {index!r} does not say whose vectors it holds (those that to_vectorize(create=True) makes do): "
-            "give model=, or on= a column of vectors of that model, or a vector as query."
-        )
+    if sends_text(query) and held is None:
+        if travel.get("model") is None:
+            raise ValueError(
+                f"The index {index!r} does not record which model its vectors come from (those that "
+                "to_vectorize(create=True) makes do): give model=, or on= a column of vectors of that model, or a "
+                "vector as query."
+            )
+        chosen = here.model_for(Embed(), travel["model"], travel.get("gateway"))
+        held = Space(chosen.id, (entry.get("config") or {}).get("dimensions") or 0, "", here.origin)
     asked = query_of(query, held, travel)
 
     async def search(errand: Any) -> Any:
@@ -98,10 +99,8 @@ def service() -> Session:
     return here
 
 
-def check(index: Any, namespace: Any, travel: Mapping[str, Any]) -> None:
-    """Refuse names and options that mean nothing."""
-    if unknown := set(travel) - {"model", *OPTIONS}:
-        raise TypeError(f"unknown options {', '.join(sorted(unknown))}; there are model, {', '.join(OPTIONS)}")
+def check(index: Any, namespace: Any) -> None:
+    """Refuse names that no index or namespace can have."""
     if not isinstance(index, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", index):
         raise ValueError(
             f"index={index!r}: give the name of an index of Vectorize; letters, digits, hyphens and underscores."

@@ -11,12 +11,12 @@ from .. import frames
 from ..call import OPTIONS
 from ..cells import Space
 from ..errors import Stopped
-from ..models import find
+from ..options import takes_options
 from ..progress import working
 from ..space import Gathered
 from ..space.vectors import checked
 from ..vectorize.metadata import about, ids_of, kinds_of, records_of
-from .reading import vectors_of
+from .reading import as_they_are, is_text, refuse_needless, vectors_of
 from .stored import check, service
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ class ToVectorize:
 class _Call:
     """One call, checked, and what carries it out."""
 
+    @takes_options("model", *OPTIONS, name="to_vectorize")
     def __init__(
-        self, data: frames.Frame, index: str, vectors: Any = None, *, id: Any = None, metadata: Any = None,
+        self, data: frames.Frame, /, index: str, vectors: Any = None, *, id: Any = None, metadata: Any = None,
         filterable: Any = None, namespace: str | None = None, create: bool | str = False, wait: bool | float = False,
         **travel: Any,
     ) -> None:  # fmt: skip
@@ -123,15 +124,18 @@ class _Call:
         from ..vectorize.writing import Writing
 
         here = service()
-        check(index, namespace, travel)
+        check(index, namespace)
         if create not in (False, True, *METRICS):
             raise ValueError(f"create={create!r}: give True, or one of {', '.join(METRICS)}.")
         if not isinstance(wait, (bool, int, float)) or wait < 0:
             raise ValueError(f"wait={wait!r}: give True, or seconds.")
-        cache = here.options({name: value for name, value in travel.items() if name in OPTIONS}).cache
+        cache = here.options({name: value for name, value in travel.items() if name != "model"}).cache
         if cache == "only":
             raise ValueError('cache="only" sends nothing, and to_vectorize does nothing else.')
-        gathered = vectors_of(data, vectors, travel)
+        if not is_text(data, vectors):
+            needless = {name: value for name, value in travel.items() if name != "cache"}
+            refuse_needless(needless, as_they_are("vectors" if vectors is None else vectors))
+        gathered = vectors_of(data, vectors, travel, asks=True)
         checked(gathered)
         kept = gathered.places.tolist()
         if not kept:
@@ -142,7 +146,7 @@ class _Call:
             ids=ids_of(data, id, kept), vectors=gathered, metadata=about(records, data, kept),
             namespace=namespace, create=("cosine" if create is True else create) or None, any_metric=create is True,
             properties=kinds_of(records, [str(key) for key in by]),
-            space=_space(gathered, travel.get("model"), here),
+            space=_space(gathered, here),
             wait=None if wait is False else _WAIT if wait is True else float(wait),
         )  # fmt: skip
         self.tell: list[Any] = [lambda text: None]
@@ -188,13 +192,12 @@ def _listed(columns: Any) -> list[Any]:
     return [] if columns is None else [columns] if isinstance(columns, str) else list(columns)
 
 
-def _space(vectors: Gathered, model: Any, here: Session) -> Space | None:
-    """Return whose vectors these are, where this session could embed a query for them."""
+def _space(vectors: Gathered, here: Session) -> Space | None:
+    """Return where these vectors come from, if this session could embed a query for them."""
     own = vectors.space
-    if own is None and model is not None:
-        own = Space(find(model).id, vectors.shape[1], "", here.origin)
     if own is not None and own.origin == "emulator" != here.origin:
         raise ValueError(
-            f"The vectors are of {own}, which is no model, and this session writes to {here.origin}: embed anew."
+            f"These vectors were made by the emulator ({own}) and cannot be written to {here.origin}. Embed the column "
+            "again."
         )
     return own if own is not None and own.origin == here.origin else None

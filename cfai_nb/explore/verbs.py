@@ -1,4 +1,4 @@
-"""``similarity``, ``sim_join``, ``dedupe``, ``cluster``, ``label_clusters``, ``project``, ``outliers``."""
+"""Verbs on vectors: ``as_vectors``, ``similarity``, ``sim_join``, ``dedupe``, ``cluster``, ``project`` and so on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 
 from .. import frames, space
-from ..call import one_purse
-from ..cells import same_space
+from ..arrow import VectorArray
+from ..call import OPTIONS, one_purse
+from ..cells import Space, views
+from ..models import catalogue
+from ..options import takes_options
 from ..progress import working
-from .reading import counterpart_of, is_text, query_of, vectors_of
+from .reading import counterpart_of, is_text, query_of, refuse_unrecorded, sends_text, vectors_of
 from .searching import Searching
 
 if TYPE_CHECKING:
@@ -25,10 +28,54 @@ class Exploring(Searching):
     (or a template), which is embedded first with the default model or ``model=``: an ordinary ``embed``, priced and
     stored, so that the same texts cost once (``df.cfai.embed.plan("text")`` says how much).  A Series needs none, and
     neither does a frame with one column of vectors.  ``**travel`` are ``model=`` and the run options of ``embed``.
-    Rows without a vector stay missing.  Vectors of different models, poolings or origins refuse to meet (ValueError).
+    Rows without a vector stay missing.  Vectors of different models, poolings or origins refuse to meet (ValueError),
+    and so do columns that do not record theirs; ``as_vectors`` states it.  Parquet and Arrow files record it.
     Everything is exact unless it says otherwise, and computed in blocks: n-by-n is never made.
     """
 
+    @takes_options()
+    def as_vectors(self, on: Any = None, *, model: str, origin: str, form: str = "") -> pd.Series[Any]:
+        """Say where plain vectors come from, so that they can be compared.
+
+        For vectors out of files that do not record it (parquet and Arrow files written from here do), or made by
+        other libraries.  Nothing is sent.
+
+        Parameters
+        ----------
+        on : str, optional
+            Column of vectors.
+        model : str
+            Which model made them: a name from ``cf.models()``, or any other.
+        origin : str
+            Where it ran: ``"cloudflare"``, ``"emulator"``, the host and port of your own server as the ledger shows
+            it, or any other.
+        form : str
+            What else sets them apart; for bge-small, -base and -large the pooling.
+
+        Returns
+        -------
+        Series of vectors
+
+        Raises
+        ------
+        ValueError
+            The vectors record something else, or `model` or `origin` is not a text.
+        """
+        for name, value in (("model", model), ("origin", origin)):
+            if not isinstance(value, str) or not value.strip():
+                raise ValueError(f"{name}={value!r}: give a name.")
+        column = vectors_of(self._data, on, {})
+        known = next((one.id for one in catalogue().values() if one.name.casefold() == model.casefold()), model)
+        stated = Space(known, column.shape[1], form, origin)
+        if column.space not in (None, stated):
+            raise ValueError(f"the vectors record that they are of {column.space}, not of {stated}")
+        where = np.full(len(column.kept), -1, dtype=np.int64)
+        where[column.places] = np.arange(len(column))
+        cells = VectorArray._from_sequence(views(np.array(column.whole()), where, stated))
+        own: Any = self._data.name if isinstance(self._data, pd.Series) else on
+        return pd.Series(cells, index=self._data.index, name=own)
+
+    @takes_options("model", *OPTIONS)
     def similarity(self, on: Any = None, other: Any = None, **travel: Any) -> pd.Series[Any]:
         """Compare each row with a text, a vector, or another column row by row.
 
@@ -58,10 +105,11 @@ class Exploring(Searching):
         if isinstance(other, str) and isinstance(self._data, pd.DataFrame) and other in self._data.columns:
             raise ValueError(f"{other!r} is a column and would be taken as a text: give df[{other!r}]")
         travel = one_purse(travel)
-        column = vectors_of(self._data, on, travel)
+        column = vectors_of(self._data, on, travel, asks=sends_text(other))
         if isinstance(other, pd.Series):
+            refuse_unrecorded(column)  # before texts are embedded for it
             second = counterpart_of(other, self._data, column.space, travel)
-            same_space([column, second])
+            refuse_unrecorded(column, second)
             both = column.kept & second.kept
             column, second = column.only(both), second.only(both)
             cosines = space.similarity(column, second)
@@ -72,6 +120,7 @@ class Exploring(Searching):
             cosines = space.similarity(column, query.matrix[0])
         return pd.Series(column.spread(cosines, np.nan, float), index=self._data.index, name="similarity")
 
+    @takes_options("model", *OPTIONS)
     def sim_join(
         self,
         other: frames.Frame,
@@ -138,6 +187,7 @@ class Exploring(Searching):
         joined.index = mine.index[one]
         return joined
 
+    @takes_options("model", *OPTIONS)
     def dedupe(
         self,
         on: Any = None,
@@ -186,6 +236,7 @@ class Exploring(Searching):
         again = group.duplicated(keep=keep) & group.notna()
         return self._data[~again.to_numpy(dtype=bool)]
 
+    @takes_options("model", *OPTIONS)
     def cluster(
         self, on: Any = None, k: Literal["auto"] | int = "auto", *, method: str = "kmeans", seed: int = 0,
         least: int | None = None, **travel: Any,
@@ -220,6 +271,7 @@ class Exploring(Searching):
 
         return LabelClusters(self._data)
 
+    @takes_options("model", *OPTIONS)
     def project(self, on: Any = None, *, method: str = "auto", seed: int = 0, **travel: Any) -> pd.DataFrame:
         """Lay the rows out on a plane, so that what is alike lies close.
 
@@ -248,6 +300,7 @@ class Exploring(Searching):
         frame.attrs["cfai"] = {"verb": "project", "method": laid.method, "note": laid.note, "origin": origin}
         return frame
 
+    @takes_options("model", *OPTIONS)
     def outliers(
         self, on: Any = None, k: int = 10, *, share: float | None = None, seed: int = 0, **travel: Any
     ) -> pd.Series[Any]:
@@ -291,11 +344,14 @@ class Exploring(Searching):
     def _two(self, other: frames.Frame, left_on: Any, right_on: Any, travel: Any) -> Any:
         """Vectors of both frames; those that are there come first, and texts are embedded for their space."""
         travel = one_purse(travel)
-        if is_text(self._data, left_on) and not is_text(other, right_on):
-            right = vectors_of(other, right_on, travel)
+        texts = is_text(self._data, left_on), is_text(other, right_on)
+        if texts == (True, False):
+            right = vectors_of(other, right_on, travel, asks=True)
+            refuse_unrecorded(right)  # before texts are embedded for it
             left = vectors_of(self._data, left_on, travel, like=right.space)
         else:
-            left = vectors_of(self._data, left_on, travel)
+            left = vectors_of(self._data, left_on, travel, asks=texts[1])
+            refuse_unrecorded(left)
             right = vectors_of(other, right_on, travel, like=left.space)
-        same_space([left, right])
+        refuse_unrecorded(left, right)
         return left, right

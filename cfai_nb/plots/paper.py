@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import io
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, ParamSpec
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..options import takes_options
 from .palette import FAINT
 
 _BRIEF = "ax, title, mark : see ``help(cf.plots)``"
@@ -23,13 +24,13 @@ mark : str, optional
 Returns
 -------
 matplotlib.axes.Axes"""
-_Plot = TypeVar("_Plot", bound=Callable[..., Axes])
+_Options = ParamSpec("_Options")
 
 
-def plot(draw: _Plot) -> _Plot:
-    """Write in full what the docstrings of all plots share."""
+def plot(draw: Callable[_Options, Axes]) -> Callable[_Options, Axes]:
+    """Write in full what the docstrings of all plots share, and refuse options the plot does not have."""
     draw.__doc__ = inspect.cleandoc(draw.__doc__ or "").replace(_BRIEF, _WHOLE)
-    return draw
+    return takes_options()(draw)
 
 
 def new_axes(width: float, height: float) -> Axes:

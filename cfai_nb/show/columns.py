@@ -12,6 +12,7 @@ import pandas as pd
 from .. import frames
 from ..errors import ColumnError
 from ..media.files import Folder
+from ..reading import is_sentence
 from .sort import Sort, is_media_name, is_missing, sort_of, sort_of_name
 
 #: Columns that are shown where none are named.
@@ -47,6 +48,25 @@ class Column:
 def as_frame(data: frames.Frame) -> pd.DataFrame:
     """Return a frame, or a Series as a frame of one column."""
     return data if isinstance(data, pd.DataFrame) else data.to_frame("value" if data.name is None else data.name)
+
+
+def media_column(data: frames.Frame, column: Hashable, sort: Sort, folder: Folder | None) -> Column:
+    """Return the column of pictures or sound: the one that is named, or the first; texts name files of the folder.
+
+    Raises
+    ------
+    ColumnError
+        There is none, or its texts are not names of files.
+    """
+    found = first(data, sort, folder) if column is None else named(data, column, names=True, files=folder)[0]
+    some = list(islice((cell for cell in found.cells if not is_missing(cell)), _LOOKED_AT))
+    if some and all(isinstance(cell, str) and not is_media_name(cell) and is_sentence(cell) for cell in some):
+        what = {"image": "pictures", "audio": "sound"}.get(sort, sort)
+        raise ColumnError(
+            f"Column {found.name!r} holds texts, not {what}: they are neither names of files nor addresses. "
+            "df.cfai.preview() shows texts."
+        )
+    return found
 
 
 def named(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..options import takes_options
 from .neighbours import Tell, silent
 from .vectors import Numbers, Vectors, blocks, checked, lengths, units
 
@@ -15,6 +16,7 @@ _ROUNDING = 4e-6
 _PAIRS = 4_000_000
 
 
+@takes_options()
 def duplicates(matrix: Any, threshold: float = 0.95, *, tell: Tell = silent) -> Numbers:
     """Give every vector the number of its group of near duplicates.
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..cells import Space, located, same_space
+from ..cells import Space, located, same_space, space_of
 from .vectors import Matrix, Numbers
 
 
@@ -53,10 +53,16 @@ class Gathered:
         self._rows: Numbers = np.arange(len(there)) if found is None else found[1]
         self._cells: Sequence[Any] = there if found is None else ()
         if found is not None:
-            self.space: Space | None = getattr(there[0], "space", None)
+            self.space: Space | None = space_of(there[0])
             self.shape = (len(there), found[0].shape[1])
         else:
             self.space = same_space(there)
+            alone = [] if self.space is None else [at for at, cell in enumerate(there) if space_of(cell) is None]
+            if alone:
+                raise ValueError(
+                    f"row {self.places[alone[0]]} does not record which model made its vector, and others are of "
+                    f"{self.space}; embed the rows again"
+                )
             sizes = sorted({cell.shape for cell in there})
             if len(sizes) > 1 or any(len(size) != 1 for size in sizes):
                 raise ValueError(f"one vector a row is needed, all of one length; these have the shapes {sizes[:5]}")

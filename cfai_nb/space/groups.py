@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..options import takes_options
 from .threads import limited
 from .vectors import Matrix, Vectors, checked, directions, distinct, leading, sample, units
 
@@ -20,6 +21,7 @@ _COUNTED = 20_000  # rows of which the different ones are counted
 _JUDGED = 2_000  # rows on which the choices of k are compared: n x n distances of more are slow and say the same
 
 
+@takes_options()
 def cluster(
     matrix: Any, k: Literal["auto"] | int = "auto", seed: int = 0, *, method: str = "kmeans", least: int | None = None
 ) -> Labels:

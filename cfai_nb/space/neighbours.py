@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..options import takes_options
 from .vectors import Matrix, Numbers, Vectors, blocks, checked, lengths, sample, units
 
 #: Is told how far a long piece of work is.
@@ -20,6 +21,7 @@ def silent(text: str) -> None:
     """Tell nobody."""
 
 
+@takes_options()
 def similarity(matrix: Any, other: Any) -> Matrix:
     """Return the cosine of every vector with one other, or with its counterpart.
 
@@ -56,6 +58,7 @@ def similarity(matrix: Any, other: Any) -> Matrix:
     return np.clip(found, -1, 1, out=found)
 
 
+@takes_options()
 def search(
     matrix: Any, queries: Any, k: int = 5, *, threshold: float | None = None, tell: Tell = silent
 ) -> tuple[Matrix, Numbers]:
@@ -94,6 +97,7 @@ def search(
     return _nearest(rows, asked, min(int(k), len(rows)), nobody, threshold, tell)
 
 
+@takes_options()
 def outliers(
     matrix: Any, k: int = 10, *, among: int = OUTLIER_ROWS, seed: int = 0, tell: Tell = silent
 ) -> tuple[Matrix, str]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from ..options import takes_options
+
 _OPTIMAL = 300  # rows up to which the best turn of every branch is looked for: its time grows with their cube
 
 
+@takes_options()
 def ordered(similarities: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
     """Return the order of the leaves of an average-linkage tree.
 

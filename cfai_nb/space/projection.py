@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SetupError
+from ..options import takes_options
 from .neighbours import Tell, search, silent
 from .threads import limited
 from .vectors import Matrix, Vectors, blocks, checked, distinct, leading, sample, units
@@ -40,6 +41,7 @@ class Projection:
     note: str
 
 
+@takes_options()
 def project(matrix: Any, method: str = "auto", seed: int = 0, *, tell: Tell = silent) -> Projection:
     """Lay vectors out on a plane so that what is alike lies close.
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cells import Vector
+from ..options import takes_options
 
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -121,6 +122,7 @@ def directions(matrix: Vectors) -> Matrix:
     return made
 
 
+@takes_options()
 def middle(matrix: Vectors) -> Matrix:
     """Return the mean direction of the vectors, shape (d,)."""
     total = np.zeros(matrix.shape[1])

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..options import takes_options
+
 # By language: German, French, Spanish and Portuguese, Italian and Dutch, and English beyond the list of scikit-learn.
 # Without them a group of German texts among English ones would be about "der, und, nicht".
 _SMALL_WORDS = """
@@ -31,6 +33,7 @@ ago did didn does doesn don got ll just like says said isn ve want wants won
 """
 
 
+@takes_options()
 def terms(texts: Iterable[Any], labels: Iterable[Any], n: int = 3) -> dict[Hashable, str]:
     """Say in a few words what sets each group of texts apart (a c-TF-IDF over document counts).
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import inspect
 import types
 import typing
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import AnswerError, ModelError
 from ..models import Model, Usage, catalogue
+from ..options import refuse_unknown
 from .answer import Answer, Json, Local, Request
 from .code import asked_of, code_of, is_own
 from .inputs import Input as Input
@@ -103,11 +105,16 @@ class Task:
     owned: ClassVar[tuple[str, ...]] = ()
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
 
-    def __new__(cls, *args: object, **options: object) -> Self:
-        """Refuse options by position, which a dataclass would do in words about ``__init__``."""
-        if args:
-            example = next(iter((*cls.positional, *(f.name for f in dataclasses.fields(cls)))), "option")
-            raise TypeError(f"{cls.__name__}() takes its options by name: {cls.__name__}({example}=...).")
+    def __new__(cls, *given: Any, **options: Any) -> typing.Self:
+        """Refuse options the task does not have, and options given by position, before the dataclass does."""
+        own = inspect.signature(cls.__init__).parameters  # of a task that is no dataclass too
+        names = [name for name, one in own.items() if name != "self" and one.kind is one.KEYWORD_ONLY]
+        if len(names) == len(own) - 1:
+            if given:
+                first = next(iter([*cls.positional, *names]), "")
+                how = f"options by name, such as {cls.__name__}({first}=...)" if first else "no options"
+                raise TypeError(f"{cls.__name__}() takes {how}.")
+            refuse_unknown(cls.__name__, options, names)
         return super().__new__(cls)
 
     # -- what a task must say ------------------------------------------------------------------------------------

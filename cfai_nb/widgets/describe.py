@@ -11,8 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from .. import space
-from ..call import Call, Forms
+from ..call import OPTIONS, Call, Forms
 from ..markup import block, counted, inline, line
+from ..options import takes_options
 from ..tasks import Generate
 from .shading import shade
 
@@ -85,6 +86,9 @@ class Description:
         return block("<br>".join((*parts, f"<small>{inline(self.note)}</small>")))
 
 
+_takes = takes_options(*OPTIONS, name="describe")
+
+
 class Describe(Forms):
     """``m.describe``: what the selection shares and how it differs from the rest of the map.
 
@@ -116,6 +120,7 @@ class Describe(Forms):
     def __repr__(self) -> str:
         return '<m.describe: call it, call it with model="default", or price that with .plan()>'
 
+    @_takes
     def __call__(self, model: Any = None, **travel: Any) -> Description:
         """Describe the selection."""
         if model is None:
@@ -123,6 +128,7 @@ class Describe(Forms):
         call = self._call(model, **travel)
         return self._read(call, call.wait())
 
+    @_takes
     async def aio(self, model: Any = None, **travel: Any) -> Description:
         """Describe the selection; awaited."""
         if model is None:
@@ -130,6 +136,7 @@ class Describe(Forms):
         call = self._call(model, **travel)
         return self._read(call, await call.wait_async())
 
+    @_takes
     def _call(self, model: Any = None, **travel: Any) -> Call:
         ours, others = self._sides()
         texts = self._texts()

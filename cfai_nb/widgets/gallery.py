@@ -10,9 +10,9 @@ import numpy as np
 import traitlets
 
 from .. import frames, markup, session, show
+from ..options import takes_options
 from ..show.cards import card
 from ..show.cell import SOUND
-from ..show.columns import first
 from ..show.sort import Sort
 from . import kept
 from .paged import Paged
@@ -65,6 +65,7 @@ class Gallery(Paged):
     side: ClassVar[int] = 200
     wide: ClassVar[str] = "210px"
 
+    @takes_options()
     def __init__(
         self,
         data: frames.Frame,
@@ -77,10 +78,7 @@ class Gallery(Paged):
         sound: int = SOUND,
         files: Any = None,
     ) -> None:
-        folder = session.folder(files)
-        self._column = (
-            first(data, self.kind, folder) if column is None else show.named(data, column, names=True, files=folder)[0]
-        )
+        self._column = show.media_column(data, column, self.kind, session.folder(files))
         self._captions = [] if caption is None else show.named(data, caption)
         self._mark = show.mark_of(data, [self._column])
         self._cards: dict[bool, tuple[Any, list[str]]] = {}

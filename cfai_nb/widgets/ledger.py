@@ -15,6 +15,7 @@ from IPython import get_ipython
 from .. import progress, session, tables
 from ..ledger import midnight, money
 from ..markup import block, counted, said
+from ..options import takes_options
 from .shown import Shown
 
 #: Seconds between two drawings while a run goes on: each reads the book.
@@ -38,6 +39,7 @@ class LedgerView(Shown):
     since = traitlets.Enum(["now", "today", "ever"], "today")
     by = traitlets.Enum(["model", "verb", "model and verb"], "model and verb")
 
+    @takes_options()
     def __init__(
         self, since: str = "today", by: str = "model and verb", clock: Callable[[], float] = time.time
     ) -> None:
@@ -174,6 +176,7 @@ def _after_cells(shell: Any, view: LedgerView) -> Callable[[], None]:
     return end
 
 
+@takes_options()
 def ledger(*, since: str = "today", by: str = "model and verb") -> LedgerView:
     """Show the book of charges, live.
 

@@ -1,19 +1,21 @@
 """``%load_ext cfai_nb``: a cell that is a prompt.
 
     %%cfai -m glm-4.7-flash -o answer
-    Explain what this does: {{source}}
+    Explain what this does: {source}
 
     %%cfai --df tickets -o summary
     Summarize in five words: {text}
 
-``{{name}}`` is a variable of the notebook; with ``--df``, ``{column}`` is a column of that frame.  Every other brace is
-left as it stands, so that code and JSON can be pasted as they are.
+Braces mean what they mean in ``generate``: ``{name}`` is a column of the frame of ``--df``, or else a variable of the
+notebook, and ``{{name}}`` is the text ``{name}``.  Braces around anything that cannot be a name are left as they are,
+so that JSON can be pasted.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -28,8 +30,7 @@ from ..models import catalogue
 from ..streaming import stream
 from ..tasks.chat import FAMILIES
 
-_VARIABLE = re.compile(r"\{\{\s*([^\W\d]\w*)\s*\}\}")
-_COLUMN = re.compile(r"\{([^{}]+)\}")
+_BRACES = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]+)\}")
 #: Of what a model writes, what a terminal would obey.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _OPTIONS = ("--model", "--output", "--df", "--system", "--max-tokens", "--temperature")
@@ -52,9 +53,10 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
     def cfai(self, line: str, cell: str | None = None) -> Any:
         """Ask a model: the cell is the prompt.
 
-        ``{{name}}`` is a variable of the notebook; with ``--df``, ``{column}`` is a column of that frame.  Every other
-        brace is left as it stands.  A single answer is shown as it is written; with ``--df`` the answers are a Series,
-        which is kept in the variable of ``-o`` or else is the value of the cell.
+        ``{name}`` is a column of the frame of ``--df``, or else a variable of the notebook; ``{{name}}`` is the text
+        ``{name}``.  Braces around anything that cannot be a name are left as they are.  A single answer is shown as it
+        is written; with ``--df`` the answers are a Series, which is kept in the variable of ``-o`` or else is the value
+        of the cell.
         """
         given = parse_argstring(self.cfai, line)
         if cell is not None and given.prompt:
@@ -65,12 +67,12 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
         if not prompt.strip():
             raise UsageError("%%cfai: the cell holds the prompt, and it is empty.")
         if given.output is not None and not given.output.isidentifier():
-            raise UsageError(f"%%cfai: -o {given.output!r} is no name of a variable.")
+            raise UsageError(f"%%cfai: -o {given.output!r} is not a name of a variable.")
         named = {"model": given.model, "max_tokens": given.max_tokens, "temperature": given.temperature}
         named["system"] = None if given.system is None else _unquoted(given.system)
         options = {name: value for name, value in named.items() if value is not None}
         if given.df is None:
-            answer: Any = self._stream(self._filled(prompt), options)
+            answer: Any = self._stream("".join(text for text, _ in self._pieces(prompt, [])), options)
         else:
             answer = self._rows(given.df, prompt, options)
         if given.output is None:
@@ -84,15 +86,36 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
         names: dict[str, Any] = self.shell.user_ns
         return names
 
-    def _filled(self, prompt: str) -> str:
-        return _VARIABLE.sub(lambda found: self._variable(found[1]), prompt)
+    def _pieces(self, prompt: str, columns: list[str]) -> Iterator[tuple[str, bool]]:
+        """Yield the texts of a prompt, each with whether it is a column in braces."""
+        at = 0
+        for found in _BRACES.finditer(prompt):
+            yield prompt[at : found.start()], False
+            at = found.end()
+            literal, name = found[1], found[2]
+            if literal is not None:
+                yield f"{{{literal}}}", False
+            elif name in columns or name.partition(":")[0] in columns:
+                yield found[0], True
+            elif name.isidentifier() or difflib.get_close_matches(name, columns, n=1, cutoff=0.8):
+                yield self._variable(name, columns), False
+            else:
+                yield found[0], False
+        yield prompt[at:], False
 
-    def _variable(self, name: str) -> str:
+    def _variable(self, name: str, columns: list[str]) -> str:
+        """Return the text of a variable; a name that is nearly that of a column is not taken for one."""
         names = self._names
-        if name not in names:
-            near = difflib.get_close_matches(name, [n for n in names if not n.startswith("_")], n=1)
-            hint = f" Did you mean {{{{{near[0]}}}}}?" if near else ""
-            raise UsageError(f"%%cfai: there is no variable {name!r}.{hint} Nothing was sent.")
+        near = difflib.get_close_matches(name, columns, n=1, cutoff=0.8)
+        if near or name not in names:
+            there = [*columns, *(each for each in names if not each.startswith("_"))]
+            near = near or difflib.get_close_matches(name, there, n=1)
+            hint = f" Did you mean {{{near[0]}}}?" if near else ""
+            what = "column or variable" if columns else "variable"
+            raise UsageError(
+                f"%%cfai: there is no {what} {name!r}.{hint} Write {{{{{name}}}}} for braces that are meant. Nothing "
+                "was sent."
+            )
         value = names[name]
         if not isinstance(value, (str, int, float)):
             raise UsageError(
@@ -115,29 +138,12 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
     def _rows(self, name: str, prompt: str, options: dict[str, Any]) -> Any:
         data = self._names.get(name)
         if not isinstance(data, (pd.DataFrame, pd.Series)):
-            what = "is no frame" if name in self._names else "does not exist"
+            what = "is not a frame" if name in self._names else "does not exist"
             raise UsageError(f"%%cfai: --df {name} {what}.")
         columns = [str(c) for c in data.columns] if isinstance(data, pd.DataFrame) else [str(data.name), "value"]
-        template, left = self._template(prompt, columns)
-        if left:
-            print(f"left as it stands, since no column is called so: {', '.join(f'{{{each}}}' for each in left)}")
+        pieces = self._pieces(prompt, columns)
+        template = "".join(text if column else _doubled(text) for text, column in pieces)
         return Accessor(data).generate(template, **options)
-
-    def _template(self, prompt: str, columns: list[str]) -> tuple[str, list[str]]:
-        """Return a template in which only columns are in single braces, and the names that look like columns."""
-        parts, left, at = [], [], 0
-        tokens = re.compile(f"{_VARIABLE.pattern}|{_COLUMN.pattern}")
-        for found in tokens.finditer(prompt):
-            parts.append(_doubled(prompt[at : found.start()]))
-            at = found.end()
-            if found[1] is not None:
-                parts.append(_doubled(self._variable(found[1])))
-            elif found[2].partition(":")[0] in columns:
-                parts.append(found[0])
-            else:
-                parts.append(_doubled(found[0]))
-                left += [found[2]] * found[2].isidentifier()
-        return "".join([*parts, _doubled(prompt[at:])]), list(dict.fromkeys(left))
 
 
 def _doubled(text: str) -> str:

@@ -14,6 +14,7 @@ import traitlets
 from .. import session, show, space
 from ..frames import column
 from ..markup import counted, line
+from ..options import takes_options
 from ..report import CfaiWarning
 from . import kept
 from .describe import Describe
@@ -59,6 +60,7 @@ class Map(traitlets.HasTraits):
     #: Counts what was written into the frame, so that a view knows when to colour anew.
     written = traitlets.Int(0)
 
+    @takes_options()
     def __init__(
         self,
         data: pd.DataFrame,
@@ -121,6 +123,7 @@ class Map(traitlets.HasTraits):
         """The selected rows of the frame, in its order and with its index."""
         return self._data.iloc[list(self.selection)]
 
+    @takes_options()
     def select(self, which: Any = None) -> pd.DataFrame:
         """Select rows, as the lasso does.
 
@@ -181,6 +184,7 @@ class Map(traitlets.HasTraits):
 
     # -- what is done about it -------------------------------------------------------------------------------------
 
+    @takes_options()
     def label(self, label: str, as_column: Hashable = "label") -> pd.Series[Any]:
         """Write a label for the selected rows into a column of ``m.frame`` and colour by it.
 
@@ -213,6 +217,7 @@ class Map(traitlets.HasTraits):
         self._show(as_column)
         return self.frame[as_column].copy()
 
+    @takes_options()
     def cluster(self, k: Literal["auto"] | int = "auto", *, as_column: Hashable = "cluster") -> pd.Series[Any]:
         """Write the group of every row into a column of ``m.frame`` and colour by it; see `space.cluster`.
 

@@ -12,10 +12,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from .. import frames, space
-from ..call import Call, Forms
+from ..call import OPTIONS, Call, Forms
 from ..cells import emulated, same_space
+from ..explore.reading import as_they_are, may_hold_vectors, refuse_needless
 from ..markup import counted
 from ..media import words_of
+from ..options import takes_options
 from ..tasks import Embed
 from .map import Map
 from .waiting import patiently
@@ -98,6 +100,7 @@ class MapVerb(Forms):
             raise ValueError(f"column {on!r} holds vectors: nothing is sent, so there is nothing to price")
         return call
 
+    @takes_options(*OPTIONS, name="map")
     def _wish(
         self,
         on: Any = None,
@@ -121,8 +124,7 @@ class MapVerb(Forms):
         if cells is None:
             call = Call(Embed(), model, frame, on, travel)
             return _Wish(frame, call, None, texts or _words(call.rows), color, columns, method, seed)
-        if model is not None or set(travel) - {"progress"}:
-            raise TypeError(f"column {on!r} holds vectors: nothing is sent, so model= and the like have no use")
+        refuse_needless({"model": model, **travel}, as_they_are(on))
         return _Wish(frame, None, cells, texts, color, columns, method, seed)
 
 
@@ -188,7 +190,7 @@ def _vectors(frame: pd.DataFrame, on: Any) -> pd.Series[Any] | None:
     except TypeError:
         return None
     cells = frames.column(frame, on)
-    if cells.dtype != object:
+    if not may_hold_vectors(cells):
         return None
     first = next((cell for cell in cells if isinstance(cell, (np.ndarray, list, tuple, str))), None)
     return cells if isinstance(first, (np.ndarray, list, tuple)) else None

@@ -10,6 +10,7 @@ import traitlets
 
 from .. import tables
 from ..markup import block, said
+from ..options import refuse_unknown
 from .shown import Shown
 
 _CELL = "text-align: left; vertical-align: top; padding: 3px 8px"
@@ -46,12 +47,11 @@ class Models(Shown):
     order = traitlets.Enum(["name", "price", "context"], "name")
 
     def __init__(self, **wanted: Any) -> None:
+        refuse_unknown("models", wanted, ("search", "task", "most", "least_context", "order"))
         super().__init__()
         self._all = tables.models()
         self._controls: Any = None
         for name, value in wanted.items():
-            if name not in ("search", "task", "most", "least_context", "order"):
-                raise TypeError(f"models() has no option {name!r}: search, task, most, least_context, order.")
             setattr(self, name, value)
         self.observe(lambda change: self.update(), ["search", "task", "most", "least_context", "order"])
 

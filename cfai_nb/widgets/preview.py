@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from .. import frames, markup, session, show
+from ..options import takes_options
 from ..show.cell import SOUND
 from ..show.rows import Failures
 from .paged import Paged
@@ -56,6 +57,7 @@ class Preview(Paged):
     never fetched.
     """
 
+    @takes_options()
     def __init__(
         self,
         data: frames.Frame,

@@ -15,6 +15,7 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 from IPython.display import display
 
 from ..markup import CODE, LONG, NO_MATH, said
+from ..options import takes_options
 from ..progress import words
 from ..report import Report
 
@@ -39,6 +40,7 @@ class Bar:
         Seconds.
     """
 
+    @takes_options()
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._drawn = float("-inf")
@@ -117,6 +119,7 @@ def _ending(report: Report) -> str:
     return "warning" if report.failed or report.not_run else "success"
 
 
+@takes_options()
 @contextlib.contextmanager
 def bar() -> Iterator[Callable[[Report], None]]:
     """Show a run as a bar in the cell; yields what is called with its report ten times a second and at its end.

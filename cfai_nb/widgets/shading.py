@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..arrow import VectorDtype
 from ..markup import line
 
 #: Numbers of up to so many different values are words; more are cut into steps, each with as many rows.
@@ -94,7 +95,9 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
 def _told_apart(column: pd.Series[Any]) -> pd.Series[Any]:
     """The column with cells that can be told apart: text, lists, vectors and the like by what is shown of them."""
     fractions = pd.api.types.is_float_dtype(column)
-    if isinstance(column.dtype, pd.CategoricalDtype) or not (fractions or column.dtype == object):
+    if isinstance(column.dtype, pd.CategoricalDtype) or not (
+        fractions or column.dtype == object or isinstance(column.dtype, VectorDtype)
+    ):
         return column
     cells = [None if gone else _cell(cell) for cell, gone in zip(column, column.isna(), strict=True)]
     return pd.Series(cells, index=column.index, dtype=object)

@@ -112,10 +112,14 @@ def how(outcome: Outcome) -> str:
     """Say in a line what a row took: state, seconds, tokens, price."""
     if outcome.state in ("waiting", "not run", "no text"):
         return outcome.state
+    if outcome.same_as is not None:
+        return f"same as row {outcome.same_as}, asked once"
     if outcome.state == "asking":
         return "writing…" if outcome.pieces else "asking…"
     if outcome.state == "failed" and outcome.seconds is None:
         return "failed"
+    if outcome.state == "answered" and not outcome.paid:
+        return "asked by another run"
     parts = [] if outcome.state == "answered" else ["from the store" if outcome.state == "stored" else "failed"]
     parts += [_time(outcome.seconds)] if outcome.seconds is not None else []
     parts += [f"{outcome.tokens:,.0f} tokens"] if outcome.tokens is not None else []

@@ -16,11 +16,12 @@ from ... import frames, progress
 from ..._engine.bridge import bridge
 from ...call import Call
 from ...errors import CfaiError
+from ...options import takes_options
 from .. import kept
 from .page import page, plain
 from .pins import Pins, name_of
 from .trial import Outcome, Round, Trial
-from .variants import Variants
+from .variants import FIELDS, Variants
 from .versions import Versions
 from .whole import PAUSE
 
@@ -74,6 +75,7 @@ class Playground(Variants):
     #: Raised by one whenever a trial came further; who shows the page watches it.
     drawn = traitlets.Int(0)
 
+    @takes_options(*FIELDS, name="playground")
     def __init__(
         self,
         data: frames.Frame,

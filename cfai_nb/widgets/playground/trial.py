@@ -12,7 +12,7 @@ import pandas as pd
 from ..._engine.record import Event
 from ...call import Call
 from ...errors import CfaiError
-from ...models import USD_PER_NEURON, Cost
+from ...models import USD_PER_NEURON, Cost, Model
 from .draft import Draft
 
 #: Rows are counted by the thousand when a price is told.
@@ -37,11 +37,14 @@ class Outcome:
     tokens : int or None
         None: not reported, or from the store.
     paid : bool
-        A request was answered, or the row is from the store: it has a price, also where it failed.
+        A request was answered, or the row is from the store: it has a price, also where it failed.  False for an answer
+        that another run, or an equal row, had asked for.
     neurons : float or None
         What it cost; a row from the store: what it had cost when it was bought.  None: unknown.
     exact : bool
         The service said so.
+    same_as : Hashable or None
+        The label of an equal row of the same trial, which was asked for both; this one costs nothing.
     """
 
     row: Hashable
@@ -54,6 +57,7 @@ class Outcome:
     paid: bool = False
     neurons: float | None = None
     exact: bool = False
+    same_as: Hashable | None = None
 
     @property
     def text(self) -> str:
@@ -63,6 +67,15 @@ class Outcome:
         if isinstance(self.answer, dict):
             return "\n".join(f"{name}: {_plain(value)}" for name, value in self.answer.items())
         return str(self.answer)
+
+    def follow(self, first: Outcome, *, within: bool) -> None:
+        """Take over what came of an equal question; `within` the same trial it costs nothing again."""
+        self.state, self.answer, self.error = first.state, first.answer, first.error
+        if within:
+            self.same_as, self.neurons, self.exact = first.row, 0.0, True
+        else:
+            self.seconds, self.tokens, self.paid = first.seconds, first.tokens, first.paid
+            self.neurons, self.exact = first.neurons, first.exact
 
     def hear(self, piece: str | None) -> None:
         """Take in a piece of the answer; None: it begins, or begins again."""
@@ -121,7 +134,7 @@ class Trial:
             return None
         tried = sum(o.paid or o.state == "failed" for o in self.outcomes)
         neurons = self.cost.neurons
-        return Cost(None if neurons is None else neurons / tried * PER, exact=False)
+        return Cost(None if neurons is None else neurons / tried * PER, exact=False) if tried else None
 
     @property
     def results(self) -> pd.DataFrame:
@@ -145,6 +158,8 @@ class Round:
         self._trials = trials
         self._runners: set[Any] = set()
         self._ended: list[Event] = []
+        # Equal questions are one, within a trial (by its identity and key) and across them (by 0 and key).
+        self._asked: dict[tuple[int, bytes], tuple[Trial, Outcome, asyncio.Event]] = {}
         self.stopped = False
 
     def news(self) -> list[Event]:
@@ -180,6 +195,23 @@ class Round:
             return
         outcome.state = "asking"
         runner, made = call.prepare()
+        key = next(iter(made.run.plan.keys), b"")
+        ended = asyncio.Event()
+        within, across = (id(trial), key), (0, key)
+        first = (self._asked.get(within) or self._asked.get(across)) if key else None
+        for place in (within, across):
+            self._asked.setdefault(place, (trial, outcome, ended))
+        try:
+            if first is None:
+                await self._ask(trial, outcome, call, runner, made)
+                return
+            await first[2].wait()
+            trial.origin, trial.model = first[0].origin, first[0].model
+            outcome.follow(first[1], within=first[0] is trial)
+        finally:
+            ended.set()
+
+    async def _ask(self, trial: Trial, outcome: Outcome, call: Call, runner: Any, made: Any) -> None:
         self._runners.add(runner)
         try:
             await runner.execute()
@@ -188,7 +220,7 @@ class Round:
             self._ended.append(made.event)
         if (words := call.stand_in(made)) is not None:
             trial.notes += [words] * bool(words)
-            await self._row(trial, outcome, call)
+            await self._ask(trial, outcome, call, *call.prepare())
             return
         run = made.run
         trial.origin, trial.model = run.plan.origin, run.plan.model.id
@@ -198,15 +230,22 @@ class Round:
             outcome.tokens = None if run.tokens is None else round(run.tokens)
             outcome.seconds = sum(run.seconds_of_requests)
         if run.done:
-            outcome.state = "stored" if run.stored else "answered"
+            # An answer shared while another run waited for it counts as stored there, and nothing was saved by it.
+            kept = run.stored and (run.saved_neurons or run.unknown_saved or _free(run.plan.model))
+            outcome.state = "stored" if kept else "answered"
             outcome.answer = _cell(made.frame())
-            if run.stored:
-                # What it had cost, and no word how sure that was; an answer shared while under way has no price here.
-                outcome.paid, outcome.neurons, outcome.exact = True, run.saved_neurons or None, False
+            if kept:
+                # What it had cost, and no word how sure that was.
+                unpriced = 0.0 if _free(run.plan.model) else None
+                outcome.paid, outcome.neurons, outcome.exact = True, run.saved_neurons or unpriced, False
         elif made.failed or run.error is not None:
             outcome.state, outcome.error = "failed", _why(run.error, made.failures)
         else:
             outcome.state = "not run" if run.rows else "no text"
+
+
+def _free(model: Model) -> bool:
+    return model.prices is not None and not any(price.neurons != 0 for price in model.prices.values())
 
 
 def _why(error: CfaiError | None, failures: pd.DataFrame) -> str:

@@ -15,6 +15,7 @@ from ..._engine.plan import Plan
 from ...accessor import Accessor
 from ...call import Call
 from ...errors import CfaiError
+from ...options import refuse_unknown
 from ..shown import Shown
 from . import lines
 from .draft import MODES, Draft
@@ -42,8 +43,6 @@ class Variants(Shown):
     problem = traitlets.Unicode("")
 
     def __init__(self, pins: Pins, name: str | None, opening: Mapping[str, Any]) -> None:
-        if unknown := set(opening) - set(FIELDS):
-            raise TypeError(f"playground() has no option {', '.join(sorted(unknown))}; there are {', '.join(FIELDS)}.")
         super().__init__()
         self.pins, self.data = pins, pins.data
         self.name = name or ("s" if isinstance(pins.data, pd.Series) else "df")
@@ -141,8 +140,7 @@ class Variants(Shown):
 
     def add(self, **changes: Any) -> str:
         """Add a variant like the one being edited, with these changes; edit it, and return its letter."""
-        if unknown := set(changes) - set(FIELDS):
-            raise TypeError(f"A variant has no {', '.join(sorted(unknown))}; there are {', '.join(FIELDS)}.")
+        refuse_unknown("add", changes, FIELDS)
         free = [letter for letter in string.ascii_uppercase if letter not in self._drafts]
         if not free:
             raise ValueError("There are 26 variants; drop one first.")
