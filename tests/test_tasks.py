@@ -405,6 +405,16 @@ def test_columns_of_a_schema_have_real_types() -> None:
     }  # fmt: skip
 
 
+def test_a_task_keeps_the_options_it_was_given() -> None:
+    """A list or dict that its owner changes afterwards changes neither what is asked nor the key."""
+    labels, fields = ["a", "b"], {"mood": ["glad", "sad"]}
+    tasks = [Classify(labels=labels), Generate(schema=fields)]
+    before = [(task.asked(), next(task.talk(["x"], find(OPENAI))).json) for task in tasks]
+    labels.append("c")
+    fields["mood"].append("angry")
+    assert [(task.asked(), next(task.talk(["x"], find(OPENAI))).json) for task in tasks] == before
+
+
 @pytest.mark.parametrize("form", [{"data": [[1, 2], [3, 4]]}, {"response": [[1, 2], [3, 4]], "shape": [2, 2]}])
 def test_vectors_are_read_from_both_forms(form: Any) -> None:
     """bge-m3 with contexts answers under another name; both become one float32 matrix, with and without envelope."""

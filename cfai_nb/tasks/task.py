@@ -117,6 +117,11 @@ class Task:
             refuse_unknown(cls.__name__, options, names)
         return super().__new__(cls)
 
+    def __post_init__(self) -> None:
+        """Keep lists and dicts as they are now: what is asked, and the key, do not change when their owner does."""
+        for each in dataclasses.fields(self):
+            object.__setattr__(self, each.name, _copied(getattr(self, each.name)))
+
     # -- what a task must say ------------------------------------------------------------------------------------
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
@@ -187,6 +192,12 @@ class Task:
         """Return every field that is part of the question, in a canonical form."""
         fields = (f for f in dataclasses.fields(self) if not f.metadata.get("shown"))
         return {f.name: canonical(getattr(self, f.name)) for f in fields}
+
+
+def _copied(value: Any) -> Any:
+    if type(value) is list:
+        return [_copied(each) for each in value]
+    return {key: _copied(each) for key, each in value.items()} if type(value) is dict else value
 
 
 def canonical(value: Any) -> Json:
