@@ -27,7 +27,8 @@ def inputs(model: Model) -> Schema:
     """Return the Messages input."""
     said = obj({"type": const("text"), "text": STRING}, "type", "text")
     seen = obj({"type": const("image"), "source": obj({"type": one("base64", "url")}, "type")}, "type", "source")
-    called = obj({"type": const("tool_use"), "id": STRING, "name": STRING, "input": OBJECT}, "id", "name", "input")
+    use = {"type": const("tool_use"), "id": STRING, "name": STRING, "input": OBJECT}
+    called = obj(use, *use)
     found = {"type": const("tool_result"), "tool_use_id": STRING, "content": any_of(STRING, array(any_of(said, seen)))}
     thought = obj({"type": one("thinking", "redacted_thinking")}, "type")
     blocks = array(any_of(said, seen, called, obj(found, "type", "tool_use_id"), thought))
@@ -41,7 +42,7 @@ def inputs(model: Model) -> Schema:
         "system": any_of(STRING, array(said)),
         "tools": array(tool),
         "tool_choice": any_of(
-            obj({"type": one(*_CHOICES)}, "type"), obj({"type": const("tool"), "name": STRING}, "name")
+            obj({"type": one(*_CHOICES)}, "type"), obj({"type": const("tool"), "name": STRING}, "type", "name")
         ),
         "stop_sequences": array(STRING),
         "stream": BOOLEAN,

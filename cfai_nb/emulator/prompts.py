@@ -155,10 +155,14 @@ def _effort(ask: Ask) -> int:
     if not ask.model.has("reasoning") or not facts:
         return 0
     stays = facts.get("off") is None
-    if not stays and (body.get("chat_template_kwargs") or {}).get("enable_thinking") is False:
+    # not every model declares these fields, so what stands in them may be anything
+    switches, thinking = (
+        part if isinstance(part := body.get(name), Mapping) else {} for name in ("chat_template_kwargs", "reasoning")
+    )
+    if not stays and switches.get("enable_thinking") is False:
         return 0
-    asked = body.get("reasoning_effort", (body.get("reasoning") or {}).get("effort", "low"))
-    return max(EFFORTS.get(asked or "none", 1), stays)
+    asked = body.get("reasoning_effort", thinking.get("effort", "low"))
+    return max(EFFORTS.get(asked, 1) if isinstance(asked, str) else 0, stays)
 
 
 def fit(ask: Ask) -> None:

@@ -60,7 +60,7 @@ def chosen(ask: Ask, text: str) -> Called | None:
         What was said last.
     """
     choice = ask.body.get("tool_choice")
-    offered = [_function(tool) for tool in ask.body.get("tools") or () if isinstance(tool, Mapping)]
+    offered = _offered(ask.body)
     talk = ask.body.get("messages") or ask.body.get("input")
     last = talk[-1] if isinstance(talk, list) and talk else {}
     answered = last.get("role") == "tool" or last.get("type") == "function_call_output"
@@ -89,8 +89,14 @@ def chosen(ask: Ask, text: str) -> Called | None:
 
 def unheard(body: Mapping[str, Any]) -> bool:
     """Tell whether a request asks for what other services know and this one calls invalid (8001)."""
-    offered = [_function(tool) for tool in body.get("tools") or () if isinstance(tool, Mapping)]
-    return body.get("tool_choice") == "any" or any(function.get("description") is False for function in offered)
+    descriptions = [function.get("description") for function in _offered(body)]
+    return body.get("tool_choice") == "any" or any(one is False for one in descriptions)
+
+
+def _offered(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the functions of a request that may not have been checked yet."""
+    tools = body.get("tools")
+    return [_function(tool) for tool in tools if isinstance(tool, Mapping)] if isinstance(tools, list) else []
 
 
 def _function(tool: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,7 +1,13 @@
-// Cloudflare's provider for the AI SDK, over REST and through a gateway, against a served emulator.
+// Cloudflare's providers for the AI SDK, over REST and through a gateway, against a served emulator.
 import { account, attempt, load } from "./redirect.mjs";
 
-const [{ createWorkersAI }, ai, { z }] = await load("workers-ai-provider", "ai", "zod");
+const [{ createWorkersAI }, ai, { z }, { createAiGateway }, { createUnified }] = await load(
+  "workers-ai-provider",
+  "ai",
+  "zod",
+  "ai-gateway-provider",
+  "ai-gateway-provider/providers/unified",
+);
 const { embedMany, generateImage, generateSpeech, generateText, Output, rerank, stepCountIs, isStepCount, streamText, tool, transcribe } = ai;
 const until = isStepCount ?? stepCountIs;
 globalThis.AI_SDK_LOG_WARNINGS = false;
@@ -92,5 +98,19 @@ for (const [way, provider] of [["", direct], ["gateway ", gated]]) {
 }
 calls.vision = async () => (await generateText({ model: direct(CHATS.scout), messages: see, maxRetries: 0 })).text;
 calls["no such model"] = async () => (await generateText({ model: direct("@cf/no/body"), prompt, maxRetries: 0 })).text;
+
+// the universal endpoint with a list: what the first cannot answer, the next does
+const listed = createAiGateway({ accountId: account, gateway: "listed", apiKey: "x".repeat(40), options: { cacheTtl: 60 } });
+const unified = createUnified();
+const models = ["workers-ai/@cf/no/body", `workers-ai/${CHATS.glm}`].map((name) => unified(name));
+calls["listed text"] = async () => (await generateText({ model: listed(models), prompt: "Tell me about rivers.", maxRetries: 0 })).text;
+calls["listed stream"] = async () => {
+  let text = "";
+  for await (const part of streamText({ model: listed(models), prompt: "Tell me about rivers.", maxRetries: 0 }).textStream) text += part;
+  return text;
+};
+calls["listed tool"] = async () =>
+  (await generateText({ model: listed(models), prompt, tools: { weather }, stopWhen: until(2), maxRetries: 0 })).text;
+calls["listed nothing"] = async () => (await generateText({ model: listed([models[0]]), prompt, maxRetries: 0 })).text;
 
 await attempt(calls);

@@ -26,7 +26,10 @@ from cfai_nb.emulator.drawing import Order, draw
 
 ACCOUNT = "a" * 32
 HERE = Path(__file__).parent
-PACKAGES = "cloudflare openai @anthropic-ai/sdk workers-ai-provider ai zod @cloudflare/tanstack-ai @tanstack/ai"
+PACKAGES = (
+    "cloudflare openai @anthropic-ai/sdk workers-ai-provider ai-gateway-provider @ai-sdk/openai-compatible ai zod "
+    "@cloudflare/tanstack-ai @tanstack/ai"
+)
 GLM = "@cf/zai-org/glm-4.7-flash"
 LLAMA = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 SEER = "@cf/meta/llama-3.2-11b-vision-instruct"
@@ -217,7 +220,7 @@ def test_vectors_documents_and_lists_arrive(flare: Any, said: dict[str, Any]) ->
     assert "baai" in said["authors"]
 
 
-# -- Cloudflare's provider for the AI SDK ---------------------------------------------------------------------------
+# -- Cloudflare's providers for the AI SDK --------------------------------------------------------------------------
 
 RIVERS = "[emulator] Tell me about rivers."
 RAIN = '[emulator] the tool says: {"report":"It rains in Paris"}'
@@ -287,6 +290,13 @@ def test_the_provider_sees_and_is_refused(agreed: Running, provided: dict[str, A
     rows = httpx.get(address, headers={"authorization": "Bearer x"}).json()["result"]
     assert len(rows) > 12
     assert {row["metadata"] for row in rows} == {'{"from": "provider"}'}
+
+
+def test_the_gateways_provider_falls_back(provided: dict[str, Any]) -> None:
+    """`ai-gateway-provider` sends a list, and reads from the step which of its models answered."""
+    assert provided["listed text"] == provided["listed stream"] == RIVERS
+    assert provided["listed tool"] == RAIN
+    assert provided["listed nothing"]["status"] == 400
 
 
 # -- Cloudflare's adapters for TanStack AI --------------------------------------------------------------------------
