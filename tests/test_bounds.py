@@ -297,6 +297,33 @@ def test_an_answer_that_comes_twice_is_no_other_rows_answer(
     assert sorted(seen) == list(range(64))
 
 
+def test_what_arrives_unasked_is_not_kept() -> None:
+    """A server that goes on sending on a connection at rest is cut off, and the next request gets its own answer."""
+    sent = []
+
+    async def ask() -> bytes:
+        async def act(writer: asyncio.StreamWriter) -> None:
+            answer = HEAD + b"content-length: 2\r\n\r\n%2d" % len(sent)
+            writer.write(answer)
+            for _ in range(200):
+                await writer.drain()
+                await asyncio.sleep(0.02 if not sent else 0.001)
+                sent.append(1)
+                writer.write(answer * 1_000)
+
+        async with server(act) as root:
+            line = Wire(root, Secret("t"))
+            try:
+                await line.send(Request(json={}), "m")
+                await asyncio.sleep(0.2)
+                assert len(sent) < 20
+                return (await line.send(Request(json={}), "m")).content
+            finally:
+                await line.close()
+
+    assert int(asyncio.run(ask())) > 0
+
+
 def test_connections_are_reused() -> None:
     """A server that answers once a request keeps its connections."""
     came: set[object] = set()

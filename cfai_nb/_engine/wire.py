@@ -8,18 +8,20 @@ this 0.26.  The transport is the seam: the emulator is put in its place in-proce
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import re
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypedDict, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
 import pydantic_core
+from aiohttp.client_proto import ResponseHandler
 
 from ..errors import AnswerError, CfaiError, Unavailable
 from ..tasks import Answer, Request
@@ -27,7 +29,6 @@ from .bounds import BOUNDS, HEADER, Bounds, Unpacking, size_of
 from .refusals import refusal
 
 if TYPE_CHECKING:
-    from aiohttp.client_proto import ResponseHandler
     from aiohttp.client_reqrep import ClientRequest, ConnectionKey
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -61,6 +62,22 @@ class Secret:
         return self._value
 
 
+class _Line(ResponseHandler):
+    """A connection that is dropped when anything arrives that was not asked for."""
+
+    def __init__(self, unasked: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self.asked = True
+        self._unasked = unasked
+
+    def data_received(self, data: bytes) -> None:
+        if self.asked or not data:  # nothing arrived: it only goes on with what did
+            super().data_received(data)
+        else:
+            self._unasked()
+            self.close()
+
+
 class _Connector(aiohttp.TCPConnector):
     """Reuses only connections on which nothing arrived after the answer: it would be taken for the next one.
 
@@ -71,24 +88,25 @@ class _Connector(aiohttp.TCPConnector):
     rest, distrust = 0.01, 60.0  # seconds
     _distrusted = 0.0  # until then (of the loop's clock)
 
+    def __init__(self) -> None:
+        # How many requests are under way is for Pace to say, so the pool has no limit of its own.
+        super().__init__(limit=0, ttl_dns_cache=300, keepalive_timeout=60)
+        made = functools.partial(_Line, self._suspect, loop=self._loop)
+        self._factory = cast("functools.partial[ResponseHandler]", made)
+
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            if connection.protocol is None or not connection.protocol.should_close:
-                return connection
-            self._suspect()
-            connection.close()
+        connection = await super().connect(req, traces, timeout)
+        if isinstance(connection.protocol, _Line):
+            connection.protocol.asked = True
+        return connection
 
     def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
         if should_close or protocol.should_close or self._loop.time() < self._distrusted:
             super()._release(key, protocol, should_close=True)
-        else:
-            self._loop.call_later(self.rest, self._rested, key, protocol)
-
-    def _rested(self, key: ConnectionKey, protocol: ResponseHandler) -> None:
-        if protocol.is_connected() and protocol.should_close:
-            self._suspect()
-        super()._release(key, protocol)
+            return
+        if isinstance(protocol, _Line):
+            protocol.asked = False
+        self._loop.call_later(self.rest, super()._release, key, protocol)
 
     def _suspect(self) -> None:
         self._distrusted = self._loop.time() + self.distrust
@@ -105,9 +123,8 @@ class _Connections(httpx.AsyncBaseTransport):
     """
 
     def __init__(self, root: str, bounds: Bounds) -> None:
-        # How many requests are under way is for Pace to say, so the pool has no limit of its own.
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
+            connector=_Connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=2**20,
             auto_decompress=False,  # done while it is read, within bounds
