@@ -123,7 +123,7 @@ class Accessor(Exploring):
         """Lay rows out on a map, to select, label and describe them: ``df.cfai.map("text", color="team")``."""
         return above["map"](self._data)
 
-    @takes_options("filter", "failures", "sound")
+    @takes_options("filter", "failures", "sound", "files")
     def preview(self, columns: Any = None, n: int = 12, page: int = 0, **options: Any) -> Any:
         """Look at rows: thumbnails, players, bars of vectors, texts, and what failed; see ``cf.widgets.Preview``.
 
@@ -145,7 +145,7 @@ class Accessor(Exploring):
         """
         return above["preview"](self._data, columns, n, page, **options)
 
-    @takes_options("page", "filter", "sound")
+    @takes_options("page", "filter", "sound", "files")
     def gallery(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
         """Look through the pictures of a column and pick rows; see ``cf.widgets.Gallery``.
 
@@ -167,7 +167,7 @@ class Accessor(Exploring):
         """
         return above["gallery"](self._data, column, caption, n, **options)
 
-    @takes_options("page", "filter", "sound")
+    @takes_options("page", "filter", "sound", "files")
     def player(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
         """Listen to the sounds of a column and pick rows: as ``gallery``, for sound; see ``cf.widgets.Player``."""
         return above["player"](self._data, column, caption, n, **options)
