@@ -54,7 +54,7 @@ class Conversation:
                 step = next(talk)
                 while True:
                     if isinstance(step, Local):
-                        step = _next_turn(talk, await aside(step))
+                        step = _next_turn(talk, await aside(step.do))
                         continue
                     answer = begun.again(step)
                     if answer is None:

@@ -22,6 +22,7 @@ from .flights import Flight
 from .pace import MOST
 from .recall import recall
 from .record import Run
+from .stopping import current
 
 #: How many rows may fail with no success at all before the question itself must be what is wrong.
 HOPELESS = 100
@@ -54,13 +55,14 @@ class Runner:
     async def execute(self) -> Run:
         """Carry the run out, and raise nothing: ``run.error`` says what ended it early."""
         run = self.run
+        self._exchange.stop = current()
         self._engine.flights.join()
         try:
             pending = await recall(self._engine, run, range(len(self._plan.inputs)))
             if run.options.cache == "only":
                 for index in pending:
                     run.fail(index, InputError('cache="only", and the store has no answer', "not stored"))
-            elif pending:
+            elif pending and not self._exchange.halted:
                 self._refuse_beyond_budget(pending)
                 await self._beginnings.look(pending)
                 await self._send_all(self._batches(pending))
@@ -75,9 +77,8 @@ class Runner:
         """Issue nothing more: what is under way is awaited and kept, what only waits is dropped."""
         if error is not None and self.run.error is None:
             self.run.error = error
-        if self._exchange.halted:
+        if not self._exchange.halt():
             return
-        self._exchange.halted = True
         for task in self._tasks - self._exchange.flying:
             task.cancel()
         self._change.set()

@@ -7,11 +7,13 @@ this 0.26.  The transport is the seam: the emulator is put in its place in-proce
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, TypeAlias
 from urllib.request import getproxies
 
 import aiohttp
@@ -27,6 +29,9 @@ from .refusals import refusal
 CONNECT, READ = 20.0, 300.0
 _FAILED = re.compile(rb'"success"\s*:\s*false')
 
+
+#: Whether the request of the current task may still leave; asked right before its first byte does.
+_leaves: ContextVar[Callable[[], bool]] = ContextVar("cfai_nb_leaves")
 
 #: An ASGI application, in httpx's words.
 _App: TypeAlias = Callable[..., Awaitable[None]]
@@ -50,6 +55,23 @@ class Secret:
         return self._value
 
 
+class _LastMoment(aiohttp.ClientRequest):
+    """A request that asks whether it may leave when it has its connection, which can take seconds to make."""
+
+    async def send(self, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
+        if not _leaves.get()():
+            raise asyncio.CancelledError
+        self._sender = asyncio.current_task()
+        return await super().send(*args, **kwargs)
+
+    async def write_bytes(self, *args: Any, **kwargs: Any) -> None:
+        """Write headers and body, which Python before 3.12 does a turn of the loop later than ``send``."""
+        if not _leaves.get()() and self._sender is not None:
+            self._sender.cancel()
+            raise asyncio.CancelledError
+        await super().write_bytes(*args, **kwargs)
+
+
 class _Connections(httpx.AsyncBaseTransport):
     """httpx's transport interface on aiohttp's connections.
 
@@ -62,6 +84,7 @@ class _Connections(httpx.AsyncBaseTransport):
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_LastMoment,
             read_bufsize=2**20,
             auto_decompress=False,  # httpx's responses do that
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=READ),
@@ -98,6 +121,10 @@ class _Stream(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._answer.close()
+
+
+def _always() -> bool:
+    return True
 
 
 class Wire:
@@ -137,8 +164,13 @@ class Wire:
             transport, self._transport = self._transport, None
             await transport.aclose()
 
-    async def send(self, request: Request, model: str, *, method: str = "POST") -> Answer:
+    async def send(
+        self, request: Request, model: str, *, method: str = "POST", leaves: Callable[[], bool] = _always
+    ) -> Answer:
         """Send a request and wait for the whole answer.
+
+        ``leaves`` is asked right before the first byte is written, once or twice; if it says no, nothing is written and
+        asyncio.CancelledError is raised.
 
         Raises
         ------
@@ -148,7 +180,7 @@ class Wire:
         start = time.perf_counter()
         failure: CfaiError
         try:
-            response = await self._connected().handle_async_request(self._build(request, model, method))
+            response = await self._sent(self._build(request, model, method), leaves)
             try:
                 content = await response.aread()
             finally:
@@ -163,8 +195,10 @@ class Wire:
         # Raised out here, so that no frame or cause of it leads to a header with the token.
         raise failure
 
-    async def stream(self, request: Request, model: str) -> AsyncIterator[bytes]:
-        """Send a request and yield the lines of a streamed answer as they come.
+    async def stream(
+        self, request: Request, model: str, *, leaves: Callable[[], bool] = _always
+    ) -> AsyncGenerator[bytes, None]:
+        """Send a request and yield the lines of a streamed answer as they come; ``leaves`` as for ``send``.
 
         Raises
         ------
@@ -173,7 +207,7 @@ class Wire:
         """
         failure: CfaiError
         try:
-            response = await self._connected().handle_async_request(self._build(request, model, "POST", stream=True))
+            response = await self._sent(self._build(request, model, "POST", stream=True), leaves)
             try:
                 if response.status_code != 200:
                     content = await response.aread()
@@ -192,6 +226,13 @@ class Wire:
         except Exception as error:
             failure = _told(error, model)
         raise failure
+
+    async def _sent(self, request: httpx.Request, leaves: Callable[[], bool]) -> httpx.Response:
+        if self._app is None:
+            _leaves.set(leaves)
+        elif not leaves():  # in-process: nothing comes between here and the application
+            raise asyncio.CancelledError
+        return await self._connected().handle_async_request(request)
 
     def _build(self, request: Request, model: str, method: str, *, stream: bool = False) -> httpx.Request:
         path = request.path or f"run/{model}"
