@@ -67,7 +67,10 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     limit = f"max_tokens={task.max_tokens}"
 
     async def work(errand: Errand[None]) -> None:
-        await _stream(engine, request, chosen, most, how, limit, pieces.put, errand.may_send)
+        texts = _stream(engine, request, chosen, most, how, limit, errand.may_send)
+        async with contextlib.aclosing(texts):
+            async for text in texts:
+                pieces.put(text)
 
     # Between the pieces an interrupt is the user's own; whatever it ends, the stream is closed with the generator.
     with bridge.attended(Errand(engine, work, drain=False)) as (stop, future):

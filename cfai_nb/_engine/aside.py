@@ -1,4 +1,4 @@
-"""Work on this machine in a thread, so that an event loop goes on meanwhile: the engine's, or that of an awaiting caller.
+"""Work on this machine in a thread, so that an event loop goes on meanwhile: the engine's or an awaiting caller's.
 
 Not in the loop's pool: its few threads would wait for the slowest of them, and they are waited for when Python ends.
 Whoever stops waiting leaves the thread to finish by itself; the calls it began stop, and it can begin no other.

@@ -14,7 +14,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Protocol, TypeVar
 
 from ..errors import SetupError
@@ -120,7 +120,7 @@ class Bridge:
             raise SetupError(_INSIDE)
         loop = self.loop()
         if self._nested():
-            return loop.run_until_complete(make())
+            return loop.run_until_complete(_as_coroutine(make)())
         return asyncio.run_coroutine_threadsafe(_as_coroutine(make)(), loop).result()
 
     # -- waiting -------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ def _shown(stop: Stop, tick: Callable[[], None]) -> Exception | None:
     return None
 
 
-def _as_coroutine(make: Callable[[], Awaitable[T]]) -> Callable[[], Any]:
+def _as_coroutine(make: Callable[[], Awaitable[T]]) -> Callable[[], Coroutine[Any, Any, T]]:
     async def made() -> T:
         return await make()
 

@@ -60,15 +60,15 @@ class Presses:
 
     def __enter__(self) -> Presses:
         if threading.current_thread() is threading.main_thread():
-            _handler.add(self)
+            _interrupts.add(self)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.ending, self.armed = True, False
-        _handler.remove(self)
+        _interrupts.remove(self)
 
 
-class _Handler:
+class _Interrupts:
     """The one handler of SIGINT for all waits of the main thread, which may end in any order."""
 
     def __init__(self) -> None:
@@ -96,13 +96,13 @@ class _Handler:
 
     def add(self, wait: Presses) -> None:
         """Hear presses for a wait."""
-        there = signal.getsignal(signal.SIGINT)
+        there = _there()
         if there in (signal.SIG_IGN, None):  # ignored, or not Python's: it stays so
             return
         for stale in [each for each in self._waits if each.ending]:  # an interrupt kept it from being removed
             self._waits.remove(stale)
         self._waits.append(wait)
-        if there != self:
+        if there is not self:
             self._before = there
             try:
                 signal.signal(signal.SIGINT, self)
@@ -118,7 +118,7 @@ class _Handler:
         try:
             # In another thread (a coroutine was collected there) no handler can be set; the next wait sees to it.
             last = all(each.ending for each in self._waits) and threading.current_thread() is threading.main_thread()
-            if last and signal.getsignal(signal.SIGINT) == self:
+            if last and _there() is self:
                 # Setting a handler first deals with the presses that came: they are still counted here.
                 signal.signal(signal.SIGINT, _in_force(self._before))
         finally:
@@ -127,10 +127,14 @@ class _Handler:
             self._pass_on(signal.SIGINT, None)
 
 
+def _there() -> object:
+    return signal.getsignal(signal.SIGINT)
+
+
 def _in_force(handler: Callable[..., Any] | int) -> Callable[..., Any] | int:
     """Return the handler that would be there by now: ``asyncio.run`` takes its own away when its main task ends."""
     main_task = getattr(handler, "keywords", {}).get("main_task")
     return signal.default_int_handler if main_task is not None and main_task.done() else handler
 
 
-_handler = _Handler()
+_interrupts = _Interrupts()

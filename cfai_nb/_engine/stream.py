@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
 from ..errors import BudgetError, Busy, RateLimited
 from ..models import Model, Usage, price
@@ -17,9 +17,9 @@ from .record import Options
 
 async def stream(
     engine: Engine, request: Request, model: Model, most: Usage, options: Options, limit: str,
-    hear: Callable[[str], object], leaves: Callable[[], bool] = lambda: True,
-) -> None:  # fmt: skip
-    """Hand on the text of one answer as it comes; charged when it ends, however it ends.
+    leaves: Callable[[], bool] = lambda: True,
+) -> AsyncGenerator[str, None]:  # fmt: skip
+    """Yield the text of one answer as it comes; charged when it ends, however it ends.
 
     Parameters
     ----------
@@ -33,8 +33,6 @@ async def stream(
         Budget and gateway.
     limit : str
         The token limit in words, for the error of a reply that was cut.
-    hear : callable
-        Called with each piece of text.
     leaves : callable
         Whether the request may still leave, asked right before it does.
     """
@@ -52,7 +50,7 @@ async def stream(
                 async for line in lines:
                     accepted = True  # from the first line on it is billed
                     if text := reader.feed(line):
-                        hear(text)
+                        yield text
             reader.finish(limit)
         except RateLimited as error:
             pace.rate.refused(sent, time.monotonic(), error.wait)

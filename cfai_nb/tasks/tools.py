@@ -50,7 +50,7 @@ class Tool:
             arguments = pydantic_core.from_json(given or "{}") if isinstance(given, (str, type(None))) else given
             if not isinstance(arguments, Mapping):
                 raise TypeError(f"arguments must be an object, not {type(arguments).__name__}")
-            # Called from here and not by pydantic: a thread that Python's end finds within its frames aborts the process.
+            # Not called by pydantic: a thread that Python's end finds within its frames aborts the process.
             args, named = self.adapter.validator.validate_python(pydantic_core.ArgsKwargs((), dict(arguments)))
             return written(self.function(*args, **named)), True
         except (Exception, SystemExit) as error:
