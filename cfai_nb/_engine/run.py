@@ -32,6 +32,10 @@ _QUEUED = 10_000
 _READY = 12
 #: Seconds without an answer after which a request that was given up ends the run rather than its row.
 SILENT = 30.0
+_CIRCULAR = (
+    "this question is being answered by the very call whose tool asks it here, and would wait for itself for ever: ask "
+    "another question in the tool"
+)
 
 
 class Runner:
@@ -175,7 +179,11 @@ class Runner:
             batch = [index for index in batch if keys[index] not in bought]
         kept = self.run.options.cache is not False
         flight, others = self._engine.flights.claim([keys[index] for index in batch], kept=kept)
-        self._followed += [(index, others[keys[index]]) for index in batch if keys[index] in others]
+        for index in batch:
+            if (other := others.get(keys[index])) is not None:
+                self._followed.append((index, other))
+            elif keys[index] in others:
+                self.run.fail(index, InputError(_CIRCULAR, "circular"))
         mine = [index for index in batch if keys[index] not in others]
         if mine:
             task = asyncio.get_running_loop().create_task(self._work(mine, flight))
@@ -204,6 +212,7 @@ class Runner:
         for index, flight in followed:
             while not flight.landed.done() and not self._exchange.halted:
                 await asyncio.wait({flight.landed}, timeout=0.1)
+            self._engine.flights.followed(flight)
             if self._exchange.halted:
                 return
             key = self._plan.keys[index]
@@ -222,6 +231,7 @@ class Runner:
 
     async def _work(self, batch: list[int], flight: Flight) -> None:
         """See one batch through, whatever it takes; never raises for what the service does."""
+        flight.enter()
         try:
             await self._see_through(batch, flight)
         except asyncio.CancelledError:
