@@ -121,7 +121,12 @@ class Bridge:
         loop = self.loop()
         if self._nested():
             return loop.run_until_complete(_as_coroutine(make)())
-        return asyncio.run_coroutine_threadsafe(_as_coroutine(make)(), loop).result()
+        future = asyncio.run_coroutine_threadsafe(_as_coroutine(make)(), loop)
+        try:
+            return future.result()
+        except BaseException:  # an interrupt: it does not go on unseen
+            future.cancel()
+            raise
 
     # -- waiting -------------------------------------------------------------------------------------------------
 

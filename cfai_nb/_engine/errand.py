@@ -13,6 +13,7 @@ from ..errors import RowError, ServiceError
 from ..tasks import Json, Request
 from .engine import Engine
 from .exchange import ATTEMPTS, PATIENCE
+from .interrupts import look
 from .stopping import NEVER, current
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class Errand(Generic[T]):
 
     def may_send(self) -> bool:
         """Whether a request may leave: not once Stop was pressed."""
+        look()
         return not self.stopped
 
     def stop(self) -> None:

@@ -14,6 +14,7 @@ from ..models import Usage, price, tokens_in
 from ..tasks import Answer, Input, Request, StreamReader
 from .engine import Engine
 from .gateway import dressed, is_hit
+from .interrupts import look
 from .queued import Queue
 from .record import Run
 from .stopping import NEVER
@@ -152,6 +153,7 @@ class Exchange:
         sent = await pace.enter(first=first)
 
         def leaves() -> bool:
+            look()
             if self.halted:
                 return False
             if task not in self.flying:

@@ -8,13 +8,15 @@ only while something waits; whichever wait ends last puts the one before back.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from .stopping import Stop
+from .stopping import STOP, Stop
 
 
 class Presses:
@@ -49,6 +51,11 @@ class Presses:
         if self._stop is not None:
             self._stop.ask(min(self.count, 2))
 
+    def early(self) -> None:
+        """Stop before the press is counted; called by the engine."""
+        if self._stop is not None:
+            self._stop.ask(STOP)
+
     @contextlib.contextmanager
     def raising(self) -> Iterator[None]:
         """Let a third press raise KeyboardInterrupt inside this block, once; elsewhere it is only counted."""
@@ -74,10 +81,12 @@ class _Interrupts:
     def __init__(self) -> None:
         self._waits: list[Presses] = []
         self._before: Any = None
+        self._early = _Early()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         for wait in tuple(self._waits):
             wait.press()
+        self._early.came()
         blocking = next((wait for wait in reversed(self._waits) if not wait.awaited), None)
         if blocking is not None:
             if blocking.count > 2 and blocking.armed:
@@ -89,6 +98,12 @@ class _Interrupts:
                 wait.missed = wait.ending  # passed on when the handler is out of the way
         else:
             self._pass_on(number, frame)
+
+    def look(self) -> None:
+        """Pass on a press for which Python has not called the handler yet; callable from any thread."""
+        if self._waits and self._early.came() and _there() is self:
+            for wait in tuple(self._waits):
+                wait.early()
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
         if callable(self._before):
@@ -106,10 +121,18 @@ class _Interrupts:
             self._before = there
             try:
                 signal.signal(signal.SIGINT, self)
+                self._early.begin()
             except BaseException:
                 wait.ending = True
                 self.remove(wait)
                 raise
+
+    def forget(self) -> None:
+        """Hear for no wait: in a forked process none of them goes on."""
+        self._waits.clear()
+        if _there() is self:
+            self._early.end()
+            signal.signal(signal.SIGINT, _in_force(self._before))
 
     def remove(self, wait: Presses) -> None:
         """Hear no more for a wait that is ending; with the last one the handler before is back."""
@@ -119,12 +142,58 @@ class _Interrupts:
             # In another thread (a coroutine was collected there) no handler can be set; the next wait sees to it.
             last = all(each.ending for each in self._waits) and threading.current_thread() is threading.main_thread()
             if last and _there() is self:
+                self._early.end()
                 # Setting a handler first deals with the presses that came: they are still counted here.
                 signal.signal(signal.SIGINT, _in_force(self._before))
         finally:
             self._waits.remove(wait)
         if wait.missed:
             self._pass_on(signal.SIGINT, None)
+
+
+class _Early:
+    """Whether a signal came, as the C level notes it: Python calls its handler some milliseconds later at times.
+
+    The main thread needs the interpreter's lock for that, which a busy loop gives away every 5 ms.  Where an event loop
+    of the main thread has a use of its own for these notes, or there are none (Windows), the handler has to do.
+    """
+
+    def __init__(self) -> None:
+        self._ends: tuple[int, int] | None = None
+        self._pid = 0
+        self._noted = False
+
+    def begin(self) -> None:
+        """Have signals noted; in the main thread."""
+        if sys.platform == "win32":
+            return
+        if self._ends is None or self._pid != os.getpid():  # a forked process would share the notes of its parent
+            self._ends, self._pid = os.pipe(), os.getpid()
+            for end in self._ends:
+                os.set_blocking(end, False)
+        self.came()
+        self._noted = True
+        before = signal.set_wakeup_fd(self._ends[1], warn_on_full_buffer=False)
+        if before not in (-1, self._ends[1]):
+            self._noted = False
+            signal.set_wakeup_fd(before)
+
+    def end(self) -> None:
+        """Note no more; in the main thread."""
+        if self._noted and self._ends is not None:
+            self._noted = False
+            before = signal.set_wakeup_fd(-1)
+            if before != self._ends[1]:
+                signal.set_wakeup_fd(before)
+
+    def came(self) -> bool:
+        """Whether an interrupt was noted since this was asked last."""
+        if self._ends is None:
+            return False
+        try:
+            return signal.SIGINT in os.read(self._ends[0], 64)
+        except BlockingIOError:
+            return False
 
 
 def _there() -> object:
@@ -138,3 +207,10 @@ def _in_force(handler: Callable[..., Any] | int) -> Callable[..., Any] | int:
 
 
 _interrupts = _Interrupts()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_interrupts.forget)
+
+
+def look() -> None:
+    """Take notice of a press that Python has not dealt with yet; the sender does, right before a request leaves."""
+    _interrupts.look()
