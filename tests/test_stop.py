@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -38,21 +39,34 @@ def words(count: int, start: int = 0) -> pd.Series:
     return pd.Series([f"text number {i}" for i in range(start, start + count)])
 
 
+def _either(one: Callable[[], bool], other: Callable[[], bool]) -> bool:
+    return one() or other()
+
+
 @contextlib.contextmanager
 def pressed(*when: Callable[[], bool]) -> Iterator[None]:
     """Send this process a SIGINT each time a condition has come true, one after the other."""
 
+    over = threading.Event()
+
     def press() -> None:
         for condition in when:
-            until(condition)
-            os.kill(os.getpid(), signal.SIGINT)
+            until(functools.partial(_either, over.is_set, condition))
+            if not over.is_set():
+                os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press, daemon=True)
     thread.start()
     try:
         yield
     finally:
+        over.set()
         thread.join()
+
+
+def interrupted() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
 
 
 @pytest.fixture(autouse=True)
@@ -309,11 +323,14 @@ def test_whatever_leaves_the_wait_ends_the_run(emulator: Emulator, raised: type[
     def broken(event: Any) -> None:
         raise raised
 
-    with cf.listen(broken), pytest.raises(raised):
+    def call() -> None:
         if awaited:
             asyncio.run(words(200).cfai.classify.aio(LABELS))
         else:
             words(200).cfai.classify(LABELS)
+
+    with cf.listen(broken), pytest.raises(raised):
+        call()
     until(lambda: emulator.in_flight == 0)
     sent = emulator.requests
     time.sleep(0.2)
@@ -526,11 +543,14 @@ def test_a_tool_that_asks_its_own_question_does_not_wait_for_itself(emulator: Em
 def test_between_the_pieces_an_interrupt_is_the_users(emulator: Emulator) -> None:
     """No handler is held while the caller's code runs; whatever ends the loop closes the stream."""
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt) as caught:
+
+    def listen() -> None:
         for _ in cf.stream("Tell me of rivers and of stones."):
             assert signal.getsignal(signal.SIGINT) is handler
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.5)
+            interrupted()
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        listen()
     assert not isinstance(caught.value, cf.Stopped)
     until(lambda: not bridge._jobs)
 
@@ -546,8 +566,7 @@ def test_streams_end_in_any_order_and_in_any_thread(emulator: Emulator, order: t
     thread.start()
     thread.join()
     with pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(1)
+        interrupted()
     until(lambda: not bridge._jobs)
 
 
@@ -573,7 +592,7 @@ def test_a_press_ends_a_stream_that_waits(tmp_path: Path, where: str) -> None:
 def test_a_cancelled_stream_holds_up_no_later_run(emulator: Emulator) -> None:
     """The reservation of a stream that was dropped while it waited is there for the next call."""
     session = cf.session.current()
-    budget = Budget(4.0, "4 Neurons")
+    budget = Budget(40.0, "40 Neurons")
     pace = session.engine(cache=False).pace(session.model_for(cf.Generate(), None))
     pace.concurrency.limit = 0.0
     with pressed(lambda: budget.reserved > 0), pytest.raises(cf.Stopped):
@@ -581,8 +600,7 @@ def test_a_cancelled_stream_holds_up_no_later_run(emulator: Emulator) -> None:
     pace.concurrency.limit = 24.0
     until(lambda: not bridge._jobs)
     assert budget.reserved == 0
-    with pytest.raises(cf.BudgetError):
-        words(40).cfai.generate("{value}", budget=budget)
+    assert words(40).cfai.generate("{value}", budget=budget).notna().all()
 
 
 # -- awaited -----------------------------------------------------------------------------------------------------------

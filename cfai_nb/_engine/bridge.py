@@ -15,7 +15,7 @@ import queue
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ..errors import SetupError
 from .interrupts import Presses
@@ -51,7 +51,7 @@ class Bridge:
         self._thread: LoopThread | None = None
         self._forgotten: list[object] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
-        self._jobs: dict[Job[Any], Stop] = {}
+        self._jobs: dict[Job[object], Stop] = {}
         self._pid = 0
         self._exited = False
         self._lock = threading.Lock()
@@ -220,7 +220,7 @@ class Bridge:
         finally:
             self._ended(job, stop)
 
-    def _ended(self, job: Job[Any], stop: Stop) -> None:
+    def _ended(self, job: Job[object], stop: Stop) -> None:
         self._jobs.pop(job, None)
         stop.end()
 
@@ -260,7 +260,7 @@ _ENDING = (
 
 
 def _blocked(
-    future: concurrent.futures.Future[Any], stop: Stop, tick: Callable[[], None], presses: Presses
+    future: concurrent.futures.Future[T], stop: Stop, tick: Callable[[], None], presses: Presses
 ) -> Exception | None:
     """Block until a job has ended; return what its listener raised, if it did."""
     ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # unlike a lock, safe to be interrupted in
@@ -274,7 +274,7 @@ def _blocked(
     return failure
 
 
-async def _watched(future: concurrent.futures.Future[Any], stop: Stop, tick: Callable[[], None]) -> Exception | None:
+async def _watched(future: concurrent.futures.Future[T], stop: Stop, tick: Callable[[], None]) -> Exception | None:
     """Await the end of a job, on any loop; return what its listener raised, if it did."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     future.add_done_callback(lambda _: soon(loop, ended.set))
@@ -297,7 +297,7 @@ def _shown(stop: Stop, tick: Callable[[], None]) -> Exception | None:
     return None
 
 
-def _as_coroutine(make: Callable[[], Awaitable[T]]) -> Callable[[], Coroutine[Any, Any, T]]:
+def _as_coroutine(make: Callable[[], Awaitable[T]]) -> Callable[[], Coroutine[None, None, T]]:
     async def made() -> T:
         return await make()
 

@@ -20,12 +20,12 @@ from pathlib import Path
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from anyio.from_thread import start_blocking_portal
 from yarl import URL
 
 from ..errors import InputError
 from ..media import Media
 from ..media.source import MOST_BYTES, of_file
+from .loop import LoopThread
 
 #: Fetched at once, seconds for each in all, redirects followed, and the ports that are connected to.
 AT_ONCE, SECONDS, REDIRECTS, PORTS = 8, 60.0, 5, frozenset({80, 443})
@@ -107,8 +107,11 @@ class Fetcher:
         wanted = [url for url in urls if url not in self._known]
         failed: dict[str, InputError] = {}
         if wanted:
-            with start_blocking_portal() as portal:  # of its own: the caller may stand on any loop
-                results = portal.call(self._fetch_all, wanted)
+            thread = LoopThread()  # of its own: the caller may stand on any loop
+            try:
+                results = thread.call(lambda: self._fetch_all(wanted))
+            finally:
+                thread.end()
             for url, result in zip(wanted, results, strict=True):
                 if isinstance(result, InputError):
                     failed[url] = result

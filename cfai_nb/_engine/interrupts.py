@@ -14,9 +14,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import TypeAlias
 
 from .stopping import STOP, Stop
+
+#: What can stand as a handler.
+_Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
 
 class Presses:
@@ -80,7 +83,7 @@ class _Interrupts:
 
     def __init__(self) -> None:
         self._waits: list[Presses] = []
-        self._before: Any = None
+        self._before: _Handler = signal.SIG_DFL
         self._early = _Early()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -196,11 +199,11 @@ class _Early:
             return False
 
 
-def _there() -> object:
+def _there() -> _Handler:
     return signal.getsignal(signal.SIGINT)
 
 
-def _in_force(handler: Callable[..., Any] | int) -> Callable[..., Any] | int:
+def _in_force(handler: _Handler) -> _Handler:
     """Return the handler that would be there by now: ``asyncio.run`` takes its own away when its main task ends."""
     main_task = getattr(handler, "keywords", {}).get("main_task")
     return signal.default_int_handler if main_task is not None and main_task.done() else handler

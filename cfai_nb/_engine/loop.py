@@ -13,9 +13,11 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
-from typing import Any, TypeVar
+from typing import ParamSpec, TypeVar, TypeVarTuple, Unpack
 
 T = TypeVar("T")
+P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 #: Threads for what blocks: the store, name resolution, reading files.
 _THREADS = 16
 
@@ -33,7 +35,7 @@ class _Threads(Executor):
         self._idle = threading.Semaphore(0)
         self._count = 0
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have a function called in one of the threads."""
         future: Future[T] = Future()
 
@@ -72,7 +74,9 @@ class _Loop(_Base):
         super().__init__()
         self._threads = _Threads()
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
+    ) -> asyncio.Future[T]:
         return super().run_in_executor(executor or self._threads, func, *args)
 
     def close(self) -> None:
@@ -102,7 +106,7 @@ class LoopThread:
         """Whether the caller runs on this loop."""
         return threading.get_ident() == self._thread.ident
 
-    def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def call(self, make: Callable[[], Coroutine[None, None, T]]) -> T:
         """Run a coroutine on the loop and wait for it."""
         return asyncio.run_coroutine_threadsafe(make(), self.loop).result()
 

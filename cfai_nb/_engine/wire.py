@@ -13,12 +13,14 @@ import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.request import getproxies
 
 import aiohttp
 import httpx
 import pydantic_core
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.connector import Connection
 
 from ..errors import CfaiError, Unavailable
 from ..tasks import Answer, Request
@@ -58,18 +60,18 @@ class Secret:
 class _LastMoment(aiohttp.ClientRequest):
     """A request that asks whether it may leave when it has its connection, which can take seconds to make."""
 
-    async def send(self, *args: Any, **kwargs: Any) -> aiohttp.ClientResponse:
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         if not _leaves.get()():
             raise asyncio.CancelledError
         self._sender = asyncio.current_task()
-        return await super().send(*args, **kwargs)
+        return await super().send(conn)
 
-    async def write_bytes(self, *args: Any, **kwargs: Any) -> None:
+    async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, *rest: int | None) -> None:
         """Write headers and body, which Python before 3.12 does a turn of the loop later than ``send``."""
         if not _leaves.get()() and self._sender is not None:
             self._sender.cancel()
             raise asyncio.CancelledError
-        await super().write_bytes(*args, **kwargs)
+        await super().write_bytes(writer, conn, *rest)
 
 
 class _Connections(httpx.AsyncBaseTransport):
