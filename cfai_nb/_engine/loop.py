@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, Future
-from typing import ParamSpec, TypeVar, TypeVarTuple, Unpack
+from typing import ParamSpec, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -74,9 +74,7 @@ class _Loop(_Base):
         super().__init__()
         self._threads = _Threads()
 
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[[Unpack[Ts]], T], *args: Unpack[Ts]
-    ) -> asyncio.Future[T]:
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         return super().run_in_executor(executor or self._threads, func, *args)
 
     def close(self) -> None:

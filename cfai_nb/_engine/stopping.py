@@ -24,15 +24,10 @@ class Stop:
     ----------
     tell : callable, optional
         Called with the level whenever it rises, in the thread that asks, which may be inside a signal handler.
-
-    Attributes
-    ----------
-    level : {GO, STOP, DROP}
-        Only ever rises.
     """
 
     def __init__(self, tell: Callable[[int], object] | None = None) -> None:
-        self.level = GO
+        self._level = GO
         self._tell = tell
         self._inner: set[Stop] = set()
         self._changed: Callable[[], object] = _nothing
@@ -41,11 +36,16 @@ class Stop:
             self._outer._inner.add(self)  # before the look at its level, so that no request falls in between
             self.ask(self._outer.level)
 
+    @property
+    def level(self) -> int:
+        """GO, STOP or DROP; only ever rises.  What it belongs to counts also when this has ended."""
+        return self._level if self._outer is None else max(self._level, self._outer.level)
+
     def ask(self, level: int) -> None:
         """Ask it, and all that was begun inside it, to stop; callable from any thread and from a signal handler."""
-        if level <= self.level:
+        if level <= self._level:
             return
-        self.level = level
+        self._level = level
         for inner in tuple(self._inner):
             inner.ask(level)
         if self._tell is not None:
