@@ -50,8 +50,13 @@ class _Threads(Executor):
                 future.set_result(result)
 
         if not self._idle.acquire(blocking=False) and self._count < _THREADS:
-            self._count += 1
-            threading.Thread(target=self._serve, name="cfai-nb work", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, name="cfai-nb work", daemon=True).start()
+                self._count += 1
+            except RuntimeError:  # Python is ending, and starts no threads any more
+                if not self._count:
+                    run()
+                    return future
         self._work.put(run)
         return future
 
