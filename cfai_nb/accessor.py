@@ -135,7 +135,7 @@ class Accessor(Exploring):
         page : int
             The first to show, from 0.
         **options
-            ``filter``, ``failures``, ``sound``.
+            ``filter``, ``failures``, ``sound``, ``files``.
 
         Returns
         -------
@@ -156,7 +156,7 @@ class Accessor(Exploring):
         n : int
             Pictures a page.
         **options
-            ``page``, ``filter``.
+            ``page``, ``filter``, ``files``.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,16 +11,18 @@ import pandas as pd
 
 from . import frames
 from .cells import Space
-from .errors import AccessError, ModelError
+from .errors import AccessError, CfaiError, InputError, ModelError
 from .layout import lay_out
 from .ledger import as_budget
 from .models import catalogue, default
 from .tasks import Column, Task
 
 if TYPE_CHECKING:
+    from ._engine.fetch import Fetcher
     from ._engine.plan import Plan
     from ._engine.record import Run
     from ._engine.run import Runner
+    from .media import Media
     from .report import Report
     from .session import Session
 
@@ -34,6 +37,7 @@ OPTIONS = (
     "queue",
     "reject_if_busy",
     "fetch",
+    "files",
     "progress",
 )
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
@@ -70,23 +74,32 @@ class Call:
         if self.options.queue and not self.model.can("batch"):
             able = ", ".join(m.name for m in catalogue().values() if m.can("batch") and m.status == "current")
             raise ModelError(f"{self.model.id} has no queue. These have one: {able}.")
-        self._given = data, on, travel.get("fetch")
+        self._given = data, on, travel.get("fetch"), session.folder(travel.get("files"))
+        self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
+        self._fetched = 0  # addresses
         self.rows = self._read()
         self.title = ""  # of its report, where the verb alone does not tell it from others
         self.report: Report | None = None  # of its run, once it has begun
-        self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
 
     def _read(self) -> frames.Rows:
         """Read the rows as what the model takes."""
-        data, on, fetch = self._given
+        data, on, fetch, files = self._given
         takes = self.task.takes(self.model)
         fetcher = self.session.fetcher(fetch) if takes != {"text"} else None
-        return frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetcher)
+        fetched = None if fetcher is None else functools.partial(self._fetch, fetcher)
+        return frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetched, files=files)
+
+    def _fetch(self, fetcher: Fetcher, urls: Sequence[str]) -> Sequence[Media | InputError]:
+        from . import progress
+
+        self._fetched = len(urls)
+        with progress.working("fetch", self._progress) as say:
+            return fetcher(urls, say)
 
     def plan(self) -> Plan:
-        """Price it; nothing is sent."""
+        """Price it; nothing is sent.  Addresses are fetched for it, where that is allowed, and kept for the call."""
         plan = self.session.plan(self.task, self.model, self.rows.inputs, cache=self.options.cache)
-        plan.bad = len(self.rows.bad)
+        plan.bad, plan.fetched = len(self.rows.bad), self._fetched
         return plan
 
     def prepare(self) -> tuple[Runner, Report]:
@@ -111,7 +124,7 @@ class Call:
         with progress.listener(self._progress) as show:
             bridge.wait(runner, lambda: show(made))
             show(made)
-        if self._falls_back(made):
+        if self._falls_back(self.stand_in(made)):
             return self.wait()
         self._warn(made.conclude(self.options.on_error))
         return made.frame()
@@ -132,17 +145,16 @@ class Call:
                 show(made)
                 raise asyncio.CancelledError(made.stopped_words) from None
             show(made)
-        if self._falls_back(made):
+        if self._falls_back(await beside(lambda: self.stand_in(made))):
             return await self.wait_async()
         said, frame = await beside(lambda: (made.conclude(self.options.on_error), made.frame()))
         self._warn(said)
         return frame
 
-    def _falls_back(self, made: Report) -> bool:
-        """Whether another model takes over; says so, once a session."""
+    def _falls_back(self, words: str | None) -> bool:
+        """Whether another model takes over, given what ``stand_in`` returned; says so, once a session."""
         from .report import CfaiWarning
 
-        words = self.stand_in(made)
         if words:
             warnings.warn(words, CfaiWarning, stacklevel=5)
         return words is not None
@@ -162,6 +174,10 @@ class Call:
         instead = default(self.task.fallback)
         if instead.id == self.model.id:
             return None
+        try:
+            self.task.check(instead)
+        except CfaiError as why:
+            raise type(why)(f"{self.model.id} is not open to this account ({error}). In its place, {why}") from None
         words = ""
         if self.model.id not in self.session.not_open:  # another call at the same time may have said it already
             self.session.not_open.add(self.model.id)
@@ -171,7 +187,6 @@ class Call:
             )
         blind = self.task.takes(instead) != self.task.takes(self.model)
         self.model = instead
-        self.task.check(instead)
         if blind:  # it may not see what the other one would have
             self.rows = self._read()
         return words

@@ -137,9 +137,11 @@ class _Trial:
         found = {model: self._levels(report.frame()) for model, report in reports.items()}
         failures = [report.failures for report in reports.values()]
         measures = {model: measured(report.run, self.errors.get(model)) for model, report in reports.items()}
+        answered = {model: report.answered for model, report in reports.items()}
         frame = self.data if isinstance(self.data, pd.DataFrame) else self.data.to_frame()
         origin = next(iter(reports.values())).event.origin
-        return compared(frame, found, self.names, self.truth, measures, pd.concat(failures, ignore_index=True),
+        failed = pd.concat(failures, ignore_index=True)
+        return compared(frame, found, self.names, self.truth, measures, failed, answered,
                         origin=origin, verb=self.task.name)  # fmt: skip
 
     def _levels(self, frame: pd.Series[Any] | pd.DataFrame) -> pd.Series[Any] | pd.DataFrame:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from ._engine.plan import Plan
@@ -77,11 +78,13 @@ class Comparison:
     truth : DataFrame or None
         The right answers, a column an answer.
     table : DataFrame
-        Indexed by model.  ``accuracy``: share of the rows with a truth that were answered right (a row that failed is
-        not right); ``agreement``: mean share of rows answered as by each other model; ``usd_per_1k`` and
-        ``neurons_per_1k``: per 1,000 answered rows, missing where unknown; ``price``: "exact", "estimated" or
-        "unknown"; ``p50`` and ``p95``: seconds of a request, missing where all came from the store; ``on_front``: no
-        other model is at least as good for at most the money, and better in one; ``error``: what ended a model early.
+        Indexed by model.  ``accuracy``: of the rows with a truth that the model answered, the share it answered right;
+        ``judged``: how many rows that is; ``agreement``: mean share of rows answered as by each other model;
+        ``answered``, ``failed``: rows with and without an answer, of which only the first are judged;
+        ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered rows, missing where unknown; ``price``: "exact",
+        "estimated" or "unknown"; ``p50`` and ``p95``: seconds of a request, missing where all came from the store;
+        ``on_front``: no other model is at least as good for at most the money, and better in one; ``error``: what
+        ended a model early.
     failures : DataFrame
         ``model, row, code, message`` of the rows that failed.
     origin : str
@@ -183,8 +186,11 @@ def _gone(value: Any) -> bool:
     return isinstance(missing, (bool, np.bool_)) and bool(missing)  # a list is an answer, whatever it holds
 
 
-def judge(parts: Answers, truth: pd.DataFrame | None) -> pd.DataFrame:
-    """Return accuracy (where there is a truth) and agreement of each model, averaged over the answers of a row."""
+def judge(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
+    """Return accuracy (where there is a truth) and agreement of each model, averaged over the answers of a row.
+
+    A missing answer is wrong where there should be one; a row that was not ``answered`` is not judged.
+    """
     models = list(next(iter(parts.values())).columns)
     pairs: dict[str, list[float]] = {model: [] for model in models}
     for part, (one, other) in itertools.product(parts.values(), itertools.combinations(models, 2)):
@@ -197,7 +203,7 @@ def judge(parts: Answers, truth: pd.DataFrame | None) -> pd.DataFrame:
     right: dict[str, Any] = {model: [] for model in models}
     for name, model in itertools.product(truth.columns, models):
         hits = same(parts[name][model], truth[name]).fillna(False)
-        right[model].append(hits[truth[name].notna()])
+        right[model].append(hits[truth[name].notna() & answered[model]])
     scores = {model: pd.concat(found) for model, found in right.items()}
     table.insert(0, "accuracy", pd.Series({m: float(s.mean()) if len(s) else np.nan for m, s in scores.items()}))
     table.insert(1, "judged", pd.Series({m: len(s) for m, s in scores.items()}))
@@ -247,6 +253,7 @@ def compared(
     truth: pd.DataFrame | None,
     measures: Mapping[str, dict[str, Any]],
     failures: pd.DataFrame,
+    answered: Mapping[str, npt.NDArray[np.bool_]],
     *,
     origin: str,
     verb: str,
@@ -264,13 +271,15 @@ def compared(
     measures : mapping of model to dict
         See ``measured``.
     failures : DataFrame
+    answered : mapping of model to array of bool
+        Which rows have an answer, be it a missing one.
     origin, verb : str
     """
     parts = {}
     for name in names:
         columns = {m: (frame if isinstance(frame, pd.Series) else frame[name]) for m, frame in found.items()}
         parts[name] = pd.DataFrame(columns, index=rows.index)
-    judged = judge(parts, truth)
+    judged = judge(parts, truth, answered)
     table = judged.join(pd.DataFrame.from_dict(dict(measures), orient="index"))
     table.insert(table.columns.get_loc("error"), "on_front", front(table, judged.columns[0]))  # type: ignore[arg-type]
     if len(names) == 1:

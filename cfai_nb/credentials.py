@@ -34,7 +34,7 @@ class Address:
         Account id; empty for another server.
     token : Secret
     origin : str
-        Who answers: ``"cloudflare"``, ``"emulator"`` or a host.
+        Who answers, as it is shown: ``"cloudflare"``, ``"emulator"``, or host, port and path of another server.
     app : ASGI application or None
         Answers in-process.
     """
@@ -60,12 +60,19 @@ class Address:
             return "." not in host or host.endswith((".local", ".lan", ".internal", ".home.arpa", ".localhost"))
 
     @property
+    def server(self) -> str:
+        """Who answers, as it stands in keys: the whole address, where it is not the service or the emulator."""
+        return self.origin if self.origin in ("cloudflare", "emulator") else self.base
+
+    @property
     def root(self) -> str:
         """What every path begins with."""
         return self.base if self.is_server else f"{self.base}/accounts/{self.account}"
 
 
-def address_of(target: Any, account_id: str | None, api_token: str | None, base_url: str | None) -> Address:
+def address_of(
+    target: Any, account_id: str | None, api_token: str | None, base_url: str | None, *, allow_http: bool = False
+) -> Address:
     """Return who is meant by the arguments of ``connect``, with what is missing taken from the environment.
 
     Raises
@@ -84,16 +91,47 @@ def address_of(target: Any, account_id: str | None, api_token: str | None, base_
         )
     if target not in (None, "cloudflare"):
         raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
-    base = (base_url or SERVICE).rstrip("/")
-    parts = urlsplit(base)
-    if not parts.netloc or parts.scheme not in ("http", "https"):
-        raise SetupError(f"base_url={base!r} is no address; give everything up to and including /client/v4 or /v1.")
+    base = _checked(base_url or SERVICE)
     if base.endswith("/v1") and base.startswith(SERVICE.partition("/client")[0]):
         raise SetupError(f"base_url={base!r}: leave it out for Workers AI, which is not used by its OpenAI addresses.")
     if base.endswith("/v1"):  # Ollama, llama.cpp, vLLM, ...: often without any key
-        return Address(base=base[:-3], account="", token=Secret(api_token or "none"), origin=parts.netloc)
-    account, token = credentials(account_id, api_token)
-    return Address(base=base, account=account, token=token, origin="cloudflare" if base == SERVICE else parts.netloc)
+        account, token, base = "", _token(api_token or "none"), base.removesuffix("/v1")
+    else:
+        account, token = credentials(account_id, api_token)
+    shown = base.removesuffix("/client/v4").partition("://")[2]
+    address = Address(base=base, account=account, token=token, origin="cloudflare" if base == SERVICE else shown)
+    if base.startswith("http:") and not (allow_http or address.is_near) and (account or api_token):
+        raise SetupError(
+            f"The token would be sent to {shown} unencrypted, for all on the way to read: give an https address, or "
+            "allow_http=True where the way there is safe (a VPN, a tunnel)."
+        )
+    return address
+
+
+def _checked(base_url: str) -> str:
+    """Return an address as it is compared and shown: in lower case as far as that means the same, without its port
+    where that is the usual one.
+
+    Raises
+    ------
+    SetupError
+        It is not an address, or holds what may be secret, which the message does not show.
+    """
+    bare = base_url.rpartition("@")[2].partition("?")[0].partition("#")[0]
+    try:
+        parts = urlsplit(base_url.strip().rstrip("/"))
+        port = parts.port
+    except ValueError:
+        raise SetupError(f"base_url={bare!r} is not an address.") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SetupError(f"base_url={bare!r} is not an address; give all of it up to /client/v4 or /v1.")
+    if parts.username is not None or parts.password is not None:
+        raise SetupError(f"base_url={bare!r} names a user before the host: leave that out, and give api_token=.")
+    if parts.query or parts.fragment:
+        raise SetupError(f"base_url={bare!r} goes on after its path: leave that out, and give api_token=.")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}{'' if port in (None, usual) else f':{port}'}{parts.path.rstrip('/')}"
 
 
 def from_environment(names: tuple[str, ...]) -> str | None:
@@ -119,9 +157,13 @@ def credentials(account_id: str | None, api_token: str | None) -> tuple[str, Sec
         )
     if not re.fullmatch(r"[A-Za-z0-9_-]+", account):
         raise SetupError("The account id must be 32 hexadecimal characters; see the dashboard's Workers AI page.")
-    if not token.isascii() or not token.isprintable():
+    return account, _token(token)
+
+
+def _token(text: str) -> Secret:
+    if not text.isascii() or not text.isprintable():
         raise SetupError("The API token holds characters no token has; copy it again.")
-    return account, Secret(token)
+    return Secret(text)
 
 
 def store_path(store: str | os.PathLike[str] | Literal[False] | None) -> Path | None:

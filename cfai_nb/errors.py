@@ -28,7 +28,7 @@ Errors of the service carry ``code`` (the number in the body, which tells more t
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 #: What the engine does about an error: the row fails, the batch is halved, the call waits its turn again, it is
 #: repeated, or the whole run stops.
@@ -90,12 +90,21 @@ class AnswerError(RowError):
         What is wrong, and a short word for it (``"length"``, ``"empty"``, ``"schema"``, ``"mismatch"``).
     again : bool
         Whether asking once more may help (a batch of another length, a broken body): the engine repeats it.
+    text : str, list of str or None
+        What the model wrote, as far as it came; a list where several samples were taken.
+    partial : cell or None
+        The cell that follows from it where the token limit cut the reply: what ``on_error="partial"`` fills in.
     """
 
     code = "answer"
 
-    def __init__(self, message: str, code: str | None = None, *, again: bool = False) -> None:
+    def __init__(
+        self, message: str, code: str | None = None, *, again: bool = False, text: str | list[str] | None = None,
+        partial: Any = None,
+    ) -> None:  # fmt: skip
         super().__init__(message, code)
+        self.text = text
+        self.partial = partial
         if again:
             self.reaction = "again"
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from .errors import ColumnError, InputError
 from .media import Media, Parts, words_of
+from .media.files import Folder
 from .reading import Bad, Fetch, read, texts
 from .tasks import Input
 
@@ -45,7 +46,10 @@ class Rows:
 _TEXT = frozenset({"text"})
 
 
-def rows_of(data: Frame, on: Any, *, template: bool, takes: frozenset[str] = _TEXT, fetch: Fetch | None = None) -> Rows:
+def rows_of(
+    data: Frame, on: Any, *, template: bool, takes: frozenset[str] = _TEXT, fetch: Fetch | None = None,
+    files: Folder | None = None,
+) -> Rows:  # fmt: skip
     """Turn a column, or a template filled with several, into inputs.
 
     Parameters
@@ -60,6 +64,8 @@ def rows_of(data: Frame, on: Any, *, template: bool, takes: frozenset[str] = _TE
         The kinds of content the task and model take.  A template may name columns of pictures where they take them.
     fetch : callable, optional
         Fetches addresses that media lie at.
+    files : Folder, optional
+        Where the texts of a column name files.  In a template they never do.
 
     Raises
     ------
@@ -74,7 +80,7 @@ def rows_of(data: Frame, on: Any, *, template: bool, takes: frozenset[str] = _TE
         on = column
     inputs: Sequence[Input | None]
     if not template and _has(frame, on):
-        inputs, bad = read(_column(frame, on), takes, fetch)
+        inputs, bad = read(_column(frame, on), takes, fetch, files)
     elif isinstance(on, str) and (template or "{" in on):
         if "text" not in takes:
             what = " or ".join(sorted(takes))

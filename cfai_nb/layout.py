@@ -67,17 +67,28 @@ def _series(
     if column.kind == "boolean":
         return pd.Series(rows, index=index, dtype="boolean")
     if column.kind == "datetime":
-        return pd.Series(
-            pd.to_datetime(pd.Series(rows, index=index, dtype="object"), errors="coerce", format="ISO8601")
-        )
+        return _moments(rows, index)
     if column.kind == "duration":
-        return pd.Series(
-            [pd.NaT if v is None else pd.Timedelta(v, unit="s") if isinstance(v, (int, float)) else pd.Timedelta(v)
-             for v in rows], index=index, dtype="timedelta64[ns]",
-        )  # fmt: skip
+        try:
+            return pd.Series(
+                [pd.NaT if v is None else pd.Timedelta(v, unit="s") if isinstance(v, (int, float)) else pd.Timedelta(v)
+                 for v in rows], index=index, dtype="timedelta64[ns]",
+            )  # fmt: skip
+        except (OverflowError, ValueError):  # longer than the 292 years a duration of pandas may have
+            return _objects(rows, index)
     if column.kind == "text":
         return pd.Series(rows, index=index, dtype="str" if _PANDAS_3 else "object")
     return _objects(rows, index)
+
+
+def _moments(rows: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:
+    """Return days and times; as texts where pandas has no column for them all: the year 9999, zones beside none."""
+    given = pd.Series(rows, index=index, dtype="object")
+    try:
+        made = pd.Series(pd.to_datetime(given, errors="coerce", format="ISO8601"))
+    except ValueError:
+        return given
+    return given if (made.isna() & given.notna()).any() else made
 
 
 def _objects(values: Sequence[Any], index: pd.Index[Any]) -> pd.Series[Any]:

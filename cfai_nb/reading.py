@@ -11,6 +11,7 @@ import pandas as pd
 
 from .errors import InputError
 from .media import Link, Media, is_media
+from .media.files import Folder
 from .media.source import again, media_of
 
 #: Fetches addresses that media lie at: a Media, or what is wrong, for each.
@@ -19,7 +20,7 @@ Bad: TypeAlias = "dict[int, InputError]"
 
 
 def read(
-    column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None = None
+    column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None = None, files: Folder | None = None
 ) -> tuple[Sequence[str | Media | None], Bad]:
     """Read a column as what a task takes.
 
@@ -27,10 +28,12 @@ def read(
     ----------
     column : Series
     takes : frozenset of str
-        Kinds of content.  With ``"text"`` among them, a cell is media where it is no text; otherwise text is a path or
-        an address.
+        Kinds of content.  With ``"text"`` among them, a cell is media where it is no text; otherwise text is an address
+        or the name of a file.
     fetch : callable, optional
         Fetches addresses; without it they are refused.
+    files : Folder, optional
+        Where texts name files; without it they are refused.
 
     Returns
     -------
@@ -40,7 +43,7 @@ def read(
         By position: cells that cannot be sent.
     """
     if "text" not in takes:
-        return _media(column, takes, fetch)
+        return _media(column, takes, fetch, files)
     textual = takes == {"text"} or (isinstance(column.dtype, (pd.StringDtype, np.dtype)) and column.dtype != object)
     shown = [] if textual else [at for at, cell in enumerate(column) if type(cell) is not str and is_media(cell)]
     if not shown:
@@ -49,7 +52,7 @@ def read(
     rest.iloc[shown] = None
     found: list[str | Media | None] = []
     found[:], bad = texts(rest)
-    media, wrong = _media(column.iloc[shown], takes - {"text"}, fetch)
+    media, wrong = _media(column.iloc[shown], takes - {"text"}, fetch, files)
     for at, cell in zip(shown, media, strict=True):
         found[at] = cell
     return found, bad | {shown[at]: error for at, error in wrong.items()}
@@ -102,7 +105,9 @@ def _text_of(value: Any) -> str:
     raise InputError(f"the cell holds {type(value).__name__}, not text; convert the column first")
 
 
-def _media(column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None) -> tuple[list[str | Media | None], Bad]:
+def _media(
+    column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None, files: Folder | None
+) -> tuple[list[str | Media | None], Bad]:
     bad: Bad = {}
     found: list[str | Media | None] = []
     links: dict[int, str] = {}
@@ -113,7 +118,7 @@ def _media(column: pd.Series[Any], takes: frozenset[str], fetch: Fetch | None) -
         try:
             # Where the column makes its cells anew whenever one is looked at (Arrow), they are made again to be sent.
             made = column.dtype != object and isinstance(cell, bytes)
-            media = again(functools.partial(column.iloc.__getitem__, at)) if made else media_of(cell)
+            media = again(functools.partial(column.iloc.__getitem__, at)) if made else media_of(cell, files)
             if isinstance(media, Link):
                 links[at] = media.url
             else:

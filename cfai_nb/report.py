@@ -26,7 +26,8 @@ class Report:
     Attributes
     ----------
     failures : DataFrame
-        ``row`` (its label), ``code``, ``message``, ``model``: one row a failed row.
+        ``row`` (its label), ``code``, ``message``, ``model``; ``truncated``: whether the token limit cut the reply;
+        ``text``: what the model wrote, as far as it came (a list with ``n=``): one row a failed row.
     receipt : str
         One line: rows, requests, cost, time.
     title : str
@@ -59,8 +60,9 @@ class Report:
         for at, error in self.errors.items():
             # Errors of the service begin with model and code, which have columns of their own here.
             said = str(error).removeprefix(f"{model}: ").removeprefix(f"{error.code}: ")
-            found.append((index[at], error.code, said, model, at))
-        return pd.DataFrame(found, columns=["row", "code", "message", "model", "position"])
+            found.append((index[at], error.code, said, model, error.code == "length", getattr(error, "text", None), at))
+        names = ["row", "code", "message", "model", "truncated", "text", "position"]
+        return pd.DataFrame(found, columns=names).astype({"truncated": bool, "text": object})
 
     @property
     def logs(self) -> pd.Series[Any]:
@@ -90,6 +92,20 @@ class Report:
         return self.run.failed + len(self._rows.bad)
 
     @property
+    def answered(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether each row has a whole answer."""
+        run, where = self.run, self.run.plan.where
+        whole = run.sink.filled.copy()
+        whole[list(run.failures)] = False
+        return (where >= 0) & (whole[where] if len(whole) else False)
+
+    @property
+    def _filled(self) -> int:
+        """Number of failed rows that hold the beginning of their reply."""
+        partial = self.run.options.on_error == "partial"
+        return sum(map(self.run.filled, self.errors.values())) if partial else 0
+
+    @property
     def not_run(self) -> int:
         """Number of rows that were not reached."""
         run = self.run
@@ -117,8 +133,10 @@ class Report:
         parts = [f"{self.title or event.verb}: {event.done:,} of {self._wanted:,} rows"]
         if event.stored:
             parts.append(f"{event.stored:,} from the store")
-        if self.failed:
-            parts.append(f"{self.failed:,} failed")
+        if self.failed - self._filled:
+            parts.append(f"{self.failed - self._filled:,} failed")
+        if self._filled:
+            parts.append(f"{self._filled:,} truncated")
         if self.not_run:
             parts.append(f"{self.not_run:,} not run")
         if event.missing - len(self._rows.bad):
@@ -182,8 +200,10 @@ class Report:
         column = f" of column {self._rows.name!r}" if self._rows.name is not None else ""
         rest = self.failed - 1
         more = f" (and {counted(rest, 'more row')})" if rest else ""
+        what = f"failed and are missing{f', except {self._filled:,} that are truncated' if self._filled else ''}"
+        what = "are truncated" if self._filled == self.failed else what
         return (
-            f"{self.failed:,} of {len(self._rows.index):,} rows failed and are missing: "
+            f"{self.failed:,} of {len(self._rows.index):,} rows {what}: "
             f"row {_plain(self._rows.index[position])!r}{column}: {error}{more}. cf.last_run().failures lists them."
         )
 

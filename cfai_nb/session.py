@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from ._engine.bridge import bridge
 from ._engine.engine import Engine, pacing
@@ -24,6 +24,7 @@ from .choosing import choose
 from .credentials import ACCOUNT_NAMES, TOKEN_NAMES, Address, address_of, from_environment, store_path
 from .errors import ServiceError, SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
+from .media.files import Folder, as_folder
 from .models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from .tasks import Input, Request, Task
 
@@ -61,6 +62,11 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<cfai_nb session: {self.origin} at {self.address.base}, store {self.store_path or 'none'}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "A session is not copied or pickled: it holds a token and connections. Call cf.connect() there."
+        )
 
     def __enter__(self) -> Session:
         global _current
@@ -164,15 +170,19 @@ class Session:
 
     def plan(self, task: Task, model: Model, rows: Sequence[Input | None], *, cache: CacheMode) -> Plan:
         """Price a task on these rows; nothing is sent."""
-        plan = draw_up(task, model, rows, self.origin, self._per_minute(model))
+        plan = self._drawn_up(task, model, rows)
         store = self.store() if cache in (True, "only") else None
         if store is not None:
             plan.packs, plan.slots = store.locate(plan.keys)
         return plan
 
+    def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:
+        server, rate = self.address.server, self._per_minute(model)
+        return draw_up(task, model, rows, self.origin, rate, server=server, account=self.account)
+
     def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: Options) -> Runner:
         """Prepare a run."""
-        plan = draw_up(task, model, rows, self.origin, self._per_minute(model))
+        plan = self._drawn_up(task, model, rows)
         run = Run(plan, options)
         return Runner(self.engine(cache=options.cache), run)
 
@@ -268,16 +278,18 @@ def connect(
     account_id: str | None = None,
     api_token: str | None = None,
     base_url: str | None = None,
+    allow_http: bool = False,
     store: str | os.PathLike[str] | Literal[False] | None = None,
     cache: CacheMode | None = None,
     budget: float | str | Budget | None = None,
     neurons: float | None = None,
-    on_error: Literal["keep", "raise"] | None = None,
+    on_error: Literal["keep", "raise", "partial"] | None = None,
     concurrency: int | Literal["auto"] | None = None,
     rate: float | Literal["auto"] | None = "auto",
     gateway: Gateway | str | None = None,
     reject_if_busy: bool | None = None,
     fetch: bool | None = None,
+    files: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> Session:
     """Connect to Workers AI, or to the emulator, and make it the current session.
@@ -293,11 +305,13 @@ def connect(
         Everything up to and including ``/client/v4``; or, ending in ``/v1``, of a server in OpenAI's dialect (Ollama,
         llama.cpp, vLLM, ...), whose chat and embedding models are then used by their names: free of charge on this
         machine or network, at an unknown price elsewhere.
+    allow_http : bool
+        Send the token to a ``base_url`` with ``http://`` beyond this machine and network, where others can read it.
     store : path or False, optional
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     gateway : Gateway or str, optional
         The AI Gateway the requests go through; ``"default"`` is made on its first use.
-    cache, budget, neurons, on_error, concurrency, reject_if_busy, fetch, progress : optional
+    cache, budget, neurons, on_error, concurrency, reject_if_busy, fetch, files, progress : optional
         Defaults of the run options of every call; a budget given here is one purse for all of them.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
@@ -316,7 +330,7 @@ def connect(
         found = (api_token or from_environment(TOKEN_NAMES)) and (account_id or from_environment(ACCOUNT_NAMES))
         target = "cloudflare" if found else "emulator"
         print("cfai_nb: " + ("Cloudflare Workers AI" if found else "no credentials found: the emulator (no model)"))
-    address = address_of(target, account_id, api_token, base_url)
+    address = address_of(target, account_id, api_token, base_url, allow_http=allow_http)
     if rate == "auto" and (address.is_server or (address.app is not None and not callable(target))):
         rate = None  # nobody waits for a pretended minute
     if (
@@ -328,7 +342,7 @@ def connect(
     defaults = {
         "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
         "concurrency": concurrency, "gateway": as_gateway(gateway), "reject_if_busy": reject_if_busy, "fetch": fetch,
-        "progress": progress,
+        "files": as_folder(files), "progress": progress,
     }  # fmt: skip
     given = {name: value for name, value in defaults.items() if value is not None}
     session = Session(address, store=store_path(store), rate=rate, defaults=given)
@@ -337,6 +351,19 @@ def connect(
     if within := _inside.get():  # within another session's block: the newest one counts
         _inside.set((*within, session))
     return session
+
+
+def folder(wanted: Any) -> Folder | None:
+    """Return the folder in which texts of cells may name files: as wanted, or else that of the current session.
+
+    Raises
+    ------
+    ValueError
+        It is not a folder.
+    """
+    within = _inside.get()
+    here = within[-1] if within else _current
+    return as_folder(wanted) if wanted is not None or here is None else here.defaults.get("files")
 
 
 def current() -> Session:

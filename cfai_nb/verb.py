@@ -104,7 +104,7 @@ class BoundRows(BoundVerb[T]):
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Do it, and return the rows."""
         call = self._call(*args, **options)
-        return self._rows(call.wait(), call.task)
+        return self._rows(call.wait(), call)
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it, and return the rows; awaited."""
@@ -112,9 +112,9 @@ class BoundRows(BoundVerb[T]):
 
         call = await beside(lambda: self._call(*args, **options))
         answers = await call.wait_async()
-        return await beside(lambda: self._rows(answers, call.task))
+        return await beside(lambda: self._rows(answers, call))
 
-    def _rows(self, answers: Any, task: Any) -> Any:
+    def _rows(self, answers: Any, call: Call) -> Any:
         raise TypeError("a verb must say which rows its answers mean")
 
 
@@ -125,7 +125,7 @@ class BoundFilter(BoundRows[Check]):
         super().__init__(task, data)
         self.__name__, self.__doc__ = "filter", _documented(task, _KEEPS)
 
-    def _rows(self, answers: Any, task: Check) -> Any:
+    def _rows(self, answers: Any, call: Call) -> Any:
         holds = answers["check"] if isinstance(answers, pd.DataFrame) else answers
         return self._data[holds.fillna(False).to_numpy(dtype=bool)]
 
@@ -149,11 +149,17 @@ class BoundRank(BoundRows[Rank]):
             )
         return call
 
-    def _rows(self, answers: Any, task: Rank) -> Any:
+    def _rows(self, answers: Any, call: Call) -> Any:
+        task = call.task
+        assert isinstance(task, Rank)
         frame = self._data if isinstance(self._data, pd.DataFrame) else self._data.to_frame(self._data.name or "value")
         scores = answers.to_numpy(dtype=float, na_value=float("nan"))
-        # Stable, so that equal scores keep the order of the frame; those without a score go last, and are cut off.
-        order = (-scores).argsort(kind="stable")[: len(scores) - int(pd.isna(scores).sum())][: task.top_k]
+        # Stable, so that equal scores keep the order of the frame; those without a score go last.
+        order = (-scores).argsort(kind="stable")
+        if task.top_k is not None:
+            failed = call.report.errors if call.report is not None else {}
+            scored = len(scores) - int(pd.isna(scores).sum())
+            order = [*order[: min(task.top_k, scored)], *(at for at in order[scored:] if int(at) in failed)]
         return frame.iloc[order].assign(**{task.column: scores[order]})
 
 
@@ -190,8 +196,9 @@ cache : {True, False, "refresh", "only"}
 budget : float or "free", optional
     Dollars, or what is left of today's free Neurons; ``neurons=`` gives it in Neurons.  Nothing is sent that could
     go beyond it.
-on_error : {"keep", "raise"}
-    Failed rows stay missing (``cf.last_run().failures`` lists them), or raise at the end.
+on_error : {"keep", "raise", "partial"}
+    Failed rows stay missing (``cf.last_run().failures`` lists them, with the text of replies that were cut), or raise
+    at the end, or hold the beginning of a reply that was cut at ``max_tokens``.
 concurrency : "auto" or int
     The most requests at once.
 gateway : cf.Gateway or str, optional
@@ -203,6 +210,9 @@ reject_if_busy : bool, optional
     Have a model that is out of capacity say so at once, so that what is sent follows capacity more closely.
 fetch : bool, optional
     Whether addresses in a column of pictures or sound may be fetched, from public hosts only.  Default: no.
+files : path, optional
+    The folder in which texts of a column of pictures, sound or documents may name files; nothing outside it is read,
+    and no link in it is followed.  Default: none; a ``pathlib.Path`` in a cell is read without it.
 progress : bool, optional
     Default: a bar in a notebook, a line in a terminal, nothing elsewhere."""
 

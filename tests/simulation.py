@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import selectors
 from collections.abc import Coroutine
 from typing import Any
@@ -15,15 +16,23 @@ class _Jump(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> Any:
         if timeout is not None and timeout > 0:
-            self.loop.now += timeout
+            self.loop.now += timeout + self.loop.lateness.uniform(0, self.loop.late)
         return super().select(0)
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop whose hours pass at once."""
+    """An event loop whose hours pass at once.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    late : float
+        Timers are up to this many seconds late, as on a busy machine.
+    """
+
+    def __init__(self, late: float = 0.0) -> None:
         self.now = 0.0
+        self.late = late
+        self.lateness = random.Random(0)
         jump = _Jump()
         jump.loop = self
         super().__init__(jump)
@@ -32,7 +41,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return self.now
 
 
-def simulate(main: Coroutine[Any, Any, Any]) -> Any:
+def simulate(main: Coroutine[Any, Any, Any], *, late: float = 0.0) -> Any:
     """Run a coroutine in simulated time."""
-    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+    with asyncio.Runner(loop_factory=lambda: SimulatedLoop(late)) as runner:
         return runner.run(main)

@@ -12,6 +12,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.comparison import front, judge
+from cfai_nb.emulator import Emulator
 
 MODELS = ["clef-flash", "glm-4.7-flash"]
 CLEF, GLM = "@cf/cloudflare/clef-flash", "@cf/zai-org/glm-4.7-flash"
@@ -115,12 +116,30 @@ def test_what_cannot_be_compared_is_refused(task: Any, options: Any, message: st
     assert cf.ledger().empty
 
 
-def test_a_row_that_failed_is_not_right() -> None:
-    """A missing answer counts against accuracy, not against agreement; words are compared without case."""
+def test_a_row_that_failed_is_not_judged() -> None:
+    """A missing answer counts against accuracy where it is the answer, not where the row failed; case is no matter."""
     answers = pd.DataFrame({"a": ["x", "Y ", None], "b": ["x", "y", "z"]})
-    table = judge({"label": answers}, pd.DataFrame({"label": ["x", "y", "z"]}))
+    truth, whole, failed = pd.DataFrame({"label": ["x", "y", "z"]}), np.full(3, True), np.array([True, True, False])
+    table = judge({"label": answers}, truth, {"a": whole, "b": whole})
     assert table.loc["a"].tolist() == pytest.approx([2 / 3, 3, 1])
     assert table.loc["b"].tolist() == pytest.approx([1, 3, 1])
+    assert judge({"label": answers}, truth, {"a": failed, "b": whole}).loc["a"].tolist() == pytest.approx([1, 2, 1])
+
+
+def test_failed_rows_are_counted_and_not_wrong() -> None:
+    """A model that fails one of three rows has the accuracy of the other two, and says over how many."""
+    rows = tickets(3)
+    lost: list[int] = []
+
+    def faults(number: int, name: str) -> str | None:
+        if name == GLM and not lost:
+            lost.append(number)
+        return "5006" if number in lost else None
+
+    with cf.connect(Emulator(rate=None, faults=faults), store=False), pytest.warns(cf.CfaiWarning, match="1 of 3 rows"):
+        table = rows.cfai.compare(TASK, "text", models=MODELS, truth="topic").table
+    assert table.loc[GLM, ["judged", "answered", "failed"]].tolist() == [2, 2, 1]
+    assert table.loc[CLEF, ["judged", "answered", "failed"]].tolist() == [3, 3, 0]
 
 
 def test_the_front_and_the_best() -> None:

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import io
 import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -233,3 +235,96 @@ def test_an_address_is_fetched_once(site: Site, where: str) -> None:
         assert emulator.requests == 1
         assert sorted(site.asked) == ["/a.png", "/a.png", "/b.png", "/gone", "/gone", "/text", "/there"]
     assert session._fetcher._folder is None  # nothing stays behind
+
+
+def two_at_once(site: Site, first: str, second: str) -> tuple[Any, Any]:
+    """Ask two questions about pictures of this site at the same time."""
+
+    async def both() -> Any:
+        one, two = frame_of(*first.split()), frame_of(*second.split())
+        return await asyncio.gather(
+            one.cfai.caption.aio("photo", fetch=True, progress=False),
+            two.cfai.caption.aio("photo", "What is it?", fetch=True, progress=False),
+        )
+
+    with cf.connect(Emulator(rate=None), store=False) as session:
+        session._fetcher = site.fetcher()
+        one, two = asyncio.run(both())
+    return one, two
+
+
+def test_two_calls_at_once_fetch_an_address_once(site: Site) -> None:
+    """Awaited together, they share what is being fetched: asked for once, and neither reads half a file."""
+    del site.asked[:]
+    site.go.clear()
+    threading.Timer(0.2, site.go.set).start()
+    for said in two_at_once(site, f"{site.root}/wait {site.root}/b.png", f"{site.root}/wait {site.root}/a.png"):
+        assert said.notna().all()
+    assert sorted(site.asked) == ["/a.png", "/b.png", "/wait"]
+
+
+def test_stop_ends_the_fetching_and_keeps_what_arrived(site: Site) -> None:
+    """Ctrl-C while addresses are fetched raises Stopped with how far it came; nothing further is asked for."""
+    del site.asked[:]
+    site.go.clear()
+    frame = frame_of(f"{site.root}/a.png", *(f"{site.root}/wait?{at}" for at in range(40)))
+    with cf.connect(Emulator(rate=None), store=False) as session:
+        session._fetcher = site.fetcher()
+        for form in (frame.cfai.caption.plan, frame.cfai.caption):
+            timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+            timer.start()
+            with pytest.raises(cf.Stopped, match=r"1 of 4\d addresses|0 of 40 addresses"):
+                form("photo", fetch=True)
+            timer.join()
+        asked = len(site.asked)
+        site.go.set()
+        time.sleep(0.1)
+        assert len(site.asked) == asked < 20
+        assert site.asked.count("/a.png") == 1
+        assert frame.cfai.caption("photo", fetch=True).notna().all()
+
+
+def test_cancelling_an_awaited_call_ends_its_fetching(site: Site) -> None:
+    """The caller gets control back at once, and no further address is asked for."""
+    del site.asked[:]
+    site.go.clear()
+    frame = frame_of(*(f"{site.root}/wait?{at}" for at in range(40)))
+
+    async def ask() -> None:
+        async with asyncio.timeout(0.2):
+            await frame.cfai.caption.aio("photo", fetch=True)
+
+    with cf.connect(Emulator(rate=None), store=False) as session:
+        session._fetcher = site.fetcher()
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            asyncio.run(ask())
+        assert time.monotonic() - began < 2
+        asked = len(site.asked)
+        site.go.set()
+        time.sleep(0.2)
+        assert len(site.asked) == asked < 20
+
+
+def test_fetching_says_how_far_it_is_and_a_plan_that_it_fetched(site: Site) -> None:
+    """Progress is told in words while it lasts; a plan says that it looked at addresses, and a run takes those."""
+    said: list[str] = []
+    site.go.clear()
+    threading.Timer(0.3, site.go.set).start()
+    site.fetcher()([f"{site.root}/a.png", f"{site.root}/wait"], said.append)
+    assert "1 of 2 addresses, 0.0 MB" in said
+    with cf.connect(Emulator(rate=None), store=False) as session:
+        session._fetcher = site.fetcher()
+        plan = frame_of(f"{site.root}/a.png", f"{site.root}/b.png").cfai.caption.plan("photo", fetch=True)
+    assert "2 addresses were fetched to price it; what they hold is kept for the call" in repr(plan)
+
+
+def test_all_that_is_kept_is_bounded(site: Site) -> None:
+    """Beyond the bytes a session keeps, addresses fail in words, and closing makes room."""
+    fetch = site.fetcher(most_kept=len(picture()) + 10)
+    first, second = fetch([f"{site.root}/a.png", f"{site.root}/b.png"])
+    assert sorted(isinstance(each, InputError) for each in (first, second)) == [False, True]
+    fetch.close()
+    (found,) = fetch([f"{site.root}/b.png"])
+    assert not isinstance(found, InputError)
+    fetch.close()

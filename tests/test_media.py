@@ -11,7 +11,7 @@ import subprocess
 import sys
 import wave
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from cfai_nb.emulator import Emulator
 from cfai_nb.errors import InputError
 from cfai_nb.frames import rows_of
 from cfai_nb.media import Media, Parts, mime_of, source
+from cfai_nb.media.files import File, as_folder
 from cfai_nb.media.form import FORMATS
 from cfai_nb.media.source import MOST_BYTES, media_of, of_bytes
 from cfai_nb.reading import read
@@ -63,7 +64,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("cell", [
-    PNG, bytearray(PNG), memoryview(PNG), Path("a.txt"), "a.txt", "~/a.txt", cf.Image(PNG),
+    PNG, bytearray(PNG), memoryview(PNG), Path("a.txt"), Path("~/a.txt"), cf.Image(PNG),
     "data:image/jpeg;base64," + base64.b64encode(PNG).decode(), " DATA:;base64," + base64.b64encode(PNG).decode(),
 ], ids=lambda cell: type(cell).__name__)  # fmt: skip
 def test_the_same_file_in_every_form_is_one_input(home: Path, cell: Any) -> None:
@@ -144,7 +145,8 @@ BAD: list[tuple[Any, str]] = [
     (b"\0\0\0\x18ftypheic\0\0\0\0", "image/heic, which is not read here; save it as JPEG or PNG"),
     ("nowhere.png", "there is no file 'nowhere.png'"),
     (Path("."), "is a folder or a device"),
-    ("/dev/zero", "is a folder or a device"),
+    (Path("/dev/zero"), "is a folder or a device"),
+    ("/dev/zero", "is not below the folder of files="),
     ("", None),
     ("a\0b", "there is no file"),
     ("x" * 5000, "there is no file"),
@@ -179,7 +181,7 @@ def test_each_bad_cell_fails_its_own_row(home: Path) -> None:
     (home / "locked.png").write_bytes(PNG)
     (home / "locked.png").chmod(0)
     cells = pd.Series([cell for cell, _ in BAD] + [PNG, None, np.nan, pd.NA, " "], dtype=object)
-    found, bad = read(cells, IMAGE)
+    found, bad = read(cells, IMAGE, files=as_folder(home))
     wrong = []
     for at, (cell, why) in enumerate(BAD):
         said = str(bad.get(at, ""))
@@ -188,7 +190,7 @@ def test_each_bad_cell_fails_its_own_row(home: Path) -> None:
         if (why is None) is not (at not in bad) or (why or "") not in said or "hunter2" in said or len(said) > 400:
             wrong.append((cell, said))
     assert wrong == []
-    assert [at for at, cell in enumerate(found) if cell is not None and at not in (19,)] == [len(BAD)]
+    assert [at for at, cell in enumerate(found) if cell is not None and at not in (20,)] == [len(BAD)]
 
 
 @pytest.mark.parametrize(("content", "mime"), [
@@ -301,9 +303,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     was = source._read
 
-    def noted(path: Path) -> bytes:
-        names.append(path.name)
-        return was(path)
+    def noted(file: File, opened: BinaryIO) -> bytes:
+        names.append(file.path.name)
+        return was(file, opened)
 
     monkeypatch.setattr(source, "_read", noted)
     return names
@@ -315,7 +317,7 @@ def test_equal_content_is_one_request_and_a_re_run_reads_nothing(tmp_path: Path,
         (tmp_path / name).write_bytes(PNG)
     emulator = Emulator(rate=None)
     frame = pd.DataFrame({"photo": pd.Series([str(tmp_path / "a.png"), tmp_path / "b.png", PNG], dtype=object)})
-    with cf.connect(emulator, store=tmp_path / "s.sqlite"):
+    with cf.connect(emulator, store=tmp_path / "s.sqlite", files=tmp_path):
         said = frame.cfai.caption("photo")
         assert said.nunique() == 1
         assert (emulator.requests, sorted(reads)) == (1, ["a.png", "a.png", "b.png"])  # known, and known, and sent
@@ -329,7 +331,7 @@ def test_a_file_that_changes_meanwhile_fails_its_row(tmp_path: Path) -> None:
     path = tmp_path / "a.bmp"
     path.write_bytes(picture("red", "BMP"))
     with cf.connect(Emulator(rate=None), store=False):
-        frame = pd.DataFrame({"photo": [str(path)]})
+        frame = pd.DataFrame({"photo": [path]})
         call = frame.cfai.caption.prepare("photo")
         state = path.stat()
         path.write_bytes(picture("blue", "BMP"))
@@ -339,7 +341,7 @@ def test_a_file_that_changes_meanwhile_fails_its_row(tmp_path: Path) -> None:
         assert frame.cfai.caption("photo").notna().all()
         gone = frame.cfai.caption.prepare("photo")
         path.unlink()
-        with pytest.warns(cf.CfaiWarning, match=r"a\.bmp cannot be read: No such file"):
+        with pytest.warns(cf.CfaiWarning, match=r"there is no file '.*a\.bmp' \(No such file"):
             gone.wait()
 
 
@@ -388,7 +390,7 @@ def content(at): return head + at.to_bytes(4, "little") + bytes(999_996)
 cells = [content(at) for at in range(count)]
 if how == "files":
     for at, cell in enumerate(cells): (folder / f"{at}.bmp").write_bytes(cell)
-    cells = [str(folder / f"{at}.bmp") for at in range(count)]
+    cells = [folder / f"{at}.bmp" for at in range(count)]
 frame = pd.DataFrame({"photo": cells})
 async def app(scope, receive, send):
     while (await receive()).get("more_body"): pass

@@ -33,14 +33,15 @@ def test_every_kind_of_model_gives_the_same_columns(emulator: Emulator, model: s
     assert told["safe"].dtype == "boolean"
     assert told["safe"].isna().tolist() == [False, True, False]
     assert told["categories"].map(type).tolist() == [list, type(None), list]
-    more = TEXT.cfai.moderate(model=model, probabilities=True, threshold=0.01)
-    assert list(more) == ["safe", "categories", "p", *[f"p__{name}" for name in HAZARDS]]
-    assert emulator.requests == 2
     if model in (None, "clef"):
+        more = TEXT.cfai.moderate(model=model, probabilities=True, threshold=0.01)
+        assert list(more) == ["safe", "categories", "p", *[f"p__{name}" for name in HAZARDS]]
         assert more["p"].tolist()[0] == more.filter(like="p").iloc[0].max()
         assert not more["safe"].iloc[0]
     else:
-        assert more["p"].isna().all()
+        with pytest.raises(cf.ModelError, match="gives no probabilities"):
+            TEXT.cfai.moderate(model=model, probabilities=True)
+    assert emulator.requests == 2
 
 
 def test_the_guard_names_what_it_found(emulator: Emulator) -> None:
@@ -61,6 +62,8 @@ def test_the_guard_names_what_it_found(emulator: Emulator) -> None:
         ("\n\nunsafe\nS1,S2", False, ["violent crimes", "non-violent crimes"]),
         ("Unsafe\nS99", False, ["S99"]),
         ("unsafe", False, []),
+        ("**Unsafe**\nS1", False, ["violent crimes"]),
+        ({"safe": "no", "categories": "S1, S10"}, False, ["violent crimes", "hate"]),
     ],
 )
 def test_verdicts_are_read_in_both_forms(response: Any, safe: bool, categories: list[str]) -> None:
@@ -70,10 +73,25 @@ def test_verdicts_are_read_in_both_forms(response: Any, safe: bool, categories: 
     assert (table["safe"].values, table["categories"].values) == ([safe, None], [categories, None])
 
 
-@pytest.mark.parametrize("response", ["perhaps", {"verdict": 1}, "unsafely", 3, {"safe": "yes"}])
+@pytest.mark.parametrize(
+    "response",
+    [
+        "perhaps",
+        {"verdict": 1},
+        "unsafely",
+        3,
+        {"safe": "maybe"},
+        "safe\nS1",
+        {"safe": True, "categories": ["S1"]},
+        "unsafe because of S1",
+        {"safe": False, "categories": [1]},
+        "safe or unsafe",
+        {"safe": False, "categories": {"S1": 1}},
+    ],
+)
 def test_what_is_no_verdict_fails_the_row(response: Any) -> None:
-    """Anything else is neither safe nor unsafe."""
-    with pytest.raises(cf.AnswerError, match="no verdict"):
+    """Anything else is neither safe nor unsafe, nor is a safe text with hazards."""
+    with pytest.raises(cf.AnswerError, match="not a verdict"):
         Moderate().read(Answer(json.dumps({"response": response}).encode()), ["x"], GUARD)
 
 

@@ -76,7 +76,7 @@ def test_only_the_page_is_read(tmp_path: Path) -> None:
     """Files of other pages are not opened: there may be none."""
     (tmp_path / "0.png").write_bytes(drawn())
     frame = pd.DataFrame({"photo": [str(tmp_path / f"{at}.png") for at in range(100)]})
-    made = frame.cfai.preview(n=1)
+    made = frame.cfai.preview(n=1, files=tmp_path)
     assert len(judged(made.fragment()).sources) == 1
     made.page = 99
     assert "there is no file" in words(made)
@@ -165,7 +165,7 @@ def test_player_and_default_columns(frame: pd.DataFrame) -> None:
     assert len(judged(player.fragment()).sources) == 3
     assert 'aria-label="speech, row number 1 (WAV 0.1 s)"' in player.fragment()
     assert frame["speech"].cfai.player().rows.size == 30
-    assert "there is no file 'nowhere'" in words(pd.Series(["nowhere"]).cfai.gallery())
+    assert "there is no file 'nowhere'" in words(pd.Series(["nowhere"]).cfai.gallery(files="."))
     assert frame.cfai.gallery()._column.name == "photo"
     with pytest.raises(cf.ColumnError, match="No column holds sound"):
         frame[["text", "photo"]].cfai.player()

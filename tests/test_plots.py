@@ -549,16 +549,18 @@ def test_confidence_is_a_histogram() -> None:
     assert any("1 without a number left out" in words for words in said(ax))
 
 
-def test_reliability_is_that_of_the_probability_of_the_answer() -> None:
-    """Confidence says how far an answer stands out; what can be right in 80 of 100 cases is a probability."""
-    both = sure(p__a=[0.95, 0.9, 0.15, 0.5], p__b=[0.05, 0.1, 0.85, 0.5])
+def test_confidence_is_the_probability_of_the_answer() -> None:
+    """What ``classify`` calls confidence is the probability of the label given, in histogram and curve."""
+    cf.connect("emulator", rate=None, store=False)
+    got = pd.Series(["refund my invoice", "the app crashes"]).cfai.classify(["billing", "bug"], probabilities=True)
+    own = [row[f"p__{row['label']}"] for _, row in got.iterrows()]
+    assert got["confidence"].tolist() == own
+    both = sure(confidence=[0.95, 0.9, 0.85, 0.5])
     ax = confidence(both, ["a", "b", "b", "b"], ax=axes())
-    assert ax.get_xlabel() == "probability of the answer given"
-    assert any("4 rows" in words and "left out" not in words for words in said(ax))
+    assert ax.get_xlabel() == confidence(both, ax=axes()).get_xlabel() == "probability of the answer given"
     assert any(words.startswith("ECE 0.375 · Brier 0.271") for words in said(ax))
     asked = both.rename(columns=lambda name: {"label": "kind"}.get(name, f"kind__{name}"))
     assert said(confidence(asked, ["a", "b", "b", "b"], ax=axes())) == said(ax)
-    assert confidence(both, ax=axes()).get_xlabel() == "confidence"
 
 
 def test_reliability_has_its_scores() -> None:
@@ -580,7 +582,9 @@ def test_answers_of_ask_are_chosen_by_question() -> None:
     with pytest.raises(ValueError, match="question='late' or another of late, team"):
         confidence(frame, ax=axes())
     assert confidence(frame, [True, False], question="late", ax=axes()).get_xlabel() == "probability of yes"
-    assert confidence(frame[["team", "team__confidence"]], ax=axes()).get_xlabel() == "confidence"
+    team = frame[["team", "team__confidence"]]
+    assert confidence(team, ax=axes()).get_xlabel() == "probability of the answer given"
+    assert confidence(frame["team__confidence"], ax=axes()).get_xlabel() == "confidence"
     check = pd.DataFrame({"check": [True], "p": [0.9]})
     assert confidence(check, [True], ax=axes()).get_title(loc="left") == "Reliability of check"
 
@@ -602,9 +606,9 @@ def test_what_is_no_confidence_is_refused(given: Any, truth: Any, message: str) 
 
 
 def test_no_confidence_is_said() -> None:
-    """A chat model's answers carry no confidence: the axes say so."""
+    """Where no answer has a confidence the axes say so."""
     empty = sure(confidence=[np.nan] * 4)
-    assert any("a chat model answers without" in words for words in said(confidence(empty, ax=axes())))
+    assert any("no row has a confidence" in words for words in said(confidence(empty, ax=axes())))
     assert said(confidence(sure().iloc[:0], ax=axes())) == ["no rows to show"]
 
 

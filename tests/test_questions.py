@@ -62,13 +62,30 @@ def test_probabilities_and_thresholds_send_nothing(emulator: Emulator) -> None:
 
 
 def test_chat_models_answer_without_probabilities(emulator: Emulator) -> None:
-    """A chat model gives the same columns with missing probabilities, also when its answer is a bare word."""
-    out = FRAME.cfai.ask("text", QUESTIONS, model="llama-3.3-70b-instruct-fp8-fast", probabilities=True)
+    """A chat model gives the same columns, also when its answer is a bare word; its probabilities are refused."""
+    out = FRAME.cfai.ask("text", QUESTIONS, model="llama-3.3-70b-instruct-fp8-fast")
     assert out["refund"].notna().tolist() == [True, True, False, True]
-    assert out.filter(like="__p").isna().all(axis=None)
-    said = Answer(json.dumps({"choices": [{"message": {"content": '"Yes"'}, "finish_reason": "stop"}]}).encode())
-    read = decisions.read({"it": Choice((("yes", None), ("no", None)))}, said, "a text", find("glm-4.7-flash"))
-    assert read["it"]["label"] == "yes"
+    asked = decisions.Questionnaire({"it": Choice((("yes", None), ("no", None)))})
+    for word in ('"Yes"', "Yes.", '{"it": "YES"}'):
+        said = Answer(json.dumps({"choices": [{"message": {"content": word}, "finish_reason": "stop"}]}).encode())
+        assert asked.read(said, "a text", find("glm-4.7-flash"))["it"]["label"] == "yes"
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        cf.Ask(questions=QUESTIONS, probabilities=True), cf.Check(condition="It is late.", probabilities=True),
+        cf.Classify(labels=["a", "b"], probabilities=True), cf.Score(levels=["a", "b"], probabilities=True),
+        cf.Sentiment(probabilities=True), cf.Moderate(probabilities=True),
+    ],
+    ids=lambda task: task.name,
+)  # fmt: skip
+@pytest.mark.parametrize("model", ["glm-4.7-flash", "llama-3.2-3b-instruct"])
+def test_probabilities_that_do_not_exist_are_refused(emulator: Emulator, task: Any, model: str) -> None:
+    """They are an error before anything is sent, which names models that have some; not missing numbers afterwards."""
+    with pytest.raises(cf.ModelError, match=r"gives no probabilities.*clef-flash"):
+        FRAME.cfai.run(task, on="text", model=model)
+    assert emulator.requests == 0
 
 
 @pytest.mark.parametrize("model", ["clef", "clef-flash", "clef-omni", "glm-4.7-flash", "llama-3.2-3b-instruct"])
@@ -99,7 +116,7 @@ def test_an_answer_that_was_not_offered_fails_the_row() -> None:
     for output in (answer, {"answers": {}}, {"answers": None}, 3):
         said = Answer(json.dumps({"result": output, "success": True}).encode())
         with pytest.raises(cf.AnswerError, match="does not fit"):
-            decisions.read(question, said, "a text", find("clef-flash"))
+            decisions.Questionnaire(question).read(said, "a text", find("clef-flash"))
 
 
 @pytest.mark.parametrize(
@@ -170,10 +187,11 @@ def test_a_chat_model_stands_in_where_the_default_is_not_open(code: str) -> None
     """Where clef-flash is not open to the account the default chat model answers, which is said once a session."""
     emulator = closed("clef-flash", code)
     cf.connect(emulator)
+    with pytest.raises(cf.ModelError, match=r"clef-flash is not open.*glm-4\.7-flash gives no probabilities"):
+        FRAME.cfai.classify("text", ["billing", "bug"], probabilities=True)
     with pytest.warns(cf.CfaiWarning, match=r"clef-flash is not open.*glm-4\.7-flash answers"):
-        out = FRAME.cfai.classify("text", ["billing", "bug"], probabilities=True)
-    assert out["label"].notna().tolist() == [True, True, False, True]
-    assert out["confidence"].isna().all()
+        out = FRAME.cfai.classify("text", ["billing", "bug"])
+    assert out.notna().tolist() == [True, True, False, True]
     sent = emulator.requests
     again = FRAME.cfai.check("text", "It is a bug.")
     assert again.notna().sum() == 3
@@ -217,22 +235,26 @@ def test_calls_at_once_all_fall_back_and_one_says_so() -> None:
 
 
 def test_a_text_that_was_cut_to_fit_is_a_failed_row(emulator: Emulator) -> None:
-    """The model judges the beginning of a text too long for it and does not say so: that is told, and not kept."""
+    """The model judges the beginning of a text too long for it without saying so: the row fails, and is paid once."""
     rows = pd.Series(["short and good", "word " * 30_000])
     with pytest.warns(cf.CfaiWarning, match="longer than the 24,576 tokens clef-flash reads"):
         labels = rows.cfai.classify(["good", "bad"])
     assert labels.isna().tolist() == [False, True]
     assert cf.last_run().failures["code"].tolist() == ["truncated"]
+    sent = emulator.requests
+    with pytest.warns(cf.CfaiWarning, match="longer than"):
+        rows.cfai.classify(["good", "bad"])
+    assert emulator.requests == sent
 
 
 def test_a_short_text_with_many_questions_was_not_cut() -> None:
     """A count of all that was read for all questions may exceed what fits at once: that loses no paid row."""
     output = {"answers": {"a": {"noul": 0.9}}, "usage": {"input_tokens": 99_000}}
     said = Answer(json.dumps({"result": output, "success": True}).encode())
-    questions, model = {"a": cf.yes_no("Is it good?")}, find("clef-flash")
-    assert decisions.read(questions, said, "a short text", model) == {"a": {"p": 0.9}}
+    asked, model = decisions.Questionnaire({"a": cf.yes_no("Is it good?")}), find("clef-flash")
+    assert asked.read(said, "a short text", model) == {"a": {"p": 0.9}}
     with pytest.raises(cf.AnswerError, match="longer than"):
-        decisions.read(questions, said, "word " * 30_000, model)
+        asked.read(said, "word " * 30_000, model)
 
 
 def test_names_that_cannot_be_sent_are_numbered(emulator: Emulator) -> None:

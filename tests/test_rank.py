@@ -32,14 +32,14 @@ def emulator() -> Emulator:
 
 
 def test_the_rows_come_best_first(emulator: Emulator) -> None:
-    """All columns and the index, a column of scores, equal scores in the frame's order, missing rows left out."""
+    """All columns and the index, a column of scores, equal scores in the frame's order, a missing row last."""
     before = FRAME.copy()
     ranked = FRAME.cfai.rank("text", QUERY)
     assert list(ranked) == ["text", "n", "score"]
-    assert ranked.index.tolist()[-1] == "a"
-    assert ranked["score"].is_monotonic_decreasing
+    assert ranked.index.tolist()[-2:] == ["a", "c"]
+    assert ranked["score"].dropna().is_monotonic_decreasing
     assert [label for label in ranked.index if label in "be"] == ["b", "e"]
-    assert "c" not in ranked.index
+    assert ranked["score"].isna().tolist() == [False] * 4 + [True]
     assert ranked["n"].equals(FRAME["n"].loc[ranked.index])
     pd.testing.assert_frame_equal(FRAME, before)
     assert emulator.requests == 1
@@ -59,6 +59,20 @@ def test_the_forms_agree_and_a_smaller_number_sends_nothing(emulator: Emulator) 
     assert emulator.requests == 1
 
 
+def test_rows_that_fail_are_kept() -> None:
+    """They stand at the end without a score; top_k counts scored rows and keeps the failed ones, not the empty ones."""
+    failing = Emulator(rate=None, faults=lambda number, name: "5006" if number % 4 == 2 else None)
+    cf.connect(failing, store=None)
+    for options, scored in (({}, 3), ({"top_k": 1}, 1), ({"top_k": 9}, 3)):
+        with pytest.warns(cf.CfaiWarning, match="rows failed"):
+            ranked = FRAME.assign(text=["one", "two", None, "three", "four"]).cfai.rank(
+                "text", QUERY, model="clef-flash", cache=False, concurrency=1, **options
+            )
+        missing = ranked["score"].isna()
+        assert missing.tolist() == [False] * scored + [True] * (1 + (not options))
+        assert ranked["text"][missing].isna().sum() == (not options)
+
+
 def test_duplicated_labels_and_columns_of_that_name(emulator: Emulator) -> None:
     """Rows are meant by position, and no column of the frame is written over."""
     doubled = FRAME.set_axis(["x"] * 5)
@@ -73,8 +87,8 @@ def test_duplicated_labels_and_columns_of_that_name(emulator: Emulator) -> None:
 def test_other_models_stand_in(emulator: Emulator, model: str) -> None:
     """bge-m3 scores as a reranker does; a decision or chat model places each row on a scale from 0 to 1."""
     ranked = FRAME.cfai.rank("text", QUERY, model=model)
-    assert len(ranked) == 4
-    assert ranked["score"].between(0, 1).all()
+    assert len(ranked) == 5
+    assert ranked["score"].dropna().between(0, 1).all()
     assert emulator.requests == (1 if model == "bge-m3" else 3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import io
 import json
@@ -179,6 +180,19 @@ def plain(request: Request, model: Model) -> Any:
     options = {name: value[0] if isinstance(value, list) else value for name, value in request.query.items()}
     options = {name: value == "true" if value in ("true", "false") else value for name, value in options.items()}
     return {"audio": {"body": {}, "contentType": request.content_type}, **options}
+
+
+async def sent(task: cf.Task, model: Model, inputs: list[Any], wire: Wire) -> AsyncIterator[Request]:
+    """Hold a conversation with the emulator and yield each request; one that goes wrong ends there."""
+    talk = task.talk(inputs, model)
+    with contextlib.suppress(StopIteration, cf.CfaiError, ValueError):
+        step = next(talk)
+        while True:
+            if isinstance(step, Local):
+                step = talk.send(step.do())
+                continue
+            yield step
+            step = talk.send(await wire.send(step, model.id))
 
 
 async def conversation(task: cf.Task, model: Model, inputs: list[Any], wire: Wire) -> AsyncIterator[tuple[str, Any]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import copy
 import logging
+import pickle
 import re
 import socket
 import traceback
@@ -17,7 +20,9 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
+from cfai_nb._engine.wire import Secret, Wire, _proxy_for
 from cfai_nb.emulator import running
+from cfai_nb.tasks import Request
 
 TOKEN = "secret-token-xyz-0123456789abcdefghij"
 ACCOUNT = "a" * 32
@@ -131,7 +136,7 @@ def test_no_network_is_told_without_the_token(
     monkeypatch.setattr("random.uniform", lambda low, high: high / 50)
     bases = {
         "closed port": f"http://127.0.0.1:{closed_port()}/client/v4",
-        "no such host": "http://no-such-host.invalid/client/v4",
+        "no such host": "https://no-such-host.invalid/client/v4",
     }
     session = cf.connect(
         base_url=bases[where], account_id=ACCOUNT, api_token=TOKEN, store=tmp_path / "s.sqlite", rate=None
@@ -241,3 +246,80 @@ def test_an_account_id_of_another_form_is_told(tmp_path: Path) -> None:
         pytest.raises(cf.AccessError, match="CLOUDFLARE_ACCOUNT_ID"),
     ):
         pd.Series(["a"]).cfai.classify(LABELS)
+
+
+@pytest.mark.parametrize("url", [
+    f"https://me:{TOKEN}@llm.example.org/v1", f"https://{TOKEN}@llm.example.org/v1", f"me:{TOKEN}@llm.example.org/v1",
+    f"https://llm.example.org/v1?key={TOKEN}", f"https://llm.example.org/v1#{TOKEN}", f"https://me:{TOKEN}@/v1",
+    f"https://me:{TOKEN}@llm.example.org:99999/v1", f"ftp://me:{TOKEN}@llm.example.org/v1",
+    f"https://me:{TOKEN}@[bad/v1", f"https://me:{TOKEN}@llm.example.org/client/v4",
+])  # fmt: skip
+def test_an_address_with_a_secret_in_it_is_refused(url: str) -> None:
+    """A user, a password or a key in base_url is refused with a word on api_token=, and shown nowhere."""
+    with pytest.raises(cf.SetupError, match=r"api_token=|is not an address") as caught:
+        cf.connect(base_url=url, account_id=ACCOUNT, api_token="t" * 40, store=False)
+    assert hidden(str(caught.value))
+
+
+@pytest.mark.parametrize(("url", "token", "fine"), [
+    ("http://llm.example.org/v1", TOKEN, False), ("http://8.8.8.8:8000/client/v4", TOKEN, False),
+    ("http://llm.example.org/v1", None, True), ("https://llm.example.org/v1", TOKEN, True),
+    ("http://gpu-box:8000/v1", TOKEN, True), ("http://127.0.0.1:8000/client/v4", TOKEN, True),
+    ("http://192.168.1.7/v1", TOKEN, True),
+])  # fmt: skip
+def test_a_token_is_not_sent_in_the_open(url: str, token: str | None, fine: bool) -> None:
+    """Over plain http a token goes no further than this machine and network, unless allow_http=True says so."""
+    if fine:
+        cf.connect(base_url=url, account_id=ACCOUNT, api_token=token, store=False)
+        return
+    with pytest.raises(cf.SetupError, match=r"unencrypted.*allow_http=True") as caught:
+        cf.connect(base_url=url, account_id=ACCOUNT, api_token=token, store=False)
+    assert hidden(str(caught.value))
+    assert cf.connect(base_url=url, account_id=ACCOUNT, api_token=token, store=False, allow_http=True)
+
+
+def test_nothing_with_a_token_is_pickled_or_copied(tmp_path: Path) -> None:
+    """A session, its address and the secret refuse pickle and copy in words; no pickle holds the token."""
+    session = cf.connect(
+        base_url="http://127.0.0.1:9/client/v4", account_id=ACCOUNT, api_token=TOKEN, store=tmp_path / "s.sqlite"
+    )
+    for held in (session, session.address, session.address.token, session.engine(cache=True).wire, [session.address]):
+        for write in (pickle.dumps, copy.copy, copy.deepcopy):
+            if write is copy.copy and held not in (session, session.address.token):
+                continue  # a copy of the outside, around the same secret
+            with pytest.raises(TypeError, match=r"cf\.connect\(\)"):
+                write(held)
+
+
+def test_a_netrc_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a proxy, with a default entry in .netrc, calls go through the proxy with the token as it was given."""
+    (tmp_path / ".netrc").write_text("default login someone password other-secret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    seen: list[bytes] = []
+
+    async def proxied() -> bytes:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        server = await asyncio.start_server(handle, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        monkeypatch.setenv("http_proxy", f"http://us%40er:pass@127.0.0.1:{port}")
+        wire = Wire("http://llm.example.org/v1", Secret(TOKEN))
+        try:
+            return (await wire.send(Request(json={}), "m")).content
+        finally:
+            await wire.close()
+            server.close()
+
+    assert asyncio.run(proxied()) == b"{}"
+    (head,) = seen
+    assert head.startswith(b"POST http://llm.example.org/v1/ai/run/m HTTP/1.1")
+    assert f"bearer {TOKEN}".encode() in head.lower()
+    assert b"proxy-authorization: basic " + base64.b64encode(b"us@er:pass").lower() in head.lower()
+    monkeypatch.setenv("no_proxy", "llm.example.org")
+    assert _proxy_for("http://llm.example.org/v1") == ({}, [])

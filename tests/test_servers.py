@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import socket
@@ -30,11 +31,12 @@ TOKEN = "sk-secret-of-the-tests-0123456789"
 class Server:
     """What such servers do, as far as their clients see it.
 
-    ``usage``: whether answers tell it.  ``models``: which there are.  ``key``: what it wants for a token.
+    ``usage``: whether answers tell it.  ``models``: which there are.  ``key``: what it wants for a token.  ``streams``:
+    whether it answers a stream with one.  ``wide``: a text with which all vectors of a request have a number more.
     """
 
     def __init__(self) -> None:
-        self.usage, self.models, self.key = True, ["llama3.2:3b"], ""
+        self.usage, self.models, self.key, self.streams, self.wide = True, ["llama3.2:3b"], "", True, ""
         self.seen: list[tuple[str, dict[str, Any], str]] = []
 
     def routes(self) -> list[Route]:
@@ -72,7 +74,7 @@ class Server:
                 for name, field in schema["properties"].items()
             })  # fmt: skip
         usage = {"usage": {"prompt_tokens": 5, "completion_tokens": 3, "total_tokens": 8}} if self.usage else {}
-        if body.get("stream"):
+        if body.get("stream") and self.streams:
 
             async def frames() -> Any:
                 for word in said.split():
@@ -90,7 +92,11 @@ class Server:
         if wrong is not None:
             return wrong
         data = [
-            {"object": "embedding", "index": at, "embedding": [float(len(text)), float(at), 1.0]}
+            {
+                "object": "embedding",
+                "index": at,
+                "embedding": [float(len(text)), float(at), 1.0, *([0.5] if self.wide in body["input"] else [])],
+            }
             for at, text in enumerate(body["input"])
         ]
         usage = {"usage": {"prompt_tokens": 9, "total_tokens": 9}} if self.usage else {}
@@ -181,6 +187,28 @@ def test_one_prompt_streams(server: Server) -> None:
     (row,) = ledger().to_dict("records")
     assert (row["neurons"], row["exact"], row["verb"]) == (0.0, True, "stream")
     assert server.seen[-1][1]["stream"] is True
+
+
+def test_a_server_that_does_not_stream_has_answered(server: Server) -> None:
+    """What it sends as JSON where a stream was asked for is the answer, whole and charged once."""
+    server.streams = False
+    assert list(cf.stream("Tell me of rivers.", max_tokens=50)) == ["You said: Tell me of rivers."]
+    assert [path for path, _, _ in server.seen].count("/v1/chat/completions") == 1
+    call = pd.Series(["a boat"]).cfai.generate.prepare("{value}")
+    heard: list[str | None] = []
+    call.options = dataclasses.replace(call.options, hear=heard.append)
+    assert call.wait().tolist() == ["You said: a boat"]
+    assert [path for path, _, _ in server.seen].count("/v1/chat/completions") == 2
+    assert heard == [None]
+
+
+def test_vectors_of_another_length_end_the_run_and_are_charged(server: Server) -> None:
+    """Where a server's second answer has vectors of another length, its request is in the ledger all the same."""
+    server.wide = "a red boat"
+    with pytest.raises(cf.CfaiError, match=r"vectors of [34] and of [34] dimensions.*cache=\"refresh\""):
+        pd.Series([f"text {at}" for at in range(40)] + ["a red boat"]).cfai.embed(concurrency=1)
+    sent = [path for path, _, _ in server.seen].count("/v1/embeddings")
+    assert len(ledger()) == sent == 2
 
 
 def test_the_model_is_named_where_there_are_several(server: Server) -> None:

@@ -18,6 +18,7 @@ import cfai_nb as cf
 from cfai_nb import show
 from cfai_nb.cells import Space, _vector
 from cfai_nb.media import picture
+from cfai_nb.media.files import as_folder
 from cfai_nb.media.picture import thumbnail
 
 VECTOR = _vector(np.linspace(-1, 1, 768, dtype=np.float32), Space("@cf/baai/bge-m3", 768, "", "emulator"))
@@ -135,8 +136,9 @@ def test_every_way_to_hold_a_picture(cell: Any, tmp_path: Path, monkeypatch: pyt
     """Paths, names of files, PIL images and arrays of pixels show as bytes do."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.png").write_bytes(drawn((40, 30)))
-    assert show.found(pd.DataFrame({"a": [cell, None]}))[0][0].sort == "image"
-    assert decoded(html_of(cell, names=True))[0] == "data:image/jpeg;base64"
+    here = as_folder(tmp_path)
+    assert show.found(pd.DataFrame({"a": [cell, None]}), here)[0][0].sort == "image"
+    assert decoded(html_of(cell, names=True, files=here))[0] == "data:image/jpeg;base64"
 
 
 def test_devices_folders_and_shares_are_not_read(tmp_path: Path) -> None:
@@ -148,7 +150,8 @@ def test_devices_folders_and_shares_are_not_read(tmp_path: Path) -> None:
     for text in ("//elsewhere/a.png", r"\\elsewhere\a.png", "http://example.org/a.png", "file:///etc/a.png"):
         column = show.named(pd.DataFrame({"a": [text]}), "a")[0]
         assert (column.sort, column.names) == ("text", False)
-        assert text in "".join(judged(html_of(text, names=True)).words)
+        for files in (None, as_folder(tmp_path)):
+            assert text in "".join(judged(html_of(text, names=True, files=files)).words)
 
 
 def test_sound_plays_within_the_size_of_a_page() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -300,9 +301,12 @@ def test_silent_losses_are_errors_of_the_row(result: Any, code: str) -> None:
     """An empty reply and one cut at the limit are failures with a code of their own, not short answers."""
     talk = Generate().talk(["?"], find(LEGACY))
     next(talk)
-    with pytest.raises(cf.AnswerError) as caught:
+    with pytest.raises((cf.AnswerError, StopIteration)) as caught:
         talk.send(envelope(result))
-    assert caught.value.code == code
+    failed = caught.value.value[0] if isinstance(caught.value, StopIteration) else caught.value
+    assert isinstance(failed, cf.AnswerError)
+    assert failed.code == code
+    assert isinstance(caught.value, StopIteration) is (code == "length")
 
 
 @pytest.mark.parametrize(
@@ -404,14 +408,32 @@ def test_columns_of_a_schema_have_real_types() -> None:
 @pytest.mark.parametrize("form", [{"data": [[1, 2], [3, 4]]}, {"response": [[1, 2], [3, 4]], "shape": [2, 2]}])
 def test_vectors_are_read_from_both_forms(form: Any) -> None:
     """bge-m3 with contexts answers under another name; both become one float32 matrix, with and without envelope."""
+    model = dataclasses.replace(find("bge-m3"), dims=2)
     for answer in (envelope(form), Answer(json.dumps(form).encode())):
-        matrix = Embed().read(answer, ["a", "b"], find("bge-m3"))
+        matrix = Embed().read(answer, ["a", "b"], model)
         assert isinstance(matrix, np.ndarray)
         assert matrix.dtype == np.float32
         assert matrix.tolist() == [[1, 2], [3, 4]]
     slow = envelope(form)
     _ = slow.json  # the way that is taken without simdjson
-    assert np.asarray(Embed().read(slow, ["a", "b"], find("bge-m3"))).tolist() == [[1, 2], [3, 4]]
+    assert np.asarray(Embed().read(slow, ["a", "b"], model)).tolist() == [[1, 2], [3, 4]]
+    with pytest.raises(cf.AnswerError, match=r"vectors of 2 numbers, and those of .* have 1024"):
+        Embed().read(slow, ["a", "b"], find("bge-m3"))
+
+
+@pytest.mark.parametrize("number", ["1e300", "-1e39", "1" * 40])
+@pytest.mark.parametrize("parsed", [False, True], ids=["simdjson", "plain"])
+def test_vectors_are_finite(number: str, parsed: bool) -> None:
+    """A number that is infinite as float32 fails the row in plain words, and is not asked for again."""
+    for answer in (
+        Answer(f'{{"data": [[1.0, {number}]]}}'.encode()),
+        Answer(f'{{"data": [{{"index": 0, "embedding": [1.0, {number}]}}]}}'.encode()),
+    ):
+        if parsed:
+            _ = answer.json
+        with pytest.raises(cf.AnswerError, match="not finite as float32") as caught:
+            answer.listed() if b"index" in answer.content else answer.floats("data")
+        assert caught.value.reaction == "row"
 
 
 @pytest.mark.parametrize("parsed", [False, True], ids=["simdjson", "plain"])
@@ -450,7 +472,7 @@ def test_a_decision_is_read_with_its_probabilities() -> None:
     p = {"a": 0.25, "b": 0.75}
     answer = envelope({"answers": {"label": {"type": "choice", "choice": "b", "probabilities": p, "confidence": 0.5}}})
     cells = task.read(answer, ["x"], find("clef-flash"))
-    assert list(cells) == [{"label": "b", "confidence": 0.5, "p": p}]
+    assert list(cells) == [{"label": "b", "confidence": 0.75, "p": p}]
     table = task.tabulate([*cells, None])
     assert isinstance(table, Mapping)
     assert list(table) == ["label", "confidence", "p__a", "p__b"]
@@ -466,7 +488,9 @@ def test_a_decision_is_read_with_its_probabilities() -> None:
         {"answers": {}},
         {"answers": {"label": {"choice": "b", "confidence": 1}}},
         {"answers": {"label": {"choice": "b", "confidence": 1, "probabilities": {"a": 1.0}}}},
-        {"answers": {"label": {"choice": "b", "confidence": None, "probabilities": {"a": 0.0, "b": 1.0}}}},
+        {"answers": {"label": {"choice": "b", "probabilities": {"a": 0.0, "b": 1.5}}}},
+        {"answers": {"label": {"choice": "b", "probabilities": {"a": True, "b": 0.5}}}},
+        {"answers": {"label": {"choice": "b", "probabilities": {"a": "0.1", "b": 0.9}}}},
         {"answers": {"label": {"choice": "c", "confidence": 1, "probabilities": {"a": 0.0, "b": 1.0}}}},
     ],
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
-from ..tasks import Cells, Input, Local, Request, Talk
+from ..tasks import Answer, Cells, Input, Local, Request, Talk
 from .aside import aside
 from .begun import Beginnings, Begun
 from .engine import Engine
@@ -22,6 +23,19 @@ from .record import Run
 
 #: Index of an input, and what was wrong with its answer.
 Failed: TypeAlias = list[tuple[int, RowError]]
+#: Failures that are kept like answers: a limit that the same question meets again (``max_tokens``, what the model
+#: reads) is paid for once.  Others are not: an empty reply or one that does not fit may be a better one the next time,
+#: and running a call again is how that is asked for.
+KEPT = frozenset({"length", "truncated"})
+#: Bytes of an answer from which on it is read in a thread, so that the loop goes on meanwhile.
+LARGE = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """What a conversation returned."""
+
+    cells: Cells
 
 
 class Conversation:
@@ -49,29 +63,33 @@ class Conversation:
         begun = self._beginnings.open(keys)
         log: str | None = None
         talk = self._plan.task.talk(inputs, self._plan.model)
+        cells: Cells
         try:
-            try:
-                step = next(talk)
-                while True:
-                    if isinstance(step, Local):
-                        step = _next_turn(talk, await aside(step.do))
-                        continue
-                    answer = begun.again(step)
-                    if answer is None:
-                        first = not begun.heard
-                        answer, charge = await self._exchange.ask(step, inputs, keys=keys, first=first, again=again)
-                        begun.charges.append(charge)
-                    begun.heard.append((step, answer))
-                    log = log_of(answer) or log
-                    step = _next_turn(talk, answer)
+            step = _next_turn(talk, None, first=True)
+            while not isinstance(step, _Ended):
+                if isinstance(step, Local):
+                    step = _next_turn(talk, await aside(step.do))
+                    continue
+                answer = begun.again(step)
+                if answer is None:
+                    first = not begun.heard
+                    answer, charge = await self._exchange.ask(step, inputs, keys=keys, first=first, again=again)
+                    begun.charges.append(charge)
+                begun.heard.append((step, answer))
+                log = log_of(answer) or log
+                step = await _read(talk, answer)
+                if not isinstance(step, _Ended):
                     self._beginnings.keep(begun)
-            except StopIteration as end:
-                cells: Cells = end.value
+            cells = step.cells
             if len(cells) != len(batch):
                 raise AnswerError(f"{len(cells)} answers for {len(batch)} inputs", "mismatch", again=True)
+            if (misfit := self._run.sink.misfit(cells)) is not None:
+                raise CfaiError(f'{misfit}. With cache="refresh" all rows are asked for again.')
         except BaseException as why:
-            self._beginnings.leave(begun, why)  # paid for, whatever became of it
-            raise
+            if not (isinstance(why, AnswerError) and why.code in KEPT and len(batch) == 1):
+                self._beginnings.leave(begun, why)  # paid for, whatever became of it
+                raise
+            cells = [why.with_traceback(None)]
         finally:
             talk.close()
         if log is not None:
@@ -79,7 +97,12 @@ class Conversation:
         return await self._keep(batch, cells, begun, flight, log)
 
     async def _keep(self, batch: list[int], cells: Cells, begun: Begun, flight: Flight, log: str | None) -> Failed:
-        run, store, keys = self._run, self._engine.store, self._plan.keys
+        """Charge what was asked, deliver what was read and store it; return what could not be read.
+
+        Failures of ``KEPT`` are stored too, each as a record of its own.
+        """
+        run, keys = self._run, self._plan.keys
+        store = None if run.options.cache is False else self._engine.store
         before, charges = begun.paid, begun.open()
         failed: Failed = []
         if not isinstance(cells, np.ndarray):
@@ -87,25 +110,29 @@ class Conversation:
             if failed:
                 good = [(i, cell) for i, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
                 batch, cells = [i for i, _ in good], [cell for _, cell in good]
+        records: list[tuple[list[int], Cells]] = [(batch, cells)] if batch else []
+        records += [([index], [error]) for index, error in failed if error.code in KEPT]
         if charges:  # a row counts once, however many turns it took
             charges[0] = dataclasses.replace(charges[0], rows=run.rows_of(batch))
         for charge in charges:
             run.note(charge)
-        if not batch or store is None or run.options.cache is False:
+        if not records or store is None:
             self._engine.enter(charges)
-        if not batch:
-            return failed
-        run.deliver(batch, cells)
-        flight.cells.update((keys[index], cells[at : at + 1]) for at, index in enumerate(batch))
-        if log is not None:
-            flight.logs.update((keys[index], log) for index in batch)
-        if store is None or run.options.cache is False:
+        if batch:
+            run.deliver(batch, cells)
+        for indexes, found in records:
+            flight.cells.update((keys[index], found[at : at + 1]) for at, index in enumerate(indexes))
+            if log is not None:
+                flight.logs.update((keys[index], log) for index in indexes)
+        if store is None or not records:
             return failed
         try:
             while store.full:  # a slow disk holds the run back rather than filling the memory
                 await asyncio.sleep(0.005)
         finally:  # also when the run is stopped meanwhile: this was paid for
-            store.put([keys[index] for index in batch], cells, charges, log, before=before)
+            for indexes, found in records:
+                store.put([keys[index] for index in indexes], found, charges, log, before=before)
+                before, charges = 0.0, []
         return failed
 
 
@@ -119,11 +146,25 @@ def _held(inputs: Sequence[Input]) -> list[Input]:
     return held
 
 
-def _next_turn(talk: Talk, given: object) -> Request | Local:
-    """Let the task read an answer; what it stumbles over fails the row, since answers are not to be trusted."""
+async def _read(talk: Talk, answer: Answer) -> Request | Local | _Ended:
+    """Let the task read an answer; a large one in a thread, which is awaited also where the run is cancelled."""
+    if len(answer.content) < LARGE:
+        return _next_turn(talk, answer)
+    reading = asyncio.ensure_future(asyncio.to_thread(_next_turn, talk, answer))
     try:
-        return talk.send(given)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, CfaiError):
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        await asyncio.wait({reading})  # the task cannot be closed while it runs
+        raise
+
+
+def _next_turn(talk: Talk, given: object, *, first: bool = False) -> Request | Local | _Ended:
+    """Let the task go on; an answer it cannot read fails the row, since answers are not to be trusted."""
+    try:
+        return next(talk) if first else talk.send(given)
+    except StopIteration as end:
+        return _Ended(end.value)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        if first or isinstance(error, CfaiError):
             raise
         raise AnswerError(f"the answer cannot be read ({type(error).__name__}: {error})", "unreadable") from error

@@ -142,6 +142,8 @@ class Exchange:
     def _enough(self, error: ServiceError, attempt: int) -> bool:
         if error.reaction == "wait":
             return time.monotonic() - max(self.answered or 0.0, self._run.began) > PATIENCE
+        if error.code == "timeout":  # silence for as long as is waited: once more, and no longer than that
+            return attempt >= 2
         # Where nothing ever connected, the address is wrong rather than the moment.
         never = error.code == "no connection" and self.answered is None
         return attempt >= (ATTEMPTS // 2 if never else ATTEMPTS)
@@ -193,10 +195,15 @@ class Exchange:
                 async for line in lines:
                     if piece := reader.feed(line):
                         hear(piece)
-        except AnswerError:  # a frame that is no JSON: paid for like an answer that is none, and read as one
+        except AnswerError as error:  # a frame that is no JSON: paid for like an answer that is none, and read as one
+            if error.code != "broken":
+                raise
             return Answer(b"", seconds=time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        if (whole := reader.unstreamed(seconds)) is not None:
+            return whole
         if not reader.ended:
             raise Unavailable(
                 f"{plan.model.id}: the stream broke off before its end", "connection lost", model=plan.model.id
             )
-        return reader.answer(time.perf_counter() - began)
+        return reader.answer(seconds)

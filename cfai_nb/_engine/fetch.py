@@ -8,27 +8,37 @@ each redirect.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import hashlib
 import ipaddress
 import re
 import shutil
 import socket
 import tempfile
+import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from ..errors import InputError
+from ..errors import InputError, Stopped
 from ..media import Media
+from ..media.files import File
 from ..media.source import MOST_BYTES, of_file
-from .loop import LoopThread
+from .bridge import bridge
 
 #: Fetched at once, seconds for each in all, redirects followed, and the ports that are connected to.
 AT_ONCE, SECONDS, REDIRECTS, PORTS = 8, 60.0, 5, frozenset({80, 443})
+#: Bytes kept of all that a session fetched.
+MOST_KEPT = 4 * 2**30
+_TOO_MUCH = f"more than {MOST_KEPT // 2**30} GiB were fetched in this session; session.close() forgets them"
+#: What comes of an address.
+Fetched: TypeAlias = "Media | InputError"
 _AGENT = {
     "user-agent": "cfai-nb", "accept": "image/*,audio/*,video/*,application/*;q=0.9,*/*;q=0.5",
     "accept-encoding": "identity",  # media is packed already, and what is unpacked on the way may be a bomb
@@ -76,7 +86,7 @@ class _Resolver(AbstractResolver):
 
 
 class Fetcher:
-    """Fetches addresses into a folder that lasts as long as this does; none twice.
+    """Fetches addresses into a folder that lasts as long as this does; none twice, also for two calls at once.
 
     Parameters
     ----------
@@ -84,68 +94,105 @@ class Fetcher:
         IP address -> whether it may be connected to.
     ports : frozenset of int
         That may be connected to.
-    most : int
-        Bytes of one.
+    most, most_kept : int
+        Bytes of one, and of all together.
     seconds : float
         For one, all of its redirects together.
     """
 
     def __init__(
         self, allowed: Callable[[str], bool] = is_public, ports: frozenset[int] = PORTS, most: int = MOST_BYTES,
-        seconds: float = SECONDS,
+        seconds: float = SECONDS, most_kept: int = MOST_KEPT,
     ) -> None:  # fmt: skip
+        self.seconds = seconds
         self._allowed = allowed
         self._ports = ports
         self._most = most
-        self._seconds = seconds
+        self._most_kept = most_kept
+        self._kept = 0
         self._folder: Path | None = None
         self._tidy: weakref.finalize[..., Fetcher] | None = None
         self._known: dict[str, Media] = {}
+        self._flying: dict[str, concurrent.futures.Future[Media | InputError | None]] = {}
+        self._lock = threading.Lock()
 
-    def __call__(self, urls: Sequence[str]) -> list[Media | InputError]:
-        """Fetch these; one that fails has its error, and is tried again the next time."""
-        wanted = [url for url in urls if url not in self._known]
-        failed: dict[str, InputError] = {}
-        if wanted:
-            thread = LoopThread()  # of its own: the caller may stand on any loop
-            try:
-                results = thread.call(lambda: self._fetch_all(wanted))
-            finally:
-                thread.end()
-            for url, result in zip(wanted, results, strict=True):
-                if isinstance(result, InputError):
-                    failed[url] = result
-                else:
-                    self._known[url] = result
-        return [failed.get(url) or self._known[url] for url in urls]
+    def __call__(self, urls: Sequence[str], say: Callable[[str], object] = lambda words: None) -> list[Fetched]:
+        """Fetch these; one that fails has its error, and is tried again the next time.
+
+        Parameters
+        ----------
+        urls : sequence of str
+        say : callable
+            Called now and then with how far it is, in words.
+
+        Raises
+        ------
+        Stopped
+            Stop was pressed; what was fetched until then is kept.
+        """
+        found: dict[str, Fetched] = {url: self._known[url] for url in urls if url in self._known}
+        if wanted := [url for url in dict.fromkeys(urls) if url not in found]:
+            job = Fetching(self, wanted)
+
+            def tick() -> None:
+                say(job.words)
+
+            bridge.wait(job, tick)
+            if job.stopped:
+                raise Stopped(f"Stopped while fetching: {job.words}; they are kept until the session is closed.")
+            found |= job.found
+        return [found[url] for url in urls]
 
     def close(self) -> None:
         """Forget what was fetched; what is asked for again is fetched again."""
-        self._folder, self._known = None, {}
+        self._folder, self._known, self._kept = None, {}, 0
         if self._tidy is not None:
             self._tidy()
 
-    async def _fetch_all(self, urls: Sequence[str]) -> list[Media | InputError]:
-        gate = asyncio.Semaphore(AT_ONCE)
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        """Open the connections of one job."""
         connector = aiohttp.TCPConnector(resolver=_Resolver(self._allowed), limit=AT_ONCE, use_dns_cache=False)
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None),
             headers=_AGENT, trust_env=False,  # a proxy would resolve the name anew
         ) as session:  # fmt: skip
+            yield session
 
-            async def one(url: str) -> Media | InputError:
-                async with gate:
-                    try:
-                        async with asyncio.timeout(self._seconds):  # for all of its redirects together
-                            return await self._fetch(session, url)
-                    except InputError as error:
-                        return error
-                    except TimeoutError:
-                        return InputError(f"the address {_short(url)} did not answer within {self._seconds:.0f} s")
-                    except (aiohttp.ClientError, OSError, ValueError) as error:
-                        return InputError(f"the address {_short(url)} cannot be fetched: {_why(error)}")
+    async def fetched(self, session: aiohttp.ClientSession, url: str) -> Fetched:
+        """Fetch one, unless it is known or being fetched; then wait for that."""
+        while True:
+            with self._lock:
+                if url in self._known:
+                    return self._known[url]
+                other = self._flying.get(url)
+                if other is None:
+                    mine = self._flying[url] = concurrent.futures.Future()
+                    break
+            # Shielded: who only waits must not end what another call does.
+            if (result := await asyncio.shield(asyncio.wrap_future(other))) is not None:
+                return result
+        result = None
+        try:
+            result = await self._one(session, url)
+        finally:  # None where it was stopped: who waits for it fetches it then
+            with self._lock:
+                if isinstance(result, Media):
+                    self._known[url] = result
+                del self._flying[url]
+            mine.set_result(result)
+        return result
 
-            return await asyncio.gather(*map(one, urls))
+    async def _one(self, session: aiohttp.ClientSession, url: str) -> Fetched:
+        try:
+            async with asyncio.timeout(self.seconds):  # for all of its redirects together
+                return await self._fetch(session, url)
+        except InputError as error:
+            return error
+        except TimeoutError:
+            return InputError(f"the address {_short(url)} did not answer within {self.seconds:.0f} s")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return InputError(f"the address {_short(url)} cannot be fetched: {_why(error)}")
 
     async def _fetch(self, session: aiohttp.ClientSession, url: str) -> Media:
         at = URL(url)
@@ -187,13 +234,70 @@ class Fetcher:
             with path.open("wb") as file:
                 async for chunk in answer.content.iter_chunked(2**18):
                     size += len(chunk)
+                    self._kept += len(chunk)
                     if size > self._most:
                         raise InputError(f"the address {_short(url)} holds more than {self._most // 2**20} MiB")
-                    file.write(chunk)
-            return await asyncio.to_thread(of_file, path, URL(url).name[:100])
+                    if self._kept > self._most_kept:
+                        raise InputError(_TOO_MUCH)
+                    await asyncio.to_thread(file.write, chunk)  # a slow disk holds up nobody else
+            return await asyncio.to_thread(of_file, File(path), URL(url).name[:100])
         except BaseException:
+            self._kept -= size
             path.unlink(missing_ok=True)
             raise
+
+
+class Fetching:
+    """A job of the bridge: fetches some addresses, a few at once.
+
+    Attributes
+    ----------
+    found : dict of str to Media or InputError
+    stopped : bool
+        Stop was pressed before all were there.
+    """
+
+    def __init__(self, fetcher: Fetcher, urls: Sequence[str]) -> None:
+        self.found: dict[str, Fetched] = {}
+        self.stopped = False
+        self._fetcher = fetcher
+        self._urls = urls
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def words(self) -> str:
+        """How far it is."""
+        size = sum(media.size for media in tuple(self.found.values()) if isinstance(media, Media))
+        return f"{len(self.found):,} of {len(self._urls):,} addresses, {size / 1e6:,.1f} MB"
+
+    async def execute(self) -> None:
+        """Fetch them all."""
+        self._task = asyncio.ensure_future(self._all())
+        if self.stopped:
+            self._task.cancel()
+        await asyncio.wait({self._task})
+        if not self._task.cancelled():
+            self.stopped = False  # it came too late
+            self._task.result()
+
+    async def _all(self) -> None:
+        waiting = iter(self._urls)
+        async with self._fetcher.session() as session, asyncio.TaskGroup() as group:
+
+            async def some() -> None:
+                for url in waiting:
+                    self.found[url] = await self._fetcher.fetched(session, url)
+
+            for _ in range(min(AT_ONCE, len(self._urls))):
+                group.create_task(some())
+
+    def stop(self) -> None:
+        """Do what Stop asks for: nothing was paid, so what is under way is dropped."""
+        self.stopped = True
+        if self._task is not None:
+            self._task.cancel()
+
+    abandon = stop
 
 
 def _short(url: str) -> str:

@@ -1,14 +1,17 @@
-"""The answers of one request as the bytes the store keeps, and back."""
+"""The answers of one request, or a failure that is kept like one, as the bytes the store keeps, and back."""
 
 from __future__ import annotations
 
 import numpy as np
 import pydantic_core
 
+from ..errors import AnswerError
 from ..media import Audio, Image
 from ..tasks import Cells, Json
 
 _MEDIA = {cell.kind: cell for cell in (Image, Audio)}
+#: The kind of a record of rows that failed in a way that is kept.
+_FAILED = "failed"
 
 
 def encode(cells: Cells) -> tuple[str, bytes]:
@@ -18,6 +21,8 @@ def encode(cells: Cells) -> tuple[str, bytes]:
     if cells and isinstance(cells[0], (Image, Audio)):
         lengths = np.array([len(cell) for cell in cells], dtype="<i8")
         return cells[0].kind, b"".join([lengths.tobytes(), *cells])
+    if cells and isinstance(cells[0], AnswerError):
+        return _FAILED, pydantic_core.to_json([[str(e), e.code, e.text, e.partial] for e in cells])
     return "json", pydantic_core.to_json(list(cells))
 
 
@@ -30,4 +35,6 @@ def decode(kind: str, rows: int, body: bytes) -> Cells:
         starts = [8 * rows, *ends[:-1].tolist()]
         return [_MEDIA[kind](memoryview(body)[a:b]) for a, b in zip(starts, ends.tolist(), strict=True)]
     cells: list[Json] = pydantic_core.from_json(body)
+    if kind == _FAILED:
+        return [AnswerError(said, code, text=text, partial=partial) for said, code, text, partial in cells]
     return cells

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pydantic_core
 
 from ..ledger import money
-from ..media import Parts
+from ..media import Media, Parts
 from ..models import Cost, Model, Usage, counted, price
 from ..tasks import Input, Task, tokens_of
+from ..tasks.code import code_of
 
 #: Estimated tokens a batch may hold together.  No limit on the sum is documented; batches far below the limit on the
 #: count were refused for their length (cloudflare-docs issue 11316), and then the batch is halved.
@@ -70,6 +71,8 @@ class Plan:
         Requests per minute; None where no limit is known.
     bad : int
         Rows whose cell cannot be sent, among those without an input.
+    fetched : int
+        Addresses that were fetched to price it.
     heavy : bool
         Whether there is media among the inputs.
     """
@@ -84,6 +87,7 @@ class Plan:
     origin: str = "cloudflare"
     rate: float | None = None
     bad: int = 0
+    fetched: int = 0
     heavy: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -169,6 +173,9 @@ class Plan:
             f"  {cost}",
             *([f"  {self.further}"] if self.further else ()),
         ]
+        if self.fetched:
+            s = "es were" if self.fetched > 1 else " was"
+            lines.append(f"  {self.fetched:,} address{s} fetched to price it; what they hold is kept for the call")
         if e.overlong:
             lines.append(f"  {e.overlong:,} inputs look longer than the {self.model.context:,} tokens the model reads")
         return "\n".join(lines)
@@ -181,7 +188,10 @@ def _time(minutes: float | None) -> str:
     return f"{f'at least {least}' if minutes >= 1 else 'under 1 min'} at the rate limit"
 
 
-def draw_up(task: Task, model: Model, rows: Sequence[Input | None], origin: str, rate: float | None = None) -> Plan:
+def draw_up(
+    task: Task, model: Model, rows: Sequence[Input | None], origin: str, rate: float | None = None, *,
+    server: str = "", account: str = "",
+) -> Plan:  # fmt: skip
     """Turn rows into a plan.
 
     Parameters
@@ -193,6 +203,10 @@ def draw_up(task: Task, model: Model, rows: Sequence[Input | None], origin: str,
         Who answers: answers of an emulator are never mistaken for answers of the service.
     rate : float or None
         Requests per minute.
+    server : str
+        Its whole address, where `origin` does not tell it from every other.
+    account : str
+        With whom it answers: part of the key where the question names something of the account's own.
     """
     task.check(model)
     index: dict[Input, int] = {}
@@ -200,20 +214,35 @@ def draw_up(task: Task, model: Model, rows: Sequence[Input | None], origin: str,
         (-1 if row is None else index.setdefault(row, len(index)) for row in rows), dtype=np.int64, count=len(rows)
     )
     inputs = list(index)
-    return Plan(task, model, inputs, keys_of(task, model, inputs, origin), where, origin=origin, rate=rate)
+    return Plan(
+        task, model, inputs, keys_of(task, model, inputs, server or origin, account), where, origin=origin, rate=rate
+    )
 
 
-def keys_of(task: Task, model: Model, inputs: Sequence[Input], origin: str) -> list[bytes]:
-    """Return the complete key of each input: task, version, every option, model, origin, and the input."""
-    asked = [type(task).__name__, task.name, task.version, task.asked(), model.id, origin]
+def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, account: str = "") -> list[bytes]:
+    """Return the complete key of each input.
+
+    It holds the task with version, every option and, where it is the user's own, its code; the model; the server; the
+    account, where an option names something of its own (a fine-tune); and the input.
+    """
+    asked = [type(task).__name__, task.name, task.version, task.asked(), model.id, server]
+    asked += [code] if (code := code_of(type(task))) else []
+    asked += [{"account": account}] if any(getattr(task, name) for name in task.owned) else []
     start = hashlib.blake2b(pydantic_core.to_json(asked, inf_nan_mode="strings"), digest_size=16)
     keys = []
     for value in inputs:
         h = start.copy()
-        for piece in value.pieces if isinstance(value, Parts) else (value,):
-            # A text begins with 0 and media with 1, and only a template with media in it has several pieces.
-            h.update(
-                b"\0" + piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else b"\1" + piece.identity
-            )
+        if isinstance(value, Parts):  # with lengths, so that no text equals parts, nor parts other parts
+            h.update(b"\2")
+            for piece in value.pieces:
+                content = _content(piece)
+                h.update(len(content).to_bytes(8, "big") + content)
+        else:
+            h.update(_content(value))
         keys.append(h.digest())
     return keys
+
+
+def _content(piece: str | Media) -> bytes:
+    """Return what makes a piece the same: a text begins with 0, and media with 1."""
+    return b"\0" + piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else b"\1" + piece.identity

@@ -278,7 +278,7 @@ class Queue:
     async def _send(self, body: Json) -> Json:
         """Send to the queue, past a gateway's cache: it would say "queued" for as long as it lasts."""
         gateway = self._run.options.gateway
-        request = Request(json=body, query=_QUERY)
+        request = Request(json=body, query=_QUERY, expected="vectors")
         request = dressed(request, self._run.plan.model, None if gateway is None else gateway.uncached())
         return (await self._persist(request)).json
 

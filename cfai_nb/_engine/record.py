@@ -15,6 +15,7 @@ from ..cells import Sink
 from ..errors import CfaiError, RowError
 from ..ledger import Budget, Charge
 from ..models import Cost
+from ..tasks import Cells
 from .gateway import Gateway
 from .plan import Plan
 
@@ -30,8 +31,9 @@ class Options:
     cache : {True, False, "refresh", "only"}
         Use the store; neither read nor keep; ask anew and keep; or answer from the store alone and send nothing.
     budget : Budget or None
-    on_error : {"keep", "raise"}
-        Whether a failed row stays missing, or raises once all others are done.
+    on_error : {"keep", "raise", "partial"}
+        Whether a failed row stays missing, raises once all others are done, or holds the beginning of its reply where
+        that was cut.
     concurrency : int or "auto"
         The most requests at once.
     gateway : Gateway or None
@@ -48,7 +50,7 @@ class Options:
 
     cache: CacheMode = True
     budget: Budget | None = None
-    on_error: Literal["keep", "raise"] = "keep"
+    on_error: Literal["keep", "raise", "partial"] = "keep"
     concurrency: int | Literal["auto"] = "auto"
     gateway: Gateway | None = None
     queue: bool = False
@@ -58,8 +60,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.cache not in (True, False, "refresh", "only"):
             raise ValueError(f'cache={self.cache!r}: give True, False, "refresh" or "only".')
-        if self.on_error not in ("keep", "raise"):
-            raise ValueError(f'on_error={self.on_error!r}: give "keep" or "raise".')
+        if self.on_error not in ("keep", "raise", "partial"):
+            raise ValueError(f'on_error={self.on_error!r}: give "keep", "raise" or "partial".')
         most = self.concurrency
         if most != "auto" and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
             raise ValueError(f'concurrency={most!r}: give "auto" or a number of requests of at least 1.')
@@ -165,8 +167,15 @@ class Run:
         """What the requests of this run cost: unknown when the model publishes no price."""
         return Cost(None if self.unpriced else self.neurons, self.exact)
 
-    def deliver(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: object) -> int:
-        """Keep cells and return how many rows they are."""
+    def deliver(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Cells) -> int:
+        """Keep cells and return how many rows they are; those that are errors fail their rows."""
+        if not isinstance(cells, np.ndarray):
+            errors = {int(at): each for at, each in zip(indexes, cells, strict=True) if isinstance(each, RowError)}
+            if errors:
+                pairs = [(int(at), each) for at, each in zip(indexes, cells, strict=True) if int(at) not in errors]
+                indexes, cells = [at for at, _ in pairs], [each for _, each in pairs]
+            for at, error in errors.items():
+                self.fail(at, error)
         self.sink.put(indexes, cells)
         rows = self.rows_of(indexes)
         self.done += rows
@@ -179,9 +188,15 @@ class Run:
         return int(self._weights[indexes].sum())
 
     def fail(self, index: int, error: RowError) -> None:
-        """Note that this input has no result."""
+        """Note that this input has no result, or with ``on_error="partial"`` the beginning of one."""
         self.failures[index] = error
         self.failed += int(self._weights[index])
+        if self.filled(error):
+            self.sink.put([index], [getattr(error, "partial", None)])
+
+    def filled(self, error: RowError) -> bool:
+        """Whether the cell of a row that failed so holds the beginning of its reply."""
+        return self.options.on_error == "partial" and getattr(error, "partial", None) is not None
 
     def note(self, charge: Charge) -> None:
         """Add a charge to the totals."""

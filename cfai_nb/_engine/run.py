@@ -274,7 +274,7 @@ class Runner:
 
     def _fail(self, index: int, failure: RowError) -> None:
         self.run.fail(index, failure)
-        if not self.run.done:
+        if not self.run.done and not self.run.filled(failure):
             self._hopeless += 1
             if self._hopeless >= HOPELESS:
                 self.halt(CfaiError(f"The first {HOPELESS} rows all failed and the rest was not sent: {failure}"))

@@ -51,6 +51,8 @@ async def stream(
                     accepted = True  # from the first line on it is billed
                     if text := reader.feed(line):
                         yield text
+            if text := reader.rest():
+                yield text
             reader.finish(limit)
         except RateLimited as error:
             pace.rate.refused(sent, time.monotonic(), error.wait)

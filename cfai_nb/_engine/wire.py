@@ -11,10 +11,12 @@ import asyncio
 import hashlib
 import re
 import time
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from typing import TypeAlias
-from urllib.request import getproxies
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypedDict
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
@@ -22,15 +24,19 @@ import pydantic_core
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 
-from ..errors import CfaiError, Unavailable
+from ..errors import AnswerError, CfaiError, Unavailable
 from ..tasks import Answer, Request
+from .bounds import BOUNDS, HEADER, Bounds, Unpacking, size_of
 from .refusals import refusal
 
-#: Seconds to connect, and to wait for the next byte.  Without ``rejectIfBusy`` the service queues a call, and giving up
-#: on one that is being worked on would pay for it twice: the wait is long.
-CONNECT, READ = 20.0, 300.0
-_FAILED = re.compile(rb'"success"\s*:\s*false')
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.client_reqrep import ClientRequest, ConnectionKey
+    from aiohttp.tracing import Trace
 
+_FAILED = re.compile(rb'"success"\s*:\s*false')
+#: Addresses kept ready; ids of logs and of mutations stand in paths too, and those do not come again.
+_MOST_URLS = 64
 
 #: Whether the request of the current task may still leave; asked right before its first byte does.
 _leaves: ContextVar[Callable[[], bool]] = ContextVar("cfai_nb_leaves")
@@ -40,7 +46,7 @@ _App: TypeAlias = Callable[..., Awaitable[None]]
 
 
 class Secret:
-    """A string that is never shown: not by repr, str, format or a traceback's locals."""
+    """A string that is never shown or written: not by repr, str, format, a traceback's locals, copy or pickle."""
 
     __slots__ = ("_value",)
 
@@ -51,6 +57,9 @@ class Secret:
         return "'***'"
 
     __str__ = __repr__
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("A token is not copied or pickled; call cf.connect() where the session is needed.")
 
     def reveal(self) -> str:
         """Return the string itself, for the header it goes into."""
@@ -74,40 +83,73 @@ class _LastMoment(aiohttp.ClientRequest):
         await super().write_bytes(writer, conn, *rest)
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Reuses only connections on which nothing arrived after the answer: it would be taken for the next one.
+
+    A connection rests before it is reused, since a second answer may come a moment after the first.  Once one came, no
+    connection is reused for a while: another may come later than the rest lasts.
+    """
+
+    rest, distrust = 0.01, 60.0  # seconds
+    _distrusted = 0.0  # until then (of the loop's clock)
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            self._suspect()
+            connection.close()
+
+    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        if should_close or protocol.should_close or self._loop.time() < self._distrusted:
+            super()._release(key, protocol, should_close=True)
+        else:
+            self._loop.call_later(self.rest, self._rested, key, protocol)
+
+    def _rested(self, key: ConnectionKey, protocol: ResponseHandler) -> None:
+        if protocol.is_connected() and protocol.should_close:
+            self._suspect()
+        super()._release(key, protocol)
+
+    def _suspect(self) -> None:
+        self._distrusted = self._loop.time() + self.distrust
+
+
 class _Connections(httpx.AsyncBaseTransport):
     """httpx's transport interface on aiohttp's connections.
 
-    An answer is read whole, in one go, unless the request's extensions ask for a ``stream``: handing a megabyte of
-    vectors on in pieces of 16 KB costs as much as parsing it.
+    Parameters
+    ----------
+    root : str
+        The address all requests begin with: it decides whether they go through a proxy.
+    bounds : Bounds
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: str, bounds: Bounds) -> None:
         # How many requests are under way is for Pace to say, so the pool has no limit of its own.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
+            connector=_Connector(limit=0, ttl_dns_cache=300, keepalive_timeout=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_LastMoment,
             read_bufsize=2**20,
-            auto_decompress=False,  # httpx's responses do that
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=READ),
-            trust_env=bool(getproxies()),  # looked up at every request, which costs: only where there is a proxy
+            auto_decompress=False,  # done while it is read, within bounds
+            max_line_size=HEADER,
+            max_field_size=HEADER,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=bounds.connect, sock_read=bounds.silence),
         )
+        self._proxy, self._more_headers = _proxy_for(root)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         answer = await self._session.request(
             request.method,
             str(request.url),
             data=request.content or None,
-            headers=_pairs(request.headers),
+            headers=[*_pairs(request.headers), *self._more_headers],
             allow_redirects=False,
+            **self._proxy,
         )
-        if request.extensions.get("stream"):
-            return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
-        try:
-            content = await answer.read()
-        finally:
-            answer.release()
-        return httpx.Response(answer.status, headers=answer.raw_headers, content=content)
+        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
 
     async def aclose(self) -> None:
         await self._session.close()
@@ -118,11 +160,37 @@ class _Stream(httpx.AsyncByteStream):
         self._answer = answer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._answer.content.iter_any():
+        while chunk := await self._answer.content.readany():
             yield chunk
 
     async def aclose(self) -> None:
-        self._answer.close()
+        self._answer.close()  # drops the connection, unless the answer was read to its end
+
+
+class _Proxy(TypedDict, total=False):
+    proxy: str
+    proxy_headers: dict[str, str]
+
+
+def _proxy_for(root: str) -> tuple[_Proxy, list[tuple[str, str]]]:
+    """Return what aiohttp is given for the proxy of the environment, and the headers each request needs for it.
+
+    Not left to aiohttp: it reads ``.netrc`` along with the environment, and a password from there collides with the
+    token.
+    """
+    at = urlsplit(root)
+    proxy = getproxies().get(at.scheme)
+    if not proxy or proxy_bypass(at.hostname or ""):
+        return {}, []
+    found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if not found.username:
+        return {"proxy": found.geturl()}, []
+    login = f"{unquote(found.username)}:{unquote(found.password or '')}".encode()
+    bare = found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
+    header = ("proxy-authorization", f"Basic {b64encode(login).decode()}")
+    if at.scheme == "http":  # handed the request itself, not asked for a tunnel
+        return {"proxy": bare}, [header]
+    return {"proxy": bare, "proxy_headers": dict([header])}, []
 
 
 def _always() -> bool:
@@ -141,13 +209,18 @@ class Wire:
         Answers in-process instead of a server.
     below : str
         What comes between the root and a path that does not begin with a slash.
+    bounds : Bounds
+        How much of an answer is read, and how long it is waited for.
     """
 
-    def __init__(self, root: str, token: Secret, app: _App | None = None, below: str = "/ai/") -> None:
+    def __init__(
+        self, root: str, token: Secret, app: _App | None = None, below: str = "/ai/", bounds: Bounds = BOUNDS
+    ) -> None:
         self._root = root.rstrip("/")
         self._below = below
         self._token = token
         self._app = app
+        self._bounds = bounds
         self._transport: httpx.AsyncBaseTransport | None = None
         self._urls: dict[str, httpx.URL] = {}
         self._headers: dict[str, httpx.Headers] = {}
@@ -157,7 +230,7 @@ class Wire:
             if self._app is not None:
                 self._transport = httpx.ASGITransport(app=self._app)
             else:
-                self._transport = _Connections()
+                self._transport = _Connections(self._root, self._bounds)
         return self._transport
 
     async def close(self) -> None:
@@ -177,20 +250,22 @@ class Wire:
         Raises
         ------
         ServiceError
-            Whatever is not an answer: a refusal, a broken connection, a body cut short.
+            Whatever is not an answer: a refusal, a broken connection, a body cut short, silence.
+        AnswerError
+            It is larger than what is read of its kind, or takes longer (see ``bounds``).
         """
         start = time.perf_counter()
         failure: CfaiError
         try:
-            response = await self._sent(self._build(request, model, method), leaves)
-            try:
-                content = await response.aread()
-            finally:
-                await response.aclose()
+            async with asyncio.timeout(self._bounds.seconds) as limit:
+                response = await self._sent(self._build(request, model, method), leaves)
+                try:
+                    content, headers = await self._whole(response, request, model)
+                finally:
+                    await response.aclose()
         except Exception as error:
-            failure = _told(error, model)
+            failure = _late(model, self._bounds.seconds) if limit.expired() else _told(error, model)
         else:
-            headers = {name.lower(): value for name, value in _pairs(response.headers)}
             if response.status_code == 200 and not _says_failed(content):
                 return Answer(content, headers, time.perf_counter() - start)
             failure = refusal(response.status_code, headers, content, model)
@@ -204,29 +279,46 @@ class Wire:
 
         Raises
         ------
-        ServiceError
+        ServiceError, AnswerError
             As ``send``; a stream that breaks off raises Unavailable after what did arrive.
         """
         failure: CfaiError
+        bounds = self._bounds
+        limit = asyncio.timeout(bounds.stream_seconds)
         try:
-            response = await self._sent(self._build(request, model, "POST", stream=True), leaves)
-            try:
+            async with limit:
+                response = await self._sent(self._build(request, model, "POST"), leaves)
                 if response.status_code != 200:
-                    content = await response.aread()
-                    headers = {name.lower(): value for name, value in _pairs(response.headers)}
+                    try:
+                        content, headers = await self._whole(response, request, model)
+                    finally:
+                        await response.aclose()
                     raise refusal(response.status_code, headers, content, model)
-                rest = b""
-                async for chunk in response.aiter_bytes():
-                    *lines, rest = (rest + chunk).split(b"\n")
+            try:
+                headers = {name.lower(): value for name, value in _pairs(response.headers)}
+                chunks = _chunks(response, headers, bounds.stream, "a stream", model)
+                held, length = [b""], 0  # of the line that is not whole yet
+                while True:
+                    limit = asyncio.timeout_at(limit.when())  # while it is waited for: the reader takes its own time
+                    async with limit:
+                        chunk = await anext(chunks, b"")
+                    *lines, rest = chunk.split(b"\n")
                     for line in lines:
-                        yield line.rstrip(b"\r")
-                if rest:
-                    yield rest
+                        yield (b"".join(held) + line).rstrip(b"\r")
+                        held, length = [], 0
+                    held.append(rest)
+                    length += len(rest)
+                    if length > bounds.line:
+                        raise _too_large(model, bounds.line, "a line of a stream")
+                    if not chunk:
+                        break
+                if length:
+                    yield b"".join(held)
                 return
             finally:
                 await response.aclose()
         except Exception as error:
-            failure = _told(error, model)
+            failure = _late(model, bounds.stream_seconds) if limit.expired() else _told(error, model)
         raise failure
 
     async def _sent(self, request: httpx.Request, leaves: Callable[[], bool]) -> httpx.Response:
@@ -236,10 +328,20 @@ class Wire:
             raise asyncio.CancelledError
         return await self._connected().handle_async_request(request)
 
-    def _build(self, request: Request, model: str, method: str, *, stream: bool = False) -> httpx.Request:
+    async def _whole(self, response: httpx.Response, request: Request, model: str) -> tuple[bytes, dict[str, str]]:
+        """Read an answer to its end and return it with its headers; of an error only the beginning is read."""
+        good = response.status_code == 200
+        most, what = (self._bounds.most(request.expected), request.expected) if good else (self._bounds.error, "")
+        headers = {name.lower(): value for name, value in _pairs(response.headers)}
+        content = b"".join([chunk async for chunk in _chunks(response, headers, most, what, model)])
+        return content, headers
+
+    def _build(self, request: Request, model: str, method: str) -> httpx.Request:
         path = request.path or f"run/{model}"
         url = self._urls.get(path)
         if url is None:
+            if len(self._urls) >= _MOST_URLS:
+                self._urls.clear()
             try:
                 url = self._urls[path] = httpx.URL(self._root + (path if path[0] == "/" else self._below + path))
             except httpx.InvalidURL as error:
@@ -249,24 +351,54 @@ class Wire:
         headers = self._headers.get(request.content_type)
         if headers is None:
             token = f"Bearer {self._token.reveal()}"
-            fixed = {"authorization": token, "accept-encoding": "gzip, deflate", "user-agent": "cfai-nb"}
+            fixed = {"authorization": token, "accept-encoding": "gzip", "user-agent": "cfai-nb"}
             headers = self._headers[request.content_type] = httpx.Headers(
                 {**fixed, "content-type": request.content_type}
             )
         if request.headers:
             headers = httpx.Headers([*headers.multi_items(), *request.headers.items()])
-        extensions = {"stream": stream}
         if request.form is not None:
             # Equal forms have equal boundaries: to a gateway's cache they are equal requests.
             boundary = hashlib.blake2b(pydantic_core.to_json(request.form, bytes_mode="base64"), digest_size=16)
             headers = httpx.Headers(headers)
             headers["content-type"] = f"multipart/form-data; boundary={boundary.hexdigest()}"
             fields = {name: part if isinstance(part, tuple) else (None, part) for name, part in request.form.items()}
-            made = httpx.Request(method, url, headers=headers, files=fields, extensions=extensions)
+            made = httpx.Request(method, url, headers=headers, files=fields)
             made.read()
             return made
         content = None if method == "GET" else request.body()
-        return httpx.Request(method, url, headers=headers, content=content, extensions=extensions)
+        return httpx.Request(method, url, headers=headers, content=content)
+
+
+async def _chunks(
+    response: httpx.Response, headers: dict[str, str], most: int, what: str, model: str
+) -> AsyncIterator[bytes]:
+    """Yield a body as it arrives, decompressed; beyond `most` bytes refuse `what` it is, or end where that is empty."""
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    # A transport that holds the whole answer has decompressed it already.
+    plain = encoding == "identity" or isinstance(response.stream, httpx.ByteStream)
+    unpack = None if plain else Unpacking(encoding)
+    left = most
+    async for chunk in response.stream:  # type: ignore[union-attr]  # those of these transports are asynchronous
+        piece = chunk if unpack is None else unpack(chunk, left + 1)
+        left -= len(piece)
+        if left < 0:
+            if what:
+                raise _too_large(model, most, what)
+            yield piece[:left]
+            return
+        if piece:
+            yield piece
+    if unpack is not None:
+        unpack.end(model)
+
+
+def _too_large(model: str, most: int, what: str) -> AnswerError:
+    return AnswerError(f"{model}: the answer is larger than {size_of(most)}, the most that is read for {what}", "size")
+
+
+def _late(model: str, seconds: float) -> AnswerError:
+    return AnswerError(f"{model}: the answer was not complete after {seconds:g} s, the most for one", "timeout")
 
 
 def _pairs(headers: httpx.Headers) -> list[tuple[str, str]]:
@@ -287,11 +419,13 @@ def _says_failed(content: bytes) -> bool:
 def _told(error: Exception, model: str) -> CfaiError:
     """Say what went wrong in an error of ours, without a cause whose frames hold the token."""
     if isinstance(error, CfaiError):
-        return error
+        return error.with_traceback(None)
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     if not isinstance(error, (OSError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError)):
         return CfaiError(f"{model}: {text[:500]}")  # not the network: a defect, which repeating would not mend
-    connecting = isinstance(error, (httpx.ConnectError, aiohttp.ClientConnectorError))
-    code = "no connection" if connecting else "connection lost"
-    todo = " -- check the network and base_url" if connecting else ""
+    code, todo = "connection lost", ""
+    if isinstance(error, (httpx.ConnectError, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        code, todo = "no connection", " -- check the network and base_url"
+    elif isinstance(error, aiohttp.SocketTimeoutError):
+        code, text = "timeout", "not one byte arrived for as long as is waited"
     return Unavailable(f"{model}: {code} ({text[:200]}){todo}", code, model=model)

@@ -44,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
     add = command("emulator", emulate).add_argument
     add("--port", type=int, default=8787, help="default 8787; 0 takes a free one")
+    add(
+        "--host", action="append", metavar="NAME", help="a Host header to answer beside this machine's; may be repeated"
+    )
     add("--latency", type=float, metavar="S", help="seconds every call takes")
     add("--rate", type=rate, metavar="N", help="requests per minute, catalogue (default) or none")
     add("--capacity", type=int, metavar="N", help="calls at once; one more is refused with 3040")

@@ -17,10 +17,10 @@ def emulate(args: argparse.Namespace) -> int:
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if settings.get("rate") == "none":
         settings["rate"] = None
-    faults = dict(args.fault or ())
+    settings |= {"faults": dict(args.fault or ()), "quirks": args.quirk or (), "agreed": args.agreed}
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
         try:
-            emulator.serve(args.port, **settings, faults=faults, quirks=args.quirk or (), agreed=args.agreed)
+            emulator.serve(args.port, hosts=args.host or (), **settings)
         except ValueError as error:
             raise Usage(str(error)) from None
     return 0

@@ -7,6 +7,8 @@ UTF-8 bytes over four. Pictures show the shapes and colours the prompt names, ma
 what they hold is kept in the file's own metadata, where the models that look and listen find it. Of other pictures and
 recordings only what can be measured is said.
 
+On a port it answers for both public hosts: ``/client/v4`` is api.cloudflare.com, ``/v1`` is gateway.ai.cloudflare.com.
+
 >>> from cfai_nb.emulator import running
 >>> with running(rate=None) as service:
 ...     service.url

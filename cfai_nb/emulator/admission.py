@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 from starlette.requests import Request
 
@@ -33,7 +32,7 @@ class Admission:
             raise refuse(7003, path=request.url.path)
         if request.method not in methods.split():
             raise refuse(7001, method=request.method)
-        secret = _secret(request.headers)
+        secret = _secret(request)
         if not secret:
             raise refuse(9106)
         if self._token is not None and secret != self._token:
@@ -42,9 +41,15 @@ class Admission:
             raise refuse(10000, status=403)
 
 
-def _secret(headers: Mapping[str, str]) -> str:
-    """Return the bearer token, or the key of the older pair of headers; empty for neither."""
+def _secret(request: Request) -> str:
+    """Return the bearer token, or the key of the older pair of headers; empty for neither.
+
+    Anthropic's own client sends it as ``x-api-key``, and is documented to work at its address.
+    """
+    headers = request.headers
     scheme, _, bearer = headers.get("authorization", "").partition(" ")
     if scheme.casefold() == "bearer":
         return bearer.strip()
+    if "x-api-key" in headers and request.url.path.endswith("/ai/v1/messages"):
+        return headers["x-api-key"].strip()
     return headers.get("x-auth-key", "").strip() if headers.get("x-auth-email") else ""

@@ -25,7 +25,9 @@ from .entrance import DOORS, Entrance, Visit, short
 from .envelopes import Envelopes
 from .errors import Refusal, refuse
 from .faults import AFTER, Draw, Drop, Faults
+from .finetunes import Finetunes
 from .gateway import Gateways
+from .gateway_host import GatewayHost
 from .limits import Clock, Day, Kind, Rate, Rates
 from .prefixes import Prefixes
 from .queue import Queue
@@ -87,6 +89,8 @@ class Emulator:
         Switches of :data:`cfai_nb.emulator.quirks.QUIRKS`.
     gateways : collection of str, optional
         The gateways there are (else 2001); by default any name is created on first use.
+    gateway_token : str, optional
+        What ``cf-aig-authorization`` has to bear on the gateway's own host (else 2009); by default nothing.
     queue_polls : int
         Polls that find an asynchronous batch still waiting.
     queue_seconds : float, optional
@@ -125,6 +129,7 @@ class Emulator:
         when_full: Literal["refuse", "wait"] = "refuse",
         quirks: Collection[str] = (),
         gateways: Collection[str] | None = None,
+        gateway_token: str | None = None,
         queue_polls: int = 2,
         queue_seconds: float | None = None,
         prompt_cache: bool = True,
@@ -134,9 +139,11 @@ class Emulator:
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
         self.when_full, self.quirks, self._prompt_cache = when_full, oddities.known(quirks), prompt_cache
         self._gateways, self._prefixes = Gateways(gateways, clock, seed), Prefixes()
+        self._gateway_token = gateway_token
         self._vectorize = Vectorize(vectorize_delay, seed)
         queue = Queue(queue_polls, queue_seconds, clock, seed)
-        self._entrance = Entrance(self._gateways, queue, Terms(agreed), self.quirks, batch_tokens)
+        self._finetunes = Finetunes(seed)
+        self._entrance = Entrance(self._gateways, queue, Terms(agreed), self._finetunes, self.quirks, batch_tokens)
         self.latency, self.per_item, self.slow = latency, per_item, slow
         self.capacity, self.quota_code = capacity, quota_code
         self.clock = clock
@@ -168,8 +175,16 @@ class Emulator:
             **search.ROUTES,
             **self._gateways.logs.routes(),
             **self._vectorize.routes(),
+            **self._finetunes.routes(),
         }
-        return own + [Route(_ROOT + path, self._room(doors), methods=_METHODS) for path, doors in others.items()]
+        host = GatewayHost(
+            self._guarded("POST", self._infer, self._envelopes.gateway_refusal),
+            self._envelopes.gateway_refusal,
+            _METHODS,
+            self._gateway_token,
+        )
+        rooms = [Route(_ROOT + path, self._room(doors), methods=_METHODS) for path, doors in others.items()]
+        return [*own, *rooms, *host.routes()]
 
     def _room(self, doors: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
         """Return the handler of an address whose methods return results."""
@@ -180,8 +195,9 @@ class Emulator:
 
         return self._guarded(" ".join(doors), handler)
 
-    def _guarded(self, method: str, handler: Handler) -> Handler:
+    def _guarded(self, method: str, handler: Handler, refused: Callable[[Refusal], Response] | None = None) -> Handler:
         """Return a handler that runs after the checks of address, method and token, and says refusals."""
+        refused = refused or self._envelopes.refusal
 
         async def guarded(request: Request) -> Response:
             try:
@@ -190,11 +206,11 @@ class Emulator:
                 if handler == self._infer:
                     self.book.arrive()
                     self._enter(Visit(short(request), self.clock()), refusal.status, refusal.code)
-                return self._envelopes.refusal(refusal)
+                return refused(refusal)
             try:
                 return await handler(request)
             except Refusal as refusal:
-                return self._envelopes.refusal(refusal)
+                return refused(refusal)
 
         return guarded
 
@@ -251,7 +267,7 @@ class Emulator:
             self._day.spend(visit.neurons)
             if visit.passage is not None:
                 visit.passage.usage, visit.passage.neurons = work.usage, neurons
-        bare = visit.passage is not None and "bare-gateway" in self.quirks
+        bare = visit.passage is not None and (visit.passage.bare or "bare-gateway" in self.quirks)
         reply = Reply.of(work, "bare" if bare else ask.route, neurons, fault)
         if fault in AFTER and not reply.damaged:
             visit.fault = ""

@@ -12,7 +12,8 @@ from . import bodies, documents
 from .catalogue import Model, find
 from .errors import refuse
 from .families import FAMILIES, unserved
-from .gateway import Gateways, outside
+from .finetunes import Finetunes
+from .gateway import OUTSIDE, Gateways, outside
 from .passage import Passage
 from .queue import Queue
 from .terms import Terms
@@ -20,7 +21,12 @@ from .words import tokens
 from .work import Ask, Family
 
 _MODEL = "/run/{model:path}"
-_ROUTES = {"/v1/chat/completions": "chat", "/v1/embeddings": "embeddings", "/v1/responses": "responses"}
+_ROUTES = {
+    "/v1/chat/completions": "chat",
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+}
 
 #: The addresses after ``/ai`` that work is asked for at.
 DOORS = (_MODEL, "/run", "/tomarkdown", *_ROUTES)
@@ -62,9 +68,15 @@ class Entrance:
     """
 
     def __init__(
-        self, gateways: Gateways, queue: Queue, terms: Terms, quirks: frozenset[str], batch_tokens: int | None
+        self,
+        gateways: Gateways,
+        queue: Queue,
+        terms: Terms,
+        finetunes: Finetunes,
+        quirks: frozenset[str],
+        batch_tokens: int | None,
     ) -> None:
-        self._gateways, self._queue, self._terms = gateways, queue, terms
+        self._gateways, self._queue, self._terms, self._finetunes = gateways, queue, terms, finetunes
         self._quirks, self._batch_tokens = quirks, batch_tokens
 
     async def read(self, request: Request, visit: Visit) -> tuple[Ask, Family]:
@@ -84,6 +96,8 @@ class Entrance:
         if request.query_params.get("queueRequest", "").casefold() == "true":
             family = self._queue.family(account, family, len(await request.body()))
         family.check(ask)
+        if isinstance(name := ask.body.get("lora"), str):
+            self._finetunes.admit(account, name)
         visit.texts = family.texts(ask)
         if self._batch_tokens is not None and sum(map(tokens, visit.texts)) > self._batch_tokens:
             raise refuse(3006)
@@ -116,9 +130,9 @@ class Entrance:
 
     async def _anywhere(self, request: Request, visit: Visit, name: str, route: str) -> tuple[Model, Family]:
         """Return the model named in a body: the service's own, or a third party's, which needs a gateway."""
-        if _OUTSIDE.fullmatch(name) and route in ("run", "chat"):
+        if _OUTSIDE.fullmatch(name) and route in OUTSIDE:
             visit.passage = visit.passage or await self._pass(request, default=True)
-            model = outside(name)
+            model = outside(name, route)
             return model, FAMILIES[model.family]
         if visit.path == "/run" and visit.passage is None:
             raise refuse(3003, text=f"POST /run of {name} needs the header cf-aig-gateway-id")

@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from . import quirks
-from .errors import Refusal
+from .errors import GATEWAY, Refusal
 
 _JSON = "application/json"
 
@@ -47,4 +47,14 @@ class Envelopes:
         """Return the answer that says a refusal, under a request id of its own."""
         number = uuid.UUID(int=self._bits(128), version=4)
         body = quirks.failure(refusal.body(str(number)), self._switched)
+        return Response(to_json(body), refusal.status, {**self.ray(), **refusal.headers}, _JSON)
+
+    def gateway_refusal(self, refusal: Refusal) -> Response:
+        """Return the answer that says a refusal on the gateway's own host, where the gateway's own look different."""
+        if refusal.code not in GATEWAY:
+            return self.refusal(refusal)
+        error = {"code": refusal.code, "message": refusal.text}
+        body = {"success": False, "result": [], "messages": [], "error": [error], "name": "AiGatewayError"}
+        body |= {"httpCode": refusal.status, "internalCode": refusal.code}
+        body |= {"message": refusal.text, "description": refusal.text}
         return Response(to_json(body), refusal.status, {**self.ray(), **refusal.headers}, _JSON)

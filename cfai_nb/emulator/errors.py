@@ -16,6 +16,7 @@ from typing import Any
 CODES: Mapping[int, tuple[int, str]] = {
     1015: (429, "error code: 1015"),
     2001: (400, "Please configure AI Gateway in the Cloudflare dashboard"),
+    2008: (400, "Invalid provider"),
     2009: (401, "The provider rejected the credentials of the gateway"),
     2021: (402, "Prepaid credits are used up"),
     3000: (404, 'vectorize.index.not_found - Index name "{name}"'),
@@ -59,7 +60,9 @@ CODES: Mapping[int, tuple[int, str]] = {
 }
 
 #: Codes that come from in front of any model, or from a neighbour; their texts carry no prefix and no id.
-_EDGE = frozenset({2001, 2009, 2021, 3000, 3002, 7001, 7003, 9106, 10000})
+_EDGE = frozenset({2001, 2008, 2009, 2021, 3000, 3002, 7001, 7003, 9106, 10000})
+#: Those of AI Gateway, which on its own host have a form of their own.
+GATEWAY = frozenset({2001, 2008, 2009, 2021})
 _NEIGHBOUR = 40_000
 
 

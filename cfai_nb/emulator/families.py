@@ -12,6 +12,7 @@ from . import (
     extraction,
     guard,
     hearing,
+    messages,
     pictures,
     speech,
     text,
@@ -35,6 +36,7 @@ FAMILIES: Mapping[str, Family] = {
     **speech.FAMILIES,
     **hearing.FAMILIES,
     **guard.FAMILIES,
+    **messages.FAMILIES,
 }
 
 

@@ -22,6 +22,7 @@ _DEPTH = 24
 _SENTENCES = 200
 #: Values tried before a schema is given up.
 _TRIES = 5000
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _FORMATS = {
     "date": "2000-01-01",
     "date-time": "2000-01-01T00:00:00Z",
@@ -248,8 +249,7 @@ class Filler:
         high = schema.get("maximum", schema.get("exclusiveMaximum"))
         step = schema.get("multipleOf", 1 if whole else None)
         value = self.numbers.pop(0) if self.numbers else 0.0
-        outside = (low is not None and value < low) or (high is not None and value > high)
-        if outside or "exclusiveMinimum" in schema or "exclusiveMaximum" in schema:
+        if complaints(value, {word: schema[word] for word in _BOUNDS if word in schema}):
             if low is not None and high is not None:
                 value = (low + high) / 2
             elif low is not None:

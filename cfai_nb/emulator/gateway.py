@@ -1,6 +1,7 @@
 """Gateway: AI Gateway in front of ``/ai/*``: who may enter, the cache, and the headers it adds.
 
-A call enters a gateway by the header ``cf-aig-gateway-id``; calls of third-party models without it enter ``default``.
+A call enters a gateway by the header ``cf-aig-gateway-id`` or by the gateway's own host; calls of third-party models
+without either enter ``default``.
 A cached answer comes before rate, quota and work, and costs nothing. As on a gateway that made itself, nothing is
 cached unless a call asks for it (``cf-aig-cache-ttl`` or ``cf-aig-cache-key``); streams and audio never are.
 """
@@ -22,17 +23,21 @@ from .catalogue import Model
 from .errors import Refusal, refuse
 from .limits import Clock
 from .logs import Logs, whole
-from .passage import Passage, label
+from .passage import Passage, label, way
 from .replies import Reply
 
 _DEFAULT_TTL, _SHORTEST, _LONGEST = 300, 60, 30 * 86_400
 _LARGEST = 25_000_000
 
 
-def outside(name: str) -> Model:
-    """Return the stand-in row of a third-party model: it chats, and has no price."""
+#: Door -> the dialect a third-party model speaks there.
+OUTSIDE = {"run": "openai", "chat": "openai", "responses": "responses+chat", "messages": "anthropic"}
+
+
+def outside(name: str, route: str) -> Model:
+    """Return the stand-in row of a third-party model: it chats, in the dialect of the door, and has no price."""
     row = {"capabilities": ["function_calling", "streaming"]}
-    return Model(name, "Text Generation", "openai", "current", None, None, None, None, row)
+    return Model(name, "Text Generation", OUTSIDE[route], "current", None, None, None, None, row)
 
 
 def _no(header: str | None) -> bool:
@@ -70,8 +75,8 @@ class Gateways:
         Refusal
             2001 where there is no such gateway, 2021 where `broke` says that credits are used up.
         """
-        given = request.headers
-        name = given.get("cf-aig-gateway-id") or ("default" if default else "")
+        given, came = request.headers, way(request)
+        name = came.gateway or ("default" if default else "")
         if not name:
             return None
         if len(name) > 64:
@@ -85,8 +90,9 @@ class Gateways:
         own = given.get("cf-aig-cache-key")
         parts = [own.encode()] if own else [request.url.path.encode(), request.url.query.encode(), body]
         parts = [account.encode(), name.encode(), *parts] + ([] if own else [given.get("authorization", "").encode()])
+        parts += [b"bare"] if came.bare else []
         key = hashlib.sha256(b"\0".join(parts)).hexdigest() if ttl and len(body) <= _LARGEST else ""
-        headers = {"cf-aig-request-id": self._id(), "cf-aig-step": "0"}
+        headers = {"cf-aig-request-id": self._id(), "cf-aig-step": str(came.step)}
         if event := given.get("cf-aig-event-id"):
             headers["cf-aig-event-id"] = event
         metadata = label(given.get("cf-aig-metadata"))
@@ -95,10 +101,10 @@ class Gateways:
             "metadata": None if metadata is None else json.dumps(metadata),
             "request_content_type": given.get("content-type", ""),
             "custom_cost": False,
-            "step": 0,
+            "step": came.step,
         }
         logged, kept = not _no(given.get("cf-aig-collect-log")), not _no(given.get("cf-aig-collect-log-payload"))
-        return Passage(account, name, key, ttl, headers, row, logged, kept, body, self._clock())
+        return Passage(account, name, key, ttl, headers, row, logged, kept, body, self._clock(), came.bare)
 
     def _ttl(self, headers: Mapping[str, str]) -> float:
         """Return the seconds an answer is to be kept, 0 for not at all (also for a TTL out of its bounds)."""

@@ -76,6 +76,9 @@ SAMPLING: dict[str, Any] = {
     "frequency_penalty": NUMBER,
     "presence_penalty": NUMBER,
 }
+#: Cloudflare's own suites send parameters without a description, an ``anyOf`` without a type and objects that require
+#: nothing to these models, so the published rules for one parameter are not enforced.
+_PARAMETERS = obj({"type": STRING, "properties": OBJECT, "required": array(STRING)}, "type", "properties")
 _CODE = array(obj({"name": STRING, "code": STRING}, "name", "code"))
 
 
@@ -102,14 +105,7 @@ def chat(model: Model) -> Schema:
 
 def _flat() -> Schema:
     """Return the oldest form: everything in one object, and nothing required."""
-    wanted = obj({"type": STRING}, "type")
-    parameters = obj(
-        {"type": STRING, "properties": {"type": "object", "additionalProperties": wanted}, "required": array(STRING)},
-        "type",
-        "properties",
-        "required",
-    )
-    function = obj({"name": STRING, "description": STRING, "parameters": parameters}, "name", "description")
+    function = obj({"name": STRING, "description": STRING, "parameters": _PARAMETERS}, "name", "description")
     fields: dict[str, Any] = {
         "prompt": STRING,
         "messages": array(obj({"role": STRING, "content": STRING, "name": STRING}, "role", "content")),
@@ -134,19 +130,8 @@ def _message(content: str) -> Schema:
 
 
 def _tools() -> Schema:
-    described = obj({"type": STRING, "description": STRING}, "type", "description")
-    parameters = obj(
-        {
-            "type": STRING,
-            "required": array(STRING),
-            "properties": {"type": "object", "additionalProperties": described},
-        },
-        "type",
-        "properties",
-    )
-    function = obj(
-        {"name": STRING, "description": STRING, "parameters": parameters}, "name", "description", "parameters"
-    )
+    fields = {"name": STRING, "description": STRING, "parameters": _PARAMETERS}
+    function = obj(fields, "name", "description", "parameters")
     return array(any_of(function, obj({"type": STRING, "function": function}, "type", "function")))
 
 

@@ -129,7 +129,7 @@ def _schema(ask: Ask) -> Mapping[str, Any] | bool | None:
     if ask.model.family == "legacy" and ask.route == "run":
         body = {name: part for name, part in body.items() if legacy.constrains(ask.model, name)}
     if isinstance(body.get("guided_json"), Mapping):
-        return dict(body["guided_json"])
+        return dict(body["guided_json"]) or True
     wanted = body.get("response_format") or (body.get("text") or {}).get("format") or {}
     kind = wanted.get("type")
     if kind == "json_object":
@@ -139,15 +139,15 @@ def _schema(ask: Ask) -> Mapping[str, Any] | bool | None:
     given = wanted.get("json_schema", wanted.get("schema"))
     if not isinstance(given, Mapping):
         return True
-    bare = ask.model.family == "legacy" and not (ask.route == "chat" and "schema" in given)
-    if bare or "input" in body:
+    bare = ask.model.family == "legacy" and ask.route == "run"  # these do not know OpenAI's wrapper
+    if bare or "input" in body or not {"schema", "name"} & given.keys():
         return dict(given)
     schema = given.get("schema", True)
     return schema if isinstance(schema, Mapping) else True
 
 
-#: Sentences of a thought at each level of effort.
-_EFFORTS = {"none": 0, "minimal": 1, "low": 1, "medium": 2, "high": 3, "xhigh": 4, "max": 4}
+#: Every level of effort there is, with the sentences of a thought at it.
+EFFORTS = {"none": 0, "minimal": 1, "low": 1, "medium": 2, "high": 3, "xhigh": 4, "max": 4}
 
 
 def _effort(ask: Ask) -> int:
@@ -158,7 +158,7 @@ def _effort(ask: Ask) -> int:
     if not stays and (body.get("chat_template_kwargs") or {}).get("enable_thinking") is False:
         return 0
     asked = body.get("reasoning_effort", (body.get("reasoning") or {}).get("effort", "low"))
-    return max(_EFFORTS.get(asked or "none", 1), stays)
+    return max(EFFORTS.get(asked or "none", 1), stays)
 
 
 def fit(ask: Ask) -> None:

@@ -12,12 +12,9 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from pydantic_core import from_json, to_json
-
-from . import words
+from . import stream, words
 from .errors import Refusal, refuse
 from .lexicon import HAZARDS
-from .stream import DONE, loose
 from .work import Ask, Work
 
 #: Every switch, with what it does.
@@ -89,15 +86,17 @@ def _result(result: dict[str, Any], ask: Ask) -> dict[str, Any]:
 
 
 def _frame(frame: bytes, quirks: frozenset[str]) -> bytes:
-    if frame == DONE:
-        return b"data:[DONE]\n\n" if "tight-data" in quirks else frame
     if "number-tokens" in quirks:
-        value = from_json(frame.removeprefix(b"data: "))
-        for choice in value.get("choices") or ():
-            delta = choice.get("delta") or {}
-            delta.update({name: loose(said) for name, said in delta.items() if isinstance(said, str)})
-        frame = b"data: " + to_json(value) + b"\n\n"
-    return frame.replace(b"data: ", b"data:", 1) if "tight-data" in quirks else frame
+        frame = stream.changed(frame, _numbered)
+    return stream.tight(frame) if "tight-data" in quirks else frame
+
+
+def _numbered(chunk: dict[str, Any]) -> dict[str, Any]:
+    """Return a chunk whose number-like pieces are numbers."""
+    for choice in chunk.get("choices") or ():
+        delta = choice.get("delta") or {}
+        delta.update({name: stream.loose(said) for name, said in delta.items() if isinstance(said, str)})
+    return chunk
 
 
 def failure(body: dict[str, Any], quirks: frozenset[str]) -> dict[str, Any]:

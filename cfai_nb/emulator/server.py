@@ -1,4 +1,9 @@
-"""Server: the emulator on a port of this machine."""
+"""Server: the emulator on a port of this machine, for requests that name this machine.
+
+A web page can point a name of its own at 127.0.0.1 and so have a browser ask a server there (DNS rebinding); the Host
+header then holds that name. Requests under a foreign name are therefore refused before the emulator sees them. Called
+in-process, without a port, the emulator looks at no Host header.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,14 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .app import Emulator
@@ -18,6 +26,8 @@ from .families import FAMILIES
 from .faults import TRANSPORT
 
 _HOST = "127.0.0.1"
+#: What this machine is called in a Host header, the port left off.
+_NAMES = frozenset({_HOST, "localhost", "[::1]"})
 
 
 class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type, unused-ignore]
@@ -32,6 +42,33 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type, unused-igno
             await inner(scope, receive, send)
 
         self.app = app
+
+
+class Named:
+    """An app that is served under known names only; a request under another gets 421.
+
+    Parameters
+    ----------
+    app : ASGI application
+        What answers the rest.
+    hosts : collection of str
+        Names beside those of this machine, without a port.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
+        if isinstance(hosts, str):
+            raise ValueError(f"hosts must be a list of names, not the text {hosts!r}")
+        self._app, self._names = app, _NAMES | {name.casefold() for name in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        given = Headers(scope=scope).get("host", "").casefold()
+        name, colon, port = given.rpartition(":")
+        if (name if colon and port.isdigit() else given) in self._names:
+            await self._app(scope, receive, send)
+        else:
+            text = f"emulator: requests to the host {given!r} are refused; allow the name with hosts=[...]\n"
+            await PlainTextResponse(text, 421)(scope, receive, send)
 
 
 @dataclass(frozen=True)
@@ -55,9 +92,9 @@ def _url(port: int) -> str:
     return f"http://{_HOST}:{port}/client/v4"
 
 
-def _server(emulator: Emulator) -> uvicorn.Server:
+def _server(emulator: Emulator, hosts: Collection[str]) -> uvicorn.Server:
     config = uvicorn.Config(
-        emulator,
+        Named(emulator, hosts),
         http=_Protocol,
         ws="none",
         lifespan="off",
@@ -73,13 +110,15 @@ def _server(emulator: Emulator) -> uvicorn.Server:
 
 
 @contextlib.contextmanager
-def running(*, port: int = 0, **settings: Any) -> Iterator[Running]:
+def running(*, port: int = 0, hosts: Collection[str] = (), **settings: Any) -> Iterator[Running]:
     """Serve an emulator in a background thread while the block runs.
 
     Parameters
     ----------
     port : int
         0 takes a free one.
+    hosts : collection of str
+        Names that a Host header may hold beside 127.0.0.1, localhost and [::1], such as one that a proxy keeps.
     **settings
         As for :class:`Emulator`; or ``emulator=`` for one that is there already.
 
@@ -89,7 +128,7 @@ def running(*, port: int = 0, **settings: Any) -> Iterator[Running]:
         With ``url``, ``port`` and ``emulator``.
     """
     emulator = settings.pop("emulator", None) or Emulator(**settings)
-    server = _server(emulator)
+    server = _server(emulator, hosts)
     with socket.create_server((_HOST, port), backlog=2048) as listener:
         thread = threading.Thread(target=server.run, args=([listener],), name="emulator", daemon=True)
         thread.start()
@@ -101,19 +140,22 @@ def running(*, port: int = 0, **settings: Any) -> Iterator[Running]:
             thread.join(timeout=10)
 
 
-def serve(port: int = 8787, **settings: Any) -> None:
+def serve(port: int = 8787, *, hosts: Collection[str] = (), **settings: Any) -> None:
     """Serve an emulator until interrupted; prints where, what, and that it is no model.
 
     Parameters
     ----------
     port : int
         0 takes a free one.
+    hosts : collection of str
+        Names that a Host header may hold beside 127.0.0.1, localhost and [::1], such as one that a proxy keeps.
     **settings
         As for :class:`Emulator`.
     """
-    server = _server(Emulator(**settings))
+    server = _server(Emulator(**settings), hosts)
     with socket.create_server((_HOST, port), backlog=2048) as listener:
         url = _url(listener.getsockname()[1])
         print(f"{url}  emulates {', '.join(FAMILIES)}; stand-ins answer, not models", flush=True)
+        print(f"{url.removesuffix('client/v4')}v1  is AI Gateway's own host", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.run([listener])

@@ -115,14 +115,14 @@ _CUSTOM = obj(
     "name",
 )
 _ALLOWED = obj({"mode": one("auto", "required"), "tools": array(OBJECT)}, "mode", "tools")
-WRAPPED = any_of(
+#: What OpenAI declares around a JSON Schema.
+_WRAPPED = obj({"name": STRING, "description": STRING, "schema": OBJECT, "strict": maybe(BOOLEAN)}, "name")
+#: A JSON Schema by itself, as Cloudflare's own clients send it.
+_BARE: Schema = {**OBJECT, "not": {"required": ["schema"]}}
+_FORMAT = any_of(
     obj({"type": const("text")}, "type"),
     obj({"type": const("json_object")}, "type"),
-    _kind(
-        "json_schema",
-        "json_schema",
-        obj({"name": STRING, "description": STRING, "schema": OBJECT, "strict": maybe(BOOLEAN)}, "name"),
-    ),
+    _kind("json_schema", "json_schema", any_of(_WRAPPED, _BARE)),
 )
 _PLACE = obj(dict.fromkeys(("city", "country", "region", "timezone"), STRING))
 
@@ -160,7 +160,7 @@ CHAT: dict[str, Any] = {
         "format",
     ),
     "prediction": obj({"type": const("content"), "content": _TEXTS}, "type", "content"),
-    "response_format": WRAPPED,
+    "response_format": _FORMAT,
     "web_search_options": obj(
         {
             "search_context_size": one("low", "high", "medium"),

@@ -1,24 +1,38 @@
-"""Stream: server-sent events of text generation, in both dialects."""
+"""Stream: server-sent events of text generation: how one is framed, cut into pieces and closed, and two dialects."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from .work import Ask
 
-DONE = b"data: [DONE]\n\n"
+_PREFIX = b"data: "
+DONE = _PREFIX + b"[DONE]\n\n"
 
 #: A token of the stand-in: a run of digits, of white space, or of anything else up to six letters.
 _PIECE = re.compile(r"\d+|\s+|[^\d\s]{1,6}")
 
 
-def event(value: Any) -> bytes:
-    """Return one server-sent event."""
-    return b"data: " + to_json(value) + b"\n\n"
+def event(value: Any, name: str = "") -> bytes:
+    """Return one server-sent event, named where its dialect names events."""
+    named = f"event: {name}\n".encode() if name else b""
+    return named + _PREFIX + to_json(value) + b"\n\n"
+
+
+def changed(frame: bytes, change: Callable[[Any], Any]) -> bytes:
+    """Return an event with its value changed; one with a name and the end of a stream stay as they are."""
+    if frame == DONE or not frame.startswith(_PREFIX):
+        return frame
+    return event(change(from_json(frame.removeprefix(_PREFIX))))
+
+
+def tight(frame: bytes) -> bytes:
+    """Return an event without the space that its value may stand behind."""
+    return frame.replace(_PREFIX, _PREFIX.rstrip(), 1)
 
 
 def pieces(text: str) -> list[str]:
@@ -45,8 +59,8 @@ def native(ask: Ask, text: str, usage: Mapping[str, Any], calls: Sequence[Mappin
         event({"response": loose(piece), "usage": once, "p": "abcdefghijklmnopqrstuvwxyz"[: 3 + 5 * number % 23]})
         for number, piece in enumerate(pieces(text))
     ]
-    frames += [event({"response": None, "tool_calls": list(calls), "usage": once})] if calls else []
-    return _closed(ask, [*frames, event({"response": "", "usage": usage})])
+    frames += [event({"response": "", "tool_calls": list(calls), "usage": once})] if calls else []
+    return closed(ask, [*frames, event({"response": "", "usage": usage})])
 
 
 def openai(ask: Ask, base: Mapping[str, Any], parts: list[tuple[str, str]], finish: str, usage: Any) -> list[bytes]:
@@ -68,12 +82,17 @@ def openai(ask: Ask, base: Mapping[str, Any], parts: list[tuple[str, str]], fini
 
 
 def called(ask: Ask, base: Mapping[str, Any], call: Mapping[str, Any], usage: Any) -> list[bytes]:
-    """Return the frames of a call: its id and name, its arguments in fragments, and a frame of nulls that closes it."""
+    """Return the frames of a call: its id and name, then its arguments in fragments.
+
+    On ``/run`` a frame of nulls closes it; it is in the sources of Cloudflare's clients of that address only, and
+    OpenAI's own client, which is for ``/v1``, does not stand it.
+    """
     function = call["function"]
     opened = {**call, "index": 0, "function": {"name": function["name"], "arguments": ""}}
     fragments = [{"index": 0, "function": {"arguments": piece}} for piece in pieces(function["arguments"])]
     closed = {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": None}}
-    deltas = [{"tool_calls": [part]} for part in (opened, *fragments, closed)]
+    closing = [closed] if ask.route == "run" else []
+    deltas = [{"tool_calls": [part]} for part in (opened, *fragments, *closing)]
     return _chunks(ask, base, deltas, "tool_calls", usage)
 
 
@@ -94,9 +113,9 @@ def _chunks(
         frames.append(event({"response": "", "usage": usage}))
     elif (ask.body.get("stream_options") or {}).get("include_usage"):
         frames.append(event({**shell, "choices": [], "usage": usage}))
-    return _closed(ask, frames)
+    return closed(ask, frames)
 
 
-def _closed(ask: Ask, frames: list[bytes]) -> list[bytes]:
+def closed(ask: Ask, frames: list[bytes], end: bytes = DONE) -> list[bytes]:
     """Return frames with their end, or without it where the stream is to be cut."""
-    return frames[: max(1, len(frames) // 2 - 1)] if ask.fault == "truncated-stream" else [*frames, DONE]
+    return frames[: max(1, len(frames) // 2 - 1)] if ask.fault == "truncated-stream" else [*frames, end]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -54,7 +55,7 @@ def chat_input(model: Model) -> Schema:
     if model.id == "@cf/google/gemma-4-26b-a4b-it":
         fields["skip_special_tokens"] = BOOLEAN
     if facts.get("levels"):
-        fields["reasoning_effort"] = maybe(one(*facts["levels"]))
+        fields["reasoning_effort"] = maybe(one(*prompts.EFFORTS))  # a level it lacks is taken for a neighbour
     return obj(fields, "messages")
 
 
@@ -84,6 +85,8 @@ def check(ask: Ask) -> None:
         if model.family != "responses+chat":
             raise refuse(5007, name=model.id)
         wrong = complaints(body, {**legacy.responses(), "required": ["input", "model"]})
+        if body.get("stream") and not model.id.startswith("@"):  # gpt-oss answers whole, a third party would not
+            raise refuse(5007, text="emulator: streams of Responses are not emulated")
     elif model.family == "responses+chat":
         talk = "messages" in body and "input" not in body
         wrong = complaints(body, chat_input(model) if talk else legacy.responses())
@@ -106,7 +109,7 @@ def answer(ask: Ask) -> Work:
     prompt = showing.shown(ask, prompts.read(ask))
     if ask.route == "run" and ask.model.family == "responses+chat" and ask.body.get("stream"):
         return Work({})  # seen on the service: plain JSON, empty result; streaming these needs /v1
-    said = _say(ask, prompt)
+    said = say(ask, prompt)
     copies = int(ask.body.get("n") or 1) if _speaks_chat(ask) else 1
     cached = min(ask.cached, prompt.tokens)
     units = {"input_tokens": prompt.tokens - cached, "output_tokens": said.tokens * copies}
@@ -123,15 +126,18 @@ def _speaks_chat(ask: Ask) -> bool:
     return ask.route == "chat" or ask.model.family != "legacy" or ask.model.id == MIXED
 
 
-def _say(ask: Ask, prompt: Prompt) -> Said:
+def say(ask: Ask, prompt: Prompt) -> Said:
     """Think, speak, and stop where the limit is."""
     value: Any = None
     called = tools.chosen(ask, prompt.user)
     if called is not None:
         content = tools.printed(called)
     elif prompt.schema is not None:
+        asked = (prompt.schema, prompt.found or prompt.user)
+        if prompt.schema is True:  # any object will do; a schema in words says which one
+            asked = prompts.spelled(prompt) or asked
         try:
-            value = forms.fill(prompt.schema, prompt.found or prompt.user)
+            value = forms.fill(*asked)
         except forms.Impossible:
             raise refuse(5006, text="JSON Mode couldn't be met") from None
         content = prompts.dump(value)
@@ -189,7 +195,7 @@ def _usage(ask: Ask, units: Mapping[str, int], said: Said) -> dict[str, Any]:
 
 
 def _base(ask: Ask) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": 0, "model": ask.model.id}
+    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": ask.model.id}
 
 
 def _reasoning(model: Model) -> str:
@@ -255,7 +261,7 @@ def _response(ask: Ask, said: Said, usage: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": f"resp_{uuid.uuid4().hex}",
         "object": "response",
-        "created_at": 0,
+        "created_at": int(time.time()),
         "model": ask.model.id,
         "status": status,
         "error": None,

@@ -78,11 +78,11 @@ def chosen(ask: Ask, text: str) -> Called | None:
         return None
     function = offered[best]
     schema = {**(function.get("parameters") or {}), "type": "object"}
-    needed = set(schema.get("required", ()))
-    named = {key: part for key, part in schema.get("properties", {}).items() if key in needed or "default" not in part}
     try:
+        needed, known = set(schema.get("required") or ()), dict(schema.get("properties") or {})
+        named = {key: part for key, part in known.items() if key in needed or "default" not in part}
         arguments = forms.fill({**schema, "properties": named}, text, _Arguments)
-    except forms.Impossible:
+    except (forms.Impossible, TypeError, ValueError):  # the inside of a tool's parameters is not checked
         arguments = {}
     return Called(str(function.get("name")), arguments)
 

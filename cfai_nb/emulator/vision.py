@@ -150,9 +150,7 @@ def _frames(ask: Ask, said: str, result: dict[str, Any]) -> list[bytes]:
     """
     closing = {name: value for name, value in result.items() if value != said}
     frames = [stream.event({"text": piece}) for piece in stream.pieces(said)]
-    return (
-        frames[: len(frames) // 2] if ask.fault == "truncated-stream" else [*frames, stream.event(closing), stream.DONE]
-    )
+    return stream.closed(ask, [*frames, stream.event(closing)])
 
 
 def _share(seen: sight.Sight, thing: Thing) -> dict[str, float]:

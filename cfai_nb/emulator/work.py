@@ -21,7 +21,7 @@ class Ask:
         Whom.
     body : dict
         The JSON that was sent.
-    route : {"run", "chat", "embeddings", "responses"}
+    route : {"run", "chat", "embeddings", "responses", "messages"}
         Through which door.
     fault : str
         The injected fault; a family shows the kinds that only it can show.

@@ -7,14 +7,14 @@ import binascii
 import hashlib
 import os
 import re
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from ..errors import InputError
 from ..markup import address
+from .files import File, Folder
 from .form import Form, sniff
 from .picture import fitting
 from .pixels import Pixels, is_pixels, picture_of
@@ -24,7 +24,7 @@ from .pixels import Pixels, is_pixels, picture_of
 MOST_BYTES = 100 * 2**20
 
 #: Where content comes from: the frame's own bytes, a file, or something that is encoded when it is sent.
-_Source: TypeAlias = "bytes | Path | Callable[[], bytes]"
+_Source: TypeAlias = "bytes | File | Callable[[], bytes]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,7 +74,8 @@ class Media:
             return self._source
         if callable(self._source):
             return self._source()
-        content = _read(self._source)
+        with self._source.open() as opened:
+            content = _read(self._source, opened)
         if _digest(content) != self.digest:
             _forget(self._source)  # its size and times may not have told: the next look reads it
             raise InputError(f"the file {self.name} changed while the run was going on; run the cell again")
@@ -143,14 +144,15 @@ def is_media(cell: Any) -> bool:
     return is_pixels(cell)
 
 
-def media_of(cell: Any) -> Media | Link:
+def media_of(cell: Any, files: Folder | None = None) -> Media | Link:
     """Turn a cell into media; only what is needed to know it is read, and nothing of a file is kept.
 
     Parameters
     ----------
     cell : bytes, path, address, ``data:`` address, PIL image or ndarray
-        Text that is no address is the path of a file.  An ndarray holds pixels: (height, width) grey, or (height,
-        width, 3 or 4), as uint8 or as floats from 0 to 1.
+        An ndarray holds pixels: (height, width) grey, or (height, width, 3 or 4), as uint8 or as floats from 0 to 1.
+    files : Folder, optional
+        Where a text that is not an address names a file; without it such a text is refused.
 
     Raises
     ------
@@ -172,9 +174,11 @@ def media_of(cell: Any) -> Media | Link:
             return again(lambda: _from_data(cell.strip()))
         if kind:
             raise InputError(f"the cell is an address of the kind {kind}:, which is not read; give a path, or http(s)")
-        cell = Path(cell)
+        if files is None:
+            raise InputError(_NO_FILES)
+        return of_file(files.file(cell))
     if isinstance(cell, os.PathLike):
-        return of_file(Path(cell))
+        return of_file(File(Path(cell)))
     if is_pixels(cell):
         made = Pixels(cell)
         return Media(made.digest, Form("image/png", "image", made.width, made.height), made.size, "cell.png", made)
@@ -183,6 +187,10 @@ def media_of(cell: Any) -> Media | Link:
     )
 
 
+_NO_FILES = (
+    'the cell is a text; files="folder", here or in cf.connect, lets texts name files in that folder (a pathlib.Path '
+    "in the cell is read without it)"
+)
 _SCHEME = re.compile(r"\s*(data(?=:)|[a-z][a-z0-9+.-]+(?=://))", re.IGNORECASE)
 
 
@@ -209,40 +217,37 @@ def of_bytes(content: bytes, name: str = "", source: _Source | None = None) -> M
     return Media(_digest(content), form, len(content), name or f"cell.{form.suffix}", source or content)
 
 
-#: Files that were read before: (path, size, times of change) -> what they are, so that a re-run reads none again.
-_seen: dict[tuple[str, int, int, int], Media] = {}
+#: Files that were read before, with size and times of change -> what they are, so that a re-run reads none again.
+_seen: dict[tuple[File, int, int, int], Media] = {}
 
 
-def of_file(path: Path, name: str = "") -> Media:
+def of_file(file: File, name: str = "") -> Media:
     """Return the media of a file."""
-    try:
-        path = path.expanduser()
-        state = path.stat()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"there is no file {str(path)[:200]!r} ({getattr(error, 'strerror', None) or error})"
-        ) from None
-    if not stat.S_ISREG(state.st_mode):
-        raise InputError(f"{str(path)[:200]!r} is a folder or a device, not a file")
-    known = (str(path.absolute()), state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-    if known not in _seen:
-        if state.st_size > MOST_BYTES:
-            raise InputError(f"{path.name} has {state.st_size / 2**20:.0f} MiB; at most {MOST_BYTES // 2**20} are sent")
-        _seen[known] = of_bytes(_read(path), name or path.name, source=path)
+    with file.open() as opened:
+        state = os.fstat(opened.fileno())
+        known = (_absolute(file), state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+        if known not in _seen:
+            if state.st_size > MOST_BYTES:
+                size, most = f"{state.st_size / 2**20:.0f}", MOST_BYTES // 2**20
+                raise InputError(f"{file.path.name} has {size} MiB; at most {most} are sent")
+            _seen[known] = of_bytes(_read(file, opened), name or file.path.name, source=file)
     return _seen[known]
 
 
-def _forget(path: Path) -> None:
-    for known in [known for known in list(_seen) if known[0] == str(path.absolute())]:
+def _absolute(file: File) -> File:
+    return File(file.path.expanduser().absolute(), file.root)
+
+
+def _forget(file: File) -> None:
+    for known in [known for known in list(_seen) if known[0] == _absolute(file)]:
         _seen.pop(known, None)
 
 
-def _read(path: Path) -> bytes:
+def _read(file: File, opened: BinaryIO) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(MOST_BYTES + 1)  # it may have grown
+        return opened.read(MOST_BYTES + 1)  # it may have grown
     except OSError as error:
-        raise InputError(f"the file {path.name} cannot be read: {error.strerror}") from None
+        raise InputError(f"the file {file.path.name} cannot be read: {error.strerror}") from None
 
 
 def _digest(content: bytes) -> bytes:

@@ -20,6 +20,8 @@ from .palette import FAINT, GREY, INK
 from .paper import new_axes, plain, plot, settle
 from .rows import labels as read_labels
 
+_GIVEN = "probability of the answer given"
+
 
 @plot
 def confidence(
@@ -37,15 +39,13 @@ def confidence(
     ----------
     frame_or_series : DataFrame or Series
         What ``classify``, ``ask``, ``check`` or ``sentiment`` return with ``probabilities=True``: ``confidence`` and
-        ``<name>__confidence`` say how far one answer stands out from the others, ``p`` and ``<name>__p`` are the
-        probability of yes. Or a Series of numbers between 0 and 1. Rows without a number are left out and counted
-        under the title.
+        ``<name>__confidence`` are the probability of the answer given, ``p`` and ``<name>__p`` that of yes. Or a
+        Series of numbers between 0 and 1. Rows without a number are left out and counted under the title.
     truth : iterable, optional
         One a row: the right answers, which are compared with those of the frame (for a yes or no: whether it is so);
-        for a Series whether the answer was right. The plot is then a reliability curve of the probability of the
-        answer chosen (of the confidence, where the frame holds no probabilities): on the diagonal, of the answers
-        given with 80 % probability 80 % are right. Whiskers are 95 % intervals; ECE (ten bins of equal width) and
-        Brier score stand below the title.
+        for a Series whether the answer was right. The plot is then a reliability curve: on the diagonal, of the
+        answers given with 80 % probability 80 % are right. Whiskers are 95 % intervals; ECE (ten bins of equal width)
+        and Brier score stand below the title.
     question : str, optional
         Which answer, where the frame holds several.
     ax, title, mark : see ``help(cf.plots)``
@@ -57,8 +57,7 @@ def confidence(
         as many truths as rows; or answers have no right or wrong (a scale).
     """
     shown = _found(frame_or_series, question)
-    held = pd.Series(shown.p if truth is None else shown.chosen)
-    numbers = pd.to_numeric(held, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = pd.to_numeric(pd.Series(shown.p), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     there = np.isfinite(numbers)
     if ((numbers[there] < 0) | (numbers[there] > 1)).any():
         raise ValueError(f"{shown.name}: a confidence lies between 0 and 1, this reaches {np.nanmax(numbers):.3g}")
@@ -85,21 +84,17 @@ def confidence(
 
 @dataclass(frozen=True)
 class _Shown:
-    """One answer of a frame: its name, its numbers, the answers themselves, and whether it is a yes or no.
-
-    ``chosen`` is the probability of the answer given, or the numbers where there is none.
-    """
+    """One answer of a frame: its name, its numbers, the answers themselves, and whether it is a yes or no."""
 
     name: str
     p: pd.Series[Any]
-    chosen: pd.Series[Any]
     answers: pd.Series[Any] | None
     binary: bool
 
 
 def _found(given: pd.DataFrame | pd.Series[Any], question: str | None) -> _Shown:
     if isinstance(given, pd.Series):
-        return _Shown(str(given.name or "confidence"), given, given, None, False)
+        return _Shown(str(given.name or "confidence"), given, None, False)
     columns = list(given.columns)
     known: dict[str, tuple[str, Any]] = {}  # name of the answer: its column of numbers
     for at, column in enumerate(columns):
@@ -120,17 +115,7 @@ def _found(given: pd.DataFrame | pd.Series[Any], question: str | None) -> _Shown
                          f"another of {', '.join(known)}")  # fmt: skip
     name = question if question is not None else next(iter(known))
     column, answer = known[name]
-    p, binary = given[column], column == "p" or column.endswith("__p")
-    chosen = None if binary else _chosen(given, given[answer], column.removesuffix("confidence") + "p__")
-    return _Shown(name, p, p if chosen is None else chosen, given[answer], binary)
-
-
-def _chosen(given: pd.DataFrame, answers: pd.Series[Any], before: str) -> pd.Series[Any] | None:
-    """The probability of each row's own answer; None where the frame holds no probabilities."""
-    found = {f"{before}{label}": answers.eq(label).fillna(False) for label in answers.dropna().unique()}
-    if not found or not set(found) <= set(given.columns):
-        return None
-    return pd.concat([given[column].where(rows) for column, rows in found.items()], axis=1).sum(axis=1, min_count=1)
+    return _Shown(name, given[column], given[answer], column == "p" or column.endswith("__p"))
 
 
 def _right(shown: _Shown, truth: pd.Series[Any]) -> pd.Series[Any]:
@@ -152,7 +137,12 @@ def _right(shown: _Shown, truth: pd.Series[Any]) -> pd.Series[Any]:
 def _nothing(count: int, known: bool) -> str:
     if not count:
         return "no rows to show"
-    return "no row has a truth" if known else "no row has a confidence: a chat model answers without"
+    return "no row has a truth" if known else "no row has a confidence"
+
+
+def _words(shown: _Shown) -> str:
+    """What the numbers are; those of a Series are as sure as its owner says."""
+    return "probability of yes" if shown.binary else "confidence" if shown.answers is None else _GIVEN
 
 
 def _axis(ax: Axes, words: str) -> None:
@@ -166,7 +156,7 @@ def _histogram(ax: Axes, numbers: Any, shown: _Shown) -> None:
     ax.axvline(float(np.median(numbers)), color=INK, linewidth=1, linestyle=(0, (4, 3)))
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.set_ylabel("rows", color=FAINT, fontsize=9)
-    _axis(ax, "probability of yes" if shown.binary else "confidence")
+    _axis(ax, _words(shown))
 
 
 def _reliability(ax: Axes, found: Calibration, shown: _Shown) -> None:
@@ -183,5 +173,4 @@ def _reliability(ax: Axes, found: Calibration, shown: _Shown) -> None:
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set_ylabel("it was so" if shown.binary else "the answer was right", color=FAINT, fontsize=9)
-    sure = "confidence" if shown.chosen is shown.p else "probability of the answer given"
-    _axis(ax, "probability of yes" if shown.binary else sure)
+    _axis(ax, _words(shown))

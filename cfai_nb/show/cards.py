@@ -16,7 +16,9 @@ from .sort import is_missing
 def card(column: Column, captions: Sequence[Column], row: int, index: pd.Index[Any], renderer: Renderer) -> str:
     """Return one picture or sound as an HTML figure with its caption."""
     words = caption_of(captions, row) or f"row {index[row]}"
-    shown = renderer.cell(column.cells.iloc[row], f"{column.name}, {words}"[:300], names=column.names)
+    shown = renderer.cell(
+        column.cells.iloc[row], f"{column.name}, {words}"[:300], names=column.names, files=column.files
+    )
     return markup.figure(shown, markup.passage(words, 120), faded=False)
 
 

@@ -12,6 +12,7 @@ from .. import markup
 from ..cells import described
 from ..errors import InputError
 from ..media import Link
+from ..media.files import Folder
 from ..media.form import Form, mime_of
 from ..media.picture import thumbnail
 from ..media.source import media_of, pixels_of
@@ -61,7 +62,9 @@ class Renderer:
         self.omitted = 0  # sounds that did not fit
         self.sound = self.left = sound
 
-    def cell(self, cell: Any, label: str, *, names: bool = False, top: float | None = None) -> str:
+    def cell(
+        self, cell: Any, label: str, *, names: bool = False, files: Folder | None = None, top: float | None = None
+    ) -> str:
         """Return a cell as HTML.
 
         Parameters
@@ -70,32 +73,34 @@ class Renderer:
         label : str
             What it is, for those who do not see or hear it: the column and the row.
         names : bool
-            Whether a text names a file.
+            Whether a text is meant to name a file.
+        files : Folder, optional
+            The folder in which it may; without it such a text says how it can.
         top : float, optional
             The number drawn at full height in a vector.
         """
         try:
-            return markup.word("missing") if is_missing(cell) else self._cell(cell, label, names, top)
+            return markup.word("missing") if is_missing(cell) else self._cell(cell, label, names, files, top)
         except Exception as error:  # one cell that cannot be shown does not take the page with it
             return markup.word(f"{type(cell).__name__} that cannot be shown: {type(error).__name__}: {error}"[:500])
 
-    def _cell(self, cell: Any, label: str, names: bool, top: float | None) -> str:
+    def _cell(self, cell: Any, label: str, names: bool, files: Folder | None, top: float | None) -> str:
         if isinstance(cell, str):
-            file = names and (is_media_name(cell) or may_be_file(cell))
-            return self._media(cell, label) if file else markup.passage(cell)
+            file = names and (is_media_name(cell) or (files is not None and may_be_file(cell)))
+            return self._media(cell, label, files) if file else markup.passage(cell)
         sort = sort_of(cell)
         if sort == "vector":
             return _vector(np.asarray(cell), cell, label, top)
         if sort == "value":
             return markup.passage(_value(cell))
-        return markup.passage(_SHORT.repr(cell)) if sort == "other" else self._media(cell, label)
+        return markup.passage(_SHORT.repr(cell)) if sort == "other" else self._media(cell, label, files)
 
-    def _media(self, cell: Any, label: str) -> str:
+    def _media(self, cell: Any, label: str, files: Folder | None) -> str:
         try:
             pixels = pixels_of(cell)
             if pixels is not None:
                 return self._picture(pixels, label, "PIXELS {}×{}".format(*pixels.size))
-            media = media_of(cell)
+            media = media_of(cell, files)
             if isinstance(media, Link):
                 return markup.passage(media.url)
             content = media.content()

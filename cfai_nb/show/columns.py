@@ -11,6 +11,7 @@ import pandas as pd
 
 from .. import frames
 from ..errors import ColumnError
+from ..media.files import Folder
 from .sort import Sort, is_media_name, is_missing, sort_of, sort_of_name
 
 #: Columns that are shown where none are named.
@@ -31,13 +32,16 @@ class Column:
     sort : str
         What its cells are; "long" for long text.
     names : bool
-        Whether its texts name files.
+        Whether its texts are meant to name files.
+    files : Folder or None
+        The folder in which they may.
     """
 
     name: str
     cells: pd.Series[Any]
     sort: Sort | str
     names: bool = False
+    files: Folder | None = None
 
 
 def as_frame(data: frames.Frame) -> pd.DataFrame:
@@ -45,7 +49,9 @@ def as_frame(data: frames.Frame) -> pd.DataFrame:
     return data if isinstance(data, pd.DataFrame) else data.to_frame("value" if data.name is None else data.name)
 
 
-def named(data: frames.Frame, columns: Hashable | Sequence[Hashable], *, names: bool = False) -> list[Column]:
+def named(
+    data: frames.Frame, columns: Hashable | Sequence[Hashable], *, names: bool = False, files: Folder | None = None
+) -> list[Column]:
     """Return the columns of these names; ``names=True`` takes their texts for names of files.
 
     Raises
@@ -55,18 +61,18 @@ def named(data: frames.Frame, columns: Hashable | Sequence[Hashable], *, names: 
     """
     frame = as_frame(data)
     wanted = list(columns) if isinstance(columns, (list, pd.Index)) else [columns]
-    return [_known(label, frames.column(frame, label), names) for label in wanted]
+    return [_known(label, frames.column(frame, label), files, names) for label in wanted]
 
 
-def found(data: frames.Frame) -> tuple[list[Column], list[str]]:
+def found(data: frames.Frame, files: Folder | None = None) -> tuple[list[Column], list[str]]:
     """Return the columns worth a look, media first, then what is short; and the names of those left out."""
     frame = as_frame(data)
-    known = [_known(label, frame.iloc[:, at]) for at, label in enumerate(frame.columns)]
+    known = [_known(label, frame.iloc[:, at], files) for at, label in enumerate(frame.columns)]
     ranked = sorted(known, key=lambda column: _ORDER.index(column.sort))
     return ranked[:MOST], [column.name for column in ranked[MOST:]]
 
 
-def first(data: frames.Frame, sort: Sort) -> Column:
+def first(data: frames.Frame, sort: Sort, files: Folder | None = None) -> Column:
     """Return the first column of a kind; of a Series, itself.
 
     Raises
@@ -76,29 +82,30 @@ def first(data: frames.Frame, sort: Sort) -> Column:
     """
     frame = as_frame(data)
     if isinstance(data, pd.Series):  # there is no other that could be meant
-        return _known(frame.columns[0], data, names=True)
-    known = [_known(label, frame.iloc[:, at]) for at, label in enumerate(frame.columns)]
+        return _known(frame.columns[0], data, files, names=True)
+    known = [_known(label, frame.iloc[:, at], files) for at, label in enumerate(frame.columns)]
     match = next((column for column in known if column.sort == sort), None)
     if match is None:
         what = {"image": "pictures", "audio": "sound"}.get(sort, sort)
-        raise ColumnError(f"No column holds {what}. Columns: {', '.join(c.name for c in known) or 'none'}.")
+        hint = "" if files else ' (Texts name files only in the folder of files="folder".)'
+        raise ColumnError(f"No column holds {what}. Columns: {', '.join(c.name for c in known) or 'none'}.{hint}")
     return match
 
 
-def _known(label: Hashable, cells: pd.Series[Any], names: bool = False) -> Column:
-    sort, files = _sort(cells)
-    return Column(str(label), cells, sort, names or files)
+def _known(label: Hashable, cells: pd.Series[Any], files: Folder | None, names: bool = False) -> Column:
+    sort, named = _sort(cells, files)
+    return Column(str(label), cells, sort, names or named, files)
 
 
-def _sort(cells: pd.Series[Any]) -> tuple[Sort | str, bool]:
+def _sort(cells: pd.Series[Any], files: Folder | None) -> tuple[Sort | str, bool]:
     if pd.api.types.is_numeric_dtype(cells.dtype) or pd.api.types.is_datetime64_any_dtype(cells.dtype):
         return "value", False
     head = list(islice((cell for cell in cells if not is_missing(cell)), _LOOKED_AT))
     if not head:
         return "value", False
     if all(isinstance(cell, str) for cell in head):
-        if all(is_media_name(cell) for cell in head):
-            return sort_of_name(head[0]), True
+        if all(is_media_name(cell) for cell in head) and (sort := sort_of_name(head[0], files)) != "text":
+            return sort, True
         return ("text" if sum(map(len, head)) <= _SHORT * len(head) else "long"), False
     sorts = [sort_of(cell) for cell in head]
     return max(sorts, key=sorts.count), False

@@ -6,14 +6,15 @@ import base64
 import contextlib
 import mimetypes
 import os
-import stat
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
+from ..errors import InputError
 from ..media import is_media
+from ..media.files import File, Folder
 from ..media.form import mime_of
 
 Sort: TypeAlias = Literal["image", "audio", "video", "document", "vector", "text", "value", "other"]
@@ -63,33 +64,34 @@ def sort_of(cell: Any) -> Sort:
     return "other"
 
 
-def sort_of_name(text: str) -> Sort:
-    """Say what a text that names a file or is a ``data:`` address leads to."""
+def sort_of_name(text: str, files: Folder | None) -> Sort:
+    """Say what a text that names a file in a folder, or is a ``data:`` address, leads to."""
     if text[:5].lower() == "data:":
         head = text.partition(",")[2][:64]
         with contextlib.suppress(ValueError):
             return _kind(mime_of(base64.b64decode(head[: len(head) // 4 * 4])))
         return "document"
-    return _media(Path(text))
+    try:
+        return _by_head(files.file(text)) if files is not None else "text"
+    except InputError:
+        return "text"  # not below the folder
 
 
 def _media(cell: Any) -> Sort:
     if isinstance(cell, os.PathLike):
-        return _kind(mime) if (mime := _head(Path(cell))) else _by_name(str(cell))
+        return _by_head(File(Path(cell)))
     if isinstance(cell, (bytes, bytearray, memoryview)):
         return _kind(mime_of(bytes(cell[:16])))
     form = getattr(cell, "form", None)
     return "image" if form is None else form.kind
 
 
-def _head(path: Path) -> str:
+def _by_head(file: File) -> Sort:
     try:
-        if not stat.S_ISREG(path.expanduser().stat().st_mode):  # a pipe would be waited for
-            return ""
-        with path.expanduser().open("rb") as file:
-            return mime_of(file.read(16))
-    except (OSError, ValueError, RuntimeError):
-        return ""
+        with file.open() as opened:
+            return _kind(mime_of(opened.read(16)))
+    except (InputError, OSError):
+        return _by_name(str(file.path))
 
 
 def _by_name(name: str) -> Sort:

@@ -65,7 +65,7 @@ def table(
                 shown = markup.failure(*errors[row])
             else:
                 words = f"{column.name}, row {index[row]}"
-                shown = renderer.cell(value, words, names=column.names, top=tops[at])
+                shown = renderer.cell(value, words, names=column.names, files=column.files, top=tops[at])
             line.append(f'<td style="{_CELL}; {_SIDE.get(column.sort, _LEFT)}">{shown}</td>')
         lines.append(f"<tr>{''.join(line)}</tr>")
     heads = "".join(f'<th scope="col" style="{_HEAD}">{markup.said(column.name, 60)}</th>' for column in columns)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,36 @@ except ImportError:  # pragma: no cover - depends on the Python version
 
 #: JSON as Python holds it.
 Json = Any
+#: What an answer may be, which says how large it may be (``_engine/bounds.py`` has the figures).
+Expected: TypeAlias = Literal["text", "vectors", "media", "document"]
 _local = threading.local()
+#: What the parser says of a number of thousands of digits, and of lists within lists without end.
+_BEYOND = ("number out of range", "recursion limit")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+#: Every escape in JSON text, so that one half of a pair is told from a pair and from an escaped backslash.
+_ESCAPE = re.compile(
+    rb"(\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.S
+)
+
+
+def from_json(text: bytes | str) -> Json:
+    """Parse JSON; what is not a character (one half of a surrogate pair, a broken byte) becomes U+FFFD.
+
+    Raises
+    ------
+    ValueError
+        It is not JSON, or nested too deeply, or holds a number of thousands of digits.
+    """
+    try:
+        return pydantic_core.from_json(text)
+    except ValueError:
+        raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        mended = raw.decode("utf-8", "replace").encode()
+        if _HALF.search(mended):
+            mended = _ESCAPE.sub(lambda found: b"\\ufffd" if found[2] else found[0], mended)
+        elif mended == raw:
+            raise
+        return pydantic_core.from_json(mended)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +71,8 @@ class Request:
         ``run/{model}``.
     query : mapping of str to str or list of str
     headers : mapping of str to str
+    expected : {"text", "vectors", "media", "document"}
+        What the answer may be: it sets how large it may be.
     """
 
     json: Json = None
@@ -50,6 +82,7 @@ class Request:
     path: str | None = None
     query: Mapping[str, str | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+    expected: Expected = "text"
 
     def body(self) -> bytes:
         """Return the bytes of the body, unless it is a form."""
@@ -103,13 +136,16 @@ class Answer:
         Raises
         ------
         AnswerError
-            The body is no JSON; asking again may help.
+            The body is not JSON; asking again may help.
         """
         if self._json is ...:
             try:
-                document = pydantic_core.from_json(self.content)
+                document = from_json(self.content)
             except ValueError as error:
-                raise AnswerError(f"the answer is not JSON: {error}", "broken", again=True) from None
+                # A body that broke on its way may arrive whole the next time; one beyond what is parsed will not.
+                beyond = any(words in str(error) for words in _BEYOND)
+                code = "schema" if beyond else "broken"
+                raise AnswerError(f"the answer is not JSON: {error}", code, again=not beyond) from None
             self._json = document["result"] if _is_envelope(document) else document
         return self._json
 
@@ -125,6 +161,11 @@ class Answer:
         -------
         ndarray of float32, shape (rows, columns), or None
             None where no such member exists.
+
+        Raises
+        ------
+        AnswerError
+            The member is something else, or holds numbers that are not finite as float32.
         """
         if simdjson is None or self._json is not ...:
             return self._floats_by_list(names)
@@ -135,8 +176,8 @@ class Answer:
             result = document["result"] if _is_envelope(document) else document
             matrix = next((_matrix(result[name]) for name in names if name in result), None)
             del document, result
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError):  # the last: BIGINT_ERROR
+            return self._floats_by_list(names)  # which says what is wrong in our words
         _local.parser = parser
         return matrix
 
@@ -146,8 +187,8 @@ class Answer:
             rows = sorted(self.json["data"], key=lambda one: int(one["index"]))
             if [int(one["index"]) for one in rows] != list(range(len(rows))):
                 raise ValueError("its indexes leave gaps")
-            return np.array([one["embedding"] for one in rows], dtype=np.float32) if rows else None
-        except (KeyError, TypeError, ValueError) as error:
+            return _as_matrix([one["embedding"] for one in rows]) if rows else None
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
 
     def _floats_by_list(self, names: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
@@ -155,12 +196,9 @@ class Answer:
         for name in names:
             if isinstance(result, Mapping) and isinstance(result.get(name), list):
                 try:
-                    matrix = np.asarray(result[name], dtype=np.float32)
-                except (ValueError, TypeError) as error:
+                    return _as_matrix(result[name])
+                except (OverflowError, TypeError, ValueError) as error:
                     raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
-                if matrix.ndim != 2 or (len(matrix) and not matrix.shape[1]) or np.isnan(matrix).any():
-                    raise AnswerError("the answer holds no vectors", "broken", again=True)
-                return matrix
         return None
 
 
@@ -169,6 +207,23 @@ def _is_envelope(document: Any) -> bool:
         return "result" in document and "success" in document
     except TypeError:  # a number or null
         return False
+
+
+def _as_matrix(rows: list[Json]) -> npt.NDArray[np.float32]:
+    """Turn lists of numbers into a matrix; texts and booleans in their place are refused."""
+    if any(not isinstance(row, list) or not row or len(row) != len(rows[0]) for row in rows):
+        raise ValueError(f"{len(rows)} vectors of unequal or no length")
+    if not all(type(number) in (int, float) for row in rows for number in row):
+        raise ValueError("there is something else than numbers in them")
+    return _finite(np.array(rows, dtype=np.float64)) if rows else np.empty((0, 0), dtype=np.float32)
+
+
+def _finite(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        small = matrix.astype(np.float32)
+    if not np.isfinite(small).all():
+        raise AnswerError("the answer holds no vectors: a number in them is not finite as float32", "schema")
+    return small
 
 
 def _matrix(rows: Any) -> npt.NDArray[np.float32] | None:
@@ -180,4 +235,4 @@ def _matrix(rows: Any) -> npt.NDArray[np.float32] | None:
     if not width or any(len(row) != width for row in rows):
         raise ValueError(f"{count} vectors of unequal or no length")
     flat = np.frombuffer(rows.as_buffer(of_type="d"), dtype=np.float64)
-    return flat.astype(np.float32).reshape(count, width)
+    return _finite(flat).reshape(count, width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -22,18 +23,22 @@ class Ask(Task):
     questions : dict of column name to question
         ``cf.yes_no(...)``, ``cf.choice(...)`` or ``cf.scale(...)``.
     probabilities : bool
-        Also return ``<name>__p`` for a yes or no, and ``<name>__confidence`` and ``<name>__p__<option>`` for the
-        others.  They are always kept, so asking for them later sends nothing.
+        Also return ``<name>__p``, the probability of yes, for a yes or no, and for the others
+        ``<name>__p__<option>`` and ``<name>__confidence``, the probability of the answer given (of a scale: of the
+        likeliest level).  They are always kept, so asking for them later sends nothing.
     threshold : float or dict of column name to float
-        From which probability on a yes is a yes (default 0.5).  Another one sends nothing.
+        Minimum probability for a yes (default 0.5).  Changing it sends no new requests.
 
     Notes
     -----
     Decision models (the default, ``clef-flash``) give probabilities and charge what they read.  A chat model answers
-    without; its probabilities are missing, and a threshold changes nothing.
+    without: ``probabilities=True`` is refused, and a threshold changes nothing.  Its answer counts where it says yes or
+    no (true, false, 1, 0), or names an option or level, in any case and with any punctuation around it; whatever else
+    it says is a failed row.
     """
 
     name: ClassVar[str] = "ask"
+    version: ClassVar[int] = 2
     work: ClassVar[str] = "classify"
     positional: ClassVar[tuple[str, ...]] = ("questions",)
     families: ClassVar[frozenset[str]] = decisions.FAMILIES
@@ -45,8 +50,9 @@ class Ask(Task):
     threshold: float | Mapping[str, float] = field(default=0.5, metadata={"shown": True})
 
     def check(self, model: Model) -> None:
-        """Refuse what is no set of questions."""
+        """Refuse what is not a set of questions."""
         super().check(model)
+        decisions.check_probabilities(self.probabilities, model)
         kinds = Question.__args__
         if not isinstance(self.questions, Mapping) or not 1 <= len(self.questions) <= MOST_QUESTIONS:
             raise ValueError(f"questions: give a dict of 1 to {MOST_QUESTIONS} column names and questions.")
@@ -63,18 +69,22 @@ class Ask(Task):
         """Describe every question by what it says."""
         return {"questions": [[name, canonical(question)] for name, question in self.questions.items()]}
 
+    @functools.cached_property
+    def _asked(self) -> decisions.Questionnaire:
+        return decisions.Questionnaire(self.questions)
+
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return one request with all questions."""
         (text,) = inputs
-        return decisions.compose(self.questions, text, model)
+        return self._asked.compose(text, model)
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and questions, and for a chat model what it may write."""
-        return decisions.forecast(self.questions, inputs, model)
+        return self._asked.forecast(inputs, model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: a dict of question name to its cell."""
-        return [decisions.read(self.questions, answer, inputs[0], model)]
+        return [self._asked.read(answer, inputs[0], model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return a column a question, and with ``probabilities`` its numbers."""

@@ -23,11 +23,13 @@ class Caption(Task):
     length : {"short", "normal", "long"}, optional
         Of a description (moondream).
     max_tokens : int
-        The most the model may write.
+        The most the model may write.  A reply that is cut there is a failed row; its text is in
+        ``cf.last_run().failures``, and fills the cell with ``on_error="partial"``.
 
     Notes
     -----
-    One request per distinct picture.  The column holds pictures, paths, or addresses (with ``fetch=True``).
+    One request per distinct picture.  The column holds pictures, paths, names of files (with ``files="folder"``), or
+    addresses (with ``fetch=True``).
     """
 
     name: ClassVar[str] = "caption"
@@ -58,7 +60,8 @@ class Caption(Task):
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return what was said."""
-        return [vision.read(answer, model, self._settings())]
+        said = vision.hear(answer, model, self._settings())
+        return [said.or_cut(said.text.strip(), self.max_tokens)]
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate pictures and question, and count all of ``max_tokens`` as written."""

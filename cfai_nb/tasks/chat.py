@@ -190,31 +190,43 @@ def _with_schema_in_words(talk: list[Mapping[str, Json]], schema: Mapping[str, J
     return [{**first, "content": joined}, *talk[1:]]
 
 
-def tokens(prompt: Input, before: str, settings: Settings) -> dict[str, float]:
-    """Estimate the most a prompt's answer uses: what stands before it, text, media, schema, tools, all it may write."""
-    read = tokens_of(prompt) + 4 + (tokens_in(before) + 4 if before else 0)
-    if settings.schema is not None:
-        read += tokens_in(pydantic_core.to_json(settings.schema).decode())
-    if settings.tools:
-        read += tokens_in(pydantic_core.to_json(settings.tools).decode())
-    return {"input_tokens": float(read), "output_tokens": float(settings.max_tokens * settings.n)}
+def fixed(before: str, settings: Settings) -> int:
+    """Estimate the tokens that are read with every prompt: what stands before it, schema and tools."""
+    described = [pydantic_core.to_json(part).decode() for part in (settings.schema, settings.tools) if part]
+    return (tokens_in(before) + 4 if before else 0) + sum(map(tokens_in, described))
 
 
-def forecast(prompt: Input, before: str, settings: Settings, model: Model) -> Usage:
-    """Estimate the most a conversation's first turn uses, and where each sample is a turn of its own, all of them."""
-    used = tokens(prompt, before, settings)
-    return Usage(used | {"input_tokens": used["input_tokens"] * (1 if model.family in SAMPLERS else settings.n)})
+def forecast(prompts: Sequence[Input], fixed: int, settings: Settings, model: Model) -> Usage:
+    """Estimate the most the first turns use, and where each sample is a turn of its own, all of them."""
+    times = 1 if model.family in SAMPLERS else settings.n
+    read_ = sum(tokens_of(prompt) + 4 + fixed for prompt in prompts) * times
+    written = settings.max_tokens * settings.n * len(prompts)
+    return Usage({"input_tokens": float(read_), "output_tokens": float(written)})
 
 
-def read(answer: Answer, settings: Settings) -> reply.Reply:
-    """Return what was said.
+def hear(answer: Answer, settings: Settings) -> reply.Reply:
+    """Return what was said, whole or not: for those who have a use for the beginning of a reply (``Reply.or_cut``).
 
     Raises
     ------
     AnswerError
-        It is empty, was cut (``reply.read``), or calls a tool nobody offered.
+        It is of no known form, or calls a tool that was not offered.
     """
     said = reply.read(answer, settings.max_tokens)[0]
     if said.calls and not settings.tools and not said.text.strip():
         raise AnswerError("the reply is a call of a tool, and none was offered", "empty")
+    return said
+
+
+def read(answer: Answer, settings: Settings) -> reply.Reply:
+    """Return what was said, to its end.
+
+    Raises
+    ------
+    AnswerError
+        As ``hear``; or the reply is empty, or was cut at the token limit.
+    """
+    said = hear(answer, settings)
+    if (problem := said.problem(settings.max_tokens)) is not None:
+        raise problem
     return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -20,10 +21,10 @@ class OneQuestion(Task):
     Attributes
     ----------
     probabilities : bool
-        Return a DataFrame with confidence and probabilities beside the answer.  They are always kept, so asking for
-        them later sends nothing.
+        Return a DataFrame with the probabilities.  They are always kept, so asking for them later sends nothing.
     """
 
+    version: ClassVar[int] = 2
     work: ClassVar[str] = "classify"
     families: ClassVar[frozenset[str]] = decisions.FAMILIES
     fallback: ClassVar[str] = "generate"
@@ -36,22 +37,27 @@ class OneQuestion(Task):
         raise TypeError(f"{type(self).__name__} must define question()")
 
     def check(self, model: Model) -> None:
-        """Refuse what is no question."""
+        """Refuse what is not a question."""
         super().check(model)
         self.question()
+        decisions.check_probabilities(self.probabilities, model)
+
+    @functools.cached_property
+    def _asked(self) -> decisions.Questionnaire:
+        return decisions.Questionnaire({self.name: self.question()})
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         (text,) = inputs
-        return decisions.compose({self.name: self.question()}, text, model)
+        return self._asked.compose(text, model)
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate text and question, and for a chat model what it may write."""
-        return decisions.forecast({self.name: self.question()}, inputs, model)
+        return self._asked.forecast(inputs, model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the question's cell."""
-        return [decisions.read({self.name: self.question()}, answer, inputs[0], model)[self.name]]
+        return [self._asked.read(answer, inputs[0], model)[self.name]]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return the answers, or answers with their numbers."""
@@ -71,9 +77,14 @@ class Check(OneQuestion):
     condition : str
         Such as "The customer wants money back."
     threshold : float
-        From which probability on it holds (default 0.5).  Another one sends nothing.
+        Minimum probability for True (default 0.5).  Changing it sends no new requests.
     probabilities : bool
-        Return a DataFrame ``check, p`` instead of a boolean Series.
+        Return a DataFrame ``check, p`` instead of a boolean Series; ``p`` is the probability that it holds.
+
+    Notes
+    -----
+    Decision models (the default, ``clef-flash``) give probabilities.  A chat model says yes or no (true, false, 1, 0);
+    anything else it says is a failed row.
     """
 
     name: ClassVar[str] = "check"
@@ -84,6 +95,5 @@ class Check(OneQuestion):
 
     def question(self) -> YesNo:
         """Return the condition as a question."""
-        if not isinstance(self.threshold, (int, float)) or not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold={self.threshold!r}: a probability lies between 0 and 1.")
+        decisions.check_threshold(self.threshold)
         return YesNo(self.condition)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,19 +26,20 @@ class Classify(Task):
     instructions : str, optional
         What is being decided; default "Which label fits the text best?".
     probabilities : bool
-        Return a DataFrame ``label, confidence, p__<label>`` instead of a categorical Series.  Probabilities are always
-        kept, so asking for them later sends nothing.
+        Return a DataFrame ``label, confidence, p__<label>`` instead of a categorical Series; ``confidence`` is the
+        probability of the label given.  They are always kept, so asking for them later sends nothing.
 
     Notes
     -----
-    Decision models (the default, ``clef-flash``) give calibrated probabilities and charge what they read; their
-    ``confidence`` says how far the label stands out from the others, and is no probability.  A chat model answers with
-    a label alone; its probabilities are missing.  ``distilbert-sst-2-int8`` knows two labels, negative and positive.
-    Rows may be pictures for models that see (also ``llava`` and ``moondream``, which answer with a label alone).  One
-    request per distinct row.
+    Decision models (the default, ``clef-flash``) give calibrated probabilities and charge what they read.  A chat model
+    answers with a label alone, and ``probabilities=True`` is refused for it.  Its whole answer has to be one of the
+    labels, in any case and with any punctuation around it: a label within a sentence ("not billing") is a failed row.
+    ``distilbert-sst-2-int8`` knows two labels, negative and positive.  Rows may be pictures for models that see (also
+    ``llava`` and ``moondream``, which answer with a label alone).  One request per distinct row.
     """
 
     name: ClassVar[str] = "classify"
+    version: ClassVar[int] = 2
     work: ClassVar[str] = "classify"
     positional: ClassVar[tuple[str, ...]] = ("labels",)
     families: ClassVar[frozenset[str]] = labelling.FAMILIES
@@ -48,7 +50,11 @@ class Classify(Task):
     instructions: str = "Which label fits the text best?"
     probabilities: bool = shown(False)
 
-    @property
+    @functools.cached_property
+    def _asked(self) -> labelling.Labelling:
+        return labelling.Labelling(self._choice)
+
+    @functools.cached_property
     def _choice(self) -> Choice | None:
         if self.labels is None:
             return None
@@ -65,18 +71,19 @@ class Classify(Task):
         if self.labels is not None and (isinstance(self.labels, str) or len(self.labels) < 2):
             raise ValueError(f"labels={self.labels!r}: give at least two labels, as a list or a dict.")
         labelling.check(self._choice, model)
+        decisions.check_probabilities(self.probabilities, model, labelling.SURE)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        return labelling.compose(self._choice, inputs[0], model)
+        return self._asked.compose(inputs[0], model)
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate inputs and labels, and for a chat model what it may write."""
-        return labelling.forecast(self._choice, inputs, model) or super().forecast(inputs, model)
+        return self._asked.forecast(inputs, model) or super().forecast(inputs, model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell ``{label, confidence, p}``."""
-        return [labelling.read(self._choice, answer, inputs[0], model)]
+        return [self._asked.read(answer, inputs[0], model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return the labels, or labels with confidence and probabilities."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from ..errors import AnswerError
+from ..errors import AnswerError, ModelError
 from ..markup import address
 from ..media import Media, media_in, words_of
-from ..models import Model, Usage, tokens_in
+from ..models import Model, Usage, catalogue, tokens_in
 from . import chat
 from .answer import Answer, Json, Request
 from .fields import sent_as
 from .inputs import Input, tokens_of
 from .questions import Question
+from .reply import Reply
 from .task import Cell
+from .values import amount
 
 #: Families that decide.
 FAMILIES = chat.FAMILIES | {"system-one"}
@@ -48,57 +52,105 @@ def _picture(media: Media) -> str:
     return media.data_uri() if fits else address(media.fitting(_SIDE), "image/png")
 
 
-def compose(questions: Mapping[str, Question], value: Input, model: Model) -> Request:
-    """Return one request with all questions about a text, a picture, or both."""
-    if model.family == "system-one":
-        sent = sent_as(questions, _ID, "question")
-        asked = {sent[name]: question.criteria() for name, question in questions.items()}
-        return Request(json={"model": model.name, **state(value), "questions": asked})
-    return chat.compose(chat.messages(value, _system(questions)), model, _settings(questions))
+@dataclass(frozen=True)
+class Questionnaire:
+    """The questions a task asks about every input; what follows from them alone is worked out once, not once a row."""
 
+    questions: Mapping[str, Question]
 
-def read(questions: Mapping[str, Question], answer: Answer, value: Input, model: Model) -> dict[str, Cell]:
-    """Return a cell for every question about a value.
+    @functools.cached_property
+    def _sent(self) -> dict[str, str]:
+        """What each question is called in a decision request."""
+        return sent_as(self.questions, _ID, "question")
 
-    Raises
-    ------
-    AnswerError
-        An answer is missing, or was not offered, or the text was cut to what the model reads (``"truncated"``).
-    """
-    decided = model.family == "system-one"
-    room = model.context or float("inf")
-    if decided and _read(answer) >= room and 2 * tokens(value) >= room:
-        # "long text is truncated to fit" (the published schema), and the answer does not say so; that the model read as
-        # much as it can does.  Whether it counts a text once for all questions nobody says: a short one is not meant.
-        raise AnswerError(f"the text is longer than the {room:,} tokens {model.name} reads; shorten it", "truncated")
-    try:
-        said = answer.json["answers"] if decided else chat.read(answer, _settings(questions)).json()
-        if not isinstance(said, Mapping) and len(questions) == 1:  # a chat model may leave the object out
-            said = dict.fromkeys(questions, said)
-        sent = sent_as(questions, _ID, "question")
-        return {
-            name: question.decided(said[sent[name]]) if decided else question.chosen(said[name])
-            for name, question in questions.items()
-        }
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        # A decision model that answers otherwise had a bad moment; a chat model would only say it again.
-        raise AnswerError(f"the answer does not fit the questions: {error}", "schema", again=decided) from None
+    @functools.cached_property
+    def _criteria(self) -> dict[str, Json]:
+        return {self._sent[name]: question.criteria() for name, question in self.questions.items()}
+
+    @functools.cached_property
+    def _system(self) -> str:
+        lines = [f"- {name}: {question.schema()['description']}" for name, question in self.questions.items()]
+        return "Answer about the user's text:\n" + "\n".join(lines)
+
+    @functools.cached_property
+    def _settings(self) -> chat.Settings:
+        properties: dict[str, Json] = {name: question.schema() for name, question in self.questions.items()}
+        schema = {"type": "object", "properties": properties, "required": list(properties)}
+        return chat.Settings(max_tokens=224 + 32 * len(properties), temperature=0.0, schema=schema)
+
+    @functools.cached_property
+    def _fixed(self) -> int:
+        """Tokens that are read with every input."""
+        return _OVERHEAD + tokens_in(self._system)
+
+    def compose(self, value: Input, model: Model) -> Request:
+        """Return one request with all questions about a text, a picture, or both."""
+        if model.family == "system-one":
+            return Request(json={"model": model.name, **state(value), "questions": self._criteria})
+        return chat.compose(chat.messages(value, self._system), model, self._settings)
+
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate inputs and questions, and for a chat model all that it may write."""
+        if model.family == "system-one":
+            return Usage({"input_tokens": float(sum(tokens(each) + self._fixed for each in inputs))})
+        written = float(self._settings.max_tokens * len(inputs))
+        return Usage({
+            "input_tokens": float(sum(tokens_of(each) + self._fixed for each in inputs)), "output_tokens": written,
+        })  # fmt: skip
+
+    def read(self, answer: Answer, value: Input, model: Model) -> dict[str, Cell]:
+        """Return a cell for every question about a value.
+
+        Raises
+        ------
+        AnswerError
+            An answer is missing, or means none of those that are possible (``"schema"``), or the text was cut to what
+            the model reads (``"truncated"``).
+        """
+        decided = model.family == "system-one"
+        room = model.context or float("inf")
+        if decided and _read(answer) >= room and 2 * tokens(value) >= room:
+            # "long text is truncated to fit" (the published schema), and the answer does not say so; that the model
+            # read as much as it can does.  Short texts are exempt: the count may include the text once per question.
+            raise AnswerError(
+                f"the text is longer than the {room:,} tokens {model.name} reads; shorten it", "truncated"
+            )
+        reply = None if decided else chat.read(answer, self._settings)
+        text = None if reply is None else reply.text
+        try:
+            said = answer.json["answers"] if reply is None else self._said(reply)
+            return {name: self._cell(name, question, said, decided) for name, question in self.questions.items()}
+        except (KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
+            # A decision model that answers otherwise had a bad moment; a chat model would only say it again.
+            words = f"the answer does not fit the questions: {error}"
+            raise AnswerError(words, "schema", again=decided, text=text) from None
+
+    def _said(self, reply: Reply) -> Json:
+        """Return the object of answers in a chat model's reply; where one thing is asked, it may be the bare answer."""
+        try:
+            said = reply.json()
+        except ValueError:
+            if len(self.questions) > 1:
+                raise
+            said = reply.content
+        return said if isinstance(said, Mapping) or len(self.questions) > 1 else dict.fromkeys(self.questions, said)
+
+    def _cell(self, name: str, question: Question, said: Json, decided: bool) -> Cell:
+        key = self._sent[name] if decided else name
+        if not isinstance(said, Mapping) or key not in said:
+            raise ValueError(f"there is no answer to {name!r}")
+        try:
+            return question.decided(said[key]) if decided else question.chosen(said[key])
+        except KeyError as error:
+            raise ValueError(f"{name}: {error} is missing") from None
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
 
 def _read(answer: Answer) -> float:
     """Return how many tokens were read, 0 where the answer does not say."""
     usage = answer.json.get("usage") if isinstance(answer.json, Mapping) else None
-    count = usage.get("input_tokens") if isinstance(usage, Mapping) else None
-    return count if isinstance(count, (int, float)) else 0
-
-
-def forecast(questions: Mapping[str, Question], inputs: Sequence[Input], model: Model) -> Usage:
-    """Estimate inputs and questions, and for a chat model all that it may write."""
-    fixed = _OVERHEAD + tokens_in(_system(questions))
-    if model.family == "system-one":
-        return Usage({"input_tokens": float(sum(tokens(each) + fixed for each in inputs))})
-    read_ = {"input_tokens": float(sum(tokens_of(each) + fixed for each in inputs))}
-    return Usage(read_ | {"output_tokens": float(_settings(questions).max_tokens * len(inputs))})
+    return (amount(usage.get("input_tokens")) if isinstance(usage, Mapping) else None) or 0.0
 
 
 def tokens(value: Input) -> int:
@@ -107,12 +159,22 @@ def tokens(value: Input) -> int:
     return tokens_of(value) - sum(max(0, count - _SEEN) for count in pictures)
 
 
-def _system(questions: Mapping[str, Question]) -> str:
-    lines = [f"- {name}: {question.schema()['description']}" for name, question in questions.items()]
-    return "Answer about the user's text:\n" + "\n".join(lines)
+def check_threshold(cut: float) -> None:
+    """Refuse a threshold that is not a probability."""
+    if not isinstance(cut, (int, float)) or not 0 <= cut <= 1:
+        raise ValueError(f"threshold={cut!r}: a probability lies between 0 and 1.")
 
 
-def _settings(questions: Mapping[str, Question]) -> chat.Settings:
-    properties: dict[str, Json] = {name: question.schema() for name, question in questions.items()}
-    schema = {"type": "object", "properties": properties, "required": list(properties)}
-    return chat.Settings(max_tokens=224 + 32 * len(questions), temperature=0.0, schema=schema)
+def check_probabilities(wanted: bool, model: Model, families: frozenset[str] = frozenset({"system-one"})) -> None:
+    """Refuse probabilities of a model that gives none.
+
+    Raises
+    ------
+    ModelError
+        The message names the models that give some.
+    """
+    if wanted and model.family not in families:
+        able = ", ".join(m.name for m in catalogue().values() if m.family in families and m.status == "current")
+        raise ModelError(
+            f"{model.id} gives no probabilities. Leave probabilities= out, or use a model that does: {able}."
+        )

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from ..errors import AnswerError, InputError
 from ..media import Media, media_in
 from ..models import Model, Usage
+from . import values
 from .answer import Answer, Json, Request
 from .inputs import tokens_of
 from .task import Cell, Cells, Column, Input, Task
@@ -70,15 +71,16 @@ class Detect(Task):
         return [[box for box in boxes if model.family != "detr" or wanted in box["label"].lower()][: self.most]]
 
     def _box(self, label: Any, score: Any, box: Mapping[str, Any]) -> dict[str, Any]:
-        sides = {name: round(float(box[name]), 1) for name in ("xmin", "ymin", "xmax", "ymax")}
-        return {"label": str(label), "score": None if score is None else float(score), **sides}
+        sides = {name: round(values.number(box[name]), 1) for name in ("xmin", "ymin", "xmax", "ymax")}
+        return {"label": values.text(label), "score": None if score is None else values.probability(score), **sides}
 
     def _scaled(self, box: Mapping[str, Any], picture: Media) -> dict[str, Any]:
         width, height = picture.form.width, picture.form.height
         if width is None or height is None:
             raise InputError("the picture does not tell its size")
-        named = {"xmin": box["x_min"] * width, "xmax": box["x_max"] * width}
-        return self._box(self.target, None, {**named, "ymin": box["y_min"] * height, "ymax": box["y_max"] * height})
+        sizes = {"x_min": width, "x_max": width, "y_min": height, "y_max": height}
+        scaled = {name.replace("_", ""): values.number(box[name]) * size for name, size in sizes.items()}
+        return self._box(self.target, None, scaled)
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate the pictures, and some 20 tokens a box."""

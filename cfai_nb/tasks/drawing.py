@@ -119,13 +119,13 @@ def compose(sketch: Sketch, model: Model) -> Request:
         form |= {name: str(value) for name, value in named.items()}
         for at, picture in enumerate(sketch.pictures):
             form[f"input_image_{at}"] = (f"{at}.png", picture.fitting(_GIVEN_SIDE), "image/png")
-        return Request(form=form)
+        return Request(form=form, expected="media")
     body: dict[str, Json] = {"prompt": sketch.prompt, **named}
     if sketch.pictures:
         body["image_b64"] = sketch.pictures[0].base64()
     if len(sketch.pictures) > 1:
         body["mask"] = list(sketch.pictures[1].content())
-    return Request(json=body)
+    return Request(json=body, expected="media")
 
 
 def read(answer: Answer) -> Image:

@@ -7,9 +7,11 @@ of litellm 1.109.1 and the examples of PSAIClairic 0.2.0, both of October 2026).
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
+from . import values
 from .answer import Json
 
 #: Between what a quantity may lie: two numbers or two days.
@@ -80,15 +82,22 @@ class Estimate:
 
     def figures(self, answer: Json) -> dict[str, Json]:
         """Read the extraction model's answer: the value and its figures, of a forecast as lists, one entry a step."""
-        if self.horizon is None:
-            return dict(answer)
-        steps = [dict(step) for step in answer.get("steps") or ()]
-        if answer.get("value") is None and not steps:
-            return dict(answer)
+        read: dict[str, Callable[[Json], Json]] = {"value": values.day if self.of_days else values.number}
+        read |= {name: values.probability if name.startswith("p_") else read["value"] for name in FIGURES}
+        sure: dict[str, Callable[[Json], Json]] = {"confidence": values.probability, "p_null": values.probability}
+
+        def told(of: Json, readers: Mapping[str, Callable[[Json], Json]]) -> dict[str, Json]:
+            return {
+                name: None if of[name] is None else reads(of[name]) for name, reads in readers.items() if name in of
+            }
+
+        steps = [told(dict(step), read) for step in answer.get("steps") or ()]
+        if self.horizon is None or (answer.get("value") is None and not steps):
+            return told(answer, read | {"guess": read["value"]} | sure)
         if len(steps) != self.horizon:
             raise ValueError(f"{len(steps)} steps of {self.horizon}")
-        told = {name: [step.get(name) for step in steps] for name in ("value", *FIGURES) if name in steps[0]}
-        return {**answer, **told}
+        each = {name: [step.get(name) for step in steps] for name in read if name in steps[0]}
+        return told(answer, sure | {"guess": lambda guess: values.several(guess, read["value"])}) | each
 
 
 def estimate(

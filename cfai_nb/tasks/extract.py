@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import AnswerError, ModelError
+from ..errors import ModelError
 from ..models import Model, Usage
-from . import chat, decisions, schema
+from . import chat
 from .answer import Answer, Json, Request
-from .fields import Fields, anchor, asked_of, columns_of, known, model_of, specs_of, system, told, types_of
+from .extraction import Extraction
+from .fields import Fields, anchor, asked_of, columns_of, known, model_of, types_of
 from .task import Cell, Cells, Column, Input, Task, shown
 
 
@@ -28,8 +30,9 @@ class Extract(Task):
     details : bool
         With ``clairic``: also ``<name>__confidence``, ``<name>__p_null`` (how likely the text does not say it),
         ``<name>__start``, ``<name>__end`` (where it stands), ``<name>__guess`` (too unsure), figures of estimates.
+        Chat models know none of that, and are refused.
     reference_date : str or datetime.date, optional
-        The day that dates without a year lean on; without it they are missing.
+        Reference date used to resolve dates without a year.  Without it such dates are returned as missing.
     max_tokens : int
         The most a chat model may write.
 
@@ -40,6 +43,7 @@ class Extract(Task):
     """
 
     name: ClassVar[str] = "extract"
+    version: ClassVar[int] = 2
     work: ClassVar[str] = "extract"
     positional: ClassVar[tuple[str, ...]] = ("fields",)
     families: ClassVar[frozenset[str]] = chat.FAMILIES | {"clairic"}
@@ -59,41 +63,28 @@ class Extract(Task):
         unknown = [name for name, kind in types_of(self.fields).items() if not known(kind)]
         if model.family == "clairic" and unknown:
             raise ModelError(f"{model.id} has no type for {', '.join(unknown)}; use a chat model, or another type.")
+        if model.family != "clairic" and self.details:
+            raise ModelError(f"{model.id} gives no details. Leave details= out, or use clairic.")
 
     def asked(self) -> dict[str, Json]:
         """Describe the fields by what is sent of them."""
         return super().asked() | asked_of(self.fields) | anchor(self.reference_date)
 
-    def _settings(self) -> chat.Settings:
-        return chat.Settings(
-            max_tokens=self.max_tokens, temperature=0.0, schema=model_of(self.fields).model_json_schema()
-        )
+    @functools.cached_property
+    def _wanted(self) -> Extraction:
+        return Extraction(self.fields, self.reference_date, self.max_tokens)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        (value,) = inputs
-        if model.family != "clairic":
-            return chat.compose(chat.messages(value, system(self.reference_date)), model, self._settings())
-        asked = {"fields": specs_of(self.fields), **anchor(self.reference_date)}
-        return Request(json={"model": model.name, **decisions.state(value), **asked})
+        return self._wanted.compose(inputs[0], model)
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and fields, and for a chat model all that it may write."""
-        if model.family == "clairic":
-            fixed = 100 + 30 * len(types_of(self.fields))
-            return Usage({"input_tokens": float(sum(decisions.tokens(each) + fixed for each in inputs))})
-        before, settings = system(self.reference_date), self._settings()
-        return sum((Usage(chat.tokens(each, before, settings)) for each in inputs), Usage({}))
+        return self._wanted.forecast(inputs, model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: for each field its value, and what else is known of it."""
-        try:
-            if model.family != "clairic":
-                said = schema.validate(model_of(self.fields), chat.read(answer, self._settings()).json())
-                return [{name: {"value": value} for name, value in said.items()}]
-            return [told(self.fields, answer.json)]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise AnswerError(f"the answer does not fit the fields: {error}", "schema") from None
+        return [self._wanted.read(answer, model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return a typed column a field."""

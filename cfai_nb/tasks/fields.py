@@ -4,36 +4,32 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from ..errors import AnswerError
-from . import schema
+from . import schema, values
 from .answer import Json
 from .estimates import FIGURES, Estimate
 from .task import Cell, Column
 
 #: What ``fields=`` takes.
 Fields: TypeAlias = "Sequence[str] | schema.Schema"
-#: How a type is called in the words of the extraction model, and of which kind its column is.
-KINDS: dict[Any, tuple[dict[str, Json], Any]] = {
-    str: ({"type": "text"}, "text"),
-    float: ({"type": "number"}, "number"),
-    int: ({"type": "number", "integer": True}, "integer"),
-    dt.date: ({"type": "date"}, "datetime"),
-    dt.datetime: ({"type": "datetime"}, "datetime"),
-    dt.time: ({"type": "time"}, "text"),
-    dt.timedelta: ({"type": "duration", "unit": "seconds"}, "duration"),
-    list[str]: ({"type": "list", "items": "text"}, "object"),
-    list[float]: ({"type": "list", "items": "number"}, "object"),
-    list[dt.date]: ({"type": "list", "items": "date"}, "object"),
+#: How a type is called in the words of the extraction model, of which kind its column is, and how a value is read.
+KINDS: dict[Any, tuple[dict[str, Json], Any, Callable[[Json], Json]]] = {
+    str: ({"type": "text"}, "text", values.text),
+    float: ({"type": "number"}, "number", values.number),
+    int: ({"type": "number", "integer": True}, "integer", values.whole),
+    dt.date: ({"type": "date"}, "datetime", values.day),
+    dt.datetime: ({"type": "datetime"}, "datetime", values.moment),
+    dt.time: ({"type": "time"}, "text", values.clock),
+    dt.timedelta: ({"type": "duration", "unit": "seconds"}, "duration", values.number),
+    list[str]: ({"type": "list", "items": "text"}, "object", lambda value: values.several(value, values.text)),
+    list[float]: ({"type": "list", "items": "number"}, "object", lambda value: values.several(value, values.number)),
+    list[dt.date]: ({"type": "list", "items": "date"}, "object", lambda value: values.several(value, values.day)),
 }
 #: Names the extraction model takes; what is called otherwise is sent under a number, and its name as its instructions.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-_NAMED = {
-    "text": str, "number": float, "integer": int, "date": dt.date, "datetime": dt.datetime, "time": dt.time,
-    "duration": dt.timedelta,
-}  # fmt: skip
 
 
 def types_of(fields: Fields) -> dict[str, Any]:
@@ -49,7 +45,7 @@ def types_of(fields: Fields) -> dict[str, Any]:
     if isinstance(fields, Sequence):
         return dict(_named(item) for item in fields)
     if isinstance(fields, Mapping):
-        return dict(fields)
+        return {name: schema.named(f"fields: {name}", kind) for name, kind in fields.items()}
     return {name: field.annotation for name, field in schema.model_of(fields).model_fields.items()}
 
 
@@ -95,7 +91,8 @@ def specs_of(fields: Fields) -> dict[str, Json]:
 def asked_of(fields: Fields) -> dict[str, Json]:
     """Return all that is asked by the fields, whatever model is; a schema does not tell all of an estimate."""
     estimates = {name: kind.spec() for name, kind in types_of(fields).items() if isinstance(kind, Estimate)}
-    return {"fields": model_of(fields).model_json_schema(), **({"estimates": estimates} if estimates else {})}
+    read = schema.asked(model_of(fields))
+    return {"fields": read.pop("schema"), **read, **({"estimates": estimates} if estimates else {})}
 
 
 def anchor(day: str | dt.date | None) -> dict[str, Json]:
@@ -123,18 +120,29 @@ def told(fields: Fields, answer: Mapping[str, Any]) -> dict[str, Json]:
     AnswerError
         The text was not read to its end.
     KeyError, TypeError, ValueError
-        A field is missing, or is not what it should be.
+        A field is missing, or is not what it should be; the message names it.
     """
     if answer.get("truncated"):
         raise AnswerError("the text was cut before its end; shorten it", "truncated")
     answers = answer["answers"]
     cell: dict[str, Json] = {}
     for (name, kind), sent in zip(types_of(fields).items(), names_of(fields).values(), strict=True):
-        entry = dict(answers[sent])
-        if schema.without_none(kind) is dt.timedelta and not isinstance(entry["value"], int | float | None):
-            raise ValueError(f"{name}: {entry['value']!r:.80} is no number of seconds")
-        cell[name] = kind.figures(entry) if isinstance(kind, Estimate) else entry
+        try:
+            entry = dict(answers[sent])
+            cell[name] = kind.figures(entry) if isinstance(kind, Estimate) else _believed(kind, entry)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{name}: {error}") from None
     return cell
+
+
+def _believed(kind: Any, entry: Mapping[str, Json]) -> dict[str, Json]:
+    """Return what is told of a field with its value, guess, chances and place in the text as they must be, or None."""
+    read = KINDS[schema.without_none(kind)][2]
+    readers = {"value": read, "guess": read, "confidence": values.probability, "p_null": values.probability}
+    told = {name: None if entry.get(name) is None else read(entry[name]) for name, read in readers.items()}
+    if "value" not in entry:
+        raise KeyError("value")
+    return {**told, "span": _span(entry.get("span"))}
 
 
 def columns_of(fields: Fields, cells: Sequence[Cell], *, details: bool) -> dict[str, Column]:
@@ -156,7 +164,7 @@ def columns_of(fields: Fields, cells: Sequence[Cell], *, details: bool) -> dict[
             for key in figures
         }
         columns |= {f"{name}__{key}": Column(of(key), "number") for key in ("confidence", "p_null")}
-        spans = list(map(_span, of("span")))
+        spans = of("span")
         for at, end in enumerate(("start", "end") if not figures else ()):
             columns[f"{name}__{end}"] = Column([span and span[at] for span in spans], "integer")
     return columns
@@ -170,12 +178,16 @@ def _column(kind: Any, values: list[Any]) -> Column:
 
 
 def _span(span: Any) -> Any:
-    """Return where a value stands, as (start, end); None where it was not copied from the text."""
-    return (span["start"], span["end"]) if isinstance(span, Mapping) else span or None
+    """Return where a value stands, as [start, end]; None where it was not copied from the text."""
+    if not span:
+        return None
+    start, end = (span["start"], span["end"]) if isinstance(span, Mapping) else span
+    return [values.whole(start), values.whole(end)]
 
 
 def _named(item: str) -> tuple[str, Any]:
     name, _, kind = (part.strip() for part in item.partition(":"))
-    if not name or (kind and kind not in _NAMED):
-        raise ValueError(f"fields: {item!r}: write a name, or a name and one of {', '.join(_NAMED)}: 'total: number'.")
-    return name, _NAMED[kind or "text"]
+    if not name or (kind and kind not in schema.NAMED):
+        known = ", ".join(schema.NAMED)
+        raise ValueError(f"fields: {item!r}: write a name, or a name and one of {known}: 'total: number'.")
+    return name, schema.NAMED[kind or "text"]

@@ -59,35 +59,36 @@ class Generate(Writer):
         """Refuse settings no model takes, or that do not go together."""
         super().check(model)
         turns.check(self.max_turns, self._tools)
-        if self.thinking and self.schema is not None and "thinking" in schema.model_of(self.schema).model_fields:
+        if self.thinking and self.schema is not None and "thinking" in self._wanted.model_fields:
             raise ValueError("thinking=True makes a column of that name; call the schema's field otherwise.")
 
     @functools.cached_property
     def _tools(self) -> list[Tool]:
         return [tool_of(function) for function in self.tools]
 
+    @functools.cached_property
+    def _wanted(self) -> Any:
+        return None if self.schema is None else schema.model_of(self.schema)
+
     def settings(self) -> chat.Settings:
         """Return what is asked of the model besides the prompt."""
-        wanted = None if self.schema is None else schema.model_of(self.schema).model_json_schema()
         tools = tuple(tool.definition for tool in self._tools)
+        wanted = self._wanted and schema.described(self._wanted)
         return dataclasses.replace(super().settings(), schema=wanted, tools=tools)
 
     def asked(self) -> dict[str, Json]:
-        """Describe the schema by what is sent of it, and tools by definition and source."""
+        """Describe the schema by what is sent of it and the code that reads it, and tools by definition and source."""
         fields = super(Generate, dataclasses.replace(self, schema=None, tools=())).asked()
-        return fields | {"schema": self.settings().schema, "tools": [[t.definition, t.source] for t in self._tools]}
+        # "reading" is how an answer of a schema is read; raised when that changes (2026-11).
+        read = {"schema": None} if self.schema is None else {**schema.asked(self.schema), "reading": 2}
+        return fields | read | {"tools": [[t.definition, t.source] for t in self._tools]}
 
     def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
         """Hold the conversation for one prompt."""
-        (prompt,) = inputs
-        settings, opening = self.settings(), self.opening(prompt)
+        settings, opening = self.settings(), self.opening(*inputs)
         if self.n > 1:
-            replies = yield from turns.samples(opening, model, settings)
-            thought = [each.thinking for each in replies]
-            return [{"answer": [each.text for each in replies], "thinking": thought if any(thought) else None}]
-        wanted = None if self.schema is None else schema.model_of(self.schema)
-        reply = yield from turns.converse(opening, model, settings, self._tools, self.max_turns, wanted)
-        return [{"answer": reply.text if wanted is None else reply.content, "thinking": reply.thinking}]
+            return [(yield from turns.samples(opening, model, settings))]
+        return [(yield from turns.converse(opening, model, settings, self._tools, self.max_turns, self._wanted))]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text (or of lists), or one a field of the schema."""
@@ -95,5 +96,5 @@ class Generate(Writer):
         kind: Literal["text", "object"] = "text" if self.n == 1 else "object"
         beside = {"thinking": Column(thinking, kind)} if self.thinking else {}
         if self.schema is not None:
-            return schema.columns(schema.model_of(self.schema), answers) | beside
+            return schema.columns(self._wanted, answers) | beside
         return {"answer": Column(answers, kind)} | beside if beside else Column(answers, kind)

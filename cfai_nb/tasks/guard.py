@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from ..errors import AnswerError
 from ..models import Usage, tokens_in
-from .answer import Answer, Request
-from .reply import read as replies
+from . import chat, values
+from .answer import Answer, Json, Request
 from .task import Cell
 
 #: The hazards of its model card (the MLCommons taxonomy and code interpreter abuse), S1 to S14 in order.
@@ -19,8 +18,7 @@ HAZARDS = (
 )  # fmt: skip
 #: Tokens written at most: a word and 14 codes.  Tokens read besides the text: its own list of hazards, estimated.
 _WRITTEN, _OWN = 128, 250
-_VERDICT = re.compile(r"\s*(safe|unsafe)\b", re.IGNORECASE)
-_CODE = re.compile(r"\bS(\d{1,2})\b", re.IGNORECASE)
+_SETTINGS = chat.Settings(max_tokens=_WRITTEN)
 
 
 def compose(text: str) -> Request:
@@ -42,19 +40,37 @@ def read(answer: Answer, whole: str) -> Cell:
     Raises
     ------
     AnswerError
-        It is no verdict.
+        It is not a verdict, or one that contradicts itself: safe, and yet with hazards.
     """
-    said = replies(answer, _WRITTEN)[0]
-    content = said.content
-    if isinstance(content, str) and content.lstrip().startswith("{"):
-        content = said.json()
-    if isinstance(content, Mapping) and isinstance(content.get("safe"), bool):
-        unsafe, codes = not content["safe"], " ".join(map(str, content.get("categories") or ()))
-    elif isinstance(content, str) and (verdict := _VERDICT.match(content)):
-        unsafe, codes = verdict[1].lower() == "unsafe", content[verdict.end() :]
-    else:
-        raise AnswerError(f"the answer is no verdict: {said.text[:80]!r}", "schema")
-    numbers = {int(number) for number in _CODE.findall(codes)} if unsafe else set()
+    said = chat.read(answer, _SETTINGS)
+    try:
+        content = said.json() if said.text.lstrip().startswith("{") else said.content
+        unsafe, codes = _verdict(content)
+        numbers = {_hazard(code) for code in codes}
+        if numbers and not unsafe:
+            raise ValueError("it names hazards of a safe text")
+    except ValueError as error:
+        raise AnswerError(f"the answer is not a verdict: {error}", "schema", text=said.text) from None
     named = {name: at in numbers for at, name in enumerate(HAZARDS, 1)}
     new = {f"S{number}": True for number in sorted(numbers) if not 1 <= number <= len(HAZARDS)}
     return {name: {"value": value, "p": None} for name, value in ({whole: unsafe} | named | new).items()}
+
+
+def _verdict(content: Json) -> tuple[bool, Sequence[Json]]:
+    """Return whether the text is unsafe, and the codes of its hazards, out of either form."""
+    if isinstance(content, Mapping):
+        codes = content.get("categories") or ()
+        codes = codes.replace(",", " ").split() if isinstance(codes, str) else codes
+        if not isinstance(codes, (list, tuple)):
+            raise ValueError(f"{values.quoted(codes)} is not a list of hazards")
+        return not values.yes_or_no(content.get("safe"), yes="safe", no="unsafe"), codes
+    word, *codes = values.text(content).replace(",", " ").split() or [""]
+    return values.yes_or_no(word, yes="unsafe", no="safe"), codes
+
+
+def _hazard(code: Json) -> int:
+    """Return the number of a hazard such as "S10"."""
+    digits = values.text(code).strip()[1:]
+    if code.strip()[:1].upper() != "S" or not 0 < len(digits) < 3 or not digits.isdecimal():
+        raise ValueError(f"{values.quoted(code)} is not a hazard")
+    return int(digits)

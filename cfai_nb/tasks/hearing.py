@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..errors import AnswerError
 from ..media import Media
 from ..models import Model
+from . import values
 from .answer import Answer, Json, Request
 from .task import Cell, ColumnKind
 
@@ -66,20 +67,30 @@ def read(answer: Answer, model: Model) -> Cell:
     """
     try:
         return _nova(answer.json) if model.family == "nova-3" else _whisper(answer.json)
-    except (AttributeError, IndexError, KeyError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise AnswerError(f"the answer holds no text: {error}", "broken", again=True) from None
 
 
 def _whisper(said: Json) -> Cell:
-    info, segments = said.get("transcription_info") or {}, said.get("segments") or []
-    words = said.get("words") or [word for segment in segments for word in segment.get("words") or ()]
+    info, segments = said.get("transcription_info") or {}, _dicts(said.get("segments"))
+    words = _dicts(said.get("words")) or [word for segment in segments for word in _dicts(segment.get("words"))]
     kept = [{name: segment.get(name) for name in ("start", "end", "text")} for segment in segments]
-    known = {"language": info.get("language"), "seconds": info.get("duration")}
-    return {"text": said["text"].strip(), **known, "words": words, "segments": kept}
+    return _cell(said["text"], info.get("language"), info.get("duration"), words, kept)
 
 
 def _nova(said: Json) -> Cell:
     channel = said["results"]["channels"][0]
     best = channel["alternatives"][0]
-    known = {"language": channel.get("detected_language"), "seconds": None}
-    return {"text": best["transcript"].strip(), **known, "words": best.get("words") or [], "segments": []}
+    return _cell(best["transcript"], channel.get("detected_language"), None, _dicts(best.get("words")), [])
+
+
+def _cell(text: Json, language: Json, seconds: Json, words: Json, segments: Json) -> Cell:
+    known = {"language": language and values.text(language), "seconds": values.amount(seconds)}
+    return {"text": values.text(text).strip(), **known, "words": words, "segments": segments}
+
+
+def _dicts(found: Json) -> list[dict[str, Json]]:
+    """Return a list of objects, which may be missing."""
+    if not isinstance(found or [], list) or any(not isinstance(each, dict) for each in found or ()):
+        raise ValueError(f"{values.quoted(found)} is not a list of objects")
+    return found or []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..errors import AnswerError, ModelError
 from ..media import media_in, words_of
 from ..models import Model, Usage
-from . import chat, decisions, vision
+from . import chat, decisions, values, vision
 from .answer import Answer, Json, Request
 from .inputs import Input, shown_to
 from .questions import Choice
@@ -19,6 +21,8 @@ _SCORERS = {"distilbert": "text", "resnet": "image"}
 _SEERS = vision.FAMILIES - chat.FAMILIES
 FAMILIES = decisions.FAMILIES | frozenset(_SCORERS) | _SEERS
 _SETTINGS = chat.Settings(max_tokens=64)
+#: Models that give a probability for each label.
+SURE = frozenset({"system-one"}) | frozenset(_SCORERS)
 
 
 def takes(model: Model) -> frozenset[str]:
@@ -39,57 +43,72 @@ def check(choice: Choice | None, model: Model) -> None:
         raise ModelError(f"{model.id} only tells negative from positive; use clef-flash for other labels.")
 
 
-def compose(choice: Choice | None, value: Input, model: Model) -> Request:
-    """Return the request in the model's own form."""
-    if model.family == "distilbert":
-        return Request(json={"text": words_of(value)})
-    if model.family == "resnet":
-        (picture,) = media_in(value)
-        return Request(content=picture.content(), content_type=picture.form.mime)
-    assert choice is not None
-    if model.family in _SEERS:
-        return vision.compose(value, _in_words(choice), model, _SETTINGS)
-    return decisions.compose({"label": choice}, value, model)
+@dataclass(frozen=True)
+class Labelling:
+    """How one task asks for its labels; what follows from them alone is worked out once, not once a row."""
 
+    choice: Choice | None
 
-def forecast(choice: Choice | None, inputs: Sequence[Input], model: Model) -> Usage | None:
-    """Estimate inputs and labels, and what may be written; None where the input is all."""
-    if choice is None:
-        return Usage({"images": float(len(inputs))})
-    if model.family in _SCORERS:
-        return None
-    if model.family in _SEERS:
-        return vision.forecast(inputs, _in_words(choice), model, _SETTINGS)
-    return decisions.forecast({"label": choice}, inputs, model)
+    @functools.cached_property
+    def _asked(self) -> decisions.Questionnaire:
+        return decisions.Questionnaire({"label": self._given})
 
+    @property
+    def _given(self) -> Choice:
+        assert self.choice is not None  # see check
+        return self.choice
 
-def read(choice: Choice | None, answer: Answer, value: Input, model: Model) -> Cell:
-    """Return ``{label, confidence, p}``.
+    @functools.cached_property
+    def _in_words(self) -> str:
+        choice = self._given
+        offered = "; ".join(name if what is None else f"{name} ({what})" for name, what in choice.options)
+        return f"{choice.instructions} Answer with one of these and nothing else: {offered}."
 
-    Raises
-    ------
-    AnswerError
-        It holds no scores, or a label that was not offered.
-    """
-    if model.family in _SCORERS:
-        return _scored(answer.json, choice)
-    assert choice is not None
-    if model.family not in _SEERS:
-        return decisions.read({"label": choice}, answer, value, model)["label"]
-    try:
-        return choice.chosen(vision.read(answer, model, _SETTINGS).strip(" .\"'\n"))
-    except ValueError as error:
-        raise AnswerError(f"the answer is none of the labels: {error}", "schema") from None
+    def compose(self, value: Input, model: Model) -> Request:
+        """Return the request in the model's own form."""
+        if model.family == "distilbert":
+            return Request(json={"text": words_of(value)})
+        if model.family == "resnet":
+            (picture,) = media_in(value)
+            return Request(content=picture.content(), content_type=picture.form.mime)
+        if model.family in _SEERS:
+            return vision.compose(value, self._in_words, model, _SETTINGS)
+        return self._asked.compose(value, model)
 
+    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage | None:
+        """Estimate inputs and labels, and what may be written; None where the input is all."""
+        if self.choice is None:
+            return Usage({"images": float(len(inputs))})
+        if model.family in _SCORERS:
+            return None
+        if model.family in _SEERS:
+            return vision.forecast(inputs, self._in_words, model, _SETTINGS)
+        return self._asked.forecast(inputs, model)
 
-def _in_words(choice: Choice) -> str:
-    offered = "; ".join(name if what is None else f"{name} ({what})" for name, what in choice.options)
-    return f"{choice.instructions} Answer with one of these and nothing else: {offered}."
+    def read(self, answer: Answer, value: Input, model: Model) -> Cell:
+        """Return ``{label, confidence, p}``.
+
+        Raises
+        ------
+        AnswerError
+            It holds no scores, or a label that was not offered.
+        """
+        if model.family in _SCORERS:
+            return _scored(answer.json, self.choice)
+        if model.family not in _SEERS:
+            return self._asked.read(answer, value, model)["label"]
+        said = vision.hear(answer, model, _SETTINGS)
+        if (problem := said.problem(_SETTINGS.max_tokens)) is not None:
+            raise problem
+        try:
+            return self._given.chosen(said.content)
+        except ValueError as error:
+            raise AnswerError(f"the answer is none of the labels: {error}", "schema", text=said.text) from None
 
 
 def _scored(output: Json, choice: Choice | None) -> Cell:
     try:
-        scores = {str(item["label"]): float(item["score"]) for item in output}
+        scores = {values.text(item["label"]): values.probability(item["score"]) for item in output}
         folded = {name.lower(): score for name, score in scores.items()}
         p = scores if choice is None else {name: folded[name.lower()] for name in choice.names}
         best = max(p, key=lambda name: p[name])

@@ -9,6 +9,7 @@ from typing import ClassVar
 from ..errors import AnswerError
 from ..media import media_in
 from ..models import Model, Usage
+from . import values
 from .answer import Answer, Request
 from .task import Cell, Cells, Column, ColumnKind, Input, Task, shown
 
@@ -43,7 +44,7 @@ class ToMarkdown(Task):
         """Return the file as a form."""
         (document,) = media_in(inputs[0])
         file = (document.name, document.content(), document.form.mime)
-        return Request(form={"files": file}, path="tomarkdown")
+        return Request(form={"files": file}, path="tomarkdown", expected="document")
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell ``{markdown, tokens, mime}``."""
@@ -51,9 +52,10 @@ class ToMarkdown(Task):
             (made,) = answer.json
             if made["format"] == "error":
                 raise AnswerError(f"the document was not converted: {made.get('error')}"[:300], "document")
-            tokens = made.get("tokens")
-            return [{"markdown": made["data"], "mime": made.get("mimeType"), "tokens": tokens and int(tokens)}]
-        except (KeyError, TypeError, ValueError) as error:
+            tokens, mime = made.get("tokens"), made.get("mimeType")
+            known = {"mime": mime and values.text(mime), "tokens": None if tokens is None else values.whole(tokens)}
+            return [{"markdown": values.text(made["data"]), **known}]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnswerError(f"the answer holds no document: {error}", "broken", again=True) from None
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,10 +12,11 @@ from ..media import words_of
 from ..models import Model, Usage
 from . import decisions, guard
 from .answer import Answer, Request
-from .questions import MOST_QUESTIONS, Question, YesNo
+from .questions import MOST_QUESTIONS, Unsafe
 from .task import Cell, Cells, Column, Input, Task, shown
 
 _WHOLE = "unsafe"  # the question about the text as a whole
+_HARM = "Is the text harmful, or does it ask for or help with harm?"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +28,19 @@ class Moderate(Task):
     categories : list of str, or dict of category to description
         What is unsafe; default: the 14 hazards Llama Guard knows, which are all it can be asked for.
     threshold : float
-        From which probability on it is (default 0.5).  Another one sends nothing.
+        Minimum probability for unsafe (default 0.5).  Changing it sends no new requests.
     probabilities : bool
-        Also return ``p``, how likely the text is unsafe for any reason, and ``p__<category>``.  They are always kept,
-        so asking for them later sends nothing.
+        Also return ``p``, how likely it is unsafe for any reason, and ``p__<category>``; they are kept in any case.
 
     Notes
     -----
     Returns a DataFrame ``safe, categories``.  Decision models (the default, ``clef-flash``) give probabilities, Llama
-    Guard and chat models give none.  One request per distinct row.
+    Guard and chat models give none, and are refused with ``probabilities=True``.  A chat model's answer counts where it
+    says yes or no, unsafe or safe; anything else is a failed row.  One request per distinct row.
     """
 
     name: ClassVar[str] = "moderate"
+    version: ClassVar[int] = 2
     work: ClassVar[str] = "moderate"
     families: ClassVar[frozenset[str]] = decisions.FAMILIES | {"llama-guard"}
     fallback: ClassVar[str] = "guard"
@@ -47,40 +50,39 @@ class Moderate(Task):
     threshold: float = shown(0.5)
     probabilities: bool = shown(False)
 
-    def _questions(self) -> dict[str, Question]:
+    @functools.cached_property
+    def _asked(self) -> decisions.Questionnaire:
         described = self.categories if isinstance(self.categories, Mapping) else dict.fromkeys(self.categories)
-        asked: dict[str, Question] = {_WHOLE: YesNo("Is the text harmful, or does it ask for or help with harm?")}
-        return asked | {
-            name: YesNo(f"Is the text unsafe because of {name}?", yes=why) for name, why in described.items()
-        }
+        each = {name: Unsafe(f"Is the text unsafe because of {name}?", yes=why) for name, why in described.items()}
+        return decisions.Questionnaire({_WHOLE: Unsafe(_HARM)} | each)
 
     def check(self, model: Model) -> None:
-        """Refuse what is no list of categories, and for Llama Guard any but its own."""
+        """Refuse what is not a list of categories, and for Llama Guard any but its own."""
         super().check(model)
+        decisions.check_probabilities(self.probabilities, model)
         names = () if isinstance(self.categories, str) else tuple(self.categories)
         if not 1 <= len(set(names) - {_WHOLE}) == len(names) < MOST_QUESTIONS:
             raise ValueError(f"categories={self.categories!r}: give 1 to {MOST_QUESTIONS - 1} names, not {_WHOLE!r}.")
         if model.family == "llama-guard" and names != guard.HAZARDS:
             raise ModelError(f"{model.id} knows its own categories only; leave categories= out, or take another model.")
-        if not isinstance(self.threshold, (int, float)) or not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold={self.threshold!r}: a probability lies between 0 and 1.")
+        decisions.check_threshold(self.threshold)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         if model.family == "llama-guard":
             return guard.compose(words_of(inputs[0]))
-        return decisions.compose(self._questions(), inputs[0], model)
+        return self._asked.compose(inputs[0], model)
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and questions, and what may be written."""
         if model.family == "llama-guard":
             return guard.forecast([words_of(each) for each in inputs])
-        return decisions.forecast(self._questions(), inputs, model)
+        return self._asked.forecast(inputs, model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: for the whole and each category whether it holds, or its probability."""
         guarded = model.family == "llama-guard"
-        return [guard.read(answer, _WHOLE) if guarded else decisions.read(self._questions(), answer, inputs[0], model)]
+        return [guard.read(answer, _WHOLE) if guarded else self._asked.read(answer, inputs[0], model)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return ``safe`` and ``categories``, and with ``probabilities`` the numbers."""
@@ -89,9 +91,7 @@ class Moderate(Task):
         safe = Column([None if names is None else not names for names in held], "boolean")
         columns = {"safe": safe, "categories": Column(named, "object")}
         if self.probabilities:
-            known = [
-                {name: part["p"] for name, part in (cell or {}).items() if part["p"] is not None} for cell in cells
-            ]
+            known = [{name: part["p"] for name, part in (cell or {}).items()} for cell in cells]
             columns["p"] = Column([max(p.values(), default=None) for p in known], "number")
             columns |= {f"p__{name}": Column([p.get(name) for p in known], "number") for name in self.categories}
         return columns

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from . import values
 from .answer import Json
 from .task import Cell, Column
 
@@ -36,11 +37,11 @@ class YesNo:
 
     def decided(self, answer: Mapping[str, Any]) -> Cell:
         """Read a decision model's answer."""
-        return {"p": float(answer["noul"])}
+        return {"p": values.probability(answer["noul"])}
 
     def chosen(self, value: Json) -> Cell:
-        """Read a chat model's answer, which carries no probability."""
-        return {"value": bool(value), "p": None}
+        """Read a chat model's answer, which carries no probability: a yes or a no in words of ``values``."""
+        return {"value": values.yes_or_no(value), "p": None}
 
     def columns(self, name: str, cells: Sequence[Cell], cut: float, *, all_: bool) -> dict[str, Column]:
         """Lay the cells out: the answer, and with ``all_`` the probability of yes."""
@@ -51,10 +52,19 @@ class YesNo:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsafe(YesNo):
+    """A question whether a text is unsafe, which chat models also answer with "unsafe" and "safe"."""
+
+    def chosen(self, value: Json) -> Cell:
+        """Read a chat model's answer."""
+        return {"value": values.yes_or_no(value, yes="unsafe", no="safe"), "p": None}
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """A question with one of several answers, made by ``cf.choice``.
 
-    Its cell is ``{"label", "confidence", "p": {option: probability}}``.
+    Its cell is ``{"label", "confidence", "p": {option: probability}}``; the confidence is the label's probability.
     """
 
     options: tuple[tuple[str, str | None], ...]
@@ -84,19 +94,15 @@ class Choice:
 
     def decided(self, answer: Mapping[str, Any]) -> Cell:
         """Read a decision model's answer."""
-        p = {name: float(answer["probabilities"][name]) for name in self.names}
-        label = str(answer["choice"])
-        if label not in p:
-            raise ValueError(f"{label[:80]!r} was not offered")
-        return {"label": label, "confidence": float(answer["confidence"]), "p": p}
+        p = {name: values.probability(answer["probabilities"][name]) for name in self.names}
+        label = answer["choice"]
+        if not isinstance(label, str) or label not in p:
+            raise ValueError(f"{values.quoted(label)} was not offered")
+        return {"label": label, "confidence": p[label], "p": p}
 
     def chosen(self, value: Json) -> Cell:
-        """Read a chat model's answer, which carries no probability."""
-        label = str(value).strip().casefold()
-        for name in self.names:
-            if name.casefold() == label:
-                return {"label": name, "confidence": None, "p": None}
-        raise ValueError(f"{str(value)[:80]!r} was not offered")
+        """Read a chat model's answer, which carries no probability: one of the options, see ``values.one_of``."""
+        return {"label": values.one_of(value, self.names), "confidence": None, "p": None}
 
     def columns(self, name: str, cells: Sequence[Cell], cut: float, *, all_: bool) -> dict[str, Column]:
         """Lay the cells out: the choice, and with ``all_`` its confidence and every probability."""
@@ -109,7 +115,7 @@ class Scale:
     """A question with a level, from low to high, made by ``cf.scale``.
 
     Its cell is ``{"score", "confidence", "p": {level: probability}}``; the score counts levels from 0 and lies between
-    them where the model wavers.
+    them where the model wavers; the confidence is the probability of the likeliest level.
     """
 
     levels: tuple[str, ...]
@@ -131,13 +137,19 @@ class Scale:
     def decided(self, answer: Mapping[str, Any]) -> Cell:
         """Read a decision model's answer; its probabilities go by level name or by position."""
         given = answer["probabilities"]
-        p = {level: float(given[level] if level in given else given[str(at)]) for at, level in enumerate(self.levels)}
-        return {"score": float(answer["score"]), "confidence": float(answer["confidence"]), "p": p}
+        p = {
+            level: values.probability(given[level] if level in given else given[str(at)])
+            for at, level in enumerate(self.levels)
+        }
+        score = values.number(answer["score"])
+        if not 0 <= score <= len(self.levels) - 1:
+            raise ValueError(f"{score} is beyond the levels 0 to {len(self.levels) - 1}")
+        return {"score": score, "confidence": max(p.values()), "p": p}
 
     def chosen(self, value: Json) -> Cell:
-        """Read a chat model's answer, which carries no probability."""
-        folded = [level.casefold() for level in self.levels]
-        return {"score": float(folded.index(str(value).strip().casefold())), "confidence": None, "p": None}
+        """Read a chat model's answer, which carries no probability: one of the levels, see ``values.one_of``."""
+        level = values.one_of(value, self.levels)
+        return {"score": float(self.levels.index(level)), "confidence": None, "p": None}
 
     def columns(self, name: str, cells: Sequence[Cell], cut: float, *, all_: bool) -> dict[str, Column]:
         """Lay the cells out: the score, and with ``all_`` its confidence and every probability."""

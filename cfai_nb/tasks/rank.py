@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,8 +12,9 @@ from ..models import Model, Usage
 from . import decisions
 from .answer import Answer, Request
 from .inputs import tokens_of
-from .questions import Question, Scale
+from .questions import Scale
 from .task import Cell, Cells, Column, Input, Task, shown
+from .values import number, whole
 
 #: Families that take a query and many texts at once.
 _RERANKERS = frozenset({"reranker", "bge-m3"})
@@ -28,18 +30,20 @@ class Rank(Task):
     query : str
         What is looked for.
     top_k : int, optional
-        Return the best rows only.  Another number sends nothing.
+        Return the best rows only, and those that failed.  Changing it sends no new requests.
     column : str
         What the column of scores is called (default ``"score"``).
 
     Notes
     -----
-    Returns the rows, best first, with their scores; rows without an answer are left out.  Scores of a reranker only
-    compare with scores for the same query.  A decision or chat model (``model="clef-flash"``) places each row on a
-    scale instead, from 0 (unrelated) to 1 (answers it), with one request per distinct row; rerankers take 32 a request.
+    Returns the rows, best first, with their scores.  Rows without a score, since they failed or have no text, stand at
+    the end with a missing score; ``top_k`` counts scored rows, and keeps the failed ones beside them, since one of them
+    may be the best.  A reranker's scores only compare with others for the same query; 32 rows go into a request.  A
+    decision or chat model places each row on a scale instead, from 0 (unrelated) to 1, one request a distinct row.
     """
 
     name: ClassVar[str] = "rank"
+    version: ClassVar[int] = 2
     work: ClassVar[str] = "rank"
     positional: ClassVar[tuple[str, ...]] = ("query",)
     families: ClassVar[frozenset[str]] = decisions.FAMILIES | _RERANKERS
@@ -48,17 +52,19 @@ class Rank(Task):
     top_k: int | None = shown(None)
     column: str = shown("score")
 
-    def _questions(self) -> dict[str, Question]:
-        return {"relevance": Scale(_LEVELS, f"How well does the text answer this: {self.query}")}
+    @functools.cached_property
+    def _asked(self) -> decisions.Questionnaire:
+        return decisions.Questionnaire(
+            {"relevance": Scale(_LEVELS, f"How well does the text answer this: {self.query}")}
+        )
 
     def check(self, model: Model) -> None:
-        """Refuse an empty query and a number of rows that is none."""
+        """Refuse an empty query, and a ``top_k`` that is not a number of rows."""
         super().check(model)
         if not isinstance(self.query, str) or not self.query.strip():
             raise ValueError(f"query={self.query!r}: say what is looked for.")
-        if self.top_k is not None and (
-            isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 1
-        ):
+        most = self.top_k
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
             raise ValueError(f"top_k={self.top_k!r} must be a whole number of at least 1.")
 
     def batch(self, model: Model) -> int:
@@ -68,22 +74,21 @@ class Rank(Task):
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         if model.family not in _RERANKERS:
-            return decisions.compose(self._questions(), inputs[0], model)
+            return self._asked.compose(inputs[0], model)
         return Request(json={"query": self.query, "contexts": [{"text": text} for text in inputs]})
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts, the query with each of them, and for a chat model what it may write."""
         if model.family not in _RERANKERS:
-            return decisions.forecast(self._questions(), inputs, model)
+            return self._asked.forecast(inputs, model)
         return Usage({"input_tokens": float(sum(tokens_of(each) + tokens_of(self.query) for each in inputs))})
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one score a text."""
         if model.family not in _RERANKERS:
-            placed = decisions.read(self._questions(), answer, inputs[0], model)["relevance"]
-            return [placed["score"] / (len(_LEVELS) - 1)]
+            return [self._asked.read(answer, inputs[0], model)["relevance"]["score"] / (len(_LEVELS) - 1)]
         try:
-            scores = {int(each["id"]): float(each["score"]) for each in answer.json["response"]}
+            scores = {whole(each["id"]): number(each["score"]) for each in answer.json["response"]}
         except (KeyError, TypeError, ValueError):
             raise AnswerError("the answer holds no scores", "broken", again=True) from None
         if set(scores) != set(range(len(inputs))):

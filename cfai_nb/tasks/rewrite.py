@@ -22,7 +22,8 @@ class Rewrite(Task):
     Attributes
     ----------
     max_tokens : int
-        The most the model may write; a reply that is cut there is a failed row.
+        The most the model may write.  A reply that is cut there is a failed row; its text is in
+        ``cf.last_run().failures``, and fills the cell with ``on_error="partial"``.
     """
 
     work: ClassVar[str] = "generate"
@@ -44,14 +45,13 @@ class Rewrite(Task):
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and instructions, and count all of ``max_tokens`` as written."""
-        total = Usage({})
-        for text in inputs:
-            total = total + Usage(chat.tokens(text, f"{self.how()} {_MATERIAL}", self._settings()))
-        return total
+        fixed = chat.fixed(f"{self.how()} {_MATERIAL}", self._settings())
+        return chat.forecast(inputs, fixed, self._settings(), model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the text."""
-        return [chat.read(answer, self._settings()).text.strip()]
+        said = chat.hear(answer, self._settings())
+        return [said.or_cut(said.text.strip(), self.max_tokens)]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column:
         """Return a column of text."""

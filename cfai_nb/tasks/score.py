@@ -21,7 +21,8 @@ class Score(OneQuestion):
     instructions : str
         What is being judged.
     probabilities : bool
-        Return a DataFrame ``score, confidence, p__<level>`` instead of a Series of numbers.
+        Return a DataFrame ``score, confidence, p__<level>`` instead of a Series of numbers; ``confidence`` is the
+        probability of the likeliest level.
     """
 
     name: ClassVar[str] = "score"

@@ -16,7 +16,8 @@ class Sentiment(OneQuestion):
     Attributes
     ----------
     probabilities : bool
-        Return a DataFrame ``sentiment, confidence, p__<label>`` instead of a categorical Series.
+        Return a DataFrame ``sentiment, confidence, p__<label>`` instead of a categorical Series; ``confidence`` is the
+        probability of the sentiment given.
     """
 
     name: ClassVar[str] = "sentiment"

@@ -54,9 +54,10 @@ class Speak(Task):
         """Return the request in the model's own form."""
         text = words_of(inputs[0])
         if model.family == "melotts":
-            return Request(json={"prompt": text} | ({"lang": self.language} if self.language else {}))
+            words = {"prompt": text} | ({"lang": self.language} if self.language else {})
+            return Request(json=words, expected="media")
         body: dict[str, Json] = {"text": text} | ({"speaker": self.voice} if self.voice else {})
-        return Request(json={**body, **speaking.FORMATS.get(self.format or "", {})})
+        return Request(json={**body, **speaking.FORMATS.get(self.format or "", {})}, expected="media")
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the sound, which comes as bytes or as base64 in JSON."""

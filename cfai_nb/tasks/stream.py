@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,8 +11,10 @@ import pydantic_core
 
 from ..errors import AnswerError
 from ..models import Usage
-from .answer import Answer, Json
+from .answer import Answer, Json, from_json
+from .reply import read
 from .task import reported
+from .values import amount
 
 
 class StreamReader:
@@ -27,6 +31,7 @@ class StreamReader:
     def __init__(self) -> None:
         self.ended = self.cut = False
         self._pieces: list[str] = []
+        self._others: list[bytes] = []  # lines before the first frame: a server that does not stream answers with JSON
         self._total: Mapping[str, Any] | None = None  # of the closing frame
         self._sum: dict[str, float] = {}  # of ordinary frames, whose usage counts that frame alone
 
@@ -38,17 +43,19 @@ class StreamReader:
         AnswerError
             The line is no frame of a stream.
         """
-        if not line.startswith(b"data:"):
-            return ""  # blank lines between frames, comments, event names
+        if not line.startswith(b"data:"):  # blank lines between frames, comments, event names
+            if not self._pieces:
+                self._others.append(line)
+            return ""
         data = line[5:].strip()
         if data == b"[DONE]":
             self.ended = True
             return ""
         try:
-            frame = pydantic_core.from_json(data)
-        except ValueError:
+            frame = from_json(data)
+            return self._frame(frame) if isinstance(frame, Mapping) else ""
+        except (AttributeError, LookupError, TypeError, ValueError):
             raise AnswerError("the stream broke off within a frame", "broken", again=True) from None
-        return self._frame(frame) if isinstance(frame, Mapping) else ""
 
     def _frame(self, frame: Mapping[str, Json]) -> str:
         text = frame.get("response")
@@ -63,15 +70,38 @@ class StreamReader:
             if not text and not frame.get("choices"):
                 self._total = usage  # the closing frame holds the totals
             else:
-                for name, amount in usage.items():
-                    if isinstance(amount, (int, float)):
-                        self._sum[name] = self._sum.get(name, 0) + amount
+                for name, count in usage.items():
+                    if isinstance(count, (int, float)):  # what cannot be an amount spoils the sum, and nothing is told
+                        found = amount(count)
+                        self._sum[name] = self._sum.get(name, 0) + (math.nan if found is None else found)
         return text
 
     def usage(self) -> Usage | None:
         """Return what the stream reported: the closing totals, or the sum of its frames, or nothing."""
         usage = self._total if self._total is not None else self._sum or None
         return None if usage is None else reported(Answer(pydantic_core.to_json({"usage": usage})))
+
+    def unstreamed(self, seconds: float) -> Answer | None:
+        """Return the answer of a server that did not stream and sent all of it as JSON; None where it streamed."""
+        content = b"\n".join(self._others).strip()
+        if self._pieces or not content.startswith(b"{"):
+            return None
+        answer = Answer(content, seconds=seconds)
+        try:
+            return answer if isinstance(answer.json, Mapping) else None
+        except AnswerError:
+            return None
+
+    def rest(self) -> str:
+        """Return the text of an answer that was not streamed, after the last line; "" where it was."""
+        whole = self.unstreamed(0.0)
+        if whole is None:
+            return ""
+        said = read(whole, sys.maxsize)[0]
+        self.ended, self.cut, self._pieces = True, said.cut, [said.text]
+        usage = whole.json.get("usage")
+        self._total = usage if isinstance(usage, Mapping) else None
+        return said.text
 
     def answer(self, seconds: float) -> Answer:
         """Return what the whole stream says, in the form of an answer that came in one piece."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime as dt
 import types
 import typing
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,10 @@ import numpy.typing as npt
 from ..errors import AnswerError, ModelError
 from ..models import Model, Usage, catalogue
 from .answer import Answer, Json, Local, Request
+from .code import asked_of, code_of, is_own
 from .inputs import Input as Input
 from .inputs import shown_to, tokens_of
+from .values import amount
 
 #: What was read for one input: a JSON value, or an exception that fails just this row.
 Cell: TypeAlias = Any
@@ -61,7 +62,8 @@ class Task:
     """What to ask of a model, for any number of inputs.
 
     Subclass it as a frozen, keyword-only dataclass whose fields are the options of the verb; every field is part of
-    the key under which answers are kept (except those declared with ``shown``).  A task does no I/O and knows no
+    the key under which answers are kept (except those declared with ``shown``), and so is the code of an own task: an
+    edited one is asked again.  A task does no I/O and knows no
     frame.  ``compose`` and ``read`` are all a simple one needs; a task of several turns overrides ``talk``.
 
     Attributes
@@ -82,9 +84,12 @@ class Task:
         Whose default model stands in where its own is not open to the account; empty: none.
     own_model : Model or None
         Whom it asks where that is no model of the catalogue.
+    owned : tuple of str
+        Fields that name what belongs to an account, such as a fine-tune: where one is set, the account is part of the
+        key.
     kinds : frozenset of str
         What its inputs may hold: ``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"document"``.  Where that is not
-        text, a cell with text in it is the path or the address of a file.
+        text, a cell with text in it is the address of a file, or its name in the folder of ``files=``.
     """
 
     name: ClassVar[str] = "task"
@@ -95,7 +100,15 @@ class Task:
     families: ClassVar[frozenset[str]] = frozenset()
     fallback: ClassVar[str] = ""
     own_model: ClassVar[Model | None] = None
+    owned: ClassVar[tuple[str, ...]] = ()
     kinds: ClassVar[frozenset[str]] = frozenset({"text"})
+
+    def __new__(cls, *args: object, **options: object) -> Self:
+        """Refuse options by position, which a dataclass would do in words about ``__init__``."""
+        if args:
+            example = next(iter((*cls.positional, *(f.name for f in dataclasses.fields(cls)))), "option")
+            raise TypeError(f"{cls.__name__}() takes its options by name: {cls.__name__}({example}=...).")
+        return super().__new__(cls)
 
     # -- what a task must say ------------------------------------------------------------------------------------
 
@@ -172,9 +185,9 @@ class Task:
 def canonical(value: Any) -> Json:
     """Turn an option into JSON that is equal exactly when the option means the same."""
     if isinstance(value, type) and hasattr(value, "model_json_schema"):
-        return {"schema": value.model_json_schema()}
-    if isinstance(value, type):
-        return {"type": value.__name__}
+        return asked_of(value)
+    if isinstance(value, type) and typing.get_origin(value) is None:
+        return {"type": value.__name__} | _own(value)
     if isinstance(value, Mapping):
         # A list of pairs: the order of labels or fields is part of the question, and JSON keys lose it when sorted.
         return {"pairs": [[canonical(k), canonical(v)] for k, v in value.items()]}
@@ -189,38 +202,50 @@ def canonical(value: Any) -> Json:
     if isinstance(value, dt.date):
         return {"date": value.isoformat()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            type(value).__qualname__: [[f.name, canonical(getattr(value, f.name))] for f in dataclasses.fields(value)]
-        }
+        fields = [[f.name, canonical(getattr(value, f.name))] for f in dataclasses.fields(value)]
+        return {type(value).__qualname__: fields} | _own(type(value))
     if typing.get_origin(value) is not None or isinstance(value, types.UnionType):
-        return {"type": str(value)}
+        # Written out as Python does; classes of the user's own say what they are besides.
+        own = [canonical(part) for part in typing.get_args(value) if isinstance(part, type) and is_own(part)]
+        return {"type": str(value)} | ({"own": own} if own else {})
     raise TypeError(f"{value!r:.80} cannot be part of a question: give text, numbers, lists or dicts.")
+
+
+def _own(value: type) -> dict[str, Json]:
+    """Describe what a class of the user's own does, and its members where it is an enum."""
+    members = [[str(name), repr(one.value)] for name, one in getattr(value, "__members__", {}).items()]
+    code = code_of(value)
+    return ({"members": members} if members else {}) | ({"code": code} if code else {})
 
 
 def reported(answer: Answer) -> Usage | None:
     """Return the usage the service itself reported with an answer, if any.
 
     Neurons come from the ``cf-ai-neurons`` header or from ``usage.neurons``, tokens from ``usage``
-    (moondream: ``metrics``).
+    (moondream: ``metrics``).  A number that cannot be an amount (negative, infinite, text, an object) counts as not
+    reported: the estimate takes its place, and says that it is one.
     """
     try:
         document = answer.json
     except AnswerError:
         document = None
     usage = (document.get("usage") or document.get("metrics")) if isinstance(document, dict) else None
-    amounts = _tokens(usage) if isinstance(usage, dict) else {}
-    neurons = answer.headers.get("cf-ai-neurons", usage.get("neurons") if isinstance(usage, dict) else None)
-    with contextlib.suppress(TypeError, ValueError):  # not a number: the tokens have to do
-        amounts |= {"neurons": float(neurons)} if neurons is not None else {}
+    usage = usage if isinstance(usage, dict) else {}
+    amounts = _tokens(usage)
+    neurons = amount(answer.headers.get("cf-ai-neurons"), written=True)
+    neurons = amount(usage.get("neurons")) if neurons is None else neurons
+    amounts |= {} if neurons is None else {"neurons": neurons}
     return Usage(amounts, exact=True) if amounts else None
 
 
 def _tokens(usage: Mapping[str, Any]) -> dict[str, float]:
-    read = usage.get("prompt_tokens", usage.get("input_tokens"))
+    """Read the tokens of a usage block; nothing where one of its numbers cannot be one, since the others may be too."""
+    read = amount(usage.get("prompt_tokens", usage.get("input_tokens")))
     written = usage.get("completion_tokens", usage.get("output_tokens"))
-    if not isinstance(read, (int, float)):
-        return {}
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
-    cached = float((details.get("cached_tokens") if isinstance(details, Mapping) else 0) or 0)
-    amounts = {"input_tokens": read - cached, "output_tokens": float(written or 0)}
-    return amounts | ({"cached_input_tokens": cached} if cached else {})
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    counts = [amount(0 if count is None else count) for count in (written, cached)]
+    if read is None or counts[0] is None or counts[1] is None or counts[1] > read:
+        return {}
+    amounts = {"input_tokens": read - counts[1], "output_tokens": counts[0]}
+    return amounts | ({"cached_input_tokens": counts[1]} if counts[1] else {})

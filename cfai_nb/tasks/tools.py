@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pydantic_core
 
 from .answer import Json
+from .code import code_of
 from .reply import Call, Reply
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Tool:
     definition : JSON
         In the OpenAI form, which every dialect takes.
     source : str
-        Hash of the source, "" where there is none to be had: a function that changed is another question.
+        Hash of the source, or of the code where there is no source: a function that changed is another question.
     """
 
     name: str
@@ -134,7 +135,7 @@ def tool_of(function: Callable[..., Any]) -> Tool:
     try:
         source = hashlib.blake2b(inspect.getsource(function).encode(), digest_size=16).hexdigest()
     except (OSError, TypeError):  # typed into a plain prompt, or built in
-        source = ""
+        source = code_of(function)
     return Tool(name, definition, source, function, adapter)
 
 

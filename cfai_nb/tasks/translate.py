@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from .inputs import tokens_of
 from .languages import code_of
 from .rewrite import Rewrite
 from .task import Cells, Input
+from .values import quoted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,9 @@ class Translate(Rewrite):
         """Return the translation."""
         if model.family in chat.FAMILIES:
             return super().read(answer, inputs, model)
-        said = answer.json.get("translated_text") or next(iter(answer.json.get("translations") or ()), None)
+        output = answer.json if isinstance(answer.json, Mapping) else {}
+        several = output.get("translations")
+        said = output.get("translated_text") or (several[0] if isinstance(several, list) and several else None)
         if not isinstance(said, str) or not said.strip():
-            raise AnswerError("the translation is empty", "empty")
+            raise AnswerError(f"the translation is empty: {quoted(said)}", "empty")
         return [said]

@@ -13,7 +13,8 @@ from ..errors import AnswerError
 from ..models import Model
 from . import chat, schema
 from .answer import Json, Local, Request
-from .reply import Call, Reply, read
+from .reply import Call, Reply, read, several
+from .task import Cell
 from .tools import Tool, call_all, rescued
 
 Talk: TypeAlias = "list[dict[str, Json]]"
@@ -43,15 +44,30 @@ def expected(settings: chat.Settings, model: Model) -> tuple[int, str]:
     return least, said and f"not in it: {said}. That is charged as it comes, and a budget holds for it"
 
 
-def converse(talk: Talk, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any) -> Turns:
+def converse(
+    talk: Talk, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any
+) -> Generator[Request | Local, Any, Cell]:
+    """Hold a conversation, and return the cell ``{answer, thinking}``, or the error of a text that was cut."""
+    said = yield from _converse(talk, model, settings, tools, most, wanted)
+    if wanted is not None:
+        return {"answer": said.content, "thinking": said.thinking}
+    return said.or_cut({"answer": said.text, "thinking": said.thinking}, settings.max_tokens)
+
+
+def _converse(
+    talk: Talk, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any
+) -> Turns:
     """Ask; with tools, until the model answers; with a schema, for JSON of it, once the tools are done with.
 
-    A model that is held to JSON cannot call, so the two are asked for one after the other.
+    A model that is held to JSON cannot call, so the two are asked for one after the other.  Without a schema the reply
+    may be one that was cut (``Reply.or_cut``).
     """
     if wanted is None or tools:
         reply = yield from _with_tools(talk, model, dataclasses.replace(settings, schema=None), tools, most)
         if wanted is None:
             return reply
+        if (problem := reply.problem(settings.max_tokens)) is not None:
+            raise problem
         talk += [_said(reply), {"role": "user", "content": "Give that answer as JSON of the schema."}]
     return (yield from _fitting(talk, model, dataclasses.replace(settings, tools=()), wanted))
 
@@ -66,10 +82,10 @@ def _with_tools(talk: Talk, model: Model, settings: chat.Settings, tools: Sequen
     """
     trouble, thought, wanted = "", [], ""
     for turn in range(most):
-        reply = chat.read((yield chat.compose(talk, model, settings)), settings)
-        reply = rescued(reply, tools) if tools else reply
+        reply = chat.hear((yield chat.compose(talk, model, settings)), settings)
+        reply = rescued(reply, tools) if tools and not reply.cut else reply
         thought += [reply.thinking] if reply.thinking else []
-        if not reply.calls or not tools:
+        if not reply.calls or not tools or reply.cut:
             return dataclasses.replace(reply, thinking="\n\n".join(thought) or None)
         wanted = ", ".join(dict.fromkeys(call.name for call in reply.calls))
         if turn == most - 1:
@@ -106,8 +122,16 @@ def _result(call: Call, result: tuple[str, bool]) -> dict[str, Json]:
     return {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": result[0]}
 
 
-def samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, list[Reply]]:
-    """Take ``settings.n`` samples: in one request where the model can, else one after the other."""
+def samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, Cell]:
+    """Take ``settings.n`` samples, and return the cell ``{answer, thinking}`` of lists, or the error of a cut one."""
+    replies = yield from _samples(talk, model, settings)
+    thought = [each.thinking for each in replies]
+    cell = {"answer": [each.text for each in replies], "thinking": thought if any(thought) else None}
+    return several(replies, settings.max_tokens, cell)
+
+
+def _samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, list[Reply]]:
+    """Take the samples, whole or not: in one request where the model can, else one after the other."""
     if model.family in chat.SAMPLERS:
         replies = read((yield chat.compose(talk, model, settings)), settings.max_tokens)
         if len(replies) != settings.n:
@@ -118,7 +142,7 @@ def samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Requ
         # The same seed would only give the same text again.
         seed = None if settings.seed is None else settings.seed + at
         once = dataclasses.replace(settings, n=1, seed=seed)
-        taken.append(chat.read((yield chat.compose(talk, model, once)), once))
+        taken.append(chat.hear((yield chat.compose(talk, model, once)), once))
     return taken
 
 
@@ -128,16 +152,16 @@ def _fitting(talk: Talk, model: Model, settings: chat.Settings, wanted: Any) -> 
     Raises
     ------
     AnswerError
-        Nor does the second (``"schema"``).
+        The second does not fit either (``"schema"``).
     """
     reply = chat.read((yield chat.compose(talk, model, settings)), settings)
     try:
-        return dataclasses.replace(reply, content=schema.validate(wanted, reply.json()))
+        return dataclasses.replace(reply, content=schema.read(wanted, reply.json()))
     except ValueError as error:
         wrong = f"That does not fit the schema: {error}\nAnswer again with JSON that does."
     talk += [_said(reply), {"role": "user", "content": wrong}]
     reply = chat.read((yield chat.compose(talk, model, settings)), settings)
     try:
-        return dataclasses.replace(reply, content=schema.validate(wanted, reply.json()))
+        return dataclasses.replace(reply, content=schema.read(wanted, reply.json()))
     except ValueError as error:
-        raise AnswerError(f"two replies in a row did not fit the schema: {error}", "schema") from None
+        raise AnswerError(f"two replies in a row did not fit the schema: {error}", "schema", text=reply.text) from None

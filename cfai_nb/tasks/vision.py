@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from ..errors import AnswerError, ModelError
+from ..errors import ModelError
 from ..media import Parts, media_in
 from ..models import Model, Usage, catalogue
 from . import chat
 from .answer import Answer, Json, Request
 from .inputs import Input, tokens_of
+from .reply import Reply
 
 #: Families that answer a question about a picture in words.
 FAMILIES = chat.FAMILIES | {"moondream", "llava"}
@@ -43,22 +44,13 @@ def compose(
     return chat.compose(chat.messages(Parts((question or DESCRIBE, picture)), None), model, settings)
 
 
-def read(answer: Answer, model: Model, settings: chat.Settings) -> str:
-    """Return what was said of the picture.
-
-    Raises
-    ------
-    AnswerError
-        Nothing, or it was cut at the limit.
-    """
+def hear(answer: Answer, model: Model, settings: chat.Settings) -> Reply:
+    """Return what was said of the picture, whole or not (``Reply.or_cut``)."""
     if model.family in chat.FAMILIES:
-        return chat.read(answer, settings).text.strip()
-    said = next((answer.json[name] for name in ("caption", "answer", "description") if name in answer.json), None)
-    if answer.json.get("finish_reason") == "length":
-        raise AnswerError(f"the answer was cut at max_tokens={settings.max_tokens}; raise it", "length")
-    if not isinstance(said, str) or not said.strip():
-        raise AnswerError("the answer is empty", "empty")
-    return said.strip()
+        return chat.hear(answer, settings)
+    output = answer.json if isinstance(answer.json, Mapping) else {}
+    said = next((output[name] for name in ("caption", "answer", "description") if name in output), None)
+    return Reply(said if isinstance(said, str) else None, output.get("finish_reason") == "length")
 
 
 def forecast(inputs: Sequence[Input], question: str | None, model: Model, settings: chat.Settings) -> Usage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -24,7 +25,8 @@ class Writer(Task):
         Shown before every prompt: what the template names, and one column more, the answer (or the schema's fields).
     max_tokens : int
         The most it may write (default 512; the service's own default of 256 cuts JSON short).  A reply that is cut
-        there is a failed row, not a short answer.
+        there is a failed row; its text is in ``cf.last_run().failures``, and fills the cell with
+        ``on_error="partial"``.
     temperature : float, optional
         0 for the likeliest words; the model's own default otherwise (0 to 5 on older models, 0 to 2 on others).
     seed : int, optional
@@ -43,6 +45,7 @@ class Writer(Task):
     work: ClassVar[str] = "generate"
     template: ClassVar[bool] = True
     families: ClassVar[frozenset[str]] = chat.FAMILIES
+    owned: ClassVar[tuple[str, ...]] = ("lora",)
 
     system: str | None = None
     examples: Any = ()
@@ -79,9 +82,12 @@ class Writer(Task):
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate the first turn of each prompt, and count all of ``max_tokens`` as written."""
-        settings = self.settings()
+        return chat.forecast(inputs, self._fixed, self.settings(), model)
+
+    @functools.cached_property
+    def _fixed(self) -> int:
         before = "".join(str(message["content"]) for message in self.opening("")[:-1])
-        return sum((chat.forecast(prompt, before, settings, model) for prompt in inputs), Usage({}))
+        return chat.fixed(before, self.settings())
 
     def turns(self, model: Model) -> tuple[int, str]:
         """Count a turn a sample where the model takes one at a time; tools and schemas may take more."""

@@ -56,7 +56,9 @@ class Closeup:
         name = f"row {self._map.frame.index[row]}"
         shown = []
         for column in self._map.media:
-            made = renderer.cell(column.cells.iloc[row], f"{column.name}, {name}", names=column.names)
+            made = renderer.cell(
+                column.cells.iloc[row], f"{column.name}, {name}", names=column.names, files=column.files
+            )
             shown.append(markup.figure(made, markup.said(column.name)))
         text = self._map.texts[row] if self._map.texts is not None else None
         words = f"<b>{markup.said(name)}</b><br>{markup.passage(text or '')}"

@@ -9,11 +9,12 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import traitlets
 
-from .. import frames, markup, show
+from .. import frames, markup, session, show
 from ..show.cards import card
 from ..show.cell import SOUND
 from ..show.columns import first
 from ..show.sort import Sort
+from . import kept
 from .paged import Paged
 
 
@@ -24,7 +25,8 @@ class Gallery(Paged):
     ----------
     data : DataFrame or Series
     column : column, optional
-        Bytes, paths, names of files, PIL images or arrays of pixels.  Default: the first that holds such.
+        Bytes, paths, PIL images or arrays of pixels; with ``files`` also names of files.  Default: the first that holds
+        such.
     caption : column or list of columns, optional
         The words beneath; default: the label of the row.
     n : int
@@ -36,11 +38,14 @@ class Gallery(Paged):
     sound : int
         Bytes of sound a page may keep in the notebook's file; what goes beyond is told in words there, and plays as
         long as the kernel runs.
+    files : path, optional
+        The folder in which texts may name files.  Default: that of ``cf.connect(files=...)``, or none.
 
     Attributes
     ----------
     picks : tuple of int
-        Positions of the picked rows, ascending; a trait: set it, or ``g.observe(f, "picks")``.
+        Positions of the picked rows, ascending; a trait: set it, or ``g.observe(f, "picks")``.  In a notebook they
+        are still there when the cell is run again on the same rows.
     picked : DataFrame or Series
         The picked rows of the frame, with their index.
     page, n, filter
@@ -70,12 +75,18 @@ class Gallery(Paged):
         *,
         filter: str = "",
         sound: int = SOUND,
+        files: Any = None,
     ) -> None:
-        self._column = first(data, self.kind) if column is None else show.named(data, column, names=True)[0]
+        folder = session.folder(files)
+        self._column = (
+            first(data, self.kind, folder) if column is None else show.named(data, column, names=True, files=folder)[0]
+        )
         self._captions = [] if caption is None else show.named(data, caption)
         self._mark = show.mark_of(data, [self._column])
         self._cards: dict[bool, tuple[Any, list[str]]] = {}
+        self._work = kept.work(type(self).__name__, data.index, self._column.name)
         super().__init__(data, [*self._captions, self._column], n, page, filter, sound)
+        self.picks = self._work.get("picks", ())
 
     @property
     def picked(self) -> Any:
@@ -93,6 +104,7 @@ class Gallery(Paged):
 
     @traitlets.observe("picks")
     def _repicked(self, change: Any) -> None:
+        self._work["picks"] = change["new"]
         self._refresh()
 
     # -- how it is shown -------------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pandas as pd
 import traitlets
 
-from .. import show, space
+from .. import session, show, space
 from ..frames import column
 from ..markup import counted, line
 from ..report import CfaiWarning
+from . import kept
 from .describe import Describe
 from .labelled import Labelled
 from .picture import picture, still
@@ -28,7 +29,8 @@ class Map(traitlets.HasTraits):
     """A map of rows whose vectors are laid out on a plane; ``df.cfai.map(...)`` makes one.
 
     In a notebook it shows itself: live where jupyter-scatter is installed, and as a picture in saved notebooks, exports
-    and elsewhere.  Everything the mouse does can be done from Python, with or without a browser.
+    and elsewhere.  Everything the mouse does can be done from Python, with or without a browser.  Labels and selection
+    are still there when its cell is run again on the same rows.
 
     Attributes
     ----------
@@ -79,7 +81,7 @@ class Map(traitlets.HasTraits):
         self._chosen = color
         self._coloured: list[Hashable | None] = []  # what the map was coloured by before each label
         self._chart: Any = None
-        columns = {name: show.named(self._data, [name])[0] for name in hover}
+        columns = {name: show.named(self._data, [name], files=session.folder(None))[0] for name in hover}
         self.media = [column for column in columns.values() if column.sort in ("image", "audio")]
         self.hover = [name for name, column in columns.items() if column not in self.media]
         self.rows, self.texts = rows, texts
@@ -89,6 +91,23 @@ class Map(traitlets.HasTraits):
         self.points = pd.DataFrame(laid, index=data.index, columns=["x", "y"])
         self.points.attrs["cfai"] = {"verb": "map", "origin": mark}
         super().__init__(color=color)
+        self._work = kept.work("Map", data.index, (list(data.columns), rows.tolist()))
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Show the labels and the selection that the same cell had made before."""
+        for name, cells in self._work.get("written", {}).items():
+            self._labelled.put(name, cells)
+            self._coloured.append(self.color)
+            self.color = name
+        self._names |= self._work.setdefault("names", {})
+        self.selection = self._work.get("selection", ())
+
+    @traitlets.observe("selection", "written")
+    def _keep(self, change: Any) -> None:
+        self._work["selection"] = self.selection
+        self._work["written"] = {name: self.frame[name] for name in self._labelled.columns}
+        self._work["names"] = self._names
 
     # -- what is selected ------------------------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from .gallery import Gallery
 class Player(Gallery):
     """Sounds of a column with captions, a page at a time, to pick rows from; ``df.cfai.player("speech")`` makes one.
 
-    As `Gallery`, which says what it takes and has, for a column of sound: bytes, paths or names of files.
+    As `Gallery`, which says what it takes and has, for a column of sound: bytes or paths, and with ``files``
+    also names of files.
     """
 
     kind: ClassVar[Sort] = "audio"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from .. import frames, markup, show
+from .. import frames, markup, session, show
 from ..show.cell import SOUND
 from ..show.rows import Failures
 from .paged import Paged
@@ -33,6 +33,8 @@ class Preview(Paged):
     sound : int
         Bytes of sound a page may keep in the notebook's file; what goes beyond is told in words there, and plays as
         long as the kernel runs.
+    files : path, optional
+        The folder in which texts may name files.  Default: that of ``cf.connect(files=...)``, or none.
 
     Attributes
     ----------
@@ -50,7 +52,8 @@ class Preview(Paged):
 
     Notes
     -----
-    Texts name files where all of a column's look like names of pictures or sound.  Addresses are shown, never fetched.
+    With ``files``, texts name files where all of a column's look like names of pictures or sound.  Addresses are shown,
+    never fetched.
     """
 
     def __init__(
@@ -63,8 +66,12 @@ class Preview(Paged):
         filter: str = "",
         failures: Failures = None,
         sound: int = SOUND,
+        files: Any = None,
     ) -> None:
-        self._columns, self._left_out = show.found(data) if columns is None else (show.named(data, columns), [])
+        folder = session.folder(files)
+        self._columns, self._left_out = (
+            show.found(data, folder) if columns is None else (show.named(data, columns, files=folder), [])
+        )
         self._errors = show.errors_of(failures, data.index)
         self._mark = show.mark_of(data, self._columns)
         super().__init__(data, self._columns, n, page, filter, sound)

@@ -1,21 +1,11 @@
-// The public JavaScript clients against a served emulator: node client.mjs <url up to /client/v4> <account>.
+// The public JavaScript clients of both services and of Anthropic against a served emulator.
 // Reads the calls of `ai.run` from its input, one JSON object of name -> {model, body, raw}, and prints one JSON object
 // of answers, which test_javascript.py holds against those of the Python clients and of the wire itself.
-import { createRequire } from "node:module";
-import { pathToFileURL } from "node:url";
+// node --experimental-import-meta-resolve client.mjs ..., see redirect.mjs.
 import { readFileSync } from "node:fs";
-import path from "node:path";
+import { account, load, print, url } from "./redirect.mjs";
 
-const [url, account] = process.argv.slice(2);
-const modules = process.env.CFAI_NODE_MODULES;
-const require = createRequire(modules ? path.join(path.resolve(modules), "..", "anchor.cjs") : import.meta.url);
-const load = async (name) => (await import(pathToFileURL(require.resolve(name)))).default;
-const pick = (found) => found.default ?? found;
-const absent = (error) => {
-  console.error(String(error));
-  process.exit(3); // the packages are not there
-};
-const [Cloudflare, OpenAI] = (await Promise.all(["cloudflare", "openai"].map(load)).catch(absent)).map(pick);
+const [{ default: Cloudflare }, { default: OpenAI }, { default: Anthropic }] = await load("cloudflare", "openai", "@anthropic-ai/sdk");
 
 const flare = new Cloudflare({ apiToken: "x".repeat(40), baseURL: url, maxRetries: 0 });
 const chat = new OpenAI({ apiKey: "x", baseURL: `${url}/accounts/${account}/ai/v1`, maxRetries: 0 });
@@ -46,6 +36,20 @@ const form = { type: "json_schema", json_schema: { name: "place", schema: CITY }
 const formed = await chat.chat.completions.create({ model: glm, messages: asked, response_format: form });
 const answered = await chat.responses.create({ model: "@cf/openai/gpt-oss-20b", input: "Hello there." });
 
+const helped = await chat.chat.completions.stream({ model: glm, messages: asked, tools: [weather] }).finalChatCompletion();
+const gateway = `https://gateway.ai.cloudflare.com/v1/${account}/javascript`;
+const unified = new OpenAI({ apiKey: "x", baseURL: `${gateway}/compat`, maxRetries: 0 });
+const behind = await unified.chat.completions.create({ model: `workers-ai/${glm}`, messages });
+const claude = { model: "anthropic/claude-sonnet-5", max_tokens: 100, messages: asked, tools: [{ name: "weather", input_schema: CITY }] };
+const speaker = new Anthropic({ apiKey: "x", baseURL: `${url}/accounts/${account}/ai`, maxRetries: 0 });
+const message = await speaker.messages.create(claude);
+const events = await speaker.messages.stream({ ...claude, tools: [] }).finalMessage();
+
+const adapter = { account_id: account, model: "@cf/meta/llama-3.2-11b-vision-instruct", name: "javascript", public: true };
+const finetune = await flare.ai.finetunes.create(adapter);
+const config = new File([JSON.stringify({ model_type: "llama", r: 8 })], "adapter_config.json");
+await flare.ai.finetunes.assets.create(finetune.id, { account_id: account, file: config, file_name: config.name });
+
 const indexes = flare.vectorize.indexes;
 await indexes.create({ account_id: account, name: "javascript", config: { dimensions: 2, metric: "cosine" } });
 const lines = [[1, 0], [0, 1]].map((values, place) => JSON.stringify({ id: String(place), values })).join("\n");
@@ -67,19 +71,22 @@ const all = async (list) => {
 const runs = {};
 for (const [name, call] of Object.entries(JSON.parse(readFileSync(0, "utf8")))) runs[name] = await run(call);
 
-console.log(
-  JSON.stringify({
-    runs,
-    chat: plain.choices[0].message.content,
-    streamed,
-    usage: plain.usage.total_tokens,
-    embeddings: vectors.data.map((row) => row.embedding),
-    called: [called.choices[0].finish_reason, called.choices[0].message.tool_calls[0].function],
-    formed: formed.choices[0].message.content,
-    answered: answered.output_text,
-    nearest: found.matches.map((match) => match.id),
-    pages,
-    tasks: await all(flare.ai.tasks.list({ account_id: account })),
-    authors: await all(flare.ai.authors.list({ account_id: account })),
-  }),
-);
+print({
+  runs,
+  chat: plain.choices[0].message.content,
+  streamed,
+  usage: plain.usage.total_tokens,
+  embeddings: vectors.data.map((row) => row.embedding),
+  called: [called.choices[0].finish_reason, called.choices[0].message.tool_calls[0].function],
+  helped: [helped.choices[0].finish_reason, helped.choices[0].message.tool_calls[0].function],
+  behind: behind.choices[0].message.content,
+  message: [message.stop_reason, message.content[0].name, message.content[0].input],
+  events: events.content[0].text,
+  finetunes: [await flare.ai.finetunes.list({ account_id: account }), await all(flare.ai.finetunes.public.list({ account_id: account }))],
+  formed: formed.choices[0].message.content,
+  answered: answered.output_text,
+  nearest: found.matches.map((match) => match.id),
+  pages,
+  tasks: await all(flare.ai.tasks.list({ account_id: account })),
+  authors: await all(flare.ai.authors.list({ account_id: account })),
+});

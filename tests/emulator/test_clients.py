@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import cloudflare
 import openai
 import pytest
+from pydantic import BaseModel
 
 from cfai_nb.emulator import Running, sound
 
@@ -56,6 +58,61 @@ def test_openai_streams(chat: Any, model: str) -> None:
     assert text == plain.choices[0].message.content
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.total_tokens == plain.usage.total_tokens
+
+
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+WEATHER = {"name": "weather", "description": "The weather of a city", "parameters": CITY, "strict": True}
+
+
+class Place(BaseModel):
+    """What a chat is to answer in."""
+
+    city: str
+
+
+@pytest.mark.parametrize("model", [CHAT, "@cf/openai/gpt-oss-20b", "@cf/meta/llama-3.3-70b-instruct-fp8-fast"])
+def test_openais_helpers_follow_a_stream(chat: Any, model: str) -> None:
+    """`chat.completions.stream` parses a call of a tool as it arrives, and the text and usage of one without."""
+    asked = {"model": model, "messages": [{"role": "user", "content": "What is the weather in Paris?"}]}
+    with chat.chat.completions.stream(**asked, tools=[{"type": "function", "function": WEATHER}]) as stream:
+        called = [event.arguments for event in stream if event.type == "tool_calls.function.arguments.done"]
+        choice = stream.get_final_completion().choices[0]
+    assert [json.loads(arguments) for arguments in called] == [{"city": "Paris"}]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.tool_calls[0].function.parsed_arguments == {"city": "Paris"}
+    with chat.chat.completions.stream(**asked, stream_options={"include_usage": True}) as stream:
+        whole = stream.until_done().get_final_completion()
+    assert (whole.choices[0].message.content or "").startswith("[emulator]")
+    assert whole.usage.total_tokens > 0
+    assert whole.created > 0
+
+
+@pytest.mark.parametrize("model", [CHAT, "@cf/openai/gpt-oss-20b", "@cf/meta/llama-3.3-70b-instruct-fp8-fast"])
+def test_openai_parses_a_form(chat: Any, model: str) -> None:
+    """`chat.completions.parse` gives an instance of the class that was asked for."""
+    messages = [{"role": "user", "content": "Paris is in France."}]
+    parsed = chat.chat.completions.parse(model=model, messages=messages, response_format=Place)
+    assert isinstance(parsed.choices[0].message.parsed, Place)
+
+
+def test_openai_speaks_to_the_gateways_own_host(service: Running) -> None:
+    """The unified address and Workers AI's own take the client with nothing but another address."""
+    host = f"{service.url.removesuffix('/client/v4')}/v1/{ACCOUNT}/python"
+    messages: Any = [{"role": "user", "content": "Hello there."}]
+    for path, name in (("compat", f"workers-ai/{CHAT}"), ("workers-ai/v1", CHAT)):
+        with openai.OpenAI(base_url=f"{host}/{path}", api_key="x", max_retries=0) as gate:
+            raw = gate.chat.completions.with_raw_response.create(model=name, messages=messages)
+            assert raw.parse().choices[0].message.content == "[emulator] Hello there."
+            assert raw.headers["cf-aig-cache-status"] == "MISS"
+    gate = openai.OpenAI(base_url=f"{host}/compat", api_key="x", max_retries=0)
+    with gate, pytest.raises(openai.BadRequestError) as wrong:
+        gate.chat.completions.create(model=CHAT, messages=messages)
+    assert wrong.value.response.json()["error"] == [{"code": 2008, "message": "Invalid provider"}]
 
 
 @pytest.mark.parametrize("form", ["float", None])
@@ -114,3 +171,17 @@ def test_cloudflare_draws_and_speaks(flare: Any) -> None:
     raw = flare.ai.with_raw_response.run("@cf/deepgram/aura-1", account_id=ACCOUNT, extra_body={"text": "Hello."})
     assert raw.headers["content-type"] == "audio/mpeg"
     assert sound.listen(raw.read()).text == "Hello."
+
+
+def test_cloudflare_makes_an_adapter(flare: Any) -> None:
+    """`ai.finetunes` makes a record, takes both files, and lists it; then a call may name it."""
+    model = "@cf/qwen/qwen2.5-coder-32b-instruct"
+    made = flare.ai.finetunes.create(account_id=ACCOUNT, model=model, name="python", public=True)
+    files = {"adapter_config.json": b'{"model_type": "llama", "r": 8}', "adapter_model.safetensors": b"weights"}
+    for name, data in files.items():
+        sent = flare.ai.finetunes.assets.create(made.id, account_id=ACCOUNT, file=(name, data), file_name=name)
+        assert sent.success
+    assert made.id in [record.id for record in flare.ai.finetunes.list(account_id=ACCOUNT)]
+    assert made.id in [record.id for record in flare.ai.finetunes.public.list(account_id=ACCOUNT, limit=100)]
+    said = flare.ai.run(model, account_id=ACCOUNT, prompt="Hello there.", lora="python", raw=True)
+    assert said["response"].startswith("[emulator]")

@@ -139,6 +139,8 @@ def test_logging_can_be_turned_down(door: Any) -> None:
         ({}, "/run", {"model": "openai/gpt-5.5", "input": {"messages": TALK}}, False, 0),
         ({}, "/v1/chat/completions", {"model": "anthropic/claude-5", "messages": TALK}, True, 0),
         ({"gateways": ["g"]}, "/v1/chat/completions", {"model": "openai/gpt-5.5", "messages": TALK}, False, 2001),
+        ({}, "/v1/responses", {"model": "openai/gpt-5.5", "input": "Hello there."}, False, 0),
+        ({}, "/v1/responses", {"model": "openai/gpt-5.5", "input": "x", "stream": True}, False, 5007),
         ({}, "/v1/embeddings", {"model": "openai/embedding", "input": "x"}, True, 3042),
     ],
 )
@@ -150,7 +152,7 @@ def test_who_comes_in_by_which_door(
     found = answer.json()
     assert (found["errors"][0]["code"] if found.get("errors") else 0) == code, found
     assert (answer.status_code == 402) is (code == 2021)
-    assert ("cf-aig-log-id" in answer.headers) is (code in (0, 5006) or "embeddings" in path)
+    assert ("cf-aig-log-id" in answer.headers) is (code in (0, 5006, 5007) or "embeddings" in path)
 
 
 def test_third_parties_have_no_price(door: Any) -> None:

@@ -1,7 +1,7 @@
 """The public JavaScript and Python clients, unchanged, get the same answers, and those are what the wire says.
 
-The JavaScript ones are looked for in the folder that ``CFAI_NODE_MODULES`` names (``npm install cloudflare openai``
-makes one), else where node itself looks.
+The JavaScript ones are looked for in the folder that ``CFAI_NODE_MODULES`` names, else where node itself looks; ``npm
+install`` of `PACKAGES` makes one. The scripts beside this file name the calls, this file what they must come to.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from cfai_nb.emulator import Running, running, sound
 from cfai_nb.emulator.drawing import Order, draw
 
 ACCOUNT = "a" * 32
-SCRIPT = Path(__file__).with_name("client.mjs")
+HERE = Path(__file__).parent
+PACKAGES = "cloudflare openai @anthropic-ai/sdk workers-ai-provider ai zod @cloudflare/tanstack-ai @tanstack/ai"
 GLM = "@cf/zai-org/glm-4.7-flash"
 LLAMA = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 SEER = "@cf/meta/llama-3.2-11b-vision-instruct"
@@ -93,19 +94,27 @@ def agreed() -> Iterator[Running]:
         yield here
 
 
+def node(script: str, service: Running, given: str = "") -> dict[str, Any]:
+    """Return what a script prints, run against a served emulator; skip where its packages are not installed."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("node is not installed")
+    command = [program, "--experimental-import-meta-resolve", str(HERE / script), service.url, ACCOUNT]
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode == 3:
+        pytest.skip(
+            f"npm packages are missing: npm install {PACKAGES} and set CFAI_NODE_MODULES ({done.stderr.strip()})"
+        )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
 @pytest.fixture(scope="module")
 def said(agreed: Running) -> dict[str, Any]:
     """What the JavaScript clients were told."""
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed")
     calls = {name: {"model": call[0], "body": call[1], "raw": name in RAW} for name, call in (CALLS | RAW).items()}
     calls |= {name: {"model": model, "body": body} for name, (model, body, _) in REFUSED.items()}
-    command = [shutil.which("node") or "node", str(SCRIPT), agreed.url, ACCOUNT]
-    done = subprocess.run(command, input=json.dumps(calls), capture_output=True, text=True, timeout=60, check=False)
-    if done.returncode == 3:
-        pytest.skip("the npm packages cloudflare and openai are not found: npm install them, set CFAI_NODE_MODULES")
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
+    return node("client.mjs", agreed, json.dumps(calls))
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +185,26 @@ def test_openai_calls_agree(agreed: Running, said: dict[str, Any]) -> None:
     assert said["embeddings"] == [row.embedding for row in rows.data]
     assert said["called"] == [called.finish_reason, called.message.tool_calls[0].function.to_dict()]
     assert said["called"][1] == {"name": "weather", "arguments": '{"city": "Paris"}'}
+    assert said["helped"][0] == said["called"][0] == "tool_calls"
+    assert said["helped"][1]["arguments"] == said["called"][1]["arguments"]
+    assert said["behind"] == said["chat"]
     assert said["formed"] == formed.choices[0].message.content
     assert said["answered"] == answered.output_text
+
+
+def test_anthropics_client_agrees(said: dict[str, Any]) -> None:
+    """A message and the events of one, with the key as that client sends it."""
+    assert said["message"] == ["tool_use", "weather", {"city": "Paris"}]
+    assert said["events"] == "[emulator] What is the weather in Paris?"
+
+
+def test_finetunes_are_made_and_listed(flare: Any, said: dict[str, Any]) -> None:
+    """A record that one client made is what the other is shown."""
+    (record,), names = said["finetunes"]
+    assert names == ["javascript"]
+    assert [one.id for one in flare.ai.finetunes.public.list(account_id=ACCOUNT)] == [record["id"]]
+    with pytest.raises(cloudflare.BadRequestError, match="3039"):  # its weights have not been sent
+        flare.ai.run(record["model"], account_id=ACCOUNT, prompt="Hello.", lora="javascript")
 
 
 def test_vectors_documents_and_lists_arrive(flare: Any, said: dict[str, Any]) -> None:
@@ -188,3 +215,111 @@ def test_vectors_documents_and_lists_arrive(flare: Any, said: dict[str, Any]) ->
     assert "Text Embeddings" in said["tasks"]
     assert said["authors"] == [author["name"] for author in flare.ai.authors.list(account_id=ACCOUNT)]
     assert "baai" in said["authors"]
+
+
+# -- Cloudflare's provider for the AI SDK ---------------------------------------------------------------------------
+
+RIVERS = "[emulator] Tell me about rivers."
+RAIN = '[emulator] the tool says: {"report":"It rains in Paris"}'
+#: Those that declare guided_json instead, which the provider does not send.
+GUIDED = {"mistral", "qwq"}
+#: Those whose streams are native, which name no reason for their end.
+NATIVE = ("llama", "scout", "mistral", "qwq")
+CHATS = [
+    "glm",
+    "kimi",
+    "gemma",
+    "nemotron",
+    "oss",
+    "llama",
+    "scout",
+    "mistral",
+    "qwen",
+    "qwq",
+    "gateway glm",
+    "gateway llama",
+]
+
+
+@pytest.fixture(scope="module")
+def provided(agreed: Running) -> dict[str, Any]:
+    """What workers-ai-provider was told."""
+    return node("provider.mjs", agreed)
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_the_provider_chats(provided: dict[str, Any], name: str) -> None:
+    """`generateText` and `streamText` give one text, tools are called and answered, objects have their shape."""
+    text, streamed = provided[f"{name} text"], provided[f"{name} stream"]
+    assert text.endswith(RIVERS)
+    assert (streamed["text"], streamed["finish"]) == (text, "stop")
+    assert streamed["usage"] > 0
+    called = provided[f"{name} tool"]
+    assert [tool for tool, _ in called["called"]] == ["weather"]
+    assert called["called"][0][1]["city"] == "Paris"
+    assert called["text"].endswith(RAIN)
+    assert provided[f"{name} forced tool"] == ["weather"]
+    assert provided[f"{name} streamed tool"]["called"] == called["called"]
+    assert provided[f"{name} streamed tool"]["finish"] == ("stop" if name.endswith(NATIVE) else "tool-calls")
+    made = provided[f"{name} object"]
+    if name in GUIDED:
+        assert made["failed"].startswith("AI_NoObjectGeneratedError")
+    else:
+        assert made["population"] == 2
+
+
+@pytest.mark.parametrize("way", ["", "gateway "])
+def test_the_provider_does_the_other_tasks(provided: dict[str, Any], way: str) -> None:
+    """Embeddings, reranking, pictures, speech and what it said, over REST and through the gateway's own host."""
+    assert provided[f"{way}embedding"] == [768, 768]
+    assert provided[f"{way}reranking"] == [1]
+    assert provided[f"{way}image"].startswith("ffd8")
+    assert provided[f"{way}speech"] is True
+    for model in ("whisper", "whisper-large-v3-turbo", "nova-3"):
+        assert provided[f"{way}transcription {model}"] == "The river is wide."
+
+
+def test_the_provider_sees_and_is_refused(agreed: Running, provided: dict[str, Any]) -> None:
+    """A picture in a message is looked at; an unknown model is a 400; the gateway wrote down what came through it."""
+    assert "1 x 1 pixels" in provided["vision"]
+    assert provided["no such model"]["status"] == 400
+    address = f"{agreed.url}/accounts/{ACCOUNT}/ai-gateway/gateways/provider/logs?per_page=50"
+    rows = httpx.get(address, headers={"authorization": "Bearer x"}).json()["result"]
+    assert len(rows) > 12
+    assert {row["metadata"] for row in rows} == {'{"from": "provider"}'}
+
+
+# -- Cloudflare's adapters for TanStack AI --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def adapted(agreed: Running) -> dict[str, Any]:
+    """What @cloudflare/tanstack-ai was told."""
+    return node("tanstack.mjs", agreed)
+
+
+@pytest.mark.parametrize(
+    "name", ["glm", "kimi", "oss", "llama", "scout", "mistral", "qwen", "gateway glm", "gateway kimi"]
+)
+def test_the_adapters_chat(adapted: dict[str, Any], name: str) -> None:
+    """Streamed and whole texts, tools and objects, over ``/v1`` and by the universal endpoint."""
+    assert adapted[f"{name} stream"]["text"] == adapted[f"{name} text"] == RIVERS
+    assert adapted[f"{name} tool"] == {"text": RAIN, "called": ["weather"]}
+    assert adapted[f"{name} object"] == {"capital": "[emulator] Paris is the capital of France."}
+
+
+@pytest.mark.parametrize("way", ["", "gateway "])
+def test_the_adapters_do_the_other_tasks(adapted: dict[str, Any], way: str) -> None:
+    """Pictures, speech and what it said; no model is left that summarizes, and nova-3 takes no JSON."""
+    assert adapted[f"{way}image"] == "89504e47"
+    assert adapted[f"{way}speech"] is True
+    for model in ("whisper", "whisper-large-v3-turbo"):
+        assert adapted[f"{way}transcription {model}"] == "The river is wide."
+    heard = adapted[f"{way}transcription nova-3"]
+    assert ("5006" in heard["failed"]) if way else heard == "The river is wide."
+    assert "5007" in adapted[f"{way}summary"]["failed"]
+
+
+def test_the_adapters_reach_another_provider(adapted: dict[str, Any]) -> None:
+    """Anthropic's dialect, by the universal endpoint."""
+    assert adapted["gateway anthropic"]["text"] == RIVERS

@@ -19,6 +19,7 @@ from cfai_nb.emulator.catalogue import Model, models
 from cfai_nb.emulator.drawing import Order, draw
 from cfai_nb.emulator.errors import Refusal
 from cfai_nb.emulator.families import FAMILIES
+from cfai_nb.emulator.prompts import EFFORTS
 from cfai_nb.emulator.sound import FORMATS, speak
 from cfai_nb.emulator.work import Ask
 
@@ -73,13 +74,36 @@ def bound(**limits: float) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def tools_as_sent(schema: Any) -> None:
+    """Loosen what a tool's parameters hold: published rules that the service does not enforce."""
+
+    def change(part: dict[str, Any]) -> None:
+        if "properties" in part:
+            part["properties"]["properties"] = {"type": "object"}
+            part["required"] = [name for name in part.get("required", []) if name != "required"]
+
+    each(schema, "parameters", change)
+
+
+def or_bare(part: dict[str, Any]) -> None:
+    """Let a schema stand where a wrapped one is declared."""
+    wrapped = dict(part)
+    part.clear()
+    part["anyOf"] = [wrapped, {"type": "object", "not": {"required": ["schema"]}}]
+
+
 def amended(model: Model) -> dict[str, Any]:
     """Return the published schema with what was observed or written elsewhere, and lost in the stored schemas."""
     schema = copy.deepcopy(published()[model.id])
     if model.family == "legacy":
         # observed: a larger temperature is a 5006; the stored schemas have lost their bounds
         each(schema, "temperature", bound(maximum=5))
+        # Cloudflare's own suites send parameters without a description or a type to these models
+        tools_as_sent(schema)
     if model.family in ("openai", "responses+chat"):
+        # Cloudflare's own clients send the bare schema, without OpenAI's wrapper; a level that a model lacks is mapped
+        each(schema, "json_schema", or_bare)
+        each(schema, "reasoning_effort", lambda part: part.update(anyOf=[{"enum": [*EFFORTS]}, {"type": "null"}]))
         # documented ranges that the stored schemas have lost
         each(schema, "n", bound(minimum=1, maximum=128))
         each(schema, "top_logprobs", bound(minimum=0, maximum=20))

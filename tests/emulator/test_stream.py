@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 LEGACY = "@cf/meta/llama-3.2-3b-instruct"
@@ -94,16 +95,29 @@ def _tool() -> dict[str, Any]:
 
 
 def test_a_call_streams_in_fragments(door: Any) -> None:
-    """A start frame with id and name, the arguments in fragments, a frame of nulls that closes, and why it ended."""
+    """A start frame with id and name, the arguments in fragments, and why it ended; ``/run`` adds a frame of nulls."""
     body = {"model": OPENAI, "messages": [{"role": "user", "content": "The weather in Rome?"}], "tools": [_tool()]}
-    answer = door().ask("POST", "/v1/chat/completions", json={**body, "stream": True})
+    here = door()
+    answer = here.ask("POST", "/v1/chat/completions", json={**body, "stream": True})
     choices = [frame["choices"][0] for frame in frames(answer.text)]
-    opened, *fragments, closed = [c["delta"]["tool_calls"][0] for c in choices if "tool_calls" in c["delta"]]
+    opened, *fragments = [c["delta"]["tool_calls"][0] for c in choices if "tool_calls" in c["delta"]]
     assert (opened["function"]["name"], opened["index"], opened["type"]) == ("weather", 0, "function")
     assert opened["id"].startswith("call_")
     assert json.loads("".join(part["function"]["arguments"] for part in fragments)) == {"city": "Rome"}
-    assert closed == {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": None}}
     assert choices[-1]["finish_reason"] == "tool_calls"
+    *parts, _ = frames(here.run(OPENAI, {**body, "stream": True}).text)
+    closed = [part["choices"][0]["delta"]["tool_calls"][0] for part in parts[1:-1]][-1]
+    assert closed == {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": None}}
+
+
+def test_chunks_share_an_id_and_say_when(door: Any) -> None:
+    """All chunks of a stream carry one id and the time of the call, and so does a plain answer."""
+    body = {"model": OPENAI, "messages": [{"role": "user", "content": "Hello."}]}
+    here, before = door(), int(time.time())
+    parts = frames(here.ask("POST", "/v1/chat/completions", json={**body, "stream": True}).text)
+    plain = here.ask("POST", "/v1/chat/completions", json=body).json()
+    assert len({part["id"] for part in parts}) == 1
+    assert all(before <= part["created"] <= time.time() for part in [*parts, plain])
 
 
 def test_a_call_in_a_native_stream_stands_in_one_frame(door: Any) -> None:
@@ -111,4 +125,4 @@ def test_a_call_in_a_native_stream_stands_in_one_frame(door: Any) -> None:
     body = {"prompt": "The weather in Rome?", "tools": [_tool()], "stream": True}
     *_, calling, _ = frames(door().run(LEGACY, body).text)
     assert calling["tool_calls"] == [{"name": "weather", "arguments": {"city": "Rome"}}]
-    assert calling["response"] is None
+    assert calling["response"] == ""

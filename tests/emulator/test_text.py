@@ -166,14 +166,72 @@ def test_a_wrapped_schema_means_nothing_to_a_legacy_model(door: Any) -> None:
     assert not isinstance(answer, dict) or "topic" not in answer
 
 
-def test_openai_json_is_a_string_and_wants_the_wrapper(door: Any) -> None:
-    """A wrapped schema gives JSON text in ``content``; a bare one is refused."""
+@pytest.mark.parametrize("model", [OPENAI, "@cf/openai/gpt-oss-20b", "@cf/moonshotai/kimi-k2.7-code"])
+@pytest.mark.parametrize("given", [{"name": "t", "schema": TOPIC}, TOPIC, {**TOPIC, "title": "t"}])
+def test_openai_json_is_a_string_wrapped_or_not(door: Any, model: str, given: dict[str, Any]) -> None:
+    """A schema gives JSON text in ``content``, in OpenAI's wrapper or bare, as Cloudflare's own clients send it."""
+    form = {"type": "json_schema", "json_schema": given}
+    body = {"messages": user("My parcel has not arrived, 3 days"), "response_format": form}
+    assert json.loads(door().result(model, body)["choices"][0]["message"]["content"])["topic"] == "shipping"
+
+
+def test_a_wrapper_without_a_name_is_refused(door: Any) -> None:
+    """What is neither the declared wrapper nor a bare schema stays a 5006."""
+    form = {"type": "json_schema", "json_schema": {"schema": TOPIC}}
+    assert door().run(OPENAI, {"messages": user("x"), "response_format": form}).status_code == 400
+
+
+@pytest.mark.parametrize("fields", [{"guided_json": {}}, {"response_format": {"type": "json_object"}}])
+def test_any_object_is_the_one_a_message_spells_out(door: Any, fields: dict[str, Any]) -> None:
+    """Where any JSON object will do, a schema that is written in a message says which one."""
+    told = {"role": "system", "content": f"Answer in JSON that matches this schema.\n{json.dumps(TOPIC)}"}
+    model = LEGACY if "response_format" in fields else "@cf/mistralai/mistral-small-3.1-24b-instruct"
+    body = {"messages": [told, *user("My parcel has not arrived, 3 days")], **fields}
+    assert door().result(model, body)["response"]["topic"] == "shipping"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "@cf/meta/llama-3.3-70b-instruct-fp8-fast",
+        "@cf/meta/llama-4-scout-17b-16e-instruct",
+        "@cf/mistralai/mistral-small-3.1-24b-instruct",
+        "@cf/qwen/qwen3-30b-a3b-fp8",
+        LEGACY,
+        OPENAI,
+    ],
+)
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        {
+            "type": "object",
+            "properties": {"city": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
+            "required": ["city"],
+        },
+        {"type": "object", "properties": {}, "additionalProperties": False},
+        {"type": "object", "properties": {"near": {"type": "integer", "exclusiveMinimum": -9, "exclusiveMaximum": 99}}},
+    ],
+)
+def test_tools_are_taken_as_schema_writers_send_them(door: Any, model: str, parameters: dict[str, Any]) -> None:
+    """No parameter needs a description or a type of its own, and an object may require nothing."""
+    function = {"name": "weather", "description": "The weather of a city", "parameters": parameters}
+    body = {"messages": user("What is the weather in Paris 3?"), "tools": [{"type": "function", "function": function}]}
+    result = door().result(model, body)
+    calls = result["tool_calls"] if "tool_calls" in result else result["choices"][0]["message"]["tool_calls"]
+    called = calls[0].get("function", calls[0])
+    given = json.loads(called["arguments"]) if isinstance(called["arguments"], str) else called["arguments"]
+    assert given == {name: "Paris" if name == "city" else 3 for name in parameters["properties"]}
+
+
+@pytest.mark.parametrize("level", ["minimal", "low", "medium", "high", "xhigh", "max", None])
+def test_every_level_of_effort_is_taken(door: Any, level: str | None) -> None:
+    """A model takes a level it lacks for a neighbour; what is no level at all is refused."""
     here = door()
-    form: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "t", "schema": TOPIC}}
-    result = here.result(OPENAI, {"messages": user("My parcel has not arrived, 3 days"), "response_format": form})
-    assert json.loads(result["choices"][0]["message"]["content"])["topic"] == "shipping"
-    form["json_schema"] = TOPIC
-    assert here.run(OPENAI, {"messages": user("x"), "response_format": form}).status_code == 400
+    body = {"messages": user("Hello there.")}
+    assert here.result("@cf/zai-org/glm-5.2", {**body, "reasoning_effort": level})["choices"]
+    assert here.run("@cf/zai-org/glm-5.2", {**body, "reasoning_effort": "some"}).status_code == 400
 
 
 @pytest.mark.parametrize("model", [LEGACY, OPENAI])

@@ -16,6 +16,7 @@ from ... import frames, progress
 from ..._engine.bridge import bridge
 from ...call import Call
 from ...errors import CfaiError, Stopped
+from .. import kept
 from .page import page, plain
 from .pins import Pins, name_of
 from .trial import Outcome, Round, Trial
@@ -28,7 +29,8 @@ class Playground(Variants):
     """Prompts, models and settings tried on a few pinned rows, until they are a line of code.
 
     Shown in a notebook it has boxes and buttons; all of it can be done by these names as well.  Every answer is kept
-    in the store, so that ``apply`` does not pay for the pinned rows again.
+    in the store, so that ``apply`` does not pay for the pinned rows again.  When its cell is run again, variants and
+    versions are still there; where the cell now begins with another draft, that one is edited, and the versions stay.
 
     Parameters
     ----------
@@ -82,7 +84,6 @@ class Playground(Variants):
         name: str | None = None,
         **draft: Any,
     ) -> None:
-        self._tried = Versions()
         self.result: Any = None
         self._job: Round | None = None
         self._panel: Any = None
@@ -91,7 +92,15 @@ class Playground(Variants):
         pins.first(n, on) if rows is None else pins.these(rows)
         if "prompt" not in draft:
             draft["prompt"] = pins.opening(on)
+        work = kept.work("Playground", data.index, list(pins.columns))
+        self._tried: Versions = work.setdefault("versions", Versions())
         super().__init__(pins, name or name_of(data), draft)
+        if work.get("opening") == draft:
+            self.take_up(work["drafts"], work["variant"])
+        if "rows" in work and not work["rows"].equals(self.rows):
+            self._tried.forget(self._drafts)  # what was answered is about other texts
+        work.update(opening=draft, drafts=self._drafts, variant=self.variant, rows=self.rows)
+        self.observe(lambda change: work.update(variant=change["new"]), "variant")
         self.observe(lambda change: self.draw(), "compare")
 
     # -- rows and versions ---------------------------------------------------------------------------------------

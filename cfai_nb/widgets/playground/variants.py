@@ -82,6 +82,12 @@ class Variants(Shown):
             for name in FIELDS:
                 setattr(self, name, getattr(draft, name))
 
+    def take_up(self, drafts: Mapping[str, Draft], variant: str) -> None:
+        """Go on with these variants, and edit one of them."""
+        self._drafts.update(drafts)
+        self.variant = variant
+        self._show_variant()
+
     @property
     def variants(self) -> Mapping[str, Draft]:
         """All variants by letter."""

@@ -1,0 +1,120 @@
+"""Write down what must not change by accident: ``python tests/freeze.py`` writes ``tests/frozen/``.
+
+What is written: the packages that ``import cfai_nb`` loads, every public name with its signature, every verb's options,
+the texts of the command line, and a digest of every request that each verb sends to each model.  ``test_frozen.py``
+compares.  A change on purpose is written down by running this again: the difference in git says what it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import hashlib
+import inspect
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pydantic_core
+
+FOLDER = Path(__file__).parent / "frozen"
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_CALL = re.compile(rb'"tool_call_id":"([^"]+)"')
+
+
+def loaded() -> Iterator[str]:
+    """Which of the packages it requires importing the package loads."""
+    code = "import sys, cfai_nb; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    required = {re.split(r"[^\w-]", line)[0] for line in metadata.requires("cfai_nb") or () if "extra ==" not in line}
+    owners = metadata.packages_distributions()
+    yield from sorted(name for name in done.stdout.split() if required & set(owners.get(name, ())))
+
+
+def public() -> Iterator[str]:
+    """Public names, and how each is called."""
+    import cfai_nb as cf
+
+    for name in sorted(cf.__all__):
+        yield f"{name}{_signature(getattr(cf, name))}"
+
+
+def verbs() -> Iterator[str]:
+    """What a frame can be asked, with all options."""
+    import pandas as pd
+
+    import cfai_nb as cf
+
+    accessor = cf.Accessor(pd.DataFrame({"text": ["a"]}))
+    for name in sorted(name for name in dir(accessor) if not name.startswith("_")):
+        yield f"{name}{_signature(getattr(accessor, name))}"
+
+
+def _signature(thing: Any) -> str:
+    try:
+        return _ADDRESS.sub("", str(inspect.signature(thing)))
+    except (TypeError, ValueError):
+        return ""
+
+
+def commands() -> Iterator[str]:
+    """The help of every command."""
+    from cfai_nb import cli
+
+    for command in ([], ["demo"], ["emulator"], ["models"], ["verbs"], ["doctor"]):
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+            cli.main([*command, "--help"])
+        yield from out.getvalue().splitlines()
+
+
+def requests() -> Iterator[str]:
+    """A digest of what each verb sends to each model, with every set of options of ``test_requests``."""
+    import test_requests as sent
+
+    from cfai_nb._engine.wire import Secret, Wire
+    from cfai_nb.emulator import Emulator
+
+    wire = Wire(f"http://emulator/client/v4/accounts/{'a' * 32}", Secret("x" * 40), Emulator(rate=None, agreed=True))
+
+    async def asked() -> list[str]:
+        lines = []
+        for verb in sent.VERBS:
+            tasks: list[Any] = []
+            for task, model in sent.cases(verb):
+                tasks += [task] if task not in tasks else []
+                told: list[Any] = []
+                for inputs in sent.inputs_for(task, model):
+                    async for request in sent.sent(task, model, inputs, wire):
+                        told.append([getattr(request, field.name) for field in dataclasses.fields(request)])
+                written = pydantic_core.to_json(told, bytes_mode="base64")
+                for at, name in enumerate(dict.fromkeys(_CALL.findall(written))):  # ids of calls are made up
+                    written = written.replace(name, b"call %d" % at)
+                digest = hashlib.blake2b(written, digest_size=8).hexdigest()
+                lines.append(f"{verb} {tasks.index(task)} {model.name} {len(told)} {digest}")
+        return lines
+
+    yield from asyncio.run(asked())
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "loaded": loaded, "public": public, "verbs": verbs, "commands": commands, "requests": requests,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Write all parts."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, lines in PARTS.items():
+        (FOLDER / f"{name}.txt").write_text("\n".join(lines()) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    main()

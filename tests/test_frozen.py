@@ -1,0 +1,16 @@
+"""What must not change by accident is as ``freeze.py`` wrote it down."""
+
+from __future__ import annotations
+
+import pytest
+from freeze import FOLDER, PARTS
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_nothing_changed_by_accident(part: str) -> None:
+    """As written down; a change on purpose is written down with ``python tests/freeze.py``."""
+    kept = (FOLDER / f"{part}.txt").read_text(encoding="utf-8").splitlines()
+    now = list(PARTS[part]())
+    assert [line for line in now if line not in set(kept)] == []
+    if part != "loaded":  # not every package is there for every Python
+        assert [line for line in kept if line not in set(now)] == []
