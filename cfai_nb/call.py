@@ -128,16 +128,20 @@ class Call:
         with progress.listener(self._progress) as show:
             bridge.wait(runner, lambda: show(made))
             show(made)
-        return self.wait() if self._falls_back(made) else self._conclude(made)
+        if self._falls_back(self.stand_in(made)):
+            return self.wait()
+        self._warn(made.conclude(self.options.on_error))
+        return made.frame()
 
     async def wait_async(self) -> Any:
-        """Do it; awaited."""
+        """Do it; awaited.  What is more than waiting is done in a thread: the loop is the caller's."""
         import asyncio
 
         from . import progress
+        from ._engine.aside import beside
         from ._engine.bridge import bridge
 
-        runner, made = self._start()
+        runner, made = await beside(self._start)
         with progress.listener(self._progress) as show:
             try:
                 await bridge.wait_async(runner, lambda: show(made))
@@ -145,13 +149,16 @@ class Call:
                 show(made)
                 raise asyncio.CancelledError(made.stopped_words) from None
             show(made)
-        return await self.wait_async() if self._falls_back(made) else self._conclude(made)
+        if self._falls_back(await beside(lambda: self.stand_in(made))):
+            return await self.wait_async()
+        said, frame = await beside(lambda: (made.conclude(self.options.on_error), made.frame()))
+        self._warn(said)
+        return frame
 
-    def _falls_back(self, made: Report) -> bool:
-        """Whether another model takes over; says so, once a session."""
+    def _falls_back(self, words: str | None) -> bool:
+        """Whether another model takes over, given what ``stand_in`` returned; says so, once a session."""
         from .report import CfaiWarning
 
-        words = self.stand_in(made)
         if words:
             warnings.warn(words, CfaiWarning, stacklevel=5)
         return words is not None
@@ -166,7 +173,7 @@ class Call:
         """
         error = made.run.error
         closed = isinstance(error, AccessError) and error.code in _NOT_OPEN
-        if not closed or self._chosen or not self.task.fallback or made.run.done:
+        if not closed or self._chosen or not self.task.fallback or made.run.done or made.run.stopped:
             return None
         instead = default(self.task.fallback)
         if instead.id == self.model.id:
@@ -188,12 +195,11 @@ class Call:
             self.rows = self._read()
         return words
 
-    def _conclude(self, made: Report) -> Any:
+    def _warn(self, said: Sequence[str]) -> None:
         from .report import CfaiWarning
 
-        for text in made.conclude(self.options.on_error):
+        for text in said:
             warnings.warn(text, CfaiWarning, stacklevel=4)
-        return made.frame()
 
     def _build(self, run: Run) -> pd.Series[Any] | pd.DataFrame:
         sink = run.sink
@@ -227,23 +233,11 @@ class Forms:
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        return await (await self._prepared(*args, **options)).wait_async()
-
-    async def _prepared(self, *args: Any, **options: Any) -> Call:
-        import asyncio
-
-        from ._engine.fetch import Halt, halting
+        from ._engine.aside import beside
 
         # In a thread: files are read and addresses fetched to know what the rows hold, and the loop is the caller's.
-        halt = Halt()
-        before = halting.set(halt)
-        try:
-            return await asyncio.to_thread(self._call, *args, **options)
-        except asyncio.CancelledError:
-            halt.pull()
-            raise
-        finally:
-            halting.reset(before)
+        call = await beside(lambda: self._call(*args, **options))
+        return await call.wait_async()
 
     def plan(self, *args: Any, **options: Any) -> Plan:
         """Price it and send nothing."""

@@ -76,11 +76,13 @@ class Compare:
 
     async def aio(self, task: Task, on: Any = None, **options: Any) -> Comparison:
         """Do it; awaited."""
-        trial = _Trial(self._data, task, on, **options)
+        from ._engine.aside import beside
+
+        trial = await beside(lambda: _Trial(self._data, task, on, **options))
         for call in trial.calls.values():
             with trial.noting(call):
                 await call.wait_async()
-        return trial.result()
+        return await beside(trial.result)
 
     def plan(self, task: Task, on: Any = None, **options: Any) -> ComparisonPlan:
         """Price it and send nothing."""

@@ -156,13 +156,17 @@ class Report:
         done = f"{self.run.done:,} of {self._wanted:,} rows are done"
         if self.run.options.cache is False:
             return f"{done}: cf.last_run().frame() has them (cache=False keeps none)."
-        rest = "and running the same call again sends only the rest."
+        if self.run.store_failure is not None:
+            return f"{done}: cf.last_run().frame() has them. They could not be kept: {self.run.store_failure}"
+        rest = f"and running the same call again sends {'only the rest' if self.not_run else 'nothing'}."
         return f"{done} and kept: cf.last_run().frame() has them, {rest}"
 
     @property
     def stopped_words(self) -> str:
         """What an interrupt leaves behind, in words."""
-        return f"Stopped. {self._kept_words}"
+        flying = self.run.in_flight
+        late = f" {counted(flying, 'request')} in flight: what they bring is kept as well." if flying else ""
+        return f"Stopped. {self._kept_words}{late}"
 
     def conclude(self, on_error: str) -> list[str]:
         """Raise what the run ends with, or return what must be said beside its result.
@@ -175,12 +179,12 @@ class Report:
             It was interrupted.
         """
         run = self.run
+        if run.stopped:  # whatever else it came to: a loop of calls ends with it
+            raise Stopped(self.stopped_words) from run.error
         if run.error is not None:
             text = str(run.error)
             end = "" if text.endswith((".", "!", "?")) else "."
             raise _with_text(run.error, f"{text}{end} {self._kept_words}" if run.done else text)
-        if run.stopped and self.not_run:
-            raise Stopped(self.stopped_words)
         said = []
         if run.store_failure is not None:
             said.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -30,7 +30,8 @@ from .options import takes_options
 from .tasks import Input, Request, Task
 
 _current: Session | None = None
-_inside: ContextVar[Session | None] = ContextVar("cfai_nb_session", default=None)
+#: Sessions whose blocks the context is in, the innermost last.
+_inside: ContextVar[tuple[Session, ...]] = ContextVar("cfai_nb_session", default=())
 
 
 class Session:
@@ -59,7 +60,6 @@ class Session:
         self._fetcher = Fetcher()
         self._pid = os.getpid()
         self._lock = threading.RLock()  # several threads may use it for the first time at once
-        self._undo: Token[Session | None] | None = None
 
     def __repr__(self) -> str:
         return f"<cfai_nb session: {self.origin} at {self.address.base}, store {self.store_path or 'none'}>"
@@ -73,13 +73,13 @@ class Session:
         global _current
         if _current is self:  # connect() made it the current one; after the block it is again the one before
             _current = self.previous
-        self._undo = _inside.set(self)
+        _inside.set((*_inside.get(), self))
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._undo is not None:
-            _inside.reset(self._undo)
-            self._undo = None
+        within = _inside.get()
+        if self in within:  # with what was connected or entered inside; several threads may be in blocks of their own
+            _inside.set(within[: len(within) - 1 - within[::-1].index(self)])
         self.close()
 
     def close(self) -> None:
@@ -350,8 +350,8 @@ def connect(
     session = Session(address, store=store_path(store), rate=rate, defaults=given)
     session.options({})  # a default that means nothing is told here, not at the first call
     session.previous, _current = _current, session
-    if _inside.get() is not None:  # within another session's block: the newest one counts
-        _inside.set(session)
+    if within := _inside.get():  # within another session's block: the newest one counts
+        _inside.set((*within, session))
     return session
 
 
@@ -363,10 +363,12 @@ def folder(wanted: Any) -> Folder | None:
     ValueError
         It is not a folder.
     """
-    here = _inside.get() or _current
+    within = _inside.get()
+    here = within[-1] if within else _current
     return as_folder(wanted) if wanted is not None or here is None else here.defaults.get("files")
 
 
 def current() -> Session:
     """Return the current session; connects from the environment when there is none."""
-    return _inside.get() or _current or connect()
+    within = _inside.get()
+    return within[-1] if within else _current or connect()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import queue
 from collections.abc import Iterator
 from typing import Any
 
 from . import session
-from ._engine.bridge import bridge, interrupts
+from ._engine.bridge import BEAT, bridge
+from ._engine.errand import Errand
+from ._engine.interrupts import Presses
+from ._engine.stopping import Stop
 from ._engine.stream import stream as _stream
 from .errors import Stopped
 from .models import Model
@@ -62,34 +66,32 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     task.check(chosen)
     how = here.options(travel)
     engine = here.engine(cache=False)
-    pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+    request, most = task.stream(prompt, chosen), task.forecast([prompt], chosen)
+    pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     limit = f"max_tokens={task.max_tokens}"
 
-    async def pump() -> None:
-        try:
-            request, most = task.stream(prompt, chosen), task.forecast([prompt], chosen)
-            async for piece in _stream(engine, request, chosen, most, how, limit):
-                pieces.put(piece)
-            pieces.put(None)
-        except BaseException as error:
-            pieces.put(error)
-            raise
+    async def work(errand: Errand[None]) -> None:
+        texts = _stream(engine, request, chosen, most, how, limit, errand.may_send)
+        async with contextlib.aclosing(texts):
+            async for text in texts:
+                pieces.put(text)
 
-    with interrupts() as pressed:
-        future = bridge.submit(pump)
-        try:
-            while True:
-                try:
-                    piece = pieces.get(timeout=0.1)
-                except queue.Empty:
-                    piece = ""
-                if pressed.count:
-                    raise Stopped("Stopped; the connection is closed.")
-                if isinstance(piece, BaseException):
-                    raise piece
-                if piece is None:
-                    return
-                if piece:
-                    yield piece
-        finally:
-            future.cancel()
+    # Between the pieces an interrupt is the user's own; whatever it ends, the stream is closed with the generator.
+    with bridge.attended(Errand(engine, work, drain=False)) as (stop, future):
+        future.add_done_callback(lambda _: pieces.put(None))
+        while (piece := _next(pieces, stop)) is not None:
+            yield piece
+        future.result()
+
+
+def _next(pieces: queue.SimpleQueue[str | None], stop: Stop) -> str | None:
+    """Wait for the next piece; None at the end."""
+    with Presses() as presses:
+        presses.reach(stop)
+        while not presses.count:
+            with contextlib.suppress(queue.Empty):
+                piece = pieces.get(timeout=BEAT)
+                break
+    if stop.level:
+        raise Stopped("Stopped; the connection is closed.")
+    return piece

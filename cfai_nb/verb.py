@@ -110,8 +110,11 @@ class BoundRows(BoundVerb[T]):
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it, and return the rows; awaited."""
-        call = await self._prepared(*args, **options)
-        return self._rows(await call.wait_async(), call)
+        from ._engine.aside import beside
+
+        call = await beside(lambda: self._call(*args, **options))
+        answers = await call.wait_async()
+        return await beside(lambda: self._rows(answers, call))
 
     def _rows(self, answers: Any, call: Call) -> Any:
         raise TypeError("a verb must say which rows its answers mean")

@@ -1,9 +1,7 @@
-"""Between the notebook and the engine's loop: one event loop in a background thread, and waiting for it.
+"""Between the caller and the engine's loop: jobs are started there, waited for, stopped and never left behind.
 
-Why a thread: patching the notebook's own loop loses interrupts and, with the archived package on Python 3.14, breaks
-the whole kernel.  Why polling: a KeyboardInterrupt raised at an arbitrary line can get lost or leave a lock held, so
-while we wait, SIGINT only sets a flag.  Why a heartbeat when awaiting: an idle kernel loop is not woken by an
-interrupt (ipython/ipykernel#881).
+Callers are plain or awaiting, on any thread.  Whatever ends a wait (an interrupt, a listener that raises, a cancelled
+task, a coroutine that is thrown away), the job does not go on unseen: it is asked to stop.
 """
 
 from __future__ import annotations
@@ -13,26 +11,28 @@ import atexit
 import concurrent.futures
 import contextlib
 import os
-import signal
+import queue
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager
-from types import FrameType
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Protocol, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
 from ..errors import SetupError
+from .interrupts import Presses
+from .loop import LoopThread
+from .stopping import DROP, STOP, Stop, soon
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-#: Seconds between two looks at the flag and at the progress.
+#: Seconds between two looks at the progress.  An awaiting caller's loop is woken as often: where nothing else happens,
+#: an interrupt does not wake it (ipython/ipykernel#881).
 BEAT = 0.1
+#: Seconds that Python's end waits for answers that are in flight, and then for what holds them to reach the disk.
+AT_EXIT = 10.0
 
 
 class Job(Protocol[T_co]):
-    """Something that runs on the engine's loop and can be asked to stop."""
+    """Something that runs on the engine's loop and can be asked to stop, at any time and more than once."""
 
     async def execute(self) -> T_co:
         """Run to the end."""
@@ -48,176 +48,187 @@ class Bridge:
     """Runs jobs on the engine's loop and waits for them, from a plain or an awaiting caller."""
 
     def __init__(self) -> None:
-        self._portal: BlockingPortal | None = None
-        self._context: AbstractContextManager[BlockingPortal] | None = None
+        self._thread: LoopThread | None = None
         self._forgotten: list[object] = []
         self._closers: list[Callable[[], Awaitable[None]]] = []
-        self._jobs: set[Job[object]] = set()
+        self._jobs: dict[Job[object], Stop] = {}
         self._pid = 0
-        self._thread = 0
+        self._exited = False
         self._lock = threading.Lock()
         self.own_loop: asyncio.AbstractEventLoop | None = None
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
-    def portal(self) -> BlockingPortal:
-        """Return the running portal; starts one on first use, and again after a fork."""
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop that jobs run on; its thread is started on first use, and again after a fork.
+
+        Raises
+        ------
+        SetupError
+            Python is ending, and could not see a job through.
+        """
+        if self.own_loop is not None:
+            return self.own_loop
         refuse_broken_patch()
         with self._lock:
-            if self._portal is None or self._pid != os.getpid():
-                # After a fork the old thread is gone, and collecting its context manager would wait for it forever.
-                self._forgotten.append(self._context)
-                self._closers, self._jobs = [], set()
-                self._context = start_blocking_portal(backend="asyncio", name="cfai-nb")
-                self._portal = self._context.__enter__()
+            if self._thread is None or self._pid != os.getpid():
+                if self._exited and self._pid == os.getpid():
+                    raise SetupError(_ENDING)
+                self._forgotten.append(self._thread)  # after a fork that thread is gone, and nothing of it can be used
+                self._closers, self._jobs, self._exited = [], {}, False
+                self._thread = LoopThread()
                 self._pid = os.getpid()
-                self._thread = self._portal.call(threading.get_ident)
-                atexit.register(self.close)
-            return self._portal
+                atexit.register(self._exit)
+            return self._thread.loop
+
+    def _exit(self) -> None:
+        self._exited = True
+        self.close()
 
     def close(self) -> None:
-        """Stop the loop and its thread."""
-        if self._portal is not None and self._context is not None and self._pid == os.getpid():
-            portal, context, self._portal, self._context = self._portal, self._context, None, None
-            atexit.unregister(self.close)
-            for job in tuple(self._jobs):  # the interpreter is about to end: nothing more may be spent
-                portal.call(job.abandon)
-            for _ in range(1_000):  # ten seconds for what they hold to reach the disk, and no longer
-                if not self._jobs:
-                    break
-                portal.call(asyncio.sleep, 0.01)
-            closers, self._closers = self._closers, []
-            for close in closers:
-                portal.call(close)
-            context.__exit__(None, None, None)
+        """Ask all jobs to stop, await what is in flight, and end the loop and its thread."""
+        if self._thread is None or self._pid != os.getpid():
+            return
+        atexit.unregister(self._exit)
+        for level in (STOP, DROP):
+            for stop in tuple(self._jobs.values()):
+                stop.ask(level)
+            with contextlib.suppress(KeyboardInterrupt):  # an interrupt: drop it
+                self._thread.call(self._until_idle)
+        closers, self._closers = self._closers, []
+        for close in closers:
+            self._thread.call(_as_coroutine(close))
+        thread, self._thread = self._thread, None
+        thread.end()
+
+    async def _until_idle(self) -> None:
+        deadline = asyncio.get_running_loop().time() + AT_EXIT
+        while self._jobs and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
 
     def before_close(self, close: Callable[[], Awaitable[None]]) -> None:
         """Have something closed on the loop before the loop ends."""
         self._closers.append(close)
 
-    def submit(self, make: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]:
-        """Start a coroutine on the engine's loop."""
-        if self.inside():
-            raise SetupError(
-                "This is the engine's own loop, which would wait for itself. Use `await ....aio(...)` here."
-            )
-        return self.portal().start_task_soon(make)
-
     def inside(self) -> bool:
         """Whether the caller runs on the engine's loop."""
-        return self._pid == os.getpid() and threading.get_ident() == self._thread
+        return self._thread is not None and self._pid == os.getpid() and self._thread.inside()
 
     def call(self, make: Callable[[], Awaitable[T]]) -> T:
         """Run a short coroutine to its end."""
-        if self.own_loop is not None:
-            return self.own_loop.run_until_complete(make())
-        return self.submit(make).result()
+        if self.inside():
+            raise SetupError(_INSIDE)
+        loop = self.loop()
+        if self._nested():
+            return loop.run_until_complete(_as_coroutine(make)())
+        future = asyncio.run_coroutine_threadsafe(_as_coroutine(make)(), loop)
+        try:
+            return future.result()
+        except BaseException:  # an interrupt: it does not go on unseen
+            future.cancel()
+            raise
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
     def wait(self, job: Job[T], tick: Callable[[], None]) -> T:
-        """Run a job and block until it ends; the first interrupt asks it to stop, the second to drop everything."""
-        if self.own_loop is not None:
-            return self._wait_in_notebook(self.own_loop, job, tick)
-        with interrupts() as pressed:
-            future = self.submit(lambda: self._carried_out(job))
-            told, failure = 0, None
-            while True:
-                try:
-                    result = future.result(timeout=BEAT)
-                    break
-                except concurrent.futures.TimeoutError:
-                    if future.done():
-                        raise
-                if pressed.count > told:
-                    told = pressed.count
-                    self._portal_soon(job.stop if told == 1 else job.abandon)
-                if failure is None:
-                    failure = self._watched(job, tick)
+        """Run a job and block until it ends; the first interrupt asks it to stop, the second to drop what is in flight.
+
+        A listener that raises stops the job, and its error is raised when the job has ended.
+        """
+        if self.inside():
+            raise SetupError(_INSIDE)
+        with Presses() as presses, self.attended(job) as (stop, future):
+            presses.reach(stop)
+            if self._nested():
+                with presses.raising():
+                    failure = self.loop().run_until_complete(_watched(future, stop, tick))
+            else:
+                failure = _blocked(future, stop, tick, presses)
+        if stop.level:
+            job.stop()  # also when the press came after its last step: what it did is told as that of a stopped one
+        result = future.result()
         if failure is not None:
             raise failure
         return result
 
     async def wait_async(self, job: Job[T], tick: Callable[[], None]) -> T:
-        """Run a job and await its end; cancelling asks it to stop, cancelling again to drop everything."""
-        if self.own_loop is not None or self.inside():
-            waiter = asyncio.ensure_future(job.execute())
-            soon = _at_once
-        else:
-            waiter = asyncio.ensure_future(asyncio.wrap_future(self.submit(lambda: self._carried_out(job))))
-            soon = self._portal_soon
-        cancelled: asyncio.CancelledError | None = None
-        failure: Exception | None = None
-        while not waiter.done():
+        """Run a job and await its end; a listener that raises stops it.
+
+        Cancelling raises at once: nothing new is sent, and what is in flight is awaited and kept by the engine's loop.
+        An interrupt of the main thread asks the job to stop and awaits what is in flight; the second one drops it.
+        """
+        with Presses(awaited=True) as presses, self.attended(job) as (stop, future):
+            presses.reach(stop)
             try:
-                await asyncio.wait({waiter}, timeout=BEAT)
-            except asyncio.CancelledError as error:
-                soon(job.stop if cancelled is None else job.abandon)
-                cancelled = error
-            if failure is None:
-                failure = self._watched(job, tick)
-        result = waiter.result()
-        if cancelled is not None:
-            raise cancelled
+                failure = await _watched(future, stop, tick)
+            except asyncio.CancelledError:
+                stop.ask(STOP)
+                if presses.count:  # of an interrupt, and not from outside: the second press drops what is in flight
+                    await _watched(future, stop, tick)
+                raise
+        if stop.level:
+            job.stop()
+        result = future.result()
         if failure is not None:
             raise failure
+        if presses.count:  # and nothing cancelled the caller for it
+            raise asyncio.CancelledError
         return result
 
     def start(self, job: Job[T]) -> concurrent.futures.Future[T]:
         """Start a job that goes on while cells come and go; ``stop`` asks it to stop."""
-        if self.own_loop is not None:
-            return asyncio.run_coroutine_threadsafe(self._carried_out(job), self.own_loop)
-        return self.submit(lambda: self._carried_out(job))
+        return self._begun(job)[1]
 
     def stop(self, job: Job[object]) -> None:
-        """Ask a job that was started to stop: nothing new is sent, what is under way is kept."""
-        if self.own_loop is not None:
-            self.own_loop.call_soon_threadsafe(job.stop)
-        else:
-            self._portal_soon(job.stop)
+        """Ask a job that was started to stop: nothing new is sent, what is in flight is kept."""
+        if job in self._jobs:
+            self._jobs[job].ask(STOP)
 
-    async def _carried_out(self, job: Job[T]) -> T:
-        self._jobs.add(job)
+    @contextlib.contextmanager
+    def attended(self, job: Job[T]) -> Iterator[tuple[Stop, concurrent.futures.Future[T]]]:
+        """Start a job for as long as the block lasts: one that has not ended then, and was not stopped, is dropped."""
+        stop, future = self._begun(job)
         try:
+            yield stop, future
+        except asyncio.CancelledError:
+            stop.ask(STOP)
+            raise
+        except BaseException:
+            stop.ask(DROP)
+            raise
+
+    def _begun(self, job: Job[T]) -> tuple[Stop, concurrent.futures.Future[T]]:
+        main = threading.main_thread()
+        in_atexit = main.ident == threading.get_ident() and not main.is_alive()
+        if in_atexit or (self._exited and self._pid == os.getpid()):
+            raise SetupError(_ENDING)
+        loop = self.loop()
+        stop = Stop(lambda level: soon(loop, job.stop if level == STOP else job.abandon))
+        self._jobs[job] = stop
+        try:
+            return stop, asyncio.run_coroutine_threadsafe(self._carried_out(job, stop), loop)
+        except BaseException:
+            self._ended(job, stop)
+            raise
+
+    async def _carried_out(self, job: Job[T], stop: Stop) -> T:
+        stop.enter()
+        try:
+            if stop.level:  # begun inside something that was stopped: nothing is sent
+                job.stop()
             return await job.execute()
         finally:
-            self._jobs.discard(job)
+            self._ended(job, stop)
 
-    def _watched(self, job: Job[object], tick: Callable[[], None]) -> Exception | None:
-        """Show the progress; when that fails, stop the job before the failure is told, so that nothing runs unseen."""
-        try:
-            tick()
-        except Exception as error:
-            self._portal_soon(job.stop) if self.own_loop is None else job.stop()
-            return error
-        return None
-
-    def _portal_soon(self, function: Callable[[], None]) -> None:
-        self.portal().start_task_soon(_called, function)
-
-    def _wait_in_notebook(self, loop: asyncio.AbstractEventLoop, job: Job[T], tick: Callable[[], None]) -> T:
-        async def beat() -> None:
-            told = 0
-            while True:
-                await asyncio.sleep(BEAT)
-                if pressed.count > told:
-                    told = pressed.count
-                    (job.stop if told == 1 else job.abandon)()
-                if not failures and (failure := self._watched(job, tick)) is not None:
-                    failures.append(failure)
-
-        failures: list[Exception] = []
-        with interrupts() as pressed:
-            heart = loop.create_task(beat())
-            try:
-                result = loop.run_until_complete(job.execute())
-            finally:
-                heart.cancel()
-        if failures:
-            raise failures[0]
-        return result
+    def _ended(self, job: Job[object], stop: Stop) -> None:
+        self._jobs.pop(job, None)
+        stop.end()
 
     # -- the notebook's own loop ---------------------------------------------------------------------------------
+
+    def _nested(self) -> bool:
+        """Whether jobs run on the caller's own loop, which is then run from within itself."""
+        return self.own_loop is not None and (_running() is self.own_loop or not self.own_loop.is_running())
 
     def use_notebook_loop(self, wanted: bool) -> None:
         """Run jobs on the loop of the calling notebook instead of the background thread (or go back to it)."""
@@ -241,12 +252,63 @@ class Bridge:
         self.own_loop = loop
 
 
-def _at_once(function: Callable[[], None]) -> None:
-    function()
+_INSIDE = "This is the engine's own loop, which would wait for itself. Use `await ....aio(...)` here."
+_ENDING = (
+    "Python is ending, and a call that is made now (in atexit, or in a thread that it does not wait for) could not be "
+    "seen through; nothing was sent. Make the call before the program ends."
+)
 
 
-async def _called(function: Callable[[], None]) -> None:
-    function()
+def _blocked(
+    future: concurrent.futures.Future[T], stop: Stop, tick: Callable[[], None], presses: Presses
+) -> Exception | None:
+    """Block until a job has ended; return what its listener raised, if it did."""
+    ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # unlike a lock, safe to be interrupted in
+    future.add_done_callback(lambda _: ended.put(None))
+    failure: Exception | None = None
+    while not future.done():
+        with presses.raising():
+            with contextlib.suppress(queue.Empty):
+                ended.get(timeout=BEAT)
+            failure = failure or _shown(stop, tick)
+    return failure
+
+
+async def _watched(future: concurrent.futures.Future[T], stop: Stop, tick: Callable[[], None]) -> Exception | None:
+    """Await the end of a job, on any loop; return what its listener raised, if it did."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    future.add_done_callback(lambda _: soon(loop, ended.set))
+    failure: Exception | None = None
+    while not future.done():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BEAT):
+                await ended.wait()
+        failure = failure or _shown(stop, tick)
+    return failure
+
+
+def _shown(stop: Stop, tick: Callable[[], None]) -> Exception | None:
+    """Show the progress; when that fails, stop the job before the failure is told, so that nothing runs unseen."""
+    try:
+        tick()
+    except Exception as error:
+        stop.ask(STOP)
+        return error
+    return None
+
+
+def _as_coroutine(make: Callable[[], Awaitable[T]]) -> Callable[[], Coroutine[None, None, T]]:
+    async def made() -> T:
+        return await make()
+
+    return made
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def refuse_broken_patch() -> None:
@@ -257,33 +319,6 @@ def refuse_broken_patch() -> None:
             "nest_asyncio was applied in this process, and on Python 3.14 it breaks asyncio beyond repair. "
             "Restart the kernel without `nest_asyncio.apply()`; cfai_nb does not need it (nest_asyncio2 works)."
         )
-
-
-class _Pressed:
-    """How often Stop was pressed."""
-
-    count = 0
-
-
-@contextlib.contextmanager
-def interrupts() -> Iterator[_Pressed]:
-    """Count interrupts instead of raising KeyboardInterrupt; the third one raises as usual."""
-    pressed = _Pressed()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed  # only the main thread gets signals
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        pressed.count += 1
-        if pressed.count > 2 and callable(before):
-            before(number, frame)
-
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
 
 
 #: The bridge of this process.

@@ -68,7 +68,7 @@ class Conversation:
             step = _next_turn(talk, None, first=True)
             while not isinstance(step, _Ended):
                 if isinstance(step, Local):
-                    step = _next_turn(talk, await aside(step))
+                    step = _next_turn(talk, await aside(step.do))
                     continue
                 answer = begun.again(step)
                 if answer is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,8 @@ from ..errors import RowError, ServiceError
 from ..tasks import Json, Request
 from .engine import Engine
 from .exchange import ATTEMPTS, PATIENCE
+from .interrupts import look
+from .stopping import NEVER, current
 
 T = TypeVar("T")
 
@@ -36,7 +39,8 @@ class Errand(Generic[T]):
 
     def __init__(self, engine: Engine, work: Callable[[Errand[T]], Awaitable[T]], *, drain: bool) -> None:
         self.engine = engine
-        self.stopped = False
+        self._stopped = False
+        self._stop = NEVER
         self._work = work
         self._drain = drain
         self._wake = asyncio.Event()
@@ -44,25 +48,36 @@ class Errand(Generic[T]):
 
     async def execute(self) -> T | None:
         """Do the work; None where it was dropped."""
+        self._stop = current()
         self._task = asyncio.ensure_future(self._worked())
         if self.stopped and not self._drain:
             self._task.cancel()
         await asyncio.wait({self._task})
         return None if self._task.cancelled() else self._task.result()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether Stop was pressed."""
+        return self._stopped or self._stop.level > 0
+
     async def _worked(self) -> T:
         return await self._work(self)
+
+    def may_send(self) -> bool:
+        """Whether a request may leave: not once Stop was pressed."""
+        look()
+        return not self.stopped
 
     def stop(self) -> None:
         """Do what the first press of Stop asks for."""
         if not self._drain:
             self.abandon()
-        self.stopped = True
+        self._stopped = True
         self._wake.set()
 
     def abandon(self) -> None:
         """Do what the second press of Stop asks for."""
-        self.stopped = True
+        self._stopped = True
         if self._task is not None:
             self._task.cancel()
 
@@ -86,7 +101,7 @@ class Errand(Generic[T]):
         while True:
             failure: RowError
             try:
-                return (await self.engine.wire.send(request, name, method=method)).json
+                return (await self.engine.wire.send(request, name, method=method, leaves=self.may_send)).json
             except RowError as error:
                 failure = error
             attempt += 1
@@ -99,7 +114,6 @@ class Errand(Generic[T]):
 
     async def pause(self, seconds: float) -> None:
         """Wait, and not longer than until Stop is pressed."""
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()

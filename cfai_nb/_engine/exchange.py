@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import AnswerError, BudgetError, RateLimited, ServiceError, Unavailable
 from ..ledger import Charge, money
@@ -13,8 +14,10 @@ from ..models import Usage, price, tokens_in
 from ..tasks import Answer, Input, Request, StreamReader
 from .engine import Engine
 from .gateway import dressed, is_hit
+from .interrupts import look
 from .queued import Queue
 from .record import Run
+from .stopping import NEVER
 
 #: How often one request is repeated after faults (5xx, dropped or cut answers): with full jitter up to 10 s that is
 #: about 20 s of trying, and at one fault in twenty a row is lost once in 10**10.
@@ -29,9 +32,11 @@ class Exchange:
     Attributes
     ----------
     halted : bool
-        Set by the run: nothing is sent any more.
+        Nothing is sent any more: the run ended early, or Stop was pressed and the run does not know it yet.
+    stop : Stop
+        What was asked of the run.
     flying : set of Task
-        Those that have a request under way.
+        Those that have a request in flight: written, and not answered yet.
     answered : float or None
         When the last answer came (monotonic seconds).
     """
@@ -40,10 +45,21 @@ class Exchange:
         self._engine = engine
         self._run = run
         self._pace = engine.pace(run.plan.model)
-        self.halted = False
+        self.stop = NEVER
+        self._halted = False
         self.flying: set[asyncio.Task[None]] = set()
         self.queue = Queue(engine, run, self._persist, self.flying) if run.options.queue else None
         self.answered: float | None = None
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing is sent any more."""
+        return self._halted or self.stop.level > 0
+
+    def halt(self) -> bool:
+        """Send nothing more; return whether that is new."""
+        new, self._halted = not self._halted, True
+        return new
 
     @property
     def places(self) -> int:
@@ -137,13 +153,18 @@ class Exchange:
         assert task is not None
         pace, run = self._pace, self._run
         sent = await pace.enter(first=first)
-        if self.halted:
-            pace.leave(sent)
-            raise asyncio.CancelledError
-        self.flying.add(task)
-        run.flying(+1)
+
+        def leaves() -> bool:
+            look()
+            if self.halted:
+                return False
+            if task not in self.flying:
+                self.flying.add(task)
+                run.flying(+1)
+            return True
+
         try:
-            answer = await self._sent(request)
+            answer = await self._sent(request, leaves)
         except RateLimited as error:
             pace.limited(sent, error.wait)
             raise
@@ -154,24 +175,26 @@ class Exchange:
             pace.leave(sent)
             raise
         finally:
-            run.flying(-1)
-            self.flying.discard(task)
+            if task in self.flying:
+                self.flying.discard(task)
+                run.flying(-1)
         pace.clean(sent)
         self.answered = time.monotonic()
         return answer
 
-    async def _sent(self, request: Request) -> Answer:
+    async def _sent(self, request: Request, leaves: Callable[[], bool]) -> Answer:
         """Send it and wait for the whole answer; hand on its pieces where somebody listens."""
         plan, hear, wire = self._run.plan, self._run.options.hear, self._engine.wire
         streamed = plan.task.streamed(request, plan.model) if hear is not None else None
         if hear is None or streamed is None:
-            return await wire.send(request, plan.model.id)
+            return await wire.send(request, plan.model.id, leaves=leaves)
         reader, began = StreamReader(), time.perf_counter()
         hear(None)
         try:
-            async for line in wire.stream(streamed, plan.model.id):
-                if piece := reader.feed(line):
-                    hear(piece)
+            async with contextlib.aclosing(wire.stream(streamed, plan.model.id, leaves=leaves)) as lines:
+                async for line in lines:
+                    if piece := reader.feed(line):
+                        hear(piece)
         except AnswerError as error:  # a frame that is no JSON: paid for like an answer that is none, and read as one
             if error.code != "broken":
                 raise

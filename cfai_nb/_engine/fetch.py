@@ -19,7 +19,6 @@ import tempfile
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,7 +30,7 @@ from ..errors import InputError, Stopped
 from ..media import Media
 from ..media.files import File
 from ..media.source import MOST_BYTES, of_file
-from .bridge import BEAT, bridge
+from .bridge import bridge
 
 #: Fetched at once, seconds for each in all, redirects followed, and the ports that are connected to.
 AT_ONCE, SECONDS, REDIRECTS, PORTS = 8, 60.0, 5, frozenset({80, 443})
@@ -134,9 +133,11 @@ class Fetcher:
         found: dict[str, Fetched] = {url: self._known[url] for url in urls if url in self._known}
         if wanted := [url for url in dict.fromkeys(urls) if url not in found]:
             job = Fetching(self, wanted)
-            if (halt := halting.get()) is not None:
-                halt.add(job)
-            _carried_out(job, say)
+
+            def tick() -> None:
+                say(job.words)
+
+            bridge.wait(job, tick)
             if job.stopped:
                 raise Stopped(f"Stopped while fetching: {job.words}; they are kept until the session is closed.")
             found |= job.found
@@ -297,44 +298,6 @@ class Fetching:
             self._task.cancel()
 
     abandon = stop
-
-
-class Halt:
-    """Stops what is fetched for a call that is prepared in another thread, now or later."""
-
-    def __init__(self) -> None:
-        self._jobs: list[Fetching] = []
-        self._pulled = False
-
-    def add(self, job: Fetching) -> None:
-        """Have a job stopped with the others."""
-        self._jobs.append(job)
-        if self._pulled:
-            job.stopped = True
-
-    def pull(self) -> None:
-        """Stop them."""
-        self._pulled = True
-        for job in self._jobs:
-            job.stopped = True
-            bridge.stop(job)
-
-
-#: What stops the fetching of the call that is being prepared, where that is not Stop itself.
-halting: ContextVar[Halt | None] = ContextVar("cfai_nb_halting", default=None)
-
-
-def _carried_out(job: Fetching, say: Callable[[str], object]) -> None:
-    def tick() -> None:
-        say(job.words)
-
-    if bridge.own_loop is None or threading.current_thread() is threading.main_thread():
-        bridge.wait(job, tick)
-        return
-    future = bridge.start(job)  # the notebook's own loop goes on in its own thread
-    while not concurrent.futures.wait([future], timeout=BEAT).done:
-        tick()
-    future.result()
 
 
 def _short(url: str) -> str:

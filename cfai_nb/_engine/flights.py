@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from ..tasks import Cells
@@ -23,6 +24,10 @@ class Flight:
     logs : dict of key to str
         The gateway's logs of what was read.
     landed : Future
+    within : Flight or None
+        The one whose tool began the run this is part of, and which waits for it.
+    followers : list of Flight
+        Those with a tool whose run waits for this one.
     """
 
     kept: bool
@@ -30,6 +35,29 @@ class Flight:
     keys: list[bytes] = field(default_factory=list)
     cells: dict[bytes, Cells] = field(default_factory=dict)
     logs: dict[bytes, str] = field(default_factory=dict)
+    within: Flight | None = None
+    followers: list[Flight] = field(default_factory=list)
+
+    def enter(self) -> None:
+        """Make this the one that waits for whatever is begun in the current context."""
+        _within.set(self)
+
+    def awaits(self, other: Flight) -> bool:
+        """Whether this one cannot land before the other did, through however many tools and runs."""
+        seen: set[int] = set()
+        waiting = [other]
+        while waiting:
+            one = waiting.pop()
+            if one is self:
+                return True
+            if id(one) not in seen:
+                seen.add(id(one))
+                waiting += [*one.followers, *([one.within] if one.within is not None else [])]
+        return False
+
+
+#: Of a conversation: the flight it is about.
+_within: ContextVar[Flight | None] = ContextVar("cfai_nb_flight", default=None)
 
 
 class Flights:
@@ -54,17 +82,30 @@ class Flights:
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def claim(self, keys: Sequence[bytes], *, kept: bool) -> tuple[Flight, dict[bytes, Flight]]:
-        """Take the keys nobody else is asking for; return them as a flight, and the flights of all others."""
-        mine = Flight(kept, asyncio.get_running_loop().create_future())
-        others: dict[bytes, Flight] = {}
+    def claim(self, keys: Sequence[bytes], *, kept: bool) -> tuple[Flight, dict[bytes, Flight | None]]:
+        """Take the keys that are not in flight yet; return them as a flight, and the flights of all others.
+
+        None instead of a flight: it waits for this very call, so that following it would never end.
+        """
+        within = _within.get()
+        mine = Flight(kept, asyncio.get_running_loop().create_future(), within=within)
+        others: dict[bytes, Flight | None] = {}
         for key in keys:
             other = self._by_key.setdefault(key, mine)
             if other is mine:
                 mine.keys.append(key)
+            elif within is not None and other.awaits(within):
+                others[key] = None
             else:
                 others[key] = other
+                if within is not None:
+                    other.followers.append(within)
         return mine, others
+
+    def followed(self, flight: Flight) -> None:
+        """Note that a key of this flight, which ``claim`` returned, is waited for no more."""
+        if (within := _within.get()) is not None:
+            flight.followers.remove(within)
 
     def land(self, flight: Flight) -> None:
         """End a flight: whoever follows it finds its cells."""

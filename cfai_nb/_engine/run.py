@@ -22,6 +22,7 @@ from .flights import Flight
 from .pace import MOST
 from .recall import recall
 from .record import Run
+from .stopping import current
 
 #: How many rows may fail with no success at all before the question itself must be what is wrong.
 HOPELESS = 100
@@ -31,6 +32,10 @@ _QUEUED = 10_000
 _READY = 12
 #: Seconds without an answer after which a request that was given up ends the run rather than its row.
 SILENT = 30.0
+_CIRCULAR = (
+    "this question is being answered by the very call whose tool asks it here, and would wait for itself for ever: ask "
+    "another question in the tool"
+)
 
 
 class Runner:
@@ -54,13 +59,14 @@ class Runner:
     async def execute(self) -> Run:
         """Carry the run out, and raise nothing: ``run.error`` says what ended it early."""
         run = self.run
+        self._exchange.stop = current()
         self._engine.flights.join()
         try:
             pending = await recall(self._engine, run, range(len(self._plan.inputs)))
             if run.options.cache == "only":
                 for index in pending:
                     run.fail(index, InputError('cache="only", and the store has no answer', "not stored"))
-            elif pending:
+            elif pending and not self._exchange.halted:
                 self._refuse_beyond_budget(pending)
                 await self._beginnings.look(pending)
                 await self._send_all(self._batches(pending))
@@ -75,9 +81,8 @@ class Runner:
         """Issue nothing more: what is under way is awaited and kept, what only waits is dropped."""
         if error is not None and self.run.error is None:
             self.run.error = error
-        if self._exchange.halted:
+        if not self._exchange.halt():
             return
-        self._exchange.halted = True
         for task in self._tasks - self._exchange.flying:
             task.cancel()
         self._change.set()
@@ -174,7 +179,11 @@ class Runner:
             batch = [index for index in batch if keys[index] not in bought]
         kept = self.run.options.cache is not False
         flight, others = self._engine.flights.claim([keys[index] for index in batch], kept=kept)
-        self._followed += [(index, others[keys[index]]) for index in batch if keys[index] in others]
+        for index in batch:
+            if (other := others.get(keys[index])) is not None:
+                self._followed.append((index, other))
+            elif keys[index] in others:
+                self.run.fail(index, InputError(_CIRCULAR, "circular"))
         mine = [index for index in batch if keys[index] not in others]
         if mine:
             task = asyncio.get_running_loop().create_task(self._work(mine, flight))
@@ -203,6 +212,7 @@ class Runner:
         for index, flight in followed:
             while not flight.landed.done() and not self._exchange.halted:
                 await asyncio.wait({flight.landed}, timeout=0.1)
+            self._engine.flights.followed(flight)
             if self._exchange.halted:
                 return
             key = self._plan.keys[index]
@@ -221,6 +231,7 @@ class Runner:
 
     async def _work(self, batch: list[int], flight: Flight) -> None:
         """See one batch through, whatever it takes; never raises for what the service does."""
+        flight.enter()
         try:
             await self._see_through(batch, flight)
         except asyncio.CancelledError:

@@ -1,10 +1,11 @@
-"""One streamed answer: a place, a request, and the text as it comes."""
+"""One streamed answer: a place, a request, and the text as it comes.  Called by ``cf.stream``, as an errand."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 
 from ..errors import BudgetError, Busy, RateLimited
 from ..models import Model, Usage, price
@@ -15,8 +16,9 @@ from .record import Options
 
 
 async def stream(
-    engine: Engine, request: Request, model: Model, most: Usage, options: Options, limit: str
-) -> AsyncIterator[str]:
+    engine: Engine, request: Request, model: Model, most: Usage, options: Options, limit: str,
+    leaves: Callable[[], bool] = lambda: True,
+) -> AsyncGenerator[str, None]:  # fmt: skip
     """Yield the text of one answer as it comes; charged when it ends, however it ends.
 
     Parameters
@@ -31,6 +33,8 @@ async def stream(
         Budget and gateway.
     limit : str
         The token limit in words, for the error of a reply that was cut.
+    leaves : callable
+        Whether the request may still leave, asked right before it does.
     """
     budget = options.budget
     request = dressed(request, model, options.gateway, reject_if_busy=options.reject_if_busy)
@@ -39,23 +43,26 @@ async def stream(
     if budget is not None and reserved is None:
         raise BudgetError(f"The budget of {budget.words} cannot hold this request; nothing was sent.")
     accepted = False
-    sent = await pace.enter()
     try:
-        async for line in engine.wire.stream(request, model.id):
-            accepted = True  # from the first line on it is billed
-            if text := reader.feed(line):
+        sent = await pace.enter()
+        try:
+            async with contextlib.aclosing(engine.wire.stream(request, model.id, leaves=leaves)) as lines:
+                async for line in lines:
+                    accepted = True  # from the first line on it is billed
+                    if text := reader.feed(line):
+                        yield text
+            if text := reader.rest():
                 yield text
-        if text := reader.rest():
-            yield text
-        reader.finish(limit)
-    except RateLimited as error:
-        pace.rate.refused(sent, time.monotonic(), error.wait)
-        raise
-    except Busy:
-        pace.concurrency.refused()
-        raise
+            reader.finish(limit)
+        except RateLimited as error:
+            pace.rate.refused(sent, time.monotonic(), error.wait)
+            raise
+        except Busy:
+            pace.concurrency.refused()
+            raise
+        finally:
+            pace.leave(sent)
     finally:
-        pace.leave(sent)
         usage, seconds = reader.usage() or most, time.perf_counter() - began
         charge = engine.charge(usage, model, run=uuid.uuid4().hex[:12], verb="stream", seconds=seconds)
         if accepted:

@@ -13,7 +13,8 @@ import hashlib
 import re
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypedDict, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -21,7 +22,9 @@ from urllib.request import getproxies, proxy_bypass
 import aiohttp
 import httpx
 import pydantic_core
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
 
 from ..errors import AnswerError, CfaiError, Unavailable
 from ..tasks import Answer, Request
@@ -30,12 +33,14 @@ from .refusals import refusal
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest, ConnectionKey
-    from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
 
 _FAILED = re.compile(rb'"success"\s*:\s*false')
 #: Addresses kept ready; ids of logs and of mutations stand in paths too, and those do not come again.
 _MOST_URLS = 64
+
+#: Whether the request of the current task may still leave; asked right before its first byte does.
+_leaves: ContextVar[Callable[[], bool]] = ContextVar("cfai_nb_leaves")
 
 #: An ASGI application, in httpx's words.
 _App: TypeAlias = Callable[..., Awaitable[None]]
@@ -76,6 +81,23 @@ class _Line(ResponseHandler):
         else:
             self._unasked()
             self.close()
+
+
+class _LastMoment(aiohttp.ClientRequest):
+    """A request that asks whether it may leave when it has its connection, which can take seconds to make."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if not _leaves.get()():
+            raise asyncio.CancelledError
+        self._sender = asyncio.current_task()
+        return await super().send(conn)
+
+    async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, *rest: int | None) -> None:
+        """Write headers and body, which Python before 3.12 does a turn of the loop later than ``send``."""
+        if not _leaves.get()() and self._sender is not None:
+            self._sender.cancel()
+            raise asyncio.CancelledError
+        await super().write_bytes(writer, conn, *rest)
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -126,6 +148,7 @@ class _Connections(httpx.AsyncBaseTransport):
         self._session = aiohttp.ClientSession(
             connector=_Connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=_LastMoment,
             read_bufsize=2**20,
             auto_decompress=False,  # done while it is read, within bounds
             max_line_size=HEADER,
@@ -187,6 +210,10 @@ def _proxy_for(root: str) -> tuple[_Proxy, list[tuple[str, str]]]:
     return {"proxy": bare, "proxy_headers": dict([header])}, []
 
 
+def _always() -> bool:
+    return True
+
+
 class Wire:
     """A connection to one account.
 
@@ -229,8 +256,13 @@ class Wire:
             transport, self._transport = self._transport, None
             await transport.aclose()
 
-    async def send(self, request: Request, model: str, *, method: str = "POST") -> Answer:
+    async def send(
+        self, request: Request, model: str, *, method: str = "POST", leaves: Callable[[], bool] = _always
+    ) -> Answer:
         """Send a request and wait for the whole answer.
+
+        ``leaves`` is asked right before the first byte is written, once or twice; if it says no, nothing is written and
+        asyncio.CancelledError is raised.
 
         Raises
         ------
@@ -243,7 +275,7 @@ class Wire:
         failure: CfaiError
         try:
             async with asyncio.timeout(self._bounds.seconds) as limit:
-                response = await self._connected().handle_async_request(self._build(request, model, method))
+                response = await self._sent(self._build(request, model, method), leaves)
                 try:
                     content, headers = await self._whole(response, request, model)
                 finally:
@@ -257,8 +289,10 @@ class Wire:
         # Raised out here, so that no frame or cause of it leads to a header with the token.
         raise failure
 
-    async def stream(self, request: Request, model: str) -> AsyncIterator[bytes]:
-        """Send a request and yield the lines of a streamed answer as they come.
+    async def stream(
+        self, request: Request, model: str, *, leaves: Callable[[], bool] = _always
+    ) -> AsyncGenerator[bytes, None]:
+        """Send a request and yield the lines of a streamed answer as they come; ``leaves`` as for ``send``.
 
         Raises
         ------
@@ -270,7 +304,7 @@ class Wire:
         limit = asyncio.timeout(bounds.stream_seconds)
         try:
             async with limit:
-                response = await self._connected().handle_async_request(self._build(request, model, "POST"))
+                response = await self._sent(self._build(request, model, "POST"), leaves)
                 if response.status_code != 200:
                     try:
                         content, headers = await self._whole(response, request, model)
@@ -303,6 +337,13 @@ class Wire:
         except Exception as error:
             failure = _late(model, bounds.stream_seconds) if limit.expired() else _told(error, model)
         raise failure
+
+    async def _sent(self, request: httpx.Request, leaves: Callable[[], bool]) -> httpx.Response:
+        if self._app is None:
+            _leaves.set(leaves)
+        elif not leaves():  # in-process: nothing comes between here and the application
+            raise asyncio.CancelledError
+        return await self._connected().handle_async_request(request)
 
     async def _whole(self, response: httpx.Response, request: Request, model: str) -> tuple[bytes, dict[str, str]]:
         """Read an answer to its end and return it with its headers; of an error only the beginning is read."""

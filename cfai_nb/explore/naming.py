@@ -74,8 +74,12 @@ class LabelClusters(Forms):
 
     async def aio(self, text: Any = None, clusters: Any = None, **options: Any) -> pd.Series[Any]:
         """Name them; awaited."""
-        about = _About(self._data, text, clusters, options)
-        return about.named(await about.call().wait_async() if about.asks else None)
+        from .._engine.aside import beside
+
+        about = await beside(lambda: _About(self._data, text, clusters, options))
+        call = await beside(about.call) if about.asks else None
+        answer = None if call is None else await call.wait_async()
+        return await beside(lambda: about.named(answer))
 
     def _call(self, text: Any = None, clusters: Any = None, **options: Any) -> Call:
         return _About(self._data, text, clusters, options).call()

@@ -98,9 +98,10 @@ class ToVectorize:
 
     async def aio(self, index: str, vectors: Any = None, **options: Any) -> Any:
         """Write them; awaited."""
+        from .._engine.aside import beside
         from .._engine.bridge import bridge
 
-        call = _Call(self._data, index, vectors, **options)
+        call = await beside(lambda: _Call(self._data, index, vectors, **options))
         with working("to_vectorize", call.progress) as tell:
             call.tell[:] = [tell]
             try:

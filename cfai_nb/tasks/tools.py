@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import re
@@ -41,6 +42,7 @@ class Tool:
     name: str
     definition: Json
     source: str
+    function: Callable[..., Any]
     adapter: pydantic.TypeAdapter[Any]
 
     def call(self, given: Json) -> tuple[str, bool]:
@@ -49,8 +51,9 @@ class Tool:
             arguments = pydantic_core.from_json(given or "{}") if isinstance(given, (str, type(None))) else given
             if not isinstance(arguments, Mapping):
                 raise TypeError(f"arguments must be an object, not {type(arguments).__name__}")
-            result = self.adapter.validator.validate_python(pydantic_core.ArgsKwargs((), dict(arguments)))
-            return written(result), True
+            # Not called by pydantic: a thread that Python's end finds within its frames aborts the process.
+            args, named = self.adapter.validator.validate_python(pydantic_core.ArgsKwargs((), dict(arguments)))
+            return written(self.function(*args, **named)), True
         except (Exception, SystemExit) as error:
             return f"Error: {type(error).__name__}: {error}", False
 
@@ -105,6 +108,10 @@ def tool_of(function: Callable[..., Any]) -> Tool:
     """
     import pydantic
 
+    @functools.wraps(function)
+    def typed(*args: Any, **named: Any) -> Any:
+        return args, named
+
     name = getattr(function, "__name__", "")
     if not callable(function) or not _NAME.fullmatch(name) or inspect.iscoroutinefunction(function):
         raise ValueError(f"tools: {function!r:.80} is no plain function with a name; give one written with def.")
@@ -112,7 +119,7 @@ def tool_of(function: Callable[..., Any]) -> Tool:
     if kinds - {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}:
         raise ValueError(f"tools: {name} takes parameters without a name of their own; give each one.")
     try:
-        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", function))
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", typed))
         schema = adapter.json_schema()
     except (pydantic.PydanticUserError, NameError, TypeError) as error:
         raise ValueError(f"tools: {name} has a parameter no model can be told of: {error}") from None
@@ -129,7 +136,7 @@ def tool_of(function: Callable[..., Any]) -> Tool:
         source = hashlib.blake2b(inspect.getsource(function).encode(), digest_size=16).hexdigest()
     except (OSError, TypeError):  # typed into a plain prompt, or built in
         source = code_of(function)
-    return Tool(name, definition, source, adapter)
+    return Tool(name, definition, source, function, adapter)
 
 
 def _flat(part: Any, parts: Mapping[str, Any]) -> Any:

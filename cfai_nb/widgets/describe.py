@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from .. import space
+from .._engine.aside import beside
 from ..call import OPTIONS, Call, Forms
 from ..markup import block, counted, inline, line
 from ..options import takes_options
@@ -132,8 +133,8 @@ class Describe(Forms):
     async def aio(self, model: Any = None, **travel: Any) -> Description:
         """Describe the selection; awaited."""
         if model is None:
-            return self._by_terms(travel)
-        call = self._call(model, **travel)
+            return await beside(lambda: self._by_terms(travel))
+        call = await beside(lambda: self._call(model, **travel))
         return self._read(call, await call.wait_async())
 
     @_takes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from .. import frames, space
+from .._engine.aside import beside
 from ..call import OPTIONS, Call, Forms
 from ..cells import emulated, same_space
 from ..explore.reading import as_they_are, may_hold_vectors, refuse_needless
@@ -90,9 +90,9 @@ class MapVerb(Forms):
 
     async def aio(self, on: Any = None, **options: Any) -> Map:
         """Lay the rows out and return the map; awaited."""
-        wish = self._wish(on, **options)
+        wish = await beside(lambda: self._wish(on, **options))
         cells = wish.cells if wish.call is None else await wish.call.wait_async()
-        return wish.map(*await asyncio.to_thread(wish.lay_out, cells))
+        return wish.map(*await beside(lambda: wish.lay_out(cells)))
 
     def _call(self, on: Any = None, **options: Any) -> Call:
         call = self._wish(on, **options).call

@@ -15,7 +15,7 @@ import traitlets
 from ... import frames, progress
 from ..._engine.bridge import bridge
 from ...call import Call
-from ...errors import CfaiError
+from ...errors import CfaiError, Stopped
 from ...options import takes_options
 from .. import kept
 from .page import page, plain
@@ -166,6 +166,8 @@ class Playground(Variants):
         ------
         CfaiError, ValueError
             A variant is no call: its ``problem``.
+        Stopped
+            Stop was pressed while it waited; what was answered is kept and shown.
         """
         if self.running:
             raise ValueError("It is running already; p.stop() stops it.")
@@ -175,12 +177,15 @@ class Playground(Variants):
             return
         for trial, _ in trials:
             self._tried.keep(trial)
-        self._job, self.running = Round(trials), True
+        job = self._job = Round(trials)
+        self.running = True
         if wait:
             try:
-                bridge.wait(self._job, self.draw)
+                bridge.wait(job, self.draw)
             finally:
                 self._settle()
+            if job.stopped:
+                raise Stopped(f"Stopped. What was answered is shown; {self.called}.run() asks for the rest.")
             return
         self._watcher = asyncio.get_running_loop().create_task(self._watch(bridge.start(self._job)))
 
