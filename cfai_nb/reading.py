@@ -29,12 +29,15 @@ class WrongKind(InputError):
 def refuse_wrong_kind(column: pd.Series[Any], name: Any, cells: Sequence[Any], bad: Bad) -> None:
     """Refuse a column in which no cell is of a kind the task takes, before anything is sent.
 
+    One cell alone does not tell what a column holds: it fails as a row does.
+
     Raises
     ------
     ColumnError
         It is such a column.
     """
-    if bad and all(isinstance(error, WrongKind) for error in bad.values()) and not any(c is not None for c in cells):
+    wrong = len(bad) > 1 and all(isinstance(error, WrongKind) for error in bad.values())
+    if wrong and not any(cell is not None for cell in cells):
         at = min(bad)
         raise ColumnError(f"Column {name!r} cannot be used, nothing was sent. Row {column.index[at]!r}: {bad[at]}.")
 

@@ -232,6 +232,10 @@ def test_a_column_of_pictures_is_told_before_sending(emulator: Emulator) -> None
     ):
         with pytest.raises(cf.ColumnError, match=r"Column '(img|list|vec)' cannot be used, nothing was sent\. Row 0: "):
             call()
+    assert made.head(1).cfai.embed.plan("img").bad == 1, "one cell does not tell what a column holds"
+    with pytest.warns(cf.CfaiWarning, match="1 of 2 rows failed"):
+        assert pd.Series(["a text", ["a list"]], dtype=object).cfai.embed().notna().tolist() == [True, False]
+    before = len(cf.ledger())
     sentences = pd.Series(["a text of words", "another text of words"])
     with pytest.raises(cf.ColumnError, match="cannot be used, nothing was sent"):
         sentences.cfai.caption()
