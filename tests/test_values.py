@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import math
@@ -19,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cfai_nb as cf
-from cfai_nb._engine.conversation import LARGE, _Ended, _next_turn
+from cfai_nb._engine.conversation import LARGE, _Ended, _next_turn, _read
 from cfai_nb.cells import Sink, Space
 from cfai_nb.emulator import Emulator
 from cfai_nb.layout import lay_out
@@ -555,3 +556,28 @@ def test_what_pandas_has_no_column_for_is_not_lost(kind: Any, said: str) -> None
     where = np.array([0, 1, -1])
     laid = lay_out(column, where=where, sink=Sink(2), index=pd.RangeIndex(3), name="x", space=None)
     assert laid.notna().tolist() == [True, True, False]
+
+
+def test_a_cancelled_run_awaits_what_is_being_read() -> None:
+    """Cancelling while a large answer is read in its thread ends the conversation after that, and cleanly."""
+    begun, ended = threading.Event(), []
+
+    def talk() -> Any:
+        yield cf.Generate().opening("x")
+        begun.set()
+        time.sleep(0.1)
+        ended.append(True)
+        return ["done"]
+
+    async def main() -> None:
+        conversation = talk()
+        next(conversation)
+        reading = asyncio.ensure_future(_read(conversation, Answer(b" " * LARGE)))
+        await asyncio.to_thread(begun.wait, 5)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert ended == [True]
+        conversation.close()
+
+    asyncio.run(main())
