@@ -138,7 +138,7 @@ class Session:
     def _opened(self, store: Store | None) -> Engine:
         address = self.address
         wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
-        bridge.before_close(wire.close)
+        bridge.before_close(wire)
         return Engine(wire, pacing(self._per_minute), self.account, self.origin, store, self._loose.extend)
 
     def _per_minute(self, model: Model) -> float | None:

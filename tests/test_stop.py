@@ -663,7 +663,7 @@ AWAITED: dict[str, Callable[[pd.DataFrame], Any]] = {
     ),
     "label_clusters": lambda df: df.cfai.label_clusters.aio("text", "group"),
     "to_vectorize": lambda df: df[:200].cfai.to_vectorize.aio("index", "text", create=True),
-    "map": lambda df: df[:300].cfai.map.aio("text"),
+    "map": lambda df: df[:300].cfai.map.aio("text", method="pca"),
 }
 
 
@@ -682,9 +682,9 @@ def test_awaited_forms_leave_the_callers_loop_free(frame: pd.DataFrame, name: st
         return longest
 
     for _tried in range(2):  # other work on the machine can hold up a loop, too
-        if (longest := asyncio.run(main())) < 0.25:
+        if (longest := asyncio.run(main())) < 0.5:
             break
-    assert longest < 0.25
+    assert longest < 0.5
 
 
 def test_cancelling_while_it_prepares_stops_what_that_sends(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import functools
 import os
 import queue
 import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Protocol, TypeVar
 
@@ -27,8 +29,15 @@ T_co = TypeVar("T_co", covariant=True)
 #: Seconds between two looks at the progress.  An awaiting caller's loop is woken as often: where nothing else happens,
 #: an interrupt does not wake it (ipython/ipykernel#881).
 BEAT = 0.1
-#: Seconds that Python's end waits for answers that are in flight, and then for what holds them to reach the disk.
+#: Seconds for which what is in flight is awaited when Python ends.
 AT_EXIT = 10.0
+
+
+class Closable(Protocol):
+    """Something with connections on the engine's loop."""
+
+    async def close(self) -> None:
+        """Close them."""
 
 
 class Job(Protocol[T_co]):
@@ -50,7 +59,9 @@ class Bridge:
     def __init__(self) -> None:
         self._thread: LoopThread | None = None
         self._forgotten: list[object] = []
-        self._closers: list[Callable[[], Awaitable[None]]] = []
+        # By process: a child has none of its parent's.
+        self._closers: dict[int, weakref.WeakSet[Closable]] = {}
+        self._last: dict[int, list[Callable[[], object]]] = {}
         self._jobs: dict[Job[object], Stop] = {}
         self._pid = 0
         self._exited = False
@@ -75,7 +86,7 @@ class Bridge:
                 if self._exited and self._pid == os.getpid():
                     raise SetupError(_ENDING)
                 self._forgotten.append(self._thread)  # after a fork that thread is gone, and nothing of it can be used
-                self._closers, self._jobs, self._exited = [], {}, False
+                self._jobs, self._exited = {}, False
                 self._thread = LoopThread()
                 self._pid = os.getpid()
                 atexit.register(self._exit)
@@ -86,29 +97,53 @@ class Bridge:
         self.close()
 
     def close(self) -> None:
-        """Ask all jobs to stop, await what is in flight, and end the loop and its thread."""
-        if self._thread is None or self._pid != os.getpid():
-            return
+        """Ask all jobs to stop, await what is in flight, for a bounded time, and end the loop and its thread."""
         atexit.unregister(self._exit)
-        for level in (STOP, DROP):
-            for stop in tuple(self._jobs.values()):
-                stop.ask(level)
-            with contextlib.suppress(KeyboardInterrupt):  # an interrupt: drop it
-                self._thread.call(self._until_idle)
-        closers, self._closers = self._closers, []
-        for close in closers:
-            self._thread.call(_as_coroutine(close))
-        thread, self._thread = self._thread, None
-        thread.end()
+        if self._thread is not None and self._pid == os.getpid():
+            thread = self._thread
+            for level, seconds in ((STOP, AT_EXIT), (DROP, AT_EXIT / 5)):
+                for stop in tuple(self._jobs.values()):
+                    stop.ask(level)
+                with contextlib.suppress(KeyboardInterrupt):  # an interrupt: drop it
+                    thread.call(functools.partial(self._idle, seconds))
+            for each in tuple(self._closers.pop(os.getpid(), ())):
+                thread.call(_as_coroutine(each.close))
+            self._thread = None
+            thread.end()
+        for finish in self._last.pop(os.getpid(), []):
+            finish()
 
-    async def _until_idle(self) -> None:
-        deadline = asyncio.get_running_loop().time() + AT_EXIT
+    async def _idle(self, seconds: float) -> None:
+        """Wait until no job is left, and no longer than this."""
+        deadline = asyncio.get_running_loop().time() + seconds
         while self._jobs and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
 
-    def before_close(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Have something closed on the loop before the loop ends."""
-        self._closers.append(close)
+    def before_close(self, closable: Closable) -> None:
+        """Have something closed on the loop before the loop ends, unless it is gone by then."""
+        self._closers.setdefault(os.getpid(), weakref.WeakSet()).add(closable)
+
+    def after_close(self, finish: Callable[[], object]) -> None:
+        """Have something done once, after the loop has ended, when Python ends."""
+        with self._lock:
+            last = self._last.setdefault(os.getpid(), [])
+            if finish not in last:
+                last.append(finish)
+            atexit.unregister(self._exit)
+            atexit.register(self._exit)
+
+    def soon(self, make: Callable[[], Awaitable[object]]) -> bool:
+        """Start a coroutine on the loop if there is one; takes no lock, so that a finalizer may call it."""
+        thread = self._thread
+        if thread is None or self._pid != os.getpid() or not thread.thread.is_alive():
+            return False
+        soon(thread.loop, lambda: _held(asyncio.ensure_future(make())))
+        return True
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a loop already."""
+        return self._thread is not None and self._pid == os.getpid()
 
     def inside(self) -> bool:
         """Whether the caller runs on the engine's loop."""
@@ -295,6 +330,15 @@ def _shown(stop: Stop, tick: Callable[[], None]) -> Exception | None:
         stop.ask(STOP)
         return error
     return None
+
+
+_tasks: set[asyncio.Future[object]] = set()
+
+
+def _held(task: asyncio.Future[object]) -> None:
+    """Keep a task from being collected before it ends."""
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
 
 
 def _as_coroutine(make: Callable[[], Awaitable[T]]) -> Callable[[], Coroutine[None, None, T]]:

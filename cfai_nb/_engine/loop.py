@@ -92,8 +92,8 @@ class LoopThread:
 
     def __init__(self) -> None:
         started: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=self._run, args=(started,), name="cfai-nb", daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, args=(started,), name="cfai-nb", daemon=True)
+        self.thread.start()
         self.loop = started.result()
 
     def _run(self, started: Future[asyncio.AbstractEventLoop]) -> None:
@@ -107,7 +107,7 @@ class LoopThread:
 
     def inside(self) -> bool:
         """Whether the caller runs on this loop."""
-        return threading.get_ident() == self._thread.ident
+        return threading.get_ident() == self.thread.ident
 
     def call(self, make: Callable[[], Coroutine[None, None, T]]) -> T:
         """Run a coroutine on the loop and wait for it."""
@@ -116,4 +116,4 @@ class LoopThread:
     def end(self) -> None:
         """End the loop and its thread; what still runs there is cancelled."""
         self.loop.call_soon_threadsafe(self._over.set)
-        self._thread.join()
+        self.thread.join()
