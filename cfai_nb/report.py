@@ -10,14 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ._engine.record import Event, Run
-from .errors import CfaiError, RowError, RowsFailed, Stopped
+from .errors import CfaiError, RowError, RowsFailed, Stopped, StoreError
+from .errors import CfaiWarning as CfaiWarning
 from .frames import Rows
 from .ledger import money
 from .markup import NO_MATH, counted
-
-
-class CfaiWarning(UserWarning):
-    """Something was lost or could not be kept, and the result says where."""
 
 
 class Report:
@@ -138,6 +135,11 @@ class Report:
         done = f"{self.run.done:,} of {self._wanted:,} rows are done"
         if self.run.options.cache is False:
             return f"{done}: cf.last_run().frame() has them (cache=False keeps none)."
+        if isinstance(self.run.error, StoreError) or self.run.store_failure is not None:
+            return (
+                f"{done}: cf.last_run().frame() has them. What the store does not hold of them stays in memory, and is "
+                "written as soon as that is possible, at the latest when the session is closed."
+            )
         rest = "and running the same call again sends only the rest."
         return f"{done} and kept: cf.last_run().frame() has them, {rest}"
 
@@ -164,6 +166,11 @@ class Report:
         if run.stopped and self.not_run:
             raise Stopped(self.stopped_words)
         said = []
+        if run.damaged:
+            what = "is not used" if run.options.cache == "only" else "was asked for again"
+            if run.damaged > 1:
+                what = what.replace("is", "are").replace("was", "were")
+            said.append(f"{counted(run.damaged, 'stored answer')} damaged in the store: {what}.")
         if run.store_failure is not None:
             said.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
         if self.failed:

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager
 from types import FrameType
@@ -29,6 +30,15 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 #: Seconds between two looks at the flag and at the progress.
 BEAT = 0.1
+#: Seconds for which what is in flight is awaited when Python ends.
+AT_EXIT = 10.0
+
+
+class Closable(Protocol):
+    """Something with connections on the engine's loop."""
+
+    async def close(self) -> None:
+        """Close them."""
 
 
 class Job(Protocol[T_co]):
@@ -51,7 +61,10 @@ class Bridge:
         self._portal: BlockingPortal | None = None
         self._context: AbstractContextManager[BlockingPortal] | None = None
         self._forgotten: list[object] = []
-        self._closers: list[Callable[[], Awaitable[None]]] = []
+        self._closers: weakref.WeakSet[Closable] = weakref.WeakSet()
+        self._last: list[Callable[[], object]] = []
+        self._last_pid = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: set[Job[object]] = set()
         self._pid = 0
         self._thread = 0
@@ -67,33 +80,65 @@ class Bridge:
             if self._portal is None or self._pid != os.getpid():
                 # After a fork the old thread is gone, and collecting its context manager would wait for it forever.
                 self._forgotten.append(self._context)
-                self._closers, self._jobs = [], set()
+                self._closers, self._jobs = weakref.WeakSet(), set()
                 self._context = start_blocking_portal(backend="asyncio", name="cfai-nb")
                 self._portal = self._context.__enter__()
                 self._pid = os.getpid()
                 self._thread = self._portal.call(threading.get_ident)
+                self._loop = self._portal.call(asyncio.get_running_loop)
                 atexit.register(self.close)
             return self._portal
 
     def close(self) -> None:
-        """Stop the loop and its thread."""
+        """Stop the loop and its thread; what is in flight is awaited and kept, for a bounded time."""
+        atexit.unregister(self.close)
         if self._portal is not None and self._context is not None and self._pid == os.getpid():
             portal, context, self._portal, self._context = self._portal, self._context, None, None
-            atexit.unregister(self.close)
+            self._loop = None
             for job in tuple(self._jobs):  # the interpreter is about to end: nothing more may be spent
+                portal.call(job.stop)
+            portal.call(self._ended, AT_EXIT)
+            for job in tuple(self._jobs):
                 portal.call(job.abandon)
-            for _ in range(1_000):  # ten seconds for what they hold to reach the disk, and no longer
-                if not self._jobs:
-                    break
-                portal.call(asyncio.sleep, 0.01)
-            closers, self._closers = self._closers, []
-            for close in closers:
-                portal.call(close)
+            portal.call(self._ended, 2.0)
+            for each in tuple(self._closers):
+                portal.call(each.close)
             context.__exit__(None, None, None)
+        if self._last_pid == os.getpid():
+            last, self._last = self._last, []
+            for finish in last:
+                finish()
 
-    def before_close(self, close: Callable[[], Awaitable[None]]) -> None:
-        """Have something closed on the loop before the loop ends."""
-        self._closers.append(close)
+    async def _ended(self, seconds: float) -> None:
+        """Wait until no job is left, and no longer."""
+        end = asyncio.get_running_loop().time() + seconds
+        while self._jobs and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.01)
+
+    def before_close(self, closable: Closable) -> None:
+        """Have something closed on the loop before the loop ends, unless it is gone by then."""
+        self._closers.add(closable)
+
+    def after_close(self, finish: Callable[[], object]) -> None:
+        """Have something done once, after the loop has ended, when Python ends."""
+        with self._lock:
+            if self._last_pid != os.getpid():
+                self._last, self._last_pid = [], os.getpid()
+            if finish not in self._last:
+                self._last.append(finish)
+            atexit.unregister(self.close)
+            atexit.register(self.close)
+
+    def soon(self, make: Callable[[], Awaitable[object]]) -> bool:
+        """Start a coroutine on the loop if there is one; takes no lock, so that a finalizer may call it."""
+        loop = self._loop
+        if loop is None or self._pid != os.getpid():
+            return False
+        try:
+            loop.call_soon_threadsafe(lambda: _kept_task(loop, make))
+        except RuntimeError:  # it has ended
+            return False
+        return True
 
     def submit(self, make: Callable[[], Awaitable[T]]) -> concurrent.futures.Future[T]:
         """Start a coroutine on the engine's loop."""
@@ -102,6 +147,11 @@ class Bridge:
                 "This is the engine's own loop, which would wait for itself. Use `await ....aio(...)` here."
             )
         return self.portal().start_task_soon(make)
+
+    @property
+    def running(self) -> bool:
+        """Whether there is a loop already."""
+        return self._portal is not None and self._pid == os.getpid()
 
     def inside(self) -> bool:
         """Whether the caller runs on the engine's loop."""
@@ -239,6 +289,15 @@ class Bridge:
                 import nest_asyncio as nest
             nest.apply(loop)
         self.own_loop = loop
+
+
+_tasks: set[asyncio.Future[object]] = set()
+
+
+def _kept_task(loop: asyncio.AbstractEventLoop, make: Callable[[], Awaitable[object]]) -> None:
+    task = asyncio.ensure_future(make(), loop=loop)
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
 
 
 def _at_once(function: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
@@ -58,10 +59,11 @@ class Conversation:
                         continue
                     answer = begun.again(step)
                     if answer is None:
+                        if (trouble := self.trouble()) is not None:
+                            raise trouble
                         first = not begun.heard
                         answer, charge = await self._exchange.ask(step, inputs, keys=keys, first=first, again=again)
-                        begun.charges.append(charge)
-                    begun.heard.append((step, answer))
+                        begun.add(step, answer, charge)
                     log = log_of(answer) or log
                     step = _next_turn(talk, answer)
                     self._beginnings.keep(begun)
@@ -78,6 +80,13 @@ class Conversation:
             self._run.logs.update(dict.fromkeys(batch, log))
         return await self._keep(batch, cells, begun, flight, log)
 
+    def trouble(self) -> CfaiError | None:
+        """Return why nothing more is to be paid for: the store cannot keep it, and that was not asked for."""
+        store, options = self._engine.store, self._run.options
+        if store is None or options.cache is False or options.store_errors == "continue":
+            return None
+        return store.trouble(self._run.id)
+
     async def _keep(self, batch: list[int], cells: Cells, begun: Begun, flight: Flight, log: str | None) -> Failed:
         run, store, keys = self._run, self._engine.store, self._plan.keys
         before, charges = begun.paid, begun.open()
@@ -87,26 +96,48 @@ class Conversation:
             if failed:
                 good = [(i, cell) for i, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
                 batch, cells = [i for i, _ in good], [cell for _, cell in good]
+        else:
+            batch, cells, failed = _finite(batch, cells)
         if charges:  # a row counts once, however many turns it took
             charges[0] = dataclasses.replace(charges[0], rows=run.rows_of(batch))
         for charge in charges:
             run.note(charge)
-        if not batch or store is None or run.options.cache is False:
+        if run.options.cache is False:
+            store = None
+        if not batch or store is None:
             self._engine.enter(charges)
         if not batch:
             return failed
-        run.deliver(batch, cells)
+        try:
+            run.deliver(batch, cells)
+        except CfaiError:  # it does not fit what came before
+            if store is not None:
+                self._engine.enter(charges)
+            raise
         flight.cells.update((keys[index], cells[at : at + 1]) for at, index in enumerate(batch))
         if log is not None:
             flight.logs.update((keys[index], log) for index in batch)
-        if store is None or run.options.cache is False:
+        if store is None:
             return failed
         try:
             while store.full:  # a slow disk holds the run back rather than filling the memory
                 await asyncio.sleep(0.005)
         finally:  # also when the run is stopped meanwhile: this was paid for
-            store.put([keys[index] for index in batch], cells, charges, log, before=before)
+            names = [keys[index] for index in batch]
+            store.put(names, cells, charges, log, before=before, owner=run.id, ends=begun.kept)
         return failed
+
+
+def _finite(batch: list[int], vectors: npt.NDArray[np.float32]) -> tuple[list[int], npt.NDArray[np.float32], Failed]:
+    """Part vectors from those that float32 cannot hold: numbers beyond its range, or what is not a number."""
+    with np.errstate(over="ignore"):
+        vectors = np.asarray(vectors, dtype=np.float32)
+    whole = np.asarray(np.isfinite(vectors).all(axis=1))
+    if whole.all():
+        return batch, vectors, []
+    odd = AnswerError("the vector has values that are not finite float32 numbers", "not finite")
+    failed: Failed = [(index, odd) for index, good in zip(batch, whole.tolist(), strict=True) if not good]
+    return [index for index, good in zip(batch, whole.tolist(), strict=True) if good], vectors[whole], failed
 
 
 def _held(inputs: Sequence[Input]) -> list[Input]:

@@ -1,6 +1,8 @@
-"""The answers of one request as the bytes the store keeps, and back."""
+"""The answers of one request as the bytes the store keeps, and back; and the checksum of a record."""
 
 from __future__ import annotations
+
+import zlib
 
 import numpy as np
 import pydantic_core
@@ -12,9 +14,18 @@ _MEDIA = {cell.kind: cell for cell in (Image, Audio)}
 
 
 def encode(cells: Cells) -> tuple[str, bytes]:
-    """Return the kind of these cells and their bytes."""
+    """Return the kind of these cells and their bytes.
+
+    Raises
+    ------
+    ValueError
+        A vector has values that are not finite: float32 does not hold them, so they would come back as others.
+    """
     if isinstance(cells, np.ndarray):
-        return "f4", np.ascontiguousarray(cells, dtype="<f4").tobytes()
+        values = np.ascontiguousarray(cells, dtype="<f4")
+        if not np.isfinite(values).all():
+            raise ValueError("a vector with values that are not finite is not kept")
+        return "f4", values.tobytes()
     if cells and isinstance(cells[0], (Image, Audio)):
         lengths = np.array([len(cell) for cell in cells], dtype="<i8")
         return cells[0].kind, b"".join([lengths.tobytes(), *cells])
@@ -31,3 +42,16 @@ def decode(kind: str, rows: int, body: bytes) -> Cells:
         return [_MEDIA[kind](memoryview(body)[a:b]) for a, b in zip(starts, ends.tolist(), strict=True)]
     cells: list[Json] = pydantic_core.from_json(body)
     return cells
+
+
+def seal(*parts: object) -> int:
+    """Return the checksum of a record: CRC-32 over its parts, each with its length.
+
+    Against damage, not against forgery: other programs' writes into the file, bad memory and bad disks.  The parts are
+    what SQLite gives back (bytes, str, int, float, None), so that a record can be checked as it was read.
+    """
+    total = 1
+    for part in parts:
+        raw = part if isinstance(part, bytes) else repr(part).encode()
+        total = zlib.crc32(raw, zlib.crc32(b"%d:" % len(raw), total))
+    return total
