@@ -167,10 +167,8 @@ class Report:
             raise Stopped(self.stopped_words)
         said = []
         if run.damaged:
-            what = "is not used" if run.options.cache == "only" else "was asked for again"
-            if run.damaged > 1:
-                what = what.replace("is", "are").replace("was", "were")
-            said.append(f"{counted(run.damaged, 'stored answer')} damaged in the store: {what}.")
+            end = 'and cache="only" does not ask again' if run.options.cache == "only" else "and asked for again"
+            said.append(f"{counted(run.damaged, 'stored answer')} {'were' if run.damaged > 1 else 'was'} damaged {end}.")
         if run.store_failure is not None:
             said.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
         if self.failed:

@@ -45,13 +45,13 @@ def decode(kind: str, rows: int, body: bytes) -> Cells:
 
 
 def seal(*parts: object) -> int:
-    """Return the checksum of a record: CRC-32 over its parts, each with its length.
+    """Return the checksum of a record: CRC-32 over its parts and the lengths of those that are bytes.
 
     Against damage, not against forgery: other programs' writes into the file, bad memory and bad disks.  The parts are
     what SQLite gives back (bytes, str, int, float, None), so that a record can be checked as it was read.
     """
-    total = 1
+    total = zlib.crc32(repr([len(part) if isinstance(part, bytes) else part for part in parts]).encode())
     for part in parts:
-        raw = part if isinstance(part, bytes) else repr(part).encode()
-        total = zlib.crc32(raw, zlib.crc32(b"%d:" % len(raw), total))
+        if isinstance(part, bytes):
+            total = zlib.crc32(part, total)
     return total

@@ -73,15 +73,17 @@ class Reader:
         self._bytes = 0
         self._tail = Index()
 
-    def find(self, connection: sqlite3.Connection, high: Words, low: Words) -> Places:
+    def find(self, connection: sqlite3.Connection, high: Words, low: Words, *, trust: bool = True) -> Places:
         """Return the place of each key, -1 where it is unknown; within one read transaction.
+
+        Without ``trust`` all keys are read, past the segments.
 
         Raises
         ------
         IndexDamaged
-            The index must be built again first.
+            The index must be built again; until then it is not to be trusted.
         """
-        listed = _listed(connection)
+        listed = _listed(connection) if trust else []
         if [each.id for each in listed] != [each.id for each in self._segments]:
             self._segments, self._bytes = listed, 0
             self._buckets.clear()

@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import StoreError
 from ..ledger import Charge
@@ -43,13 +43,12 @@ _CHARGE = "INSERT INTO charges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 _TAKE = "INSERT OR IGNORE INTO billed SELECT id, ? FROM queued WHERE id = ?"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(NamedTuple):
     """What one pack holds of the keys asked for.
 
     Attributes
     ----------
-    at : ndarray of int64
+    at : list of int
         Which of the keys.
     cells : Cells or None
         Their cells, in that order; None where the record is damaged.
@@ -59,7 +58,7 @@ class Held:
         The gateway's log.
     """
 
-    at: npt.NDArray[np.int64]
+    at: list[int]
     cells: Cells | None
     neurons: float | None = None
     log: str | None = None
@@ -122,8 +121,8 @@ class Store:
             try:
                 yield self._reader
             finally:
-                if self._reader.in_transaction:
-                    self._reader.execute("COMMIT")
+                with contextlib.suppress(sqlite3.Error):  # there is nothing to lose
+                    self._reader.execute("ROLLBACK")
 
     def displaced(self) -> str | None:
         """Say what became of the file at the path, where it is not the one that was opened."""
@@ -144,16 +143,12 @@ class Store:
 
     def _places(self, keys: Sequence[bytes]) -> Places:
         high, low = halves(b"".join(keys))
-        for last in (False, True):
+        with self._reading() as connection:
             try:
-                with self._reading() as connection:
-                    return self._index.find(connection, high, low)
+                return self._index.find(connection, high, low)
             except IndexDamaged:
-                if last:
-                    break
                 self._writer.put(Job(rebuild, optional=True))
-                self.flush()
-        raise explain(sqlite3.DatabaseError("the index is malformed"), self.path)
+                return self._index.find(connection, high, low, trust=False)
 
     def held(self, keys: Sequence[bytes]) -> Iterator[list[Held]]:
         """Yield what the store holds of these keys, some packs at a time, in the order they were written.
@@ -164,21 +159,27 @@ class Store:
         known = np.flatnonzero(places >= 0)
         order = known[np.argsort(places[known], kind="stable")]  # each pack is read once, however the rows are mixed
         packs, starts = np.unique(places[order] >> SLOT_BITS, return_index=True)
-        groups = np.split(order, starts)[1:]
+        bounds = itertools.pairwise([*starts.tolist(), len(order)])
+        slots = (places & (2**SLOT_BITS - 1)).tolist()
         used: list[int] = []
         damaged: list[int] = []
         try:
             for at in range(0, len(packs), 64):
-                part = dict(zip(packs[at : at + 64].tolist(), groups[at : at + 64], strict=True))
+                part = {pack: order[slice(*next(bounds))].tolist() for pack in packs[at : at + 64].tolist()}
                 found = []
                 for pack, row in self._fetched(list(part)):
-                    slots = (places[part[pack]] & (2**SLOT_BITS - 1)).tolist()
-                    one = self._opened(pack, row, [keys[index] for index in part[pack].tolist()], slots, part[pack])
+                    mine = part[pack]
+                    one = _opened(row, mine, [keys[index] for index in mine], [slots[index] for index in mine])
                     if one.cells is None:
                         damaged.append(pack)
                     elif row is not None and not _lately(row[0]):
                         used.append(pack)
                     found.append(one)
+                    del part[pack]
+                for pack, mine in part.items():  # not there: damage, unless another process evicted it just now
+                    if (self._places([keys[index] for index in mine]) == places[mine]).any():
+                        damaged.append(pack)
+                        found.append(Held(mine, None))
                 yield found
         finally:
             if used:  # so that what every run uses is not evicted before what was used once
@@ -200,26 +201,6 @@ class Store:
                 yield from self._fetched([pack])
             return
         yield from ((row[0], row[1:]) for row in rows)
-
-    def _opened(
-        self, pack: int, row: tuple[object, ...] | None, wanted: list[bytes], slots: list[int], at: Places
-    ) -> Held:
-        """Return the cells of a pack that were asked for, after all was checked."""
-        if row is None or seal(*row[2:]) != row[1]:
-            return Held(at=at, cells=None)
-        kind, rows, neurons, body, log, keys = row[2:]
-        assert isinstance(kind, str)
-        assert isinstance(rows, int)
-        assert isinstance(body, bytes)
-        assert isinstance(keys, bytes)
-        if any(keys[16 * slot : 16 * slot + 16] != key for slot, key in zip(slots, wanted, strict=True)):
-            return Held(at=at, cells=None)  # the index meant another pack
-        cells = decode(kind, rows, body)
-        chosen = cells[slots] if isinstance(cells, np.ndarray) else [cells[slot] for slot in slots]
-        if isinstance(chosen, np.ndarray) and not np.isfinite(chosen).all():
-            return Held(at=at, cells=None)  # kept by a version that took them
-        share = neurons * len(slots) / max(1, rows) if isinstance(neurons, float) else None
-        return Held(at=at, cells=chosen, neurons=share, log=log if isinstance(log, str) else None)
 
     # -- writing -------------------------------------------------------------------------------------------------
 
@@ -404,6 +385,26 @@ class Store:
 
 def _lately(used: object) -> bool:
     return isinstance(used, float) and used > time.time() - _USED
+
+
+def _opened(row: tuple[object, ...] | None, at: list[int], wanted: list[bytes], slots: list[int]) -> Held:
+    """Return the cells of a pack that were asked for, after all was checked."""
+    if row is None or seal(*row[2:]) != row[1]:
+        return Held(at, None)
+    kind, rows, neurons, body, log, keys = row[2:]
+    assert isinstance(kind, str)
+    assert isinstance(rows, int)
+    assert isinstance(body, bytes)
+    assert isinstance(keys, bytes)
+    for slot, key in zip(slots, wanted, strict=True):
+        if keys[16 * slot : 16 * slot + 16] != key:
+            return Held(at, None)  # the index meant another pack
+    cells = decode(kind, rows, body)
+    chosen = cells[slots] if isinstance(cells, np.ndarray) else [cells[slot] for slot in slots]
+    if isinstance(chosen, np.ndarray) and not np.isfinite(chosen).all():
+        return Held(at, None)  # kept by a version that took them
+    share = neurons * len(slots) / max(1, rows) if isinstance(neurons, float) else None
+    return Held(at, chosen, share, log if isinstance(log, str) else None)
 
 
 def _owner(charges: Sequence[Charge]) -> str:

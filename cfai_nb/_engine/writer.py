@@ -24,7 +24,7 @@ BACKLOG = 64 * 2**20
 #: pause before what failed is tried again; how long SQLite itself waits for a lock.
 LOCKED, FIRST_PAUSE, LAST_PAUSE, _BUSY = 60.0, 0.05, 5.0, 1.0
 #: Bytes a pack and a key take in the file beside the answers, the index included.
-_PER_PACK, _PER_KEY = 120, 40
+_PER_PACK, _PER_KEY = 80, 40
 HELD = f"SELECT coalesce(sum(bytes), 0) + {_PER_KEY} * coalesce(sum(rows), 0) + {_PER_PACK} * count(*) FROM packs"
 #: Seconds after which turns of a conversation that nobody went on with are removed.
 _TURNS = 30 * 86_400
@@ -276,6 +276,8 @@ class Writer:
                 self._note(job, reason)
             if not passed and not (is_lock(error) and not self._patience_over()):
                 self._stuck = next(iter(failed.values()))
+            if is_lock(error):  # SQLite waited already
+                self._pause = FIRST_PAUSE
             self._again_at = time.monotonic() + self._pause
             self._pause = min(LAST_PAUSE, 2 * self._pause)
             self._condition.notify_all()
