@@ -58,8 +58,10 @@ class Resources:
         late = 0
         try:
             for engine, loop in engines:
-                if loop is not None:
-                    late += _close_on(loop, engine, seconds)
+                if loop is not None and loop is bridge.own_loop:
+                    late += bridge.call(lambda engine=engine: engine.close(seconds))  # type: ignore[misc]
+                elif loop is not None:
+                    _close_soon(loop, engine)
                 elif bridge.running:
                     late += bridge.submit(lambda engine=engine: engine.close(seconds)).result()  # type: ignore[misc]
         finally:
@@ -82,18 +84,15 @@ class Resources:
             if loop is None:
                 await engine.close(0.0)
             else:
-                _close_on(loop, engine, 0.0)
+                _close_soon(loop, engine)
         if store is not None:
             _say(store, await asyncio.to_thread(release, store))
 
 
-def _close_on(loop: asyncio.AbstractEventLoop, engine: Engine, seconds: float) -> int:
-    """Close an engine of the notebook's own loop: now where that can be waited for, else soon."""
-    if loop is bridge.own_loop and asyncio.get_event_loop_policy().get_event_loop() is loop:
-        return loop.run_until_complete(engine.close(seconds))
+def _close_soon(loop: asyncio.AbstractEventLoop, engine: Engine) -> None:
+    """Close an engine of a notebook's own loop that cannot be waited for here."""
     if not loop.is_closed():
-        asyncio.run_coroutine_threadsafe(engine.close(seconds), loop)
-    return 0
+        asyncio.run_coroutine_threadsafe(engine.close(0.0), loop)
 
 
 def release_dropped() -> None:

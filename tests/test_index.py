@@ -48,7 +48,7 @@ def test_what_was_never_added_is_unknown() -> None:
     assert index.find([])[0].tolist() == []
 
 
-# -- in the file ---------------------------------------------------------------------------------------------------------
+# -- in the file -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -140,7 +140,12 @@ def test_an_index_that_means_another_answer_gives_none(tmp_path: Path) -> None:
             )
     with contextlib.closing(Store(tmp_path / "s.sqlite")) as store:
         keys = list(known)
-        cells = {at: cell for part in store.held(keys) for one in part for at, cell in zip(one.at, one.cells or [], strict=False)}
+        cells = {
+            at: cell
+            for part in store.held(keys)
+            for one in part
+            for at, cell in zip(one.at, one.cells or [], strict=False)
+        }
         right = [f"{pack} {slot}" for pack, slot in known.values()]
         assert all(right[at] == cell for at, cell in cells.items())
         assert len(cells) < len(keys)

@@ -402,7 +402,7 @@ def test_the_notebooks_own_loop(kernel: Kernel, tmp_path: Path) -> None:
         kernel.run("before = ticks; (rows[:8] + '?').cfai.classify(labels); during = ticks - before")
         assert int(kernel.value("during")) >= 5, "the notebook's tasks go on during a sync call"
         kernel.run("one = await (rows[:4] + 'a').cfai.classify.aio(labels)")
-        kernel.run("two = (rows[:4] + 'b').cfai.classify(labels)")
+        kernel.run("session.close(); two = (rows[:4] + 'b').cfai.classify(labels)")
         assert kernel.value("bool(one.notna().all() and two.notna().all())") == "True"
         emulator.clear()
         cell = kernel.begin("rows.cfai.classify(labels)")

@@ -431,7 +431,7 @@ def test_a_store_of_an_earlier_version_is_taken_over(path: Path) -> None:
         assert store.queued("a", "o", "m") == []
 
 
-# -- damage --------------------------------------------------------------------------------------------------------------
+# -- damage ------------------------------------------------------------------------------------------------------------
 
 
 def _flip(content: bytearray, chance: random.Random) -> None:
@@ -551,7 +551,7 @@ def test_vectors_that_float32_cannot_hold_are_not_kept(path: Path) -> None:
         assert recall(store, [1]) == [None]
 
 
-# -- the file ------------------------------------------------------------------------------------------------------------
+# -- the file ----------------------------------------------------------------------------------------------------------
 
 
 def test_only_its_owner_can_read_the_file(path: Path) -> None:
@@ -627,7 +627,7 @@ def test_a_million_answers_of_the_third_format_are_taken_over_in_parts(
         assert {held.neurons for part in store.held([key(7), key(8)]) for held in part} == {2.5}
 
 
-# -- what cannot be written --------------------------------------------------------------------------------------------
+# -- what cannot be written ------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager

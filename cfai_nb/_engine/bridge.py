@@ -61,9 +61,9 @@ class Bridge:
         self._portal: BlockingPortal | None = None
         self._context: AbstractContextManager[BlockingPortal] | None = None
         self._forgotten: list[object] = []
-        self._closers: weakref.WeakSet[Closable] = weakref.WeakSet()
-        self._last: list[Callable[[], object]] = []
-        self._last_pid = 0
+        # By process: a child has none of its parent's.
+        self._closers: dict[int, weakref.WeakSet[Closable]] = {}
+        self._last: dict[int, list[Callable[[], object]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._jobs: set[Job[object]] = set()
         self._pid = 0
@@ -80,7 +80,7 @@ class Bridge:
             if self._portal is None or self._pid != os.getpid():
                 # After a fork the old thread is gone, and collecting its context manager would wait for it forever.
                 self._forgotten.append(self._context)
-                self._closers, self._jobs = weakref.WeakSet(), set()
+                self._jobs = set()
                 self._context = start_blocking_portal(backend="asyncio", name="cfai-nb")
                 self._portal = self._context.__enter__()
                 self._pid = os.getpid()
@@ -101,13 +101,11 @@ class Bridge:
             for job in tuple(self._jobs):
                 portal.call(job.abandon)
             portal.call(self._ended, 2.0)
-            for each in tuple(self._closers):
+            for each in tuple(self._closers.pop(os.getpid(), ())):
                 portal.call(each.close)
             context.__exit__(None, None, None)
-        if self._last_pid == os.getpid():
-            last, self._last = self._last, []
-            for finish in last:
-                finish()
+        for finish in self._last.pop(os.getpid(), []):
+            finish()
 
     async def _ended(self, seconds: float) -> None:
         """Wait until no job is left, and no longer."""
@@ -117,15 +115,14 @@ class Bridge:
 
     def before_close(self, closable: Closable) -> None:
         """Have something closed on the loop before the loop ends, unless it is gone by then."""
-        self._closers.add(closable)
+        self._closers.setdefault(os.getpid(), weakref.WeakSet()).add(closable)
 
     def after_close(self, finish: Callable[[], object]) -> None:
         """Have something done once, after the loop has ended, when Python ends."""
         with self._lock:
-            if self._last_pid != os.getpid():
-                self._last, self._last_pid = [], os.getpid()
-            if finish not in self._last:
-                self._last.append(finish)
+            last = self._last.setdefault(os.getpid(), [])
+            if finish not in last:
+                last.append(finish)
             atexit.unregister(self.close)
             atexit.register(self.close)
 

@@ -80,7 +80,10 @@ def _make(path: Path) -> None:
     for folder in reversed([path.parent, *path.parent.parents]):
         if not folder.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite gives the files beside it the same mode
+    # SQLite gives the files beside it the same mode.  One that is there is not opened: closing it would take SQLite's
+    # locks on it away from this process.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -193,7 +196,8 @@ def explain(error: Exception, path: Path) -> StoreError:
     if isinstance(error, StoreError):
         return error
     text = str(error)
-    what, todo = f"{type(error).__name__}: {text}", "look at the file"
+    reason = error.strerror if isinstance(error, OSError) else None
+    what, todo = reason or f"{type(error).__name__}: {text}", "look at the file"
     if isinstance(error, Displaced):
         what, todo = text, "run the call again, which goes on with the file that lies there then"
     else:

@@ -98,8 +98,10 @@ class Store:
         with self._explained():
             self._reader = open_file(path)
             try:
+                before = file_at(path)
                 prepare(self._reader, path)
                 self._file = file_at(path)
+                self._steady = before == self._file  # some network drives number a file anew at each look
             except BaseException:
                 self._reader.close()
                 raise
@@ -127,7 +129,7 @@ class Store:
     def displaced(self) -> str | None:
         """Say what became of the file at the path, where it is not the one that was opened."""
         found = file_at(self.path)
-        if found == self._file:
+        if found == self._file or (found is not None and not self._steady):
             return None
         return "the file was deleted while it was open" if found is None else "another file was put in its place"
 

@@ -194,6 +194,14 @@ class Writer:
     # -- the thread ----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        try:
+            self._write()
+        finally:
+            with self._condition:
+                self._thread = None  # the next one that puts something starts another
+                self._condition.notify_all()
+
+    def _write(self) -> None:
         connection: sqlite3.Connection | None = None
         while jobs := self._take():
             try:
