@@ -111,7 +111,7 @@ class Call:
         from . import report
 
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
-        self.report = report.Report(runner.run, self.rows, self._build, self.title)
+        self.report = report.Report(runner.run, self.rows, functools.partial(_built, index=self.rows.index), self.title)
         return runner, self.report
 
     def _start(self) -> tuple[Runner, Report]:
@@ -201,24 +201,19 @@ class Call:
         for text in said:
             warnings.warn(text, CfaiWarning, stacklevel=4)
 
-    def _build(self, run: Run) -> pd.Series[Any] | pd.DataFrame:
-        sink = run.sink
-        space = None
-        columns = self.task.tabulate(sink.cells())
-        if sink.matrix is not None:
-            form = columns.form if isinstance(columns, Column) else ""
-            space = Space(self.model.id, sink.matrix.shape[1], form, run.plan.origin)
-        result = lay_out(
-            columns, where=run.plan.where, sink=sink, index=self.rows.index, name=self.task.name, space=space
-        )
-        # A hint that travels with most operations, lost in merge and concat; the truth is in the store and the book.
-        result.attrs["cfai"] = {
-            "verb": self.task.name,
-            "model": self.model.id,
-            "origin": run.plan.origin,
-            "run": run.id,
-        }
-        return result
+
+def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
+    """Return what a run delivered; apart from the call, which a report would hold, and with it the session."""
+    sink, task, model, origin = run.sink, run.plan.task, run.plan.model.id, run.plan.origin
+    space = None
+    columns = task.tabulate(sink.cells())
+    if sink.matrix is not None:
+        form = columns.form if isinstance(columns, Column) else ""
+        space = Space(model, sink.matrix.shape[1], form, origin)
+    result = lay_out(columns, where=run.plan.where, sink=sink, index=index, name=task.name, space=space)
+    # A hint that travels with most operations, lost in merge and concat; the truth is in the store and the book.
+    result.attrs["cfai"] = {"verb": task.name, "model": model, "origin": origin, "run": run.id}
+    return result
 
 
 class Forms:

@@ -59,6 +59,10 @@ class StoreError(CfaiError):
     """The store of answers cannot be used as it is."""
 
 
+class CfaiWarning(UserWarning):
+    """Something was lost or could not be kept, and the result says where."""
+
+
 class RowsFailed(CfaiError):
     """Rows failed and ``on_error="raise"`` was asked for; delivered answers are in the store."""
 

@@ -10,14 +10,11 @@ import numpy as np
 import pandas as pd
 
 from ._engine.record import Event, Run
-from .errors import CfaiError, RowError, RowsFailed, Stopped
+from .errors import CfaiError, RowError, RowsFailed, Stopped, StoreError
+from .errors import CfaiWarning as CfaiWarning
 from .frames import Rows
 from .ledger import money
 from .markup import NO_MATH, counted
-
-
-class CfaiWarning(UserWarning):
-    """Something was lost or could not be kept, and the result says where."""
 
 
 class Report:
@@ -156,8 +153,11 @@ class Report:
         done = f"{self.run.done:,} of {self._wanted:,} rows are done"
         if self.run.options.cache is False:
             return f"{done}: cf.last_run().frame() has them (cache=False keeps none)."
-        if self.run.store_failure is not None:
-            return f"{done}: cf.last_run().frame() has them. They could not be kept: {self.run.store_failure}"
+        if isinstance(self.run.error, StoreError) or self.run.store_failure is not None:
+            return (
+                f"{done}: cf.last_run().frame() has them. What the store does not hold of them stays in memory, and is "
+                "written as soon as that is possible, at the latest when the session is closed."
+            )
         rest = f"and running the same call again sends {'only the rest' if self.not_run else 'nothing'}."
         return f"{done} and kept: cf.last_run().frame() has them, {rest}"
 
@@ -186,6 +186,11 @@ class Report:
             end = "" if text.endswith((".", "!", "?")) else "."
             raise _with_text(run.error, f"{text}{end} {self._kept_words}" if run.done else text)
         said = []
+        if run.damaged:
+            end = 'and cache="only" does not ask again' if run.options.cache == "only" else "and asked for again"
+            said.append(
+                f"{counted(run.damaged, 'stored answer')} {'were' if run.damaged > 1 else 'was'} damaged {end}."
+            )
         if run.store_failure is not None:
             said.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
         if self.failed:

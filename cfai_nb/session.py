@@ -1,4 +1,4 @@
-"""connect(): arguments and environment become the one Session that owns store, wire and pace."""
+"""connect(): arguments and environment become the one Session that owns wire and pace, and shares a store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -18,12 +20,15 @@ from ._engine.gateway import Gateway, as_gateway
 from ._engine.plan import Plan, draw_up
 from ._engine.record import CacheMode, Options, Run
 from ._engine.run import Runner
+from ._engine.sharing import release, shared
 from ._engine.store import Store
 from ._engine.wire import Wire
 from .choosing import choose
+from .closing import Resources, release_at_exit, release_dropped
 from .credentials import ACCOUNT_NAMES, TOKEN_NAMES, Address, address_of, from_environment, store_path
-from .errors import ServiceError, SetupError, StoreError
+from .errors import CfaiWarning, ServiceError, SetupError, StoreError
 from .ledger import Budget, Charge, as_budget, midnight, spent_today
+from .markup import counted
 from .media.files import Folder, as_folder
 from .models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from .options import takes_options
@@ -50,16 +55,16 @@ class Session:
         self.rate = rate
         self.defaults = dict(defaults)
         self.store_path = store
-        self._store: Store | None = None
         self._loose: list[Charge] = []  # charges no store could keep
-        self._engines: dict[object, Engine] = {}
-        self._parents: list[object] = []
+        self._held = Resources()
+        self._entered = 0  # blocks it is the session of
         self.previous: Session | None = None
         self.not_open: set[str] = set()  # models this account was told it cannot use
         self._free: tuple[float, Budget] | None = None  # of which day (UTC)
         self._fetcher = Fetcher()
-        self._pid = os.getpid()
         self._lock = threading.RLock()  # several threads may use it for the first time at once
+        # A session that nothing refers to any more gives back what it holds open; at exit the bridge sees to that.
+        weakref.finalize(self, self._held.dropped).atexit = False
 
     def __repr__(self) -> str:
         return f"<cfai_nb session: {self.origin} at {self.address.base}, store {self.store_path or 'none'}>"
@@ -74,25 +79,35 @@ class Session:
         if _current is self:  # connect() made it the current one; after the block it is again the one before
             _current = self.previous
         _inside.set((*_inside.get(), self))
+        with self._lock:
+            self._entered += 1
         return self
 
     def __exit__(self, *exc: object) -> None:
         within = _inside.get()
         if self in within:  # with what was connected or entered inside; several threads may be in blocks of their own
             _inside.set(within[: len(within) - 1 - within[::-1].index(self)])
-        self.close()
+        with self._lock:
+            self._entered -= 1
+            last = self._entered == 0  # other threads may still be in a block of it
+        if last:
+            self.close()
 
-    def close(self) -> None:
-        """Close connections and store; the session opens them again when it is used again."""
-        engines, self._engines = self._engines, {}
-        for where, engine in engines.items():
-            if where == "portal" and self._pid == os.getpid():
-                bridge.call(engine.wire.close)
-        if self._pid == os.getpid():
+    def close(self, timeout: float = 30.0) -> None:
+        """Close connections and store; the session opens them again when it is used again.
+
+        Runs under way, in other threads or awaited, are ended: nothing more is sent, and what is in flight is awaited
+        and kept.  Answers and charges that wait for the store are written.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds for which what is in flight is awaited; what comes later is lost, and a warning says so.
+        """
+        try:
+            self._held.close(timeout)
+        finally:
             self._fetcher.close()
-            if self._store is not None:
-                self._store.close()
-        self._store = None
 
     # -- organs --------------------------------------------------------------------------------------------------
 
@@ -104,15 +119,26 @@ class Session:
         StoreError
             It cannot be used; the message says what to do.
         """
-        if self._pid != os.getpid():
-            # A child must not touch the parent's connections, not even to close them.
-            self._parents.append((self._store, self._engines))
-            self._pid, self._store, self._engines, self._lock = os.getpid(), None, {}, threading.RLock()
+        if self._held.forked():
+            self._lock = threading.RLock()
+        release_dropped()
         with self._lock:
-            if self._store is None and self.store_path is not None:
-                self._store = Store(self.store_path)
-                self._learn(self._store)
-            return self._store
+            held = self._held
+            if held.store is not None and (what := held.store.displaced()):
+                former, held.store = held.store, None
+                opened = shared(former.path)  # takes over what could not be written
+                release(opened)
+                release(former)
+                warnings.warn(
+                    f"The store {former.path}: {what}. The file that lies there now is used from here on, a new one if "
+                    "there was none; answers that were only in the former one are asked for again.",
+                    CfaiWarning, stacklevel=2,
+                )  # fmt: skip
+            if held.store is None and self.store_path is not None:
+                held.store = shared(self.store_path)
+                bridge.after_close(release_at_exit)
+                self._learn(held.store)
+            return held.store
 
     def _learn(self, store: Store) -> None:
         kept = store.listing() if self.origin == "cloudflare" else None
@@ -129,9 +155,9 @@ class Session:
             store = None  # asked to go without: charges are kept in memory then
         where: object = "portal" if bridge.own_loop is None else id(bridge.own_loop)
         with self._lock:
-            engine = self._engines.get(where)
-            if engine is None:
-                engine = self._engines[where] = self._opened(store)
+            if where not in self._held.engines:
+                self._held.engines[where] = self._opened(store), bridge.own_loop
+            engine, _ = self._held.engines[where]
         engine.store = store
         return engine
 
@@ -139,10 +165,7 @@ class Session:
         address = self.address
         wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
         bridge.before_close(wire)
-        return Engine(wire, pacing(self._per_minute), self.account, self.origin, store, self._loose.extend)
-
-    def _per_minute(self, model: Model) -> float | None:
-        return model.rate if self.rate == "auto" else self.rate
+        return Engine(wire, pacing(_per_minute(self.rate)), self.account, self.origin, store, self._loose.extend)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model a task shall use: the wanted one, or the default for its kind of work; see ``choose``."""
@@ -178,14 +201,14 @@ class Session:
         return plan
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:
-        server, rate = self.address.server, self._per_minute(model)
+        server, rate = self.address.server, _per_minute(self.rate)(model)
         return draw_up(task, model, rows, self.origin, rate, server=server, account=self.account)
 
     def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: Options) -> Runner:
         """Prepare a run."""
-        plan = self._drawn_up(task, model, rows)
-        run = Run(plan, options)
-        return Runner(self.engine(cache=options.cache), run)
+        runner = Runner(self.engine(cache=options.cache), Run(self._drawn_up(task, model, rows), options))
+        runner.keeps = self
+        return runner
 
     def options(self, given: Mapping[str, Any]) -> Options:
         """Merge the options of a call with those of ``connect``, and check them.
@@ -203,7 +226,7 @@ class Session:
                 raise ValueError(f"{name}= is of Workers AI, and {self.origin} is another server; leave it out.")
         if gateway is not None and wish.get("cache") == "refresh":
             gateway = gateway.uncached()  # asked anew means of the model
-        plain = {name: wish[name] for name in ("cache", "on_error", "concurrency") if name in wish}
+        plain = {name: wish[name] for name in ("cache", "on_error", "concurrency", "store_errors") if name in wish}
         flags: dict[str, Any] = {name: bool(wish[name]) for name in ("queue", "reject_if_busy") if name in wish}
         return Options(budget=budget, gateway=gateway, **plain, **flags)
 
@@ -236,6 +259,11 @@ class Session:
         except StoreError:
             store = None
         kept = store.charges(since) if store is not None else []
+        if store is not None and store.damaged_charges:
+            warnings.warn(
+                f"{counted(store.damaged_charges, 'charge')} in the store {store.path} cannot be read and is missing "
+                "here: the file was damaged.", CfaiWarning, stacklevel=2,
+            )  # fmt: skip
         return kept + [c for c in self._loose if c.time >= since]
 
     def accept_terms(self, model: str | Model) -> str:
@@ -293,6 +321,7 @@ def connect(
     fetch: bool | None = None,
     files: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
+    store_errors: Literal["stop", "continue"] | None = None,
 ) -> Session:
     """Connect to Workers AI, or to the emulator, and make it the current session.
 
@@ -317,6 +346,10 @@ def connect(
         Defaults of the run options of every call; a budget given here is one purse for all of them.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
+
+    store_errors : {"stop", "continue"}, optional
+        What a run does when the store cannot keep its answers (a full disk, a file that was deleted): send nothing
+        more and raise StoreError, or go on and warn at its end.  Default: "stop".
 
     Returns
     -------
@@ -344,11 +377,13 @@ def connect(
     defaults = {
         "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
         "concurrency": concurrency, "gateway": as_gateway(gateway), "reject_if_busy": reject_if_busy, "fetch": fetch,
-        "files": as_folder(files), "progress": progress,
+        "files": as_folder(files), "progress": progress, "store_errors": store_errors,
     }  # fmt: skip
     given = {name: value for name, value in defaults.items() if value is not None}
     session = Session(address, store=store_path(store), rate=rate, defaults=given)
     session.options({})  # a default that means nothing is told here, not at the first call
+    if _current is not None:
+        _current.previous = None  # one is enough to come back to, and more would all stay open
     session.previous, _current = _current, session
     if within := _inside.get():  # within another session's block: the newest one counts
         _inside.set((*within, session))
@@ -366,6 +401,11 @@ def folder(wanted: Any) -> Folder | None:
     within = _inside.get()
     here = within[-1] if within else _current
     return as_folder(wanted) if wanted is not None or here is None else here.defaults.get("files")
+
+
+def _per_minute(rate: float | Literal["auto"] | None) -> Callable[[Model], float | None]:
+    """Return what says how many requests a minute a model takes; apart from the session, which it would hold."""
+    return lambda model: model.rate if rate == "auto" else rate
 
 
 def current() -> Session:

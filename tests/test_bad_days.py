@@ -81,11 +81,18 @@ def _small_disk(monkeypatch: pytest.MonkeyPatch, pages: list[int]) -> None:
     monkeypatch.setattr(store_module, "open_file", small)
 
 
+def _close_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Close the session, whose store cannot write all."""
+    monkeypatch.setattr(store_module, "CLOSING", 0.1)
+    with pytest.warns(cf.CfaiWarning, match="Not written when the session was closed"):
+        cf.session.current().close()
+
+
 def test_on_a_full_disk_the_answers_are_still_in_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be kept is delivered, a warning says so once, and the book knows the money."""
     _small_disk(monkeypatch, [20])
     emulator = Emulator(rate=None)
-    cf.connect(emulator, store=tmp_path / "s.sqlite")
+    cf.connect(emulator, store=tmp_path / "s.sqlite", store_errors="continue")
     with pytest.warns(cf.CfaiWarning, match="disk is full") as warned:
         result = words(150).cfai.embed()
     assert len(warned) == 1
@@ -93,24 +100,55 @@ def test_on_a_full_disk_the_answers_are_still_in_the_result(tmp_path: Path, monk
     assert result.notna().all()
     assert cf.ledger()["neurons"].sum() == pytest.approx(emulator.billed)
     assert cf.session.current().spent_today() == pytest.approx(emulator.billed)
+    _close_with_a_warning(monkeypatch)
+
+
+def test_on_a_full_disk_a_run_stops_paying(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answer that cannot be kept ends the run with StoreError; what came is in memory, and kept in the end.
+
+    A budget that was reserved for what was not sent is free again.
+    """
+    pages = [20]
+    _small_disk(monkeypatch, pages)
+    emulator = Emulator(rate=None, latency=0.01)
+    session = cf.connect(emulator, store=tmp_path / "s.sqlite")
+    budget = cf.Budget(limit=1e6, words="much")
+    with pytest.raises(cf.StoreError, match="disk is full") as caught:
+        words(2_000).cfai.embed(concurrency=1, budget=budget)
+    assert "rows are done" in str(caught.value)
+    assert emulator.requests < 10
+    done = int(cf.last_run().frame().notna().sum())
+    assert done == 100 * emulator.requests == 200
+    assert (budget.reserved, budget.spent) == (0.0, pytest.approx(emulator.billed))
+    sent = emulator.requests
+    with pytest.raises(cf.StoreError, match="disk is full"):
+        words(10, "!").cfai.embed()
+    assert emulator.requests == sent, "nothing is paid while nothing can be kept"
+    assert words(10, "!").cfai.embed(cache=False).notna().all()
+    _close_with_a_warning(monkeypatch)
+    pages[0] = 100_000
+    with pytest.warns(cf.CfaiWarning, match="1,800 of 2,000"):
+        assert words(2_000).cfai.embed(cache="only").notna().sum() == done, "kept when there was room again"
+    assert sum(charge.neurons for charge in session.charges()) == pytest.approx(emulator.billed)
 
 
 def test_when_the_disk_has_room_again_nothing_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure to keep is told by the run it happened to, and by no later one."""
     _small_disk(monkeypatch, [20])
-    cf.connect(Emulator(rate=None), store=tmp_path / "s.sqlite")
+    cf.connect(Emulator(rate=None), store=tmp_path / "s.sqlite", store_errors="continue")
     with pytest.warns(cf.CfaiWarning, match="disk is full"):
         words(150).cfai.embed()
     words(3).cfai.classify(LABELS)
     words(3, "!").cfai.classify(LABELS, cache=False)
     assert words(3).cfai.classify(LABELS, cache="only").notna().all()
+    _close_with_a_warning(monkeypatch)
 
 
 QUOTA = """
 import resource, sys, warnings
 import pandas as pd
 import cfai_nb as cf
-cf.connect("emulator", store=sys.argv[1])
+cf.connect("emulator", store=sys.argv[1], store_errors="continue")
 pd.Series(["warm up"]).cfai.embed()
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 with warnings.catch_warnings(record=True) as warned:

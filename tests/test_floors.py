@@ -21,7 +21,7 @@ FLOORS = (
     {"progress", "streaming", "rating", "vectorize"},
     {"report", "tables", "comparison"},
     {"session", "frames", "layout", "space"},
-    {"choosing"},
+    {"choosing", "closing"},
     {"credentials", "reading", "arrow"},
     {"_engine"},
     {"tasks", "ledger"},

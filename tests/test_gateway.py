@@ -474,7 +474,8 @@ def test_a_store_of_the_first_format_is_made_one_of_the_second(tmp_path: Path) -
     keys = [b"0000000000000001", b"0000000000000002"]
     packs, slots = store.locate(keys)
     assert (packs.tolist(), slots.tolist()) == ([1, 1], [0, 1])
-    assert list(store.read([1])) == [(1, ["a", "b"], 2.5, None)]
+    [[held]] = store.held(keys)
+    assert (held.cells, held.neurons, held.log) == (["a", "b"], 2.5, None)
     assert [charge.neurons for charge in store.charges()] == [2.5]
     store.put([b"3" * 16], ["c"], log="a log")
     store.enqueue("id", "a", "o", "m", [keys, [b"4" * 16]])
@@ -482,8 +483,7 @@ def test_a_store_of_the_first_format_is_made_one_of_the_second(tmp_path: Path) -
     assert store.queued("a", "o", "other") == store.queued("b", "o", "m") == []
     store.dequeue("id")
     assert store.queued("a", "o", "m") == []
-    packs, _ = store.locate([b"3" * 16])
-    assert next(iter(store.read(packs.tolist())))[3] == "a log"
+    assert next(store.held([b"3" * 16]))[0].log == "a log"
     store.close()
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("PRAGMA user_version").fetchone() == (VERSION,)

@@ -123,6 +123,18 @@ def test_a_process_can_end_while_a_run_goes_on(tmp_path: Path) -> None:
         assert server.emulator.requests < 40
 
 
+def test_what_is_in_flight_when_a_process_ends_is_kept(tmp_path: Path) -> None:
+    """Python ends in the middle of a run: what was sent is awaited and kept, and nothing more is sent."""
+    store = tmp_path / "s.sqlite"
+    with running(rate=None, latency=0.5) as server:
+        with ended(begin(script(THREAD, 400), server, store)) as child:
+            child.communicate(timeout=15)
+        billed = sum(call.charged for call in server.emulator.calls)
+        assert billed == server.emulator.requests, "every answer was awaited"
+        assert finish_in_this_process(server, store, 400).notna().all()
+        assert server.emulator.requests == 400
+
+
 FORK = """
 print(rows.cfai.embed().notna().sum())
 child = os.fork()
@@ -288,7 +300,7 @@ def test_the_notebooks_own_loop(kernel: Kernel, tmp_path: Path) -> None:
         kernel.run("before = ticks; (rows[:8] + '?').cfai.classify(labels); during = ticks - before")
         assert int(kernel.value("during")) >= 5, "the notebook's tasks go on during a sync call"
         kernel.run("one = await (rows[:4] + 'a').cfai.classify.aio(labels)")
-        kernel.run("two = (rows[:4] + 'b').cfai.classify(labels)")
+        kernel.run("session.close(); two = (rows[:4] + 'b').cfai.classify(labels)")
         assert kernel.value("bool(one.notna().all() and two.notna().all())") == "True"
         emulator.clear()
         cell = kernel.begin("rows.cfai.classify(labels)")

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import os
+import random
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import cfai_nb as cf
+from cfai_nb._engine import schema, segments, sharing, writer
 from cfai_nb._engine import store as store_module
 from cfai_nb._engine.index import Index
 from cfai_nb._engine.schema import VERSION
+from cfai_nb._engine.segments import rebuild
 from cfai_nb._engine.store import Store
+from cfai_nb._engine.writer import Job
+from cfai_nb.emulator import Emulator
 from cfai_nb.ledger import Charge
 
 ROOT = Path(__file__).parents[1]
@@ -40,9 +49,24 @@ def charge(neurons: float | None = 1.0, **more: Any) -> Charge:
 
 def recall(store: Store, names: list[Any]) -> list[Any]:
     """Return the cell of each key, None where there is none."""
-    packs, slots = store.locate([key(name) for name in names])
-    held = {pack: cells for pack, cells, *_ in store.read(sorted(set(packs[packs >= 0].tolist())))}
-    return [held[p][s] if p in held else None for p, s in zip(packs.tolist(), slots.tolist(), strict=True)]
+    found: list[Any] = [None] * len(names)
+    for held in itertools.chain.from_iterable(store.held([key(name) for name in names])):
+        for at, cell in zip(held.at, held.cells if held.cells is not None else (), strict=held.cells is not None):
+            found[at] = cell
+    return found
+
+
+def third(path: Path, answers: dict[Any, Any]) -> None:
+    """Make a store of the third format, which had no checksums, with these answers."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(sqlite3.connect(path)) as file, file:
+        for statement in schema._TABLES:
+            file.execute(statement)
+        for pack, (name, cell) in enumerate(answers.items(), 1):
+            body = json.dumps([cell]).encode()
+            file.execute("INSERT INTO packs VALUES (?, 'json', 1, ?, 1.0, 2.5, ?, NULL)", (pack, len(body), body))
+            file.execute("INSERT INTO keys VALUES (?, ?)", (pack, key(name)))
+        file.execute("PRAGMA user_version=3")
 
 
 @pytest.fixture
@@ -54,7 +78,6 @@ def test_matrices_and_json_come_back_as_they_were(path: Path) -> None:
     """Float32 vectors bit for bit and any JSON, from several packs, also after closing and opening again."""
     rng = np.random.default_rng(1)
     matrices = [rng.standard_normal((n, 7)).astype(np.float32) for n in (1, 100, 3)]
-    matrices[1][0, 0] = np.nan
     cells = ["text", "", {"label": "b", "p": {"b": 0.1, "ü": None}}, [1, [2.5]], 0, None, True, "日本\u2028語", 10**30]
     store = Store(path)
     for at, matrix in enumerate(matrices):
@@ -76,8 +99,7 @@ def test_what_an_answer_cost_is_kept_with_it(path: Path) -> None:
     store.put([key(1)], ["a"], [charge(2.0), charge(0.5)])
     store.put([key(2)], ["b"], [charge(2.0), charge(None)])
     store.flush()
-    packs, _ = store.locate([key(1), key(2)])
-    assert [neurons for _, _, neurons, _ in store.read(packs.tolist())] == [2.5, None]
+    assert [held.neurons for part in store.held([key(1), key(2)]) for held in part] == [2.5, None]
     assert [c.neurons for c in store.charges()] == [2.0, 0.5, 2.0, None]
     store.close()
 
@@ -146,7 +168,7 @@ def test_several_threads_write_and_read_at_once(path: Path) -> None:
     for store in stores:
         assert recall(store, names) == [f"{who} {i}" for who, i in names]
         assert len(store.charges()) == 200
-        assert store.failure is None
+        assert store.trouble() is None
         store.close()
 
 
@@ -163,18 +185,18 @@ for i in range(int(sys.argv[3])):
 """
 
 
-def _writer(path: Path, who: str, count: int) -> subprocess.Popen[str]:
+def _writer(path: Path, who: str, count: int, code: str = WRITER) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", WRITER, str(path), who, str(count)]
+    command = [sys.executable, "-c", code, str(path), who, str(count)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def test_two_processes_write_at_once(path: Path) -> None:
     """Two processes on one store: all answers of both are there, and a third reader sees them."""
     writers = [_writer(path, who, 60) for who in "ab"]
-    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
-    for writer in writers:
-        writer.communicate()
+    assert [process.wait(timeout=60) for process in writers] == [0, 0]
+    for process in writers:
+        process.communicate()
     store = Store(path)
     names = [f"{who} {i}" for who in "ab" for i in range(60)]
     assert recall(store, names) == names
@@ -222,7 +244,7 @@ def test_the_least_recently_used_make_room(path: Path) -> None:
     assert found[0], "used lately"
     assert all(found[20:]), "new"
     assert not found[1], "old and not used"
-    assert store.failure is None
+    assert store.trouble() is None
     store.close()
 
 
@@ -234,7 +256,7 @@ def test_an_answer_larger_than_the_limit_breaks_nothing(path: Path) -> None:
     store.put([key(1)], ["small"])
     store.flush()
     assert recall(store, [1]) == ["small"]
-    assert store.failure is None
+    assert store.trouble() is None
     store.close()
 
 
@@ -318,13 +340,13 @@ def test_a_full_disk_is_noted_and_the_next_answers_are_kept(path: Path, monkeypa
     store = Store(path)
     store.put([key("big")], ["x" * 1_000_000], [charge()])
     store.flush()
-    assert store.failure is not None
-    assert "full" in str(store.failure)
+    assert "full" in str(store.take_failure("r"))
     assert recall(store, ["big"]) == [None]
     store.put([key("small")], ["y"])
     store.flush()
     assert recall(store, ["small"]) == ["y"]
-    store.close()
+    assert len(store.charges()) == 1, "known, though it waits"
+    assert len(store.close(seconds=0.2)) == 1
 
 
 def test_a_writer_that_cannot_start_is_noted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,8 +366,9 @@ def test_a_writer_that_cannot_start_is_noted(path: Path, monkeypatch: pytest.Mon
     for i in range(3):
         store.put([key(i)], np.zeros((1, 9_000_000), dtype=np.float32))  # more than the backlog in all
     store.flush()
-    assert store.failure is not None
+    assert store.trouble() is not None
     assert not store.full, "a run would wait for ever"
+    assert len(store.close(seconds=0.1)) == 3
 
 
 def test_charges_keep_every_field(path: Path) -> None:
@@ -390,19 +413,336 @@ def test_there_is_no_pickle_in_the_file(path: Path) -> None:
 
 def test_a_store_of_an_earlier_version_is_taken_over(path: Path) -> None:
     """Its answers and charges are there, and what the tables lacked can be kept from then on."""
-    with contextlib.closing(Store(path)) as store:
-        store.put([b"k" * 16], ["an answer"], [charge(1.5)])
+    third(path, {"k": "an answer"})
     former = "time, run, account, origin, model, verb, requests, rows, neurons, exact, saved_neurons NOT NULL, tokens"
     with contextlib.closing(sqlite3.connect(path)) as file, file:
         for statement in (
             f"CREATE TABLE old ({former}, seconds)", "INSERT INTO old SELECT * FROM charges", "DROP TABLE charges",
             "ALTER TABLE old RENAME TO charges", "CREATE INDEX charges_by_time ON charges (time)",
+            "INSERT INTO charges VALUES (1.0, 'r', 'a', 'o', 'm', 'v', 1, 1, 1.5, 1, 0.0, NULL, 0.5)",
             "DROP TABLE billed", "DROP TABLE queued", "ALTER TABLE packs DROP COLUMN log", "PRAGMA user_version=1",
         ):  # fmt: skip
             file.execute(statement)
     with contextlib.closing(Store(path)) as store:
-        assert store.locate([b"k" * 16])[0][0] > 0
+        assert recall(store, ["k"]) == ["an answer"]
         assert [one.neurons for one in store.charges()] == [1.5]
         store.charge([charge(0.0, requests=0, saved_neurons=None)])
         assert [one.saved_neurons for one in store.charges()] == [0.0, None]
         assert store.queued("a", "o", "m") == []
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def _flip(content: bytearray, chance: random.Random) -> None:
+    for _ in range(chance.choice([1, 1, 8])):
+        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+
+
+def _cut(content: bytearray, chance: random.Random) -> None:
+    del content[chance.randrange(len(content)) :]
+
+
+def _blank(content: bytearray, chance: random.Random) -> None:
+    at = chance.randrange(len(content) // 4096) * 4096
+    content[at : at + 4096] = bytes(4096)
+
+
+def _swap(content: bytearray, chance: random.Random) -> None:
+    a, b = (chance.randrange(1, len(content) // 4096) * 4096 for _ in range(2))
+    content[a : a + 4096], content[b : b + 4096] = content[b : b + 4096], content[a : a + 4096]
+
+
+@pytest.mark.parametrize("damage", [_flip, _cut, _blank, _swap])
+def test_a_damaged_file_gives_no_wrong_answer(path: Path, damage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flipped, cut, blank or swapped: each answer is what was kept or is missing, and every error is StoreError."""
+    monkeypatch.setattr(writer, "TAIL_KEYS", 100)
+    cells = {i: f"answer {i} " * (1 + i % 40) for i in range(150)}
+    vectors = np.random.default_rng(1).standard_normal((200, 40)).astype(np.float32)
+    with contextlib.closing(Store(path)) as store:
+        for i, cell in cells.items():
+            store.put([key(i)], [cell], [charge(float(i))])
+        for at in range(0, 200, 20):
+            store.put([key(("v", row)) for row in range(at, at + 20)], vectors[at : at + 20])
+        store.flush()
+        charged = store.charges()
+    whole = path.read_bytes()
+    for seed in range(12):
+        content = bytearray(whole)
+        damage(content, random.Random(seed))
+        path.write_bytes(content)
+        with contextlib.suppress(cf.StoreError):
+            store = Store(path)
+            with contextlib.suppress(cf.StoreError):
+                assert all(cell in (None, cells[i]) for i, cell in enumerate(recall(store, list(cells))))
+                found = recall(store, [("v", row) for row in range(200)])
+                assert all(one is None or np.array_equal(one, vectors[row]) for row, one in enumerate(found))
+            with contextlib.suppress(cf.StoreError):
+                assert all(entry in charged for entry in store.charges())
+            store.put([key("new")], ["new"])
+            store.flush()
+            store.close(seconds=0.0)
+        for each in path.parent.iterdir():
+            each.unlink()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["""UPDATE packs SET body = CAST('["c"]' AS BLOB) WHERE id IN (2, 3)""",
+     "UPDATE keys SET keys = (SELECT keys FROM keys WHERE pack = 1) WHERE pack IN (2, 3)",
+     "UPDATE keys SET sum = NULL WHERE pack IN (2, 3)", "UPDATE packs SET rows = 2, kind = 'f4' WHERE id IN (2, 3)",
+     "DELETE FROM keys WHERE pack IN (2, 3)"],
+)  # fmt: skip
+def test_damaged_answers_are_said_and_asked_again(tmp_path: Path, damage: str) -> None:
+    """Once, by the run that met them, with the rows they concern; afterwards the store is whole."""
+    emulator = Emulator(rate=None)
+    session = cf.connect(emulator, store=tmp_path / "s.sqlite")
+    rows = pd.Series(["one", "two", "three", "four"])
+    right = rows.cfai.classify(["a", "b"], concurrency=1)
+    session.store().flush()
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.sqlite")) as file, file:
+        rebuild(file)
+        file.execute(damage)
+    with pytest.warns(cf.CfaiWarning, match="2 stored answers were damaged and asked for again") as warned:
+        assert rows.cfai.classify(["a", "b"]).equals(right)
+    assert len(warned) == 1
+    assert (emulator.requests, cf.last_run().run.damaged, cf.last_run().run.stored) == (6, 2, 2)
+    session.store().flush()
+    assert rows.cfai.classify(["a", "b"], cache="only").equals(right)
+
+
+def test_a_version_that_cannot_be_is_an_error_in_words(path: Path) -> None:
+    """A damaged version number is StoreError, whatever it became, and the file stays as it is."""
+    for version in (-5, VERSION + 1):
+        Store(path).close()
+        with contextlib.closing(sqlite3.connect(path)) as file, file:
+            file.execute(f"PRAGMA user_version={version}")
+        with pytest.raises(cf.StoreError, match="store=PATH"):
+            Store(path)
+        path.unlink()
+
+
+def test_what_is_damaged_in_the_book_is_left_out_and_said(tmp_path: Path) -> None:
+    """A charge that does not match its checksum is no amount; the ledger warns of it."""
+    session = cf.connect("emulator", store=tmp_path / "s.sqlite")
+    pd.Series(["one"]).cfai.embed()
+    pd.Series(["two"]).cfai.embed()
+    spent = sum(entry.neurons for entry in session.charges())
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.sqlite")) as file, file:
+        file.execute("UPDATE charges SET neurons = 1000.0 WHERE rowid = 1")
+    with pytest.warns(cf.CfaiWarning, match="1 charge in the store"):
+        assert sum(entry.neurons for entry in session.charges()) == pytest.approx(spent / 2, rel=0.2)
+
+
+def test_vectors_that_float32_cannot_hold_are_not_kept(path: Path) -> None:
+    """They would come back as others: refused when they are put, and not served where a former version took them."""
+    store = Store(path)
+    for odd in (np.inf, np.nan):
+        with pytest.raises(ValueError, match="not finite"):
+            store.put([key(1)], np.array([[1.0, odd]], dtype=np.float32))
+    store.close()
+    path.unlink()
+    third(path, {})
+    body = np.array([[1.0, np.inf]], dtype="<f4").tobytes()
+    with contextlib.closing(sqlite3.connect(path)) as file, file:
+        file.execute("INSERT INTO packs VALUES (1, 'f4', 1, 8, 1.0, 2.5, ?, NULL)", (body,))
+        file.execute("INSERT INTO keys VALUES (1, ?)", (key(1),))
+    with contextlib.closing(Store(path)) as store:
+        assert recall(store, [1]) == [None]
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
+
+
+def test_only_its_owner_can_read_the_file(path: Path) -> None:
+    """The file, what SQLite lays beside it and a folder made for it; one of an earlier version too."""
+    store = Store(path)
+    store.put([key(1)], ["a"])
+    store.flush()
+    assert {each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {0o600}
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    store.close()
+    path.unlink()
+    third(path, {})
+    path.chmod(0o644)
+    Store(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_and_records_count_towards_the_limit(path: Path) -> None:
+    """A million one-word answers take more than a million words: what is counted is near what the file takes."""
+    with contextlib.closing(Store(path)) as store:
+        for i in range(3_000):
+            store.put([key(i)], ["billing"])
+        _, size = store.size()
+    assert 0.8 < size / path.stat().st_size < 1.25
+
+
+def test_what_every_run_uses_is_not_evicted_before_what_was_used_once(path: Path) -> None:
+    """That an answer was used is known to the minute."""
+    store = Store(path, limit=100_000)
+
+    def add(numbers: range) -> None:
+        for i in numbers:
+            store.put([key(i)], np.full((1, 1000), i, dtype=np.float32))  # 4,000 bytes each
+            store.flush()
+
+    for round_ in range(1, 6):
+        add(range(round_ * 10, round_ * 10 + 10))
+        with contextlib.closing(sqlite3.connect(path)) as file, file:
+            file.execute("UPDATE packs SET used = used - 70")  # a minute passes
+        assert recall(store, [10, 11, 12])[2] is not None, "used in every round"
+        store.flush()
+    assert recall(store, [13]) == [None]
+    store.close()
+
+
+EVICTING = WRITER.replace("Store(Path(sys.argv[1]))", "Store(Path(sys.argv[1]), limit=30_000)")
+
+
+def test_processes_that_evict_each_others_answers_stay_whole(path: Path) -> None:
+    """Two processes at once on a store that is far too small: the newest answers are there, and no wrong ones."""
+    writers = [_writer(path, who, 150, EVICTING) for who in "ab"]
+    reader = Store(path, limit=30_000)
+    names = [f"{who} {i}" for who in "ab" for i in range(150)]
+    while any(writer.poll() is None for writer in writers):
+        assert all(cell in (None, name) for name, cell in zip(names, recall(reader, names), strict=True))
+    assert [(writer.communicate()[0].count("\n"), writer.returncode) for writer in writers] == [(150, 0)] * 2
+    found = recall(reader, names)
+    assert all(cell in (None, name) for name, cell in zip(names, found, strict=True))
+    assert found[149] or found[299]
+    assert reader.size()[1] <= 33_000
+    assert reader.take_failure() is None
+    reader.close()
+
+
+def test_a_million_answers_of_the_third_format_are_taken_over_in_parts(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are, all are found afterwards, with what they had cost."""
+    monkeypatch.setattr(segments, "_AT_ONCE", 300)
+    third(path, {i: f"answer {i}" for i in range(2_000)})
+    with contextlib.closing(Store(path)) as store:
+        assert recall(store, list(range(2_000))) == [f"answer {i}" for i in range(2_000)]
+        assert {held.neurons for part in store.held([key(7), key(8)]) for held in part} == {2.5}
+
+
+# -- what cannot be written ------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[sqlite3.Connection]:
+    """Hold the file as another program would; ends when the caller commits, or leaves."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+def test_a_lock_loses_nothing_and_charges_nothing_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be committed while another program holds the file is committed when it lets go, once."""
+    monkeypatch.setattr(writer, "_BUSY", 0.05)
+    store = Store(path)
+    with locked(path) as other:
+        for i in range(5):
+            store.put([key(i)], [i], [charge(1.0)])
+            time.sleep(0.05)
+        assert store.behind("r")
+        assert store.trouble("r") is None, "a lock is waited for"
+        assert len(store._writer.unwritten()) == 5
+        threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
+        store.flush()
+    assert recall(store, list(range(5))) == list(range(5))
+    assert len(store.charges()) == 5
+    assert store.take_failure("r") is None
+    store.close()
+
+
+def test_a_lock_that_lasts_is_said_and_what_waits_is_not_lost(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond its bound a lock is a failure; closing says what is left, and the next store of this file writes it."""
+    for name, value in {"_BUSY": 0.02, "LOCKED": 0.1}.items():
+        monkeypatch.setattr(writer, name, value)
+    store = sharing.shared(path)
+    with locked(path):
+        store.put([key(1)], ["one"], [charge(2.0)])
+        store.flush()
+        assert "another process holds it" in str(store.take_failure("r"))
+        assert [entry.neurons for entry in store.charges()] == [2.0], "known all the same"
+        monkeypatch.setattr(store_module, "CLOSING", 0.1)
+        assert len(sharing.release(store)) == 1
+    again = sharing.shared(path)
+    again.flush()
+    assert recall(again, [1]) == ["one"]
+    assert [entry.neurons for entry in again.charges()] == [2.0]
+    assert sharing.release(again) == []
+
+
+def test_a_failure_is_told_to_the_run_it_belongs_to(path: Path) -> None:
+    """An answer that cannot be written is said to its owner alone; the others are kept, and its charge too."""
+    store = Store(path)
+
+    def fails(connection: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    def never(connection: sqlite3.Connection) -> None:
+        raise sqlite3.DataError("string or blob too big")
+
+    store._writer.put(Job(fails, 10, [charge(1.0, run="one")], "one"))
+    store._writer.put(Job(never, 10, [charge(2.0, run="two")], "two"))
+    store.put([key(3)], ["kept"], [charge(4.0, run="three")])
+    store.flush()
+    assert store.trouble("three") is None
+    assert store.take_failure("three") is None
+    assert "disk I/O" in str(store.trouble("one"))
+    assert "too big" not in str(store.take_failure("one"))
+    assert store.trouble("two") is None, "only this one answer is lost"
+    assert store.take_failure("two") is not None
+    assert store.take_failure("two") is None, "said once"
+    assert recall(store, [3]) == ["kept"]
+    assert sorted(entry.neurons for entry in store.charges()) == [1.0, 2.0, 4.0]
+    assert [job.owner for job in store.close(seconds=0.1)] == ["one"]
+
+
+def test_writes_after_closing_are_not_lost(path: Path) -> None:
+    """Somebody who still holds a store that was closed may bring answers: they are written."""
+    store = Store(path)
+    store.close()
+    store.put([key(1)], ["late"], [charge()])
+    store.flush()
+    with contextlib.closing(Store(path)) as again:
+        assert recall(again, [1]) == ["late"]
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
+def test_a_file_that_is_not_there_any_more_is_noticed_at_the_first_write(path: Path, replaced: bool) -> None:
+    """What is written is not lost in a file nobody sees: it waits, and goes into the one that lies there next."""
+    store = sharing.shared(path)
+    store.put([key(1)], ["old"], [charge(1.0)])
+    store.flush()
+    for each in path.parent.iterdir():
+        each.unlink()
+    if replaced:
+        Store(path).close()
+    store.put([key(2)], ["new"], [charge(2.0)])
+    store.flush()
+    assert ("another file was put" if replaced else "deleted") in str(store.trouble("r"))
+    after = sharing.shared(path)
+    assert after is not store
+    store.put([key(3)], ["late"], [charge(3.0)])
+    after.flush()
+    assert recall(after, [1, 2, 3]) == [None, "new", "late"]
+    assert [entry.neurons for entry in after.charges()] == [2.0, 3.0]
+    assert sharing.release(store) == sharing.release(after) == []
+
+
+def test_when_nothing_can_be_written_memory_has_a_bound(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers beyond it are given up and said; their charges never are."""
+    monkeypatch.setattr(writer, "BACKLOG", 10_000)
+    store = Store(path)
+    path.unlink()
+    for i in range(10):
+        store.put([key(i)], ["x" * 3_000], [charge(1.0)])
+        store.flush()
+    assert store._writer.waiting <= 13_000
+    assert len(store.charges()) == 10
+    assert store.take_failure("r") is not None
+    assert sum(len(job.charges) for job in store.close(seconds=0.0)) == 10

@@ -140,10 +140,13 @@ class Bridge:
         soon(thread.loop, lambda: _held(asyncio.ensure_future(make())))
         return True
 
-    @property
-    def running(self) -> bool:
-        """Whether there is a loop already."""
-        return self._thread is not None and self._pid == os.getpid()
+    def call_thread(self, make: Callable[[], Awaitable[T]]) -> T | None:
+        """Run a short coroutine to its end on the background thread's loop; None where there is no such thread."""
+        if self.inside():
+            raise SetupError(_INSIDE)
+        if self._thread is None or self._pid != os.getpid():
+            return None
+        return self._thread.call(_as_coroutine(make))
 
     def inside(self) -> bool:
         """Whether the caller runs on the engine's loop."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
@@ -72,10 +73,11 @@ class Conversation:
                     continue
                 answer = begun.again(step)
                 if answer is None:
+                    if (trouble := self.trouble()) is not None:
+                        raise trouble
                     first = not begun.heard
                     answer, charge = await self._exchange.ask(step, inputs, keys=keys, first=first, again=again)
-                    begun.charges.append(charge)
-                begun.heard.append((step, answer))
+                    begun.add(step, answer, charge)
                 log = log_of(answer) or log
                 step = await _read(talk, answer)
                 if not isinstance(step, _Ended):
@@ -96,6 +98,13 @@ class Conversation:
             self._run.logs.update(dict.fromkeys(batch, log))
         return await self._keep(batch, cells, begun, flight, log)
 
+    def trouble(self) -> CfaiError | None:
+        """Return why nothing more is to be paid for: the store cannot keep it, and that was not asked for."""
+        store, options = self._engine.store, self._run.options
+        if store is None or options.cache is False or options.store_errors == "continue":
+            return None
+        return store.trouble(self._run.id)
+
     async def _keep(self, batch: list[int], cells: Cells, begun: Begun, flight: Flight, log: str | None) -> Failed:
         """Charge what was asked, deliver what was read and store it; return what could not be read.
 
@@ -110,6 +119,8 @@ class Conversation:
             if failed:
                 good = [(i, cell) for i, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
                 batch, cells = [i for i, _ in good], [cell for _, cell in good]
+        else:
+            batch, cells, failed = _finite(batch, cells)
         records: list[tuple[list[int], Cells]] = [(batch, cells)] if batch else []
         records += [([index], [error]) for index, error in failed if error.code in KEPT]
         if charges:  # a row counts once, however many turns it took
@@ -131,9 +142,22 @@ class Conversation:
                 await asyncio.sleep(0.005)
         finally:  # also when the run is stopped meanwhile: this was paid for
             for indexes, found in records:
-                store.put([keys[index] for index in indexes], found, charges, log, before=before)
+                names = [keys[index] for index in indexes]
+                store.put(names, found, charges, log, before=before, owner=run.id, ends=begun.kept)
                 before, charges = 0.0, []
         return failed
+
+
+def _finite(batch: list[int], vectors: npt.NDArray[np.float32]) -> tuple[list[int], npt.NDArray[np.float32], Failed]:
+    """Part vectors from those that float32 cannot hold: numbers beyond its range, or what is not a number."""
+    with np.errstate(over="ignore"):
+        vectors = np.asarray(vectors, dtype=np.float32)
+    whole = np.asarray(np.isfinite(vectors).all(axis=1))
+    if whole.all():
+        return batch, vectors, []
+    odd = AnswerError("the vector has values that are not finite float32 numbers", "not finite")
+    failed: Failed = [(index, odd) for index, good in zip(batch, whole.tolist(), strict=True) if not good]
+    return [index for index, good in zip(batch, whole.tolist(), strict=True) if good], vectors[whole], failed
 
 
 def _held(inputs: Sequence[Input]) -> list[Input]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
+from ..errors import CfaiError
 from ..ledger import Charge
 from ..models import Cost, Model, Usage, price
 from .flights import Flights
@@ -31,6 +34,16 @@ def pacing(per_minute: Callable[[Model], float | None]) -> Callable[[Model], Pac
     return pace
 
 
+class Closable(Protocol):
+    """Something under way that ends when its session is closed."""
+
+    def close(self, why: CfaiError) -> None:
+        """Send nothing more, and end when what is in flight has been answered."""
+
+    def abandon(self) -> None:
+        """End now."""
+
+
 @dataclass(slots=True)
 class Engine:
     """What every run of a session shares, on one event loop.
@@ -46,6 +59,8 @@ class Engine:
         Takes charges when there is no store to keep them.
     flights : Flights
         Inputs under way.
+    jobs : set of Closable
+        Runs and other work under way.
     """
 
     wire: Wire
@@ -55,6 +70,7 @@ class Engine:
     store: Store | None
     book: Callable[[Sequence[Charge]], object]
     flights: Flights = field(default_factory=Flights)
+    jobs: set[Closable] = field(default_factory=set)
 
     def charge(
         self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0,
@@ -75,6 +91,40 @@ class Engine:
             time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
             requests=0, neurons=0.0, exact=True, saved_neurons=neurons, tokens=0.0,
         )  # fmt: skip
+
+    async def written(self, owner: str = "") -> None:
+        """Wait until what this owner (or anybody) handed to the store is committed, or cannot be at the moment.
+
+        Without a thread: there are none to be had while Python ends.
+        """
+        pause = 0.001
+        while self.store is not None and self.store.behind(owner):
+            await asyncio.sleep(pause)
+            pause = min(0.05, 1.5 * pause)
+
+    async def close(self, seconds: float) -> int:
+        """End what is under way, keep what arrives for so long, and close the connections.
+
+        Returns
+        -------
+        int
+            How many runs had to be ended before their answers came.
+        """
+        why = CfaiError("The session was closed while this was under way; nothing more was sent.")
+        for job in tuple(self.jobs):
+            job.close(why)
+        await self._ended(seconds)
+        late = tuple(self.jobs)
+        for job in late:
+            job.abandon()
+        await self._ended(1.0)
+        await self.wire.close()
+        return len(late)
+
+    async def _ended(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while self.jobs and time.monotonic() < end:
+            await asyncio.sleep(0.01)
 
     def enter(self, charges: Sequence[Charge]) -> None:
         """Enter charges for which no answer is kept."""

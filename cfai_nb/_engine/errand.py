@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-from ..errors import RowError, ServiceError
+from ..errors import CfaiError, RowError, ServiceError
 from ..tasks import Json, Request
 from .engine import Engine
 from .exchange import ATTEMPTS, PATIENCE
@@ -52,7 +52,9 @@ class Errand(Generic[T]):
         self._task = asyncio.ensure_future(self._worked())
         if self.stopped and not self._drain:
             self._task.cancel()
+        self.engine.jobs.add(self)
         await asyncio.wait({self._task})
+        self.engine.jobs.discard(self)
         return None if self._task.cancelled() else self._task.result()
 
     @property
@@ -67,6 +69,10 @@ class Errand(Generic[T]):
         """Whether a request may leave: not once Stop was pressed."""
         look()
         return not self.stopped
+
+    def close(self, why: CfaiError) -> None:
+        """End because the session is closed, as Stop would."""
+        self.stop()
 
     def stop(self) -> None:
         """Do what the first press of Stop asks for."""

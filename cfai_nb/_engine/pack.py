@@ -1,6 +1,8 @@
-"""The answers of one request, or a failure that is kept like one, as the bytes the store keeps, and back."""
+"""The answers of one request, or a failure that is kept like one, as bytes and back; and the checksum of a record."""
 
 from __future__ import annotations
+
+import zlib
 
 import numpy as np
 import pydantic_core
@@ -15,9 +17,18 @@ _FAILED = "failed"
 
 
 def encode(cells: Cells) -> tuple[str, bytes]:
-    """Return the kind of these cells and their bytes."""
+    """Return the kind of these cells and their bytes.
+
+    Raises
+    ------
+    ValueError
+        A vector has values that are not finite: float32 does not hold them, so they would come back as others.
+    """
     if isinstance(cells, np.ndarray):
-        return "f4", np.ascontiguousarray(cells, dtype="<f4").tobytes()
+        values = np.ascontiguousarray(cells, dtype="<f4")
+        if not np.isfinite(values).all():
+            raise ValueError("a vector with values that are not finite is not kept")
+        return "f4", values.tobytes()
     if cells and isinstance(cells[0], (Image, Audio)):
         lengths = np.array([len(cell) for cell in cells], dtype="<i8")
         return cells[0].kind, b"".join([lengths.tobytes(), *cells])
@@ -38,3 +49,16 @@ def decode(kind: str, rows: int, body: bytes) -> Cells:
     if kind == _FAILED:
         return [AnswerError(said, code, text=text, partial=partial) for said, code, text, partial in cells]
     return cells
+
+
+def seal(*parts: object) -> int:
+    """Return the checksum of a record: CRC-32 over its parts and the lengths of those that are bytes.
+
+    Against damage, not against forgery: other programs' writes into the file, bad memory and bad disks.  The parts are
+    what SQLite gives back (bytes, str, int, float, None), so that a record can be checked as it was read.
+    """
+    total = zlib.crc32(repr([len(part) if isinstance(part, bytes) else part for part in parts]).encode())
+    for part in parts:
+        if isinstance(part, bytes):
+            total = zlib.crc32(part, total)
+    return total

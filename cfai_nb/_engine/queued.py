@@ -86,14 +86,15 @@ class Queue:
         self._submissions: dict[str, _Submission] = {}
         self._known: dict[tuple[bytes, ...], tuple[_Submission, int]] = {}  # requests handed in before
 
-    def resume(self, pending: Sequence[int]) -> list[list[int]]:
+    async def resume(self, pending: Sequence[int]) -> list[list[int]]:
         """Return those of the inputs that were handed in before, grouped as they were."""
         store, plan = self._engine.store, self._run.plan
         if store is None or self._run.options.cache == "refresh":
             return []
         index = {plan.keys[at]: at for at in pending}
         groups: list[list[int]] = []
-        for name, requests in store.queued(self._engine.account, self._engine.origin, plan.model.id):
+        handed_in = await asyncio.to_thread(store.queued, self._engine.account, self._engine.origin, plan.model.id)
+        for name, requests in handed_in:
             submission = _Submission(name, time.perf_counter(), requests)
             for position, keys in enumerate(requests):
                 if all(key in index for key in keys):
@@ -140,7 +141,7 @@ class Queue:
                 submission.looking.cancel()
         if (store := self._engine.store) is None:
             return
-        await asyncio.to_thread(store.flush)
+        await self._engine.written()
         for submission in self._submissions.values():
             read = submission.places if whole else {}
             rest = [key for at, keys in enumerate(submission.requests) if at not in read for key in keys]

@@ -43,6 +43,8 @@ class Options:
     reject_if_busy : bool
         Have a model that is out of capacity say so at once, instead of letting the request wait there: what is sent
         then follows capacity more closely.
+    store_errors : {"stop", "continue"}
+        Whether a run goes on, and pays, when the store cannot keep its answers.
     hear : callable or None
         For a run of one input: called on the engine's thread with each piece of the answer as it is written, where the
         task can be streamed; with None where an answer begins (again).
@@ -55,6 +57,7 @@ class Options:
     gateway: Gateway | None = None
     queue: bool = False
     reject_if_busy: bool = False
+    store_errors: Literal["stop", "continue"] = "stop"
     hear: Callable[[str | None], object] | None = None
 
     def __post_init__(self) -> None:
@@ -62,6 +65,8 @@ class Options:
             raise ValueError(f'cache={self.cache!r}: give True, False, "refresh" or "only".')
         if self.on_error not in ("keep", "raise", "partial"):
             raise ValueError(f'on_error={self.on_error!r}: give "keep", "raise" or "partial".')
+        if self.store_errors not in ("stop", "continue"):
+            raise ValueError(f'store_errors={self.store_errors!r}: give "stop" or "continue".')
         most = self.concurrency
         if most != "auto" and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
             raise ValueError(f'concurrency={most!r}: give "auto" or a number of requests of at least 1.')
@@ -109,6 +114,8 @@ class Run:
         By index of the distinct input.
     stored : int
         Rows answered from the store.
+    damaged : int
+        Answers of the store that were damaged, and are not used.
     error : CfaiError or None
         What ended the run early.
     stopped : bool
@@ -130,6 +137,7 @@ class Run:
     failures: dict[int, RowError] = field(default_factory=dict)
     logs: dict[int, str] = field(default_factory=dict)
     stored: int = 0
+    damaged: int = 0
     failed: int = 0
     done: int = 0
     requests: int = 0

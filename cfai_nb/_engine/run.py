@@ -8,10 +8,11 @@ refusal waits, a fault is repeated, a batch that is refused is halved until the 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError
+from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, StoreError
 from ..ledger import money
 from ..models import Usage, price
 from .begun import Beginnings
@@ -53,6 +54,7 @@ class Runner:
         self._hopeless = 0
         self._followed: list[tuple[int, Flight]] = []  # under way for another run
         self._late: list[int] = []  # bought by another run since this one looked into the store
+        self.keeps: object = None  # what must not be closed before the run ends: its session
 
     # -- from the outside ----------------------------------------------------------------------------------------
 
@@ -61,7 +63,11 @@ class Runner:
         run = self.run
         self._exchange.stop = current()
         self._engine.flights.join()
+        self._engine.jobs.add(self)
         try:
+            if self._engine.store is not None and run.options.cache is not False:
+                self._engine.store.retry()
+                await self._engine.written()
             pending = await recall(self._engine, run, range(len(self._plan.inputs)))
             if run.options.cache == "only":
                 for index in pending:
@@ -69,11 +75,12 @@ class Runner:
             elif pending and not self._exchange.halted:
                 self._refuse_beyond_budget(pending)
                 await self._beginnings.look(pending)
-                await self._send_all(self._batches(pending))
+                await self._send_all(await self._batches(pending))
         except CfaiError as error:
             self.halt(error)
         finally:
             await self._drain()
+            self._engine.jobs.discard(self)
             self._engine.flights.leave()
         return run
 
@@ -86,6 +93,10 @@ class Runner:
         for task in self._tasks - self._exchange.flying:
             task.cancel()
         self._change.set()
+
+    def close(self, why: CfaiError) -> None:
+        """End because the session is closed; what is in flight is awaited and kept."""
+        self.halt(CfaiError(str(why)))
 
     def stop(self) -> None:
         """Do what the first press of Stop asks for."""
@@ -105,10 +116,11 @@ class Runner:
             await asyncio.wait(self._tasks)
         if self._exchange.queue is not None:
             await self._exchange.queue.close(whole=not self._exchange.halted)
-        store = self._engine.store
-        if store is not None:
-            await asyncio.to_thread(store.flush)
-            self.run.store_failure = store.take_failure()
+        await self._engine.written(self.run.id)
+        if (store := self._engine.store) is not None:
+            self.run.store_failure = store.take_failure(self.run.id)
+        if isinstance(self.run.error, StoreError) and self.run.done + self.run.failed == self.run.rows:
+            self.run.error = None  # nothing was left to send: the result is whole, and the failure is said beside it
         self.run.ended = time.monotonic()
         self.run.finished = True
 
@@ -138,13 +150,13 @@ class Runner:
 
     # -- handing out ---------------------------------------------------------------------------------------------
 
-    def _batches(self, pending: Sequence[int]) -> Iterator[list[int]]:
-        """Yield the inputs of each request; those that wait in the service's queue already as they were handed in."""
-        if self._exchange.queue is not None:
-            before = self._exchange.queue.resume(pending)
-            yield from before
-            pending = sorted(set(pending) - {index for batch in before for index in batch})
-        yield from self._plan.batches(pending)
+    async def _batches(self, pending: Sequence[int]) -> Iterator[list[int]]:
+        """Return the inputs of each request; those that wait in the service's queue already as they were handed in."""
+        if self._exchange.queue is None:
+            return self._plan.batches(pending)
+        before = await self._exchange.queue.resume(pending)
+        pending = sorted(set(pending) - {index for batch in before for index in batch})
+        return itertools.chain(before, self._plan.batches(pending))
 
     async def _send_all(self, batches: Iterable[list[int]]) -> None:
         for batch in batches:
@@ -171,6 +183,8 @@ class Runner:
     async def _changed(self) -> None:
         self._change.clear()
         await self._change.wait()
+        if (trouble := self._conversation.trouble()) is not None:
+            self.halt(trouble)
 
     def _start(self, batch: Sequence[int]) -> None:
         keys = self._plan.keys
@@ -223,7 +237,7 @@ class Runner:
             if log := flight.logs.get(key):
                 self.run.logs[index] = log
             if not flight.kept and self._engine.store is not None and self.run.options.cache is not False:
-                self._engine.store.put([key], flight.cells[key], log=log)
+                self._engine.store.put([key], flight.cells[key], log=log, owner=self.run.id)
         if again:
             await self._send_all(self._plan.batches(again))
 

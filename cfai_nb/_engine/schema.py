@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import StoreError
+from .pack import seal
+from .segments import rebuild
 
 #: Raised when the tables change; a store of a later version is left alone.
-VERSION = 3
+VERSION = 4
 
+# `sum` is the checksum of a record, over all its other columns; that in `keys` is over the pack beside it as well.
 _QUEUED = """CREATE TABLE queued (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL, time REAL NOT NULL,
     sizes BLOB NOT NULL, keys BLOB NOT NULL)"""
@@ -31,24 +35,55 @@ _TABLES = (
     "CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL)", _CHARGES, _BY_TIME,
     "CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL)",
 )  # fmt: skip
-#: What makes a store of an earlier version one of the next.
+#: The columns of a pack and its keys that its checksum is over, in this order.
+SEALED = "kind, rows, neurons, body, log, keys"
+#: What makes a store of an earlier version one of the next; a new store is made as version 3 and goes the last step.
 _UPGRADES = {
     1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED),
     # What a row would have cost may be unknown.
     2: (_BILLED, "ALTER TABLE charges RENAME TO former", "DROP INDEX charges_by_time", _CHARGES, _BY_TIME,
         "INSERT INTO charges SELECT * FROM former", "DROP TABLE former"),
+    # Checksums, the key index in the file, and the turns of conversations that have not ended.
+    3: (*(f"ALTER TABLE {name} ADD COLUMN sum INTEGER" for name in ("keys", "charges", "queued", "listings")),
+        f"UPDATE keys SET sum = (SELECT seal({SEALED}) FROM packs WHERE id = pack)",
+        "UPDATE charges SET sum = seal(time, run, account, origin, model, verb, requests, rows, neurons, exact, "
+        "saved_neurons, tokens, seconds)",
+        "UPDATE queued SET sum = seal(id, account, origin, model, time, sizes, keys)",
+        "UPDATE listings SET sum = seal(checked_on, body)",
+        "DROP INDEX packs_by_use", "CREATE INDEX packs_by_use ON packs (used, bytes, rows)",
+        """CREATE TABLE segments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, upto INTEGER NOT NULL, sizes BLOB NOT NULL, sum INTEGER NOT NULL)""",
+        "CREATE TABLE buckets (id INTEGER PRIMARY KEY, keys BLOB NOT NULL, sum INTEGER NOT NULL)",
+        """CREATE TABLE turns (
+    key BLOB NOT NULL, talk BLOB NOT NULL, place INTEGER NOT NULL, asked TEXT NOT NULL, content BLOB NOT NULL,
+    headers TEXT NOT NULL, neurons REAL, time REAL NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (key, talk, place))"""),
 }  # fmt: skip
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """Open the file; `prepare` says whether it is a store."""
+    """Open the file, made for its owner alone; `prepare` says whether it is a store."""
+    if not path.exists():
+        _make(path)
     connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA synchronous=NORMAL")
-    except sqlite3.Error:  # not a database at all
+        connection.execute("PRAGMA cell_size_check=ON")  # damage is found before it is read
+        connection.create_function("seal", -1, seal, deterministic=True)
+    except BaseException:  # not a database at all
         connection.close()
         raise
     return connection
+
+
+def _make(path: Path) -> None:
+    """Make an empty file that only its owner can read, and the folders it lies in likewise."""
+    for folder in reversed([path.parent, *path.parent.parents]):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+    # SQLite gives the files beside it the same mode.  One that is there is not opened: closing it would take SQLite's
+    # locks on it away from this process.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -68,14 +103,20 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     if found < VERSION:
         with _transaction(connection):
             version = _version(connection)  # another process may have been first
-            if version == 0 and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            if version < 0 or (not version and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
                 raise StoreError(f"{path} is another program's file. Pass store=PATH for a file of its own.")
-            steps = [_TABLES] if version == 0 else [_UPGRADES[step] for step in range(version, VERSION)]
-            for statement in itertools.chain.from_iterable(steps):
+            first = () if version else _TABLES
+            for statement in itertools.chain(first, *(_UPGRADES[step] for step in range(version or 3, VERSION))):
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version={max(version, VERSION)}")
+            if version < VERSION:
+                rebuild(connection)
+                connection.execute(f"PRAGMA user_version={VERSION}")
+        for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            with contextlib.suppress(OSError):  # somebody else's file, which its group may share
+                each.chmod(0o600)
     _log_ahead(connection)
-    connection.execute("SELECT id, used, log FROM packs LIMIT 1").fetchone()
+    for table, columns in (("packs", "id, used, log"), ("keys", "sum"), ("turns", "sum"), ("segments", "sum")):
+        connection.execute(f"SELECT {columns} FROM {table} LIMIT 1").fetchone()
     connection.execute("BEGIN IMMEDIATE")  # a read-only file must say so now, before anything is paid for
     connection.execute("ROLLBACK")
 
@@ -91,7 +132,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # SQLite ends some by itself
+            connection.execute("ROLLBACK")
         raise
 
 
@@ -109,19 +151,60 @@ def _log_ahead(connection: sqlite3.Connection) -> None:
             return
 
 
+class Displaced(Exception):
+    """The file at the path is not the one that was opened."""
+
+
+def file_at(path: Path) -> tuple[int, int] | None:
+    """Return which file lies at the path, None where there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_lock(error: Exception) -> bool:
+    """Whether an error only says that another program holds the file at the moment."""
+    text = str(error).lower()
+    return isinstance(error, sqlite3.OperationalError) and ("locked" in text or "busy" in text)
+
+
+#: Words in errors of SQLite and the file system, what they mean, and what to do.
+_MEANINGS = (
+    (("disk is full", "no space", "database is full"), "the disk is full", "free some room"),
+    (("readonly", "read-only", "unable to open", "permission"), "it cannot be written", "make it writable"),
+    (
+        ("not a database", "malformed", "no such column", "no such table", "duplicate column", "already exists",
+         "unsupported file format", "could not decode", "constraint", "mismatch", "out of memory", "too big",
+         "corrupt", "no column", "columns but", "cannot start a transaction", "no transaction"),
+        "it is damaged or another program's file", "move it away (a new one is made)",
+    ),
+    (("locked", "busy"), "another process holds it", "close that process"),
+    (("disk i/o",), "it cannot be read or written (disk I/O error)", "look at the disk and its room"),
+)  # fmt: skip
+_OF_THE_FILE = tuple(word for words, *_ in _MEANINGS[:3] for word in words)
+
+
+def is_of_the_file(error: Exception) -> bool:
+    """Whether an error says that nothing can be written to the file, rather than one thing."""
+    return isinstance(error, Displaced) or any(word in str(error).lower() for word in _OF_THE_FILE)
+
+
 def explain(error: Exception, path: Path) -> StoreError:
     """Say what an error of SQLite or the file system means for the store, and what to do."""
-    text = str(error).lower()
-    if "full" in text or "no space" in text:
-        what, todo = "the disk is full", "free some room"
-    elif "readonly" in text or "read-only" in text or "unable to open" in text or "permission" in text:
-        what, todo = "it cannot be written", "make it writable"
-    elif "not a database" in text or "malformed" in text or "no such column" in text or "no such table" in text:
-        what, todo = "it is damaged or another program's file", "move it away (a new one is made)"
-    elif "locked" in text or "busy" in text:
-        what, todo = "another process holds it", "close that process"
+    if isinstance(error, StoreError):
+        return error
+    text = str(error)
+    reason = error.strerror if isinstance(error, OSError) else None
+    what, todo = reason or f"{type(error).__name__}: {text}", "look at the file"
+    if isinstance(error, Displaced):
+        what, todo = text, "run the call again, which goes on with the file that lies there then"
     else:
-        what, todo = str(error), "look at the file"
+        for words, meaning, advice in _MEANINGS:
+            if any(word in text.lower() for word in words):
+                what, todo = meaning, advice
+                break
     return StoreError(
         f"The store {path}: {what}. {todo[0].upper()}{todo[1:]}, or pass store=PATH for another file, "
         "or cache=False to go without."

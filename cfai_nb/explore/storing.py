@@ -164,7 +164,7 @@ class _Call:
     def stopped_words(self) -> str:
         """What is there, and what the same call would do."""
         writing, store = self.writing, self.engine.store
-        kept = writing.keeps and store is not None and store.failure is None
+        kept = writing.keeps and store is not None and store.trouble(writing.id) is None
         return (
             f"Stopped. {writing.sent + writing.skipped:,} of {len(writing.lot.ids):,} vectors are in the index "
             f"{writing.name!r}; running the same call again {'sends only the rest' if kept else 'begins anew'}."
@@ -176,7 +176,7 @@ class _Call:
         from ..vectorize.writing import Written
 
         writing, store, words = self.writing, self.engine.store, self.stopped_words
-        failure = store.take_failure() if store is not None else None
+        failure = store.take_failure(writing.id) if store is not None else None
         if failure is not None:
             warnings.warn(
                 f"The vectors are written, and it could not be kept that they are: {failure}", CfaiWarning, stacklevel=3

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,6 +79,8 @@ class Writing:
 
     Attributes
     ----------
+    id : str
+        The owner of what is kept.
     sent, skipped : int
     mutations : list of str
     """
@@ -84,7 +88,7 @@ class Writing:
     def __init__(
         self, name: str, lot: Lot, *, reads: bool = True, keeps: bool = True, tell: Callable[[str], None]
     ) -> None:
-        self.name, self.lot = name, lot
+        self.name, self.lot, self.id = name, lot, uuid.uuid4().hex[:12]
         self.sent = self.skipped = 0
         self.mutations: list[str] = []
         self.visible: bool | None = None
@@ -111,8 +115,8 @@ class Writing:
                 self.mutations.append(await index.upsert(content))
                 some = pending[self.sent : self.sent + count].tolist()
                 if engine.store is not None and self.keeps:
-                    engine.store.put([keys[at] for at in some], [digests[at] for at in some])
-                    await asyncio.to_thread(engine.store.flush)  # whoever is killed now need not send it again
+                    engine.store.put([keys[at] for at in some], [digests[at] for at in some], owner=self.id)
+                    await engine.written(self.id)  # whoever is killed now need not send it again
                 self.sent += count
                 last = some[-1]
             if lot.wait is not None and last is not None and not errand.stopped:
@@ -200,14 +204,12 @@ class Writing:
 
         def look() -> tuple[dict[bytes, str], int | None]:
             store.flush()
-            packs, slots = store.locate(keys)
-            held = {pack: cells for pack, cells, *_ in store.read(np.unique(packs[packs >= 0]).tolist())}
-            found = {
-                key: str(held[pack][slot])
-                for key, pack, slot in zip(keys, packs.tolist(), slots.tolist(), strict=True)
-                if pack in held
-            }
-            return found, int(packs.argmax()) if found else None
+            found, last = dict[bytes, str](), None
+            for held in itertools.chain.from_iterable(store.held(keys)):
+                if held.cells is not None:
+                    found.update(zip((keys[at] for at in held.at), map(str, held.cells), strict=True))
+                    last = int(held.at[-1])
+            return found, last
 
         return await asyncio.to_thread(look)
 
