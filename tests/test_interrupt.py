@@ -156,6 +156,28 @@ def test_a_fork_after_use_works_on_both_sides(tmp_path: Path) -> None:
         assert server.emulator.requests == 3
 
 
+FORK_WITHIN = """
+ended = []
+def fork(event):
+    if event.requests and not ended:
+        child = os.fork()
+        if not child:
+            os._exit(0 if signal.getsignal(signal.SIGINT) is signal.default_int_handler else 1)
+        ended.append(os.waitpid(child, 0)[1])
+with cf.listen(fork):
+    rows.cfai.classify(labels)
+print(ended)
+"""
+
+
+def test_a_fork_during_a_call_has_its_own_ctrl_c(tmp_path: Path) -> None:
+    """A child of a process that waits for a call waits for none: an interrupt is its own."""
+    with running(rate=None, latency=0.1) as server:
+        with ended(begin(script(FORK_WITHIN, 20), server, tmp_path / "s.sqlite")) as child:
+            out, err = child.communicate(timeout=30)
+        assert (out, err) == ("[0]\n", "")
+
+
 def test_a_stop_before_the_first_request_leaves_nothing_behind(tmp_path: Path) -> None:
     """Stopped at whatever moment of its beginning, a run leaves no trace that a re-run would wait for."""
     cf.connect(Emulator(rate=None), store=False)
