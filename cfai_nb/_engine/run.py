@@ -104,8 +104,9 @@ class Runner:
         self.halt()
 
     def abandon(self) -> None:
-        """Do what the second press of Stop asks for: drop what is under way as well."""
-        self.stop()
+        """Do what the second press of Stop asks for, and closing that has waited long enough: drop what is in flight."""
+        self.run.stopped = self.run.stopped or self.run.error is None
+        self.halt()
         for task in self._tasks:
             task.cancel()
         if self._exchange.queue is not None:
