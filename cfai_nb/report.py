@@ -188,9 +188,8 @@ class Report:
         said = []
         if run.damaged:
             end = 'and cache="only" does not ask again' if run.options.cache == "only" else "and asked for again"
-            said.append(
-                f"{counted(run.damaged, 'stored answer')} {'were' if run.damaged > 1 else 'was'} damaged {end}."
-            )
+            was = "were" if run.damaged > 1 else "was"
+            said.append(f"{counted(run.damaged, 'stored answer')} {was} damaged {end}.")
         if run.store_failure is not None:
             said.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
         if self.failed:

@@ -22,8 +22,9 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine import schema, segments, sharing, writer
+from cfai_nb._engine import schema, segments, sharing
 from cfai_nb._engine import store as store_module
+from cfai_nb._engine import writer as writer_module
 from cfai_nb._engine.index import Index
 from cfai_nb._engine.schema import VERSION
 from cfai_nb._engine.segments import rebuild
@@ -456,7 +457,7 @@ def _swap(content: bytearray, chance: random.Random) -> None:
 @pytest.mark.parametrize("damage", [_flip, _cut, _blank, _swap])
 def test_a_damaged_file_gives_no_wrong_answer(path: Path, damage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Flipped, cut, blank or swapped: each answer is what was kept or is missing, and every error is StoreError."""
-    monkeypatch.setattr(writer, "TAIL_KEYS", 100)
+    monkeypatch.setattr(writer_module, "TAIL_KEYS", 100)
     cells = {i: f"answer {i} " * (1 + i % 40) for i in range(150)}
     vectors = np.random.default_rng(1).standard_normal((200, 40)).astype(np.float32)
     with contextlib.closing(Store(path)) as store:
@@ -640,7 +641,7 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
 
 def test_a_lock_loses_nothing_and_charges_nothing_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What cannot be committed while another program holds the file is committed when it lets go, once."""
-    monkeypatch.setattr(writer, "_BUSY", 0.05)
+    monkeypatch.setattr(writer_module, "_BUSY", 0.05)
     store = Store(path)
     with locked(path) as other:
         for i in range(5):
@@ -660,7 +661,7 @@ def test_a_lock_loses_nothing_and_charges_nothing_twice(path: Path, monkeypatch:
 def test_a_lock_that_lasts_is_said_and_what_waits_is_not_lost(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its bound a lock is a failure; closing says what is left, and the next store of this file writes it."""
     for name, value in {"_BUSY": 0.02, "LOCKED": 0.1}.items():
-        monkeypatch.setattr(writer, name, value)
+        monkeypatch.setattr(writer_module, name, value)
     store = sharing.shared(path)
     with locked(path):
         store.put([key(1)], ["one"], [charge(2.0)])
@@ -736,7 +737,7 @@ def test_a_file_that_is_not_there_any_more_is_noticed_at_the_first_write(path: P
 
 def test_when_nothing_can_be_written_memory_has_a_bound(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Answers beyond it are given up and said; their charges never are."""
-    monkeypatch.setattr(writer, "BACKLOG", 10_000)
+    monkeypatch.setattr(writer_module, "BACKLOG", 10_000)
     store = Store(path)
     path.unlink()
     for i in range(10):

@@ -104,7 +104,7 @@ class Runner:
         self.halt()
 
     def abandon(self) -> None:
-        """Do what the second press of Stop asks for, and closing that has waited long enough: drop what is in flight."""
+        """Do what the second press of Stop asks for, or closing that has waited enough: drop what is in flight."""
         self.run.stopped = self.run.stopped or self.run.error is None
         self.halt()
         for task in self._tasks:

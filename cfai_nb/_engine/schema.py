@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import StoreError
 from .pack import seal
 from .segments import rebuild
@@ -45,7 +47,7 @@ _UPGRADES = {
         "INSERT INTO charges SELECT * FROM former", "DROP TABLE former"),
     # Checksums, the key index in the file, and the turns of conversations that have not ended.
     3: (*(f"ALTER TABLE {name} ADD COLUMN sum INTEGER" for name in ("keys", "charges", "queued", "listings")),
-        f"UPDATE keys SET sum = (SELECT seal({SEALED}) FROM packs WHERE id = pack)",
+        f"UPDATE keys SET sum = (SELECT seal_former({SEALED}) FROM packs WHERE id = pack)",
         "UPDATE charges SET sum = seal(time, run, account, origin, model, verb, requests, rows, neurons, exact, "
         "saved_neurons, tokens, seconds)",
         "UPDATE queued SET sum = seal(id, account, origin, model, time, sizes, keys)",
@@ -69,10 +71,24 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA cell_size_check=ON")  # damage is found before it is read
         connection.create_function("seal", -1, seal, deterministic=True)
+        connection.create_function("seal_former", -1, _seal_former, deterministic=True)
     except BaseException:  # not a database at all
         connection.close()
         raise
     return connection
+
+
+def _seal_former(*parts: object) -> int | None:
+    """Return the checksum of a record of a former version; None, which no record matches, where it is not served."""
+    kind, _, _, body, *_ = parts
+    if (
+        kind == "f4"
+        and isinstance(body, bytes)
+        and len(body) % 4 == 0
+        and not np.isfinite(np.frombuffer(body, "<f4")).all()
+    ):
+        return None
+    return seal(*parts)
 
 
 def _make(path: Path) -> None:

@@ -398,15 +398,14 @@ def _opened(row: tuple[object, ...] | None, at: list[int], wanted: list[bytes], 
     assert isinstance(rows, int)
     assert isinstance(body, bytes)
     assert isinstance(keys, bytes)
-    for slot, key in zip(slots, wanted, strict=True):
-        if keys[16 * slot : 16 * slot + 16] != key:
-            return Held(at, None)  # the index meant another pack
     cells = decode(kind, rows, body)
-    chosen = cells[slots] if isinstance(cells, np.ndarray) else [cells[slot] for slot in slots]
-    if isinstance(chosen, np.ndarray) and not np.isfinite(chosen).all():
-        return Held(at, None)  # kept by a version that took them
+    if keys != b"".join(wanted):  # not all of it, in its order
+        for slot, key in zip(slots, wanted, strict=True):
+            if keys[16 * slot : 16 * slot + 16] != key:
+                return Held(at, None)  # the index meant another pack
+        cells = cells[slots] if isinstance(cells, np.ndarray) else [cells[slot] for slot in slots]
     share = neurons * len(slots) / max(1, rows) if isinstance(neurons, float) else None
-    return Held(at, chosen, share, log if isinstance(log, str) else None)
+    return Held(at, cells, share, log if isinstance(log, str) else None)
 
 
 def _owner(charges: Sequence[Charge]) -> str:

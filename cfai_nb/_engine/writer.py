@@ -136,6 +136,8 @@ class Writer:
 
     def behind(self, owner: str = "") -> bool:
         """Whether something (of this owner) is not committed yet that may soon be."""
+        if self._successor is not None:
+            return self._successor.behind(owner)
         with self._condition:
             return self._open[owner] > 0 if owner else any(self._open.values())
 
@@ -157,10 +159,14 @@ class Writer:
 
     def trouble(self, owner: str = "") -> Exception | None:
         """Return what keeps this owner's answers, or all, from being written at the moment."""
+        if self._successor is not None:
+            return self._successor.trouble(owner)
         return (self._stuck if self._jobs else None) or self._failing.get(owner)
 
     def take_failure(self, owner: str = "") -> Exception | None:
         """Return what this owner's answers were lost to, or what keeps them from being written."""
+        if self._successor is not None:
+            return self._successor.take_failure(owner)
         with self._condition:
             lost = self._lost.pop(owner, None) or self._lost.pop("", None)
             return lost or self._failing.get(owner) or (None if owner else self.trouble())
@@ -203,20 +209,22 @@ class Writer:
 
     def _write(self) -> None:
         connection: sqlite3.Connection | None = None
-        while jobs := self._take():
-            try:
-                self._check()
-                if connection is None:
-                    connection = self._connect()
-                    connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer fsyncs than the default 4 MB
-                    connection.execute(f"PRAGMA busy_timeout={int(_BUSY * 1000)}")
-                self._commit(connection, jobs)
-            except Exception as error:  # whatever it is, it must be told and must not end the thread
-                self._failed(connection, jobs, error)
-            if connection is not None and self._stuck is None:
-                self._tidy(connection)
-        if connection is not None:
-            connection.close()
+        try:
+            while jobs := self._take():
+                try:
+                    self._check()
+                    if connection is None:
+                        connection = self._connect()
+                        connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer fsyncs than at 4 MB
+                        connection.execute(f"PRAGMA busy_timeout={int(_BUSY * 1000)}")
+                    self._commit(connection, jobs)
+                except Exception as error:  # whatever it is, it must be told and must not end the thread
+                    self._failed(connection, jobs, error)
+                if connection is not None and self._stuck is None:
+                    self._tidy(connection)
+        finally:
+            if connection is not None:
+                connection.close()
 
     def _take(self) -> list[Job]:
         """Wait for jobs and return those to try now; none when the writer is being closed."""
@@ -336,7 +344,7 @@ class Writer:
             if self._held > self._limit:
                 self._within(connection, self._make_room)
                 self._held = connection.execute(HELD).fetchone()[0]
-        except sqlite3.Error as error:
+        except Exception as error:  # as above
             if not is_lock(error):
                 self._lost[""] = error
 
