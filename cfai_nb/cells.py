@@ -118,7 +118,10 @@ class Sink:
             if self.matrix is None:
                 self.matrix = np.empty((self.count, cells.shape[1]), dtype=np.float32)
             if cells.shape[1] != self.matrix.shape[1]:
-                raise CfaiError(f"vectors of {cells.shape[1]} and of {self.matrix.shape[1]} dimensions in one run")
+                raise CfaiError(
+                    f"vectors of {cells.shape[1]} dimensions, where other rows of this run or the store have "
+                    f'{self.matrix.shape[1]}; cache="refresh" asks for all of them again'
+                )
             self.matrix[indexes] = cells
         else:
             if self._cells is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ._engine.record import Event, Run
-from .errors import CfaiError, RowError, RowsFailed, Stopped
+from .errors import CfaiError, RowError, RowsFailed, ServiceError, Stopped
 from .frames import Rows
 from .ledger import money
 from .markup import NO_MATH, counted
@@ -146,23 +147,38 @@ class Report:
         """What an interrupt leaves behind, in words."""
         return f"Stopped. {self._kept_words}"
 
+    @property
+    def ended(self) -> CfaiError | None:
+        """What the run ends with: what ended it early, or that every row failed; None where it has a result."""
+        run = self.run
+        if run.error is not None or run.done or run.stopped or not self.failed or self.not_run:
+            return run.error
+        errors = list(self.errors.values())
+        first = errors[0]
+        if isinstance(first, ServiceError) and all(type(error) is type(first) for error in errors):
+            rows = f" All {len(errors):,} rows failed." if len(errors) > 1 else ""
+            return _with_text(copy.copy(first), f"{_sentence(str(first))}{rows} cf.last_run().failures lists them.")
+        return RowsFailed(self._first_failures())
+
     def conclude(self, on_error: str) -> list[str]:
         """Raise what the run ends with, or return what must be said beside its result.
 
         Raises
         ------
         CfaiError
-            What ended the run early, or RowsFailed if ``on_error="raise"``.
+            What ended the run early; where every row failed the service's error, or RowsFailed if they failed for
+            different reasons.  RowsFailed also where some did, with ``on_error="raise"``.
         Stopped
             It was interrupted.
         """
         run = self.run
         if run.error is not None:
             text = str(run.error)
-            end = "" if text.endswith((".", "!", "?")) else "."
-            raise _with_text(run.error, f"{text}{end} {self._kept_words}" if run.done else text)
+            raise _with_text(run.error, f"{_sentence(text)} {self._kept_words}" if run.done else text)
         if run.stopped and self.not_run:
             raise Stopped(self.stopped_words)
+        if (ended := self.ended) is not None:
+            raise ended
         said = []
         if run.store_failure is not None:
             said.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
@@ -201,6 +217,10 @@ def _plain(label: Any) -> Any:
     if isinstance(label, tuple):  # of a MultiIndex
         return tuple(_plain(part) for part in label)
     return label.item() if isinstance(label, np.generic) else label
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _with_text(error: CfaiError, text: str) -> CfaiError:

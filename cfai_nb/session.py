@@ -192,7 +192,7 @@ class Session:
                 raise ValueError(f"{name}= is of Workers AI, and {self.origin} is another server; leave it out.")
         if gateway is not None and wish.get("cache") == "refresh":
             gateway = gateway.uncached()  # asked anew means of the model
-        plain = {name: wish[name] for name in ("cache", "on_error", "concurrency") if name in wish}
+        plain = {name: wish[name] for name in ("cache", "on_error", "concurrency", "patience") if name in wish}
         flags: dict[str, Any] = {name: bool(wish[name]) for name in ("queue", "reject_if_busy") if name in wish}
         return Options(budget=budget, gateway=gateway, **plain, **flags)
 
@@ -274,6 +274,7 @@ def connect(
     neurons: float | None = None,
     on_error: Literal["keep", "raise"] | None = None,
     concurrency: int | Literal["auto"] | None = None,
+    patience: float | None = None,
     rate: float | Literal["auto"] | None = "auto",
     gateway: Gateway | str | None = None,
     reject_if_busy: bool | None = None,
@@ -297,7 +298,7 @@ def connect(
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     gateway : Gateway or str, optional
         The AI Gateway the requests go through; ``"default"`` is made on its first use.
-    cache, budget, neurons, on_error, concurrency, reject_if_busy, fetch, progress : optional
+    cache, budget, neurons, on_error, concurrency, patience, reject_if_busy, fetch, progress : optional
         Defaults of the run options of every call; a budget given here is one purse for all of them.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
@@ -327,7 +328,7 @@ def connect(
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
     defaults = {
         "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
-        "concurrency": concurrency, "gateway": as_gateway(gateway), "reject_if_busy": reject_if_busy, "fetch": fetch,
+        "concurrency": concurrency, "patience": patience, "gateway": as_gateway(gateway), "reject_if_busy": reject_if_busy, "fetch": fetch,
         "progress": progress,
     }  # fmt: skip
     given = {name: value for name, value in defaults.items() if value is not None}

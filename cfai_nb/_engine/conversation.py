@@ -87,6 +87,11 @@ class Conversation:
             if failed:
                 good = [(i, cell) for i, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
                 batch, cells = [i for i, _ in good], [cell for _, cell in good]
+        try:
+            run.deliver(batch, cells)
+        except (CfaiError, LookupError, TypeError, ValueError) as error:  # paid for, of no use: its rows fail
+            failed += [(index, AnswerError(str(error), "dimensions")) for index in batch]
+            batch = []
         if charges:  # a row counts once, however many turns it took
             charges[0] = dataclasses.replace(charges[0], rows=run.rows_of(batch))
         for charge in charges:
@@ -95,7 +100,6 @@ class Conversation:
             self._engine.enter(charges)
         if not batch:
             return failed
-        run.deliver(batch, cells)
         flight.cells.update((keys[index], cells[at : at + 1]) for at, index in enumerate(batch))
         if log is not None:
             flight.logs.update((keys[index], log) for index in batch)
@@ -126,4 +130,5 @@ def _next_turn(talk: Talk, given: object) -> Request | Local:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         if isinstance(error, CfaiError):
             raise
-        raise AnswerError(f"the answer cannot be read ({type(error).__name__}: {error})", "unreadable") from error
+        said = f"{type(error).__name__}: {error}"[:300]
+        raise AnswerError(f"the answer does not have the expected form ({said})", "unreadable") from error

@@ -16,8 +16,6 @@ class Flight:
     Attributes
     ----------
     keys : list of bytes
-    kept : bool
-        Whether the answer goes into the store.
     cells : dict of key to cells
         What was read; an input that is missing here failed, or was not sent.
     logs : dict of key to str
@@ -25,7 +23,6 @@ class Flight:
     landed : Future
     """
 
-    kept: bool
     landed: asyncio.Future[None]
     keys: list[bytes] = field(default_factory=list)
     cells: dict[bytes, Cells] = field(default_factory=dict)
@@ -54,9 +51,9 @@ class Flights:
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def claim(self, keys: Sequence[bytes], *, kept: bool) -> tuple[Flight, dict[bytes, Flight]]:
+    def claim(self, keys: Sequence[bytes]) -> tuple[Flight, dict[bytes, Flight]]:
         """Take the keys nobody else is asking for; return them as a flight, and the flights of all others."""
-        mine = Flight(kept, asyncio.get_running_loop().create_future())
+        mine = Flight(asyncio.get_running_loop().create_future())
         others: dict[bytes, Flight] = {}
         for key in keys:
             other = self._by_key.setdefault(key, mine)
@@ -70,7 +67,7 @@ class Flights:
         """End a flight: whoever follows it finds its cells."""
         for key in flight.keys:
             self._by_key.pop(key, None)
-        if self._runs > 1 and flight.kept:
+        if self._runs > 1 and flight.keys:
             self.bought.update(flight.cells)
         if not flight.landed.done():
             flight.landed.set_result(None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pydantic_core
@@ -68,14 +68,15 @@ class Queue:
     engine : Engine
     run : Run
     send : callable
-        Sends a request, as often as it takes.
+        Sends a request about rows, given by their keys, as often as it takes.
     flying : set of Task
         Those that have a request under way.
     """
 
     def __init__(
-        self, engine: Engine, run: Run, send: Callable[[Request], Awaitable[Answer]], flying: set[asyncio.Task[None]]
-    ) -> None:
+        self, engine: Engine, run: Run, send: Callable[[Request, Iterable[bytes]], Awaitable[Answer]],
+        flying: set[asyncio.Task[None]],
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._run = run
         self._persist = send
@@ -169,10 +170,12 @@ class Queue:
     async def _submit(self, places: Sequence[_Place]) -> None:
         began = time.perf_counter()
         try:
-            told = await self._send({"requests": [place.body for place in places]})
+            rows = [key for place in places for key in place.keys]
+            told = await self._send({"requests": [place.body for place in places]}, rows)
             name = str(told["request_id"])
         except (CfaiError, KeyError, TypeError) as error:
-            if isinstance(error, Refused) and len(places) > 1:  # until the request that is meant stands alone
+            halves = isinstance(error, ServiceError) and error.code != "no connection"
+            if halves and len(places) > 1:  # until the request that is meant stands alone
                 middle = len(places) // 2
                 await self._submit(places[:middle])
                 await self._submit(places[middle:])
@@ -254,7 +257,7 @@ class Queue:
             if one is None:
                 _settle(place, AnswerError("the batch holds no answer to this request", "broken", again=True))
             elif one.get("success") is False:
-                error = refusal(400, {}, pydantic_core.to_json(one), self._run.plan.model.id)
+                error = refusal(None, {}, pydantic_core.to_json(one), self._run.plan.model.id)
                 passing = error.reaction in ("wait", "again")
                 _settle(place, AnswerError(str(error), str(error.code), again=True) if passing else error)
             else:
@@ -275,12 +278,12 @@ class Queue:
             return {}
         return {at: total * size / sum(sizes.values()) for at, size in sizes.items()}
 
-    async def _send(self, body: Json) -> Json:
+    async def _send(self, body: Json, rows: Iterable[bytes] = ()) -> Json:
         """Send to the queue, past a gateway's cache: it would say "queued" for as long as it lasts."""
         gateway = self._run.options.gateway
         request = Request(json=body, query=_QUERY)
         request = dressed(request, self._run.plan.model, None if gateway is None else gateway.uncached())
-        return (await self._persist(request)).json
+        return (await self._persist(request, rows)).json
 
 
 def _result(answered: Mapping[str, Json], position: int) -> Json:

@@ -3,6 +3,9 @@
 One call's life: known answers are taken from the store; the rest is sent, batch by batch, each when the budget, the run
 and the pace have room for it; every answer is read, charged, kept and delivered before the next step of its batch; a
 refusal waits, a fault is repeated, a batch that is refused is halved until the row that is meant stands alone.
+
+A row that fails ends no run, however often it fails: a run ends early by Stop, by its budget, by an error of access or
+quota that another row confirmed, and when nothing at all is answered any more while there are rows left to try.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError
+from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, RowsFailed, bare
 from ..ledger import money
 from ..models import Usage, price
 from .begun import Beginnings
@@ -29,8 +32,8 @@ HOPELESS = 100
 _QUEUED = 10_000
 #: Conversations about media that are made ready beyond the places there are, so that none stays empty.
 _READY = 12
-#: Seconds without an answer after which a request that was given up ends the run rather than its row.
-SILENT = 30.0
+#: Rows that are tried beside those that wait, before one of them was answered.
+_BESIDE = 4
 
 
 class Runner:
@@ -40,11 +43,13 @@ class Runner:
         self.run = run
         self._engine = engine
         self._plan = run.plan
-        self._exchange = Exchange(engine, run)
+        self._change = asyncio.Event()
+        self._exchange = Exchange(engine, run, self.halt, self._change.set)
         self._beginnings = Beginnings(engine, run)
         self._conversation = Conversation(engine, run, self._exchange, self._beginnings)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._change = asyncio.Event()
+        self._halted = asyncio.Event()
+        self._untried = False  # whether there are rows that no request was made for yet
         self._hopeless = 0
         self._followed: list[tuple[int, Flight]] = []  # under way for another run
         self._late: list[int] = []  # bought by another run since this one looked into the store
@@ -65,7 +70,7 @@ class Runner:
                 await self._beginnings.look(pending)
                 await self._send_all(self._batches(pending))
         except CfaiError as error:
-            self.halt(error)
+            self.halt(bare(error))
         finally:
             await self._drain()
             self._engine.flights.leave()
@@ -80,6 +85,7 @@ class Runner:
         self._exchange.halted = True
         for task in self._tasks - self._exchange.flying:
             task.cancel()
+        self._halted.set()
         self._change.set()
 
     def stop(self) -> None:
@@ -142,6 +148,7 @@ class Runner:
         yield from self._plan.batches(pending)
 
     async def _send_all(self, batches: Iterable[list[int]]) -> None:
+        self._untried = True
         for batch in batches:
             while len(self._tasks) >= self._most and not self._exchange.halted:
                 await self._changed()
@@ -150,18 +157,23 @@ class Runner:
             self._start(batch)
             if len(self._tasks) % 8 == 0:  # let those that were started begin; a turn of the loop for each would cost
                 await asyncio.sleep(0)
+        self._untried = False
         while self._tasks:
             await self._changed()
         await self._collect_followed()
 
     @property
     def _most(self) -> int:
-        """How many conversations may be held at once; those about media are held with all they send."""
-        cap, heavy = self.run.options.concurrency, self._plan.heavy
+        """How many conversations may be held at once; those about media are held with all they send.
+
+        Those that wait after a refusal hold up no other: what becomes of the others tells whether the service works.
+        """
+        cap, heavy, waiting = self.run.options.concurrency, self._plan.heavy, len(self._exchange.waiting)
         if self._exchange.queue is not None:  # what waits in the queue takes no place here
             return MOST if heavy else _QUEUED
         most = MOST if cap == "auto" else cap
-        return min(most, self._exchange.places + _READY) if heavy else most
+        most = min(most, self._exchange.places + _READY) if heavy else most
+        return max(most, min(MOST, most + (waiting if self._exchange.serving else min(waiting, _BESIDE))))
 
     async def _changed(self) -> None:
         self._change.clear()
@@ -172,8 +184,8 @@ class Runner:
         if self.run.options.cache is True and (bought := self._engine.flights.bought):
             self._late += [index for index in batch if keys[index] in bought]
             batch = [index for index in batch if keys[index] not in bought]
-        kept = self.run.options.cache is not False
-        flight, others = self._engine.flights.claim([keys[index] for index in batch], kept=kept)
+        alone = self.run.options.cache is False  # its answers are its own: neither taken from others nor given to them
+        flight, others = self._engine.flights.claim([] if alone else [keys[index] for index in batch])
         self._followed += [(index, others[keys[index]]) for index in batch if keys[index] in others]
         mine = [index for index in batch if keys[index] not in others]
         if mine:
@@ -201,9 +213,7 @@ class Runner:
             # The store does not have it after all (it could not be written): no use to look there twice.
             self._engine.flights.bought.difference_update(self._plan.keys[index] for index in again)
         for index, flight in followed:
-            while not flight.landed.done() and not self._exchange.halted:
-                await asyncio.wait({flight.landed}, timeout=0.1)
-            if self._exchange.halted:
+            if not await self._landed(flight):
                 return
             key = self._plan.keys[index]
             if key not in flight.cells:
@@ -212,10 +222,15 @@ class Runner:
             self.run.stored += self.run.deliver([index], flight.cells[key])
             if log := flight.logs.get(key):
                 self.run.logs[index] = log
-            if not flight.kept and self._engine.store is not None and self.run.options.cache is not False:
-                self._engine.store.put([key], flight.cells[key], log=log)
         if again:
             await self._send_all(self._plan.batches(again))
+
+    async def _landed(self, flight: Flight) -> bool:
+        """Wait until another run has what it asked for; False where this run ended before."""
+        halted = asyncio.ensure_future(self._halted.wait())
+        await asyncio.wait({flight.landed, halted}, return_when=asyncio.FIRST_COMPLETED)
+        halted.cancel()
+        return not self._exchange.halted
 
     # -- one batch -----------------------------------------------------------------------------------------------
 
@@ -233,37 +248,43 @@ class Runner:
                 self._fail(index, failed)
             return
         except BudgetError as error:
-            self.halt(error)
+            self.halt(bare(error))
             return
         except RowError as error:
-            failure = error
-        if failure.reaction == "stop":
-            self.halt(failure)
-        elif isinstance(failure, AnswerError) and failure.reaction == "again" and tries < (4 if len(batch) == 1 else 1):
+            failure = bare(error)
+        if self._exchange.halted and failure.reaction == "stop":
+            return  # confirmed: the run has ended with it
+        if isinstance(failure, AnswerError) and failure.reaction == "again" and tries < (4 if len(batch) == 1 else 1):
             # Paid for again each time, so a batch is soon halved; a single row gets what makes its loss unlikely.
             await self._see_through(batch, flight, tries + 1)
-        elif len(batch) > 1 and (failure.reaction == "split" or isinstance(failure, AnswerError)):
+        elif not self._ends_with(batch, failure):
+            await self._halve(batch, flight, failure)
+
+    async def _halve(self, batch: list[int], flight: Flight, failure: RowError) -> None:
+        """See the halves of a batch through, one of which may pass; a row that stands alone fails."""
+        if len(batch) > 1 and (failure.reaction != "row" or isinstance(failure, AnswerError)):
             middle = len(batch) // 2
             await self._see_through(batch[:middle], flight)
             await self._see_through(batch[middle:], flight)
-        elif failure.reaction in ("again", "wait") and not isinstance(failure, AnswerError):
-            self._give_up(batch, failure)
         else:
             for index in batch:
                 self._fail(index, failure)
 
-    def _give_up(self, batch: Sequence[int], failure: RowError) -> None:
-        """Fail the rows when the service works otherwise; end the run when nothing passes any more."""
-        answered = self._exchange.answered
-        if answered is None or time.monotonic() - answered > SILENT:
+    def _ends_with(self, batch: Sequence[int], failure: RowError) -> bool:
+        """Whether nothing is answered any more: the run ends, or where all rows were tried, these fail together."""
+        silent = self._exchange.gives_up([self._plan.keys[index] for index in batch], failure)
+        if silent and self._untried:
             self.halt(failure)
-            return
-        for index in batch:
-            self.run.fail(index, failure)
+        elif silent or failure.code == "no connection":  # which is of no row, so that halves would tell nothing
+            for index in batch:
+                self._fail(index, failure)
+        else:
+            return False
+        return True
 
     def _fail(self, index: int, failure: RowError) -> None:
         self.run.fail(index, failure)
         if not self.run.done:
             self._hopeless += 1
-            if self._hopeless >= HOPELESS:
-                self.halt(CfaiError(f"The first {HOPELESS} rows all failed and the rest was not sent: {failure}"))
+            if self._hopeless >= HOPELESS and self._untried:
+                self.halt(RowsFailed(f"The first {HOPELESS} rows all failed and the rest was not sent: {failure}"))

@@ -20,7 +20,7 @@ import pydantic_core
 
 from ..errors import CfaiError, Unavailable
 from ..tasks import Answer, Request
-from .refusals import refusal
+from .refusals import Product, product_of, refusal
 
 #: Seconds to connect, and to wait for the next byte.  Without ``rejectIfBusy`` the service queues a call, and giving up
 #: on one that is being worked on would pay for it twice: the wait is long.
@@ -159,7 +159,7 @@ class Wire:
             headers = {name.lower(): value for name, value in _pairs(response.headers)}
             if response.status_code == 200 and not _says_failed(content):
                 return Answer(content, headers, time.perf_counter() - start)
-            failure = refusal(response.status_code, headers, content, model)
+            failure = refusal(response.status_code, headers, content, model, self._product(request))
         # Raised out here, so that no frame or cause of it leads to a header with the token.
         raise failure
 
@@ -178,7 +178,7 @@ class Wire:
                 if response.status_code != 200:
                     content = await response.aread()
                     headers = {name.lower(): value for name, value in _pairs(response.headers)}
-                    raise refusal(response.status_code, headers, content, model)
+                    raise refusal(response.status_code, headers, content, model, self._product(request))
                 rest = b""
                 async for chunk in response.aiter_bytes():
                     *lines, rest = (rest + chunk).split(b"\n")
@@ -192,6 +192,9 @@ class Wire:
         except Exception as error:
             failure = _told(error, model)
         raise failure
+
+    def _product(self, request: Request) -> Product:
+        return product_of(request, cloudflare=self._below != "/")
 
     def _build(self, request: Request, model: str, method: str, *, stream: bool = False) -> httpx.Request:
         path = request.path or f"run/{model}"
