@@ -328,8 +328,8 @@ def connect(
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
     defaults = {
         "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
-        "concurrency": concurrency, "patience": patience, "gateway": as_gateway(gateway), "reject_if_busy": reject_if_busy, "fetch": fetch,
-        "progress": progress,
+        "concurrency": concurrency, "patience": patience, "gateway": as_gateway(gateway),
+        "reject_if_busy": reject_if_busy, "fetch": fetch, "progress": progress,
     }  # fmt: skip
     given = {name: value for name, value in defaults.items() if value is not None}
     session = Session(address, store=store_path(store), rate=rate, defaults=given)

@@ -215,7 +215,7 @@ def test_ipythons_verbose_traceback_shows_no_token(tmp_path: Path) -> None:
 
 
 def test_a_wrong_token_says_which_variable_to_check(tmp_path: Path) -> None:
-    """A refused token or account is an AccessError that names both variables and ends the run once a second row says so."""
+    """A refused token or account is an AccessError that names both variables; a second row confirms it."""
     for settings in ({"token": "t" * 40}, {"account": "b" * 32}):
         with running(rate=None, **settings) as server:
             with (

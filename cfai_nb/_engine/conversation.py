@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
-from ..tasks import Cells, Input, Local, Request, Talk
+from ..tasks import Answer, Cells, Input, Local, Request, Talk
 from .aside import aside
 from .begun import Beginnings, Begun
 from .engine import Engine
@@ -19,6 +20,8 @@ from .exchange import Exchange
 from .flights import Flight
 from .gateway import log_of
 from .record import Run
+
+_NO_RESULT = re.compile(rb'"result"\s*:\s*null')
 
 #: Index of an input, and what was wrong with its answer.
 Failed: TypeAlias = list[tuple[int, RowError]]
@@ -61,6 +64,8 @@ class Conversation:
                         first = not begun.heard
                         answer, charge = await self._exchange.ask(step, inputs, keys=keys, first=first, again=again)
                         begun.charges.append(charge)
+                    if _is_nothing(answer):
+                        raise AnswerError("the answer holds nothing: no body, or a result that is null", "empty", again=True)
                     begun.heard.append((step, answer))
                     log = log_of(answer) or log
                     step = _next_turn(talk, answer)
@@ -111,6 +116,15 @@ class Conversation:
         finally:  # also when the run is stopped meanwhile: this was paid for
             store.put([keys[index] for index in batch], cells, charges, log, before=before)
         return failed
+
+
+def _is_nothing(answer: Answer) -> bool:
+    """Whether an answer that was accepted holds no result at all, which tells nothing of the input: it is asked again."""
+    content = answer.content.strip() if len(answer.content) < 1_000 else answer.content
+    return content in (b"", b"null") or (
+        len(content) < 1_000 and b'"success"' in content and _NO_RESULT.search(content) is not None
+        and answer.json is None
+    )  # fmt: skip
 
 
 def _held(inputs: Sequence[Input]) -> list[Input]:

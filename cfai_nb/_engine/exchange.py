@@ -197,8 +197,8 @@ class Exchange:
         try:
             pause = retry.pause(failure, time.monotonic())
         finally:
-            for key in rows if retry.since is not None else ():
-                self._refused.setdefault(key, retry.since)
+            if retry.since is not None:
+                self._refused.update(dict.fromkeys(rows, retry.since))
         return 0.0 if isinstance(failure, RateLimited) else pause  # there the pace holds everybody back
 
     async def _attempt(self, request: Request, rows: frozenset[bytes], retry: Retry) -> Answer:

@@ -18,8 +18,8 @@ from .rate import Rate
 from .share import Share
 
 #: Requests at once to begin with (but no more than a second's worth of a known rate), and the most there are unless a
-#: call asks for more.  At 64 in flight the documented rates (300 a minute for text, 3,000 for embeddings) are reached at latencies of
-#: 12 s and 1.3 s.
+#: call asks for more.  At 64 in flight the documented rates (300 a minute for text, 3,000 for embeddings) are reached
+#: at latencies of 12 s and 1.3 s.
 START, MOST = 24, 64
 
 

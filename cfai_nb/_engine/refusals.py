@@ -1,8 +1,8 @@
 """What a response that is not an answer means: one table of codes for each product, and the status for all else.
 
-``Wire`` hands in what came back, with the product that answered; a ``ServiceError`` comes out, and its ``reaction`` says
-what the sender does about it.  A code means something only within its product, and a permanent meaning only with a
-status that it comes with: a 5xx is always repeated.  A code that only asks for patience counts with any status.
+``Wire`` hands in what came back, with the product that answered; a ``ServiceError`` comes out, and its ``reaction``
+says what the sender does about it.  A code means something only within its product, and a permanent meaning only with
+a status that it comes with: a 5xx is always repeated.  A code that only asks for patience counts with any status.
 
 Codes and texts: developers.cloudflare.com/workers-ai/platform/errors (2026-09-17), and for 3021, 4006, 7001, 7003,
 8001, 8006, 9106, 10000 and those of Vectorize (3000, 3002, 400xx) dated observations of the live service.

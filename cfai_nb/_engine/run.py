@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, RowsFailed, bare
 from ..ledger import money
@@ -228,7 +229,8 @@ class Runner:
     async def _landed(self, flight: Flight) -> bool:
         """Wait until another run has what it asked for; False where this run ended before."""
         halted = asyncio.ensure_future(self._halted.wait())
-        await asyncio.wait({flight.landed, halted}, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {flight.landed, halted}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         halted.cancel()
         return not self._exchange.halted
 
