@@ -339,7 +339,7 @@ def test_a_file_that_changes_meanwhile_fails_its_row(tmp_path: Path) -> None:
         assert frame.cfai.caption("photo").notna().all()
         gone = frame.cfai.caption.prepare("photo")
         path.unlink()
-        with pytest.warns(cf.CfaiWarning, match=r"a\.bmp cannot be read: No such file"):
+        with pytest.raises(cf.RowsFailed, match=r"a\.bmp cannot be read: No such file"):
             gone.wait()
 
 

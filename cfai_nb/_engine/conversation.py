@@ -65,7 +65,7 @@ class Conversation:
                         answer, charge = await self._exchange.ask(step, inputs, keys=keys, first=first, again=again)
                         begun.charges.append(charge)
                     if _is_nothing(answer):
-                        raise AnswerError("the answer holds nothing: no body, or a result that is null", "empty", again=True)
+                        raise AnswerError("the answer has no body, or a result that is null", "empty", again=True)
                     begun.heard.append((step, answer))
                     log = log_of(answer) or log
                     step = _next_turn(talk, answer)
@@ -119,12 +119,11 @@ class Conversation:
 
 
 def _is_nothing(answer: Answer) -> bool:
-    """Whether an answer that was accepted holds no result at all, which tells nothing of the input: it is asked again."""
-    content = answer.content.strip() if len(answer.content) < 1_000 else answer.content
-    return content in (b"", b"null") or (
-        len(content) < 1_000 and b'"success"' in content and _NO_RESULT.search(content) is not None
-        and answer.json is None
-    )  # fmt: skip
+    """Whether an answer that was accepted holds no result at all, which tells nothing of the input."""
+    if len(answer.content) > 1_000:
+        return False
+    content = answer.content.strip()
+    return content in (b"", b"null") or (_NO_RESULT.search(content) is not None and answer.json is None)
 
 
 def _held(inputs: Sequence[Input]) -> list[Input]:

@@ -11,6 +11,7 @@ quota that another row confirmed, and when nothing at all is answered any more w
 from __future__ import annotations
 
 import asyncio
+import collections
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -238,39 +239,44 @@ class Runner:
 
     async def _work(self, batch: list[int], flight: Flight) -> None:
         """See one batch through, whatever it takes; never raises for what the service does."""
+        parts = collections.deque([batch])
         try:
-            await self._see_through(batch, flight)
+            while parts and not self._exchange.halted:
+                part = parts.popleft()
+                failure = await self._attempt(part, flight)
+                if failure is None:
+                    continue
+                middle = len(part) // 2
+                halves = [part[:middle], part[middle:]]
+                if not middle or (failure.reaction == "row" and not isinstance(failure, AnswerError)):
+                    for index in part:
+                        self._fail(index, failure)
+                elif failure.reaction == "stop":  # the other half first: it confirms what this one said, or refutes it
+                    parts.extend(halves)
+                else:
+                    parts.extendleft(reversed(halves))
         except asyncio.CancelledError:
             if not self._exchange.halted:
                 raise
 
-    async def _see_through(self, batch: list[int], flight: Flight, tries: int = 0) -> None:
-        try:
-            for index, failed in await self._conversation.hold(batch, flight, again=tries > 0):
-                self._fail(index, failed)
-            return
-        except BudgetError as error:
-            self.halt(bare(error))
-            return
-        except RowError as error:
-            failure = bare(error)
+    async def _attempt(self, batch: list[int], flight: Flight) -> RowError | None:
+        """Hold the conversation about a batch; return why it has no answer and is to be halved, or fails."""
+        # Paid for again each time, so a batch is soon halved; a single row gets what makes its loss unlikely.
+        for again in range(5 if len(batch) == 1 else 2):
+            try:
+                for index, failed in await self._conversation.hold(batch, flight, again=again > 0):
+                    self._fail(index, failed)
+                return None
+            except BudgetError as error:
+                self.halt(bare(error))
+                return None
+            except RowError as error:
+                failure = bare(error)
+            if not isinstance(failure, AnswerError) or failure.reaction != "again":
+                break
         if self._exchange.halted and failure.reaction == "stop":
-            return  # confirmed: the run has ended with it
-        if isinstance(failure, AnswerError) and failure.reaction == "again" and tries < (4 if len(batch) == 1 else 1):
-            # Paid for again each time, so a batch is soon halved; a single row gets what makes its loss unlikely.
-            await self._see_through(batch, flight, tries + 1)
-        elif not self._ends_with(batch, failure):
-            await self._halve(batch, flight, failure)
-
-    async def _halve(self, batch: list[int], flight: Flight, failure: RowError) -> None:
-        """See the halves of a batch through, one of which may pass; a row that stands alone fails."""
-        if len(batch) > 1 and (failure.reaction != "row" or isinstance(failure, AnswerError)):
-            middle = len(batch) // 2
-            await self._see_through(batch[:middle], flight)
-            await self._see_through(batch[middle:], flight)
-        else:
-            for index in batch:
-                self._fail(index, failure)
+            return None  # confirmed: the run has ended with it
+        return None if self._ends_with(batch, failure) else failure
 
     def _ends_with(self, batch: Sequence[int], failure: RowError) -> bool:
         """Whether nothing is answered any more: the run ends, or where all rows were tried, these fail together."""

@@ -25,7 +25,8 @@ from .refusals import Product, product_of, refusal
 #: Seconds to connect, and to wait for the next byte.  Without ``rejectIfBusy`` the service queues a call, and giving up
 #: on one that is being worked on would pay for it twice: the wait is long.
 CONNECT, READ = 20.0, 300.0
-_FAILED = re.compile(rb'"success"\s*:\s*false')
+_FAILED = re.compile(rb'"success"\s*:\s*false|^\s*\{\s*"error"\s*:')
+_ERROR_ALONE = {"error", "code", "message", "status"}
 
 
 #: An ASGI application, in httpx's words.
@@ -234,14 +235,16 @@ def _pairs(headers: httpx.Headers) -> list[tuple[str, str]]:
 
 
 def _says_failed(content: bytes) -> bool:
-    """Whether an envelope with status 200 says that it failed; ``success`` stands at one of its ends."""
+    """Whether a body with status 200 says that it failed: an envelope, at one of its ends, or an error and no more."""
     if not (_FAILED.search(content, 0, 200) or _FAILED.search(content, max(0, len(content) - 500))):
         return False
     try:  # the model may have written these words itself
         document = pydantic_core.from_json(content)
     except ValueError:
         return False
-    return isinstance(document, dict) and document.get("success") is False
+    if not isinstance(document, dict):
+        return False
+    return document.get("success") is False or (bool(document.get("error")) and document.keys() <= _ERROR_ALONE)
 
 
 def _told(error: Exception, model: str) -> CfaiError:
