@@ -58,6 +58,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(queued, name, seconds)
     monkeypatch.setattr(retry, "MINUTE", 0.3)
     monkeypatch.setattr(rate, "_WINDOW", 0.3)
+    monkeypatch.setattr(rate, "_QUICK", (0.01, 0.03, 0.09))
 
 
 def ended(route: str, here: Faulty, store: Path | bool) -> tuple[Exception | None, float]:

@@ -93,9 +93,7 @@ _WORKERS_AI: Mapping[int | str, _Meaning] = {
     8006: _Meaning(Refused, (400, 422), "raise max_tokens: the model's thinking used it up before the call"),
 }
 _GATEWAY: Mapping[int | str, _Meaning] = {
-    2001: _Meaning(
-        AccessError, (400, 404), "there is no such gateway: check gateway=, or create it in the dashboard"
-    ),
+    2001: _Meaning(AccessError, (400, 404), "there is no such gateway: check gateway=, or create it in the dashboard"),
     2009: _Meaning(AccessError, (401,), "check the provider's key in the gateway's settings"),
     2021: _Meaning(QuotaExhausted, (402,), "buy credits for the gateway, or leave gateway= out"),
 }

@@ -93,9 +93,7 @@ class Retry:
     failures : int
     """
 
-    def __init__(
-        self, service: Service, patience: float, *, several: bool = False, since: float | None = None
-    ) -> None:
+    def __init__(self, service: Service, patience: float, *, several: bool = False, since: float | None = None) -> None:
         self._service, self._patience, self._several = service, patience, several
         self.since = since
         self.failures = 0
