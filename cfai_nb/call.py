@@ -35,6 +35,7 @@ OPTIONS = (
     "neurons",
     "on_error",
     "concurrency",
+    "patience",
     "gateway",
     "queue",
     "reject_if_busy",
@@ -171,7 +172,7 @@ class Call:
         str or None
             What to say about it, empty when it was said before; None where no other model takes over.
         """
-        error = made.run.error
+        error = made.ended
         closed = isinstance(error, AccessError) and error.code in _NOT_OPEN
         if not closed or self._chosen or not self.task.fallback or made.run.done or made.run.stopped:
             return None

@@ -112,19 +112,16 @@ class Sink:
         self.matrix: npt.NDArray[np.float32] | None = None
         self._cells: list[Any] | None = None
 
-    def misfit(self, cells: Any) -> str | None:
-        """Say why these vectors cannot stand beside those that are here; None where they can."""
-        if self.matrix is None or not isinstance(cells, np.ndarray) or cells.shape[1] == self.matrix.shape[1]:
-            return None
-        return f"The run was answered with vectors of {self.matrix.shape[1]} and of {cells.shape[1]} dimensions"
-
     def put(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Any) -> None:
         """Take the cells of these inputs: the rows of a matrix, or a list."""
         if isinstance(cells, np.ndarray):
             if self.matrix is None:
                 self.matrix = np.empty((self.count, cells.shape[1]), dtype=np.float32)
-            if (misfit := self.misfit(cells)) is not None:
-                raise CfaiError(misfit)
+            if cells.shape[1] != self.matrix.shape[1]:
+                raise CfaiError(
+                    f"vectors of {cells.shape[1]} dimensions, where other rows of this run or the store have "
+                    f'{self.matrix.shape[1]}; cache="refresh" asks for all of them again'
+                )
             self.matrix[indexes] = cells
         else:
             if self._cells is None:

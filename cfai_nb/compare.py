@@ -125,7 +125,8 @@ class _Trial:
         try:
             yield
         except CfaiError as error:
-            if isinstance(error, RowsFailed) or call.report is None:  # asked for, or nothing to do with the model
+            asked_for = isinstance(error, RowsFailed) and call.options.on_error == "raise"
+            if asked_for or call.report is None:  # or it has nothing to do with the model
                 raise
             self.errors[call.model.id] = error
 

@@ -8,7 +8,7 @@
     ├── ModelError          a model that is unknown, retired, or of another task      (also a ValueError)
     ├── BudgetError         the budget cannot hold what the next request may cost
     ├── StoreError          the store cannot be opened, or is newer than this version
-    ├── RowsFailed          on_error="raise" and rows failed; their answers are kept
+    ├── RowsFailed          every row failed, or on_error="raise" and some did; what was answered is kept
     ├── InputError          a cell that cannot be sent                                    fails the row
     ├── AnswerError         the service answered, and the answer cannot be used           fails the row
     └── ServiceError        the service (or the way there) said no
@@ -17,22 +17,40 @@
         ├── RateLimited     the minute's requests are used up (3021, 1015)                waits, goes again
         ├── Busy            the model is out of capacity (3040)                           waits, goes again
         ├── Unavailable     5xx, 408, a dropped or cut answer, no network                 goes again
-        ├── QuotaExhausted  the day's Neurons are used up (3036, 4006)                    stops the run
-        └── AccessError     token, account or model not open to it                        stops the run
+        ├── QuotaExhausted  the day's Neurons are used up (3036, 4006)                    stops the run, confirmed
+        └── AccessError     token, account or model not open to it                        stops the run, confirmed
 
     Stopped (a KeyboardInterrupt)   you pressed Stop; what was paid for is kept
 
-Errors of the service carry ``code`` (the number in the body, which tells more than the status), ``status`` and
-``model``.  No error carries the API token.
+What stops the run is confirmed first: another row has to be refused in the same way, with no answer in between.  A row
+that alone is refused so fails alone.
+
+Errors of the service carry ``code`` (the number in the body, where it goes with the status), ``status`` and ``model``.
+No error carries the API token, or control characters that would reach a terminal.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-#: What the engine does about an error: the row fails, the batch is halved, the call waits its turn again, it is
-#: repeated, or the whole run stops.
+_E = TypeVar("_E", bound=BaseException)
+
+#: What the sender does about an error: the row fails, the batch is halved, the request waits for capacity or for the
+#: minute, it is repeated, or the whole run stops once another row confirms it.
 Reaction = Literal["row", "split", "wait", "again", "stop"]
+
+
+def printable(text: str) -> str:
+    """Return a text without what would steer a terminal or cannot be written: escapes, half characters."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+
+
+def bare(error: _E) -> _E:
+    """Return an error without its traceback and causes, whose frames would keep alive what was sent."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 class CfaiError(Exception):
@@ -64,7 +82,7 @@ class CfaiWarning(UserWarning):
 
 
 class RowsFailed(CfaiError):
-    """Rows failed and ``on_error="raise"`` was asked for; delivered answers are in the store."""
+    """Every row failed, or some did and ``on_error="raise"`` was asked for; delivered answers are in the store."""
 
 
 class RowError(CfaiError):
@@ -74,7 +92,7 @@ class RowError(CfaiError):
     code: int | str | None = None
 
     def __init__(self, message: str, code: int | str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         if code is not None:
             self.code = code
 
@@ -114,7 +132,19 @@ class AnswerError(RowError):
 
 
 class ServiceError(RowError):
-    """The service refused a request, or could not be reached."""
+    """The service refused a request, or could not be reached.
+
+    Attributes
+    ----------
+    code : int, str or None
+        The number or word in the body where it goes with the status; otherwise the status.
+    status : int or None
+    model : str or None
+    wait : float or None
+        Seconds the service asked for (Retry-After), when it did.
+    known : bool
+        Whether its code is one the service is known to use; otherwise only the status says what it means.
+    """
 
     def __init__(
         self,
@@ -124,11 +154,13 @@ class ServiceError(RowError):
         status: int | None = None,
         model: str | None = None,
         wait: float | None = None,
+        known: bool = False,
     ) -> None:
         super().__init__(message, code)
         self.status = status
         self.model = model
-        self.wait = wait  # seconds the service asked for (Retry-After), when it did
+        self.wait = wait
+        self.known = known
 
 
 class Refused(ServiceError):
@@ -166,7 +198,7 @@ class QuotaExhausted(ServiceError):
 
 
 class AccessError(ServiceError):
-    """The token, the account or the plan does not open this model: no row of the run can pass."""
+    """The token, the account or the plan does not open this model; confirmed by another row, it ends the run."""
 
     reaction = "stop"
 

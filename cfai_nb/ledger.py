@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import datetime as dt
+import math
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -66,6 +70,20 @@ def spent_today(charges: Iterable[Charge], account: str, origin: str, now: float
     return Cost(sum(c.neurons or 0.0 for c in today), all(c.exact for c in today))
 
 
+#: Of every budget: one may be shared by calls on the engine's loop and on a notebook's own.
+_LOCK = threading.Lock()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A request that waits until others are billed; ``held`` is what it was given, once it was."""
+
+    neurons: float
+    loop: asyncio.AbstractEventLoop
+    wake: asyncio.Future[None]
+    held: float | None = None
+
+
 @dataclass(slots=True)
 class Budget:
     """A limit in Neurons that refuses before sending: reserved by the estimate, trued up by the bill.
@@ -86,6 +104,7 @@ class Budget:
     spent: float = 0.0
     reserved: float = 0.0
     requests: int = field(default=0, repr=False)  # with a reservation; the sum itself keeps rounding errors
+    _waiting: collections.deque[_Waiter] = field(default_factory=collections.deque, repr=False, compare=False)
 
     @property
     def left(self) -> float:
@@ -100,25 +119,92 @@ class Budget:
         BudgetError
             The price is unknown, and that is not allowed.
         """
-        if cost.neurons is None:
-            if self.allow_unknown:
-                self.requests += 1
-                return 0.0
-            raise BudgetError(
-                f"{model} publishes no price, so a budget of {self.words} cannot hold it. "
-                "Choose a priced model, leave budget= out, or allow it with budget=Budget(..., allow_unknown=True)."
-            )
-        if cost.neurons > self.left * (1 + 1e-9):
-            return None
-        self.reserved += cost.neurons
-        self.requests += 1
-        return cost.neurons
+        neurons = self._price(cost, model)
+        with _LOCK:
+            return self._take(neurons)
+
+    async def hold(self, cost: Cost, model: str) -> float | None:
+        """Set aside what a request may cost at most, in order of arrival, and wait while others are to be billed first.
+
+        Returns
+        -------
+        float or None
+            What ``settle`` takes back; None where it does not fit though nothing else is reserved.
+
+        Raises
+        ------
+        BudgetError
+            The price is unknown, and that is not allowed.
+        """
+        neurons = self._price(cost, model)
+        with _LOCK:
+            held = None if self._waiting else self._take(neurons)
+            if held is not None or not self.requests:
+                return held
+            loop = asyncio.get_running_loop()
+            waiter = _Waiter(neurons, loop, loop.create_future())
+            self._waiting.append(waiter)
+        try:
+            await waiter.wake
+        except asyncio.CancelledError:
+            with _LOCK:
+                if waiter in self._waiting:
+                    self._waiting.remove(waiter)
+                    self._hand_out()  # it may have been the one the others waited for
+                    raise
+            if waiter.held is not None:
+                self.settle(waiter.held, 0.0)
+            raise
+        return waiter.held
 
     def settle(self, reserved: float, neurons: float | None) -> None:
-        """Replace a reservation by what was really charged (None: unknown; the reservation stays as spent)."""
+        """Replace a reservation by what was really charged; where that is unknown, the reservation counts as spent."""
+        with _LOCK:
+            self._give_back(reserved)
+            self.spent += reserved if neurons is None or not math.isfinite(neurons) else max(0.0, neurons)
+            self._hand_out()
+
+    def _price(self, cost: Cost, model: str) -> float:
+        if cost.neurons is not None:
+            return cost.neurons
+        if self.allow_unknown:
+            return 0.0
+        raise BudgetError(
+            f"{model} publishes no price, so a budget of {self.words} cannot hold it. "
+            "Choose a priced model, leave budget= out, or allow it with budget=Budget(..., allow_unknown=True)."
+        )
+
+    def _take(self, neurons: float) -> float | None:
+        # What costs nothing, or an unknown amount that is allowed, always fits.
+        if neurons and not neurons <= self.left * (1 + 1e-9):
+            return None
+        self.reserved += neurons
+        self.requests += 1
+        return neurons
+
+    def _give_back(self, reserved: float) -> None:
         self.requests -= 1
         self.reserved = self.reserved - reserved if self.requests else 0.0
-        self.spent += reserved if neurons is None else neurons
+
+    def _hand_out(self) -> None:
+        """Wake those whose turn it is: with what they wait for, or without where nothing is left to wait for."""
+        while self._waiting:
+            waiter = self._waiting[0]
+            held = self._take(waiter.neurons)
+            if held is None and self.requests:
+                return
+            self._waiting.popleft()
+            waiter.held = held
+            try:
+                waiter.loop.call_soon_threadsafe(_wake, waiter.wake)
+            except RuntimeError:  # its loop is closed, and it with it
+                if held is not None:
+                    self._give_back(held)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def as_budget(wish: float | str | Budget | None, neurons: float | None, used_today: float = 0.0) -> Budget | None:

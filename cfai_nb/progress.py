@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ._engine.retry import Waiting
     from .report import Report
 
 #: Shows how far a run is; called ten times a second and once at the end.
@@ -100,7 +101,7 @@ def in_notebook() -> bool:
 
 
 def words(report: Report) -> str:
-    """Say in one line how far a run is: done of total, kept, failed, cost so far and in the end, time left."""
+    """Say in one line how far a run is: done of total, kept, failed, what it waits for, cost, time left."""
     from .ledger import money
 
     event = report.event
@@ -109,6 +110,8 @@ def words(report: Report) -> str:
         parts.append(f"{event.stored:,} stored")
     if report.failed:
         parts.append(f"{report.failed:,} failed")
+    if event.waiting is not None:
+        parts.append(waiting_words(event.waiting, event.seconds))
     if event.requests:
         cost = money(event.spent.neurons, event.spent.exact)
         if event.projected.neurons is not None and not event.finished:
@@ -122,6 +125,30 @@ def words(report: Report) -> str:
     if event.stopped and not event.finished:
         parts.append("stopping: finishing what is paid for (interrupt again to drop it)")
     return " · ".join(parts)
+
+
+#: What is waited for, in words; with the code of the refusal or fault behind it.
+_WAITS = {
+    "capacity": "waiting for capacity", "minute": "waiting for the minute's limit", "outage": "the service fails",
+    "access": "access is refused", "budget": "waiting for requests in flight to be billed",
+    "queue": "waiting for the batch queue",
+}  # fmt: skip
+
+
+def waiting_words(waiting: Waiting, now: float) -> str:
+    """Say what is waited for, for how long already and until when; ``now`` in seconds of the run."""
+    code = "" if waiting.code is None else f" ({waiting.code})"
+    link = ", waiting for" if waiting.reason in ("outage", "access") else " for"
+    text = f"{_WAITS[waiting.reason]}{code}{link} {_time(now - waiting.since)}"
+    if waiting.until is None:
+        return text
+    if waiting.reason == "minute" and waiting.code is None:
+        return f"{text}, goes on in {_time(max(0.0, waiting.until - now))}"
+    return f"{text}, gives up after {_time(waiting.until - waiting.since)}"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.3g} min"
 
 
 @contextlib.contextmanager

@@ -9,8 +9,10 @@ from urllib.parse import quote
 import pandas as pd
 
 from . import session
+from ._engine.bridge import bridge
+from ._engine.errand import Errand
 from ._engine.gateway import Gateway, as_gateway
-from .errors import SetupError
+from .errors import RowError, SetupError, Stopped
 from .options import takes_options
 from .tasks import Json, Request
 
@@ -47,17 +49,38 @@ def feedback(
         No gateway is named, here or in ``connect``.
     ValueError
         A score is neither -1 nor 1, or two rows that share a log have different ones.
+    ServiceError
+        A log could not be rated; the message says how many were before.
+    Stopped
+        It was interrupted; the message says how many were rated.
     """
     here = session.current()
     through = as_gateway(gateway) or here.options({}).gateway
     if through is None:
         raise SetupError("Name the gateway the answers went through: gateway=, here or in cf.connect.")
-    rated = _rated(logs, score)
-    for log, value in rated.items():
-        body: dict[str, Json] = {"feedback": value} | ({"metadata": dict(metadata)} if metadata else {})
-        path = f"/ai-gateway/gateways/{quote(through.name, safe='')}/logs/{quote(log, safe='')}"
-        here.ask(Request(json=body, path=path), "PATCH")
-    return len(rated)
+    wanted, rated = _rated(logs, score), 0
+
+    async def rate(errand: Errand[None]) -> None:
+        async def one(pair: tuple[str, int]) -> None:
+            nonlocal rated
+            log, value = pair
+            body: dict[str, Json] = {"feedback": value} | ({"metadata": dict(metadata)} if metadata else {})
+            path = f"/ai-gateway/gateways/{quote(through.name, safe='')}/logs/{quote(log, safe='')}"
+            await errand.ask(Request(json=body, path=path), f"log {log!r} of gateway {through.name!r}", "PATCH")
+            rated += 1
+
+        await errand.each(one, wanted.items())
+
+    errand = Errand(here.engine(cache=False), rate, drain=True)
+    try:
+        bridge.wait(errand, lambda: None)
+    except RowError as error:
+        if rated:
+            error.add_note(f"{rated:,} of {len(wanted):,} logs were rated.")
+        raise
+    if errand.stopped and rated < len(wanted):
+        raise Stopped(f"Stopped. {rated:,} of {len(wanted):,} logs were rated; the same call again rates all of them.")
+    return rated
 
 
 def _rated(logs: pd.Series[Any] | str, score: pd.Series[Any] | int) -> dict[str, int]:

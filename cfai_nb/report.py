@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ._engine.record import Event, Run
-from .errors import CfaiError, RowError, RowsFailed, Stopped, StoreError
+from .errors import CfaiError, RowError, RowsFailed, ServiceError, Stopped, StoreError
 from .errors import CfaiWarning as CfaiWarning
 from .frames import Rows
 from .ledger import money
@@ -168,13 +169,27 @@ class Report:
         late = f" {counted(flying, 'request')} in flight: what they bring is kept as well." if flying else ""
         return f"Stopped. {self._kept_words}{late}"
 
+    @property
+    def ended(self) -> CfaiError | None:
+        """What the run ends with: what ended it early, or that every row failed; None where it has a result."""
+        run = self.run
+        if run.error is not None or run.done or run.stopped or not self.failed or self.not_run:
+            return run.error
+        errors = list(self.errors.values())
+        first = errors[0]
+        if isinstance(first, ServiceError) and all(type(error) is type(first) for error in errors):
+            rows = f" All {len(errors):,} rows failed." if len(errors) > 1 else ""
+            return _with_text(copy.copy(first), f"{_sentence(str(first))}{rows} cf.last_run().failures lists them.")
+        return RowsFailed(self._first_failures())
+
     def conclude(self, on_error: str) -> list[str]:
         """Raise what the run ends with, or return what must be said beside its result.
 
         Raises
         ------
         CfaiError
-            What ended the run early, or RowsFailed if ``on_error="raise"``.
+            What ended the run early; where every row failed the service's error, or RowsFailed if they failed for
+            different reasons.  RowsFailed also where some did, with ``on_error="raise"``.
         Stopped
             It was interrupted.
         """
@@ -183,8 +198,9 @@ class Report:
             raise Stopped(self.stopped_words) from run.error
         if run.error is not None:
             text = str(run.error)
-            end = "" if text.endswith((".", "!", "?")) else "."
-            raise _with_text(run.error, f"{text}{end} {self._kept_words}" if run.done else text)
+            raise _with_text(run.error, f"{_sentence(text)} {self._kept_words}" if run.done else text)
+        if (ended := self.ended) is not None:
+            raise ended
         said = []
         if run.damaged:
             end = 'and cache="only" does not ask again' if run.options.cache == "only" else "and asked for again"
@@ -229,6 +245,10 @@ def _plain(label: Any) -> Any:
     if isinstance(label, tuple):  # of a MultiIndex
         return tuple(_plain(part) for part in label)
     return label.item() if isinstance(label, np.generic) else label
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _with_text(error: CfaiError, text: str) -> CfaiError:

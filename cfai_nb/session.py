@@ -226,7 +226,8 @@ class Session:
                 raise ValueError(f"{name}= is of Workers AI, and {self.origin} is another server; leave it out.")
         if gateway is not None and wish.get("cache") == "refresh":
             gateway = gateway.uncached()  # asked anew means of the model
-        plain = {name: wish[name] for name in ("cache", "on_error", "concurrency", "store_errors") if name in wish}
+        names = ("cache", "on_error", "concurrency", "patience", "store_errors")
+        plain = {name: wish[name] for name in names if name in wish}
         flags: dict[str, Any] = {name: bool(wish[name]) for name in ("queue", "reject_if_busy") if name in wish}
         return Options(budget=budget, gateway=gateway, **plain, **flags)
 
@@ -315,6 +316,7 @@ def connect(
     neurons: float | None = None,
     on_error: Literal["keep", "raise", "partial"] | None = None,
     concurrency: int | Literal["auto"] | None = None,
+    patience: float | None = None,
     rate: float | Literal["auto"] | None = "auto",
     gateway: Gateway | str | None = None,
     reject_if_busy: bool | None = None,
@@ -342,7 +344,7 @@ def connect(
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     gateway : Gateway or str, optional
         The AI Gateway the requests go through; ``"default"`` is made on its first use.
-    cache, budget, neurons, on_error, concurrency, reject_if_busy, fetch, files, progress : optional
+    cache, budget, neurons, on_error, concurrency, patience, reject_if_busy, fetch, files, progress : optional
         Defaults of the run options of every call; a budget given here is one purse for all of them.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
@@ -376,8 +378,9 @@ def connect(
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
     defaults = {
         "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
-        "concurrency": concurrency, "gateway": as_gateway(gateway), "reject_if_busy": reject_if_busy, "fetch": fetch,
-        "files": as_folder(files), "progress": progress, "store_errors": store_errors,
+        "concurrency": concurrency, "patience": patience, "gateway": as_gateway(gateway),
+        "reject_if_busy": reject_if_busy, "fetch": fetch, "files": as_folder(files), "progress": progress,
+        "store_errors": store_errors,
     }  # fmt: skip
     given = {name: value for name, value in defaults.items() if value is not None}
     session = Session(address, store=store_path(store), rate=rate, defaults=given)

@@ -202,7 +202,10 @@ on_error : {"keep", "raise", "partial"}
     Failed rows stay missing (``cf.last_run().failures`` lists them, with the text of replies that were cut), or raise
     at the end, or hold the beginning of a reply that was cut at ``max_tokens``.
 concurrency : "auto" or int
-    The most requests at once.
+    The most requests of this call at once, of the 64 (or as many as are asked for) that all calls to the model share.
+patience : float, optional
+    Seconds that a row waits at most from its first refusal or fault on, and the run without any answer (default 120).
+    Waiting for one's own turn in the minute or in the queue, or for an answer, is not counted.
 gateway : cf.Gateway or str, optional
     The AI Gateway the requests go through.
 queue : bool, optional

@@ -259,7 +259,7 @@ def test_hostile_text_is_escaped_in_html(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     cf.connect(Emulator(rate=None, faults=["5006"]), store=tmp_path / "s.sqlite")
     rows = pd.Series(["a"], index=[evil], name=evil)
-    with pytest.warns(cf.CfaiWarning):
+    with pytest.raises(cf.Refused):
         rows.cfai.classify([evil, "b"])
     assert evil not in cf.last_run()._repr_html_()
     assert evil not in str(cf.ledger()._repr_html_())

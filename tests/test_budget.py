@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,152 @@ def test_reserving_and_settling_add_up() -> None:
             bills += reserved
         assert budget.reserved == 0
         assert budget.spent == pytest.approx(bills)
+
+
+def test_waiters_are_served_in_order_and_none_is_forgotten() -> None:
+    """Whoever waits for a bill gets what is given back, first come first served, or word that nothing is left."""
+
+    async def main() -> list[Any]:
+        budget, order = Budget(10.0, "ten"), []
+
+        async def one(name: str, most: float) -> None:
+            held = await budget.hold(Cost(most), "m")
+            order.append((name, held))
+
+        first, second = await budget.hold(Cost(6.0), "m"), await budget.hold(Cost(4.0), "m")
+        assert (first, second) == (6.0, 4.0)
+        tasks = [asyncio.ensure_future(one(name, most)) for name, most in (("a", 5.0), ("b", 1.0), ("c", 9.0))]
+        await asyncio.sleep(0)
+        budget.settle(4.0, 2.0)  # two are left: a waits, and b does not overtake it
+        await asyncio.sleep(0.01)
+        assert order == []
+        budget.settle(6.0, 1.0)
+        await asyncio.sleep(0.01)
+        assert order == [("a", 5.0), ("b", 1.0)]
+        budget.settle(5.0, 5.0)
+        budget.settle(1.0, 1.0)
+        await asyncio.gather(*tasks)
+        assert budget.reserved == 0
+        assert await budget.hold(Cost(0.5), "m") == 0.5
+        return order
+
+    assert asyncio.run(main()) == [("a", 5.0), ("b", 1.0), ("c", None)]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["while it waits", "when its turn has come"])
+def test_a_cancelled_wait_for_a_budget_holds_up_nobody(late: bool) -> None:
+    """Its place in the line and what it was given go to the next."""
+
+    async def main() -> Budget:
+        budget = Budget(10.0, "ten")
+        held = await budget.hold(Cost(10.0), "m")
+        gone, after = (asyncio.ensure_future(budget.hold(Cost(8.0), "m")) for _ in range(2))
+        await asyncio.sleep(0)
+        if late:
+            budget.settle(held, 0.0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        if not late:
+            budget.settle(held, 0.0)
+        assert await asyncio.wait_for(after, 2) == 8.0
+        assert gone.cancelled()
+        budget.settle(8.0, 0.0)
+        return budget
+
+    budget = asyncio.run(main())
+    assert (budget.requests, budget.reserved, budget.spent) == (0, 0.0, 0.0)
+
+
+def test_a_budget_is_shared_by_loops_in_several_threads() -> None:
+    """Two event loops draw on one budget: nothing beyond the limit, nothing left behind, nobody waits for ever."""
+    budget, most = Budget(3.0, "three"), [0.0]
+
+    async def one(rng: Any) -> None:
+        held = await budget.hold(Cost(1.0), "m")
+        assert held == 1.0
+        most[0] = max(most[0], budget.reserved)
+        try:
+            await asyncio.sleep(rng.random() / 1_000)
+        finally:
+            budget.settle(held, 0.0)
+
+    async def many() -> None:
+        rng = np.random.default_rng(1)
+        tasks = [asyncio.ensure_future(one(rng)) for _ in range(300)]
+        for task in tasks[::7]:
+            await asyncio.sleep(0)
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    threads = [threading.Thread(target=lambda: asyncio.run(many())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert (budget.requests, budget.reserved, budget.spent) == (0, 0.0, 0.0)
+    assert most[0] <= 3.0
+
+
+def test_a_loop_that_closed_is_not_waited_for() -> None:
+    """Who waited on a loop that is gone gives its turn to the next."""
+    budget = Budget(1.0, "one")
+    loop = asyncio.new_event_loop()
+
+    async def held() -> float | None:
+        return await budget.hold(Cost(1.0), "m")
+
+    assert loop.run_until_complete(held()) == 1.0
+    waiting = loop.create_task(held())
+    loop.run_until_complete(asyncio.sleep(0))
+    waiting._log_destroy_pending = False  # type: ignore[attr-defined]
+    loop.close()
+
+    async def later() -> float | None:
+        waits = asyncio.ensure_future(held())
+        await asyncio.sleep(0)
+        budget.settle(1.0, 0.0)
+        return await asyncio.wait_for(waits, 2)
+
+    assert asyncio.run(later()) == 1.0
+
+
+def test_an_odd_bill_leaves_the_budget_a_limit() -> None:
+    """What is not a number counts as what was reserved; no bill makes a budget larger."""
+    for odd in (float("nan"), float("inf"), -float("inf")):
+        budget = Budget(10.0, "ten")
+        budget.settle(budget.reserve(Cost(4.0), "m") or 0.0, odd)
+        assert budget.left == 6.0
+    budget.settle(budget.reserve(Cost(4.0), "m") or 0.0, -100.0)
+    assert budget.left == 6.0
+
+
+def test_waiting_for_a_budget_costs_nothing_and_hears_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that wait for a bill look at the budget when there is one; Stop ends their wait and keeps what is paid."""
+    emulator = Emulator(rate=None, latency=0.4)
+    cf.connect(emulator, store=tmp_path / "s.sqlite")
+    texts = words(60)
+    whole = texts.cfai.generate.plan("Repeat: {value}").estimate.cost.neurons
+    assert whole is not None
+    looks = [0]
+    take = Budget._take
+    monkeypatch.setattr(Budget, "_take", lambda self, neurons: (looks.append(1), take(self, neurons))[1])
+
+    async def stopped() -> float:
+        run = asyncio.ensure_future(texts.cfai.generate.aio("Repeat: {value}", neurons=whole / 2))
+        await asyncio.sleep(0.7)
+        run.cancel()
+        begun = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        return time.monotonic() - begun
+
+    assert asyncio.run(stopped()) < 1.5
+    assert len(looks) < 3 * 60
+    sent = emulator.requests
+    assert 0 < sent < 60
+    assert texts.cfai.generate("Repeat: {value}").notna().all()
+    assert emulator.requests == 60, "what was paid for is not sent again"
 
 
 def test_a_request_that_fails_gives_its_reservation_back(tmp_path: Path) -> None:

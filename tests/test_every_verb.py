@@ -27,7 +27,6 @@ from cfai_nb.emulator import Emulator
 from cfai_nb.emulator import sound as tune
 from cfai_nb.emulator.drawing import Order, draw
 from cfai_nb.ledger import Budget
-from cfai_nb.models import Cost
 from cfai_nb.tasks import chat
 from cfai_nb.verb import BoundRows, Verb
 
@@ -160,7 +159,7 @@ class Purse(Budget):
         super().__init__(float("inf"), f"{holds} requests", allow_unknown=True)
         self.holds = holds
 
-    def reserve(self, cost: Cost, model: str) -> float | None:
+    def _take(self, neurons: float) -> float | None:
         """Set nothing aside, as often as it holds."""
         if not self.holds:
             return None
@@ -293,7 +292,7 @@ def test_a_conversation_that_ended_badly_begins_anew(tmp_path: Path, monkeypatch
             row.cfai.run(Twice(), "{value}", budget=Purse(1))
         for _ in range(3):
             sent.append(here.asked.total())
-            with pytest.warns(cf.CfaiWarning, match="neither will do"):
+            with pytest.raises(cf.RowsFailed, match="neither will do"):
                 row.cfai.run(Twice(), "{value}")
         assert [*sent, here.asked.total()] == [1, 2, 4, 6]
         assert cf.ledger()["requests"].sum() == 6

@@ -269,7 +269,7 @@ def test_effort_makes_thinking_longer(emulator: Emulator) -> None:
 
 def test_a_limit_used_up_by_thinking_is_told_as_that(emulator: Emulator) -> None:
     """The failed row says that thinking took it all, and names the limit."""
-    with pytest.warns(cf.CfaiWarning, match="thinking used up max_tokens=4"):
+    with pytest.raises(cf.RowsFailed, match="thinking used up max_tokens=4"):
         FRAME.cfai.generate("Say {text}", model=OSS, max_tokens=4)
     assert cf.last_run().failures["code"].tolist() == ["length", "length"]
 

@@ -336,12 +336,12 @@ def test_a_file_that_changes_meanwhile_fails_its_row(tmp_path: Path) -> None:
         state = path.stat()
         path.write_bytes(picture("blue", "BMP"))
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-        with pytest.warns(cf.CfaiWarning, match="changed while the run was going on; run the cell again"):
+        with pytest.raises(cf.RowsFailed, match="changed while the run was going on; run the cell again"):
             call.wait()
         assert frame.cfai.caption("photo").notna().all()
         gone = frame.cfai.caption.prepare("photo")
         path.unlink()
-        with pytest.warns(cf.CfaiWarning, match=r"there is no file '.*a\.bmp' \(No such file"):
+        with pytest.raises(cf.RowsFailed, match=r"there is no file '.*a\.bmp' \(No such file"):
             gone.wait()
 
 

@@ -101,9 +101,9 @@ def test_pictures_to_start_from(emulator: Emulator, red: bytes, blue: bytes, mod
     seen = pd.Series([drawn[0]]).cfai.detect("green star", model="moondream3.1-9B-A2B")[0]
     assert len(seen) == 1
     columns = " ".join(f"{{p{at}}}" for at in range(most + 1))
-    with pytest.warns(cf.CfaiWarning, match=rf"takes {most} pictures, and the row holds {most + 1}"):
+    with pytest.raises(cf.RowsFailed, match=rf"takes {most} pictures, and the row holds {most + 1}"):
         frame.cfai.image(columns + " and {what}", model=model)
-    with pytest.warns(cf.CfaiWarning, match="no words to draw from"):
+    with pytest.raises(cf.RowsFailed, match="no words to draw from"):
         frame.cfai.image("{p0}", model=model)
 
 

@@ -192,8 +192,8 @@ def test_a_garbled_look_is_repeated(front: Any) -> None:
 def test_an_answer_nobody_knows_is_told(front: Any, result: Any, words: str) -> None:
     """It fails the rows in words, and nobody waits for ever."""
     front(Once("request_id", envelope(result), 9))
-    with pytest.warns(cf.CfaiWarning, match=words):
-        assert ROWS.iloc[:1].cfai.generate("{value}", model=LLAMA, queue=True).isna().all()
+    with pytest.raises(cf.RowsFailed, match=words):
+        ROWS.iloc[:1].cfai.generate("{value}", model=LLAMA, queue=True)
 
 
 def test_big_submissions_are_split(front: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,7 +325,7 @@ def test_what_the_service_forgot_is_handed_in_anew(front: Any, status: int) -> N
 def test_looks_that_are_refused_do_not_hand_in_for_ever(front: Any) -> None:
     """What was handed in a moment ago and is refused fails its rows: anew it would be paid for again and again."""
     here = front(Once("request_id", envelope({}, 400, 5006), 10**6))
-    with pytest.warns(cf.CfaiWarning, match="5006"):
+    with pytest.raises(cf.Refused, match="5006"):
         ROWS.iloc[:1].cfai.generate("{value}", model=LLAMA, queue=True)
     assert len(here.handed_in) == 1
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine.refusals import refusal
+from cfai_nb._engine import refusals
+from cfai_nb._engine.refusals import SERVER, THROUGH_GATEWAY, VECTORIZE, WORKERS_AI, product_of, refusal
 
 MODEL = "@cf/baai/bge-m3"
 
@@ -73,7 +74,7 @@ FORMS = {
 def test_every_code_in_every_form(code: int, form: str) -> None:
     """A code has one class and reaction, whichever way it is written."""
     status, kind, reaction = CODES[code]
-    error = refusal(status or 400, {}, json.dumps(FORMS[form](code)).encode(), MODEL)
+    error = refusal(status or 400, {}, json.dumps(FORMS[form](code)).encode(), MODEL, THROUGH_GATEWAY)
     assert type(error) is kind
     assert error.reaction == reaction
     assert error.code == code
@@ -84,12 +85,122 @@ def test_every_code_in_every_form(code: int, form: str) -> None:
     assert "words" in str(error)
 
 
+STATUSES = (200, 302, 400, 403, 404, 422, 429, 500, 503)
+PRODUCTS = {name: made for name, made in vars(refusals).items() if isinstance(made, refusals.Product)}
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_a_fault_is_never_permanent(product: str) -> None:
+    """Whatever code a 5xx carries, of its product or of another, in whichever form: it is repeated."""
+    for code in {*CODES, *FINAL, *range(40_000, 40_030), 3000, 3002, 17, 9999}:
+        for write in FORMS.values():
+            error = refusal(500, {}, json.dumps(write(code)).encode(), MODEL, PRODUCTS[product])
+            assert error.reaction in ("again", "wait"), (code, str(error))
+
+
 @pytest.mark.parametrize("code", CODES)
-def test_the_code_decides_and_not_the_status(code: int) -> None:
-    """Whatever status a known code comes with, it means the same (DESIGN 6: by body code, not by status)."""
+def test_a_permanent_code_needs_its_status(code: int) -> None:
+    """With a status it does not come with, a code that ends something is not believed; one that waits always is."""
+    kind = CODES[code][1]
     body = json.dumps(FORMS["envelope"](code)).encode()
-    kinds = {status: type(refusal(status, {}, body, MODEL)) for status in (200, 400, 403, 404, 422, 429, 500)}
-    assert kinds == dict.fromkeys(kinds, CODES[code][1])
+    for status in STATUSES:
+        error = refusal(status, {}, body, MODEL, THROUGH_GATEWAY)
+        fits = THROUGH_GATEWAY.meanings[code].fits(status)
+        assert error.known == fits
+        assert fits or type(error) is type(refusal(status, {}, b"", MODEL, THROUGH_GATEWAY))
+        assert not fits or type(error) is kind
+        assert fits or error.code == status
+        if kind.reaction in ("wait", "again"):
+            assert fits
+    assert type(refusal(None, {}, body, MODEL, THROUGH_GATEWAY)) is kind, "one request of a batch has no status"
+
+
+def test_a_code_is_of_its_product() -> None:
+    """The codes of Vectorize, of a gateway and of Workers AI mean nothing to another, or to another server."""
+
+    def read(product: refusals.Product, code: int, status: int) -> cf.ServiceError:
+        return refusal(status, {}, json.dumps(FORMS["envelope"](code)).encode(), MODEL, product)
+
+    assert read(VECTORIZE, 3000, 404).known
+    assert not read(WORKERS_AI, 3000, 404).known
+    assert not read(VECTORIZE, 4006, 429).known
+    assert read(THROUGH_GATEWAY, 2021, 402).known
+    assert not read(WORKERS_AI, 2021, 402).known
+    for code, (status, *_) in CODES.items():
+        error = read(SERVER, code, status or 400)
+        assert not error.known
+        assert "cf.models" not in str(error)
+        assert "CLOUDFLARE" not in str(error)
+
+
+def test_the_route_says_which_product_answers() -> None:
+    """It follows from the address and from whether a gateway is named, and not from what a text says."""
+
+    def of(path: str | None, *, cloudflare: bool = True, **headers: str) -> refusals.Product:
+        return product_of(cf.Request(path=path, headers=headers), cloudflare=cloudflare)
+
+    assert of(None) is of("v1/chat/completions") is of("models/search") is WORKERS_AI
+    assert of(None, **{"cf-aig-gateway-id": "g"}) is THROUGH_GATEWAY
+    assert of("/vectorize/v2/indexes/notes") is VECTORIZE
+    assert of("/ai-gateway/gateways/g/logs/1") is refusals.GATEWAY
+    assert of("/ai-search/namespaces/default/instances") is refusals.AI_SEARCH
+    assert of("v1/chat/completions", cloudflare=False, **{"cf-aig-gateway-id": "g"}) is SERVER
+    error = refusal(500, {}, b"2021: connection reset by upstream", MODEL, THROUGH_GATEWAY)
+    assert (type(error), error.code) == (cf.Unavailable, 500)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (429, "insufficient_quota", cf.QuotaExhausted), (429, "rate_limit_exceeded", cf.RateLimited),
+        (400, "context_length_exceeded", cf.TooLarge), (404, "model_not_found", cf.AccessError),
+        (401, "invalid_api_key", cf.AccessError), (400, "invalid_request_error", cf.Refused),
+        (500, "insufficient_quota", cf.Unavailable), (503, "invalid_api_key", cf.Unavailable),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["code", "type"])
+def test_words_of_openais_dialect(status: int, code: str, kind: type[cf.ServiceError], place: str) -> None:
+    """Another server is read by its status and by OpenAI's words for it."""
+    body = json.dumps({"error": {"message": "words", "type": None, "code": None, place: code}}).encode()
+    error = refusal(status, {}, body, "gpt", SERVER)
+    assert type(error) is kind
+    assert "words" in str(error)
+
+
+ODD = {
+    "a power as a code": '{"errors": [{"code": "\u00b2", "message": "words"}]}'.encode(),
+    "5,000 digits": b'{"errors": [{"code": ' + b"9" * 5_000 + b', "message": "words"}]}',
+    "5,000 digits in a text": b'{"errors": [{"code": "' + b"9" * 5_000 + b'", "message": "words"}]}',
+    "100,000 brackets": b"[" * 100_000,
+    "an escape": b'{"errors": [{"code": 5006, "message": "\\u001b]0;title\\u0007\\u202e"}]}',
+    "half a character": b'{"errors": [{"code": 5006, "message": "\\ud800"}]}',
+    "null": b"null",
+    "nothing": b"",
+    "no result": b'{"success": true, "result": null}',
+    "a list of lists": b'{"errors": [[]]}',
+    "codes in a dict": b'{"errors": [{"code": {"a": 1}, "message": ["x"]}]}',
+}
+
+
+@pytest.mark.parametrize("body", ODD.values(), ids=list(ODD))
+@pytest.mark.parametrize("status", STATUSES)
+def test_any_body_gives_a_readable_error(status: int, body: bytes) -> None:
+    """One line of plain text that names the model and the status or code, whatever the body holds."""
+    for product in PRODUCTS.values():
+        text = str(refusal(status, {"location": "/\x1b[2J"}, body, MODEL, product))
+        assert text.isprintable()
+        assert text.startswith(f"{MODEL}: ")
+        assert str(status) in text or "5006" in text
+        assert len(text) < 700
+
+
+def test_a_redirect_says_where_to() -> None:
+    """It names the address without its query, which may hold a secret, and what to check."""
+    error = refusal(302, {"location": "https://login.example.com/in?token=secret"}, b"", MODEL)
+    assert error.reaction == "again"
+    assert "https://login.example.com/in: check base_url" in str(error)
+    assert "secret" not in str(error)
+    assert type(refusal(301, {"location": "https://example.com/"}, b"", MODEL)) is cf.AccessError
 
 
 @pytest.mark.parametrize("code", FINAL)

@@ -220,7 +220,7 @@ def test_ipythons_verbose_traceback_shows_no_token(tmp_path: Path) -> None:
 
 
 def test_a_wrong_token_says_which_variable_to_check(tmp_path: Path) -> None:
-    """A refused token or account is an AccessError that names both variables and ends the run with one request."""
+    """A refused token or account is an AccessError that names both variables; a second row confirms it."""
     for settings in ({"token": "t" * 40}, {"account": "b" * 32}):
         with running(rate=None, **settings) as server:
             with (
@@ -232,7 +232,7 @@ def test_a_wrong_token_says_which_variable_to_check(tmp_path: Path) -> None:
                 pd.Series([f"text {i}" for i in range(50)]).cfai.classify(LABELS)
             assert "CLOUDFLARE_API_TOKEN" in str(caught.value)
             assert "CLOUDFLARE_ACCOUNT_ID" in str(caught.value)
-            assert server.emulator.requests == 1
+            assert server.emulator.requests == 2
 
 
 def test_an_account_id_of_another_form_is_told(tmp_path: Path) -> None:

@@ -95,9 +95,9 @@ def test_translation_models_answer_and_are_priced(emulator: Emulator, model: str
 
 def test_a_language_the_model_cannot_read_fails_the_row(emulator: Emulator) -> None:
     """What the service refuses for a row is a failed row that says why."""
-    with pytest.warns(cf.CfaiWarning, match="5006"):
-        out = TEXT.cfai.translate("tlh_Piqd", model="indictrans2-en-indic-1B")
-    assert out.isna().all()
+    with pytest.raises(cf.Refused, match="5006"):
+        TEXT.cfai.translate("tlh_Piqd", model="indictrans2-en-indic-1B")
+    assert cf.last_run().frame().isna().all()
 
 
 @pytest.mark.parametrize(

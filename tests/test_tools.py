@@ -333,8 +333,8 @@ def test_tools_and_schema_go_together(emulator: Emulator) -> None:
 
 def test_the_bound_is_a_row_error_that_names_it(emulator: Emulator) -> None:
     """A model that calls on and on fails its row with the bound, the tool and what it last failed with."""
-    with pytest.warns(cf.CfaiWarning, match="max_turns=1"):
-        assert ASKED.cfai.generate("{value}", tools=[weather], max_turns=1).isna().all()
+    with pytest.raises(cf.RowsFailed, match="max_turns=1"):
+        ASKED.cfai.generate("{value}", tools=[weather], max_turns=1)
     assert cf.last_run().failures["code"].tolist() == ["turns", "turns"]
     assert emulator.requests == 2
     talk = Generate(tools=[broken], max_turns=2).talk(["?"], find(LEGACY))

@@ -21,7 +21,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine.errand import Errand
-from cfai_nb._engine.refusals import refusal
+from cfai_nb._engine.refusals import VECTORIZE, refusal
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.emulator.index import Mutation
 from cfai_nb.vectorize import lines as spelled
@@ -489,7 +489,7 @@ def test_an_index_that_does_not_fit(frame: pd.DataFrame) -> None:
 def test_codes_of_the_store(code: int, kind: type[cf.ServiceError], todo: str) -> None:
     """Each code of Vectorize is told with what to do."""
     body = json.dumps({"success": False, "errors": [{"code": code, "message": "words"}]}).encode()
-    error = refusal(404 if code == 3000 else 400, {}, body, "Vectorize index 'notes'")
+    error = refusal(404 if code == 3000 else 400, {}, body, "Vectorize index 'notes'", VECTORIZE)
     assert (type(error), error.code) == (kind, code)
     assert todo in str(error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -21,6 +22,8 @@ from .exchange import Exchange
 from .flights import Flight
 from .gateway import log_of
 from .record import Run
+
+_NO_RESULT = re.compile(rb'"result"\s*:\s*null')
 
 #: Index of an input, and what was wrong with its answer.
 Failed: TypeAlias = list[tuple[int, RowError]]
@@ -78,6 +81,8 @@ class Conversation:
                     first = not begun.heard
                     answer, charge = await self._exchange.ask(step, inputs, keys=keys, first=first, again=again)
                     begun.add(step, answer, charge)
+                    if _is_nothing(answer):
+                        raise AnswerError("the answer has no body, or a result that is null", "empty", again=True)
                 log = log_of(answer) or log
                 step = await _read(talk, answer)
                 if not isinstance(step, _Ended):
@@ -85,8 +90,6 @@ class Conversation:
             cells = step.cells
             if len(cells) != len(batch):
                 raise AnswerError(f"{len(cells)} answers for {len(batch)} inputs", "mismatch", again=True)
-            if (misfit := self._run.sink.misfit(cells)) is not None:
-                raise CfaiError(f'{misfit}. With cache="refresh" all rows are asked for again.')
         except BaseException as why:
             if not (isinstance(why, AnswerError) and why.code in KEPT and len(batch) == 1):
                 self._beginnings.leave(begun, why)  # paid for, whatever became of it
@@ -121,6 +124,11 @@ class Conversation:
                 batch, cells = [i for i, _ in good], [cell for _, cell in good]
         else:
             batch, cells, failed = _finite(batch, cells)
+        try:
+            run.deliver(batch, cells)
+        except (CfaiError, LookupError, TypeError, ValueError) as error:  # paid for and of no use: its rows fail
+            failed += [(index, AnswerError(str(error), "dimensions")) for index in batch]
+            batch = []
         records: list[tuple[list[int], Cells]] = [(batch, cells)] if batch else []
         records += [([index], [error]) for index, error in failed if error.code in KEPT]
         if charges:  # a row counts once, however many turns it took
@@ -129,8 +137,6 @@ class Conversation:
             run.note(charge)
         if not records or store is None:
             self._engine.enter(charges)
-        if batch:
-            run.deliver(batch, cells)
         for indexes, found in records:
             flight.cells.update((keys[index], found[at : at + 1]) for at, index in enumerate(indexes))
             if log is not None:
@@ -158,6 +164,14 @@ def _finite(batch: list[int], vectors: npt.NDArray[np.float32]) -> tuple[list[in
     odd = AnswerError("the vector has values that are not finite float32 numbers", "not finite")
     failed: Failed = [(index, odd) for index, good in zip(batch, whole.tolist(), strict=True) if not good]
     return [index for index, good in zip(batch, whole.tolist(), strict=True) if good], vectors[whole], failed
+
+
+def _is_nothing(answer: Answer) -> bool:
+    """Whether an answer that was accepted holds no result at all, which tells nothing of the input."""
+    if len(answer.content) > 1_000:
+        return False
+    content = answer.content.strip()
+    return content in (b"", b"null") or (_NO_RESULT.search(content) is not None and answer.json is None)
 
 
 def _held(inputs: Sequence[Input]) -> list[Input]:
@@ -191,4 +205,5 @@ def _next_turn(talk: Talk, given: object, *, first: bool = False) -> Request | L
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         if first or isinstance(error, CfaiError):
             raise
-        raise AnswerError(f"the answer cannot be read ({type(error).__name__}: {error})", "unreadable") from error
+        said = f"{type(error).__name__}: {error}"[:300]
+        raise AnswerError(f"the answer does not have the expected form ({said})", "unreadable") from error

@@ -1,22 +1,22 @@
-"""A few requests that are rows of no run: repeated as often as it takes, and stopped as a run is."""
+"""A few requests that are not rows of a run: repeated by the same policy, and stopped as a run is."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Generic, TypeVar
 
-from ..errors import CfaiError, RowError, ServiceError
+from ..errors import CfaiError, RowError, bare
 from ..tasks import Json, Request
 from .engine import Engine
-from .exchange import ATTEMPTS, PATIENCE
 from .interrupts import look
+from .retry import PATIENCE, Retry, Service
 from .stopping import NEVER, current
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Errand(Generic[T]):
@@ -30,6 +30,8 @@ class Errand(Generic[T]):
         between two requests and end early.
     drain : bool
         Whether the first Stop awaits what is under way, as it must where that changes something; else it is dropped.
+    patience : float
+        Seconds that a request waits from its first refusal or fault on.
 
     Attributes
     ----------
@@ -37,12 +39,15 @@ class Errand(Generic[T]):
         Stop was pressed; what ``execute`` returned is not the whole then.
     """
 
-    def __init__(self, engine: Engine, work: Callable[[Errand[T]], Awaitable[T]], *, drain: bool) -> None:
+    def __init__(
+        self, engine: Engine, work: Callable[[Errand[T]], Awaitable[T]], *, drain: bool, patience: float = PATIENCE
+    ) -> None:
         self.engine = engine
         self._stopped = False
         self._stop = NEVER
         self._work = work
         self._drain = drain
+        self._service, self._patience = Service(), patience
         self._wake = asyncio.Event()
         self._task: asyncio.Task[T] | None = None
 
@@ -103,20 +108,42 @@ class Errand(Generic[T]):
         RowError
             It is refused for good, was repeated often enough, or is not to be repeated since Stop was pressed.
         """
-        attempt, began = 0, time.monotonic()
+        retry = Retry(self._service, self._patience)
         while True:
-            failure: RowError
+            sent = time.monotonic()
             try:
-                return (await self.engine.wire.send(request, name, method=method, leaves=self.may_send)).json
+                answer = (await self.engine.wire.send(request, name, method=method, leaves=self.may_send)).json
             except RowError as error:
-                failure = error
-            attempt += 1
-            waits = failure.reaction == "wait"
-            enough = time.monotonic() - began > PATIENCE if waits else attempt >= ATTEMPTS
-            if self.stopped or enough or failure.reaction not in ("again", "wait"):
+                failure = bare(error)
+            else:
+                self._service.note(sent, time.monotonic())
+                return answer
+            if self.stopped or failure.reaction == "stop":
                 raise failure
-            said = failure.wait if isinstance(failure, ServiceError) else None
-            await self.pause(said or random.uniform(0, min(10.0, 0.2 * 2.0 ** min(attempt, 10))))
+            await self.pause(retry.pause(failure, time.monotonic()))
+
+    async def each(self, work: Callable[[S], Awaitable[object]], items: Iterable[S], *, at_once: int = 8) -> None:
+        """Work on several items at once, until Stop is pressed or one fails; what is under way is awaited.
+
+        Raises
+        ------
+        RowError
+            The first that failed.
+        """
+        rest, failures = iter(items), []
+
+        async def one() -> None:
+            for item in rest:
+                try:
+                    await work(item)
+                except RowError as error:
+                    failures.append(error)
+                if self.stopped or failures:
+                    return
+
+        await asyncio.gather(*(one() for _ in range(at_once)))
+        if failures:
+            raise failures[0]
 
     async def pause(self, seconds: float) -> None:
         """Wait, and not longer than until Stop is pressed."""

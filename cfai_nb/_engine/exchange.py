@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from ..errors import AnswerError, BudgetError, RateLimited, ServiceError, Unavailable
+from ..errors import AnswerError, BudgetError, RateLimited, RowError, ServiceError, Unavailable, bare
 from ..ledger import Charge, money
 from ..models import Usage, price, tokens_in
 from ..tasks import Answer, Input, Request, StreamReader
@@ -17,17 +16,26 @@ from .gateway import dressed, is_hit
 from .interrupts import look
 from .queued import Queue
 from .record import Run
+from .retry import Retry, Service, Waiting
+from .share import Share, Witnesses
 from .stopping import NEVER
 
-#: How often one request is repeated after faults (5xx, dropped or cut answers): with full jitter up to 10 s that is
-#: about 20 s of trying, and at one fault in twenty a row is lost once in 10**10.
-ATTEMPTS = 8
-#: Seconds without a single answer after which waiting for capacity or for the minute is given up.
-PATIENCE = 900.0
+#: Requests about different rows that must be refused access or quota before the run ends: with a code that the service
+#: is known to use, and where only the status says so (a page of a firewall may be about what one row holds).
+CONFIRMED, BY_STATUS = 2, 4
 
 
 class Exchange:
     """Sends the requests of one run.
+
+    Parameters
+    ----------
+    engine : Engine
+    run : Run
+    halt : callable
+        Ends the run with an error that concerns every row.
+    changed : callable
+        Called when a request begins to wait, so that others may be started in its place.
 
     Attributes
     ----------
@@ -37,19 +45,29 @@ class Exchange:
         What was asked of the run.
     flying : set of Task
         Those that have a request in flight: written, and not answered yet.
-    answered : float or None
-        When the last answer came (monotonic seconds).
+    waiting : dict of Task to float
+        Those whose request was refused, and since when.
     """
 
-    def __init__(self, engine: Engine, run: Run) -> None:
-        self._engine = engine
-        self._run = run
+    def __init__(
+        self, engine: Engine, run: Run, halt: Callable[[ServiceError], None], changed: Callable[[], None]
+    ) -> None:
+        self._engine, self._run = engine, run
+        self._end_run, self._changed = halt, changed
         self._pace = engine.pace(run.plan.model)
+        most = run.options.concurrency
+        self._share = Share(None if most == "auto" else most)
+        if most != "auto":
+            self._pace.concurrency.most = max(self._pace.concurrency.most, most)
+        self._service = Service()
+        self._refused: dict[bytes, float] = {}  # since when, by row
+        self._given_up = Witnesses()
         self.stop = NEVER
         self._halted = False
         self.flying: set[asyncio.Task[None]] = set()
+        self.waiting: dict[asyncio.Task[None], float] = {}
         self.queue = Queue(engine, run, self._persist, self.flying) if run.options.queue else None
-        self.answered: float | None = None
+        run.turn = self._turn
 
     @property
     def halted(self) -> bool:
@@ -66,6 +84,22 @@ class Exchange:
         """How many requests may be under way at the moment."""
         return int(self._pace.concurrency.limit)
 
+    @property
+    def serving(self) -> bool:
+        """Whether the service answers others while the longest of those that wait does."""
+        return not self.waiting or self._service.sent > next(iter(self.waiting.values()))
+
+    def gives_up(self, keys: Iterable[bytes], failure: RowError) -> bool:
+        """Whether a request that was given up means that nothing is answered any more: a second one says so."""
+        answered = self._service.answered
+        if failure.reaction not in ("again", "wait") or isinstance(failure, AnswerError):
+            return False
+        if answered is not None and time.monotonic() - answered <= self._run.options.patience:
+            return False
+        self._given_up.add(frozenset(keys))
+        # One that has not been refused yet, and is being worked on, may still be answered.
+        return len(self._given_up) > 1 and self.flying <= self.waiting.keys()
+
     async def ask(
         self, request: Request, inputs: Sequence[Input], *, keys: Sequence[bytes], first: bool, again: bool = False
     ) -> tuple[Answer, Charge]:
@@ -73,7 +107,8 @@ class Exchange:
 
         ``keys`` are those of its inputs, ``first`` says whether it opens the conversation: only that goes into the
         queue, what answers an answer does not wait once more.  ``again`` says that an answer before could not be read:
-        a gateway's cache would only give that one again.  The charge is for no row yet: who keeps what it gave knows.
+        a gateway's cache would only give that one again.  The charge has ``rows=0``; the caller fills it in when it
+        keeps the answer.
 
         Raises
         ------
@@ -89,20 +124,27 @@ class Exchange:
         place: tuple[str, int] | None = None
         try:
             if first and self.queue is not None:
-                answer, place = await self.queue.ask(request, keys)
+                answer, place = await self._queued(self.queue, request, keys)
             else:
                 gateway = options.gateway.uncached() if again and options.gateway is not None else options.gateway
                 sent = dressed(request, plan.model, gateway, reject_if_busy=options.reject_if_busy)
-                answer = await self._persist(sent)
-            usage = plan.task.weigh(request, answer, inputs, plan.model)
+                answer = await self._persist(sent, keys)
             charge = self._engine.charge(
-                usage, plan.model, run=self._run.id, verb=plan.task.name, rows=0, seconds=answer.seconds,
-                free=is_hit(answer), queued=place,
+                self._usage(request, answer, inputs), plan.model, run=self._run.id, verb=plan.task.name, rows=0,
+                seconds=answer.seconds, free=is_hit(answer), queued=place,
             )  # fmt: skip
             return answer, charge
         finally:
             if budget is not None and reserved is not None:
                 budget.settle(reserved, 0.0 if charge is None else charge.neurons)
+
+    def _usage(self, request: Request, answer: Answer, inputs: Sequence[Input]) -> Usage:
+        """Return what a request used; of what the service reports in another form, the estimate, marked as such."""
+        task, model = self._run.plan.task, self._run.plan.model
+        try:
+            return task.weigh(request, answer, inputs, model)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            return task.forecast(inputs, model)
 
     async def _reserve(self, inputs: Sequence[Input], further: Request | None) -> float | None:
         """Set aside the most this request can cost; wait for others to be trued up when it does not fit yet."""
@@ -113,46 +155,77 @@ class Exchange:
         if further is not None:  # a later turn carries what was said before it
             said = "" if further.json is None else further.body().decode("utf-8", "replace")
             usage = usage + Usage({"input_tokens": float(tokens_in(said))})
-        cost = price(usage, plan.model)
-        while (reserved := budget.reserve(cost, plan.model.id)) is None:
-            if not budget.requests:
-                raise BudgetError(
-                    f"The budget of {budget.words} is used up: {money(budget.spent, self._run.exact)} spent, and the "
-                    f"next request may cost {money(cost.neurons, exact=False)}."
-                )
-            await asyncio.sleep(0.01)
+        cost, task = price(usage, plan.model), asyncio.current_task()
+        self._run.waits[task] = Waiting("budget", None, time.monotonic() - self._run.began, None)
+        try:
+            reserved = await budget.hold(cost, plan.model.id)
+        finally:
+            del self._run.waits[task]
+        if reserved is None:
+            raise BudgetError(
+                f"The budget of {budget.words} is used up: {money(budget.spent, self._run.exact)} spent, and the "
+                f"next request may cost {money(cost.neurons, exact=False)}."
+            )
         return reserved
 
-    async def _persist(self, request: Request) -> Answer:
-        attempt = 0
-        while True:
-            try:
-                return await self._attempt(request, first=attempt > 0)
-            except ServiceError as error:
-                attempt += 1
-                if error.reaction not in ("again", "wait") or self._enough(error, attempt):
-                    raise
-                failure = error
-            if isinstance(failure, RateLimited):
-                continue  # the pace holds everybody back
-            # Full jitter, so that those who were refused together do not come back together.
-            most = min(10.0, 0.2 * 2.0 ** min(attempt, 10))
-            await asyncio.sleep(failure.wait or random.uniform(0, most))
+    async def _queued(
+        self, queue: Queue, request: Request, keys: Sequence[bytes]
+    ) -> tuple[Answer, tuple[str, int] | None]:
+        task = asyncio.current_task()
+        self._run.waits[task] = Waiting("queue", None, time.monotonic() - self._run.began, None)
+        try:
+            return await queue.ask(request, keys)
+        finally:
+            del self._run.waits[task]
 
-    def _enough(self, error: ServiceError, attempt: int) -> bool:
-        if error.reaction == "wait":
-            return time.monotonic() - max(self.answered or 0.0, self._run.began) > PATIENCE
-        if error.code == "timeout":  # silence for as long as is waited: once more, and no longer than that
-            return attempt >= 2
-        # Where nothing ever connected, the address is wrong rather than the moment.
-        never = error.code == "no connection" and self.answered is None
-        return attempt >= (ATTEMPTS // 2 if never else ATTEMPTS)
+    # -- attempts ------------------------------------------------------------------------------------------------
 
-    async def _attempt(self, request: Request, *, first: bool) -> Answer:
+    async def _persist(self, request: Request, keys: Iterable[bytes]) -> Answer:
+        """Send a request about these rows until it is answered, or that is enough."""
+        rows, run, task = frozenset(keys), self._run, asyncio.current_task()
+        assert task is not None
+        since = min((self._refused[key] for key in rows if key in self._refused), default=None)
+        retry = Retry(self._service, run.options.patience, several=len(rows) > 1, since=since)
+        try:
+            while True:
+                try:
+                    answer = await self._attempt(request, rows, retry)
+                    break
+                except ServiceError as error:
+                    failure = bare(error)
+                pause = self._pause(failure, rows, retry)
+                self.waiting.setdefault(task, time.monotonic())
+                run.waits[task] = retry.waiting(run.began)
+                self._changed()
+                if pause:
+                    await asyncio.sleep(pause)
+        finally:
+            self.waiting.pop(task, None)
+            run.waits.pop(task, None)
+        for key in rows & self._refused.keys():
+            del self._refused[key]
+        return answer
+
+    def _pause(self, failure: ServiceError, rows: frozenset[bytes], retry: Retry) -> float:
+        """Return the seconds until the next attempt; raises the failure where there is none."""
+        if failure.reaction == "stop" and (self.halted or len(rows) > 1):
+            raise failure  # confirmed, or to be asked by halves, which confirm each other
+        try:
+            pause = retry.pause(failure, time.monotonic())
+        finally:
+            if retry.since is not None:
+                self._refused.update(dict.fromkeys(rows, retry.since))
+        return 0.0 if isinstance(failure, RateLimited) else pause  # there the pace holds everybody back
+
+    async def _attempt(self, request: Request, rows: frozenset[bytes], retry: Retry) -> Answer:
         task = asyncio.current_task()
         assert task is not None
-        pace, run = self._pace, self._run
-        sent = await pace.enter(first=first)
+        pace, run, share = self._pace, self._run, self._share
+        # Those that were refused keep their turn, unless others are to find out whether they are refused as well.
+        first = retry.failures == 1 if isinstance(retry.last, RateLimited) else retry.failures > 0
+        held = pace.held(time.monotonic())
+        sent = await pace.enter(first=first and retry.last is not None and retry.last.reaction != "stop", share=share)
+        retry.excuse(pace.held(time.monotonic()) - held)
 
         def leaves() -> bool:
             look()
@@ -166,21 +239,32 @@ class Exchange:
         try:
             answer = await self._sent(request, leaves)
         except RateLimited as error:
-            pace.limited(sent, error.wait)
+            pace.limited(sent, error.wait, share)
             raise
         except ServiceError as error:
-            (pace.busy if error.reaction == "wait" else pace.leave)(sent)
+            if error.reaction == "stop" and share.refused(
+                rows, sent, time.monotonic(), needed=CONFIRMED if error.known else BY_STATUS
+            ):
+                self._end_run(error)
+            (pace.busy if error.reaction == "wait" else pace.leave)(sent, share)
             raise
         except BaseException:
-            pace.leave(sent)
+            pace.leave(sent, share)
             raise
         finally:
             if task in self.flying:
                 self.flying.discard(task)
                 run.flying(-1)
-        pace.clean(sent)
-        self.answered = time.monotonic()
+        self._service.note(sent, time.monotonic())
+        self._given_up.clear()
+        share.answered(sent)
+        pace.clean(sent, share)
         return answer
+
+    def _turn(self) -> Waiting | None:
+        """Return that requests wait for their turn in the minute, where they do."""
+        turn, began = self._pace.turn, self._run.began
+        return None if turn is None else Waiting("minute", None, max(0.0, turn[0] - began), turn[1] - began)
 
     async def _sent(self, request: Request, leaves: Callable[[], bool]) -> Answer:
         """Send it and wait for the whole answer; hand on its pieces where somebody listens."""

@@ -17,8 +17,6 @@ class Flight:
     Attributes
     ----------
     keys : list of bytes
-    kept : bool
-        Whether the answer goes into the store.
     cells : dict of key to cells
         What was read; an input that is missing here failed, or was not sent.
     logs : dict of key to str
@@ -30,7 +28,6 @@ class Flight:
         Those with a tool whose run waits for this one.
     """
 
-    kept: bool
     landed: asyncio.Future[None]
     keys: list[bytes] = field(default_factory=list)
     cells: dict[bytes, Cells] = field(default_factory=dict)
@@ -82,13 +79,13 @@ class Flights:
     def __len__(self) -> int:
         return len(self._by_key)
 
-    def claim(self, keys: Sequence[bytes], *, kept: bool) -> tuple[Flight, dict[bytes, Flight | None]]:
+    def claim(self, keys: Sequence[bytes]) -> tuple[Flight, dict[bytes, Flight | None]]:
         """Take the keys that are not in flight yet; return them as a flight, and the flights of all others.
 
         None instead of a flight: it waits for this very call, so that following it would never end.
         """
         within = _within.get()
-        mine = Flight(kept, asyncio.get_running_loop().create_future(), within=within)
+        mine = Flight(asyncio.get_running_loop().create_future(), within=within)
         others: dict[bytes, Flight | None] = {}
         for key in keys:
             other = self._by_key.setdefault(key, mine)
@@ -111,7 +108,7 @@ class Flights:
         """End a flight: whoever follows it finds its cells."""
         for key in flight.keys:
             self._by_key.pop(key, None)
-        if self._runs > 1 and flight.kept:
+        if self._runs > 1 and flight.keys:
             self.bought.update(flight.cells)
         if not flight.landed.done():
             flight.landed.set_result(None)

@@ -8,13 +8,14 @@ after a restart, and hands in only the rest.
 from __future__ import annotations
 
 import asyncio
+import collections
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pydantic_core
 
-from ..errors import AnswerError, CfaiError, Refused, ServiceError
+from ..errors import AnswerError, CfaiError, Refused, RowError, ServiceError
 from ..models import price
 from ..tasks import Answer, Json, Request
 from ..tasks.task import reported
@@ -68,14 +69,15 @@ class Queue:
     engine : Engine
     run : Run
     send : callable
-        Sends a request, as often as it takes.
+        Sends a request about rows, given by their keys, as often as it takes.
     flying : set of Task
         Those that have a request under way.
     """
 
     def __init__(
-        self, engine: Engine, run: Run, send: Callable[[Request], Awaitable[Answer]], flying: set[asyncio.Task[None]]
-    ) -> None:
+        self, engine: Engine, run: Run, send: Callable[[Request, Iterable[bytes]], Awaitable[Answer]],
+        flying: set[asyncio.Task[None]],
+    ) -> None:  # fmt: skip
         self._engine = engine
         self._run = run
         self._persist = send
@@ -168,20 +170,33 @@ class Queue:
             task.add_done_callback(self._handing.discard)
 
     async def _submit(self, places: Sequence[_Place]) -> None:
+        parts = collections.deque([places])
+        while parts:
+            part = parts.popleft()
+            failure = await self._submitted(part)
+            if failure is None:
+                continue
+            middle = len(part) // 2  # halved until the request that is meant stands alone
+            no_row = not isinstance(failure, RowError) or failure.code == "no connection"
+            if not middle or no_row:
+                for place in part:
+                    _settle(place, failure)
+            elif isinstance(failure, RowError) and failure.reaction == "stop":  # its other half may confirm it
+                parts.extend([part[:middle], part[middle:]])
+            else:
+                parts.extendleft([part[middle:], part[:middle]])
+
+    async def _submitted(self, places: Sequence[_Place]) -> CfaiError | None:
+        """Hand requests in together; return why they were not taken."""
         began = time.perf_counter()
         try:
-            told = await self._send({"requests": [place.body for place in places]})
+            rows = [key for place in places for key in place.keys]
+            told = await self._send({"requests": [place.body for place in places]}, rows)
             name = str(told["request_id"])
-        except (CfaiError, KeyError, TypeError) as error:
-            if isinstance(error, Refused) and len(places) > 1:  # until the request that is meant stands alone
-                middle = len(places) // 2
-                await self._submit(places[:middle])
-                await self._submit(places[middle:])
-                return
-            failure = error if isinstance(error, CfaiError) else AnswerError("no request_id in the answer", "broken")
-            for place in places:
-                _settle(place, failure)
-            return
+        except CfaiError as error:
+            return error
+        except (KeyError, TypeError):
+            return AnswerError("the queue's answer holds no request_id", "broken", again=True)
         submission = _Submission(name, began, [place.keys for place in places], dict(enumerate(places)), ours=True)
         self._submissions[name] = submission
         if self._engine.store is not None:
@@ -190,6 +205,7 @@ class Queue:
                 name, self._engine.account, self._engine.origin, plan.model.id, submission.requests
             )
         self._look_for(submission)
+        return None
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -255,7 +271,7 @@ class Queue:
             if one is None:
                 _settle(place, AnswerError("the batch holds no answer to this request", "broken", again=True))
             elif one.get("success") is False:
-                error = refusal(400, {}, pydantic_core.to_json(one), self._run.plan.model.id)
+                error = refusal(None, {}, pydantic_core.to_json(one), self._run.plan.model.id)
                 passing = error.reaction in ("wait", "again")
                 _settle(place, AnswerError(str(error), str(error.code), again=True) if passing else error)
             else:
@@ -276,12 +292,12 @@ class Queue:
             return {}
         return {at: total * size / sum(sizes.values()) for at, size in sizes.items()}
 
-    async def _send(self, body: Json) -> Json:
+    async def _send(self, body: Json, rows: Iterable[bytes] = ()) -> Json:
         """Send to the queue, past a gateway's cache: it would say "queued" for as long as it lasts."""
         gateway = self._run.options.gateway
         request = Request(json=body, query=_QUERY, expected="vectors")
         request = dressed(request, self._run.plan.model, None if gateway is None else gateway.uncached())
-        return (await self._persist(request)).json
+        return (await self._persist(request, rows)).json
 
 
 def _result(answered: Mapping[str, Json], position: int) -> Json:

@@ -12,12 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ..cells import Sink
-from ..errors import CfaiError, RowError
+from ..errors import CfaiError, RowError, bare
 from ..ledger import Budget, Charge
 from ..models import Cost
 from ..tasks import Cells
 from .gateway import Gateway
 from .plan import Plan
+from .retry import PATIENCE, Waiting
+
+#: Seconds without an answer after which a run says what it waits for.
+_MOMENT = 1.0
 
 CacheMode = Literal[True, False, "refresh", "only"]
 
@@ -35,7 +39,9 @@ class Options:
         Whether a failed row stays missing, raises once all others are done, or holds the beginning of its reply where
         that was cut.
     concurrency : int or "auto"
-        The most requests at once.
+        The most requests at once, of those that all calls to the model share.
+    patience : float
+        Seconds that a row waits from its first refusal or fault on, and the run without any answer.
     gateway : Gateway or None
         Through which the requests go.
     queue : bool
@@ -54,6 +60,7 @@ class Options:
     budget: Budget | None = None
     on_error: Literal["keep", "raise", "partial"] = "keep"
     concurrency: int | Literal["auto"] = "auto"
+    patience: float = PATIENCE
     gateway: Gateway | None = None
     queue: bool = False
     reject_if_busy: bool = False
@@ -70,6 +77,9 @@ class Options:
         most = self.concurrency
         if most != "auto" and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
             raise ValueError(f'concurrency={most!r}: give "auto" or a number of requests of at least 1.')
+        wait = self.patience
+        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait > 0:
+            raise ValueError(f"patience={wait!r}: give seconds, more than 0.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +87,8 @@ class Event:
     """How far a run is, at one moment; rows are rows of the frame.
 
     ``saved_neurons`` is what rows from the store had cost and those from a gateway's cache would have cost, apart from
-    the ``unknown_saved`` rows whose price nobody knows.
+    the ``unknown_saved`` rows whose price nobody knows.  ``waiting`` says what the run waits for, since when and until
+    when, where nothing is answered meanwhile.
     """
 
     verb: str
@@ -98,6 +109,7 @@ class Event:
     left: float | None
     finished: bool
     stopped: bool
+    waiting: Waiting | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -128,6 +140,10 @@ class Run:
         Read and written; None where an answer did not say.
     flow : list of (seconds, requests in flight)
         Concurrency over time, in a few thousand points however long the run.
+    waits : dict of object to Waiting
+        What each of its requests waits for that does.
+    answered : float or None
+        When the last answer came (monotonic seconds).
     """
 
     plan: Plan
@@ -156,6 +172,9 @@ class Run:
     seconds_of_requests: list[float] = field(default_factory=list)
     flow: list[tuple[float, int]] = field(default_factory=list)
     store_failure: CfaiError | None = None
+    waits: dict[object, Waiting] = field(default_factory=dict)
+    answered: float | None = None
+    turn: Callable[[], Waiting | None] = field(default=lambda: None)
     _beat: float = 0.0
     _weights: npt.NDArray[np.int64] = field(init=False)
 
@@ -176,7 +195,13 @@ class Run:
         return Cost(None if self.unpriced else self.neurons, self.exact)
 
     def deliver(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Cells) -> int:
-        """Keep cells and return how many rows they are; those that are errors fail their rows."""
+        """Keep cells and return how many rows they are; those that are errors fail their rows.
+
+        Raises
+        ------
+        CfaiError
+            Vectors of another length than those of the run.
+        """
         if not isinstance(cells, np.ndarray):
             errors = {int(at): each for at, each in zip(indexes, cells, strict=True) if isinstance(each, RowError)}
             if errors:
@@ -184,6 +209,8 @@ class Run:
                 indexes, cells = [at for at, _ in pairs], [each for _, each in pairs]
             for at, error in errors.items():
                 self.fail(at, error)
+        if not len(indexes):
+            return 0
         self.sink.put(indexes, cells)
         rows = self.rows_of(indexes)
         self.done += rows
@@ -196,8 +223,11 @@ class Run:
         return int(self._weights[indexes].sum())
 
     def fail(self, index: int, error: RowError) -> None:
-        """Note that this input has no result, or with ``on_error="partial"`` the beginning of one."""
-        self.failures[index] = error
+        """Note that this input has no result, or with ``on_error="partial"`` the beginning of one.
+
+        The error must not keep alive what was sent.
+        """
+        self.failures[index] = bare(error)
         self.failed += int(self._weights[index])
         if self.filled(error):
             self.sink.put([index], [getattr(error, "partial", None)])
@@ -218,6 +248,7 @@ class Run:
             self.unpriced += 1
         else:
             self.neurons += charge.neurons
+        self.answered = time.monotonic()
         known = self.tokens is not None and charge.tokens is not None
         self.tokens = (self.tokens or 0.0) + (charge.tokens or 0.0) if known else None
         self.seconds_of_requests.append(charge.seconds)
@@ -231,6 +262,18 @@ class Run:
         if len(self.flow) > 8_000:  # every second point, and from now on half as many
             self.flow = self.flow[::2]
             self._beat = 2 * max(self._beat, now / 8_000)
+
+    def _waiting(self) -> Waiting | None:
+        """Return what the run waits for, once nothing was answered for a moment.
+
+        Of several things the one that refuses or fails, and of those the one that lasts longest.
+        """
+        before = time.monotonic() - _MOMENT
+        waits = [wait for wait in (*list(self.waits.values()), self.turn()) if wait is not None]
+        if self.finished or not waits or (self.answered or 0.0) > before:
+            return None
+        longest = min(waits, key=lambda wait: (wait.reason == "queue", wait.reason in ("minute", "budget"), wait.since))
+        return longest if longest.since <= before - self.began else None
 
     def event(self) -> Event:
         """Return how far the run is."""
@@ -253,4 +296,5 @@ class Run:
             spent=self.spent, projected=projected, saved_neurons=self.saved_neurons, unknown_saved=self.unknown_saved,
             seconds=seconds,
             left=None if share is None else so_far * share, finished=self.finished, stopped=self.stopped,
+            waiting=self._waiting(),
         )  # fmt: skip

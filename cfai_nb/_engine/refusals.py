@@ -1,15 +1,22 @@
-"""What a refusal means: told by the code in the body, and by the status only where the body says nothing.
+"""What a response that is not an answer means: one table of codes for each product, and the status for all else.
+
+``Wire`` hands in what came back, with the product that answered; a ``ServiceError`` comes out, and its ``reaction``
+says what the sender does about it.  A code means something only within its product, and a permanent meaning only with
+a status that it comes with: a 5xx is always repeated.  A code that only asks for patience counts with any status.
 
 Codes and texts: developers.cloudflare.com/workers-ai/platform/errors (2026-09-17), and for 3021, 4006, 7001, 7003,
-8001, 9106, 10000 and those of Vectorize (3000, 3002, 400xx) dated observations of the live service.
+8001, 8006, 9106, 10000 and those of Vectorize (3000, 3002, 400xx) dated observations of the live service.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pydantic_core
 
 from ..errors import (
     AccessError,
@@ -20,126 +27,217 @@ from ..errors import (
     ServiceError,
     TooLarge,
     Unavailable,
+    printable,
 )
-from ..tasks import Json
+from ..tasks import Json, Request
 
 _QUOTA = "the day's Neurons are used up; they come back at 00:00 UTC (a paid plan has no such stop)"
 _TERMS = 'accept its terms, once for the account: session.accept_terms("{model}"), of the session from cf.connect(...)'
 _TOKEN = "check CLOUDFLARE_API_TOKEN (it needs Workers AI Read and Edit) and CLOUDFLARE_ACCOUNT_ID"
+_CLOSED = "the model is not open to this account; choose another from cf.models()"
+_MODELS = "cf.models(refresh=True) lists the models there are"
+_SHORTEN = "shorten the text or lower max_tokens"
 
-
-#: What texts begin with, and says nothing that the code does not.
-_LEAD = re.compile(r"\s*(?:AiError:\s*)*(?:(\d{4,5}):\s*)?")
+#: A code may stand in front of a text of the service ("3040: ...", "AiError: AiError: 3040: ...") ...
+_LEAD = re.compile(r"\s*(?:AiError:\s*)*(?:([0-9]{4,5}):\s*)?")
+#: ... and in a page or a line of its edge, which is not JSON.
+_PAGE = re.compile(r"error code:? ([0-9]{4})\b", re.IGNORECASE)
 
 
 class _Meaning(NamedTuple):
+    """What a code means, and the statuses it comes with."""
+
     kind: type[ServiceError]
+    statuses: tuple[int, ...]
     todo: str = ""
 
+    def fits(self, status: int | None) -> bool:
+        """Whether the code means this with a status; None: it came without one of its own."""
+        return status is None or status in self.statuses or self.kind.reaction in ("wait", "again")
 
-_BY_CODE = {
-    1015: _Meaning(RateLimited),
-    3003: _Meaning(Refused),
-    3006: _Meaning(TooLarge, "split the text"),
-    3007: _Meaning(Unavailable),
-    3008: _Meaning(Unavailable),
-    3021: _Meaning(RateLimited),
-    3023: _Meaning(AccessError, "the account is blocked; ask Cloudflare's support"),
-    3030: _Meaning(Refused, "the safety filter flagged it; reword rather than repeat"),
-    3036: _Meaning(QuotaExhausted, _QUOTA),
-    4006: _Meaning(QuotaExhausted, _QUOTA),
-    3040: _Meaning(Busy),
-    3039: _Meaning(Refused, "the fine-tune's files are missing"),
-    3041: _Meaning(AccessError, "the model is not open to this account; choose another from cf.models()"),
-    5018: _Meaning(AccessError, "the model is not open to this account; choose another from cf.models()"),
-    5004: _Meaning(Refused),
-    5005: _Meaning(AccessError, "the model takes no fine-tune"),
-    5006: _Meaning(Refused),
-    5019: _Meaning(AccessError, "update cfai_nb"),
-    8001: _Meaning(Refused),
-    3042: _Meaning(AccessError, "cf.models(refresh=True) lists the models there are"),
-    5007: _Meaning(AccessError, "cf.models(refresh=True) lists the models there are"),
-    5016: _Meaning(AccessError, _TERMS),
-    5035: _Meaning(AccessError, "the model needs the Workers Paid plan; choose another from cf.models()"),
-    5021: _Meaning(TooLarge, "shorten the text or lower max_tokens"),
-    3010: _Meaning(TooLarge, "shorten the text or lower max_tokens"),
-    7001: _Meaning(AccessError, "check base_url"),
-    7003: _Meaning(AccessError, "check CLOUDFLARE_ACCOUNT_ID: 32 hexadecimal characters"),
-    9106: _Meaning(AccessError, _TOKEN),
-    9109: _Meaning(AccessError, _TOKEN),
-    10000: _Meaning(AccessError, _TOKEN),
-    2001: _Meaning(AccessError, "there is no such gateway: check gateway=, or create it in the dashboard"),
-    2009: _Meaning(AccessError, "check the provider's key in the gateway's settings"),
-    2021: _Meaning(QuotaExhausted, "buy credits for the gateway, or leave gateway= out"),
-    3000: _Meaning(AccessError, "there is no such index; to_vectorize(..., create=True) makes it"),
-    3002: _Meaning(Refused, "there is an index of this name already"),
-    40006: _Meaning(Refused, "the query is of another model than the index"),
-    40008: _Meaning(Refused, "shorten ids and namespace to 64 bytes"),
-    40012: _Meaning(Refused, "the vectors are of another model than the index"),
-    40018: _Meaning(Refused, "rename the column: no dot, no double quote, no dollar sign in front"),
-    40023: _Meaning(Refused, "look at ids, values and metadata of the row it names"),
-    40025: _Meaning(Refused, "ask for fewer matches"),
+
+#: What stands in front of every product of the account.
+_EDGE: Mapping[int | str, _Meaning] = {
+    1015: _Meaning(RateLimited, (429,)),
+    7001: _Meaning(AccessError, (400, 405), "check base_url"),
+    7003: _Meaning(AccessError, (400, 404), "check CLOUDFLARE_ACCOUNT_ID: 32 hexadecimal characters"),
+    9106: _Meaning(AccessError, (400, 401, 403), _TOKEN),
+    9109: _Meaning(AccessError, (401, 403), _TOKEN),
+    10000: _Meaning(AccessError, (401, 403), _TOKEN),
+}
+_WORKERS_AI: Mapping[int | str, _Meaning] = {
+    3003: _Meaning(Refused, (400,)),
+    3006: _Meaning(TooLarge, (413,), "split the text"),
+    3007: _Meaning(Unavailable, (408,)),
+    3008: _Meaning(Unavailable, (408,)),
+    3010: _Meaning(TooLarge, (400, 413), _SHORTEN),
+    3021: _Meaning(RateLimited, (429,)),
+    3023: _Meaning(AccessError, (403,), "the account is blocked; ask Cloudflare's support"),
+    3030: _Meaning(Refused, (400, 422), "the safety filter flagged it; reword rather than repeat"),
+    3036: _Meaning(QuotaExhausted, (429,), _QUOTA),
+    3039: _Meaning(Refused, (400,), "the fine-tune's files are missing"),
+    3040: _Meaning(Busy, (429,)),
+    3041: _Meaning(AccessError, (403,), _CLOSED),
+    3042: _Meaning(AccessError, (404,), _MODELS),
+    4006: _Meaning(QuotaExhausted, (429,), _QUOTA),
+    5004: _Meaning(Refused, (400,)),
+    5005: _Meaning(AccessError, (405,), "the model takes no fine-tune"),
+    5006: _Meaning(Refused, (400, 422)),
+    5007: _Meaning(AccessError, (400, 404), _MODELS),
+    5016: _Meaning(AccessError, (403,), _TERMS),
+    5018: _Meaning(AccessError, (403,), _CLOSED),
+    5019: _Meaning(AccessError, (405,), "update cfai_nb"),
+    5021: _Meaning(TooLarge, (400, 413), _SHORTEN),
+    5035: _Meaning(AccessError, (403,), "the model needs the Workers Paid plan; choose another from cf.models()"),
+    8001: _Meaning(Refused, (400, 422)),
+    8006: _Meaning(Refused, (400, 422), "raise max_tokens: the model's thinking used it up before the call"),
+}
+_GATEWAY: Mapping[int | str, _Meaning] = {
+    2001: _Meaning(AccessError, (400, 404), "there is no such gateway: check gateway=, or create it in the dashboard"),
+    2009: _Meaning(AccessError, (401,), "check the provider's key in the gateway's settings"),
+    2021: _Meaning(QuotaExhausted, (402,), "buy credits for the gateway, or leave gateway= out"),
+}
+_VECTORIZE: Mapping[int | str, _Meaning] = {
+    3000: _Meaning(AccessError, (404,), "there is no such index; to_vectorize(..., create=True) makes it"),
+    3002: _Meaning(Refused, (400, 409), "there is an index of this name already"),
+    40006: _Meaning(Refused, (400,), "the query is of another model than the index"),
+    40008: _Meaning(Refused, (400,), "shorten ids and namespace to 64 bytes"),
+    40012: _Meaning(Refused, (400,), "the vectors are of another model than the index"),
+    40018: _Meaning(Refused, (400,), "rename the column: no dot, no double quote, no dollar sign in front"),
+    40023: _Meaning(Refused, (400,), "look at ids, values and metadata of the row it names"),
+    40025: _Meaning(Refused, (400,), "ask for fewer matches"),
+}
+#: The ``code`` or ``type`` of an error in OpenAI's form, of that company and of servers that speak as it does.
+_OPENAI: Mapping[int | str, _Meaning] = {
+    "insufficient_quota": _Meaning(QuotaExhausted, (402, 403, 429), "the account's credits are used up"),
+    "billing_hard_limit_reached": _Meaning(QuotaExhausted, (400, 402, 429), "the account's limit is reached"),
+    "rate_limit_exceeded": _Meaning(RateLimited, (429,)),
+    "invalid_api_key": _Meaning(AccessError, (401, 403), "check api_token"),
+    "authentication_error": _Meaning(AccessError, (401,), "check api_token"),
+    "model_not_found": _Meaning(AccessError, (400, 403, 404), "check the model's name"),
+    "context_length_exceeded": _Meaning(TooLarge, (400, 413), _SHORTEN),
+    "exceed_context_size_error": _Meaning(TooLarge, (400, 413), _SHORTEN),
+    "string_above_max_length": _Meaning(TooLarge, (400, 413), "shorten the text"),
+    "content_filter": _Meaning(Refused, (400, 422), "the safety filter flagged it; reword rather than repeat"),
+    "overloaded_error": _Meaning(Busy, (429, 503, 529)),
 }
 
 
-def refusal(status: int, headers: Mapping[str, str], content: bytes, model: str) -> ServiceError:
-    """Turn a response that is no answer into the error it means.
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A service that answers, as far as its errors go.
+
+    Attributes
+    ----------
+    meanings : mapping of int or str to meaning
+        Of its codes.
+    access : str
+        What to do where it does not let the request in.
+    place : str
+        What to do where it does not know what is asked for.
+    leads : bool
+        Whether its codes may also stand in front of a text.
+    """
+
+    meanings: Mapping[int | str, _Meaning] = field(repr=False)
+    access: str = _TOKEN
+    place: str = "check base_url and the model's name"
+    leads: bool = False
+
+
+WORKERS_AI = Product({**_EDGE, **_WORKERS_AI}, leads=True)
+THROUGH_GATEWAY = Product({**_EDGE, **_WORKERS_AI, **_GATEWAY, **_OPENAI}, leads=True)
+GATEWAY = Product({**_EDGE, **_GATEWAY}, place="check the name of the gateway and the id of the log")
+VECTORIZE = Product({**_EDGE, **_VECTORIZE}, place="check the name of the index")
+AI_SEARCH = Product(_EDGE, place="check the name of the instance")
+SERVER = Product(_OPENAI, access="check api_token and base_url")
+_BY_PATH = {"/vectorize/": VECTORIZE, "/ai-gateway/": GATEWAY, "/ai-search/": AI_SEARCH}
+
+
+def product_of(request: Request, *, cloudflare: bool) -> Product:
+    """Return which product answers a request: its address says so, and whether a gateway is named.
+
+    ``cloudflare`` is False for a server in OpenAI's dialect.  The batch queue answers with the codes of Workers AI.
+    """
+    if not cloudflare:
+        return SERVER
+    for start, product in _BY_PATH.items():
+        if (request.path or "").startswith(start):
+            return product
+    return THROUGH_GATEWAY if "cf-aig-gateway-id" in request.headers else WORKERS_AI
+
+
+def refusal(
+    status: int | None, headers: Mapping[str, str], content: bytes, model: str, product: Product = WORKERS_AI
+) -> ServiceError:
+    """Turn a response that is not an answer into the error it means.
 
     Parameters
     ----------
-    status : int
+    status : int or None
+        None for one request of a batch, which has no status of its own.
     headers : mapping of str to str
         Names in lower case.
     content : bytes
         An envelope of the service, an OpenAI error object, a web page, or nothing.
     model : str
         For the message.
+    product : Product
+        Who answered.
     """
-    code, text = _code_and_text(content)
-    meaning = _BY_CODE.get(code) if code is not None else None
-    if meaning is None:
-        meaning = _by_status(status, text)
-    if code is None and text.lstrip().startswith("error code: 1015"):
-        code = 1015
-    named = f"{code}" if code is not None else f"HTTP {status}"
+    code, text = _code_and_text(content, product)
+    known = None if code is None else product.meanings.get(code)
+    fits = known is not None and known.fits(status)
+    meaning = known if known is not None and fits else _by_status(status, text, headers, product)
+    answered = "refused in the batch" if status is None else f"HTTP {status}"
+    named = answered if code is None else f"{code}" if fits else f"{answered} ({code})"
     advice = f" -- {meaning.todo.replace('{model}', model)}" if meaning.todo else ""
     return meaning.kind(
-        f"{model}: {named}: {_short(text) or 'no text'}{advice}",
-        code if code is not None else status,
+        f"{model}: {named}: {_short(text) or 'the response says nothing more'}{advice}",
+        # A code that is not known here is shown all the same; one that is, and does not fit, would only mislead.
+        code if code is not None and (fits or (known is None and isinstance(code, int))) else status,
         status=status,
         model=model,
         wait=_retry_after(headers),
+        known=fits,
     )
 
 
-def _by_status(status: int, text: str) -> _Meaning:
-    if status == 429:
-        return _Meaning(RateLimited)
+def _by_status(status: int | None, text: str, headers: Mapping[str, str], product: Product) -> _Meaning:
+    if status is None:
+        return _Meaning(Refused, ())
+    if 300 <= status < 400:
+        target = urlsplit(headers.get("location", ""))  # without a query, which may hold a secret
+        to = printable(f"{target.scheme}://{target.hostname}{target.path}" if target.hostname else target.path)[:200]
+        moved = AccessError if status in (301, 308) else Unavailable
+        return _Meaning(moved, (), f"the server redirects to {to or 'another address'}: check base_url")
+    if status in (408, 409, 425) or status < 400 or (status >= 500 and status != 529):
+        return _Meaning(Unavailable, ())
     if status in (401, 403):
-        return _Meaning(AccessError, _TOKEN)
-    if status == 402:
-        return _Meaning(QuotaExhausted, "the account's credits are used up")
-    if status == 413 or "maximum context length" in text:
-        return _Meaning(TooLarge, "shorten the text or lower max_tokens")
-    if status == 529:
-        return _Meaning(Busy)
-    if status in (408, 409, 425) or status >= 500 or status < 400:
-        return _Meaning(Unavailable)
+        return _Meaning(AccessError, (), product.access)
     if status in (404, 405):
-        return _Meaning(AccessError, "check base_url and the model's name")
-    return _Meaning(Refused)
+        return _Meaning(AccessError, (), product.place)
+    if status == 413 or "maximum context length" in text:
+        return _Meaning(TooLarge, (), _SHORTEN)
+    kinds: dict[int, _Meaning] = {
+        402: _Meaning(QuotaExhausted, (), "the account's credits are used up"),
+        429: _Meaning(RateLimited, ()),
+        529: _Meaning(Busy, ()),
+    }
+    return kinds.get(status, _Meaning(Refused, ()))
 
 
-def _code_and_text(content: bytes) -> tuple[int | None, str]:
+def _code_and_text(content: bytes, product: Product) -> tuple[int | str | None, str]:
     """Find the error in whichever form it came."""
     plain = content[:4000].decode("utf-8", "replace")
     try:
-        document: Json = json.loads(content)
+        document: Json = pydantic_core.from_json(content)
     except ValueError:
-        found = re.search(r"error code:? (\d{4})", plain, re.IGNORECASE)
-        return (int(found[1]) if found else None), re.sub(r"<[^>]*>|\s+", " ", plain)
+        found = _PAGE.search(plain)
+        code = int(found[1]) if found and int(found[1]) in product.meanings else None
+        return code, re.sub(r"<[^<>]*>|\s+", " ", plain)
     if not isinstance(document, dict):
-        return None, plain
+        return None, "" if document is None else plain
     errors = document.get("errors") or document.get("error") or document
     first = errors[0] if isinstance(errors, list) and errors else errors
     if isinstance(first, str):
@@ -147,16 +245,22 @@ def _code_and_text(content: bytes) -> tuple[int | None, str]:
     if not isinstance(first, dict):
         return None, plain
     text = str(first.get("message") or "")
+    lead = _LEAD.match(text) if product.leads else None
+    ahead = int(lead[1]) if lead and lead[1] else None
+    if lead and (ahead is None or ahead in product.meanings or str(first.get("code")) == lead[1]):
+        text = text[lead.end() :]
+    # Codes arrive as numbers, as strings, and in front of a text of Workers AI; words are of OpenAI's dialect.
     code = first.get("code")
-    # Codes arrive as numbers, as strings, and as a prefix of the text ("3040: ...").
-    lead = _LEAD.match(text)
-    if code is None or not str(code).isdigit():
-        code = lead[1] if lead else None
-    return (int(code) if code is not None else None), text[lead.end() :] if lead else text
+    if isinstance(code, str) and re.fullmatch(r"[0-9]{4,6}", code):
+        code = int(code)
+    for word in (code, first.get("type"), ahead):
+        if isinstance(word, (int, str)) and word in product.meanings:
+            return word, text
+    return (code if isinstance(code, int) and 1_000 <= code <= 999_999 else None), text
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= 300 else line[:297] + "..."
 
 

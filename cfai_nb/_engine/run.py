@@ -3,16 +3,21 @@
 One call's life: known answers are taken from the store; the rest is sent, batch by batch, each when the budget, the run
 and the pace have room for it; every answer is read, charged, kept and delivered before the next step of its batch; a
 refusal waits, a fault is repeated, a batch that is refused is halved until the row that is meant stands alone.
+
+A row that fails ends no run, however often it fails: a run ends early by Stop, by its budget, by an error of access or
+quota that another row confirmed, and when nothing at all is answered any more while there are rows left to try.
 """
 
 from __future__ import annotations
 
 import asyncio
+import collections
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, StoreError
+from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, RowsFailed, StoreError, bare
 from ..ledger import money
 from ..models import Usage, price
 from .begun import Beginnings
@@ -31,8 +36,8 @@ HOPELESS = 100
 _QUEUED = 10_000
 #: Conversations about media that are made ready beyond the places there are, so that none stays empty.
 _READY = 12
-#: Seconds without an answer after which a request that was given up ends the run rather than its row.
-SILENT = 30.0
+#: Rows that are tried beside those that wait, before one of them was answered.
+_BESIDE = 4
 _CIRCULAR = (
     "this question is being answered by the very call whose tool asks it here, and would wait for itself for ever: ask "
     "another question in the tool"
@@ -46,11 +51,13 @@ class Runner:
         self.run = run
         self._engine = engine
         self._plan = run.plan
-        self._exchange = Exchange(engine, run)
+        self._change = asyncio.Event()
+        self._exchange = Exchange(engine, run, self.halt, self._change.set)
         self._beginnings = Beginnings(engine, run)
         self._conversation = Conversation(engine, run, self._exchange, self._beginnings)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._change = asyncio.Event()
+        self._halted = asyncio.Event()
+        self._untried = False  # whether there are rows that no request was made for yet
         self._hopeless = 0
         self._followed: list[tuple[int, Flight]] = []  # under way for another run
         self._late: list[int] = []  # bought by another run since this one looked into the store
@@ -77,7 +84,7 @@ class Runner:
                 await self._beginnings.look(pending)
                 await self._send_all(await self._batches(pending))
         except CfaiError as error:
-            self.halt(error)
+            self.halt(bare(error))
         finally:
             await self._drain()
             self._engine.jobs.discard(self)
@@ -92,6 +99,7 @@ class Runner:
             return
         for task in self._tasks - self._exchange.flying:
             task.cancel()
+        self._halted.set()
         self._change.set()
 
     def close(self, why: CfaiError) -> None:
@@ -160,6 +168,7 @@ class Runner:
         return itertools.chain(before, self._plan.batches(pending))
 
     async def _send_all(self, batches: Iterable[list[int]]) -> None:
+        self._untried = True
         for batch in batches:
             while len(self._tasks) >= self._most and not self._exchange.halted:
                 await self._changed()
@@ -168,18 +177,23 @@ class Runner:
             self._start(batch)
             if len(self._tasks) % 8 == 0:  # let those that were started begin; a turn of the loop for each would cost
                 await asyncio.sleep(0)
+        self._untried = False
         while self._tasks:
             await self._changed()
         await self._collect_followed()
 
     @property
     def _most(self) -> int:
-        """How many conversations may be held at once; those about media are held with all they send."""
-        cap, heavy = self.run.options.concurrency, self._plan.heavy
+        """How many conversations may be held at once; those about media are held with all they send.
+
+        Those that wait after a refusal hold up no other: what becomes of the others tells whether the service works.
+        """
+        cap, heavy, waiting = self.run.options.concurrency, self._plan.heavy, len(self._exchange.waiting)
         if self._exchange.queue is not None:  # what waits in the queue takes no place here
             return MOST if heavy else _QUEUED
         most = MOST if cap == "auto" else cap
-        return min(most, self._exchange.places + _READY) if heavy else most
+        most = min(most, self._exchange.places + _READY) if heavy else most
+        return max(most, min(MOST, most + (waiting if self._exchange.serving else min(waiting, _BESIDE))))
 
     async def _changed(self) -> None:
         self._change.clear()
@@ -192,8 +206,8 @@ class Runner:
         if self.run.options.cache is True and (bought := self._engine.flights.bought):
             self._late += [index for index in batch if keys[index] in bought]
             batch = [index for index in batch if keys[index] not in bought]
-        kept = self.run.options.cache is not False
-        flight, others = self._engine.flights.claim([keys[index] for index in batch], kept=kept)
+        alone = self.run.options.cache is False  # its answers are its own: neither taken from others nor given to them
+        flight, others = self._engine.flights.claim([] if alone else [keys[index] for index in batch])
         for index in batch:
             if (other := others.get(keys[index])) is not None:
                 self._followed.append((index, other))
@@ -225,10 +239,9 @@ class Runner:
             # The store does not have it after all (it could not be written): no use to look there twice.
             self._engine.flights.bought.difference_update(self._plan.keys[index] for index in again)
         for index, flight in followed:
-            while not flight.landed.done() and not self._exchange.halted:
-                await asyncio.wait({flight.landed}, timeout=0.1)
+            there = await self._landed(flight)
             self._engine.flights.followed(flight)
-            if self._exchange.halted:
+            if not there:
                 return
             key = self._plan.keys[index]
             if key not in flight.cells:
@@ -237,59 +250,76 @@ class Runner:
             self.run.stored += self.run.deliver([index], flight.cells[key])
             if log := flight.logs.get(key):
                 self.run.logs[index] = log
-            if not flight.kept and self._engine.store is not None and self.run.options.cache is not False:
-                self._engine.store.put([key], flight.cells[key], log=log, owner=self.run.id)
         if again:
             await self._send_all(self._plan.batches(again))
+
+    async def _landed(self, flight: Flight) -> bool:
+        """Wait until another run has what it asked for; False where this run ended before."""
+        halted = asyncio.ensure_future(self._halted.wait())
+        ends: set[asyncio.Future[Any]] = {flight.landed, halted}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        halted.cancel()
+        return not self._exchange.halted
 
     # -- one batch -----------------------------------------------------------------------------------------------
 
     async def _work(self, batch: list[int], flight: Flight) -> None:
         """See one batch through, whatever it takes; never raises for what the service does."""
         flight.enter()
+        parts = collections.deque([batch])
         try:
-            await self._see_through(batch, flight)
+            while parts and not self._exchange.halted:
+                part = parts.popleft()
+                failure = await self._attempt(part, flight)
+                if failure is None:
+                    continue
+                middle = len(part) // 2
+                halves = [part[:middle], part[middle:]]
+                if not middle or (failure.reaction == "row" and not isinstance(failure, AnswerError)):
+                    for index in part:
+                        self._fail(index, failure)
+                elif failure.reaction == "stop":  # the other half first: it confirms what this one said, or refutes it
+                    parts.extend(halves)
+                else:
+                    parts.extendleft(reversed(halves))
         except asyncio.CancelledError:
             if not self._exchange.halted:
                 raise
 
-    async def _see_through(self, batch: list[int], flight: Flight, tries: int = 0) -> None:
-        try:
-            for index, failed in await self._conversation.hold(batch, flight, again=tries > 0):
-                self._fail(index, failed)
-            return
-        except BudgetError as error:
-            self.halt(error)
-            return
-        except RowError as error:
-            failure = error
-        if failure.reaction == "stop":
+    async def _attempt(self, batch: list[int], flight: Flight) -> RowError | None:
+        """Hold the conversation about a batch; return why it has no answer and is to be halved, or fails."""
+        # Paid for again each time, so a batch is soon halved; a single row gets what makes its loss unlikely.
+        for again in range(5 if len(batch) == 1 else 2):
+            try:
+                for index, failed in await self._conversation.hold(batch, flight, again=again > 0):
+                    self._fail(index, failed)
+                return None
+            except BudgetError as error:
+                self.halt(bare(error))
+                return None
+            except RowError as error:
+                failure = bare(error)
+            if not isinstance(failure, AnswerError) or failure.reaction != "again":
+                break
+        if self._exchange.halted and failure.reaction == "stop":
+            return None  # confirmed: the run has ended with it
+        return None if self._ends_with(batch, failure) else failure
+
+    def _ends_with(self, batch: Sequence[int], failure: RowError) -> bool:
+        """Whether nothing is answered any more: the run ends, or where all rows were tried, these fail together."""
+        silent = self._exchange.gives_up([self._plan.keys[index] for index in batch], failure)
+        if silent and self._untried:
             self.halt(failure)
-        elif isinstance(failure, AnswerError) and failure.reaction == "again" and tries < (4 if len(batch) == 1 else 1):
-            # Paid for again each time, so a batch is soon halved; a single row gets what makes its loss unlikely.
-            await self._see_through(batch, flight, tries + 1)
-        elif len(batch) > 1 and (failure.reaction == "split" or isinstance(failure, AnswerError)):
-            middle = len(batch) // 2
-            await self._see_through(batch[:middle], flight)
-            await self._see_through(batch[middle:], flight)
-        elif failure.reaction in ("again", "wait") and not isinstance(failure, AnswerError):
-            self._give_up(batch, failure)
-        else:
+        elif silent or failure.code == "no connection":  # which is of no row, so that halves would tell nothing
             for index in batch:
                 self._fail(index, failure)
-
-    def _give_up(self, batch: Sequence[int], failure: RowError) -> None:
-        """Fail the rows when the service works otherwise; end the run when nothing passes any more."""
-        answered = self._exchange.answered
-        if answered is None or time.monotonic() - answered > SILENT:
-            self.halt(failure)
-            return
-        for index in batch:
-            self.run.fail(index, failure)
+        else:
+            return False
+        return True
 
     def _fail(self, index: int, failure: RowError) -> None:
         self.run.fail(index, failure)
         if not self.run.done and not self.run.filled(failure):
             self._hopeless += 1
-            if self._hopeless >= HOPELESS:
-                self.halt(CfaiError(f"The first {HOPELESS} rows all failed and the rest was not sent: {failure}"))
+            if self._hopeless >= HOPELESS and self._untried:
+                self.halt(RowsFailed(f"The first {HOPELESS} rows all failed and the rest was not sent: {failure}"))

@@ -29,13 +29,15 @@ from aiohttp.connector import Connection
 from ..errors import AnswerError, CfaiError, Unavailable
 from ..tasks import Answer, Request
 from .bounds import BOUNDS, HEADER, Bounds, Unpacking, size_of
-from .refusals import refusal
+from .refusals import Product, product_of, refusal
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest, ConnectionKey
     from aiohttp.tracing import Trace
 
-_FAILED = re.compile(rb'"success"\s*:\s*false')
+_FAILED = re.compile(rb'"success"\s*:\s*false|^\s*\{\s*"error"\s*:')
+_ERROR_ALONE = {"error", "code", "message", "status"}
+
 #: Addresses kept ready; ids of logs and of mutations stand in paths too, and those do not come again.
 _MOST_URLS = 64
 
@@ -285,7 +287,7 @@ class Wire:
         else:
             if response.status_code == 200 and not _says_failed(content):
                 return Answer(content, headers, time.perf_counter() - start)
-            failure = refusal(response.status_code, headers, content, model)
+            failure = refusal(response.status_code, headers, content, model, self._product(request))
         # Raised out here, so that no frame or cause of it leads to a header with the token.
         raise failure
 
@@ -310,7 +312,7 @@ class Wire:
                         content, headers = await self._whole(response, request, model)
                     finally:
                         await response.aclose()
-                    raise refusal(response.status_code, headers, content, model)
+                    raise refusal(response.status_code, headers, content, model, self._product(request))
             try:
                 headers = {name.lower(): value for name, value in _pairs(response.headers)}
                 chunks = _chunks(response, headers, bounds.stream, "a stream", model)
@@ -352,6 +354,9 @@ class Wire:
         headers = {name.lower(): value for name, value in _pairs(response.headers)}
         content = b"".join([chunk async for chunk in _chunks(response, headers, most, what, model)])
         return content, headers
+
+    def _product(self, request: Request) -> Product:
+        return product_of(request, cloudflare=self._below != "/")
 
     def _build(self, request: Request, model: str, method: str) -> httpx.Request:
         path = request.path or f"run/{model}"
@@ -423,14 +428,16 @@ def _pairs(headers: httpx.Headers) -> list[tuple[str, str]]:
 
 
 def _says_failed(content: bytes) -> bool:
-    """Whether an envelope with status 200 says that it failed; ``success`` stands at one of its ends."""
+    """Whether a body with status 200 says that it failed: an envelope, at one of its ends, or an error and no more."""
     if not (_FAILED.search(content, 0, 200) or _FAILED.search(content, max(0, len(content) - 500))):
         return False
     try:  # the model may have written these words itself
         document = pydantic_core.from_json(content)
     except ValueError:
         return False
-    return isinstance(document, dict) and document.get("success") is False
+    if not isinstance(document, dict):
+        return False
+    return document.get("success") is False or (bool(document.get("error")) and document.keys() <= _ERROR_ALONE)
 
 
 def _told(error: Exception, model: str) -> CfaiError:

@@ -44,8 +44,10 @@ def found_in(
     wanted = _filter(filter)
     engine = here.engine(cache=False)
 
+    patience = here.options({name: value for name, value in travel.items() if name != "model"}).patience
+
     def carried_out(work: Any) -> Any:
-        errand: Errand[Any] = Errand(engine, work, drain=False)
+        errand: Errand[Any] = Errand(engine, work, drain=False, patience=patience)
         with working("search", travel.get("progress", here.defaults.get("progress"))):
             made = bridge.wait(errand, lambda: None)
         if errand.stopped:

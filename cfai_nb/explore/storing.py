@@ -130,7 +130,8 @@ class _Call:
             raise ValueError(f"create={create!r}: give True, or one of {', '.join(METRICS)}.")
         if not isinstance(wait, (bool, int, float)) or wait < 0:
             raise ValueError(f"wait={wait!r}: give True, or seconds.")
-        cache = here.options({name: value for name, value in travel.items() if name != "model"}).cache
+        options = here.options({name: value for name, value in travel.items() if name != "model"})
+        cache = options.cache
         if cache == "only":
             raise ValueError('cache="only" sends nothing, and to_vectorize does nothing else.')
         if not is_text(data, vectors):
@@ -156,7 +157,7 @@ class _Call:
             index, lot, reads=cache is True, keeps=cache is not False, tell=lambda text: self.tell[0](text)
         )
         self.engine = here.engine(cache=cache)
-        self.errand: Errand[None] = Errand(self.engine, self.writing, drain=True)
+        self.errand: Errand[None] = Errand(self.engine, self.writing, drain=True, patience=options.patience)
         self._missing = len(data) - len(kept)
         self._session = here
 
