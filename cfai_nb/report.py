@@ -173,7 +173,7 @@ class Report:
     def ended(self) -> CfaiError | None:
         """What the run ends with: what ended it early, or that every row failed; None where it has a result."""
         run = self.run
-        if run.error is not None or run.done or run.stopped or not self.failed or self.not_run:
+        if run.error is not None or run.done or run.stopped or not self.failed or self.not_run or self._filled:
             return run.error
         errors = list(self.errors.values())
         first = errors[0]

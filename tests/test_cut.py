@@ -140,11 +140,11 @@ def test_one_cut_sample_does_not_lose_the_others(service: Service, model: str, a
 def test_structured_replies_keep_their_text_alone(service: Service) -> None:
     """JSON that was cut has no partial cell: it is missing with "partial" too, its text is there, and is paid once."""
     for _ in range(2):
-        with pytest.warns(cf.CfaiWarning, match="failed and are missing"):
-            done = ROWS[:1].cfai.generate("{value}", model=CHAT, schema={"a": int}, on_error="partial")
-        assert done["a"].isna().all()
+        with pytest.raises(cf.RowsFailed, match="failed and are missing"):
+            ROWS[:1].cfai.generate("{value}", model=CHAT, schema={"a": int}, on_error="partial")
+        assert cf.last_run().frame()["a"].isna().all()
         assert failures()["text"].tolist() == ["thi"]
-        with pytest.warns(cf.CfaiWarning, match="failed and are missing"):
+        with pytest.raises(cf.RowsFailed, match="failed and are missing"):
             ROWS[:1].cfai.extract(["a"], model=CHAT)
         assert failures()["truncated"].tolist() == [True]
     assert len(service.asked) == 2
@@ -162,10 +162,10 @@ def test_other_failures_are_asked_for_again(service: Service) -> None:
 
 def test_what_does_not_fit_is_shown(service: Service) -> None:
     """Where a paid reply does not fit the schema or the fields, its text is in the failures."""
-    with pytest.warns(cf.CfaiWarning, match="did not fit the schema"):
+    with pytest.raises(cf.RowsFailed, match="did not fit the schema"):
         ROWS[1:2].cfai.generate("{value}", model=CHAT, schema={"a": int})
     assert failures()["text"].iloc[0].startswith("this is")
-    with pytest.warns(cf.CfaiWarning, match="does not fit the questions"):
+    with pytest.raises(cf.RowsFailed, match="does not fit the questions"):
         ROWS[1:2].cfai.check("It is whole.", model=CHAT)
     assert failures()["text"].tolist() == ["this is whole"]
     assert failures()["truncated"].tolist() == [False]
@@ -174,12 +174,12 @@ def test_what_does_not_fit_is_shown(service: Service) -> None:
 def test_without_a_store_nothing_is_kept(service: Service) -> None:
     """cache=False asks each time, and "only" finds a kept failure without asking."""
     for _ in range(2):
-        with pytest.warns(cf.CfaiWarning, match="cut at"):
+        with pytest.raises(cf.RowsFailed, match="cut at"):
             ROWS[:1].cfai.generate("{value}", model=CHAT, cache=False)
     assert len(service.asked) == 2
-    with pytest.warns(cf.CfaiWarning, match="cut at"):
+    with pytest.raises(cf.RowsFailed, match="cut at"):
         ROWS[:1].cfai.generate("{value}", model=CHAT)
-    with pytest.warns(cf.CfaiWarning, match="cut at"):
+    with pytest.raises(cf.RowsFailed, match="cut at"):
         ROWS[:1].cfai.generate("{value}", model=CHAT, cache="only")
     assert failures()["code"].tolist() == ["length"]
     assert len(service.asked) == 3

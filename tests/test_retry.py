@@ -407,8 +407,7 @@ def test_an_answer_that_does_not_fit_the_run_is_charged(tmp_path: Path) -> None:
     assert result.isna().tolist() == [False, False, False, True]
     (failed,) = cf.last_run().failures.to_dict("records")
     assert failed["code"] == "dimensions"
-    assert "vectors of 3 dimensions" in failed["message"]
-    assert "refresh" in failed["message"]
+    assert "vectors of 3 dimensions instead of 1024" in failed["message"]
     assert cf.ledger()["requests"].sum() == sent + 1
 
 

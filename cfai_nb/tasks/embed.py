@@ -70,8 +70,8 @@ class Embed(Task):
         """Return the request in the model's own form."""
         texts: Json = list(inputs)
         if model.family == "openai-embedding":  # asked for floats, since clients that ask for base64 got zeros
-            asked = {"model": model.id, "input": texts, "encoding_format": "float"}
-            return Request(json=asked, path="v1/embeddings", expected="vectors")
+            body = {"model": model.id, "input": texts, "encoding_format": "float"}
+            return Request(json=body, path="v1/embeddings", expected="vectors")
         body = {"text": texts}
         if model.family == "qwen3-embedding" and self.role == "query":
             body = {"queries": texts} | ({"instruction": self.instruction} if self.instruction else {})
@@ -79,17 +79,17 @@ class Embed(Task):
             body = {"documents": texts}
         elif model.family == "bge-m3" and self.role == "document":
             body = {"contexts": [{"text": text} for text in texts]}
-        options = {"pooling": self.pooling, "truncate_inputs": self.truncate}
-        return Request(json=body | {name: value for name, value in options.items() if value}, expected="vectors")
+        body |= {"pooling": self.pooling} if self.pooling else {}
+        return Request(json=body | ({"truncate_inputs": True} if self.truncate else {}), expected="vectors")
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return a matrix with a row a text."""
         matrix = answer.listed() if model.family == "openai-embedding" else answer.floats("data", "response")
         if matrix is None:
             raise AnswerError("the answer holds no vectors", "empty", again=True)
-        if len(matrix) and model.dims and matrix.shape[1] != model.dims:
-            raise AnswerError(f"vectors of {matrix.shape[1]} numbers instead of {model.dims}", "mismatch", again=True)
-        return matrix
+        wrong = f"vectors of {matrix.shape[1]} dimensions instead of {model.dims}"
+        misfit = len(matrix) and model.dims and matrix.shape[1] != model.dims
+        return [AnswerError(wrong, "dimensions")] * len(matrix) if misfit else matrix  # repeated, it would cost again
 
     def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Take the header, or estimate: answers of embedding models carry no usage."""
