@@ -258,7 +258,7 @@ def test_a_fault_while_rows_wait_for_capacity_fails_none() -> None:
     """Waits and faults mixed, in any order, for more of them than there are attempts."""
     kinds = itertools.cycle([*["3040"] * 9, "500", "3040", "reset", None])
     cf.connect(Emulator(rate=None, faults=lambda number, model: next(kinds)), store=False, rate=None)
-    assert words(10).cfai.classify(LABELS).notna().all()
+    assert words(4).cfai.classify(LABELS).notna().all()
 
 
 def test_an_outage_costs_time_and_no_row() -> None:
@@ -450,3 +450,16 @@ def test_feedback_goes_several_at_once_and_stops() -> None:
     with pytest.raises(cf.AccessError, match="unknown") as caught:
         cf.feedback(unknown, 1)
     assert any("of 31 logs were rated" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), True, "2 min"])
+def test_patience_is_seconds(wrong: Any) -> None:
+    """patience= takes seconds, at a call or as a default of connect(); anything else is refused before sending."""
+    emulator = Emulator(rate=None)
+    cf.connect(emulator, store=False, patience=5)
+    assert cf.session.current().options({}).patience == 5
+    with pytest.raises(ValueError, match="patience="):
+        words(1).cfai.embed(patience=wrong)
+    with pytest.raises(ValueError, match="patience="):
+        cf.connect(emulator, store=False, patience=wrong)
+    assert emulator.requests == 0

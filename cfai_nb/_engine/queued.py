@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import pydantic_core
 
-from ..errors import AnswerError, CfaiError, Refused, RowError, ServiceError
+from ..errors import AnswerError, CfaiError, Refused, RowError, ServiceError, bare
 from ..models import price
 from ..tasks import Answer, Json, Request
 from ..tasks.task import reported
@@ -194,7 +194,7 @@ class Queue:
             told = await self._send({"requests": [place.body for place in places]}, rows)
             name = str(told["request_id"])
         except CfaiError as error:
-            return error
+            return bare(error)
         except (KeyError, TypeError):
             return AnswerError("the queue's answer holds no request_id", "broken", again=True)
         submission = _Submission(name, began, [place.keys for place in places], dict(enumerate(places)), ours=True)
