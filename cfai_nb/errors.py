@@ -7,7 +7,7 @@
     ├── ColumnError         a column or template that does not fit the frame          (also a ValueError)
     ├── ModelError          a model that is unknown, retired, or of another task      (also a ValueError)
     ├── BudgetError         the budget cannot hold what the next request may cost
-    ├── StoreError          the store cannot be opened, or is newer than this version
+    ├── StoreError          the store cannot be opened or written, or is newer than this version
     ├── RowsFailed          on_error="raise" and rows failed; their answers are kept
     ├── InputError          a cell that cannot be sent                                    fails the row
     ├── AnswerError         the service answered, and the answer cannot be used           fails the row
@@ -21,6 +21,7 @@
         └── AccessError     token, account or model not open to it                        stops the run
 
     Stopped (a KeyboardInterrupt)   you pressed Stop; what was paid for is kept
+    CfaiWarning (a UserWarning)     something was lost or could not be kept; the result is there
 
 Errors of the service carry ``code`` (the number in the body, which tells more than the status), ``status`` and
 ``model``.  No error carries the API token.
