@@ -3,11 +3,11 @@
 ::
 
     CfaiError
-    ├── SetupError          no credentials, an option that means nothing, an organ that cannot start
+    ├── SetupError          no credentials, an invalid option, or a component that failed to start
     ├── ColumnError         a column or template that does not fit the frame          (also a ValueError)
     ├── ModelError          a model that is unknown, retired, or of another task      (also a ValueError)
     ├── BudgetError         the budget cannot hold what the next request may cost
-    ├── StoreError          the store cannot be opened, or is newer than this version
+    ├── StoreError          the store cannot be opened or written, or is newer than this version
     ├── RowsFailed          every row failed, or on_error="raise" and some did; what was answered is kept
     ├── InputError          a cell that cannot be sent                                    fails the row
     ├── AnswerError         the service answered, and the answer cannot be used           fails the row
@@ -21,6 +21,7 @@
         └── AccessError     token, account or model not open to it                        stops the run, confirmed
 
     Stopped (a KeyboardInterrupt)   you pressed Stop; what was paid for is kept
+    CfaiWarning (a UserWarning)     something was lost or could not be kept; the result is there
 
 What stops the run is confirmed first: another row has to be refused in the same way, with no answer in between.  A row
 that alone is refused so fails alone.

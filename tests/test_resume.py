@@ -17,6 +17,7 @@ from witness import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb._engine import store as store_module
+from cfai_nb._engine.pack import Turn
 from cfai_nb.emulator import Emulator, running
 
 ROOT = Path(__file__).parents[1]
@@ -120,7 +121,7 @@ def test_turns_that_nobody_went_on_with_are_removed(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     with contextlib.closing(store_module.Store(path)) as store:
         for key, age in ((b"o" * 16, 40 * 86_400), (b"n" * 16, 3_600)):
-            store.add_turn(key, b"talk", 0, store_module.Turn(asked="", content=b"{}", headers={}, neurons=1.0), [])
+            store.add_turn(key, b"talk", 0, Turn(asked="", content=b"{}", headers={}, neurons=1.0), [])
             store.flush()
             with contextlib.closing(sqlite3.connect(path)) as file, file:
                 file.execute("UPDATE turns SET time = time - ? WHERE key = ?", (age, key))

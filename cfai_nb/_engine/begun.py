@@ -19,8 +19,8 @@ from ..errors import AnswerError
 from ..ledger import Charge
 from ..tasks import Answer, Request, Task
 from .engine import Engine
+from .pack import Turn
 from .record import Run
-from .store import Turn
 
 #: What is kept of an answer's headers: how it is read, and where a gateway wrote it down.
 _HEADERS = ("content-type", "cf-aig-log-id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import pydantic_core
@@ -14,6 +15,16 @@ from ..tasks import Cells, Json
 _MEDIA = {cell.kind: cell for cell in (Image, Audio)}
 #: The kind of a record of rows that failed in a way that is kept.
 _FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One answer of a conversation that has not ended: the digest of what was asked, and what came."""
+
+    asked: str
+    content: bytes
+    headers: dict[str, str]
+    neurons: float | None
 
 
 def encode(cells: Cells) -> tuple[str, bytes]:

@@ -16,7 +16,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +25,7 @@ from ..errors import StoreError
 from ..ledger import Charge
 from ..tasks import Cells, Json
 from .index import SLOT_BITS, Places, halves, split
-from .pack import decode, encode, seal
+from .pack import Turn, decode, encode, seal
 from .schema import SEALED, Displaced, explain, file_at, open_file, prepare
 from .segments import IndexDamaged, Reader, rebuild
 from .writer import BACKLOG, HELD, Job, Write, Writer
@@ -62,16 +61,6 @@ class Held(NamedTuple):
     cells: Cells | None
     neurons: float | None = None
     log: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One answer of a conversation that has not ended: the digest of what was asked, and what came."""
-
-    asked: str
-    content: bytes
-    headers: dict[str, str]
-    neurons: float | None
 
 
 class Store:
