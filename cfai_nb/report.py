@@ -159,7 +159,7 @@ class Report:
                 f"{done}: cf.last_run().frame() has them. What the store does not hold of them stays in memory, and is "
                 "written as soon as that is possible, at the latest when the session is closed."
             )
-        rest = f"and running the same call again sends {'only the rest' if self.not_run else 'nothing'}."
+        rest = f"and running the same call again sends {'only the rest' if self.not_run or self.failed else 'nothing'}."
         return f"{done} and kept: cf.last_run().frame() has them, {rest}"
 
     @property

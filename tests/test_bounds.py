@@ -244,8 +244,8 @@ def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None
         call = pd.Series(["x"]).cfai.generate.prepare("{value}", model="m")
         if heard:
             call.options = dataclasses.replace(call.options, hear=lambda piece: None)
-        with pytest.warns(cf.CfaiWarning, match="larger than 16 MiB"):
-            assert call.wait().isna().all()
+        with pytest.raises(cf.RowsFailed, match="larger than 16 MiB"):
+            call.wait()
         assert cf.last_run().failures["code"].tolist() == ["size"]
     assert len(asked_for) == 1
 

@@ -197,8 +197,8 @@ def frame_of(*urls: str) -> pd.DataFrame:
 def test_off_by_default_and_the_row_says_how(site: Site) -> None:
     """Without fetch=True nothing is asked for; each address fails its own row with a word on what to do."""
     asked = len(site.asked)
-    with cf.connect(Emulator(rate=None), store=False), pytest.warns(cf.CfaiWarning, match="fetch=True"):
-        assert frame_of(f"{site.root}/a.png").cfai.caption("photo").isna().all()
+    with cf.connect(Emulator(rate=None), store=False), pytest.raises(cf.RowsFailed, match="fetch=True"):
+        frame_of(f"{site.root}/a.png").cfai.caption("photo")
     assert len(site.asked) == asked
 
 

@@ -124,9 +124,9 @@ def test_no_verb_reads_a_file_that_a_text_names(folder: Path, verb: str, allowed
     cells = [str(folder.parent / "secret.html"), "../secret.html", "/proc/self/environ", "/etc/passwd"]
     options = {"files": folder} if allowed else {}
     with cf.connect(Emulator(rate=None), store=False):
-        with pytest.warns(cf.CfaiWarning, match="files="):
-            made = VERBS[verb](pd.DataFrame({"x": cells}), **options)
-        assert made.isna().all(axis=None)
+        with pytest.raises(cf.RowsFailed, match="files="):
+            VERBS[verb](pd.DataFrame({"x": cells}), **options)
+        assert cf.last_run().frame().isna().all(axis=None)
         assert cf.last_run().run.requests == 0
         assert cf.last_run().failures["message"].str.contains("files=").all()
 
@@ -140,8 +140,8 @@ def test_the_folder_is_given_to_a_call_or_a_session(folder: Path) -> None:
     with cf.connect(Emulator(rate=None), store=False, files=folder):
         assert frame.cfai.to_markdown("x").tolist()[:1] == ["# Hi"]
         assert "below/page.html" in frame.cfai.generate("Say: {x}")[0]
-        with pytest.warns(cf.CfaiWarning, match="files="):
-            assert frame.cfai.to_markdown("x", files=False).isna().all()
+        with pytest.raises(cf.RowsFailed, match="files="):
+            frame.cfai.to_markdown("x", files=False)
     with pytest.raises(ValueError, match="no such folder"):
         cf.connect(Emulator(rate=None), store=False, files=folder / "nowhere")
     with cf.connect(Emulator(rate=None), store=False), pytest.raises(ValueError, match="is not a folder"):
@@ -168,12 +168,13 @@ def test_no_widget_reads_a_file_that_a_text_names(folder: Path, widget: str) -> 
 
 
 def test_a_gallery_of_names_says_how_they_are_read(folder: Path) -> None:
-    """Names of pictures without files= are told how; a column of other texts is shown as text."""
+    """Names of pictures without files= say how they are read; a column of other texts is refused."""
     with pytest.raises(cf.ColumnError, match="files="):
         pd.DataFrame({"x": ["a.png"]}).cfai.gallery()
     frame = pd.DataFrame({"x": ["a.png"], "review": ["It is great."]})
     assert "files=&quot;folder&quot;" in frame.cfai.gallery("x").fragment()
-    assert "It is great." in frame.cfai.gallery("review").fragment()
+    with pytest.raises(cf.ColumnError, match="holds texts, not pictures"):
+        frame.cfai.gallery("review")
 
 
 def test_a_path_object_is_the_users_own(folder: Path) -> None:

@@ -203,10 +203,10 @@ def test_a_server_that_does_not_stream_has_answered(server: Server) -> None:
     assert heard == [None]
 
 
-def test_vectors_of_another_length_end_the_run_and_are_charged(server: Server) -> None:
-    """Where a server's second answer has vectors of another length, its request is in the ledger all the same."""
+def test_vectors_of_another_length_fail_their_rows_and_are_charged(server: Server) -> None:
+    """Where a server's second answer has vectors of another length, its rows fail and its request is in the ledger."""
     server.wide = "a red boat"
-    with pytest.raises(cf.CfaiError, match=r"vectors of [34] and of [34] dimensions.*cache=\"refresh\""):
+    with pytest.warns(cf.CfaiWarning, match=r"9 of 41 rows failed.*vectors of 4 dimensions.*cache=\"refresh\""):
         pd.Series([f"text {at}" for at in range(40)] + ["a red boat"]).cfai.embed(concurrency=1)
     sent = [path for path, _, _ in server.seen].count("/v1/embeddings")
     assert len(ledger()) == sent == 2
