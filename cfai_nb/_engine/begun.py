@@ -35,7 +35,7 @@ class Begun:
     """
 
     key: bytes | None
-    talk: bytes = field(default_factory=lambda: os.urandom(8))
+    talk: bytes = b""  # which conversation about this key; made when its first turn is kept
     known: list[Turn] = field(default_factory=list)
     before: float | None = 0.0
     heard: int = 0
@@ -114,6 +114,7 @@ class Beginnings:
         headers = {name: answer.headers[name] for name in _HEADERS if name in answer.headers}
         cost = _sum([charge.neurons for charge in charges])
         turn = Turn(asked=_digest(request), content=answer.content, headers=headers, neurons=cost)
+        begun.talk = begun.talk or os.urandom(8)
         self._store.add_turn(begun.key, begun.talk, begun.heard - 1, turn, charges)
 
     def leave(self, begun: Begun, why: BaseException) -> None:

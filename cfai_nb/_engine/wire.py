@@ -89,7 +89,7 @@ class _LastMoment(aiohttp.ClientRequest):
     """A request that asks whether it may leave when it has its connection, which can take seconds to make."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        if not _leaves.get()():
+        if not self.body and not _leaves.get()():  # without a body all is written here, and not in ``write_bytes``
             raise asyncio.CancelledError
         self._sender = asyncio.current_task()
         return await super().send(conn)
@@ -181,6 +181,13 @@ class _Stream(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while chunk := await self._answer.content.readany():
             yield chunk
+
+    async def whole(self, most: int) -> bytes | None:
+        """Return the body in one go, where it is known beforehand to be plain and of at most so many bytes."""
+        size = self._answer.content_length
+        if size is None or size > most or "content-encoding" in self._answer.headers:
+            return None
+        return await self._answer.read()
 
     async def aclose(self) -> None:
         self._answer.close()  # drops the connection, unless the answer was read to its end
@@ -352,7 +359,9 @@ class Wire:
         good = response.status_code == 200
         most, what = (self._bounds.most(request.expected), request.expected) if good else (self._bounds.error, "")
         headers = {name.lower(): value for name, value in _pairs(response.headers)}
-        content = b"".join([chunk async for chunk in _chunks(response, headers, most, what, model)])
+        content = await response.stream.whole(most) if isinstance(response.stream, _Stream) else None
+        if content is None:
+            content = b"".join([chunk async for chunk in _chunks(response, headers, most, what, model)])
         return content, headers
 
     def _product(self, request: Request) -> Product:

@@ -70,11 +70,11 @@ class Generate(Writer):
     def _wanted(self) -> Any:
         return None if self.schema is None else schema.model_of(self.schema)
 
+    @functools.cached_property
     def settings(self) -> chat.Settings:
-        """Return what is asked of the model besides the prompt."""
-        tools = tuple(tool.definition for tool in self._tools)
-        wanted = self._wanted and schema.described(self._wanted)
-        return dataclasses.replace(super().settings(), schema=wanted, tools=tools)
+        """What is asked of the model besides the prompt."""
+        tools, wanted = tuple(tool.definition for tool in self._tools), self._wanted
+        return dataclasses.replace(super().settings, schema=wanted and schema.described(wanted), tools=tools)
 
     def asked(self) -> dict[str, Json]:
         """Describe the schema by what is sent of it and the code that reads it, and tools by definition and source."""
@@ -85,7 +85,7 @@ class Generate(Writer):
 
     def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
         """Hold the conversation for one prompt."""
-        settings, opening = self.settings(), self.opening(*inputs)
+        settings, opening = self.settings, self.opening(*inputs)
         if self.n > 1:
             return [(yield from turns.samples(opening, model, settings))]
         return [(yield from turns.converse(opening, model, settings, self._tools, self.max_turns, self._wanted))]

@@ -63,7 +63,8 @@ def _converse(
     may be one that was cut (``Reply.or_cut``).
     """
     if wanted is None or tools:
-        reply = yield from _with_tools(talk, model, dataclasses.replace(settings, schema=None), tools, most)
+        plain = settings if settings.schema is None else dataclasses.replace(settings, schema=None)
+        reply = yield from _with_tools(talk, model, plain, tools, most)
         if wanted is None:
             return reply
         if (problem := reply.problem(settings.max_tokens)) is not None:
@@ -86,7 +87,7 @@ def _with_tools(talk: Talk, model: Model, settings: chat.Settings, tools: Sequen
         reply = rescued(reply, tools) if tools and not reply.cut else reply
         thought += [reply.thinking] if reply.thinking else []
         if not reply.calls or not tools or reply.cut:
-            return dataclasses.replace(reply, thinking="\n\n".join(thought) or None)
+            return dataclasses.replace(reply, thinking="\n\n".join(thought) or None) if turn else reply
         wanted = ", ".join(dict.fromkeys(call.name for call in reply.calls))
         if turn == most - 1:
             break

@@ -57,8 +57,9 @@ class Writer(Task):
     lora: str | None = None
     raw: bool = False
 
+    @functools.cached_property
     def settings(self) -> chat.Settings:
-        """Return what is asked of the model besides the prompt."""
+        """What is asked of the model besides the prompt; computed once, since every row asks for it."""
         return chat.Settings(
             max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed, n=self.n,
             reasoning=self.reasoning, lora=self.lora, raw=self.raw,
@@ -68,7 +69,7 @@ class Writer(Task):
         """Refuse settings no model takes, or that do not go together."""
         super().check(model)
         examples.check(self.examples)
-        self.settings().check(model)
+        self.settings.check(model)
         if self.raw and (self.system or self.examples):
             raise ValueError("raw= sends the prompt alone; leave system= and examples= out.")
 
@@ -82,23 +83,23 @@ class Writer(Task):
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate the first turn of each prompt, and count all of ``max_tokens`` as written."""
-        return chat.forecast(inputs, self._fixed, self.settings(), model)
+        return chat.forecast(inputs, self._fixed, self.settings, model)
 
     @functools.cached_property
     def _fixed(self) -> int:
         before = "".join(str(message["content"]) for message in self.opening("")[:-1])
-        return chat.fixed(before, self.settings())
+        return chat.fixed(before, self.settings)
 
     def turns(self, model: Model) -> tuple[int, str]:
         """Count a turn a sample where the model takes one at a time; tools and schemas may take more."""
-        return turns.expected(self.settings(), model)
+        return turns.expected(self.settings, model)
 
     def stream(self, prompt: str, model: Model) -> Request:
         """Return the request for one prompt whose answer comes piece by piece."""
-        return chat.streamed(chat.compose(self.opening(prompt), model, self.settings()), model)
+        return chat.streamed(chat.compose(self.opening(prompt), model, self.settings), model)
 
     def streamed(self, request: Request, model: Model) -> Request | None:
         """Return the same request as a stream, where it is text alone: JSON is of no use before its end."""
-        asked = self.settings()
+        asked = self.settings
         plain = asked.schema is None and not asked.tools and not asked.reasoning and asked.n == 1
         return chat.streamed(request, model) if plain else None
