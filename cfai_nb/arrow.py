@@ -3,7 +3,7 @@
 Cells come in from ``layout``; ``df.to_parquet(...)`` and everything else that makes Arrow of a frame calls
 ``VectorArray.__arrow_array__``, and reading such a file calls ``VectorDtype.__from_arrow__``.
 
-In the file a column is an Arrow extension type over ``list<float>`` whose metadata hold model, dimensions, form and
+In the file a column is an Arrow extension type over ``list<float>`` with metadata that hold model, dimensions, form and
 origin; without this package it is read as plain lists of float32.  pandas' own ``attrs`` cannot do this: they belong to
 the frame, and ``df["vec"] = ...`` does not carry those of a column over.
 """

@@ -272,7 +272,7 @@ def compared(
         See ``measured``.
     failures : DataFrame
     answered : mapping of model to array of bool
-        Which rows have an answer, be it a missing one.
+        Which rows have an answer, also a missing one.
     origin, verb : str
     """
     parts = {}

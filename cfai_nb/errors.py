@@ -49,7 +49,7 @@ def printable(text: str) -> str:
 
 
 def bare(error: _E) -> _E:
-    """Return an error without its traceback and causes, whose frames would keep alive what was sent."""
+    """Return an error without traceback and causes: their frames would keep alive what was sent."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 

@@ -205,7 +205,7 @@ def _label(frame: pd.DataFrame, name: str) -> Hashable:
 
 
 def _parse(template: str, columns: Iterable[Any] = ()) -> list[tuple[str, str | None, str]]:
-    """Split a template; a column whose own name has a colon in it is no column with a format."""
+    """Split a template; a column with a colon in its name is not a column with a format."""
     try:
         parsed = list(string.Formatter().parse(template))
     except ValueError as error:

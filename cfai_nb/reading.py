@@ -86,7 +86,7 @@ def read(
     ----------
     column : Series
     takes : frozenset of str
-        Kinds of content.  With ``"text"`` among them, a cell is media where it is no text; otherwise text is an address
+        Kinds of content.  With ``"text"`` among them, a cell that is not text is media; otherwise text is an address
         or the name of a file.
     fetch : callable, optional
         Fetches addresses; without it they are refused.

@@ -41,7 +41,7 @@ HOMES = {
     "scipy": {"space."},
     "umap": {"space."},
     "httpx": {"_engine.wire"},
-    "aiohttp": {"_engine.wire", "_engine.fetch"},
+    "aiohttp": {"_engine.wire", "_engine.connections", "_engine.fetch"},
     "PIL": {"media.", "emulator.", "plots.", "widgets."},
     "tinytag": {"media."},
     "sqlite3": {"_engine."},

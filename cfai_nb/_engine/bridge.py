@@ -183,7 +183,7 @@ class Bridge:
             else:
                 failure = _blocked(future, stop, tick, presses)
         if stop.level:
-            job.stop()  # also when the press came after its last step: what it did is told as that of a stopped one
+            job.stop()  # also when the press came after its last step: it is reported as stopped
         result = future.result()
         if failure is not None:
             raise failure
@@ -326,7 +326,7 @@ async def _watched(future: concurrent.futures.Future[T], stop: Stop, tick: Calla
 
 
 def _shown(stop: Stop, tick: Callable[[], None]) -> Exception | None:
-    """Show the progress; when that fails, stop the job before the failure is told, so that nothing runs unseen."""
+    """Show the progress; when that fails, stop the job before the failure is raised, so that nothing runs unseen."""
     try:
         tick()
     except Exception as error:

@@ -95,7 +95,7 @@ class Engine:
     async def written(self, owner: str = "") -> None:
         """Wait until what this owner (or anybody) handed to the store is committed, or cannot be at the moment.
 
-        Without a thread: there are none to be had while Python ends.
+        Without a thread: none can be started while Python ends.
         """
         pause = 0.001
         while self.store is not None and self.store.behind(owner):

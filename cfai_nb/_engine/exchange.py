@@ -46,7 +46,7 @@ class Exchange:
     flying : set of Task
         Those that have a request in flight: written, and not answered yet.
     waiting : dict of Task to float
-        Those whose request was refused, and since when.
+        Those that wait after a refusal, and since when.
     """
 
     def __init__(

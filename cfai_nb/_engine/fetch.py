@@ -239,7 +239,7 @@ class Fetcher:
                         raise InputError(f"the address {_short(url)} holds more than {self._most // 2**20} MiB")
                     if self._kept > self._most_kept:
                         raise InputError(_TOO_MUCH)
-                    await asyncio.to_thread(file.write, chunk)  # a slow disk holds up nobody else
+                    await asyncio.to_thread(file.write, chunk)  # a slow disk does not hold up the others
             return await asyncio.to_thread(of_file, File(path), URL(url).name[:100])
         except BaseException:
             self._kept -= size

@@ -23,9 +23,9 @@ class Flight:
         The gateway's logs of what was read.
     landed : Future
     within : Flight or None
-        The one whose tool began the run this is part of, and which waits for it.
+        The flight of the tool that began this run; it waits for this one.
     followers : list of Flight
-        Those with a tool whose run waits for this one.
+        Flights of tools that began a run which waits for this one.
     """
 
     landed: asyncio.Future[None]

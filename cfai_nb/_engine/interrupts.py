@@ -158,7 +158,7 @@ class _Early:
     """Whether a signal came, as the C level notes it: Python calls its handler some milliseconds later at times.
 
     The main thread needs the interpreter's lock for that, which a busy loop gives away every 5 ms.  Where an event loop
-    of the main thread has a use of its own for these notes, or there are none (Windows), the handler has to do.
+    of the main thread has a use of its own for these notes, or they do not exist (Windows), the handler alone is used.
     """
 
     def __init__(self) -> None:

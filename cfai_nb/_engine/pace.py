@@ -2,7 +2,7 @@
 
 A ``Pace`` is shared by every run that uses the same account and model: what it allows is for all of them together.
 Before a request goes out it needs a place (``Concurrency``), room in the minute (``Rate``) and its run's leave
-(``Share``); afterwards they are told what came of it.
+(``Share``); afterwards the outcome is reported to them.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Pace:
                 with contextlib.suppress(ValueError):
                     line.remove(waiter)
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.leave(waiter.turn.result(), share)  # the place came and nobody is there to take it
+                self.leave(waiter.turn.result(), share)  # the place was given and is not needed any more
             raise
 
     def leave(self, sent: float, share: Share | None = None) -> None:
@@ -174,7 +174,7 @@ class Pace:
         elif not held and self._held_since is not None:
             self._held, self._held_since = self._held + now - self._held_since, None
 
-    # -- whose turn it is ----------------------------------------------------------------------------------------
+    # -- the order of turns ----------------------------------------------------------------------------------------
 
     def _next(self) -> tuple[collections.deque[_Waiter], _Waiter] | None:
         for line in (self._again, self._waiting):

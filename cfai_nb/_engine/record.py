@@ -87,7 +87,7 @@ class Event:
     """How far a run is, at one moment; rows are rows of the frame.
 
     ``saved_neurons`` is what rows from the store had cost and those from a gateway's cache would have cost, apart from
-    the ``unknown_saved`` rows whose price nobody knows.  ``waiting`` says what the run waits for, since when and until
+    the ``unknown_saved`` rows of unknown price.  ``waiting`` says what the run waits for, since when and until
     when, where nothing is answered meanwhile.
     """
 

@@ -1,6 +1,6 @@
 """When a request is sent again, how long that waits, and when it is enough: one policy for runs and errands.
 
-A ``Retry`` is made for each request; its sender hands in every failure and is told the pause before the next attempt,
+A ``Retry`` is made for each request; its sender hands in every failure and gets the pause before the next attempt,
 or gets the failure back, raised.  Waiting for capacity or for the minute is bounded by time, repeating after faults by
 attempts as well, and those count only while the service answers others: an outage costs time and no row.
 """
@@ -123,7 +123,7 @@ class Retry:
         self._failed = now
         self._most = self._patience
         if isinstance(failure, RateLimited) and self._service.sent <= self.since:
-            self._most = max(MINUTE, self._patience)  # that nobody passed yet tells only that the minute is closed
+            self._most = max(MINUTE, self._patience)  # no answer so far only means that the minute is closed
         left = self.since + self._excused + self._most - now
         if failure.reaction == "again":
             self._faults += served or self._several

@@ -90,7 +90,7 @@ class Store:
                 before = file_at(path)
                 prepare(self._reader, path)
                 self._file = file_at(path)
-                self._steady = before == self._file  # some network drives number a file anew at each look
+                self._steady = before == self._file  # some network drives give a file a new number at each look
             except BaseException:
                 self._reader.close()
                 raise

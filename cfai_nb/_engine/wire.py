@@ -8,41 +8,27 @@ this 0.26.  The transport is the seam: the emulator is put in its place in-proce
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import re
 import time
-from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypedDict, cast
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import NoReturn, TypeAlias
 
 import aiohttp
 import httpx
 import pydantic_core
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
 
 from ..errors import AnswerError, CfaiError, Unavailable
 from ..tasks import Answer, Request
+from . import connections
 from .bounds import BOUNDS, HEADER, Bounds, Unpacking, size_of
 from .refusals import Product, product_of, refusal
-
-if TYPE_CHECKING:
-    from aiohttp.client_reqrep import ClientRequest, ConnectionKey
-    from aiohttp.tracing import Trace
 
 _FAILED = re.compile(rb'"success"\s*:\s*false|^\s*\{\s*"error"\s*:')
 _ERROR_ALONE = {"error", "code", "message", "status"}
 
 #: Addresses kept ready; ids of logs and of mutations stand in paths too, and those do not come again.
 _MOST_URLS = 64
-
-#: Whether the request of the current task may still leave; asked right before its first byte does.
-_leaves: ContextVar[Callable[[], bool]] = ContextVar("cfai_nb_leaves")
 
 #: An ASGI application, in httpx's words.
 _App: TypeAlias = Callable[..., Awaitable[None]]
@@ -69,73 +55,6 @@ class Secret:
         return self._value
 
 
-class _Line(ResponseHandler):
-    """A connection that is dropped when anything arrives that was not asked for."""
-
-    def __init__(self, unasked: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self.asked = True
-        self._unasked = unasked
-
-    def data_received(self, data: bytes) -> None:
-        if self.asked or not data:  # nothing arrived: it only goes on with what did
-            super().data_received(data)
-        else:
-            self._unasked()
-            self.close()
-
-
-class _LastMoment(aiohttp.ClientRequest):
-    """A request that asks whether it may leave when it has its connection, which can take seconds to make."""
-
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        if not self.body and not _leaves.get()():  # without a body all is written here, and not in ``write_bytes``
-            raise asyncio.CancelledError
-        self._sender = asyncio.current_task()
-        return await super().send(conn)
-
-    async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, *rest: int | None) -> None:
-        """Write headers and body, which Python before 3.12 does a turn of the loop later than ``send``."""
-        if not _leaves.get()() and self._sender is not None:
-            self._sender.cancel()
-            raise asyncio.CancelledError
-        await super().write_bytes(writer, conn, *rest)
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Reuses only connections on which nothing arrived after the answer: it would be taken for the next one.
-
-    A connection rests before it is reused, since a second answer may come a moment after the first.  Once one came, no
-    connection is reused for a while: another may come later than the rest lasts.
-    """
-
-    rest, distrust = 0.01, 60.0  # seconds
-    _distrusted = 0.0  # until then (of the loop's clock)
-
-    def __init__(self) -> None:
-        # How many requests are under way is for Pace to say, so the pool has no limit of its own.
-        super().__init__(limit=0, ttl_dns_cache=300, keepalive_timeout=60)
-        made = functools.partial(_Line, self._suspect, loop=self._loop)
-        self._factory = cast("functools.partial[ResponseHandler]", made)
-
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
-        connection = await super().connect(req, traces, timeout)
-        if isinstance(connection.protocol, _Line):
-            connection.protocol.asked = True
-        return connection
-
-    def _release(self, key: ConnectionKey, protocol: ResponseHandler, *, should_close: bool = False) -> None:
-        if should_close or protocol.should_close or self._loop.time() < self._distrusted:
-            super()._release(key, protocol, should_close=True)
-            return
-        if isinstance(protocol, _Line):
-            protocol.asked = False
-        self._loop.call_later(self.rest, super()._release, key, protocol)
-
-    def _suspect(self) -> None:
-        self._distrusted = self._loop.time() + self.distrust
-
-
 class _Connections(httpx.AsyncBaseTransport):
     """httpx's transport interface on aiohttp's connections.
 
@@ -148,16 +67,16 @@ class _Connections(httpx.AsyncBaseTransport):
 
     def __init__(self, root: str, bounds: Bounds) -> None:
         self._session = aiohttp.ClientSession(
-            connector=_Connector(),
+            connector=connections.Connector(),
             cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_LastMoment,
+            request_class=connections.LastMoment,
             read_bufsize=2**20,
             auto_decompress=False,  # done while it is read, within bounds
             max_line_size=HEADER,
             max_field_size=HEADER,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=bounds.connect, sock_read=bounds.silence),
         )
-        self._proxy, self._more_headers = _proxy_for(root)
+        self._proxy, self._more_headers = connections.proxy_for(root)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         answer = await self._session.request(
@@ -191,32 +110,6 @@ class _Stream(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._answer.close()  # drops the connection, unless the answer was read to its end
-
-
-class _Proxy(TypedDict, total=False):
-    proxy: str
-    proxy_headers: dict[str, str]
-
-
-def _proxy_for(root: str) -> tuple[_Proxy, list[tuple[str, str]]]:
-    """Return what aiohttp is given for the proxy of the environment, and the headers each request needs for it.
-
-    Not left to aiohttp: it reads ``.netrc`` along with the environment, and a password from there collides with the
-    token.
-    """
-    at = urlsplit(root)
-    proxy = getproxies().get(at.scheme)
-    if not proxy or proxy_bypass(at.hostname or ""):
-        return {}, []
-    found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    if not found.username:
-        return {"proxy": found.geturl()}, []
-    login = f"{unquote(found.username)}:{unquote(found.password or '')}".encode()
-    bare = found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
-    header = ("proxy-authorization", f"Basic {b64encode(login).decode()}")
-    if at.scheme == "http":  # handed the request itself, not asked for a tunnel
-        return {"proxy": bare}, [header]
-    return {"proxy": bare, "proxy_headers": dict([header])}, []
 
 
 def _always() -> bool:
@@ -349,7 +242,7 @@ class Wire:
 
     async def _sent(self, request: httpx.Request, leaves: Callable[[], bool]) -> httpx.Response:
         if self._app is None:
-            _leaves.set(leaves)
+            connections.leaves.set(leaves)
         elif not leaves():  # in-process: nothing comes between here and the application
             raise asyncio.CancelledError
         return await self._connected().handle_async_request(request)

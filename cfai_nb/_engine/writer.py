@@ -26,7 +26,7 @@ LOCKED, FIRST_PAUSE, LAST_PAUSE, _BUSY = 60.0, 0.05, 5.0, 1.0
 #: Bytes a pack and a key take in the file beside the answers, the index included.
 _PER_PACK, _PER_KEY = 80, 40
 HELD = f"SELECT coalesce(sum(bytes), 0) + {_PER_KEY} * coalesce(sum(rows), 0) + {_PER_PACK} * count(*) FROM packs"
-#: Seconds after which turns of a conversation that nobody went on with are removed.
+#: Seconds after which turns of an abandoned conversation are removed.
 _TURNS = 30 * 86_400
 #: Errors of what is written rather than of the file: trying again would not help.
 _NEVER = (
@@ -81,7 +81,7 @@ class Writer:
     check : callable
         Called before each commit; raises where the file is not the one that was opened.
     enter : callable
-        Enters charges: what is still written of a job whose answers cannot be.
+        Enters charges: what is still written of a job when its answers cannot be.
     limit : int
         Bytes of answers beyond which the least recently used ones make room.
 
@@ -334,7 +334,7 @@ class Writer:
     # -- after a commit ------------------------------------------------------------------------------------------
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
-        """Keep the index in order and the file within its limit; what fails here is told to the next run that ends."""
+        """Keep the index in order and the file within its limit; what fails is reported by the next run that ends."""
         try:
             if self._held < 0:
                 self._begin(connection)
@@ -349,7 +349,7 @@ class Writer:
                 self._lost[""] = error
 
     def _begin(self, connection: sqlite3.Connection) -> None:
-        """Count what is there, and remove turns of conversations that nobody went on with."""
+        """Count what is there, and remove turns of abandoned conversations."""
         self._held = connection.execute(HELD).fetchone()[0]
         self._tail = list(tail_of(connection))
         connection.execute("DELETE FROM turns WHERE time < ?", (time.time() - _TURNS,))

@@ -1,8 +1,8 @@
 """Finetunes: adapters (LoRA) that accounts have made for a model: their records, and the two files of each.
 
 In come the requests of ``/ai/finetunes``; records go out, and to a call that names an adapter the refusal of one whose
-files are not there. What an adapter does to an answer is not emulated. An adapter that nobody recorded here is let
-through, since the service has public ones of its own whose names the emulator does not know.
+files are not there. What an adapter does to an answer is not emulated. An adapter that was not recorded here is let
+through, since the service has public ones with names the emulator does not know.
 """
 
 from __future__ import annotations

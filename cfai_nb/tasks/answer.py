@@ -28,7 +28,7 @@ _local = threading.local()
 #: What the parser says of a number of thousands of digits, and of lists within lists without end.
 _BEYOND = ("number out of range", "recursion limit")
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-#: Every escape in JSON text, so that one half of a pair is told from a pair and from an escaped backslash.
+#: Every escape in JSON text, which tells half a pair from a pair and from an escaped backslash.
 _ESCAPE = re.compile(
     rb"(\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.S
 )

@@ -21,7 +21,7 @@ import pydantic_core
 
 from .answer import Json
 
-#: Packages whose code is no part of a key: a task of this package has its ``version`` there.
+#: Packages that are not part of a key by their code: a task of this package has its ``version`` there.
 _NOT_OWN = frozenset({"cfai_nb", "pydantic", "pydantic_core", "annotated_types", *sys.stdlib_module_names})
 _PLAIN = (str, int, float, complex, bool, bytes, type(None))
 

@@ -136,7 +136,7 @@ def told(fields: Fields, answer: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def _believed(kind: Any, entry: Mapping[str, Json]) -> dict[str, Json]:
-    """Return what is told of a field with its value, guess, chances and place in the text as they must be, or None."""
+    """Return what the answer says of a field if value, guess, chances and place in the text are valid, else None."""
     read = KINDS[schema.without_none(kind)][2]
     readers = {"value": read, "guess": read, "confidence": values.probability, "p_null": values.probability}
     told = {name: None if entry.get(name) is None else read(entry[name]) for name, read in readers.items()}

@@ -71,7 +71,7 @@ class StreamReader:
                 self._total = usage  # the closing frame holds the totals
             else:
                 for name, count in usage.items():
-                    if isinstance(count, (int, float)):  # what cannot be an amount spoils the sum, and nothing is told
+                    if isinstance(count, (int, float)):  # what cannot be an amount spoils the sum, so none is reported
                         found = amount(count)
                         self._sum[name] = self._sum.get(name, 0) + (math.nan if found is None else found)
         return text

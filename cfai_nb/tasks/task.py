@@ -107,7 +107,7 @@ class Task:
 
     def __new__(cls, *given: Any, **options: Any) -> typing.Self:
         """Refuse options the task does not have, and options given by position, before the dataclass does."""
-        own = inspect.signature(cls.__init__).parameters  # of a task that is no dataclass too
+        own = inspect.signature(cls.__init__).parameters  # also of a task that is not a dataclass
         names = [name for name, one in own.items() if name != "self" and one.kind is one.KEYWORD_ONLY]
         if len(names) == len(own) - 1:
             if given:
