@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine import wire
+from cfai_nb._engine import connections
 from cfai_nb._engine.bounds import BOUNDS, MIB, Bounds
 from cfai_nb._engine.wire import Secret, Wire
 from cfai_nb.errors import AnswerError, RowError, ServiceError, Unavailable
@@ -272,7 +272,7 @@ def test_an_answer_that_comes_twice_is_no_other_rows_answer(
     after: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection with something unread on it is dropped: at once or a moment later, every row has its own answer."""
-    monkeypatch.setattr(wire._Connector, "rest", 0.1)  # the server here sleeps on the same busy loop
+    monkeypatch.setattr(connections.Connector, "rest", 0.1)  # the server here sleeps on the same busy loop
     asked_for: list[int] = []
 
     async def ask() -> list[Answer]:
