@@ -29,7 +29,7 @@ def test_models_are_filtered() -> None:
     everything = len(browse.frame)
     assert everything == len(cf.models())
     browse.search = "QWEN embed"
-    assert browse.frame.index.tolist() == ["@cf/qwen/qwen3-embedding-0.6b"]
+    assert sorted(browse.frame.index) == ["@cf/qwen/qwen3-embedding-0.6b", "@cf/qwen/qwen3-vl-embedding-2b"]
     browse.search, browse.task = "", "Text Embeddings"
     assert set(browse.frame["task"]) == {"Text Embeddings"}
     browse.task, browse.most = "", 0.05

@@ -25,6 +25,8 @@ BACKLOG = 64 * 2**20
 LOCKED, FIRST_PAUSE, LAST_PAUSE, _BUSY = 60.0, 0.05, 5.0, 1.0
 #: Bytes a pack and a key take in the file beside the answers, the index included.
 _PER_PACK, _PER_KEY = 80, 40
+#: What a process writes between two counts of the whole file, as a share of the limit.
+_COUNT_AGAIN = 0.02
 HELD = f"SELECT coalesce(sum(bytes), 0) + {_PER_KEY} * coalesce(sum(rows), 0) + {_PER_PACK} * count(*) FROM packs"
 #: Seconds after which turns of an abandoned conversation are removed.
 _TURNS = 30 * 86_400
@@ -111,6 +113,7 @@ class Writer:
         self._pause, self._again_at = FIRST_PAUSE, 0.0
         self._closing, self._deadline = False, 0.0
         self._held = -1  # bytes in the file; -1: not yet counted
+        self._counted = 0  # of them when they were counted last
         self._tail = [0, 0]  # packs and keys written since the index was last looked at
         self.waiting = 0
 
@@ -341,18 +344,23 @@ class Writer:
             if self._tail[0] > TAIL_PACKS or self._tail[1] > TAIL_KEYS:
                 self._within(connection, grow)
                 self._tail = [0, 0]
+            if self._held - self._counted > _COUNT_AGAIN * self._limit:  # other processes write into the file as well
+                self._count(connection)
             if self._held > self._limit:
                 self._within(connection, self._make_room)
-                self._held = connection.execute(HELD).fetchone()[0]
+                self._count(connection)
         except Exception as error:  # as above
             if not is_lock(error):
                 self._lost[""] = error
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Count what is there, and remove turns of abandoned conversations."""
-        self._held = connection.execute(HELD).fetchone()[0]
+        self._count(connection)
         self._tail = list(tail_of(connection))
         connection.execute("DELETE FROM turns WHERE time < ?", (time.time() - _TURNS,))
+
+    def _count(self, connection: sqlite3.Connection) -> None:
+        self._held = self._counted = connection.execute(HELD).fetchone()[0]
 
     def _within(self, connection: sqlite3.Connection, work: Write) -> None:
         connection.execute("BEGIN IMMEDIATE")
