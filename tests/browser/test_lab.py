@@ -131,7 +131,7 @@ def test_models_and_ledger(lab: Any, pictures: Path) -> None:
         models, ledger = page.output(1), page.output(2)
         see(ledger, re.compile("nothing spent today"))
         models.get_by_label("Search").fill("qwen embed")
-        see(models, re.compile(r"^1 of \d+ models"))
+        see(models, re.compile(r"^2 of \d+ models"))
         models.get_by_label("Search").fill("")
         models.get_by_label("At most $").fill("0.05")
         models.get_by_label("Order").select_option("price")
