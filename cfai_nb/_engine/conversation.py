@@ -31,8 +31,9 @@ Failed: TypeAlias = list[tuple[int, RowError]]
 #: reads) is paid for once.  Others are not: an empty reply or one that does not fit may be a better one the next time,
 #: and running a call again is how that is asked for.
 KEPT = frozenset({"length", "truncated"})
-#: Bytes of an answer from which on it is read in a thread, so that the loop goes on meanwhile.
-LARGE = 256 * 1024
+#: Bytes of an answer from which on it is read in a thread, so that the loop goes on meanwhile.  A text takes 14 ms a
+#: MiB, so the loop stands still for some 40 ms at most; 100 vectors are below it, which threads would slow down.
+LARGE = 3 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
