@@ -187,7 +187,7 @@ class Budget:
         self.reserved = self.reserved - reserved if self.requests else 0.0
 
     def _hand_out(self) -> None:
-        """Wake those whose turn it is: with what they wait for, or without where nothing is left to wait for."""
+        """Wake the next waiters: with their reservation, or with None where nothing is left to wait for."""
         while self._waiting:
             waiter = self._waiting[0]
             held = self._take(waiter.neurons)

@@ -35,7 +35,7 @@ from .options import takes_options
 from .tasks import Input, Request, Task
 
 _current: Session | None = None
-#: Sessions whose blocks the context is in, the innermost last.
+#: Sessions with a ``with`` block that the context is in, the innermost last.
 _inside: ContextVar[tuple[Session, ...]] = ContextVar("cfai_nb_session", default=())
 
 

@@ -73,7 +73,7 @@ class _Threads(Executor):
 
 
 class _Loop(_Base):
-    """An event loop whose default executor is ours."""
+    """An event loop that runs blocking work in daemon threads of its own."""
 
     def __init__(self) -> None:
         super().__init__()

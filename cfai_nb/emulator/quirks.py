@@ -92,7 +92,7 @@ def _frame(frame: bytes, quirks: frozenset[str]) -> bytes:
 
 
 def _numbered(chunk: dict[str, Any]) -> dict[str, Any]:
-    """Return a chunk whose number-like pieces are numbers."""
+    """Return a chunk with number-like pieces turned into numbers."""
     for choice in chunk.get("choices") or ():
         delta = choice.get("delta") or {}
         delta.update({name: stream.loose(said) for name, said in delta.items() if isinstance(said, str)})

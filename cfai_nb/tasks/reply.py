@@ -186,7 +186,7 @@ def _chosen(choice: Any) -> Reply:
 
 
 def _apart(content: Any, cut: bool = False, thinking: Any = None, calls: tuple[Call, ...] = ()) -> Reply:
-    """Return a reply whose thinking stands apart, also where it came in tags within the content.
+    """Return a reply with its thinking kept apart, also where it came in tags within the content.
 
     Some models open the thinking in their own prompt, so that only its end is seen.
     """
