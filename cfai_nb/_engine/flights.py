@@ -26,6 +26,8 @@ class Flight:
         The flight of the tool that began this run; it waits for this one.
     followers : list of Flight
         Flights of tools that began a run which waits for this one.
+    followed : bool
+        Whether another run takes its cells once it landed.
     """
 
     landed: asyncio.Future[None]
@@ -34,6 +36,7 @@ class Flight:
     logs: dict[bytes, str] = field(default_factory=dict)
     within: Flight | None = None
     followers: list[Flight] = field(default_factory=list)
+    followed: bool = False
 
     def enter(self) -> None:
         """Make this the one that waits for whatever is begun in the current context."""
@@ -94,7 +97,7 @@ class Flights:
             elif within is not None and other.awaits(within):
                 others[key] = None
             else:
-                others[key] = other
+                others[key], other.followed = other, True
                 if within is not None:
                     other.followers.append(within)
         return mine, others
@@ -110,5 +113,7 @@ class Flights:
             self._by_key.pop(key, None)
         if self._runs > 1 and flight.keys:
             self.bought.update(flight.cells)
+        if not flight.followed:  # timers that were cancelled keep the context, and the flight in it, for a while
+            flight.cells.clear()
         if not flight.landed.done():
             flight.landed.set_result(None)
