@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb.arrow import TYPE_NAME, VectorArray
-from cfai_nb.cells import Space, views
+from cfai_nb.frame.arrow import TYPE_NAME, VectorArray
+from cfai_nb.vectors.vector import Space, views
 
 pyarrow = pytest.importorskip("pyarrow")
 
@@ -154,7 +154,7 @@ def test_rows_of_several_lengths_are_read_row_by_row() -> None:
 
 def test_very_large_columns_have_wider_offsets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More numbers than 32 bits count are written with offsets of 64 bits, and read alike."""
-    monkeypatch.setattr("cfai_nb.arrow._MOST_OFFSETS", 3)
+    monkeypatch.setattr("cfai_nb.frame.arrow._MOST_OFFSETS", 3)
     frame = pd.DataFrame({"vec": column()})
     assert pyarrow.types.is_large_list(pyarrow.array(frame["vec"]).type.storage_type)
     frame.to_parquet(tmp_path / "f.parquet")

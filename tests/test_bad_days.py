@@ -16,9 +16,9 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine import store as store_module
-from cfai_nb._engine.schema import VERSION
-from cfai_nb._engine.store import Store
+from cfai_nb._engine.store import store as store_module
+from cfai_nb._engine.store.schema import VERSION
+from cfai_nb._engine.store.store import Store
 from cfai_nb.emulator import Emulator, running
 
 ROOT = Path(__file__).parents[1]

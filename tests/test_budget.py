@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb import tables
 from cfai_nb.emulator import Emulator
-from cfai_nb.ledger import Budget, Charge, as_budget, midnight, spent_today
 from cfai_nb.models import USD_PER_NEURON, Cost, Usage, default, price
+from cfai_nb.models.ledger import Budget, Charge, as_budget, midnight, spent_today
+from cfai_nb.session import listings
 
 LABELS = ["billing", "shipping"]
 
@@ -455,5 +455,5 @@ def test_what_nobody_knows_the_price_of_is_not_saved_at_nothing(emulator: Emulat
     assert (gemma["unpriced"], gemma["requests"], gemma["rows"]) == (1, 1, 10)
     assert (other["neurons"], other["saved_neurons"]) == (pytest.approx(emulator.billed), 0)
     one = dataclasses.replace(cf.session.current().charges()[0], tokens=None)
-    assert tables.as_frame([one, dataclasses.replace(one, tokens=3.0)]).totals()["tokens"].isna().all()
+    assert listings.as_frame([one, dataclasses.replace(one, tokens=3.0)]).totals()["tokens"].isna().all()
     assert ") and 1 call of unknown price</p>" in cf.ledger()._repr_html_()

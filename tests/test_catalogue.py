@@ -13,9 +13,9 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine.wire import Secret
-from cfai_nb.credentials import SERVICE, Address
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import Usage, catalogue, default, find, price
+from cfai_nb.session.endpoint import SERVICE, Address
 
 DOSSIER = Path(__file__).parents[2] / "shared" / "workers-ai" / "models.json"
 _ABSENT = "../shared/workers-ai/models.json is not on this machine"

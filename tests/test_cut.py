@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine.pack import decode, encode
+from cfai_nb._engine.store.codec import decode, encode
 from cfai_nb.models import find
 from cfai_nb.tasks import Answer
 

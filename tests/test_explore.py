@@ -15,8 +15,8 @@ import pytest
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.emulator.drawing import Order, draw
-from cfai_nb.progress import working
-from cfai_nb.tasks.label import describe, distinct
+from cfai_nb.frame.progress import working
+from cfai_nb.tasks.label_clusters import describe, distinct
 
 TEXTS = ["refund my money please", "where is my parcel", None, "a refund of my money please", "the app crashes"]
 INDEX = [7, 7, 8, 9, 9]
@@ -396,9 +396,9 @@ def test_long_work_shows_a_line(
     drawn = threading.Event()
     screen = sys.stdout if notebook else sys.stderr
     write = screen.write
-    monkeypatch.setattr("cfai_nb.progress.in_notebook", lambda: notebook)
+    monkeypatch.setattr("cfai_nb.frame.progress.in_notebook", lambda: notebook)
     monkeypatch.setattr(screen, "write", lambda text: (write(text), drawn.set())[0])
-    monkeypatch.setattr("cfai_nb.progress.BEFORE_SHOWN", 0.01)
+    monkeypatch.setattr("cfai_nb.frame.progress.BEFORE_SHOWN", 0.01)
     with working("project", True) as tell:
         tell("t-SNE of 7 vectors")
         assert drawn.wait(10)
@@ -407,7 +407,7 @@ def test_long_work_shows_a_line(
     assert other == ""
     assert "project · t-SNE of 7 vectors · 0 s" in shown
     assert shown.endswith("\n")
-    monkeypatch.setattr("cfai_nb.progress.BEFORE_SHOWN", 60)
+    monkeypatch.setattr("cfai_nb.frame.progress.BEFORE_SHOWN", 60)
     for wanted in (True, False, None):
         with working("project", wanted) as tell:
             tell("quick")

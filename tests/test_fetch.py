@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 
 import cfai_nb as cf
-from cfai_nb._engine.fetch import Fetcher, _Resolver, is_public
+from cfai_nb._engine.bridge import bridge
 from cfai_nb.emulator import Emulator
 from cfai_nb.errors import InputError
+from cfai_nb.media.fetch import Fetcher, _Resolver, is_public
 
 SECRET = "token=hunter2"
 
@@ -82,7 +83,7 @@ class Site:
 
     def fetcher(self, **options: Any) -> Fetcher:
         """Return what may fetch from here, and from nowhere else that is private."""
-        return Fetcher(lambda ip: ip == "127.0.0.1" or is_public(ip), frozenset({self.port}), **options)
+        return Fetcher(bridge.wait, lambda ip: ip == "127.0.0.1" or is_public(ip), frozenset({self.port}), **options)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_public_addresses_are_public(address: str) -> None:
 def test_loopback_is_refused_however_it_is_spelled(site: Site, host: str) -> None:
     """No spelling of a host reaches this machine, and the row says why."""
     asked = len(site.asked)
-    (found,) = Fetcher(ports=frozenset({site.port}))([f"http://{host}:{site.port}/a.png?{SECRET}"])
+    (found,) = Fetcher(bridge.wait, ports=frozenset({site.port}))([f"http://{host}:{site.port}/a.png?{SECRET}"])
     assert isinstance(found, InputError)
     assert "is not a public host" in str(found) or "no connection" in str(found)  # a name nobody knows
     assert SECRET not in str(found)

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb import frames
 from cfai_nb.emulator import Emulator
+from cfai_nb.frame import rows
 
 SHOP = ["billing", "shipping"]
 
@@ -28,7 +28,7 @@ def emulator(tmp_path: Path) -> Emulator:
 
 
 def inputs(data: Any, on: Any = None, *, template: bool = False) -> list[str | None]:
-    return frames.rows_of(data, on, template=template).inputs
+    return rows.rows_of(data, on, template=template).inputs
 
 
 INDEXES = {
@@ -278,7 +278,7 @@ def test_columns_that_are_written_alike() -> None:
     with pytest.raises(cf.ColumnError, match=r"\{same\} could mean several columns.*Rename"):
         inputs(several, "{same}", template=True)
     with pytest.raises(cf.ColumnError, match="two columns go by one name"):
-        frames.filled(both, both, "{1}")
+        rows.filled(both, both, "{1}")
 
 
 class Named:

@@ -20,8 +20,8 @@ from witness import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb import session
-from cfai_nb._engine.schema import VERSION
-from cfai_nb._engine.store import Store
+from cfai_nb._engine.store.schema import VERSION
+from cfai_nb._engine.store.store import Store
 from cfai_nb.emulator import Emulator
 
 BGE, GLM = "bge-small-en-v1.5", "glm-4.7-flash"
@@ -462,7 +462,7 @@ def test_a_store_of_the_first_format_is_made_one_of_the_second(tmp_path: Path) -
     with closing(sqlite3.connect(path)) as file:
         file.executescript(FIRST)
     code = (
-        "import sys; from pathlib import Path; from cfai_nb._engine.store import Store\n"
+        "import sys; from pathlib import Path; from cfai_nb._engine.store.store.store import Store\n"
         "Store(Path(sys.argv[1])).close()"
     )
     pipe = subprocess.PIPE

@@ -13,7 +13,8 @@ import pytest
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import Model, catalogue, find
-from cfai_nb.tasks import Answer, Generate, chat
+from cfai_nb.tasks import Answer, Generate
+from cfai_nb.tasks.dialects import chat
 
 LEGACY, OPENAI, OSS, LORA = "llama-3.2-3b-instruct", "glm-4.7-flash", "gpt-oss-20b", "mistral-7b-instruct-v0.2-lora"
 TEXT = pd.Series(["The parcel is late.", None, "I like it."], index=list("abc"), name="text")
@@ -35,9 +36,9 @@ def opening(task: cf.Task, model: str = OPENAI) -> Any:
 
 def settled(examples: Any, template: str = "Mood of {text}?", data: Any = FRAME, **options: Any) -> Any:
     """The examples of a call, as the task gets them."""
-    from cfai_nb import frames
+    from cfai_nb.frame import rows
 
-    return Generate(examples=examples, **options).settle(lambda given: frames.filled(given, data, template)).examples
+    return Generate(examples=examples, **options).settle(lambda given: rows.filled(given, data, template)).examples
 
 
 # -- examples ----------------------------------------------------------------------------------------------------------

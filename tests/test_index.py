@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cfai_nb._engine import index as module
-from cfai_nb._engine import segments, writer
-from cfai_nb._engine.index import Index
-from cfai_nb._engine.pack import seal
-from cfai_nb._engine.store import Store
+from cfai_nb._engine.store import index as module
+from cfai_nb._engine.store import segments, writer
+from cfai_nb._engine.store.codec import seal
+from cfai_nb._engine.store.index import Index
+from cfai_nb._engine.store.store import Store
 
 
 def key(number: int) -> bytes:

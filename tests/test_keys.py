@@ -14,12 +14,13 @@ from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb._engine.plan import keys_of
-from cfai_nb.credentials import address_of
 from cfai_nb.emulator import Emulator
 from cfai_nb.media import Media, Parts
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import find
-from cfai_nb.tasks import Generate, schema
+from cfai_nb.session.endpoint import address_of
+from cfai_nb.tasks import Generate
+from cfai_nb.tasks.dialects import schema
 
 MODEL = find("llama-3.3-70b-instruct-fp8-fast")
 

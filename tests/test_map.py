@@ -16,9 +16,9 @@ import traitlets
 
 import cfai_nb as cf
 from cfai_nb.markup import line
-from cfai_nb.widgets import waiting
-from cfai_nb.widgets.map import Map
-from cfai_nb.widgets.shading import shade
+from cfai_nb.widgets import status
+from cfai_nb.widgets.map.map import Map
+from cfai_nb.widgets.map.shading import shade
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>window.__alarm=1</script><img src=x onerror='window.__alarm=1'> $\\href{javascript:1}{x}$"
@@ -278,7 +278,7 @@ def test_the_still_form() -> None:
 def test_without_jupyter_scatter(monkeypatch: pytest.MonkeyPatch) -> None:
     """The picture, and what to install."""
     monkeypatch.setitem(sys.modules, "jscatter", None)
-    monkeypatch.delitem(sys.modules, "cfai_nb.widgets.chart", raising=False)
+    monkeypatch.delitem(sys.modules, "cfai_nb.widgets.map.chart", raising=False)
     bundle = made()._repr_mimebundle_()
     assert VIEW not in bundle
     assert "pip install &quot;cfai_nb[map]&quot;" in bundle["text/html"]
@@ -372,10 +372,10 @@ def test_a_wait_is_shown_and_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.set()
         return type("Handle", (), {"update": staticmethod(display)})
 
-    monkeypatch.setattr(waiting, "_display", display)
-    monkeypatch.setattr(waiting, "_PAUSE", 0.001)
-    assert waiting.patiently(lambda: seen.wait(10), "laying out", shown=True) is True
+    monkeypatch.setattr(status, "_display", display)
+    monkeypatch.setattr(status, "_PAUSE", 0.001)
+    assert status.patiently(lambda: seen.wait(10), "laying out", shown=True) is True
     assert shown[0].startswith("laying out · 0.")
     assert shown[-1].endswith("s · done")
     with pytest.raises(ZeroDivisionError):
-        waiting.patiently(lambda: 1 / 0, "dividing", shown=True)
+        status.patiently(lambda: 1 / 0, "dividing", shown=True)

@@ -21,12 +21,12 @@ from PIL import Image
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.errors import InputError
-from cfai_nb.frames import rows_of
+from cfai_nb.frame.reading import read
+from cfai_nb.frame.rows import rows_of
 from cfai_nb.media import Media, Parts, mime_of, source
 from cfai_nb.media.files import File, as_folder
 from cfai_nb.media.form import FORMATS
 from cfai_nb.media.source import MOST_BYTES, media_of, of_bytes
-from cfai_nb.reading import read
 
 IMAGE = frozenset({"image"})
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from simulation import simulate
 
-from cfai_nb._engine.pace import MOST, START, Pace
-from cfai_nb._engine.rate import Rate
+from cfai_nb._engine.concurrency import MOST, START, Pace
+from cfai_nb._engine.rate_limit import Rate
 
 
 async def _serve(capacity: Callable[[float], int], seconds: float, wanted: int = MOST, latency: float = 0.5) -> Any:

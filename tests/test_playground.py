@@ -15,7 +15,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.widgets.playground import difference, lines
+from cfai_nb.widgets.playground import difference, text_forms
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -268,13 +268,13 @@ def test_lines_and_values_are_one() -> None:
         ("questions", "a: Is it?\nb: x | y: Which?\nc: low < high"),
         ("fields", "a\nb: number"),
     ):
-        assert lines.write(what, lines.read(what, text)) == text
-    assert lines.write("schema", Verdict) is None
-    assert lines.write("questions", {"a": cf.yes_no("?", yes="j")}) is None
+        assert text_forms.write(what, text_forms.read(what, text)) == text
+    assert text_forms.write("schema", Verdict) is None
+    assert text_forms.write("questions", {"a": cf.yes_no("?", yes="j")}) is None
     with pytest.raises(ValueError, match="Did you mean int"):
-        lines.read("schema", "a: intt")
+        text_forms.read("schema", "a: intt")
     with pytest.raises(ValueError, match="write a name, a colon"):
-        lines.read("questions", "what")
+        text_forms.read("questions", "what")
 
 
 # -- what is shown ---------------------------------------------------------------------------------------------------

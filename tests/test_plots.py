@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import cfai_nb as cf
-from cfai_nb.comparison import front
+from cfai_nb.frame.compare_result import front
 from cfai_nb.plots import clusters, compare, concurrency, confidence, cost, latency, similarity
 from cfai_nb.plots.bars import amount
 from cfai_nb.plots.calibration import calibrate
-from cfai_nb.plots.lettering import letters
 from cfai_nb.plots.palette import DISTINCT, GREY, colour, readable
+from cfai_nb.plots.text import letters
 from cfai_nb.plots.timing import duration
 
 USD = 0.011 / 1_000

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from cfai_nb.ledger import money
 from cfai_nb.models import (
     FREE_NEURONS_PER_DAY,
     USD_PER_NEURON,
@@ -19,6 +18,7 @@ from cfai_nb.models import (
     price,
     tokens_in,
 )
+from cfai_nb.models.ledger import money
 from cfai_nb.tasks import Answer
 from cfai_nb.tasks.task import reported
 

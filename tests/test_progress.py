@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb import progress
+from cfai_nb.frame import progress
 from cfai_nb.widgets import progress as room
 
 VIEW = "application/vnd.jupyter.widget-view+json"

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import cfai_nb as cf
-from cfai_nb._engine.index import Index
 from cfai_nb._engine.plan import draw_up
+from cfai_nb._engine.store.index import Index
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import find
 from cfai_nb.tasks import Classify, Embed

@@ -13,8 +13,9 @@ import pytest
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import find
-from cfai_nb.tasks import Answer, decisions
-from cfai_nb.tasks.questions import Choice
+from cfai_nb.tasks import Answer
+from cfai_nb.tasks.dialects import decision
+from cfai_nb.tasks.dialects.questions import Choice
 
 SCHEMAS = Path(__file__).parents[1].parent / "shared" / "workers-ai" / "schemas"
 QUESTIONS = {
@@ -65,7 +66,7 @@ def test_chat_models_answer_without_probabilities(emulator: Emulator) -> None:
     """A chat model gives the same columns, also when its answer is a bare word; its probabilities are refused."""
     out = FRAME.cfai.ask("text", QUESTIONS, model="llama-3.3-70b-instruct-fp8-fast")
     assert out["refund"].notna().tolist() == [True, True, False, True]
-    asked = decisions.Questionnaire({"it": Choice((("yes", None), ("no", None)))})
+    asked = decision.Questionnaire({"it": Choice((("yes", None), ("no", None)))})
     for word in ('"Yes"', "Yes.", '{"it": "YES"}'):
         said = Answer(json.dumps({"choices": [{"message": {"content": word}, "finish_reason": "stop"}]}).encode())
         assert asked.read(said, "a text", find("glm-4.7-flash"))["it"]["label"] == "yes"
@@ -116,7 +117,7 @@ def test_an_answer_that_was_not_offered_fails_the_row() -> None:
     for output in (answer, {"answers": {}}, {"answers": None}, 3):
         said = Answer(json.dumps({"result": output, "success": True}).encode())
         with pytest.raises(cf.AnswerError, match="does not fit"):
-            decisions.Questionnaire(question).read(said, "a text", find("clef-flash"))
+            decision.Questionnaire(question).read(said, "a text", find("clef-flash"))
 
 
 @pytest.mark.parametrize(
@@ -251,7 +252,7 @@ def test_a_short_text_with_many_questions_was_not_cut() -> None:
     """A count of all that was read for all questions may exceed what fits at once: that loses no paid row."""
     output = {"answers": {"a": {"noul": 0.9}}, "usage": {"input_tokens": 99_000}}
     said = Answer(json.dumps({"result": output, "success": True}).encode())
-    asked, model = decisions.Questionnaire({"a": cf.yes_no("Is it good?")}), find("clef-flash")
+    asked, model = decision.Questionnaire({"a": cf.yes_no("Is it good?")}), find("clef-flash")
     assert asked.read(said, "a short text", model) == {"a": {"p": 0.9}}
     with pytest.raises(cf.AnswerError, match="longer than"):
         asked.read(said, "word " * 30_000, model)

@@ -21,7 +21,7 @@ from witness import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb import session
-from cfai_nb._engine import queued
+from cfai_nb._engine import batch_queue
 from cfai_nb.emulator import running
 
 LLAMA, BGE = "llama-3.3-70b-instruct-fp8-fast", "bge-small-en-v1.5"
@@ -32,9 +32,9 @@ ROWS = pd.Series([f"text number {i}" for i in range(6)] + [None, "text number 0"
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a pretended queue."""
-    monkeypatch.setattr(queued, "MOMENT", 0.02)
-    monkeypatch.setattr(queued, "FIRST_LOOK", 0.01)
-    monkeypatch.setattr(queued, "LAST_LOOK", 0.03)
+    monkeypatch.setattr(batch_queue, "MOMENT", 0.02)
+    monkeypatch.setattr(batch_queue, "FIRST_LOOK", 0.01)
+    monkeypatch.setattr(batch_queue, "LAST_LOOK", 0.03)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ def test_big_submissions_are_split(front: Any, monkeypatch: pytest.MonkeyPatch) 
     told = long.cfai.translate(to="de", source="en", model="m2m100-1.2b", queue=True)
     assert told.notna().all()
     assert [len(each) for each in here.handed_in] == [8, 8, 1]
-    monkeypatch.setattr(queued, "MOST_REQUESTS", 4)
+    monkeypatch.setattr(batch_queue, "MOST_REQUESTS", 4)
     here.calls.clear()
     ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True)
     assert [len(each) for each in here.handed_in] == [4, 2]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 from simulation import simulate
 
-from cfai_nb._engine.pace import Pace
-from cfai_nb._engine.rate import Rate
+from cfai_nb._engine.concurrency import Pace
+from cfai_nb._engine.rate_limit import Rate
 
 PLACES, LATENCY, REFUSAL, WAY = 64, 0.3, 0.02, 0.005
 

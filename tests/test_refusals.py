@@ -7,8 +7,8 @@ import json
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine import refusals
-from cfai_nb._engine.refusals import SERVER, THROUGH_GATEWAY, VECTORIZE, WORKERS_AI, product_of, refusal
+from cfai_nb._engine import service_errors
+from cfai_nb._engine.service_errors import SERVER, THROUGH_GATEWAY, VECTORIZE, WORKERS_AI, product_of, refusal
 
 MODEL = "@cf/baai/bge-m3"
 
@@ -86,7 +86,7 @@ def test_every_code_in_every_form(code: int, form: str) -> None:
 
 
 STATUSES = (200, 302, 400, 403, 404, 422, 429, 500, 503)
-PRODUCTS = {name: made for name, made in vars(refusals).items() if isinstance(made, refusals.Product)}
+PRODUCTS = {name: made for name, made in vars(service_errors).items() if isinstance(made, service_errors.Product)}
 
 
 @pytest.mark.parametrize("product", PRODUCTS)
@@ -118,7 +118,7 @@ def test_a_permanent_code_needs_its_status(code: int) -> None:
 def test_a_code_is_of_its_product() -> None:
     """The codes of Vectorize, of a gateway and of Workers AI mean nothing to another, or to another server."""
 
-    def read(product: refusals.Product, code: int, status: int) -> cf.ServiceError:
+    def read(product: service_errors.Product, code: int, status: int) -> cf.ServiceError:
         return refusal(status, {}, json.dumps(FORMS["envelope"](code)).encode(), MODEL, product)
 
     assert read(VECTORIZE, 3000, 404).known
@@ -136,14 +136,14 @@ def test_a_code_is_of_its_product() -> None:
 def test_the_route_says_which_product_answers() -> None:
     """It follows from the address and from whether a gateway is named, and not from what a text says."""
 
-    def of(path: str | None, *, cloudflare: bool = True, **headers: str) -> refusals.Product:
+    def of(path: str | None, *, cloudflare: bool = True, **headers: str) -> service_errors.Product:
         return product_of(cf.Request(path=path, headers=headers), cloudflare=cloudflare)
 
     assert of(None) is of("v1/chat/completions") is of("models/search") is WORKERS_AI
     assert of(None, **{"cf-aig-gateway-id": "g"}) is THROUGH_GATEWAY
     assert of("/vectorize/v2/indexes/notes") is VECTORIZE
-    assert of("/ai-gateway/gateways/g/logs/1") is refusals.GATEWAY
-    assert of("/ai-search/namespaces/default/instances") is refusals.AI_SEARCH
+    assert of("/ai-gateway/gateways/g/logs/1") is service_errors.GATEWAY
+    assert of("/ai-search/namespaces/default/instances") is service_errors.AI_SEARCH
     assert of("v1/chat/completions", cloudflare=False, **{"cf-aig-gateway-id": "g"}) is SERVER
     error = refusal(500, {}, b"2021: connection reset by upstream", MODEL, THROUGH_GATEWAY)
     assert (type(error), error.code) == (cf.Unavailable, 500)

@@ -16,8 +16,8 @@ import pytest
 from witness import Witness, envelope
 
 import cfai_nb as cf
-from cfai_nb._engine import store as store_module
-from cfai_nb._engine.pack import Turn
+from cfai_nb._engine.store import store as store_module
+from cfai_nb._engine.store.codec import Turn
 from cfai_nb.emulator import Emulator, running
 
 ROOT = Path(__file__).parents[1]

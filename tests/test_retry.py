@@ -19,9 +19,9 @@ from faulty import Faulty, failure, poison
 from starlette.responses import Response
 
 import cfai_nb as cf
-from cfai_nb._engine import queued, rate, retry
+from cfai_nb._engine import batch_queue, rate_limit, retry
 from cfai_nb._engine.retry import ATTEMPTS, MINUTE, PATIENCE, Retry, Service
-from cfai_nb._engine.share import Share
+from cfai_nb._engine.run_share import Share
 from cfai_nb.emulator import Emulator
 
 LABELS = ["billing", "shipping"]
@@ -33,10 +33,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same waits between attempts, fifty times shorter; nobody waits for a pretended queue or minute."""
     monkeypatch.setattr(random, "uniform", lambda low, high: high / 50)
     for name, seconds in {"MOMENT": 0.005, "FIRST_LOOK": 0.003, "LAST_LOOK": 0.01}.items():
-        monkeypatch.setattr(queued, name, seconds)
+        monkeypatch.setattr(batch_queue, name, seconds)
     monkeypatch.setattr(retry, "MINUTE", 0.5)
-    monkeypatch.setattr(rate, "_WINDOW", 0.5)
-    monkeypatch.setattr(rate, "_QUICK", (0.01, 0.03, 0.09))
+    monkeypatch.setattr(rate_limit, "_WINDOW", 0.5)
+    monkeypatch.setattr(rate_limit, "_QUICK", (0.01, 0.03, 0.09))
 
 
 def words(count: int, bad: int | None = None) -> pd.Series:
@@ -315,7 +315,7 @@ def test_what_is_waited_for_is_said(reason: str) -> None:
 
     def hear(event: Any) -> None:
         heard.append(event)
-        lines.update(cf.progress.words(cf.last_run()).split(" · "))
+        lines.update(cf.frame.progress.words(cf.last_run()).split(" · "))
 
     with cf.listen(hear):
         quiet(lambda: words(3).cfai.classify(LABELS, progress=False, concurrency=1))
@@ -332,7 +332,7 @@ def test_what_is_waited_for_is_said(reason: str) -> None:
 def test_the_turn_in_the_minute_the_budget_and_the_queue_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting for what is in order is said as well: it has no patience."""
     heard: list[Any] = []
-    monkeypatch.setattr(rate, "_WINDOW", 1.7)
+    monkeypatch.setattr(rate_limit, "_WINDOW", 1.7)
     with cf.listen(lambda event: heard.append(event.waiting)):
         cf.connect(Emulator(rate=None), store=False, rate=5)
         words(7).cfai.classify(LABELS, progress=False)
@@ -346,7 +346,7 @@ def test_the_turn_in_the_minute_the_budget_and_the_queue_are_said(monkeypatch: p
     assert (waits["queue"].until, waits["budget"].until) == (None, None)
     turn = waits["minute"]
     assert 1.0 < turn.until - turn.since < 2.0
-    said = cf.progress.waiting_words
+    said = cf.frame.progress.waiting_words
     assert said(waits["queue"], waits["queue"].since + 3) == "waiting for the batch queue for 3 s"
     assert said(turn, turn.until - 1) == "waiting for the minute's limit for 1 s, goes on in 1 s"
 

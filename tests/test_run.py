@@ -20,7 +20,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine import run as engine
-from cfai_nb._engine.store import Store
+from cfai_nb._engine.store.store import Store
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.models import find
 

@@ -21,8 +21,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import cfai_nb as cf
-from cfai_nb.credentials import address_of
 from cfai_nb.models import outside
+from cfai_nb.session.endpoint import address_of
 
 ROWS = pd.Series(["a red boat", "a blue tree", None, "a red boat"], index=list("wxyz"))
 LABELS, SCHEMA = ["boat", "tree"], {"n": int, "mood": ["glad", "sad"]}

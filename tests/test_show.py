@@ -15,11 +15,11 @@ from hostile_cells import CELLS, SCRIPT, drawn, judged, png_claiming, sound
 from PIL import Image
 
 import cfai_nb as cf
-from cfai_nb import show
-from cfai_nb.cells import Space, _vector
+from cfai_nb import html as show
 from cfai_nb.media import picture
 from cfai_nb.media.files import as_folder
 from cfai_nb.media.picture import thumbnail
+from cfai_nb.vectors.vector import Space, _vector
 
 VECTOR = _vector(np.linspace(-1, 1, 768, dtype=np.float32), Space("@cf/baai/bge-m3", 768, "", "emulator"))
 

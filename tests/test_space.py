@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 
 import cfai_nb as cf
-from cfai_nb import space
-from cfai_nb.cells import Sink, Space
-from cfai_nb.space import Gathered, Projection, cluster, duplicates, outliers, project, search, similarity, terms
+from cfai_nb import vectors
+from cfai_nb._engine.results import Sink
+from cfai_nb.vectors import Gathered, Projection, cluster, duplicates, outliers, project, search, similarity, terms
+from cfai_nb.vectors.vector import Space
 
 
 def blobs(rows: int, groups: int, width: int = 32, spread: float = 0.3) -> tuple[Any, Any]:
@@ -34,7 +35,7 @@ def same_split(one: Any, other: Any) -> bool:
 
 def test_the_room_loads_sklearn_when_a_function_runs() -> None:
     """Importing the space, and even asking about no vectors, does not load scikit-learn."""
-    code = "import sys, cfai_nb.space as s; s.project([]); s.cluster([]); print('sklearn' in sys.modules)"
+    code = "import sys, cfai_nb.vectors as s; s.project([]); s.cluster([]); print('sklearn' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "False"
 
@@ -77,7 +78,7 @@ def test_neighbours_stay_neighbours() -> None:
 
 def test_the_method_follows_the_number_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit "auto" maps a sample, lays the others in their groups, and says so; "tsne" maps all."""
-    monkeypatch.setattr("cfai_nb.space.projection.TSNE_ROWS", 60)
+    monkeypatch.setattr("cfai_nb.vectors.projection.TSNE_ROWS", 60)
     matrix, owner = blobs(160, 3)
     told: list[str] = []
     beyond = project(matrix, tell=told.append)
@@ -259,9 +260,9 @@ def matrices(draw: st.DrawFn, rows: int = 40) -> Any:
 def small_blocks() -> Iterator[None]:
     """Blocks of seven rows and three queries, so that a small matrix has many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(space.vectors.blocks, "__defaults__", (7,))
-        patch.setattr(space.neighbours, "_QUERIES", 3)
-        patch.setattr(space.doubles, "_PAIRS", 5)
+        patch.setattr(vectors.vectors.blocks, "__defaults__", (7,))
+        patch.setattr(vectors.neighbours, "_QUERIES", 3)
+        patch.setattr(vectors.doubles, "_PAIRS", 5)
         yield
 
 

@@ -21,7 +21,7 @@ from processes import Kernel, begin, connect_in, ended, kernel, script, until
 import cfai_nb as cf
 from cfai_nb._engine.bridge import bridge
 from cfai_nb.emulator import Emulator, running
-from cfai_nb.ledger import Budget
+from cfai_nb.models.ledger import Budget
 
 __all__ = ["kernel"]  # a fixture
 

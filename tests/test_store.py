@@ -22,16 +22,16 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine import schema, segments, sharing
-from cfai_nb._engine import store as store_module
-from cfai_nb._engine import writer as writer_module
-from cfai_nb._engine.index import Index
-from cfai_nb._engine.schema import VERSION
-from cfai_nb._engine.segments import rebuild
-from cfai_nb._engine.store import Store
-from cfai_nb._engine.writer import Job
+from cfai_nb._engine.store import schema, segments, sharing
+from cfai_nb._engine.store import store as store_module
+from cfai_nb._engine.store import writer as writer_module
+from cfai_nb._engine.store.index import Index
+from cfai_nb._engine.store.schema import VERSION
+from cfai_nb._engine.store.segments import rebuild
+from cfai_nb._engine.store.store import Store
+from cfai_nb._engine.store.writer import Job
 from cfai_nb.emulator import Emulator
-from cfai_nb.ledger import Charge
+from cfai_nb.models.ledger import Charge
 
 ROOT = Path(__file__).parents[1]
 
@@ -176,7 +176,7 @@ def test_several_threads_write_and_read_at_once(path: Path) -> None:
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from cfai_nb._engine.store import Store
+from cfai_nb._engine.store.store.store import Store
 store, who = Store(Path(sys.argv[1])), sys.argv[2]
 for i in range(int(sys.argv[3])):
     name = f"{who} {i}"

@@ -15,8 +15,9 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.models import Model, Usage, catalogue, find
-from cfai_nb.tasks import Answer, Classify, Embed, Generate, Request, Task, chat
-from cfai_nb.tasks import schema as schemas
+from cfai_nb.tasks import Answer, Classify, Embed, Generate, Request, Task
+from cfai_nb.tasks.dialects import chat
+from cfai_nb.tasks.dialects import schema as schemas
 from cfai_nb.tasks.task import canonical
 
 SCHEMAS = Path(__file__).parents[2] / "shared" / "workers-ai" / "schemas"

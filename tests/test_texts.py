@@ -12,7 +12,7 @@ import pytest
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import catalogue, find
-from cfai_nb.tasks.languages import INDIC, M2M100, code_of
+from cfai_nb.tasks.dialects.languages import INDIC, M2M100, code_of
 
 SCHEMAS = Path(__file__).parents[1].parent / "shared" / "workers-ai" / "schemas"
 TEXT = pd.Series(["The parcel is late. Please help me find it.", None, "wher is my monny"], index=list("abc"))

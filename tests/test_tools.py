@@ -25,7 +25,7 @@ from cfai_nb.emulator.families import FAMILIES
 from cfai_nb.emulator.work import Ask
 from cfai_nb.models import Model, catalogue, find
 from cfai_nb.tasks import Answer, Generate, Local, Talk
-from cfai_nb.tasks.tools import tool_of, written
+from cfai_nb.tasks.dialects.tools import tool_of, written
 
 CALLERS = [m for m in catalogue().values() if m.status == "current" and m.can("function_calling")]
 LEGACY, SCOUT = "llama-3.3-70b-instruct-fp8-fast", "llama-4-scout-17b-16e-instruct"

@@ -21,14 +21,16 @@ from hypothesis import strategies as st
 
 import cfai_nb as cf
 from cfai_nb._engine.conversation import LARGE, _Ended, _next_turn, _read
-from cfai_nb.cells import Sink, Space
+from cfai_nb._engine.results import Sink
 from cfai_nb.emulator import Emulator
-from cfai_nb.layout import lay_out
+from cfai_nb.frame.columns import lay_out
 from cfai_nb.models import Usage, find
-from cfai_nb.tasks import Answer, Column, StreamReader, schema, values
-from cfai_nb.tasks.answer import from_json
-from cfai_nb.tasks.reply import read as replies
+from cfai_nb.tasks import Answer, Column, StreamReader
+from cfai_nb.tasks.dialects import schema, values
+from cfai_nb.tasks.dialects.reply import read as replies
+from cfai_nb.tasks.dialects.request import from_json
 from cfai_nb.tasks.task import reported
+from cfai_nb.vectors.vector import Space
 
 CHAT, DECIDES = find("glm-4.7-flash"), find("clef-flash")
 BIG = 10**4_000

@@ -21,12 +21,12 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine.errand import Errand
-from cfai_nb._engine.refusals import VECTORIZE, refusal
+from cfai_nb._engine.service_errors import VECTORIZE, refusal
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.emulator.index import Mutation
-from cfai_nb.vectorize import lines as spelled
-from cfai_nb.vectorize.lines import calls, decimals, lines
-from cfai_nb.vectorize.metadata import kinds_of, plain
+from cfai_nb.frame.vectorize import ndjson as spelled
+from cfai_nb.frame.vectorize.metadata import kinds_of, plain
+from cfai_nb.frame.vectorize.ndjson import calls, decimals, lines
 
 ROOT = Path(__file__).parents[1]
 TOKEN = "a-token-of-the-tests-0123456789abcdef"

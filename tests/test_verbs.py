@@ -258,7 +258,7 @@ def test_signatures_and_docs_are_those_of_the_task(frame: pd.DataFrame) -> None:
 
 def test_nothing_ran_yet_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """last_run() before any run is a LookupError in words."""
-    from cfai_nb import call
+    from cfai_nb.frame import call
 
     monkeypatch.setattr(call, "_reports", [])
     with pytest.raises(LookupError, match="Nothing ran"):

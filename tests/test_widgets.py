@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb import progress
+from cfai_nb.frame import progress
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 TEXTS = pd.Series(["one", "two", "two"], name="text")

@@ -22,7 +22,7 @@ from ..errors import AnswerError, CfaiError, Unavailable
 from ..tasks import Answer, Request
 from . import connections
 from .bounds import BOUNDS, HEADER, Bounds, Unpacking, size_of
-from .refusals import Product, product_of, refusal
+from .service_errors import Product, product_of, refusal
 
 _FAILED = re.compile(rb'"success"\s*:\s*false|^\s*\{\s*"error"\s*:')
 _ERROR_ALONE = {"error", "code", "message", "status"}
