@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from test_interrupt import Kernel
+from processes import Kernel
 
 BEGIN = """
 import numpy as np, pandas as pd, cfai_nb as cf

@@ -185,7 +185,7 @@ def test_keys_of_own_code_are_the_same_in_every_process(tmp_path: Path) -> None:
     )
     found = set()
     for seed, code in (("1", TASK), ("2", TASK), ("3", "from made import asked")):
-        path = os.pathsep.join([str(Path(__file__).parents[1]), str(tmp_path)])
+        path = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])
         environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": path, "PATH": ""}
         done = subprocess.run(
             [sys.executable, "-c", code + show], capture_output=True, text=True, env=environment, check=True, timeout=60

@@ -20,7 +20,7 @@ from cfai_nb.tasks.dialects import chat
 from cfai_nb.tasks.dialects import schema as schemas
 from cfai_nb.tasks.task import canonical
 
-SCHEMAS = Path(__file__).parents[2] / "shared" / "workers-ai" / "schemas"
+SCHEMAS = Path(__file__).parents[3] / "shared" / "workers-ai" / "schemas"
 CURRENT = [model for model in catalogue().values() if model.status == "current"]
 EMBEDDING = [model for model in CURRENT if model.task == "Text Embeddings"]
 CHAT = [model for model in CURRENT if model.family in chat.FAMILIES]

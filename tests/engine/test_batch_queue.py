@@ -25,7 +25,7 @@ from cfai_nb._engine import batch_queue
 from cfai_nb.emulator import running
 
 LLAMA, BGE = "llama-3.3-70b-instruct-fp8-fast", "bge-small-en-v1.5"
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ROWS = pd.Series([f"text number {i}" for i in range(6)] + [None, "text number 0"], index=list("abcdefgh"))
 
 

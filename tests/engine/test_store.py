@@ -33,7 +33,7 @@ from cfai_nb._engine.store.writer import Job
 from cfai_nb.emulator import Emulator
 from cfai_nb.models.ledger import Charge
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def key(name: object) -> bytes:

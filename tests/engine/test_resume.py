@@ -20,7 +20,7 @@ from cfai_nb._engine.store import store as store_module
 from cfai_nb._engine.store.codec import Turn
 from cfai_nb.emulator import Emulator, running
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 #: Gives one sample a request, so that n= is a conversation of n turns.
 MODEL = "llama-3.2-3b-instruct"
 

@@ -14,7 +14,7 @@ from cfai_nb.emulator import Emulator
 from cfai_nb.models import catalogue, find
 from cfai_nb.tasks.dialects.languages import INDIC, M2M100, code_of
 
-SCHEMAS = Path(__file__).parents[1].parent / "shared" / "workers-ai" / "schemas"
+SCHEMAS = Path(__file__).parents[3] / "shared" / "workers-ai" / "schemas"
 TEXT = pd.Series(["The parcel is late. Please help me find it.", None, "wher is my monny"], index=list("abc"))
 TASKS = {
     "summarize": cf.Summarize(max_words=5),

@@ -17,7 +17,7 @@ from cfai_nb.tasks import Answer
 from cfai_nb.tasks.dialects import decision
 from cfai_nb.tasks.dialects.questions import Choice
 
-SCHEMAS = Path(__file__).parents[1].parent / "shared" / "workers-ai" / "schemas"
+SCHEMAS = Path(__file__).parents[3] / "shared" / "workers-ai" / "schemas"
 QUESTIONS = {
     "refund": cf.yes_no("Does the customer want money back?", yes="asks for a refund", no="asks for something else"),
     "team": cf.choice("sales", billing="charges and refunds", tech="bugs and crashes"),

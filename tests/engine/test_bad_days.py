@@ -21,7 +21,7 @@ from cfai_nb._engine.store.schema import VERSION
 from cfai_nb._engine.store.store import Store
 from cfai_nb.emulator import Emulator, running
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LABELS = ["billing", "shipping"]
 
 

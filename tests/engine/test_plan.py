@@ -139,7 +139,7 @@ def test_keys_are_the_same_in_every_process() -> None:
     """Two processes with different hash seeds make the same keys."""
     found = []
     for seed in ("1", "2"):
-        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[1]), "PATH": ""}
+        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}
         done = subprocess.run(
             [sys.executable, "-c", KEYS], capture_output=True, text=True, env=environment, check=True, timeout=60
         )

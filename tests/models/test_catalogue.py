@@ -17,7 +17,7 @@ from cfai_nb.emulator import Emulator
 from cfai_nb.models import Usage, catalogue, default, find, price
 from cfai_nb.session.endpoint import SERVICE, Address
 
-DOSSIER = Path(__file__).parents[2] / "shared" / "workers-ai" / "models.json"
+DOSSIER = Path(__file__).parents[3] / "shared" / "workers-ai" / "models.json"
 _ABSENT = "../shared/workers-ai/models.json is not on this machine"
 ROWS: list[dict[str, Any]] = json.loads(DOSSIER.read_text("utf-8"))["models"] if DOSSIER.exists() else []
 needs_dossier = pytest.mark.skipif(not ROWS, reason=_ABSENT)

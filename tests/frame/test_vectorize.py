@@ -28,7 +28,7 @@ from cfai_nb.frame.vectorize import ndjson as spelled
 from cfai_nb.frame.vectorize.metadata import kinds_of, plain
 from cfai_nb.frame.vectorize.ndjson import calls, decimals, lines
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests-0123456789abcdef"
 TEXTS = ["refund my money please", "where is my parcel", None, "a refund of my money please", "the app crashes"]
 
