@@ -260,9 +260,9 @@ def matrices(draw: st.DrawFn, rows: int = 40) -> Any:
 def small_blocks() -> Iterator[None]:
     """Blocks of seven rows and three queries, so that a small matrix has many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors.vectors.blocks, "__defaults__", (7,))
+        patch.setattr(vectors.matrix.blocks, "__defaults__", (7,))
         patch.setattr(vectors.neighbours, "_QUERIES", 3)
-        patch.setattr(vectors.doubles, "_PAIRS", 5)
+        patch.setattr(sys.modules["cfai_nb.vectors.duplicates"], "_PAIRS", 5)  # the function has the same name
         yield
 
 
