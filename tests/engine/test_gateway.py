@@ -462,7 +462,7 @@ def test_a_store_of_the_first_format_is_made_one_of_the_second(tmp_path: Path) -
     with closing(sqlite3.connect(path)) as file:
         file.executescript(FIRST)
     code = (
-        "import sys; from pathlib import Path; from cfai_nb._engine.store.store.store import Store\n"
+        "import sys; from pathlib import Path; from cfai_nb._engine.store.store import Store\n"
         "Store(Path(sys.argv[1])).close()"
     )
     pipe = subprocess.PIPE

@@ -176,7 +176,7 @@ def test_several_threads_write_and_read_at_once(path: Path) -> None:
 WRITER = """
 import sys, numpy as np
 from pathlib import Path
-from cfai_nb._engine.store.store.store import Store
+from cfai_nb._engine.store.store import Store
 store, who = Store(Path(sys.argv[1])), sys.argv[2]
 for i in range(int(sys.argv[3])):
     name = f"{who} {i}"
