@@ -431,8 +431,8 @@ CHILD = """
 import sys
 import pandas as pd
 import cfai_nb as cf
-from cfai_nb._engine import queued
-queued.MOMENT = queued.FIRST_LOOK = queued.LAST_LOOK = 0.02
+from cfai_nb._engine import batch_queue
+batch_queue.MOMENT = batch_queue.FIRST_LOOK = batch_queue.LAST_LOOK = 0.02
 cf.connect(base_url=sys.argv[1], account_id="a" * 32, api_token="t" * 40, store=sys.argv[2], rate=None, gateway="g")
 rows = pd.Series([f"text number {i}" for i in range(40)])
 told = rows.cfai.generate("Say {value}", model="llama-3.3-70b-instruct-fp8-fast", queue=True, progress=False)
