@@ -350,5 +350,5 @@ def test_addresses_with_ids_in_them_do_not_pile_up() -> None:
     """Ten thousand paths that are asked for once each leave no trace."""
     line = Wire("http://127.0.0.1:1/v1", Secret("t"))
     for at in range(10_000):
-        line._build(Request(path=f"logs/{at}"), "m", "GET")
+        line._url(Request(path=f"logs/{at}"), "m")
     assert len(line._urls) <= 64
