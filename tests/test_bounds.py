@@ -233,7 +233,7 @@ def running(act: Act) -> Iterator[str]:
 
 @pytest.mark.parametrize("heard", [False, True])
 def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None:
-    """Its row fails with the bound in words, alone, after one request; also where its pieces are listened to."""
+    """Its row fails alone with the bound in words, after one request that is in the ledger; also where it is heard."""
     asked_for = []
 
     async def act(writer: asyncio.StreamWriter) -> None:
@@ -247,6 +247,8 @@ def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None
         with pytest.raises(cf.RowsFailed, match="larger than 16 MiB"):
             call.wait()
         assert cf.last_run().failures["code"].tolist() == ["size"]
+        book = cf.ledger()
+        assert book[["requests", "exact"]].to_numpy().tolist() == [[1, False]]  # it was most likely billed
     assert len(asked_for) == 1
 
 
