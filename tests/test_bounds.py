@@ -247,9 +247,7 @@ def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None
         with pytest.raises(cf.RowsFailed, match="larger than 16 MiB"):
             call.wait()
         assert cf.last_run().failures["code"].tolist() == ["size"]
-        book = cf.ledger()
-        assert book["requests"].tolist() == [1]  # it was most likely billed
-        assert book["neurons"].isna().all()  # at a price that is not known
+        assert cf.ledger()["requests"].tolist() == [1]  # a service bills it all the same
     assert len(asked_for) == 1
 
 
