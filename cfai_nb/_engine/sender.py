@@ -134,6 +134,13 @@ class Exchange:
                 seconds=answer.seconds, free=is_hit(answer), queued=place,
             )  # fmt: skip
             return answer, charge
+        except AnswerError:  # one came, or was waited for, and could not be read to its end: most likely billed
+            charge = self._engine.charge(
+                plan.task.forecast(inputs, plan.model), plan.model, run=self._run.id, verb=plan.task.name, rows=0
+            )
+            self._run.note(charge)
+            self._engine.enter([charge])
+            raise
         finally:
             if budget is not None and reserved is not None:
                 budget.settle(reserved, 0.0 if charge is None else charge.neurons)

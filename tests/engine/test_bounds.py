@@ -233,7 +233,7 @@ def running(act: Act) -> Iterator[str]:
 
 @pytest.mark.parametrize("heard", [False, True])
 def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None:
-    """Its row fails with the bound in words, alone, after one request; also where its pieces are listened to."""
+    """Its row fails alone with the bound in words, after one request that is in the ledger; also where it is heard."""
     asked_for = []
 
     async def act(writer: asyncio.StreamWriter) -> None:
@@ -247,6 +247,7 @@ def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None
         with pytest.raises(cf.RowsFailed, match="larger than 16 MiB"):
             call.wait()
         assert cf.last_run().failures["code"].tolist() == ["size"]
+        assert cf.ledger()["requests"].tolist() == [1]  # a service bills it all the same
     assert len(asked_for) == 1
 
 
@@ -350,5 +351,5 @@ def test_addresses_with_ids_in_them_do_not_pile_up() -> None:
     """Ten thousand paths that are asked for once each leave no trace."""
     line = Wire("http://127.0.0.1:1/v1", Secret("t"))
     for at in range(10_000):
-        line._build(Request(path=f"logs/{at}"), "m", "GET")
+        line._url(Request(path=f"logs/{at}"), "m")
     assert len(line._urls) <= 64

@@ -323,4 +323,4 @@ def test_a_netrc_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert f"bearer {TOKEN}".encode() in head.lower()
     assert b"proxy-authorization: basic " + base64.b64encode(b"us@er:pass").lower() in head.lower()
     monkeypatch.setenv("no_proxy", "llm.example.org")
-    assert proxy_for("http://llm.example.org/v1") == ({}, [])
+    assert proxy_for("http://llm.example.org/v1") == ({}, {})

@@ -117,11 +117,13 @@ def amount(value: Json, *, written: bool = False) -> float | None:
 
     With ``written`` it is text, as in a header.
     """
+    if value is None or isinstance(value, str) is not written:
+        return None
     try:
         found = number(value)
     except ValueError:
         return None
-    return found if 0 <= found <= _MOST and isinstance(value, str) is written else None
+    return found if 0 <= found <= _MOST else None
 
 
 def text(value: Json) -> str:
