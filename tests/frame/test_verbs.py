@@ -202,8 +202,8 @@ def test_other_spellings_of_the_environment_are_read(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, value)
     session = cf.connect()
     assert session.origin == "cloudflare"
-    assert session.address.account == "a" * 32
-    assert session.address.token.reveal() == "t" * 40
+    assert session.endpoint.account == "a" * 32
+    assert session.endpoint.token.reveal() == "t" * 40
 
 
 @pytest.mark.parametrize("token", ["to\nken", "tök€n", "tok en\x00"])

@@ -162,7 +162,7 @@ def test_a_store_deleted_in_mid_run_ends_it_and_nothing_is_lost(tmp_path: Path) 
     assert isinstance(error, cf.StoreError)
     assert "deleted while it was open" in str(error)
     assert emulator.requests < 100
-    with pytest.warns(cf.CfaiWarning, match="a new one if there was none"):
+    with pytest.warns(cf.CfaiWarning, match="a new one if there is none"):
         assert words(200, "!").cfai.classify(LABELS).notna().all()
     assert sum(emulator.billed_inputs.values()) <= 201 + 14, "those that were in the deleted file only"
     assert len([entry for entry in session.charges() if entry.requests]) > 150
