@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from intercept import Witness, envelope
 from starlette.responses import JSONResponse
-from witness import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb import session

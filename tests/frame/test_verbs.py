@@ -21,14 +21,6 @@ TEXTS = ["I want my money back", "Where is my parcel?", "I want my money back", 
 
 
 @pytest.fixture
-def emulator(tmp_path: Path) -> Emulator:
-    """An emulator that is the current session."""
-    made = Emulator(rate=None)
-    cf.connect(made, store=tmp_path / "s.sqlite")
-    return made
-
-
-@pytest.fixture
 def frame() -> pd.DataFrame:
     return pd.DataFrame({"text": TEXTS, "n": [1, 2, 3, 4]})
 

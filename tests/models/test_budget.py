@@ -23,14 +23,6 @@ from cfai_nb.session import listings
 LABELS = ["billing", "shipping"]
 
 
-@pytest.fixture
-def emulator(tmp_path: Path) -> Emulator:
-    """An emulator that is the current session."""
-    made = Emulator(rate=None)
-    cf.connect(made, store=tmp_path / "s.sqlite")
-    return made
-
-
 def words(count: int) -> pd.Series:
     rng = np.random.default_rng(0)
     return pd.Series([f"text number {i} " + "word " * int(n) for i, n in enumerate(rng.integers(1, 60, count))])

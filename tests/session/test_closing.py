@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from processes import until
 
 import cfai_nb as cf
 from cfai_nb._engine.store import sharing, writer
@@ -45,13 +46,6 @@ class Aside(threading.Thread):
         self.join(20)
         assert not self.is_alive()
         return self
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.005)
 
 
 def test_closing_ends_a_run_and_keeps_what_is_in_flight(tmp_path: Path) -> None:
