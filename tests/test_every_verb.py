@@ -24,8 +24,8 @@ from cfai_nb._engine import queued
 from cfai_nb.accessor import Accessor
 from cfai_nb.call import Call
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator import sound as tune
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator.standins import sound as tune
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.ledger import Budget
 from cfai_nb.tasks import chat
 from cfai_nb.verb import BoundRows, Verb
@@ -130,7 +130,7 @@ class Counting:
     """An emulator that notes what is asked of it, and presses Stop when it is asked for the ``at``-th time."""
 
     def __init__(self, at: int | None = None) -> None:
-        self.emulator = Emulator(rate=None, agreed=True, queue_polls=0)
+        self.emulator = Emulator(rate=None, terms_accepted=True, queue_polls=0)
         self.asked: Counter[str] = Counter()
         self.at, self.runner = at, None
 

@@ -19,8 +19,8 @@ from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator import sound as tune
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator.standins import sound as tune
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import catalogue, find, price
 from cfai_nb.tasks import drawing
@@ -32,7 +32,7 @@ LLAMA = "llama-3.2-11b-vision-instruct"
 @pytest.fixture
 def emulator(tmp_path: Path) -> Iterator[Emulator]:
     """An emulator that is the current session."""
-    made = Emulator(rate=None, agreed=True)
+    made = Emulator(rate=None, terms_accepted=True)
     with cf.connect(made, store=tmp_path / "s.sqlite", rate=None):
         yield made
 
@@ -189,7 +189,7 @@ def test_what_a_model_lacks_is_refused_before_sending(
 
 def test_voices_are_those_of_the_emulator() -> None:
     """Two lists, written down apart from each other, agree."""
-    from cfai_nb.emulator.speech import _VOICES
+    from cfai_nb.emulator.families.audio_models import _VOICES
     from cfai_nb.tasks.speaking import VOICES
 
     theirs = {model.rpartition("/")[2]: set(names.split()) for model, names in _VOICES.items()}
