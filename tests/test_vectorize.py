@@ -23,7 +23,7 @@ import cfai_nb as cf
 from cfai_nb._engine.errand import Errand
 from cfai_nb._engine.refusals import VECTORIZE, refusal
 from cfai_nb.emulator import Emulator, running
-from cfai_nb.emulator.index import Mutation
+from cfai_nb.emulator.vectorize.vector_index import Mutation
 from cfai_nb.vectorize import lines as spelled
 from cfai_nb.vectorize.lines import calls, decimals, lines
 from cfai_nb.vectorize.metadata import kinds_of, plain
