@@ -7,13 +7,13 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from published import schemas
 
 from cfai_nb.emulator.error_codes import ServiceError
 from cfai_nb.emulator.families.family import ModelRequest
@@ -23,23 +23,13 @@ from cfai_nb.emulator.model_catalogue import Model, models
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.emulator.standins.sound import FORMATS, speak
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "workers-ai" / "schemas"
-
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the published schemas are not beside this checkout")
-
-
-@cache
-def schemas() -> list[dict[str, Any]]:
-    """Every published pair of schemas."""
-    return [json.loads(path.read_text()) for path in sorted(SHARED.glob("*.json"))] if SHARED.is_dir() else []
-
 
 @cache
 def published() -> dict[str, Any]:
     """Every published input schema, by model; where the body may be raw bytes instead of JSON, that of the JSON."""
     return {
-        one["id"]: next((part for part in one["input"].get("oneOf", []) if "x-body" not in part), one["input"])
-        for one in schemas()
+        name: next((part for part in one["input"].get("oneOf", []) if "x-body" not in part), one["input"])
+        for name, one in schemas().items()
     }
 
 
@@ -327,9 +317,9 @@ def requests(model: Model) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("model", EMULATED, ids=lambda model: model.short)
 def test_answers_as_the_published_schema_says(door: Any, model: Model) -> None:
     """Every answer, in every form the model can be asked in, fits the published output schema of that very model."""
-    schema = next((one["output"] for one in schemas() if one["id"] == model.id), None)
-    if schema is None:
+    if model.id not in schemas():
         pytest.skip("no schema is published for this model")
+    schema = schemas()[model.id]["output"]
     here = door(terms_accepted=True)
     for arguments in requests(model):
         answer = here.ask("POST", f"/run/{model.id}", **arguments)
