@@ -186,8 +186,8 @@ def test_a_package_out_of_place_is_noticed(module: str, source: str) -> None:
 def circles(modules: Mapping[str, str]) -> list[list[str]]:
     """Return the groups of modules that import each other, each sorted, from their sources.
 
-    Every import counts: at the top, inside a function, and for type checking alone. Names are dotted and relative to the
-    package; a package's ``__init__`` is named as such.
+    Every import counts: at the top, inside a function, and for type checking alone. Names are dotted and relative to
+    the package; a package's ``__init__`` is named as such.
     """
     below = {
         module: {

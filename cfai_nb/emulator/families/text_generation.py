@@ -80,29 +80,24 @@ def _output(model: Model) -> Schema:
 def _check(request: ModelRequest, schema: Schema) -> None:
     """Refuse by the schema of the address and the form that is present, then what cannot be answered."""
     model, body = request.model, request.body
+    responses, chat = schema["anyOf"] if model.family == "responses+chat" else (None, schema)
     if tool_calls.is_unsupported(body):
         raise refuse(8001)
     if request.route == "chat":
-        legacy = model.family == "legacy"
-        require(
-            body,
-            chat_schemas.legacy_chat_input(model)
-            if legacy
-            else {**_chat_input(model), "required": ["messages", "model"]},
-        )
+        strict = {**chat, "required": ["messages", "model"]}
+        require(body, chat_schemas.legacy_chat_input() if model.family == "legacy" else strict)
     elif request.route == "responses":
-        if model.family != "responses+chat":
+        if responses is None:
             raise refuse(5007, name=model.id)
-        require(body, {**chat_schemas.responses_input(), "required": ["input", "model"]})
+        require(body, {**responses, "required": ["input", "model"]})
         if body.get("stream") and not model.id.startswith("@"):  # gpt-oss answers whole, a third party would not
             raise refuse(5007, text="emulator: streams of Responses are not emulated")
-    elif model.family == "responses+chat":
-        chat = "messages" in body and "input" not in body
-        require(body, _chat_input(model) if chat else chat_schemas.responses_input())
-        if not chat and "input" not in body and "prompt" in body:
+    elif responses is not None and "input" not in body:
+        require(body, chat if "messages" in body else responses)
+        if "messages" not in body and "prompt" in body:
             require(body["prompt"], STRING, "/prompt")
     else:
-        require(body, schema)
+        require(body, schema if responses is None else responses)
     if "requests" in body and not {"messages", "prompt"} & body.keys():
         raise refuse(5007, text="requests are answered later only: send them with ?queueRequest=true")
     if body.get("lora") and not model.has("lora"):

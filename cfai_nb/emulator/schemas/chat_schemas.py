@@ -210,7 +210,7 @@ def constrains_json(model: Model, field: str) -> bool:
     return {"guided_json": variant.guided, "response_format": variant.response_format}.get(field, False)
 
 
-def legacy_chat_input(model: Model) -> Schema:
+def legacy_chat_input() -> Schema:
     """Return what ``/v1/chat/completions`` takes for a legacy model: Chat Completions, either JSON spelling."""
     loose = obj({"type": STRING, "json_schema": ANY}, "type")
     fields = {**CHAT, "response_format": loose, "temperature": maybe(SAMPLING["temperature"])}
