@@ -12,20 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..schemas.json_schema import (
-    ANY,
-    BOOLEAN,
-    NUMBER,
-    OBJECT,
-    STRING,
-    Schema,
-    any_of,
-    array,
-    const,
-    obj,
-    one,
-    require,
-)
+from ..schemas.json_schema import ANY, BOOLEAN, NUMBER, OBJECT, STRING, Schema, any_of, array, const, obj, one, require
 from ..standins.text_standin import split_tokens
 from . import prompts, sse
 from .family import Family, ModelRequest, ModelResult
@@ -192,11 +179,6 @@ def _events(request: ModelRequest, message: Mapping[str, Any]) -> list[bytes]:
 
 FAMILIES = {
     "anthropic": Family(
-        _INPUT,
-        _OUTPUT,
-        lambda request: prompts.prompt_text(_chat(request)),
-        _answer,
-        _check,
-        frozenset({"messages"}),
+        _INPUT, _OUTPUT, lambda request: prompts.prompt_text(_chat(request)), _answer, _check, frozenset({"messages"})
     )
 }

@@ -1,5 +1,4 @@
-"""Document conversion, ``/tomarkdown``: text formats are really converted, pictures are described, others are only
-named.
+"""Document conversion, ``/tomarkdown``: text formats are really converted, pictures are described, others named.
 
 Comes in: the files of a multipart request, read by ``http.request_body``. Goes out: one row per file; a file that
 cannot be converted is an error of its own. PDF and office files get one line that says what they are, since their
@@ -109,14 +108,10 @@ def _json(data: bytes) -> str:
     return f"```json\n{json.dumps(json.loads(data), indent=2, ensure_ascii=False)}\n```"
 
 
-def _tree(data: bytes) -> ElementTree.Element:
+def _xml(data: bytes) -> str:
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # entities can expand without bound
         raise ValueError("a document type declaration is not accepted")
-    return ElementTree.fromstring(data)
-
-
-def _xml(data: bytes) -> str:
-    _tree(data)
+    ElementTree.fromstring(data)
     return f"```xml\n{_text(data).strip()}\n```"
 
 
@@ -196,6 +191,4 @@ def _texts(request: ModelRequest) -> list[str]:
     return [f"{file.name} ({len(file.data)} bytes)" for file in request.body["files"]]
 
 
-FAMILIES = {
-    "documents": Family(obj({"files": ANY}, "files"), ANY, _texts, _answer, lambda *_: None, threaded=True),
-}
+FAMILIES = {"documents": Family(obj({"files": ANY}, "files"), ANY, _texts, _answer, lambda *_: None, threaded=True)}

@@ -37,10 +37,7 @@ def _qwen(model: Model) -> Schema:
 
 def _m3() -> Schema:
     """Return ``text``, ``contexts``, or ``query`` with ``contexts``."""
-    contexts = obj(
-        {"query": STRING, "contexts": array(obj({"text": STRING})), "truncate_inputs": BOOLEAN},
-        "contexts",
-    )
+    contexts = obj({"query": STRING, "contexts": array(obj({"text": STRING})), "truncate_inputs": BOOLEAN}, "contexts")
     text = obj({"text": any_of(STRING, array(STRING)), "truncate_inputs": BOOLEAN}, "text")
     return any_of(contexts, text, obj({"requests": array(any_of(contexts, text))}, "requests"))
 

@@ -115,10 +115,7 @@ def _indictrans2(request: ModelRequest) -> ModelResult:
 
 FAMILIES = {
     "distilbert": Family(
-        _SENTIMENT,
-        array(obj({"label": STRING, "score": NUMBER})),
-        lambda request: [request.body["text"]],
-        _sentiment,
+        _SENTIMENT, array(obj({"label": STRING, "score": NUMBER})), lambda request: [request.body["text"]], _sentiment
     ),
     "reranker": Family(_RERANK, obj({"response": array(obj({"id": NUMBER, "score": NUMBER}))}), _contexts, _rerank),
     "llama-guard": Family(_GUARD, _VERDICT, prompts.prompt_text, _guard, _guard_check),

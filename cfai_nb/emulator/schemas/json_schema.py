@@ -4,6 +4,9 @@ The service validates inputs against the schema it publishes and answers 5006 wi
 at '/' are 'text'``. The emulator declares every input as such a schema, so one table is the check, the error text and
 the answer of ``/models/schema``. The families call :func:`require`; ``standins.schema_fill`` checks what it made with
 :func:`complaints`, which collects every complaint in schema order, as the service does.
+
+A general validator would need all these texts too, is not faster, and takes 140 times as long for a picture sent as a
+list of numbers (1.7 s for 300,000 of them); the tests hold this one against jsonschema.
 """
 
 from __future__ import annotations
@@ -19,13 +22,13 @@ Walk = Callable[..., list[str]]
 
 _DEPTH = 64
 
-# -- writing a schema ------------------------------------------------------------------------------------------------
+# -- writing a schema --------------------------------------------------------------------------------------------------
 
 ANY: Schema = {}
 STRING: Schema = {"type": "string"}
 NUMBER: Schema = {"type": "number"}
-BOOLEAN: Schema = {"type": "boolean"}
 INTEGER: Schema = {"type": "integer"}
+BOOLEAN: Schema = {"type": "boolean"}
 NULL: Schema = {"type": "null"}
 OBJECT: Schema = {"type": "object"}
 BYTE: Schema = {"type": "number", "minimum": 0, "maximum": 255}
@@ -33,7 +36,7 @@ BINARY: Schema = {"type": "string", "format": "binary"}
 
 
 def obj(fields: dict[str, Any], *required: str) -> Schema:
-    """Return an object with these properties; others may be there too."""
+    """Return an object with these properties; others are allowed too."""
     return {"type": "object", "properties": fields, **({"required": list(required)} if required else {})}
 
 
@@ -67,32 +70,34 @@ def maybe(part: Schema) -> Schema:
     return any_of(part, NULL)
 
 
-# -- checking a value ------------------------------------------------------------------------------------------------
+# -- checking a value --------------------------------------------------------------------------------------------------
+
+_TYPES = {type(None): "null", bool: "boolean", int: "integer", str: "string", list: "array", tuple: "array"}
+#: Keyword of a bound -> (types it applies to, whether a value keeps it, the service's words).
+_BOUNDS: Mapping[str, tuple[type | tuple[type, ...], Callable[[Any, Any], bool], str]] = {
+    "minLength": (str, lambda value, bound: len(value) >= bound, "Length of '{path}' must be >= {bound}"),
+    "maxLength": (str, lambda value, bound: len(value) <= bound, "Length of '{path}' must be <= {bound}"),
+    "pattern": (str, lambda value, bound: re.search(bound, value) is not None, "'{path}' failed pattern {bound}"),
+    "minimum": ((int, float), lambda value, bound: value >= bound, "'{path}' must be >= {bound}"),
+    "maximum": ((int, float), lambda value, bound: value <= bound, "'{path}' must be <= {bound}"),
+    "exclusiveMinimum": ((int, float), lambda value, bound: value > bound, "'{path}' must be > {bound}"),
+    "exclusiveMaximum": ((int, float), lambda value, bound: value < bound, "'{path}' must be < {bound}"),
+    "multipleOf": (
+        (int, float),
+        lambda value, bound: abs(value / bound - round(value / bound)) <= 1e-9,
+        "'{path}' must be a multiple of {bound}",
+    ),
+    "minItems": (list, lambda value, bound: len(value) >= bound, "Array length of '{path}' must be >= {bound}"),
+    "maxItems": (list, lambda value, bound: len(value) <= bound, "Array length of '{path}' must be <= {bound}"),
+    "minProperties": (dict, lambda value, bound: len(value) >= bound, "minProperties at '{path}' is {bound}"),
+    "maxProperties": (dict, lambda value, bound: len(value) <= bound, "maxProperties at '{path}' is {bound}"),
+}
 
 
 def require(value: Any, schema: Any, path: str = "/") -> None:
     """Raise the service's 5006 where a value does not fit a schema."""
     if wrong := complaints(value, schema, path=path):
         raise refuse(5006, why=", ".join(wrong))
-
-
-def json_type(value: Any) -> str:
-    """Return the JSON type of a value, in JSON Schema's names."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "boolean"
-        case int():
-            return "integer"
-        case float():
-            return "integer" if value.is_integer() else "number"
-        case str():
-            return "string"
-        case list() | tuple():
-            return "array"
-        case _:
-            return "object"
 
 
 def complaints(
@@ -131,29 +136,43 @@ def complaints(
     if not isinstance(schema, Mapping):
         raise ValueError(f"not a schema at '{path}'")
     root = schema if root is None else root
-
-    found: list[str] = []
-    if "$ref" in schema:
-        if (schema["$ref"], path) in seen:
-            raise ValueError(f"reference {schema['$ref']!r} is circular")
-        seen |= {(schema["$ref"], path)}
+    reference = schema.get("$ref")
+    if reference is not None:
+        if (reference, path) in seen:
+            raise ValueError(f"reference {reference!r} is circular")
+        seen |= {(reference, path)}
 
     def walk(part: Any, sub: Any, where: str = path) -> list[str]:
         return complaints(part, sub, root=root, path=where, depth=depth + 1, seen=seen)
 
-    if "$ref" in schema:
-        found += walk(value, resolve(schema["$ref"], root))
-    found += _typed(value, schema, path)
-    if isinstance(value, (list, tuple)):
+    found = [] if reference is None else walk(value, resolve(reference, root))
+    found += _simple(value, schema, path)
+    if isinstance(value, list):
         found += _array(value, schema, path, walk)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         found += _object(value, schema, path, walk)
     found += _combined(value, schema, path, walk)
     return found
 
 
+def json_type(value: Any) -> str:
+    """Return the JSON type of a value, in JSON Schema's names; a float without a fraction is an integer."""
+    if isinstance(value, float):
+        return "integer" if value.is_integer() else "number"
+    return _TYPES.get(type(value), "object")
+
+
+def json_equal(left: Any, right: Any) -> bool:
+    """Return whether two JSON values are equal (``true`` is not 1, 1.0 is 1)."""
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(json_equal, left, right))
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(json_equal(left[key], right[key]) for key in left)
+    return json_type(left) == json_type(right) and bool(left == right)
+
+
 def resolve(reference: str, root: Any) -> Any:
-    """Return what a local reference (``#/$defs/x``) names in the root schema."""
+    """Return the target of a local reference (``#/$defs/x``) in the root schema."""
     if not reference.startswith("#"):
         raise ValueError(f"only local references are supported, not {reference!r}")
     target = root
@@ -165,20 +184,8 @@ def resolve(reference: str, root: Any) -> Any:
     return target
 
 
-def json_equal(left: Any, right: Any) -> bool:
-    """Return whether two JSON values are equal (``true`` is not 1, 1.0 is 1)."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(json_equal, left, right))
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(json_equal(left[key], right[key]) for key in left)
-    return (type(left) is type(right) and left == right) or (
-        json_type(left) == json_type(right) and bool(left == right)
-    )
-
-
-def _typed(value: Any, schema: Schema, path: str) -> Iterator[str]:
+def _simple(value: Any, schema: Schema, path: str) -> Iterator[str]:
+    """Yield complaints about the type, the set of values and the bounds."""
     wanted = schema.get("type")
     if wanted is not None:
         names = [wanted] if isinstance(wanted, str) else list(wanted)
@@ -190,45 +197,20 @@ def _typed(value: Any, schema: Schema, path: str) -> Iterator[str]:
         yield f"const at '{path}' is not {schema['const']!r}"
     if "enum" in schema and not any(json_equal(value, option) for option in schema["enum"]):
         yield f"enum at '{path}' has no {value!r}"
-    if isinstance(value, str):
-        yield from _string(value, schema, path)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield from _number(value, schema, path)
+    if isinstance(value, bool):
+        return
+    for word, bound in schema.items():
+        if word in _BOUNDS:
+            kinds, holds, text = _BOUNDS[word]
+            if isinstance(value, kinds) and not holds(value, bound):
+                yield text.format(path=path, bound=bound)
 
 
-def _string(value: str, schema: Schema, path: str) -> Iterator[str]:
-    if len(value) < schema.get("minLength", 0):
-        yield f"Length of '{path}' must be >= {schema['minLength']}"
-    if len(value) > schema.get("maxLength", len(value)):
-        yield f"Length of '{path}' must be <= {schema['maxLength']}"
-    if "pattern" in schema and not re.search(schema["pattern"], value):
-        yield f"'{path}' failed pattern {schema['pattern']}"
-
-
-def _number(value: float, schema: Schema, path: str) -> Iterator[str]:
-    limits: list[tuple[str, Callable[[Any], bool], str]] = [
-        ("minimum", lambda bound: value >= bound, ">="),
-        ("maximum", lambda bound: value <= bound, "<="),
-        ("exclusiveMinimum", lambda bound: value > bound, ">"),
-        ("exclusiveMaximum", lambda bound: value < bound, "<"),
-    ]
-    for word, holds, sign in limits:
-        if word in schema and not holds(schema[word]):
-            yield f"'{path}' must be {sign} {schema[word]}"
-    step = schema.get("multipleOf")
-    if step and abs(value / step - round(value / step)) > 1e-9:
-        yield f"'{path}' must be a multiple of {step}"
-
-
-def _array(value: Any, schema: Schema, path: str, walk: Walk) -> Iterator[str]:
-    if len(value) < schema.get("minItems", 0):
-        yield f"Array length of '{path}' must be >= {schema['minItems']}"
-    if len(value) > schema.get("maxItems", len(value)):
-        yield f"Array length of '{path}' must be <= {schema['maxItems']}"
+def _array(value: list[Any], schema: Schema, path: str, walk: Walk) -> Iterator[str]:
     if schema.get("uniqueItems") and any(json_equal(a, b) for n, a in enumerate(value) for b in value[:n]):
         yield f"Items of '{path}' are not unique"
     first = schema.get("prefixItems", [])
-    if not first and _bytes(value, schema.get("items")):
+    if not first and _is_bytes(value, schema.get("items")):
         return
     for place, item in enumerate(value):
         rule = first[place] if place < len(first) else schema.get("items")
@@ -236,21 +218,17 @@ def _array(value: Any, schema: Schema, path: str, walk: Walk) -> Iterator[str]:
             yield from walk(item, rule, f"{path.rstrip('/')}/{place}")
 
 
-def _bytes(value: Any, rule: Any) -> bool:
+def _is_bytes(value: list[Any], rule: Any) -> bool:
     """Return whether a list is plain bytes and may be: a picture has too many for a recursive call each."""
     fits = isinstance(rule, Mapping) and rule.get("type") == "number" and rule.keys() <= {"type", "minimum", "maximum"}
     whole = fits and rule.get("minimum", 0) <= 0 and rule.get("maximum", 255) >= 255
     return whole and all(type(one) is int and 0 <= one <= 255 for one in value)
 
 
-def _object(value: Mapping[str, Any], schema: Schema, path: str, walk: Walk) -> Iterator[str]:
+def _object(value: dict[str, Any], schema: Schema, path: str, walk: Walk) -> Iterator[str]:
     missing = [name for name in schema.get("required", []) if name not in value]
     if missing:
         yield f"required properties at '{path}' are '{','.join(missing)}'"
-    if len(value) < schema.get("minProperties", 0):
-        yield f"minProperties at '{path}' is {schema['minProperties']}"
-    if len(value) > schema.get("maxProperties", len(value)):
-        yield f"maxProperties at '{path}' is {schema['maxProperties']}"
     known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
     for name, item in value.items():
         where = f"{path.rstrip('/')}/{name}"
@@ -273,14 +251,12 @@ def _combined(value: Any, schema: Schema, path: str, walk: Walk) -> Iterator[str
     if "not" in schema and not walk(value, schema["not"]):
         yield f"not at '{path}' is met"
     for word in ("anyOf", "oneOf"):
-        if word not in schema:
-            continue
-        tries = []
-        for part in schema[word]:
+        tries: list[list[str]] = []
+        for part in schema.get(word, ()):
             tries.append(walk(value, part))
             if word == "anyOf" and not tries[-1]:
                 break
         matches = sum(not one for one in tries)
-        if matches == 0 or (word == "oneOf" and matches > 1):
+        if word in schema and (matches == 0 or (word == "oneOf" and matches > 1)):
             reasons = ", ".join(reason for one in tries for reason in one)
             yield f"{word} at '{path}' not met, {matches} matches" + (f": {reasons}" if matches == 0 else "")
