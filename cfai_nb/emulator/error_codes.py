@@ -96,7 +96,7 @@ class ServiceError(Exception):
 
 
 def refuse(code: int, *, text: str | None = None, status: int | None = None, **details: object) -> ServiceError:
-    """Return the refusal of a code, with the service's text unless another is given."""
+    """Return the error of a code, with the service's text unless another is given."""
     usual, words = CODES.get(code, (400, f"error {code}"))
     return ServiceError(code, text if text is not None else words.format_map(details), status or usual)
 

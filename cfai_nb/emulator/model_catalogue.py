@@ -45,7 +45,7 @@ class Model:
     context, dims, batch : int or None
         Tokens of context, vector width, texts per call.
     row : mapping
-        The row as it stands in the file.
+        The row as it is in the file.
     """
 
     id: str

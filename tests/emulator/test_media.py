@@ -110,7 +110,7 @@ def refusal(answer: Any) -> tuple[int, int, str]:
 def test_a_prompt_names_things(prompt: str, things: list[str]) -> None:
     """Numbers, colours and names are read, what is denied is not, and there is an end to how many."""
     wanted = scene.read(prompt).wanted
-    assert [f"{wish.colour} {wish.label}".strip() for wish in wanted for _ in range(wish.count)] == things
+    assert [f"{wish.color} {wish.label}".strip() for wish in wanted for _ in range(wish.count)] == things
 
 
 # -- text to image -------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_detection_points_and_labels_agree(door: Any, drawn: bytes) -> None:
     assert len(boxes) == len(points) == 2
     for box, point in zip(boxes, points, strict=True):
         assert 0 <= box["x_min"] < point["x"] < box["x_max"] <= 1
-        assert image.getpixel((round(point["x"] * 400), round(point["y"] * 400))) == scene.COLOURS["blue"]
+        assert image.getpixel((round(point["x"] * 400), round(point["y"] * 400))) == scene.COLORS["blue"]
     one = post(here, "moondream3.1-9B-A2B", json={"task": "detect", **ask, "max_objects": 1}).json()["result"][
         "objects"
     ]
@@ -449,20 +449,20 @@ BOMB = {"content": _png(30000, 30000), "headers": {"content-type": "image/png"}}
         (DEV, form({"prompt": "x", "width": 200}), 5006, "/width"),
         (DEV, form({"prompt": "x", "width": "wide"}), 5006, "/width"),
         (DEV, form({"prompt": "x", "input_image_0": "a.png"}), 5006, "must be a file"),
-        (DEV, form({"prompt": "x"}, input_image_0=b"x"), 8001, "no picture"),
+        (DEV, form({"prompt": "x"}, input_image_0=b"x"), 8001, "not a picture"),
         (DEV, form({"prompt": "x"}, input_image_0=draw(Order("x", 512, 64))), 5006, "not under 512 x 512"),
         (DEV, {"content": b"--x", "headers": {"content-type": "multipart/form-data"}}, 5006, "multipart"),
         ("lucid-origin", {"json": {"prompt": "x", "width": 2501}}, 5006, "/width"),
-        ("stable-diffusion-xl-base-1.0", {"json": {"prompt": "x", "image": [1, 2]}}, 8001, "no picture"),
+        ("stable-diffusion-xl-base-1.0", {"json": {"prompt": "x", "image": [1, 2]}}, 8001, "not a picture"),
         ("stable-diffusion-xl-base-1.0", {"json": {"prompt": "x", "image_b64": "?"}}, 5004, "base64"),
         ("stable-diffusion-xl-lightning", {"json": {"prompt": "x", "image": [300]}}, 5006, "0 to 255"),
         ("resnet-50", {"json": {"image": [256]}}, 5006, "/image/0"),
-        ("resnet-50", {"content": b"x", "headers": {"content-type": "image/png"}}, 8001, "no picture"),
+        ("resnet-50", {"content": b"x", "headers": {"content-type": "image/png"}}, 8001, "not a picture"),
         ("resnet-50", BOMB, 3006, "pixels"),
         ("moondream3.1-9B-A2B", {"json": {"task": "caption"}}, 5006, "image"),
         ("moondream3.1-9B-A2B", {"json": {"image": "https://example.com/a.png"}}, 5006, "fetches no addresses"),
         ("nova-3", {"json": {"audio": "QUJD"}}, 5006, "raw bytes"),
-        ("nova-3", {"content": b"x", "headers": {"content-type": "audio/wav"}}, 8001, "no recording"),
+        ("nova-3", {"content": b"x", "headers": {"content-type": "audio/wav"}}, 8001, "not a recording"),
         ("nova-3", {**M4A, "params": {"mode": "loud"}}, 5006, "/mode"),
         ("nova-3", M4A, 5007, "emulator: MP4"),
         ("whisper-large-v3-turbo", {"json": {"audio": [1]}}, 5006, "/audio"),

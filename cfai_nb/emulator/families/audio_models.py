@@ -46,7 +46,7 @@ def _aura(request: ModelRequest) -> ModelResult:
     bare = body.get("container") == "none"
     format = sound.FORMATS.get(f"{encoding} none" if bare else encoding) or sound.FORMATS.get(encoding)
     if format is None:
-        raise refuse(5007, text=f"emulator: {encoding} is not written; ask for mp3, flac, opus or linear16")
+        raise refuse(5007, text=f"emulator: {encoding} is not supported; ask for mp3, flac, opus or linear16")
     rate = body.get("sample_rate", _AURA_RATE)
     if rate not in (_OPUS_RATES if encoding == "opus" else _RATES):
         raise refuse(5006, why=f"unsupported sample_rate {rate} for {encoding}")

@@ -176,8 +176,8 @@ def convert(name: str, media: str, data: bytes) -> dict[str, Any]:
         if not data.startswith(magic):
             raise ValueError(f"these bytes are not {extension[1:].upper()}")
         text = read(data)
-    except ServiceError as refusal:
-        return {**row, "format": "error", "tokens": 0, "error": f"{name} cannot be converted: {refusal.text}"}
+    except ServiceError as error:
+        return {**row, "format": "error", "tokens": 0, "error": f"{name} cannot be converted: {error.text}"}
     except (ValueError, KeyError, IndexError, zipfile.BadZipFile, ElementTree.ParseError, csv.Error) as error:
         return {**row, "format": "error", "tokens": 0, "error": f"{name} cannot be converted: {error}"}
     return {**row, "format": "markdown", "tokens": count_tokens(text), "data": text}

@@ -198,10 +198,10 @@ _PICTURE = or_raw_bytes(obj({"image": array(BYTE)}, "image"))
 
 
 def _resnet(request: ModelRequest) -> ModelResult:
-    """Return the labels of what is in the picture, the largest first; of any other picture, its colour."""
+    """Return the labels of what is in the picture, the largest first; of any other picture, its color."""
     seen = read_image(request.media_bytes("image"))
     things = sorted(seen.things, key=_area, reverse=True)
-    labels = list(dict.fromkeys(thing.label for thing in things)) or [f"{seen.colour} picture"]
+    labels = list(dict.fromkeys(thing.label for thing in things)) or [f"{seen.color} picture"]
     shares = [_FALL**place for place in range(len(labels[:5]))]
     scored = [
         {"label": label, "score": round(0.98 * share / sum(shares), 6)}

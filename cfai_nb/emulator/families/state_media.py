@@ -105,7 +105,7 @@ def _length(video: bytes) -> float | None:
     if video[:4] == b"\x1aE\xdf\xa3":
         return None
     if video[4:8] != b"ftyp":
-        raise refuse(8001, text="Invalid input: these bytes are no video")
+        raise refuse(8001, text="Invalid input: these bytes are not a video")
     head = video.find(b"mvhd") + 4
     if head < 4:
         return None

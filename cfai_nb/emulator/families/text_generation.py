@@ -39,7 +39,7 @@ _SWITCHES = {
 
 @dataclass(frozen=True)
 class Generated:
-    """What the stand-in generated: reasoning, content, the JSON value of the content, and how it ended."""
+    """One generated answer: reasoning, content, the JSON value of the content, and the finish reason."""
 
     reasoning: str
     content: str | None
@@ -159,9 +159,9 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
 
 def _free_text(prompt: Prompt) -> str:
     """Return the text for a prompt: JSON where the prompt contains a schema, though nothing enforces it."""
-    wished = prompts.schema_in_words(prompt)
+    wanted = prompts.schema_in_words(prompt)
     with suppress(schema_fill.SchemaNotMet):
-        return prompts.json_text(schema_fill.fill(*wished)) if wished else text_standin.reply(prompt)
+        return prompts.json_text(schema_fill.fill(*wanted)) if wanted else text_standin.reply(prompt)
     return text_standin.reply(prompt)
 
 
@@ -240,8 +240,8 @@ def _result(
     for place in range(copies):
         content = text_standin.sample(generated.content, place) if generated.value is None else generated.content
         logprobs = text_standin.logprobs(content, request.body)
-        spoken = {**message, "content": content}
-        choices.append({"index": place, "message": spoken, "finish_reason": generated.finish, "logprobs": logprobs})
+        shown = {**message, "content": content}
+        choices.append({"index": place, "message": shown, "finish_reason": generated.finish, "logprobs": logprobs})
     return {**_base(request), "object": "chat.completion", "choices": choices, "usage": usage}
 
 

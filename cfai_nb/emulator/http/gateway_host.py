@@ -47,8 +47,8 @@ class GatewayHost:
     ----------
     infer : callable of Request
         Serves an address after ``/ai``, errors included.
-    refused : callable of ServiceError
-        Returns the response that says a refusal.
+    send_error : callable of ServiceError
+        Returns the response with an error.
     methods : list of str
         The routed methods; all but POST are refused.
     token : str, optional

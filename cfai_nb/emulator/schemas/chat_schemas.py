@@ -35,7 +35,7 @@ _PART = obj(
     },
     "type",
 )
-_SAID = obj({"type": one("text", "refusal"), "text": STRING, "refusal": STRING}, "type")
+_ASSISTANT_PART = obj({"type": one("text", "refusal"), "text": STRING, "refusal": STRING}, "type")
 _CALLED = any_of(
     obj({"id": STRING, "type": const("function"), "function": _CALL}, "id", "type", "function"),
     obj(
@@ -52,7 +52,7 @@ _MESSAGE = any_of(
     _role(
         "assistant",
         {
-            "content": any_of(NULL, STRING, array(_SAID)),
+            "content": any_of(NULL, STRING, array(_ASSISTANT_PART)),
             "refusal": maybe(STRING),
             "name": STRING,
             "audio": obj({"id": STRING}, "id"),

@@ -31,7 +31,7 @@ class PromptCache:
         if not session or not (request.model.row.get("prices") or {}).get("cached_input_tokens"):
             return 0
         prompt = read_prompt(request)
-        text = "".join(f"{role}\n{said}\n" for role, said in prompt.messages)
+        text = "".join(f"{role}\n{content}\n" for role, content in prompt.messages)
         with self._lock:
             seen = self._seen.setdefault((account, request.model.id, session), deque(maxlen=_KEPT))
             shared = max((_shared(text, other) for other in seen), default=0)

@@ -54,8 +54,8 @@ def safety_error(request: ModelRequest, texts: Collection[str]) -> ServiceError 
     """Return the safety filter's error for a generation that mentions hazards, under the quirk "3030"."""
     if "3030" not in request.quirks or request.model.task not in _GENERATED:
         return None
-    said = lexical.stems(" ".join(texts))
-    return refuse(3030) if any(said & lexical.stems(hazards) for hazards in HAZARDS.values()) else None
+    stems = lexical.stems(" ".join(texts))
+    return refuse(3030) if any(stems & lexical.stems(hazards) for hazards in HAZARDS.values()) else None
 
 
 def apply_quirks(result: ModelResult, request: ModelRequest) -> ModelResult:
@@ -70,15 +70,15 @@ def apply_quirks(result: ModelResult, request: ModelRequest) -> ModelResult:
 
 
 def _result(result: dict[str, Any], request: ModelRequest) -> dict[str, Any]:
-    said, quirks = result.get("response"), request.quirks
+    text, quirks = result.get("response"), request.quirks
     if "null-content" in quirks and "response" in result and request.model.task == "Text Generation":
         return {**result, "response": None}
-    if isinstance(said, str):
+    if isinstance(text, str):
         if "number-response" in quirks:
-            digits = re.search(r"\d+", said)
+            digits = re.search(r"\d+", text)
             return {**result, "response": int(digits.group()) if digits else 0}
         if "object-response" in quirks:
-            return {**result, "response": {"text": said}}
+            return {**result, "response": {"text": text}}
     if "null-content" in quirks and isinstance(result.get("choices"), list):
         choices = [
             {**choice, "message": {**choice["message"], "content": None}} if "message" in choice else choice
@@ -98,7 +98,7 @@ def _numbered(chunk: dict[str, Any]) -> dict[str, Any]:
     """Return a chunk with number-like tokens as numbers."""
     for choice in chunk.get("choices") or ():
         delta = choice.get("delta") or {}
-        delta.update({name: sse.native_token(said) for name, said in delta.items() if isinstance(said, str)})
+        delta.update({name: sse.native_token(text) for name, text in delta.items() if isinstance(text, str)})
     return chunk
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .image_reading import KEY, open_image
-from .scene import COLOURS, SHAPES, Box, Colour, Item, Scene, Thing, read, scaled
+from .scene import COLORS, SHAPES, Box, Color, Item, Scene, Thing, read, scaled
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -39,7 +39,7 @@ class Order:
     width, height : int
         Pixels.
     seed : int
-        Changes positions and colours.
+        Changes positions and colors.
     start : bytes
         An input picture; it stays visible under the drawing.
     mask : bytes
@@ -115,20 +115,20 @@ def _seed(order: Order) -> int:
 
 
 def _ground(size: tuple[int, int], name: str, dice: random.Random) -> tuple[Image.Image, str]:
-    """Return an empty picture, slightly darker towards the bottom, and the name of its colour."""
+    """Return an empty picture, slightly darker towards the bottom, and the name of its color."""
     from PIL import Image, ImageOps
 
     if name:
-        top = COLOURS[name]
+        top = COLORS[name]
     else:
         tint = dice.choice(("orange", "yellow", "green", "blue", "purple", "pink", "grey", "turquoise"))
-        name, top = f"pale {tint}", _mixed(COLOURS[tint], (255, 255, 255), 0.82)
+        name, top = f"pale {tint}", _mixed(COLORS[tint], (255, 255, 255), 0.82)
     foot = _mixed(top, (0, 0, 0), 0.08)
     shade = Image.linear_gradient("L").resize(size)
     return ImageOps.colorize(shade, top, foot).convert("RGB"), name
 
 
-def _mixed(one: Colour, other: Colour, share: float) -> Colour:
+def _mixed(one: Color, other: Color, share: float) -> Color:
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(one, other, strict=True))
     return red, green, blue
 
@@ -156,14 +156,14 @@ def _things(
     field, step = wide / columns, high / rows
     made = []
     for place, item in enumerate(items):
-        colour = item.colour or dice.choice([name for name in COLOURS if name not in (ground, "white", "black")])
+        color = item.color or dice.choice([name for name in COLORS if name not in (ground, "white", "black")])
         side = max(2.0, min(field, step) * 0.9 * item.size)
         width, height = side * _WIDTHS.get(item.label, 1.0), side * _HEIGHTS.get(item.label, 1.0)
         left = room[0] + place % columns * field + dice.random() * (field - width)
         upper = room[1] + place // columns * step + dice.random() * (step - height)
         box = round(left), round(upper), round(left + width), round(upper + height)
-        _one(pen, item.label, colour, box)
-        made.append(Thing(item.label, colour, box))
+        _one(pen, item.label, color, box)
+        made.append(Thing(item.label, color, box))
     return tuple(made)
 
 
@@ -205,8 +205,8 @@ _POLYGONS = {
 }
 
 
-def _one(pen: ImageDraw.ImageDraw, label: str, colour: str, box: Box) -> None:
-    fill, side = COLOURS[colour], box[2] - box[0]
+def _one(pen: ImageDraw.ImageDraw, label: str, color: str, box: Box) -> None:
+    fill, side = COLORS[color], box[2] - box[0]
     look: dict[str, Any] = {"fill": fill, "outline": _mixed(fill, (0, 0, 0), 0.45), "width": max(1, side // 60)}
     if label in ("circle", "oval"):
         pen.ellipse(box, **look)
@@ -224,7 +224,7 @@ def _one(pen: ImageDraw.ImageDraw, label: str, colour: str, box: Box) -> None:
         _centred(pen, label, box, ink)
 
 
-def _centred(pen: ImageDraw.ImageDraw, text: str, box: Box, ink: Colour) -> None:
+def _centred(pen: ImageDraw.ImageDraw, text: str, box: Box, ink: Color) -> None:
     wide = box[2] - box[0]
     font = _font(max(6, min((box[3] - box[1]) // 3, round(1.6 * wide / max(3, len(text))))))
     pen.text(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), text, fill=ink, font=font, anchor="mm")

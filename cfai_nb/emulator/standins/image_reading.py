@@ -1,7 +1,7 @@
 """What a stand-in sees in a picture.
 
 Of a picture that the emulator drew it knows the content, from the file's metadata. Of any other picture it says what
-can be measured (size, format, colours) and finds nothing in it. A drawing that was saved again, for example resized,
+can be measured (size, format, colors) and finds nothing in it. A drawing that was saved again, for example resized,
 counts as another picture, since the pixels do not carry the metadata.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..error_codes import refuse
-from .scene import COLOURS, Thing, colour, counted, load, singular
+from .scene import COLORS, Thing, color, counted, load, singular
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: The PNG text chunk with the scene; in a JPEG it is the comment.
 KEY = "cfai-emulator"
 
-#: The smallest share of a picture for a colour to be named, and the side of the small copy that is measured.
+#: The smallest share of a picture for a color to be named, and the side of the small copy that is measured.
 _NAMED, _SIDE = 0.03, 48
 #: The most pixels of a picture that is opened.
 MAX_PIXELS = 50_000_000
@@ -43,12 +43,12 @@ class ImageReading:
         Pixels.
     form : str
         The format of the file, detected from its bytes.
-    colour : str
-        The most frequent colour, or the background of a drawing.
+    color : str
+        The most frequent color, or the background of a drawing.
     share : float
-        Share of the picture with that colour, 0 to 1.
+        Share of the picture with that color, 0 to 1.
     others : tuple of str
-        Other colours of a picture that was measured.
+        Other colors of a picture that was measured.
     prompt : str or None
         The prompt of a drawing; ``None`` for a picture that the emulator did not draw.
     things : tuple of Thing
@@ -58,7 +58,7 @@ class ImageReading:
     width: int
     height: int
     form: str
-    colour: str
+    color: str
     share: float
     prompt: str | None = None
     things: tuple[Thing, ...] = ()
@@ -67,16 +67,16 @@ class ImageReading:
     def caption(self, length: str = "normal") -> str:
         """Return a description: ``short``, ``normal`` or ``long``."""
         if self.prompt is None:
-            said = f"a picture of {self.width} x {self.height} pixels, mostly {self.colour}"
+            text = f"a picture of {self.width} x {self.height} pixels, mostly {self.color}"
             if length == "short":
-                return said
-            return f"{said} ({self.share:.0%}){', with ' * bool(self.others)}{', '.join(self.others)}, {self.form}"
-        said = f"{counted(self.things)} on a {self.colour} ground"
+                return text
+            return f"{text} ({self.share:.0%}){', with ' * bool(self.others)}{', '.join(self.others)}, {self.form}"
+        text = f"{counted(self.things)} on a {self.color} ground"
         if length == "short":
-            return said
+            return text
         if length == "long":
-            said += "".join(f"; the {thing.named()} is {self._where(thing)}" for thing in self.things)
-        return f'{said}, drawn for "{self.prompt}"'
+            text += "".join(f"; the {thing.named()} is {self._where(thing)}" for thing in self.things)
+        return f'{text}, drawn for "{self.prompt}"'
 
     def _where(self, thing: Thing) -> str:
         across = (thing.box[0] + thing.box[2]) / 2 / self.width
@@ -86,27 +86,27 @@ class ImageReading:
 
     def find(self, target: str) -> list[Thing]:
         """Return the things that a phrase names (``red circles``, ``shapes``), in drawing order."""
-        said = re.findall(r"[a-z]+", target.casefold())
-        tints = {colour(word) for word in said} - {""}
-        pairs = [" ".join(said[place : place + 2]) for place in range(len(said) - 1)]
-        labels = {singular(word) for word in [*said, *pairs]} - {""}
-        every = not labels and (bool(tints) or bool(_ANY & {word.removesuffix("s") for word in said}))
+        words = re.findall(r"[a-z]+", target.casefold())
+        tints = {color(word) for word in words} - {""}
+        pairs = [" ".join(words[place : place + 2]) for place in range(len(words) - 1)]
+        labels = {singular(word) for word in [*words, *pairs]} - {""}
+        every = not labels and (bool(tints) or bool(_ANY & {word.removesuffix("s") for word in words}))
         return [
-            thing for thing in self.things if (every or thing.label in labels) and (not tints or thing.colour in tints)
+            thing for thing in self.things if (every or thing.label in labels) and (not tints or thing.color in tints)
         ]
 
     def answer(self, question: str) -> str:
-        """Return the answer to a question about numbers, colours, presence or text; else the caption."""
+        """Return the answer to a question about numbers, colors, presence or text; else the caption."""
         asked = question.casefold()
         found = self.find(asked)
         if self.prompt is None and re.search(r"\bcolou?rs?\b", asked):
-            return ", ".join([self.colour, *self.others])
+            return ", ".join([self.color, *self.others])
         if self.prompt is None:
             return f"I can only measure: {self.caption()}."
         if "how many" in asked or "number of" in asked or asked.startswith("count"):
             return str(len(found))
         if re.search(r"\bcolou?rs?\b", asked) and found:
-            return ", ".join(dict.fromkeys(thing.colour for thing in found))
+            return ", ".join(dict.fromkeys(thing.color for thing in found))
         if re.search(r"\b(written|text|says?|read)\b", asked):
             return self.prompt
         if _YES.match(asked):
@@ -140,18 +140,18 @@ def open_image(raw: bytes) -> tuple[ImageReading, Image.Image]:
     except Image.DecompressionBombError:
         raise refuse(3006, text=f"emulator: a picture of more than {MAX_PIXELS:,} pixels") from None
     except (OSError, ValueError, SyntaxError, EOFError):
-        raise refuse(8001, text="Invalid input: these bytes are no picture") from None
+        raise refuse(8001, text="Invalid input: these bytes are not a picture") from None
     note = notes.get(KEY) or notes.get("comment") or ""
     scene = load(note.decode("utf-8", "replace") if isinstance(note, bytes) else str(note))
     sides = flat.width, flat.height
     if scene is not None and (scene.width, scene.height) == sides:
         return ImageReading(*sides, form, scene.ground, 1.0, scene.prompt, scene.things), flat
-    (name, share), *others = _colours(flat)
+    (name, share), *others = _colors(flat)
     return ImageReading(*sides, form, name, share, others=tuple(name for name, _ in others)), flat
 
 
-def _colours(picture: Image.Image) -> list[tuple[str, float]]:
-    """Return the colours of a picture with their shares, the most frequent first, without rare ones."""
+def _colors(picture: Image.Image) -> list[tuple[str, float]]:
+    """Return the colors of a picture with their shares, the most frequent first, without rare ones."""
     raw = picture.resize((_SIDE, _SIDE)).tobytes()
     names = Counter(nearest(raw[place : place + 3]) for place in range(0, len(raw), 3))
     shares = [(name, count / names.total()) for name, count in names.most_common()]
@@ -159,5 +159,5 @@ def _colours(picture: Image.Image) -> list[tuple[str, float]]:
 
 
 def nearest(pixel: bytes) -> str:
-    """Return the known colour nearest to three bytes of red, green and blue."""
-    return min(COLOURS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLOURS[name], pixel, strict=True)))
+    """Return the known color nearest to three bytes of red, green and blue."""
+    return min(COLORS, key=lambda name: sum((a - b) ** 2 for a, b in zip(COLORS[name], pixel, strict=True)))

@@ -1,8 +1,8 @@
-"""Scene: the things, colours and numbers that a prompt names. No pixels, only words.
+"""Scene: the things, colors and numbers that a prompt names. No pixels, only words.
 
 ``standins.image_drawing`` draws a scene and writes it into the file; ``standins.image_reading`` reads it back.
 
->>> [(thing.count, thing.colour, thing.label) for thing in read("two blue squares and a red circle").wanted]
+>>> [(thing.count, thing.color, thing.label) for thing in read("two blue squares and a red circle").wanted]
 [(2, 'blue', 'square'), (1, 'red', 'circle')]
 """
 
@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Box = tuple[int, int, int, int]
 
-#: The colours known by name.
-COLOURS: Mapping[str, Colour] = {
+#: The colors known by name.
+COLORS: Mapping[str, Color] = {
     "red": (214, 39, 40), "orange": (255, 140, 0), "yellow": (247, 209, 34), "green": (44, 160, 44),
     "blue": (31, 90, 200), "purple": (128, 62, 170), "pink": (244, 140, 186), "brown": (133, 84, 52),
     "black": (20, 20, 20), "white": (250, 250, 250), "grey": (128, 128, 128), "turquoise": (38, 190, 190),
@@ -70,13 +70,13 @@ class Item:
 
     label: str
     count: int = 1
-    colour: str = ""
+    color: str = ""
     size: float = 0.7
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The things that a prompt names, and the colour of the background if it names one."""
+    """The things that a prompt names, and the color of the background if it names one."""
 
     wanted: tuple[Item, ...] = ()
     ground: str = ""
@@ -84,15 +84,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class Thing:
-    """One drawn thing: its name, its colour, and the pixels that it covers (left, top, right, bottom)."""
+    """One drawn thing: its name, its color, and the pixels that it covers (left, top, right, bottom)."""
 
     label: str
-    colour: str
+    color: str
     box: Box
 
     def named(self) -> str:
-        """Return its name with its colour."""
-        return f"{self.colour} {self.label}".strip()
+        """Return its name with its color."""
+        return f"{self.color} {self.label}".strip()
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def load(text: str) -> Scene | None:
         found: Any = json.loads(text)
         if found.pop("emulator") != 1:
             return None
-        things = tuple(Thing(str(one["label"]), str(one["colour"]), _box(*one["box"])) for one in found["things"])
+        things = tuple(Thing(str(one["label"]), str(one["color"]), _box(*one["box"])) for one in found["things"])
         sides = int(found["width"]), int(found["height"])
         return Scene(str(found["prompt"]), *sides, str(found["ground"]), things)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
@@ -139,7 +139,7 @@ def scaled(things: tuple[Thing, ...], before: tuple[int, int], box: Box) -> tupl
             round(box[1] + old[3] * down),
         )
 
-    return tuple(Thing(thing.label, thing.colour, moved(thing.box)) for thing in things)
+    return tuple(Thing(thing.label, thing.color, moved(thing.box)) for thing in things)
 
 
 def singular(word: str) -> str:
@@ -151,21 +151,21 @@ def singular(word: str) -> str:
     return ""
 
 
-def colour(word: str) -> str:
-    """Return the known name of a colour, or an empty text."""
-    return word if word in COLOURS else _SAME.get(word, "")
+def color(word: str) -> str:
+    """Return the known name of a color, or an empty text."""
+    return word if word in COLORS else _SAME.get(word, "")
 
 
 def read(prompt: str) -> Reading:
     """Return the things that a prompt names, in its order, at most 40."""
-    said = re.findall(r"[a-z]+|\d+|[,.;:!?]", prompt.casefold())
+    words = re.findall(r"[a-z]+|\d+|[,.;:!?]", prompt.casefold())
     wanted: list[Item] = []
     ground, room = "", _MOST
     count, tint, size, denied = 1, "", 0.7, False
     place = 0
-    while place < len(said):
-        word = said[place]
-        label = singular(" ".join(said[place : place + 2])) if place + 1 < len(said) else ""
+    while place < len(words):
+        word = words[place]
+        label = singular(" ".join(words[place : place + 2])) if place + 1 < len(words) else ""
         place += 2 if label else 1
         label = label or singular(word)
         if word in _GROUNDS:
@@ -181,7 +181,7 @@ def read(prompt: str) -> Reading:
         elif word in _NUMBERS or word.isdigit():
             count, tint, size = _NUMBERS.get(word) or int(word[:4]), "", 0.7
         else:
-            tint, size = colour(word) or tint, _SIZES.get(word, size)
+            tint, size = color(word) or tint, _SIZES.get(word, size)
     return Reading(tuple(wanted), ground)
 
 
@@ -194,16 +194,16 @@ def counted(things: tuple[Thing, ...]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "nothing in particular"
 
 
-_SAID = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_COUNT_WORDS = ("no", "a", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def _several(name: str, count: int) -> str:
     if count == 1:
         return f"{'an' if name[0] in 'aeio' else 'a'} {name}"
-    said = _SAID[count] if count < len(_SAID) else str(count)
+    number = _COUNT_WORDS[count] if count < len(_COUNT_WORDS) else str(count)
     if name.endswith("person"):
-        return f"{said} {name.removesuffix('person')}people"
-    return f"{said} {name}" + ("" if name.endswith(("sheep", "skis", "scissors")) else _ending(name))
+        return f"{number} {name.removesuffix('person')}people"
+    return f"{number} {name}" + ("" if name.endswith(("sheep", "skis", "scissors")) else _ending(name))
 
 
 def _ending(name: str) -> str:

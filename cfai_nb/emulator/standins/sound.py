@@ -137,7 +137,7 @@ def listen(raw: bytes) -> Recording:
         for place, sign, name in _UNKNOWN:
             if raw[place : place + len(sign)] == sign:
                 raise refuse(5007, text=f"emulator: {name} is not read; send WAV, MP3, FLAC or OGG") from None
-        raise refuse(8001, text="Invalid input: these bytes are no recording") from None
+        raise refuse(8001, text="Invalid input: these bytes are not a recording") from None
     return Recording(seconds, _words(note))
 
 
