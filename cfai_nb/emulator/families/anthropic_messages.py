@@ -12,7 +12,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..schemas.json_schema import ANY, BOOLEAN, NUMBER, OBJECT, STRING, Schema, any_of, array, const, obj, one, require
+from ..schemas.json_schema import (
+    ANY,
+    BOOLEAN,
+    NUMBER,
+    OBJECT,
+    STRING,
+    Schema,
+    any_of,
+    array,
+    const,
+    each,
+    obj,
+    one,
+    require,
+)
 from ..standins.text_standin import split_tokens
 from . import prompts, sse
 from .family import Family, ModelRequest, ModelResult
@@ -21,42 +35,31 @@ from .text_generation import Generated, generate
 _ENDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
-
 _SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-_TEXT = obj({"type": const("text"), "text": STRING}, "type", "text")
-_IMAGE = obj({"type": const("image"), "source": obj({"type": one("base64", "url")}, "type")}, "type", "source")
-_TOOL_USE = {"type": const("tool_use"), "id": STRING, "name": STRING, "input": OBJECT}
-_TOOL_RESULT = {
-    "type": const("tool_result"),
-    "tool_use_id": STRING,
-    "content": any_of(STRING, array(any_of(_TEXT, _IMAGE))),
-}
+_TEXT = obj(type=const("text"), text=STRING)
+_IMAGE = obj(type=const("image"), source=obj(type=one("base64", "url")))
 _BLOCK = any_of(
     _TEXT,
     _IMAGE,
-    obj(_TOOL_USE, *_TOOL_USE),
-    obj(_TOOL_RESULT, "type", "tool_use_id"),
-    obj({"type": one("thinking", "redacted_thinking")}, "type"),
+    obj(type=const("tool_use"), id=STRING, name=STRING, input=OBJECT),
+    obj({"content": any_of(STRING, array(any_of(_TEXT, _IMAGE)))}, type=const("tool_result"), tool_use_id=STRING),
+    obj(type=one("thinking", "redacted_thinking")),
 )
-_MESSAGE = obj({"role": one("user", "assistant"), "content": any_of(STRING, array(_BLOCK))}, "role", "content")
-_TOOL = obj({"name": STRING, "description": STRING, "input_schema": OBJECT}, "name", "input_schema")
+_MESSAGE = obj(role=one("user", "assistant"), content=any_of(STRING, array(_BLOCK)))
 _INPUT = obj(
     {
-        "model": STRING,
-        "messages": array(_MESSAGE, minItems=1),
-        "max_tokens": {"type": "integer", "minimum": 1},
         "system": any_of(STRING, array(_TEXT)),
-        "tools": array(_TOOL),
-        "tool_choice": any_of(
-            obj({"type": one(*_CHOICES)}, "type"), obj({"type": const("tool"), "name": STRING}, "type", "name")
-        ),
+        "tools": array(obj({"description": STRING}, name=STRING, input_schema=OBJECT)),
+        "tool_choice": any_of(obj(type=one(*_CHOICES)), obj(type=const("tool"), name=STRING)),
         "stop_sequences": array(STRING),
         "stream": BOOLEAN,
-        **dict.fromkeys(("temperature", "top_p"), _SHARE),
         "top_k": NUMBER,
-        **dict.fromkeys(("metadata", "thinking"), OBJECT),
+        **each("temperature top_p", _SHARE),
+        **each("metadata thinking", OBJECT),
     },
-    *("model", "messages", "max_tokens"),
+    model=STRING,
+    messages=array(_MESSAGE, minItems=1),
+    max_tokens={"type": "integer", "minimum": 1},
 )
 _OUTPUT = obj({"id": STRING, "type": const("message"), "content": array(ANY), "usage": OBJECT})
 

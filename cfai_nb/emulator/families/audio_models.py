@@ -10,7 +10,7 @@ from typing import Any
 
 from ..error_codes import refuse
 from ..model_catalogue import Model, audio_usage
-from ..schemas.json_schema import BINARY, BOOLEAN, BYTE, NUMBER, OBJECT, STRING, Schema, any_of, array, obj, one
+from ..schemas.json_schema import BINARY, BOOLEAN, BYTE, NUMBER, OBJECT, STRING, Schema, any_of, array, each, obj, one
 from ..standins import lexical, sound
 from .family import Family, ModelRequest, ModelResult, base64_text, decode_bytes, or_raw_bytes, unless_raw
 
@@ -34,9 +34,13 @@ _OPUS_RATES = _RATES - {32000}
 
 def _aura_input(model: Model) -> Schema:
     """Return a text, one of the model's speakers, and the format of the file."""
-    encodings = one("linear16", "flac", "mulaw", "opus", "mp3", "aac", "alaw")
-    form = {"encoding": encodings, "container": one("none", "wav", "ogg"), "sample_rate": NUMBER, "bit_rate": NUMBER}
-    return obj({"speaker": one(*_VOICES[model.id].split()), "text": STRING, **form}, "text")
+    form = {
+        "speaker": one(*_VOICES[model.id].split()),
+        "encoding": one("linear16", "flac", "mulaw", "opus", "mp3", "aac", "alaw"),
+        "container": one("none", "wav", "ogg"),
+        **each("sample_rate bit_rate", NUMBER),
+    }
+    return obj(form, text=STRING)
 
 
 def _aura(request: ModelRequest) -> ModelResult:
@@ -108,12 +112,16 @@ def _whisper(request: ModelRequest) -> ModelResult:
     return ModelResult(result, audio_usage(heard.seconds))
 
 
-def _turbo_input() -> Schema:
-    texts = dict.fromkeys(("audio", "language", "initial_prompt", "prefix"), STRING)
-    flags = dict.fromkeys(("vad_filter", "condition_on_previous_text"), BOOLEAN)
-    thresholds = ("no_speech", "compression_ratio", "log_prob", "hallucination_silence")
-    numbers = dict.fromkeys(("beam_size", *(f"{name}_threshold" for name in thresholds)), NUMBER)
-    return obj({**texts, "task": one("transcribe", "translate"), **flags, **numbers}, "audio")
+_TURBO_INPUT = obj(
+    {
+        **each("language initial_prompt prefix", STRING),
+        **each("vad_filter condition_on_previous_text", BOOLEAN),
+        **each("beam_size no_speech_threshold compression_ratio_threshold log_prob_threshold", NUMBER),
+        **each("hallucination_silence_threshold", NUMBER),
+        "task": one("transcribe", "translate"),
+    },
+    audio=STRING,
+)
 
 
 def _turbo(request: ModelRequest) -> ModelResult:
@@ -138,25 +146,24 @@ def _turbo(request: ModelRequest) -> ModelResult:
     return ModelResult(result, audio_usage(heard.seconds))
 
 
-def _nova_input() -> Schema:
-    """Return the recording and its options; sent, they are the raw body and the query, and JSON is refused."""
-    flags = (
-        "detect_entities detect_language diarize dictation filler_words measurements mip_opt_out multichannel numerals "
-        "paragraphs profanity_filter punctuate sentiment smart_format topics utterances interim_results vad_events "
-        "utterance_end_ms"
-    )
-    lines = "custom_topic custom_intent extra keyterm keywords language redact replace search endpointing"
-    fields: dict[str, Any] = {
-        "audio": obj({"body": OBJECT, "contentType": STRING}, "body", "contentType"),
-        "custom_topic_mode": one("extended", "strict"),
-        "custom_intent_mode": one("extended", "strict"),
+_NOVA_FLAGS = (
+    "detect_entities detect_language diarize dictation filler_words measurements mip_opt_out multichannel numerals "
+    "paragraphs profanity_filter punctuate sentiment smart_format topics utterances interim_results vad_events "
+    "utterance_end_ms"
+)
+_NOVA_TEXTS = "custom_topic custom_intent extra keyterm keywords language redact replace search endpointing"
+#: The recording and its options. On the wire they are the raw body and the query; JSON is refused.
+_NOVA_INPUT = obj(
+    {
+        **each("custom_topic_mode custom_intent_mode", one("extended", "strict")),
         "encoding": one("linear16", "flac", "mulaw", "amr-nb", "amr-wb", "opus", "speex", "g729"),
         "mode": one("general", "medical", "finance"),
-        **dict.fromkeys(flags.split(), BOOLEAN),
-        **dict.fromkeys(lines.split(), STRING),
-        **dict.fromkeys(("utt_split", "channels"), NUMBER),
-    }
-    return obj(fields, "audio")
+        **each(_NOVA_FLAGS, BOOLEAN),
+        **each(_NOVA_TEXTS, STRING),
+        **each("utt_split channels", NUMBER),
+    },
+    audio=obj(body=OBJECT, contentType=STRING),
+)
 
 
 def _nova(request: ModelRequest) -> ModelResult:
@@ -174,45 +181,42 @@ def _nova(request: ModelRequest) -> ModelResult:
     return ModelResult({"results": {"channels": [channel]}}, audio_usage(heard.seconds))
 
 
-_WORDS = array(obj({"word": STRING, "start": NUMBER, "end": NUMBER}))
-
-
-def _whisper_output() -> Schema:
-    return obj({"text": STRING, "word_count": NUMBER, "words": _WORDS, "vtt": STRING}, "text")
-
-
-def _turbo_output() -> Schema:
-    info = {"language": STRING, **dict.fromkeys(("language_probability", "duration", "duration_after_vad"), NUMBER)}
-    names = ("start", "end", "temperature", "avg_logprob", "compression_ratio", "no_speech_prob")
-    segment = obj({**dict.fromkeys(names, NUMBER), "text": STRING, "words": _WORDS})
-    fields = {"text": STRING, "word_count": NUMBER, "vtt": STRING, "transcription_info": obj(info)}
-    return obj({**fields, "segments": array(segment)}, "text")
-
-
-def _nova_output() -> Schema:
-    word = obj({"word": STRING, **dict.fromkeys(("confidence", "start", "end"), NUMBER)})
-    alternative = obj({"confidence": NUMBER, "transcript": STRING, "words": array(word)})
-    return obj({"results": obj({"channels": array(obj({"alternatives": array(alternative)}))})})
-
+_WORDS = array(obj({"word": STRING, **each("start end", NUMBER)}))
+_WHISPER_OUTPUT = obj({"word_count": NUMBER, "words": _WORDS, "vtt": STRING}, text=STRING)
+_SEGMENT_NUMBERS = each("start end temperature avg_logprob compression_ratio no_speech_prob", NUMBER)
+_TURBO_OUTPUT = obj(
+    {
+        "word_count": NUMBER,
+        "vtt": STRING,
+        "transcription_info": obj(
+            {"language": STRING, **each("language_probability duration duration_after_vad", NUMBER)}
+        ),
+        "segments": array(obj({**_SEGMENT_NUMBERS, "text": STRING, "words": _WORDS})),
+    },
+    text=STRING,
+)
+_NOVA_WORDS = array(obj({"word": STRING, **each("confidence start end", NUMBER)}))
+_ALTERNATIVE = obj({"confidence": NUMBER, "transcript": STRING, "words": _NOVA_WORDS})
+_NOVA_OUTPUT = obj({"results": obj({"channels": array(obj({"alternatives": array(_ALTERNATIVE)}))})})
 
 FAMILIES = {
     "aura": Family(_aura_input, BINARY, lambda request: [request.body["text"]], _aura, threaded=True),
     "melotts": Family(
-        obj({"prompt": {"type": "string", "minLength": 1}, "lang": STRING}, "prompt"),
+        obj({"lang": STRING}, prompt={"type": "string", "minLength": 1}),
         any_of(obj({"audio": STRING}), BINARY),
         lambda request: [request.body["prompt"]],
         _melo,
         threaded=True,
     ),
     "whisper": Family(
-        or_raw_bytes(obj({"audio": array(BYTE)}, "audio")),
-        _whisper_output(),
+        or_raw_bytes(obj(audio=array(BYTE))),
+        _WHISPER_OUTPUT,
         _recording_texts,
         _whisper,
         unless_raw,
         forms=frozenset({"json", "raw"}),
         threaded=True,
     ),
-    "whisper-turbo": Family(_turbo_input(), _turbo_output(), _recording_texts, _turbo, threaded=True),
-    "nova-3": Family(_nova_input(), _nova_output(), _recording_texts, _nova, forms=frozenset({"raw"}), threaded=True),
+    "whisper-turbo": Family(_TURBO_INPUT, _TURBO_OUTPUT, _recording_texts, _turbo, threaded=True),
+    "nova-3": Family(_NOVA_INPUT, _NOVA_OUTPUT, _recording_texts, _nova, forms=frozenset({"raw"}), threaded=True),
 }

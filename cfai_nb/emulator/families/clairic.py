@@ -16,7 +16,7 @@ from typing import Any
 
 from ..error_codes import refuse
 from ..model_catalogue import Model
-from ..schemas.json_schema import ANY, BOOLEAN, NUMBER, OBJECT, STRING, Schema, any_of, obj, one
+from ..schemas.json_schema import ANY, BOOLEAN, NUMBER, OBJECT, STRING, Schema, any_of, each, obj, one
 from ..standins import lexical
 from . import state_media
 from .family import Family, ModelRequest, ModelResult, by_schema
@@ -57,30 +57,25 @@ def _input(model: Model) -> Schema:
         "unit": STRING,
         "integer": BOOLEAN,
         "decimals": {"type": "integer", "minimum": 0, "maximum": 6},
-        **dict.fromkeys(("min", "max", "step"), any_of(NUMBER, STRING)),
+        **each("min max step", any_of(NUMBER, STRING)),
         "null_threshold": NUMBER,
         "scale": one("linear", "log"),
         "horizon": {"type": "integer", "minimum": 1, "maximum": 64},
         "interval": one(*_INTERVALS),
     }
     single = one("text", "number", "date", "time", "datetime", "duration", "estimate", "forecast")
-    several = {"type": one("list"), "items": one("text", "number", "date"), **shared}
-    spec = any_of(obj({"type": single, **shared}, "type"), obj(several, "type", "items"))
+    several = obj(shared, type=one("list"), items=one("text", "number", "date"))
     names = {"pattern": r"^[A-Za-z_][A-Za-z0-9_.\-]{0,63}$"}
-    fields = {"type": "object", "minProperties": 1, "propertyNames": names, "additionalProperties": spec}
-    options = obj({"include_quantiles": BOOLEAN, "return_state_text": BOOLEAN})
+    spec = any_of(obj(shared, type=single), several)
     return obj(
         {
-            "model": one(model.short),
-            "state": STRING,
-            "fields": fields,
             **state_media.schemas("images"),
             "reference_date": STRING,
-            "options": options,
+            "options": obj(each("include_quantiles return_state_text", BOOLEAN)),
         },
-        "model",
-        "state",
-        "fields",
+        model=one(model.short),
+        state=STRING,
+        fields={"type": "object", "minProperties": 1, "propertyNames": names, "additionalProperties": spec},
     )
 
 

@@ -21,6 +21,7 @@ from ..schemas.json_schema import (
     array,
     complaints,
     const,
+    each,
     obj,
     one,
     one_of,
@@ -30,17 +31,11 @@ from ..standins import lexical
 from . import state_media
 from .family import Family, ModelRequest, ModelResult
 
-
-def _question(kind: str, criteria: Schema, *required: str) -> Schema:
-    fields = {"type": const(kind), "instructions": ANY, "criteria": criteria}
-    return obj(fields, "type", "instructions", *required)
-
-
 _OPTIONS = {"type": "object", "minProperties": 2, "maxProperties": 255, "additionalProperties": ANY}
 _KINDS = {
-    "noul": _question("noul", obj({"true": ANY, "false": ANY})),
-    "choice": _question("choice", _OPTIONS, "criteria"),
-    "score": _question("score", array(ANY, minItems=2, maxItems=10), "criteria"),
+    "noul": obj({"criteria": obj({"true": ANY, "false": ANY})}, type=const("noul"), instructions=ANY),
+    "choice": obj(type=const("choice"), instructions=ANY, criteria=_OPTIONS),
+    "score": obj(type=const("score"), instructions=ANY, criteria=array(ANY, minItems=2, maxItems=10)),
 }
 _HAZARDS = frozenset(lexical.stems(" ".join(lexical.HAZARDS.values())))
 _NAMES = {"pattern": r"^[A-Za-z0-9_.\-]{1,100}$"}
@@ -56,11 +51,10 @@ def _input(model: Model) -> Schema:
         "propertyNames": _NAMES,
         "additionalProperties": one_of(*_KINDS.values()),
     }
-    fields: dict[str, Any] = {"model": one(model.short), "state": ANY, "questions": questions}
-    return obj({**fields, **state_media.schemas(*media)}, "model", "state", "questions")
+    return obj(state_media.schemas(*media), model=one(model.short), state=ANY, questions=questions)
 
 
-_COUNTS = obj(dict.fromkeys(("input_tokens", "output_tokens"), INTEGER))
+_COUNTS = obj(each("input_tokens output_tokens", INTEGER))
 _OUTPUT = obj({"model": STRING, "answers": {"type": "object", "additionalProperties": OBJECT}, "usage": _COUNTS})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..error_codes import refuse
 from ..model_catalogue import Model
-from ..schemas.json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, obj, one, one_of, require
+from ..schemas.json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, each, obj, one, one_of, require
 from ..standins import lexical
 from .family import Family, ModelRequest, ModelResult
 
@@ -20,26 +20,18 @@ _INSTRUCTED = 0.15
 
 def _bge(model: Model) -> Schema:
     """Return ``text`` and ``pooling``, or several such requests for an asynchronous batch."""
-    single = obj({"text": _list_of_texts(model), "pooling": one("mean", "cls")}, "text")
-    return one_of(single, obj({"requests": array(single)}, "requests"))
+    single = obj({"pooling": one("mean", "cls")}, text=_list_of_texts(model))
+    return one_of(single, obj(requests=array(single)))
 
 
 def _plain(model: Model) -> Schema:
     """Return ``text`` alone; an empty one is refused where the model publishes a batch limit."""
-    return obj({"text": _list_of_texts(model) if model.batch else any_of(STRING, array(STRING))}, "text")
+    return obj(text=_list_of_texts(model) if model.batch else any_of(STRING, array(STRING)))
 
 
 def _qwen(model: Model) -> Schema:
     """Return ``text`` or ``documents``, or ``queries`` with an instruction."""
-    names = ("queries", "documents", "text")
-    return obj({**{name: _list_of_texts(model) for name in names}, "instruction": STRING})
-
-
-def _m3() -> Schema:
-    """Return ``text``, ``contexts``, or ``query`` with ``contexts``."""
-    contexts = obj({"query": STRING, "contexts": array(obj({"text": STRING})), "truncate_inputs": BOOLEAN}, "contexts")
-    text = obj({"text": any_of(STRING, array(STRING)), "truncate_inputs": BOOLEAN}, "text")
-    return any_of(contexts, text, obj({"requests": array(any_of(contexts, text))}, "requests"))
+    return obj({**each("queries documents text", _list_of_texts(model)), "instruction": STRING})
 
 
 def _list_of_texts(model: Model) -> Schema:
@@ -47,9 +39,13 @@ def _list_of_texts(model: Model) -> Schema:
     return one_of(some, array(some, maxItems=model.batch))
 
 
+_CONTEXTS = obj({"query": STRING, "truncate_inputs": BOOLEAN}, contexts=array(obj({"text": STRING})))
+_TEXT = obj({"truncate_inputs": BOOLEAN}, text=any_of(STRING, array(STRING)))
+#: ``text``, ``contexts``, or ``query`` with ``contexts``, or several such requests for an asynchronous batch.
+_M3 = any_of(_CONTEXTS, _TEXT, obj(requests=array(any_of(_CONTEXTS, _TEXT))))
 _NUMBERS = array(NUMBER)
 _OUTPUT = obj({"shape": _NUMBERS, "data": array(_NUMBERS), "pooling": one("mean", "cls")})
-_OPENAI_INPUT = obj({"input": any_of(STRING, array(STRING)), "model": STRING}, "input")
+_OPENAI_INPUT = obj({"model": STRING}, input=any_of(STRING, array(STRING)))
 
 
 def _listed(value: Any) -> list[str]:
@@ -156,7 +152,7 @@ _ROUTES = frozenset({"run", "embeddings"})
 
 _INPUTS: dict[str, Schema | Callable[[Model], Schema]] = {
     "bge": _bge,
-    "bge-m3": _m3(),
+    "bge-m3": _M3,
     "qwen3-embedding": _qwen,
     "plain-embedding": _plain,
 }

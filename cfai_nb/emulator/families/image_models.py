@@ -14,7 +14,7 @@ from typing import Any
 
 from ..error_codes import refuse
 from ..model_catalogue import Model, Size, image_tokens, image_usage
-from ..schemas.json_schema import BINARY, BOOLEAN, BYTE, INTEGER, NUMBER, STRING, Schema, any_of, array, obj, one
+from ..schemas.json_schema import BINARY, BOOLEAN, BYTE, INTEGER, NUMBER, STRING, Schema, any_of, array, each, obj, one
 from ..standins import lexical
 from ..standins.image_drawing import MEDIA, Order, draw
 from ..standins.image_reading import ImageReading, read_image
@@ -42,8 +42,7 @@ _JPEG = frozenset({"@cf/bytedance/stable-diffusion-xl-lightning", "@cf/lykon/dre
 
 
 def _sides(least: int, most: int) -> dict[str, Schema]:
-    side = {"minimum": least, "maximum": most}
-    return {"width": {**INTEGER, **side}, "height": {**INTEGER, **side}}
+    return each("width height", {**INTEGER, "minimum": least, "maximum": most})
 
 
 def _prompt_texts(request: ModelRequest) -> list[str]:
@@ -71,7 +70,7 @@ def _raw(request: ModelRequest, order: Order, steps: int, form: str, *, metered:
 
 
 _SCHNELL = {
-    **obj({"prompt": {**_PROMPT, "maxLength": 2048}, "steps": {**INTEGER, "maximum": 8}}, "prompt"),
+    **obj({"steps": {**INTEGER, "maximum": 8}}, prompt={**_PROMPT, "maxLength": 2048}),
     "additionalProperties": False,
 }
 
@@ -84,9 +83,9 @@ def _schnell(request: ModelRequest) -> ModelResult:
 
 def _flux_input(model: Model) -> Schema:
     """Return the fields of the form, where a file is represented by its media type."""
-    fields = {"prompt": STRING, **_sides(256, 1920), "seed": INTEGER, "guidance": NUMBER}
     steps = {} if "klein" in model.id else {"steps": INTEGER}
-    return obj({**fields, **steps, **dict.fromkeys(REFERENCES, STRING)}, "prompt")
+    fields = {**_sides(256, 1920), "seed": INTEGER, "guidance": NUMBER, **steps, **dict.fromkeys(REFERENCES, STRING)}
+    return obj(fields, prompt=STRING)
 
 
 def _flux(request: ModelRequest) -> ModelResult:
@@ -110,22 +109,21 @@ def _flux(request: ModelRequest) -> ModelResult:
 
 _LUCID = obj(
     {
-        "prompt": _PROMPT,
         "guidance": {**NUMBER, "minimum": 0, "maximum": 10},
         "seed": {**INTEGER, "minimum": 0},
         **_sides(0, 2500),
-        **{name: {**INTEGER, "minimum": 1, "maximum": 40} for name in ("num_steps", "steps")},
+        **each("num_steps steps", {**INTEGER, "minimum": 1, "maximum": 40}),
     },
-    "prompt",
+    prompt=_PROMPT,
 )
 #: The published table has no bounds, so the sides have those of its siblings.
 _PHOENIX = obj(
     {
-        **dict.fromkeys(("prompt", "negative_prompt"), STRING),
-        **dict.fromkeys(("guidance", "seed", "num_steps"), NUMBER),
-        **{name: {**NUMBER, "minimum": 0, "maximum": 2048} for name in ("height", "width")},
+        "negative_prompt": STRING,
+        **each("guidance seed num_steps", NUMBER),
+        **each("height width", {**NUMBER, "minimum": 0, "maximum": 2048}),
     },
-    "prompt",
+    prompt=STRING,
 )
 
 
@@ -149,21 +147,15 @@ def _diffusion_input(model: Model) -> Schema:
     """Return the Stable Diffusion fields: text to image, image to image, and inpainting."""
     strict = not model.id.startswith(("@cf/bytedance/", "@cf/lykon/"))
     number, pixels = (INTEGER, BYTE) if strict else (NUMBER, NUMBER)
-    side = {**number, "minimum": 256, "maximum": 2048}
     fields = {
-        "prompt": _PROMPT if strict else STRING,
-        "negative_prompt": STRING,
-        "height": side,
-        "width": side,
-        "image": array(pixels),
-        "image_b64": STRING,
-        "mask": array(pixels),
+        **each("negative_prompt image_b64", STRING),
+        **each("height width", {**number, "minimum": 256, "maximum": 2048}),
+        **each("image mask", array(pixels)),
+        **each("strength guidance", NUMBER),
         "num_steps": {**number, "maximum": 20},
-        "strength": NUMBER,
-        "guidance": NUMBER,
         "seed": number,
     }
-    return obj(fields, "prompt")
+    return obj(fields, prompt=_PROMPT if strict else STRING)
 
 
 def _diffusion(request: ModelRequest) -> ModelResult:
@@ -194,7 +186,7 @@ def _picture_texts(*fields: str) -> Any:
     ]
 
 
-_PICTURE = or_raw_bytes(obj({"image": array(BYTE)}, "image"))
+_PICTURE = or_raw_bytes(obj(image=array(BYTE)))
 
 
 def _resnet(request: ModelRequest) -> ModelResult:
@@ -224,15 +216,8 @@ def _detr(request: ModelRequest) -> ModelResult:
     return ModelResult(found, {"images": 1})
 
 
-_LLAVA = or_raw_bytes(
-    obj(
-        {
-            "image": any_of(array(NUMBER), STRING),
-            **{"prompt": STRING, "temperature": NUMBER, "raw": BOOLEAN, "max_tokens": INTEGER},
-        },
-        "image",
-    )
-)
+_LLAVA_OPTIONS = {"prompt": STRING, "temperature": NUMBER, "raw": BOOLEAN, "max_tokens": INTEGER}
+_LLAVA = or_raw_bytes(obj(_LLAVA_OPTIONS, image=any_of(array(NUMBER), STRING)))
 
 
 def _llava(request: ModelRequest) -> ModelResult:
@@ -266,9 +251,9 @@ _MOONDREAM = obj(
     {
         "task": one("query", "caption", "point", "detect"),
         "caption_length": one("short", "normal", "long"),
-        **dict.fromkeys(("image", "question", "target"), STRING),
-        **dict.fromkeys(("temperature", "top_p", "max_tokens", "max_objects"), NUMBER),
-        **dict.fromkeys(("reasoning", "stream"), BOOLEAN),
+        **each("image question target", STRING),
+        **each("temperature top_p max_tokens max_objects", NUMBER),
+        **each("reasoning stream", BOOLEAN),
     }
 )
 
@@ -333,19 +318,17 @@ def _point(seen: ImageReading, thing: Thing) -> dict[str, float]:
     return {"x": round((box["x_min"] + box["x_max"]) / 2, 4), "y": round((box["y_min"] + box["y_max"]) / 2, 4)}
 
 
-_COUNTS = ("input_tokens", "output_tokens", "prefill_time_ms", "decode_time_ms", "ttft_ms")
+_COUNTS = each("input_tokens output_tokens prefill_time_ms decode_time_ms ttft_ms", NUMBER)
 _MOONDREAM_OUTPUT = obj(
     {
-        **dict.fromkeys(("finish_reason", "answer", "caption"), STRING),
-        "metrics": obj(dict.fromkeys(_COUNTS, NUMBER), *_COUNTS),
-        "points": array(obj({"x": NUMBER, "y": NUMBER}, "x", "y")),
-        "objects": array(obj(dict.fromkeys(_SIDES, NUMBER), *_SIDES)),
-        "reasoning": obj({"text": STRING, "grounding": array(obj({}))}, "text"),
+        **each("answer caption", STRING),
+        "points": array(obj(x=NUMBER, y=NUMBER)),
+        "objects": array(obj(**dict.fromkeys(_SIDES, NUMBER))),
+        "reasoning": obj({"grounding": array(obj())}, text=STRING),
     },
-    *("finish_reason", "metrics"),
+    finish_reason=STRING,
+    metrics=obj(**_COUNTS),
 )
-
-
 _LABELS = array(obj({"score": NUMBER, "label": STRING}))
 _BOXES = array(obj({"score": NUMBER, "label": STRING, "box": obj(dict.fromkeys(_BOX, NUMBER))}))
 

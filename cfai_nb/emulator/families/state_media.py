@@ -37,7 +37,7 @@ def schemas(*names: str) -> dict[str, Schema]:
 def _schema(name: str) -> Schema:
     most, prefix, _ = FIELDS[name]
     url = {"type": "string", "pattern": f"^data:{prefix}/"}
-    return array(any_of(url, obj({"content_type": STRING, "base64": STRING}, "content_type", "base64")), maxItems=most)
+    return array(any_of(url, obj(content_type=STRING, base64=STRING)), maxItems=most)
 
 
 def input_texts(request: ModelRequest, state: str) -> list[str]:

@@ -67,7 +67,7 @@ def _chat_input(model: Model) -> Schema:
 
 def _both_input(model: Model) -> Schema:
     """Return what gpt-oss takes: Responses or Chat Completions."""
-    return any_of(chat_schemas.responses_input(), _chat_input(model))
+    return any_of(chat_schemas.RESPONSES, _chat_input(model))
 
 
 def _output(model: Model) -> Schema:
@@ -85,7 +85,7 @@ def _check(request: ModelRequest, schema: Schema) -> None:
         raise refuse(8001)
     if request.route == "chat":
         strict = {**chat, "required": ["messages", "model"]}
-        require(body, chat_schemas.legacy_chat_input() if model.family == "legacy" else strict)
+        require(body, chat_schemas.LEGACY_CHAT if model.family == "legacy" else strict)
     elif request.route == "responses":
         if responses is None:
             raise refuse(5007, name=model.id)

@@ -9,30 +9,22 @@ from __future__ import annotations
 import math
 
 from ..schemas.chat_schemas import SAMPLING
-from ..schemas.json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, obj, one
+from ..schemas.json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, each, obj, one
 from ..standins import lexical
 from . import prompts
 from .family import Family, ModelRequest, ModelResult, by_schema, openai_usage
 
 _SOME: Schema = {"type": "string", "minLength": 1}
-_SENTIMENT = obj({"text": STRING}, "text")
-_RERANK = obj(
-    {"query": _SOME, "top_k": {"type": "integer", "minimum": 1}, "contexts": array(obj({"text": _SOME}))},
-    *("query", "contexts"),
-)
-_GUARDED = obj({"role": one("user", "assistant"), "content": STRING}, "role", "content")
+_SENTIMENT = obj(text=STRING)
+_RERANK = obj({"top_k": {"type": "integer", "minimum": 1}}, query=_SOME, contexts=array(obj({"text": _SOME})))
 _GUARD = obj(
-    {
-        "messages": array(_GUARDED),
-        **{name: SAMPLING[name] for name in ("max_tokens", "temperature")},
-        "response_format": obj({"type": STRING}),
-    },
-    "messages",
+    {**{name: SAMPLING[name] for name in ("max_tokens", "temperature")}, "response_format": obj({"type": STRING})},
+    messages=array(obj(role=one("user", "assistant"), content=STRING)),
 )
 _VERDICT = obj(
     {
         "response": any_of(STRING, obj({"safe": BOOLEAN, "categories": array(STRING)})),
-        "usage": obj(dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens"), NUMBER)),
+        "usage": obj(each("prompt_tokens completion_tokens total_tokens", NUMBER)),
     }
 )
 _SCRIPTS = (
@@ -41,10 +33,8 @@ _SCRIPTS = (
     "mai_Deva", "mal_Mlym", "mar_Deva", "mni_Beng", "mni_Mtei", "npi_Deva", "ory_Orya", "pan_Guru", "san_Deva",
     "sat_Olck", "snd_Arab", "snd_Deva", "tam_Taml", "tel_Telu", "urd_Arab", "unr_Deva",
 )  # fmt: skip
-_M2M100 = obj({"text": STRING, "source_lang": STRING, "target_lang": STRING}, "text", "target_lang")
-_INDICTRANS2 = obj(
-    {"text": any_of(STRING, array(STRING)), "target_language": one(*_SCRIPTS)}, "text", "target_language"
-)
+_M2M100 = obj({"source_lang": STRING}, text=STRING, target_lang=STRING)
+_INDICTRANS2 = obj(text=any_of(STRING, array(STRING)), target_language=one(*_SCRIPTS))
 
 
 def _sentiment(request: ModelRequest) -> ModelResult:
@@ -120,10 +110,10 @@ FAMILIES = {
     "reranker": Family(_RERANK, obj({"response": array(obj({"id": NUMBER, "score": NUMBER}))}), _contexts, _rerank),
     "llama-guard": Family(_GUARD, _VERDICT, prompts.prompt_text, _guard, _guard_check),
     "m2m100": Family(
-        any_of(_M2M100, obj({"requests": array(_M2M100)}, "requests")),
+        any_of(_M2M100, obj(requests=array(_M2M100))),
         obj({"translated_text": STRING}),
         _texts,
         _m2m100,
     ),
-    "indictrans2": Family(_INDICTRANS2, obj({"translations": array(STRING)}, "translations"), _texts, _indictrans2),
+    "indictrans2": Family(_INDICTRANS2, obj(translations=array(STRING)), _texts, _indictrans2),
 }

@@ -27,7 +27,7 @@ from . import request_body
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _KINDS = ("mistral", "gemma", "llama")
 _HIGHEST_RANK, _LARGEST, _MOST = 32, 300_000_000, 100
-_NEW = obj({"model": STRING, "name": STRING, "description": STRING, "public": BOOLEAN}, "model", "name")
+_NEW = obj({"description": STRING, "public": BOOLEAN}, model=STRING, name=STRING)
 
 
 @dataclass

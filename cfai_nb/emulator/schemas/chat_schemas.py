@@ -9,133 +9,90 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..model_catalogue import Model
-from .json_schema import ANY, BOOLEAN, NULL, NUMBER, OBJECT, STRING, Schema, any_of, array, const, maybe, obj, one
+from .json_schema import ANY, BOOLEAN, NULL, NUMBER, OBJECT, STRING, Schema, any_of, array, const, each, maybe, obj, one
 
-_TEXTS = any_of(STRING, array(obj({"type": const("text"), "text": STRING}, "type", "text")))
-_CALL = obj({"name": STRING, "arguments": STRING}, "name", "arguments")
-_NAMED = obj({"name": STRING}, "name")
-
-
-def _kind(kind: str, name: str, part: Schema, *more: str) -> Schema:
-    """Return the OpenAI idiom ``{type: kind, <name>: part}``."""
-    return obj({"type": const(kind), name: part}, "type", name, *more)
+_DETAIL = one("low", "high", "auto")
+_LEVEL = one("low", "high", "medium")
+_TYPE_TEXT = obj(type=const("text"))
+_TEXTS = any_of(STRING, array(obj(type=const("text"), text=STRING)))
+_CALL = obj(name=STRING, arguments=STRING)
 
 
-def _role(role: str, fields: dict[str, Any], *required: str) -> Schema:
-    return obj({"role": const(role), **fields}, "role", *required)
+def _kind(kind: str, part: Schema) -> Schema:
+    """Return the OpenAI idiom ``{type: kind, <kind>: part}``."""
+    return obj({kind: part}, kind, type=const(kind))
 
 
 _PART = obj(
     {
-        "type": one("text", "image_url", "input_audio", "file"),
         "text": STRING,
-        "image_url": obj({"url": STRING, "detail": one("low", "high", "auto")}),
+        "image_url": obj({"url": STRING, "detail": _DETAIL}),
         "input_audio": obj({"data": STRING, "format": one("wav", "mp3")}),
-        "file": obj({"file_data": STRING, "file_id": STRING, "filename": STRING}),
+        "file": obj(each("file_data file_id filename", STRING)),
     },
-    "type",
+    type=one("text", "image_url", "input_audio", "file"),
 )
-_ASSISTANT_PART = obj({"type": one("text", "refusal"), "text": STRING, "refusal": STRING}, "type")
+_ASSISTANT_PART = obj(each("text refusal", STRING), type=one("text", "refusal"))
 _CALLED = any_of(
-    obj({"id": STRING, "type": const("function"), "function": _CALL}, "id", "type", "function"),
-    obj(
-        {"id": STRING, "type": const("custom"), "custom": obj({"name": STRING, "input": STRING}, "name", "input")},
-        "id",
-        "type",
-        "custom",
-    ),
+    obj(id=STRING, type=const("function"), function=_CALL),
+    obj(id=STRING, type=const("custom"), custom=obj(name=STRING, input=STRING)),
 )
+_ASSISTANT = {
+    "content": any_of(NULL, STRING, array(_ASSISTANT_PART)),
+    "refusal": maybe(STRING),
+    "name": STRING,
+    "audio": obj(id=STRING),
+    "tool_calls": array(_CALLED),
+    "function_call": _CALL,
+}
 _MESSAGE = any_of(
-    _role("developer", {"content": _TEXTS, "name": STRING}, "content"),
-    _role("system", {"content": _TEXTS, "name": STRING}, "content"),
-    _role("user", {"content": any_of(STRING, array(_PART)), "name": STRING}, "content"),
-    _role(
-        "assistant",
-        {
-            "content": any_of(NULL, STRING, array(_ASSISTANT_PART)),
-            "refusal": maybe(STRING),
-            "name": STRING,
-            "audio": obj({"id": STRING}, "id"),
-            "tool_calls": array(_CALLED),
-            "function_call": _CALL,
-        },
-    ),
-    _role("tool", {"content": _TEXTS, "tool_call_id": STRING}, "content", "tool_call_id"),
-    _role("function", {"content": STRING, "name": STRING}, "content", "name"),
+    *(obj({"name": STRING}, role=const(role), content=_TEXTS) for role in ("developer", "system")),
+    obj({"name": STRING}, role=const("user"), content=any_of(STRING, array(_PART))),
+    obj(_ASSISTANT, role=const("assistant")),
+    obj(role=const("tool"), content=_TEXTS, tool_call_id=STRING),
+    obj(role=const("function"), content=STRING, name=STRING),
 )
-_FUNCTION = obj({"name": STRING, "description": STRING, "parameters": OBJECT, "strict": maybe(BOOLEAN)}, "name")
-_GRAMMAR = obj({"definition": STRING, "syntax": one("lark", "regex")}, "definition", "syntax")
-_CUSTOM = obj(
-    {
-        "name": STRING,
-        "description": STRING,
-        "format": any_of(obj({"type": const("text")}, "type"), _kind("grammar", "grammar", _GRAMMAR)),
-    },
-    "name",
-)
-_ALLOWED = obj({"mode": one("auto", "required"), "tools": array(OBJECT)}, "mode", "tools")
+_FUNCTION = obj({"description": STRING, "parameters": OBJECT, "strict": maybe(BOOLEAN)}, name=STRING)
+_GRAMMAR = _kind("grammar", obj(definition=STRING, syntax=one("lark", "regex")))
+_CUSTOM = obj({"description": STRING, "format": any_of(_TYPE_TEXT, _GRAMMAR)}, name=STRING)
+_ALLOWED = obj(mode=one("auto", "required"), tools=array(OBJECT))
 #: What OpenAI declares around a JSON Schema.
-_WRAPPED = obj({"name": STRING, "description": STRING, "schema": OBJECT, "strict": maybe(BOOLEAN)}, "name")
+_WRAPPED = obj({"description": STRING, "schema": OBJECT, "strict": maybe(BOOLEAN)}, name=STRING)
 #: A JSON Schema by itself, as Cloudflare's own clients send it.
 _BARE: Schema = {**OBJECT, "not": {"required": ["schema"]}}
-_FORMAT = any_of(
-    obj({"type": const("text")}, "type"),
-    obj({"type": const("json_object")}, "type"),
-    _kind("json_schema", "json_schema", any_of(_WRAPPED, _BARE)),
-)
-_PLACE = obj(dict.fromkeys(("city", "country", "region", "timezone"), STRING))
+_PLACE = obj(type=const("approximate"), approximate=obj(each("city country region timezone", STRING)))
 
 TIER = maybe(one("auto", "default", "flex", "scale", "priority"))
 
 #: Chat Completions, as the models launched in 2026 declare it, without the two fields that differ by model.
 CHAT: dict[str, Any] = {
     "messages": array(_MESSAGE),
-    "model": STRING,
-    "user": STRING,
-    "max_tokens": maybe(NUMBER),
-    "max_completion_tokens": maybe(NUMBER),
-    "temperature": maybe(NUMBER),
-    "top_p": maybe(NUMBER),
-    "frequency_penalty": maybe(NUMBER),
-    "presence_penalty": maybe(NUMBER),
-    "seed": maybe(NUMBER),
+    **each("model user", STRING),
+    **each("max_tokens max_completion_tokens temperature top_p frequency_penalty presence_penalty seed", maybe(NUMBER)),
     "n": maybe({"type": "number", "minimum": 1, "maximum": 128}),
     "stop": any_of(NULL, STRING, array(STRING)),
-    "stream": maybe(BOOLEAN),
-    "stream_options": obj({"include_usage": BOOLEAN, "include_obfuscation": BOOLEAN}),
-    "logprobs": maybe(BOOLEAN),
+    **each("stream logprobs store", maybe(BOOLEAN)),
+    "stream_options": obj(each("include_usage include_obfuscation", BOOLEAN)),
     "top_logprobs": maybe({"type": "number", "minimum": 0, "maximum": 20}),
-    "logit_bias": maybe(OBJECT),
-    "metadata": maybe(OBJECT),
-    "store": maybe(BOOLEAN),
+    **each("logit_bias metadata", maybe(OBJECT)),
     "service_tier": TIER,
     "modalities": maybe(array(one("text", "audio"))),
-    "audio": obj(
-        {
-            "voice": any_of(STRING, obj({"id": STRING}, "id")),
-            "format": one("flac", "opus", "wav", "mp3", "aac", "pcm16"),
-        },
-        "voice",
-        "format",
+    "audio": obj(voice=any_of(STRING, obj(id=STRING)), format=one("flac", "opus", "wav", "mp3", "aac", "pcm16")),
+    "prediction": obj(type=const("content"), content=_TEXTS),
+    "response_format": any_of(
+        _TYPE_TEXT, obj(type=const("json_object")), _kind("json_schema", any_of(_WRAPPED, _BARE))
     ),
-    "prediction": obj({"type": const("content"), "content": _TEXTS}, "type", "content"),
-    "response_format": _FORMAT,
-    "web_search_options": obj(
-        {
-            "search_context_size": one("low", "high", "medium"),
-            "user_location": obj({"type": const("approximate"), "approximate": _PLACE}, "type", "approximate"),
-        }
-    ),
-    "tools": array(any_of(_kind("function", "function", _FUNCTION), _kind("custom", "custom", _CUSTOM))),
+    "web_search_options": obj({"search_context_size": _LEVEL, "user_location": _PLACE}),
+    "tools": array(any_of(_kind("function", _FUNCTION), _kind("custom", _CUSTOM))),
     "tool_choice": any_of(
         one("auto", "none", "required"),
-        _kind("function", "function", _NAMED),
-        _kind("custom", "custom", _NAMED),
-        _kind("allowed_tools", "allowed_tools", _ALLOWED),
+        _kind("function", obj(name=STRING)),
+        _kind("custom", obj(name=STRING)),
+        _kind("allowed_tools", _ALLOWED),
     ),
     "parallel_tool_calls": BOOLEAN,
     "functions": array(_FUNCTION),
-    "function_call": any_of(one("auto", "none"), _NAMED),
+    "function_call": any_of(one("auto", "none"), obj(name=STRING)),
 }
 
 
@@ -177,29 +134,22 @@ VARIANTS = {
     "@cf/qwen/qwen2.5-coder-32b-instruct": Variant("string", lora=True, response_format=True),
 }
 
-#: Above this the service refuses (observed; the published schemas have lost their bounds).
+#: Larger temperatures are refused (observed; the published schemas have lost their bounds).
 SAMPLING: dict[str, Any] = {
-    "raw": BOOLEAN,
-    "stream": BOOLEAN,
-    "max_tokens": NUMBER,
+    **each("raw stream", BOOLEAN),
+    **each("max_tokens top_p top_k seed repetition_penalty frequency_penalty presence_penalty", NUMBER),
     "temperature": {"type": "number", "maximum": 5},
-    "top_p": NUMBER,
-    "top_k": NUMBER,
-    "seed": NUMBER,
-    "repetition_penalty": NUMBER,
-    "frequency_penalty": NUMBER,
-    "presence_penalty": NUMBER,
 }
 #: Cloudflare's own suites send parameters without a description, an ``anyOf`` without a type and objects that require
 #: nothing to these models, so the published rules for one parameter are not enforced.
-_PARAMETERS = obj({"type": STRING, "properties": OBJECT, "required": array(STRING)}, "type", "properties")
-_CODE = array(obj({"name": STRING, "code": STRING}, "name", "code"))
+_PARAMETERS = obj({"required": array(STRING)}, type=STRING, properties=OBJECT)
+_CODE = array(obj(name=STRING, code=STRING))
 
 
 def legacy_input(model: Model) -> Schema:
     """Return the published input of a legacy model."""
     variant = VARIANTS.get(model.id)
-    return _split(variant) if variant else _flat()
+    return _split(variant) if variant else _FLAT
 
 
 def constrains_json(model: Model, field: str) -> bool:
@@ -210,46 +160,36 @@ def constrains_json(model: Model, field: str) -> bool:
     return {"guided_json": variant.guided, "response_format": variant.response_format}.get(field, False)
 
 
-def legacy_chat_input() -> Schema:
-    """Return what ``/v1/chat/completions`` takes for a legacy model: Chat Completions, either JSON spelling."""
-    loose = obj({"type": STRING, "json_schema": ANY}, "type")
-    fields = {**CHAT, "response_format": loose, "temperature": maybe(SAMPLING["temperature"])}
-    return obj(fields, "messages", "model")
-
-
-def _flat() -> Schema:
-    """Return the oldest form: one object in which nothing is required."""
-    function = obj({"name": STRING, "description": STRING, "parameters": _PARAMETERS}, "name", "description")
-    fields: dict[str, Any] = {
+_LOOSE_FORMAT = obj({"json_schema": ANY}, type=STRING)
+_LOOSE_FUNCTION = obj({"parameters": _PARAMETERS}, name=STRING, description=STRING)
+#: ``/v1/chat/completions`` for a legacy model: Chat Completions with either form of JSON mode.
+LEGACY_CHAT = obj(
+    {**CHAT, "response_format": _LOOSE_FORMAT, "temperature": maybe(SAMPLING["temperature"])}, "messages", "model"
+)
+#: The oldest form: one object in which nothing is required.
+_FLAT = obj(
+    {
         "prompt": STRING,
-        "messages": array(obj({"role": STRING, "content": STRING, "name": STRING}, "role", "content")),
+        "messages": array(obj({"name": STRING}, role=STRING, content=STRING)),
         **SAMPLING,
-        "response_format": obj({"type": STRING, "json_schema": ANY}, "type"),
+        "response_format": _LOOSE_FORMAT,
         "functions": _CODE,
-        "tools": any_of(
-            OBJECT, array(obj({"type": STRING, "function": function}, "type", "function")), array(function)
-        ),
+        "tools": any_of(OBJECT, array(obj(type=STRING, function=_LOOSE_FUNCTION)), array(_LOOSE_FUNCTION)),
     }
-    return obj(fields)
-
-
-def _message(content: str) -> Schema:
-    if content == "string":
-        return obj({"role": STRING, "content": STRING}, "role", "content")
-    if content == "parts":
-        parts = array(obj({"type": STRING, "text": STRING}))
-        return obj({"role": STRING, "content": any_of(STRING, parts)}, "role", "content")
-    part = obj({"type": STRING, "text": STRING, "image_url": obj({"url": STRING})})
-    return obj({"role": STRING, "tool_call_id": STRING, "content": any_of(STRING, array(part), part)})
-
-
-def _tools() -> Schema:
-    fields = {"name": STRING, "description": STRING, "parameters": _PARAMETERS}
-    function = obj(fields, "name", "description", "parameters")
-    return array(any_of(function, obj({"type": STRING, "function": function}, "type", "function")))
+)
+_STRICT_FUNCTION = obj(name=STRING, description=STRING, parameters=_PARAMETERS)
+_TOOLS = array(any_of(_STRICT_FUNCTION, obj(type=STRING, function=_STRICT_FUNCTION)))
+_MEDIA_PART = obj({"type": STRING, "text": STRING, "image_url": obj({"url": STRING})})
+#: Content of a variant -> its messages.
+_MESSAGES = {
+    "string": obj(role=STRING, content=STRING),
+    "parts": obj(role=STRING, content=any_of(STRING, array(obj(each("type text", STRING))))),
+    "media": obj({**each("role tool_call_id", STRING), "content": any_of(STRING, array(_MEDIA_PART), _MEDIA_PART)}),
+}
 
 
 def _split(variant: Variant) -> Schema:
+    """Return the input of a variant: a prompt or messages, and a batch of either where it accepts one."""
     shared = dict(SAMPLING)
     if variant.response_format:
         shared["response_format"] = obj({"type": one("json_object", "json_schema"), "json_schema": ANY})
@@ -257,112 +197,80 @@ def _split(variant: Variant) -> Schema:
         shared["guided_json"] = OBJECT
     if variant.image:
         shared["image"] = any_of(array(NUMBER), STRING)
-    prompt = obj({"prompt": STRING, **shared, **({"lora": STRING} if variant.lora else {})}, "prompt")
-    chat = {"messages": array(_message(variant.content)), "functions": _CODE, "tools": _tools()}
-    messages = obj({**chat, **shared}, "messages")
+    prompt = obj({**shared, **({"lora": STRING} if variant.lora else {})}, prompt=STRING)
+    messages = obj({"functions": _CODE, "tools": _TOOLS, **shared}, messages=array(_MESSAGES[variant.content]))
     if not variant.requests:
         return any_of(prompt, messages)
     queued = {name: part for name, part in shared.items() if name not in ("raw", "top_k")}
-    asked = any_of(prompt, messages)
-    item = obj({"external_reference": STRING, "prompt": STRING, **queued}) if variant.loose else asked
-    return any_of(prompt, messages, obj({"requests": array(item)}, "requests"))
+    loose = obj({**each("external_reference prompt", STRING), **queued})
+    return any_of(prompt, messages, obj(requests=array(loose if variant.loose else any_of(prompt, messages))))
 
 
-def _content() -> Schema:
-    text = obj({"text": STRING, "type": const("input_text")}, "text", "type")
-    picture = obj(
-        {"detail": one("low", "high", "auto"), "type": const("input_image"), "image_url": maybe(STRING)},
-        "detail",
-        "type",
-    )
-    return array(any_of(text, picture))
+def _text(kind: str) -> Schema:
+    return obj(text=STRING, type=const(kind))
 
 
 _STATUS = one("in_progress", "completed", "incomplete")
-
-
-def _items() -> list[Schema]:
-    """Return the items that a Responses input list may contain."""
-    output = obj({"text": STRING, "type": const("output_text")}, "text", "type")
-    refused = obj({"refusal": STRING, "type": const("refusal")}, "refusal", "type")
-    note = {
-        kind: obj({"text": STRING, "type": const(kind)}, "text", "type") for kind in ("summary_text", "reasoning_text")
-    }
-    picture = obj(
-        {"type": const("input_image"), "detail": maybe(one("low", "high", "auto")), "image_url": maybe(STRING)}, "type"
-    )
-    text = obj({"text": STRING, "type": const("input_text")}, "text", "type")
-    return [
-        obj(
+_INPUT_IMAGE = {"type": const("input_image"), "image_url": maybe(STRING)}
+_OUTPUT_PART = any_of(_text("output_text"), obj(refusal=STRING, type=const("refusal")))
+_CONTENT = array(any_of(_text("input_text"), obj(_INPUT_IMAGE, "type", detail=_DETAIL)))
+_FOUND = array(any_of(_text("input_text"), obj({**_INPUT_IMAGE, "detail": maybe(_DETAIL)}, "type")))
+#: What an input list of Responses may contain.
+_ITEMS = (
+    obj(
+        {"type": one("message")},
+        content=any_of(STRING, _CONTENT),
+        role=one("user", "assistant", "system", "developer"),
+    ),
+    obj(
+        id=STRING,
+        content=array(_OUTPUT_PART),
+        role=const("assistant"),
+        status=_STATUS,
+        type=const("message"),
+    ),
+    obj({"id": STRING, "status": _STATUS}, type=const("function_call"), **each("arguments call_id name", STRING)),
+    obj(
+        {"id": maybe(STRING), "status": maybe(_STATUS)},
+        call_id=STRING,
+        output=any_of(STRING, _FOUND),
+        type=const("function_call_output"),
+    ),
+    obj(
+        {"content": array(_text("reasoning_text")), "encrypted_content": maybe(STRING), "status": _STATUS},
+        id=STRING,
+        summary=array(_text("summary_text")),
+        type=const("reasoning"),
+    ),
+)
+_JSON_FORMAT = {"description": STRING, "strict": maybe(BOOLEAN)}
+_RESPONSES_TOOL = {"parameters": maybe(OBJECT), "strict": maybe(BOOLEAN), "type": const("function")}
+_LENGTH = maybe(one("auto", "concise", "detailed"))
+#: Responses, as gpt-oss takes it.
+RESPONSES = obj(
+    {
+        "input": any_of(STRING, array(any_of(*_ITEMS))),
+        **each("background parallel_tool_calls stream", maybe(BOOLEAN)),
+        **each("instructions previous_response_id", maybe(STRING)),
+        **each("max_output_tokens temperature top_p", maybe(NUMBER)),
+        **each("prompt_cache_key safety_identifier", STRING),
+        "conversation": any_of(NULL, STRING, obj(id=STRING)),
+        "include": maybe(array(one("message.input_image.image_url", "message.output_text.logprobs"))),
+        "service_tier": TIER,
+        "stream_options": any_of(NULL, obj({"include_obfuscation": BOOLEAN})),
+        "text": obj(
             {
-                "content": any_of(STRING, _content()),
-                "role": one("user", "assistant", "system", "developer"),
-                "type": one("message"),
-            },
-            "content",
-            "role",
+                "format": any_of(
+                    _TYPE_TEXT,
+                    obj(_JSON_FORMAT, name=STRING, schema=OBJECT, type=const("json_schema")),
+                    obj(type=const("json_object")),
+                ),
+                "verbosity": maybe(_LEVEL),
+            }
         ),
-        obj(
-            {"id": STRING, "content": array(any_of(output, refused)), "role": const("assistant"), "status": _STATUS}
-            | {"type": const("message")},
-            *("id", "content", "role", "status", "type"),
-        ),
-        obj(
-            {"arguments": STRING, "call_id": STRING, "name": STRING, "type": const("function_call")}
-            | {"id": STRING, "status": _STATUS},
-            *("arguments", "call_id", "name", "type"),
-        ),
-        obj(
-            {"call_id": STRING, "output": any_of(STRING, array(any_of(text, picture)))}
-            | {"type": const("function_call_output"), "id": maybe(STRING), "status": maybe(_STATUS)},
-            *("call_id", "output", "type"),
-        ),
-        obj(
-            {"id": STRING, "summary": array(note["summary_text"]), "type": const("reasoning")}
-            | {"content": array(note["reasoning_text"]), "encrypted_content": maybe(STRING), "status": _STATUS},
-            *("id", "summary", "type"),
-        ),
-    ]
-
-
-def responses_input() -> Schema:
-    """Return the Responses input, as gpt-oss takes it."""
-    format_ = any_of(
-        obj({"type": const("text")}, "type"),
-        obj(
-            {"name": STRING, "schema": OBJECT, "type": const("json_schema"), "description": STRING}
-            | {"strict": maybe(BOOLEAN)},
-            *("name", "schema", "type"),
-        ),
-        obj({"type": const("json_object")}, "type"),
-    )
-    length = maybe(one("auto", "concise", "detailed"))
-    tool = obj(
-        {"name": STRING, "parameters": maybe(OBJECT), "strict": maybe(BOOLEAN), "type": const("function")}
-        | {"description": maybe(STRING)},
-        *("name", "parameters", "strict", "type"),
-    )
-    flags = {name: maybe(BOOLEAN) for name in ("background", "parallel_tool_calls", "stream")}
-    lines = {name: maybe(STRING) for name in ("instructions", "previous_response_id")}
-    counts = {name: maybe(NUMBER) for name in ("max_output_tokens", "temperature", "top_p")}
-    return obj(
-        {
-            "input": any_of(STRING, array(any_of(*_items()))),
-            **flags,
-            **lines,
-            **counts,
-            "conversation": any_of(NULL, STRING, obj({"id": STRING}, "id")),
-            "include": maybe(array(one("message.input_image.image_url", "message.output_text.logprobs"))),
-            "prompt_cache_key": STRING,
-            "safety_identifier": STRING,
-            "service_tier": TIER,
-            "stream_options": any_of(NULL, obj({"include_obfuscation": BOOLEAN})),
-            "text": obj({"format": format_, "verbosity": maybe(one("low", "high", "medium"))}),
-            "tool_choice": any_of(one("none"), obj({"name": STRING, "type": const("function")}, "name", "type")),
-            "tools": array(tool),
-            "truncation": maybe(one("auto", "disabled")),
-            "reasoning": maybe(
-                obj({"generate_summary": length, "summary": length, "effort": maybe(one("low", "high", "medium"))})
-            ),
-        }
-    )
+        "tool_choice": any_of(one("none"), obj(name=STRING, type=const("function"))),
+        "tools": array(obj({**_RESPONSES_TOOL, "description": maybe(STRING)}, *_RESPONSES_TOOL, name=STRING)),
+        "truncation": maybe(one("auto", "disabled")),
+        "reasoning": maybe(obj({**each("generate_summary summary", _LENGTH), "effort": maybe(_LEVEL)})),
+    }
+)

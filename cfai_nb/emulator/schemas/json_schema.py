@@ -35,9 +35,15 @@ BYTE: Schema = {"type": "number", "minimum": 0, "maximum": 255}
 BINARY: Schema = {"type": "string", "format": "binary"}
 
 
-def obj(fields: dict[str, Any], *required: str) -> Schema:
-    """Return an object with these properties; others are allowed too."""
-    return {"type": "object", "properties": fields, **({"required": list(required)} if required else {})}
+def obj(fields: Mapping[str, Any] = ANY, /, *required: str, **needed: Any) -> Schema:
+    """Return an object with these properties; those in `required` and all in `needed` are required."""
+    names = [*needed, *required]
+    return {"type": "object", "properties": {**needed, **fields}, **({"required": names} if names else {})}
+
+
+def each(names: str, part: Any) -> dict[str, Any]:
+    """Return properties of these names, separated by spaces, with the same schema."""
+    return dict.fromkeys(names.split(), part)
 
 
 def array(items: Schema, **limits: Any) -> Schema:
