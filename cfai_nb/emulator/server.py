@@ -116,9 +116,9 @@ def running(*, port: int = 0, hosts: Collection[str] = (), **settings: Any) -> I
     Parameters
     ----------
     port : int
-        0 takes a free one.
+        0 chooses a free one.
     hosts : collection of str
-        Names that a Host header may hold beside 127.0.0.1, localhost and [::1], such as one that a proxy keeps.
+        Names that a Host header may have beside 127.0.0.1, localhost and [::1], such as one that a proxy keeps.
     **settings
         As for :class:`Emulator`; or ``emulator=`` for an existing one.
 
@@ -145,12 +145,8 @@ def serve(port: int = 8787, *, hosts: Collection[str] = (), **settings: Any) -> 
 
     Parameters
     ----------
-    port : int
-        0 takes a free one.
-    hosts : collection of str
-        Names that a Host header may hold beside 127.0.0.1, localhost and [::1], such as one that a proxy keeps.
-    **settings
-        As for :class:`Emulator`.
+    port, hosts, **settings
+        As for :func:`running`; port 8787 by default.
     """
     server = _server(Emulator(**settings), hosts)
     with socket.create_server((_HOST, port), backlog=2048) as listener:

@@ -29,7 +29,6 @@ from .responses import Reply
 _DEFAULT_TTL, _SHORTEST, _LONGEST = 300, 60, 30 * 86_400
 _LARGEST = 25_000_000
 
-
 #: Route -> the family that answers for a third-party model there.
 EXTERNAL_FAMILIES = {"run": "openai", "chat": "openai", "responses": "responses+chat", "messages": "anthropic"}
 
@@ -38,10 +37,6 @@ def external_model(name: str, route: str) -> Model:
     """Return a catalogue row for a third-party model: text generation in the dialect of the route, without a price."""
     row = {"capabilities": ["function_calling", "streaming"]}
     return Model(name, "Text Generation", EXTERNAL_FAMILIES[route], "current", None, None, None, None, row)
-
-
-def _is_off(header: str | None) -> bool:
-    return (header or "").casefold() == "false"
 
 
 class Gateways:
@@ -88,11 +83,8 @@ class Gateways:
         skip_cache = given.get("cf-aig-skip-cache", "").casefold() == "true"
         ttl = 0.0 if skip_cache else self._ttl(given)
         own_key = given.get("cf-aig-cache-key")
-        parts = [own_key.encode()] if own_key else [request.url.path.encode(), request.url.query.encode(), body]
-        parts = [account.encode(), name.encode(), *parts] + (
-            [] if own_key else [given.get("authorization", "").encode()]
-        )
-        parts += [b"bare"] if route.bare else []
+        texts = [own_key] if own_key else [request.url.path, request.url.query, given.get("authorization", "")]
+        parts = [text.encode() for text in (account, name, *texts)] + [b"" if own_key else body, b"bare" * route.bare]
         key = hashlib.sha256(b"\0".join(parts)).hexdigest() if ttl and len(body) <= _LARGEST else ""
         headers = {"cf-aig-request-id": self._id(), "cf-aig-step": str(route.step)}
         if event := given.get("cf-aig-event-id"):
@@ -105,11 +97,10 @@ class Gateways:
             "custom_cost": False,
             "step": route.step,
         }
-        logged, kept = (
-            not _is_off(given.get("cf-aig-collect-log")),
-            not _is_off(given.get("cf-aig-collect-log-payload")),
+        logged, payload = (
+            given.get(f"cf-aig-{what}", "").casefold() != "false" for what in ("collect-log", "collect-log-payload")
         )
-        return GatewayCall(account, name, key, ttl, headers, row, logged, kept, body, self._clock(), route.bare)
+        return GatewayCall(account, name, key, ttl, headers, row, logged, payload, body, self._clock(), route.bare)
 
     def _ttl(self, headers: Mapping[str, str]) -> float:
         """Return the seconds that an answer is cached, 0 for not at all (also for a TTL out of bounds)."""

@@ -93,16 +93,22 @@ class GatewayHost:
             raise refuse(3003)
         for step, one in enumerate(requests):
             headers = {**request.headers, **{name.lower(): str(value) for name, value in one["headers"].items()}}
-            way = GatewayRoute(_gateway(request), step, bare=one["provider"] == _OWN)
+            route = GatewayRoute(_gateway(request), step, bare=one["provider"] == _OWN)
             response = await self._forward(
-                request, one["provider"], one["endpoint"], headers, to_json(one["query"]), way
+                request, one["provider"], one["endpoint"], headers, to_json(one["query"]), route
             )
             if response.status_code < 400 and not isinstance(response, Drop):
                 break
         return response
 
     async def _forward(
-        self, request: Request, provider: str, endpoint: str, headers: Mapping[str, str], body: bytes, way: GatewayRoute
+        self,
+        request: Request,
+        provider: str,
+        endpoint: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        route: GatewayRoute,
     ) -> Response:
         """Send a request to the address behind a provider's path."""
         try:
@@ -113,7 +119,7 @@ class GatewayHost:
         places = {"account": account} | ({"model": path.removeprefix("/run/")} if path.startswith("/run/") else {})
         query = endpoint.partition("?")[2].encode() or request.scope["query_string"]
         scope = {**request.scope, "path": f"/client/v4/accounts/{account}/ai{path}", "query_string": query}
-        scope |= {"path_params": places, "headers": list(_headers(provider, headers)), ROUTE: way}
+        scope |= {"path_params": places, "headers": list(_headers(provider, headers)), ROUTE: route}
 
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
@@ -167,20 +173,12 @@ def _behind(provider: str, endpoint: str, body: bytes) -> tuple[str, bytes]:
         raise refuse(2008)
     if not dialect or (dialect == _DIALECTS["messages"]) is not (provider == _ANTHROPIC):
         raise refuse(5007, text=f"emulator: {endpoint} of {provider} is not emulated")
-    return dialect, _renamed(body, f"{provider}/{_model(body)}")
-
-
-def _model(body: bytes) -> str:
-    given = request_body.parse(body)
-    name = given.get("model") if isinstance(given, dict) else None
-    if not isinstance(name, str):
-        raise refuse(5006, why="required properties at '/' are 'model'")
-    return name
+    return dialect, _renamed(body, f"{provider}/{request_body.model_name(request_body.parse(body))}")
 
 
 def _split(body: bytes) -> tuple[str, str]:
     """Return provider and model of a name such as ``workers-ai/@cf/...``."""
-    provider, _, name = _model(body).partition("/")
+    provider, _, name = request_body.model_name(request_body.parse(body)).partition("/")
     if provider not in _OTHERS | {_OWN}:
         raise refuse(2008)
     return provider, name

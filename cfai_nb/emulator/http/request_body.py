@@ -39,6 +39,14 @@ def parse(raw: bytes) -> Any:
         raise refuse(5006, why=f"invalid JSON: {error}") from None
 
 
+def model_name(body: Any) -> str:
+    """Return the model that a JSON body names."""
+    name = body.get("model") if isinstance(body, dict) else None
+    if not isinstance(name, str):
+        raise refuse(5006, why="required properties at '/' are 'model'")
+    return name
+
+
 async def read(request: Request, model: Model, family: Family) -> ModelRequest:
     """Return the model request of a ``/run`` request with a body.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from starlette.requests import Request
 
@@ -123,7 +122,7 @@ class Routing:
             call.name = model.id
             return await request_body.read(request, model, family), family
         body, route = request_body.parse(raw), _ROUTES.get(call.path, "run")
-        name = _named(body)
+        name = request_body.model_name(body)
         model, family = await self._model_of(request, call, name, route)
         call.name = model.id
         if call.path == "/run":
@@ -155,13 +154,6 @@ def _served(name: str, route: str) -> tuple[Model, Family]:
     if route not in family.routes and not (route == "responses" and "chat" in family.routes):
         raise refuse(5007, name=name)
     return model, family
-
-
-def _named(body: Any) -> str:
-    name = body.get("model") if isinstance(body, dict) else None
-    if not isinstance(name, str):
-        raise refuse(5006, why="required properties at '/' are 'model'")
-    return name
 
 
 def short_path(request: Request) -> str:
