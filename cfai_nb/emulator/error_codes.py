@@ -60,16 +60,17 @@ CODES: Mapping[int, tuple[int, str]] = {
     10000: (401, "Authentication error"),
 }
 
-#: Codes that come from in front of any model, or from a neighbour; their texts carry no prefix and no id.
+#: Codes of the edge in front of the models and of other products; their texts have no prefix and no id.
 _EDGE = frozenset({2001, 2008, 2009, 2021, 3000, 3002, 7001, 7003, 9106, 10000})
-#: Those of AI Gateway, which on its own host have a form of their own.
+#: Codes of AI Gateway; on its own host they have another format.
 GATEWAY = frozenset({2001, 2008, 2009, 2021})
-_NEIGHBOUR = 40_000
+#: Codes from here on are Vectorize's.
+_VECTORIZE = 40_000
 
 
 @dataclass(eq=False)
 class ServiceError(Exception):
-    """One refused call.
+    """An error as the service sends it.
 
     Parameters
     ----------
@@ -89,8 +90,8 @@ class ServiceError(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def body(self, request: str) -> dict[str, Any]:
-        """Return the failure envelope; `request` is the request id that closes the message."""
-        bare = self.code in _EDGE or self.code >= _NEIGHBOUR or self.status == 422
+        """Return the failure envelope; `request` is the request id at the end of the message."""
+        bare = self.code in _EDGE or self.code >= _VECTORIZE or self.status == 422
         message = self.text if bare else f"AiError: AiError: {self.text} ({request})"
         return {"errors": [{"message": message, "code": self.code}], "success": False, "result": {}, "messages": []}
 

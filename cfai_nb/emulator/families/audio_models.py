@@ -167,7 +167,7 @@ _NOVA_INPUT = obj(
 
 
 def _nova(request: ModelRequest) -> ModelResult:
-    """Return Deepgram's nest of channels and alternatives."""
+    """Return channels and alternatives, as Deepgram nests them."""
     heard = sound.listen(request.content)
     more = {"confidence": 0.99, **({"speaker": 0} if request.body.get("diarize") else {})}
     alternative = {

@@ -44,7 +44,7 @@ _SECONDS = {
 }  # fmt: skip
 _INTERVALS = ("step", "minute", "hour", "day", "week", "month", "quarter", "year")
 _NAMES = re.compile(r"\b[A-Z]\w+\b")
-#: Matches of a pattern, and mentions of a field, that are media_tokens at.
+#: The most matches of a pattern, and mentions of a field, that are considered.
 _MOST = 200
 #: Probability that a value is absent from the text, where one was found and where none was.
 _FOUND, _MISSED = 0.05, 0.95

@@ -232,7 +232,7 @@ def _llava(request: ModelRequest) -> ModelResult:
 
 
 def _picked(seen: ImageReading, question: str) -> str:
-    """Return the option most like what is in sight, where the question offers some and wants nothing else text."""
+    """Return the option closest to the picture where the question asks for one of several, else an empty text."""
     offer = re.search(
         r"one of (?:these|the following) and nothing else: (.+?)\.?$", question, re.IGNORECASE | re.DOTALL
     )

@@ -177,7 +177,7 @@ def stem(word: str) -> str:
 def _hashers(dims: int) -> tuple[Any, Any]:
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    # without stop words, nearest neighbours agree noticeably more often
+    # without stop words, nearest neighbors agree noticeably more often
     words = HashingVectorizer(
         n_features=dims, stop_words="english", token_pattern=r"(?u)\b\w+\b", strip_accents="unicode"
     )
