@@ -88,7 +88,9 @@ def _answer(request: ModelRequest) -> ModelResult:
     described, spent = state_media.describe(request)
     spent += lexical.count_tokens(json.dumps(request.body["questions"], ensure_ascii=False))
     room = (request.model.context or 1 << 30) - spent - (lexical.count_tokens(f"\n{described}") if described else 0)
-    state = f"{lexical.truncate(_text_of(request.body['state']), room)}\n{described}".strip()  # long text is cut to the context
+    state = (
+        f"{lexical.truncate(_text_of(request.body['state']), room)}\n{described}".strip()
+    )  # long text is cut to the context
     answers = {
         name: _ANSWERS[question["type"]](state, question) for name, question in request.body["questions"].items()
     }

@@ -51,6 +51,10 @@ def _object(text: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
+def _described(name: str, schema: Mapping[str, Any]) -> str:
+    return f"{name.replace('_', ' ')} {schema.get('description', '')}"
+
+
 class SchemaNotMet(ValueError):
     """No instance of the schema could be made."""
 
@@ -108,7 +112,7 @@ class SchemaFiller:
         if "const" in schema:
             return schema["const"]
         if "enum" in schema:
-            return self.pick(list(schema["enum"]), name, schema)
+            return self.pick(list(schema["enum"]), schema)
         for word in ("anyOf", "oneOf"):
             if word in schema:
                 return self.either(schema, word, name, depth)
@@ -118,7 +122,7 @@ class SchemaFiller:
             case "array":
                 return self.array(schema, name, depth)
             case "integer" | "number" as type_:
-                return self.number(schema, name, whole=type_ == "integer")
+                return self.number(schema, whole=type_ == "integer")
             case "boolean":
                 return self.boolean(name, schema)
             case "null":
@@ -176,16 +180,20 @@ class SchemaFiller:
                 return value
         raise SchemaNotMet(f"no part of {word} can be met")
 
-    def pick(self, options: list[Any], name: str, schema: Mapping[str, Any]) -> Any:
+    def pick(self, options: list[Any], schema: Mapping[str, Any]) -> Any:
         allowed = [
             one for one in options if schema.get("type") is None or not complaints(one, {"type": schema["type"]})
         ]
         named = [one for one in allowed if one is not None] or allowed
         if not named:
             raise SchemaNotMet("the enumeration is empty")
-        labels = [str(one) for one in named]
+        return self.ranked(named)[0]
+
+    def ranked(self, options: list[Any]) -> list[Any]:
+        """Return options by their similarity to the text, the most similar first."""
+        labels = [str(one) for one in options]
         scores = lexical.similarity(subject(self.text, labels), [(label, "") for label in labels])
-        return named[max(range(len(named)), key=lambda place: (scores[place], -place))]
+        return [options[place] for place in sorted(range(len(options)), key=lambda place: -scores[place])]
 
     def object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
         required = set(schema.get("required", []))
@@ -208,12 +216,11 @@ class SchemaFiller:
     def array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
         first = [self.make(part, name, depth + 1) for part in schema.get("prefixItems", [])]
         items = schema.get("items", True)
-        minimum = schema.get("minItems", 0)
-        wanted = max(minimum, min(1, schema.get("maxItems", 1)))
+        wanted = max(schema.get("minItems", 0), min(1, schema.get("maxItems", 1)))
         if items is False:
             return first
         if isinstance(items, Mapping) and schema.get("uniqueItems") and "enum" in self.merged(items):
-            return self.best_of(list(self.merged(items)["enum"]), wanted)
+            return self.ranked(list(self.merged(items)["enum"]))[:wanted]
         while len(first) < wanted:
             value = self.make(items, name, depth + 1)
             if schema.get("uniqueItems") and value in first:
@@ -221,18 +228,12 @@ class SchemaFiller:
             first.append(value)
         return first
 
-    def best_of(self, options: list[Any], count: int) -> list[Any]:
-        scores = lexical.similarity(
-            subject(self.text, [str(one) for one in options]), [(str(one), "") for one in options]
-        )
-        return [options[place] for place in sorted(range(len(options)), key=lambda place: -scores[place])][:count]
-
     def another(self, value: Any, number: int) -> Any:
         if json_type(value) == "string":
             return f"{value} {number}"
         return value + number if json_type(value) in ("integer", "number") else value
 
-    def number(self, schema: Mapping[str, Any], name: str, *, whole: bool) -> float:
+    def number(self, schema: Mapping[str, Any], *, whole: bool) -> float:
         low = schema.get("minimum", schema.get("exclusiveMinimum"))
         high = schema.get("maximum", schema.get("exclusiveMaximum"))
         step = schema.get("multipleOf", 1 if whole else None)
@@ -253,20 +254,20 @@ class SchemaFiller:
         return int(value) if whole or (isinstance(value, float) and value.is_integer() and step) else value
 
     def boolean(self, name: str, schema: Mapping[str, Any]) -> bool:
-        asked = f"{name.replace('_', ' ')} {schema.get('description', '')}"
-        mood = lexical.polarity(asked) * lexical.polarity(self.about)
-        return lexical.similarity(self.about, [(asked, "")])[0] > 0.6 or mood > 0.2
+        field = _described(name, schema)
+        mood = lexical.polarity(field) * lexical.polarity(self.about)
+        return lexical.similarity(self.about, [(field, "")])[0] > 0.6 or mood > 0.2
 
     def string(self, schema: Mapping[str, Any], name: str) -> str:
         if "pattern" in schema:
             return self.patterned(schema)
         if schema.get("format") in _FORMATS:
             return _FORMATS[schema["format"]]
-        asked = f"{name.replace('_', ' ')} {schema.get('description', '')}"
-        found = lexical.sentences(self.about)[:_SENTENCES] or ["(nothing was said)"]
+        field = _described(name, schema)
+        found = lexical.sentences(self.about)[:_SENTENCES] or ["(the message is empty)"]
         parts = [self.quoted(part, schema) for part in found]
         parts = [part for part in parts if part not in self.used] or parts
-        value = parts[lexical.closest(asked, parts)]
+        value = parts[lexical.closest(field, parts)]
         self.used.add(value)
         return value
 

@@ -87,7 +87,7 @@ def reply(prompt: Prompt) -> str:
     if prompt.seen:
         return f"{MARK}{unseen} {prompt.seen}"
     if not text:
-        return f"{MARK}{unseen} (nothing was said)"
+        return f"{MARK}{unseen} (the message is empty)"
     if _SHORTEN.search(f"{prompt.system} {prompt.user[:200]}"):
         return f"{MARK}{unseen} {trim(central(text))}"
     return f"{MARK}{unseen} {trim(lexical.sentences(text)[0])}"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from starlette.requests import Request
 
-from ..error_codes import refuse
+from ..error_codes import ServiceError, refuse
 from .vector_index import (
     Index,
     Mutation,
@@ -204,16 +204,12 @@ class Vectorize:
             raise vectorize_error(f"count must lie in 1..{_PAGE}, and cursor must come from an earlier page")
         ids, start = sorted(index.vectors), int(cursor)
         end = start + int(count)
-        page = {
+        return {
             "count": len(ids[start:end]),
             "totalCount": len(ids),
             "vectors": [{"id": one} for one in ids[start:end]],
-        }
-        more = end < len(ids)
-        return {
-            **page,
-            "isTruncated": more,
-            "nextCursor": str(end) if more else None,
+            "isTruncated": end < len(ids),
+            "nextCursor": str(end) if end < len(ids) else None,
             "cursorExpirationTimestamp": None,
         }
 
@@ -221,15 +217,14 @@ class Vectorize:
         given, top = body.get("vector"), body.get("topK", _DEFAULT_TOP)
         values, metadata = body.get("returnValues", False), body.get("returnMetadata", "none")
         if metadata not in ("none", "indexed", "all") or isinstance(metadata, bool):
-            raise vectorize_error("Failed to parse the request body as JSON: returnMetadata: expected value", 40026)
+            raise _unparsable("returnMetadata: expected value")
         if not isinstance(given, list) or not all(is_number(one) for one in given):
-            raise vectorize_error("Failed to parse the request body as JSON: vector: expected a list of numbers", 40026)
+            raise _unparsable("vector: expected a list of numbers")
         if len(given) != index.dimensions:
-            raise vectorize_error(
-                f"invalid query vector, expected {index.dimensions} dimensions, and got {len(given)} dimensions", 40006
-            )
+            sizes = f"expected {index.dimensions} dimensions, and got {len(given)} dimensions"
+            raise vectorize_error(f"invalid query vector, {sizes}", 40006)
         if not is_number(top) or int(top) != top or top < 1:
-            raise vectorize_error("Failed to parse the request body as JSON: topK: expected a positive integer", 40026)
+            raise _unparsable("topK: expected a positive integer")
         if (values or metadata == "all") and top > _TOP_FULL:
             raise vectorize_error(
                 f"with returnValues=true or returnMetadata=all, max top K is {_TOP_FULL}, but got {int(top)}; for a "
@@ -248,11 +243,8 @@ class Vectorize:
             if (space is None or vector.namespace == space) and (wanted is None or matches_filter(vector.terms, wanted))
         ]
         ranked = index.nearest(np.asarray(given, dtype=np.float32), kept)[: int(top)] if kept else []
-        found = [
-            {**_shown(vector, index, values=bool(values), metadata=metadata), "score": score}
-            for score, vector in ranked
-        ]
-        return {"count": len(found), "matches": found}
+        shown = [(_shown(vector, index, values=bool(values), metadata=metadata), score) for score, vector in ranked]
+        return {"count": len(shown), "matches": [{**row, "score": score} for row, score in shown]}
 
 
 def _shown(vector: Vector, index: Index, *, values: bool, metadata: str) -> dict[str, Any]:
@@ -268,20 +260,24 @@ def _shown(vector: Vector, index: Index, *, values: bool, metadata: str) -> dict
     return shown
 
 
+def _unparsable(why: object) -> ServiceError:
+    return vectorize_error(f"Failed to parse the request body as JSON: {why}")
+
+
 def _object(raw: bytes) -> dict[str, Any]:
     try:
         given = json.loads(raw)
     except ValueError as error:
-        raise vectorize_error(f"Failed to parse the request body as JSON: {error}", 40026) from None
+        raise _unparsable(error) from None
     if not isinstance(given, dict):
-        raise vectorize_error("Failed to parse the request body as JSON: expected an object", 40026)
+        raise _unparsable("expected an object")
     return given
 
 
 def _ids(body: dict[str, Any], most: int) -> list[str]:
     ids = body.get("ids")
     if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-        raise vectorize_error("Failed to parse the request body as JSON: ids: expected a list of strings", 40026)
+        raise _unparsable("ids: expected a list of strings")
     if len(ids) > most:
         raise vectorize_error(f"too many ids in payload; max id count is {most}, got {len(ids)}", 40007)
     return ids

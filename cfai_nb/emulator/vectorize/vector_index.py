@@ -17,7 +17,10 @@ from starlette.requests import Request
 from ..error_codes import ServiceError, refuse
 from ..http import request_body
 
-_ID, _METADATA, _CALL, _BYTES = 64, 10_240, 5000, 100_000_000
+Value = str | float | bool
+
+#: The most bytes of an id, of metadata and of a call, and the most vectors of a call.
+_ID, _METADATA, _BYTES, _CALL = 64, 10_240, 100_000_000, 5000
 
 
 def vectorize_error(text: str, code: int = 40026) -> ServiceError:
@@ -153,10 +156,8 @@ def _vector(given: dict[str, Any], index: Index) -> Vector:
         if size > _ID:
             raise vectorize_error(f"{what} too long; max is {_ID} bytes, got {size} bytes", 40008)
     if len(values or ()) != index.dimensions:
-        found = len(values or ())
-        raise vectorize_error(
-            f'invalid vector for id="{name}", expected {index.dimensions} dimensions, and got {found} dimensions', 40012
-        )
+        sizes = f"expected {index.dimensions} dimensions, and got {len(values or ())} dimensions"
+        raise vectorize_error(f'invalid vector for id="{name}", {sizes}', 40012)
     if metadata is not None:
         if not isinstance(metadata, dict):
             raise vectorize_error(
@@ -171,8 +172,6 @@ def _vector(given: dict[str, Any], index: Index) -> Vector:
     kept = indexed_values(metadata or {}, index.properties)
     return Vector(name, np.asarray(values, dtype=np.float32), metadata, None if space is None else str(space), kept)
 
-
-Value = str | float | bool
 
 _INDEXED = 64
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
