@@ -35,7 +35,7 @@ def body(state: str, *, more: Any = None, **fields: Any) -> dict[str, Any]:
     ],
 )
 def test_a_field_is_found_by_its_pattern_and_words(door: Any, field: str, spec: Any, value: Any) -> None:
-    """Numbers with thousands, dates in words (leaning on the reference date) and the rest; the nearest to its name."""
+    """Numbers with thousands, dates in words (with the reference date) and the rest; the nearest to its name."""
     asked = body(TEXT, more={"reference_date": "2026-01-01"}, **{field: spec})
     answer = door().result(CLAIRIC, asked)["answers"][field]
     assert (answer["type"], answer["value"]) == (spec["type"], value)
@@ -43,8 +43,8 @@ def test_a_field_is_found_by_its_pattern_and_words(door: Any, field: str, spec: 
     assert all(0 <= start < end <= len(TEXT) for start, end in spans)
 
 
-def test_a_date_without_a_year_is_none_without_a_day_to_lean_on(door: Any) -> None:
-    """Nobody guesses the year."""
+def test_a_date_without_a_year_is_none_without_a_reference_date(door: Any) -> None:
+    """The year is not guessed."""
     assert door().result(CLAIRIC, body("Due May 5th", due=DATE))["answers"]["due"]["value"] is None
 
 

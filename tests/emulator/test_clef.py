@@ -176,7 +176,7 @@ def test_media_too_large_is_a_413(door: Any, field: str, items: Any) -> None:
 
 
 def test_a_picture_that_is_none_is_refused(door: Any) -> None:
-    """Bytes that nobody can look at are an invalid input, not an empty one."""
+    """Bytes that are not a picture are an invalid input, not an empty one."""
     body = {**ask("x", topic=choice(LABELS)), "images": ["data:image/png;base64,QUJD"]}
     assert door().run(FLASH, body).json()["errors"][0]["code"] == 8001
 

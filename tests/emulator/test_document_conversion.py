@@ -66,7 +66,7 @@ def test_files_become_markdown_or_their_own_error(door: Any, name: str, data: by
 
 
 def test_the_call_is_a_call(door: Any) -> None:
-    """It is in the book, free, meets faults, and without files is refused."""
+    """It is in the request log, free, meets faults, and without files is refused."""
     here = door(faults=["503"])
     files = [("files", ("a.txt", b"x"))]
     assert here.ask("POST", "/tomarkdown", files=files).status_code == 503

@@ -108,7 +108,7 @@ def refusal(answer: Any) -> tuple[int, int, str]:
     ],
 )
 def test_a_prompt_names_things(prompt: str, things: list[str]) -> None:
-    """Numbers, colours and names are read, what is denied is not, and there is an end to how many."""
+    """Numbers, colors and names are read, what is denied is not, and there is an end to how many."""
     wanted = scene.read(prompt).wanted
     assert [f"{wish.color} {wish.label}".strip() for wish in wanted for _ in range(wish.count)] == things
 
@@ -281,7 +281,7 @@ def test_the_detector_of_old_is_gone_but_not_forgotten(door: Any, drawn: bytes) 
 
 
 def test_a_foreign_picture_is_measured_and_nothing_is_made_up(door: Any, photo: bytes) -> None:
-    """Size, format and the commonest colour are said; nothing is detected in it."""
+    """Size, format and the commonest color are said; nothing is detected in it."""
     here, image = door(), uri(photo, "image/jpeg")
     said = post(here, "moondream3.1-9B-A2B", json={"task": "caption", "image": image}).json()["result"]["caption"]
     assert said == "[emulator] a picture of 64 x 48 pixels, mostly green (100%), JPEG"
@@ -291,8 +291,8 @@ def test_a_foreign_picture_is_measured_and_nothing_is_made_up(door: Any, photo: 
     assert label == "green picture"
 
 
-def test_a_drawing_written_anew_keeps_its_colours(door: Any, drawn: bytes) -> None:
-    """Resized, it is a foreign picture: its colours are seen in the pixels, its things are not claimed."""
+def test_a_drawing_saved_again_keeps_its_colors(door: Any, drawn: bytes) -> None:
+    """Resized, it is another picture: its colors are seen in the pixels, its things are not claimed."""
     out = io.BytesIO()
     Image.open(io.BytesIO(drawn)).convert("RGB").resize((120, 90)).save(out, "JPEG")
     here, image = door(), uri(out.getvalue(), "image/jpeg")
@@ -496,7 +496,7 @@ def test_notes_in_a_picture_are_not_believed(photo: bytes) -> None:
     assert sight.read_image(out.getvalue()).prompt is None
 
 
-def test_the_book_tells_pictures_apart(door: Any, drawn: bytes, photo: bytes) -> None:
+def test_the_log_tells_pictures_apart(door: Any, drawn: bytes, photo: bytes) -> None:
     """The same bytes are the same input whatever the form, other bytes are another, and nothing is kept whole."""
     here = door()
     for image in (drawn, drawn, photo):

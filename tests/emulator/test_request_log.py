@@ -60,15 +60,15 @@ def test_looking_up_models_is_not_inference(door: Any) -> None:
     assert (here.emulator.requests, here.emulator.calls) == (0, [])
 
 
-def test_a_book_can_be_cleared(door: Any) -> None:
-    """Clearing starts the counts anew."""
+def test_a_log_can_be_cleared(door: Any) -> None:
+    """Clearing starts the counts again."""
     here = door()
     here.run(BGE, {"text": "x"})
     here.emulator.log.clear()
     assert (here.emulator.requests, here.emulator.billed, here.emulator.calls) == (0, 0.0, [])
 
 
-def test_the_book_is_safe_among_threads() -> None:
+def test_the_log_is_safe_among_threads() -> None:
     """Entries from many threads at once are all there."""
     log = RequestLog()
     call = LoggedRequest("/", "m", 200, 0, "", 1, 0.5, True, 0.0, "")

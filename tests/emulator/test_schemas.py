@@ -126,7 +126,7 @@ def validator(model_id: str) -> Draft202012Validator:
 
 
 def refused_by_schema(model: Model, body: dict[str, Any]) -> bool:
-    """Tell whether the service would refuse a body, by its schema and by what no schema says."""
+    """Return whether the service would refuse a body, by its schema and by what no schema says."""
     if model.family == "responses+chat":
         # the service looks at which of the forms is present; the stored schema takes either for anything
         chat = "messages" in body and "input" not in body
@@ -152,7 +152,7 @@ def json_in_stream(body: dict[str, Any]) -> bool:
 
 
 def refused_by_emulator(model: Model, body: dict[str, Any]) -> bool:
-    """Tell whether the emulator refuses a body as bad input."""
+    """Return whether the emulator refuses a body as bad input."""
     try:
         FAMILIES[model.family].validate(ModelRequest(model, body))
     except ServiceError as refusal:
@@ -329,5 +329,5 @@ def test_answers_as_the_published_schema_says(door: Any, model: Model) -> None:
 
 
 def test_most_emulated_models_have_a_schema_to_compare_with() -> None:
-    """The comparison covers every emulated current model but Clairic, whose schema nobody has published yet."""
+    """The comparison covers every emulated current model but Clairic, the one without a published schema."""
     assert [model.id for model in EMULATED if model.id not in published()] == ["@cf/cloudflare/clairic"]
