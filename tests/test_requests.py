@@ -22,8 +22,8 @@ from PIL import Image
 import cfai_nb as cf
 from cfai_nb._engine.wire import Secret, Wire
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.catalogue import models
-from cfai_nb.emulator.families import FAMILIES
+from cfai_nb.emulator.families.registry import FAMILIES
+from cfai_nb.emulator.model_catalogue import models
 from cfai_nb.media import Media, Parts, mime_of
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import Model, catalogue
@@ -250,7 +250,9 @@ def cases(verb: str) -> list[tuple[cf.Task, Model]]:
 def test_requests_and_answers_fit_the_published_schemas(verb: str) -> None:
     """For every model a verb accepts, each turn's request and its answer are valid, and the cells can be laid out."""
     assert cases(verb)
-    wire = Wire(f"http://emulator/client/v4/accounts/{'a' * 32}", Secret("x" * 40), Emulator(rate=None, agreed=True))
+    wire = Wire(
+        f"http://emulator/client/v4/accounts/{'a' * 32}", Secret("x" * 40), Emulator(rate=None, terms_accepted=True)
+    )
 
     async def all_of_them() -> list[str]:
         return [wrong for task, model in cases(verb) for wrong in await trouble(task, model, wire)]

@@ -1,4 +1,4 @@
-"""The book: what the emulator says about itself."""
+"""The log: what the emulator says about itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cfai_nb.emulator import Book, Call, running
+from cfai_nb.emulator import LoggedRequest, RequestLog, running
 
 BGE = "@cf/baai/bge-base-en-v1.5"
 ACCOUNT = "a" * 32
@@ -54,7 +54,7 @@ def test_refusals_are_counted_and_cost_nothing(door: Any) -> None:
 
 
 def test_looking_up_models_is_not_inference(door: Any) -> None:
-    """The catalogue's addresses leave the book alone."""
+    """The catalogue's addresses leave the log alone."""
     here = door()
     here.ask("GET", "/models/search")
     assert (here.emulator.requests, here.emulator.calls) == (0, [])
@@ -64,30 +64,30 @@ def test_a_book_can_be_cleared(door: Any) -> None:
     """Clearing starts the counts anew."""
     here = door()
     here.run(BGE, {"text": "x"})
-    here.emulator.book.clear()
+    here.emulator.log.clear()
     assert (here.emulator.requests, here.emulator.billed, here.emulator.calls) == (0, 0.0, [])
 
 
 def test_the_book_is_safe_among_threads() -> None:
     """Entries from many threads at once are all there."""
-    book = Book()
-    call = Call("/", "m", 200, 0, "", 1, 0.5, True, 0.0, "")
+    log = RequestLog()
+    call = LoggedRequest("/", "m", 200, 0, "", 1, 0.5, True, 0.0, "")
 
     def write() -> None:
         for _ in range(200):
-            with book.place(None):
-                book.arrive()
-                book.note(call, ["t"], whole=True)
+            with log.slot(None):
+                log.count_request()
+                log.add(call, ["t"], whole=True)
 
     threads = [threading.Thread(target=write) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (book.requests, len(book.calls), book.billed) == (1600, 1600, 800.0)
-    assert book.served_inputs == {("m", "t"): 1600}
-    assert book.in_flight == 0
-    assert 1 <= book.most_in_flight <= 8
+    assert (log.requests, len(log.calls), log.billed) == (1600, 1600, 800.0)
+    assert log.served_inputs == {("m", "t"): 1600}
+    assert log.in_flight == 0
+    assert 1 <= log.most_in_flight <= 8
 
 
 def test_latency_grows_with_the_batch(door: Any) -> None:
@@ -98,7 +98,7 @@ def test_latency_grows_with_the_batch(door: Any) -> None:
 
 
 def test_two_services_do_not_know_each_other() -> None:
-    """Each emulator on a port has its own book, and both stop with their blocks."""
+    """Each emulator on a port has its own log, and both stop with their blocks."""
     with running(rate=None) as one, running(rate=None) as two:
         assert one.port != two.port
         url = f"{one.url}/accounts/{ACCOUNT}/ai/run/{BGE}"

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 
 FLASH = "@cf/cloudflare/clef-flash"
 LABELS = {"billing": None, "bug": None, "shipping": "parcels and couriers", "other": None}

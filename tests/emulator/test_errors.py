@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cfai_nb.emulator.errors import CODES
+from cfai_nb.emulator.error_codes import CODES
 
 BGE = "@cf/baai/bge-base-en-v1.5"
 ENVELOPE = {"errors", "success", "result", "messages"}

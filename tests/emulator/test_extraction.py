@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 
 CLAIRIC = "@cf/cloudflare/clairic"
 TEXT = "Due 5 May 2026 at 10:30, total EUR 1,250.50, refund -2. See you on March 3rd in 30 days. 2026-02-31 never was."

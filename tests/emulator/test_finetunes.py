@@ -64,7 +64,7 @@ def test_a_record_needs_a_model_that_takes_adapters(door: Any, fields: dict[str,
 
 def test_an_adapter_answers_once_its_files_are_there(door: Any) -> None:
     """A call by name or id gets 3039 until both files have come; neither can be sent twice."""
-    here = door(agreed=True)
+    here = door(terms_accepted=True)
     number = create(here).json()["result"]["id"]
     body = {"prompt": "Hello.", "raw": True}
     for name, data in ((CONFIG, json.dumps(PLAIN).encode()), (WEIGHTS, b"weights")):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 
 CLAUDE = "anthropic/claude-sonnet-5"
 TOOL = {

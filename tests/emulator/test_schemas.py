@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from cfai_nb.emulator.catalogue import Model, models
-from cfai_nb.emulator.drawing import Order, draw
-from cfai_nb.emulator.errors import Refusal
-from cfai_nb.emulator.families import FAMILIES
-from cfai_nb.emulator.prompts import EFFORTS
-from cfai_nb.emulator.sound import FORMATS, speak
-from cfai_nb.emulator.work import Ask
+from cfai_nb.emulator.error_codes import ServiceError
+from cfai_nb.emulator.families.family import ModelRequest
+from cfai_nb.emulator.families.prompts import EFFORTS
+from cfai_nb.emulator.families.registry import FAMILIES
+from cfai_nb.emulator.model_catalogue import Model, models
+from cfai_nb.emulator.standins.image_drawing import Order, draw
+from cfai_nb.emulator.standins.sound import FORMATS, speak
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "workers-ai" / "schemas"
 
@@ -164,8 +164,8 @@ def json_in_stream(body: dict[str, Any]) -> bool:
 def refused_by_emulator(model: Model, body: dict[str, Any]) -> bool:
     """Tell whether the emulator refuses a body as bad input."""
     try:
-        FAMILIES[model.family].check(Ask(model, body))
-    except Refusal as refusal:
+        FAMILIES[model.family].validate(ModelRequest(model, body))
+    except ServiceError as refusal:
         return refusal.code == 5006
     return False
 
@@ -330,7 +330,7 @@ def test_answers_as_the_published_schema_says(door: Any, model: Model) -> None:
     schema = next((one["output"] for one in schemas() if one["id"] == model.id), None)
     if schema is None:
         pytest.skip("no schema is published for this model")
-    here = door(agreed=True)
+    here = door(terms_accepted=True)
     for arguments in requests(model):
         answer = here.ask("POST", f"/run/{model.id}", **arguments)
         assert answer.status_code == 200, answer.text

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from cfai_nb.emulator.catalogue import models
+from cfai_nb.emulator.model_catalogue import models
 
 
 def found(door: Any, **query: str) -> list[dict[str, Any]]:

@@ -260,7 +260,7 @@ BARE = {"response_format": {"type": "json_schema", "json_schema": TOPIC}}
 )
 def test_json_comes_by_the_field_that_a_model_declares(door: Any, model: str, form: dict[str, Any], held: bool) -> None:
     """``guided_json`` or ``response_format``: the one that a model does not declare does nothing."""
-    response = door(agreed=True).result(model, {"prompt": "invoice 7", **form})["response"]
+    response = door(terms_accepted=True).result(model, {"prompt": "invoice 7", **form})["response"]
     assert isinstance(response, dict) is held
 
 
@@ -355,7 +355,9 @@ def test_a_fine_tune_needs_a_model_that_takes_one(door: Any) -> None:
 def test_a_schema_in_words_is_followed(door: Any) -> None:
     """Where there is no JSON mode, a schema that the prompt spells out is what the text follows."""
     content = "An invoice of 7.\n\nAnswer with JSON of this JSON schema:\n" + json.dumps(TOPIC)
-    said = door(agreed=True).result("@cf/meta/llama-3.2-11b-vision-instruct", {"messages": user(content)})["response"]
+    said = door(terms_accepted=True).result("@cf/meta/llama-3.2-11b-vision-instruct", {"messages": user(content)})[
+        "response"
+    ]
     assert json.loads(said)["topic"] == "billing"
     assert json.loads(said)["amount"] == 7
 
@@ -378,7 +380,7 @@ def test_tools_are_accepted(door: Any) -> None:
 
 def test_a_price_that_is_not_known_is_never_shown(door: Any) -> None:
     """A model without a published price has no Neurons header, and no ``usage.neurons``."""
-    answer = door(agreed=True).run("@cf/swiss-ai/apertus-v1.5-8b", {"messages": user("Hi.")})
+    answer = door(terms_accepted=True).run("@cf/swiss-ai/apertus-v1.5-8b", {"messages": user("Hi.")})
     assert "cf-ai-neurons" not in answer.headers
     assert "neurons" not in answer.json()["result"]["usage"]
 
