@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 import cfai_nb as cf
-from cfai_nb.cells import Sink, Space
+from cfai_nb._engine.results import Sink
+from cfai_nb.vectors.vector import Space
 
 WIDTH = 768
 

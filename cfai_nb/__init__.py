@@ -14,11 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from . import accessor as _accessor
-from . import ledger as _ledger  # imported now, so that a later import cannot put the module in the function's place
-from . import progress as _progress
 from .accessor import Accessor, on
-from .call import last_run
-from .cells import matrix
 from .errors import (
     AccessError,
     AnswerError,
@@ -40,6 +36,8 @@ from .errors import (
     TooLarge,
     Unavailable,
 )
+from .frame import progress as _progress
+from .frame.call import last_run
 from .models import Model, Usage
 from .tasks import (
     Answer,
@@ -72,21 +70,22 @@ from .tasks import (
     scale,
     yes_no,
 )
+from .vectors.vector import matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from . import emulator, plots, space, widgets
+    from . import emulator, plots, vectors, widgets
     from ._engine.gateway import Gateway
-    from .ledger import Budget
+    from .data import sample
+    from .frame.report import CfaiWarning, Report
     from .media import Audio, Image
-    from .rating import feedback
-    from .report import CfaiWarning, Report
-    from .samples import sample
+    from .models.ledger import Budget
     from .session import Session, connect
-    from .streaming import stream
-    from .tables import ledger, models
+    from .session.feedback import feedback
+    from .session.listings import ledger, models
+    from .session.stream import stream
 
 __version__ = "0.1.0"
 
@@ -159,9 +158,9 @@ __all__ = [
     "plots",
     "sample",
     "scale",
-    "space",
     "stream",
     "use_notebook_loop",
+    "vectors",
     "widgets",
     "yes_no",
 ]
@@ -169,22 +168,22 @@ __all__ = [
 # Loaded on first use: name -> (module, attribute; None for the module itself).
 _LAZY = {
     "Audio": ("media", "Audio"),
-    "Budget": ("ledger", "Budget"),
-    "CfaiWarning": ("report", "CfaiWarning"),
+    "Budget": ("models.ledger", "Budget"),
+    "CfaiWarning": ("frame.report", "CfaiWarning"),
     "Gateway": ("_engine.gateway", "Gateway"),
     "Image": ("media", "Image"),
-    "feedback": ("rating", "feedback"),
-    "Report": ("report", "Report"),
+    "feedback": ("session.feedback", "feedback"),
+    "Report": ("frame.report", "Report"),
     "Session": ("session", "Session"),
     "connect": ("session", "connect"),
     "emulator": ("emulator", None),
     "load_ipython_extension": ("widgets.magics", "load_ipython_extension"),  # %load_ext cfai_nb
-    "ledger": ("tables", "ledger"),
-    "models": ("tables", "models"),
+    "ledger": ("session.listings", "ledger"),
+    "models": ("session.listings", "models"),
     "plots": ("plots", None),
-    "sample": ("samples", "sample"),
-    "space": ("space", None),
-    "stream": ("streaming", "stream"),
+    "sample": ("data", "sample"),
+    "stream": ("session.stream", "stream"),
+    "vectors": ("vectors", None),
     "widgets": ("widgets", None),
 }
 
@@ -239,12 +238,10 @@ def _widget(name: str, *path: str) -> Callable[..., Any]:
 
 
 _accessor.above.update(
-    gallery=_widget("Gallery"), map=_widget("MapVerb", "mapping"), player=_widget("Player"),
+    gallery=_widget("Gallery"), map=_widget("MapVerb", "map", "map_verb"), player=_widget("Player"),
     playground=_widget("Playground"), preview=_widget("Preview"),
 )  # fmt: skip
 _progress.notebook[:] = [_notebook_bar]
 _accessor.register()
-# The rooms "models" and "ledger" lend their names to two functions of the front door, loaded on first use.
-del _ledger
-for _room in ("models", "ledger"):
-    globals().pop(_room, None)
+# The room "models" lends its name to a function of the front door, loaded on first use.
+globals().pop("models", None)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from . import arrow, frames
-from .explore import Exploring
-from .options import near, takes_options
+from .errors import near, takes_options
+from .frame import arrow, rows
+from .frame.vectors import Exploring
+from .frame.verb import AnyTask, FilterVerb, RankVerb, Verb
 from .tasks import (
     Ask,
     Caption,
@@ -33,10 +34,9 @@ from .tasks import (
     Transcribe,
     Translate,
 )
-from .verb import AnyTask, FilterVerb, RankVerb, Verb
 
 if TYPE_CHECKING:
-    from .compare import Compare
+    from .frame.compare import Compare
 
 #: What rooms above give a frame, by name: put in place by the front door, so that nothing here imports them.
 above: dict[str, Callable[..., Any]] = {}
@@ -72,7 +72,7 @@ class Accessor(Exploring):
     moderate = Verb(Moderate)
     rank = RankVerb(Rank)
 
-    def __init__(self, data: frames.Frame) -> None:
+    def __init__(self, data: rows.Frame) -> None:
         self._data = data
 
     def __repr__(self) -> str:
@@ -95,7 +95,7 @@ class Accessor(Exploring):
     @property
     def compare(self) -> Compare:
         """Put one task to several models: ``df.cfai.compare(cf.Classify(labels=[...]), "text", models=[...])``."""
-        from .compare import Compare  # when it is used: importing the package is quick
+        from .frame.compare import Compare  # when it is used: importing the package is quick
 
         return Compare(self._data)
 
@@ -173,7 +173,7 @@ class Accessor(Exploring):
         return above["player"](self._data, column, caption, n, **options)
 
 
-def on(data: frames.Frame) -> Accessor:
+def on(data: rows.Frame) -> Accessor:
     """Return the accessor of a frame as a typed call: no checker can see a registered one."""
     return Accessor(data)
 

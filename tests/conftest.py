@@ -39,7 +39,7 @@ def bare_environment(tmp_path: Path) -> dict[str, str]:
 
 def forget_session() -> None:
     """Close the session that calls use by themselves, and forget it."""
-    from cfai_nb import session
+    from cfai_nb.session import session
 
     current = session._current
     session._current = None

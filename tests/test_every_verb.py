@@ -20,15 +20,15 @@ from starlette.requests import Request
 
 import cfai_nb as cf
 from cfai_nb import tasks
-from cfai_nb._engine import queued
+from cfai_nb._engine import batch_queue
 from cfai_nb.accessor import Accessor
-from cfai_nb.call import Call
 from cfai_nb.emulator import Emulator
 from cfai_nb.emulator.standins import sound as tune
 from cfai_nb.emulator.standins.image_drawing import Order, draw
-from cfai_nb.ledger import Budget
-from cfai_nb.tasks import chat
-from cfai_nb.verb import BoundRows, Verb
+from cfai_nb.frame.call import Call
+from cfai_nb.frame.verb import BoundRows, Verb
+from cfai_nb.models.ledger import Budget
+from cfai_nb.tasks.dialects import chat
 
 QUEUED = "llama-3.3-70b-instruct-fp8-fast"
 CITIES = ["Rome", "Oslo", "Bonn", "Lima", "Kyiv"]
@@ -194,7 +194,7 @@ def _in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     for task in (tasks.Embed, tasks.Rank):
         monkeypatch.setattr(task, "batch", lambda self, model: 2)
     for name, seconds in {"MOMENT": 0.01, "FIRST_LOOK": 0.005, "LAST_LOOK": 0.02}.items():
-        monkeypatch.setattr(queued, name, seconds)
+        monkeypatch.setattr(batch_queue, name, seconds)
 
 
 @pytest.mark.parametrize("name", CASES)

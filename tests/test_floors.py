@@ -13,21 +13,14 @@ HOUSE = Path(__file__).parent.parent / "cfai_nb"
 FLOORS = (
     {"cli"},
     {"__init__"},  # the front door
-    {"widgets", "samples"},
-    {"plots", "show"},  # a widget's static form
-    {"accessor"},
-    {"compare", "explore", "verb"},
-    {"call"},
-    {"progress", "streaming", "rating", "vectorize"},
-    {"report", "tables", "comparison"},
-    {"session", "frames", "layout", "space"},
-    {"choosing", "closing"},
-    {"credentials", "reading", "arrow"},
+    {"widgets"},  # uses the accessor still, which is to stand above it
+    {"accessor", "plots", "html"},  # plots and html: a widget's static form
+    {"frame"},
+    {"session"},
     {"_engine"},
-    {"tasks", "ledger"},
-    {"models", "cells"},
-    {"media"},
-    {"errors", "markup", "options", "emulator"},
+    {"tasks"},
+    {"models", "media", "vectors"},
+    {"errors", "markup", "data", "emulator"},
 )
 HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: Packages with one home; a trailing dot means the room and all in it.
@@ -35,35 +28,35 @@ HOMES = {
     "matplotlib": {"plots."},
     "ipywidgets": {"widgets."},
     "traitlets": {"widgets."},
-    "jscatter": {"widgets.chart"},
+    "jscatter": {"widgets.map.chart"},
     "IPython": {"widgets."},
-    "sklearn": {"space.", "emulator."},
-    "scipy": {"space."},
-    "umap": {"space."},
+    "sklearn": {"vectors.", "emulator."},
+    "scipy": {"vectors."},
+    "umap": {"vectors."},
     "httpx": {"_engine.wire"},
-    "aiohttp": {"_engine.wire", "_engine.connections", "_engine.fetch"},
+    "aiohttp": {"_engine.wire", "_engine.connections", "media.fetch"},
     "PIL": {"media.", "emulator.", "plots.", "widgets."},
     "tinytag": {"media."},
-    "sqlite3": {"_engine."},
+    "sqlite3": {"_engine.store."},
     "nest_asyncio": {"_engine.bridge"},
     "nest_asyncio2": {"_engine.bridge"},
     "soundfile": {"emulator."},
     "starlette": {"emulator."},
     "uvicorn": {"emulator."},
-    "platformdirs": {"credentials"},
+    "platformdirs": {"session.endpoint"},
 }
-WITHOUT_PANDAS = {
-    "_engine",
-    "tasks",
-    "models",
-    "ledger",
-    "cells",
-    "errors",
-    "emulator",
-    "session",
-    "credentials",
-    "choosing",
-}
+#: Rooms and modules that know no pandas.
+WITHOUT_PANDAS = (
+    "_engine.",
+    "tasks.",
+    "models.",
+    "errors.",
+    "emulator.",
+    "vectors.vector.",
+    "session.session.",
+    "session.endpoint.",
+    "session.model_choice.",
+)
 
 
 def modules() -> Iterator[tuple[str, str]]:
@@ -132,7 +125,7 @@ def test_packages_stay_in_their_rooms() -> None:
 
 def test_pandas_stays_upstairs() -> None:
     """Engine, tasks, models and emulator know no pandas."""
-    rooms = {m: list(imports(m, source)) for m, source in modules() if m.split(".")[0] in WITHOUT_PANDAS}
+    rooms = {m: list(imports(m, source)) for m, source in modules() if f"{m}.".startswith(WITHOUT_PANDAS)}
     assert len(rooms) > 30
     assert [m for m, names in rooms.items() if any(name.split(".")[0] == "pandas" for name in names)] == []
 
@@ -163,10 +156,10 @@ def test_emulator_imports_nothing_of_the_house() -> None:
     ("module", "source"),
     [
         ("_engine.plan", "from ..session import Session"),
-        ("tasks.embed", "from .. import ledger"),
-        ("cells", "def later():\n    from . import models"),
-        ("frames", "import cfai_nb.plots"),
-        ("report", "from . import __version__"),
+        ("tasks.embed", "from .. import session"),
+        ("vectors.vector", "def later():\n    from .. import models"),
+        ("frame.rows", "import cfai_nb.plots"),
+        ("frame.report", "from .. import __version__"),
     ],
 )
 def test_an_import_upwards_is_noticed(module: str, source: str) -> None:

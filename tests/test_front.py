@@ -83,7 +83,7 @@ def test_functions_keep_their_names(bare_environment: dict[str, str]) -> None:
     code = """
 import cfai_nb as cf
 first = cf.models, cf.ledger
-import cfai_nb.models, cfai_nb.ledger, cfai_nb.models.price, cfai_nb.cli, cfai_nb.plots, cfai_nb.tables
+import cfai_nb.models, cfai_nb.models.ledger, cfai_nb.models.price, cfai_nb.cli, cfai_nb.plots, cfai_nb.session.listings
 for name in cf.__all__:
     getattr(cf, name)
 cf.connect("emulator")
@@ -96,9 +96,7 @@ print(callable(models), callable(ledger))
 
 def test_rooms_imported_first(bare_environment: dict[str, str]) -> None:
     """Importing a room of the name of a function before the front door does not take the function's place."""
-    code = (
-        "import cfai_nb.ledger, cfai_nb.models; import cfai_nb as cf; print(callable(cf.ledger), callable(cf.models))"
-    )
+    code = "import cfai_nb.models.ledger; import cfai_nb as cf; print(callable(cf.ledger), callable(cf.models))"
     assert fresh(code, bare_environment) == "True True"
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb.options import near, refuse_unknown, takes_options
+from cfai_nb.errors import near, refuse_unknown, takes_options
 
 #: What some calls cannot do without before their options are looked at.
 NEEDED: dict[str, tuple[Any, ...]] = {
@@ -56,7 +56,7 @@ def test_every_verb_refuses_an_unknown_option(frame: pd.DataFrame, name: str) ->
     "path",
     [
         *(f"plots.{name}" for name in cf.plots.__all__), *(f"widgets.{name}" for name in cf.widgets.__all__),
-        *(f"space.{name}" for name in cf.space.__all__ if name[0].islower()),
+        *(f"vectors.{name}" for name in cf.vectors.__all__ if name[0].islower()),
         "connect", "stream", "models", "ledger", "feedback", "Classify", "Embed", "Generate",
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
-from cfai_nb.samples import sample
+from cfai_nb.data import sample
 
 TOPICS = {"account", "billing", "bug", "other", "returns", "shipping"}
 
@@ -101,7 +101,7 @@ def test_a_docstring_is_what_the_library_says(docstrings: pd.DataFrame) -> None:
 def test_docstrings_are_the_same_everywhere_and_import_nothing(docstrings: pd.DataFrame) -> None:
     """Another process reads the same rows, without a warning, and loads none of the big libraries for it."""
     code = (
-        "import sys, warnings; from pandas.util import hash_pandas_object as h; from cfai_nb.samples import sample;"
+        "import sys, warnings; from pandas.util import hash_pandas_object as h; from cfai_nb.data import sample;"
         "warnings.simplefilter('error');"
         "print(int(h(sample('docstrings')).sum()));"
         "print([m for m in ('sklearn', 'matplotlib', 'scipy') if m in sys.modules])"

@@ -29,7 +29,7 @@ import zlib
 from dataclasses import dataclass
 
 from ..errors import AnswerError, Unavailable
-from ..tasks.answer import Expected
+from ..tasks.dialects.request import Expected
 
 MIB = 2**20
 

@@ -7,11 +7,12 @@ may still leave; aiohttp's classes are extended where a promise depends on the m
 from __future__ import annotations
 
 import asyncio
+import collections
 import functools
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypedDict, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,13 +20,93 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from yarl import URL
+
+from .bounds import HEADER, Bounds
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest, ConnectionKey
     from aiohttp.tracing import Trace
 
 #: Whether the request of the current task may still leave; asked right before its first byte does.
-leaves: ContextVar[Callable[[], bool]] = ContextVar("cfai_nb_leaves")
+_leaves: ContextVar[Callable[[], bool]] = ContextVar("cfai_nb_leaves")
+#: Headers by name, in lower case.
+Headers: TypeAlias = dict[str, str]
+
+
+class Arriving(Protocol):
+    """An answer of which status and headers have arrived."""
+
+    status: int
+    headers: Headers
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Return the body as it arrives."""
+
+    async def whole(self, most: int) -> bytes | None:
+        """Return the body in one go, where it is known beforehand to be plain and of at most so many bytes."""
+
+    def close(self) -> None:
+        """Read nothing more of it."""
+
+
+class Network:
+    """Sends requests to a server.
+
+    Parameters
+    ----------
+    root : str
+        The address all requests begin with: it decides whether they go through a proxy.
+    bounds : Bounds
+    """
+
+    def __init__(self, root: str, bounds: Bounds) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=Connector(),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            request_class=LastMoment,
+            read_bufsize=2**20,
+            auto_decompress=False,  # done while it is read, within bounds
+            max_line_size=HEADER,
+            max_field_size=HEADER,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=bounds.connect, sock_read=bounds.silence),
+        )
+        self._proxy, self._more_headers = proxy_for(root)
+
+    async def send(self, method: str, url: str, headers: Headers, body: bytes, leaves: Callable[[], bool]) -> Arriving:
+        """Send a request, unless it may not leave any more when it has a connection."""
+        _leaves.set(leaves)
+        headers = {**headers, **self._more_headers} if self._more_headers else headers
+        answer = await self._session.request(
+            method, URL(url), data=body or None, headers=headers, allow_redirects=False, **self._proxy
+        )
+        return _FromServer(answer)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+class _FromServer:
+    """An answer of a server."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+        self.status = answer.status
+        self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in answer.raw_headers}
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while chunk := await self._answer.content.readany():
+            yield chunk
+
+    async def whole(self, most: int) -> bytes | None:
+        size = self._answer.content_length
+        if size is None or size > most or "content-encoding" in self.headers:
+            return None
+        return await self._answer.content.read()  # unlike ``_answer.read``, keeps no copy
+
+    def close(self) -> None:
+        self._answer.close()  # drops the connection, unless the answer was read to its end
 
 
 class _Watched(ResponseHandler):
@@ -48,14 +129,14 @@ class LastMoment(aiohttp.ClientRequest):
     """A request that asks whether it may leave when it has its connection, which can take seconds to make."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        if not self.body and not leaves.get()():  # without a body all is written here, and not in ``write_bytes``
+        if not self.body and not _leaves.get()():  # without a body all is written here, and not in ``write_bytes``
             raise asyncio.CancelledError
         self._sender = asyncio.current_task()
         return await super().send(conn)
 
     async def write_bytes(self, writer: AbstractStreamWriter, conn: Connection, *rest: int | None) -> None:
         """Write headers and body, which Python before 3.12 does a turn of the loop later than ``send``."""
-        if not leaves.get()() and self._sender is not None:
+        if not _leaves.get()() and self._sender is not None:
             self._sender.cancel()
             raise asyncio.CancelledError
         await super().write_bytes(writer, conn, *rest)
@@ -76,6 +157,7 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(limit=0, ttl_dns_cache=300, keepalive_timeout=60)
         made = functools.partial(_Watched, self._suspect, loop=self._loop)
         self._factory = cast("functools.partial[ResponseHandler]", made)
+        self._resting: collections.deque[tuple[float, ConnectionKey, ResponseHandler]] = collections.deque()
 
     async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
         connection = await super().connect(req, traces, timeout)
@@ -89,7 +171,17 @@ class Connector(aiohttp.TCPConnector):
             return
         if isinstance(protocol, _Watched):
             protocol.asked = False
-        self._loop.call_later(self.rest, super()._release, key, protocol)
+        self._resting.append((self._loop.time() + self.rest, key, protocol))
+        if len(self._resting) == 1:
+            self._loop.call_later(self.rest, self._rested)
+
+    def _rested(self) -> None:
+        now = self._loop.time() + 0.001
+        while self._resting and self._resting[0][0] <= now:
+            _, key, protocol = self._resting.popleft()
+            super()._release(key, protocol)
+        if self._resting:
+            self._loop.call_at(self._resting[0][0], self._rested)
 
     def _suspect(self) -> None:
         self._distrusted = self._loop.time() + self.distrust
@@ -100,7 +192,7 @@ class _Proxy(TypedDict, total=False):
     proxy_headers: dict[str, str]
 
 
-def proxy_for(root: str) -> tuple[_Proxy, list[tuple[str, str]]]:
+def proxy_for(root: str) -> tuple[_Proxy, Headers]:
     """Return what aiohttp is given for the proxy of the environment, and the headers each request needs for it.
 
     Not left to aiohttp: it reads ``.netrc`` along with the environment, and a password from there collides with the
@@ -109,13 +201,13 @@ def proxy_for(root: str) -> tuple[_Proxy, list[tuple[str, str]]]:
     at = urlsplit(root)
     proxy = getproxies().get(at.scheme)
     if not proxy or proxy_bypass(at.hostname or ""):
-        return {}, []
+        return {}, {}
     found = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
     if not found.username:
-        return {"proxy": found.geturl()}, []
+        return {"proxy": found.geturl()}, {}
     login = f"{unquote(found.username)}:{unquote(found.password or '')}".encode()
     bare = found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
-    header = ("proxy-authorization", f"Basic {b64encode(login).decode()}")
+    header = {"proxy-authorization": f"Basic {b64encode(login).decode()}"}
     if at.scheme == "http":  # handed the request itself, not asked for a tunnel
-        return {"proxy": bare}, [header]
-    return {"proxy": bare, "proxy_headers": dict([header])}, []
+        return {"proxy": bare}, header
+    return {"proxy": bare, "proxy_headers": header}, {}

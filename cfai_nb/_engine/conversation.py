@@ -16,12 +16,12 @@ from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
 from ..tasks import Answer, Cells, Input, Local, Request, Talk
 from .aside import aside
-from .begun import Beginnings, Begun
-from .engine import Engine
-from .exchange import Exchange
-from .flights import Flight
+from .checkpoints import Beginnings, Begun
 from .gateway import log_of
-from .record import Run
+from .run_state import Run
+from .sender import Exchange
+from .shared import Engine
+from .single_flight import Flight
 
 _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
 

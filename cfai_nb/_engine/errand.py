@@ -10,9 +10,9 @@ from typing import Generic, TypeVar
 
 from ..errors import CfaiError, RowError, bare
 from ..tasks import Json, Request
-from .engine import Engine
 from .interrupts import look
 from .retry import PATIENCE, Retry, Service
+from .shared import Engine
 from .stopping import NEVER, current
 
 T = TypeVar("T")

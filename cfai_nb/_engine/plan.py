@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
-from ..ledger import money
 from ..media import Media, Parts
 from ..models import Cost, Model, Usage, counted, price
+from ..models.ledger import money
 from ..tasks import Input, Task, tokens_of
-from ..tasks.code import code_of
+from ..tasks.code_digest import code_of
 
 #: Estimated tokens a batch may hold together.  No limit on the sum is documented; batches far below the limit on the
 #: count were refused for their length (cloudflare-docs issue 11316), and then the batch is halved.

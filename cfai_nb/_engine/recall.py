@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .engine import Engine
-from .record import Run
+from .run_state import Run
+from .shared import Engine
 
 
 async def recall(engine: Engine, run: Run, wanted: Sequence[int]) -> list[int]:

@@ -18,16 +18,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, RowsFailed, StoreError, bare
-from ..ledger import money
 from ..models import Usage, price
-from .begun import Beginnings
+from ..models.ledger import money
+from .checkpoints import Beginnings
+from .concurrency import MOST
 from .conversation import Conversation
-from .engine import Engine
-from .exchange import Exchange
-from .flights import Flight
-from .pace import MOST
 from .recall import recall
-from .record import Run
+from .run_state import Run
+from .sender import Exchange
+from .shared import Engine
+from .single_flight import Flight
 from .stopping import current
 
 #: How many rows may fail with no success at all before the question itself must be what is wrong.

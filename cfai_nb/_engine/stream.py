@@ -10,9 +10,9 @@ from collections.abc import AsyncGenerator, Callable
 from ..errors import BudgetError, Busy, RateLimited
 from ..models import Model, Usage, price
 from ..tasks import Request, StreamReader
-from .engine import Engine
 from .gateway import dressed
-from .record import Options
+from .run_state import Options
+from .shared import Engine
 
 
 async def stream(

@@ -1,8 +1,8 @@
 """The one place that speaks HTTP: a request goes out, an Answer or an error of ours comes back.
 
-httpx's requests, responses and transports are used without its client, and aiohttp's connections carry them: at 64 in
-flight httpx's client with its own pool costs 1.0 ms of CPU a request, with the ``httpx-aiohttp`` transport 0.5, and
-this 0.26.  The transport is the seam: the emulator is put in its place in-process.
+aiohttp's connections carry the requests: at 64 in flight httpx's client with its own pool costs 1.0 ms of CPU a
+request, with the ``httpx-aiohttp`` transport 0.5, and this 0.2.  httpx writes addresses and forms, and carries requests
+to an application in this process: ``send`` of a carrier is the seam where the emulator takes a server's place.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from typing import NoReturn, TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
 
 import aiohttp
 import httpx
@@ -20,9 +21,9 @@ import pydantic_core
 
 from ..errors import AnswerError, CfaiError, Unavailable
 from ..tasks import Answer, Request
-from . import connections
-from .bounds import BOUNDS, HEADER, Bounds, Unpacking, size_of
-from .refusals import Product, product_of, refusal
+from .bounds import BOUNDS, Bounds, Unpacking, size_of
+from .connections import Arriving, Headers, Network
+from .service_errors import Product, product_of, refusal
 
 _FAILED = re.compile(rb'"success"\s*:\s*false|^\s*\{\s*"error"\s*:')
 _ERROR_ALONE = {"error", "code", "message", "status"}
@@ -55,61 +56,42 @@ class Secret:
         return self._value
 
 
-class _Connections(httpx.AsyncBaseTransport):
-    """httpx's transport interface on aiohttp's connections.
+class _InProcess:
+    """Answers of an ASGI application in this process, in place of a server."""
 
-    Parameters
-    ----------
-    root : str
-        The address all requests begin with: it decides whether they go through a proxy.
-    bounds : Bounds
-    """
+    def __init__(self, app: _App) -> None:
+        self._transport = httpx.ASGITransport(app=app)
 
-    def __init__(self, root: str, bounds: Bounds) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=connections.Connector(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=connections.LastMoment,
-            read_bufsize=2**20,
-            auto_decompress=False,  # done while it is read, within bounds
-            max_line_size=HEADER,
-            max_field_size=HEADER,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=bounds.connect, sock_read=bounds.silence),
-        )
-        self._proxy, self._more_headers = connections.proxy_for(root)
+    async def send(self, method: str, url: str, headers: Headers, body: bytes, leaves: Callable[[], bool]) -> Arriving:
+        """Send a request, unless it may not leave any more."""
+        if not leaves():
+            raise asyncio.CancelledError
+        request = httpx.Request(method, url, headers=list(headers.items()), content=body or None)
+        response = await self._transport.handle_async_request(request)
+        named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers.raw}
+        return _Whole(response.status_code, named, response.stream)
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        answer = await self._session.request(
-            request.method,
-            str(request.url),
-            data=request.content or None,
-            headers=[*_pairs(request.headers), *self._more_headers],
-            allow_redirects=False,
-            **self._proxy,
-        )
-        return httpx.Response(answer.status, headers=answer.raw_headers, stream=_Stream(answer))
-
-    async def aclose(self) -> None:
-        await self._session.close()
+    async def close(self) -> None:
+        await self._transport.aclose()
 
 
-class _Stream(httpx.AsyncByteStream):
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
+@dataclass(slots=True)
+class _Whole:
+    """An answer of an application."""
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while chunk := await self._answer.content.readany():
-            yield chunk
+    status: int
+    headers: dict[str, str]
+    _stream: httpx.AsyncByteStream | httpx.SyncByteStream | None
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        assert isinstance(self._stream, httpx.AsyncByteStream)
+        return aiter(self._stream)
 
     async def whole(self, most: int) -> bytes | None:
-        """Return the body in one go, where it is known beforehand to be plain and of at most so many bytes."""
-        size = self._answer.content_length
-        if size is None or size > most or "content-encoding" in self._answer.headers:
-            return None
-        return await self._answer.content.read()  # unlike ``_answer.read``, keeps no copy
+        return None
 
-    async def aclose(self) -> None:
-        self._answer.close()  # drops the connection, unless the answer was read to its end
+    def close(self) -> None:
+        pass
 
 
 def _always() -> bool:
@@ -140,23 +122,15 @@ class Wire:
         self._token = token
         self._app = app
         self._bounds = bounds
-        self._transport: httpx.AsyncBaseTransport | None = None
-        self._urls: dict[str, httpx.URL] = {}
-        self._headers: dict[str, httpx.Headers] = {}
-
-    def _connected(self) -> httpx.AsyncBaseTransport:
-        if self._transport is None:
-            if self._app is not None:
-                self._transport = httpx.ASGITransport(app=self._app)
-            else:
-                self._transport = _Connections(self._root, self._bounds)
-        return self._transport
+        self._carrier: Network | _InProcess | None = None
+        self._urls: dict[str, str] = {}
+        self._headers: dict[str, Headers] = {}
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._transport is not None:
-            transport, self._transport = self._transport, None
-            await transport.aclose()
+        if self._carrier is not None:
+            carrier, self._carrier = self._carrier, None
+            await carrier.close()
 
     async def send(
         self, request: Request, model: str, *, method: str = "POST", leaves: Callable[[], bool] = _always
@@ -177,17 +151,17 @@ class Wire:
         failure: CfaiError
         try:
             async with asyncio.timeout(self._bounds.seconds) as limit:
-                response = await self._sent(self._build(request, model, method), leaves)
+                arriving = await self._sent(request, model, method, leaves)
                 try:
-                    content, headers = await self._whole(response, request, model)
+                    content = await self._whole(arriving, request, model)
                 finally:
-                    await response.aclose()
+                    arriving.close()
         except Exception as error:
             failure = _late(model, self._bounds.seconds) if limit.expired() else _told(error, model)
         else:
-            if response.status_code == 200 and not _says_failed(content):
-                return Answer(content, headers, time.perf_counter() - start)
-            failure = refusal(response.status_code, headers, content, model, self._product(request))
+            if arriving.status == 200 and not _says_failed(content):
+                return Answer(content, arriving.headers, time.perf_counter() - start)
+            failure = refusal(arriving.status, arriving.headers, content, model, self._product(request))
         # Raised out here, so that no frame or cause of it leads to a header with the token.
         raise failure
 
@@ -206,16 +180,15 @@ class Wire:
         limit = asyncio.timeout(bounds.stream_seconds)
         try:
             async with limit:
-                response = await self._sent(self._build(request, model, "POST"), leaves)
-                if response.status_code != 200:
+                arriving = await self._sent(request, model, "POST", leaves)
+                if arriving.status != 200:
                     try:
-                        content, headers = await self._whole(response, request, model)
+                        content = await self._whole(arriving, request, model)
                     finally:
-                        await response.aclose()
-                    raise refusal(response.status_code, headers, content, model, self._product(request))
+                        arriving.close()
+                    raise refusal(arriving.status, arriving.headers, content, model, self._product(request))
             try:
-                headers = {name.lower(): value for name, value in _pairs(response.headers)}
-                chunks = _chunks(response, headers, bounds.stream, "a stream", model)
+                chunks = _chunks(arriving, bounds.stream, "a stream", model)
                 held, length = [b""], 0  # of the line that is not whole yet
                 while True:
                     limit = asyncio.timeout_at(limit.when())  # while it is waited for: the reader takes its own time
@@ -235,75 +208,74 @@ class Wire:
                     yield b"".join(held)
                 return
             finally:
-                await response.aclose()
+                arriving.close()
         except Exception as error:
             failure = _late(model, bounds.stream_seconds) if limit.expired() else _told(error, model)
         raise failure
 
-    async def _sent(self, request: httpx.Request, leaves: Callable[[], bool]) -> httpx.Response:
-        if self._app is None:
-            connections.leaves.set(leaves)
-        elif not leaves():  # in-process: nothing comes between here and the application
-            raise asyncio.CancelledError
-        return await self._connected().handle_async_request(request)
+    async def _sent(self, request: Request, model: str, method: str, leaves: Callable[[], bool]) -> Arriving:
+        if self._carrier is None:
+            self._carrier = Network(self._root, self._bounds) if self._app is None else _InProcess(self._app)
+        url, headers = self._url(request, model), self._head(request)
+        if request.form is not None:
+            headers, body = _multipart(request.form, headers)
+        else:
+            body = b"" if method == "GET" else request.body()
+        return await self._carrier.send(method, url, headers, body, leaves)
 
-    async def _whole(self, response: httpx.Response, request: Request, model: str) -> tuple[bytes, dict[str, str]]:
-        """Read an answer to its end and return it with its headers; of an error only the beginning is read."""
-        good = response.status_code == 200
+    async def _whole(self, arriving: Arriving, request: Request, model: str) -> bytes:
+        """Read an answer to its end; of an error only the beginning is read."""
+        good = arriving.status == 200
         most, what = (self._bounds.most(request.expected), request.expected) if good else (self._bounds.error, "")
-        headers = {name.lower(): value for name, value in _pairs(response.headers)}
-        content = await response.stream.whole(most) if isinstance(response.stream, _Stream) else None
+        content = await arriving.whole(most)
         if content is None:
-            content = b"".join([chunk async for chunk in _chunks(response, headers, most, what, model)])
-        return content, headers
+            content = b"".join([chunk async for chunk in _chunks(arriving, most, what, model)])
+        return content
 
     def _product(self, request: Request) -> Product:
         return product_of(request, cloudflare=self._below != "/")
 
-    def _build(self, request: Request, model: str, method: str) -> httpx.Request:
+    def _url(self, request: Request, model: str) -> str:
         path = request.path or f"run/{model}"
         url = self._urls.get(path)
         if url is None:
             if len(self._urls) >= _MOST_URLS:
                 self._urls.clear()
             try:
-                url = self._urls[path] = httpx.URL(self._root + (path if path[0] == "/" else self._below + path))
+                made = httpx.URL(self._root + (path if path[0] == "/" else self._below + path))
             except httpx.InvalidURL as error:
                 raise CfaiError(f"base_url and path give no address: {error}") from None
-        if request.query:
-            url = url.copy_merge_params(request.query)
+            url = self._urls[path] = str(made)
+        return str(httpx.URL(url).copy_merge_params(request.query)) if request.query else url
+
+    def _head(self, request: Request) -> Headers:
         headers = self._headers.get(request.content_type)
         if headers is None:
             token = f"Bearer {self._token.reveal()}"
-            fixed = {"authorization": token, "accept-encoding": "gzip", "user-agent": "cfai-nb"}
-            headers = self._headers[request.content_type] = httpx.Headers(
-                {**fixed, "content-type": request.content_type}
-            )
-        if request.headers:
-            headers = httpx.Headers([*headers.multi_items(), *request.headers.items()])
-        if request.form is not None:
-            # Equal forms have equal boundaries: to a gateway's cache they are equal requests.
-            boundary = hashlib.blake2b(pydantic_core.to_json(request.form, bytes_mode="base64"), digest_size=16)
-            headers = httpx.Headers(headers)
-            headers["content-type"] = f"multipart/form-data; boundary={boundary.hexdigest()}"
-            fields = {name: part if isinstance(part, tuple) else (None, part) for name, part in request.form.items()}
-            made = httpx.Request(method, url, headers=headers, files=fields)
-            made.read()
-            return made
-        content = None if method == "GET" else request.body()
-        return httpx.Request(method, url, headers=headers, content=content)
+            headers = self._headers[request.content_type] = {
+                "authorization": token,
+                "accept-encoding": "gzip",
+                "user-agent": "cfai-nb",
+                "content-type": request.content_type,
+            }
+        return {**headers, **request.headers} if request.headers else headers
 
 
-async def _chunks(
-    response: httpx.Response, headers: dict[str, str], most: int, what: str, model: str
-) -> AsyncIterator[bytes]:
+def _multipart(form: Mapping[str, Any], headers: Headers) -> tuple[Headers, bytes]:
+    """Return a form as a body, and the headers with its boundary."""
+    # Equal forms have equal boundaries: to a gateway's cache they are equal requests.
+    boundary = hashlib.blake2b(pydantic_core.to_json(form, bytes_mode="base64"), digest_size=16).hexdigest()
+    headers = {**headers, "content-type": f"multipart/form-data; boundary={boundary}"}
+    fields = {name: part if isinstance(part, tuple) else (None, part) for name, part in form.items()}
+    return headers, httpx.Request("POST", "http://form", headers=headers, files=fields).read()
+
+
+async def _chunks(arriving: Arriving, most: int, what: str, model: str) -> AsyncIterator[bytes]:
     """Yield a body as it arrives, decompressed; beyond `most` bytes refuse `what` it is, or end where that is empty."""
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    # A transport that holds the whole answer has decompressed it already.
-    plain = encoding == "identity" or isinstance(response.stream, httpx.ByteStream)
-    unpack = None if plain else Unpacking(encoding)
+    encoding = arriving.headers.get("content-encoding", "identity").strip().lower()
+    unpack = None if encoding == "identity" else Unpacking(encoding)
     left = most
-    async for chunk in response.stream:  # type: ignore[union-attr]  # those of these transports are asynchronous
+    async for chunk in arriving.chunks():
         piece = chunk if unpack is None else unpack(chunk, left + 1)
         left -= len(piece)
         if left < 0:
@@ -323,10 +295,6 @@ def _too_large(model: str, most: int, what: str) -> AnswerError:
 
 def _late(model: str, seconds: float) -> AnswerError:
     return AnswerError(f"{model}: the answer was not complete after {seconds:g} s, the most for one", "timeout")
-
-
-def _pairs(headers: httpx.Headers) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers.raw]
 
 
 def _says_failed(content: bytes) -> bool:

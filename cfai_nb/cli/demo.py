@@ -15,12 +15,12 @@ from typing import Any
 import pandas as pd
 
 from ..accessor import on
-from ..call import last_run
-from ..ledger import money
+from ..data import sample
+from ..frame.call import last_run
 from ..models import FREE_NEURONS_PER_DAY, Cost
-from ..samples import sample
+from ..models.ledger import money
 from ..session import Session, connect
-from ..tables import amount, ledger
+from ..session.listings import amount, ledger
 from .screen import Usage, count, print_table
 
 TOPICS = {

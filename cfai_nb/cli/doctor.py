@@ -12,10 +12,10 @@ from typing import Any
 
 from .. import __version__
 from .._engine.bridge import bridge
-from ..credentials import ACCOUNT_NAMES, TOKEN_NAMES
 from ..errors import CfaiError, StoreError
 from ..models import catalogue
 from ..session import Session, connect
+from ..session.endpoint import ACCOUNT_NAMES, TOKEN_NAMES
 from ..tasks import Request
 from .screen import print_table
 

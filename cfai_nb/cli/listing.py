@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..markup import counted
 from ..models import USD_PER_NEURON, Price, catalogue
-from ..tables import models
+from ..session.listings import models
 from .screen import print_table
 
 

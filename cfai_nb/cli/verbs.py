@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..accessor import Accessor
-from ..call import last_run
+from ..frame.call import last_run
 from ..models import Model, catalogue
 from ..session import connect
 from ..tasks import Task

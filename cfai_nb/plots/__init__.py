@@ -9,11 +9,11 @@ and `mark` (a word to stamp on it). What the emulator made is stamped by itself 
 verbs, vectors, runs, comparisons and the ledger do; plain arrays and lists cannot.
 """
 
-from .certainty import confidence
-from .frontier import compare
-from .heat import similarity
-from .money import cost
-from .scatter import clusters
+from .clusters import clusters
+from .compare import compare
+from .confidence import confidence
+from .cost import cost
+from .similarity import similarity
 from .timing import concurrency, latency
 
 __all__ = ["clusters", "compare", "concurrency", "confidence", "cost", "latency", "similarity"]

@@ -13,10 +13,10 @@ from matplotlib.dates import MINUTELY, SECONDLY, AutoDateLocator, ConciseDateFor
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from .axes import inches, plain
 from .bars import unknown
 from .looks import ESTIMATED, EXACT, HATCHED, OUTLINE, looks, money_ticks, unit
 from .palette import FAINT, GREY, INK
-from .paper import inches, plain
 
 _STEPS = 2_000  # more of them are finer than any screen
 _MARKS = 40

@@ -9,13 +9,13 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ..call import last_run
+from ..frame.call import last_run
+from ..frame.report import Report
 from ..markup import counted
-from ..report import Report
-from .lettering import blank, caption, halo, heading, marked
+from .axes import new_axes, plain, plot, settle
 from .looks import EXACT
 from .palette import FAINT, INK
-from .paper import new_axes, plain, plot, settle
+from .text import blank, caption, halo, heading, marked
 
 _WIDE = 30  # from this ratio of the slowest to the 5th percentile on, a scale of equal steps shows one bar and a tail
 

@@ -1,27 +1,27 @@
 """What to ask: one file per verb, pure."""
 
-from .answer import Answer, Json, Local, Request
 from .ask import Ask
 from .caption import Caption
 from .check import Check
 from .classify import Classify
 from .detect import Detect
+from .dialects.estimates import Estimate, estimate, forecast
+from .dialects.inputs import Input, tokens_of
+from .dialects.questions import choice, scale, yes_no
+from .dialects.request import Answer, Json, Local, Request
+from .dialects.stream import StreamReader
 from .embed import Embed
-from .estimates import Estimate, estimate, forecast
 from .extract import Extract
 from .generate import Generate
 from .image import Draw
-from .inputs import Input, tokens_of
 from .markdown import ToMarkdown
 from .mask import Mask
 from .moderate import Moderate
-from .questions import choice, scale, yes_no
 from .rank import Rank
 from .rewrite import FixGrammar, Summarize
 from .score import Score
 from .sentiment import Sentiment
 from .speak import Speak
-from .stream import StreamReader
 from .task import Cell, Cells, Column, Talk, Task, shown
 from .transcribe import Transcribe
 from .translate import Translate

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..models import Model, Usage
-from . import decisions
-from .answer import Answer, Json, Request
-from .questions import MOST_QUESTIONS, Question
+from .dialects import decision
+from .dialects.questions import MOST_QUESTIONS, Question
+from .dialects.request import Answer, Json, Request
 from .task import Cell, Cells, Column, Input, Task, canonical, shown
 
 
@@ -41,9 +41,9 @@ class Ask(Task):
     version: ClassVar[int] = 2
     work: ClassVar[str] = "classify"
     positional: ClassVar[tuple[str, ...]] = ("questions",)
-    families: ClassVar[frozenset[str]] = decisions.FAMILIES
+    families: ClassVar[frozenset[str]] = decision.FAMILIES
     fallback: ClassVar[str] = "generate"
-    kinds: ClassVar[frozenset[str]] = decisions.KINDS
+    kinds: ClassVar[frozenset[str]] = decision.KINDS
 
     questions: Mapping[str, Question]
     probabilities: bool = shown(False)
@@ -52,7 +52,7 @@ class Ask(Task):
     def check(self, model: Model) -> None:
         """Refuse what is not a set of questions."""
         super().check(model)
-        decisions.check_probabilities(self.probabilities, model)
+        decision.check_probabilities(self.probabilities, model)
         kinds = Question.__args__
         if not isinstance(self.questions, Mapping) or not 1 <= len(self.questions) <= MOST_QUESTIONS:
             raise ValueError(f"questions: give a dict of 1 to {MOST_QUESTIONS} column names and questions.")
@@ -70,8 +70,8 @@ class Ask(Task):
         return {"questions": [[name, canonical(question)] for name, question in self.questions.items()]}
 
     @functools.cached_property
-    def _asked(self) -> decisions.Questionnaire:
-        return decisions.Questionnaire(self.questions)
+    def _asked(self) -> decision.Questionnaire:
+        return decision.Questionnaire(self.questions)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return one request with all questions."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ..models import Model, Usage
-from . import chat, vision
-from .answer import Answer, Request
+from .dialects import chat, vision
+from .dialects.request import Answer, Request
 from .task import Cell, Cells, Column, Input, Task
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..models import Model, Usage
-from . import decisions
-from .answer import Answer, Request
-from .questions import Question, YesNo
+from .dialects import decision
+from .dialects.questions import Question, YesNo
+from .dialects.request import Answer, Request
 from .task import Cell, Cells, Column, Input, Task, shown
 
 
@@ -26,9 +26,9 @@ class OneQuestion(Task):
 
     version: ClassVar[int] = 2
     work: ClassVar[str] = "classify"
-    families: ClassVar[frozenset[str]] = decisions.FAMILIES
+    families: ClassVar[frozenset[str]] = decision.FAMILIES
     fallback: ClassVar[str] = "generate"
-    kinds: ClassVar[frozenset[str]] = decisions.KINDS
+    kinds: ClassVar[frozenset[str]] = decision.KINDS
 
     probabilities: bool = shown(False)
 
@@ -40,11 +40,11 @@ class OneQuestion(Task):
         """Refuse what is not a question."""
         super().check(model)
         self.question()
-        decisions.check_probabilities(self.probabilities, model)
+        decision.check_probabilities(self.probabilities, model)
 
     @functools.cached_property
-    def _asked(self) -> decisions.Questionnaire:
-        return decisions.Questionnaire({self.name: self.question()})
+    def _asked(self) -> decision.Questionnaire:
+        return decision.Questionnaire({self.name: self.question()})
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
@@ -95,5 +95,5 @@ class Check(OneQuestion):
 
     def question(self) -> YesNo:
         """Return the condition as a question."""
-        decisions.check_threshold(self.threshold)
+        decision.check_threshold(self.threshold)
         return YesNo(self.condition)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..models import Model, Usage
-from . import decisions, labelling
-from .answer import Answer, Request
-from .questions import Choice
+from .dialects import decision
+from .dialects import labels as labelling
+from .dialects.questions import Choice
+from .dialects.request import Answer, Request
 from .task import Cell, Cells, Column, Input, Task, shown
 
 
@@ -44,7 +45,7 @@ class Classify(Task):
     positional: ClassVar[tuple[str, ...]] = ("labels",)
     families: ClassVar[frozenset[str]] = labelling.FAMILIES
     fallback: ClassVar[str] = "generate"
-    kinds: ClassVar[frozenset[str]] = decisions.KINDS
+    kinds: ClassVar[frozenset[str]] = decision.KINDS
 
     labels: Sequence[str] | Mapping[str, str | None] | None = None
     instructions: str = "Which label fits the text best?"
@@ -71,7 +72,7 @@ class Classify(Task):
         if self.labels is not None and (isinstance(self.labels, str) or len(self.labels) < 2):
             raise ValueError(f"labels={self.labels!r}: give at least two labels, as a list or a dict.")
         labelling.check(self._choice, model)
-        decisions.check_probabilities(self.probabilities, model, labelling.SURE)
+        decision.check_probabilities(self.probabilities, model, labelling.SURE)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from ..errors import AnswerError, InputError
 from ..media import Media, media_in
 from ..models import Model, Usage
-from . import values
-from .answer import Answer, Json, Request
-from .inputs import tokens_of
+from .dialects import values
+from .dialects.inputs import tokens_of
+from .dialects.request import Answer, Json, Request
 from .task import Cell, Cells, Column, Input, Task
 
 

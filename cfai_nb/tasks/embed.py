@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from ..errors import AnswerError
 from ..models import Model, Usage
-from .answer import Answer, Json, Request
+from .dialects.request import Answer, Json, Request
 from .task import Cell, Cells, Column, Input, Task, reported
 
 #: Families that embed what is searched and what is asked differently.

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 from ..errors import ModelError
 from ..models import Model, Usage
-from . import chat
-from .answer import Answer, Json, Request
-from .extraction import Extraction
-from .fields import Fields, anchor, asked_of, columns_of, known, model_of, types_of
+from .dialects import chat
+from .dialects.extraction import Extraction
+from .dialects.fields import Fields, anchor, asked_of, columns_of, known, model_of, types_of
+from .dialects.request import Answer, Json, Request
 from .task import Cell, Cells, Column, Input, Task, shown
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ..models import Model
-from . import chat, examples, schema, turns
-from .answer import Json
+from .dialects import chat, conversation, examples, schema
+from .dialects.request import Json
+from .dialects.tools import Tool, tool_of
 from .task import Cell, Column, Fill, Input, Talk, Task, shown
-from .tools import Tool, tool_of
 from .writer import Writer
 
 
@@ -58,7 +58,7 @@ class Generate(Writer):
     def check(self, model: Model) -> None:
         """Refuse settings no model takes, or that do not go together."""
         super().check(model)
-        turns.check(self.max_turns, self._tools)
+        conversation.check(self.max_turns, self._tools)
         if self.thinking and self.schema is not None and "thinking" in self._wanted.model_fields:
             raise ValueError("thinking=True makes a column of that name; call the schema's field otherwise.")
 
@@ -87,8 +87,8 @@ class Generate(Writer):
         """Hold the conversation for one prompt."""
         settings, opening = self.settings, self.opening(*inputs)
         if self.n > 1:
-            return [(yield from turns.samples(opening, model, settings))]
-        return [(yield from turns.converse(opening, model, settings, self._tools, self.max_turns, self._wanted))]
+            return [(yield from conversation.samples(opening, model, settings))]
+        return [(yield from conversation.converse(opening, model, settings, self._tools, self.max_turns, self._wanted))]
 
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text (or of lists), or one a field of the schema."""

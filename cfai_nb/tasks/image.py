@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from ..media import media_in, words_of
 from ..models import Model, Usage
-from . import drawing
-from .answer import Answer, Request
+from .dialects import text_to_image
+from .dialects.request import Answer, Request
 from .task import Cell, Cells, Column, Input, Task
 
 
@@ -44,7 +44,7 @@ class Draw(Task):
     name: ClassVar[str] = "image"
     work: ClassVar[str] = "image"
     template: ClassVar[bool] = True
-    families: ClassVar[frozenset[str]] = frozenset(drawing.DIALECTS)
+    families: ClassVar[frozenset[str]] = frozenset(text_to_image.DIALECTS)
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
 
     size: int | tuple[int, int] | None = None
@@ -56,7 +56,7 @@ class Draw(Task):
 
     def takes(self, model: Model) -> frozenset[str]:
         """Take pictures where the model can start from them."""
-        return self.kinds if drawing.dialect(model).pictures else frozenset({"text"})
+        return self.kinds if text_to_image.dialect(model).pictures else frozenset({"text"})
 
     def settings(self) -> dict[str, int | float | str]:
         """Return what was asked for, by our names."""
@@ -70,22 +70,24 @@ class Draw(Task):
         super().check(model)
         if not isinstance(self.size, int | None) and not (isinstance(self.size, (tuple, list)) and len(self.size) == 2):
             raise ValueError(f"size={self.size!r}: give a number of pixels, or (width, height).")
-        drawing.check(self.settings(), model)
+        text_to_image.check(self.settings(), model)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        return drawing.compose(drawing.Sketch(words_of(inputs[0]), media_in(inputs[0]), self.settings()), model)
+        return text_to_image.compose(
+            text_to_image.Sketch(words_of(inputs[0]), media_in(inputs[0]), self.settings()), model
+        )
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the picture."""
-        return [drawing.read(answer)]
+        return [text_to_image.read(answer)]
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count tiles and steps, which is what pictures are priced in."""
-        asked, can = self.settings(), drawing.dialect(model)
+        asked, can = self.settings(), text_to_image.dialect(model)
         size = (int(asked.get("width", can.size[0])), int(asked.get("height", can.size[1])))
         steps = int(asked.get("steps", can.steps))
-        return sum((drawing.usage(size, steps, len(media_in(each))) for each in inputs), Usage({}))
+        return sum((text_to_image.usage(size, steps, len(media_in(each))) for each in inputs), Usage({}))
 
     def tabulate(self, cells: Sequence[Cell]) -> Column:
         """Return a column of pictures."""

@@ -9,8 +9,8 @@ from typing import ClassVar
 from ..errors import AnswerError
 from ..media import media_in
 from ..models import Model, Usage
-from . import values
-from .answer import Answer, Request
+from .dialects import values
+from .dialects.request import Answer, Request
 from .task import Cell, Cells, Column, ColumnKind, Input, Task, shown
 
 #: The converter is no model of the catalogue, and publishes no price: pictures are described by models, which costs.

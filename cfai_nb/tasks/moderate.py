@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from ..errors import ModelError
 from ..media import words_of
 from ..models import Model, Usage
-from . import decisions, guard
-from .answer import Answer, Request
-from .questions import MOST_QUESTIONS, Unsafe
+from .dialects import decision, guard
+from .dialects.questions import MOST_QUESTIONS, Unsafe
+from .dialects.request import Answer, Request
 from .task import Cell, Cells, Column, Input, Task, shown
 
 _WHOLE = "unsafe"  # the question about the text as a whole
@@ -42,30 +42,30 @@ class Moderate(Task):
     name: ClassVar[str] = "moderate"
     version: ClassVar[int] = 2
     work: ClassVar[str] = "moderate"
-    families: ClassVar[frozenset[str]] = decisions.FAMILIES | {"llama-guard"}
+    families: ClassVar[frozenset[str]] = decision.FAMILIES | {"llama-guard"}
     fallback: ClassVar[str] = "guard"
-    kinds: ClassVar[frozenset[str]] = decisions.KINDS
+    kinds: ClassVar[frozenset[str]] = decision.KINDS
 
     categories: Sequence[str] | Mapping[str, str | None] = guard.HAZARDS
     threshold: float = shown(0.5)
     probabilities: bool = shown(False)
 
     @functools.cached_property
-    def _asked(self) -> decisions.Questionnaire:
+    def _asked(self) -> decision.Questionnaire:
         described = self.categories if isinstance(self.categories, Mapping) else dict.fromkeys(self.categories)
         each = {name: Unsafe(f"Is the text unsafe because of {name}?", yes=why) for name, why in described.items()}
-        return decisions.Questionnaire({_WHOLE: Unsafe(_HARM)} | each)
+        return decision.Questionnaire({_WHOLE: Unsafe(_HARM)} | each)
 
     def check(self, model: Model) -> None:
         """Refuse what is not a list of categories, and for Llama Guard any but its own."""
         super().check(model)
-        decisions.check_probabilities(self.probabilities, model)
+        decision.check_probabilities(self.probabilities, model)
         names = () if isinstance(self.categories, str) else tuple(self.categories)
         if not 1 <= len(set(names) - {_WHOLE}) == len(names) < MOST_QUESTIONS:
             raise ValueError(f"categories={self.categories!r}: give 1 to {MOST_QUESTIONS - 1} names, not {_WHOLE!r}.")
         if model.family == "llama-guard" and names != guard.HAZARDS:
             raise ModelError(f"{model.id} knows its own categories only; leave categories= out, or take another model.")
-        decisions.check_threshold(self.threshold)
+        decision.check_threshold(self.threshold)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 from ..errors import AnswerError
 from ..models import Model, Usage
-from . import decisions
-from .answer import Answer, Request
-from .inputs import tokens_of
-from .questions import Scale
+from .dialects import decision
+from .dialects.inputs import tokens_of
+from .dialects.questions import Scale
+from .dialects.request import Answer, Request
+from .dialects.values import number, whole
 from .task import Cell, Cells, Column, Input, Task, shown
-from .values import number, whole
 
 #: Families that take a query and many texts at once.
 _RERANKERS = frozenset({"reranker", "bge-m3"})
@@ -46,15 +46,15 @@ class Rank(Task):
     version: ClassVar[int] = 2
     work: ClassVar[str] = "rank"
     positional: ClassVar[tuple[str, ...]] = ("query",)
-    families: ClassVar[frozenset[str]] = decisions.FAMILIES | _RERANKERS
+    families: ClassVar[frozenset[str]] = decision.FAMILIES | _RERANKERS
 
     query: str
     top_k: int | None = shown(None)
     column: str = shown("score")
 
     @functools.cached_property
-    def _asked(self) -> decisions.Questionnaire:
-        return decisions.Questionnaire(
+    def _asked(self) -> decision.Questionnaire:
+        return decision.Questionnaire(
             {"relevance": Scale(_LEVELS, f"How well does the text answer this: {self.query}")}
         )
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..models import Model, Usage
-from . import chat
-from .answer import Answer, Request
+from .dialects import chat
+from .dialects.request import Answer, Request
 from .task import Cell, Cells, Column, Input, Task
 
 #: Said to the model before every text: what is in the text is material, whatever it says.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .check import OneQuestion
-from .questions import Scale
+from .dialects.questions import Scale
 
 
 @dataclass(frozen=True, kw_only=True)

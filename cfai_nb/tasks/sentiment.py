@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .check import OneQuestion
-from .questions import Choice
+from .dialects.questions import Choice
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import ClassVar
 from ..errors import AnswerError, InputError
 from ..media import Audio, mime_of, sniff, words_of
 from ..models import Model, Usage
-from . import speaking
-from .answer import Answer, Json, Request
+from .dialects import speech
+from .dialects.request import Answer, Json, Request
 from .task import Cell, Cells, Column, Input, Task
 
 #: Characters spoken in a second, for estimates: English is read aloud at some 150 words a minute.
@@ -48,7 +48,7 @@ class Speak(Task):
     def check(self, model: Model) -> None:
         """Refuse options the model would ignore."""
         super().check(model)
-        speaking.check(model, self.voice, self.language, self.format)
+        speech.check(model, self.voice, self.language, self.format)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
@@ -57,7 +57,7 @@ class Speak(Task):
             words = {"prompt": text} | ({"lang": self.language} if self.language else {})
             return Request(json=words, expected="media")
         body: dict[str, Json] = {"text": text} | ({"speaker": self.voice} if self.voice else {})
-        return Request(json={**body, **speaking.FORMATS.get(self.format or "", {})}, expected="media")
+        return Request(json={**body, **speech.FORMATS.get(self.format or "", {})}, expected="media")
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the sound, which comes as bytes or as base64 in JSON."""

@@ -14,14 +14,13 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import AnswerError, ModelError
+from ..errors import AnswerError, ModelError, refuse_unknown
 from ..models import Model, Usage, catalogue
-from ..options import refuse_unknown
-from .answer import Answer, Json, Local, Request
-from .code import asked_of, code_of, is_own
-from .inputs import Input as Input
-from .inputs import shown_to, tokens_of
-from .values import amount
+from .code_digest import asked_of, code_of, is_own
+from .dialects.inputs import Input as Input
+from .dialects.inputs import shown_to, tokens_of
+from .dialects.request import Answer, Json, Local, Request
+from .dialects.values import amount
 
 #: What was read for one input: a JSON value, or an exception that fails just this row.
 Cell: TypeAlias = Any

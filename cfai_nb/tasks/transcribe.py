@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from ..media import media_in
 from ..models import Model, Usage
-from . import hearing
-from .answer import Answer, Request
-from .inputs import seconds_of
+from .dialects import transcription
+from .dialects.inputs import seconds_of
+from .dialects.request import Answer, Request
 from .task import Cell, Cells, Column, Input, Task, shown
 
 
@@ -39,7 +39,7 @@ class Transcribe(Task):
 
     name: ClassVar[str] = "transcribe"
     work: ClassVar[str] = "transcribe"
-    families: ClassVar[frozenset[str]] = hearing.FAMILIES
+    families: ClassVar[frozenset[str]] = transcription.FAMILIES
     kinds: ClassVar[frozenset[str]] = frozenset({"audio", "video"})
 
     language: str | None = None
@@ -48,22 +48,22 @@ class Transcribe(Task):
     speakers: bool = False
     details: bool = shown(False)
 
-    def _wanted(self) -> hearing.Wanted:
-        return hearing.Wanted(self.language, self.english, self.hint, self.speakers)
+    def _wanted(self) -> transcription.Wanted:
+        return transcription.Wanted(self.language, self.english, self.hint, self.speakers)
 
     def check(self, model: Model) -> None:
         """Refuse options the model would ignore."""
         super().check(model)
-        hearing.check(self._wanted(), model)
+        transcription.check(self._wanted(), model)
 
     def compose(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        return hearing.compose(media_in(inputs[0])[0], self._wanted(), model)
+        return transcription.compose(media_in(inputs[0])[0], self._wanted(), model)
 
     def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: text, language, seconds, words and segments."""
         (sound,) = media_in(inputs[0])
-        cell = hearing.read(answer, model)
+        cell = transcription.read(answer, model)
         return [{**cell, "seconds": cell["seconds"] or sound.form.seconds}]
 
     def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
@@ -73,6 +73,6 @@ class Transcribe(Task):
     def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text, or the text with what is known of it."""
         columns = {
-            name: Column([cell and cell[name] for cell in cells], kind) for name, kind in hearing.COLUMNS.items()
+            name: Column([cell and cell[name] for cell in cells], kind) for name, kind in transcription.COLUMNS.items()
         }
         return columns if self.details else columns["text"]

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from ..errors import AnswerError
 from ..models import Model, Usage
-from . import chat
-from .answer import Answer, Request
-from .inputs import tokens_of
-from .languages import code_of
+from .dialects import chat
+from .dialects.inputs import tokens_of
+from .dialects.languages import code_of
+from .dialects.request import Answer, Request
+from .dialects.values import quoted
 from .rewrite import Rewrite
 from .task import Cells, Input
-from .values import quoted
 
 
 @dataclass(frozen=True, kw_only=True)

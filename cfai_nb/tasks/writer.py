@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..models import Model, Usage
-from . import chat, examples, turns
-from .answer import Json, Request
+from .dialects import chat, conversation, examples
+from .dialects.request import Json, Request
 from .task import Input, Task
 
 
@@ -92,7 +92,7 @@ class Writer(Task):
 
     def turns(self, model: Model) -> tuple[int, str]:
         """Count a turn a sample where the model takes one at a time; tools and schemas may take more."""
-        return turns.expected(self.settings, model)
+        return conversation.expected(self.settings, model)
 
     def stream(self, prompt: str, model: Model) -> Request:
         """Return the request for one prompt whose answer comes piece by piece."""

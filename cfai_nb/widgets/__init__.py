@@ -2,7 +2,7 @@
 
 from .gallery import Gallery
 from .ledger import LedgerView, ledger
-from .map import Map
+from .map.map import Map
 from .models import Models, models
 from .player import Player
 from .playground import Playground

@@ -9,13 +9,15 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import traitlets
 
-from .. import frames, markup, session, show
-from ..options import takes_options
-from ..show.cards import card
-from ..show.cell import SOUND
-from ..show.sort import Sort
-from . import kept
-from .paged import Paged
+from .. import html as show
+from .. import markup, session
+from ..errors import takes_options
+from ..frame import rows as frames
+from ..html.cards import card
+from ..html.cell import SOUND
+from ..html.cell_kind import Sort
+from . import persistence
+from .pages import Paged
 
 
 class Gallery(Paged):
@@ -82,7 +84,7 @@ class Gallery(Paged):
         self._captions = [] if caption is None else show.named(data, caption)
         self._mark = show.mark_of(data, [self._column])
         self._cards: dict[bool, tuple[Any, list[str]]] = {}
-        self._work = kept.work(type(self).__name__, data.index, self._column.name)
+        self._work = persistence.work(type(self).__name__, data.index, self._column.name)
         super().__init__(data, [*self._captions, self._column], n, page, filter, sound)
         self.picks = self._work.get("picks", ())
 

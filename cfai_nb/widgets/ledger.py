@@ -12,11 +12,13 @@ import pandas as pd
 import traitlets
 from IPython import get_ipython
 
-from .. import progress, session, tables
-from ..ledger import midnight, money
+from .. import session
+from ..errors import takes_options
+from ..frame import progress
 from ..markup import block, counted, said
-from ..options import takes_options
-from .shown import Shown
+from ..models.ledger import midnight, money
+from ..session import listings
+from .base import Shown
 
 #: Seconds between two drawings while a run goes on: each reads the book.
 PAUSE = 1.0
@@ -82,7 +84,7 @@ class LedgerView(Shown):
     def frame(self) -> pd.DataFrame:
         """Totals: requests, rows, tokens, neurons, usd, saved_neurons, unpriced calls, exact."""
         names = ["origin", *{"model": ["model"], "verb": ["verb"]}.get(self.by, ["model", "verb"])]
-        return tables.summed(tables.as_frame(session.current().charges(self._start)), names)
+        return listings.summed(listings.as_frame(session.current().charges(self._start)), names)
 
     def page(self) -> str:
         """Return the totals as HTML."""

@@ -27,8 +27,8 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from ..accessor import Accessor
 from ..models import catalogue
-from ..streaming import stream
-from ..tasks.chat import FAMILIES
+from ..session.stream import stream
+from ..tasks.dialects.chat import FAMILIES
 
 _BRACES = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]+)\}")
 #: Of what a model writes, what a terminal would obey.

@@ -8,10 +8,10 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import pandas as pd
 import traitlets
 
-from .. import tables
+from ..errors import refuse_unknown
 from ..markup import block, said
-from ..options import refuse_unknown
-from .shown import Shown
+from ..session import listings
+from .base import Shown
 
 _CELL = "text-align: left; vertical-align: top; padding: 3px 8px"
 _NUMBER = "text-align: right; vertical-align: top; padding: 3px 8px; white-space: nowrap"
@@ -49,7 +49,7 @@ class Models(Shown):
     def __init__(self, **wanted: Any) -> None:
         refuse_unknown("models", wanted, ("search", "task", "most", "least_context", "order"))
         super().__init__()
-        self._all = tables.models()
+        self._all = listings.models()
         self._controls: Any = None
         for name, value in wanted.items():
             setattr(self, name, value)

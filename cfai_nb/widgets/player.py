@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..show.sort import Sort
+from ..html.cell_kind import Sort
 from .gallery import Gallery
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from .. import frames, markup, session, show
-from ..options import takes_options
-from ..show.cell import SOUND
-from ..show.rows import Failures
-from .paged import Paged
+from .. import html, markup, session
+from ..errors import takes_options
+from ..frame import rows
+from ..html.cell import SOUND
+from ..html.rows import Failures
+from .pages import Paged
 
 
 class Preview(Paged):
@@ -60,7 +61,7 @@ class Preview(Paged):
     @takes_options()
     def __init__(
         self,
-        data: frames.Frame,
+        data: rows.Frame,
         columns: Hashable | Sequence[Hashable] = None,
         n: int = 12,
         page: int = 0,
@@ -72,10 +73,10 @@ class Preview(Paged):
     ) -> None:
         folder = session.folder(files)
         self._columns, self._left_out = (
-            show.found(data, folder) if columns is None else (show.named(data, columns, files=folder), [])
+            html.found(data, folder) if columns is None else (html.named(data, columns, files=folder), [])
         )
-        self._errors = show.errors_of(failures, data.index)
-        self._mark = show.mark_of(data, self._columns)
+        self._errors = html.errors_of(failures, data.index)
+        self._mark = html.mark_of(data, self._columns)
         super().__init__(data, self._columns, n, page, filter, sound)
 
     @property
@@ -85,7 +86,7 @@ class Preview(Paged):
 
     def _page(self, live: bool) -> str:
         renderer = self._renderer(live)
-        made = show.table(
+        made = html.table(
             self._columns,
             self.shown,
             self._index,
@@ -107,7 +108,7 @@ class Preview(Paged):
         return super()._words() + (f" · {markup.counted(failed)} failed" if failed else "")
 
     def __repr__(self) -> str:
-        lines = show.plain_table(self._columns, self.shown, self._index)
+        lines = html.plain_table(self._columns, self.shown, self._index)
         return f"{super().__repr__()}\n{lines}" if self.shown else super().__repr__()
 
     def _state(self) -> tuple[Any, ...]:

@@ -14,10 +14,10 @@ from typing import Any
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 from IPython.display import display
 
+from ..errors import takes_options
+from ..frame.progress import words
+from ..frame.report import Report
 from ..markup import CODE, LONG, NO_MATH, said
-from ..options import takes_options
-from ..progress import words
-from ..report import Report
 
 #: Seconds between two drawings; people read no faster, and every drawing is a message to the browser.
 PAUSE = 0.25

@@ -129,7 +129,7 @@ def test_the_emulator_imports_nothing_of_the_house() -> None:
     code = (
         "import sys, cfai_nb.emulator\n"
         "rooms = {name.split('.')[1] for name in sys.modules if name.startswith('cfai_nb.')}\n"
-        "print(sorted(rooms & {'tasks', 'models', '_engine', 'session', 'frames', 'accessor', 'ledger', 'errors'}),"
+        "print(sorted(rooms & {'tasks', 'models', '_engine', 'session', 'frame', 'accessor', 'errors'}),"
         " 'sklearn' in sys.modules)"
     )
     # the front door may load rooms of its own, so only what the emulator adds is asked for

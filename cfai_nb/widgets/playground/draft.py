@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from . import lines
+from . import text_forms
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Draft:
     def code(self, name: str, *, series: tuple[str, ...] = ()) -> str:
         """Return the line that makes the call on the frame of this name."""
         args, options = self.call(series=series)
-        parts = [*map(lines.spell, args), *(f"{key}={lines.spell(value)}" for key, value in options.items())]
+        parts = [*map(text_forms.spell, args), *(f"{key}={text_forms.spell(value)}" for key, value in options.items())]
         return f"{name}.cfai.{self.mode}({', '.join(parts)})"
 
     def settings(self) -> dict[str, str]:
@@ -121,4 +121,4 @@ class Draft:
 def _words(value: Any) -> str:
     if value is None or value == "":
         return "default"
-    return value if isinstance(value, str) else lines.spell(value)
+    return value if isinstance(value, str) else text_forms.spell(value)

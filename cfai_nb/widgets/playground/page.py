@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from ...ledger import money
 from ...markup import CODE, LINE, RULE, TEXT, badge, block, counted, said
+from ...models.ledger import money
 from .difference import answer, changed
 from .trial import Outcome, Trial
 

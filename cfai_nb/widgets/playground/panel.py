@@ -12,9 +12,9 @@ from ...errors import CfaiError
 from ...markup import FAILED, FONT, LONG, block, said
 from ...models import catalogue
 from ...tasks import Ask, Classify, Extract, Generate, Task
-from . import completion, lines
+from . import completion, text_forms
 from .draft import MODES
-from .whole import Whole, in_a_loop
+from .full_run import Whole, in_a_loop
 
 if TYPE_CHECKING:
     from .playground import Playground
@@ -154,12 +154,12 @@ class Panel:
         self.words.description = self._words_trait.capitalize()
         self.words.value = getattr(p, self._words_trait)
         value = getattr(p, mode.shape)
-        self.shape.description, self.shape.placeholder = mode.shape.capitalize(), lines.HINTS[mode.shape]
+        self.shape.description, self.shape.placeholder = mode.shape.capitalize(), text_forms.HINTS[mode.shape]
         if not _means(mode.shape, self.shape.value, value):
-            written = lines.write(mode.shape, value)
+            written = text_forms.write(mode.shape, value)
             self.shape.value = "" if written is None else written
             self.shape.disabled = written is None
-            self.shape.placeholder = lines.HINTS[mode.shape] if written is not None else lines.spell(value)
+            self.shape.placeholder = text_forms.HINTS[mode.shape] if written is not None else text_forms.spell(value)
         for name, box in (("temperature", self.temperature), ("max_tokens", self.max_tokens)):
             box.layout.display = "" if name in mode.options else "none"
             if _number(box.value, float if name == "temperature" else int) != getattr(p, name):
@@ -228,7 +228,7 @@ def _number(text: str, kind: Callable[[str], Any]) -> Any:
 
 def _means(what: str, text: str, value: Any) -> bool:
     try:
-        return bool(lines.read(what, text) == value)
+        return bool(text_forms.read(what, text) == value)
     except ValueError:
         return True  # in the making: nothing may be written over what is being typed
 

@@ -12,18 +12,18 @@ from typing import Any
 import pandas as pd
 import traitlets
 
-from ... import frames, progress
 from ..._engine.bridge import bridge
-from ...call import Call
-from ...errors import CfaiError, Stopped
-from ...options import takes_options
-from .. import kept
+from ...errors import CfaiError, Stopped, takes_options
+from ...frame import progress
+from ...frame import rows as frames
+from ...frame.call import Call
+from .. import persistence
+from .full_run import PAUSE
 from .page import page, plain
-from .pins import Pins, name_of
+from .sample_rows import Pins, name_of
 from .trial import Outcome, Round, Trial
 from .variants import FIELDS, Variants
 from .versions import Versions
-from .whole import PAUSE
 
 
 class Playground(Variants):
@@ -94,7 +94,7 @@ class Playground(Variants):
         pins.first(n, on) if rows is None else pins.these(rows)
         if "prompt" not in draft:
             draft["prompt"] = pins.opening(on)
-        work = kept.work("Playground", data.index, list(pins.columns))
+        work = persistence.work("Playground", data.index, list(pins.columns))
         self._tried: Versions = work.setdefault("versions", Versions())
         super().__init__(pins, name or name_of(data), draft)
         if work.get("opening") == draft:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ..._engine.record import Event
-from ...call import Call
+from ..._engine.run_state import Event
 from ...errors import CfaiError
+from ...frame.call import Call
 from ...models import USD_PER_NEURON, Cost, Model
 from .draft import Draft
 

@@ -10,16 +10,15 @@ from typing import Any
 import pandas as pd
 import traitlets
 
-from ... import frames
 from ..._engine.plan import Plan
 from ...accessor import Accessor
-from ...call import Call
-from ...errors import CfaiError
-from ...options import refuse_unknown
-from ..shown import Shown
-from . import lines
+from ...errors import CfaiError, refuse_unknown
+from ...frame import rows
+from ...frame.call import Call
+from ..base import Shown
+from . import text_forms
 from .draft import MODES, Draft
-from .pins import Pins
+from .sample_rows import Pins
 
 #: Of a draft; each is a trait.
 FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
@@ -61,7 +60,7 @@ class Variants(Shown):
     @traitlets.validate("schema", "labels", "questions", "fields")  # type: ignore[untyped-decorator, unused-ignore]
     def _read_lines(self, proposal: Any) -> Any:
         value = proposal["value"]
-        return lines.read(proposal["trait"].name, value) if isinstance(value, str) else value or None
+        return text_forms.read(proposal["trait"].name, value) if isinstance(value, str) else value or None
 
     @traitlets.validate("variant")  # type: ignore[untyped-decorator, unused-ignore]
     def _known(self, proposal: Any) -> str:
@@ -118,7 +117,7 @@ class Variants(Shown):
         """
         return self.draft.code(self.name, series=self.pins.series)
 
-    def call(self, draft: Draft, data: frames.Frame, **travel: Any) -> Call:
+    def call(self, draft: Draft, data: rows.Frame, **travel: Any) -> Call:
         """Return the call of a draft on some rows, checked and not yet made."""
         args, options = draft.call(series=self.pins.series)
         call: Call = getattr(Accessor(data), draft.mode).prepare(*args, **options, **travel)

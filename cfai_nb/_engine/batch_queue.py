@@ -1,0 +1,314 @@
+"""The service's batch queue: many requests handed in at once, answered when there is room, fetched by their id.
+
+What was handed in is paid for when it is worked on, whether anybody waits for it or not.  So the id of every submission
+is kept in the store with the keys of its requests; a run that finds its rows among them waits for those answers, also
+after a restart, and hands in only the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pydantic_core
+
+from ..errors import AnswerError, CfaiError, Refused, RowError, ServiceError, bare
+from ..models import price
+from ..tasks import Answer, Json, Request
+from ..tasks.task import reported
+from .gateway import dressed
+from .run_state import Run
+from .service_errors import refusal
+from .shared import Engine
+
+#: A submission holds at most so many requests and bytes (the service takes less than 10 MB), and is handed in when no
+#: further request came for a moment.
+MOST_REQUESTS, MOST_BYTES, MOMENT = 1_000, 8_000_000, 0.2
+#: Seconds between looks at a submission: the first, the longest, and the growth.
+FIRST_LOOK, LAST_LOOK, GROWTH = 0.25, 20.0, 1.5
+#: How often an answer is asked for again that cannot be read.
+_GARBLED = 8
+_QUERY = {"queueRequest": "true"}
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """One request's place: what was asked, and the answer to come."""
+
+    keys: Sequence[bytes]
+    body: Json
+    size: int
+    answer: asyncio.Future[tuple[Answer, tuple[str, int]]]
+
+
+@dataclass(slots=True, eq=False)
+class _Submission:
+    """What was handed in together.
+
+    ``places`` goes by position; a place nobody waits for is missing.  ``ours``: this run handed it in.  ``done``: it
+    was answered.
+    """
+
+    id: str
+    began: float
+    requests: Sequence[Sequence[bytes]]
+    places: dict[int, _Place] = field(default_factory=dict)
+    ours: bool = False
+    done: bool = False
+    looking: asyncio.Task[None] | None = None
+
+
+class Queue:
+    """Hands in the requests of one run, and looks for their answers.
+
+    Parameters
+    ----------
+    engine : Engine
+    run : Run
+    send : callable
+        Sends a request about rows, given by their keys, as often as it takes.
+    flying : set of Task
+        Those that have a request under way.
+    """
+
+    def __init__(
+        self, engine: Engine, run: Run, send: Callable[[Request, Iterable[bytes]], Awaitable[Answer]],
+        flying: set[asyncio.Task[None]],
+    ) -> None:  # fmt: skip
+        self._engine = engine
+        self._run = run
+        self._persist = send
+        self._flying = flying
+        self._waiting: list[_Place] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._handing: set[asyncio.Task[None]] = set()
+        self._submissions: dict[str, _Submission] = {}
+        self._known: dict[tuple[bytes, ...], tuple[_Submission, int]] = {}  # requests handed in before
+
+    async def resume(self, pending: Sequence[int]) -> list[list[int]]:
+        """Return those of the inputs that were handed in before, grouped as they were."""
+        store, plan = self._engine.store, self._run.plan
+        if store is None or self._run.options.cache == "refresh":
+            return []
+        index = {plan.keys[at]: at for at in pending}
+        groups: list[list[int]] = []
+        handed_in = await asyncio.to_thread(store.queued, self._engine.account, self._engine.origin, plan.model.id)
+        for name, requests in handed_in:
+            submission = _Submission(name, time.perf_counter(), requests)
+            for position, keys in enumerate(requests):
+                if all(key in index for key in keys):
+                    groups.append([index.pop(key) for key in keys])
+                    self._known[tuple(keys)] = submission, position
+                    self._submissions[name] = submission
+        return groups
+
+    async def ask(self, request: Request, keys: Sequence[bytes]) -> tuple[Answer, tuple[str, int]]:
+        """Hand in a request, or wait for the one that was; return its answer, and where it was handed in."""
+        body = pydantic_core.to_json(request.json)
+        place = _Place(keys, request.json, len(body), asyncio.get_running_loop().create_future())
+        known = self._known.pop(tuple(keys), None)
+        if known is not None:
+            submission, position = known
+            submission.places[position] = place
+            self._look_for(submission)
+        else:
+            self._line_up(place)
+        return await place.answer
+
+    def abandon(self) -> None:
+        """Drop also what is being handed in."""
+        for task in self._handing:
+            task.cancel()
+
+    async def close(self, *, whole: bool) -> None:
+        """End it: wait for what is being handed in, so that its id is kept, and forget what is not needed any more.
+
+        Parameters
+        ----------
+        whole : bool
+            Whether every answer that came was read; otherwise the run was stopped before, and only what the store
+            holds need not be fetched again.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._handing - self._flying:
+            task.cancel()
+        while self._handing:
+            await asyncio.wait(self._handing)
+        for submission in self._submissions.values():
+            if submission.looking is not None:
+                submission.looking.cancel()
+        if (store := self._engine.store) is None:
+            return
+        await self._engine.written()
+        for submission in self._submissions.values():
+            read = submission.places if whole else {}
+            rest = [key for at, keys in enumerate(submission.requests) if at not in read for key in keys]
+            if submission.done and (not rest or (store.locate(rest)[0] >= 0).all()):
+                store.dequeue(submission.id)
+
+    # -- handing in ----------------------------------------------------------------------------------------------
+
+    def _line_up(self, place: _Place) -> None:
+        if self._waiting and sum(each.size for each in self._waiting) + place.size > MOST_BYTES:
+            self._hand_in()
+        self._waiting.append(place)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(MOMENT, self._hand_in)
+        if len(self._waiting) >= MOST_REQUESTS:
+            self._hand_in()
+
+    def _hand_in(self) -> None:
+        waiting, self._waiting = [place for place in self._waiting if not place.answer.done()], []
+        if waiting:
+            task = asyncio.get_running_loop().create_task(self._submit(waiting))
+            self._handing.add(task)
+            task.add_done_callback(self._handing.discard)
+
+    async def _submit(self, places: Sequence[_Place]) -> None:
+        parts = collections.deque([places])
+        while parts:
+            part = parts.popleft()
+            failure = await self._submitted(part)
+            if failure is None:
+                continue
+            middle = len(part) // 2  # halved until the request that is meant stands alone
+            no_row = not isinstance(failure, RowError) or failure.code == "no connection"
+            if not middle or no_row:
+                for place in part:
+                    _settle(place, failure)
+            elif isinstance(failure, RowError) and failure.reaction == "stop":  # its other half may confirm it
+                parts.extend([part[:middle], part[middle:]])
+            else:
+                parts.extendleft([part[middle:], part[:middle]])
+
+    async def _submitted(self, places: Sequence[_Place]) -> CfaiError | None:
+        """Hand requests in together; return why they were not taken."""
+        began = time.perf_counter()
+        try:
+            rows = [key for place in places for key in place.keys]
+            told = await self._send({"requests": [place.body for place in places]}, rows)
+            name = str(told["request_id"])
+        except CfaiError as error:
+            return bare(error)
+        except (KeyError, TypeError):
+            return AnswerError("the queue's answer holds no request_id", "broken", again=True)
+        submission = _Submission(name, began, [place.keys for place in places], dict(enumerate(places)), ours=True)
+        self._submissions[name] = submission
+        if self._engine.store is not None:
+            plan = self._run.plan
+            self._engine.store.enqueue(
+                name, self._engine.account, self._engine.origin, plan.model.id, submission.requests
+            )
+        self._look_for(submission)
+        return None
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def _look_for(self, submission: _Submission) -> None:
+        # One that was answered already is looked at again: this place came late (a budget held it back).
+        if submission.looking is None or submission.looking.done():
+            submission.looking = asyncio.get_running_loop().create_task(self._watch(submission))
+
+    async def _watch(self, submission: _Submission) -> None:
+        """Look for the answers until they are there, and settle every place that waits for one."""
+        pause, garbled = FIRST_LOOK, 0
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(LAST_LOOK, pause * GROWTH)
+            try:
+                told = await self._send({"request_id": submission.id})
+                if self._hand_out(submission, told):
+                    return
+            except CfaiError as error:
+                if isinstance(error, AnswerError) and error.reaction == "again" and garbled < _GARBLED:
+                    garbled += 1  # what cannot be read is asked for again; handed in anew it would be paid for twice
+                    continue
+                unknown = isinstance(error, Refused) or (isinstance(error, ServiceError) and error.status == 404)
+                if unknown and not submission.ours:  # what is new here would only be refused again
+                    self._hand_in_anew(submission)
+                else:
+                    for place in submission.places.values():
+                        _settle(place, error)
+                return
+
+    def _hand_in_anew(self, submission: _Submission) -> None:
+        """Hand in what the service does not know any more."""
+        self._submissions.pop(submission.id, None)
+        if self._engine.store is not None:
+            self._engine.store.dequeue(submission.id)
+        places, submission.places = list(submission.places.values()), {}
+        for place in places:
+            self._line_up(place)
+
+    def _hand_out(self, submission: _Submission, told: Json) -> bool:
+        """Give every request its answer, by index: their order is not promised.  False where there is none yet.
+
+        Raises
+        ------
+        AnswerError
+            It is neither waiting nor answered.
+        """
+        if not isinstance(told, Mapping) or not isinstance(told.get("responses"), list):
+            status = told.get("status") if isinstance(told, Mapping) else None
+            if status in ("queued", "running"):
+                return False
+            raise AnswerError(
+                f"the queue says {status!r:.100} of {submission.id}; run the call again to look once more, or "
+                'with cache="refresh" to hand it in anew',
+                "broken",
+            )
+        submission.done = True
+        seconds = time.perf_counter() - submission.began
+        by_position = {str(one.get("id")): one for one in told["responses"] if isinstance(one, Mapping)}
+        bills = self._shares(submission, by_position, told.get("usage"))
+        for position, place in submission.places.items():
+            one = by_position.get(str(position))
+            if one is None:
+                _settle(place, AnswerError("the batch holds no answer to this request", "broken", again=True))
+            elif one.get("success") is False:
+                error = refusal(None, {}, pydantic_core.to_json(one), self._run.plan.model.id)
+                passing = error.reaction in ("wait", "again")
+                _settle(place, AnswerError(str(error), str(error.code), again=True) if passing else error)
+            else:
+                whole = pydantic_core.to_json({"result": one.get("result"), "success": True})
+                headers = {"cf-ai-neurons": str(bills[position])} if position in bills else {}
+                _settle(place, (Answer(whole, headers, seconds), (submission.id, position)))
+        return True
+
+    def _shares(self, submission: _Submission, answered: Mapping[str, Json], usage: Json) -> dict[int, float]:
+        """Share the Neurons of the whole among its requests, evenly by input, where they do not tell their own.
+
+        Their sum is what the service said.  None where nothing follows from that for the price.
+        """
+        told = reported(Answer(pydantic_core.to_json({"usage": usage})))
+        total = None if told is None else price(told, self._run.plan.model).neurons
+        sizes = {at: len(keys) for at, keys in enumerate(submission.requests) if _result(answered, at) is not None}
+        if not total or any(isinstance(one := _result(answered, at), Mapping) and one.get("usage") for at in sizes):
+            return {}
+        return {at: total * size / sum(sizes.values()) for at, size in sizes.items()}
+
+    async def _send(self, body: Json, rows: Iterable[bytes] = ()) -> Json:
+        """Send to the queue, past a gateway's cache: it would say "queued" for as long as it lasts."""
+        gateway = self._run.options.gateway
+        request = Request(json=body, query=_QUERY, expected="vectors")
+        request = dressed(request, self._run.plan.model, None if gateway is None else gateway.uncached())
+        return (await self._persist(request, rows)).json
+
+
+def _result(answered: Mapping[str, Json], position: int) -> Json:
+    one = answered.get(str(position), {})
+    return None if one.get("success") is False else one.get("result")
+
+
+def _settle(place: _Place, outcome: tuple[Answer, tuple[str, int]] | CfaiError) -> None:
+    if place.answer.done():
+        return
+    if isinstance(outcome, CfaiError):
+        place.answer.set_exception(outcome)
+    else:
+        place.answer.set_result(outcome)

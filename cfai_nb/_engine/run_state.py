@@ -1,0 +1,300 @@
+"""What happened: the record of a run while it goes on and afterwards."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import CfaiError, RowError, bare
+from ..models import Cost
+from ..models.ledger import Budget, Charge
+from ..tasks import Cells
+from .gateway import Gateway
+from .plan import Plan
+from .results import Sink
+from .retry import PATIENCE, Waiting
+
+#: Seconds without an answer after which a run says what it waits for.
+_MOMENT = 1.0
+
+CacheMode = Literal[True, False, "refresh", "only"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a run travels; no part of any key.
+
+    Attributes
+    ----------
+    cache : {True, False, "refresh", "only"}
+        Use the store; neither read nor keep; ask anew and keep; or answer from the store alone and send nothing.
+    budget : Budget or None
+    on_error : {"keep", "raise", "partial"}
+        Whether a failed row stays missing, raises once all others are done, or holds the beginning of its reply where
+        that was cut.
+    concurrency : int or "auto"
+        The most requests at once, of those that all calls to the model share.
+    patience : float
+        Seconds that a row waits from its first refusal or fault on, and the run without any answer.
+    gateway : Gateway or None
+        Through which the requests go.
+    queue : bool
+        Hand the requests in to the service's batch queue.
+    reject_if_busy : bool
+        Have a model that is out of capacity say so at once, instead of letting the request wait there: what is sent
+        then follows capacity more closely.
+    store_errors : {"stop", "continue"}
+        Whether a run goes on, and pays, when the store cannot keep its answers.
+    hear : callable or None
+        For a run of one input: called on the engine's thread with each piece of the answer as it is written, where the
+        task can be streamed; with None where an answer begins (again).
+    """
+
+    cache: CacheMode = True
+    budget: Budget | None = None
+    on_error: Literal["keep", "raise", "partial"] = "keep"
+    concurrency: int | Literal["auto"] = "auto"
+    patience: float = PATIENCE
+    gateway: Gateway | None = None
+    queue: bool = False
+    reject_if_busy: bool = False
+    store_errors: Literal["stop", "continue"] = "stop"
+    hear: Callable[[str | None], object] | None = None
+
+    def __post_init__(self) -> None:
+        if self.cache not in (True, False, "refresh", "only"):
+            raise ValueError(f'cache={self.cache!r}: give True, False, "refresh" or "only".')
+        if self.on_error not in ("keep", "raise", "partial"):
+            raise ValueError(f'on_error={self.on_error!r}: give "keep", "raise" or "partial".')
+        if self.store_errors not in ("stop", "continue"):
+            raise ValueError(f'store_errors={self.store_errors!r}: give "stop" or "continue".')
+        most = self.concurrency
+        if most != "auto" and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+            raise ValueError(f'concurrency={most!r}: give "auto" or a number of requests of at least 1.')
+        wait = self.patience
+        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait > 0:
+            raise ValueError(f"patience={wait!r}: give seconds, more than 0.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """How far a run is, at one moment; rows are rows of the frame.
+
+    ``saved_neurons`` is what rows from the store had cost and those from a gateway's cache would have cost, apart from
+    the ``unknown_saved`` rows of unknown price.  ``waiting`` says what the run waits for, since when and until
+    when, where nothing is answered meanwhile.
+    """
+
+    verb: str
+    model: str
+    origin: str
+    rows: int
+    done: int
+    stored: int
+    failed: int
+    missing: int
+    in_flight: int
+    requests: int
+    spent: Cost
+    projected: Cost
+    saved_neurons: float
+    unknown_saved: int
+    seconds: float
+    left: float | None
+    finished: bool
+    stopped: bool
+    waiting: Waiting | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One call of a verb: what was asked, what came of each row, what it cost and how it went.
+
+    Attributes
+    ----------
+    plan : Plan
+    options : Options
+    sink : Sink
+        The cells delivered so far.
+    failures : dict of int to RowError
+        By index of the distinct input.
+    stored : int
+        Rows answered from the store.
+    damaged : int
+        Answers of the store that were damaged, and are not used.
+    error : CfaiError or None
+        What ended the run early.
+    stopped : bool
+        Whether it was interrupted.
+    charges : list of Charge
+        Summed up by ``spent``; a charge a request.
+    logs : dict of int to str
+        By index of the distinct input: the id of the gateway's log of its answer.
+    tokens : float or None
+        Read and written; None where an answer did not say.
+    flow : list of (seconds, requests in flight)
+        Concurrency over time, in a few thousand points however long the run.
+    waits : dict of object to Waiting
+        What each of its requests waits for that does.
+    answered : float or None
+        When the last answer came (monotonic seconds).
+    """
+
+    plan: Plan
+    options: Options
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    sink: Sink = field(init=False)
+    failures: dict[int, RowError] = field(default_factory=dict)
+    logs: dict[int, str] = field(default_factory=dict)
+    stored: int = 0
+    damaged: int = 0
+    failed: int = 0
+    done: int = 0
+    requests: int = 0
+    in_flight: int = 0
+    neurons: float = 0.0
+    unpriced: int = 0
+    exact: bool = True
+    tokens: float | None = 0.0
+    saved_neurons: float = 0.0
+    unknown_saved: int = 0
+    error: CfaiError | None = None
+    stopped: bool = False
+    finished: bool = False
+    began: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    seconds_of_requests: list[float] = field(default_factory=list)
+    flow: list[tuple[float, int]] = field(default_factory=list)
+    store_failure: CfaiError | None = None
+    waits: dict[object, Waiting] = field(default_factory=dict)
+    answered: float | None = None
+    turn: Callable[[], Waiting | None] = field(default=lambda: None)
+    _beat: float = 0.0
+    _weights: npt.NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.plan.inputs)
+        self.sink = Sink(count)
+        where = self.plan.where
+        self._weights = np.bincount(where[where >= 0], minlength=count)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the frame that have an input."""
+        return int((self.plan.where >= 0).sum())
+
+    @property
+    def spent(self) -> Cost:
+        """What the requests of this run cost: unknown when the model publishes no price."""
+        return Cost(None if self.unpriced else self.neurons, self.exact)
+
+    def deliver(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Cells) -> int:
+        """Keep cells and return how many rows they are; those that are errors fail their rows.
+
+        Raises
+        ------
+        CfaiError
+            Vectors of another length than those of the run.
+        """
+        if not isinstance(cells, np.ndarray):
+            errors = {int(at): each for at, each in zip(indexes, cells, strict=True) if isinstance(each, RowError)}
+            if errors:
+                pairs = [(int(at), each) for at, each in zip(indexes, cells, strict=True) if int(at) not in errors]
+                indexes, cells = [at for at, _ in pairs], [each for _, each in pairs]
+            for at, error in errors.items():
+                self.fail(at, error)
+        if not len(indexes):
+            return 0
+        self.sink.put(indexes, cells)
+        rows = self.rows_of(indexes)
+        self.done += rows
+        return rows
+
+    def rows_of(self, indexes: Sequence[int] | npt.NDArray[np.int64]) -> int:
+        """Return how many rows of the frame these inputs are."""
+        if len(indexes) == 1:
+            return int(self._weights[indexes[0]])
+        return int(self._weights[indexes].sum())
+
+    def fail(self, index: int, error: RowError) -> None:
+        """Note that this input has no result, or with ``on_error="partial"`` the beginning of one.
+
+        The error must not keep alive what was sent.
+        """
+        self.failures[index] = bare(error)
+        self.failed += int(self._weights[index])
+        if self.filled(error):
+            self.sink.put([index], [getattr(error, "partial", None)])
+
+    def filled(self, error: RowError) -> bool:
+        """Whether the cell of a row that failed so holds the beginning of its reply."""
+        return self.options.on_error == "partial" and getattr(error, "partial", None) is not None
+
+    def note(self, charge: Charge) -> None:
+        """Add a charge to the totals."""
+        self.requests += charge.requests
+        self.saved_neurons += charge.saved_neurons or 0.0
+        self.unknown_saved += charge.rows if charge.saved_neurons is None else 0
+        if not charge.requests:
+            return
+        self.exact = self.exact and charge.exact
+        if charge.neurons is None:
+            self.unpriced += 1
+        else:
+            self.neurons += charge.neurons
+        self.answered = time.monotonic()
+        known = self.tokens is not None and charge.tokens is not None
+        self.tokens = (self.tokens or 0.0) + (charge.tokens or 0.0) if known else None
+        self.seconds_of_requests.append(charge.seconds)
+
+    def flying(self, change: int) -> None:
+        """Note that a request went out or came back."""
+        self.in_flight += change
+        now = time.monotonic() - self.began
+        if not self.flow or now - self.flow[-1][0] >= self._beat or not self.in_flight:
+            self.flow.append((now, self.in_flight))
+        if len(self.flow) > 8_000:  # every second point, and from now on half as many
+            self.flow = self.flow[::2]
+            self._beat = 2 * max(self._beat, now / 8_000)
+
+    def _waiting(self) -> Waiting | None:
+        """Return what the run waits for, once nothing was answered for a moment.
+
+        Of several things the one that refuses or fails, and of those the one that lasts longest.
+        """
+        before = time.monotonic() - _MOMENT
+        waits = [wait for wait in (*list(self.waits.values()), self.turn()) if wait is not None]
+        if self.finished or not waits or (self.answered or 0.0) > before:
+            return None
+        longest = min(waits, key=lambda wait: (wait.reason == "queue", wait.reason in ("minute", "budget"), wait.since))
+        return longest if longest.since <= before - self.began else None
+
+    def event(self) -> Event:
+        """Return how far the run is."""
+        seconds = (self.ended or time.monotonic()) - self.began
+        rows = self.rows
+        bought = self.done - self.stored
+        open_rows = rows - self.done - self.failed
+        share = open_rows / bought if bought > 0 else None
+        # The first requests of a minute go at once; the others wait for it to end.
+        so_far = max(seconds, 60 * self.requests / self.plan.rate) if self.plan.rate else seconds
+        projected = Cost(None, False)
+        if not open_rows:
+            projected = self.spent
+        elif share is not None and self.spent.neurons is not None:
+            projected = Cost(self.neurons * (1 + share), False)
+        return Event(
+            verb=self.plan.task.name, model=self.plan.model.id, origin=self.plan.origin,
+            rows=rows, done=self.done, stored=self.stored, failed=self.failed,
+            missing=len(self.plan.where) - rows, in_flight=self.in_flight, requests=self.requests,
+            spent=self.spent, projected=projected, saved_neurons=self.saved_neurons, unknown_saved=self.unknown_saved,
+            seconds=seconds,
+            left=None if share is None else so_far * share, finished=self.finished, stopped=self.stopped,
+            waiting=self._waiting(),
+        )  # fmt: skip

@@ -1,0 +1,75 @@
+"""The answers of one request, or a failure that is kept like one, as bytes and back; and the checksum of a record."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import pydantic_core
+
+from ...errors import AnswerError
+from ...media import Audio, Image
+from ...tasks import Cells, Json
+
+_MEDIA = {cell.kind: cell for cell in (Image, Audio)}
+#: The kind of a record of rows that failed in a way that is kept.
+_FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One answer of a conversation that has not ended: the digest of what was asked, and what came."""
+
+    asked: str
+    content: bytes
+    headers: dict[str, str]
+    neurons: float | None
+
+
+def encode(cells: Cells) -> tuple[str, bytes]:
+    """Return the kind of these cells and their bytes.
+
+    Raises
+    ------
+    ValueError
+        A vector has values that are not finite: float32 does not hold them, so they would come back as others.
+    """
+    if isinstance(cells, np.ndarray):
+        values = np.ascontiguousarray(cells, dtype="<f4")
+        if not np.isfinite(values).all():
+            raise ValueError("a vector with values that are not finite is not kept")
+        return "f4", values.tobytes()
+    if cells and isinstance(cells[0], (Image, Audio)):
+        lengths = np.array([len(cell) for cell in cells], dtype="<i8")
+        return cells[0].kind, b"".join([lengths.tobytes(), *cells])
+    if cells and isinstance(cells[0], AnswerError):
+        return _FAILED, pydantic_core.to_json([[str(e), e.code, e.text, e.partial] for e in cells])
+    return "json", pydantic_core.to_json(list(cells))
+
+
+def decode(kind: str, rows: int, body: bytes) -> Cells:
+    """Return the cells again; media are views of `body`."""
+    if kind == "f4":
+        return np.frombuffer(body, dtype="<f4").reshape(rows, -1)
+    if kind in _MEDIA:
+        ends = 8 * rows + np.cumsum(np.frombuffer(body, dtype="<i8", count=rows))
+        starts = [8 * rows, *ends[:-1].tolist()]
+        return [_MEDIA[kind](memoryview(body)[a:b]) for a, b in zip(starts, ends.tolist(), strict=True)]
+    cells: list[Json] = pydantic_core.from_json(body)
+    if kind == _FAILED:
+        return [AnswerError(said, code, text=text, partial=partial) for said, code, text, partial in cells]
+    return cells
+
+
+def seal(*parts: object) -> int:
+    """Return the checksum of a record: CRC-32 over its parts and the lengths of those that are bytes.
+
+    Against damage, not against forgery: other programs' writes into the file, bad memory and bad disks.  The parts are
+    what SQLite gives back (bytes, str, int, float, None), so that a record can be checked as it was read.
+    """
+    total = zlib.crc32(repr([len(part) if isinstance(part, bytes) else part for part in parts]).encode())
+    for part in parts:
+        if isinstance(part, bytes):
+            total = zlib.crc32(part, total)
+    return total

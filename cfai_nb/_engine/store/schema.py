@@ -1,0 +1,227 @@
+"""The file of the store: its tables, how it is opened, and what its errors mean."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import StoreError
+from .codec import seal
+from .segments import rebuild
+
+#: Raised when the tables change; a store of a later version is left alone.
+VERSION = 4
+
+# `sum` is the checksum of a record, over all its other columns; that in `keys` is over the pack beside it as well.
+_QUEUED = """CREATE TABLE queued (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL, time REAL NOT NULL,
+    sizes BLOB NOT NULL, keys BLOB NOT NULL)"""
+_BILLED = "CREATE TABLE billed (id TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (id, place)) WITHOUT ROWID"
+_CHARGES = """CREATE TABLE charges (
+    time REAL NOT NULL, run TEXT NOT NULL, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL,
+    verb TEXT NOT NULL, requests INTEGER NOT NULL, rows INTEGER NOT NULL, neurons REAL, exact INTEGER NOT NULL,
+    saved_neurons REAL, tokens REAL, seconds REAL NOT NULL)"""
+_BY_TIME = "CREATE INDEX charges_by_time ON charges (time)"
+_PACKS = """CREATE TABLE packs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    used REAL NOT NULL, neurons REAL, body BLOB NOT NULL, log TEXT)"""
+_TABLES = (
+    _QUEUED, _BILLED, _PACKS, "CREATE INDEX packs_by_use ON packs (used, bytes)",
+    "CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL)", _CHARGES, _BY_TIME,
+    "CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL)",
+)  # fmt: skip
+#: The columns of a pack and its keys that its checksum is over, in this order.
+SEALED = "kind, rows, neurons, body, log, keys"
+#: What makes a store of an earlier version one of the next; a new store is made as version 3 and goes the last step.
+_UPGRADES = {
+    1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED),
+    # What a row would have cost may be unknown.
+    2: (_BILLED, "ALTER TABLE charges RENAME TO former", "DROP INDEX charges_by_time", _CHARGES, _BY_TIME,
+        "INSERT INTO charges SELECT * FROM former", "DROP TABLE former"),
+    # Checksums, the key index in the file, and the turns of conversations that have not ended.
+    3: (*(f"ALTER TABLE {name} ADD COLUMN sum INTEGER" for name in ("keys", "charges", "queued", "listings")),
+        f"UPDATE keys SET sum = (SELECT seal_former({SEALED}) FROM packs WHERE id = pack)",
+        "UPDATE charges SET sum = seal(time, run, account, origin, model, verb, requests, rows, neurons, exact, "
+        "saved_neurons, tokens, seconds)",
+        "UPDATE queued SET sum = seal(id, account, origin, model, time, sizes, keys)",
+        "UPDATE listings SET sum = seal(checked_on, body)",
+        "DROP INDEX packs_by_use", "CREATE INDEX packs_by_use ON packs (used, bytes, rows)",
+        """CREATE TABLE segments (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, upto INTEGER NOT NULL, sizes BLOB NOT NULL, sum INTEGER NOT NULL)""",
+        "CREATE TABLE buckets (id INTEGER PRIMARY KEY, keys BLOB NOT NULL, sum INTEGER NOT NULL)",
+        """CREATE TABLE turns (
+    key BLOB NOT NULL, talk BLOB NOT NULL, place INTEGER NOT NULL, asked TEXT NOT NULL, content BLOB NOT NULL,
+    headers TEXT NOT NULL, neurons REAL, time REAL NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (key, talk, place))"""),
+}  # fmt: skip
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Open the file, made for its owner alone; `prepare` says whether it is a store."""
+    if not path.exists():
+        _make(path)
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA cell_size_check=ON")  # damage is found before it is read
+        connection.create_function("seal", -1, seal, deterministic=True)
+        connection.create_function("seal_former", -1, _seal_former, deterministic=True)
+    except BaseException:  # not a database at all
+        connection.close()
+        raise
+    return connection
+
+
+def _seal_former(*parts: object) -> int | None:
+    """Return the checksum of a record of a former version; None, which no record matches, where it is not served."""
+    kind, _, _, body, *_ = parts
+    if (
+        kind == "f4"
+        and isinstance(body, bytes)
+        and len(body) % 4 == 0
+        and not np.isfinite(np.frombuffer(body, "<f4")).all()
+    ):
+        return None
+    return seal(*parts)
+
+
+def _make(path: Path) -> None:
+    """Make an empty file that only its owner can read, and the folders it lies in likewise."""
+    for folder in reversed([path.parent, *path.parent.parents]):
+        if not folder.exists():
+            folder.mkdir(mode=0o700, exist_ok=True)
+    # SQLite gives the files beside it the same mode.  One that is there is not opened: closing it would take SQLite's
+    # locks on it away from this process.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or bring those of an earlier version up to date.
+
+    Raises
+    ------
+    StoreError
+        It is of a later version, or another program's file.
+    """
+    found = _version(connection)
+    if found > VERSION:
+        raise StoreError(
+            f"The store {path} was written by a later version of cfai_nb (format {found}; this one knows "
+            f"{VERSION}). Update cfai_nb, or pass store=PATH for another file; nothing in it was changed."
+        )
+    if found < VERSION:
+        with _transaction(connection):
+            version = _version(connection)  # another process may have been first
+            if version < 0 or (not version and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
+                raise StoreError(f"{path} is another program's file. Pass store=PATH for a file of its own.")
+            first = () if version else _TABLES
+            for statement in itertools.chain(first, *(_UPGRADES[step] for step in range(version or 3, VERSION))):
+                connection.execute(statement)
+            if version < VERSION:
+                rebuild(connection)
+                connection.execute(f"PRAGMA user_version={VERSION}")
+        for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            with contextlib.suppress(OSError):  # somebody else's file, which its group may share
+                each.chmod(0o600)
+    _log_ahead(connection)
+    for table, columns in (("packs", "id, used, log"), ("keys", "sum"), ("turns", "sum"), ("segments", "sum")):
+        connection.execute(f"SELECT {columns} FROM {table} LIMIT 1").fetchone()
+    connection.execute("BEGIN IMMEDIATE")  # a read-only file must say so now, before anything is paid for
+    connection.execute("ROLLBACK")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite ends some by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _log_ahead(connection: sqlite3.Connection) -> None:
+    """Have writes go to a log; SQLite itself does not wait here for others who open the file at the same time."""
+    for attempt in itertools.count():
+        try:
+            # Answers "delete" where the file system has no shared memory (network drives): slower, just as safe.
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or attempt == 1_000:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+class Displaced(Exception):
+    """The file at the path is not the one that was opened."""
+
+
+def file_at(path: Path) -> tuple[int, int] | None:
+    """Return which file lies at the path, None where there is none."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def is_lock(error: Exception) -> bool:
+    """Whether an error only says that another program holds the file at the moment."""
+    text = str(error).lower()
+    return isinstance(error, sqlite3.OperationalError) and ("locked" in text or "busy" in text)
+
+
+#: Words in errors of SQLite and the file system, what they mean, and what to do.
+_MEANINGS = (
+    (("disk is full", "no space", "database is full"), "the disk is full", "free some room"),
+    (("readonly", "read-only", "unable to open", "permission"), "it cannot be written", "make it writable"),
+    (
+        ("not a database", "malformed", "no such column", "no such table", "duplicate column", "already exists",
+         "unsupported file format", "could not decode", "constraint", "mismatch", "out of memory", "too big",
+         "corrupt", "no column", "columns but", "cannot start a transaction", "no transaction"),
+        "it is damaged or another program's file", "move it away (a new one is made)",
+    ),
+    (("locked", "busy"), "another process holds it", "close that process"),
+    (("disk i/o",), "it cannot be read or written (disk I/O error)", "look at the disk and its room"),
+)  # fmt: skip
+_OF_THE_FILE = tuple(word for words, *_ in _MEANINGS[:3] for word in words)
+
+
+def is_of_the_file(error: Exception) -> bool:
+    """Whether an error says that nothing can be written to the file, rather than one thing."""
+    return isinstance(error, Displaced) or any(word in str(error).lower() for word in _OF_THE_FILE)
+
+
+def explain(error: Exception, path: Path) -> StoreError:
+    """Say what an error of SQLite or the file system means for the store, and what to do."""
+    if isinstance(error, StoreError):
+        return error
+    text = str(error)
+    reason = error.strerror if isinstance(error, OSError) else None
+    what, todo = reason or f"{type(error).__name__}: {text}", "look at the file"
+    if isinstance(error, Displaced):
+        what, todo = text, "run the call again, which goes on with the file that lies there then"
+    else:
+        for words, meaning, advice in _MEANINGS:
+            if any(word in text.lower() for word in words):
+                what, todo = meaning, advice
+                break
+    return StoreError(
+        f"The store {path}: {what}. {todo[0].upper()}{todo[1:]}, or pass store=PATH for another file, "
+        "or cache=False to go without."
+    )

@@ -1,0 +1,385 @@
+"""The thread that writes the store: commits what waits together, and tries again what could not be committed."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ...models.ledger import Charge
+from .schema import VERSION, is_lock, is_of_the_file
+from .segments import TAIL_KEYS, TAIL_PACKS, grow, rebuild, tail_of
+
+#: What is written: a few statements within the transaction.
+Write: TypeAlias = Callable[[sqlite3.Connection], object]
+
+#: Bytes of answers that may wait: beyond, runs wait for the writer, and where it cannot write, answers are given up.
+BACKLOG = 64 * 2**20
+#: Seconds: a lock of another program that is waited for before it counts as a failure; the shortest and the longest
+#: pause before what failed is tried again; how long SQLite itself waits for a lock.
+LOCKED, FIRST_PAUSE, LAST_PAUSE, _BUSY = 60.0, 0.05, 5.0, 1.0
+#: Bytes a pack and a key take in the file beside the answers, the index included.
+_PER_PACK, _PER_KEY = 80, 40
+#: What a process writes between two counts of the whole file, as a share of the limit.
+_COUNT_AGAIN = 0.02
+HELD = f"SELECT coalesce(sum(bytes), 0) + {_PER_KEY} * coalesce(sum(rows), 0) + {_PER_PACK} * count(*) FROM packs"
+#: Seconds after which turns of an abandoned conversation are removed.
+_TURNS = 30 * 86_400
+#: Errors of what is written rather than of the file: trying again would not help.
+_NEVER = (
+    sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, ValueError, TypeError,
+    OverflowError,
+)  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Something to write.
+
+    Attributes
+    ----------
+    write : callable
+    size : int
+        Bytes of answers.
+    charges : sequence of Charge
+        What it enters in the book.
+    owner : str
+        The run that hears of it when it fails.
+    optional : bool
+        Whether it is left out when it fails: nothing is lost with it.
+    tried : bool
+        Whether an attempt failed; ``error`` says why, and is None while a lock is waited for.
+    packs, keys : int
+        What it adds to the index.
+    """
+
+    write: Write
+    size: int = 0
+    charges: Sequence[Charge] = ()
+    owner: str = ""
+    optional: bool = False
+    tried: bool = False
+    error: Exception | None = None
+    packs: int = 0
+    keys: int = 0
+
+
+class Writer:
+    """Takes whatever waits and commits it as one transaction, in a thread of its own.
+
+    What cannot be committed together is tried singly, and what fails then again and again after growing pauses: it
+    stays in memory until it is written, the writer is closed, or (beyond ``BACKLOG``) answers are given up, though not
+    their charges.
+
+    Parameters
+    ----------
+    connect : callable
+        Opens a connection, in the thread that uses it.
+    check : callable
+        Called before each commit; raises where the file is not the one that was opened.
+    enter : callable
+        Enters charges: what is still written of a job when its answers cannot be.
+    limit : int
+        Bytes of answers beyond which the least recently used ones make room.
+
+    Attributes
+    ----------
+    waiting : int
+        Bytes of answers not yet committed.
+    committing : Lock
+        Held while a commit takes place, and what was committed is taken off the list.
+    """
+
+    def __init__(
+        self, connect: Callable[[], sqlite3.Connection], check: Callable[[], None],
+        enter: Callable[[sqlite3.Connection, Sequence[Charge]], None], limit: int,
+    ) -> None:  # fmt: skip
+        self._connect, self._check, self._enter, self._limit = connect, check, enter, limit
+        self._jobs: list[Job] = []
+        self._condition = threading.Condition(threading.RLock())
+        self.committing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._successor: Writer | None = None
+        self._open: Counter[str] = Counter()  # jobs by owner that wait for their first attempt, or for a lock
+        self._failing: dict[str, Exception] = {}
+        self._lost: dict[str, Exception] = {}
+        self._stuck: Exception | None = None  # nothing at all can be committed
+        self._locked_since: float | None = None
+        self._pause, self._again_at = FIRST_PAUSE, 0.0
+        self._closing, self._deadline = False, 0.0
+        self._held = -1  # bytes in the file; -1: not yet counted
+        self._counted = 0  # of them when they were counted last
+        self._tail = [0, 0]  # packs and keys written since the index was last looked at
+        self.waiting = 0
+
+    # -- from the outside ----------------------------------------------------------------------------------------
+
+    def put(self, job: Job) -> None:
+        """Hand something over."""
+        with self._condition:
+            if self._successor is not None:
+                self._successor.put(job)
+                return
+            if self.waiting + job.size > BACKLOG and self._stuck is not None:
+                self._give_up(job, self._stuck)
+            self._jobs.append(job)
+            self._open[job.owner] += not job.optional
+            self.waiting += job.size
+            if self._closing:
+                self._deadline = max(self._deadline, time.monotonic() + 1.0)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="cfai-nb-store", daemon=True)
+                self._thread.start()
+            self._condition.notify_all()
+
+    def behind(self, owner: str = "") -> bool:
+        """Whether something (of this owner) is not committed yet that may soon be."""
+        if self._successor is not None:
+            return self._successor.behind(owner)
+        with self._condition:
+            return self._open[owner] > 0 if owner else any(self._open.values())
+
+    def flush(self) -> None:
+        """Wait until everything handed over is committed, or cannot be at the moment."""
+        with self._condition:
+            while self.behind() and self._thread is not None:
+                self._condition.wait(0.5)
+
+    def retry(self) -> None:
+        """Try now what failed: somebody may have seen to it."""
+        with self._condition:
+            for job in self._jobs:
+                if job.error is not None:
+                    job.tried, job.error = False, None
+                    self._open[job.owner] += 1
+            self._again_at = 0.0
+            self._condition.notify_all()
+
+    def trouble(self, owner: str = "") -> Exception | None:
+        """Return what keeps this owner's answers, or all, from being written at the moment."""
+        if self._successor is not None:
+            return self._successor.trouble(owner)
+        return (self._stuck if self._jobs else None) or self._failing.get(owner)
+
+    def take_failure(self, owner: str = "") -> Exception | None:
+        """Return what this owner's answers were lost to, or what keeps them from being written."""
+        if self._successor is not None:
+            return self._successor.take_failure(owner)
+        with self._condition:
+            lost = self._lost.pop(owner, None) or self._lost.pop("", None)
+            return lost or self._failing.get(owner) or (None if owner else self.trouble())
+
+    def unwritten(self) -> list[Charge]:
+        """Return the charges that are not in the file; while ``committing`` is held."""
+        with self._condition:
+            return [charge for job in self._jobs for charge in job.charges]
+
+    def close(self, seconds: float) -> list[Job]:
+        """Commit what waits, trying for so long; return what could not be written."""
+        with self._condition:
+            self._closing, self._deadline, self._again_at = True, time.monotonic() + seconds, 0.0
+            thread = self._thread
+            self._condition.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds + 2 * _BUSY)
+        with self._condition:
+            return [job for job in self._jobs if not job.optional]
+
+    def hand_over(self, successor: Writer) -> None:
+        """Give everything that waits, now and later, to another writer."""
+        with self._condition:
+            self._successor, self._closing, self._deadline = successor, True, 0.0
+            jobs, self._jobs = self._jobs, []
+            self._condition.notify_all()
+        for job in jobs:
+            job.tried, job.error = False, None
+            successor.put(job)
+
+    # -- the thread ----------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            self._write()
+        finally:
+            with self._condition:
+                self._thread = None  # the next one that puts something starts another
+                self._condition.notify_all()
+
+    def _write(self) -> None:
+        connection: sqlite3.Connection | None = None
+        try:
+            while jobs := self._take():
+                try:
+                    self._check()
+                    if connection is None:
+                        connection = self._connect()
+                        connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer fsyncs than at 4 MB
+                        connection.execute(f"PRAGMA busy_timeout={int(_BUSY * 1000)}")
+                    self._commit(connection, jobs)
+                except Exception as error:  # whatever it is, it must be told and must not end the thread
+                    self._failed(connection, jobs, error)
+                if connection is not None and self._stuck is None:
+                    self._tidy(connection)
+        finally:
+            if connection is not None:
+                connection.close()
+
+    def _take(self) -> list[Job]:
+        """Wait for jobs and return those to try now; none when the writer is being closed."""
+        with self._condition:
+            while True:
+                now = time.monotonic()
+                due = now >= self._again_at
+                jobs = [job for job in self._jobs if due or not job.tried]
+                over = self._closing and (not self._jobs or now >= self._deadline)
+                if jobs and not (over and self._again_at):
+                    return jobs
+                if over:
+                    self._thread = None
+                    self._condition.notify_all()
+                    return []
+                ends = [self._again_at] * bool(self._jobs) + [self._deadline] * self._closing
+                self._condition.wait(max(0.001, min(ends) - now) if ends else None)
+
+    def _commit(self, connection: sqlite3.Connection, jobs: list[Job]) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for job in jobs:
+                job.write(connection)
+            with self.committing:
+                connection.execute("COMMIT")
+                self._settle(jobs)
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            raise
+
+    def _settle(self, jobs: list[Job]) -> None:
+        """Take off the list what was committed, or is left out."""
+        with self._condition:
+            gone = set(map(id, jobs))
+            self._jobs = [job for job in self._jobs if id(job) not in gone]
+            for job in jobs:
+                self._open[job.owner] -= job.error is None and not job.optional
+                self.waiting -= job.size
+                self._held += job.size + _PER_PACK * job.packs + _PER_KEY * job.keys if self._held >= 0 else 0
+                self._tail[0] += job.packs
+                self._tail[1] += job.keys
+            self._open += Counter()  # forget owners that have nothing waiting
+            self._failing = {job.owner: job.error for job in self._jobs if job.error is not None}
+            self._stuck = self._locked_since = None
+            self._pause, self._again_at = FIRST_PAUSE, 0.0 if not self._failing else self._again_at
+            self._condition.notify_all()
+
+    def _failed(self, connection: sqlite3.Connection | None, jobs: list[Job], error: Exception) -> None:
+        """Try singly what could not be committed together; note what fails again, and when to try it once more."""
+        passed, failed = False, dict.fromkeys(jobs, error)
+        if connection is not None and not is_lock(error):
+            for job in jobs if len(jobs) > 1 else ():
+                try:
+                    self._check()
+                    self._commit(connection, [job])
+                    passed = True
+                    del failed[job]
+                except Exception as again:
+                    failed[job] = again
+            passed = passed or (not is_of_the_file(error) and self._probe(connection))
+        with self._condition:
+            for job, reason in failed.items():
+                self._note(job, reason)
+            if not passed and not (is_lock(error) and not self._patience_over()):
+                self._stuck = next(iter(failed.values()))
+            if is_lock(error):  # SQLite waited already
+                self._pause = FIRST_PAUSE
+            self._again_at = time.monotonic() + self._pause
+            self._pause = min(LAST_PAUSE, 2 * self._pause)
+            self._condition.notify_all()
+
+    def _note(self, job: Job, reason: Exception) -> None:
+        job.tried = True
+        if job not in self._jobs:  # handed over meanwhile
+            return
+        if job.optional:
+            self._jobs.remove(job)
+        elif isinstance(reason, _NEVER) and job.size:
+            self._give_up(job, reason)
+        elif not is_lock(reason) or self._patience_over():
+            self._open[job.owner] -= job.error is None
+            job.error = self._failing[job.owner] = reason
+
+    def _patience_over(self) -> bool:
+        now = time.monotonic()
+        self._locked_since = self._locked_since or now
+        return now - self._locked_since >= LOCKED
+
+    def _probe(self, connection: sqlite3.Connection) -> bool:
+        """Whether anything can be written: what failed alone is to blame then."""
+        try:
+            self._check()
+            connection.execute(f"PRAGMA user_version={VERSION}")
+        except Exception:
+            return False
+        return True
+
+    def _give_up(self, job: Job, reason: Exception) -> None:
+        """Drop the answers of a job, which nothing can write; its charges stay."""
+        self._lost[job.owner], job.tried = reason, False
+        self.waiting -= job.size if job in self._jobs else 0
+        charges = job.charges
+        job.write, job.size, job.packs, job.keys = lambda connection: self._enter(connection, charges), 0, 0, 0
+
+    # -- after a commit ------------------------------------------------------------------------------------------
+
+    def _tidy(self, connection: sqlite3.Connection) -> None:
+        """Keep the index in order and the file within its limit; what fails is reported by the next run that ends."""
+        try:
+            if self._held < 0:
+                self._begin(connection)
+            if self._tail[0] > TAIL_PACKS or self._tail[1] > TAIL_KEYS:
+                self._within(connection, grow)
+                self._tail = [0, 0]
+            if self._held - self._counted > _COUNT_AGAIN * self._limit:  # other processes write into the file as well
+                self._count(connection)
+            if self._held > self._limit:
+                self._within(connection, self._make_room)
+                self._count(connection)
+        except Exception as error:  # as above
+            if not is_lock(error):
+                self._lost[""] = error
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Count what is there, and remove turns of abandoned conversations."""
+        self._count(connection)
+        self._tail = list(tail_of(connection))
+        connection.execute("DELETE FROM turns WHERE time < ?", (time.time() - _TURNS,))
+
+    def _count(self, connection: sqlite3.Connection) -> None:
+        self._held = self._counted = connection.execute(HELD).fetchone()[0]
+
+    def _within(self, connection: sqlite3.Connection, work: Write) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def _make_room(self, connection: sqlite3.Connection) -> None:
+        excess = connection.execute(HELD).fetchone()[0] - int(self._limit * 0.9)
+        oldest, freed = [], 0
+        for pack, size, rows in connection.execute("SELECT id, bytes, rows FROM packs ORDER BY used"):
+            if freed >= excess:
+                break
+            oldest.append((pack,))
+            freed += size + _PER_PACK + _PER_KEY * rows
+        connection.executemany("DELETE FROM packs WHERE id = ?", oldest)
+        connection.executemany("DELETE FROM keys WHERE pack = ?", oldest)
+        rebuild(connection)  # the file keeps its size; new answers take the free pages

@@ -1,0 +1,1 @@
+"""How a task meets a frame: rows out of it, columns back into it, verbs, reports and progress."""

@@ -1,0 +1,290 @@
+"""What a comparison of models found: answers side by side, and what they cost, took and got right."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from .._engine.plan import Plan
+from .._engine.run_state import Run
+from ..errors import CfaiError
+from ..models import USD_PER_NEURON, Cost
+from ..models.ledger import money
+
+#: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.
+Answers = Mapping[str, pd.DataFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonPlan:
+    """What comparing would need; nothing is sent.
+
+    Attributes
+    ----------
+    plans : dict of model to Plan
+    """
+
+    plans: Mapping[str, Plan]
+
+    @property
+    def cost(self) -> Cost:
+        """The most all models together can cost; unknown where one of them publishes no price."""
+        each = [plan.estimate.cost.neurons for plan in self.plans.values()]
+        return Cost(None if None in each else sum(filter(None, each)), False)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """By model: rows, requests, what is stored, tokens, Neurons and dollars at most, minutes at the rate limit."""
+        rows = {}
+        for model, plan in self.plans.items():
+            e = plan.estimate
+            rows[model] = {
+                "rows": e.rows, "requests": e.requests, "stored": e.stored, "tokens": e.usage.tokens,
+                "neurons": e.cost.neurons, "usd": e.cost.usd, "minutes": e.minutes,
+            }  # fmt: skip
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+
+    def __repr__(self) -> str:
+        lines = []
+        for model, plan in self.plans.items():
+            cost, stored = plan.estimate.cost, plan.estimate.stored
+            known = f", {stored:,} in the store" if stored else ""
+            lines.append(f"  {model}: {plan.estimate.requests:,} requests{known}, {money(cost.neurons, False)}")
+        known_cost = [n for plan in self.plans.values() if (n := plan.estimate.cost.neurons) is not None]
+        parts = [f"{money(sum(known_cost), False)} at most"] if known_cost else []
+        parts += ["what is unknown"] if self.cost.neurons is None else []
+        further = dict.fromkeys(f"  {plan.further}" for plan in self.plans.values() if plan.further)
+        total = f"  {' and '.join(parts)}; estimated, nothing sent"
+        return "\n".join([f"{len(self.plans)} models", *lines, total, *further])
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Answers of several models to the same rows.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        The rows that were asked about, as they came.
+    answers : DataFrame
+        A column a model; for verbs with several answers a row, columns are (model, answer).
+    truth : DataFrame or None
+        The right answers, a column an answer.
+    table : DataFrame
+        Indexed by model.  ``accuracy``: of the rows with a truth that the model answered, the share it answered right;
+        ``judged``: how many rows that is; ``agreement``: mean share of rows answered as by each other model;
+        ``answered``, ``failed``: rows with and without an answer, of which only the first are judged;
+        ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered rows, missing where unknown; ``price``: "exact",
+        "estimated" or "unknown"; ``p50`` and ``p95``: seconds of a request, missing where all came from the store;
+        ``on_front``: no other model is at least as good for at most the money, and better in one; ``error``: what
+        ended a model early.
+    failures : DataFrame
+        ``model, row, code, message`` of the rows that failed.
+    origin : str
+        Who answered.
+    verb : str
+    """
+
+    rows: pd.DataFrame
+    answers: pd.DataFrame
+    truth: pd.DataFrame | None
+    table: pd.DataFrame
+    failures: pd.DataFrame
+    origin: str
+    verb: str
+    _parts: Answers
+
+    @property
+    def judged_by(self) -> str:
+        """``"accuracy"`` where there is a truth, else ``"agreement"``."""
+        return "agreement" if self.truth is None else "accuracy"
+
+    @property
+    def disagreements(self) -> pd.DataFrame:
+        """The rows on which models that answered differ, with the answers (and the truth) beside them."""
+        differ = np.zeros(len(self.rows), dtype=bool)
+        for part in self._parts.values():
+            differ |= np.array([len(set(map(canonical, row[pd.notna(row)]))) > 1 for row in _cells(part)], dtype=bool)
+        answers = self.answers.copy()
+        if isinstance(answers.columns, pd.MultiIndex):
+            answers.columns = pd.Index([f"{model}: {name}" for model, name in answers.columns])
+        parts = [self.rows, answers]
+        if self.truth is not None:
+            single = self.truth.shape[1] == 1
+            parts.insert(1, self.truth.set_axis(["truth"] if single else [f"truth: {c}" for c in self.truth], axis=1))
+        return pd.concat(parts, axis=1)[differ]
+
+    def best(self, max_usd_per_1k: float | None = None) -> str:
+        """Return the model that is most often right (without a truth: most agreed with); of equals, the cheapest.
+
+        Parameters
+        ----------
+        max_usd_per_1k : float, optional
+            Dollars per 1,000 rows; a model of unknown price is then out.
+
+        Raises
+        ------
+        LookupError
+            No model is cheap enough, or none has answered.
+        """
+        fit = self.table[self.table[self.judged_by].notna()]
+        if max_usd_per_1k is not None:
+            fit = fit[fit["usd_per_1k"] <= max_usd_per_1k]
+        if fit.empty:
+            wanted = "answered" if max_usd_per_1k is None else f"costs at most ${max_usd_per_1k:g} per 1,000 rows"
+            raise LookupError(f"No model {wanted}; .table shows what there is.")
+        return str(fit.sort_values([self.judged_by, "usd_per_1k"], ascending=[False, True]).index[0])
+
+    @property
+    def words(self) -> str:
+        """One line: what was compared, on how many rows, and who answered."""
+        pretended = ", emulator: nothing was billed" if self.origin == "emulator" else ""
+        return f"{self.verb} by {len(self.table)} models on {len(self.rows):,} rows{pretended}"
+
+    def __repr__(self) -> str:
+        return f"{self.words}\n{self.table.to_string(float_format=_short)}"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(self.words)}</p>{self.table.to_html(escape=True, float_format=_short)}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.4g}"
+
+
+def _cells(part: pd.DataFrame) -> list[Any]:
+    return list(part.astype(object).to_numpy())
+
+
+def canonical(value: Any) -> Any:
+    """Return what answers are compared by: words without case and outer space, numbers to nine digits."""
+    if isinstance(value, str):
+        return " ".join(value.split()).casefold()
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, float, np.number)):
+        return float(f"{float(value):.9g}")
+    return value if isinstance(value, pd.Timestamp) else repr(value)
+
+
+def same(one: pd.Series[Any], other: pd.Series[Any]) -> pd.Series[Any]:
+    """Say row by row whether two columns hold the same answer; missing where one of them holds none."""
+    pairs = zip(one.astype(object), other.astype(object), strict=True)
+    found = [None if _gone(a) or _gone(b) else canonical(a) == canonical(b) for a, b in pairs]
+    return pd.Series(found, index=one.index, dtype="boolean")
+
+
+def _gone(value: Any) -> bool:
+    missing = pd.isna(value)
+    return isinstance(missing, (bool, np.bool_)) and bool(missing)  # a list is an answer, whatever it holds
+
+
+def judge(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
+    """Return accuracy (where there is a truth) and agreement of each model, averaged over the answers of a row.
+
+    A missing answer is wrong where there should be one; a row that was not ``answered`` is not judged.
+    """
+    models = list(next(iter(parts.values())).columns)
+    pairs: dict[str, list[float]] = {model: [] for model in models}
+    for part, (one, other) in itertools.product(parts.values(), itertools.combinations(models, 2)):
+        share = same(part[one], part[other]).mean()
+        for model in (one, other):
+            pairs[model] += [] if pd.isna(share) else [float(share)]
+    table = pd.DataFrame({"agreement": {m: float(np.mean(found)) if found else np.nan for m, found in pairs.items()}})
+    if truth is None:
+        return table
+    right: dict[str, Any] = {model: [] for model in models}
+    for name, model in itertools.product(truth.columns, models):
+        hits = same(parts[name][model], truth[name]).fillna(False)
+        right[model].append(hits[truth[name].notna() & answered[model]])
+    scores = {model: pd.concat(found) for model, found in right.items()}
+    table.insert(0, "accuracy", pd.Series({m: float(s.mean()) if len(s) else np.nan for m, s in scores.items()}))
+    table.insert(1, "judged", pd.Series({m: len(s) for m, s in scores.items()}))
+    return table
+
+
+def measured(run: Run, error: CfaiError | None) -> dict[str, Any]:
+    """Return what one run cost and how long its requests took."""
+    cost = cost_of(run)
+    per = 1_000 / run.done if run.done else np.nan
+    neurons = np.nan if cost.neurons is None else cost.neurons * per
+    seconds = np.array(run.seconds_of_requests, dtype=float)
+    p50, p95 = np.quantile(seconds, (0.5, 0.95)) if len(seconds) else (np.nan, np.nan)
+    return {
+        "answered": run.done, "stored": run.stored, "failed": run.failed, "requests": run.requests,
+        "usd_per_1k": neurons * USD_PER_NEURON, "neurons_per_1k": neurons,
+        "price": "unknown" if np.isnan(neurons) else "exact" if cost.exact else "estimated",
+        "p50": float(p50), "p95": float(p95), "error": None if error is None else str(error),
+    }  # fmt: skip
+
+
+def cost_of(run: Run) -> Cost:
+    """Return what the answers of a run cost, those from the store at what they had cost when they were bought.
+
+    The store does not keep whether that was exact, so it counts as estimated.
+    """
+    if run.spent.neurons is None or run.unknown_saved:
+        return Cost(None)
+    return Cost(run.spent.neurons + run.saved_neurons, run.exact and not run.stored)
+
+
+def front(table: pd.DataFrame, by: str) -> pd.Series[Any]:
+    """Say which models no other one beats in both `by` and price; those of unknown price are on no front."""
+    good, dear = table[by].to_numpy(dtype=float), table["usd_per_1k"].to_numpy(dtype=float)
+    known = np.isfinite(good) & np.isfinite(dear)
+    beaten = [
+        bool(np.any(known & (good >= good[at]) & (dear <= dear[at]) & ((good > good[at]) | (dear < dear[at]))))
+        for at in range(len(table))
+    ]
+    return pd.Series(known & ~np.array(beaten, dtype=bool), index=table.index)
+
+
+def compared(
+    rows: pd.DataFrame,
+    found: Mapping[str, pd.Series[Any] | pd.DataFrame],
+    names: Sequence[str],
+    truth: pd.DataFrame | None,
+    measures: Mapping[str, dict[str, Any]],
+    failures: pd.DataFrame,
+    answered: Mapping[str, npt.NDArray[np.bool_]],
+    *,
+    origin: str,
+    verb: str,
+) -> Comparison:
+    """Put together what each model gave.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    found : mapping of model to Series or DataFrame
+        On the index of `rows`.
+    names : sequence of str
+        The answers that are compared; one name for a Series.
+    truth : DataFrame or None
+    measures : mapping of model to dict
+        See ``measured``.
+    failures : DataFrame
+    answered : mapping of model to array of bool
+        Which rows have an answer, also a missing one.
+    origin, verb : str
+    """
+    parts = {}
+    for name in names:
+        columns = {m: (frame if isinstance(frame, pd.Series) else frame[name]) for m, frame in found.items()}
+        parts[name] = pd.DataFrame(columns, index=rows.index)
+    judged = judge(parts, truth, answered)
+    table = judged.join(pd.DataFrame.from_dict(dict(measures), orient="index"))
+    table.insert(table.columns.get_loc("error"), "on_front", front(table, judged.columns[0]))  # type: ignore[arg-type]
+    if len(names) == 1:
+        answers = parts[names[0]]
+    else:
+        answers = pd.concat({m: pd.DataFrame({n: parts[n][m] for n in names}) for m in found}, axis=1)
+    table.attrs["cfai"] = {"verb": verb, "origin": origin}
+    return Comparison(rows, answers, truth, table.rename_axis("model"), failures, origin, verb, parts)

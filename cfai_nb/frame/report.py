@@ -1,0 +1,256 @@
+"""What happened in a run, for people: the receipt, the rows that failed, and the partial result."""
+
+from __future__ import annotations
+
+import copy
+import html
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .._engine.run_state import Event, Run
+from ..errors import CfaiError, RowError, RowsFailed, ServiceError, Stopped, StoreError
+from ..errors import CfaiWarning as CfaiWarning
+from ..markup import NO_MATH, counted
+from ..models.ledger import money
+from .rows import Rows
+
+
+class Report:
+    """A run, with the labels of its rows; ``cf.last_run()`` returns the last one.
+
+    Attributes
+    ----------
+    failures : DataFrame
+        ``row`` (its label), ``code``, ``message``, ``model``; ``truncated``: whether the token limit cut the reply;
+        ``text``: what the model wrote, as far as it came (a list with ``n=``): one row a failed row.
+    receipt : str
+        One line: rows, requests, cost, time.
+    title : str
+        What that begins with instead of the verb, as where several models take their turns.
+    """
+
+    def __init__(
+        self, run: Run, rows: Rows, build: Callable[[Run], pd.Series[Any] | pd.DataFrame], title: str = ""
+    ) -> None:
+        self.run = run
+        self.title = title
+        self._rows = rows
+        self._build = build
+
+    def frame(self) -> pd.Series[Any] | pd.DataFrame:
+        """Return what was delivered so far, on the index of the frame; missing where there is nothing."""
+        return self._build(self.run)
+
+    @property
+    def event(self) -> Event:
+        """How far the run is: rows done, stored, failed; requests; cost."""
+        return self.run.event()
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Rows that failed and why; ``position`` counts from 0, for ``df.iloc``, where labels of the index repeat."""
+        run, index = self.run, self._rows.index
+        model = run.plan.model.id
+        found = []
+        for at, error in self.errors.items():
+            # Errors of the service begin with model and code, which have columns of their own here.
+            said = str(error).removeprefix(f"{model}: ").removeprefix(f"{error.code}: ")
+            found.append((index[at], error.code, said, model, error.code == "length", getattr(error, "text", None), at))
+        names = ["row", "code", "message", "model", "truncated", "text", "position"]
+        return pd.DataFrame(found, columns=names).astype({"truncated": bool, "text": object})
+
+    @property
+    def logs(self) -> pd.Series[Any]:
+        """The id of the gateway's log of each row's answer, for ``cf.feedback``; missing where there is none."""
+        ids = [self.run.logs.get(at) for at in self.run.plan.where.tolist()]
+        return pd.Series(ids, index=self._rows.index, dtype="object", name="log")
+
+    @property
+    def errors(self) -> dict[int, RowError]:
+        """Why rows failed, by position in the frame."""
+        found: dict[int, RowError] = {}
+        if not self.failed:
+            return found
+        for position, at in enumerate(self.run.plan.where.tolist()):
+            error = self._rows.bad.get(position) or self.run.failures.get(at)
+            if error is not None:
+                found[position] = error
+        return found
+
+    def covers(self, index: pd.Index[Any]) -> bool:
+        """Whether the run was about the rows of this index: this very one or a view of it, not an equal one."""
+        return self._rows.index.is_(index)
+
+    @property
+    def failed(self) -> int:
+        """Number of failed rows."""
+        return self.run.failed + len(self._rows.bad)
+
+    @property
+    def answered(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether each row has a whole answer."""
+        run, where = self.run, self.run.plan.where
+        whole = run.sink.filled.copy()
+        whole[list(run.failures)] = False
+        return (where >= 0) & (whole[where] if len(whole) else False)
+
+    @property
+    def _filled(self) -> int:
+        """Number of failed rows that hold the beginning of their reply."""
+        partial = self.run.options.on_error == "partial"
+        return sum(map(self.run.filled, self.errors.values())) if partial else 0
+
+    @property
+    def not_run(self) -> int:
+        """Number of rows that were not reached."""
+        run = self.run
+        return run.rows - run.done - run.failed
+
+    @property
+    def _wanted(self) -> int:
+        """Number of rows with something in them, those that cannot be sent included."""
+        return self.run.rows + len(self._rows.bad)
+
+    @property
+    def flow(self) -> pd.DataFrame:
+        """Requests in flight over time: ``seconds``, ``in_flight``."""
+        return pd.DataFrame(list(self.run.flow), columns=["seconds", "in_flight"])
+
+    @property
+    def latency(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Seconds of each request."""
+        return np.array(self.run.seconds_of_requests, dtype=float)
+
+    @property
+    def receipt(self) -> str:
+        """One line: rows, requests, cost, time."""
+        event = self.event
+        parts = [f"{self.title or event.verb}: {event.done:,} of {self._wanted:,} rows"]
+        if event.stored:
+            parts.append(f"{event.stored:,} from the store")
+        if self.failed - self._filled:
+            parts.append(f"{self.failed - self._filled:,} failed")
+        if self._filled:
+            parts.append(f"{self._filled:,} truncated")
+        if self.not_run:
+            parts.append(f"{self.not_run:,} not run")
+        if event.missing - len(self._rows.bad):
+            parts.append(f"{event.missing - len(self._rows.bad):,} {self.run.plan.lacking}")
+        parts.append(f"{event.requests:,} request" + "s" * (event.requests != 1))
+        cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
+        pretended = event.origin == "emulator" and event.requests
+        would = "" if event.spent.neurons is None else "would be "
+        parts.append(f"emulator, {would}{cost}" if pretended else cost)
+        if saved := saved_words(event.saved_neurons, event.unknown_saved):
+            parts.append(f"saved {saved}")
+        parts.append(f"{event.seconds:.1f} s")
+        return " · ".join(parts)
+
+    @property
+    def _kept_words(self) -> str:
+        done = f"{self.run.done:,} of {self._wanted:,} rows are done"
+        if self.run.options.cache is False:
+            return f"{done}: cf.last_run().frame() has them (cache=False keeps none)."
+        if isinstance(self.run.error, StoreError) or self.run.store_failure is not None:
+            return (
+                f"{done}: cf.last_run().frame() has them. What the store does not hold of them stays in memory, and is "
+                "written as soon as that is possible, at the latest when the session is closed."
+            )
+        rest = f"and running the same call again sends {'only the rest' if self.not_run or self.failed else 'nothing'}."
+        return f"{done} and kept: cf.last_run().frame() has them, {rest}"
+
+    @property
+    def stopped_words(self) -> str:
+        """What an interrupt leaves behind, in words."""
+        flying = self.run.in_flight
+        late = f" {counted(flying, 'request')} in flight: what they bring is kept as well." if flying else ""
+        return f"Stopped. {self._kept_words}{late}"
+
+    @property
+    def ended(self) -> CfaiError | None:
+        """What the run ends with: what ended it early, or that every row failed; None where it has a result."""
+        run = self.run
+        if run.error is not None or run.done or run.stopped or not self.failed or self.not_run or self._filled:
+            return run.error
+        errors = list(self.errors.values())
+        first = errors[0]
+        if isinstance(first, ServiceError) and all(type(error) is type(first) for error in errors):
+            rows = f" All {len(errors):,} rows failed." if len(errors) > 1 else ""
+            return _with_text(copy.copy(first), f"{_sentence(str(first))}{rows} cf.last_run().failures lists them.")
+        return RowsFailed(self._first_failures())
+
+    def conclude(self, on_error: str) -> list[str]:
+        """Raise what the run ends with, or return what must be said beside its result.
+
+        Raises
+        ------
+        CfaiError
+            What ended the run early; where every row failed the service's error, or RowsFailed if they failed for
+            different reasons.  RowsFailed also where some did, with ``on_error="raise"``.
+        Stopped
+            It was interrupted.
+        """
+        run = self.run
+        if run.stopped:  # whatever else it came to: a loop of calls ends with it
+            raise Stopped(self.stopped_words) from run.error
+        if run.error is not None:
+            text = str(run.error)
+            raise _with_text(run.error, f"{_sentence(text)} {self._kept_words}" if run.done else text)
+        if (ended := self.ended) is not None:
+            raise ended
+        said = []
+        if run.damaged:
+            end = 'and cache="only" does not ask again' if run.options.cache == "only" else "and asked for again"
+            was = "were" if run.damaged > 1 else "was"
+            said.append(f"{counted(run.damaged, 'stored answer')} {was} damaged {end}.")
+        if run.store_failure is not None:
+            said.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
+        if self.failed:
+            text = self._first_failures()
+            if on_error == "raise":
+                raise RowsFailed(f"{text} {self._kept_words}" if run.done else text)
+            said.append(text)
+        return said
+
+    def _first_failures(self) -> str:
+        position, error = next(iter(self.errors.items()))
+        column = f" of column {self._rows.name!r}" if self._rows.name is not None else ""
+        rest = self.failed - 1
+        more = f" (and {counted(rest, 'more row')})" if rest else ""
+        what = f"failed and are missing{f', except {self._filled:,} that are truncated' if self._filled else ''}"
+        what = "are truncated" if self._filled == self.failed else what
+        return (
+            f"{self.failed:,} of {len(self._rows.index):,} rows {what}: "
+            f"row {_plain(self._rows.index[position])!r}{column}: {error}{more}. cf.last_run().failures lists them."
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.receipt}>"
+
+    def _repr_html_(self) -> str:
+        return f'<div class="{NO_MATH}"><code>{html.escape(self.receipt)}</code></div>'
+
+
+def saved_words(neurons: float, unknown: int) -> str:
+    """Say what was not paid again, and of how many rows nobody knows the price; empty where nothing was saved."""
+    rows = f"{counted(unknown)} of unknown price" if unknown else ""
+    return " and ".join(part for part in (money(neurons) if neurons else "", rows) if part)
+
+
+def _plain(label: Any) -> Any:
+    """A label as people write it: 3, not np.int64(3)."""
+    if isinstance(label, tuple):  # of a MultiIndex
+        return tuple(_plain(part) for part in label)
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _with_text(error: CfaiError, text: str) -> CfaiError:
+    error.args = (text, *error.args[1:])
+    return error

@@ -1,0 +1,296 @@
+"""Rows out of pandas: a column, or a template filled with several, becomes what is sent."""
+
+from __future__ import annotations
+
+import difflib
+import string
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from ..errors import ColumnError, InputError
+from ..media import Media, Parts, words_of
+from ..media.files import Folder
+from ..tasks import Input
+from .reading import Bad, Fetch, read, refuse_wrong_kind, texts
+
+Frame: TypeAlias = "pd.DataFrame | pd.Series[Any]"
+_VALUE = "value"
+#: The template whose prompts are the cells of a Series as they stand.
+ITSELF = "{value}"
+
+
+@dataclass(slots=True)
+class Rows:
+    """What the rows of a frame come to.
+
+    Attributes
+    ----------
+    inputs : list of Input or None
+        None where a cell is missing or blank, and where it cannot be sent.
+    bad : dict of int to InputError
+        By position: cells that cannot be sent.
+    index : Index
+    name : Hashable
+        For a Series that comes of it.
+    """
+
+    inputs: Sequence[Input | None]
+    bad: Bad
+    index: pd.Index[Any]
+    name: Hashable
+
+
+_TEXT = frozenset({"text"})
+
+
+def rows_of(
+    data: Frame, on: Any, *, template: bool, takes: frozenset[str] = _TEXT, fetch: Fetch | None = None,
+    files: Folder | None = None,
+) -> Rows:  # fmt: skip
+    """Turn a column, or a template filled with several, into inputs.
+
+    Parameters
+    ----------
+    data : DataFrame or Series
+    on : str or other column label, or None
+        A column, or a template with ``{column}`` in it.  A Series needs none; in its templates it is called by its own
+        name or ``{value}``.
+    template : bool
+        Whether ``on`` is a prompt: then it may not be left out, and must name a column.
+    takes : frozenset of str
+        The kinds of content the task and model take.  A template may name columns of pictures where they take them.
+    fetch : callable, optional
+        Fetches addresses that media lie at.
+    files : Folder, optional
+        Where the texts of a column name files.  In a template they never do.
+
+    Raises
+    ------
+    ColumnError
+        A column does not exist, or the template names none.
+    """
+    frame, column = _as_frame(data)
+    if on is None:
+        if column is None or template:
+            what = "a template such as 'Summarize: {text}'" if template else "a column or a template"
+            raise ColumnError(f"Say what to work on: {what}. Columns: {_columns(frame)}.")
+        on = column
+    inputs: Sequence[Input | None]
+    if not template and _has(frame, on):
+        cells = _column(frame, on)
+        inputs, bad = read(cells, takes, fetch, files)
+        refuse_wrong_kind(cells, on, inputs, bad)
+    elif isinstance(on, str) and (template or "{" in on):
+        if "text" not in takes:
+            what = " or ".join(sorted(takes))
+            raise ColumnError(f"This task and model take {what} and no words: name a column. {_columns_are(frame)}")
+        inputs, bad = _fill(frame, on, takes, fetch)
+    else:
+        raise ColumnError(_no_column(frame, on))
+    return Rows(inputs, bad, data.index, on if not isinstance(on, str) or "{" not in on else None)
+
+
+def column(frame: pd.DataFrame, name: Any) -> pd.Series[Any]:
+    """Return the column of that name.
+
+    Raises
+    ------
+    ColumnError
+        There is none (the message names a near one), or several.
+    """
+    if not _has(frame, name):
+        raise ColumnError(_no_column(frame, name))
+    return _column(frame, name)
+
+
+def column_of(data: Frame, on: Any) -> pd.Series[Any] | None:
+    """Return the column `on` names, or the Series itself; None where there is none (`on` may be a template then)."""
+    if isinstance(data, pd.Series):
+        return data if on is None or on == data.name else None
+    return _column(data, on) if on is not None and _has(data, on) else None
+
+
+def _as_frame(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
+    if isinstance(data, pd.DataFrame):
+        return data, None
+    name = data.name if data.name is not None else _VALUE
+    columns = dict.fromkeys([name, _VALUE], data)  # in templates a Series also goes by "value"
+    frame = pd.concat(list(columns.values()), axis=1)
+    frame.columns = pd.Index(list(columns), dtype="object", tupleize_cols=False)
+    return frame, name
+
+
+def _has(frame: pd.DataFrame, on: Any) -> bool:
+    try:
+        return on in frame.columns
+    except TypeError:  # not hashable: no label
+        return False
+
+
+def _column(frame: pd.DataFrame, name: Hashable) -> pd.Series[Any]:
+    found: Any = frame[name]
+    if isinstance(found, pd.DataFrame):
+        raise ColumnError(f"{name!r} names {found.shape[1]} columns; rename them so that it names one.")
+    series: pd.Series[Any] = found
+    return series
+
+
+def _columns(frame: pd.DataFrame) -> str:
+    names = [str(name) for name in frame.columns]
+    return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "") or "none"
+
+
+def _columns_are(frame: pd.DataFrame) -> str:
+    return f"Columns: {_columns(frame)}."
+
+
+def _no_column(frame: pd.DataFrame, name: Any) -> str:
+    near = difflib.get_close_matches(str(name), [str(c) for c in frame.columns], n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"There is no column {name!r}.{hint} Columns: {_columns(frame)}."
+
+
+def _fill(
+    frame: pd.DataFrame, template: str, takes: frozenset[str], fetch: Fetch | None
+) -> tuple[Sequence[Input | None], Bad]:
+    parts = _parse(template, frame.columns)
+    named = [name for _, name, _ in parts if name is not None]
+    if not named:
+        raise ColumnError(
+            f"The template {template[:80]!r} names no column, so every row would ask the same. "
+            f"Put one in braces, such as {{{next(iter(frame.columns), 'text')}}}. Columns: {_columns(frame)}."
+        )
+    labels = {name: _label(frame, name) for name in named}
+    bad: Bad = {}
+    filled: dict[str, Sequence[str | Media | None]] = {}
+    for name, spec in {(n, s) for _, n, s in parts if n is not None}:
+        column = _column(frame, labels[name])
+        # What a template names is text, or media that is no text: a path in a text column is not opened here.
+        found, wrong = _formatted(column, spec) if spec else read(column, takes | _TEXT, fetch)
+        refuse_wrong_kind(column, labels[name], found, wrong)
+        filled[f"{name}:{spec}"] = found
+        bad |= wrong
+    prompts: list[Input | None] = []
+    for at in range(len(frame)):
+        pieces = [(literal, None if name is None else filled[f"{name}:{spec}"][at]) for literal, name, spec in parts]
+        gone = any(name is not None and piece is None for (_, piece), (_, name, _) in zip(pieces, parts, strict=True))
+        prompts.append(None if gone else _joined(pieces))
+    return prompts, bad
+
+
+def _joined(pieces: Sequence[tuple[str, str | Media | None]]) -> Input:
+    joined: list[str | Media] = [""]
+    for literal, piece in pieces:
+        for part in (literal, piece or ""):
+            if isinstance(part, str) and isinstance(joined[-1], str):
+                joined[-1] += part
+            else:
+                joined.append(part)
+    kept = tuple(part for part in joined if part != "")
+    return kept[0] if len(kept) == 1 else Parts(kept) if kept else ""
+
+
+def _label(frame: pd.DataFrame, name: str) -> Hashable:
+    """Return the column a name in a template means: the one that is that text, else the only one that is written so."""
+    found = list(dict.fromkeys(label for label in frame.columns if str(label) == name))
+    exact = [label for label in found if isinstance(label, str)]
+    if not found:
+        raise ColumnError(_no_column(frame, name) + " (Write {{ and }} for braces that are meant.)")
+    if len(found) > 1 and not exact:
+        raise ColumnError(f"{{{name}}} could mean several columns: {', '.join(map(repr, found))}. Rename all but one.")
+    return exact[0] if exact else found[0]
+
+
+def _parse(template: str, columns: Iterable[Any] = ()) -> list[tuple[str, str | None, str]]:
+    """Split a template; a column with a colon in its name is not a column with a format."""
+    try:
+        parsed = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ColumnError(f"The template {template[:80]!r}: {error}. Write {{{{ and }}}} for braces.") from None
+    for _, name, _, conversion in parsed:
+        if name == "" or conversion:
+            raise ColumnError(
+                f"The template {template[:80]!r}: write a column's name in the braces, {{name}} or {{name:.2f}}."
+            )
+    known = {str(label) for label in columns}
+    return [
+        (literal, f"{name}:{spec}", "") if spec and f"{name}:{spec}" in known else (literal, name, spec or "")
+        for literal, name, spec, _ in parsed
+    ]
+
+
+def _formatted(column: pd.Series[Any], spec: str) -> tuple[list[str | None], Bad]:
+    found, bad = texts(column)
+    for at, value in enumerate(column.tolist()):
+        if found[at] is None:
+            continue
+        try:
+            found[at] = format(value, spec)
+        except (ValueError, TypeError) as error:
+            bad[at] = InputError(f"the cell does not take the format {spec!r}: {error}")
+            found[at] = None
+    return found, bad
+
+
+def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Fill the template of a call with other records than its rows.
+
+    Parameters
+    ----------
+    given : DataFrame, or list of dict or (value, answer)
+        Pairs are for templates that name one column.
+    data, template
+        What the call works on.
+
+    Returns
+    -------
+    list of (str, dict)
+        The prompt of each record, and what of it the template does not name; None where that is missing.
+
+    Raises
+    ------
+    ColumnError
+        There is no template, or the records do not hold what it names.
+    ValueError
+        A record is none, or holds nothing where the template wants something.
+    """
+    if not isinstance(template, str):
+        raise ColumnError("examples need a template such as 'Summarize: {text}' that they fill as the rows do.")
+    known = data.columns if isinstance(data, pd.DataFrame) else [data.name]
+    named = list(dict.fromkeys(name for _, name, _ in _parse(template, known) if name is not None))
+    if isinstance(given, pd.DataFrame):
+        if len(set(map(str, given.columns))) < given.shape[1]:
+            raise ColumnError(f"examples: two columns go by one name. Columns: {_columns(given)}.")
+        records = [{str(key): value for key, value in record.items()} for record in given.to_dict("records")]
+    else:
+        records = [_record(each, named) for each in given]
+    frame = pd.DataFrame.from_records(records)
+    taken = set(named)
+    if isinstance(data, pd.Series):  # its column goes by two names
+        for one, other in ((str(data.name), _VALUE), (_VALUE, str(data.name))):
+            taken |= {other} if one in taken else set()
+            if one not in frame and other in frame:
+                frame[one] = frame[other]
+    prompts, bad = _fill(frame, template, _TEXT, None)
+    made = []
+    for at, (prompt, record) in enumerate(zip(prompts, records, strict=True)):
+        rest = {key: value for key, value in record.items() if key not in taken}
+        if prompt is None:
+            raise ValueError(f"examples: row {at} cannot be used: {bad.get(at) or 'a text is missing in it'}.")
+        made.append((words_of(prompt), {key: None if _missing(value) else value for key, value in rest.items()}))
+    return made
+
+
+def _missing(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _record(given: Any, named: Sequence[str]) -> dict[str, Any]:
+    if isinstance(given, Mapping):
+        return {str(key): value for key, value in given.items()}
+    if isinstance(given, (list, tuple)) and len(given) == 2 and len(named) == 1:
+        return {named[0]: given[0], "answer": given[1]}
+    raise ValueError(f"examples: {given!r:.60}: give dicts, a DataFrame, or (value, answer) where one column is named.")

@@ -1,0 +1,256 @@
+"""Where a verb gets its vectors from: a column of them, a column of text that is embedded first, a query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..errors import ColumnError
+from ..models import Model
+from ..tasks import Embed
+from ..tasks.embed import ROLES
+from ..vectors import Gathered
+from ..vectors.vector import Space, same_space
+from . import rows
+from .arrow import VectorDtype
+from .call import Call
+
+#: Run options that ask for something to be done; the others are limits, which hold where nothing is sent.
+_ASKING = ("model", "gateway", "queue", "reject_if_busy", "fetch")
+_UNKNOWN = (
+    "{what} not record which model made them, and where: they are plain numbers, or come from a file other than "
+    "parquet or Arrow. Vectors of two models, or of a model and the emulator, do not compare. If you know where they "
+    "come from, say it once: df['vec'] = df.cfai.as_vectors('vec', model='bge-m3', origin='cloudflare'); otherwise "
+    "embed the texts again"
+)
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is looked for: one vector a query, and how each is called in a result; one alone has no name."""
+
+    matrix: npt.NDArray[np.float32]
+    names: list[Any] | None
+    space: Space | None = None
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+
+def vectors_of(
+    data: rows.Frame, on: Any, travel: Mapping[str, Any], like: Space | None = None, *, asks: bool = False
+) -> Gathered:
+    """Return the vectors of a column.
+
+    Parameters
+    ----------
+    data : DataFrame or Series
+    on : column or template, or None
+        A column of vectors is taken as it is.  A column of text, or a template, is embedded through the engine, which
+        prices and stores it.  None: the Series itself, or the only column of vectors of a frame.
+    travel : mapping
+        ``model`` and run options, for what is embedded.
+    like : Space, optional
+        The space texts are embedded for; by default that of the default model.
+    asks : bool
+        Whether something else is embedded in the same call, such as a query, so that `travel` has an effect.
+
+    Raises
+    ------
+    ColumnError
+        There is no such column, or none or several hold vectors and `on` does not say which.
+    TypeError
+        The column holds vectors, nothing else is embedded, and `travel` asks for a model or the like.
+    ValueError
+        Cells are not vectors, or vectors of different spaces or lengths.
+    """
+    if on is None and isinstance(data, pd.DataFrame):
+        found = [name for name in data.columns if isinstance(data[name], pd.Series) and holds_vectors(data[name])]
+        if len(found) != 1:
+            what = "No column holds vectors" if not found else f"Several columns hold vectors: {found}"
+            raise ColumnError(f"{what}; say which to use: on='...'. A column of text is embedded first.")
+        on = found[0]
+    column = rows.column_of(data, on)
+    if column is not None and not is_text(data, on):
+        if not asks:
+            refuse_needless(travel, as_they_are(column.name))
+        gathered = Gathered(recorded(column))
+        if travel.get("model") is not None and gathered.space is not None:
+            _same_model(gathered.space, travel["model"])
+        return gathered
+    return Gathered(_embedded(data, on, like, travel))
+
+
+def recorded(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of vectors with what its Arrow type records (``dtype_backend="pyarrow"``)."""
+    kind = column.dtype.pyarrow_dtype if isinstance(column.dtype, pd.ArrowDtype) else None
+    if getattr(kind, "space", None) is None:
+        return column
+    cells = VectorDtype().__from_arrow__(column.array.__arrow_array__())  # type: ignore[attr-defined, unused-ignore]
+    return pd.Series(cells, index=column.index, name=column.name)
+
+
+def holds_vectors(column: pd.Series[Any]) -> bool:
+    """Whether the first cell that is there is an array or a list."""
+    if not may_hold_vectors(column):
+        return False
+    for cell in recorded(column):
+        if isinstance(cell, (np.ndarray, list, tuple)):
+            return True
+        if not (pd.api.types.is_scalar(cell) and pd.isna(cell)):
+            return False
+    return False
+
+
+def may_hold_vectors(column: pd.Series[Any]) -> bool:
+    """Whether the dtype of a column leaves room for vectors."""
+    return bool(column.dtype == object) or isinstance(column.dtype, (pd.ArrowDtype, VectorDtype))
+
+
+def refuse_needless(travel: Mapping[str, Any], why: str) -> None:
+    """Refuse run options that ask for something where nothing is sent, and say why that is so.
+
+    Raises
+    ------
+    TypeError
+        An option would have no effect and seems to have one, such as ``model=``.
+    """
+    idle = [each for each in _ASKING if travel.get(each)] + ["cache"] * (travel.get("cache") == "refresh")
+    if idle:
+        named = " and ".join(f"{each}=" for each in idle)
+        raise TypeError(f"{why}, so {named} would have no effect. Leave it out.")
+
+
+def as_they_are(name: Any) -> str:
+    """Say why nothing is sent for a column of vectors."""
+    return (
+        f"column {name!r} holds vectors, which are used as they are (as_vectors() records which model made them): "
+        "nothing is embedded"
+    )
+
+
+def refuse_unrecorded(*columns: Gathered | Query) -> None:
+    """Refuse to compare columns of which one does not record where its vectors come from.
+
+    Raises
+    ------
+    ValueError
+        Two different spaces, or one that is unknown.
+    """
+    same_space(columns)
+    if any(len(column) and column.space is None for column in columns):
+        raise ValueError(_UNKNOWN.format(what="one of the columns holds vectors that do"))
+
+
+def sends_text(query: Any) -> bool:
+    """Whether a query is, or holds, a text that will be embedded."""
+    return isinstance(query, str) or (
+        isinstance(query, (list, tuple, pd.Series)) and any(isinstance(each, str) for each in query)
+    )
+
+
+def is_text(data: rows.Frame, on: Any) -> bool:
+    """Whether `on` names something that has to be embedded."""
+    if on is None and isinstance(data, pd.DataFrame):
+        return False
+    column = rows.column_of(data, on)
+    unknown = column is not None and (column.dtype == object or isinstance(column.dtype, VectorDtype))
+    return column is None or not (holds_vectors(column) or (unknown and bool(column.isna().all())))
+
+
+def query_of(query: Any, space: Space | None, travel: Mapping[str, Any]) -> Query:
+    """Return what to look for; texts are embedded with the model of `space`, as queries where it tells them apart.
+
+    Raises
+    ------
+    ValueError
+        The query is none, of another space, or a text and nobody says which model made the vectors.
+    """
+    if isinstance(query, str):
+        return Query(_texts([query], space, travel), None)
+    if isinstance(query, np.ndarray) and query.ndim == 2:
+        cells: list[Any] = list(query)
+    elif isinstance(query, np.ndarray) or (_listed(query) and all(map(_number, query))):
+        same_space([query, _Of(space)])
+        return Query(Gathered([query]).whole(), None)
+    elif isinstance(query, pd.Series) or _listed(query):
+        cells = list(query)
+    else:
+        raise ValueError(f"a query is a text, a vector, or a list of them, not {type(query).__name__}")
+    if cells and all(isinstance(cell, str) for cell in cells):
+        return Query(_texts(cells, space, travel), cells)
+    found = Gathered(cells)
+    if not found.kept.all():
+        raise ValueError(f"query {np.flatnonzero(~found.kept)[0]} is missing")
+    same_space([found, _Of(space)])
+    return Query(found.whole(), list(range(len(cells))), found.space)
+
+
+def counterpart_of(other: Any, data: rows.Frame, space: Space | None, travel: Mapping[str, Any]) -> Gathered:
+    """Return the vectors of another column, row by row."""
+    if not other.index.equals(data.index):
+        raise ValueError("the other column has another index: align it first, other.reindex(frame.index)")
+    if not is_text(other, None):
+        return vectors_of(other, None, travel)
+    return Gathered(_embedded(other, None, space, travel, query=True))
+
+
+@dataclass(frozen=True)
+class _Of:
+    """Something of a space, for ``same_space``."""
+
+    space: Space | None
+
+
+def _listed(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) > 0
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def _same_model(space: Space, model: Any) -> None:
+    name = (model.id if isinstance(model, Model) else str(model)).casefold()
+    if name not in (space.model.casefold(), space.model.casefold().rpartition("/")[2]):
+        raise ValueError(f"model={model!r}: the vectors are of {space}; leave model= out, or embed them again")
+
+
+def _texts(texts: list[str], space: Space | None, travel: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    blank = next((at for at, text in enumerate(texts) if not text.strip()), None)
+    if blank is not None:
+        raise ValueError(f"query {blank} is an empty text")
+    if space is None:
+        raise ValueError(_UNKNOWN.format(what="these vectors do") + ", or search with a vector.")
+    quiet = {"progress": False if len(texts) <= 100 else None} | dict(travel) | {"on_error": "raise"}
+    return Gathered(_embedded(pd.Series(texts, dtype=object), None, space, quiet, query=True)).whole()
+
+
+def _embedded(
+    data: rows.Frame, on: Any, space: Space | None, travel: Mapping[str, Any], *, query: bool = False
+) -> pd.Series[Any]:
+    """Embed texts, for a space if one is given: by its model and pooling, and only where its origin answers."""
+    from .. import session
+
+    options = {name: value for name, value in travel.items() if value is not None}
+    model, here = options.pop("model", None), session.current()
+    if space is not None:
+        if model is not None:
+            _same_model(space, model)
+        model = space.model
+        if here.origin != space.origin:
+            raise ValueError(
+                f"the vectors are of {space}, and this session asks {here.origin}: vectors of different spaces cannot "
+                "be compared; connect to the same, or embed the column again"
+            )
+    pooling: Any = (space.form if space is not None else "") or None
+    if query and model is not None:  # asked of the session: a server's models are in no catalogue
+        model = here.model_for(Embed(), model, options.get("gateway"))
+    role: Any = "query" if isinstance(model, Model) and model.family in ROLES else None
+    made: pd.Series[Any] = Call(Embed(pooling=pooling, role=role if query else None), model, data, on, options).wait()
+    return made

@@ -1,0 +1,229 @@
+"""Look in a store of the service: what is found there becomes rows again."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ...errors import SetupError, Stopped
+from ...tasks import Embed
+from ...vectors.vector import Space
+from .. import rows
+from ..progress import working
+from ..vector_input import Query, holds_vectors, is_text, query_of, sends_text
+from .metadata import NAME_BYTES, names_of, plain
+
+if TYPE_CHECKING:
+    from ...session import Session
+    from .query import Match
+
+
+def found_in(
+    data: rows.Frame, index: str, query: Any, k: int, on: Any, *, filter: Mapping[str, Any] | None,
+    namespace: str | None, metadata: bool, id: Any, join: bool, travel: Mapping[str, Any],
+) -> pd.DataFrame:  # fmt: skip
+    """Look in an index of the service; see ``search``."""
+    from ..._engine.bridge import bridge
+    from ..._engine.errand import Errand
+    from . import index as indexes
+    from . import query as asking
+
+    here = service()
+    check(index, namespace)
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= indexes.MOST_FOUND:
+        raise ValueError(
+            f"k={k!r}: an index of the service gives 1 to {indexes.MOST_FOUND} vectors for a query. filter= narrows "
+            "it; search without index= goes through the frame's own vectors, however many."
+        )
+    wanted = _filter(filter)
+    engine = here.engine(cache=False)
+
+    patience = here.options({name: value for name, value in travel.items() if name != "model"}).patience
+
+    def carried_out(work: Any) -> Any:
+        errand: Errand[Any] = Errand(engine, work, drain=False, patience=patience)
+        with working("search", travel.get("progress", here.defaults.get("progress"))):
+            made = bridge.wait(errand, lambda: None)
+        if errand.stopped:
+            raise Stopped("Stopped. Nothing was changed; the same search can be run again.")
+        return made
+
+    async def look(errand: Any) -> Any:
+        there = indexes.Index(errand, index)
+        return await there.entry(), await there.properties() if wanted else {}
+
+    entry, properties = carried_out(look)
+    held = _whose(indexes.space_of(entry, here.origin), data, on, index)
+    unknown = [key for key in wanted or () if key not in properties]
+    if unknown:
+        raise ValueError(
+            f"filter: the index {index!r} cannot be filtered by {', '.join(map(repr, unknown))} (it can by "
+            f"{', '.join(properties) or 'nothing'}): to_vectorize(..., filterable={unknown!r}) makes it so."
+        )
+    if sends_text(query) and held is None:
+        if travel.get("model") is None:
+            raise ValueError(
+                f"The index {index!r} does not record which model its vectors come from (those that "
+                "to_vectorize(create=True) makes do): give model=, or on= a column of vectors of that model, or a "
+                "vector as query."
+            )
+        chosen = here.model_for(Embed(), travel["model"], travel.get("gateway"))
+        held = Space(chosen.id, (entry.get("config") or {}).get("dimensions") or 0, "", here.origin)
+    asked = query_of(query, held, travel)
+
+    async def search(errand: Any) -> Any:
+        there = indexes.Index(errand, index)
+        return await asking.ask(there, asked.matrix, int(k), filter=wanted, namespace=namespace, metadata=metadata)
+
+    found = carried_out(search)
+    frame = data.to_frame() if isinstance(data, pd.Series) else data
+    return _rows(frame if join else frame.iloc[:0, :0], asked, found, id if join else None, index)
+
+
+# -- what is told, and what is known ---------------------------------------------------------------------------------
+
+
+def service() -> Session:
+    """Return the session, if what it is connected to can have indexes."""
+    from ... import session
+
+    here = session.current()
+    if here.address.is_server:
+        raise SetupError(
+            f"{here.origin} is a server of models and has no Vectorize: connect to an account, cf.connect()."
+        )
+    return here
+
+
+def check(index: Any, namespace: Any) -> None:
+    """Refuse names that no index or namespace can have."""
+    if not isinstance(index, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", index):
+        raise ValueError(
+            f"index={index!r}: give the name of an index of Vectorize; letters, digits, hyphens and underscores."
+        )
+    if namespace is not None and not (isinstance(namespace, str) and 0 < len(namespace.encode()) <= NAME_BYTES):
+        raise ValueError(f"namespace={namespace!r}: give a text of at most {NAME_BYTES} bytes.")
+
+
+def _filter(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return a filter as it is sent: dates as the ISO texts they were written as."""
+
+    def sent(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): sent(one) for key, one in value.items()}
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [sent(one) for one in value]
+        try:
+            return plain(value)
+        except ValueError as error:
+            raise ValueError(f"filter: {error}.") from None
+
+    if given is not None and not isinstance(given, Mapping):
+        raise ValueError(f"filter={given!r:.60}: give a dict, such as {{'year': {{'$gte': 2020}}}}.")
+    return {str(key): sent(value) for key, value in given.items()} if given else None
+
+
+def _whose(held: Space | None, data: rows.Frame, on: Any, index: str) -> Space | None:
+    """Return whose vectors an index holds: as it says itself, or as the frame's own vectors do."""
+    if on is not None and is_text(data, on):
+        raise ValueError(f"on={on!r} holds no vectors: with index= it names vectors of the model the index is of.")
+    columns = [data] if isinstance(data, pd.Series) else [data.iloc[:, at] for at in range(data.shape[1])]
+    column = rows.column_of(data, on) if on is not None else None
+    found = [column] if column is not None else [one for one in columns if holds_vectors(one)]
+    own = (
+        next((cell.space for cell in found[0] if getattr(cell, "space", None) is not None), None)
+        if len(found) == 1
+        else None
+    )
+    if on is not None and held is not None and own is not None and (held.model, held.form) != (own.model, own.form):
+        raise ValueError(f"The index {index!r} holds vectors of {held}, and on={on!r} those of {own}: leave on= out.")
+    return held or own
+
+
+# -- what becomes of what was found ----------------------------------------------------------------------------------
+
+
+def _rows(frame: pd.DataFrame, asked: Query, found: Sequence[Sequence[Match]], id: Any, index: str) -> pd.DataFrame:
+    """Return the rows of the frame that have these ids, with what the metadata tells beyond it."""
+    matches = [match for one in found for match in one]
+    at = _places(frame, id, [match.id for match in matches])
+    ours = at >= 0
+    made = frame.take(at) if ours.all() else frame.set_axis(range(len(frame)), axis=0).reindex(at)
+    labels = [frame.index[place] if place >= 0 else match.id for place, match in zip(at.tolist(), matches, strict=True)]
+    made.index = (
+        frame.index.take(at) if ours.all() and len(frame) else pd.Index(labels, dtype=None if labels else object)
+    )
+    names = {str(column): column for column in frame.columns}
+    _compare(frame, at, matches, names, index)
+    for key in dict.fromkeys(key for match in matches for key in match.metadata):
+        own = frame[names[key]] if key in names else None
+        values = [match.metadata.get(key) for match in matches]
+        made[names.get(key, key)] = _filled(own, at, values).set_axis(made.index)
+    ids = [match.id for match in matches]
+    made["id" if id is None else id] = _filled(None if id is None else frame[id], at, ids).set_axis(made.index)
+    made["score"] = np.array([match.score for match in matches], dtype=float)
+    if asked.names is not None:
+        told = pd.Series(asked.names, dtype=object if not asked.names else None)
+        made["query"] = told.repeat([len(one) for one in found]).to_numpy()
+    return made
+
+
+def _places(frame: pd.DataFrame, id: Any, wanted: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the row each id is of, -1 where it is of none."""
+    places: dict[str, int] = {}
+    asked = set(wanted)
+    for place, name in enumerate(names_of(frame, id)):
+        if name in asked and places.setdefault(name, place) != place:
+            what = "labels of the index" if id is None else f"column {id!r}"
+            raise ValueError(
+                f"{what}: {name!r} is found and is the id of several rows (position {places[name]} and {place}). Give "
+                "id= the column to_vectorize was given, or join=False."
+            )
+    return np.array([places.get(name, -1) for name in wanted], dtype=np.int64)
+
+
+def _filled(own: pd.Series[Any] | None, at: npt.NDArray[np.int64], values: list[Any]) -> pd.Series[Any]:
+    """Return the frame's own cells, and these values where it has no such row (or no such column)."""
+    if own is None:
+        return pd.Series(values, dtype=None if values else object)
+    if (at >= 0).all():
+        return own.take(at)
+    dates = pd.api.types.is_datetime64_any_dtype(own)
+    return pd.Series(
+        [
+            own.iloc[place] if place >= 0 else pd.Timestamp(value) if dates and isinstance(value, str) else value
+            for place, value in zip(at.tolist(), values, strict=True)
+        ]
+    )
+
+
+def _compare(
+    frame: pd.DataFrame, at: npt.NDArray[np.int64], matches: Sequence[Match], names: Mapping[str, Any], index: str
+) -> None:
+    """Warn where the index says otherwise than the frame: it has changed since, or the ids are another frame's."""
+    from ..report import CfaiWarning
+
+    for key, column in names.items():
+        cells = frame[column]
+        for place, match in zip(at.tolist(), matches, strict=True):
+            if place < 0 or key not in match.metadata:
+                continue
+            try:
+                same = plain(cells.iloc[place]) == match.metadata[key]
+            except ValueError:
+                same = False
+            if not same:
+                warnings.warn(
+                    f"The index {index!r} holds another {key!r} for the id {match.id!r} than row "
+                    f"{frame.index[place]!r} of the frame, whose cells are shown: it was changed since to_vectorize, "
+                    "or this is not the frame that was written; join=False shows what the index holds.",
+                    CfaiWarning,
+                    stacklevel=4,
+                )
+                return

@@ -1,0 +1,254 @@
+"""The book of charges: what was spent, how sure that is, and what a budget still holds."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import datetime as dt
+import math
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ..errors import BudgetError
+from . import FREE_NEURONS_PER_DAY, USD_PER_NEURON, Cost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """One billed call, or (with no requests) the rows a run took from the store.
+
+    Attributes
+    ----------
+    time : float
+        Seconds since 1970.
+    run, account, origin, model, verb : str
+        ``account`` is a digest, not the id; ``origin`` is ``"cloudflare"``, ``"emulator"`` or a host.
+    requests, rows : int
+        ``rows`` are those of the frame that were answered; of a conversation of several turns, one counts them.
+    neurons : float or None
+        None is unknown: the model publishes no price.
+    exact : bool
+        The service reported it; otherwise it is estimated from the length of the text.
+    saved_neurons : float or None
+        What the rows from the store had cost when they were bought; of a gateway's cache, what they would have cost.
+        None is unknown.
+    tokens : float or None
+        None is unknown: embedding models do not report them.
+    seconds : float
+    queued : (str, int) or None
+        The submission and place of a request that waited in the service's queue: it is entered once, whoever fetches
+        its answer.
+    """
+
+    time: float
+    run: str
+    account: str
+    origin: str
+    model: str
+    verb: str
+    requests: int = 1
+    rows: int = 1
+    neurons: float | None
+    exact: bool
+    saved_neurons: float | None = 0.0
+    tokens: float | None = None
+    seconds: float = 0.0
+    queued: tuple[str, int] | None = None
+
+
+def midnight(now: float) -> float:
+    """Return the 00:00 UTC at which the day of ``now`` began, when the free Neurons came back."""
+    day = dt.datetime.fromtimestamp(now, dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return day.timestamp()
+
+
+def spent_today(charges: Iterable[Charge], account: str, origin: str, now: float) -> Cost:
+    """Return what this account was charged since 00:00 UTC, as far as this book knows."""
+    since = midnight(now)
+    today = [c for c in charges if c.time >= since and c.account == account and c.origin == origin]
+    return Cost(sum(c.neurons or 0.0 for c in today), all(c.exact for c in today))
+
+
+#: Of every budget: one may be shared by calls on the engine's loop and on a notebook's own.
+_LOCK = threading.Lock()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    """A request that waits until others are billed; ``held`` is what it was given, once it was."""
+
+    neurons: float
+    loop: asyncio.AbstractEventLoop
+    wake: asyncio.Future[None]
+    held: float | None = None
+
+
+@dataclass(slots=True)
+class Budget:
+    """A limit in Neurons that refuses before sending: reserved by the estimate, trued up by the bill.
+
+    Parameters
+    ----------
+    limit : float
+        Neurons.
+    words : str
+        The limit as the user said it.
+    allow_unknown : bool
+        Whether requests whose price nobody publishes may be sent.
+    """
+
+    limit: float
+    words: str
+    allow_unknown: bool = False
+    spent: float = 0.0
+    reserved: float = 0.0
+    requests: int = field(default=0, repr=False)  # with a reservation; the sum itself keeps rounding errors
+    _waiting: collections.deque[_Waiter] = field(default_factory=collections.deque, repr=False, compare=False)
+
+    @property
+    def left(self) -> float:
+        """Neurons that may still be reserved."""
+        return self.limit - self.spent - self.reserved
+
+    def reserve(self, cost: Cost, model: str) -> float | None:
+        """Set aside what a request may cost at most; None when it does not fit at the moment.
+
+        Raises
+        ------
+        BudgetError
+            The price is unknown, and that is not allowed.
+        """
+        neurons = self._price(cost, model)
+        with _LOCK:
+            return self._take(neurons)
+
+    async def hold(self, cost: Cost, model: str) -> float | None:
+        """Set aside what a request may cost at most, in order of arrival, and wait while others are to be billed first.
+
+        Returns
+        -------
+        float or None
+            What ``settle`` takes back; None where it does not fit though nothing else is reserved.
+
+        Raises
+        ------
+        BudgetError
+            The price is unknown, and that is not allowed.
+        """
+        neurons = self._price(cost, model)
+        with _LOCK:
+            held = None if self._waiting else self._take(neurons)
+            if held is not None or not self.requests:
+                return held
+            loop = asyncio.get_running_loop()
+            waiter = _Waiter(neurons, loop, loop.create_future())
+            self._waiting.append(waiter)
+        try:
+            await waiter.wake
+        except asyncio.CancelledError:
+            with _LOCK:
+                if waiter in self._waiting:
+                    self._waiting.remove(waiter)
+                    self._hand_out()  # it may have been the one the others waited for
+                    raise
+            if waiter.held is not None:
+                self.settle(waiter.held, 0.0)
+            raise
+        return waiter.held
+
+    def settle(self, reserved: float, neurons: float | None) -> None:
+        """Replace a reservation by what was really charged; where that is unknown, the reservation counts as spent."""
+        with _LOCK:
+            self._give_back(reserved)
+            self.spent += reserved if neurons is None or not math.isfinite(neurons) else max(0.0, neurons)
+            self._hand_out()
+
+    def _price(self, cost: Cost, model: str) -> float:
+        if cost.neurons is not None:
+            return cost.neurons
+        if self.allow_unknown:
+            return 0.0
+        raise BudgetError(
+            f"{model} publishes no price, so a budget of {self.words} cannot hold it. "
+            "Choose a priced model, leave budget= out, or allow it with budget=Budget(..., allow_unknown=True)."
+        )
+
+    def _take(self, neurons: float) -> float | None:
+        # What costs nothing, or an unknown amount that is allowed, always fits.
+        if neurons and not neurons <= self.left * (1 + 1e-9):
+            return None
+        self.reserved += neurons
+        self.requests += 1
+        return neurons
+
+    def _give_back(self, reserved: float) -> None:
+        self.requests -= 1
+        self.reserved = self.reserved - reserved if self.requests else 0.0
+
+    def _hand_out(self) -> None:
+        """Wake the next waiters: with their reservation, or with None where nothing is left to wait for."""
+        while self._waiting:
+            waiter = self._waiting[0]
+            held = self._take(waiter.neurons)
+            if held is None and self.requests:
+                return
+            self._waiting.popleft()
+            waiter.held = held
+            try:
+                waiter.loop.call_soon_threadsafe(_wake, waiter.wake)
+            except RuntimeError:  # its loop is closed, and it with it
+                if held is not None:
+                    self._give_back(held)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def as_budget(wish: float | str | Budget | None, neurons: float | None, used_today: float = 0.0) -> Budget | None:
+    """Turn ``budget=`` (dollars, ``"free"`` or a Budget) or ``neurons=`` into a Budget.
+
+    Parameters
+    ----------
+    wish : float, "free", Budget or None
+    neurons : float or None
+    used_today : float
+        Neurons of today's free ones that this book saw used; what other programs used is invisible here.
+    """
+    if wish is not None and neurons is not None:
+        raise ValueError("Give budget= or neurons=, not both.")
+    if isinstance(wish, Budget):
+        return wish
+    if neurons is not None:
+        return Budget(_positive(neurons, "neurons"), f"{_plain(neurons)} Neurons")
+    if wish is None:
+        return None
+    if isinstance(wish, str):
+        if wish != "free":
+            raise ValueError(f'budget={wish!r}: give dollars as a number, or "free".')
+        left = max(0.0, FREE_NEURONS_PER_DAY - used_today)
+        return Budget(left, f"today's free Neurons ({left:,.0f} of {FREE_NEURONS_PER_DAY:,} left that we know of)")
+    return Budget(_positive(wish, "budget") / USD_PER_NEURON, f"${wish:,.12f}".rstrip("0").rstrip("."))
+
+
+def _positive(value: float, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise ValueError(f"{name}={value!r} must be a number that is not negative.")
+    return float(value)
+
+
+def _plain(amount: float) -> str:
+    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
+
+
+def money(neurons: float | None, exact: bool = True) -> str:
+    """Write Neurons and dollars for people: ``"~2.8 Neurons ($0.000031)"``; a tilde marks an estimate."""
+    if neurons is None:
+        return "price unknown"
+    mark = "" if exact else "~"
+    usd = neurons * USD_PER_NEURON
+    decimals = max(2, 1 - int(f"{usd:.1e}".partition("e")[2]))  # two digits that say something, once it is rounded
+    dollars = f"${usd:,.{decimals}f}" if usd else "$0"
+    return f"{mark}{_plain(neurons)} Neurons ({mark}{dollars})"

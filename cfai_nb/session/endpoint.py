@@ -1,0 +1,178 @@
+"""What a connection needs besides arguments: credentials and places from the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from .._engine.wire import Secret
+from ..errors import SetupError
+
+_PRETEND = "0" * 32
+SERVICE = "https://api.cloudflare.com/client/v4"
+#: Spellings in use, the documented one first.
+ACCOUNT_NAMES = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID", "CF_AI_ACCOUNT_ID")
+TOKEN_NAMES = (
+    "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_API_TOKEN", "CF_AI_API_TOKEN", "CLOUDFLARE_AI_API_TOKEN",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Who is spoken to.
+
+    Attributes
+    ----------
+    base : str
+        Everything up to and including ``/client/v4``; of another server, up to its ``/v1``.
+    account : str
+        Account id; empty for another server.
+    token : Secret
+    origin : str
+        Who answers, as it is shown: ``"cloudflare"``, ``"emulator"``, or host, port and path of another server.
+    app : ASGI application or None
+        Answers in-process.
+    """
+
+    base: str
+    account: str
+    token: Secret
+    origin: str
+    app: Any = None
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a server in OpenAI's dialect rather than the service."""
+        return not self.account
+
+    @property
+    def is_near(self) -> bool:
+        """Whether it is on this machine or network, where nobody sends a bill."""
+        host = urlsplit(self.base).hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_private
+        except ValueError:
+            return "." not in host or host.endswith((".local", ".lan", ".internal", ".home.arpa", ".localhost"))
+
+    @property
+    def server(self) -> str:
+        """Who answers, as it stands in keys: the whole address, where it is not the service or the emulator."""
+        return self.origin if self.origin in ("cloudflare", "emulator") else self.base
+
+    @property
+    def root(self) -> str:
+        """What every path begins with."""
+        return self.base if self.is_server else f"{self.base}/accounts/{self.account}"
+
+
+def address_of(
+    target: Any, account_id: str | None, api_token: str | None, base_url: str | None, *, allow_http: bool = False
+) -> Address:
+    """Return who is meant by the arguments of ``connect``, with what is missing taken from the environment.
+
+    Raises
+    ------
+    SetupError
+        Credentials are missing, or it cannot be an address.
+    """
+    if target == "emulator" or callable(target):
+        from .. import emulator
+
+        # Its own limits are off unless an Emulator with limits is given: nobody waits for a pretended minute.
+        app = target if callable(target) else emulator.Emulator(rate=None)
+        token = Secret(api_token or "emulator")
+        return Address(
+            base="http://emulator/client/v4", account=account_id or _PRETEND, token=token, origin="emulator", app=app
+        )
+    if target not in (None, "cloudflare"):
+        raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
+    base = _checked(base_url or SERVICE)
+    if base.endswith("/v1") and base.startswith(SERVICE.partition("/client")[0]):
+        raise SetupError(f"base_url={base!r}: leave it out for Workers AI, which is not used by its OpenAI addresses.")
+    if base.endswith("/v1"):  # Ollama, llama.cpp, vLLM, ...: often without any key
+        account, token, base = "", _token(api_token or "none"), base.removesuffix("/v1")
+    else:
+        account, token = credentials(account_id, api_token)
+    shown = base.removesuffix("/client/v4").partition("://")[2]
+    address = Address(base=base, account=account, token=token, origin="cloudflare" if base == SERVICE else shown)
+    if base.startswith("http:") and not (allow_http or address.is_near) and (account or api_token):
+        raise SetupError(
+            f"The token would be sent to {shown} unencrypted, for all on the way to read: give an https address, or "
+            "allow_http=True where the way there is safe (a VPN, a tunnel)."
+        )
+    return address
+
+
+def _checked(base_url: str) -> str:
+    """Return an address as it is compared and shown: in lower case as far as that means the same, without its port
+    where that is the usual one.
+
+    Raises
+    ------
+    SetupError
+        It is not an address, or holds what may be secret, which the message does not show.
+    """
+    bare = base_url.rpartition("@")[2].partition("?")[0].partition("#")[0]
+    try:
+        parts = urlsplit(base_url.strip().rstrip("/"))
+        port = parts.port
+    except ValueError:
+        raise SetupError(f"base_url={bare!r} is not an address.") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SetupError(f"base_url={bare!r} is not an address; give all of it up to /client/v4 or /v1.")
+    if parts.username is not None or parts.password is not None:
+        raise SetupError(f"base_url={bare!r} names a user before the host: leave that out, and give api_token=.")
+    if parts.query or parts.fragment:
+        raise SetupError(f"base_url={bare!r} goes on after its path: leave that out, and give api_token=.")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    usual = {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{host}{'' if port in (None, usual) else f':{port}'}{parts.path.rstrip('/')}"
+
+
+def from_environment(names: tuple[str, ...]) -> str | None:
+    """Return the value of the first of these variables that is set."""
+    return next((value.strip() for name in names if (value := os.environ.get(name, "")).strip()), None)
+
+
+def credentials(account_id: str | None, api_token: str | None) -> tuple[str, Secret]:
+    """Return account id and token, from the arguments or else the environment.
+
+    Raises
+    ------
+    SetupError
+        One is missing or cannot be one; the message says what to do and shows neither.
+    """
+    account = account_id or from_environment(ACCOUNT_NAMES)
+    token = api_token or from_environment(TOKEN_NAMES)
+    if not account or not token:
+        missing = " and ".join(n for n, v in ((ACCOUNT_NAMES[0], account), (TOKEN_NAMES[0], token)) if not v)
+        raise SetupError(
+            f"{missing} not set. Create a token with Workers AI Read and Edit in the Cloudflare dashboard and set both "
+            'CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN, or go without an account: cf.connect("emulator").'
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", account):
+        raise SetupError("The account id must be 32 hexadecimal characters; see the dashboard's Workers AI page.")
+    return account, _token(token)
+
+
+def _token(text: str) -> Secret:
+    if not text.isascii() or not text.isprintable():
+        raise SetupError("The API token holds characters no token has; copy it again.")
+    return Secret(text)
+
+
+def store_path(store: str | os.PathLike[str] | Literal[False] | None) -> Path | None:
+    """Return where the store lies: as given, ``CFAI_STORE``, or the user's cache folder; None for False."""
+    if store is False:
+        return None
+    given = store or os.environ.get("CFAI_STORE")
+    if given:
+        return Path(given).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("cfai_nb", appauthor=False)) / "store.sqlite"

@@ -1,0 +1,219 @@
+"""Typed questions about a text: yes or no, one of several, how much; for decision models and for chat models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ..task import Cell, Column
+from . import values
+from .request import Json
+
+#: What a decision model takes at most (published with the models, 2026-10-01).
+MOST_QUESTIONS, MOST_OPTIONS, MOST_LEVELS = 64, 255, 10
+
+
+@dataclass(frozen=True, slots=True)
+class YesNo:
+    """A question with a yes or no, made by ``cf.yes_no``.  Its cell is ``{"p": ...}``: the probability of yes."""
+
+    instructions: str
+    yes: str | None = None
+    no: str | None = None
+
+    def __post_init__(self) -> None:
+        _said(self.instructions, "a question")
+
+    def criteria(self) -> Json:
+        """Return the question in the words of a decision model."""
+        meant = {key: what for key, what in (("true", self.yes), ("false", self.no)) if what}
+        return {"type": "noul", "instructions": self.instructions} | ({"criteria": meant} if meant else {})
+
+    def schema(self) -> Json:
+        """Return what a chat model may answer."""
+        meant = "; ".join(f"{name}: {what}" for name, what in (("true", self.yes), ("false", self.no)) if what)
+        return {"type": "boolean", "description": f"{self.instructions} {meant}".strip()}
+
+    def decided(self, answer: Mapping[str, Any]) -> Cell:
+        """Read a decision model's answer."""
+        return {"p": values.probability(answer["noul"])}
+
+    def chosen(self, value: Json) -> Cell:
+        """Read a chat model's answer, which carries no probability: a yes or a no in words of ``values``."""
+        return {"value": values.yes_or_no(value), "p": None}
+
+    def columns(self, name: str, cells: Sequence[Cell], cut: float, *, all_: bool) -> dict[str, Column]:
+        """Lay the cells out: the answer, and with ``all_`` the probability of yes."""
+        p = [None if cell is None else cell["p"] for cell in cells]
+        value = [None if c is None else c["value"] if q is None else q >= cut for c, q in zip(cells, p, strict=True)]
+        columns = {name: Column(value, "boolean")}
+        return columns | ({f"{name}__p": Column(p, "number")} if all_ else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Unsafe(YesNo):
+    """A question whether a text is unsafe, which chat models also answer with "unsafe" and "safe"."""
+
+    def chosen(self, value: Json) -> Cell:
+        """Read a chat model's answer."""
+        return {"value": values.yes_or_no(value, yes="unsafe", no="safe"), "p": None}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A question with one of several answers, made by ``cf.choice``.
+
+    Its cell is ``{"label", "confidence", "p": {option: probability}}``; the confidence is the label's probability.
+    """
+
+    options: tuple[tuple[str, str | None], ...]
+    instructions: str = "Which option fits the text best?"
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.options]
+        if len(names) < 2:
+            raise ValueError(f"{names}: give at least two options to choose from.")
+        _distinct(names, "option")
+        if len(names) > MOST_OPTIONS:
+            raise ValueError(f"{len(names)} options: a decision takes at most {MOST_OPTIONS}.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The options without their descriptions."""
+        return tuple(name for name, _ in self.options)
+
+    def criteria(self) -> Json:
+        """Return the question in the words of a decision model."""
+        return {"type": "choice", "instructions": self.instructions, "criteria": dict(self.options)}
+
+    def schema(self) -> Json:
+        """Return what a chat model may answer."""
+        meant = "; ".join(f"{name}: {what}" for name, what in self.options if what)
+        return {"type": "string", "enum": list(self.names), "description": f"{self.instructions} {meant}".strip()}
+
+    def decided(self, answer: Mapping[str, Any]) -> Cell:
+        """Read a decision model's answer."""
+        p = {name: values.probability(answer["probabilities"][name]) for name in self.names}
+        label = answer["choice"]
+        if not isinstance(label, str) or label not in p:
+            raise ValueError(f"{values.quoted(label)} was not offered")
+        return {"label": label, "confidence": p[label], "p": p}
+
+    def chosen(self, value: Json) -> Cell:
+        """Read a chat model's answer, which carries no probability: one of the options, see ``values.one_of``."""
+        return {"label": values.one_of(value, self.names), "confidence": None, "p": None}
+
+    def columns(self, name: str, cells: Sequence[Cell], cut: float, *, all_: bool) -> dict[str, Column]:
+        """Lay the cells out: the choice, and with ``all_`` its confidence and every probability."""
+        columns = {name: Column([c and c["label"] for c in cells], "category", self.names)}
+        return columns | (_numbers(name, cells, self.names) if all_ else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A question with a level, from low to high, made by ``cf.scale``.
+
+    Its cell is ``{"score", "confidence", "p": {level: probability}}``; the score counts levels from 0 and lies between
+    them where the model wavers; the confidence is the probability of the likeliest level.
+    """
+
+    levels: tuple[str, ...]
+    instructions: str = "Which level fits the text best?"
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.levels) <= MOST_LEVELS:
+            raise ValueError(f"{list(self.levels)}: give 2 to {MOST_LEVELS} levels, from low to high.")
+        _distinct(self.levels, "level")
+
+    def criteria(self) -> Json:
+        """Return the question in the words of a decision model."""
+        return {"type": "score", "instructions": self.instructions, "criteria": list(self.levels)}
+
+    def schema(self) -> Json:
+        """Return what a chat model may answer."""
+        return {"type": "string", "enum": list(self.levels), "description": f"{self.instructions} From low to high."}
+
+    def decided(self, answer: Mapping[str, Any]) -> Cell:
+        """Read a decision model's answer; its probabilities go by level name or by position."""
+        given = answer["probabilities"]
+        p = {
+            level: values.probability(given[level] if level in given else given[str(at)])
+            for at, level in enumerate(self.levels)
+        }
+        score = values.number(answer["score"])
+        if not 0 <= score <= len(self.levels) - 1:
+            raise ValueError(f"{score} is beyond the levels 0 to {len(self.levels) - 1}")
+        return {"score": score, "confidence": max(p.values()), "p": p}
+
+    def chosen(self, value: Json) -> Cell:
+        """Read a chat model's answer, which carries no probability: one of the levels, see ``values.one_of``."""
+        level = values.one_of(value, self.levels)
+        return {"score": float(self.levels.index(level)), "confidence": None, "p": None}
+
+    def columns(self, name: str, cells: Sequence[Cell], cut: float, *, all_: bool) -> dict[str, Column]:
+        """Lay the cells out: the score, and with ``all_`` its confidence and every probability."""
+        columns = {name: Column([c and c["score"] for c in cells], "number")}
+        return columns | (_numbers(name, cells, self.levels) if all_ else {})
+
+
+Question: TypeAlias = YesNo | Choice | Scale
+
+
+def _numbers(name: str, cells: Sequence[Cell], names: Sequence[str]) -> dict[str, Column]:
+    columns = {f"{name}__confidence": Column([c and c["confidence"] for c in cells], "number")}
+    for each in names:
+        p = [None if cell is None or cell["p"] is None else cell["p"][each] for cell in cells]
+        columns[f"{name}__p__{each}"] = Column(p, "number")
+    return columns
+
+
+def _distinct(names: Sequence[str], what: str) -> None:
+    for name in names:
+        _said(name, f"every {what}")
+    if twice := sorted({name for name in names if list(names).count(name) > 1}):
+        raise ValueError(f"{what} {', '.join(twice)} given more than once.")
+
+
+def _said(text: Any, what: str) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{text!r}: {what} must be a text that is not empty.")
+
+
+def yes_no(instructions: str, *, yes: str | None = None, no: str | None = None) -> YesNo:
+    """Ask something with a yes or no.
+
+    Parameters
+    ----------
+    instructions : str
+        The question, such as "Does the customer want money back?".
+    yes, no : str, optional
+        What counts as the one and the other.
+    """
+    return YesNo(instructions, yes, no)
+
+
+def choice(*options: str, instructions: str = "Which option fits the text best?", **described: str | None) -> Choice:
+    """Ask which of several fits.
+
+    Parameters
+    ----------
+    *options : str
+        At least two, here or with a description in ``described``.
+    instructions : str
+    **described : str or None
+        ``billing="charges and refunds"``.
+    """
+    return Choice((*((name, None) for name in options), *described.items()), instructions)
+
+
+def scale(*levels: str, instructions: str = "Which level fits the text best?") -> Scale:
+    """Ask how much, on levels from low to high.
+
+    Parameters
+    ----------
+    *levels : str
+        2 to 10, such as ``"calm", "annoyed", "furious"``.
+    instructions : str
+    """
+    return Scale(levels, instructions)

@@ -1,0 +1,238 @@
+"""What travels: the request a task composes, and the answer it reads."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pydantic_core
+
+from ...errors import AnswerError
+
+simdjson: Any
+try:  # no wheel for Python 3.14 yet; the same numbers come out of pydantic's parser, at three times the CPU
+    import simdjson
+except ImportError:  # pragma: no cover - depends on the Python version
+    simdjson = None
+
+#: JSON as Python holds it.
+Json = Any
+#: What an answer may be, which says how large it may be (``_engine/bounds.py`` has the figures).
+Expected: TypeAlias = Literal["text", "vectors", "media", "document"]
+_local = threading.local()
+#: What the parser says of a number of thousands of digits, and of lists within lists without end.
+_BEYOND = ("number out of range", "recursion limit")
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+#: Every escape in JSON text, which tells half a pair from a pair and from an escaped backslash.
+_ESCAPE = re.compile(
+    rb"(\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.S
+)
+
+
+def from_json(text: bytes | str) -> Json:
+    """Parse JSON; what is not a character (one half of a surrogate pair, a broken byte) becomes U+FFFD.
+
+    Raises
+    ------
+    ValueError
+        It is not JSON, or nested too deeply, or holds a number of thousands of digits.
+    """
+    try:
+        return pydantic_core.from_json(text)
+    except ValueError:
+        raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
+        mended = raw.decode("utf-8", "replace").encode()
+        if _HALF.search(mended):
+            mended = _ESCAPE.sub(lambda found: b"\\ufffd" if found[2] else found[0], mended)
+        elif mended == raw:
+            raise
+        return pydantic_core.from_json(mended)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to send, apart from where and with whose token.
+
+    Attributes
+    ----------
+    json : JSON value or None
+        The body, unless ``content`` holds raw bytes.
+    content : bytes or None
+        A raw body with its ``content_type``.
+    form : mapping of str to str or (name, bytes, media type), or None
+        The fields and files of a multipart form, instead of either.
+    path : str or None
+        Below ``.../accounts/{id}/ai/``, or with a slash at its beginning below ``.../accounts/{id}``; None is
+        ``run/{model}``.
+    query : mapping of str to str or list of str
+    headers : mapping of str to str
+    expected : {"text", "vectors", "media", "document"}
+        What the answer may be: it sets how large it may be.
+    """
+
+    json: Json = None
+    content: bytes | None = None
+    content_type: str = "application/json"
+    form: Mapping[str, str | tuple[str, bytes, str]] | None = None
+    path: str | None = None
+    query: Mapping[str, str | list[str]] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    expected: Expected = "text"
+
+    def body(self) -> bytes:
+        """Return the bytes of the body, unless it is a form."""
+        return self.content if self.content is not None else pydantic_core.to_json(self.json)
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """A step of a conversation that is done on this machine instead of being sent.
+
+    Attributes
+    ----------
+    do : callable without arguments
+        Called in a thread of its own; what it returns is handed to the conversation.  What it raises ends the run, so
+        it had better not.
+    """
+
+    do: Callable[[], Any]
+
+
+class Answer:
+    """What came back from one request that was accepted.
+
+    Parameters
+    ----------
+    content : bytes
+        The body as it arrived.
+    headers : mapping of str to str
+        Names in lower case.
+    seconds : float
+        From the sending to the last byte.
+    """
+
+    __slots__ = ("_json", "content", "headers", "seconds")
+
+    def __init__(self, content: bytes, headers: Mapping[str, str] | None = None, seconds: float = 0.0) -> None:
+        self.content = content
+        self.headers = headers or {}
+        self.seconds = seconds
+        self._json: Json = ...
+
+    @property
+    def mime(self) -> str:
+        """The media type the service states; bytes are sniffed all the same."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def json(self) -> Json:
+        """The model's output: the body without the service's envelope.
+
+        Raises
+        ------
+        AnswerError
+            The body is not JSON; asking again may help.
+        """
+        if self._json is ...:
+            try:
+                document = from_json(self.content)
+            except ValueError as error:
+                # A body that broke on its way may arrive whole the next time; one beyond what is parsed will not.
+                beyond = any(words in str(error) for words in _BEYOND)
+                code = "schema" if beyond else "broken"
+                raise AnswerError(f"the answer is not JSON: {error}", code, again=not beyond) from None
+            self._json = document["result"] if _is_envelope(document) else document
+        return self._json
+
+    def floats(self, *names: str) -> npt.NDArray[np.float32] | None:
+        """Return the first of the named members that is a list of equally long lists of numbers, as a matrix.
+
+        Parameters
+        ----------
+        *names : str
+            Members of the model's output, in order of preference.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, columns), or None
+            None where no such member exists.
+
+        Raises
+        ------
+        AnswerError
+            The member is something else, or holds numbers that are not finite as float32.
+        """
+        if simdjson is None or self._json is not ...:
+            return self._floats_by_list(names)
+        parser = getattr(_local, "parser", None) or simdjson.Parser()
+        _local.parser = None  # a parser may not be used again while its document is looked at
+        try:
+            document = parser.parse(self.content)
+            result = document["result"] if _is_envelope(document) else document
+            matrix = next((_matrix(result[name]) for name in names if name in result), None)
+            del document, result
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError):  # the last: BIGINT_ERROR
+            return self._floats_by_list(names)  # which says what is wrong in our words
+        _local.parser = parser
+        return matrix
+
+    def listed(self) -> npt.NDArray[np.float32] | None:
+        """Return the vectors of an answer in OpenAI's form, ``{data: [{embedding, index}]}``, as a matrix."""
+        try:
+            rows = sorted(self.json["data"], key=lambda one: int(one["index"]))
+            if [int(one["index"]) for one in rows] != list(range(len(rows))):
+                raise ValueError("its indexes leave gaps")
+            return _as_matrix([one["embedding"] for one in rows]) if rows else None
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
+            raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
+
+    def _floats_by_list(self, names: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
+        result = self.json
+        for name in names:
+            if isinstance(result, Mapping) and isinstance(result.get(name), list):
+                try:
+                    return _as_matrix(result[name])
+                except (OverflowError, TypeError, ValueError) as error:
+                    raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
+        return None
+
+
+def _is_envelope(document: Any) -> bool:
+    try:
+        return "result" in document and "success" in document
+    except TypeError:  # a number or null
+        return False
+
+
+def _as_matrix(rows: list[Json]) -> npt.NDArray[np.float32]:
+    """Turn lists of numbers into a matrix; texts and booleans in their place are refused."""
+    if any(not isinstance(row, list) or not row or len(row) != len(rows[0]) for row in rows):
+        raise ValueError(f"{len(rows)} vectors of unequal or no length")
+    if not all(type(number) in (int, float) for row in rows for number in row):
+        raise ValueError("there is something else than numbers in them")
+    return _finite(np.array(rows, dtype=np.float64)) if rows else np.empty((0, 0), dtype=np.float32)
+
+
+def _finite(matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        small = matrix.astype(np.float32)
+    if not np.isfinite(small).all():
+        raise AnswerError("the answer holds no vectors: a number in them is not finite as float32", "schema")
+    return small
+
+
+def _matrix(rows: Any) -> npt.NDArray[np.float32] | None:
+    """Turn a simdjson array of arrays of numbers into a matrix, without a Python object a number."""
+    count = len(rows)
+    if not count:
+        return np.empty((0, 0), dtype=np.float32)
+    width = len(rows[0])
+    if not width or any(len(row) != width for row in rows):
+        raise ValueError(f"{count} vectors of unequal or no length")
+    flat = np.frombuffer(rows.as_buffer(of_type="d"), dtype=np.float64)
+    return _finite(flat).reshape(count, width)

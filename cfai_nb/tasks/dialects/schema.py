@@ -1,0 +1,193 @@
+"""Schemas of structured answers: from a pydantic model or from ``{name: type}``."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import functools
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import pydantic_core
+
+from ..code_digest import asked_of
+from ..task import Cell, Column
+from . import values
+from .request import Json
+
+if TYPE_CHECKING:
+    import pydantic  # loaded on first use: a schema is needed by few calls
+
+#: What ``schema=`` takes.
+Schema: TypeAlias = "type[pydantic.BaseModel] | Mapping[str, Any]"
+#: Types that may be given by name.
+NAMED: Mapping[str, Any] = {
+    "text": str, "number": float, "integer": int, "boolean": bool, "date": dt.date, "datetime": dt.datetime,
+    "time": dt.time, "duration": dt.timedelta, "str": str, "float": float, "int": int, "bool": bool,
+}  # fmt: skip
+#: How a chat model's answer is read where it is not yet in the form its type has in JSON.
+_READERS: Mapping[Any, Callable[[Json], Json]] = {
+    bool: values.yes_or_no, int: values.whole, float: values.number, dt.date: values.day, dt.datetime: values.moment,
+    dt.time: values.clock, dt.timedelta: lambda value: f"PT{values.number(value)}S",
+}  # fmt: skip
+
+
+def model_of(schema: Schema) -> type[pydantic.BaseModel]:
+    """Return the pydantic model of a schema.
+
+    Raises
+    ------
+    ValueError
+        It is neither a model nor a mapping of names to types.
+    """
+    import pydantic
+
+    if isinstance(schema, type) and issubclass(schema, pydantic.BaseModel):
+        return schema
+    if isinstance(schema, Mapping) and schema and all(isinstance(name, str) for name in schema):
+        return _model_of_items(
+            tuple((name, _hashable(named(f"schema: {name}", kind))) for name, kind in schema.items())
+        )
+    raise ValueError(f"schema={schema!r}: give a pydantic model or a dict of names and types, such as {{'year': int}}.")
+
+
+def named(field: str, kind: Any) -> Any:
+    """Return the type of a field, which may be given by name.
+
+    Raises
+    ------
+    ValueError
+        There is no type of that name; the message names field and types.
+    """
+    if isinstance(kind, str):
+        if kind not in NAMED:
+            raise ValueError(f"{field}: {kind!r} is not a type; give one of {', '.join(NAMED)}, or a Python type.")
+        return NAMED[kind]
+    return kind
+
+
+def _hashable(kind: Any) -> Any:
+    if isinstance(kind, (list, tuple)):  # ["a", "b"]: one of these words
+        return Literal[tuple(kind)]
+    return kind
+
+
+@functools.lru_cache(maxsize=64)
+def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseModel]:
+    import pydantic
+
+    if hidden := [name for name, _ in items if name.startswith("_")]:
+        raise ValueError(f"schema: {hidden[0]!r}: the name of a field cannot begin with an underscore.")
+    fields: dict[str, Any] = {name: (kind, ...) for name, kind in items}
+    try:
+        model: type[pydantic.BaseModel] = pydantic.create_model("Answer", **fields)
+        model.model_json_schema()  # some mistakes show only here
+        return model
+    except (TypeError, NameError, SyntaxError, pydantic.PydanticUserError) as error:
+        raise ValueError(f"schema: {error}") from None
+
+
+def asked(schema: Schema) -> dict[str, Json]:
+    """Return what makes a schema the same: its JSON schema, and the code of its validators where it has some."""
+    return asked_of(model_of(schema))
+
+
+@functools.lru_cache(maxsize=64)
+def described(model: type[pydantic.BaseModel]) -> Json:
+    """Return the JSON schema of a model; of each model once, since every row asks for it."""
+    return model.model_json_schema()
+
+
+def validate(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
+    """Return a value of the user's own as the schema has it, in JSON terms.
+
+    Raises
+    ------
+    ValueError
+        It does not fit; the message says where.
+    """
+    return model.model_validate(value).model_dump(mode="json")
+
+
+def read(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
+    """Return a model's answer as the schema has it, in JSON terms.
+
+    Types are taken strictly: true is not a number, and 1704067200 is not a day.  What fields and lists of these types
+    hold may also be written otherwise where that has one meaning only, see ``values``: "12" for a number, "no" for a
+    boolean, a word of a choice in another case.
+
+    Raises
+    ------
+    ValueError
+        It does not fit; the message says where.
+    """
+    if isinstance(value, Mapping):
+        value = {key: _plain(kind, value[key]) if (kind := _kind(model, key)) else value[key] for key in value}
+    # As JSON, since that is what is strict and yet reads days out of texts; infinity is not a number there.
+    text = pydantic_core.to_json(value, inf_nan_mode="strings", serialize_unknown=True)
+    return model.model_validate_json(text, strict=True).model_dump(mode="json")
+
+
+def _kind(model: type[pydantic.BaseModel], key: str) -> Any:
+    """Return the type of a field by the name it has in JSON; None where there is no such field."""
+    fields = model.model_fields
+    found = fields.get(key) or next(
+        (each for each in fields.values() if key in (each.alias, each.validation_alias)), None
+    )
+    return None if found is None else without_none(found.annotation)
+
+
+def _plain(kind: Any, value: Json) -> Json:
+    """Return a value in the one form its type has in JSON, where it has another one of that meaning."""
+    if typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
+    words = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    words = words if all(isinstance(word, str) for word in words) else ()
+    if typing.get_origin(kind) is list and isinstance(value, list):
+        (inner,) = typing.get_args(kind)
+        return [_plain(inner, each) for each in value]
+    if kind not in _READERS and not words:
+        return value
+    try:
+        return values.one_of(value, words) if words else _READERS[kind](value)
+    except (KeyError, ValueError):
+        digits = isinstance(value, str) and value.strip().isdigit()
+        if (kind in (dt.date, dt.datetime) and digits) or (kind is float and isinstance(value, (int, float))):
+            raise  # pydantic takes the one for seconds since 1970, and numbers without end for infinity
+        return value  # the schema says what is wrong, where
+
+
+def columns(model: type[pydantic.BaseModel], cells: Sequence[Cell]) -> dict[str, Column]:
+    """Lay answers out as one typed column a field."""
+    return {
+        name: column(field.annotation, [None if cell is None else cell.get(name) for cell in cells])
+        for name, field in model.model_fields.items()
+    }
+
+
+def column(annotation: Any, values: list[Any]) -> Column:
+    """Return a column of the kind its type asks for."""
+    kind = without_none(annotation)
+    if typing.get_origin(kind) is Literal and all(isinstance(word, str) for word in typing.get_args(kind)):
+        return Column(values, "category", tuple(typing.get_args(kind)))
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return Column(values, "category", tuple(str(member.value) for member in kind))
+    if kind in (dt.date, dt.datetime):
+        return Column(values, "datetime")
+    if isinstance(kind, type) and issubclass(kind, bool):
+        return Column(values, "boolean")
+    if isinstance(kind, type) and issubclass(kind, int):
+        return Column(values, "integer")
+    if isinstance(kind, type) and issubclass(kind, float):
+        return Column(values, "number")
+    return Column(values, "text" if kind is str else "object")
+
+
+def without_none(annotation: Any) -> Any:
+    """Return the type without its "or None"."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
+        return kinds[0] if len(kinds) == 1 else annotation
+    return annotation

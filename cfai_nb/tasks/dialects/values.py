@@ -1,0 +1,186 @@
+"""What counts as a yes, a label, a number, a day in a model's answer: one function each, used by every task.
+
+In goes a JSON value a model wrote, out comes the value of a cell.  Anything a function does not name raises ValueError
+with a quotation of what was said: a reply is never believed because it is not empty.  None of them searches a text for
+something that fits ("not billing" holds the label "billing"): the whole value has to be the answer, apart from case,
+outer space, quotation marks, punctuation and Markdown around it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import pydantic_core
+
+from .request import Json
+
+T = TypeVar("T")
+#: Words that mean yes and no, in any case; a model that is asked in another language is still held to true and false.
+YES, NO = frozenset({"true", "yes", "y", "1"}), frozenset({"false", "no", "n", "0"})
+#: What may stand around a word: space, quotation marks, punctuation, Markdown.
+_AROUND = " \t\r\n\"'`*_~.,;:!?()[]{}<>#-–—“”‘’„«»"
+_DIGITS = frozenset("0123456789+-.eE")
+#: Characters of what was said that an error repeats; characters a word or a number may have.
+_QUOTED, _LONGEST = 80, 1_000
+#: Above this an amount is not one: 10**15 tokens would cost more than there is money.
+_MOST = 1e15
+
+
+def quoted(value: Json) -> str:
+    """Return what was said as an error repeats it, in the words of JSON: a text by its beginning, on one line."""
+    if isinstance(value, str):
+        return repr(value[:_QUOTED]) + ("..." if len(value) > _QUOTED else "")
+    if isinstance(value, (list, dict)):
+        return str(value) if not value else "a list" if isinstance(value, list) else "an object"
+    if value is None or isinstance(value, bool):
+        return str(pydantic_core.to_json(value), "ascii")
+    try:
+        return f"{value!r:.{_QUOTED}}"
+    except ValueError:  # more digits than Python writes
+        return "a number of thousands of digits"
+
+
+def core(text: str) -> str:
+    """Return a text without case and without what stands around its words."""
+    return " ".join(text.strip(_AROUND).split()).casefold() if len(text) <= _LONGEST else ""
+
+
+def yes_or_no(value: Json, yes: str = "yes", no: str = "no") -> bool:
+    """Read a yes or a no: true, false, 1, 0, the words of ``YES`` and ``NO``, and the two words given."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int) and value in (0, 1):
+        return value == 1
+    said = core(value) if isinstance(value, str) else None
+    if said is not None and said in YES | {yes}:
+        return True
+    if said is not None and said in NO | {no}:
+        return False
+    raise ValueError(f"{quoted(value)} is neither {yes} nor {no}")
+
+
+def one_of(value: Json, offered: Sequence[str]) -> str:
+    """Read the one that is meant of the names offered.
+
+    A name as it is written comes first, then one in another case, then one with something around it ("**Billing**.").
+    Where several names differ by that alone ("C" and "C#"), only what is written exactly is taken.
+    """
+    said = str(value).lower() if isinstance(value, bool) else value
+    if isinstance(said, int) and abs(said) < 10**18:  # a label such as "5" arrives as a number
+        said = str(said)
+    if not isinstance(said, str) or len(said) > _LONGEST:
+        raise ValueError(f"{quoted(value)} was not offered")
+    if said in offered:
+        return said
+    for form in (lambda text: " ".join(text.split()).casefold(), core):
+        wanted = form(said)
+        meant = [name for name in offered if wanted and form(name) == wanted]
+        if len(meant) == 1:
+            return meant[0]
+        if meant:
+            raise ValueError(f"{quoted(value)} may be {' or '.join(map(repr, meant))}")
+    raise ValueError(f"{quoted(value)} was not offered")
+
+
+def number(value: Json) -> float:
+    """Read a finite number, also one written as plain digits ("12", "-1.5", "3e4"); true and false are not numbers."""
+    digits = isinstance(value, str) and len(value) <= _LONGEST and set(value.strip()) <= _DIGITS
+    counts = isinstance(value, (int, float)) and not isinstance(value, bool)
+    found = _float(value) if digits or counts else math.nan
+    if not math.isfinite(found):
+        raise ValueError(f"{quoted(value)} is not a number")
+    return found
+
+
+def whole(value: Json) -> int:
+    """Read a whole number, also one written as digits or with a fraction of zero."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() < 1_024:
+        return value
+    found = number(value)
+    if found != int(found):
+        raise ValueError(f"{quoted(value)} is not a whole number")
+    return int(value) if isinstance(value, str) and value.strip().lstrip("+-").isdigit() else int(found)
+
+
+def probability(value: Json) -> float:
+    """Read a probability: a JSON number from 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError(f"{quoted(value)} is not a probability")
+    return float(value)
+
+
+def amount(value: Json, *, written: bool = False) -> float | None:
+    """Read what was used of something: a finite number from 0 on; None where it is anything else.
+
+    With ``written`` it is text, as in a header.
+    """
+    if value is None or isinstance(value, str) is not written:
+        return None
+    try:
+        found = number(value)
+    except ValueError:
+        return None
+    return found if 0 <= found <= _MOST else None
+
+
+def text(value: Json) -> str:
+    """Read a text."""
+    if not isinstance(value, str):
+        raise ValueError(f"{quoted(value)} is not a text")
+    return value
+
+
+def several(value: Json, read: Callable[[Json], T]) -> list[T]:
+    """Read a list, each entry as ``read`` does."""
+    if not isinstance(value, list):
+        raise ValueError(f"{quoted(value)} is not a list")
+    return [read(each) for each in value]
+
+
+def day(value: Json) -> str:
+    """Read a day, as ISO 8601 writes it ("2026-11-29", also "20261129" or with the time 00:00)."""
+    if isinstance(value, str) and len(value) <= _LONGEST:
+        said = value.strip()
+        for read in (dt.date.fromisoformat, _midnight):
+            try:
+                return read(said).isoformat()
+            except ValueError:
+                continue
+    raise ValueError(f"{quoted(value)} is not a day such as '2026-11-29'")
+
+
+def moment(value: Json) -> str:
+    """Read a day and time, as ISO 8601 writes them; a day alone is its midnight."""
+    if isinstance(value, str) and len(value) <= _LONGEST:
+        try:
+            return dt.datetime.fromisoformat(value.strip()).isoformat()
+        except ValueError:
+            pass
+    raise ValueError(f"{quoted(value)} is not a day and time such as '2026-11-29T16:00:00'")
+
+
+def clock(value: Json) -> str:
+    """Read a time of day, as ISO 8601 writes it."""
+    if isinstance(value, str) and ":" in value and len(value) <= _LONGEST:
+        try:
+            return dt.time.fromisoformat(value.strip()).isoformat()
+        except ValueError:
+            pass
+    raise ValueError(f"{quoted(value)} is not a time such as '16:00'")
+
+
+def _midnight(said: str) -> dt.date:
+    found = dt.datetime.fromisoformat(said)
+    if found.time() != dt.time():
+        raise ValueError
+    return found.date()
+
+
+def _float(value: str | float) -> float:
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        return math.nan
