@@ -188,9 +188,9 @@ def _day(match: re.Match[str], today: dt.date | None) -> dt.date | None:
     year, month, day, before, named, late, named_too, after, late_too = match.groups()
     word = (named or named_too or "").casefold()
     count = int(month) if month else next(n for n, name in enumerate(_MONTHS, 1) if name.startswith(word[:3]))
-    state_tokens = year or late or late_too or (today and today.year)
+    found = year or late or late_too or (today and today.year)
     try:
-        return dt.date(int(state_tokens), count, int(day or before or after)) if state_tokens else None
+        return dt.date(int(found), count, int(day or before or after)) if found else None
     except ValueError:
         return None
 

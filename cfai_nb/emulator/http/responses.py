@@ -116,7 +116,7 @@ class Reply:
 
 
 def failed_early(fault: str, quirks: frozenset[str] = frozenset()) -> Reply:
-    """Return the reply of a fault that strikes before any result."""
+    """Return the reply of a fault that comes before any work."""
     if fault == "reset":
         return Reply(drop="reset", damaged=True)
     if fault == "html":
