@@ -203,7 +203,7 @@ class Playground(Variants):
                 error.args = (f"Variant {letter}: {error}", *error.args[1:])
                 raise
             for outcome, call in zip(outcomes, calls, strict=True):
-                call.options = dataclasses.replace(call.options, hear=outcome.hear)
+                call.options = dataclasses.replace(call.options, on_token=outcome.on_token)
             code = draft.code(self.name, series=self.pins.series)
             due.append((Trial(0, letter, draft, code, outcomes, call.session.origin, call.model.id), calls))
         return due

@@ -77,7 +77,7 @@ class Outcome:
             self.seconds, self.tokens, self.paid = first.seconds, first.tokens, first.paid
             self.neurons, self.exact = first.neurons, first.exact
 
-    def hear(self, piece: str | None) -> None:
+    def on_token(self, piece: str | None) -> None:
         """Take in a piece of the answer; None: it begins, or begins again."""
         if piece is None:
             self.pieces.clear()
