@@ -17,7 +17,7 @@ from .arrow import VectorArray
 _PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3
 
 
-def lay_out(
+def to_pandas(
     columns: Column | Mapping[str, Column],
     *,
     where: npt.NDArray[np.int64],

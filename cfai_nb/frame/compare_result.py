@@ -17,31 +17,33 @@ from .._engine.run_state import Run
 from ..errors import CfaiError
 from ..models import USD_PER_NEURON, Cost
 from ..models.ledger import money
+from .reading import is_missing
 
 #: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.
 Answers = Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonPlan:
-    """What comparing would need; nothing is sent.
+class Plans:
+    """What a verb that makes several calls would need; nothing is sent.
 
     Attributes
     ----------
-    plans : dict of model to Plan
+    plans : dict of str to Plan
+        By model where one task is put to several, else by what is embedded.
     """
 
     plans: Mapping[str, Plan]
 
     @property
     def cost(self) -> Cost:
-        """The most all models together can cost; unknown where one of them publishes no price."""
+        """The most all calls together can cost; unknown where a model publishes no price."""
         each = [plan.estimate.cost.neurons for plan in self.plans.values()]
         return Cost(None if None in each else sum(filter(None, each)), False)
 
     @property
     def table(self) -> pd.DataFrame:
-        """By model: rows, requests, what is stored, tokens, Neurons and dollars at most, minutes at the rate limit."""
+        """By call: rows, requests, what is stored, tokens, Neurons and dollars at most, minutes at the rate limit."""
         rows = {}
         for model, plan in self.plans.items():
             e = plan.estimate
@@ -49,7 +51,11 @@ class ComparisonPlan:
                 "rows": e.rows, "requests": e.requests, "stored": e.stored, "tokens": e.usage.tokens,
                 "neurons": e.cost.neurons, "usd": e.cost.usd, "minutes": e.minutes,
             }  # fmt: skip
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis(self._kind)
+
+    @property
+    def _kind(self) -> str:
+        return "model" if all(name == plan.model.id for name, plan in self.plans.items()) else "call"
 
     def __repr__(self) -> str:
         lines = []
@@ -62,7 +68,7 @@ class ComparisonPlan:
         parts += ["what is unknown"] if self.cost.neurons is None else []
         further = dict.fromkeys(f"  {plan.further}" for plan in self.plans.values() if plan.further)
         total = f"  {' and '.join(parts)}; estimated, nothing sent"
-        return "\n".join([f"{len(self.plans)} models", *lines, total, *further])
+        return "\n".join([f"{len(self.plans)} {self._kind}s", *lines, total, *further])
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,13 +183,8 @@ def canonical(value: Any) -> Any:
 def same(one: pd.Series[Any], other: pd.Series[Any]) -> pd.Series[Any]:
     """Say row by row whether two columns hold the same answer; missing where one of them holds none."""
     pairs = zip(one.astype(object), other.astype(object), strict=True)
-    found = [None if _gone(a) or _gone(b) else canonical(a) == canonical(b) for a, b in pairs]
+    found = [None if is_missing(a) or is_missing(b) else canonical(a) == canonical(b) for a, b in pairs]
     return pd.Series(found, index=one.index, dtype="boolean")
-
-
-def _gone(value: Any) -> bool:
-    missing = pd.isna(value)
-    return isinstance(missing, (bool, np.bool_)) and bool(missing)  # a list is an answer, whatever it holds
 
 
 def judge(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:

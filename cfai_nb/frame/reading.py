@@ -116,8 +116,9 @@ def read(
     return found, bad | {shown[at]: error for at, error in wrong.items()}
 
 
-def _gone(cell: Any) -> bool:
-    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
+def is_missing(cell: Any) -> bool:
+    """Whether a cell holds nothing: None, NaN, NaT or NA; a list or an array is something, whatever it holds."""
+    return cell is None or bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
 
 
 def texts(column: pd.Series[Any]) -> tuple[list[str | None], Bad]:
@@ -171,7 +172,7 @@ def _media(
     links: dict[int, str] = {}
     for at, cell in enumerate(column):
         found.append(None)
-        if _gone(cell) or (isinstance(cell, str) and not cell.strip()):
+        if is_missing(cell) or (isinstance(cell, str) and not cell.strip()):
             continue
         try:
             # Where the column makes its cells anew whenever one is looked at (Arrow), they are made again to be sent.

@@ -14,7 +14,7 @@ from ..errors import ColumnError, InputError
 from ..media import Media, Parts, words_of
 from ..media.files import Folder
 from ..tasks import Input
-from .reading import Bad, Fetch, read, refuse_wrong_kind, texts
+from .reading import Bad, Fetch, is_missing, read, refuse_wrong_kind, texts
 
 Frame: TypeAlias = "pd.DataFrame | pd.Series[Any]"
 _VALUE = "value"
@@ -72,7 +72,7 @@ def rows_of(
     ColumnError
         A column does not exist, or the template names none.
     """
-    frame, column = _as_frame(data)
+    frame, column = _with_names(data)
     if on is None:
         if column is None or template:
             what = "a template such as 'Summarize: {text}'" if template else "a column or a template"
@@ -113,10 +113,20 @@ def column_of(data: Frame, on: Any) -> pd.Series[Any] | None:
     return _column(data, on) if on is not None and _has(data, on) else None
 
 
-def _as_frame(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
+def name_of(series: pd.Series[Any]) -> Hashable:
+    """Return the name of a Series' column in a frame: its own, or "value"."""
+    return _VALUE if series.name is None else series.name
+
+
+def as_frame(data: Frame) -> pd.DataFrame:
+    """Return a frame as it is, and a Series as a frame of one column."""
+    return data if isinstance(data, pd.DataFrame) else data.to_frame(name_of(data))
+
+
+def _with_names(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
     if isinstance(data, pd.DataFrame):
         return data, None
-    name = data.name if data.name is not None else _VALUE
+    name = name_of(data)
     columns = dict.fromkeys([name, _VALUE], data)  # in templates a Series also goes by "value"
     frame = pd.concat(list(columns.values()), axis=1)
     frame.columns = pd.Index(list(columns), dtype="object", tupleize_cols=False)
@@ -280,12 +290,8 @@ def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, 
         rest = {key: value for key, value in record.items() if key not in taken}
         if prompt is None:
             raise ValueError(f"examples: row {at} cannot be used: {bad.get(at) or 'a text is missing in it'}.")
-        made.append((words_of(prompt), {key: None if _missing(value) else value for key, value in rest.items()}))
+        made.append((words_of(prompt), {key: None if is_missing(value) else value for key, value in rest.items()}))
     return made
-
-
-def _missing(value: Any) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _record(given: Any, named: Sequence[str]) -> dict[str, Any]:

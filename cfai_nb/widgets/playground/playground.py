@@ -18,6 +18,7 @@ from ...frame import progress
 from ...frame import rows as frames
 from ...frame.call import Call
 from .. import persistence
+from ..progress import bar
 from .full_run import PAUSE
 from .page import page, plain
 from .sample_rows import Pins, name_of
@@ -149,7 +150,7 @@ class Playground(Variants):
         """
         call = self.call(self.draft, self.data, **travel)
         print(call.plan().told("sending"))
-        self.result = call.wait()
+        self.result = call.wait(bar)
         return self.result
 
     def run(self, *, again: bool = False, wait: bool = True) -> None:
@@ -277,6 +278,6 @@ class Playground(Variants):
         """Show how far it is."""
         if self._job is not None:
             for event in self._job.news():
-                progress.tell(event)
+                progress.notify(event)
         self.drawn += 1
         self.update()
