@@ -26,11 +26,11 @@ from .tasks import (
     Check,
     Classify,
     Detect,
-    Draw,
     Embed,
     Extract,
     FixGrammar,
     Generate,
+    GenerateImage,
     Mask,
     Moderate,
     Rank,
@@ -121,7 +121,7 @@ class Accessor:
     translate = TaskVerb(Translate)
     fix_grammar = TaskVerb(FixGrammar)
     mask = TaskVerb(Mask)
-    image = TaskVerb(Draw)
+    image = TaskVerb(GenerateImage)
     caption = TaskVerb(Caption)
     detect = TaskVerb(Detect)
     transcribe = TaskVerb(Transcribe)
