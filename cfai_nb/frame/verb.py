@@ -87,6 +87,16 @@ class BoundVerb(Forms):
         return self._verb.definition(self._data, *args, **options)
 
 
+class BoundTaskVerb(BoundVerb):
+    """A task on a frame."""
+
+    _verb: TaskVerb
+
+    def call(self, *args: Any, **options: Any) -> Call:
+        """Return the call, checked and not yet made, for those who carry it out themselves."""
+        return self._verb.call(self._data, *args, **options)
+
+
 class TaskVerb(Verb):
     """A task as a method.
 
@@ -111,6 +121,11 @@ class TaskVerb(Verb):
         from .verb_help import of_task
 
         return of_task(self.task, self._about)
+
+    def __get__(self, accessor: Holder | None, owner: type) -> Any:
+        if accessor is None:
+            return super().__get__(accessor, owner)
+        return BoundTaskVerb(self, accessor._data, accessor._display)
 
     def _steps(self, data: rows.Frame, *args: Any, **options: Any) -> Steps[Any]:
         call = self.call(data, *args, **options)
