@@ -18,7 +18,7 @@ import pandas as pd
 
 from .errors import near
 from .frame import arrow, rows
-from .frame.progress import Listener
+from .frame.progress import Display, Listener
 from .frame.verb import FilterVerb, RankVerb, TaskVerb, Verb
 from .tasks import (
     Ask,
@@ -149,10 +149,9 @@ class Accessor:
     gallery = WidgetMethod("Gallery")
     player = WidgetMethod("Player")
 
-    _display = staticmethod(_bar)
-
     def __init__(self, data: rows.Frame) -> None:
         self._data = data
+        self._display: Display | None = _bar
 
     def __repr__(self) -> str:
         return f"<cfai of {len(self._data):,} rows: {', '.join(self._names)}>"

@@ -94,7 +94,8 @@ class BoundTaskVerb(BoundVerb):
 
     def call(self, *args: Any, **options: Any) -> Call:
         """Return the call, checked and not yet made, for those who carry it out themselves."""
-        return self._verb.call(self._data, *args, **options)
+        verb: TaskVerb = self._verb
+        return verb.call(self._data, *args, **options)
 
 
 class TaskVerb(Verb):

@@ -358,8 +358,8 @@ def connect(
         and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0)
     ):
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
-    given = given_options(options)
-    budget = as_budget(options.get("budget"), given.pop("neurons", None))  # one for all calls of the session
+    given = given_options({name: value for name, value in options.items() if name != "neurons"})
+    budget = as_budget(options.get("budget"), options.get("neurons"))  # one for all calls of the session
     given |= {} if budget is None else {"budget": "free" if options.get("budget") == "free" else budget}
     session = Session(address, store=store_path(store), rate=rate, defaults=given)
     session.options({})  # a default that means nothing is told here, not at the first call

@@ -14,7 +14,7 @@ from ..._engine.plan import Plan
 from ...errors import CfaiError, refuse_unknown
 from ...frame import rows
 from ...frame.call import Call
-from ...frame.verb import TaskVerb
+from ...frame.verb import BoundTaskVerb, TaskVerb
 from ...tasks import Ask, Classify, Extract, Generate
 from ..base import Shown
 from . import text_forms
@@ -123,7 +123,7 @@ class Variants(Shown):
     def call(self, draft: Draft, data: rows.Frame, **travel: Any) -> Call:
         """Return the call of a draft on some rows, checked and not yet made."""
         args, options = draft.call(series=self.pins.series)
-        return VERBS[draft.mode].call(data, *args, **options, **travel)
+        return BoundTaskVerb(VERBS[draft.mode], data).call(*args, **options, **travel)
 
     def plan(self, **travel: Any) -> Plan:
         """Price the variant on the whole frame; nothing is sent."""
