@@ -356,7 +356,7 @@ def test_their_price_is_unknown(witness: Any) -> None:
 @pytest.mark.parametrize("model", [BGE, None, "clairic"])
 def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, model: str | None) -> None:
     """Where more than fit are refused at once, they are sent again, and nothing is lost or bought twice."""
-    here = witness(connect={"store": False}, capacity=4, when_full="refuse", latency=0.02, agreed=True)
+    here = witness(connect={"store": False}, capacity=4, when_full="refuse", latency=0.02, terms_accepted=True)
     rows = pd.Series([f"text {i}" for i in range(40)])
     if model == BGE:
         pd.Series([f"text {i}" for i in range(3000)]).cfai.embed(model=BGE)
@@ -364,7 +364,7 @@ def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, model: str 
         assert rows.cfai.classify(LABELS).notna().all()
     else:
         rows.cfai.extract({"name": str})
-    book = here.emulator.book
+    book = here.emulator.log
     assert book.refused > 0
     assert {call.code for call in book.calls if call.status != 200} == {3040}
     assert book.most_in_flight <= 4
