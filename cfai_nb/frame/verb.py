@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pandas as pd
 
 from ..errors import ColumnError, refuse_unknown
+from ..models import Model
 from ..tasks import Check, Rank, Task
 from . import rows
 from .call import Call
@@ -198,7 +199,9 @@ class RankVerb(RowsVerb):
         return rows.as_frame(data).iloc[order].assign(**{task.column: scores[order]})
 
 
-def run(data: rows.Frame, /, task: Task, on: Any = None, *, model: Any = None, **options: Any) -> Steps[Any]:
+def run(
+    data: rows.Frame, /, task: Task, on: Any = None, *, model: str | Model | None = None, **options: Any
+) -> Steps[Any]:
     """Run any task, also one written in a cell, in the same three forms as every verb.
 
     Parameters
