@@ -76,7 +76,9 @@ class Embedding:
 
         return session.current().options({name: value for name, value in self.given.items() if name != "model"})
 
-    def column(self, data: rows.Frame, on: Any, like: Space | None = None, *, asks: bool = False) -> Vectors:
+    def column(
+        self, data: rows.Frame, on: Any, like: Space | None = None, *, asks: bool = False, part: str = "column"
+    ) -> Vectors:
         """Return the vectors of a column.
 
         Parameters
@@ -89,6 +91,8 @@ class Embedding:
             The space texts are embedded for; by default that of the default model.
         asks : bool
             Whether something else is embedded in the same call, such as a query, so that the options have an effect.
+        part : str
+            What a plan of several calls names this one.
 
         Raises
         ------
@@ -107,7 +111,7 @@ class Embedding:
             on = found[0]
         column = rows.column_of(data, on)
         if column is None or is_text(data, on):
-            return Gathered((yield self._call(data, on, like, "column")))
+            return Gathered((yield self._call(data, on, like, part)))
         if not asks:
             refuse_needless(self.given, as_they_are(column.name))
         gathered = Gathered(recorded(column))
@@ -154,13 +158,13 @@ class Embedding:
         """Return the vectors of two frames; those that are there are read first, and texts embedded for their space."""
         texts = is_text(one, on), is_text(other, other_on)
         if texts == (True, False):
-            right = yield from self.column(other, other_on, asks=True)
+            right = yield from self.column(other, other_on, asks=True, part="right")
             refuse_unrecorded(right)  # before texts are embedded for it
-            left = yield from self.column(one, on, right.space)
+            left = yield from self.column(one, on, right.space, part="left")
         else:
-            left = yield from self.column(one, on, asks=texts[1])
+            left = yield from self.column(one, on, asks=texts[1], part="left")
             refuse_unrecorded(left)
-            right = yield from self.column(other, other_on, left.space)
+            right = yield from self.column(other, other_on, left.space, part="right")
         refuse_unrecorded(left, right)
         return left, right
 
