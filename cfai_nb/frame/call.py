@@ -1,4 +1,8 @@
-"""One call of a verb: rows, model and options brought together, carried out, and what came of it."""
+"""One call of a verb: task, model, rows and options are brought together, carried out, and reported.
+
+``verb`` and the verbs on vectors make a ``Call``; ``steps`` waits for it in each of the three forms, and widgets carry
+it out themselves.  The result lies on the index of the frame; ``cf.last_run()`` returns the report.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +71,7 @@ class Call:
     report : Report or None
         Of its run, once that has begun.
     notes : list of str
-        What is to be told besides the result: that a fallback model answers.
+        What a caller should know besides the result: that a fallback model answers.
     """
 
     def __init__(
@@ -167,12 +171,12 @@ class Call:
         from . import progress
 
         for runner, made in self.attempts(self._start):
-            self._tell()
+            self._warn()
             with progress.listener(self.options.progress, display) as show:
                 bridge.wait(runner, functools.partial(show, made))
                 show(made)
         self.notes, frame = self._concluded()
-        self._tell()
+        self._warn()
         return frame
 
     async def wait_async(self, display: Display | None = None) -> Any:
@@ -186,7 +190,7 @@ class Call:
         attempts = self.attempts(self._start)
         while (attempt := await beside(lambda: next(attempts, None))) is not None:
             runner, made = attempt
-            self._tell()
+            self._warn()
             with progress.listener(self.options.progress, display) as show:
                 try:
                     await bridge.wait_async(runner, functools.partial(show, made))
@@ -195,14 +199,14 @@ class Call:
                     raise asyncio.CancelledError(made.stopped_words) from None
                 show(made)
         self.notes, frame = await beside(self._concluded)
-        self._tell()
+        self._warn()
         return frame
 
     def _concluded(self) -> tuple[list[str], pd.Series[Any] | pd.DataFrame]:
         assert self.report is not None
         return self.report.conclude(self.options.on_error), self.report.frame()
 
-    def _tell(self) -> None:
+    def _warn(self) -> None:
         while self.notes:
             warn(self.notes.pop(0))
 
@@ -219,7 +223,7 @@ class Call:
             self.task.check(instead)
         except CfaiError as why:
             raise type(why)(f"{self.model.id} is not open to this account ({error}). In its place, {why}") from None
-        if self.model.id not in self.session.not_open:  # another call at the same time may have said it already
+        if self.model.id not in self.session.not_open:  # a call at the same time may have warned already
             self.session.not_open.add(self.model.id)
             self.notes.append(
                 f"{self.model.id} is not open to this account ({error}). {instead.id} answers in its place, without "
@@ -246,7 +250,7 @@ def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
     return result
 
 
-#: The last report; a list, so that nobody holds an old one by importing it.
+#: The last report, in a list: a name that is imported would go on meaning an old one.
 _reports: list[Report] = []
 
 

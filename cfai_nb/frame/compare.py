@@ -157,7 +157,9 @@ def _truths(data: rows.Frame, truth: Any, names: Sequence[str]) -> pd.DataFrame 
             raise ValueError(f"truth: there are several answers; give a dict with some of {', '.join(names)}.")
         truth = {names[0]: truth}
     if unknown := set(truth) - set(names):
-        raise ValueError(f"truth: there is no answer {', '.join(map(str, unknown))}; there is {', '.join(names)}.")
+        raise ValueError(
+            f"truth: there is no answer {', '.join(map(str, unknown))}; the answers are {', '.join(names)}."
+        )
     return pd.DataFrame({name: _column(data, given) for name, given in truth.items()})
 
 

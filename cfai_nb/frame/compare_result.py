@@ -1,4 +1,7 @@
-"""What a comparison of models found: answers side by side, and what they cost, took and got right."""
+"""The result of a comparison of models: answers side by side, cost, time and accuracy; and plans of several calls.
+
+``compare`` puts a ``Comparison`` together with ``compared``; the other functions are pure, on frames and arrays.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ Answers = Mapping[str, pd.DataFrame]
 
 @dataclass(frozen=True, slots=True)
 class Plans:
-    """What a verb that makes several calls would need; nothing is sent.
+    """The plans of a verb that makes several calls; nothing is sent.
 
     Attributes
     ----------
@@ -145,7 +148,7 @@ class Comparison:
             fit = fit[fit["usd_per_1k"] <= max_usd_per_1k]
         if fit.empty:
             wanted = "answered" if max_usd_per_1k is None else f"costs at most ${max_usd_per_1k:g} per 1,000 rows"
-            raise LookupError(f"No model {wanted}; .table shows what there is.")
+            raise LookupError(f"No model {wanted}; .table shows all models.")
         return str(fit.sort_values([self.judged_by, "usd_per_1k"], ascending=[False, True]).index[0])
 
     @property
@@ -170,7 +173,7 @@ def _cells(part: pd.DataFrame) -> list[Any]:
 
 
 def canonical(value: Any) -> Any:
-    """Return what answers are compared by: words without case and outer space, numbers to nine digits."""
+    """Return an answer in the form it is compared in: words without case and outer space, numbers to nine digits."""
     if isinstance(value, str):
         return " ".join(value.split()).casefold()
     if isinstance(value, (bool, np.bool_)):
@@ -181,7 +184,7 @@ def canonical(value: Any) -> Any:
 
 
 def same(one: pd.Series[Any], other: pd.Series[Any]) -> pd.Series[Any]:
-    """Say row by row whether two columns hold the same answer; missing where one of them holds none."""
+    """Return row by row whether two columns hold the same answer; missing where an answer is missing."""
     pairs = zip(one.astype(object), other.astype(object), strict=True)
     found = [None if is_missing(a) or is_missing(b) else canonical(a) == canonical(b) for a, b in pairs]
     return pd.Series(found, index=one.index, dtype="boolean")
@@ -237,7 +240,7 @@ def cost_of(run: Run) -> Cost:
 
 
 def front(table: pd.DataFrame, by: str) -> pd.Series[Any]:
-    """Say which models no other one beats in both `by` and price; those of unknown price are on no front."""
+    """Return which models no other one beats in both `by` and price; False for models of unknown price."""
     good, dear = table[by].to_numpy(dtype=float), table["usd_per_1k"].to_numpy(dtype=float)
     known = np.isfinite(good) & np.isfinite(dear)
     beaten = [
@@ -259,7 +262,7 @@ def compared(
     origin: str,
     verb: str,
 ) -> Comparison:
-    """Put together what each model gave.
+    """Put the answers of all models together.
 
     Parameters
     ----------

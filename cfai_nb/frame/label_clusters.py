@@ -78,7 +78,7 @@ def label_clusters(
     vectors_there = None if on is None else (yield from _vectors(data, on))
     prompt, words = known.prompt(vectors_there)
     chosen = None if model == "default" else model
-    given = options | {"on_error": "raise"}  # a cluster without its label is no result
+    given = options | {"on_error": "raise"}  # each cluster needs its label
     answer = yield Call(Label(schema=distinct(words)), chosen, pd.Series([prompt], dtype=object), None, given)
     return lambda: known.named([str(answer.iloc[0][f"group_{at}"]).strip() for at in range(len(known.names))])
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Listener = Callable[["Report"], None]
 #: Makes the bar of a notebook; handed down by callers above the widgets, so that nothing here imports them.
 Display = Callable[[], AbstractContextManager[Listener]]
-#: The user's own (``cf.listen``), told of every Event, whatever is shown.
+#: Listeners of the user (``cf.listen``), which get every Event, whatever is shown.
 listeners: list[Listening] = []
 
 
@@ -192,30 +192,31 @@ BEFORE_SHOWN = 1.0
 
 @contextlib.contextmanager
 def working(name: str, wanted: bool | None) -> Iterator[Callable[[str], None]]:
-    """Show work on this machine that sends nothing as a line with its seconds; what lasts under a second shows none.
+    """Show local work, which sends nothing, as a line with its seconds; work that lasts under a second shows none.
 
-    Yields what is to be told how far it is, in words.  None decides by where the output goes, as for runs.
+    Yields a function that takes how far the work is, in words.  ``wanted=None`` decides by where the output goes, as
+    it does for runs.
     """
     if wanted is False or (wanted is None and not in_notebook() and not sys.stderr.isatty()):
         yield lambda text: None
         return
     screen = sys.stdout if in_notebook() else sys.stderr  # which notebooks show as if something were wrong
-    begin, said, ended = time.monotonic(), "", threading.Event()
+    begin, latest, ended = time.monotonic(), "", threading.Event()
 
     def say(text: str) -> None:
-        nonlocal said
-        said = text
+        nonlocal latest
+        latest = text
 
     def draw() -> None:
         width = 0
-        # A thread, since a library that computes for half a minute calls nobody back.
+        # A thread, since a library that computes for half a minute reports nothing meanwhile.
         while not ended.wait(BEFORE_SHOWN):
-            text = f"{name} · {said} · {time.monotonic() - begin:.0f} s"[: shutil.get_terminal_size().columns - 1]
+            text = f"{name} · {latest} · {time.monotonic() - begin:.0f} s"[: shutil.get_terminal_size().columns - 1]
             screen.write("\r" + text.ljust(width))
             screen.flush()
             width = len(text)
         if width:
-            screen.write("\r" + f"{name} · {said} · {time.monotonic() - begin:.0f} s".ljust(width) + "\n")
+            screen.write("\r" + f"{name} · {latest} · {time.monotonic() - begin:.0f} s".ljust(width) + "\n")
             screen.flush()
 
     thread = threading.Thread(target=draw, name=f"cfai {name}", daemon=True)

@@ -1,4 +1,7 @@
-"""Rows out of pandas: a column, or a template filled with several, becomes what is sent."""
+"""Rows out of pandas: a column, or a template filled from several columns, becomes the inputs of a task.
+
+``Call`` reads the rows of a verb with ``rows_of``.  Every row keeps its place: missing and unreadable cells too.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ ITSELF = "{value}"
 
 @dataclass(slots=True)
 class Rows:
-    """What the rows of a frame come to.
+    """The rows of a frame as inputs.
 
     Attributes
     ----------
@@ -50,7 +53,7 @@ def rows_of(
     data: Frame, on: Any, *, template: bool, takes: frozenset[str] = _TEXT, fetch: Fetch | None = None,
     files: Folder | None = None,
 ) -> Rows:  # fmt: skip
-    """Turn a column, or a template filled with several, into inputs.
+    """Turn a column, or a template filled from several columns, into inputs.
 
     Parameters
     ----------
@@ -178,7 +181,7 @@ def _fill(
     filled: dict[str, Sequence[str | Media | None]] = {}
     for name, spec in {(n, s) for _, n, s in parts if n is not None}:
         column = _column(frame, labels[name])
-        # What a template names is text, or media that is no text: a path in a text column is not opened here.
+        # A template names text or media; a path in a text column is not opened here.
         found, wrong = _formatted(column, spec) if spec else read(column, takes | _TEXT, fetch)
         refuse_wrong_kind(column, labels[name], found, wrong)
         filled[f"{name}:{spec}"] = found
@@ -265,7 +268,7 @@ def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, 
     ColumnError
         There is no template, or the records do not hold what it names.
     ValueError
-        A record is none, or holds nothing where the template wants something.
+        A record is of another type, or lacks what the template names.
     """
     if not isinstance(template, str):
         raise ColumnError("examples need a template such as 'Summarize: {text}' that they fill as the rows do.")

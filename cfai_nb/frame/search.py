@@ -57,14 +57,14 @@ def search(
 
         With `index`: the same, with ``id`` (the id as text; the column `id` instead, if given), columns of metadata
         the frame does not have, and ``score`` in the metric of the index, approximate (a distance if it is
-        Euclidean: the least is the best).  What is no row of the frame is labelled by its id, and has its metadata
-        and nothing else.
+        Euclidean: lower is better).  Matches that are not in the frame are labelled with their id, and have their
+        metadata alone.
 
     Raises
     ------
     ValueError
-        The query is no such thing or of another space, `top_k` is out of range, nobody says whose vectors the index
-        holds, or it cannot be filtered like that.
+        The query has another type or is of another space, `top_k` is out of range, the model of the index is unknown,
+        or the index cannot be filtered like that.
     AccessError
         There is no such index, or the token may not read it.
     """

@@ -1,4 +1,8 @@
-"""Where a verb gets its vectors from: a column of them, a column of text that is embedded first, a query."""
+"""The vectors of a verb: from a column of them, a column of text that is embedded first, or a query.
+
+The verbs on vectors ``yield from`` an ``Embedding``, which yields the calls that are needed and refuses what cannot be
+compared before anything is sent.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,7 @@ _UNKNOWN = (
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for: one vector a query, and how each is called in a result; one alone has no name."""
+    """What is searched for: one vector a query, and the name of each in a result; a single query has no name."""
 
     matrix: npt.NDArray[np.float32]
     names: list[Any] | None
@@ -120,7 +124,7 @@ class Embedding:
         return gathered
 
     def query(self, query: Any, space: Space | None) -> Generator[Step, Any, Query]:
-        """Return what to look for; texts are embedded with the model of `space`, as queries where it tells them apart.
+        """Return what to search for; texts are embedded with the model of `space`, as queries where it tells them apart.
 
         Raises
         ------
@@ -281,7 +285,7 @@ def is_text(data: rows.Frame, on: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Of:
-    """Something of a space, for ``same_space``."""
+    """A space in the form that ``same_space`` takes."""
 
     space: Space | None
 
