@@ -124,7 +124,7 @@ class Embedding:
         return gathered
 
     def query(self, query: Any, space: Space | None) -> Generator[Step, Any, Query]:
-        """Return what to search for; texts are embedded with the model of `space`, as queries where it tells them apart.
+        """Return what to search for; texts are embedded with the model of `space`, as queries where it knows them.
 
         Raises
         ------
