@@ -133,7 +133,7 @@ class Accessor:
     compare = Verb("frame.compare", "compare")
 
     as_vectors = Verb("frame.vectors", "as_vectors")
-    search = Verb("frame.search", "search")
+    search = Verb("frame.vectors", "search")
     similarity = Verb("frame.vectors", "similarity")
     sim_join = Verb("frame.vectors", "sim_join")
     dedupe = Verb("frame.vectors", "dedupe")

@@ -43,8 +43,6 @@ def compare(
         The right answers; missing where they are unknown.  With several answers a row (``ask``, ``extract``) a dict.
     random_state : int
         For the sample.
-    **options
-        Run options; a budget is shared by all models.
 
     Returns
     -------

@@ -48,8 +48,6 @@ def label_clusters(
         Your own labels, which come before all others.  Clusters given the same label become one.
     n : int, default 3
         Words of a label without a model.
-    **options
-        For the model.
 
     Returns
     -------

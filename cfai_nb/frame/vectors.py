@@ -1,4 +1,4 @@
-"""Verbs on vectors: ``as_vectors``, ``similarity``, ``sim_join``, ``dedupe``, ``cluster``, ``project``, ``outliers``.
+"""Verbs on vectors: ``as_vectors``, ``search``, ``similarity``, ``sim_join``, ``dedupe``, ``cluster`` and so on.
 
 Each is a definition as ``steps`` describes it: its first part yields what has to be embedded (``Embedding``), and the
 function it returns computes the result with ``cf.vectors`` and lays it on the index of the frame.
@@ -6,6 +6,7 @@ function it returns computes the result with ``cf.vectors`` and lays it on the i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -66,19 +67,95 @@ def as_vectors(data: Frame, /, on: Any = None, *, model: str, origin: str, form:
     return result
 
 
+def search(
+    data: Frame, /, query: Any, top_k: int = 5, on: Any = None, *, index: str | None = None,
+    filter: Mapping[str, Any] | None = None, namespace: str | None = None, metadata: bool = True, id: Any = None,
+    join: bool = True, **options: Any,
+) -> Steps[pd.DataFrame]:  # fmt: skip
+    """Return the rows closest to a text or vector.
+
+    Parameters
+    ----------
+    query : str, array_like, or a list or Series of them
+        Texts are embedded with the model of the vectors, as queries where it tells them from documents.
+    top_k : int, default 5
+        Rows for each query; at most 100 with `index`.
+    index : str, optional
+        Look in this index of Vectorize, where ``to_vectorize`` wrote the vectors, instead of in the frame.  The
+        model that embeds the query is the one the index was made for (``to_vectorize(create=True)`` writes it in
+        its description); else that of `on`, or of the frame's only column of vectors; else ``model=``.
+    filter : dict, optional
+        Only vectors whose metadata fit, by columns that were ``filterable``: ``{"team": "a", "year": {"$gte":
+        2020}}``, with ``$eq``, ``$ne``, ``$in``, ``$nin``, ``$lt``, ``$lte``, ``$gt``, ``$gte``.
+    namespace : str, optional
+        Only this part of the index.
+    metadata : bool
+        Whether to ask for metadata; for `top_k` above 20 that is one more call for 20 vectors.
+    id : str, optional
+        The column of ids ``to_vectorize`` was given.  Default: the labels of the frame's index.
+    join : bool
+        Whether what is found in an index becomes rows of this frame again, where it has the id.  For a frame that
+        was not written there, give False.
+
+    Returns
+    -------
+    DataFrame
+        The best rows of the frame with their index, best first, and ``score``, the cosine.  Of several queries one
+        after the other, with ``query``: the text, or the number of the vector.  Columns of the frame of these
+        names are replaced in the result.
+
+        With `index`: the same, with ``id`` (the id as text; the column `id` instead, if given), columns of metadata
+        the frame does not have, and ``score`` in the metric of the index, approximate (a distance if it is
+        Euclidean: lower is better).  Matches that are not in the frame are labelled with their id, and have their
+        metadata alone.
+
+    Raises
+    ------
+    ValueError
+        The query has another type or is of another space, `top_k` is out of range, the model of the index is unknown,
+        or the index cannot be filtered like that.
+    AccessError
+        There is no such index, or the token may not read it.
+    """
+    embedding = Embedding(options)
+    if index is not None:
+        from .vectorize.stored import found_in  # when it is used: importing the package is quick
+
+        return (
+            yield from found_in(
+                data, index, query, top_k, on, filter=filter, namespace=namespace, metadata=metadata, id=id, join=join,
+                embedding=embedding,
+            )
+        )  # fmt: skip
+    if filter is not None or namespace is not None:
+        raise ValueError("filter= and namespace= are for an index of Vectorize: give index=, or filter the frame.")
+    column = yield from embedding.column(data, on, asks=sends_text(query))
+    wanted = yield from embedding.query(query, column.space)
+    if isinstance(query, pd.Series) and not sends_text(query):
+        refuse_unrecorded(column, wanted)  # a vector written out in the call is the caller's own
+
+    def result() -> pd.DataFrame:
+        with working("search", embedding.progress) as tell:
+            scores, rows = vectors.search(column, wanted.matrix, top_k, tell=tell)
+        best = as_frame(data).iloc[column.places[rows.ravel()]].copy()
+        best["score"] = scores.ravel().astype(float)
+        if wanted.names is not None:
+            names = pd.Series(wanted.names, dtype=object if not wanted.names else None)
+            best["query"] = names.repeat(rows.shape[1]).to_numpy()
+        return best
+
+    return result
+
+
 def similarity(data: Frame, /, on: Any = None, other: Any = None, **options: Any) -> Steps[pd.Series[Any]]:
     """Compare each row with a text, a vector, or another column row by row.
 
     Parameters
     ----------
-    on : str, optional
-        Column of vectors or text.
     other : str, array_like or Series
         A text, embedded with the model of the column (as a query where the model tells queries from documents);
         a vector; or a Series of either on the same index, such as ``df["b"]``.  For a Series ``s.cfai``, `other`
         may come first.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -145,8 +222,6 @@ def sim_join(
         Whether rows without a match are left out, or kept with the other frame's columns missing.
     suffixes : tuple of str
         For columns of the same name, as in ``DataFrame.merge``.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -196,8 +271,6 @@ def dedupe(
 
     Parameters
     ----------
-    on : str, optional
-        Column of vectors or text.
     threshold : float, default 0.95
         The cosine from which two rows are duplicates; a group is what chains of such pairs connect.  What it should
         be depends on the model: look at some groups first.
@@ -206,8 +279,6 @@ def dedupe(
     groups : bool
         Drop nothing and return the group of each row instead: ``df.assign(group=df.cfai.dedupe("text",
         groups=True))``.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -246,8 +317,6 @@ def cluster(
 
     Parameters
     ----------
-    on : str, optional
-        Column of vectors or text.
     n_clusters : "auto" or int, default "auto"
         ``"auto"``: the best number from 2 to 18 (k-means), or what the density gives (HDBSCAN).
     method : {"kmeans", "hdbscan"}
@@ -256,8 +325,6 @@ def cluster(
         The smallest cluster of HDBSCAN.
     random_state : int, default 0
         The same one and the same vectors give the same clusters.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -284,15 +351,11 @@ def project(
 
     Parameters
     ----------
-    on : str, optional
-        Column of vectors or text.
     method : {"auto", "tsne", "pca", "umap"}
         ``"auto"``: t-SNE for up to 5,000 rows; beyond, t-SNE of a sample of 5,000, and the others placed amid their
         nearest of these.  ``"umap"`` needs umap-learn.
     random_state : int, default 0
         The same one and the same vectors give the same points.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -323,8 +386,6 @@ def outliers(
 
     Parameters
     ----------
-    on : str, optional
-        Column of vectors or text.
     n_neighbors : int, default 10
         How many neighbours count.  A group of fewer rows than that, all far from the rest, counts as outlying.
     contamination : float, optional
@@ -332,8 +393,6 @@ def outliers(
         in a hundred.
     random_state : int, default 0
         For the sample of 20,000 rows in which neighbours are searched, where there are more.
-    **options
-        For what is embedded.
 
     Returns
     -------

@@ -59,8 +59,6 @@ def to_vectorize(
     wait : bool or float
         Wait until what was written is visible to queries, which takes the service a few seconds; 300 seconds at most,
         or this many.
-    **options
-        For what is embedded.  ``cache`` also decides what is written.
 
     Returns
     -------

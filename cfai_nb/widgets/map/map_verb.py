@@ -51,8 +51,6 @@ def map_rows(
         How vectors are laid out, see ``df.cfai.project``.
     random_state : int
         The same one and the same vectors give the same map.
-    **options
-        For what is embedded.
 
     Returns
     -------
