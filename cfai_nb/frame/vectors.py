@@ -59,9 +59,9 @@ def as_vectors(data: Frame, /, on: Any = None, *, model: str, origin: str, form:
         stated = Space(known, column.shape[1], form, origin)
         if column.space not in (None, stated):
             raise ValueError(f"the vectors record that they are of {column.space}, not of {stated}")
-        where = np.full(len(column.kept), -1, dtype=np.int64)
-        where[column.places] = np.arange(len(column))
-        cells = VectorArray._from_sequence(views(np.array(column.whole()), where, stated))
+        where = np.full(len(column.present), -1, dtype=np.int64)
+        where[column.positions] = np.arange(len(column))
+        cells = VectorArray._from_sequence(views(np.array(column.to_matrix()), where, stated))
         return pd.Series(cells, index=data.index, name=data.name if isinstance(data, pd.Series) else on)
 
     return result
@@ -136,8 +136,8 @@ def search(
 
     def result() -> pd.DataFrame:
         with working("search", embedding.progress) as tell:
-            scores, rows = vectors.search(column, wanted.matrix, top_k, tell=tell)
-        best = as_frame(data).iloc[column.places[rows.ravel()]].copy()
+            scores, rows = vectors.search(column, wanted.matrix, top_k, on_progress=tell)
+        best = as_frame(data).iloc[column.positions[rows.ravel()]].copy()
         best["score"] = scores.ravel().astype(float)
         if wanted.names is not None:
             names = pd.Series(wanted.names, dtype=object if not wanted.names else None)
@@ -178,8 +178,8 @@ def similarity(data: Frame, /, on: Any = None, other: Any = None, **options: Any
         refuse_unrecorded(column)  # before texts are embedded for it
         second = yield from embedding.counterpart(other, data, column.space)
         refuse_unrecorded(column, second)
-        both = column.kept & second.kept
-        column, second = column.only(both), second.only(both)
+        both = column.present & second.present
+        column, second = column.select(both), second.select(both)
     else:
         query = yield from embedding.query(other, column.space)
         if query.names is not None:
@@ -188,7 +188,7 @@ def similarity(data: Frame, /, on: Any = None, other: Any = None, **options: Any
 
     def result() -> pd.Series[Any]:
         cosines = vectors.similarity(column, second)
-        return pd.Series(column.spread(cosines, np.nan, float), index=data.index, name="similarity")
+        return pd.Series(column.per_cell(cosines, np.nan, float), index=data.index, name="similarity")
 
     return result
 
@@ -241,9 +241,9 @@ def sim_join(
 
     def result() -> pd.DataFrame:
         with working("sim_join", embedding.progress) as tell:
-            scores, rows = vectors.search(right, left, top_k, threshold=threshold, tell=tell)
+            scores, rows = vectors.search(right, left, top_k, threshold=threshold, on_progress=tell)
         matched, rank = np.nonzero(rows >= 0)
-        one, two = left.places[matched], right.places[rows[matched, rank]]
+        one, two = left.positions[matched], right.positions[rows[matched, rank]]
         score = scores[matched, rank].astype(float)
         if how == "left":
             alone = np.setdiff1d(np.arange(len(data)), one)
@@ -298,8 +298,8 @@ def dedupe(
 
     def result() -> Any:
         with working("dedupe", embedding.progress) as tell:
-            found = vectors.duplicates(column, threshold, tell=tell)
-        group = pd.Series(column.spread(found, pd.NA, object), dtype="Int64")
+            found = vectors.duplicates(column, threshold, on_progress=tell)
+        group = pd.Series(column.per_cell(found, pd.NA, object), dtype="Int64")
         if groups:
             return group.set_axis(data.index).rename("group")
         again = group.duplicated(keep=keep) & group.notna()
@@ -337,8 +337,8 @@ def cluster(
     def result() -> pd.Series[Any]:
         with working("cluster", embedding.progress) as tell:
             tell(f"{method} of {len(column):,} vectors")
-            found = vectors.cluster(column, n_clusters, random_state, method=method, least=min_cluster_size)
-        return pd.Series(column.spread(found, pd.NA, object), index=data.index, name="cluster", dtype="Int64")
+            found = vectors.cluster(column, n_clusters, random_state, method=method, min_cluster_size=min_cluster_size)
+        return pd.Series(column.per_cell(found, pd.NA, object), index=data.index, name="cluster", dtype="Int64")
 
     return result
 
@@ -367,9 +367,9 @@ def project(
 
     def result() -> pd.DataFrame:
         with working("project", embedding.progress) as tell:
-            laid = vectors.project(column, method, random_state, tell=tell)
+            laid = vectors.project(column, method, random_state, on_progress=tell)
             tell(laid.note)
-        made = {name: column.spread(laid.points[:, at], np.nan, float) for at, name in enumerate("xy")}
+        made = {name: column.per_cell(laid.points[:, at], np.nan, float) for at, name in enumerate("xy")}
         frame = pd.DataFrame(made, index=data.index)
         origin = getattr(column.space, "origin", None)
         frame.attrs["cfai"] = {"verb": "project", "method": laid.method, "note": laid.note, "origin": origin}
@@ -407,13 +407,13 @@ def outliers(
 
     def result() -> pd.Series[Any]:
         with working("outliers", embedding.progress) as tell:
-            found, note = vectors.outliers(column, n_neighbors, seed=random_state, tell=tell)
+            found, note = vectors.outliers(column, n_neighbors, random_state=random_state, on_progress=tell)
         if contamination is None:
-            made = pd.Series(column.spread(found, np.nan, float), index=data.index, name="outlier")
+            made = pd.Series(column.per_cell(found, np.nan, float), index=data.index, name="outlier")
         else:
             far = np.zeros(len(found), dtype=bool)
             far[np.argsort(-found, kind="stable")[: int(np.ceil(contamination * len(found)))]] = True
-            cells = column.spread(far, pd.NA, object)
+            cells = column.per_cell(far, pd.NA, object)
             made = pd.Series(cells, index=data.index, name="outlier", dtype="boolean")
         made.attrs["cfai"] = {"verb": "outliers", "note": note, "origin": getattr(column.space, "origin", None)}
         return made
