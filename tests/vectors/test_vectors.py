@@ -164,7 +164,7 @@ def test_no_more_groups_than_different_vectors() -> None:
 def test_a_senseless_number_of_groups_is_refused(k: Any) -> None:
     """n_clusters is "auto" or a whole number from one."""
     with pytest.raises(ValueError, match="n_clusters must be 'auto' or a whole number"):
-        cluster(np.eye(4), k=k)
+        cluster(np.eye(4), n_clusters=k)
 
 
 @pytest.mark.parametrize("function", [project, cluster])
