@@ -275,10 +275,7 @@ def test_the_environments_token_stays_at_home(running: Any, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        ({"gateway": "g"}, "gateway= only works with Workers AI"),
-        ({"queue": True}, "queue= only works with Workers AI"),
-    ],
+    [({"gateway": "g"}, "gateway= only works with Workers AI"), ({"queue": True}, "queue= only works with Workers AI")],
 )
 def test_what_is_the_services_own_is_refused(options: dict[str, Any], words: str) -> None:
     """Gateway, queue and capacity are Workers AI's."""

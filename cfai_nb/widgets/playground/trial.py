@@ -214,9 +214,7 @@ class Round:
         finally:
             ended.set()
 
-    async def _ask(
-        self, trial: Trial, outcome: Outcome, call: Call, attempts: Iterable[tuple[Any, Report]]
-    ) -> None:
+    async def _ask(self, trial: Trial, outcome: Outcome, call: Call, attempts: Iterable[tuple[Any, Report]]) -> None:
         for runner, made in attempts:
             self._runners.add(runner)
             try:
