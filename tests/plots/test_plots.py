@@ -23,10 +23,10 @@ from matplotlib.text import Text
 import cfai_nb as cf
 from cfai_nb.frame.compare_result import front
 from cfai_nb.plots import clusters, compare, concurrency, confidence, cost, latency, similarity
-from cfai_nb.plots.bars import amount
-from cfai_nb.plots.calibration import calibrate
-from cfai_nb.plots.palette import DISTINCT, GREY, colour, readable
-from cfai_nb.plots.text import letters
+from cfai_nb.plots.axes import DISTINCT, GREY, color_and_marker, readable
+from cfai_nb.plots.confidence import calibrate
+from cfai_nb.plots.cost import amount
+from cfai_nb.plots.text import drawable
 from cfai_nb.plots.timing import duration
 
 USD = 0.011 / 1_000
@@ -221,8 +221,8 @@ def test_colours_follow_the_order_of_a_categorical() -> None:
     kinds = pd.Categorical(["b", "a", "a"] * 20, categories=["b", "a", "unused"])
     ax = clusters(points, kinds, ax=axes())
     shades = [to_hex(face) for face in ax.collections[0].get_facecolors()]
-    assert shades.count(colour(0)[0].lower()) == 20
-    assert shades.count(colour(1)[0].lower()) == 40
+    assert shades.count(color_and_marker(0)[0].lower()) == 20
+    assert shades.count(color_and_marker(1)[0].lower()) == 40
 
 
 @pytest.mark.parametrize("given", [[], np.empty((0, 8)), pd.Series([None, None], dtype=object)])
@@ -289,19 +289,35 @@ def test_any_label_is_drawn_without_a_warning(hostile: str) -> None:
 def test_letters_look_in_other_fonts_first() -> None:
     """A character that the chosen font lacks comes from another one that is installed; only then is it a box."""
     with mpl.rc_context({"font.family": ["cmss10"]}):
-        text, families = letters("Größe 𒀀 →")
+        text, families = drawable("Größe 𒀀 →")
     assert text == "Größe □ →"
     assert families == ["cmss10", "DejaVu Sans"]
 
 
 def test_names_are_dark_enough_and_colours_distinct() -> None:
     """Every colour of the palette, as text, has a contrast of 4.5 with white; colour and shape are never the same."""
-    looks = [colour(position) for position in range(DISTINCT)]
+    looks = [color_and_marker(position) for position in range(DISTINCT)]
     assert len(set(looks)) == DISTINCT
     for shade, _ in looks:
         parts = np.array(mpl.colors.to_rgb(readable(shade)))
         linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
         assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.45
+
+
+def test_text_can_be_read_on_a_dark_figure() -> None:
+    """In a dark style every text, and every name in the color of its group, has a contrast of 4.5 with the figure."""
+    with plt.style.context("dark_background"):
+        made = [
+            clusters(*blobs(100, 24)), cost(LEDGER), cost(LEDGER, "time"), similarity(np.eye(20), title="twenty"),
+            confidence(sure(), ["a", "b", None, "b"]), latency(np.arange(1, 101) / 100),
+            compare(models(("a", 0.5, 1.0, "exact", 1.0), ("b", 0.6, 2.0, "estimated", 1.0))),
+        ]  # fmt: skip
+        for ax in made:
+            legend, ticks = ax.get_legend(), [*ax.get_xticklabels(), *ax.get_yticklabels()]
+            written = [ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts, *ticks]
+            for text in [*written, *(legend.get_texts() if legend else [])]:
+                assert readable(text.get_color(), "#000000") == to_hex(text.get_color()), text
+            assert picture(ax)[1:4] == b"PNG"
 
 
 @pytest.mark.parametrize(
@@ -314,7 +330,7 @@ def test_names_are_dark_enough_and_colours_distinct() -> None:
         (pd.Series([[1.0, 2.0]] * 2), pd.Series(["a", "b"], index=[5, 6]), "different indexes"),
     ],
 )
-def test_what_is_no_map_is_refused(given: Any, labels: Any, message: str) -> None:
+def test_what_is_not_a_map_is_refused(given: Any, labels: Any, message: str) -> None:
     """Labels that do not fit, words, ragged vectors and foreign indexes are errors that say what is wrong."""
     with pytest.raises(ValueError, match=message):
         clusters(given, labels, ax=axes())
@@ -331,7 +347,7 @@ def names(ax: Any) -> list[str]:
 
 def test_bars_are_exact_then_estimated_then_saved() -> None:
     """A bar is what the service counted, then the estimate, then what the store saved; the dearest model first."""
-    ax = cost(LEDGER, metric="neurons", ax=axes())
+    ax = cost(LEDGER, unit="neurons", ax=axes())
     assert names(ax) == ["glm-4.7-flash", "bge-m3", "flux"]
     exact, estimated, saved = bars(ax)[:3], bars(ax)[3:6], bars(ax)[6:]
     assert exact == [(0, 220.5), (0, 2.8), (0, 0)]
@@ -362,7 +378,7 @@ def test_unknown_prices_are_words_and_never_zero() -> None:
 
 def test_days_are_in_order_and_in_utc() -> None:
     """By day the bars follow the calendar, split at midnight UTC."""
-    ax = cost(LEDGER, "day", metric="neurons", ax=axes())
+    ax = cost(LEDGER, "day", unit="neurons", ax=axes())
     assert names(ax) == ["2026-11-20", "2026-11-21", "2026-11-22"]
     assert bars(ax)[:2] == [(0, 2.8), (0, 220.5)]
 
@@ -377,7 +393,7 @@ def test_an_emulator_bills_nothing_and_says_so() -> None:
 def test_real_money_and_an_emulators_are_never_added() -> None:
     """Side by side each has its own bar, named as such, and the total is the real one."""
     mixed = pd.concat([LEDGER.iloc[:1], LEDGER.iloc[:2].assign(origin="emulator")])
-    ax = cost(mixed, metric="neurons", ax=axes())
+    ax = cost(mixed, unit="neurons", ax=axes())
     assert names(ax) == ["glm-4.7-flash (emulator)", "bge-m3", "bge-m3 (emulator)"]
     assert any(words.startswith("2.8 Neurons in all · emulator: nothing was billed") for words in said(ax))
 
@@ -393,7 +409,7 @@ def test_many_models_share_a_last_bar() -> None:
     many = charges(
         *[("2026-11-20", f"@cf/a/m{at}", "embed", 1, 1, 2.0**at, True, 0.0, "cloudflare") for at in range(30)]
     )
-    ax = cost(many, metric="neurons", ax=axes())
+    ax = cost(many, unit="neurons", ax=axes())
     assert len(names(ax)) == 12
     assert names(ax)[-1] == "19 others"
     assert sum(width for _, width in bars(ax)) == 2.0**30 - 1
@@ -421,7 +437,7 @@ def test_a_frame_of_other_things_is_refused() -> None:
     with pytest.raises(ValueError, match="'model', 'verb', 'day', 'hour' or 'time'"):
         cost(LEDGER, "week", ax=axes())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'usd' or 'neurons'"):
-        cost(LEDGER, metric="eur", ax=axes())  # type: ignore[arg-type]
+        cost(LEDGER, unit="eur", ax=axes())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -456,19 +472,19 @@ def test_a_sum_of_the_last_days_says_so() -> None:
     """Only the last 31 days have bars, and their sum does not claim to be that of the whole ledger."""
     days = [f"2026-{month}-{day:02}" for month in ("09", "10") for day in range(1, 31)]
     ax = cost(charges(*[(day, "m", "embed", 1, 1, 1.0, True, 0.0, "cloudflare") for day in days]), "day",
-              metric="neurons", ax=axes())  # fmt: skip
+              unit="neurons", ax=axes())  # fmt: skip
     assert len(names(ax)) == 31
     assert "31.0 Neurons in the last 31 days with charges" in said(ax)
 
 
 def test_costs_add_up_over_time() -> None:
     """By time the areas end at the sums, the line of savings above them; unknown prices are crosses and words."""
-    ax = cost(LEDGER, "time", metric="neurons", ax=axes())
+    ax = cost(LEDGER, "time", unit="neurons", ax=axes())
     tops = [max(path.vertices[:, 1].max() for path in area.get_paths()) for area in ax.collections]
     assert tops == pytest.approx([223.3, 267.8])
     assert ax.lines[0].get_ydata()[-1] == pytest.approx(367.8)
     assert len(ax.lines[1].get_xdata()) == 1
-    assert {"exact", "estimated", "saved by kept answers", "4 calls of unknown price"} <= set(said(ax))
+    assert {"exact", "estimated", "saved by stored answers", "4 calls of unknown price"} <= set(said(ax))
 
 
 def test_costs_of_a_short_run_fill_the_picture() -> None:
@@ -518,24 +534,24 @@ def test_many_rows_are_ordered_by_likeness() -> None:
 
 
 def test_similarities_are_taken_as_they_are() -> None:
-    """A symmetric square with ones on its diagonal is similarities already; `kind` says otherwise."""
+    """A symmetric square with ones on its diagonal is similarities already; `metric` says otherwise."""
     given = np.array([[1.0, 0.2], [0.2, 1.0]])
     assert np.allclose(similarity(given, ax=axes()).images[0].get_array(), given)
-    assert similarity(given, kind="vectors", ax=axes()).images[0].get_array()[0, 1] == pytest.approx(0.3846, abs=1e-4)
+    assert similarity(given, metric="cosine", ax=axes()).images[0].get_array()[0, 1] == pytest.approx(0.3846, abs=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("given", "kind", "message"),
+    ("given", "metric", "message"),
     [
         (np.ones((2_001, 2)), "auto", r"vectors.sample\(2000\).*plots.clusters"),
-        (np.ones((3, 2)), "similarities", "a square"),
-        (np.ones((3, 2)), "cosine", "kind must be"),
+        (np.ones((3, 2)), "precomputed", "a square"),
+        (np.ones((3, 2)), "euclidean", "metric must be"),
     ],
 )
-def test_what_is_no_field_is_refused(given: Any, kind: Any, message: str) -> None:
-    """Too many rows, no square, and an unknown kind are errors that say what to do."""
+def test_what_is_not_a_matrix_is_refused(given: Any, metric: Any, message: str) -> None:
+    """Too many rows, no square, and an unknown metric are errors that say what to do."""
     with pytest.raises(ValueError, match=message):
-        similarity(given, kind=kind, ax=axes())
+        similarity(given, metric=metric, ax=axes())
 
 
 def sure(**columns: Any) -> pd.DataFrame:
@@ -599,7 +615,7 @@ def test_answers_of_ask_are_chosen_by_question() -> None:
         (sure(), ["a"], "4 rows and 1 labels"),
     ],
 )
-def test_what_is_no_confidence_is_refused(given: Any, truth: Any, message: str) -> None:
+def test_what_is_not_a_confidence_is_refused(given: Any, truth: Any, message: str) -> None:
     """Frames without probabilities, numbers that are none, and truths that do not fit are errors."""
     with pytest.raises(ValueError, match=message):
         confidence(given, truth, ax=axes())

@@ -148,7 +148,7 @@ class _Wish:
 
     def lay_out(self, cells: Any) -> tuple[Any, npt.NDArray[np.float32], npt.NDArray[np.int64], space.Projection]:
         """Stack the vectors that are there and lay them out."""
-        from ...plots.rows import vectors
+        from ...plots.inputs import vectors
 
         matrix, kept = vectors(cells)
         if matrix.shape[1] == 2:
