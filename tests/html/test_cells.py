@@ -95,7 +95,7 @@ def test_hostile_names_everywhere_around_cells() -> None:
     ],
 )  # fmt: skip
 def test_pictures_become_thumbnails_of_our_own(mode: str, form: str, mime: str) -> None:
-    """Every mode and form is encoded anew, 256 pixels at most, with an alternative text that says what it is."""
+    """Every mode and form is encoded again, 256 pixels at most, with an alternative text that says what it is."""
     picture = Image.new(mode, (400, 300))
     file = io.BytesIO()
     picture.save(file, form)
@@ -142,7 +142,7 @@ def test_every_way_to_hold_a_picture(cell: Any, tmp_path: Path, monkeypatch: pyt
 
 
 def test_devices_folders_and_shares_are_not_read(tmp_path: Path) -> None:
-    """A pipe is not waited for, a folder is told, a share on another machine and an address stay text."""
+    """A pipe is not waited for, a folder is named, a network share and an address stay text."""
     os.mkfifo(tmp_path / "pipe.png")
     for cell in (tmp_path / "pipe.png", tmp_path, Path("/dev/zero")):
         assert "not a file" in html_of(cell)
@@ -176,16 +176,16 @@ def test_vectors_are_bars_of_one_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"),
+    ("cell", "written"),
     [
         (None, "missing"), (pd.NA, "missing"), (float("nan"), "missing"), (pd.NaT, "missing"), (True, "True"), (7, "7"),
         (0.123456, "0.1235"), (1e-9, "1e-09"), (2.0, "2.0"), (pd.Timestamp("2024-05-01"), "2024-05-01 00:00:00"),
         ({"a": 1}, "{'a': 1}"), ([1, 2], "[1, 2]"), ("", ""),
     ],
 )  # fmt: skip
-def test_other_cells(cell: Any, said: str) -> None:
+def test_other_cells(cell: Any, written: str) -> None:
     """Missing is called missing; numbers, dates and small objects are written as people write them."""
-    assert "".join(judged(html_of(cell)).words) == said
+    assert "".join(judged(html_of(cell)).words) == written
 
 
 def test_long_text_unfolds() -> None:
@@ -219,7 +219,7 @@ def test_vectors_alone_show_bars_and_stay_numpy_in_text() -> None:
 
 
 def test_pictures_and_sounds_alone() -> None:
-    """A picture has an alternative text and its size, a sound a labelled player; too long a sound is told in words."""
+    """A picture has an alternative text and its size, a sound a labelled player; a long sound only words."""
     data, metadata = cf.Image(drawn((640, 480)))._repr_mimebundle_()
     assert 'alt="a picture, PNG 640×480"' in data["text/html"]
     assert metadata["image/jpeg"]["alt"] == "a picture, PNG 640×480"

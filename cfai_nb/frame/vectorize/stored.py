@@ -21,7 +21,7 @@ from .metadata import NAME_BYTES, names_of, plain
 
 if TYPE_CHECKING:
     from ...session import Session
-    from .query import Match
+    from .index import Match
 
 
 def found_in(
@@ -32,13 +32,12 @@ def found_in(
     from ..._engine.bridge import bridge
     from ..._engine.errand import Errand
     from . import index as indexes
-    from . import query as asking
 
     here = service()
     check(index, namespace)
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= indexes.MOST_FOUND:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= indexes.MAX_MATCHES:
         raise ValueError(
-            f"k={k!r}: an index of the service gives 1 to {indexes.MOST_FOUND} vectors for a query. filter= narrows "
+            f"k={k!r}: an index of the service gives 1 to {indexes.MAX_MATCHES} vectors for a query. filter= narrows "
             "it; search without index= goes through the frame's own vectors, however many."
         )
     wanted = _filter(filter)
@@ -79,7 +78,9 @@ def found_in(
 
     async def search(errand: Any) -> Any:
         there = indexes.Index(errand, index)
-        return await asking.ask(there, asked.matrix, int(k), filter=wanted, namespace=namespace, metadata=metadata)
+        return await indexes.query_all(
+            there, asked.matrix, int(k), filter=wanted, namespace=namespace, metadata=metadata
+        )
 
     found = carried_out(search)
     frame = data.to_frame() if isinstance(data, pd.Series) else data

@@ -120,8 +120,8 @@ class _Call:
         **travel: Any,
     ) -> None:  # fmt: skip
         from ..._engine.errand import Errand
-        from .batch import METRICS, Lot
-        from .upload import Writing
+        from .batch import METRICS, Upload
+        from .upload import Uploader
 
         here = service()
         check(index, namespace)
@@ -143,7 +143,7 @@ class _Call:
             raise ValueError("There is no vector to write: no row has one.")
         by = _listed(filterable)
         records = records_of(data, list(dict.fromkeys([*_listed(metadata), *by])), kept)
-        lot = Lot(
+        upload = Upload(
             ids=ids_of(data, id, kept), vectors=gathered, metadata=about(records, data, kept),
             namespace=namespace, create=("cosine" if create is True else create) or None, any_metric=create is True,
             properties=kinds_of(records, [str(key) for key in by]),
@@ -152,8 +152,8 @@ class _Call:
         )  # fmt: skip
         self.tell: list[Any] = [lambda text: None]
         self.progress = travel.get("progress", here.defaults.get("progress"))
-        self.writing = Writing(
-            index, lot, reads=cache is True, keeps=cache is not False, tell=lambda text: self.tell[0](text)
+        self.writing = Uploader(
+            index, upload, reads=cache is True, keeps=cache is not False, tell=lambda text: self.tell[0](text)
         )
         self.engine = here.engine(cache=cache)
         self.errand: Errand[None] = Errand(self.engine, self.writing, drain=True, patience=options.patience)
@@ -166,7 +166,7 @@ class _Call:
         writing, store = self.writing, self.engine.store
         kept = writing.keeps and store is not None and store.trouble(writing.id) is None
         return (
-            f"Stopped. {writing.sent + writing.skipped:,} of {len(writing.lot.ids):,} vectors are in the index "
+            f"Stopped. {writing.sent + writing.skipped:,} of {len(writing.upload.ids):,} vectors are in the index "
             f"{writing.name!r}; running the same call again {'sends only the rest' if kept else 'begins anew'}."
         )
 
