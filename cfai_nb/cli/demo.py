@@ -24,7 +24,7 @@ from ..markup import counted
 from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..models.ledger import money
 from ..session import Session, connect
-from ..session.listings import amount, ledger
+from ..session.listings import cost_in_words, ledger
 from .commands import Usage, print_table
 
 TOPICS = {
@@ -190,11 +190,11 @@ def _print_receipt(charges: pd.DataFrame, session: Session) -> None:
     print("\nReceipt" + (": what it would have cost on Workers AI (nothing was billed)" if emulated else ""))
     lines = []
     for (verb, model), part in charges.groupby(["verb", "model"], sort=False):
-        cost = amount(part) or money(0.0)
+        cost = cost_in_words(part) or money(0.0)
         saved = float(part["saved_neurons"].sum())
         asked = counted(int(part["requests"].sum()), "request")
         lines.append((str(verb), str(model).rsplit("/", 1)[-1], asked, cost, f"saved {money(saved)}" if saved else ""))
-    total = amount(charges) or money(0.0)
+    total = cost_in_words(charges) or money(0.0)
     print_table([*lines, ("total", "", "", total, "")])
 
 

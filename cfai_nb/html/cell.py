@@ -24,7 +24,7 @@ from ..media.files import File, Folder
 from ..media.form import Form, mime_of
 from ..media.picture import thumbnail
 from ..media.source import media_of, pixels_of
-from ..vectors.vector import described
+from ..vectors.vector import describe
 
 CellKind: TypeAlias = Literal["image", "audio", "video", "document", "vector", "text", "value", "other"]
 
@@ -170,7 +170,7 @@ class Renderer:
         kind = kind_of(cell)
         if kind == "vector":
             numbers = cell if isinstance(cell, np.ndarray) else np.asarray(cell)
-            return markup.sparkline(numbers.tolist(), f"{label}: {described(numbers)}", top)
+            return markup.sparkline(numbers.tolist(), f"{label}: {describe(numbers)}", top)
         if kind == "value":
             return markup.passage(_value(cell))
         return markup.passage(_SHORT.repr(cell)) if kind == "other" else self._media(cell, label, files)

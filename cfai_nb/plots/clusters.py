@@ -18,7 +18,7 @@ from matplotlib.transforms import Bbox
 from .. import vectors as space
 from ..frame.progress import working
 from ..markup import counted
-from ..vectors.vector import emulated
+from ..vectors.vector import is_emulated
 from .axes import DISTINCT, GREY, color_and_marker, new_axes, plot, run_layout, theme
 from .inputs import label_order, vectors
 from .inputs import labels as read_labels
@@ -99,12 +99,12 @@ def clusters(
         points = matrix.astype(np.float64)
     else:
         with working("clusters", progress) as tell:
-            projection = space.project(matrix, method, random_state, tell=tell)
+            projection = space.project(matrix, method, random_state, on_progress=tell)
         points, notes = projection.points, [projection.note]
     if given is None:
         with working("clusters", progress) as tell:
             tell(f"groups of {len(matrix):,} vectors")
-            given = pd.Series(space.cluster(matrix, "auto", random_state))
+            given = pd.Series(space.cluster(matrix, random_state=random_state))
         notes.append("groups by KMeans")
     if len(matrix) < len(kept):
         notes.append(f"{len(kept) - len(matrix):,} without a vector left out")
@@ -113,7 +113,7 @@ def clusters(
     usual = f"{counted(len(matrix))}, {counted(count, 'group')}"
     heading(ax, usual if title is None else title, " · ".join(notes))
     run_layout(ax)
-    word = chosen_mark(mark, emulated(points_or_vectors, labels, texts))
+    word = chosen_mark(mark, is_emulated(points_or_vectors, labels, texts))
     taken = [stamp(ax, word).get_window_extent()] if word else []
     unplaced = groups if legend else place_labels(ax, points, groups, taken)
     _add_legend(ax, points, unplaced, groups, grey, taken)
@@ -154,7 +154,7 @@ def _wording(
     """Return what is written for each label."""
     words: dict[Any, str] = {}
     if texts is not None and not any(isinstance(kind, str) for kind in kinds):
-        words = {kind: terms for kind, terms in space.terms(texts, labels).items() if terms}
+        words = {kind: terms for kind, terms in space.topic_terms(texts, labels).items() if terms}
     if isinstance(names, Mapping):
         words |= {kind: names[kind] for kind in kinds if kind in names}
     elif names is not None:

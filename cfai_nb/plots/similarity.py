@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 
 from .. import vectors as space
 from ..markup import counted
-from ..vectors.vector import emulated, same_space
+from ..vectors.vector import is_emulated, same_space
 from .axes import GREY, new_axes, plot, run_layout, theme
 from .inputs import labels as read_labels
 from .inputs import vectors
@@ -76,7 +76,7 @@ def similarity(
         return empty(ax, title, "no vectors to show" + (f" ({count:,} missing)" if count else ""))
     notes = ["cosine"] if metric != "precomputed" else []
     if not few:
-        order = space.ordered(np.nan_to_num(matrix, nan=float(np.nanmin(matrix))))
+        order = space.leaf_order(np.nan_to_num(matrix, nan=float(np.nanmin(matrix))))
         matrix = matrix[np.ix_(order, order)]
         notes.append("ordered so that neighbors are alike")
     if len(matrix) < count:
@@ -86,7 +86,7 @@ def similarity(
         _annotate(ax, matrix, names[kept].tolist(), image)
     run_layout(ax)
     usual = counted(len(matrix))
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, emulated(vectors_or_matrix)))
+    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, is_emulated(vectors_or_matrix)))
     return ax
 
 

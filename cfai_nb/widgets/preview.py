@@ -70,7 +70,7 @@ class Preview(Paged):
         sound: int = SOUND,
         files: Any = None,
     ) -> None:
-        folder = session.folder(files)
+        folder = session.files_folder(files)
         self._columns, self._left_out = (
             html.choose_columns(data, folder)
             if columns is None

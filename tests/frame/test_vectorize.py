@@ -404,7 +404,11 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no such column": ({}, {"metadata": ["taem"]}, "Did you mean 'team'"),
     "a key with a dot": ({"a.b": 1}, {"metadata": ["a.b"]}, "Rename the column"),
     "a key with a dollar": ({"$a": 1}, {"metadata": ["$a"]}, "Rename the column"),
-    "an object": ({"o": [{}, 1, 2, 3, 4]}, {"metadata": ["o"]}, r"row 't0', column 'o': expected text, a number, .* got dict"),
+    "an object": (
+        {"o": [{}, 1, 2, 3, 4]},
+        {"metadata": ["o"]},
+        r"row 't0', column 'o': expected text, a number, .* got dict",
+    ),
     "too much": ({"long": LONG}, {"metadata": ["long"]}, r"4 rows .*'t0' with 11,011, most of it in 'long'"),
     "two types": ({"mixed": [1, "a", 2, 3, 4]}, {"filterable": ["mixed"]}, "holds number and string"),
     "no value": ({"none": None}, {"filterable": ["none"]}, "column 'none' holds nothing"),

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
-from ...vectors import Gathered
+from ...vectors import VectorColumn
 from ...vectors.vector import Space
 from .metadata import CALL_BYTES, CALL_VECTORS
 
@@ -45,7 +45,7 @@ class Upload:
     """
 
     ids: Sequence[str]
-    vectors: Gathered
+    vectors: VectorColumn
     metadata: Sequence[bytes | None]
     namespace: str | None
     create: str | None
