@@ -238,8 +238,8 @@ def _widget(name: str, *path: str) -> Callable[..., Any]:
 
 
 _accessor.above.update(
-    gallery=_widget("Gallery"), map=_widget("MapVerb", "map", "map_verb"), player=_widget("Player"),
-    playground=_widget("Playground"), preview=_widget("Preview"),
+    gallery=_widget("Gallery"), map=_widget("MapVerb", "map", "map_verb"), playground=_widget("Playground"),
+    preview=_widget("Preview"),
 )  # fmt: skip
 _progress.notebook[:] = [_notebook_bar]
 _accessor.register()

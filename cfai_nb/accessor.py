@@ -169,8 +169,8 @@ class Accessor(Exploring):
 
     @takes_options("page", "filter", "sound", "files")
     def player(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
-        """Listen to the sounds of a column and pick rows: as ``gallery``, for sound; see ``cf.widgets.Player``."""
-        return above["player"](self._data, column, caption, n, **options)
+        """Listen to the sounds of a column and pick rows: as ``gallery``, for sound; see ``cf.widgets.Gallery``."""
+        return above["gallery"](self._data, column, caption, n, kind="audio", **options)
 
 
 def on(data: rows.Frame) -> Accessor:

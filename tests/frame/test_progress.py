@@ -40,7 +40,7 @@ class Handle:
 def screen(monkeypatch: pytest.MonkeyPatch) -> Handle:
     """What a notebook would show."""
     handle = Handle()
-    monkeypatch.setattr(room, "_display", handle.display)
+    monkeypatch.setattr(room, "publish", handle.display)
     return handle
 
 

@@ -1,4 +1,7 @@
-"""``df.cfai.map``: vectors of a column laid out on a plane."""
+"""``df.cfai.map``: the vectors of a column laid out on a plane.
+
+In: a column of vectors, or of texts, which are embedded first.  Out: a `Map`.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ from ...markup import counted
 from ...media import words_of
 from ...tasks import Embed
 from ...vectors.vector import emulated, same_space
-from ..status import patiently
+from ..progress import patiently
 from .map import Map
 
 
 class MapVerb(Forms):
-    """Lay rows out on a map so that what is alike lies close; explore, select, label and describe them there.
+    """Lay rows out on a map, similar rows close together, to explore, select, label and describe them.
 
     ``m = df.cfai.map("text")`` embeds the texts first; ``await df.cfai.map.aio("text")`` is the same, and
     ``df.cfai.map.plan("text")`` prices the embedding.  A column of vectors is used as it is, and sends nothing.
@@ -34,21 +37,21 @@ class MapVerb(Forms):
     ----------
     on : str
         A column of texts, a template with ``{column}`` in it, or a column of vectors.  A Series needs none.
-        Vectors of length 2 are taken for points, and stay where they are.
+        Vectors of length 2 are used as points.
     color : str, optional
-        A column to colour by: words, truth values, numbers or dates.
+        A column to color by: words, truth values, numbers or dates.
     hover : str or list of str, optional
-        Columns to show beside the text when the mouse is on a point; pictures and sounds stay beside the map.
+        Columns to show for the point under the mouse: text in the tooltip, pictures and sounds beside the map.
     text : str, optional
-        Where `on` holds vectors: the column that says what a row is about, shown on hover and read by ``m.describe``.
+        If `on` holds vectors: the column with the text of a row, shown on hover and read by ``m.describe``.
     method : {"auto", "tsne", "pca"}
-        How vectors are laid out, see `space.project`.
+        How vectors are projected, see `cf.vectors.project`.
     seed : int
         The same seed and vectors give the same map.
     model : str or Model, optional
         For embedding texts.
     **travel
-        How the embedding travels, as for every verb: ``cache``, ``budget``, ...
+        Options of the embedding run, as for every verb: ``cache``, ``budget``, ...
 
     Returns
     -------
@@ -60,7 +63,7 @@ class MapVerb(Forms):
     ColumnError
         A column does not exist.
     ValueError
-        Vectors are of several lengths or spaces.
+        The vectors differ in length or come from different models.
     """
 
     def __init__(self, data: frames.Frame) -> None:
@@ -98,7 +101,7 @@ class MapVerb(Forms):
     def _call(self, on: Any = None, **options: Any) -> Call:
         call = self._wish(on, **options).call
         if call is None:
-            raise ValueError(f"column {on!r} holds vectors: nothing is sent, so there is nothing to price")
+            raise ValueError(f"column {on!r} holds vectors: nothing is sent, so there is no price")
         return call
 
     @takes_options(*OPTIONS, name="map")
@@ -119,7 +122,7 @@ class MapVerb(Forms):
         many = isinstance(hover, Sequence) and not isinstance(hover, (str, tuple))
         columns: list[Hashable] = [] if hover is None else list(hover) if many else [hover]  # type: ignore[call-overload]
         for name in (*columns, *(name for name in (color, text) if name is not None)):
-            frames.column(frame, name)  # before anything is paid for
+            frames.column(frame, name)  # raises before anything is sent
         cells = _vectors(frame, on)
         texts = None if text is None else _words(frames.rows_of(frame, text, template=False))
         if cells is None:
@@ -135,7 +138,7 @@ def _words(rows: frames.Rows) -> list[str | None]:
 
 @dataclass(frozen=True)
 class _Wish:
-    """What was asked for: vectors that are there or are to be bought, and what the map shall show."""
+    """A request for a map: its vectors, or the call that embeds them, and what the map shows."""
 
     frame: pd.DataFrame
     call: Call | None
@@ -147,7 +150,7 @@ class _Wish:
     seed: int
 
     def lay_out(self, cells: Any) -> tuple[Any, npt.NDArray[np.float32], npt.NDArray[np.int64], space.Projection]:
-        """Stack the vectors that are there and lay them out."""
+        """Stack the vectors, without missing ones, and project them."""
         from ...plots.rows import vectors
 
         matrix, kept = vectors(cells)
@@ -165,7 +168,7 @@ class _Wish:
         known = same_space(cells)
         notes = [laid.note, *([] if known is None else [known.model])]
         if len(rows) < len(self.frame):
-            notes.append(f"{len(self.frame) - len(rows):,} without a vector left out")
+            notes.append(f"{counted(len(self.frame) - len(rows))} without a vector left out")
         return Map(
             self.frame, laid.points, matrix, rows, texts=self.texts, color=self.color, hover=self.hover, notes=notes,
             mark="emulator" if emulated(cells) else "",
@@ -173,7 +176,7 @@ class _Wish:
 
 
 def _lifted(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Points of the plane seen from afar: the angle between two then tells how far apart they are."""
+    """Points with a large third component added, so that the angle between two follows their distance."""
     centred = points - points.mean(axis=0) if len(points) else points
     height = 10 * float(np.abs(centred).max(initial=0)) or 1.0
     return np.column_stack([centred, np.full(len(points), height, dtype=np.float32)])
@@ -187,7 +190,7 @@ def _vectors(frame: pd.DataFrame, on: Any) -> pd.Series[Any] | None:
     """The column, if its cells are vectors."""
     try:
         if on not in frame.columns:
-            return None  # a template, or an error that `Call` words
+            return None  # a template, or an error that `Call` reports
     except TypeError:
         return None
     cells = frames.column(frame, on)
