@@ -276,7 +276,7 @@ def test_a_turn_is_in_the_book_when_it_is_answered(tmp_path: Path) -> None:
 class Twice(tasks.Generate):
     """Asks twice, and cannot read the second answer."""
 
-    def talk(self, inputs: Any, model: Any) -> Any:
+    def conversation(self, inputs: Any, model: Any) -> Any:
         """Ask, ask again, and give up."""
         for turn in ("first", "second"):
             yield chat.compose(chat.messages(f"{turn} {inputs[0]}", None), model, self.settings)

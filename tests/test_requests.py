@@ -156,7 +156,7 @@ def hum() -> Media:
 
 def inputs_for(task: cf.Task, model: Model) -> list[list[Any]]:
     """Return what the task can be given for the model: texts, pictures or sound, and texts with either in them."""
-    taken = task.takes(model)
+    taken = task.input_kinds(model)
     texts = [[f"{TEXT} {number}" for number in range(min(task.batch(model), 3))]] if "text" in taken else []
     media = [made() for kind, made in {"image": picture, "audio": hum}.items() if kind in taken]
     return texts + [[Parts((TEXT, each))] for each in media] if texts else [[each] for each in media]
@@ -184,7 +184,7 @@ def plain(request: Request, model: Model) -> Any:
 
 async def sent(task: cf.Task, model: Model, inputs: list[Any], wire: Wire) -> AsyncIterator[Request]:
     """Hold a conversation with the emulator and yield each request; one that goes wrong ends there."""
-    talk = task.talk(inputs, model)
+    talk = task.conversation(inputs, model)
     with contextlib.suppress(StopIteration, cf.CfaiError, ValueError):
         step = next(talk)
         while True:
@@ -197,7 +197,7 @@ async def sent(task: cf.Task, model: Model, inputs: list[Any], wire: Wire) -> As
 
 async def conversation(task: cf.Task, model: Model, inputs: list[Any], wire: Wire) -> AsyncIterator[tuple[str, Any]]:
     """Hold a conversation with the emulator; yield what is sent and answered, and at last the cells."""
-    talk = task.talk(inputs, model)
+    talk = task.conversation(inputs, model)
     try:
         step = next(talk)
         while True:
@@ -219,7 +219,7 @@ async def trouble(task: cf.Task, model: Model, wire: Wire) -> list[str]:
         try:
             async for what, value in conversation(task, model, inputs, wire):
                 if what == "cells":
-                    task.tabulate(value)
+                    task.to_columns(value)
                     continue
                 said = complaint(
                     inputs_of(model.id, value == RAW) if what == "request" else outputs_of(model.id), value

@@ -116,7 +116,7 @@ class Plan:
 
     def forecast(self, batch: Sequence[int]) -> Usage:
         """Estimate the most one request can use."""
-        return self.task.forecast([self.inputs[i] for i in batch], self.model)
+        return self.task.estimate_usage([self.inputs[i] for i in batch], self.model)
 
     @property
     def further(self) -> str:
@@ -225,7 +225,7 @@ def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, acco
     It holds the task with version, every option and, where it is the user's own, its code; the model; the server; the
     account, where an option names something of its own (a fine-tune); and the input.
     """
-    asked = [type(task).__name__, task.name, task.version, task.asked(), model.id, server]
+    asked = [type(task).__name__, task.name, task.version, task.key_fields(), model.id, server]
     asked += [code] if (code := code_of(type(task))) else []
     asked += [{"account": account}] if any(getattr(task, name) for name in task.owned) else []
     start = hashlib.blake2b(pydantic_core.to_json(asked, inf_nan_mode="strings"), digest_size=16)

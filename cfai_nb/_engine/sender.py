@@ -136,7 +136,7 @@ class Exchange:
             return answer, charge
         except AnswerError:  # one came, or was waited for, and could not be read to its end: most likely billed
             charge = self._engine.charge(
-                plan.task.forecast(inputs, plan.model), plan.model, run=self._run.id, verb=plan.task.name, rows=0
+                plan.task.estimate_usage(inputs, plan.model), plan.model, run=self._run.id, verb=plan.task.name, rows=0
             )
             self._run.note(charge)
             self._engine.enter([charge])
@@ -149,16 +149,16 @@ class Exchange:
         """Return what a request used; of what the service reports in another form, the estimate, marked as such."""
         task, model = self._run.plan.task, self._run.plan.model
         try:
-            return task.weigh(request, answer, inputs, model)
+            return task.usage(request, answer, inputs, model)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            return task.forecast(inputs, model)
+            return task.estimate_usage(inputs, model)
 
     async def _reserve(self, inputs: Sequence[Input], further: Request | None) -> float | None:
         """Set aside the most this request can cost; wait for others to be trued up when it does not fit yet."""
         plan, budget = self._run.plan, self._run.options.budget
         if budget is None:
             return None
-        usage = plan.task.forecast(inputs, plan.model)
+        usage = plan.task.estimate_usage(inputs, plan.model)
         if further is not None:  # a later turn carries what was said before it
             said = "" if further.json is None else further.body().decode("utf-8", "replace")
             usage = usage + Usage({"input_tokens": float(tokens_in(said))})

@@ -65,7 +65,7 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     task.check(chosen)
     how = here.options(travel)
     engine = here.engine(cache=False)
-    request, most = task.stream(prompt, chosen), task.forecast([prompt], chosen)
+    request, most = task.stream(prompt, chosen), task.estimate_usage([prompt], chosen)
     pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     limit = f"max_tokens={task.max_tokens}"
 

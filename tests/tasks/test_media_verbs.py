@@ -528,6 +528,6 @@ def test_a_picture_that_would_be_refused_is_sent_as_a_smaller_copy(
     assert price.usage.amounts["input_tokens"] < 2_000
     picture = of_bytes(file.getvalue())
     task = cf.Ask(questions=asks["ask"]) if verb == "ask" else cf.Extract(fields=asks["extract"])
-    (given,) = task.compose([picture], find("clef-flash" if verb == "ask" else "clairic")).json["images"]
+    (given,) = task.build_request([picture], find("clef-flash" if verb == "ask" else "clairic")).json["images"]
     shown = Image.open(io.BytesIO(base64.b64decode(given.partition(",")[2])))
     assert (shown.format, shown.size) == sent

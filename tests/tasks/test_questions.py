@@ -96,7 +96,7 @@ def test_requests_fit_the_published_schema(model: str) -> None:
         pytest.skip("the published schemas are not beside this checkout")
     jsonschema = pytest.importorskip("jsonschema")
     named = {**QUESTIONS, "a column with spaces": cf.yes_no("Is it short?")}
-    body = cf.Ask(questions=named).compose(["text"], find(model)).json
+    body = cf.Ask(questions=named).build_request(["text"], find(model)).json
     jsonschema.validate(body, json.loads((SCHEMAS / f"{model}.json").read_text())["input"])
     if model.startswith("clef"):
         assert set(body["questions"]) == {"refund", "team", "anger", "question-3"}
@@ -261,6 +261,6 @@ def test_a_short_text_with_many_questions_was_not_cut() -> None:
 def test_names_that_cannot_be_sent_are_numbered(emulator: Emulator) -> None:
     """A question may be called as another's number is: each keeps its own answer."""
     asked = {"two words": cf.yes_no("Is it about water?"), "question-0": cf.choice("river", "hill")}
-    body = cf.Ask(questions=asked).compose(["x"], find("clef-flash")).json
+    body = cf.Ask(questions=asked).build_request(["x"], find("clef-flash")).json
     assert list(body["questions"]) == ["question-0", "question-1"]
     assert pd.Series(["a wide river"]).cfai.ask(asked)["question-0"].tolist() == ["river"]
