@@ -95,16 +95,18 @@ class Preview(PagedView):
 
     def _page(self, live: bool) -> str:
         renderer = self._renderer(live)
-        caption = self._summary()
-        if self._hidden:
-            names = ", ".join(self._hidden[:5]) + (", …" if len(self._hidden) > 5 else "")
-            caption += f" · {markup.counted(len(self._hidden), 'more column')} hidden ({names}); choose with columns="
         made = html.table(
-            self._columns, self.shown, self._index, caption=markup.badge(self._mark) + markup.said(caption, 400),
-            errors=self._errors, renderer=renderer,
-        )  # fmt: skip
+            self._columns, self.shown, self._index, caption=self._caption(), errors=self._errors, renderer=renderer
+        )
         self._omitted = self._omitted if live else renderer.omitted
         return made
+
+    def _caption(self) -> str:
+        words = self._summary()
+        if self._hidden:
+            names = ", ".join(self._hidden[:5]) + (", …" if len(self._hidden) > 5 else "")
+            words += f" · {markup.counted(len(self._hidden), 'more column')} hidden ({names}); choose with columns="
+        return markup.badge(self._mark) + markup.said(words, 400)
 
     def _summary(self) -> str:
         failed = len(self._errors)
