@@ -57,7 +57,7 @@ def test_map(text: str) -> None:
         m.select(frame.index[:4])
         for act in (chart.tell.click, chart.write.click, chart.back.click):
             act()
-            shown(chart.said.value)
+            shown(chart.message.value)
         shown(chart.head.value)
         shown(m.describe()._repr_html_())
         shown(m.describe(model="default", progress=False)._repr_html_())
@@ -90,7 +90,7 @@ def test_ledger_models_and_progress(text: str, monkeypatch: pytest.MonkeyPatch) 
     bar = Bar()
     monkeypatch.setattr("cfai_nb.widgets.progress.publish", lambda *shown, **how: None)
     bar._draw(1, 2, text, text, stopping=False)
-    shown(bar.said.value)
+    shown(bar.message.value)
     bar._settle(text)
     shown(bar._repr_mimebundle_()["text/html"])
 

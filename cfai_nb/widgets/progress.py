@@ -77,11 +77,11 @@ class Bar:
         self._text = text
         if self.box is None:
             self.bar = ipywidgets.IntProgress(min=0, tooltip=f"{verb}: rows done", layout={"width": "16em"})
-            self.said = ipywidgets.HTML()
-            self.box = ipywidgets.HBox([self.bar, self.said], layout={"align_items": "center"})
+            self.message = ipywidgets.HTML()
+            self.box = ipywidgets.HBox([self.bar, self.message], layout={"align_items": "center"})
         self.bar.max, self.bar.value = max(rows, 1), done
         self.bar.bar_style = "warning" if stopping else ""
-        self.said.value = self._fragment(text, "" if stopping else HOW_TO_STOP)
+        self.message.value = self._fragment(text, "" if stopping else HOW_TO_STOP)
         if self._handle is None:
             self._handle = publish(self, display_id=True)  # None where there is no frontend
 

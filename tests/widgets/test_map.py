@@ -291,15 +291,15 @@ def test_the_live_form() -> None:
     assert VIEW in m._repr_mimebundle_()
     chart = m._chart
     chart.write.click()
-    assert "a label cannot be empty" in chart.said.value
+    assert "a label cannot be empty" in chart.message.value
     chart.label.value = EVIL
     chart.write.click()
-    assert "nothing is selected" in chart.said.value
+    assert "nothing is selected" in chart.message.value
     chart.canvas.selection = np.array([4, 3], dtype=np.uint32)
     assert m.selection == (3, 4)
     chart.write.click()
     assert m.frame["label"].fillna("").tolist() == [""] * 3 + [EVIL] * 2 + [""]
-    assert "<script" not in chart.said.value + chart.head.value
+    assert "<script" not in chart.message.value + chart.head.value
     assert dict(zip(chart._names, chart.by.options, strict=True))["label"] == chart.by.options[chart.by.index]
     assert list(chart.scatter.color()["map"])
     m.select("a")
@@ -308,7 +308,7 @@ def test_the_live_form() -> None:
     chart.by.value = chart._names.index("team")
     assert m.color == "team"
     chart.tell.click()
-    assert "parcel" in chart.said.value
+    assert "parcel" in chart.message.value
     chart.back.click()
     assert "label" not in m.frame
     chart.canvas.send = lambda message: sent.append(message)  # a hover asks the kernel for its text

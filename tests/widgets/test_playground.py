@@ -318,7 +318,7 @@ def test_boxes_and_buttons(p: Any) -> None:
     panel.prompt.value = "{text}"
     panel.run.click()
     panel.price.click()
-    assert "nothing sent" in panel.said.value
+    assert "nothing sent" in panel.message.value
     panel.apply.click()
     assert len(p.result) == 4
     panel.restore.click()
@@ -367,9 +367,9 @@ def test_all_rows_in_the_background(df: pd.DataFrame) -> None:
         assert panel.apply.disabled
         assert not panel.stop.disabled
         await asyncio.wait_for(panel.full_run._watcher, 20)
-        assert "generate: 3 of 3 rows" in panel.said.value
-        assert "3 requests" in panel.said.value
-        assert "The result is in p.result." in panel.said.value
+        assert "generate: 3 of 3 rows" in panel.message.value
+        assert "3 requests" in panel.message.value
+        assert "The result is in p.result." in panel.message.value
         assert len(p.result) == 4
         assert not panel.apply.disabled
 

@@ -97,7 +97,7 @@ class Chart:
         self.canvas.layout.flex, self.canvas.layout.min_width = "1 1 0", "0"
         drawn = ipywidgets.HBox([self.canvas, *([self.hover_panel.box] if state.media else [])])
         look = ipywidgets.HTML(_DARK, layout=ipywidgets.Layout(display="none"))
-        self.box = ipywidgets.VBox([self.head, self.tools, drawn, self.said, look]).add_class("cfai-map")
+        self.box = ipywidgets.VBox([self.head, self.tools, drawn, self.message, look]).add_class("cfai-map")
         self._held = contextlib.ExitStack()
         self._held.enter_context(self.canvas.hold_sync())
         self._drawn: asyncio.TimerHandle | None = None
@@ -152,7 +152,7 @@ class Chart:
             [self.by, self.label, self.into, self.write, self.back, self.tell],
             layout=layout(flex_flow="row wrap", align_items="center"),
         )
-        self.said = ipywidgets.HTML()
+        self.message = ipywidgets.HTML()
         self._say(_HOW)
         self.by.observe(self._choose_color, "value")
         self._offer()
@@ -209,7 +209,7 @@ class Chart:
         self._say("reverted")
 
     def _show_description(self) -> None:
-        self.said.value = self._describe()._repr_html_()
+        self.message.value = self._describe()._repr_html_()
 
     def _button(self, name: str, why: str, act: Callable[[], None]) -> Any:
         """A button; errors are shown below the map, because those of a callback only reach the log."""
@@ -225,7 +225,7 @@ class Chart:
         return button
 
     def _say(self, text: str) -> None:
-        self.said.value = block(inline(text, 1_000), role="status")
+        self.message.value = block(inline(text, 1_000), role="status")
 
     # -- changes of the state --------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """The playground: prompts and models tried on a few rows until they are a line of code.
 
-`playground` is the widget, `variants` the drafts it edits, `trial` what came of them; `panel` and `page` show it, and
-`full_run` runs the result on all rows.
+`variants` holds the drafts, `workbench` runs them on the sample rows, `trial` keeps the answers, `panel` and `page`
+show them, `full_run` runs one on all rows, and `playground` is the widget.
 """
 
 from .playground import Playground

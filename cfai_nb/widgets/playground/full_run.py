@@ -1,7 +1,6 @@
 """A run on all rows, started from a playground: priced first, then in the background, with its progress in words.
 
-In: a `Workbench` (the playground, as far as this module and the panel need it).  Out: its ``result``.  The button
-"Run on all rows" of the panel calls it; ``apply()`` is the blocking form.
+In: a `Workbench`.  Out: its ``result``.  The panel calls it; ``apply()`` of the workbench is the blocking form.
 """
 
 from __future__ import annotations
@@ -9,53 +8,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from ..._engine.bridge import bridge
-from ...frame import rows
 from ...frame.call import Call
 from ...frame.progress import words
 from ...frame.report import Report
 from .draft import Draft
-from .sample_rows import SampleRows
-from .trial import Trial
-
-#: Seconds between two drawings of a run.
-PAUSE = 0.2
-
-
-class Workbench(Protocol):
-    """What the panel and the full run need of a playground; its traits are listed in `Playground`."""
-
-    data: rows.Frame
-    samples: SampleRows
-    result: Any
-    mode: Any
-    prompt: Any
-    model: Any
-    variant: Any
-    problem: Any
-    running: Any
-    compare: Any
-
-    @property
-    def draft(self) -> Draft: ...
-    @property
-    def variants(self) -> Mapping[str, Draft]: ...
-    @property
-    def versions(self) -> Sequence[Trial]: ...
-    @property
-    def variable(self) -> str: ...
-    def observe(self, handler: Callable[[Any], object], names: Any) -> None: ...
-    def check(self) -> None: ...
-    def add(self) -> str: ...
-    def drop(self, variant: str) -> None: ...
-    def restore(self, number: int) -> None: ...
-    def call(self, draft: Draft, data: rows.Frame) -> Call: ...
-    def plan(self) -> object: ...
-    def run(self, *, again: bool, wait: bool) -> None: ...
-    def stop(self) -> None: ...
+from .workbench import PAUSE, Workbench
 
 
 class FullRun:

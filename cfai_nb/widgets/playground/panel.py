@@ -1,7 +1,7 @@
 """The boxes and buttons of a playground.
 
-In: a `Workbench`, that is, the playground.  Out: an ipywidget.  Each box is tied to a trait in both directions; each
-button calls a method, and its errors are shown below the buttons.
+In: a `Workbench`, the playground without its display.  Out: an ipywidget.  Each box is tied to a trait in both
+directions; each button calls a method, and its errors are shown below the buttons.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from ...markup import FAILED, FONT, LONG, block, line, said
 from ...models import catalogue
 from . import text_forms
 from .draft import MODES, Draft
-from .full_run import FullRun, Workbench, in_a_loop
+from .full_run import FullRun, in_a_loop
+from .workbench import Workbench
 
 _WIDE = {"width": "98%"}
 _WRAP = {"flex_flow": "row wrap", "align_items": "center"}
@@ -47,7 +48,7 @@ class Panel:
                 self.problem,
                 ipywidgets.HBox([self.run, self.stop, self.again, self.compare], layout=_WRAP),
                 ipywidgets.HBox([self.history, self.restore, self.price, self.apply], layout=_WRAP),
-                self.said,
+                self.message,
             ]
         )  # fmt: skip
         playground.observe(lambda change: self._read_traits(), list(Draft.__slots__))
@@ -96,7 +97,7 @@ class Panel:
         self.restore = self._button("Restore", self._restore, icon="history")
         self.price = self._button("Price all rows", self.full_run.price, icon="calculator")
         self.apply = self._button("Run on all rows", self.full_run.run, icon="forward", disabled=True)
-        self.said = ipywidgets.HTML()
+        self.message = ipywidgets.HTML()
 
     def _button(self, text: str, does: Callable[[], object], **looks: Any) -> Any:
         button = ipywidgets.Button(description=text, layout={"width": "auto"}, **looks)
@@ -203,7 +204,7 @@ class Panel:
 
     def _say(self, text: str, *, alert: bool = False) -> None:
         role = "alert" if alert else "status"
-        self.said.value = block(said(text, LONG), "white-space: pre-wrap", role=role) if text else ""
+        self.message.value = block(said(text, LONG), "white-space: pre-wrap", role=role) if text else ""
 
     # -- actions of the buttons -----------------------------------------------------------------------------------
 
