@@ -109,18 +109,7 @@ _PAGE_SIZES = (6, 12, 24, 48)
 class PagedView(traitlets.HasTraits):
     """Rows of a frame, a page at a time; only the rows on the page are read.
 
-    Attributes
-    ----------
-    page : int
-        The page shown, from 0; a trait.
-    n : int
-        Rows per page; a trait.
-    filter : str
-        Only rows with this text in a cell are shown; a trait.
-    rows : ndarray of int64
-        Positions of the rows that match the filter.
-    pages : int
-        Number of pages; at least 1.
+    Its traits are ``page``, ``n`` and ``filter``; ``rows`` holds the positions of the rows that match the filter.
     """
 
     page = traitlets.Int(0, help="the page shown, from 0")
@@ -145,7 +134,7 @@ class PagedView(traitlets.HasTraits):
 
     @property
     def pages(self) -> int:
-        """Number of pages."""
+        """Number of pages; at least 1."""
         return max(1, -(-len(self.rows) // self.n))
 
     @property

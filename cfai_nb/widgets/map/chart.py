@@ -53,22 +53,7 @@ body[data-jp-theme-light="false"] .cfai-map .legend { color: inherit !important;
 
 
 class Chart:
-    """A live map.
-
-    Parameters
-    ----------
-    state : MapState
-        Followed, and set by what the user does.
-    describe : callable
-        Returns the description of the selection.
-
-    Attributes
-    ----------
-    box : ipywidgets.VBox
-        All of it.
-    scatter : jscatter.Scatter
-        The points.
-    """
+    """A live map: `box` is the whole widget, `scatter` its points; `describe` returns the text of its button."""
 
     def __init__(self, state: MapState, describe: Callable[[], Description]) -> None:
         self.state, self._describe = state, describe

@@ -23,17 +23,7 @@ _WIDTH = f"{_SIDE + 40}px"
 
 
 class HoverPanel:
-    """One row at a time, rendered on request; it stays when the mouse leaves, so that sound can be played.
-
-    Parameters
-    ----------
-    state : MapState
-        Its `media` are shown.
-
-    Attributes
-    ----------
-    box : ipywidgets.HTML
-    """
+    """The media of one row, rendered on request; it stays when the mouse leaves, so that sound can be played."""
 
     def __init__(self, state: MapState) -> None:
         self._state = state

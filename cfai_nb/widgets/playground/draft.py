@@ -17,23 +17,12 @@ from . import text_forms
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """The options of a verb in the playground.
-
-    Attributes
-    ----------
-    task : type of Task
-    shape : str
-        The field that defines the form of answers.
-    required : bool
-        Whether that field must be set.
-    options : tuple of str
-        The fields passed by keyword.
-    """
+    """The options of a verb in the playground."""
 
     task: type[Task]
-    shape: str
-    required: bool
-    options: tuple[str, ...]
+    shape: str  #: the field that defines the form of answers
+    required: bool  #: whether that field must be set
+    options: tuple[str, ...]  #: the fields passed by keyword
 
 
 #: The verbs a playground can try.

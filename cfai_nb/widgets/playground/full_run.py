@@ -22,24 +22,12 @@ from .workbench import PAUSE, Workbench
 class FullRun:
     """A run on all rows.
 
-    Parameters
-    ----------
-    playground : Workbench
-        Its ``result`` is set.
-    say : callable
-        Shows a text; ``alert=True`` for an error.
-    changed : callable
-        Called when the run starts, is priced or ends.
-
-    Attributes
-    ----------
-    priced : Draft or None
-        The draft that was priced last, which may be run.
+    `say` shows a text, an error with ``alert=True``; `changed` is called when the run is priced, starts or ends.
     """
 
     def __init__(self, playground: Workbench, say: Callable[..., None], changed: Callable[[], None]) -> None:
         self._playground, self._say, self._changed = playground, say, changed
-        self.priced: Draft | None = None
+        self.priced: Draft | None = None  # the draft that may be run
         self._job: Any = None
 
     @property

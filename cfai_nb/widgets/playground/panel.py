@@ -25,13 +25,7 @@ _WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 
 
 class Panel:
-    """The controls of a playground.
-
-    Attributes
-    ----------
-    controls : ipywidgets.VBox
-        The boxes and buttons.
-    """
+    """The controls of a playground; `controls` holds all of them."""
 
     def __init__(self, playground: Workbench) -> None:
         self.playground = playground

@@ -20,15 +20,7 @@ MAX_ROWS = 50
 
 
 class SampleRows:
-    """A few rows of a frame.
-
-    Attributes
-    ----------
-    data : DataFrame or Series
-    columns : list of str
-        Their names in a prompt.
-    positions : list of int
-    """
+    """A few rows of a frame, by position; `columns` are the names of its columns in a prompt."""
 
     def __init__(self, data: rows.Frame) -> None:
         self.data = data

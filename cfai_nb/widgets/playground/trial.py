@@ -153,13 +153,7 @@ class Trial:
 
 
 class Versions:
-    """Trials that were run, in order.
-
-    Attributes
-    ----------
-    kept : list of Trial
-        All of them; the first is version 1.
-    """
+    """Trials that were run: all of them in order (`kept`), and the latest of each variant."""
 
     def __init__(self) -> None:
         self.kept: list[Trial] = []

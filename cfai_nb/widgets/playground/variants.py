@@ -1,6 +1,6 @@
 """The variants of a playground: drafts by letter, one of which is edited through traits, and the calls they make.
 
-In: sample rows and the first draft.  Out: `Variants`, on which `Playground` builds; each change is checked at once,
+In: sample rows and the first draft.  Out: `Variants`, on which `Workbench` builds; each change is checked at once,
 and ``problem`` says why the draft cannot run.
 """
 
@@ -99,11 +99,12 @@ class Variants(View):
     def check(self) -> None:
         """Keep the draft under its letter, and set ``problem``."""
         self._drafts[self.variant] = draft = self.draft
+        problem = ""
         try:
             self.call(draft, self.data.iloc[:0])
-            self.problem = ""
         except (CfaiError, ValueError, TypeError) as error:
-            self.problem = str(error)
+            problem = str(error)
+        self.problem = problem
 
     def _edited(self) -> None:
         self.check()
@@ -126,14 +127,14 @@ class Variants(View):
         """
         return self.draft.code(self.name, series=self.samples.series)
 
-    def call(self, draft: Draft, data: rows.Frame, **travel: Any) -> Call:
+    def call(self, draft: Draft, data: rows.Frame, **options: Any) -> Call:
         """Return the call of a draft on some rows, checked but not started."""
-        args, options = draft.call(series=self.samples.series)
-        return BoundVerb(MODES[draft.mode].task, data).prepare(*args, **options, **travel)
+        args, fields = draft.call(series=self.samples.series)
+        return BoundVerb(MODES[draft.mode].task, data).prepare(*args, **fields, **options)
 
-    def plan(self, **travel: Any) -> Plan:
+    def plan(self, **options: Any) -> Plan:
         """Price the variant on the whole frame; nothing is sent."""
-        return self.call(self.draft, self.data, **travel).plan()
+        return self.call(self.draft, self.data, **options).plan()
 
     # -- several -------------------------------------------------------------------------------------------------
 

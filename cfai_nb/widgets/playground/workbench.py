@@ -95,12 +95,12 @@ class Workbench(Variants):
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    def apply(self, **travel: Any) -> Any:
+    def apply(self, **options: Any) -> Any:
         """Price the variant, run it on the whole frame, and return the result of the verb.
 
         Parameters
         ----------
-        **travel
+        **options
             Options of the run, as for every verb: ``budget=``, ``cache=``, ``on_error=``, ...
 
         Returns
@@ -108,7 +108,7 @@ class Workbench(Variants):
         Series or DataFrame
             Also in ``result``.
         """
-        call = self.call(self.draft, self.data, **travel)
+        call = self.call(self.draft, self.data, **options)
         print(call.plan().told("sending"))
         self.result = call.wait()
         return self.result
@@ -157,9 +157,9 @@ class Workbench(Variants):
             if self._tried.answered(letter, draft) and not again:
                 continue
             outcomes = [Outcome(row.index[0]) for row in rows]
-            travel: dict[str, Any] = {"progress": False, **({"cache": "refresh"} if again else {})}
+            options: dict[str, Any] = {"progress": False, **({"cache": "refresh"} if again else {})}
             try:
-                calls = [self.call(draft, row, **travel) for row in rows]
+                calls = [self.call(draft, row, **options) for row in rows]
             except (CfaiError, ValueError, TypeError) as error:
                 error.args = (f"Variant {letter}: {error}", *error.args[1:])
                 raise
