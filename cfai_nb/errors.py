@@ -221,10 +221,12 @@ class Stopped(KeyboardInterrupt):
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 #: What other libraries call an option -> what it may be called here; the first that the call knows is the hint.
 _ELSEWHERE: dict[str, tuple[str, ...]] = {
-    "n_clusters": ("k",), "num_clusters": ("k",), "n_neighbors": ("k",), "top_k": ("k",), "n_results": ("k",),
-    "limit": ("k", "n"), "top_n": ("top_k", "k", "n"), "k": ("top_k", "n"), "rows": ("n",), "head": ("n",),
-    "min_cluster_size": ("least",), "min_samples": ("least",), "contamination": ("share",), "fraction": ("share",),
-    "random_state": ("seed",), "cutoff": ("threshold",), "min_score": ("threshold",), "eps": ("threshold",),
+    "n_clusters": ("k",), "num_clusters": ("n_clusters", "k"), "n_neighbors": ("k",), "top_k": ("k",),
+    "n_results": ("top_k", "k"), "limit": ("top_k", "k", "n"), "top_n": ("top_k", "k", "n"),
+    "k": ("top_k", "n_clusters", "n_neighbors", "n"), "rows": ("n",), "head": ("n",),
+    "min_samples": ("min_cluster_size",), "fraction": ("contamination",), "share": ("contamination",),
+    "random_state": ("seed",), "seed": ("random_state",), "cutoff": ("threshold",), "min_score": ("threshold",),
+    "eps": ("threshold",),
     "colour": ("color", "colours"), "color": ("colours",), "colors": ("colours",), "palette": ("colours",),
     "hue": ("color", "labels"), "cols": ("columns",), "column": ("on", "columns"), "col": ("column", "on"),
     "batch_size": ("concurrency",), "workers": ("concurrency",), "max_workers": ("concurrency",),

@@ -15,7 +15,6 @@ from ..markup import NO_MATH, counted
 from ..models import Model, Usage, catalogue, price
 from ..models.ledger import Charge, money
 from ..tasks import Task
-from . import session
 
 _CHARGE_COLUMNS = (
     "time", "origin", "model", "verb", "requests", "rows", "tokens", "neurons", "usd", "exact", "saved_neurons",
@@ -53,7 +52,9 @@ def models(
         No model has such a name or task, and no verb is called so.
     """
     if refresh:
-        session.current().refresh_models()
+        from . import current  # brings the engine; listing what is known works without it
+
+        current().refresh_models()
     found = [m for m in catalogue().values() if retired or m.status != "retired"]
     if name is not None:
         families = _families(name)
@@ -184,13 +185,15 @@ def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
         those of the frame that were answered, each counted once, however many requests it took.  ``usd`` is the list
         price, before the 10,000 free Neurons a day.
     """
+    from . import current
+
     start = 0.0
     if isinstance(since, (int, float)):
         start = float(since)
     elif since is not None:
         moment = pd.Timestamp(since)
         start = (moment.tz_localize("UTC") if moment.tzinfo is None else moment).timestamp()
-    return as_frame(session.current().charges(start))
+    return as_frame(current().charges(start))
 
 
 def as_frame(charges: Sequence[Charge]) -> LedgerFrame:

@@ -26,11 +26,12 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from ..frame.verb import BoundVerb
+from ..frame.verb import BoundVerb, TaskVerb
 from ..models import catalogue
 from ..session.stream import stream
 from ..tasks import Generate
 from ..tasks.dialects.chat import FAMILIES
+from .progress import bar
 
 _BRACES = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]+)\}")
 #: Characters in a model's answer that a terminal would act on.
@@ -143,7 +144,7 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
         columns = [str(c) for c in data.columns] if isinstance(data, pd.DataFrame) else [str(data.name), "value"]
         pieces = self._pieces(prompt, columns)
         template = "".join(text if column else _doubled(text) for text, column in pieces)
-        return BoundVerb(Generate, data)(template, **options)
+        return BoundVerb(TaskVerb(Generate), data, bar)(template, **options)
 
 
 def _doubled(text: str) -> str:

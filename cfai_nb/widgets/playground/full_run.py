@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..._engine.bridge import bridge
 from ...frame.call import Call
 from ...frame.progress import words
 from ...frame.report import Report
+from ..progress import bar
 from .draft import Draft
 from .workbench import PAUSE, Workbench
 
@@ -48,10 +49,12 @@ class FullRun:
         p = self._playground
         call = p.call(p.draft, p.data)
         if not in_a_loop():
-            p.result = call.wait()
+            p.result = call.wait(bar)
             self._say(f"Done: the result is in {self._where}.")
             return
-        self._watcher = asyncio.get_running_loop().create_task(self._follow(call, *self._begin(call)))
+        attempts = call.attempts()
+        future, report = self._begin(*next(attempts))
+        self._watcher = asyncio.get_running_loop().create_task(self._follow(call, attempts, future, report))
         self._changed()
 
     def stop(self) -> None:
@@ -63,16 +66,18 @@ class FullRun:
     def _where(self) -> str:
         return f"{self._playground.variable}.result"
 
-    def _begin(self, call: Call) -> tuple[concurrent.futures.Future[Any], Report]:
-        self._job, report = call.prepare()
-        return bridge.start(self._job), report
+    def _begin(self, job: Any, report: Report) -> tuple[concurrent.futures.Future[Any], Report]:
+        self._job = job
+        return bridge.start(job), report
 
-    async def _follow(self, call: Call, future: concurrent.futures.Future[Any], report: Report) -> None:
+    async def _follow(
+        self, call: Call, attempts: Iterator[tuple[Any, Report]], future: concurrent.futures.Future[Any], report: Report
+    ) -> None:
         try:
             await self._end(future, report)
-            while (notice := call.stand_in(report)) is not None:
-                self._say(notice)
-                future, report = self._begin(call)
+            for attempt in attempts:
+                self._say("\n".join(call.notes))
+                future, report = self._begin(*attempt)
                 await self._end(future, report)
             self._playground.result = report.frame()
             warnings = []

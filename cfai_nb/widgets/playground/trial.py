@@ -7,6 +7,7 @@ runs trials on the engine's loop; `Versions` keeps them.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +16,7 @@ import pandas as pd
 
 from ..._engine.run_state import Event
 from ...frame.call import Call
+from ...frame.report import Report
 from ...html.cell_kind import is_missing
 from ...models import USD_PER_NEURON, Cost, Model
 from .draft import Draft
@@ -246,7 +248,8 @@ class Round:
             outcome.state = "not run"
             return
         outcome.state = "asking"
-        runner, report = call.prepare()
+        attempts = call.attempts()
+        runner, report = next(attempts)
         key = next(iter(report.run.plan.keys), b"")
         ended = asyncio.Event()
         within, across = (id(trial), key), (0, key)
@@ -255,7 +258,7 @@ class Round:
             self._asked.setdefault(place, (trial, outcome, ended))
         try:
             if first is None:
-                await self._ask(trial, outcome, call, runner, report)
+                await self._ask(trial, outcome, call, itertools.chain([(runner, report)], attempts))
                 return
             await first[2].wait()
             trial.origin, trial.model = first[0].origin, first[0].model
@@ -263,17 +266,15 @@ class Round:
         finally:
             ended.set()
 
-    async def _ask(self, trial: Trial, outcome: Outcome, call: Call, runner: Any, report: Any) -> None:
-        self._runners.add(runner)
-        try:
-            await runner.execute()
-        finally:
-            self._runners.discard(runner)
-            self._ended.append(report.event)
-        if (notice := call.stand_in(report)) is not None:
-            trial.notes += [notice] * bool(notice)
-            await self._ask(trial, outcome, call, *call.prepare())
-            return
+    async def _ask(self, trial: Trial, outcome: Outcome, call: Call, attempts: Iterable[tuple[Any, Report]]) -> None:
+        for runner, report in attempts:
+            self._runners.add(runner)
+            try:
+                await runner.execute()
+            finally:
+                self._runners.discard(runner)
+                self._ended.append(report.event)
+        trial.notes += call.notes
         run = report.run
         trial.origin, trial.model = run.plan.origin, run.plan.model.id
         if run.requests:

@@ -18,12 +18,13 @@ from ..._engine.plan import Plan
 from ...errors import CfaiError, refuse_unknown
 from ...frame import rows
 from ...frame.call import Call
-from ...frame.verb import BoundVerb
+from ...frame.verb import BoundTaskVerb, TaskVerb
 from ..base import View
 from . import text_forms
 from .draft import MODES, Draft
 from .sample_rows import SampleRows
 
+_VERBS = {name: TaskVerb(mode.task) for name, mode in MODES.items()}
 #: The fields of a draft; each is a trait.
 FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
 
@@ -130,7 +131,7 @@ class Variants(View):
     def call(self, draft: Draft, data: rows.Frame, **options: Any) -> Call:
         """Return the call of a draft on some rows, checked but not started."""
         args, fields = draft.call(series=self.samples.series)
-        return BoundVerb(MODES[draft.mode].task, data).prepare(*args, **fields, **options)
+        return BoundTaskVerb(_VERBS[draft.mode], data).call(*args, **fields, **options)
 
     def plan(self, **options: Any) -> Plan:
         """Price the variant on the whole frame; nothing is sent."""

@@ -21,6 +21,7 @@ from ...frame import progress
 from ...frame import rows as frames
 from ...frame.call import Call
 from ..base import kept_work
+from ..progress import bar
 from .sample_rows import SampleRows, name_of
 from .trial import Outcome, Round, Trial, Versions
 from .variants import FIELDS, Variants
@@ -110,7 +111,7 @@ class Workbench(Variants):
         """
         call = self.call(self.draft, self.data, **options)
         print(call.plan().told("sending"))
-        self.result = call.wait()
+        self.result = call.wait(bar)
         return self.result
 
     def run(self, *, again: bool = False, wait: bool = True) -> None:
@@ -164,7 +165,7 @@ class Workbench(Variants):
                 error.args = (f"Variant {letter}: {error}", *error.args[1:])
                 raise
             for outcome, call in zip(outcomes, calls, strict=True):
-                call.options = dataclasses.replace(call.options, hear=outcome.on_token)
+                call.options = dataclasses.replace(call.options, on_token=outcome.on_token)
             code = draft.code(self.name, series=self.samples.series)
             due.append((Trial(0, letter, draft, code, outcomes, call.session.origin, call.model.id), calls))
         return due
@@ -206,6 +207,6 @@ class Workbench(Variants):
         """Show the progress."""
         if self._job is not None:
             for event in self._job.news():
-                progress.tell(event)
+                progress.notify(event)
         self.drawn += 1
         self.update()
