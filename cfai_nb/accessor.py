@@ -45,10 +45,18 @@ from .tasks import (
 
 
 class WidgetMethod:
-    """A widget of ``cf.widgets`` that is opened on the frame, with some of its options fixed."""
+    """A widget of ``cf.widgets`` that is opened on the frame.
 
-    def __init__(self, name: str, **fixed: Any) -> None:
-        self._name, self.fixed = name, fixed
+    Parameters
+    ----------
+    name : str
+        Of its class.
+    **given
+        Options it is opened with, which are then no options of the method.
+    """
+
+    def __init__(self, name: str, **given: Any) -> None:
+        self._name, self.given = name, given
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -61,22 +69,16 @@ class WidgetMethod:
         """Its class; the room of widgets is imported when one is used."""
         return getattr(importlib.import_module(f"{__package__}.widgets"), self._name)
 
-    @property
-    def parameters(self) -> list[inspect.Parameter]:
-        """Those of the class, without the data and what is fixed."""
-        _, *own = inspect.signature(self.widget).parameters.values()
-        return [each for each in own if each.name not in self.fixed]
-
     @functools.cached_property
     def signature(self) -> inspect.Signature:
-        """That of the class, without the data and what is fixed."""
-        return inspect.Signature([each.replace(annotation=each.empty) for each in self.parameters])
+        """That of the class, without the data."""
+        _, *own = inspect.signature(self.widget).parameters.values()
+        return inspect.Signature([each.replace(annotation=each.empty) for each in own if each.name not in self.given])
 
     @functools.cached_property
     def doc(self) -> str:
-        """That of the class, without the data and what is fixed."""
-        gone = "|".join(["data", *self.fixed])
-        return re.sub(rf"^(?:{gone}) :.*\n(?: +.*\n)*", "", inspect.getdoc(self.widget) or "", flags=re.MULTILINE)
+        """That of the class, without the data."""
+        return re.sub(r"^data :.*\n(?: +.*\n)*", "", inspect.getdoc(self.widget) or "", flags=re.MULTILINE)
 
 
 class BoundWidget:
@@ -91,7 +93,7 @@ class BoundWidget:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Open it."""
-        return self._method.widget(self._data, *args, **options, **self._method.fixed)
+        return self._method.widget(self._data, *args, **options, **self._method.given)
 
 
 def _bar() -> AbstractContextManager[Listener]:
@@ -139,7 +141,7 @@ class Accessor:
     compare = Verb("frame.compare", "compare")
 
     as_vectors = Verb("frame.vectors", "as_vectors")
-    search = Verb("frame.search", "search")
+    search = Verb("frame.vectors", "search")
     similarity = Verb("frame.vectors", "similarity")
     sim_join = Verb("frame.vectors", "sim_join")
     dedupe = Verb("frame.vectors", "dedupe")

@@ -210,8 +210,11 @@ def stub() -> str:
 
 def _widget(method: WidgetMethod, imports: Imports) -> Iterator[str]:
     module = sys.modules[method.widget.__init__.__module__]
+    _, *own = inspect.signature(method.widget).parameters.values()
     keyword = False
-    for each in method.parameters:
+    for each in own:
+        if each.name in method.given:
+            continue
         if each.kind is each.KEYWORD_ONLY and not keyword:
             keyword = True
             yield "*"

@@ -5,7 +5,7 @@ Checked by ``mypy`` alone, where an error that is expected and does not come is 
 
 from __future__ import annotations
 
-from typing import assert_type
+from typing import Any, assert_type
 
 import pandas as pd
 

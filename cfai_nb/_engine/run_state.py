@@ -22,6 +22,7 @@ from .run_options import RunOptions
 #: Seconds without an answer after which a run says what it waits for.
 _MOMENT = 1.0
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """How far a run is, at one moment; rows are rows of the frame.

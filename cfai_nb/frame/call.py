@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
-_NOT_OPEN = frozenset({3041, 5018, 5035, 3042, 5007})
+_INACCESSIBLE = frozenset({3041, 5018, 5035, 3042, 5007})
 
 
 def warn(text: str) -> None:
@@ -91,7 +91,7 @@ class Call:
         self.task = task = task.resolve(lambda given: frames.filled(given, data, on))
         self._chosen = model is not None
         self.model = self.session.model_for(task, model, options.gateway)
-        if not self._chosen and task.fallback and self.model.id in self.session.not_open:
+        if not self._chosen and task.fallback and self.model.id in self.session.inaccessible:
             self.model = default(task.fallback)
         task.check(self.model)
         if self.options.queue and not self.model.can("batch"):
@@ -213,7 +213,7 @@ class Call:
     def _falls_back(self, made: Report) -> bool:
         """Let the fallback model answer where the default one is not open to the account; notes it once a session."""
         error = made.ended
-        closed = isinstance(error, AccessError) and error.code in _NOT_OPEN
+        closed = isinstance(error, AccessError) and error.code in _INACCESSIBLE
         if not closed or self._chosen or not self.task.fallback or made.run.done or made.run.stopped:
             return False
         instead = default(self.task.fallback)
@@ -223,8 +223,8 @@ class Call:
             self.task.check(instead)
         except CfaiError as why:
             raise type(why)(f"{self.model.id} is not open to this account ({error}). In its place, {why}") from None
-        if self.model.id not in self.session.not_open:  # a call at the same time may have warned already
-            self.session.not_open.add(self.model.id)
+        if self.model.id not in self.session.inaccessible:  # a call at the same time may have warned already
+            self.session.inaccessible.add(self.model.id)
             self.notes.append(
                 f"{self.model.id} is not open to this account ({error}). {instead.id} answers in its place, without "
                 "probabilities; model= chooses another."

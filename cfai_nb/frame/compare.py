@@ -15,7 +15,7 @@ from ..tasks import Ask, Column, Score, Task
 from ..tasks.dialects.questions import Scale
 from . import rows
 from .call import Call
-from .compare_result import Comparison, compared, measured
+from .compare_result import Comparison, front, judge, measured
 from .steps import Steps
 
 
@@ -43,8 +43,6 @@ def compare(
         The right answers; missing where they are unknown.  With several answers a row (``ask``, ``extract``) a dict.
     random_state : int
         For the sample.
-    **options
-        Run options; a budget is shared by all models.
 
     Returns
     -------
@@ -116,14 +114,24 @@ class _Trial:
         if self.errors and not any(report.run.done for report in reports.values()):
             raise next(iter(self.errors.values()))
         found = {model: self._levels(report.frame()) for model, report in reports.items()}
-        failures = [report.failures for report in reports.values()]
-        measures = {model: measured(report.run, self.errors.get(model)) for model, report in reports.items()}
-        answered = {model: report.answered for model, report in reports.items()}
         frame = rows.as_frame(self.data)
+        parts = {
+            name: pd.DataFrame({m: f if isinstance(f, pd.Series) else f[name] for m, f in found.items()}, frame.index)
+            for name in self.names
+        }
+        judged = judge(parts, self.truth, {model: report.answered for model, report in reports.items()})
+        measures = {model: measured(report.run, self.errors.get(model)) for model, report in reports.items()}
+        table = judged.join(pd.DataFrame.from_dict(measures, orient="index"))
+        table.insert(table.columns.get_loc("error"), "on_front", front(table, judged.columns[0]))  # type: ignore[arg-type]
+        answers = parts[self.names[0]]
+        if len(self.names) > 1:
+            answers = pd.concat({m: pd.DataFrame({n: parts[n][m] for n in self.names}) for m in found}, axis=1)
         origin = next(iter(reports.values())).event.origin
-        failed = pd.concat(failures, ignore_index=True)
-        return compared(frame, found, self.names, self.truth, measures, failed, answered,
-                        origin=origin, verb=self.task.name)  # fmt: skip
+        table.attrs["cfai"] = {"verb": self.task.name, "origin": origin}
+        failures = pd.concat([report.failures for report in reports.values()], ignore_index=True)
+        return Comparison(
+            frame, answers, self.truth, table.rename_axis("model"), failures, origin, self.task.name, parts
+        )
 
     def _levels(self, frame: pd.Series[Any] | pd.DataFrame) -> pd.Series[Any] | pd.DataFrame:
         """A place on a scale is compared by the level it is nearest to."""

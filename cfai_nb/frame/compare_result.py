@@ -1,13 +1,13 @@
 """The result of a comparison of models: answers side by side, cost, time and accuracy; and plans of several calls.
 
-``compare`` puts a ``Comparison`` together with ``compared``; the other functions are pure, on frames and arrays.
+``compare`` puts a ``Comparison`` together from the reports of its runs, with these functions on frames and arrays.
 """
 
 from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -248,47 +248,3 @@ def front(table: pd.DataFrame, by: str) -> pd.Series[Any]:
         for at in range(len(table))
     ]
     return pd.Series(known & ~np.array(beaten, dtype=bool), index=table.index)
-
-
-def compared(
-    rows: pd.DataFrame,
-    found: Mapping[str, pd.Series[Any] | pd.DataFrame],
-    names: Sequence[str],
-    truth: pd.DataFrame | None,
-    measures: Mapping[str, dict[str, Any]],
-    failures: pd.DataFrame,
-    answered: Mapping[str, npt.NDArray[np.bool_]],
-    *,
-    origin: str,
-    verb: str,
-) -> Comparison:
-    """Put the answers of all models together.
-
-    Parameters
-    ----------
-    rows : DataFrame
-    found : mapping of model to Series or DataFrame
-        On the index of `rows`.
-    names : sequence of str
-        The answers that are compared; one name for a Series.
-    truth : DataFrame or None
-    measures : mapping of model to dict
-        See ``measured``.
-    failures : DataFrame
-    answered : mapping of model to array of bool
-        Which rows have an answer, also a missing one.
-    origin, verb : str
-    """
-    parts = {}
-    for name in names:
-        columns = {m: (frame if isinstance(frame, pd.Series) else frame[name]) for m, frame in found.items()}
-        parts[name] = pd.DataFrame(columns, index=rows.index)
-    judged = judge(parts, truth, answered)
-    table = judged.join(pd.DataFrame.from_dict(dict(measures), orient="index"))
-    table.insert(table.columns.get_loc("error"), "on_front", front(table, judged.columns[0]))  # type: ignore[arg-type]
-    if len(names) == 1:
-        answers = parts[names[0]]
-    else:
-        answers = pd.concat({m: pd.DataFrame({n: parts[n][m] for n in names}) for m in found}, axis=1)
-    table.attrs["cfai"] = {"verb": verb, "origin": origin}
-    return Comparison(rows, answers, truth, table.rename_axis("model"), failures, origin, verb, parts)

@@ -48,8 +48,6 @@ def label_clusters(
         Your own labels, which come before all others.  Clusters given the same label become one.
     n : int, default 3
         Words of a label without a model.
-    **options
-        For the model.
 
     Returns
     -------
@@ -116,7 +114,7 @@ class _Clusters:
             raise ValueError(f"{len(self.data)} rows and {len(series)} clusters: one for each row is needed")
         return series.reset_index(drop=True)
 
-    def prompt(self, column: vectors.Gathered | None) -> tuple[str, list[str]]:
+    def prompt(self, column: vectors.VectorColumn | None) -> tuple[str, list[str]]:
         """Return the one question about all clusters, and the words of each."""
         if not self.names:
             raise ValueError("there are no clusters to name")
@@ -134,18 +132,18 @@ class _Clusters:
 
     def terms(self, n: int) -> list[str]:
         """Return the words of each cluster, in the order of the clusters."""
-        found = vectors.terms(self.texts, [None if code < 0 else code for code in self.codes.tolist()], n)
+        found = vectors.topic_terms(self.texts, [None if code < 0 else code for code in self.codes.tolist()], n)
         return [found.get(at, "") for at in range(len(self.names))]
 
-    def _examples(self, at: int, column: vectors.Gathered | None) -> list[str]:
+    def _examples(self, at: int, column: vectors.VectorColumn | None) -> list[str]:
         """Return a few different texts: the nearest to the middle, or evenly drawn where there are no vectors."""
         there = np.array([text is not None for text in self.texts])
         rows = np.flatnonzero((self.codes == at) & there)
         if column is not None and len(rows):
-            some = column.only((self.codes == at) & there)
+            some = column.select((self.codes == at) & there)
             if len(some):
-                middle = vectors.middle(some)
-                rows = some.places[np.argsort(-vectors.similarity(some, middle), kind="stable")]
+                middle = vectors.mean_direction(some)
+                rows = some.positions[np.argsort(-vectors.similarity(some, middle), kind="stable")]
         different = list(dict.fromkeys(str(self.texts[int(row)]) for row in rows))
         if column is not None:
             return different[:_EXAMPLES]

@@ -18,7 +18,7 @@ import pandas as pd
 from ..errors import ColumnError, InputError
 from ..media import Link, Media, is_media
 from ..media.files import Folder
-from ..media.source import again, media_of
+from ..media.source import made_again, media_of
 
 #: Fetches addresses that media lie at: a Media, or what is wrong, for each.
 Fetch: TypeAlias = "Callable[[Sequence[str]], Sequence[Media | InputError]]"
@@ -180,7 +180,7 @@ def _media(
         try:
             # An Arrow column makes a new object each time a cell is read; it is read again when it is sent.
             made = column.dtype != object and isinstance(cell, bytes)
-            media = again(functools.partial(column.iloc.__getitem__, at)) if made else media_of(cell, files)
+            media = made_again(functools.partial(column.iloc.__getitem__, at)) if made else media_of(cell, files)
             if isinstance(media, Link):
                 links[at] = media.url
             else:

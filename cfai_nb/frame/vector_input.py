@@ -20,7 +20,7 @@ from ..errors import ColumnError
 from ..models import Model
 from ..tasks import Embed
 from ..tasks.embed import ROLES
-from ..vectors import Gathered
+from ..vectors import VectorColumn
 from ..vectors.vector import Space, same_space
 from . import rows
 from .arrow import VectorDtype
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .steps import Step
 
 #: Yields the calls that are needed, and returns the vectors.
-Vectors: TypeAlias = "Generator[Step, Any, Gathered]"
+Vectors: TypeAlias = "Generator[Step, Any, VectorColumn]"
 #: Run options that ask for something to be done; the others are limits, which hold where nothing is sent.
 _ASKING = ("model", "gateway", "queue", "fetch")
 #: Queries up to this number show no progress of their own.
@@ -115,10 +115,10 @@ class Embedding:
             on = found[0]
         column = rows.column_of(data, on)
         if column is None or is_text(data, on):
-            return Gathered((yield self._call(data, on, like, part)))
+            return VectorColumn((yield self._call(data, on, like, part)))
         if not asks:
             refuse_needless(self.given, as_they_are(column.name))
-        gathered = Gathered(recorded(column))
+        gathered = VectorColumn(recorded(column))
         if self.model is not None and gathered.space is not None:
             _same_model(gathered.space, self.model)
         return gathered
@@ -137,18 +137,18 @@ class Embedding:
             cells: list[Any] = list(query)
         elif isinstance(query, np.ndarray) or (_listed(query) and all(map(_number, query))):
             same_space([query, _Of(space)])
-            return Query(Gathered([query]).whole(), None)
+            return Query(VectorColumn([query]).to_matrix(), None)
         elif isinstance(query, pd.Series) or _listed(query):
             cells = list(query)
         else:
             raise ValueError(f"a query is a text, a vector, or a list of them, not {type(query).__name__}")
         if cells and all(isinstance(cell, str) for cell in cells):
             return Query((yield from self._texts(cells, space)), cells)
-        found = Gathered(cells)
-        if not found.kept.all():
-            raise ValueError(f"query {np.flatnonzero(~found.kept)[0]} is missing")
+        found = VectorColumn(cells)
+        if not found.present.all():
+            raise ValueError(f"query {np.flatnonzero(~found.present)[0]} is missing")
         same_space([found, _Of(space)])
-        return Query(found.whole(), list(range(len(cells))), found.space)
+        return Query(found.to_matrix(), list(range(len(cells))), found.space)
 
     def counterpart(self, other: pd.Series[Any], data: rows.Frame, space: Space | None) -> Vectors:
         """Return the vectors of another column, row by row."""
@@ -156,7 +156,7 @@ class Embedding:
             raise ValueError("the other column has another index: align it first, other.reindex(frame.index)")
         if not is_text(other, None):
             return (yield from self.column(other, None, asks=True))
-        return Gathered((yield self._call(other, None, space, "other column", query=True)))
+        return VectorColumn((yield self._call(other, None, space, "other column", query=True)))
 
     def two(self, one: rows.Frame, on: Any, other: rows.Frame, other_on: Any) -> Generator[Step, Any, Any]:
         """Return the vectors of two frames; those that are there are read first, and texts embedded for their space."""
@@ -183,7 +183,7 @@ class Embedding:
         call.options = dataclasses.replace(
             call.options, on_error="raise", progress=False if quiet else call.options.progress
         )
-        return Gathered((yield call)).whole()
+        return VectorColumn((yield call)).to_matrix()
 
     def _call(self, data: rows.Frame, on: Any, space: Space | None, part: str, *, query: bool = False) -> Call:
         """Return the call that embeds texts; for a space if one is given, and only where its origin answers."""
@@ -254,7 +254,7 @@ def as_they_are(name: Any) -> str:
     )
 
 
-def refuse_unrecorded(*columns: Gathered | Query) -> None:
+def refuse_unrecorded(*columns: VectorColumn | Query) -> None:
     """Refuse to compare columns of which one does not record where its vectors come from.
 
     Raises

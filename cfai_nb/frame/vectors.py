@@ -1,4 +1,4 @@
-"""Verbs on vectors: ``as_vectors``, ``similarity``, ``sim_join``, ``dedupe``, ``cluster``, ``project``, ``outliers``.
+"""Verbs on vectors: ``as_vectors``, ``search``, ``similarity``, ``sim_join``, ``dedupe``, ``cluster`` and so on.
 
 Each is a definition as ``steps`` describes it: its first part yields what has to be embedded (``Embedding``), and the
 function it returns computes the result with ``cf.vectors`` and lays it on the index of the frame.
@@ -6,6 +6,7 @@ function it returns computes the result with ``cf.vectors`` and lays it on the i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -58,10 +59,90 @@ def as_vectors(data: Frame, /, on: Any = None, *, model: str, origin: str, form:
         stated = Space(known, column.shape[1], form, origin)
         if column.space not in (None, stated):
             raise ValueError(f"the vectors record that they are of {column.space}, not of {stated}")
-        where = np.full(len(column.kept), -1, dtype=np.int64)
-        where[column.places] = np.arange(len(column))
-        cells = VectorArray._from_sequence(views(np.array(column.whole()), where, stated))
+        where = np.full(len(column.present), -1, dtype=np.int64)
+        where[column.positions] = np.arange(len(column))
+        cells = VectorArray._from_sequence(views(np.array(column.to_matrix()), where, stated))
         return pd.Series(cells, index=data.index, name=data.name if isinstance(data, pd.Series) else on)
+
+    return result
+
+
+def search(
+    data: Frame, /, query: Any, top_k: int = 5, on: Any = None, *, index: str | None = None,
+    filter: Mapping[str, Any] | None = None, namespace: str | None = None, metadata: bool = True, id: Any = None,
+    join: bool = True, **options: Any,
+) -> Steps[pd.DataFrame]:  # fmt: skip
+    """Return the rows closest to a text or vector.
+
+    Parameters
+    ----------
+    query : str, array_like, or a list or Series of them
+        Texts are embedded with the model of the vectors, as queries where it tells them from documents.
+    top_k : int, default 5
+        Rows for each query; at most 100 with `index`.
+    index : str, optional
+        Look in this index of Vectorize, where ``to_vectorize`` wrote the vectors, instead of in the frame.  The
+        model that embeds the query is the one the index was made for (``to_vectorize(create=True)`` writes it in
+        its description); else that of `on`, or of the frame's only column of vectors; else ``model=``.
+    filter : dict, optional
+        Only vectors whose metadata fit, by columns that were ``filterable``: ``{"team": "a", "year": {"$gte":
+        2020}}``, with ``$eq``, ``$ne``, ``$in``, ``$nin``, ``$lt``, ``$lte``, ``$gt``, ``$gte``.
+    namespace : str, optional
+        Only this part of the index.
+    metadata : bool
+        Whether to ask for metadata; for `top_k` above 20 that is one more call for 20 vectors.
+    id : str, optional
+        The column of ids ``to_vectorize`` was given.  Default: the labels of the frame's index.
+    join : bool
+        Whether what is found in an index becomes rows of this frame again, where it has the id.  For a frame that
+        was not written there, give False.
+
+    Returns
+    -------
+    DataFrame
+        The best rows of the frame with their index, best first, and ``score``, the cosine.  Of several queries one
+        after the other, with ``query``: the text, or the number of the vector.  Columns of the frame of these
+        names are replaced in the result.
+
+        With `index`: the same, with ``id`` (the id as text; the column `id` instead, if given), columns of metadata
+        the frame does not have, and ``score`` in the metric of the index, approximate (a distance if it is
+        Euclidean: lower is better).  Matches that are not in the frame are labelled with their id, and have their
+        metadata alone.
+
+    Raises
+    ------
+    ValueError
+        The query has another type or is of another space, `top_k` is out of range, the model of the index is unknown,
+        or the index cannot be filtered like that.
+    AccessError
+        There is no such index, or the token may not read it.
+    """
+    embedding = Embedding(options)
+    if index is not None:
+        from .vectorize.stored import found_in  # when it is used: importing the package is quick
+
+        return (
+            yield from found_in(
+                data, index, query, top_k, on, filter=filter, namespace=namespace, metadata=metadata, id=id, join=join,
+                embedding=embedding,
+            )
+        )  # fmt: skip
+    if filter is not None or namespace is not None:
+        raise ValueError("filter= and namespace= are for an index of Vectorize: give index=, or filter the frame.")
+    column = yield from embedding.column(data, on, asks=sends_text(query))
+    wanted = yield from embedding.query(query, column.space)
+    if isinstance(query, pd.Series) and not sends_text(query):
+        refuse_unrecorded(column, wanted)  # a vector written out in the call is the caller's own
+
+    def result() -> pd.DataFrame:
+        with working("search", embedding.progress) as tell:
+            scores, rows = vectors.search(column, wanted.matrix, top_k, on_progress=tell)
+        best = as_frame(data).iloc[column.positions[rows.ravel()]].copy()
+        best["score"] = scores.ravel().astype(float)
+        if wanted.names is not None:
+            names = pd.Series(wanted.names, dtype=object if not wanted.names else None)
+            best["query"] = names.repeat(rows.shape[1]).to_numpy()
+        return best
 
     return result
 
@@ -71,14 +152,10 @@ def similarity(data: Frame, /, on: Any = None, other: Any = None, **options: Any
 
     Parameters
     ----------
-    on : str, optional
-        Column of vectors or text.
     other : str, array_like or Series
         A text, embedded with the model of the column (as a query where the model tells queries from documents);
         a vector; or a Series of either on the same index, such as ``df["b"]``.  For a Series ``s.cfai``, `other`
         may come first.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -101,8 +178,8 @@ def similarity(data: Frame, /, on: Any = None, other: Any = None, **options: Any
         refuse_unrecorded(column)  # before texts are embedded for it
         second = yield from embedding.counterpart(other, data, column.space)
         refuse_unrecorded(column, second)
-        both = column.kept & second.kept
-        column, second = column.only(both), second.only(both)
+        both = column.present & second.present
+        column, second = column.select(both), second.select(both)
     else:
         query = yield from embedding.query(other, column.space)
         if query.names is not None:
@@ -111,7 +188,7 @@ def similarity(data: Frame, /, on: Any = None, other: Any = None, **options: Any
 
     def result() -> pd.Series[Any]:
         cosines = vectors.similarity(column, second)
-        return pd.Series(column.spread(cosines, np.nan, float), index=data.index, name="similarity")
+        return pd.Series(column.per_cell(cosines, np.nan, float), index=data.index, name="similarity")
 
     return result
 
@@ -145,8 +222,6 @@ def sim_join(
         Whether rows without a match are left out, or kept with the other frame's columns missing.
     suffixes : tuple of str
         For columns of the same name, as in ``DataFrame.merge``.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -166,9 +241,9 @@ def sim_join(
 
     def result() -> pd.DataFrame:
         with working("sim_join", embedding.progress) as tell:
-            scores, rows = vectors.search(right, left, top_k, threshold=threshold, tell=tell)
+            scores, rows = vectors.search(right, left, top_k, threshold=threshold, on_progress=tell)
         matched, rank = np.nonzero(rows >= 0)
-        one, two = left.places[matched], right.places[rows[matched, rank]]
+        one, two = left.positions[matched], right.positions[rows[matched, rank]]
         score = scores[matched, rank].astype(float)
         if how == "left":
             alone = np.setdiff1d(np.arange(len(data)), one)
@@ -196,8 +271,6 @@ def dedupe(
 
     Parameters
     ----------
-    on : str, optional
-        Column of vectors or text.
     threshold : float, default 0.95
         The cosine from which two rows are duplicates; a group is what chains of such pairs connect.  What it should
         be depends on the model: look at some groups first.
@@ -206,8 +279,6 @@ def dedupe(
     groups : bool
         Drop nothing and return the group of each row instead: ``df.assign(group=df.cfai.dedupe("text",
         groups=True))``.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -227,8 +298,8 @@ def dedupe(
 
     def result() -> Any:
         with working("dedupe", embedding.progress) as tell:
-            found = vectors.duplicates(column, threshold, tell=tell)
-        group = pd.Series(column.spread(found, pd.NA, object), dtype="Int64")
+            found = vectors.duplicates(column, threshold, on_progress=tell)
+        group = pd.Series(column.per_cell(found, pd.NA, object), dtype="Int64")
         if groups:
             return group.set_axis(data.index).rename("group")
         again = group.duplicated(keep=keep) & group.notna()
@@ -246,8 +317,6 @@ def cluster(
 
     Parameters
     ----------
-    on : str, optional
-        Column of vectors or text.
     n_clusters : "auto" or int, default "auto"
         ``"auto"``: the best number from 2 to 18 (k-means), or what the density gives (HDBSCAN).
     method : {"kmeans", "hdbscan"}
@@ -256,8 +325,6 @@ def cluster(
         The smallest cluster of HDBSCAN.
     random_state : int, default 0
         The same one and the same vectors give the same clusters.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -270,8 +337,8 @@ def cluster(
     def result() -> pd.Series[Any]:
         with working("cluster", embedding.progress) as tell:
             tell(f"{method} of {len(column):,} vectors")
-            found = vectors.cluster(column, n_clusters, random_state, method=method, least=min_cluster_size)
-        return pd.Series(column.spread(found, pd.NA, object), index=data.index, name="cluster", dtype="Int64")
+            found = vectors.cluster(column, n_clusters, random_state, method=method, min_cluster_size=min_cluster_size)
+        return pd.Series(column.per_cell(found, pd.NA, object), index=data.index, name="cluster", dtype="Int64")
 
     return result
 
@@ -284,15 +351,11 @@ def project(
 
     Parameters
     ----------
-    on : str, optional
-        Column of vectors or text.
     method : {"auto", "tsne", "pca", "umap"}
         ``"auto"``: t-SNE for up to 5,000 rows; beyond, t-SNE of a sample of 5,000, and the others placed amid their
         nearest of these.  ``"umap"`` needs umap-learn.
     random_state : int, default 0
         The same one and the same vectors give the same points.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -304,9 +367,9 @@ def project(
 
     def result() -> pd.DataFrame:
         with working("project", embedding.progress) as tell:
-            laid = vectors.project(column, method, random_state, tell=tell)
+            laid = vectors.project(column, method, random_state, on_progress=tell)
             tell(laid.note)
-        made = {name: column.spread(laid.points[:, at], np.nan, float) for at, name in enumerate("xy")}
+        made = {name: column.per_cell(laid.points[:, at], np.nan, float) for at, name in enumerate("xy")}
         frame = pd.DataFrame(made, index=data.index)
         origin = getattr(column.space, "origin", None)
         frame.attrs["cfai"] = {"verb": "project", "method": laid.method, "note": laid.note, "origin": origin}
@@ -323,8 +386,6 @@ def outliers(
 
     Parameters
     ----------
-    on : str, optional
-        Column of vectors or text.
     n_neighbors : int, default 10
         How many neighbours count.  A group of fewer rows than that, all far from the rest, counts as outlying.
     contamination : float, optional
@@ -332,8 +393,6 @@ def outliers(
         in a hundred.
     random_state : int, default 0
         For the sample of 20,000 rows in which neighbours are searched, where there are more.
-    **options
-        For what is embedded.
 
     Returns
     -------
@@ -348,13 +407,13 @@ def outliers(
 
     def result() -> pd.Series[Any]:
         with working("outliers", embedding.progress) as tell:
-            found, note = vectors.outliers(column, n_neighbors, seed=random_state, tell=tell)
+            found, note = vectors.outliers(column, n_neighbors, random_state=random_state, on_progress=tell)
         if contamination is None:
-            made = pd.Series(column.spread(found, np.nan, float), index=data.index, name="outlier")
+            made = pd.Series(column.per_cell(found, np.nan, float), index=data.index, name="outlier")
         else:
             far = np.zeros(len(found), dtype=bool)
             far[np.argsort(-found, kind="stable")[: int(np.ceil(contamination * len(found)))]] = True
-            cells = column.spread(far, pd.NA, object)
+            cells = column.per_cell(far, pd.NA, object)
             made = pd.Series(cells, index=data.index, name="outlier", dtype="boolean")
         made.attrs["cfai"] = {"verb": "outliers", "note": note, "origin": getattr(column.space, "origin", None)}
         return made

@@ -212,8 +212,6 @@ def run(
         A column, or a template with ``{column}`` in it.  A Series needs none.
     model : str or Model, optional
         A name from ``cf.models()``; default: that for the task's kind of work.
-    **options
-        Run options.
 
     Returns
     -------

@@ -17,10 +17,12 @@ from .._engine.run_options import NAMES, documented
 from ..tasks import Task
 
 _OPTIONS = "\n\nAttributes\n----------\n"
-_ENTRY = re.compile(r"^\w+ :.*(?:\n +.*)*", re.MULTILINE)
-_FURTHER = re.compile(r"^\*\*options\n(?: +.*(?:\n|$))+", re.MULTILINE)
+_ENTRY = re.compile(r"^\w[\w, ]* :.*(?:\n +.*)*", re.MULTILINE)
 _ON = """on : str
     A column, or a template with ``{column}`` in it.  A Series needs none."""
+_ON_VECTORS = """on : str, optional
+    A column of vectors; or of text, or a template, which is embedded first.  Default: the Series, or the only column of
+    vectors."""
 _MODEL = """model : str or Model, optional
     A name from ``cf.models()``; the catalogue says why the default is the default."""
 
@@ -52,14 +54,21 @@ def _with_run_options(own: list[inspect.Parameter]) -> inspect.Signature:
 
 
 def of_function(function: Callable[..., Any]) -> Help:
-    """Return the help of a verb that is a function over the data (its first parameter) with ``**options``."""
+    """Return the help of a verb that is a function over the data (its first parameter).
+
+    Where it takes ``**options``, these are the run options.  They are not in its docstring, nor is an ``on`` that is a
+    column of vectors or text.
+    """
     _, *own = inspect.signature(function).parameters.values()
     named = [each.replace(annotation=_Parameter.empty) for each in own if each.kind is not each.VAR_KEYWORD]
     signature = _with_run_options(named) if len(named) < len(own) else inspect.Signature(named)
-    text = inspect.cleandoc(function.__doc__ or "")
-    model = [] if re.search(r"^models? :", text, re.MULTILINE) else [_MODEL]
-    entries = "\n".join([*model, *documented().values()])
-    return Help(signature, _FURTHER.sub(lambda _: f"{entries}\n", text), list(signature.parameters))
+    before, heading, after = inspect.cleandoc(function.__doc__ or "").partition("Parameters\n----------\n")
+    entries, *rest = re.split(r"\n(?=\n\w+\n-+\n)", after, maxsplit=1)
+    own_entries = {name: entry for entry in _ENTRY.findall(entries) for name in entry.partition(" :")[0].split(", ")}
+    known = {"on": _ON_VECTORS, "model": _MODEL, **documented(), **own_entries}
+    listed = dict.fromkeys(known[name] for name in signature.parameters if name in known)  # once where it names two
+    doc = "".join([before, heading, "\n".join(listed), *(f"\n{section}" for section in rest)])
+    return Help(signature, doc, list(signature.parameters))
 
 
 def of_task(task: type[Task], about: str = "") -> Help:

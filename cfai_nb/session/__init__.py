@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .session import Session, connect, current, folder
+    from .session import Session, connect, current, files_folder
 
-__all__ = ["Session", "connect", "current", "folder"]
+__all__ = ["Session", "connect", "current", "files_folder"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .session import Session, connect, current, folder
+    from .session import Session, connect, current, files_folder
 
-    globals().update(Session=Session, connect=connect, current=current, folder=folder)
+    globals().update(Session=Session, connect=connect, current=current, files_folder=files_folder)
     return globals()[name]

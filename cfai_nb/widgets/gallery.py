@@ -80,7 +80,7 @@ class Preview(PagedView):
         sound: int = SOUND,
         files: Any = None,
     ) -> None:
-        folder = session.folder(files)
+        folder = session.files_folder(files)
         self._columns, self._hidden = (
             html.found(data, folder) if columns is None else (html.named(data, columns, files=folder), [])
         )
@@ -184,7 +184,7 @@ class Gallery(PagedView):
         if kind not in _WIDTHS:
             raise ValueError(f"kind must be 'image' or 'audio', not {kind!r}.")
         self._width = _WIDTHS[kind]
-        self._column = html.media_column(data, column, kind, session.folder(files))
+        self._column = html.media_column(data, column, kind, session.files_folder(files))
         self._captions = [] if caption is None else html.named(data, caption)
         self._mark = html.mark_of(data, [self._column])
         self._made: dict[bool, tuple[Any, list[str]]] = {}

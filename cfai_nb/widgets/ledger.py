@@ -82,7 +82,7 @@ class LedgerView(View):
     def frame(self) -> pd.DataFrame:
         """Totals: requests, rows, tokens, neurons, usd, saved_neurons, unpriced calls, exact."""
         start = {"now": self._made, "today": midnight(self._clock()), "ever": 0.0}[self.since]
-        return listings.summed(listings.as_frame(session.current().charges(start)), ["origin", *_BY[self.by]])
+        return listings.totals_by(listings.charges_frame(session.current().charges(start)), ["origin", *_BY[self.by]])
 
     def page(self) -> str:
         """Return the totals as HTML."""

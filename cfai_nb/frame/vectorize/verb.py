@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...vectors import Gathered
+from ...vectors import VectorColumn
 from ...vectors.matrix import checked
 from ...vectors.vector import Space
 from .. import rows
@@ -59,8 +59,6 @@ def to_vectorize(
     wait : bool or float
         Wait until what was written is visible to queries, which takes the service a few seconds; 300 seconds at most,
         or this many.
-    **options
-        For what is embedded.  ``cache`` also decides what is written.
 
     Returns
     -------
@@ -105,7 +103,7 @@ def to_vectorize(
         refuse_needless(needless, as_they_are("vectors" if vectors is None else vectors))
     gathered = yield from Embedding(options).column(data, vectors, asks=True)
     checked(gathered)
-    kept = gathered.places.tolist()
+    kept = gathered.positions.tolist()
     if not kept:
         raise ValueError("There is no vector to write: no row has one.")
     by = _listed(filterable)
@@ -152,7 +150,7 @@ def _listed(columns: Any) -> list[Any]:
     return [] if columns is None else [columns] if isinstance(columns, str) else list(columns)
 
 
-def _space(vectors: Gathered, here: Session) -> Space | None:
+def _space(vectors: VectorColumn, here: Session) -> Space | None:
     """Return where these vectors come from, if this session could embed a query for them."""
     own = vectors.space
     if own is not None and own.origin == "emulator" != here.origin:

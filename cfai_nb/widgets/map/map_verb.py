@@ -19,10 +19,10 @@ from ...frame.call import Call
 from ...frame.steps import Steps
 from ...frame.vector_input import as_they_are, may_hold_vectors, refuse_needless
 from ...markup import counted
-from ...media import words_of
+from ...media import text_of
 from ...models import Model
 from ...tasks import Embed
-from ...vectors.vector import emulated, same_space
+from ...vectors.vector import is_emulated, same_space
 from ..progress import patiently
 from .map import Map
 
@@ -52,8 +52,6 @@ def map_rows(
         How vectors are projected, see ``df.cfai.project``.
     random_state : int
         The same value and vectors give the same map.
-    **options
-        Options of the embedding run, as for every verb.
 
     Returns
     -------
@@ -100,8 +98,8 @@ def _lay_out(
     cells: Any, method: str, random_state: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], space.Projection]:
     """Stack the vectors, without missing ones, and project them."""
-    column = space.Gathered(cells)
-    matrix, rows = column.whole(), column.places
+    column = space.VectorColumn(cells)
+    matrix, rows = column.to_matrix(), column.positions
     whole = np.isfinite(matrix).all(axis=1)
     if not whole.all():  # a vector with NaN in it is missing
         matrix, rows = matrix[whole], rows[whole]
@@ -109,7 +107,7 @@ def _lay_out(
         laid = space.Projection(matrix.astype(np.float64), "given", f"{counted(len(matrix), 'point')} as given")
         matrix = _lifted(matrix)
     else:
-        laid = space.project(matrix, method=method, seed=random_state)
+        laid = space.project(matrix, method=method, random_state=random_state)
     return matrix, rows, laid
 
 
@@ -123,12 +121,12 @@ def _map(
         notes.append(f"{counted(len(frame) - len(rows))} without a vector left out")
     return Map(
         frame, laid.points, matrix, rows, texts=texts, color=color, hover=hover, notes=notes,
-        mark="emulator" if emulated(cells) else "",
+        mark="emulator" if is_emulated(cells) else "",
     )  # fmt: skip
 
 
 def _words(rows: frames.Rows) -> list[str | None]:
-    return [None if each is None else words_of(each) for each in rows.inputs]
+    return [None if each is None else text_of(each) for each in rows.inputs]
 
 
 def _lifted(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -57,7 +57,7 @@ class MapState(traitlets.HasTraits):
         self._first_color = color
         #: What was written: the column, its cells before (None: it is new), and the color before.
         self._past: list[tuple[Hashable, pd.Series[Any] | None, Hashable | None]] = []
-        columns = {name: html.named(self._data, [name], files=session.folder(None))[0] for name in hover}
+        columns = {name: html.named(self._data, [name], files=session.files_folder(None))[0] for name in hover}
         self.media = [column for column in columns.values() if column.sort in ("image", "audio")]
         self.hover = [name for name, column in columns.items() if column not in self.media]
         self.rows, self.texts = rows, texts
@@ -202,7 +202,7 @@ class MapState(traitlets.HasTraits):
         cells = pd.Series(pd.array([pd.NA] * len(self._data), dtype="Int64"), index=self._data.index)
         cells.iloc[self.rows] = labels
         if self.texts is not None:
-            terms = vectors.terms([self.texts[at] for at in self.rows], labels)
+            terms = vectors.topic_terms([self.texts[at] for at in self.rows], labels)
             self._names[as_column] = {at: f"{at}: {words}" if words else str(at) for at, words in terms.items()}
         return self._write(as_column, cells)
 

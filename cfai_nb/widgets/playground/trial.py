@@ -16,8 +16,8 @@ import pandas as pd
 
 from ..._engine.run_state import Event
 from ...frame.call import Call
+from ...frame.reading import is_missing
 from ...frame.report import Report
-from ...html.cell_kind import is_missing
 from ...models import USD_PER_NEURON, Cost, Model
 from .draft import Draft
 
