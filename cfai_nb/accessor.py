@@ -154,8 +154,8 @@ class Accessor:
     map = Verb("widgets.map.map_verb", "map_rows")
     playground = WidgetMethod("Playground")
     preview = WidgetMethod("Preview")
-    gallery = WidgetMethod("Gallery")
-    player = WidgetMethod("Player")
+    gallery = WidgetMethod("Gallery", kind="image")
+    player = WidgetMethod("Gallery", kind="audio")
 
     def __init__(self, data: rows.Frame) -> None:
         self._data = data

@@ -18,7 +18,7 @@ from .tasks import Task
 from .tasks.dialects import schema
 from .tasks.dialects.fields import Fields
 from .tasks.dialects.questions import Question
-from .widgets import Gallery, Player, Playground, Preview
+from .widgets import Gallery, Playground, Preview
 from .widgets.map.map import Map
 
 P = ParamSpec("P")
@@ -246,27 +246,27 @@ class Accessor:
         text: Hashable | None = None, method: Literal['auto', 'tsne', 'pca', 'umap'] = "auto", random_state: int = 0,
         model: str | Model | None = None, **options: Unpack[GivenOptions],
     ) -> Map:
-        """Lay rows out on a map so that what is alike lies close; explore, select, label and describe them there."""
+        """Lay rows out on a map, similar rows close together, to explore, select, label and describe them."""
     def playground(
         self, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None, name: str | None = None,
         **draft: Any,
     ) -> Playground:
-        """Prompts, models and settings tried on a few pinned rows, until they are a line of code."""
+        """Prompts, models and settings tried on a few sample rows, until they are a line of code."""
     def preview(
         self, columns: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *, filter: str = "",
         failures: Failures = None, sound: int = 1500000, files: Any = None,
     ) -> Preview:
-        """Rows of a frame as a table with thumbnails, players and bars, a page at a time; ``df.cfai.preview()`` ..."""
+        """Rows of a frame as a table with thumbnails, sound players and bars, a page at a time."""
     def gallery(
         self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
         filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
-        """Pictures of a column with captions, a page at a time, to pick rows from; ``df.cfai.gallery("photo")`` ..."""
+        """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
     def player(
         self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
         filter: str = "", sound: int = 1500000, files: Any = None,
-    ) -> Player:
-        """Sounds of a column with captions, a page at a time, to pick rows from; ``df.cfai.player("speech")`` ..."""
+    ) -> Gallery:
+        """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
 
 def on(data: pd.DataFrame | pd.Series[Any]) -> Accessor:
     """Return the accessor of a frame as a typed call."""

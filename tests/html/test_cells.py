@@ -206,7 +206,7 @@ def test_columns_are_chosen_by_what_they_hold() -> None:
     chosen, rest = show.choose_columns(frame)
     assert [column.name for column in chosen] == ["photo", "speech", "text", "n0", "n1", "n2", "n3", "n4"]
     assert rest == ["n5", "vector", "long"]
-    assert "3 more columns (n5, vector, long): columns= chooses" in frame.cfai.preview().fragment()
+    assert "3 more columns hidden (n5, vector, long); choose with columns=" in frame.cfai.preview().fragment()
 
 
 def test_vectors_alone_show_bars_and_stay_numpy_in_text() -> None:

@@ -1,6 +1,7 @@
 """``df.cfai.map``: the rows of a frame laid out on a plane by their vectors.
 
-``map_rows`` is the definition of the verb, which the accessor binds to a frame; it returns a ``Map``.
+In: a column of vectors, or of texts, which are embedded first.  Out: a `Map`.  ``map_rows`` is the definition of the
+verb, which the accessor binds to a frame.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ...media import text_of
 from ...models import Model
 from ...tasks import Embed
 from ...vectors.vector import is_emulated, same_space
-from ..status import patiently
+from ..progress import patiently
 from .map import Map
 
 
@@ -32,7 +33,7 @@ def map_rows(
     method: Literal["auto", "tsne", "pca", "umap"] = "auto", random_state: int = 0, model: str | Model | None = None,
     **options: Any,
 ) -> Steps[Map]:  # fmt: skip
-    """Lay rows out on a map so that what is alike lies close; explore, select, label and describe them there.
+    """Lay rows out on a map, similar rows close together, to explore, select, label and describe them.
 
     ``m = df.cfai.map("text")`` embeds the texts first.  A column of vectors is used as it is, and sends nothing.
 
@@ -40,17 +41,17 @@ def map_rows(
     ----------
     on : str
         A column of texts, a template with ``{column}`` in it, or a column of vectors.  A Series needs none.
-        Vectors of length 2 are taken for points, and stay where they are.
+        Vectors of length 2 are used as points.
     color : str, optional
-        A column to colour by: words, truth values, numbers or dates.
+        A column to color by: words, truth values, numbers or dates.
     hover : str or list of str, optional
-        Columns to show beside the text when the mouse is on a point; pictures and sounds stay beside the map.
+        Columns to show for the point under the mouse: text in the tooltip, pictures and sounds beside the map.
     text : str, optional
-        Where `on` holds vectors: the column that says what a row is about, shown on hover and read by ``m.describe``.
+        If `on` holds vectors: the column with the text of a row, shown on hover and read by ``m.describe``.
     method : {"auto", "tsne", "pca"}
-        How vectors are laid out, see ``df.cfai.project``.
+        How vectors are projected, see ``df.cfai.project``.
     random_state : int
-        The same one and the same vectors give the same map.
+        The same value and vectors give the same map.
 
     Returns
     -------
@@ -62,7 +63,7 @@ def map_rows(
     ColumnError
         A column does not exist.
     ValueError
-        Vectors are of several lengths or spaces.
+        The vectors differ in length or come from different models.
 
     Examples
     --------
@@ -74,7 +75,7 @@ def map_rows(
     many = isinstance(hover, Sequence) and not isinstance(hover, (str, tuple))
     columns: list[Hashable] = [] if hover is None else list(hover) if many else [hover]  # type: ignore[call-overload]
     for name in (*columns, *(name for name in (color, text) if name is not None)):
-        frames.column(frame, name)  # before anything is paid for
+        frames.column(frame, name)  # raises before anything is sent
     cells = _vectors(frame, on)
     texts = None if text is None else _words(frames.rows_of(frame, text, template=False))
     if cells is None:
@@ -96,7 +97,7 @@ def map_rows(
 def _lay_out(
     cells: Any, method: str, random_state: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64], space.Projection]:
-    """Stack the vectors that are there and lay them out."""
+    """Stack the vectors, without missing ones, and project them."""
     column = space.VectorColumn(cells)
     matrix, rows = column.to_matrix(), column.positions
     whole = np.isfinite(matrix).all(axis=1)
@@ -117,7 +118,7 @@ def _map(
     known = same_space(cells)
     notes = [laid.note, *([] if known is None else [known.model])]
     if len(rows) < len(frame):
-        notes.append(f"{len(frame) - len(rows):,} without a vector left out")
+        notes.append(f"{counted(len(frame) - len(rows))} without a vector left out")
     return Map(
         frame, laid.points, matrix, rows, texts=texts, color=color, hover=hover, notes=notes,
         mark="emulator" if is_emulated(cells) else "",
@@ -129,7 +130,7 @@ def _words(rows: frames.Rows) -> list[str | None]:
 
 
 def _lifted(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Points of the plane seen from afar: the angle between two then tells how far apart they are."""
+    """Points with a large third component added, so that the angle between two follows their distance."""
     centred = points - points.mean(axis=0) if len(points) else points
     height = 10 * float(np.abs(centred).max(initial=0)) or 1.0
     return np.column_stack([centred, np.full(len(points), height, dtype=np.float32)])
@@ -139,7 +140,7 @@ def _vectors(frame: pd.DataFrame, on: Any) -> pd.Series[Any] | None:
     """The column, if its cells are vectors."""
     try:
         if on not in frame.columns:
-            return None  # a template, or an error that `Call` words
+            return None  # a template, or an error that `Call` reports
     except TypeError:
         return None
     cells = frames.column(frame, on)
