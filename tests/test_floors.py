@@ -119,6 +119,7 @@ def test_imports_point_down() -> None:
     assert [wrong for module, source in modules() for wrong in wrong_ways(module, source)] == []
 
 
+@pytest.mark.slow
 def test_packages_stay_in_their_rooms() -> None:
     """matplotlib is for plots only, ipywidgets for widgets, httpx for the wire, and so on."""
     assert [wrong for module, source in modules() for wrong in out_of_place(module, source)] == []

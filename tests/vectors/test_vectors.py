@@ -43,6 +43,7 @@ def same_split(one: Any, other: Any) -> bool:
     return len(pairs) == len(set(one.tolist())) == len(set(other.tolist()))
 
 
+@pytest.mark.slow
 def test_the_room_loads_sklearn_when_a_function_runs() -> None:
     """Importing the space, and even asking about no vectors, does not load scikit-learn."""
     code = "import sys, cfai_nb.vectors as s; s.project([]); s.cluster([]); print('sklearn' in sys.modules)"
@@ -50,6 +51,7 @@ def test_the_room_loads_sklearn_when_a_function_runs() -> None:
     assert printed.strip() == "False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "tsne", "pca"])
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 4, 5, 7])
 def test_few_vectors_are_no_special_case(rows: int, method: str) -> None:
@@ -76,6 +78,7 @@ def test_vectors_of_one_dimension_are_laid_out() -> None:
     assert cluster(column).tolist() == [0, 1, 0, 1] * 4
 
 
+@pytest.mark.slow
 def test_neighbours_stay_neighbours() -> None:
     """t-SNE lays every vector closer to the middle of its own group than to any other."""
     matrix, owner = blobs(300, 5)
