@@ -245,7 +245,7 @@ def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
         form = columns.form if isinstance(columns, Column) else ""
         space = Space(model, sink.matrix.shape[1], form, origin)
     result = to_pandas(columns, where=run.plan.where, sink=sink, index=index, name=task.name, space=space)
-    # A hint that travels with most operations, lost in merge and concat; the truth is in the store and the book.
+    # A hint that most operations pass on, and merge and concat lose; store and ledger hold the facts.
     result.attrs["cfai"] = {"verb": task.name, "model": model, "origin": origin, "run": run.id}
     return result
 

@@ -232,7 +232,7 @@ def may_hold_vectors(column: pd.Series[Any]) -> bool:
     return bool(column.dtype == object) or isinstance(column.dtype, (pd.ArrowDtype, VectorDtype))
 
 
-def refuse_needless(travel: Mapping[str, Any], why: str) -> None:
+def refuse_needless(options: Mapping[str, Any], why: str) -> None:
     """Refuse run options that ask for something where nothing is sent, and say why that is so.
 
     Raises
@@ -240,7 +240,7 @@ def refuse_needless(travel: Mapping[str, Any], why: str) -> None:
     TypeError
         An option would have no effect and seems to have one, such as ``model=``.
     """
-    idle = [each for each in _ASKING if travel.get(each)] + ["cache"] * (travel.get("cache") == "refresh")
+    idle = [each for each in _ASKING if options.get(each)] + ["cache"] * (options.get("cache") == "refresh")
     if idle:
         named = " and ".join(f"{each}=" for each in idle)
         raise TypeError(f"{why}, so {named} would have no effect. Leave it out.")

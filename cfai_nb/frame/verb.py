@@ -84,7 +84,8 @@ class BoundVerb(Forms):
         return f"<df.cfai.{self.__name__}{self.__signature__}: call it, await .aio(...), or price it with .plan(...)>"
 
     def _steps(self, *args: Any, **options: Any) -> Steps[Any]:
-        refuse_unknown(self.__name__, options, self._verb.help.options)
+        unknown = options.keys() - self._verb.help.signature.parameters.keys()
+        refuse_unknown(self.__name__, unknown, self._verb.help.options)
         return self._verb.definition(self._data, *args, **options)
 
 

@@ -121,6 +121,13 @@ def test_what_takes_more_than_a_column_shows_how(frame: pd.DataFrame, name: str)
     assert "\nExamples\n--------\n>>> " in doc
 
 
+def test_the_column_may_be_given_by_name(frame: pd.DataFrame) -> None:
+    """``on=`` by name is the first argument, in every form."""
+    assert frame.cfai.embed.plan(on="text").estimate.distinct == 3
+    assert frame.cfai.embed(on="text").notna().sum() == 4
+    assert len(asyncio.run(frame.cfai.filter.aio(on="text", condition="It is about money."))) <= 4
+
+
 def test_widgets_explain_themselves(frame: pd.DataFrame) -> None:
     """What opens a widget shows the signature and docstring of the widget, without the data."""
     for name, made in vars(cf.Accessor).items():

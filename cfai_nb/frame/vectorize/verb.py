@@ -95,8 +95,8 @@ def to_vectorize(
         raise ValueError(f"create={create!r}: give True, or one of {', '.join(METRICS)}.")
     if not isinstance(wait, (bool, int, float)) or wait < 0:
         raise ValueError(f"wait={wait!r}: give True, or seconds.")
-    travel = here.options({name: value for name, value in options.items() if name != "model"})
-    if travel.cache == "only":
+    merged = here.options({name: value for name, value in options.items() if name != "model"})
+    if merged.cache == "only":
         raise ValueError('cache="only" sends nothing, and to_vectorize does nothing else.')
     if not is_text(data, vectors):
         needless = {name: value for name, value in options.items() if name != "cache"}
@@ -115,11 +115,11 @@ def to_vectorize(
         wait=None if wait is False else _WAIT if wait is True else float(wait),
     )  # fmt: skip
     writing = Uploader(
-        index, upload, reads=travel.cache is True, keeps=travel.cache is not False, tell=lambda text: step.tell(text)
+        index, upload, reads=merged.cache is True, keeps=merged.cache is not False, tell=lambda text: step.tell(text)
     )
-    engine = here.engine(cache=travel.cache)
+    engine = here.engine(cache=merged.cache)
     step = Requests(
-        "to_vectorize", engine, writing, travel, drain=True, stopped=lambda: _stopped(writing, engine.store)
+        "to_vectorize", engine, writing, merged, drain=True, stopped=lambda: _stopped(writing, engine.store)
     )
     yield step
 
