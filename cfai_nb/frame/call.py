@@ -137,11 +137,11 @@ class Call:
         """Do it; awaited.  What is more than waiting is done in a thread: the loop is the caller's."""
         import asyncio
 
-        from .._engine.aside import beside
+        from .._engine.loop import in_thread
         from .._engine.bridge import bridge
         from . import progress
 
-        runner, made = await beside(self._start)
+        runner, made = await in_thread(self._start)
         with progress.listener(self._progress) as show:
             try:
                 await bridge.wait_async(runner, lambda: show(made))
@@ -149,9 +149,9 @@ class Call:
                 show(made)
                 raise asyncio.CancelledError(made.stopped_words) from None
             show(made)
-        if self._falls_back(await beside(lambda: self.stand_in(made))):
+        if self._falls_back(await in_thread(lambda: self.stand_in(made))):
             return await self.wait_async()
-        said, frame = await beside(lambda: (made.conclude(self.options.on_error), made.frame()))
+        said, frame = await in_thread(lambda: (made.conclude(self.options.on_error), made.frame()))
         self._warn(said)
         return frame
 
@@ -204,13 +204,13 @@ class Call:
 
 def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
     """Return what a run delivered; apart from the call, which a report would hold, and with it the session."""
-    sink, task, model, origin = run.sink, run.plan.task, run.plan.model.id, run.plan.origin
+    results, task, model, origin = run.results, run.plan.task, run.plan.model.id, run.plan.origin
     space = None
-    columns = task.tabulate(sink.cells())
-    if sink.matrix is not None:
+    columns = task.tabulate(results.cells())
+    if results.matrix is not None:
         form = columns.form if isinstance(columns, Column) else ""
-        space = Space(model, sink.matrix.shape[1], form, origin)
-    result = lay_out(columns, where=run.plan.where, sink=sink, index=index, name=task.name, space=space)
+        space = Space(model, results.matrix.shape[1], form, origin)
+    result = lay_out(columns, where=run.plan.where, results=results, index=index, name=task.name, space=space)
     # A hint that travels with most operations, lost in merge and concat; the truth is in the store and the book.
     result.attrs["cfai"] = {"verb": task.name, "model": model, "origin": origin, "run": run.id}
     return result
@@ -228,10 +228,10 @@ class Forms:
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        from .._engine.aside import beside
+        from .._engine.loop import in_thread
 
         # In a thread: files are read and addresses fetched to know what the rows hold, and the loop is the caller's.
-        call = await beside(lambda: self._call(*args, **options))
+        call = await in_thread(lambda: self._call(*args, **options))
         return await call.wait_async()
 
     def plan(self, *args: Any, **options: Any) -> Plan:

@@ -75,13 +75,13 @@ class Compare:
 
     async def aio(self, task: Task, on: Any = None, **options: Any) -> Comparison:
         """Do it; awaited."""
-        from .._engine.aside import beside
+        from .._engine.loop import in_thread
 
-        trial = await beside(lambda: _Trial(self._data, task, on, **options))
+        trial = await in_thread(lambda: _Trial(self._data, task, on, **options))
         for call in trial.calls.values():
             with trial.noting(call):
                 await call.wait_async()
-        return await beside(trial.result)
+        return await in_thread(trial.result)
 
     def plan(self, task: Task, on: Any = None, **options: Any) -> ComparisonPlan:
         """Price it and send nothing."""

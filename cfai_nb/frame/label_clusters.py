@@ -74,12 +74,12 @@ class LabelClusters(Forms):
 
     async def aio(self, text: Any = None, clusters: Any = None, **options: Any) -> pd.Series[Any]:
         """Name them; awaited."""
-        from .._engine.aside import beside
+        from .._engine.loop import in_thread
 
-        about = await beside(lambda: _About(self._data, text, clusters, options))
-        call = await beside(about.call) if about.asks else None
+        about = await in_thread(lambda: _About(self._data, text, clusters, options))
+        call = await in_thread(about.call) if about.asks else None
         answer = None if call is None else await call.wait_async()
-        return await beside(lambda: about.named(answer))
+        return await in_thread(lambda: about.named(answer))
 
     def _call(self, text: Any = None, clusters: Any = None, **options: Any) -> Call:
         return _About(self._data, text, clusters, options).call()

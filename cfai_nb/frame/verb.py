@@ -109,11 +109,11 @@ class BoundRows(BoundVerb[T]):
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it, and return the rows; awaited."""
-        from .._engine.aside import beside
+        from .._engine.loop import in_thread
 
-        call = await beside(lambda: self._call(*args, **options))
+        call = await in_thread(lambda: self._call(*args, **options))
         answers = await call.wait_async()
-        return await beside(lambda: self._rows(answers, call))
+        return await in_thread(lambda: self._rows(answers, call))
 
     def _rows(self, answers: Any, call: Call) -> Any:
         raise TypeError("a verb must say which rows its answers mean")

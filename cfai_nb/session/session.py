@@ -18,7 +18,8 @@ from .._engine.gateway import Gateway, as_gateway
 from .._engine.plan import Plan, draw_up
 from .._engine.run import Runner
 from .._engine.run_state import CacheMode, Options, Run
-from .._engine.shared import Engine, pacing
+from .._engine.sender import Sender
+from .._engine.shared import Engine, limiters
 from .._engine.store.sharing import release, shared
 from .._engine.store.store import Store
 from .._engine.wire import Wire
@@ -164,7 +165,7 @@ class Session:
         address = self.address
         wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
         bridge.before_close(wire)
-        return Engine(wire, pacing(_per_minute(self.rate)), self.account, self.origin, store, self._loose.extend)
+        return Engine(wire, limiters(_per_minute(self.rate)), self.account, self.origin, store, self._loose.extend)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model a task shall use: the wanted one, or the default for its kind of work; see ``choose``."""
@@ -177,11 +178,11 @@ class Session:
         return [str(one["id"]) for one in rows or () if isinstance(one, dict) and "id" in one]
 
     def ask(self, request: Request, method: str = "POST") -> Any:
-        """Send one request that is no row of anything, and return what the answer holds."""
-        engine = self.engine(cache=False)
+        """Send one request that is not part of a run until it is answered, and return the content of the answer."""
+        sender = Sender(self.engine(cache=False))
 
         async def ask() -> Any:
-            return (await engine.wire.send(request, request.path or "", method=method)).json
+            return (await sender.send(request, request.path or "", method=method)).json
 
         return bridge.call(ask)
 
@@ -196,7 +197,7 @@ class Session:
         plan = self._drawn_up(task, model, rows)
         store = self.store() if cache in (True, "only") else None
         if store is not None:
-            plan.packs, plan.slots = store.locate(plan.keys)
+            plan.records, plan.slots = store.locate(plan.keys)
         return plan
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:

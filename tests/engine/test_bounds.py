@@ -152,8 +152,8 @@ def whole(body: bytes, headers: str = "") -> Act:
 
 BOMB = gzip.compress(bytes(50 * MIB))
 UNBOUNDED: dict[str, tuple[Act, bool, type[RowError], str]] = {
-    "silent": (silent, False, Unavailable, "not one byte arrived"),
-    "silent stream": (silent, True, Unavailable, "not one byte arrived"),
+    "silent": (silent, False, Unavailable, "no byte arrived"),
+    "silent stream": (silent, True, Unavailable, "no byte arrived"),
     "slow": (slow, False, AnswerError, r"not complete after 0\.6 s"),
     "slow stream": (slow, True, AnswerError, r"not complete after 0\.6 s"),
     "endless": (endless, False, AnswerError, "larger than 195 KiB.*for text"),

@@ -30,7 +30,7 @@ def found_in(
 ) -> pd.DataFrame:  # fmt: skip
     """Look in an index of the service; see ``search``."""
     from ..._engine.bridge import bridge
-    from ..._engine.errand import Errand
+    from ..._engine.sender import RequestJob
     from . import index as indexes
     from . import query as asking
 
@@ -47,15 +47,15 @@ def found_in(
     patience = here.options({name: value for name, value in travel.items() if name != "model"}).patience
 
     def carried_out(work: Any) -> Any:
-        errand: Errand[Any] = Errand(engine, work, drain=False, patience=patience)
+        job: RequestJob[Any] = RequestJob(engine, work, drain=False, patience=patience)
         with working("search", travel.get("progress", here.defaults.get("progress"))):
-            made = bridge.wait(errand, lambda: None)
-        if errand.stopped:
+            made = bridge.wait(job, lambda: None)
+        if job.stopped:
             raise Stopped("Stopped. Nothing was changed; the same search can be run again.")
         return made
 
-    async def look(errand: Any) -> Any:
-        there = indexes.Index(errand, index)
+    async def look(job: Any) -> Any:
+        there = indexes.Index(job, index)
         return await there.entry(), await there.properties() if wanted else {}
 
     entry, properties = carried_out(look)
@@ -77,8 +77,8 @@ def found_in(
         held = Space(chosen.id, (entry.get("config") or {}).get("dimensions") or 0, "", here.origin)
     asked = query_of(query, held, travel)
 
-    async def search(errand: Any) -> Any:
-        there = indexes.Index(errand, index)
+    async def search(job: Any) -> Any:
+        there = indexes.Index(job, index)
         return await asking.ask(there, asked.matrix, int(k), filter=wanted, namespace=namespace, metadata=metadata)
 
     found = carried_out(search)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._engine.errand import Errand
+from ..._engine.sender import RequestJob
 from ..._engine.shared import Engine
 from ...errors import AccessError, RowError, Unavailable
 from .batch import Lot
@@ -61,7 +61,7 @@ class Written:
 
 
 class Writing:
-    """One call of ``to_vectorize``, for an errand.
+    """One call of ``to_vectorize``, carried out by a ``RequestJob``.
 
     What is kept of a write is a digest of what was written, by index and id: the store of answers holds it as it holds
     answers.  The key has the moment the index was made in it, so that an index made anew is empty; the digest has what
@@ -95,12 +95,12 @@ class Writing:
         self.keeps = keeps
         self._reads, self._tell = reads, tell
 
-    async def __call__(self, errand: Errand[None]) -> None:
+    async def __call__(self, job: RequestJob[None]) -> None:
         """Do it; ends early where Stop was pressed."""
-        index, engine, lot = Index(errand, self.name), errand.engine, self.lot
+        index, engine, lot = Index(job, self.name), job.engine, self.lot
         try:
             entry = await self._there(index, engine.origin)
-            properties = await self._filterable(errand, index)
+            properties = await self._filterable(job, index)
             whose = (engine.origin, engine.account, self.name, str(entry.get("created_on") or ""))
             keys = await asyncio.to_thread(lot.keys, whose)
             digests = await asyncio.to_thread(lot.digests, properties)
@@ -109,7 +109,7 @@ class Writing:
             self.skipped = len(keys) - len(pending)
             before = (await index.info()).get("processedUpToMutation") if lot.wait is not None else None
             bodies = calls(lot.as_lines(pending))
-            while not errand.stopped and (body := await asyncio.to_thread(next, bodies, None)) is not None:
+            while not job.stopped and (body := await asyncio.to_thread(next, bodies, None)) is not None:
                 count, content = body
                 self._tell(f"{self.sent:,} of {len(pending):,} vectors sent")
                 self.mutations.append(await index.upsert(content))
@@ -119,10 +119,10 @@ class Writing:
                     await engine.written(self.id)  # whoever is killed now need not send it again
                 self.sent += count
                 last = some[-1]
-            if lot.wait is not None and last is not None and not errand.stopped:
-                await self._until_visible(errand, index, last, before)
+            if lot.wait is not None and last is not None and not job.stopped:
+                await self._until_visible(job, index, last, before)
         except RowError as error:
-            if errand.stopped:
+            if job.stopped:
                 return
             if self.sent:
                 error.add_note(f"{self.sent:,} vectors were written before; the same call again sends the rest.")
@@ -164,7 +164,7 @@ class Writing:
             )
         return entry
 
-    async def _filterable(self, errand: Errand[None], index: Index) -> list[str]:
+    async def _filterable(self, job: RequestJob[None], index: Index) -> list[str]:
         """Return what the index can be filtered by, once all that is wanted is among it."""
         wanted, there = self.lot.properties, await index.properties()
         for name, kind in wanted.items():
@@ -182,11 +182,11 @@ class Writing:
         for name, kind in new.items():
             await index.index_property(name, kind)
         # Vectors that are written before the metadata index is there are never found by it.
-        async for _ in _beats(errand, 60.0):
+        async for _ in _beats(job, 60.0):
             if wanted.keys() <= there.keys():
                 return sorted(there)
             there = await index.properties()
-        if not errand.stopped:
+        if not job.stopped:
             missing = wanted.keys() - there.keys()
             raise Unavailable(
                 f"Vectorize index {self.name!r}: it does not list {', '.join(sorted(missing))} as filterable after a "
@@ -215,11 +215,11 @@ class Writing:
 
     # -- until it shows ----------------------------------------------------------------------------------------------
 
-    async def _until_visible(self, errand: Errand[None], index: Index, last: int, before: Any) -> None:
+    async def _until_visible(self, job: RequestJob[None], index: Index, last: int, before: Any) -> None:
         """Wait until the last mutation is processed; where somebody else's is, until the last vector is there."""
         assert self.lot.wait is not None
         self._tell(f"{self.sent:,} vectors sent, waiting until they are visible")
-        async for _ in _beats(errand, self.lot.wait):
+        async for _ in _beats(job, self.lot.wait):
             now = (await index.info()).get("processedUpToMutation")
             if now is not None and self.mutations[-1:] == [str(now)]:
                 self.visible = True
@@ -227,7 +227,7 @@ class Writing:
                 self.visible = self._is(last, (await index.fetch([self.lot.ids[last]])).get(self.lot.ids[last]))
             if self.visible:
                 return
-        if not errand.stopped:
+        if not job.stopped:
             raise Unavailable(
                 f"Vectorize index {self.name!r}: what was written is not visible after {self.lot.wait:g} s. Nothing is "
                 "lost, and the same call sends nothing again and waits on; cache=\"refresh\" sends all of it, for "
@@ -244,12 +244,12 @@ class Writing:
         return same and (found.get("metadata") or {}) == self.lot.told(at)
 
 
-async def _beats(errand: Errand[Any], seconds: float) -> AsyncIterator[None]:
+async def _beats(job: RequestJob[Any], seconds: float) -> AsyncIterator[None]:
     """Yield again and again, at growing distances, until the time is over or Stop was pressed."""
     end, pause = time.monotonic() + seconds, 0.05
-    while not errand.stopped:
+    while not job.stopped:
         yield
         if time.monotonic() >= end:
             return
-        await errand.pause(min(pause, max(0.0, end - time.monotonic())))
+        await job.pause(min(pause, max(0.0, end - time.monotonic())))
         pause = min(2.0, pause * 1.5)

@@ -92,19 +92,19 @@ class ToVectorize:
         call = _Call(self._data, index, vectors, **options)
         with working("to_vectorize", call.progress) as tell:
             call.tell[:] = [tell]
-            bridge.wait(call.errand, lambda: None)
+            bridge.wait(call.job, lambda: None)
         return call.conclude()
 
     async def aio(self, index: str, vectors: Any = None, **options: Any) -> Any:
         """Write them; awaited."""
-        from ..._engine.aside import beside
+        from ..._engine.loop import in_thread
         from ..._engine.bridge import bridge
 
-        call = await beside(lambda: _Call(self._data, index, vectors, **options))
+        call = await in_thread(lambda: _Call(self._data, index, vectors, **options))
         with working("to_vectorize", call.progress) as tell:
             call.tell[:] = [tell]
             try:
-                await bridge.wait_async(call.errand, lambda: None)
+                await bridge.wait_async(call.job, lambda: None)
             except asyncio.CancelledError:
                 raise asyncio.CancelledError(call.stopped_words) from None
         return call.conclude()
@@ -119,7 +119,7 @@ class _Call:
         filterable: Any = None, namespace: str | None = None, create: bool | str = False, wait: bool | float = False,
         **travel: Any,
     ) -> None:  # fmt: skip
-        from ..._engine.errand import Errand
+        from ..._engine.sender import RequestJob
         from .batch import METRICS, Lot
         from .upload import Writing
 
@@ -156,7 +156,7 @@ class _Call:
             index, lot, reads=cache is True, keeps=cache is not False, tell=lambda text: self.tell[0](text)
         )
         self.engine = here.engine(cache=cache)
-        self.errand: Errand[None] = Errand(self.engine, self.writing, drain=True, patience=options.patience)
+        self.job: RequestJob[None] = RequestJob(self.engine, self.writing, drain=True, patience=options.patience)
         self._missing = len(data) - len(kept)
         self._session = here
 
@@ -181,7 +181,7 @@ class _Call:
             warnings.warn(
                 f"The vectors are written, and it could not be kept that they are: {failure}", CfaiWarning, stacklevel=3
             )
-        if self.errand.stopped:
+        if self.job.stopped:
             raise Stopped(words)
         return Written(
             index=writing.name, sent=writing.sent, skipped=writing.skipped, missing=self._missing,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ... import vectors
-from ..._engine.aside import beside
+from ..._engine.loop import in_thread
 from ...errors import takes_options
 from ...frame.call import OPTIONS, Call, Forms
 from ...markup import block, counted, inline, line
@@ -133,8 +133,8 @@ class Describe(Forms):
     async def aio(self, model: Any = None, **travel: Any) -> Description:
         """Describe the selection; awaited."""
         if model is None:
-            return await beside(lambda: self._by_terms(travel))
-        call = await beside(lambda: self._call(model, **travel))
+            return await in_thread(lambda: self._by_terms(travel))
+        call = await in_thread(lambda: self._call(model, **travel))
         return self._read(call, await call.wait_async())
 
     @_takes

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ... import vectors as space
-from ..._engine.aside import beside
+from ..._engine.loop import in_thread
 from ...errors import takes_options
 from ...frame import rows as frames
 from ...frame.call import OPTIONS, Call, Forms
@@ -91,9 +91,9 @@ class MapVerb(Forms):
 
     async def aio(self, on: Any = None, **options: Any) -> Map:
         """Lay the rows out and return the map; awaited."""
-        wish = await beside(lambda: self._wish(on, **options))
+        wish = await in_thread(lambda: self._wish(on, **options))
         cells = wish.cells if wish.call is None else await wish.call.wait_async()
-        return wish.map(*await beside(lambda: wish.lay_out(cells)))
+        return wish.map(*await in_thread(lambda: wish.lay_out(cells)))
 
     def _call(self, on: Any = None, **options: Any) -> Call:
         call = self._wish(on, **options).call

@@ -148,7 +148,7 @@ class Playground(Variants):
             Also kept as ``result``.
         """
         call = self.call(self.draft, self.data, **travel)
-        print(call.plan().told("sending"))
+        print(call.plan().describe("sending"))
         self.result = call.wait()
         return self.result
 
