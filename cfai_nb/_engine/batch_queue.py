@@ -82,9 +82,7 @@ class Queue:
         Tasks that have a request in flight.
     """
 
-    def __init__(
-        self, engine: Engine, run: Run, send: _Send, in_flight: set[asyncio.Task[None]]
-    ) -> None:
+    def __init__(self, engine: Engine, run: Run, send: _Send, in_flight: set[asyncio.Task[None]]) -> None:
         self._engine = engine
         self._run = run
         self._send = send

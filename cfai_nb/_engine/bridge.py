@@ -1,8 +1,8 @@
 """Between callers and the engine's loop: starts jobs there, waits for them and stops them.
 
 Callers are plain or awaiting, on any thread.  A job is a run, a ``RequestJob``, or anything else with ``execute``,
-``stop`` and ``abandon``.  Whatever ends a wait (an interrupt, a listener that raises, a cancelled task, a coroutine that
-is dropped), the job is asked to stop, so that it does not continue unseen.
+``stop`` and ``abandon``.  Whatever ends a wait (an interrupt, a listener that raises, a cancelled task, a dropped
+coroutine), the job is asked to stop, so that it does not continue unseen.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .stopping import DROP, STOP, InterruptCount, Stop, soon
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-#: Seconds between two progress updates.  An awaiting caller's loop is woken as often, since an interrupt does not wake an
-#: idle loop (ipython/ipykernel#881).
+#: Seconds between two progress updates.  An awaiting caller's loop is woken as often, since an interrupt does not wake
+#: an idle loop (ipython/ipykernel#881).
 BEAT = 0.1
 #: Seconds to await what is in flight when Python ends.
 AT_EXIT = 10.0

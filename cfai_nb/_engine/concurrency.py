@@ -29,8 +29,8 @@ START, MOST = 24, 64
 class Concurrency:
     """How many requests may be under way: grows while answers are clean and places are used, cut on a refusal.
 
-    A refusal shows how many requests the service holds: those still in flight.  The limit falls to that number and stays
-    there for a cool-down.  Then one more place is tried; if that is refused at once, the next cool-down is twice as
+    A refusal shows how many requests the service holds: those still in flight.  The limit falls to that number and
+    stays there for a cool-down.  Then one more place is tried; if that is refused at once, the next cool-down is twice as
     long.
 
     Attributes
@@ -94,7 +94,7 @@ class Witnesses:
         return len(self._rows)
 
     def add(self, rows: Rows) -> None:
-        """Count a request.  A part of a counted one replaces it; one that only overlaps a counted one is not counted."""
+        """Count a request.  Part of a counted one replaces it; one that only overlaps is not counted."""
         met = [at for at, others in enumerate(self._rows) if others & rows]
         if not met:
             self._rows.append(rows)

@@ -1,4 +1,4 @@
-"""The connections that carry requests, on aiohttp's connector and parser: when a request leaves, and on which connection.
+"""The connections that carry requests, on aiohttp's connector and parser: when a request leaves, on which connection.
 
 ``wire`` makes one ``Network`` for each session.  In come an address, headers, a body and a function that says whether
 the request may still leave; out comes an ``Arriving`` answer.  Requests are written here and not by aiohttp's session,
@@ -96,7 +96,7 @@ class Network:
             )  # fmt: skip
             if not leaves():
                 raise asyncio.CancelledError
-            cast("asyncio.Transport", protocol.transport).write(head.encode() + body)
+            protocol.transport.write(head.encode() + body)
             protocol.start_timeout()
             message, payload = await protocol.read()
             while message.code < 200 and message.code != 101:  # a hint that the answer is still to come
@@ -193,7 +193,7 @@ class _Watched(ResponseHandler):
         now, transport = self._loop.time(), self.transport
         if self._silent_at == math.inf or transport is None:
             return
-        if cast("asyncio.Transport", transport).get_write_buffer_size():  # the request is still being written
+        if transport.get_write_buffer_size():  # the request is still being written
             self._silent_at = now + (self.read_timeout or math.inf)
         if now < self._silent_at:
             self._arm()

@@ -116,9 +116,7 @@ class Conversation:
             return None
         return store.trouble(self._run.id)
 
-    async def _keep(
-        self, batch: list[int], cells: Cells, point: Checkpoint, flight: Flight, log: str | None
-    ) -> Failed:
+    async def _keep(self, batch: list[int], cells: Cells, point: Checkpoint, flight: Flight, log: str | None) -> Failed:
         """Deliver the cells, charge the requests and store both; return the inputs that could not be read.
 
         Failures of ``KEPT`` are stored too, each as a record of its own.

@@ -20,8 +20,8 @@ from ..models.ledger import money
 from ..tasks import Input, Task, tokens_of
 from ..tasks.code_digest import code_of
 
-#: The most estimated tokens in a batch.  No limit on the sum is documented, but batches far below the limit on the count
-#: were refused for their length (cloudflare-docs issue 11316); such a batch is halved.
+#: The most estimated tokens in a batch.  No limit on the sum is documented, but batches far below the limit on the
+#: count were refused for their length (cloudflare-docs issue 11316); such a batch is halved.
 BATCH_TOKENS = 60_000
 
 
@@ -226,8 +226,8 @@ def draw_up(
 def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, account: str = "") -> list[bytes]:
     """Return the complete key of each input.
 
-    A key covers the task with its version, every option and, for a user's own task, its code; the model; the server; the
-    account, where an option names something that belongs to it (a fine-tune); and the input.
+    A key covers the task with its version, every option and, for a user's own task, its code; the model; the server;
+    the account, where an option names something that belongs to it (a fine-tune); and the input.
     """
     asked = [type(task).__name__, task.name, task.version, task.asked(), model.id, server]
     asked += [code] if (code := code_of(type(task))) else []

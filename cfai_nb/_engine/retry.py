@@ -1,8 +1,8 @@
 """When a request is sent again, how long that waits, and when to give up: one policy for everything that is sent.
 
 ``Sender`` makes a ``Retry`` when a request fails first, passes in every failure, and gets the pause before the next
-attempt; or the failure is raised.  Waiting for capacity or for the minute is bounded by time.  Repeating after faults is
-bounded by attempts as well, which count only while the service answers other requests: an outage costs time, not rows.
+attempt; or the failure is raised.  Waiting for capacity or for the minute is bounded by time.  Repeating after faults
+is bounded by attempts as well, which count only while the service answers other requests: an outage costs time, not rows.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Literal, TypeAlias
 
 from ..errors import RateLimited, RowError, ServiceError
 
-#: How often one request is sent while the service answers others: with full jitter up to 10 s that takes about 20 s, and
-#: at one fault in twenty a row is lost once in 10**10.
+#: How often one request is sent while the service answers others: with full jitter up to 10 s that takes about 20 s,
+#: and at one fault in twenty a row is lost once in 10**10.
 ATTEMPTS = 8
 #: How often a request about several rows is sent before it is halved: one of the rows may cause the failure.
 IN_BATCH = 3
@@ -26,8 +26,8 @@ PATIENCE = 120.0
 #: Seconds after which a closed minute of the service must have opened.
 MINUTE = 61.0
 
-#: What is waited for: a free place, the minute's limit, a failing service, access that is in doubt, the bills of requests
-#: in flight (for the budget), or the batch queue.
+#: What is waited for: a free place, the minute's limit, a failing service, access that is in doubt, the bills of
+#: requests in flight (for the budget), or the batch queue.
 Reason: TypeAlias = Literal["capacity", "minute", "outage", "access", "budget", "queue"]
 _REASONS: dict[str, Reason] = {"wait": "capacity", "again": "outage", "stop": "access"}
 

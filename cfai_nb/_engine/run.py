@@ -1,7 +1,7 @@
 """The run: takes batches from a plan, sends each one until it is answered or fails, and keeps the results.
 
-``Session.runner`` makes a ``Runner``, and ``bridge`` executes it on the engine's loop.  Stored answers are loaded first.
-The rest is sent batch by batch, each when budget, run and limiter have room for it; every answer is read, charged,
+``Session.runner`` makes a ``Runner``, and ``bridge`` executes it on the engine's loop.  Stored answers are loaded
+first.  The rest is sent batch by batch, each when budget, run and limiter have room for it; every answer is read, charged,
 stored and delivered before the next step of its batch.  A refusal waits, a fault is repeated, and a refused batch is
 halved until the failing row is alone.
 
@@ -129,7 +129,9 @@ class Runner:
         if (store := self._engine.store) is not None:
             self.run.store_failure = store.take_failure(self.run.id)
         if isinstance(self.run.error, StoreError) and self.run.done + self.run.failed == self.run.rows:
-            self.run.error = None  # nothing was left to send: the result is complete, and the failure is reported with it
+            self.run.error = (
+                None  # nothing was left to send: the result is complete, and the failure is reported with it
+            )
         self.run.ended = time.monotonic()
 
     def _refuse_beyond_budget(self, pending: Sequence[int]) -> None:
@@ -234,7 +236,7 @@ class Runner:
         if (trouble := self._conversation.trouble()) is not None:
             self.halt(trouble)
 
-    def _start(self, batch: Sequence[int]) -> None:
+    def _start(self, batch: list[int]) -> None:
         keys = self._plan.keys
         if self.run.options.cache is True and (completed := self._engine.single_flight.completed):
             self._late += [index for index in batch if keys[index] in completed]

@@ -24,6 +24,7 @@ from .stopping import NEVER, check_interrupts, current
 T = TypeVar("T")
 S = TypeVar("S")
 
+
 class Sender:
     """Sends requests, each until it is answered.
 

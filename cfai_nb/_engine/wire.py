@@ -1,9 +1,9 @@
 """The one place that speaks HTTP: a request goes in, an ``Answer`` or one of the package's errors comes out.
 
-``Sender`` calls ``send`` and ``stream``.  aiohttp's connections carry the requests: at 64 in flight, httpx's client with
-its own pool costs 1.0 ms of CPU a request, with the ``httpx-aiohttp`` transport 0.5, and this 0.2.  httpx builds
-addresses and forms, and calls an application in this process: a carrier's ``send`` is where the emulator takes the place
-of a server.
+``Sender`` calls ``send`` and ``stream``.  aiohttp's connections carry the requests: at 64 in flight, httpx's client
+with its own pool costs 1.0 ms of CPU a request, with the ``httpx-aiohttp`` transport 0.5, and this 0.2.  httpx builds
+addresses and forms, and calls an application in this process: a carrier's ``send`` is where the emulator takes the
+place of a server.
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ def _multipart(form: Mapping[str, Any], headers: Headers) -> tuple[Headers, byte
 
 
 async def _chunks(arriving: Arriving, most: int, what: str, model: str) -> AsyncIterator[bytes]:
-    """Yield a body as it arrives, decompressed.  Beyond `most` bytes raise an error about `what`; if that is "", end."""
+    """Yield a body as it arrives, decompressed.  Beyond `most` bytes it raises an error about `what`, or ends if that is ""."""
     encoding = arriving.headers.get("content-encoding", "identity").strip().lower()
     unpack = None if encoding == "identity" else Unpacking(encoding)
     left = most

@@ -137,8 +137,8 @@ class Call:
         """Do it; awaited.  What is more than waiting is done in a thread: the loop is the caller's."""
         import asyncio
 
-        from .._engine.loop import in_thread
         from .._engine.bridge import bridge
+        from .._engine.loop import in_thread
         from . import progress
 
         runner, made = await in_thread(self._start)

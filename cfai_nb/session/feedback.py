@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pandas as pd
 
 from .._engine.bridge import bridge
-from .._engine.sender import RequestJob
 from .._engine.gateway import Gateway, as_gateway
+from .._engine.sender import RequestJob
 from ..errors import RowError, SetupError, Stopped, takes_options
 from ..tasks import Json, Request
 from . import session

@@ -79,9 +79,12 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     chosen = here.model_for(task, model, travel.get("gateway"))
     task.check(chosen)
     pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    how = dataclasses.replace(
-        here.options(travel), cache=False, queue=False, on_error="keep", hear=lambda piece: piece and pieces.put(piece)
-    )
+
+    def hear(piece: str | None) -> None:  # None where the answer begins
+        if piece:
+            pieces.put(piece)
+
+    how = dataclasses.replace(here.options(travel), cache=False, queue=False, on_error="keep", hear=hear)
     runner = here.runner(task, chosen, [prompt], how)
     runner.run.restarts = False
     heard = False

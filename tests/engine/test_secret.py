@@ -154,6 +154,7 @@ def test_no_network_is_told_without_the_token(
 @pytest.mark.parametrize("name", ["connect", "_create_connection"])
 def test_an_unforeseen_error_shows_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """An error from deep inside the connection, with the headers in the frames around it, still shows no token."""
+
     async def broken(self: Any, *args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("something nobody thought of")
 

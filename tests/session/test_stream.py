@@ -118,7 +118,7 @@ def test_a_budget_holds_for_streams() -> None:
     """A stream that could cost more than the budget is not sent."""
     emulator = Emulator(rate=None)
     cf.connect(emulator)
-    with pytest.raises(cf.BudgetError, match="(?i)nothing was sent"):
+    with pytest.raises(cf.BudgetError, match=r"(?i)nothing was sent"):
         list(cf.stream("Tell me of rivers.", neurons=0.001))
     assert emulator.requests == 0
 

@@ -336,7 +336,9 @@ def test_any_answer_is_a_cell_or_an_error_of_its_row(task: Any, model: str, said
         return
     results.put([0], cells)
     columns = task.tabulate(results.cells())
-    laid = lay_out(columns, where=np.array([0, -1]), results=results, index=pd.RangeIndex(2), name="x", space=Space("m", 1))
+    laid = lay_out(
+        columns, where=np.array([0, -1]), results=results, index=pd.RangeIndex(2), name="x", space=Space("m", 1)
+    )
     assert len(laid) == 2
 
 

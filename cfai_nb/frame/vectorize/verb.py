@@ -97,8 +97,8 @@ class ToVectorize:
 
     async def aio(self, index: str, vectors: Any = None, **options: Any) -> Any:
         """Write them; awaited."""
-        from ..._engine.loop import in_thread
         from ..._engine.bridge import bridge
+        from ..._engine.loop import in_thread
 
         call = await in_thread(lambda: _Call(self._data, index, vectors, **options))
         with working("to_vectorize", call.progress) as tell:
