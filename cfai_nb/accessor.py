@@ -18,11 +18,11 @@ from .tasks import (
     Check,
     Classify,
     Detect,
-    Draw,
     Embed,
     Extract,
     FixGrammar,
     Generate,
+    GenerateImage,
     Mask,
     Moderate,
     Rank,
@@ -63,7 +63,7 @@ class Accessor(Exploring):
     translate = Verb(Translate)
     fix_grammar = Verb(FixGrammar)
     mask = Verb(Mask)
-    image = Verb(Draw)
+    image = Verb(GenerateImage)
     caption = Verb(Caption)
     detect = Verb(Detect)
     transcribe = Verb(Transcribe)

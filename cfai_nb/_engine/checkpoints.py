@@ -1,7 +1,7 @@
 """Checkpoints of conversations: every turn is kept as it is answered, so that none is paid for twice.
 
 A conversation (tools, samples, JSON that is repaired) is stored under its input's key once it has ended.  Until then
-``Conversation`` saves each answer here, under a key of its own.  Where Stop, a budget, the service or a kill ends the
+``Conversations`` saves each answer here, under a key of its own.  Where Stop, a budget, the service or a kill ends the
 run earlier, the next run replays the saved answers, as long as the task sends the same requests.
 """
 
@@ -107,7 +107,7 @@ class Checkpoints:
     def __init__(self, engine: Engine, run: Run) -> None:
         cache, task = run.options.cache, type(run.plan.task)
         # A conversation of a single question needs none: it has ended with its answer.
-        self._store = engine.store if cache is not False and task.talk is not Task.talk else None
+        self._store = engine.store if cache is not False and task.conversation is not Task.conversation else None
         self._engine, self._run = engine, run
         self._left: dict[bytes, tuple[bytes, list[Turn]]] = {}
 

@@ -30,8 +30,8 @@ class Concurrency:
     """How many requests may be under way: grows while answers are clean and places are used, cut on a refusal.
 
     A refusal shows how many requests the service holds: those still in flight.  The limit falls to that number and
-    stays there for a cool-down.  Then one more place is tried; if that is refused at once, the next cool-down is twice as
-    long.
+    stays there for a cool-down.  Then one more place is tried; if that is refused at once, the next cool-down is
+    doubled.
 
     Attributes
     ----------

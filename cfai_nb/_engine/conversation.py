@@ -1,6 +1,6 @@
 """One conversation about a batch: the task asks and reads the answers; the cells are charged, delivered and stored.
 
-``Runner`` calls ``Conversation.hold`` for each batch.  The task yields requests, which ``RunSender`` sends, and local
+``Runner`` calls ``Conversations.hold`` for each batch.  The task yields requests, which ``RunSender`` sends, and local
 steps (tools), which run in threads; each turn is saved as a checkpoint.  What the task returns is delivered to the run,
 stored, and shared with other runs that wait for it; rows that could not be read go back to the runner.
 """
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
-from ..tasks import Answer, Cells, Input, Local, Request, Talk
+from ..tasks import Answer, Cells, Conversation, Input, Local, Request
 from .checkpoints import Checkpoint, Checkpoints
 from .gateway import log_of
 from .loop import run_local
@@ -47,7 +47,7 @@ class _Ended:
     cells: Cells
 
 
-class Conversation:
+class Conversations:
     """Holds the conversations of a run, one for each batch."""
 
     def __init__(self, engine: Engine, run: Run, sender: RunSender, checkpoints: Checkpoints) -> None:
@@ -72,7 +72,7 @@ class Conversation:
         rows = self._run.rows_of(batch)
         point = self._checkpoints.open(keys)
         log: str | None = None
-        steps = self._plan.task.talk(inputs, self._plan.model)
+        steps = self._plan.task.conversation(inputs, self._plan.model)
         cells: Cells
         try:
             step = _next_turn(steps, None, first=True)
@@ -193,7 +193,7 @@ def _held(inputs: Sequence[Input]) -> list[Input]:
     return held
 
 
-async def _read(steps: Talk, answer: Answer) -> Request | Local | _Ended:
+async def _read(steps: Conversation, answer: Answer) -> Request | Local | _Ended:
     """Let the task read a large answer in a thread, which is awaited even where the run is cancelled."""
     reading = asyncio.ensure_future(asyncio.to_thread(_next_turn, steps, answer))
     try:
@@ -203,7 +203,7 @@ async def _read(steps: Talk, answer: Answer) -> Request | Local | _Ended:
         raise
 
 
-def _next_turn(steps: Talk, given: object, *, first: bool = False) -> Request | Local | _Ended:
+def _next_turn(steps: Conversation, given: object, *, first: bool = False) -> Request | Local | _Ended:
     """Let the task take the next step; an answer that it cannot read fails the row, since answers are untrusted."""
     try:
         return next(steps) if first else steps.send(given)

@@ -118,9 +118,9 @@ class Plan:
         if batch:
             yield batch
 
-    def forecast(self, batch: Sequence[int]) -> Usage:
+    def estimate_usage(self, batch: Sequence[int]) -> Usage:
         """Estimate the most one request can use."""
-        return self.task.forecast([self.inputs[i] for i in batch], self.model)
+        return self.task.estimate_usage([self.inputs[i] for i in batch], self.model)
 
     @property
     def further(self) -> str:
@@ -138,7 +138,7 @@ class Plan:
         wanted = np.flatnonzero(self.records < 0).tolist()
         usage, requests = Usage({}), 0
         for batch in self.batches(wanted):
-            usage, requests = usage + self.forecast(batch), requests + 1
+            usage, requests = usage + self.estimate_usage(batch), requests + 1
         requests *= self.task.turns(self.model)[0]
         context = self.model.context or float("inf")
         return Estimate(
@@ -229,7 +229,7 @@ def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, acco
     A key covers the task with its version, every option and, for a user's own task, its code; the model; the server;
     the account, where an option names something that belongs to it (a fine-tune); and the input.
     """
-    asked = [type(task).__name__, task.name, task.version, task.asked(), model.id, server]
+    asked = [type(task).__name__, task.name, task.version, task.key_fields(), model.id, server]
     asked += [code] if (code := code_of(type(task))) else []
     asked += [{"account": account}] if any(getattr(task, name) for name in task.owned) else []
     start = hashlib.blake2b(pydantic_core.to_json(asked, inf_nan_mode="strings"), digest_size=16)

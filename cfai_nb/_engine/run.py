@@ -1,9 +1,9 @@
 """The run: takes batches from a plan, sends each one until it is answered or fails, and keeps the results.
 
 ``Session.runner`` makes a ``Runner``, and ``bridge`` executes it on the engine's loop.  Stored answers are loaded
-first.  The rest is sent batch by batch, each when budget, run and limiter have room for it; every answer is read, charged,
-stored and delivered before the next step of its batch.  A refusal waits, a fault is repeated, and a refused batch is
-halved until the failing row is alone.
+first.  The rest is sent batch by batch, each when budget, run and limiter have room for it; every answer is read,
+charged, stored and delivered before the next step of its batch.  A refusal waits, a fault is repeated, and a refused
+batch is halved until the failing row is alone.
 
 A failing row never ends a run.  A run ends early by Stop, by its budget, by an error of access or quota that another
 row confirmed, or when the service answers nothing more while there are rows left to try.
@@ -25,7 +25,7 @@ from ..models import Usage, price
 from ..models.ledger import money
 from .checkpoints import Checkpoints
 from .concurrency import MOST
-from .conversation import Conversation
+from .conversation import Conversations
 from .run_sender import RunSender
 from .run_state import Run
 from .shared import Engine
@@ -56,7 +56,7 @@ class Runner:
         self._change = asyncio.Event()
         self._sender = RunSender(engine, run, self.halt, self._change.set)
         self._checkpoints = Checkpoints(engine, run)
-        self._conversation = Conversation(engine, run, self._sender, self._checkpoints)
+        self._conversations = Conversations(engine, run, self._sender, self._checkpoints)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake_followers = asyncio.Event()
         self._untried = False  # whether there are rows for which no request was made yet
@@ -141,7 +141,7 @@ class Runner:
             return
         total, fits = 0.0, 0
         for batch in self._plan.batches(pending):
-            usage = self._plan.forecast(batch)
+            usage = self._plan.estimate_usage(batch)
             least = {unit: amount for unit, amount in usage.amounts.items() if unit != "output_tokens"}
             cost = price(Usage(least), model)
             if cost.neurons is None:
@@ -233,7 +233,7 @@ class Runner:
     async def _changed(self) -> None:
         self._change.clear()
         await self._change.wait()
-        if (trouble := self._conversation.trouble()) is not None:
+        if (trouble := self._conversations.trouble()) is not None:
             self.halt(trouble)
 
     def _start(self, batch: list[int]) -> None:
@@ -327,7 +327,7 @@ class Runner:
         attempts = (5 if len(batch) == 1 else 2) if self.run.restarts else 1
         for again in range(attempts):
             try:
-                for index, failed in await self._conversation.hold(batch, flight, again=again > 0):
+                for index, failed in await self._conversations.hold(batch, flight, again=again > 0):
                     self._fail(index, failed)
                 return None
             except BudgetError as error:

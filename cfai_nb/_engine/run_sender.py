@@ -1,6 +1,6 @@
 """The requests of one run: sent by the one retry loop, within budget, places and rate, and charged.
 
-``Conversation`` calls ``RunSender.ask`` for each request of a batch.  Before a request leaves, its most expensive
+``Conversations`` calls ``RunSender.ask`` for each request of a batch.  Before a request leaves, its most expensive
 outcome is reserved in the budget, and it needs a place among the requests in flight, a turn in the minute and the
 run's share.  The batch queue sends through ``RunSender.send`` as well.  Out comes the answer with its charge, or an
 error; an error of access or quota that another row confirms ends the run.
@@ -148,14 +148,14 @@ class RunSender(Sender):
         """Return what a request used; the estimate, where the service reports it in an unknown form."""
         task, model = self._run.plan.task, self._run.plan.model
         try:
-            return task.weigh(request, answer, inputs, model)
+            return task.usage(request, answer, inputs, model)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            return task.forecast(inputs, model)
+            return task.estimate_usage(inputs, model)
 
     def _charge_unread(self, inputs: Sequence[Input]) -> Charge:
         """Enter the charge of an answer that is of no use: as the stream reported it, or else estimated."""
         plan, stream = self._run.plan, self._stream
-        usage = (None if stream is None else stream.usage()) or plan.task.forecast(inputs, plan.model)
+        usage = (None if stream is None else stream.usage()) or plan.task.estimate_usage(inputs, plan.model)
         charge = self._engine.charge(usage, plan.model, run=self._run.id, verb=plan.task.name, rows=0)
         self._run.note(charge)
         self._engine.enter([charge])
@@ -165,7 +165,7 @@ class RunSender(Sender):
         """Reserve the most this request can cost; while it does not fit, wait for others to be trued up."""
         plan, budget = self._run.plan, self._run.options.budget
         assert budget is not None
-        usage = plan.task.forecast(inputs, plan.model)
+        usage = plan.task.estimate_usage(inputs, plan.model)
         if further is not None:  # a later turn repeats the earlier ones
             text = "" if further.json is None else further.body().decode("utf-8", "replace")
             usage = usage + Usage({"input_tokens": float(tokens_in(text))})

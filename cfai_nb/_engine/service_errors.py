@@ -1,8 +1,8 @@
 """What an error response means: a table of codes for each product, and the status for everything else.
 
 ``Wire`` passes in the response and the product that answered; a ``ServiceError`` comes out, and its ``reaction``
-decides what the sender does.  A code has a meaning only within its product.  It is permanent only with a status it is known to
-come with, so a 5xx is always repeated; a code that only asks to wait counts with any status.
+decides what the sender does.  A code has a meaning only within its product.  It is permanent only with a status
+it is known to come with, so a 5xx is always repeated; a code that only asks to wait counts with any status.
 
 Codes and texts: developers.cloudflare.com/workers-ai/platform/errors (2026-09-17), and for 3021, 4006, 7001, 7003,
 8001, 8006, 9106, 10000 and those of Vectorize (3000, 3002, 400xx) dated observations of the live service.
@@ -105,9 +105,7 @@ _VECTORIZE: Mapping[int | str, _Meaning] = {
     40006: _Meaning(Refused, (400,), "the query vector comes from another model than the index"),
     40008: _Meaning(Refused, (400,), "shorten ids and namespace to 64 bytes"),
     40012: _Meaning(Refused, (400,), "the vectors come from another model than the index"),
-    40018: _Meaning(
-        Refused, (400,), "rename the column: no dot, no double quote, no dollar sign in front"
-    ),
+    40018: _Meaning(Refused, (400,), "rename the column: no dot, no double quote, no dollar sign in front"),
     40023: _Meaning(Refused, (400,), "check the ids, values and metadata of the row it names"),
     40025: _Meaning(Refused, (400,), "ask for fewer matches"),
 }

@@ -65,7 +65,7 @@ class Call:
         if on is None and task.template and isinstance(data, pd.Series):
             on = frames.ITSELF
         self.session: Session = session.current()
-        self.task = task = task.settle(lambda given: frames.filled(given, data, on))
+        self.task = task = task.resolve(lambda given: frames.filled(given, data, on))
         self._chosen = model is not None
         self.model = self.session.model_for(task, model, travel.get("gateway"))
         if not self._chosen and task.fallback and self.model.id in self.session.not_open:
@@ -85,7 +85,7 @@ class Call:
     def _read(self) -> frames.Rows:
         """Read the rows as what the model takes."""
         data, on, fetch, files = self._given
-        takes = self.task.takes(self.model)
+        takes = self.task.input_kinds(self.model)
         fetcher = self.session.fetcher(fetch) if takes != {"text"} else None
         fetched = None if fetcher is None else functools.partial(self._fetch, fetcher)
         rows = frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetched, files=files)
@@ -189,7 +189,7 @@ class Call:
                 f"{self.model.id} is not open to this account ({error}). {instead.id} answers in its place, without "
                 "probabilities; model= chooses another."
             )
-        blind = self.task.takes(instead) != self.task.takes(self.model)
+        blind = self.task.input_kinds(instead) != self.task.input_kinds(self.model)
         self.model = instead
         if blind:  # it may not see what the other one would have
             self.rows = self._read()
@@ -206,7 +206,7 @@ def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
     """Return what a run delivered; apart from the call, which a report would hold, and with it the session."""
     results, task, model, origin = run.results, run.plan.task, run.plan.model.id, run.plan.origin
     space = None
-    columns = task.tabulate(results.cells())
+    columns = task.to_columns(results.cells())
     if results.matrix is not None:
         form = columns.form if isinstance(columns, Column) else ""
         space = Space(model, results.matrix.shape[1], form, origin)

@@ -160,7 +160,7 @@ def _plain(task: Task) -> Task:
 
 
 def _names(task: Task) -> list[str]:
-    columns = task.tabulate([])
+    columns = task.to_columns([])
     named = {task.name: columns} if isinstance(columns, Column) else dict(columns)
     if any(column.kind == "vector" for column in named.values()):
         raise ValueError(f"{task.name} answers with vectors, which are never equal; compare what is done with them.")

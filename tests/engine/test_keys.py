@@ -42,7 +42,7 @@ def times(count):
     return repeat
 
 class Base(cf.Task):
-    def read(self, answer, inputs, model):
+    def parse(self, answer, inputs, model):
         SEEN.append(1)
         return [answer.json["response"].strip()]
 
@@ -52,7 +52,7 @@ class Mine(Base):
     lead: ClassVar[str] = "Say:"
     loud: bool = False
 
-    def compose(self, inputs, model, most=100):
+    def build_request(self, inputs, model, most=100):
         # a comment
         shout = times(2) if self.loud else polite
         ends = {"a", "b", "c"}

@@ -365,7 +365,7 @@ def test_the_most_at_once_is_of_the_account() -> None:
 
     asyncio.run(four())
     assert emulator.most_in_flight <= 64
-    emulator.book.most_in_flight = 0
+    emulator.log.most_in_flight = 0
     asyncio.run(four(concurrency=3))
     assert 8 <= emulator.most_in_flight <= 12
 
@@ -415,7 +415,7 @@ def test_an_odd_usage_block_ends_no_run() -> None:
     """What the service reports in a form that cannot be read is estimated, and the estimate is marked as one."""
 
     class Odd(cf.Classify):
-        def weigh(self, *given: Any) -> Any:
+        def usage(self, *given: Any) -> Any:
             raise TypeError("usage of another form")
 
     cf.connect(Emulator(rate=None), store=False)

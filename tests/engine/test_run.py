@@ -546,7 +546,7 @@ def test_the_end_of_the_day_ends_the_run(door: Any, code: int) -> None:
     assert emulator.requests <= done + 8 + 2
     assert cf.last_run().frame().notna().sum() == done
     sent = emulator.requests
-    emulator._day.allowed = None  # the next day
+    emulator._quota.allowed = None  # the next day
     result = rows.cfai.classify(LABELS, concurrency=8)
     assert result.notna().all()
     assert emulator.requests == sent + 400 - done
@@ -583,12 +583,12 @@ def test_a_defect_in_a_task_is_told_and_charged(open_: Any) -> None:
     from cfai_nb.tasks import Classify
 
     class Broken(Classify):
-        def read(self, answer: Any, inputs: Any, model: Any) -> Any:
+        def parse(self, answer: Any, inputs: Any, model: Any) -> Any:
             if inputs[0].endswith(" 1"):
                 raise ZeroDivisionError("a defect of the task's")
             if inputs[0].endswith(" 7"):
                 raise RuntimeError("another defect")
-            return super().read(answer, inputs, model)
+            return super().parse(answer, inputs, model)
 
     emulator = open_(concurrency=1)
     with pytest.warns(cf.CfaiWarning, match="ZeroDivisionError"):

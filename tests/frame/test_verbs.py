@@ -15,7 +15,7 @@ import pytest
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import Model
-from cfai_nb.tasks import shown
+from cfai_nb.tasks import display_only
 
 TEXTS = ["I want my money back", "Where is my parcel?", "I want my money back", None]
 
@@ -95,15 +95,15 @@ class Lengths(cf.Task):
     version: ClassVar[int] = 3
     positional: ClassVar[tuple[str, ...]] = ("word",)
     word: str = "x"
-    unit: str = shown("letters")
+    unit: str = display_only("letters")
 
-    def compose(self, inputs: Any, model: Model) -> cf.Request:
+    def build_request(self, inputs: Any, model: Model) -> cf.Request:
         return cf.Request(json={"messages": [{"role": "user", "content": f"{self.word} {inputs[0]}"}]})
 
-    def read(self, answer: cf.Answer, inputs: Any, model: Model) -> Any:
+    def parse(self, answer: cf.Answer, inputs: Any, model: Model) -> Any:
         return [len(inputs[0])]
 
-    def tabulate(self, cells: Any) -> cf.Column:
+    def to_columns(self, cells: Any) -> cf.Column:
         return cf.Column(cells, "integer")
 
 
