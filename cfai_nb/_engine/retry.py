@@ -2,7 +2,7 @@
 
 ``Sender`` makes a ``Retry`` when a request fails first, passes in every failure, and gets the pause before the next
 attempt; or the failure is raised.  Waiting for capacity or for the minute is bounded by time.  Repeating after faults
-is bounded by attempts as well, which count only while the service answers other requests: an outage costs time, not rows.
+is bounded by attempts as well, which count only while the service answers other requests: an outage loses no row.
 """
 
 from __future__ import annotations

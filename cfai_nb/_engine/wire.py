@@ -280,7 +280,7 @@ def _multipart(form: Mapping[str, Any], headers: Headers) -> tuple[Headers, byte
 
 
 async def _chunks(arriving: Arriving, most: int, what: str, model: str) -> AsyncIterator[bytes]:
-    """Yield a body, decompressed as it arrives; beyond `most` bytes raise an error about `what`, or end if that is ""."""
+    """Yield a body, decompressed as it arrives; beyond `most` bytes raise an error about `what`, or end if it is ""."""
     encoding = arriving.headers.get("content-encoding", "identity").strip().lower()
     unpack = None if encoding == "identity" else Unpacking(encoding)
     left = most
