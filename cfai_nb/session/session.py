@@ -20,7 +20,7 @@ from .._engine.run import Runner
 from .._engine.run_state import CacheMode, Options, Run
 from .._engine.sender import Sender
 from .._engine.shared import Engine, limiters
-from .._engine.store.sharing import release, shared
+from .._engine.store import release, shared
 from .._engine.store.store import Store
 from .._engine.wire import Wire
 from ..errors import CfaiWarning, ServiceError, SetupError, StoreError, takes_options
