@@ -201,7 +201,7 @@ class RunSender(Sender):
 
     # -- attempts ----------------------------------------------------------------------------------------------------
 
-    def _begun(self, keys: Sequence[bytes]) -> Retry | None:
+    def _earlier(self, keys: Sequence[bytes]) -> Retry | None:
         """Return the attempts of rows that were refused before, as a part of another request."""
         return self._retry(keys) if self._refused and any(key in self._refused for key in keys) else None
 

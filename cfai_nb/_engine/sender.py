@@ -67,7 +67,7 @@ class Sender:
         RowError
             It is refused for good, was repeated often enough, or may not be repeated since Stop was pressed.
         """
-        retry = self._begun(keys)
+        retry = self._earlier(keys)
         answered = False
         try:
             while True:
@@ -91,7 +91,7 @@ class Sender:
 
     # -- what a run does differently -------------------------------------------------------------------------------
 
-    def _begun(self, keys: Sequence[bytes]) -> Retry | None:
+    def _earlier(self, keys: Sequence[bytes]) -> Retry | None:
         """Return the attempts that were made before; a ``Retry`` is made only when something fails."""
         return None
 

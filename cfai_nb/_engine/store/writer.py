@@ -77,8 +77,8 @@ class Writer:
     """Commits all waiting jobs as one transaction, in a thread of its own.
 
     If that fails, the jobs are tried one by one, and those that fail are tried again after growing pauses.  They
-    stay in memory until they are written or the writer is closed; beyond ``BACKLOG`` their answers are dropped, but not their
-    charges.
+    stay in memory until they are written or the writer is closed; beyond ``BACKLOG`` their answers are dropped, but
+    never their charges.
 
     Parameters
     ----------
