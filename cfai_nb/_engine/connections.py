@@ -103,7 +103,7 @@ class Network:
                 message, payload = await protocol.read()
         except HttpProcessingError as error:
             connection.close()
-            raise aiohttp.ClientPayloadError(f"{error.code}, {error.message}") from error
+            raise aiohttp.ClientPayloadError(error.message or str(error.__cause__)) from error
         except BaseException:
             connection.close()
             raise
