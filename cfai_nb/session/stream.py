@@ -95,6 +95,8 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
             heard = True
             yield piece
         run = future.result()
+    if run.stopped:  # with the tool that this stream is part of
+        raise Stopped("Stopped; the connection is closed.")
     if (failure := run.error or run.failures.get(0)) is not None:
         raise failure
     if not heard:  # the server answered in one piece
@@ -107,5 +109,7 @@ def _next(pieces: queue.SimpleQueue[str | None], stop: Stop) -> str | None:
         interrupts.reach(stop)
         while not stop.level:
             with contextlib.suppress(queue.Empty):
-                return pieces.get(timeout=BEAT)
+                piece = pieces.get(timeout=BEAT)
+                if not stop.level:
+                    return piece
     raise Stopped("Stopped; the connection is closed.")
