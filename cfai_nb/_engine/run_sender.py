@@ -179,7 +179,7 @@ class RunSender(Sender):
             what = f"{money(budget.spent, self._run.exact)} spent, and the next request may cost"
             what = what if budget.spent else "nothing was sent, since the first request may cost"
             raise BudgetError(
-                f"The budget of {budget.words} {'is used up' if budget.spent else 'is too small'}: {what} "
+                f"The budget of {budget.label} {'is used up' if budget.spent else 'is too small'}: {what} "
                 f"{money(cost.neurons, exact=False)}."
             )
         return reserved

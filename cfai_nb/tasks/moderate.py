@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import ModelError
-from ..media import words_of
+from ..media import text_of
 from ..models import Model, Usage
 from .dialects import decision, guard
 from .dialects.questions import MOST_QUESTIONS, Unsafe
@@ -70,13 +70,13 @@ class Moderate(Task):
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         if model.family == "llama-guard":
-            return guard.compose(words_of(inputs[0]))
+            return guard.compose(text_of(inputs[0]))
         return self._asked.compose(inputs[0], model)
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and questions, and what may be written."""
         if model.family == "llama-guard":
-            return guard.forecast([words_of(each) for each in inputs])
+            return guard.forecast([text_of(each) for each in inputs])
         return self._asked.forecast(inputs, model)
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import AnswerError, InputError
-from ..media import Audio, mime_of, sniff, words_of
+from ..media import Audio, mime_of, sniff, text_of
 from ..models import Model, Usage
 from .dialects import speech
 from .dialects.request import Answer, Json, Request
@@ -52,7 +52,7 @@ class Speak(Task):
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        text = words_of(inputs[0])
+        text = text_of(inputs[0])
         if model.family == "melotts":
             words = {"prompt": text} | ({"lang": self.language} if self.language else {})
             return Request(json=words, expected="media")
@@ -73,7 +73,7 @@ class Speak(Task):
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count the characters, and estimate the minutes they take."""
-        characters = float(sum(len(words_of(each)) for each in inputs))
+        characters = float(sum(len(text_of(each)) for each in inputs))
         return Usage({"characters": characters, "audio_minutes": characters / _CHARACTERS_PER_SECOND / 60})
 
     def to_columns(self, cells: Sequence[Cell]) -> Column:
