@@ -176,11 +176,9 @@ class RunSender(Sender):
         finally:
             del self._run.waits[task]
         if reserved is None:
-            what = f"{money(budget.spent, self._run.exact)} spent, and the next request may cost"
-            what = what if budget.spent else "nothing was sent, since the first request may cost"
             raise BudgetError(
-                f"The budget of {budget.label} {'is used up' if budget.spent else 'is too small'}: {what} "
-                f"{money(cost.neurons, exact=False)}."
+                f"The budget of {budget.label} is used up: {money(budget.spent, self._run.exact)} spent, and the "
+                f"next request may cost {money(cost.neurons, exact=False)}."
             )
         return reserved
 

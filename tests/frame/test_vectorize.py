@@ -457,7 +457,7 @@ def test_what_cannot_be_searched(notes: pd.DataFrame) -> None:
 def test_an_index_that_does_not_fit(frame: pd.DataFrame) -> None:
     """No index, another metric, another type of property, too many: refused with what to do; True takes any metric."""
     write = frame.cfai.to_vectorize
-    with pytest.raises(cf.AccessError, match=r"create=True\) makes it"):
+    with pytest.raises(cf.AccessError, match=r"create=True\) creates it"):
         write("notes", "vec")
     write("notes", "vec", create="euclidean", filterable=["year"])
     assert write("notes", "vec", create=True, filterable=["year"]).skipped == 4
