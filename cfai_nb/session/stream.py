@@ -89,11 +89,16 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     runner.run.restarts = False
     heard = False
     # Between the pieces an interrupt is the caller's; whatever it ends, the stream is closed with the generator.
-    with bridge.attended(runner) as (stop, future):
-        future.add_done_callback(lambda _: pieces.put(None))
-        while (piece := _next(pieces, stop)) is not None:
+    with contextlib.ExitStack() as attended:
+        with InterruptCount() as interrupts:  # from the start of the job on, not only from the first wait
+            stop, future = attended.enter_context(bridge.attended(runner))
+            interrupts.reach(stop)
+            future.add_done_callback(lambda _: pieces.put(None))
+            piece = _next(pieces, stop)
+        while piece is not None:
             heard = True
             yield piece
+            piece = _next(pieces, stop)
         run = future.result()
     if run.stopped:  # with the tool that this stream is part of
         raise Stopped("Stopped; the connection is closed.")
