@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import cfai_nb as cf
-from cfai_nb._engine.results import Sink
+from cfai_nb._engine.run_state import Results
 from cfai_nb.vectors.vector import Space
 
 WIDTH = 768
@@ -31,11 +31,11 @@ def column(count: int, groups: int = 0) -> pd.Series:
         part = matrix[start : start + 10_000]
         random.standard_normal(part.shape, dtype=np.float32, out=part)
         part += centres[np.arange(start, start + len(part)) % len(centres)]
-    sink = Sink(count)
-    sink.matrix = matrix
-    sink.filled[:] = True
+    results = Results(count)
+    results.matrix = matrix
+    results.filled[:] = True
     cells = np.empty(count, dtype=object)
-    cells[:] = sink.vectors(np.arange(count), Space("random", WIDTH))
+    cells[:] = results.vectors(np.arange(count), Space("random", WIDTH))
     return pd.Series(cells)
 
 

@@ -1,8 +1,9 @@
-"""The service's batch queue: many requests handed in at once, answered when there is room, fetched by their id.
+"""The service's batch queue: many requests are submitted at once, answered when there is room, and fetched by an id.
 
-What was handed in is paid for when it is worked on, whether anybody waits for it or not.  So the id of every submission
-is kept in the store with the keys of its requests; a run that finds its rows among them waits for those answers, also
-after a restart, and hands in only the rest.
+``RunSender`` hands the first request of each conversation to ``Queue.ask`` where ``queue=True``; the answer comes back
+as if it had been sent alone.  What was submitted is paid for once it is worked on, whether or not a run waits for it.
+So the store keeps the id of every submission with the keys of its requests; a later run that needs these rows waits for
+those answers, also after a restart, and submits only the rest.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import pydantic_core
 
@@ -19,24 +21,24 @@ from ..errors import AnswerError, CfaiError, Refused, RowError, ServiceError, ba
 from ..models import price
 from ..tasks import Answer, Json, Request
 from ..tasks.task import reported
-from .gateway import dressed
+from .gateway import with_gateway
 from .run_state import Run
-from .service_errors import refusal
+from .service_errors import service_error
 from .shared import Engine
 
-#: A submission holds at most so many requests and bytes (the service takes less than 10 MB), and is handed in when no
-#: further request came for a moment.
+#: The most requests and bytes of a submission (the service takes less than 10 MB), and the seconds without a further
+#: request after which it is submitted.
 MOST_REQUESTS, MOST_BYTES, MOMENT = 1_000, 8_000_000, 0.2
 #: Seconds between looks at a submission: the first, the longest, and the growth.
 FIRST_LOOK, LAST_LOOK, GROWTH = 0.25, 20.0, 1.5
-#: How often an answer is asked for again that cannot be read.
+#: How often an unreadable answer is asked for again.
 _GARBLED = 8
 _QUERY = {"queueRequest": "true"}
 
 
 @dataclass(slots=True, eq=False)
 class _Place:
-    """One request's place: what was asked, and the answer to come."""
+    """One request: what was asked, and the answer to come."""
 
     keys: Sequence[bytes]
     body: Json
@@ -46,10 +48,10 @@ class _Place:
 
 @dataclass(slots=True, eq=False)
 class _Submission:
-    """What was handed in together.
+    """Requests that were submitted together.
 
-    ``places`` goes by position; a place nobody waits for is missing.  ``ours``: this run handed it in.  ``done``: it
-    was answered.
+    ``places`` is by position, without those that no conversation waits for.  ``ours``: this run submitted it.
+    ``done``: it was answered.
     """
 
     id: str
@@ -61,42 +63,45 @@ class _Submission:
     looking: asyncio.Task[None] | None = None
 
 
+class _Send(Protocol):
+    """Sends a request about these rows until it is answered."""
+
+    async def __call__(self, request: Request, name: str, *, keys: Sequence[bytes]) -> Answer: ...
+
+
 class Queue:
-    """Hands in the requests of one run, and looks for their answers.
+    """Submits the requests of one run and fetches their answers.
 
     Parameters
     ----------
     engine : Engine
     run : Run
     send : callable
-        Sends a request about rows, given by their keys, as often as it takes.
-    flying : set of Task
-        Those that have a request under way.
+        ``RunSender.send``.
+    in_flight : set of Task
+        Tasks that have a request in flight.
     """
 
-    def __init__(
-        self, engine: Engine, run: Run, send: Callable[[Request, Iterable[bytes]], Awaitable[Answer]],
-        flying: set[asyncio.Task[None]],
-    ) -> None:  # fmt: skip
+    def __init__(self, engine: Engine, run: Run, send: _Send, in_flight: set[asyncio.Task[None]]) -> None:
         self._engine = engine
         self._run = run
-        self._persist = send
-        self._flying = flying
+        self._send = send
+        self._in_flight = in_flight
         self._waiting: list[_Place] = []
         self._timer: asyncio.TimerHandle | None = None
         self._handing: set[asyncio.Task[None]] = set()
         self._submissions: dict[str, _Submission] = {}
-        self._known: dict[tuple[bytes, ...], tuple[_Submission, int]] = {}  # requests handed in before
+        self._known: dict[tuple[bytes, ...], tuple[_Submission, int]] = {}  # requests submitted before
 
     async def resume(self, pending: Sequence[int]) -> list[list[int]]:
-        """Return those of the inputs that were handed in before, grouped as they were."""
+        """Return those of the inputs that were submitted before, grouped as they were."""
         store, plan = self._engine.store, self._run.plan
         if store is None or self._run.options.cache == "refresh":
             return []
         index = {plan.keys[at]: at for at in pending}
         groups: list[list[int]] = []
-        handed_in = await asyncio.to_thread(store.queued, self._engine.account, self._engine.origin, plan.model.id)
-        for name, requests in handed_in:
+        submitted = await asyncio.to_thread(store.queued, self._engine.account, self._engine.origin, plan.model.id)
+        for name, requests in submitted:
             submission = _Submission(name, time.perf_counter(), requests)
             for position, keys in enumerate(requests):
                 if all(key in index for key in keys):
@@ -106,7 +111,7 @@ class Queue:
         return groups
 
     async def ask(self, request: Request, keys: Sequence[bytes]) -> tuple[Answer, tuple[str, int]]:
-        """Hand in a request, or wait for the one that was; return its answer, and where it was handed in."""
+        """Submit a request, or wait for the earlier one; return its answer, and its submission and position."""
         body = pydantic_core.to_json(request.json)
         place = _Place(keys, request.json, len(body), asyncio.get_running_loop().create_future())
         known = self._known.pop(tuple(keys), None)
@@ -115,26 +120,26 @@ class Queue:
             submission.places[position] = place
             self._look_for(submission)
         else:
-            self._line_up(place)
+            self._add(place)
         return await place.answer
 
     def abandon(self) -> None:
-        """Drop also what is being handed in."""
+        """Drop even what is being submitted."""
         for task in self._handing:
             task.cancel()
 
     async def close(self, *, whole: bool) -> None:
-        """End it: wait for what is being handed in, so that its id is kept, and forget what is not needed any more.
+        """End it: wait for what is being submitted, so that its id is kept, and forget finished submissions.
 
         Parameters
         ----------
         whole : bool
-            Whether every answer that came was read; otherwise the run was stopped before, and only what the store
+            Whether every answer that came was read; otherwise the run was stopped, and only answers that the store
             holds need not be fetched again.
         """
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._handing - self._flying:
+        for task in self._handing - self._in_flight:
             task.cancel()
         while self._handing:
             await asyncio.wait(self._handing)
@@ -150,19 +155,19 @@ class Queue:
             if submission.done and (not rest or (store.locate(rest)[0] >= 0).all()):
                 store.dequeue(submission.id)
 
-    # -- handing in ----------------------------------------------------------------------------------------------
+    # -- submitting ----------------------------------------------------------------------------------------------
 
-    def _line_up(self, place: _Place) -> None:
+    def _add(self, place: _Place) -> None:
         if self._waiting and sum(each.size for each in self._waiting) + place.size > MOST_BYTES:
-            self._hand_in()
+            self._submit_waiting()
         self._waiting.append(place)
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(MOMENT, self._hand_in)
+        self._timer = asyncio.get_running_loop().call_later(MOMENT, self._submit_waiting)
         if len(self._waiting) >= MOST_REQUESTS:
-            self._hand_in()
+            self._submit_waiting()
 
-    def _hand_in(self) -> None:
+    def _submit_waiting(self) -> None:
         waiting, self._waiting = [place for place in self._waiting if not place.answer.done()], []
         if waiting:
             task = asyncio.get_running_loop().create_task(self._submit(waiting))
@@ -176,23 +181,23 @@ class Queue:
             failure = await self._submitted(part)
             if failure is None:
                 continue
-            middle = len(part) // 2  # halved until the request that is meant stands alone
+            middle = len(part) // 2  # halved until the failing request is alone
             no_row = not isinstance(failure, RowError) or failure.code == "no connection"
             if not middle or no_row:
                 for place in part:
                     _settle(place, failure)
-            elif isinstance(failure, RowError) and failure.reaction == "stop":  # its other half may confirm it
+            elif isinstance(failure, RowError) and failure.reaction == "stop":  # the other half may confirm it
                 parts.extend([part[:middle], part[middle:]])
             else:
                 parts.extendleft([part[middle:], part[:middle]])
 
     async def _submitted(self, places: Sequence[_Place]) -> CfaiError | None:
-        """Hand requests in together; return why they were not taken."""
+        """Submit requests together; return why they were refused, if they were."""
         began = time.perf_counter()
         try:
             rows = [key for place in places for key in place.keys]
-            told = await self._send({"requests": [place.body for place in places]}, rows)
-            name = str(told["request_id"])
+            response = await self._post({"requests": [place.body for place in places]}, rows)
+            name = str(response["request_id"])
         except CfaiError as error:
             return bare(error)
         except (KeyError, TypeError):
@@ -207,71 +212,71 @@ class Queue:
         self._look_for(submission)
         return None
 
-    # -- looking -------------------------------------------------------------------------------------------------
+    # -- fetching -------------------------------------------------------------------------------------------------
 
     def _look_for(self, submission: _Submission) -> None:
-        # One that was answered already is looked at again: this place came late (a budget held it back).
+        # An answered submission is fetched again for a place that came late (a budget held it back).
         if submission.looking is None or submission.looking.done():
             submission.looking = asyncio.get_running_loop().create_task(self._watch(submission))
 
     async def _watch(self, submission: _Submission) -> None:
-        """Look for the answers until they are there, and settle every place that waits for one."""
+        """Ask for the answers until they are there, and settle every place that waits for one."""
         pause, garbled = FIRST_LOOK, 0
         while True:
             await asyncio.sleep(pause)
             pause = min(LAST_LOOK, pause * GROWTH)
             try:
-                told = await self._send({"request_id": submission.id})
-                if self._hand_out(submission, told):
+                response = await self._post({"request_id": submission.id})
+                if self._hand_out(submission, response):
                     return
             except CfaiError as error:
                 if isinstance(error, AnswerError) and error.reaction == "again" and garbled < _GARBLED:
-                    garbled += 1  # what cannot be read is asked for again; handed in anew it would be paid for twice
+                    garbled += 1  # asked for again; submitted again it would be paid for twice
                     continue
                 unknown = isinstance(error, Refused) or (isinstance(error, ServiceError) and error.status == 404)
-                if unknown and not submission.ours:  # what is new here would only be refused again
-                    self._hand_in_anew(submission)
+                if unknown and not submission.ours:  # a new submission would only be refused again
+                    self._resubmit(submission)
                 else:
                     for place in submission.places.values():
                         _settle(place, error)
                 return
 
-    def _hand_in_anew(self, submission: _Submission) -> None:
-        """Hand in what the service does not know any more."""
+    def _resubmit(self, submission: _Submission) -> None:
+        """Submit again what the service no longer knows."""
         self._submissions.pop(submission.id, None)
         if self._engine.store is not None:
             self._engine.store.dequeue(submission.id)
         places, submission.places = list(submission.places.values()), {}
         for place in places:
-            self._line_up(place)
+            self._add(place)
 
-    def _hand_out(self, submission: _Submission, told: Json) -> bool:
-        """Give every request its answer, by index: their order is not promised.  False where there is none yet.
+    def _hand_out(self, submission: _Submission, response: Json) -> bool:
+        """Give every request its answer, by id, since their order is not promised; False where there is none yet.
 
         Raises
         ------
         AnswerError
             It is neither waiting nor answered.
         """
-        if not isinstance(told, Mapping) or not isinstance(told.get("responses"), list):
-            status = told.get("status") if isinstance(told, Mapping) else None
+        if not isinstance(response, Mapping) or not isinstance(response.get("responses"), list):
+            status = response.get("status") if isinstance(response, Mapping) else None
             if status in ("queued", "running"):
                 return False
             raise AnswerError(
-                f"the queue says {status!r:.100} of {submission.id}; run the call again to look once more, or "
-                'with cache="refresh" to hand it in anew',
+                f"the batch queue reports status {status!r:.100} for {submission.id}; run the call again to check once "
+                'more, or with cache="refresh" to submit it again',
                 "broken",
             )
         submission.done = True
         seconds = time.perf_counter() - submission.began
-        by_position = {str(one.get("id")): one for one in told["responses"] if isinstance(one, Mapping)}
-        bills = self._shares(submission, by_position, told.get("usage"))
+        by_position = {str(one.get("id")): one for one in response["responses"] if isinstance(one, Mapping)}
+        bills = self._shares(submission, by_position, response.get("usage"))
         for position, place in submission.places.items():
             one = by_position.get(str(position))
             if one is None:
                 _settle(place, AnswerError("the batch holds no answer to this request", "broken", again=True))
             elif one.get("success") is False:
-                error = refusal(None, {}, pydantic_core.to_json(one), self._run.plan.model.id)
+                error = service_error(None, {}, pydantic_core.to_json(one), self._run.plan.model.id)
                 passing = error.reaction in ("wait", "again")
                 _settle(place, AnswerError(str(error), str(error.code), again=True) if passing else error)
             else:
@@ -281,23 +286,23 @@ class Queue:
         return True
 
     def _shares(self, submission: _Submission, answered: Mapping[str, Json], usage: Json) -> dict[int, float]:
-        """Share the Neurons of the whole among its requests, evenly by input, where they do not tell their own.
+        """Divide the Neurons of the submission evenly by input, where its requests do not report their own.
 
-        Their sum is what the service said.  None where nothing follows from that for the price.
+        Their sum is what the service reported.  Empty where the price does not follow from that.
         """
-        told = reported(Answer(pydantic_core.to_json({"usage": usage})))
-        total = None if told is None else price(told, self._run.plan.model).neurons
+        usage = reported(Answer(pydantic_core.to_json({"usage": usage})))
+        total = None if usage is None else price(usage, self._run.plan.model).neurons
         sizes = {at: len(keys) for at, keys in enumerate(submission.requests) if _result(answered, at) is not None}
         if not total or any(isinstance(one := _result(answered, at), Mapping) and one.get("usage") for at in sizes):
             return {}
         return {at: total * size / sum(sizes.values()) for at, size in sizes.items()}
 
-    async def _send(self, body: Json, rows: Iterable[bytes] = ()) -> Json:
-        """Send to the queue, past a gateway's cache: it would say "queued" for as long as it lasts."""
+    async def _post(self, body: Json, rows: Sequence[bytes] = ()) -> Json:
+        """Send to the queue, past a gateway's cache, which would go on answering "queued"."""
         gateway = self._run.options.gateway
         request = Request(json=body, query=_QUERY, expected="vectors")
-        request = dressed(request, self._run.plan.model, None if gateway is None else gateway.uncached())
-        return (await self._persist(request, rows)).json
+        request = with_gateway(request, self._run.plan.model, None if gateway is None else gateway.uncached())
+        return (await self._send(request, self._run.plan.model.id, keys=rows)).json
 
 
 def _result(answered: Mapping[str, Json], position: int) -> Json:

@@ -1,7 +1,7 @@
-"""How much of an answer is read, and how long it is waited for.
+"""How much of an answer is read, and how long it may take.
 
-``wire`` holds every answer to these bounds, whoever sent it: a server that never ends its answer costs bounded memory
-and bounded time, and the error says which bound was reached.
+``wire`` applies these bounds to every answer: a server that never ends its answer costs bounded memory and bounded
+time, and the error says which bound was reached.
 
 ==================  ===========  ==========  =====================================================
 what is asked for   bytes, most  seconds     examples
@@ -11,21 +11,22 @@ what is asked for   bytes, most  seconds     examples
 ``"media"``         64 MiB       900         a picture or sound, also as base64 in JSON
 ``"document"``      64 MiB       900         the text of a converted document
 a stream            16 MiB       3600        text that arrives piece by piece
-an error            256 KiB      900         what is longer is cut, not refused
+an error            256 KiB      900         a longer one is cut, not refused
 ==================  ===========  ==========  =====================================================
 
-Bytes are counted after decompression, while it goes on: what a small body unpacks to is never held beyond the bound.
-Seconds are those of one answer, from connecting to its last byte.  For all of them alike: 20 s to connect, 300 s
-without a single byte (a busy service queues a request, and one that is given up may be paid for twice), 1 MiB for one
-line of a stream, 128 headers of 8 KiB each.
+Bytes are counted during decompression, so that a small body never unpacks beyond the bound.  Seconds count from
+connecting to the last byte.  All answers share: 20 s to connect, 300 s without a single byte (a busy service queues a
+request, and giving up on it may pay for it twice), 1 MiB for one line of a stream, 128 headers of 8 KiB each.
 
-What is too large, or takes longer than its seconds, fails its row and is not repeated: it would be paid for again.
+An answer that is too large or takes too long fails its row and is not repeated, since it would be paid for again.
 Silence is a fault of the connection (``Unavailable``), which is repeated.
 """
 
 from __future__ import annotations
 
+import asyncio
 import zlib
+from contextvars import Context
 from dataclasses import dataclass
 
 from ..errors import AnswerError, Unavailable
@@ -66,17 +67,84 @@ class Bounds:
 
 
 BOUNDS = Bounds()
-#: Bytes of one header, and of the line with the status; aiohttp counts the headers (128) and refuses the rest.
+#: Bytes of one header, and of the status line; aiohttp allows 128 headers.
 HEADER = 8_190
 
 
+class Deadline:
+    """The deadline of one answer, for the task that waits for it."""
+
+    __slots__ = ("_cancelling", "_expired", "task", "when")
+
+    def __init__(self, task: asyncio.Task[object], when: float) -> None:
+        self.task, self.when = task, when
+        self._cancelling, self._expired = task.cancelling(), False
+
+    def expire(self) -> None:
+        """Cancel the task."""
+        self._expired = True
+        self.task.cancel()
+
+    def passed(self) -> bool:
+        """Whether the deadline alone cancelled the task, which then goes on."""
+        return self._expired and self.task.uncancel() <= self._cancelling
+
+
+class Deadlines:
+    """The deadlines of all answers of one connection, with one timer; ``asyncio.timeout`` would make one for each.
+
+    Parameters
+    ----------
+    seconds : float
+        The same for all, so that they pass in the order they began.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._open: dict[Deadline, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> Deadline:
+        """Begin the deadline of an answer that the current task waits for."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        deadline = Deadline(task, loop.time() + self._seconds)
+        self._open[deadline] = None
+        if self._timer is None:
+            self._arm(deadline)
+        return deadline
+
+    def end(self, deadline: Deadline) -> None:
+        """Forget a deadline."""
+        self._open.pop(deadline, None)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, first: Deadline) -> None:
+        # In an empty context: a timer would keep the caller's, with its session, for as long as it lasts.
+        self._timer = asyncio.get_running_loop().call_at(first.when, self._look, context=Context())
+
+    def _look(self) -> None:
+        self._timer, now = None, asyncio.get_running_loop().time()
+        for deadline in tuple(self._open):
+            if deadline.when > now:
+                self._arm(deadline)
+                return
+            del self._open[deadline]
+            deadline.expire()
+
+
 class Unpacking:
-    """A compressed body, unpacked as it arrives and never beyond what is asked for.
+    """A compressed body, decompressed as it arrives and never beyond a given size.
 
     Raises
     ------
     AnswerError
-        It is compressed in a way that was not asked for, or broken.
+        Its encoding was not asked for, or it is broken.
     Unavailable
         It ends within the compressed data.
     """
@@ -87,7 +155,7 @@ class Unpacking:
         self._inner = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, by its first bytes
 
     def __call__(self, packed: bytes, most: int) -> bytes:
-        """Unpack a piece; what is beyond `most` bytes stays packed."""
+        """Decompress a piece; what is beyond `most` bytes stays compressed."""
         if self._inner.eof:
             return b""  # padding after the end
         try:
@@ -96,7 +164,7 @@ class Unpacking:
             raise AnswerError(f"the answer cannot be decompressed: {error}", "broken", again=True) from None
 
     def end(self, model: str) -> None:
-        """Say that nothing more comes."""
+        """Note that nothing more comes."""
         if not self._inner.eof:
             raise Unavailable(f"{model}: the answer was cut within compressed data", "connection lost", model=model)
 

@@ -1,7 +1,8 @@
-"""Between the caller and the engine's loop: jobs are started there, waited for, stopped and never left behind.
+"""Between callers and the engine's loop: starts jobs there, waits for them and stops them.
 
-Callers are plain or awaiting, on any thread.  Whatever ends a wait (an interrupt, a listener that raises, a cancelled
-task, a coroutine that is thrown away), the job does not go on unseen: it is asked to stop.
+Callers are plain or awaiting, on any thread.  A job is a run, a ``RequestJob``, or anything else with ``execute``,
+``stop`` and ``abandon``.  Whatever ends a wait (an interrupt, a listener that raises, a cancelled task, a dropped
+coroutine), the job is asked to stop, so that it does not continue unseen.
 """
 
 from __future__ import annotations
@@ -20,16 +21,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Protocol, TypeVar
 
 from ..errors import SetupError
-from .interrupts import Presses
 from .loop import LoopThread
-from .stopping import DROP, STOP, Stop, soon
+from .stopping import DROP, STOP, InterruptCount, Stop, soon
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-#: Seconds between two looks at the progress.  An awaiting caller's loop is woken as often: where nothing else happens,
-#: an interrupt does not wake it (ipython/ipykernel#881).
+#: Seconds between two progress updates.  An awaiting caller's loop is woken as often, since an interrupt does not wake
+#: an idle loop (ipython/ipykernel#881).
 BEAT = 0.1
-#: Seconds for which what is in flight is awaited when Python ends.
+#: Seconds to await what is in flight when Python ends.
 AT_EXIT = 10.0
 
 
@@ -59,7 +59,7 @@ class Bridge:
     def __init__(self) -> None:
         self._thread: LoopThread | None = None
         self._forgotten: list[object] = []
-        # By process: a child has none of its parent's.
+        # By process: a forked child does not use its parent's.
         self._closers: dict[int, weakref.WeakSet[Closable]] = {}
         self._last: dict[int, list[Callable[[], object]]] = {}
         self._jobs: dict[Job[object], Stop] = {}
@@ -76,7 +76,7 @@ class Bridge:
         Raises
         ------
         SetupError
-            Python is ending, and could not see a job through.
+            Python is ending, so a job could not finish.
         """
         if self.own_loop is not None:
             return self.own_loop
@@ -85,7 +85,7 @@ class Bridge:
             if self._thread is None or self._pid != os.getpid():
                 if self._exited and self._pid == os.getpid():
                     raise SetupError(_ENDING)
-                self._forgotten.append(self._thread)  # after a fork that thread is gone, and nothing of it can be used
+                self._forgotten.append(self._thread)  # after a fork that thread is gone and unusable
                 self._jobs, self._exited = {}, False
                 self._thread = LoopThread()
                 self._pid = os.getpid()
@@ -120,11 +120,11 @@ class Bridge:
             await asyncio.sleep(0.01)
 
     def before_close(self, closable: Closable) -> None:
-        """Have something closed on the loop before the loop ends, unless it is gone by then."""
+        """Close this on the loop before the loop ends, unless it was collected by then."""
         self._closers.setdefault(os.getpid(), weakref.WeakSet()).add(closable)
 
     def after_close(self, finish: Callable[[], object]) -> None:
-        """Have something done once, after the loop has ended, when Python ends."""
+        """Call a function once when Python ends, after the loop has ended."""
         with self._lock:
             last = self._last.setdefault(os.getpid(), [])
             if finish not in last:
@@ -175,15 +175,15 @@ class Bridge:
         """
         if self.inside():
             raise SetupError(_INSIDE)
-        with Presses() as presses, self.attended(job) as (stop, future):
-            presses.reach(stop)
+        with InterruptCount() as interrupts, self.attended(job) as (stop, future):
+            interrupts.reach(stop)
             if self._nested():
-                with presses.raising():
+                with interrupts.raising():
                     failure = self.loop().run_until_complete(_watched(future, stop, tick))
             else:
-                failure = _blocked(future, stop, tick, presses)
+                failure = _blocked(future, stop, tick, interrupts)
         if stop.level:
-            job.stop()  # also when the press came after its last step: it is reported as stopped
+            job.stop()  # also after its last step, so that it is reported as stopped
         result = future.result()
         if failure is not None:
             raise failure
@@ -192,16 +192,16 @@ class Bridge:
     async def wait_async(self, job: Job[T], tick: Callable[[], None]) -> T:
         """Run a job and await its end; a listener that raises stops it.
 
-        Cancelling raises at once: nothing new is sent, and what is in flight is awaited and kept by the engine's loop.
-        An interrupt of the main thread asks the job to stop and awaits what is in flight; the second one drops it.
+        Cancelling raises at once: nothing new is sent, and the engine's loop awaits and keeps what is in flight.  An
+        interrupt of the main thread asks the job to stop and awaits what is in flight; a second one drops it.
         """
-        with Presses(awaited=True) as presses, self.attended(job) as (stop, future):
-            presses.reach(stop)
+        with InterruptCount(awaited=True) as interrupts, self.attended(job) as (stop, future):
+            interrupts.reach(stop)
             try:
                 failure = await _watched(future, stop, tick)
             except asyncio.CancelledError:
                 stop.ask(STOP)
-                if presses.count:  # of an interrupt, and not from outside: the second press drops what is in flight
+                if interrupts.count:  # cancelled by an interrupt: a second one drops what is in flight
                     await _watched(future, stop, tick)
                 raise
         if stop.level:
@@ -209,12 +209,12 @@ class Bridge:
         result = future.result()
         if failure is not None:
             raise failure
-        if presses.count:  # and nothing cancelled the caller for it
+        if interrupts.count:  # nothing else cancelled the caller for it
             raise asyncio.CancelledError
         return result
 
     def start(self, job: Job[T]) -> concurrent.futures.Future[T]:
-        """Start a job that goes on while cells come and go; ``stop`` asks it to stop."""
+        """Start a job that continues across cells; ``stop`` asks it to stop."""
         return self._begun(job)[1]
 
     def stop(self, job: Job[object]) -> None:
@@ -224,7 +224,7 @@ class Bridge:
 
     @contextlib.contextmanager
     def attended(self, job: Job[T]) -> Iterator[tuple[Stop, concurrent.futures.Future[T]]]:
-        """Start a job for as long as the block lasts: one that has not ended then, and was not stopped, is dropped."""
+        """Start a job for the length of the block; whatever ends the block early drops the job."""
         stop, future = self._begun(job)
         try:
             yield stop, future
@@ -252,7 +252,7 @@ class Bridge:
     async def _carried_out(self, job: Job[T], stop: Stop) -> T:
         stop.enter()
         try:
-            if stop.level:  # begun inside something that was stopped: nothing is sent
+            if stop.level:  # begun inside work that was stopped: nothing is sent
                 job.stop()
             return await job.execute()
         finally:
@@ -265,7 +265,7 @@ class Bridge:
     # -- the notebook's own loop ---------------------------------------------------------------------------------
 
     def _nested(self) -> bool:
-        """Whether jobs run on the caller's own loop, which is then run from within itself."""
+        """Whether jobs run on the caller's own loop, which is then nested."""
         return self.own_loop is not None and (_running() is self.own_loop or not self.own_loop.is_running())
 
     def use_notebook_loop(self, wanted: bool) -> None:
@@ -279,7 +279,7 @@ class Bridge:
         except RuntimeError:
             raise SetupError("There is no running event loop here; use_notebook_loop() is for notebooks.") from None
         if not type(loop).__module__.startswith("asyncio."):
-            # nest-asyncio patches asyncio for the whole process before it finds out that it cannot patch this loop.
+            # nest-asyncio patches asyncio for the whole process before it finds that it cannot patch this loop.
             raise SetupError(f"A loop of {type(loop).__module__} cannot be nested; leave use_notebook_loop() out.")
         if not getattr(asyncio, "_nest_patched", False):
             if sys.version_info >= (3, 14):
@@ -290,22 +290,22 @@ class Bridge:
         self.own_loop = loop
 
 
-_INSIDE = "This is the engine's own loop, which would wait for itself. Use `await ....aio(...)` here."
+_INSIDE = "This code runs on the engine's own loop, which would wait for itself. Use `await ....aio(...)` here."
 _ENDING = (
-    "Python is ending, and a call that is made now (in atexit, or in a thread that it does not wait for) could not be "
-    "seen through; nothing was sent. Make the call before the program ends."
+    "Python is ending, so a call made now (in atexit, or in a thread that Python does not wait for) could not finish; "
+    "nothing was sent. Make the call before the program ends."
 )
 
 
 def _blocked(
-    future: concurrent.futures.Future[T], stop: Stop, tick: Callable[[], None], presses: Presses
+    future: concurrent.futures.Future[T], stop: Stop, tick: Callable[[], None], interrupts: InterruptCount
 ) -> Exception | None:
     """Block until a job has ended; return what its listener raised, if it did."""
     ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # unlike a lock, safe to be interrupted in
     future.add_done_callback(lambda _: ended.put(None))
     failure: Exception | None = None
     while not future.done():
-        with presses.raising():
+        with interrupts.raising():
             with contextlib.suppress(queue.Empty):
                 ended.get(timeout=BEAT)
             failure = failure or _shown(stop, tick)
@@ -326,7 +326,7 @@ async def _watched(future: concurrent.futures.Future[T], stop: Stop, tick: Calla
 
 
 def _shown(stop: Stop, tick: Callable[[], None]) -> Exception | None:
-    """Show the progress; when that fails, stop the job before the failure is raised, so that nothing runs unseen."""
+    """Show the progress; a listener that raises stops the job, so that nothing runs unseen."""
     try:
         tick()
     except Exception as error:
@@ -359,7 +359,7 @@ def _running() -> asyncio.AbstractEventLoop | None:
 
 
 def refuse_broken_patch() -> None:
-    """Refuse to hang: the archived nest-asyncio breaks asyncio on Python 3.14 for everybody in the process."""
+    """Raise instead of hanging: the archived nest-asyncio breaks asyncio on Python 3.14 for the whole process."""
     old = getattr(asyncio, "_nest_patched", False) and not getattr(asyncio, "_nest_asyncio2", False)
     if old and sys.version_info >= (3, 14):
         raise SetupError(

@@ -1,8 +1,11 @@
-"""How fast: requests at once, requests a minute, and a pause for all when the account is refused.
+"""How many requests are in flight: the places of a model, the turn in the minute, and the share of one run.
 
-A ``Pace`` is shared by every run that uses the same account and model: what it allows is for all of them together.
-Before a request goes out it needs a place (``Concurrency``), room in the minute (``Rate``) and its run's leave
-(``Share``); afterwards the outcome is reported to them.
+A ``Limiter`` is shared by all runs that use the same account and model.  Before a request leaves, ``RunSender`` asks it
+for a place (``Concurrency``), a turn in the minute (``rate_limit.Rate``) and the share of its run (``Share``); then it
+reports the outcome.
+
+When a request is refused access or quota, which would concern every row, its run is in doubt: it sends one request at a
+time.  An answer ends the doubt; refusals of other rows confirm it.
 """
 
 from __future__ import annotations
@@ -11,11 +14,11 @@ import asyncio
 import collections
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from .rate_limit import Rate
-from .run_share import Share
 
 #: Requests at once to begin with (but no more than a second's worth of a known rate), and the most there are unless a
 #: call asks for more.  At 64 in flight the documented rates (300 a minute for text, 3,000 for embeddings) are reached
@@ -26,9 +29,9 @@ START, MOST = 24, 64
 class Concurrency:
     """How many requests may be under way: grows while answers are clean and places are used, cut on a refusal.
 
-    A refused request tells how many the service does hold: as many as are still under way.  So the limit falls to
-    that, request by request, and stays there for a cool-down; then one more place is tried, and when that is refused
-    at once the next cool-down is twice as long.
+    A refusal shows how many requests the service holds: those still in flight.  The limit falls to that number and
+    stays there for a cool-down.  Then one more place is tried; if that is refused at once, the next cool-down is
+    doubled.
 
     Attributes
     ----------
@@ -57,7 +60,7 @@ class Concurrency:
     def clean(self) -> None:
         """Note an answer; ``in_use`` still counts its place."""
         if self.in_use < int(self.limit):
-            return  # not all places are used: more of them would change nothing
+            return  # not all places are used, so more would change nothing
         self._clean += 1
         if not self._refused:
             self.limit = min(self.limit + 1, max(self.most, self.limit))
@@ -66,15 +69,109 @@ class Concurrency:
             self._clean = 0
             self._grown += 1
             if self._grown > 1:
-                self._patience = 1  # two growths in a row were borne: the service has more room than it had
+                self._patience = 1  # two increases in a row without a refusal: the service has more room now
 
     def refused(self) -> None:
-        """Note a refusal for want of capacity; ``in_use`` still counts its place."""
+        """Note a refusal for lack of capacity; ``in_use`` still counts its place."""
         if self._grown == 1:
             self._patience = min(32, self._patience * 2)  # the place just tried was one too many
         self._refused = True
         self.limit = float(max(1, min(int(self.limit), self.in_use) - 1))
         self._clean = self._grown = 0
+
+
+#: The rows a request is about, by key.
+Rows: TypeAlias = frozenset[bytes]
+
+
+class Witnesses:
+    """Counts requests about different rows that ended in the same way, with no answer in between."""
+
+    def __init__(self) -> None:
+        self._rows: list[Rows] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, rows: Rows) -> None:
+        """Count a request.  Part of a counted one replaces it; one that only overlaps is not counted."""
+        met = [at for at, others in enumerate(self._rows) if others & rows]
+        if not met:
+            self._rows.append(rows)
+        elif rows <= self._rows[met[0]]:
+            self._rows[met[0]] = rows
+
+    def clear(self) -> list[Rows]:
+        """Forget all of them, and return them."""
+        rows, self._rows = self._rows, []
+        return rows
+
+
+class Share:
+    """The requests of one run that may be in flight at once.
+
+    Parameters
+    ----------
+    most : int or None
+        None: as many as the model has places.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
+        self._in_use = 0
+        self._witnesses = Witnesses()
+        self._doubted = self._last = 0.0  # when the first refusal and the last counted one came
+        self._asking = False  # in doubt: a request sent since then is in flight
+        self._alone: set[bytes] = set()  # rows that are refused while others are answered
+
+    @property
+    def free(self) -> bool:
+        """Whether another request may be sent."""
+        if self._witnesses:
+            return not self._asking
+        return self._most is None or self._in_use < self._most
+
+    def take(self) -> None:
+        """Note that a request is sent."""
+        self._in_use += 1
+        self._asking = bool(self._witnesses)
+
+    def leave(self, sent: float) -> None:
+        """Note that the request sent at ``sent`` has ended."""
+        self._in_use -= 1
+        if self._witnesses and sent >= self._doubted:
+            self._asking = False
+
+    def refused(self, rows: Collection[bytes], sent: float, now: float, *, needed: int) -> bool:
+        """Note a refusal that would end the run; return whether it is confirmed.
+
+        Parameters
+        ----------
+        rows : collection of bytes
+            What it was about.
+        sent, now : float
+        needed : int
+            Requests about different rows that must be refused.
+        """
+        rows = frozenset(rows)
+        if rows <= self._alone:
+            return False
+        if not self._witnesses:
+            self._doubted = now
+        elif sent <= self._last:  # already in flight at the previous refusal, so it confirms nothing
+            return False
+        before = len(self._witnesses)
+        self._witnesses.add(rows)
+        if len(self._witnesses) > before:
+            self._last = now
+        return len(self._witnesses) >= needed
+
+    def answered(self, sent: float) -> None:
+        """Note that the request sent at ``sent`` was answered."""
+        if self._witnesses and sent > self._doubted:
+            self._asking = False
+            for rows in self._witnesses.clear():
+                self._alone |= rows if len(rows) == 1 else frozenset()
 
 
 @dataclass(slots=True, eq=False)
@@ -85,8 +182,8 @@ class _Waiter:
     share: Share | None
 
 
-class Pace:
-    """Places and room in the minute for one account and model, handed out in order.
+class Limiter:
+    """Hands out places and turns in the minute of one account and model, in order.
 
     Parameters
     ----------
@@ -98,9 +195,9 @@ class Pace:
 
     def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate = rate
-        self.concurrency = Concurrency(START if rate.told is None else int(min(START, max(4.0, rate.told / 60))))
+        self.concurrency = Concurrency(START if rate.given is None else int(min(START, max(4.0, rate.given / 60))))
         self._clock = clock
-        self._again: collections.deque[_Waiter] = collections.deque()  # refused before: they keep their turn
+        self._again: collections.deque[_Waiter] = collections.deque()  # refused before, so they come first
         self._waiting: collections.deque[_Waiter] = collections.deque()
         self._timer: asyncio.TimerHandle | None = None
         self._held = 0.0
@@ -113,10 +210,16 @@ class Pace:
         Parameters
         ----------
         first : bool
-            Before all who have not been refused: a request that was keeps its turn.
+            Before all requests that have not been refused: a refused request keeps its turn.
         share : Share, optional
-            Of its run, which may have to wait while others go on; to be named again when the place is given back.
+            Of its run, which may have to wait while others go on; pass it again when the place is given back.
         """
+        if not (self._again or self._waiting) and self.concurrency.free and (share is None or share.free):
+            now = self._clock()  # no request waits, so this one needs no future where it may leave now
+            if self.rate.wait(now) <= 0:
+                self._hold(False, now)
+                self._take(now, share)
+                return now
         waiter = _Waiter(asyncio.get_running_loop().create_future(), share)
         (self._again if first else self._waiting).append(waiter)
         self._hand_out()
@@ -127,11 +230,11 @@ class Pace:
                 with contextlib.suppress(ValueError):
                     line.remove(waiter)
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.leave(waiter.turn.result(), share)  # the place was given and is not needed any more
+                self.leave(waiter.turn.result(), share)  # a place was given that is no longer needed
             raise
 
     def leave(self, sent: float, share: Share | None = None) -> None:
-        """Give the place of the request that went out at ``sent`` back, without a lesson."""
+        """Give back the place of the request that went out at ``sent``, learning nothing from it."""
         self.rate.void(sent, self._clock())
         self._free(sent, share)
 
@@ -142,30 +245,30 @@ class Pace:
         self._hand_out()
 
     def clean(self, sent: float, share: Share | None = None) -> None:
-        """The request that went out at ``sent`` was answered: give its place back."""
+        """Give back the place of the request that went out at ``sent`` and was answered."""
         self.concurrency.clean()
         self.rate.clean(sent, self._clock())
         self._free(sent, share)
 
     def busy(self, sent: float, share: Share | None = None) -> None:
-        """The request was refused for want of capacity: fewer at once from now on."""
+        """Give back the place of a request refused for lack of capacity: fewer at once from now on."""
         self.concurrency.refused()
         self.leave(sent, share)
 
     def limited(self, sent: float, wait: float | None = None, share: Share | None = None) -> None:
-        """The request was refused for the minute's limit: everybody waits."""
+        """Give back the place of a request refused for the minute's limit: all requests wait."""
         self.rate.refused(sent, self._clock(), wait)
         self._free(sent, share)
 
     # -- waiting for the minute ----------------------------------------------------------------------------------
 
     def held(self, now: float) -> float:
-        """Seconds in which requests waited for their turn in a minute that was not refused, all in all."""
+        """Seconds for which requests waited for their turn in a minute that was not refused, in total."""
         return self._held + (0.0 if self._held_since is None else now - self._held_since)
 
     @property
     def turn(self) -> tuple[float, float] | None:
-        """Since when requests wait for their turn in the minute, and when the next one has it; None: they do not."""
+        """Since when requests wait for their turn in the minute, and when the next turn comes; None: none waits."""
         return None if self._held_since is None else (self._held_since, self._opens)
 
     def _hold(self, held: bool, now: float) -> None:
@@ -187,21 +290,26 @@ class Pace:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        elif not (self._again or self._waiting) and self._held_since is None:
+            return
         now, held = self._clock(), False
         while self.concurrency.free and (found := self._next()) is not None:
             now = self._clock()
             wait = self.rate.wait(now)
             if wait > 0:
                 held, self._opens = self.rate.mode != "closed", now + wait
-                # Never longer than a second: another pace may share the rate and change it meanwhile.
+                # At most a second: another limiter may share the rate and change it meanwhile.
                 self._timer = asyncio.get_running_loop().call_later(min(wait, 1.0), self._hand_out)
                 break
             line, waiter = found
             line.remove(waiter)
             if not waiter.turn.done():
-                self.concurrency.in_use += 1
-                if waiter.share is not None:
-                    waiter.share.take()
-                self.rate.take(now)
+                self._take(now, waiter.share)
                 waiter.turn.set_result(now)
         self._hold(held, now)
+
+    def _take(self, now: float, share: Share | None) -> None:
+        self.concurrency.in_use += 1
+        if share is not None:
+            share.take()
+        self.rate.take(now)

@@ -1,4 +1,9 @@
-"""AI Gateway: the headers that put a request through one, and what its answers tell."""
+"""AI Gateway: the headers that route a request through one, and what its answers report.
+
+``cf.Gateway`` is public: users give one as ``gateway=``.  The sender adds its headers to each request
+(``with_gateway``) and reads from each answer whether it came from the gateway's cache (``is_hit``) and the id of its
+log (``log_of``), which ``cf.feedback`` takes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ import pydantic_core
 from ..models import Model
 from ..tasks import Answer, Request
 
-#: What a gateway keeps of metadata; it drops what is beyond (developers.cloudflare.com/ai-gateway, 2026-10).
+#: How many entries of metadata a gateway keeps; it drops the rest (developers.cloudflare.com/ai-gateway, 2026-10).
 MOST_METADATA = 5
 
 
@@ -25,14 +30,14 @@ class Gateway:
     Parameters
     ----------
     name : str
-        ``"default"`` is made on its first use.
+        ``"default"`` is created on its first use.
     cache_ttl : int, optional
         Seconds for which it may answer equal requests from its cache: 60 to 2,592,000 (a month).
     skip_cache : bool
         Ask the model, whatever is cached.
     cache_key : str, optional
-        What the keys of its cache begin with, in place of address and token; what is asked stays part of each, so that
-        no row gets another's answer.
+        How the keys of its cache begin, in place of address and token; the request stays part of each key, so that no
+        row gets another row's answer.
     metadata : mapping of str to str, number or bool, optional
         Up to 5 entries, kept with each log.
     log, log_payload : bool, optional
@@ -49,7 +54,7 @@ class Gateway:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]{1,64}", self.name, re.ASCII):
-            raise ValueError(f"gateway={self.name!r}: a gateway has a name of at most 64 letters, digits, - and _.")
+            raise ValueError(f"gateway={self.name!r}: a gateway's name has at most 64 letters, digits, - and _.")
         if self.cache_ttl is not None and (type(self.cache_ttl) is not int or not 60 <= self.cache_ttl <= 2_592_000):
             raise ValueError(f"cache_ttl={self.cache_ttl!r}: give 60 to 2,592,000 whole seconds.")
         if self.cache_key is not None and not re.fullmatch(r"[!-~]{1,200}", self.cache_key):
@@ -60,8 +65,8 @@ class Gateway:
             raise ValueError("metadata: its values are texts, numbers or booleans.")
 
     def headers(self) -> dict[str, str]:
-        """Return what each request carries."""
-        told = {
+        """Return the headers of each request."""
+        headers = {
             "cf-aig-gateway-id": self.name,
             "cf-aig-cache-ttl": self.cache_ttl,
             "cf-aig-skip-cache": "true" if self.skip_cache else None,
@@ -70,7 +75,7 @@ class Gateway:
             "cf-aig-collect-log": None if self.log is None else str(self.log).lower(),
             "cf-aig-collect-log-payload": None if self.log_payload is None else str(self.log_payload).lower(),
         }
-        return {name: str(value) for name, value in told.items() if value is not None}
+        return {name: str(value) for name, value in headers.items() if value is not None}
 
     def uncached(self) -> Gateway:
         """Return the same gateway without its cache."""
@@ -82,8 +87,8 @@ def as_gateway(given: Gateway | str | None) -> Gateway | None:
     return given if given is None or isinstance(given, Gateway) else Gateway(given)
 
 
-def dressed(request: Request, model: Model, gateway: Gateway | None) -> Request:
-    """Put a request through a gateway."""
+def with_gateway(request: Request, model: Model, gateway: Gateway | None) -> Request:
+    """Route a request through a gateway."""
     if gateway is not None:
         headers = gateway.headers()
         if gateway.cache_key is not None:
@@ -93,13 +98,13 @@ def dressed(request: Request, model: Model, gateway: Gateway | None) -> Request:
 
 
 def _digest(request: Request, model: Model) -> str:
-    """Say what is asked, and of whom, in a few letters."""
+    """Return a short digest of the request and its model."""
     asked = [model.id, request.path, request.query, request.json, request.content, request.form]
     return hashlib.blake2b(pydantic_core.to_json(asked, bytes_mode="base64"), digest_size=12).hexdigest()
 
 
 def is_hit(answer: Answer) -> bool:
-    """Whether a gateway answered from its cache, which costs nothing."""
+    """Whether a gateway answered from its cache, free of charge."""
     return answer.headers.get("cf-aig-cache-status", "").upper() == "HIT"
 
 

@@ -1,4 +1,8 @@
-"""What will be sent: distinct inputs, complete keys, batches, and what it costs before anything is sent."""
+"""What will be sent: distinct inputs, complete keys, batches, and the price before anything is sent.
+
+``Session.plan`` and ``Session.runner`` turn a task, a model and the rows of a frame into a ``Plan``.  Users see its
+``repr`` as ``.plan(...)``; ``Runner`` takes its inputs, keys and batches.  Nothing here sends or reads files.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +20,19 @@ from ..models.ledger import money
 from ..tasks import Input, Task, tokens_of
 from ..tasks.code_digest import code_of
 
-#: Estimated tokens a batch may hold together.  No limit on the sum is documented; batches far below the limit on the
-#: count were refused for their length (cloudflare-docs issue 11316), and then the batch is halved.
+#: The most estimated tokens in a batch.  No limit on the sum is documented, but batches far below the limit on the
+#: count were refused for their length (cloudflare-docs issue 11316); such a batch is halved.
 BATCH_TOKENS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a plan needs: for tokens and price the most it can be, as far as text length tells.
+    """What a plan needs; tokens and price are upper bounds, estimated from the length of the texts.
 
     Attributes
     ----------
     rows, missing, distinct, stored : int
-        Rows of the frame, rows without input, distinct inputs, and how many of those are already in the store.
+        Rows of the frame, rows without input, distinct inputs, and how many of these the store already holds.
     requests : int
     usage : Usage
     cost : Cost
@@ -36,7 +40,7 @@ class Estimate:
     minutes : float or None
         At the requests per minute of the session; None where no limit is known.
     overlong : int
-        Distinct inputs that look longer than the model reads.
+        Distinct inputs that seem longer than the model's context.
     """
 
     rows: int
@@ -63,14 +67,14 @@ class Plan:
         16 bytes each, of the same length as ``inputs``.
     where : ndarray of int64, shape (rows,)
         For each row the index of its input; -1 where there is none.
-    packs, slots : ndarray of int64
-        Where the store holds each input; pack -1 where it does not.
+    records, slots : ndarray of int64
+        Where the store holds each input: its record and the place in it; record -1 where it does not.
     origin : str
-        Who answers.
+        Who answers: the service, the emulator, or a host.
     rate : float or None
         Requests per minute; None where no limit is known.
     bad : int
-        Rows whose cell cannot be sent, among those without an input.
+        Rows with a cell that cannot be sent, among those without an input.
     fetched : int
         Addresses that were fetched to price it.
     heavy : bool
@@ -82,7 +86,7 @@ class Plan:
     inputs: list[Input]
     keys: list[bytes]
     where: npt.NDArray[np.int64]
-    packs: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    records: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     slots: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     origin: str = "cloudflare"
     rate: float | None = None
@@ -92,12 +96,12 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.heavy = any(not isinstance(value, str) for value in self.inputs)
-        if len(self.packs) != len(self.inputs):
-            self.packs = np.full(len(self.inputs), -1, dtype=np.int64)
+        if len(self.records) != len(self.inputs):
+            self.records = np.full(len(self.inputs), -1, dtype=np.int64)
             self.slots = np.zeros(len(self.inputs), dtype=np.int64)
 
     def batches(self, wanted: Sequence[int]) -> Iterator[list[int]]:
-        """Yield the indexes of each request, full to the model's limit by count and by estimated tokens."""
+        """Yield the input indexes of each request, filled up to the limits on count and estimated tokens."""
         most = max(1, self.task.batch(self.model))
         if most == 1:
             yield from ([i] for i in wanted)
@@ -114,27 +118,27 @@ class Plan:
         if batch:
             yield batch
 
-    def forecast(self, batch: Sequence[int]) -> Usage:
+    def estimate_usage(self, batch: Sequence[int]) -> Usage:
         """Estimate the most one request can use."""
         return self.task.estimate_usage([self.inputs[i] for i in batch], self.model)
 
     @property
     def further(self) -> str:
-        """What the estimate does not hold, in words; empty where it holds all, or nothing is to be sent."""
-        return self.task.turns(self.model)[1] if (self.packs < 0).any() else ""
+        """What the estimate leaves out, in words; empty if nothing, or if nothing will be sent."""
+        return self.task.turns(self.model)[1] if (self.records < 0).any() else ""
 
     @property
     def lacking(self) -> str:
-        """What rows are without that have no input, in words."""
+        """What rows without an input lack, in words."""
         return "without content" if self.heavy or "text" not in self.task.kinds else "without text"
 
     @property
     def estimate(self) -> Estimate:
         """Price the plan; nothing is sent."""
-        wanted = np.flatnonzero(self.packs < 0).tolist()
+        wanted = np.flatnonzero(self.records < 0).tolist()
         usage, requests = Usage({}), 0
         for batch in self.batches(wanted):
-            usage, requests = usage + self.forecast(batch), requests + 1
+            usage, requests = usage + self.estimate_usage(batch), requests + 1
         requests *= self.task.turns(self.model)[0]
         context = self.model.context or float("inf")
         return Estimate(
@@ -150,10 +154,10 @@ class Plan:
         )
 
     def __repr__(self) -> str:
-        return self.told("nothing sent")
+        return self.describe("nothing sent")
 
-    def told(self, what: str) -> str:
-        """Return the plan in a few lines; `what` says what becomes of it."""
+    def describe(self, what: str) -> str:
+        """Return the plan in a few lines; `what` says what happens next, such as "nothing sent"."""
         e = self.estimate
         known = f", {e.stored:,} in the store" if e.stored else ""
         left_out = {self.lacking: e.missing - self.bad, "that cannot be sent": self.bad}
@@ -175,7 +179,7 @@ class Plan:
         ]
         if self.fetched:
             s = "es were" if self.fetched > 1 else " was"
-            lines.append(f"  {self.fetched:,} address{s} fetched to price it; what they hold is kept for the call")
+            lines.append(f"  {self.fetched:,} address{s} fetched to price it; the content is kept for the call")
         if e.overlong:
             lines.append(f"  {e.overlong:,} inputs look longer than the {self.model.context:,} tokens the model reads")
         return "\n".join(lines)
@@ -200,13 +204,13 @@ def draw_up(
     rows : sequence of Input or None
         None is a row without input.
     origin : str
-        Who answers: answers of an emulator are never mistaken for answers of the service.
+        Who answers.  It is part of the key, so an emulator's answers are never taken for the service's.
     rate : float or None
         Requests per minute.
     server : str
-        Its whole address, where `origin` does not tell it from every other.
+        Its full address, where `origin` alone does not identify it.
     account : str
-        With whom it answers: part of the key where the question names something of the account's own.
+        Part of the key where the task names something that belongs to the account.
     """
     task.check(model)
     index: dict[Input, int] = {}
@@ -222,8 +226,8 @@ def draw_up(
 def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, account: str = "") -> list[bytes]:
     """Return the complete key of each input.
 
-    It holds the task with version, every option and, where it is the user's own, its code; the model; the server; the
-    account, where an option names something of its own (a fine-tune); and the input.
+    A key covers the task with its version, every option and, for a user's own task, its code; the model; the server;
+    the account, where an option names something that belongs to it (a fine-tune); and the input.
     """
     asked = [type(task).__name__, task.name, task.version, task.key_fields(), model.id, server]
     asked += [code] if (code := code_of(type(task))) else []
@@ -232,7 +236,7 @@ def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, acco
     keys = []
     for value in inputs:
         h = start.copy()
-        if isinstance(value, Parts):  # with lengths, so that no text equals parts, nor parts other parts
+        if isinstance(value, Parts):  # with lengths, so that different parts never give equal bytes
             h.update(b"\2")
             for piece in value.pieces:
                 content = _content(piece)
@@ -244,5 +248,5 @@ def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, acco
 
 
 def _content(piece: str | Media) -> bytes:
-    """Return what makes a piece the same: a text begins with 0, and media with 1."""
+    """Return the bytes that identify a piece: texts begin with 0, media with 1."""
     return b"\0" + piece.encode("utf-8", "surrogatepass") if isinstance(piece, str) else b"\1" + piece.identity

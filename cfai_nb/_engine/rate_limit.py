@@ -1,4 +1,8 @@
-"""How many requests fit into a minute: told, or learned from refusals."""
+"""How many requests fit into a minute: given by the catalogue or the user, or learned from refusals.
+
+``concurrency.Limiter`` asks a ``Rate`` when the next request may leave, and reports what became of each one.  Models
+that the service counts together share one ``Rate``.  The caller passes the time, so tests simulate hours in a moment.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +11,26 @@ import contextlib
 from typing import Literal
 
 _MINUTE = 60.0
-#: Our minute and the service's do not begin together, and requests take their time to arrive: a minute and a bit.
+#: Our minute and the service's do not begin together, and requests take time to arrive: a little over a minute.
 _WINDOW = _MINUTE + 0.4
-#: Of the requests of a minute, the share that may be spent on asking whether a closed minute has opened again.
+#: Share of a minute's requests that may be used to probe whether a closed minute has opened again.
 _PROBES = 0.05
 _QUICK = (0.1, 0.3, 0.9)  # the first probes: a service that hands its minute out evenly answers one of these
 _SILENT = 2.0  # a refusal comes at once: a probe that is not refused by then is being worked on
 _FORGET = 10 * _WINDOW  # a learned limit is tried again after this long without a refusal
-#: Seconds of an even flow that may be made up for: a busy machine sends late, and what a bucket gained meanwhile would
-#: otherwise be lost (at 100 ms a request and a loop 20 ms late, a tenth of the rate).  Buckets of one second were seen.
+#: Seconds of an even flow that may be made up for: a busy machine sends late, and would lose what the service's bucket
+#: gained meanwhile (a tenth of the rate at 100 ms a request and a loop 20 ms late).  Buckets of one second were seen.
 _LATE = 0.25
 
 
 class Rate:
-    """Requests per minute.  Pure: the caller brings the time.
+    """Requests per minute.  Pure: the caller passes the time.
 
-    Told a number, it never sends more than that in any minute.  Told nothing, it sends until the service refuses, and
-    then knows: what was accepted in the last minute is what a minute holds.  After a refusal all wait, but for one
-    probe at a time; the minute is expected to open when the oldest request of it is a minute old.  When a probe
-    passes at once, the service hands its minute out evenly: requests then go out
-    evenly, faster and faster, until the next refusal tells how many pass.
+    With a given number, it never sends more than that in any minute.  Without one, it sends until the service refuses;
+    what was accepted in the last minute is then the limit.  After a refusal all requests wait, except one probe at a
+    time; the minute is expected to open when its oldest request is a minute old.  If a probe passes at once, the
+    service spreads its minute evenly: requests then go out evenly, faster and faster, until the next refusal shows how
+    many pass.
 
     Parameters
     ----------
@@ -36,18 +40,18 @@ class Rate:
     Attributes
     ----------
     limit : float or None
-        Requests per minute, as told or as learned.
+        Requests per minute, as given or as learned.
     mode : {"open", "closed", "even"}
     """
 
     def __init__(self, per_minute: float | None) -> None:
-        self.told = per_minute
+        self.given = per_minute
         self.limit = per_minute
         self.mode: Literal["open", "closed", "even"] = "open"
         self._sent: collections.deque[float] = collections.deque()  # of the last minute, refused ones taken out
         self._next = 0.0  # when the next may go, as far as spacing goes
-        # Told a number, the first requests start gently (half a second in all): should the service hand its minute
-        # out evenly, it says so after two or three of them instead of after all that are let loose at once.
+        # With a given number, the first requests start gently (half a second in total): a service that spreads its
+        # minute evenly then refuses after two or three of them, and not after all of a burst.
         self._gap = min(0.05, _MINUTE / per_minute / 2) if per_minute else 0.0
         self._settled = False  # even: the rate was measured, and grows slowly
         self._grown_at = 0.0
@@ -88,11 +92,11 @@ class Rate:
                 self.limit = self._capped(self.limit * 1.3)
             elif now > self._grown_at + 1.0:
                 self.limit, self._grown_at = self._capped(self.limit * 1.01), now
-        elif self.told is None and self.limit and now > self._begun + _FORGET:
+        elif self.given is None and self.limit and now > self._begun + _FORGET:
             self.limit, self._begun = None, now
 
     def void(self, sent: float, now: float) -> None:
-        """Note that what came of the request sent at ``sent`` tells nothing of the limit: a probe is repeated."""
+        """Note that the request sent at ``sent`` showed nothing about the limit: a probe is repeated."""
         if self.mode == "closed" and self._probing and sent > self._refused_at:
             self._probing = False
             self._schedule(now)
@@ -106,17 +110,17 @@ class Rate:
             Seconds the service asked for, if it did.
         """
         with contextlib.suppress(ValueError):
-            self._sent.remove(sent)  # what is refused does not count
+            self._sent.remove(sent)  # a refused request does not count
         self._forget(now)
         if self.mode == "closed":
-            if self.told is None and sent <= self._refused_at and not self._settled:
-                self.limit = float(max(1, len(self._sent)))  # it was under way when the minute closed
+            if self.given is None and sent <= self._refused_at and not self._settled:
+                self.limit = float(max(1, len(self._sent)))  # it was in flight when the minute closed
             if sent > self._refused_at:
                 self._probing = False
                 self._schedule(now)
             return
         if sent < self._begun:
-            return  # it went out before the lesson that was just learned
+            return  # it went out before the last refusal was learned from
         self._learn(now)
         self.mode, self._refused_at, self._probes, self._probing = "closed", now, 0, False
         self._expected = max(now, (self._sent[0] if self._sent else now) + _WINDOW)
@@ -125,7 +129,7 @@ class Rate:
             self._probe_at = now + wait
 
     def _learn(self, now: float) -> None:
-        """Draw the lesson of a refusal that closes the minute."""
+        """Learn from a refusal that closes the minute."""
         # What passed since the last refusal: a bucket was empty then and is empty now, so this is its flow.
         passed = sum(1 for sent in self._sent if sent > self._refused_at)
         if self.mode == "even" and self._settled:
@@ -133,13 +137,13 @@ class Rate:
         elif self.mode == "even" or (self._early and passed < 0.5 * (self.limit or 1.0)):
             even = 0.98 * passed / max(0.05, now - self._refused_at) * _MINUTE
             self.limit, self._settled = self._capped(max(1.0, even)), True
-        elif self.told is None:
+        elif self.given is None:
             self.limit = float(max(1, len(self._sent)))
 
     def _reopen(self, now: float) -> None:
         early = now < self._expected - 0.5
         self._begun, self._probing, self._early = now, False, early and now > self._refused_at + sum(_QUICK) + 0.5
-        if self._settled or (early and not self._early):  # a probe passed at once: the minute is handed out evenly
+        if self._settled or (early and not self._early):  # a probe passed at once: the minute is spread evenly
             if not self._settled:
                 self.limit = self._capped(_MINUTE / max(0.02, now - self._refused_at))
             self.mode, self._next = "even", now + _MINUTE / (self.limit or _MINUTE)
@@ -155,8 +159,8 @@ class Rate:
         self._probes += 1
 
     def _capped(self, limit: float) -> float:
-        # Evenly at exactly the told rate, every delay of a request would meet a bucket that is just empty.
-        return limit if self.told is None else min(limit, 0.985 * self.told)
+        # At exactly the given rate, every delayed request would meet a bucket that is just empty.
+        return limit if self.given is None else min(limit, 0.985 * self.given)
 
     def _opens(self, now: float) -> float:
         """Seconds until the minute has room, counting what was sent in the last one."""

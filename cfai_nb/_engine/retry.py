@@ -1,8 +1,8 @@
-"""When a request is sent again, how long that waits, and when it is enough: one policy for runs and errands.
+"""When a request is sent again, how long that waits, and when to give up: one policy for everything that is sent.
 
-A ``Retry`` is made for each request; its sender hands in every failure and gets the pause before the next attempt,
-or gets the failure back, raised.  Waiting for capacity or for the minute is bounded by time, repeating after faults by
-attempts as well, and those count only while the service answers others: an outage costs time and no row.
+``Sender`` makes a ``Retry`` when a request fails first, passes in every failure, and gets the pause before the next
+attempt; or the failure is raised.  Waiting for capacity or for the minute is bounded by time.  Repeating after faults
+is bounded by attempts as well, which count only while the service answers other requests: an outage loses no row.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Literal, TypeAlias
 
 from ..errors import RateLimited, RowError, ServiceError
 
-#: How often one request is sent where the service answers others: with full jitter up to 10 s that is about 20 s of
-#: trying, and at one fault in twenty a row is lost once in 10**10.
+#: How often one request is sent while the service answers others: with full jitter up to 10 s that takes about 20 s,
+#: and at one fault in twenty a row is lost once in 10**10.
 ATTEMPTS = 8
-#: How often a request about several rows is sent before they are asked about apart: one of them may be what fails.
+#: How often a request about several rows is sent before it is halved: one of the rows may cause the failure.
 IN_BATCH = 3
-#: How often one row is sent that is refused access: once more, and oftener where others pass.
+#: How often a row that is refused access is sent: twice, and more often where others are answered.
 REFUSED, ALONE = 2, 4
 #: Seconds that one row waits from its first refusal or fault on, and a run without any answer.
 PATIENCE = 120.0
-#: Seconds after which a minute of the service that was closed must have opened.
+#: Seconds after which a closed minute of the service must have opened.
 MINUTE = 61.0
 
-#: What is waited for: a free place, the minute's limit, a service that fails, access that is in doubt, requests in
-#: flight that are billed against the budget, or the batch queue.
+#: What is waited for: a free place, the minute's limit, a failing service, access that is in doubt, the bills of
+#: requests in flight (for the budget), or the batch queue.
 Reason: TypeAlias = Literal["capacity", "minute", "outage", "access", "budget", "queue"]
 _REASONS: dict[str, Reason] = {"wait": "capacity", "again": "outage", "stop": "access"}
 
@@ -40,11 +40,11 @@ class Waiting:
     ----------
     reason : {"capacity", "minute", "outage", "access", "budget", "queue"}
     code : int, str or None
-        Of the refusal or fault.
+        The code of the refusal or fault.
     since : float
-        When it began, in seconds of the run.
+        When it began, in seconds since the run began.
     until : float or None
-        When it ends: the row is given up, or the minute opens.  None: as long as it takes.
+        When it ends: the row is given up, or the minute opens.  None: not bounded.
     """
 
     reason: Reason
@@ -55,14 +55,14 @@ class Waiting:
 
 @dataclass(slots=True)
 class Service:
-    """What the service answered to one run or errand, which is what tells a bad row from an outage.
+    """What the service answered to one sender; it distinguishes a bad row from an outage.
 
     Attributes
     ----------
     answered : float or None
         When the last answer came (monotonic seconds).
     sent : float
-        When the request of an answer was sent, of all answers the latest.
+        When the latest answered request was sent.
     """
 
     answered: float | None = None
@@ -84,12 +84,12 @@ class Retry:
     several : bool
         Whether it is about several rows.
     since : float or None
-        When one of its rows was refused first, as a part of another request (monotonic seconds).
+        When one of its rows was first refused, as a part of another request (monotonic seconds).
 
     Attributes
     ----------
     since : float or None
-        When it was refused first.
+        When it was first refused.
     failures : int
     """
 
@@ -104,7 +104,7 @@ class Retry:
         self.last: RowError | None = None
 
     def excuse(self, seconds: float) -> None:
-        """Leave out the time in which it waited for its own turn in the minute."""
+        """Exclude time in which it waited for its turn in the minute."""
         if self.since is not None:
             self._excused += seconds
 
@@ -114,7 +114,7 @@ class Retry:
         Raises
         ------
         RowError
-            ``failure`` itself: it is refused for good, or was sent often or long enough.
+            ``failure`` itself: it is permanent, or the request was sent often or long enough.
         """
         self.since = now if self.since is None else self.since
         self.failures += 1
@@ -123,7 +123,7 @@ class Retry:
         self._failed = now
         self._most = self._patience
         if isinstance(failure, RateLimited) and self._service.sent <= self.since:
-            self._most = max(MINUTE, self._patience)  # no answer so far only means that the minute is closed
+            self._most = max(MINUTE, self._patience)  # without an answer yet, the minute may just be closed
         left = self.since + self._excused + self._most - now
         if failure.reaction == "again":
             self._faults += served or self._several
@@ -137,12 +137,12 @@ class Retry:
         if enough:
             raise failure
         asked = failure.wait if isinstance(failure, ServiceError) else None
-        # Full jitter, so that those who were refused together do not come back together.
+        # Full jitter, so that requests refused together do not return together.
         seconds = asked or random.uniform(0, min(10.0, 0.2 * 2.0 ** min(self.failures, 10)))
         return min(seconds, max(0.0, left) + 0.01)
 
     def _attempts(self, failure: RowError) -> int:
-        if failure.code == "no connection":  # is of no row; where nothing ever connected, the address is wrong
+        if failure.code == "no connection":  # about no row; if nothing ever connected, the address is wrong
             return ATTEMPTS // 2 if self._service.answered is None else ATTEMPTS
         return IN_BATCH if self._several else ATTEMPTS
 

@@ -1,4 +1,9 @@
-"""What happened: the record of a run while it goes on and afterwards."""
+"""The state of a run, while it goes on and afterwards: options, results, failures, costs, and whether it was ended.
+
+``Session.runner`` makes a ``Run`` from a plan and options.  The runner and its parts write it, on the engine's loop;
+reports, progress displays and widgets read it, and take an ``Event`` as a snapshot.  Everything that can end a run is
+here: ``error``, ``stopped``, ``halted`` and ``finished`` are asked of the run and kept nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +20,11 @@ from ..errors import CfaiError, RowError, bare
 from ..models import Cost
 from ..models.ledger import Charge
 from ..tasks import Cells
+from ..vectors.vector import Space, views
 from .plan import Plan
-from .results import Sink
 from .retry import Waiting
 from .run_options import RunOptions
+from .stopping import NEVER, Stop
 
 #: Seconds without an answer after which a run says what it waits for.
 _MOMENT = 1.0
@@ -53,6 +60,59 @@ class Event:
     waiting: Waiting | None = None
 
 
+class Results:
+    """The cells that a run delivers, by input, in whatever order the answers arrive.
+
+    Parameters
+    ----------
+    count : int
+        Number of distinct inputs.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.filled = np.zeros(count, dtype=bool)
+        self.matrix: npt.NDArray[np.float32] | None = None
+        self._cells: list[Any] | None = None
+
+    def put(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Any) -> None:
+        """Take the cells of these inputs: the rows of a matrix, or a list."""
+        if isinstance(cells, np.ndarray):
+            if self.matrix is None:
+                self.matrix = np.empty((self.count, cells.shape[1]), dtype=np.float32)
+            if cells.shape[1] != self.matrix.shape[1]:
+                raise CfaiError(
+                    f"vectors of {cells.shape[1]} dimensions, where other rows of this run or the store have "
+                    f'{self.matrix.shape[1]}; cache="refresh" asks for all of them again'
+                )
+            self.matrix[indexes] = cells
+        else:
+            if self._cells is None:
+                self._cells = [None] * self.count
+            for index, cell in zip(indexes, cells, strict=True):
+                self._cells[index] = cell
+                self.filled[index] = True
+            return
+        self.filled[indexes] = True
+
+    def cells(self) -> list[Any]:
+        """Return the cells by input; None where there is none."""
+        return self._cells if self._cells is not None else [None] * self.count
+
+    def vectors(self, where: npt.NDArray[np.int64], space: Space | None) -> list[Any]:
+        """Return a vector a row, each a read-only view of one matrix; None where there is none.
+
+        Parameters
+        ----------
+        where : ndarray of int64, shape (rows,)
+            The input of each row; -1 for none.
+        space : Space or None
+        """
+        if self.matrix is None:
+            return [None] * len(where)
+        return views(self.matrix, np.where((where >= 0) & self.filled[where], where, -1), space)
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """One call of a verb: what was asked, what came of each row, what it cost and how it went.
@@ -61,7 +121,7 @@ class Run:
     ----------
     plan : Plan
     options : RunOptions
-    sink : Sink
+    results : Results
         The cells delivered so far.
     failures : dict of int to RowError
         By index of the distinct input.
@@ -73,6 +133,10 @@ class Run:
         What ended the run early.
     stopped : bool
         Whether it was interrupted.
+    stop : Stop
+        Of the job it is part of; raised before the run notices it.
+    restarts : bool
+        Whether an answer that broke off while ``on_token`` took its pieces is asked for again.
     charges : list of Charge
         Summed up by ``spent``; a charge a request.
     logs : dict of int to str
@@ -82,7 +146,7 @@ class Run:
     flow : list of (seconds, requests in flight)
         Concurrency over time, in a few thousand points however long the run.
     waits : dict of object to Waiting
-        What each of its requests waits for that does.
+        What its waiting requests wait for.
     answered : float or None
         When the last answer came (monotonic seconds).
     """
@@ -90,7 +154,7 @@ class Run:
     plan: Plan
     options: RunOptions
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    sink: Sink = field(init=False)
+    results: Results = field(init=False)
     failures: dict[int, RowError] = field(default_factory=dict)
     logs: dict[int, str] = field(default_factory=dict)
     stored: int = 0
@@ -107,7 +171,8 @@ class Run:
     unknown_saved: int = 0
     error: CfaiError | None = None
     stopped: bool = False
-    finished: bool = False
+    stop: Stop = NEVER
+    restarts: bool = True
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
     seconds_of_requests: list[float] = field(default_factory=list)
@@ -116,14 +181,32 @@ class Run:
     waits: dict[object, Waiting] = field(default_factory=dict)
     answered: float | None = None
     turn: Callable[[], Waiting | None] = field(default=lambda: None)
+    _ended_early: bool = False
     _beat: float = 0.0
     _weights: npt.NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         count = len(self.plan.inputs)
-        self.sink = Sink(count)
+        self.results = Results(count)
         where = self.plan.where
         self._weights = np.bincount(where[where >= 0], minlength=count)
+
+    @property
+    def halted(self) -> bool:
+        """Whether nothing more is sent: the run ended early, or Stop was pressed and the run has not noticed yet."""
+        return self._ended_early or self.stop.level > 0
+
+    def halt(self, error: CfaiError | None = None) -> bool:
+        """Send nothing more, because of this error if one is given; return whether the run was not halted before."""
+        if error is not None and self.error is None:
+            self.error = error
+        new, self._ended_early = not self._ended_early, True
+        return new
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of it is under way any more."""
+        return self.ended is not None
 
     @property
     def rows(self) -> int:
@@ -152,26 +235,23 @@ class Run:
                 self.fail(at, error)
         if not len(indexes):
             return 0
-        self.sink.put(indexes, cells)
+        self.results.put(indexes, cells)
         rows = self.rows_of(indexes)
         self.done += rows
         return rows
 
     def rows_of(self, indexes: Sequence[int] | npt.NDArray[np.int64]) -> int:
-        """Return how many rows of the frame these inputs are."""
+        """Return how many rows of the frame have these inputs."""
         if len(indexes) == 1:
             return int(self._weights[indexes[0]])
         return int(self._weights[indexes].sum())
 
     def fail(self, index: int, error: RowError) -> None:
-        """Note that this input has no result, or with ``on_error="partial"`` the beginning of one.
-
-        The error must not keep alive what was sent.
-        """
-        self.failures[index] = bare(error)
+        """Record that this input has no result, or with ``on_error="partial"`` the beginning of one."""
+        self.failures[index] = bare(error)  # without frames, which would keep alive what was sent
         self.failed += int(self._weights[index])
         if self.filled(error):
-            self.sink.put([index], [getattr(error, "partial", None)])
+            self.results.put([index], [getattr(error, "partial", None)])
 
     def filled(self, error: RowError) -> bool:
         """Whether the cell of a row that failed so holds the beginning of its reply."""
@@ -194,8 +274,8 @@ class Run:
         self.tokens = (self.tokens or 0.0) + (charge.tokens or 0.0) if known else None
         self.seconds_of_requests.append(charge.seconds)
 
-    def flying(self, change: int) -> None:
-        """Note that a request went out or came back."""
+    def count_in_flight(self, change: int) -> None:
+        """Record that a request went out or came back."""
         self.in_flight += change
         now = time.monotonic() - self.began
         if not self.flow or now - self.flow[-1][0] >= self._beat or not self.in_flight:
@@ -207,7 +287,7 @@ class Run:
     def _waiting(self) -> Waiting | None:
         """Return what the run waits for, once nothing was answered for a moment.
 
-        Of several things the one that refuses or fails, and of those the one that lasts longest.
+        Refusals and faults come before waits of our own (the minute, the budget, the queue); the longest one counts.
         """
         before = time.monotonic() - _MOMENT
         waits = [wait for wait in (*list(self.waits.values()), self.turn()) if wait is not None]
@@ -220,9 +300,9 @@ class Run:
         """Return how far the run is."""
         seconds = (self.ended or time.monotonic()) - self.began
         rows = self.rows
-        bought = self.done - self.stored
+        answered = self.done - self.stored
         open_rows = rows - self.done - self.failed
-        share = open_rows / bought if bought > 0 else None
+        share = open_rows / answered if answered > 0 else None
         # The first requests of a minute go at once; the others wait for it to end.
         so_far = max(seconds, 60 * self.requests / self.plan.rate) if self.plan.rate else seconds
         projected = Cost(None, False)

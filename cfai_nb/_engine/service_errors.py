@@ -1,8 +1,8 @@
-"""What a response that is not an answer means: one table of codes for each product, and the status for all else.
+"""What an error response means: a table of codes for each product, and the status for everything else.
 
-``Wire`` hands in what came back, with the product that answered; a ``ServiceError`` comes out, and its ``reaction``
-says what the sender does about it.  A code means something only within its product, and a permanent meaning only with
-a status that it comes with: a 5xx is always repeated.  A code that only asks for patience counts with any status.
+``Wire`` passes in the response and the product that answered; a ``ServiceError`` comes out, and its ``reaction``
+decides what the sender does.  A code has a meaning only within its product.  It is permanent only with a status
+it is known to come with, so a 5xx is always repeated; a code that only asks to wait counts with any status.
 
 Codes and texts: developers.cloudflare.com/workers-ai/platform/errors (2026-09-17), and for 3021, 4006, 7001, 7003,
 8001, 8006, 9106, 10000 and those of Vectorize (3000, 3002, 400xx) dated observations of the live service.
@@ -34,8 +34,8 @@ from ..tasks import Json, Request
 _QUOTA = "the day's Neurons are used up; they come back at 00:00 UTC (a paid plan has no such stop)"
 _TERMS = 'accept its terms, once for the account: session.accept_terms("{model}"), of the session from cf.connect(...)'
 _TOKEN = "check CLOUDFLARE_API_TOKEN (it needs Workers AI Read and Edit) and CLOUDFLARE_ACCOUNT_ID"
-_CLOSED = "the model is not open to this account; choose another from cf.models()"
-_MODELS = "cf.models(refresh=True) lists the models there are"
+_CLOSED = "this account has no access to the model; choose another from cf.models()"
+_MODELS = "cf.models(refresh=True) lists the available models"
 _SHORTEN = "shorten the text or lower max_tokens"
 
 #: A code may stand in front of a text of the service ("3040: ...", "AiError: AiError: 3040: ...") ...
@@ -52,11 +52,11 @@ class _Meaning(NamedTuple):
     todo: str = ""
 
     def fits(self, status: int | None) -> bool:
-        """Whether the code means this with a status; None: it came without one of its own."""
+        """Whether the code means this with a status; None where the error has no status of its own."""
         return status is None or status in self.statuses or self.kind.reaction in ("wait", "again")
 
 
-#: What stands in front of every product of the account.
+#: Cloudflare's edge, in front of every product of the account.
 _EDGE: Mapping[int | str, _Meaning] = {
     1015: _Meaning(RateLimited, (429,)),
     7001: _Meaning(AccessError, (400, 405), "check base_url"),
@@ -93,21 +93,23 @@ _WORKERS_AI: Mapping[int | str, _Meaning] = {
     8006: _Meaning(Refused, (400, 422), "raise max_tokens: the model's thinking used it up before the call"),
 }
 _GATEWAY: Mapping[int | str, _Meaning] = {
-    2001: _Meaning(AccessError, (400, 404), "there is no such gateway: check gateway=, or create it in the dashboard"),
+    2001: _Meaning(
+        AccessError, (400, 404), "this gateway does not exist: check gateway=, or create it in the dashboard"
+    ),
     2009: _Meaning(AccessError, (401,), "check the provider's key in the gateway's settings"),
     2021: _Meaning(QuotaExhausted, (402,), "buy credits for the gateway, or leave gateway= out"),
 }
 _VECTORIZE: Mapping[int | str, _Meaning] = {
-    3000: _Meaning(AccessError, (404,), "there is no such index; to_vectorize(..., create=True) makes it"),
-    3002: _Meaning(Refused, (400, 409), "there is an index of this name already"),
-    40006: _Meaning(Refused, (400,), "the query is of another model than the index"),
+    3000: _Meaning(AccessError, (404,), "this index does not exist; to_vectorize(..., create=True) creates it"),
+    3002: _Meaning(Refused, (400, 409), "an index of this name already exists"),
+    40006: _Meaning(Refused, (400,), "the query vector comes from another model than the index"),
     40008: _Meaning(Refused, (400,), "shorten ids and namespace to 64 bytes"),
-    40012: _Meaning(Refused, (400,), "the vectors are of another model than the index"),
+    40012: _Meaning(Refused, (400,), "the vectors come from another model than the index"),
     40018: _Meaning(Refused, (400,), "rename the column: no dot, no double quote, no dollar sign in front"),
-    40023: _Meaning(Refused, (400,), "look at ids, values and metadata of the row it names"),
+    40023: _Meaning(Refused, (400,), "check the ids, values and metadata of the row it names"),
     40025: _Meaning(Refused, (400,), "ask for fewer matches"),
 }
-#: The ``code`` or ``type`` of an error in OpenAI's form, of that company and of servers that speak as it does.
+#: The ``code`` or ``type`` of an error in OpenAI's format, from that company and from compatible servers.
 _OPENAI: Mapping[int | str, _Meaning] = {
     "insufficient_quota": _Meaning(QuotaExhausted, (402, 403, 429), "the account's credits are used up"),
     "billing_hard_limit_reached": _Meaning(QuotaExhausted, (400, 402, 429), "the account's limit is reached"),
@@ -130,11 +132,11 @@ class Product:
     Attributes
     ----------
     meanings : mapping of int or str to meaning
-        Of its codes.
+        By code.
     access : str
-        What to do where it does not let the request in.
+        What to do when it denies access.
     place : str
-        What to do where it does not know what is asked for.
+        What to do when it does not know the address.
     leads : bool
         Whether its codes may also stand in front of a text.
     """
@@ -155,7 +157,7 @@ _BY_PATH = {"/vectorize/": VECTORIZE, "/ai-gateway/": GATEWAY, "/ai-search/": AI
 
 
 def product_of(request: Request, *, cloudflare: bool) -> Product:
-    """Return which product answers a request: its address says so, and whether a gateway is named.
+    """Return which product answers a request, from its path and whether a gateway is named.
 
     ``cloudflare`` is False for a server in OpenAI's dialect.  The batch queue answers with the codes of Workers AI.
     """
@@ -167,10 +169,10 @@ def product_of(request: Request, *, cloudflare: bool) -> Product:
     return THROUGH_GATEWAY if "cf-aig-gateway-id" in request.headers else WORKERS_AI
 
 
-def refusal(
+def service_error(
     status: int | None, headers: Mapping[str, str], content: bytes, model: str, product: Product = WORKERS_AI
 ) -> ServiceError:
-    """Turn a response that is not an answer into the error it means.
+    """Turn an error response into the exception it means.
 
     Parameters
     ----------
@@ -193,8 +195,8 @@ def refusal(
     named = answered if code is None else f"{code}" if fits else f"{answered} ({code})"
     advice = f" -- {meaning.todo.replace('{model}', model)}" if meaning.todo else ""
     return meaning.kind(
-        f"{model}: {named}: {_short(text) or 'the response says nothing more'}{advice}",
-        # A code that is not known here is shown all the same; one that is, and does not fit, would only mislead.
+        f"{model}: {named}: {_short(text) or 'the response gives no reason'}{advice}",
+        # An unknown code is shown as it is; a known one with an unexpected status would mislead.
         code if code is not None and (fits or (known is None and isinstance(code, int))) else status,
         status=status,
         model=model,
@@ -228,7 +230,7 @@ def _by_status(status: int | None, text: str, headers: Mapping[str, str], produc
 
 
 def _code_and_text(content: bytes, product: Product) -> tuple[int | str | None, str]:
-    """Find the error in whichever form it came."""
+    """Find code and text of the error, in any of its formats."""
     plain = content[:4000].decode("utf-8", "replace")
     try:
         document: Json = pydantic_core.from_json(content)
@@ -249,7 +251,7 @@ def _code_and_text(content: bytes, product: Product) -> tuple[int | str | None, 
     ahead = int(lead[1]) if lead and lead[1] else None
     if lead and (ahead is None or ahead in product.meanings or str(first.get("code")) == lead[1]):
         text = text[lead.end() :]
-    # Codes arrive as numbers, as strings, and in front of a text of Workers AI; words are of OpenAI's dialect.
+    # Codes arrive as numbers, as strings, and in front of a text of Workers AI; words come from OpenAI's dialect.
     code = first.get("code")
     if isinstance(code, str) and re.fullmatch(r"[0-9]{4,6}", code):
         code = int(code)
@@ -265,7 +267,7 @@ def _short(text: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds of a Retry-After header, at most a minute; the service was never seen to send one."""
+    """Return the seconds of a Retry-After header, at most a minute; the service was never seen to send one."""
     try:
         return min(60.0, max(0.0, float(headers["retry-after"])))
     except (KeyError, ValueError):

@@ -1,4 +1,8 @@
-"""What every run of a session shares, and how money gets into the book."""
+"""What all runs of a session share: connection, limiters, store, requests in flight; and how charges are made.
+
+``Session`` makes one ``Engine`` for each event loop and closes it.  Runs and request jobs register themselves in
+``jobs`` while they are active, so that closing can end them and await what is in flight.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +15,34 @@ from typing import Protocol
 from ..errors import CfaiError
 from ..models import Cost, Model, Usage, price
 from ..models.ledger import Charge
-from .concurrency import Pace
+from .concurrency import Limiter
 from .rate_limit import Rate
-from .single_flight import Flights
+from .single_flight import SingleFlight
 from .store.store import Store
 from .wire import Wire
 
 
-def pacing(per_minute: Callable[[Model], float | None]) -> Callable[[Model], Pace]:
-    """Return what gives each model its pace; models that the service counts together share a rate."""
+def limiters(per_minute: Callable[[Model], float | None]) -> Callable[[Model], Limiter]:
+    """Return a function from model to limiter; models that the service counts together share a rate."""
     rates: dict[str, Rate] = {}
-    paces: dict[str, Pace] = {}
+    made: dict[str, Limiter] = {}
 
-    def pace(model: Model) -> Pace:
-        if model.id not in paces:
-            alone = model.can("requires_workers_paid")  # these are counted by model, all others by task
-            told = per_minute(model)
-            group = model.id if alone else f"{model.task} {told}"  # bge-large has a number of its own
-            paces[model.id] = Pace(rates.setdefault(group, Rate(told)))
-        return paces[model.id]
+    def limiter(model: Model) -> Limiter:
+        if model.id not in made:
+            rate = per_minute(model)
+            # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
+            group = model.id if model.can("requires_workers_paid") else f"{model.task} {rate}"
+            made[model.id] = Limiter(rates.setdefault(group, Rate(rate)))
+        return made[model.id]
 
-    return pace
+    return limiter
 
 
 class Closable(Protocol):
-    """Something under way that ends when its session is closed."""
+    """Work that ends when its session is closed."""
 
     def close(self, why: CfaiError) -> None:
-        """Send nothing more, and end when what is in flight has been answered."""
+        """Send nothing more, and end once what is in flight was answered."""
 
     def abandon(self) -> None:
         """End now."""
@@ -46,30 +50,30 @@ class Closable(Protocol):
 
 @dataclass(slots=True)
 class Engine:
-    """What every run of a session shares, on one event loop.
+    """What all runs of a session share, on one event loop.
 
     Attributes
     ----------
     wire : Wire
-    pace : callable
-        Model -> Pace.
+    limiter : callable
+        Model -> Limiter.
     account, origin : str
     store : Store or None
-    book : callable
+    ledger : callable
         Takes charges when there is no store to keep them.
-    flights : Flights
-        Inputs under way.
+    single_flight : SingleFlight
+        Inputs in flight.
     jobs : set of Closable
-        Runs and other work under way.
+        Active runs and request jobs.
     """
 
     wire: Wire
-    pace: Callable[[Model], Pace]
+    limiter: Callable[[Model], Limiter]
     account: str
     origin: str
     store: Store | None
-    book: Callable[[Sequence[Charge]], object]
-    flights: Flights = field(default_factory=Flights)
+    ledger: Callable[[Sequence[Charge]], object]
+    single_flight: SingleFlight = field(default_factory=SingleFlight)
     jobs: set[Closable] = field(default_factory=set)
 
     def charge(
@@ -86,16 +90,16 @@ class Engine:
         )  # fmt: skip
 
     def saving(self, neurons: float | None, model: Model, *, run: str, verb: str, rows: int) -> Charge:
-        """Return the entry for rows that came from the store, and what they had cost; None: nobody knows."""
+        """Return the entry for rows that came from the store; ``neurons`` is what they had cost, None if unknown."""
         return Charge(
             time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
             requests=0, neurons=0.0, exact=True, saved_neurons=neurons, tokens=0.0,
         )  # fmt: skip
 
     async def written(self, owner: str = "") -> None:
-        """Wait until what this owner (or anybody) handed to the store is committed, or cannot be at the moment.
+        """Wait until the store has committed what this owner (or any) handed to it, or cannot at the moment.
 
-        Without a thread: none can be started while Python ends.
+        Polls instead of using a thread: none can be started while Python ends.
         """
         pause = 0.001
         while self.store is not None and self.store.behind(owner):
@@ -103,12 +107,12 @@ class Engine:
             pause = min(0.05, 1.5 * pause)
 
     async def close(self, seconds: float) -> int:
-        """End what is under way, keep what arrives for so long, and close the connections.
+        """End all jobs, keep answers that arrive within this time, and close the connections.
 
         Returns
         -------
         int
-            How many runs had to be ended before their answers came.
+            How many jobs had to be dropped before their answers came.
         """
         why = CfaiError("The session was closed while this was under way; nothing more was sent.")
         for job in tuple(self.jobs):
@@ -127,6 +131,6 @@ class Engine:
             await asyncio.sleep(0.01)
 
     def enter(self, charges: Sequence[Charge]) -> None:
-        """Enter charges for which no answer is kept."""
+        """Enter charges in the ledger without keeping an answer."""
         if charges:
-            (self.book if self.store is None else self.store.charge)(charges)
+            (self.ledger if self.store is None else self.store.charge)(charges)

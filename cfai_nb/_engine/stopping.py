@@ -1,8 +1,12 @@
-"""Whether a piece of work was asked to stop, and which other work stops with it.
+"""How Stop reaches the work: the interrupts of the main thread, and the ``Stop`` of every piece of work.
 
-Every job of the bridge has a ``Stop``, and so has every step that runs in a thread of its own (a tool, the preparation
-of an awaited call).  What is begun inside a piece of work belongs to it: a request to stop reaches it as well.  The
-level is a plain attribute: a signal handler sets it at once, and the sender reads it right before a request is written.
+In comes SIGINT while the main thread waits for work (``Interrupts``); out goes a level on the ``Stop`` of that work and
+of everything begun inside it.  ``bridge`` and ``loop`` make one ``Stop`` for each job and each step that runs in a
+thread of its own.  The sender reads the level right before it writes a request.
+
+Interrupts are counted, not raised: a KeyboardInterrupt raised at an arbitrary line can get lost or leave a lock held.
+The first one asks the work to stop, the second one to drop what is in flight, the third one raises as usual.  The
+handler is in place only while something waits; the last wait to end restores the previous handler.
 """
 
 from __future__ import annotations
@@ -10,15 +14,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar, copy_context
+from types import FrameType
+from typing import TypeAlias
 
 #: Levels: go on; send nothing more and await what is in flight; drop that as well.
 GO, STOP, DROP = 0, 1, 2
 
+#: What can stand as a signal handler.
+_Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
+
 
 class Stop:
-    """What was asked of one piece of work.
+    """The stop level of one piece of work: a plain attribute that a signal handler can raise at once.
 
     Parameters
     ----------
@@ -38,11 +51,11 @@ class Stop:
 
     @property
     def level(self) -> int:
-        """GO, STOP or DROP; only ever rises.  What it belongs to counts also when this has ended."""
+        """GO, STOP or DROP; it only rises.  The level of the outer work counts even after this work has ended."""
         return self._level if self._outer is None else max(self._level, self._outer.level)
 
     def ask(self, level: int) -> None:
-        """Ask it, and all that was begun inside it, to stop; callable from any thread and from a signal handler."""
+        """Raise the level here and in everything begun inside; callable from any thread and from a signal handler."""
         if level <= self._level:
             return
         self._level = level
@@ -58,7 +71,7 @@ class Stop:
             self._outer._changed()
 
     async def idle(self) -> None:
-        """Wait until all that was begun inside has ended."""
+        """Wait until everything begun inside has ended."""
         changed = asyncio.Event()
         self._changed = functools.partial(soon, asyncio.get_running_loop(), changed.set)
         while self._inner:
@@ -66,11 +79,11 @@ class Stop:
             changed.clear()
 
     def enter(self) -> None:
-        """Make this the work that everything begun in the current context belongs to."""
+        """Make this the outer work of everything begun in the current context."""
         _current.set(self)
 
     def context(self) -> Context:
-        """Return a copy of the current context in which everything that is begun belongs to this."""
+        """Return a copy of the current context with this as its outer work."""
         context = copy_context()
         context.run(self.enter)
         return context
@@ -80,7 +93,7 @@ _current: ContextVar[Stop | None] = ContextVar("cfai_nb_stop", default=None)
 
 
 def soon(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
-    """Call a function on an event loop, from any thread or a signal handler; a loop that is closed needs no call."""
+    """Call a function on an event loop, from any thread or a signal handler; skipped where the loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(function)
 
@@ -90,9 +103,206 @@ def _nothing() -> None:
 
 
 def current() -> Stop:
-    """Return the ``Stop`` of the work the caller is part of; ``NEVER`` where it is part of none."""
+    """Return the ``Stop`` of the work that the caller is part of, or ``NEVER``."""
     return _current.get() or NEVER
 
 
-#: Of work that nothing can ask to stop.
+#: The ``Stop`` of work that nothing can stop.
 NEVER = Stop()
+
+
+class InterruptCount:
+    """Counts the interrupts during one wait, as a context manager; outside the main thread it counts none.
+
+    Parameters
+    ----------
+    awaited : bool
+        The caller's event loop goes on meanwhile: the previous handler is called too, so that everything else on the
+        loop sees the interrupt as it would without this package.
+
+    Attributes
+    ----------
+    count : int
+        Final after the block; an interrupt at its last moment is included.
+    """
+
+    def __init__(self, *, awaited: bool = False) -> None:
+        self.count = 0
+        self.awaited = awaited
+        self.ending = self.armed = self.missed = False
+        self._stop: Stop | None = None
+
+    def reach(self, stop: Stop) -> None:
+        """Pass interrupts on to this work, including earlier ones."""
+        self._stop = stop
+        stop.ask(min(self.count, 2))
+
+    def press(self) -> None:
+        """Count an interrupt; called by the signal handler."""
+        self.count += 1
+        if self._stop is not None:
+            self._stop.ask(min(self.count, 2))
+
+    def early(self) -> None:
+        """Stop the work before Python has called the signal handler; called by the engine."""
+        if self._stop is not None:
+            self._stop.ask(STOP)
+
+    @contextlib.contextmanager
+    def raising(self) -> Iterator[None]:
+        """Let a third interrupt raise KeyboardInterrupt inside this block, once; elsewhere it is only counted."""
+        self.armed = True
+        try:
+            yield
+        finally:
+            self.armed = False
+
+    def __enter__(self) -> InterruptCount:
+        if threading.current_thread() is threading.main_thread():
+            _interrupts.add(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ending, self.armed = True, False
+        _interrupts.remove(self)
+
+
+class _SignalHandler:
+    """The one SIGINT handler for all waits of the main thread, which may end in any order."""
+
+    def __init__(self) -> None:
+        self._waits: list[InterruptCount] = []
+        self._before: _Handler = signal.SIG_DFL
+        self._pipe = _WakeupPipe()
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        for wait in tuple(self._waits):
+            wait.press()
+        self._pipe.arrived()
+        blocking = next((wait for wait in reversed(self._waits) if not wait.awaited), None)
+        if blocking is not None:
+            if blocking.count > 2 and blocking.armed:
+                blocking.armed = False  # not again while this one is on its way out
+                self._pass_on(number, frame)
+                raise KeyboardInterrupt
+        elif any(wait.ending for wait in self._waits):
+            for wait in self._waits:
+                wait.missed = wait.ending  # passed on when the handler is out of the way
+        else:
+            self._pass_on(number, frame)
+
+    def look(self) -> None:
+        """Pass on an interrupt that Python has not handled yet; callable from any thread."""
+        if self._waits and self._pipe.arrived() and _installed() is self:
+            for wait in tuple(self._waits):
+                wait.early()
+
+    def _pass_on(self, number: int, frame: FrameType | None) -> None:
+        if callable(self._before):
+            self._before(number, frame)
+
+    def add(self, wait: InterruptCount) -> None:
+        """Start counting for a wait."""
+        there = _installed()
+        if there in (signal.SIG_IGN, None):  # ignored, or installed by C code: leave it alone
+            return
+        for stale in [each for each in self._waits if each.ending]:  # an interrupt kept it from being removed
+            self._waits.remove(stale)
+        self._waits.append(wait)
+        if there is not self:
+            self._before = there
+            try:
+                signal.signal(signal.SIGINT, self)
+                self._pipe.begin()
+            except BaseException:
+                wait.ending = True
+                self.remove(wait)
+                raise
+
+    def forget(self) -> None:
+        """Drop all waits: none of them continues in a forked process."""
+        self._waits.clear()
+        if _installed() is self:
+            self._pipe.end()
+            signal.signal(signal.SIGINT, _restored(self._before))
+
+    def remove(self, wait: InterruptCount) -> None:
+        """Stop counting for a wait that is ending; the last one restores the previous handler."""
+        if wait not in self._waits:
+            return
+        try:
+            # Another thread (which collected a coroutine) cannot set a handler; the next wait restores it.
+            last = all(each.ending for each in self._waits) and threading.current_thread() is threading.main_thread()
+            if last and _installed() is self:
+                self._pipe.end()
+                # signal.signal first runs the handler for pending interrupts, so those are still counted here.
+                signal.signal(signal.SIGINT, _restored(self._before))
+        finally:
+            self._waits.remove(wait)
+        if wait.missed:
+            self._pass_on(signal.SIGINT, None)
+
+
+class _WakeupPipe:
+    """Tells at C level that a signal arrived; Python may call its handler some milliseconds later.
+
+    The handler needs the interpreter's lock, which a busy loop gives up every 5 ms.  Where the main thread's event loop
+    uses the wakeup descriptor itself, or there is none (Windows), only the handler is used.
+    """
+
+    def __init__(self) -> None:
+        self._ends: tuple[int, int] | None = None
+        self._pid = 0
+        self._noted = False
+
+    def begin(self) -> None:
+        """Install the pipe as wakeup descriptor; in the main thread."""
+        if sys.platform == "win32":
+            return
+        if self._ends is None or self._pid != os.getpid():  # a forked process would share its parent's pipe
+            self._ends, self._pid = os.pipe(), os.getpid()
+            for end in self._ends:
+                os.set_blocking(end, False)
+        self.arrived()
+        self._noted = True
+        before = signal.set_wakeup_fd(self._ends[1], warn_on_full_buffer=False)
+        if before not in (-1, self._ends[1]):
+            self._noted = False
+            signal.set_wakeup_fd(before)
+
+    def end(self) -> None:
+        """Remove the pipe; in the main thread."""
+        if self._noted and self._ends is not None:
+            self._noted = False
+            before = signal.set_wakeup_fd(-1)
+            if before != self._ends[1]:
+                signal.set_wakeup_fd(before)
+
+    def arrived(self) -> bool:
+        """Whether an interrupt arrived since the last call."""
+        if self._ends is None:
+            return False
+        try:
+            return signal.SIGINT in os.read(self._ends[0], 64)
+        except BlockingIOError:
+            return False
+
+
+def _installed() -> _Handler:
+    return signal.getsignal(signal.SIGINT)
+
+
+def _restored(handler: _Handler) -> _Handler:
+    """Return the handler to restore: that of ``asyncio.run`` is out of date once its main task has ended."""
+    main_task = getattr(handler, "keywords", {}).get("main_task")
+    return signal.default_int_handler if main_task is not None and main_task.done() else handler
+
+
+_interrupts = _SignalHandler()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_interrupts.forget)
+
+
+def check_interrupts() -> None:
+    """Act on an interrupt that Python has not handled yet; the sender calls this right before it writes a request."""
+    _interrupts.look()

@@ -1,8 +1,9 @@
-"""The one place that speaks HTTP: a request goes out, an Answer or an error of ours comes back.
+"""The one place that speaks HTTP: a request goes in, an ``Answer`` or one of the package's errors comes out.
 
-aiohttp's connections carry the requests: at 64 in flight httpx's client with its own pool costs 1.0 ms of CPU a
-request, with the ``httpx-aiohttp`` transport 0.5, and this 0.2.  httpx writes addresses and forms, and carries requests
-to an application in this process: ``send`` of a carrier is the seam where the emulator takes a server's place.
+``Sender`` calls ``send`` and ``stream``.  aiohttp's connections carry the requests: at 64 in flight, httpx's client
+with its own pool costs 1.0 ms of CPU a request, with the ``httpx-aiohttp`` transport 0.5, and this 0.2.  httpx builds
+addresses and forms, and calls an application in this process: a carrier's ``send`` is where the emulator takes the
+place of a server.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ import pydantic_core
 
 from ..errors import AnswerError, CfaiError, Unavailable
 from ..tasks import Answer, Request
-from .bounds import BOUNDS, Bounds, Unpacking, size_of
+from .bounds import BOUNDS, Bounds, Deadlines, Unpacking, size_of
 from .connections import Arriving, Headers, Network
-from .service_errors import Product, product_of, refusal
+from .service_errors import Product, product_of, service_error
 
 _FAILED = re.compile(rb'"success"\s*:\s*false|^\s*\{\s*"error"\s*:')
 _ERROR_ALONE = {"error", "code", "message", "status"}
 
-#: Addresses kept ready; ids of logs and of mutations stand in paths too, and those do not come again.
+#: Addresses in the cache; paths with ids of logs or mutations do not repeat.
 _MOST_URLS = 64
 
 #: An ASGI application, in httpx's words.
@@ -36,7 +37,7 @@ _App: TypeAlias = Callable[..., Awaitable[None]]
 
 
 class Secret:
-    """A string that is never shown or written: not by repr, str, format, a traceback's locals, copy or pickle."""
+    """A string that is never shown or written, by repr, str, format, a traceback's locals, copy or pickle."""
 
     __slots__ = ("_value",)
 
@@ -57,13 +58,13 @@ class Secret:
 
 
 class _InProcess:
-    """Answers of an ASGI application in this process, in place of a server."""
+    """Sends requests to an ASGI application in this process, in place of a server."""
 
     def __init__(self, app: _App) -> None:
         self._transport = httpx.ASGITransport(app=app)
 
     async def send(self, method: str, url: str, headers: Headers, body: bytes, leaves: Callable[[], bool]) -> Arriving:
-        """Send a request, unless it may not leave any more."""
+        """Send a request, unless it may no longer leave."""
         if not leaves():
             raise asyncio.CancelledError
         request = httpx.Request(method, url, headers=list(headers.items()), content=body or None)
@@ -99,7 +100,7 @@ def _always() -> bool:
 
 
 class Wire:
-    """A connection to one account.
+    """Sends requests to one account.
 
     Parameters
     ----------
@@ -107,9 +108,9 @@ class Wire:
         Everything up to and including ``/client/v4/accounts/{id}``, or the address of another server.
     token : Secret
     app : ASGI application, optional
-        Answers in-process instead of a server.
+        Answers in this process instead of a server.
     below : str
-        What comes between the root and a path that does not begin with a slash.
+        What stands between the root and a path that does not begin with a slash.
     bounds : Bounds
         How much of an answer is read, and how long it is waited for.
     """
@@ -122,6 +123,7 @@ class Wire:
         self._token = token
         self._app = app
         self._bounds = bounds
+        self._deadlines = Deadlines(bounds.seconds)
         self._carrier: Network | _InProcess | None = None
         self._urls: dict[str, str] = {}
         self._headers: dict[str, Headers] = {}
@@ -131,37 +133,44 @@ class Wire:
         if self._carrier is not None:
             carrier, self._carrier = self._carrier, None
             await carrier.close()
+        self._deadlines.close()
 
     async def send(
         self, request: Request, model: str, *, method: str = "POST", leaves: Callable[[], bool] = _always
     ) -> Answer:
         """Send a request and wait for the whole answer.
 
-        ``leaves`` is asked right before the first byte is written, once or twice; if it says no, nothing is written and
+        ``leaves`` is called right before the first byte is written; if it returns False, nothing is written and
         asyncio.CancelledError is raised.
 
         Raises
         ------
         ServiceError
-            Whatever is not an answer: a refusal, a broken connection, a body cut short, silence.
+            There is no answer: a refusal, a broken connection, a body cut short, silence.
         AnswerError
-            It is larger than what is read of its kind, or takes longer (see ``bounds``).
+            It is larger, or takes longer, than ``bounds`` allows.
         """
         start = time.perf_counter()
         failure: CfaiError
+        deadline = self._deadlines.begin()
         try:
-            async with asyncio.timeout(self._bounds.seconds) as limit:
-                arriving = await self._sent(request, model, method, leaves)
-                try:
-                    content = await self._whole(arriving, request, model)
-                finally:
-                    arriving.close()
+            arriving = await self._sent(request, model, method, leaves)
+            try:
+                content = await self._whole(arriving, request, model)
+            finally:
+                arriving.close()
+        except asyncio.CancelledError:
+            if not deadline.passed():
+                raise
+            failure = _late(model, self._bounds.seconds)
         except Exception as error:
-            failure = _late(model, self._bounds.seconds) if limit.expired() else _told(error, model)
+            failure = _as_ours(error, model)
         else:
             if arriving.status == 200 and not _says_failed(content):
                 return Answer(content, arriving.headers, time.perf_counter() - start)
-            failure = refusal(arriving.status, arriving.headers, content, model, self._product(request))
+            failure = service_error(arriving.status, arriving.headers, content, model, self._product(request))
+        finally:
+            self._deadlines.end(deadline)
         # Raised out here, so that no frame or cause of it leads to a header with the token.
         raise failure
 
@@ -186,12 +195,12 @@ class Wire:
                         content = await self._whole(arriving, request, model)
                     finally:
                         arriving.close()
-                    raise refusal(arriving.status, arriving.headers, content, model, self._product(request))
+                    raise service_error(arriving.status, arriving.headers, content, model, self._product(request))
             try:
                 chunks = _chunks(arriving, bounds.stream, "a stream", model)
-                held, length = [b""], 0  # of the line that is not whole yet
+                held, length = [b""], 0  # of the incomplete line
                 while True:
-                    limit = asyncio.timeout_at(limit.when())  # while it is waited for: the reader takes its own time
+                    limit = asyncio.timeout_at(limit.when())  # only while waiting: the reader's own time does not count
                     async with limit:
                         chunk = await anext(chunks, b"")
                     *lines, rest = chunk.split(b"\n")
@@ -210,7 +219,7 @@ class Wire:
             finally:
                 arriving.close()
         except Exception as error:
-            failure = _late(model, bounds.stream_seconds) if limit.expired() else _told(error, model)
+            failure = _late(model, bounds.stream_seconds) if limit.expired() else _as_ours(error, model)
         raise failure
 
     async def _sent(self, request: Request, model: str, method: str, leaves: Callable[[], bool]) -> Arriving:
@@ -263,7 +272,7 @@ class Wire:
 
 def _multipart(form: Mapping[str, Any], headers: Headers) -> tuple[Headers, bytes]:
     """Return a form as a body, and the headers with its boundary."""
-    # Equal forms have equal boundaries: to a gateway's cache they are equal requests.
+    # Equal forms get equal boundaries, so that they are equal requests to a gateway's cache.
     boundary = hashlib.blake2b(pydantic_core.to_json(form, bytes_mode="base64"), digest_size=16).hexdigest()
     headers = {**headers, "content-type": f"multipart/form-data; boundary={boundary}"}
     fields = {name: part if isinstance(part, tuple) else (None, part) for name, part in form.items()}
@@ -271,7 +280,7 @@ def _multipart(form: Mapping[str, Any], headers: Headers) -> tuple[Headers, byte
 
 
 async def _chunks(arriving: Arriving, most: int, what: str, model: str) -> AsyncIterator[bytes]:
-    """Yield a body as it arrives, decompressed; beyond `most` bytes refuse `what` it is, or end where that is empty."""
+    """Yield a body, decompressed as it arrives; beyond `most` bytes raise an error about `what`, or end if it is ""."""
     encoding = arriving.headers.get("content-encoding", "identity").strip().lower()
     unpack = None if encoding == "identity" else Unpacking(encoding)
     left = most
@@ -298,10 +307,10 @@ def _late(model: str, seconds: float) -> AnswerError:
 
 
 def _says_failed(content: bytes) -> bool:
-    """Whether a body with status 200 says that it failed: an envelope, at one of its ends, or an error and no more."""
+    """Whether a body with status 200 reports a failure: in an envelope, or as nothing but an error."""
     if not (_FAILED.search(content, 0, 200) or _FAILED.search(content, max(0, len(content) - 500))):
         return False
-    try:  # the model may have written these words itself
+    try:  # the model may have written these words
         document = pydantic_core.from_json(content)
     except ValueError:
         return False
@@ -310,16 +319,16 @@ def _says_failed(content: bytes) -> bool:
     return document.get("success") is False or (bool(document.get("error")) and document.keys() <= _ERROR_ALONE)
 
 
-def _told(error: Exception, model: str) -> CfaiError:
-    """Say what went wrong in an error of ours, without a cause whose frames hold the token."""
+def _as_ours(error: Exception, model: str) -> CfaiError:
+    """Return an error of the package that says what went wrong, without a cause whose frames hold the token."""
     if isinstance(error, CfaiError):
         return error.with_traceback(None)
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     if not isinstance(error, (OSError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError)):
-        return CfaiError(f"{model}: {text[:500]}")  # not the network: a defect, which repeating would not mend
+        return CfaiError(f"{model}: {text[:500]}")  # not the network but a defect, which repeating would not cure
     code, todo = "connection lost", ""
     if isinstance(error, (httpx.ConnectError, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
         code, todo = "no connection", " -- check the network and base_url"
     elif isinstance(error, aiohttp.SocketTimeoutError):
-        code, text = "timeout", "not one byte arrived for as long as is waited"
+        code, text = "timeout", "no byte arrived within the time limit"
     return Unavailable(f"{model}: {code} ({text[:200]}){todo}", code, model=model)

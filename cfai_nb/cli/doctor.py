@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import __version__
 from .._engine.bridge import bridge
+from .._engine.sender import Sender
 from ..errors import CfaiError, StoreError
 from ..models import catalogue
 from ..session import Session, connect
@@ -88,8 +89,10 @@ def _check_credentials(session: Session) -> None:
     """Send a free search that finds nothing, to see whether the credentials are accepted."""
     request = Request(path="models/search", query={"search": "no-model-is-called-like-this", "per_page": "1"})
 
+    sender = Sender(session.engine(cache=False), patience=_PATIENCE / 3)  # ends before the time is over, with its error
+
     async def ask() -> Any:
         async with asyncio.timeout(_PATIENCE):
-            return await session.engine(cache=False).wire.send(request, "models/search", method="GET")
+            return await sender.send(request, "models/search", method="GET")
 
     bridge.call(ask)

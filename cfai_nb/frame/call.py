@@ -183,12 +183,12 @@ class Call:
         """Do it; awaited.  What is more than waiting is done in a thread: the loop is the caller's."""
         import asyncio
 
-        from .._engine.aside import beside
         from .._engine.bridge import bridge
+        from .._engine.loop import in_thread
         from . import progress
 
         attempts = self.attempts(self._start)
-        while (attempt := await beside(lambda: next(attempts, None))) is not None:
+        while (attempt := await in_thread(lambda: next(attempts, None))) is not None:
             runner, made = attempt
             self._warn()
             with progress.listener(self.options.progress, display) as show:
@@ -198,7 +198,7 @@ class Call:
                     show(made)
                     raise asyncio.CancelledError(made.stopped_words) from None
                 show(made)
-        self.notes, frame = await beside(self._concluded)
+        self.notes, frame = await in_thread(self._concluded)
         self._warn()
         return frame
 
@@ -238,13 +238,13 @@ class Call:
 
 def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
     """Return what a run delivered; apart from the call, which a report would hold, and with it the session."""
-    sink, task, model, origin = run.sink, run.plan.task, run.plan.model.id, run.plan.origin
+    results, task, model, origin = run.results, run.plan.task, run.plan.model.id, run.plan.origin
     space = None
-    columns = task.to_columns(sink.cells())
-    if sink.matrix is not None:
+    columns = task.to_columns(results.cells())
+    if results.matrix is not None:
         form = columns.form if isinstance(columns, Column) else ""
-        space = Space(model, sink.matrix.shape[1], form, origin)
-    result = to_pandas(columns, where=run.plan.where, sink=sink, index=index, name=task.name, space=space)
+        space = Space(model, results.matrix.shape[1], form, origin)
+    result = to_pandas(columns, where=run.plan.where, results=results, index=index, name=task.name, space=space)
     # A hint that most operations pass on, and merge and concat lose; store and ledger hold the facts.
     result.attrs["cfai"] = {"verb": task.name, "model": model, "origin": origin, "run": run.id}
     return result

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .._engine.results import Sink
+from .._engine.run_state import Results
 from ..tasks import Column
 from ..vectors.vector import Space
 from .arrow import VectorArray
@@ -24,7 +24,7 @@ def to_pandas(
     columns: Column | Mapping[str, Column],
     *,
     where: npt.NDArray[np.int64],
-    sink: Sink,
+    results: Results,
     index: pd.Index[Any],
     name: Hashable,
     space: Space | None,
@@ -36,7 +36,7 @@ def to_pandas(
     columns : Column or mapping of name to Column
     where : ndarray of int64, shape (rows,)
         The input of each row; -1 for none.
-    sink : Sink
+    results : Results
         Holds the matrix behind a column of vectors.
     index : Index
         Of the frame; kept as it is, duplicates included.
@@ -46,18 +46,18 @@ def to_pandas(
         Of the vectors.
     """
     if isinstance(columns, Column):
-        series = _series(columns, where, sink, index, space)
+        series = _series(columns, where, results, index, space)
         series.name = name
         return series
-    made = {key: _series(column, where, sink, index, space) for key, column in columns.items()}
+    made = {key: _series(column, where, results, index, space) for key, column in columns.items()}
     return pd.DataFrame(made, index=index)
 
 
 def _series(
-    column: Column, where: npt.NDArray[np.int64], sink: Sink, index: pd.Index[Any], space: Space | None
+    column: Column, where: npt.NDArray[np.int64], results: Results, index: pd.Index[Any], space: Space | None
 ) -> pd.Series[Any]:
     if column.kind == "vector":
-        return pd.Series(VectorArray._from_sequence(sink.vectors(where, space)), index=index)
+        return pd.Series(VectorArray._from_sequence(results.vectors(where, space)), index=index)
     values = column.values
     rows = [None if at < 0 else values[at] for at in where.tolist()]
     if column.kind == "category":

@@ -96,7 +96,7 @@ class Report:
     def answered(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Whether each row has a whole answer."""
         run, where = self.run, self.run.plan.where
-        whole = run.sink.filled.copy()
+        whole = run.results.filled.copy()
         whole[list(run.failures)] = False
         return (where >= 0) & (whole[where] if len(whole) else False)
 

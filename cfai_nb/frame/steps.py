@@ -16,9 +16,9 @@ from .call import Call
 from .progress import working
 
 if TYPE_CHECKING:
-    from .._engine.errand import Errand
     from .._engine.plan import Plan
     from .._engine.run_options import RunOptions
+    from .._engine.sender import RequestJob
     from .._engine.shared import Engine
     from .compare_result import Plans
     from .progress import Display
@@ -50,22 +50,22 @@ class Requests:
         What the line of progress begins with.
     engine : Engine
     work : callable
-        See ``Errand``.
+        See ``RequestJob``.
     options : RunOptions
     drain : bool
-        See ``Errand``.
+        See ``RequestJob``.
     stopped : callable
         Says what Stop left behind.
     """
 
     def __init__(
-        self, name: str, engine: Engine, work: Callable[[Errand[Any]], Awaitable[Any]], options: RunOptions, *,
+        self, name: str, engine: Engine, work: Callable[[RequestJob[Any]], Awaitable[Any]], options: RunOptions, *,
         drain: bool, stopped: Callable[[], str],
     ) -> None:  # fmt: skip
-        from .._engine.errand import Errand
+        from .._engine.sender import RequestJob
 
         self._name, self._progress, self._stopped = name, options.progress, stopped
-        self._errand: Errand[Any] = Errand(engine, work, drain=drain, patience=options.patience)
+        self._errand: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)
         self._say: Callable[[str], None] = _silent
 
     def tell(self, text: str) -> None:
@@ -126,18 +126,18 @@ class Forms:
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        from .._engine.aside import beside
+        from .._engine.loop import in_thread
 
-        steps = await beside(lambda: self._steps(*args, **options))
-        step, finish = await beside(lambda: _advance(steps))
+        steps = await in_thread(lambda: self._steps(*args, **options))
+        step, finish = await in_thread(lambda: _advance(steps))
         while step is not None:
             answer, error = None, None
             try:
                 answer = await step.wait_async(self._display)
             except CfaiError as raised:
                 error = raised
-            step, finish = await beside(lambda: _advance(steps, answer, error))  # noqa: B023
-        return await beside(finish)
+            step, finish = await in_thread(lambda: _advance(steps, answer, error))  # noqa: B023
+        return await in_thread(finish)
 
     def plan(self, *args: Any, **options: Any) -> Plan | Plans:
         """Price it and send nothing.

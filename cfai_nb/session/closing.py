@@ -15,7 +15,7 @@ from functools import partial
 
 from .._engine.bridge import bridge
 from .._engine.shared import Engine
-from .._engine.store.sharing import release, release_all
+from .._engine.store import release, release_all
 from .._engine.store.store import Store
 from .._engine.store.writer import Job
 from ..errors import CfaiWarning

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pandas as pd
 
 from .._engine.bridge import bridge
-from .._engine.errand import Errand
 from .._engine.gateway import Gateway, as_gateway
+from .._engine.sender import RequestJob
 from ..errors import RowError, SetupError, Stopped, takes_options
 from ..tasks import Json, Request
 from . import session
@@ -59,25 +59,25 @@ def feedback(
         raise SetupError("Set gateway= to the gateway that the answers went through, here or in cf.connect.")
     wanted, rated = _rated(logs, score), 0
 
-    async def rate(errand: Errand[None]) -> None:
+    async def rate(job: RequestJob[None]) -> None:
         async def one(pair: tuple[str, int]) -> None:
             nonlocal rated
             log, value = pair
             body: dict[str, Json] = {"feedback": value} | ({"metadata": dict(metadata)} if metadata else {})
             path = f"/ai-gateway/gateways/{quote(through.name, safe='')}/logs/{quote(log, safe='')}"
-            await errand.ask(Request(json=body, path=path), f"log {log!r} of gateway {through.name!r}", "PATCH")
+            await job.ask(Request(json=body, path=path), f"log {log!r} of gateway {through.name!r}", "PATCH")
             rated += 1
 
-        await errand.each(one, wanted.items())
+        await job.each(one, wanted.items())
 
-    errand = Errand(here.engine(cache=False), rate, drain=True)
+    job = RequestJob(here.engine(cache=False), rate, drain=True)
     try:
-        bridge.wait(errand, lambda: None)
+        bridge.wait(job, lambda: None)
     except RowError as error:
         if rated:
             error.add_note(f"{rated:,} of {len(wanted):,} logs were rated.")
         raise
-    if errand.stopped and rated < len(wanted):
+    if job.stopped and rated < len(wanted):
         raise Stopped(f"Stopped. {rated:,} of {len(wanted):,} logs were rated; the same call again rates all of them.")
     return rated
 

@@ -22,8 +22,9 @@ from .._engine.plan import Plan, draw_up
 from .._engine.run import Runner
 from .._engine.run_options import CacheMode, GivenOptions, RunOptions, given_options, with_run_options
 from .._engine.run_state import Run
-from .._engine.shared import Engine, pacing
-from .._engine.store.sharing import release, shared
+from .._engine.sender import Sender
+from .._engine.shared import Engine, limiters
+from .._engine.store import release, shared
 from .._engine.store.store import Store
 from .._engine.wire import Wire
 from ..errors import CfaiWarning, ServiceError, SetupError, StoreError
@@ -168,7 +169,7 @@ class Session:
         there = self.endpoint
         wire = Wire(there.root, there.token, there.app, "/" if there.is_server else "/ai/")
         bridge.before_close(wire)
-        return Engine(wire, pacing(_per_minute(self.rate)), self.account, self.origin, store, self._unstored.extend)
+        return Engine(wire, limiters(_per_minute(self.rate)), self.account, self.origin, store, self._unstored.extend)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model that a task will use; see ``select_model``."""
@@ -181,11 +182,11 @@ class Session:
         return [str(one["id"]) for one in rows or () if isinstance(one, dict) and "id" in one]
 
     def ask(self, request: Request, method: str = "POST") -> Any:
-        """Send one request that does not belong to a run, and return the JSON of its answer."""
-        engine = self.engine(cache=False)
+        """Send one request that is not part of a run until it is answered, and return the content of the answer."""
+        sender = Sender(self.engine(cache=False))
 
         async def ask() -> Any:
-            return (await engine.wire.send(request, request.path or "", method=method)).json
+            return (await sender.send(request, request.path or "", method=method)).json
 
         return bridge.call(ask)
 
@@ -200,7 +201,7 @@ class Session:
         plan = self._drawn_up(task, model, rows)
         store = self.store() if cache in (True, "only") else None
         if store is not None:
-            plan.packs, plan.slots = store.locate(plan.keys)
+            plan.records, plan.slots = store.locate(plan.keys)
         return plan
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:

@@ -1,4 +1,8 @@
-"""``cf.stream``: one prompt, answered as it is written."""
+"""``cf.stream``: one prompt, answered piece by piece.
+
+An ordinary run of one input with a listener: its engine thread puts the pieces on a queue, from which the caller's
+generator yields them.  So a stream is reserved, limited, repeated and charged as every request is.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,30 @@ import contextlib
 import dataclasses
 import queue
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from .._engine.bridge import BEAT, bridge
-from .._engine.errand import Errand
-from .._engine.interrupts import Presses
-from .._engine.stopping import Stop
-from .._engine.stream import stream as _stream
+from .._engine.stopping import InterruptCount, Stop
 from ..errors import Stopped, takes_options
 from ..models import Model
-from ..tasks import Generate
+from ..tasks import Generate, Request
+from ..tasks.dialects import chat
 from . import session
 
-_TRAVEL = ("budget", "neurons", "gateway")
+_TRAVEL = ("budget", "neurons", "gateway", "patience")
 _OPTIONS = tuple(field.name for field in dataclasses.fields(Generate))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stream(Generate):
+    """``Generate`` under the name that the ledger shows, streamed whatever its options."""
+
+    name: ClassVar[str] = "stream"
+
+    def streamed(self, request: Request, model: Model) -> Request:
+        """Return the request as a stream."""
+        return chat.streamed(request, model)
 
 
 @takes_options(*_OPTIONS, *_TRAVEL)
@@ -33,7 +47,7 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
         Default: that of ``generate``.
     **options
         Of ``generate`` (``system``, ``max_tokens``, ``temperature``, ``seed``, ``reasoning``), and ``budget`` or
-        ``neurons``, ``gateway``.
+        ``neurons``, ``gateway``, ``patience``.
 
     Yields
     ------
@@ -42,55 +56,65 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     Raises
     ------
     ValueError
-        The prompt is no text, or an option means nothing.
+        The prompt is not a text, or an option has an invalid value.
+    ServiceError
+        The request was refused, or failed until ``patience`` was over; nothing was yielded.
     AnswerError
-        The stream broke off, or the reply was cut at ``max_tokens``; what came before was yielded.
+        The stream broke off, the reply is empty, or it was cut at ``max_tokens``; what came before was yielded.
     Stopped
         It was interrupted: the connection is closed, and the service stops writing.
 
     Notes
     -----
-    Nothing is taken from the store or kept in it; the charge is entered in the book.
+    Until the first piece, the request is repeated like any other; afterwards it never is.  Nothing is taken from the
+    store or kept in it; the charge is entered in the ledger.
     """
     travel: dict[str, Any] = {name: options.pop(name) for name in _TRAVEL if name in options}
     if clash := {"schema", "tools", "n", "thinking"} & options.keys():
-        raise TypeError(
-            f"stream() takes no {', '.join(sorted(clash))}: that is of no use before its end. Use generate."
-        )
+        raise TypeError(f"stream() does not support {', '.join(sorted(clash))}; use generate().")
     if not isinstance(prompt, str) or not prompt.strip():
         raise ValueError(f"prompt={prompt!r:.60}: give a text.")
-    task = Generate(**options)
+    task = _Stream(**options)
     here = session.current()
     chosen = here.model_for(task, model, travel.get("gateway"))
     task.check(chosen)
-    how = here.options(travel)
-    engine = here.engine(cache=False)
-    request, most = task.stream(prompt, chosen), task.estimate_usage([prompt], chosen)
     pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-    limit = f"max_tokens={task.max_tokens}"
 
-    async def work(errand: Errand[None]) -> None:
-        texts = _stream(engine, request, chosen, most, how, limit, errand.may_send)
-        async with contextlib.aclosing(texts):
-            async for text in texts:
-                pieces.put(text)
+    def hear(piece: str | None) -> None:  # None where the answer begins
+        if piece:
+            pieces.put(piece)
 
-    # Between the pieces an interrupt is the user's own; whatever it ends, the stream is closed with the generator.
-    with bridge.attended(Errand(engine, work, drain=False)) as (stop, future):
-        future.add_done_callback(lambda _: pieces.put(None))
-        while (piece := _next(pieces, stop)) is not None:
+    how = dataclasses.replace(here.options(travel), cache=False, queue=False, on_error="keep", on_token=hear)
+    runner = here.runner(task, chosen, [prompt], how)
+    runner.run.restarts = False
+    heard = False
+    # Between the pieces an interrupt is the caller's; whatever it ends, the stream is closed with the generator.
+    with contextlib.ExitStack() as attended:
+        with InterruptCount() as interrupts:  # from the start of the job on, not only from the first wait
+            stop, future = attended.enter_context(bridge.attended(runner))
+            interrupts.reach(stop)
+            future.add_done_callback(lambda _: pieces.put(None))
+            piece = _next(pieces, stop)
+        while piece is not None:
+            heard = True
             yield piece
-        future.result()
+            piece = _next(pieces, stop)
+        run = future.result()
+    if run.stopped:  # with the tool that this stream is part of
+        raise Stopped("Stopped; the connection is closed.")
+    if (failure := run.error or run.failures.get(0)) is not None:
+        raise failure
+    if not heard:  # the server answered in one piece
+        yield run.results.cells()[0]["answer"]
 
 
 def _next(pieces: queue.SimpleQueue[str | None], stop: Stop) -> str | None:
     """Wait for the next piece; None at the end."""
-    with Presses() as presses:
-        presses.reach(stop)
-        while not presses.count:
+    with InterruptCount() as interrupts:
+        interrupts.reach(stop)
+        while not stop.level:
             with contextlib.suppress(queue.Empty):
                 piece = pieces.get(timeout=BEAT)
-                break
-    if stop.level:
-        raise Stopped("Stopped; the connection is closed.")
-    return piece
+                if not stop.level:
+                    return piece
+    raise Stopped("Stopped; the connection is closed.")

@@ -94,10 +94,6 @@ class Writer(Task):
         """Count a turn a sample where the model takes one at a time; tools and schemas may take more."""
         return conversation.expected(self.settings, model)
 
-    def stream(self, prompt: str, model: Model) -> Request:
-        """Return the request for one prompt whose answer comes piece by piece."""
-        return chat.streamed(chat.compose(self.opening(prompt), model, self.settings), model)
-
     def streamed(self, request: Request, model: Model) -> Request | None:
         """Return the same request as a stream, where it is text alone: JSON is of no use before its end."""
         asked = self.settings

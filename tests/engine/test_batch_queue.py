@@ -184,8 +184,8 @@ def test_a_garbled_look_is_repeated(front: Any) -> None:
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        ({"status": "failed"}, "the queue says 'failed'"),
-        ([], "the queue says None"),
+        ({"status": "failed"}, "reports status 'failed'"),
+        ([], "reports status None"),
         ({"responses": [{"id": "x", "success": True}, 3, {"result": {}}]}, "holds no answer"),
     ],
 )

@@ -8,6 +8,7 @@ import dataclasses
 import gzip
 import json
 import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,7 +21,7 @@ import cfai_nb as cf
 from cfai_nb._engine import connections
 from cfai_nb._engine.bounds import BOUNDS, MIB, Bounds
 from cfai_nb._engine.wire import Secret, Wire
-from cfai_nb.errors import AnswerError, RowError, ServiceError, Unavailable
+from cfai_nb.errors import AnswerError, CfaiError, RowError, ServiceError, Unavailable
 from cfai_nb.tasks import Answer, Request
 
 Act: TypeAlias = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -152,8 +153,8 @@ def whole(body: bytes, headers: str = "") -> Act:
 
 BOMB = gzip.compress(bytes(50 * MIB))
 UNBOUNDED: dict[str, tuple[Act, bool, type[RowError], str]] = {
-    "silent": (silent, False, Unavailable, "not one byte arrived"),
-    "silent stream": (silent, True, Unavailable, "not one byte arrived"),
+    "silent": (silent, False, Unavailable, "no byte arrived"),
+    "silent stream": (silent, True, Unavailable, "no byte arrived"),
     "slow": (slow, False, AnswerError, r"not complete after 0\.6 s"),
     "slow stream": (slow, True, AnswerError, r"not complete after 0\.6 s"),
     "endless": (endless, False, AnswerError, "larger than 195 KiB.*for text"),
@@ -355,3 +356,40 @@ def test_addresses_with_ids_in_them_do_not_pile_up() -> None:
     for at in range(10_000):
         line._url(Request(path=f"logs/{at}"), "m")
     assert len(line._urls) <= 64
+
+
+def test_many_answers_share_a_timer_and_each_keeps_its_own_deadline() -> None:
+    """Of answers that were asked for one after another each ends when its own seconds are over; a cancel stays one."""
+
+    async def ask() -> None:
+        async with server(slow) as root:
+            line = Wire(root, Secret("t"), bounds=SMALL)
+
+            async def one(wait: float) -> float:
+                await asyncio.sleep(wait)
+                begun = time.monotonic()
+                with pytest.raises(AnswerError, match="not complete"):
+                    await line.send(Request(json={}), "m")
+                return time.monotonic() - begun
+
+            cancelled = asyncio.ensure_future(line.send(Request(json={}), "m"))
+            asyncio.get_running_loop().call_later(0.1, cancelled.cancel)
+            took = await asyncio.gather(*(one(0.1 * at) for at in range(4)))
+            assert all(0.55 < seconds < 1.2 for seconds in took), took
+            assert cancelled.cancelled()
+            await line.close()
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("value", ["a\r\nx-more: b", "a\nb", "a\rb", "a\0b"])
+def test_a_header_that_would_begin_another_is_not_sent(value: str) -> None:
+    """A line break or a zero byte in a header is an error before anything is written."""
+    written: list[int] = []
+
+    async def note(writer: asyncio.StreamWriter) -> None:
+        written.append(1)
+
+    with pytest.raises(CfaiError, match="line breaks"):
+        asked(note, headers={"x-given": value})
+    assert not written

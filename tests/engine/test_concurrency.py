@@ -1,4 +1,4 @@
-"""Pace: how many requests at once, who is next, and what a cancelled wait leaves behind; in simulated time."""
+"""Limiter: how many requests at once, who is next, and what a cancelled wait leaves behind; in simulated time."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from simulation import simulate
 
-from cfai_nb._engine.concurrency import MOST, START, Pace
+from cfai_nb._engine.concurrency import MOST, START, Limiter
 from cfai_nb._engine.rate_limit import Rate
 
 
 async def _serve(capacity: Callable[[float], int], seconds: float, wanted: int = MOST, latency: float = 0.5) -> Any:
-    """Let workers ask for ``seconds``; return requests per slice of 10 s as (answered, refused), and the pace."""
+    """Let workers ask for ``seconds``; return requests per slice of 10 s as (answered, refused), and the limiter."""
     loop, dice = asyncio.get_running_loop(), random.Random(7)
-    pace = Pace(Rate(None), loop.time)
+    limiter = Limiter(Rate(None), loop.time)
     slices = [[0, 0] for _ in range(int(seconds // 10) + 60)]
     working = 0
 
@@ -26,43 +26,43 @@ async def _serve(capacity: Callable[[float], int], seconds: float, wanted: int =
         while loop.time() < seconds:
             attempt = 0
             while True:
-                sent = await pace.enter(first=attempt > 0)
+                sent = await limiter.enter(first=attempt > 0)
                 await asyncio.sleep(0.005)
                 if working < capacity(loop.time()):
                     working += 1
                     await asyncio.sleep(dice.uniform(0.8, 1.2) * latency)
                     working -= 1
                     slices[int(loop.time() // 10)][0] += 1
-                    pace.clean(sent)
+                    limiter.clean(sent)
                     break
                 await asyncio.sleep(0.005)
                 slices[int(loop.time() // 10)][1] += 1
-                pace.busy(sent)
+                limiter.busy(sent)
                 attempt += 1
                 await asyncio.sleep(dice.uniform(0, min(10.0, 0.2 * 2.0**attempt)))
 
     await asyncio.gather(*(worker() for _ in range(wanted)))
-    return slices, pace
+    return slices, limiter
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("capacity", "share"), [(1, 0.10), (4, 0.05), (16, 0.05), (40, 0.05)])
 def test_places_settle_near_the_capacity(capacity: int, share: float) -> None:
     """64 wanted, fewer held: at most 5 % refusals in five minutes, and 0.85 of what the capacity can do."""
-    slices, pace = simulate(_serve(lambda now: capacity, 300))
+    slices, limiter = simulate(_serve(lambda now: capacity, 300))
     answered = sum(a for a, _ in slices)
     refused = sum(r for _, r in slices)
     assert refused / (answered + refused) <= share
     assert answered >= 0.85 * capacity / 0.51 * 300
-    assert pace.concurrency.limit <= capacity + 2
+    assert limiter.concurrency.limit <= capacity + 2
 
 
 def test_a_capacity_that_rises_is_used() -> None:
     """When the service holds three times as many, the places follow within two minutes."""
-    slices, pace = simulate(_serve(lambda now: 16 if now < 120 else 48, 300))
+    slices, limiter = simulate(_serve(lambda now: 16 if now < 120 else 48, 300))
     late = sum(a for a, _ in slices[25:29]) / 40
     assert late >= 0.8 * 48 / 0.51
-    assert pace.concurrency.limit >= 40
+    assert limiter.concurrency.limit >= 40
 
 
 def test_a_capacity_that_falls_is_obeyed() -> None:
@@ -75,9 +75,9 @@ def test_a_capacity_that_falls_is_obeyed() -> None:
 
 def test_without_refusals_the_places_grow_to_what_is_wanted() -> None:
     """Clean answers double the places until all that is wanted is under way, and no further than is used."""
-    slices, pace = simulate(_serve(lambda now: 1000, 30))
+    slices, limiter = simulate(_serve(lambda now: 1000, 30))
     assert sum(a for a, _ in slices[1:3]) >= 0.95 * MOST / 0.51 * 20
-    assert MOST <= pace.concurrency.limit <= MOST + 1
+    assert MOST <= limiter.concurrency.limit <= MOST + 1
     _, small = simulate(_serve(lambda now: 1000, 30, wanted=4))
     assert small.concurrency.limit == START
 
@@ -87,18 +87,18 @@ def test_never_more_than_the_places_are_out() -> None:
 
     async def main() -> int:
         loop = asyncio.get_running_loop()
-        pace = Pace(Rate(None), loop.time)
+        limiter = Limiter(Rate(None), loop.time)
         most = 0
 
         async def one() -> None:
             nonlocal most
-            sent = await pace.enter()
-            most = max(most, pace.concurrency.in_use - int(pace.concurrency.limit))
+            sent = await limiter.enter()
+            most = max(most, limiter.concurrency.in_use - int(limiter.concurrency.limit))
             await asyncio.sleep(0.1)
-            pace.leave(sent)
+            limiter.leave(sent)
 
         await asyncio.gather(*(one() for _ in range(200)))
-        assert pace.concurrency.in_use == 0
+        assert limiter.concurrency.in_use == 0
         return most
 
     assert simulate(main()) <= 0
@@ -109,18 +109,18 @@ def test_who_came_first_goes_first_and_the_refused_keep_their_turn() -> None:
 
     async def main() -> list[str]:
         loop = asyncio.get_running_loop()
-        pace, order = Pace(Rate(None), loop.time), []
-        pace.concurrency.limit = 1.0
-        held = await pace.enter()
+        limiter, order = Limiter(Rate(None), loop.time), []
+        limiter.concurrency.limit = 1.0
+        held = await limiter.enter()
 
         async def one(name: str, first: bool) -> None:
-            sent = await pace.enter(first=first)
+            sent = await limiter.enter(first=first)
             order.append(name)
-            pace.leave(sent)
+            limiter.leave(sent)
 
         waiting = [asyncio.ensure_future(one(name, name == "again")) for name in ("a", "b", "again", "c")]
         await asyncio.sleep(0.1)
-        pace.leave(held)
+        limiter.leave(held)
         await asyncio.gather(*waiting)
         return order
 
@@ -133,23 +133,23 @@ def test_a_cancelled_wait_gives_its_place_back(late: bool) -> None:
 
     async def main() -> int:
         loop = asyncio.get_running_loop()
-        pace = Pace(Rate(None), loop.time)
-        pace.concurrency.limit = 1.0
-        held = await pace.enter()
-        gone, next_ = asyncio.ensure_future(pace.enter()), asyncio.ensure_future(pace.enter())
+        limiter = Limiter(Rate(None), loop.time)
+        limiter.concurrency.limit = 1.0
+        held = await limiter.enter()
+        gone, next_ = asyncio.ensure_future(limiter.enter()), asyncio.ensure_future(limiter.enter())
         await asyncio.sleep(0)
         if late:
-            pace.leave(held)
+            limiter.leave(held)
             gone.cancel()
         else:
             gone.cancel()
             await asyncio.sleep(0)
-            pace.leave(held)
+            limiter.leave(held)
         async with asyncio.timeout(5):
             sent = await next_
         assert gone.cancelled()
-        pace.leave(sent)
-        return pace.concurrency.in_use
+        limiter.leave(sent)
+        return limiter.concurrency.in_use
 
     assert simulate(main()) == 0
 
@@ -159,9 +159,9 @@ def test_a_cancelled_wait_for_the_minute_does_not_hold_up_the_next() -> None:
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
-        pace = Pace(Rate(1), loop.time)
-        await pace.enter()
-        gone, next_ = asyncio.ensure_future(pace.enter()), asyncio.ensure_future(pace.enter())
+        limiter = Limiter(Rate(1), loop.time)
+        await limiter.enter()
+        gone, next_ = asyncio.ensure_future(limiter.enter()), asyncio.ensure_future(limiter.enter())
         await asyncio.sleep(1)
         gone.cancel()
         async with asyncio.timeout(100):
@@ -177,20 +177,20 @@ def test_a_probe_that_tells_nothing_holds_up_nobody(fate: str) -> None:
 
     async def main() -> float:
         loop = asyncio.get_running_loop()
-        pace = Pace(Rate(None), loop.time)
-        sent = await pace.enter()
-        pace.limited(sent)
-        probe = asyncio.ensure_future(pace.enter())
+        limiter = Limiter(Rate(None), loop.time)
+        sent = await limiter.enter()
+        limiter.limited(sent)
+        probe = asyncio.ensure_future(limiter.enter())
         sent = await probe
         if fate == "breaks":
-            pace.leave(sent)
+            limiter.leave(sent)
         elif fate == "finds no capacity":
-            pace.busy(sent)
+            limiter.busy(sent)
         elif fate == "is cancelled":
-            pace.leave(sent)
+            limiter.leave(sent)
         start = loop.time()
         async with asyncio.timeout(70):
-            await pace.enter()
+            await limiter.enter()
         return loop.time() - start
 
     assert simulate(main()) < 65

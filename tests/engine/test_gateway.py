@@ -124,7 +124,7 @@ def test_what_is_no_gateway_is_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "kind", "code", "words"),
     [
-        ({"gateways": ["other"]}, cf.AccessError, 2001, "no such gateway: check gateway="),
+        ({"gateways": ["other"]}, cf.AccessError, 2001, "gateway does not exist: check gateway="),
         ({"quirks": {"no-credits"}}, cf.QuotaExhausted, 2021, "buy credits for the gateway, or leave gateway= out"),
         ({"first": lambda body: envelope({}, 401, 2009)}, cf.AccessError, 2009, "provider's key in the gateway's"),
     ],

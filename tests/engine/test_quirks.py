@@ -127,7 +127,7 @@ def test_a_free_plan_is_told_which_models_it_lacks() -> None:
 
 def test_a_model_by_application_is_told() -> None:
     """403/5018 ends the run for who was not let in; whoever was gets answers."""
-    with cf.connect(Emulator(rate=None), store=False), pytest.raises(cf.AccessError, match=r"5018.*not open to this"):
+    with cf.connect(Emulator(rate=None), store=False), pytest.raises(cf.AccessError, match=r"5018.*no access to"):
         generated("apertus-v1.5-8b")()
     with cf.connect(Emulator(rate=None, terms_accepted=True), store=False):
         assert generated("apertus-v1.5-8b")() == SAID

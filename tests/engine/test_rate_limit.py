@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 from simulation import simulate
 
-from cfai_nb._engine.concurrency import Pace
+from cfai_nb._engine.concurrency import Limiter
 from cfai_nb._engine.rate_limit import Rate
 
 PLACES, LATENCY, REFUSAL, WAY = 64, 0.3, 0.02, 0.005
@@ -97,9 +97,9 @@ class Outcome:
 
 
 async def _run(server: Server, told: float | None, rows: int) -> Outcome:
-    """Send rows through a pace as the engine does: refused ones keep their turn."""
+    """Send rows through a limiter as the engine does: refused ones keep their turn."""
     loop = asyncio.get_running_loop()
-    pace = Pace(Rate(told), loop.time)
+    limiter = Limiter(Rate(told), loop.time)
     outcome = Outcome(0, 0, 0.0)
     todo = iter(range(rows))
 
@@ -107,16 +107,16 @@ async def _run(server: Server, told: float | None, rows: int) -> Outcome:
         for _ in todo:
             attempt = 0
             while True:
-                sent = await pace.enter(first=attempt > 0)
+                sent = await limiter.enter(first=attempt > 0)
                 await asyncio.sleep(WAY)
                 if server.admit(loop.time()):
                     break
                 await asyncio.sleep(REFUSAL - WAY)
                 attempt += 1
                 outcome.refused += 1
-                pace.limited(sent)
+                limiter.limited(sent)
             await asyncio.sleep(LATENCY - WAY)
-            pace.clean(sent)
+            limiter.clean(sent)
             outcome.delivered += 1
             outcome.seconds = loop.time()
 
@@ -185,20 +185,20 @@ def test_a_limit_that_is_lifted_is_found_out() -> None:
     async def main() -> tuple[float, float]:
         loop = asyncio.get_running_loop()
         rate = Rate(None)
-        pace, server, begun, when = Pace(rate, loop.time), Sliding(60), loop.time(), [0.0, 0.0]
+        limiter, server, begun, when = Limiter(rate, loop.time), Sliding(60), loop.time(), [0.0, 0.0]
 
         async def worker() -> None:
             while loop.time() - begun < 1500:
-                sent = await pace.enter()
+                sent = await limiter.enter()
                 if loop.time() - begun > 240:
                     server.limit = 10**9
                 ok = server.admit(loop.time())
                 await asyncio.sleep(LATENCY if ok else REFUSAL)
                 if ok:
-                    pace.clean(sent)
+                    limiter.clean(sent)
                     when[loop.time() - begun > 1400] += 1
                 else:
-                    pace.limited(sent)
+                    limiter.limited(sent)
 
         await asyncio.gather(*(worker() for _ in range(8)))
         return when[0], when[1]
@@ -213,15 +213,15 @@ def test_two_models_share_the_minute_of_their_task() -> None:
     async def main() -> tuple[int, int]:
         loop = asyncio.get_running_loop()
         rate, server, sent_at = Rate(100), Sliding(100), [0, 0]
-        paces = [Pace(rate, loop.time), Pace(rate, loop.time)]
+        paces = [Limiter(rate, loop.time), Limiter(rate, loop.time)]
 
-        async def worker(pace: Pace) -> None:
+        async def worker(limiter: Limiter) -> None:
             for _ in range(10):
-                sent = await pace.enter()
+                sent = await limiter.enter()
                 admitted = server.admit(loop.time())
                 sent_at[not admitted] += 1
                 await asyncio.sleep(LATENCY)
-                pace.clean(sent)
+                limiter.clean(sent)
 
         async with asyncio.timeout(1000):
             await asyncio.gather(*(worker(paces[i % 2]) for i in range(30)))

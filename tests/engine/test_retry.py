@@ -20,8 +20,8 @@ from starlette.responses import Response
 
 import cfai_nb as cf
 from cfai_nb._engine import batch_queue, rate_limit, retry
+from cfai_nb._engine.concurrency import Share
 from cfai_nb._engine.retry import ATTEMPTS, MINUTE, PATIENCE, Retry, Service
-from cfai_nb._engine.run_share import Share
 from cfai_nb.emulator import Emulator
 
 LABELS = ["billing", "shipping"]

@@ -640,10 +640,10 @@ def test_a_stop_keeps_what_waits_for_a_slow_disk(open_: Any, monkeypatch: pytest
 def test_models_keep_to_their_own_rates(tmp_path: Path) -> None:
     """Each model is paced by its own published rate, also beside another of its task."""
     session = cf.connect(Emulator(), store=tmp_path / "s.sqlite")
-    pace = session.engine(cache=True).pace
+    limiter = session.engine(cache=True).limiter
     for name in ("bge-m3", "bge-large-en-v1.5", "glm-4.7-flash", "kimi-k2.6", "clef-flash"):
         model = find(name)
-        assert pace(model).rate.told == model.rate
+        assert limiter(model).rate.given == model.rate
 
 
 def test_the_ledger_agrees_with_the_bill(door: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine import service_errors
-from cfai_nb._engine.service_errors import SERVER, THROUGH_GATEWAY, VECTORIZE, WORKERS_AI, product_of, refusal
+from cfai_nb._engine.service_errors import SERVER, THROUGH_GATEWAY, VECTORIZE, WORKERS_AI, product_of, service_error
 
 MODEL = "@cf/baai/bge-m3"
 
@@ -74,7 +74,7 @@ FORMS = {
 def test_every_code_in_every_form(code: int, form: str) -> None:
     """A code has one class and reaction, whichever way it is written."""
     status, kind, reaction = CODES[code]
-    error = refusal(status or 400, {}, json.dumps(FORMS[form](code)).encode(), MODEL, THROUGH_GATEWAY)
+    error = service_error(status or 400, {}, json.dumps(FORMS[form](code)).encode(), MODEL, THROUGH_GATEWAY)
     assert type(error) is kind
     assert error.reaction == reaction
     assert error.code == code
@@ -94,7 +94,7 @@ def test_a_fault_is_never_permanent(product: str) -> None:
     """Whatever code a 5xx carries, of its product or of another, in whichever form: it is repeated."""
     for code in {*CODES, *FINAL, *range(40_000, 40_030), 3000, 3002, 17, 9999}:
         for write in FORMS.values():
-            error = refusal(500, {}, json.dumps(write(code)).encode(), MODEL, PRODUCTS[product])
+            error = service_error(500, {}, json.dumps(write(code)).encode(), MODEL, PRODUCTS[product])
             assert error.reaction in ("again", "wait"), (code, str(error))
 
 
@@ -104,22 +104,22 @@ def test_a_permanent_code_needs_its_status(code: int) -> None:
     kind = CODES[code][1]
     body = json.dumps(FORMS["envelope"](code)).encode()
     for status in STATUSES:
-        error = refusal(status, {}, body, MODEL, THROUGH_GATEWAY)
+        error = service_error(status, {}, body, MODEL, THROUGH_GATEWAY)
         fits = THROUGH_GATEWAY.meanings[code].fits(status)
         assert error.known == fits
-        assert fits or type(error) is type(refusal(status, {}, b"", MODEL, THROUGH_GATEWAY))
+        assert fits or type(error) is type(service_error(status, {}, b"", MODEL, THROUGH_GATEWAY))
         assert not fits or type(error) is kind
         assert fits or error.code == status
         if kind.reaction in ("wait", "again"):
             assert fits
-    assert type(refusal(None, {}, body, MODEL, THROUGH_GATEWAY)) is kind, "one request of a batch has no status"
+    assert type(service_error(None, {}, body, MODEL, THROUGH_GATEWAY)) is kind, "one request of a batch has no status"
 
 
 def test_a_code_is_of_its_product() -> None:
     """The codes of Vectorize, of a gateway and of Workers AI mean nothing to another, or to another server."""
 
     def read(product: service_errors.Product, code: int, status: int) -> cf.ServiceError:
-        return refusal(status, {}, json.dumps(FORMS["envelope"](code)).encode(), MODEL, product)
+        return service_error(status, {}, json.dumps(FORMS["envelope"](code)).encode(), MODEL, product)
 
     assert read(VECTORIZE, 3000, 404).known
     assert not read(WORKERS_AI, 3000, 404).known
@@ -145,7 +145,7 @@ def test_the_route_says_which_product_answers() -> None:
     assert of("/ai-gateway/gateways/g/logs/1") is service_errors.GATEWAY
     assert of("/ai-search/namespaces/default/instances") is service_errors.AI_SEARCH
     assert of("v1/chat/completions", cloudflare=False, **{"cf-aig-gateway-id": "g"}) is SERVER
-    error = refusal(500, {}, b"2021: connection reset by upstream", MODEL, THROUGH_GATEWAY)
+    error = service_error(500, {}, b"2021: connection reset by upstream", MODEL, THROUGH_GATEWAY)
     assert (type(error), error.code) == (cf.Unavailable, 500)
 
 
@@ -162,7 +162,7 @@ def test_the_route_says_which_product_answers() -> None:
 def test_words_of_openais_dialect(status: int, code: str, kind: type[cf.ServiceError], place: str) -> None:
     """Another server is read by its status and by OpenAI's words for it."""
     body = json.dumps({"error": {"message": "words", "type": None, "code": None, place: code}}).encode()
-    error = refusal(status, {}, body, "gpt", SERVER)
+    error = service_error(status, {}, body, "gpt", SERVER)
     assert type(error) is kind
     assert "words" in str(error)
 
@@ -187,7 +187,7 @@ ODD = {
 def test_any_body_gives_a_readable_error(status: int, body: bytes) -> None:
     """One line of plain text that names the model and the status or code, whatever the body holds."""
     for product in PRODUCTS.values():
-        text = str(refusal(status, {"location": "/\x1b[2J"}, body, MODEL, product))
+        text = str(service_error(status, {"location": "/\x1b[2J"}, body, MODEL, product))
         assert text.isprintable()
         assert text.startswith(f"{MODEL}: ")
         assert str(status) in text or "5006" in text
@@ -196,17 +196,17 @@ def test_any_body_gives_a_readable_error(status: int, body: bytes) -> None:
 
 def test_a_redirect_says_where_to() -> None:
     """It names the address without its query, which may hold a secret, and what to check."""
-    error = refusal(302, {"location": "https://login.example.com/in?token=secret"}, b"", MODEL)
+    error = service_error(302, {"location": "https://login.example.com/in?token=secret"}, b"", MODEL)
     assert error.reaction == "again"
     assert "https://login.example.com/in: check base_url" in str(error)
     assert "secret" not in str(error)
-    assert type(refusal(301, {"location": "https://example.com/"}, b"", MODEL)) is cf.AccessError
+    assert type(service_error(301, {"location": "https://example.com/"}, b"", MODEL)) is cf.AccessError
 
 
 @pytest.mark.parametrize("code", FINAL)
 def test_other_final_codes_are_not_repeated(code: int) -> None:
     """Codes that say no for good are neither repeated nor waited for."""
-    error = refusal(FINAL[code], {}, json.dumps(FORMS["envelope"](code)).encode(), MODEL)
+    error = service_error(FINAL[code], {}, json.dumps(FORMS["envelope"](code)).encode(), MODEL)
     assert error.reaction not in ("again", "wait")
 
 
@@ -249,7 +249,7 @@ def test_bodies_that_say_nothing_go_by_the_status(
     status: int, content: bytes, kind: type[cf.ServiceError], code: int
 ) -> None:
     """Pages, plain text, empty and broken bodies are classed by status, and never raise by themselves."""
-    error = refusal(status, {}, content, MODEL)
+    error = service_error(status, {}, content, MODEL)
     assert type(error) is kind
     assert error.code == code
     assert MODEL in str(error)
@@ -258,7 +258,7 @@ def test_bodies_that_say_nothing_go_by_the_status(
 def test_a_malformed_question_arrives_as_a_document_in_a_string() -> None:
     """422 with JSON inside errors[0].message is a refusal of the row that shows the text, cut to a line."""
     inner = json.dumps({"detail": [{"loc": ["body", "questions"], "msg": "too many " * 100}]}, indent=2)
-    error = refusal(422, {}, json.dumps({"errors": [{"code": 5006, "message": inner}]}).encode(), MODEL)
+    error = service_error(422, {}, json.dumps({"errors": [{"code": 5006, "message": inner}]}).encode(), MODEL)
     assert type(error) is cf.Refused
     assert "too many" in str(error)
     assert "\n" not in str(error)
@@ -271,8 +271,8 @@ def test_a_malformed_question_arrives_as_a_document_in_a_string() -> None:
 )
 def test_retry_after_is_honoured_up_to_a_minute(value: str, wait: float | None) -> None:
     """Retry-After in seconds is kept, capped at 60; anything else is as if it were absent."""
-    assert refusal(429, {"retry-after": value}, b"", MODEL).wait == wait
-    assert refusal(429, {}, b"", MODEL).wait is None
+    assert service_error(429, {"retry-after": value}, b"", MODEL).wait == wait
+    assert service_error(429, {}, b"", MODEL).wait is None
 
 
 @pytest.mark.parametrize(
@@ -290,4 +290,4 @@ def test_retry_after_is_honoured_up_to_a_minute(value: str, wait: float | None) 
 def test_a_refusal_says_what_to_do(code: int, words: str) -> None:
     """The message of a refusal that a user can do something about says what."""
     status = CODES[code][0] or 400
-    assert words in str(refusal(status, {}, json.dumps(FORMS["envelope"](code)).encode(), MODEL))
+    assert words in str(service_error(status, {}, json.dumps(FORMS["envelope"](code)).encode(), MODEL))

@@ -590,16 +590,16 @@ def test_a_press_ends_a_stream_that_waits(tmp_path: Path, where: str) -> None:
     emulator = Emulator(rate=None, latency=30)
     session = cf.connect(emulator, store=tmp_path / "s.sqlite")
     budget = Budget(40.0, "40 Neurons")
-    pace = session.engine(cache=False).pace(session.model_for(cf.Generate(), None))
+    limiter = session.engine(cache=False).limiter(session.model_for(cf.Generate(), None))
     if where == "for its place":
-        pace.concurrency.limit = 0.0
+        limiter.concurrency.limit = 0.0
     begun = time.monotonic()
     condition = (lambda: budget.reserved > 0) if where == "for its place" else (lambda: emulator.in_flight == 1)
     with pressed(condition), pytest.raises(cf.Stopped):
         list(cf.stream("Tell me of rivers.", budget=budget))
     assert time.monotonic() - begun < 3
     until(lambda: not bridge._jobs)
-    assert (budget.reserved, budget.spent, pace.concurrency.in_use) == (0, 0, 0)
+    assert (budget.reserved, budget.spent, limiter.concurrency.in_use) == (0, 0, 0)
     assert emulator.requests == (0 if where == "for its place" else 1)
 
 
@@ -607,11 +607,11 @@ def test_a_cancelled_stream_holds_up_no_later_run(emulator: Emulator) -> None:
     """The reservation of a stream that was dropped while it waited is there for the next call."""
     session = cf.session.current()
     budget = Budget(40.0, "40 Neurons")
-    pace = session.engine(cache=False).pace(session.model_for(cf.Generate(), None))
-    pace.concurrency.limit = 0.0
+    limiter = session.engine(cache=False).limiter(session.model_for(cf.Generate(), None))
+    limiter.concurrency.limit = 0.0
     with pressed(lambda: budget.reserved > 0), pytest.raises(cf.Stopped):
         list(cf.stream("Tell me of rivers.", budget=budget))
-    pace.concurrency.limit = 24.0
+    limiter.concurrency.limit = 24.0
     until(lambda: not bridge._jobs)
     assert budget.reserved == 0
     assert words(40).cfai.generate("{value}", budget=budget).notna().all()

@@ -22,12 +22,13 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine.store import schema, segments, sharing
+from cfai_nb._engine import store as sharing
+from cfai_nb._engine.store import index as index_module
+from cfai_nb._engine.store import schema
 from cfai_nb._engine.store import store as store_module
 from cfai_nb._engine.store import writer as writer_module
-from cfai_nb._engine.store.index import Index
+from cfai_nb._engine.store.index import Index, rebuild
 from cfai_nb._engine.store.schema import VERSION
-from cfai_nb._engine.store.segments import rebuild
 from cfai_nb._engine.store.store import Store
 from cfai_nb._engine.store.writer import Job
 from cfai_nb.emulator import Emulator
@@ -623,7 +624,7 @@ def test_a_million_answers_of_the_third_format_are_taken_over_in_parts(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are, all are found afterwards, with what they had cost."""
-    monkeypatch.setattr(segments, "_AT_ONCE", 300)
+    monkeypatch.setattr(index_module, "_AT_ONCE", 300)
     third(path, {i: f"answer {i}" for i in range(2_000)})
     with contextlib.closing(Store(path)) as store:
         assert recall(store, list(range(2_000))) == [f"answer {i}" for i in range(2_000)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cfai_nb._engine.store import index as module
-from cfai_nb._engine.store import segments, writer
+from cfai_nb._engine.store import writer
 from cfai_nb._engine.store.codec import seal
 from cfai_nb._engine.store.index import Index
 from cfai_nb._engine.store.store import Store
@@ -54,11 +54,11 @@ def test_what_was_never_added_is_unknown() -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segments are made of few keys, and merged and dropped from memory soon."""
-    for module_ in (segments, writer):
-        monkeypatch.setattr(module_, "TAIL_PACKS", 20)
+    for module_ in (module, writer):
+        monkeypatch.setattr(module_, "TAIL_RECORDS", 20)
         monkeypatch.setattr(module_, "TAIL_KEYS", 100)
-    monkeypatch.setattr(segments, "_AT_ONCE", 150)
-    monkeypatch.setattr(segments, "_HELD", 24 * 200)
+    monkeypatch.setattr(module, "_AT_ONCE", 150)
+    monkeypatch.setattr(module, "_HELD", 24 * 200)
 
 
 def fill(store: Store, packs: range) -> dict[bytes, tuple[int, int]]:
@@ -105,7 +105,7 @@ def test_a_lookup_loads_only_the_buckets_it_needs(tmp_path: Path) -> None:
         store.locate([next(iter(known))])
         assert len(store._index._buckets) <= len(store._index._segments)
         assert found(store, list(known)) == list(known.values())
-        assert store._index._bytes <= segments._HELD
+        assert store._index._bytes <= module._HELD
 
 
 @pytest.mark.usefixtures("small")

@@ -20,8 +20,8 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine.errand import Errand
-from cfai_nb._engine.service_errors import VECTORIZE, refusal
+from cfai_nb._engine.sender import RequestJob
+from cfai_nb._engine.service_errors import VECTORIZE, service_error
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.emulator.vectorize.vector_index import Mutation
 from cfai_nb.frame.vectorize import batch as spelled
@@ -196,8 +196,8 @@ def test_only_what_is_new_or_changed_is_sent(frame: pd.DataFrame, door: Door) ->
 def test_stop_keeps_what_was_acknowledged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stop drains the call under way, says what is there, and the same call sends the rest."""
     door, data, asked = Door(), numbers(12_000), []
-    stop = Errand.stop
-    monkeypatch.setattr(Errand, "stop", lambda errand: (asked.append(True), stop(errand)))
+    stop = RequestJob.stop
+    monkeypatch.setattr(RequestJob, "stop", lambda errand: (asked.append(True), stop(errand)))
     with cf.connect(door, store=tmp_path / "s.sqlite"):
         door.at_write = lambda number: os.kill(os.getpid(), signal.SIGINT) if number == 2 else None
         door.until = lambda: bool(asked) or len(door.written) != 1
@@ -450,7 +450,7 @@ def test_what_cannot_be_searched(notes: pd.DataFrame) -> None:
         ({"filter": "year"}, ValueError, "give a dict"),
         ({"filter": {"year": {"$like": 1}}}, cf.Refused, "40026.*unknown operator"),
         ({"index": None, "filter": {"year": 1}}, ValueError, "give index="),
-        ({"index": "other"}, cf.AccessError, "Vectorize index 'other': 3000.*there is no such index; to_vectorize"),
+        ({"index": "other"}, cf.AccessError, "Vectorize index 'other': 3000.*this index does not exist; to_vectorize"),
         ({"metdata": 1}, TypeError, r"no option metdata\. Did you mean metadata\?"),
         ({"query": [0.5, 0.5]}, cf.Refused, "40006.*another model than the index"),
     ]
@@ -462,7 +462,7 @@ def test_what_cannot_be_searched(notes: pd.DataFrame) -> None:
 def test_an_index_that_does_not_fit(frame: pd.DataFrame) -> None:
     """No index, another metric, another type of property, too many: refused with what to do; True takes any metric."""
     write = frame.cfai.to_vectorize
-    with pytest.raises(cf.AccessError, match=r"create=True\) makes it"):
+    with pytest.raises(cf.AccessError, match=r"create=True\) creates it"):
         write("notes", "vec")
     write("notes", "vec", create="euclidean", filterable=["year"])
     assert write("notes", "vec", create=True, filterable=["year"]).skipped == 4
@@ -494,7 +494,7 @@ def test_an_index_that_does_not_fit(frame: pd.DataFrame) -> None:
 def test_codes_of_the_store(code: int, kind: type[cf.ServiceError], todo: str) -> None:
     """Each code of Vectorize is told with what to do."""
     body = json.dumps({"success": False, "errors": [{"code": code, "message": "words"}]}).encode()
-    error = refusal(404 if code == 3000 else 400, {}, body, "Vectorize index 'notes'", VECTORIZE)
+    error = service_error(404 if code == 3000 else 400, {}, body, "Vectorize index 'notes'", VECTORIZE)
     assert (type(error), error.code) == (kind, code)
     assert todo in str(error)
 

@@ -317,7 +317,7 @@ def test_fetching_says_how_far_it_is_and_a_plan_that_it_fetched(site: Site) -> N
     with cf.connect(Emulator(rate=None), store=False) as session:
         session._fetcher = site.fetcher()
         plan = frame_of(f"{site.root}/a.png", f"{site.root}/b.png").cfai.caption.plan("photo", fetch=True)
-    assert "2 addresses were fetched to price it; what they hold is kept for the call" in repr(plan)
+    assert "2 addresses were fetched to price it; the content is kept for the call" in repr(plan)
 
 
 def test_all_that_is_kept_is_bounded(site: Site) -> None:

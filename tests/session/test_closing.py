@@ -17,8 +17,9 @@ import pytest
 from processes import until
 
 import cfai_nb as cf
-from cfai_nb._engine.store import sharing, writer
+from cfai_nb._engine import store as sharing
 from cfai_nb._engine.store import store as store_module
+from cfai_nb._engine.store import writer
 from cfai_nb.emulator import Emulator
 
 LABELS = ["billing", "shipping"]

@@ -85,26 +85,40 @@ def test_every_dialect_streams_and_is_charged(model: str) -> None:
 
 def test_a_cut_stream_says_so_and_is_charged() -> None:
     """What came before the break was yielded, the error says that it is not all, and the call is in the book."""
-    cf.connect(Emulator(faults=["truncated-stream"], rate=None))
-    pieces = []
+    emulator = Emulator(faults=["truncated-stream"], rate=None)
+    cf.connect(emulator)
+    pieces: list[str] = []
     with pytest.raises(cf.AnswerError, match="broke off"):
-        pieces += cf.stream("Tell me of rivers and of stones, please.")
-    assert len(cf.ledger()) == 1
+        pieces.extend(cf.stream("Tell me of rivers and of stones, please."))
+    assert pieces
+    assert emulator.requests == len(cf.ledger()) == 1, "what was yielded is never asked for again"
 
 
 def test_a_refused_stream_costs_nothing() -> None:
-    """A refusal raises its own error, and nothing is charged or left reserved."""
-    cf.connect(Emulator(faults=["3040"], rate=None))
+    """A refusal that outlasts the patience raises its own error, and nothing is charged or left reserved."""
+    cf.connect(Emulator(faults={"3040": 1.0}, rate=None))
+    budget = cf.Budget(40.0, "40 Neurons")
     with pytest.raises(cf.Busy):
-        list(cf.stream("Tell me of rivers."))
+        list(cf.stream("Tell me of rivers.", patience=0.3, budget=budget))
     assert len(cf.ledger()) == 0
+    assert (budget.reserved, budget.spent) == (0, 0)
+
+
+@pytest.mark.parametrize("fault", ["3040", "3021", "500", "reset"])
+def test_a_stream_is_repeated_before_its_first_piece(fault: str) -> None:
+    """Like any request: refused or failed once, it is sent again, and charged once."""
+    emulator = Emulator(faults=[fault, None], rate=None)
+    cf.connect(emulator)
+    assert "".join(cf.stream("Tell me of rivers.")).startswith("[emulator]")
+    assert emulator.requests == 2
+    assert len(cf.ledger()) == 1
 
 
 def test_a_budget_holds_for_streams() -> None:
     """A stream that could cost more than the budget is not sent."""
     emulator = Emulator(rate=None)
     cf.connect(emulator)
-    with pytest.raises(cf.BudgetError, match="nothing was sent"):
+    with pytest.raises(cf.BudgetError, match=r"(?i)nothing was sent"):
         list(cf.stream("Tell me of rivers.", neurons=0.001))
     assert emulator.requests == 0
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 
 import cfai_nb as cf
 from cfai_nb import vectors
-from cfai_nb._engine.results import Sink
+from cfai_nb._engine.run_state import Results
 from cfai_nb.vectors import (
     Projection,
     VectorColumn,
@@ -243,10 +243,10 @@ def test_terms_refuse_what_does_not_fit() -> None:
 
 def column(matrix: Any, where: Any = None, model: str = "m") -> list[Any]:
     """Vectors as `embed` gives them: rows of one matrix, in this order; None for -1."""
-    sink = Sink(len(matrix))
-    sink.put(np.arange(len(matrix)), np.asarray(matrix, dtype="f4"))
+    results = Results(len(matrix))
+    results.put(np.arange(len(matrix)), np.asarray(matrix, dtype="f4"))
     where = np.arange(len(matrix)) if where is None else np.asarray(where, dtype=np.int64)
-    return sink.vectors(where, Space(model, matrix.shape[1]))
+    return results.vectors(where, Space(model, matrix.shape[1]))
 
 
 def cosines(one: Any, other: Any) -> Any:

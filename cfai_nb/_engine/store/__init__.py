@@ -1,1 +1,71 @@
-"""Where paid answers are kept: an SQLite file, its writer, the index of its keys, and the codec of its records."""
+"""Where paid answers are kept: an SQLite file, its writer, the index of its keys, and the codec of its records.
+
+A store has a thread that writes and a connection that reads, so the sessions of a process that use the same file
+share one ``Store``: ``shared`` opens it for the first session, and ``release`` closes it for the last.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+from .store import Store
+from .writer import Job
+
+_shared: dict[tuple[int, Path], tuple[Store, int]] = {}  # with its number of users
+_left: dict[tuple[int, Path], Store] = {}  # closed before everything was written
+_sharing = threading.RLock()
+
+
+def shared(path: Path) -> Store:
+    """Return the store of this file, opened if necessary; call ``release`` in the end."""
+    place = (os.getpid(), path.absolute())
+    with _sharing:
+        store, users = _shared.get(place, (None, 0))
+        former = _left.get(place)
+        if store is not None and store.displaced():
+            store, users, former = None, 0, store
+        if store is None:
+            store = Store(path)
+            if former is not None:
+                store.adopt(former)
+                _left.pop(place, None)
+        _shared[place] = store, users + 1
+        return store
+
+
+def release(store: Store) -> list[Job]:
+    """Give back a store; the last user closes it.  Return what could not be written."""
+    place = (os.getpid(), store.path.absolute())
+    with _sharing:
+        held, users = _shared.get(place, (None, 0))
+        if held is store and users > 1:
+            _shared[place] = store, users - 1
+            return []
+        if held is store:
+            del _shared[place]
+    if not (left := store.close()):
+        return []
+    with _sharing:
+        if place in _shared:  # another session opened it meanwhile
+            _shared[place][0].adopt(store)
+            return []
+        _left[place] = store  # the next store of this file writes it
+        return left
+
+
+def release_all() -> list[tuple[Store, list[Job]]]:
+    """Close every store of this process; return each with what could not be written."""
+    with _sharing:
+        mine = [_shared.pop(place)[0] for place in list(_shared) if place[0] == os.getpid()]
+    return [(store, store.close()) for store in mine]
+
+
+def _after_fork() -> None:
+    global _sharing
+    _sharing = threading.RLock()  # a thread that is gone after the fork may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,4 +1,8 @@
-"""The answers of one request, or a failure that is kept like one, as bytes and back; and the checksum of a record."""
+"""Converts the answers of one request, or failures stored like answers, to bytes and back; and checksums records.
+
+``Store`` encodes what it writes and decodes what it reads.  The formats: float32 for vectors, lengths and bytes for
+media, JSON for everything else.  Never pickle, since the file may come from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,13 @@ from ...media import Audio, Image
 from ...tasks import Cells, Json
 
 _MEDIA = {cell.kind: cell for cell in (Image, Audio)}
-#: The kind of a record of rows that failed in a way that is kept.
+#: The kind of a record of stored failures.
 _FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One answer of a conversation that has not ended: the digest of what was asked, and what came."""
+    """One answer of a conversation that has not ended, with the digest of its request."""
 
     asked: str
     content: bytes
@@ -33,7 +37,7 @@ def encode(cells: Cells) -> tuple[str, bytes]:
     Raises
     ------
     ValueError
-        A vector has values that are not finite: float32 does not hold them, so they would come back as others.
+        A vector has values that are not finite, which float32 would change.
     """
     if isinstance(cells, np.ndarray):
         values = np.ascontiguousarray(cells, dtype="<f4")
@@ -49,7 +53,7 @@ def encode(cells: Cells) -> tuple[str, bytes]:
 
 
 def decode(kind: str, rows: int, body: bytes) -> Cells:
-    """Return the cells again; media are views of `body`."""
+    """Return the cells; media are views of `body`."""
     if kind == "f4":
         return np.frombuffer(body, dtype="<f4").reshape(rows, -1)
     if kind in _MEDIA:
@@ -58,15 +62,15 @@ def decode(kind: str, rows: int, body: bytes) -> Cells:
         return [_MEDIA[kind](memoryview(body)[a:b]) for a, b in zip(starts, ends.tolist(), strict=True)]
     cells: list[Json] = pydantic_core.from_json(body)
     if kind == _FAILED:
-        return [AnswerError(said, code, text=text, partial=partial) for said, code, text, partial in cells]
+        return [AnswerError(what, code, text=text, partial=partial) for what, code, text, partial in cells]
     return cells
 
 
 def seal(*parts: object) -> int:
     """Return the checksum of a record: CRC-32 over its parts and the lengths of those that are bytes.
 
-    Against damage, not against forgery: other programs' writes into the file, bad memory and bad disks.  The parts are
-    what SQLite gives back (bytes, str, int, float, None), so that a record can be checked as it was read.
+    It detects damage (writes of other programs, bad memory, bad disks), not forgery.  The parts are values as SQLite
+    returns them (bytes, str, int, float, None), so that a record can be checked as it was read.
     """
     total = zlib.crc32(repr([len(part) if isinstance(part, bytes) else part for part in parts]).encode())
     for part in parts:

@@ -1,4 +1,8 @@
-"""The file of the store: its tables, how it is opened, and what its errors mean."""
+"""The SQLite file of the store: its tables and upgrades, how it is opened, and what its errors mean.
+
+``Store`` and ``Writer`` open their connections here.  Names of tables and columns are part of the file format: a record
+is a row of ``packs``, and a request in the batch queue a row of ``queued``.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,12 @@ import numpy as np
 
 from ...errors import StoreError
 from .codec import seal
-from .segments import rebuild
+from .index import rebuild
 
-#: Raised when the tables change; a store of a later version is left alone.
+#: Increased when the tables change; a store of a later version is not touched.
 VERSION = 4
 
-# `sum` is the checksum of a record, over all its other columns; that in `keys` is over the pack beside it as well.
+# `sum` is a checksum over all other columns; the one in `keys` covers the row of `packs` as well.
 _QUEUED = """CREATE TABLE queued (
     id TEXT PRIMARY KEY, account TEXT NOT NULL, origin TEXT NOT NULL, model TEXT NOT NULL, time REAL NOT NULL,
     sizes BLOB NOT NULL, keys BLOB NOT NULL)"""
@@ -37,15 +41,15 @@ _TABLES = (
     "CREATE TABLE keys (pack INTEGER PRIMARY KEY, keys BLOB NOT NULL)", _CHARGES, _BY_TIME,
     "CREATE TABLE listings (checked_on TEXT NOT NULL, body TEXT NOT NULL)",
 )  # fmt: skip
-#: The columns of a pack and its keys that its checksum is over, in this order.
+#: The columns that the checksum of a record covers, in this order.
 SEALED = "kind, rows, neurons, body, log, keys"
-#: What makes a store of an earlier version one of the next; a new store is made as version 3 and goes the last step.
+#: Statements that upgrade a store to the next version; a new store is created as version 3 and takes the last step.
 _UPGRADES = {
     1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED),
-    # What a row would have cost may be unknown.
+    # The cost of a row may be unknown.
     2: (_BILLED, "ALTER TABLE charges RENAME TO former", "DROP INDEX charges_by_time", _CHARGES, _BY_TIME,
         "INSERT INTO charges SELECT * FROM former", "DROP TABLE former"),
-    # Checksums, the key index in the file, and the turns of conversations that have not ended.
+    # Checksums, the key index in the file, and the turns of unfinished conversations.
     3: (*(f"ALTER TABLE {name} ADD COLUMN sum INTEGER" for name in ("keys", "charges", "queued", "listings")),
         f"UPDATE keys SET sum = (SELECT seal_former({SEALED}) FROM packs WHERE id = pack)",
         "UPDATE charges SET sum = seal(time, run, account, origin, model, verb, requests, rows, neurons, exact, "
@@ -63,13 +67,13 @@ _UPGRADES = {
 
 
 def open_file(path: Path) -> sqlite3.Connection:
-    """Open the file, made for its owner alone; `prepare` says whether it is a store."""
+    """Open the file, created for its owner alone if necessary; `prepare` checks that it is a store."""
     if not path.exists():
         _make(path)
     connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA cell_size_check=ON")  # damage is found before it is read
+        connection.execute("PRAGMA cell_size_check=ON")  # finds damage before it is read
         connection.create_function("seal", -1, seal, deterministic=True)
         connection.create_function("seal_former", -1, _seal_former, deterministic=True)
     except BaseException:  # not a database at all
@@ -79,7 +83,7 @@ def open_file(path: Path) -> sqlite3.Connection:
 
 
 def _seal_former(*parts: object) -> int | None:
-    """Return the checksum of a record of a former version; None, which no record matches, where it is not served."""
+    """Return the checksum of a record of an earlier version; None, which never matches, if it must not be used."""
     kind, _, _, body, *_ = parts
     if (
         kind == "f4"
@@ -92,23 +96,23 @@ def _seal_former(*parts: object) -> int | None:
 
 
 def _make(path: Path) -> None:
-    """Make an empty file that only its owner can read, and the folders it lies in likewise."""
+    """Create an empty file that only its owner can read, and its missing folders likewise."""
     for folder in reversed([path.parent, *path.parent.parents]):
         if not folder.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
-    # SQLite gives the files beside it the same mode.  One that is there is not opened: closing it would take SQLite's
-    # locks on it away from this process.
+    # SQLite gives its side files the same mode.  An existing file is not opened: closing it would release the
+    # locks that SQLite holds on it in this process.
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables, or bring those of an earlier version up to date.
+    """Create the tables, or upgrade those of an earlier version.
 
     Raises
     ------
     StoreError
-        It is of a later version, or another program's file.
+        It has a later version, or is another program's file.
     """
     found = _version(connection)
     if found > VERSION:
@@ -128,7 +132,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
                 rebuild(connection)
                 connection.execute(f"PRAGMA user_version={VERSION}")
         for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-            with contextlib.suppress(OSError):  # somebody else's file, which its group may share
+            with contextlib.suppress(OSError):  # another user's file, which its group may share
                 each.chmod(0o600)
     _log_ahead(connection)
     for table, columns in (("packs", "id, used, log"), ("keys", "sum"), ("turns", "sum"), ("segments", "sum")):
@@ -154,10 +158,10 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _log_ahead(connection: sqlite3.Connection) -> None:
-    """Have writes go to a log; SQLite itself does not wait here for others who open the file at the same time."""
+    """Switch to a write-ahead log; SQLite does not wait here for others that open the file at the same time."""
     for attempt in itertools.count():
         try:
-            # Answers "delete" where the file system has no shared memory (network drives): slower, just as safe.
+            # Without shared memory (network drives) SQLite keeps its rollback journal: slower, but as safe.
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or attempt == 1_000:
@@ -172,7 +176,7 @@ class Displaced(Exception):
 
 
 def file_at(path: Path) -> tuple[int, int] | None:
-    """Return which file lies at the path, None where there is none."""
+    """Return the identity of the file at the path; None if there is none."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -181,14 +185,14 @@ def file_at(path: Path) -> tuple[int, int] | None:
 
 
 def is_lock(error: Exception) -> bool:
-    """Whether an error only says that another program holds the file at the moment."""
+    """Whether an error only says that another program holds a lock at the moment."""
     text = str(error).lower()
     return isinstance(error, sqlite3.OperationalError) and ("locked" in text or "busy" in text)
 
 
 #: Words in errors of SQLite and the file system, what they mean, and what to do.
 _MEANINGS = (
-    (("disk is full", "no space", "database is full"), "the disk is full", "free some room"),
+    (("disk is full", "no space", "database is full"), "the disk is full", "free some space"),
     (("readonly", "read-only", "unable to open", "permission"), "it cannot be written", "make it writable"),
     (
         ("not a database", "malformed", "no such column", "no such table", "duplicate column", "already exists",
@@ -197,25 +201,25 @@ _MEANINGS = (
         "it is damaged or another program's file", "move it away (a new one is made)",
     ),
     (("locked", "busy"), "another process holds it", "close that process"),
-    (("disk i/o",), "it cannot be read or written (disk I/O error)", "look at the disk and its room"),
+    (("disk i/o",), "it cannot be read or written (disk I/O error)", "check the disk and its free space"),
 )  # fmt: skip
 _OF_THE_FILE = tuple(word for words, *_ in _MEANINGS[:3] for word in words)
 
 
 def is_of_the_file(error: Exception) -> bool:
-    """Whether an error says that nothing can be written to the file, rather than one thing."""
+    """Whether an error is about the whole file, and not about one write."""
     return isinstance(error, Displaced) or any(word in str(error).lower() for word in _OF_THE_FILE)
 
 
 def explain(error: Exception, path: Path) -> StoreError:
-    """Say what an error of SQLite or the file system means for the store, and what to do."""
+    """Turn an error of SQLite or the file system into one that says what it means and what to do."""
     if isinstance(error, StoreError):
         return error
     text = str(error)
     reason = error.strerror if isinstance(error, OSError) else None
-    what, todo = reason or f"{type(error).__name__}: {text}", "look at the file"
+    what, todo = reason or f"{type(error).__name__}: {text}", "check the file"
     if isinstance(error, Displaced):
-        what, todo = text, "run the call again, which goes on with the file that lies there then"
+        what, todo = text, "run the call again, which continues with the file that is there then"
     else:
         for words, meaning, advice in _MEANINGS:
             if any(word in text.lower() for word in words):

@@ -1,10 +1,10 @@
-"""What is known already: every answer that was paid for, and the book of charges, in one SQLite file.
+"""The answers that were paid for and the ledger of charges, in one SQLite file.
 
-The unit is the *pack*: the answers of one request, written with one commit when they arrive (100 vectors are one blob
-of float32, not 100 rows).  Everything is appended; ``segments`` finds a key's pack.  Every record has a checksum over
-all of it, its keys included: what does not match, or is not about the key that was asked for, is never an answer.
-
-Sessions get theirs from ``sharing``: one for each file of this process.
+Runs look answers up by key (``held``) and hand new ones to the writer with their charges (``put``); checkpoints, the
+batch queue and the model listing are kept here as well.  The unit is the *record* (table ``packs``): the answers of one
+request, written with one commit when they arrive, so that 100 vectors are one blob of float32 and not 100 rows.
+Everything is appended; ``index`` finds the record of a key.  Every record has a checksum over all of it, keys included:
+a record that does not match, or is about another key, is never used as an answer.
 """
 
 from __future__ import annotations
@@ -25,30 +25,29 @@ from ...errors import StoreError
 from ...models.ledger import Charge
 from ...tasks import Cells, Json
 from .codec import Turn, decode, encode, seal
-from .index import SLOT_BITS, Places, halves, split
+from .index import SLOT_BITS, IndexDamaged, Places, Reader, halves, rebuild, split
 from .schema import SEALED, Displaced, explain, file_at, open_file, prepare
-from .segments import IndexDamaged, Reader, rebuild
 from .writer import BACKLOG, HELD, Job, Write, Writer
 
-#: Bytes the store takes before the least recently used answers make room.
+#: Bytes of answers from which on the least recently used ones are evicted.
 SIZE_LIMIT = 4 * 2**30
-#: Seconds for which closing tries to write what could not be written so far.
+#: Seconds for which closing tries to write what is not written yet.
 CLOSING = 5.0
-#: Seconds after which it is noted again that an answer is used.
+#: Seconds after which the use of an answer is recorded again.
 _USED = 60.0
 
 _CHARGE = "INSERT INTO charges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-#: Takes the bill of a queued request upon oneself: one process does, however many fetch its answer.
+#: Claims the bill of a queued request, so that one process enters it, however many fetch its answer.
 _TAKE = "INSERT OR IGNORE INTO billed SELECT id, ? FROM queued WHERE id = ?"
 
 
 class Held(NamedTuple):
-    """What one pack holds of the keys asked for.
+    """The cells of one record that were looked up.
 
     Attributes
     ----------
     at : list of int
-        Which of the keys.
+        Positions among the keys.
     cells : Cells or None
         Their cells, in that order; None where the record is damaged.
     neurons : float or None
@@ -69,7 +68,7 @@ class Store:
     Parameters
     ----------
     path : Path
-        The SQLite file; its folder is made if need be.
+        The SQLite file; its folder is created if necessary.
     limit : int
         Bytes to keep.
 
@@ -82,7 +81,7 @@ class Store:
     def __init__(self, path: Path, limit: int = SIZE_LIMIT) -> None:
         self.path = path
         self.limit = limit
-        self.damaged_charges = 0  # that the last look at the book left out
+        self.damaged_charges = 0  # that the last ``charges`` left out
         self._lock = threading.Lock()
         with self._explained():
             self._reader = open_file(path)
@@ -106,17 +105,17 @@ class Store:
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Give the reader's connection, at one state of the file."""
+        """Yield the reader's connection, at one state of the file."""
         with self._explained(), self._lock:
             self._reader.execute("BEGIN")
             try:
                 yield self._reader
             finally:
-                with contextlib.suppress(sqlite3.Error):  # there is nothing to lose
+                with contextlib.suppress(sqlite3.Error):  # it only read
                     self._reader.execute("ROLLBACK")
 
     def displaced(self) -> str | None:
-        """Say what became of the file at the path, where it is not the one that was opened."""
+        """Return what happened to the file at the path, if it is no longer the one that was opened."""
         found = file_at(self.path)
         if found == self._file or (found is not None and not self._steady):
             return None
@@ -129,7 +128,7 @@ class Store:
     # -- reading -------------------------------------------------------------------------------------------------
 
     def locate(self, keys: Sequence[bytes]) -> tuple[Places, Places]:
-        """Say in which pack and slot each key lies; -1 where it is not known."""
+        """Return the record of each key and its slot there; -1 where the store does not hold it."""
         return split(self._places(keys))
 
     def _places(self, keys: Sequence[bytes]) -> Places:
@@ -142,54 +141,54 @@ class Store:
                 return self._index.find(connection, high, low, trust=False)
 
     def held(self, keys: Sequence[bytes]) -> Iterator[list[Held]]:
-        """Yield what the store holds of these keys, some packs at a time, in the order they were written.
+        """Yield what the store holds of these keys, several records at a time, in the order they were written.
 
-        A key that nothing is yielded for is not known; a damaged record is yielded without cells, and dropped.
+        Keys that are not stored are left out; a damaged record is yielded without cells, and deleted.
         """
         places = self._places(keys)
         known = np.flatnonzero(places >= 0)
-        order = known[np.argsort(places[known], kind="stable")]  # each pack is read once, however the rows are mixed
-        packs, starts = np.unique(places[order] >> SLOT_BITS, return_index=True)
+        order = known[np.argsort(places[known], kind="stable")]  # each record is read once
+        records, starts = np.unique(places[order] >> SLOT_BITS, return_index=True)
         bounds = itertools.pairwise([*starts.tolist(), len(order)])
         slots = (places & (2**SLOT_BITS - 1)).tolist()
         used: list[int] = []
         damaged: list[int] = []
         try:
-            for at in range(0, len(packs), 64):
-                part = {pack: order[slice(*next(bounds))].tolist() for pack in packs[at : at + 64].tolist()}
+            for at in range(0, len(records), 64):
+                part = {record: order[slice(*next(bounds))].tolist() for record in records[at : at + 64].tolist()}
                 found = []
-                for pack, row in self._fetched(list(part)):
-                    mine = part[pack]
+                for record, row in self._fetched(list(part)):
+                    mine = part[record]
                     one = _opened(row, mine, [keys[index] for index in mine], [slots[index] for index in mine])
                     if one.cells is None:
-                        damaged.append(pack)
+                        damaged.append(record)
                     elif row is not None and not _lately(row[0]):
-                        used.append(pack)
+                        used.append(record)
                     found.append(one)
-                    del part[pack]
-                for pack, mine in part.items():  # not there: damage, unless another process evicted it just now
+                    del part[record]
+                for record, mine in part.items():  # damage, unless another process evicted it just now
                     if (self._places([keys[index] for index in mine]) == places[mine]).any():
-                        damaged.append(pack)
+                        damaged.append(record)
                         found.append(Held(mine, None))
                 yield found
         finally:
-            if used:  # so that what every run uses is not evicted before what was used once
+            if used:  # so that often used answers are evicted last
                 self._writer.put(Job(_touched(used), optional=True))
             if damaged:
                 self._writer.put(Job(_dropped(damaged), optional=True))
 
-    def _fetched(self, packs: list[int]) -> Iterator[tuple[int, tuple[object, ...] | None]]:
-        """Yield (pack, its row) in ascending order; None for a row that cannot be read."""
+    def _fetched(self, records: list[int]) -> Iterator[tuple[int, tuple[object, ...] | None]]:
+        """Yield (record, its row) in ascending order; None for a row that cannot be read."""
         query = f"SELECT id, used, sum, {SEALED} FROM packs JOIN keys ON pack = id WHERE id IN "
         try:
             with self._reading() as connection:
-                rows = connection.execute(f"{query}({','.join('?' * len(packs))}) ORDER BY id", packs).fetchall()
+                rows = connection.execute(f"{query}({','.join('?' * len(records))}) ORDER BY id", records).fetchall()
         except StoreError:
-            if len(packs) == 1:
-                yield packs[0], None
+            if len(records) == 1:
+                yield records[0], None
                 return
-            for pack in packs:  # which of them it is
-                yield from self._fetched([pack])
+            for record in records:  # which of them it is
+                yield from self._fetched([record])
             return
         yield from ((row[0], row[1:]) for row in rows)
 
@@ -197,17 +196,17 @@ class Store:
 
     @property
     def full(self) -> bool:
-        """Whether the writer is behind and a run should wait before it brings more."""
+        """Whether the writer is behind, so that runs should wait before they hand over more."""
         return self._writer.waiting > BACKLOG and self._writer.trouble() is None
 
     def put(
         self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = (), log: str | None = None,
         *, before: float | None = 0.0, owner: str = "", ends: bytes | None = None,
     ) -> None:  # fmt: skip
-        """Hand the answers of one request, and what they cost, to the writer; committed at once, together.
+        """Hand the answers of one request and their charges to the writer, which commits them together.
 
-        ``before`` is what they had cost that is in the book already; None is unknown.  ``owner`` is the run that hears
-        of it if they cannot be written, ``ends`` the conversation that ends with them.
+        ``before`` is the part of their cost that is in the ledger already; None is unknown.  ``owner`` is the run that
+        learns of it if they cannot be written, ``ends`` the checkpoint that is deleted with them.
         """
         kind, body = encode(cells)
         each = [before, *(charge.neurons for charge in charges)]
@@ -218,34 +217,34 @@ class Store:
         def write(connection: sqlite3.Connection) -> None:
             row = (kind, len(keys), len(body), time.time(), neurons, body, log)
             insert = "INSERT INTO packs (kind, rows, bytes, used, neurons, body, log) VALUES (?,?,?,?,?,?,?)"
-            pack = connection.execute(insert, row).lastrowid
+            record = connection.execute(insert, row).lastrowid
             total = seal(kind, len(keys), neurons, body, log, joined)
-            connection.execute("INSERT INTO keys VALUES (?, ?, ?)", (pack, joined, total))
+            connection.execute("INSERT INTO keys VALUES (?, ?, ?)", (record, joined, total))
             if ends is not None:
                 connection.execute("DELETE FROM turns WHERE key = ?", (ends,))
             _enter(connection, charges)
 
-        self._writer.put(Job(write, len(body), charges, owner or _owner(charges), packs=1, keys=len(keys)))
+        self._writer.put(Job(write, len(body), charges, owner or _owner(charges), records=1, keys=len(keys)))
 
     def charge(self, charges: Sequence[Charge]) -> None:
-        """Enter charges in the book without keeping an answer."""
+        """Enter charges in the ledger without keeping an answer."""
         self._writer.put(Job(lambda connection: _enter(connection, charges), 0, charges, _owner(charges)))
 
     def behind(self, owner: str = "") -> bool:
-        """Whether something (of this owner) waits to be written that soon may be."""
+        """Whether something (of this owner) is waiting to be written."""
         return self._writer.behind(owner)
 
     def retry(self) -> None:
-        """Try now what could not be written so far."""
+        """Try now to write what could not be written before."""
         self._writer.retry()
 
     def trouble(self, owner: str = "") -> StoreError | None:
-        """Return what keeps this owner's answers from being written at the moment."""
+        """Return what prevents this owner's answers from being written at the moment."""
         error = self._writer.trouble(owner)
         return None if error is None else explain(error, self.path)
 
     def take_failure(self, owner: str = "") -> StoreError | None:
-        """Return why answers of this owner are not in the file, where that is so."""
+        """Return why answers of this owner are not in the file, if any are missing."""
         error = self._writer.take_failure(owner)
         return None if error is None else explain(error, self.path)
 
@@ -261,13 +260,13 @@ class Store:
         return left
 
     def adopt(self, other: Store) -> None:
-        """Write what another store of the same path could not."""
+        """Take over what another store of the same path could not write."""
         other._writer.hand_over(self._writer)
 
-    # -- conversations that have not ended -------------------------------------------------------------------------
+    # -- checkpoints of conversations ----------------------------------------------------------------------------
 
     def add_turn(self, key: bytes, talk: bytes, place: int, turn: Turn, charges: Sequence[Charge]) -> None:
-        """Keep one more answer of a conversation, in place of what was kept from there on."""
+        """Save one more turn of a conversation, replacing later ones."""
         row = (
             key, talk, place, turn.asked, turn.content, json.dumps(turn.headers), _number(turn.neurons), time.time(),
         )  # fmt: skip
@@ -280,7 +279,7 @@ class Store:
         self._writer.put(Job(write, len(turn.content), charges, _owner(charges)))
 
     def drop_turns(self, key: bytes, charges: Sequence[Charge]) -> None:
-        """Forget a conversation, and enter what it cost."""
+        """Delete the turns of a conversation, and enter its charges."""
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM turns WHERE key = ?", (key,))
@@ -289,7 +288,7 @@ class Store:
         self._writer.put(Job(write, 0, charges, _owner(charges)))
 
     def turns(self, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, list[Turn]]]:
-        """Return the turns of these conversations: of each the talk that came farthest, up to what is damaged."""
+        """Return the turns of these conversations: for each key the longest one, up to a damaged turn."""
         wanted, found = set(keys), dict[bytes, tuple[bytes, list[Turn]]]()
         with self._reading() as connection:
             there = connection.execute("SELECT DISTINCT key FROM turns").fetchall()
@@ -303,17 +302,17 @@ class Store:
                 found[key] = max(talks.items(), key=lambda item: len(item[1]))
         return found
 
-    # -- the service's queue ---------------------------------------------------------------------------------------
+    # -- the batch queue -------------------------------------------------------------------------------------------
 
     def enqueue(self, name: str, account: str, origin: str, model: str, requests: Sequence[Sequence[bytes]]) -> None:
-        """Keep the id of what was handed in to the service's queue, with the keys of its requests."""
+        """Keep the id of a submission to the batch queue, with the keys of its requests."""
         sizes = np.array([len(keys) for keys in requests], dtype="<i4").tobytes()
         row = (name, account, origin, model, time.time(), sizes, b"".join(key for keys in requests for key in keys))
         insert, full = "INSERT INTO queued VALUES (?,?,?,?,?,?,?,?)", (*row, seal(*row))
         self._writer.put(Job(lambda connection: connection.execute(insert, full)))
 
     def dequeue(self, name: str) -> None:
-        """Forget a submission: its answers are kept, or it is not known any more."""
+        """Delete a submission: its answers are stored, or the service no longer knows it."""
 
         def write(connection: sqlite3.Connection) -> None:
             for table in ("queued", "billed"):
@@ -322,7 +321,7 @@ class Store:
         self._writer.put(Job(write))
 
     def queued(self, account: str, origin: str, model: str) -> list[tuple[str, list[list[bytes]]]]:
-        """Return (id, keys of each request) of what was handed in and not fetched yet, oldest first."""
+        """Return (id, keys of each request) of submissions that were not fetched yet, oldest first."""
         self.flush()
         with self._reading() as connection:
             query = "SELECT * FROM queued WHERE account = ? AND origin = ? AND model = ? ORDER BY time"
@@ -354,7 +353,7 @@ class Store:
         return (row[0], json.loads(row[1])) if row and seal(*row[:2]) == row[2] else None
 
     def charges(self, since: float = 0.0) -> list[Charge]:
-        """Return the charges since a time (seconds since 1970), oldest first; also those still to be written."""
+        """Return the charges since a time (seconds since 1970), oldest first, including those still to be written."""
         self.flush()
         with self._writer.committing:  # none is committed between the two looks
             with self._reading() as connection:
@@ -366,7 +365,7 @@ class Store:
         return kept + waiting
 
     def size(self) -> tuple[int, int]:
-        """Return (answers, bytes) held, keys and what a record takes beside them included."""
+        """Return how many answers it holds, and their bytes with keys and overhead."""
         self.flush()
         with self._reading() as connection:
             rows = connection.execute("SELECT coalesce(sum(rows), 0) FROM packs").fetchone()[0]
@@ -379,7 +378,7 @@ def _lately(used: object) -> bool:
 
 
 def _opened(row: tuple[object, ...] | None, at: list[int], wanted: list[bytes], slots: list[int]) -> Held:
-    """Return the cells of a pack that were asked for, after all was checked."""
+    """Return the wanted cells of a record, once all of it was checked."""
     if row is None or seal(*row[2:]) != row[1]:
         return Held(at, None)
     kind, rows, neurons, body, log, keys = row[2:]
@@ -388,10 +387,10 @@ def _opened(row: tuple[object, ...] | None, at: list[int], wanted: list[bytes], 
     assert isinstance(body, bytes)
     assert isinstance(keys, bytes)
     cells = decode(kind, rows, body)
-    if keys != b"".join(wanted):  # not all of it, in its order
+    if keys != b"".join(wanted):  # a part of it, or in another order
         for slot, key in zip(slots, wanted, strict=True):
             if keys[16 * slot : 16 * slot + 16] != key:
-                return Held(at, None)  # the index meant another pack
+                return Held(at, None)  # the index was wrong
         cells = cells[slots] if isinstance(cells, np.ndarray) else [cells[slot] for slot in slots]
     share = neurons * len(slots) / max(1, rows) if isinstance(neurons, float) else None
     return Held(at, cells, share, log if isinstance(log, str) else None)
@@ -402,7 +401,7 @@ def _owner(charges: Sequence[Charge]) -> str:
 
 
 def _number(value: float | None) -> float | None:
-    """Return a number as SQLite gives it back: it keeps no NaN."""
+    """Return a number as SQLite returns it, which cannot store NaN."""
     return None if value is None or value != value else float(value)
 
 
@@ -413,13 +412,13 @@ def _enter(connection: sqlite3.Connection, charges: Sequence[Charge]) -> None:
             connection.execute(_CHARGE, (*row, seal(*row)))
 
 
-def _touched(packs: Sequence[int]) -> Write:
-    rows = [(time.time(), pack) for pack in packs]
+def _touched(records: Sequence[int]) -> Write:
+    rows = [(time.time(), record) for record in records]
     return lambda connection: connection.executemany("UPDATE packs SET used = ? WHERE id = ?", rows)
 
 
-def _dropped(packs: Sequence[int]) -> Write:
-    rows = [(pack,) for pack in packs]
+def _dropped(records: Sequence[int]) -> Write:
+    rows = [(record,) for record in records]
 
     def write(connection: sqlite3.Connection) -> None:
         connection.executemany("DELETE FROM packs WHERE id = ?", rows)
@@ -436,9 +435,9 @@ _CHARGE_FIELDS = (
 
 
 def _charge_row(charge: Charge) -> tuple[object, ...]:
-    """Return the columns of a charge, as SQLite gives them back."""
-    values = [getattr(charge, name) for name in _CHARGE_FIELDS]
-    return tuple(
-        value if isinstance(value, str) else int(value) if name in ("requests", "rows", "exact") else _number(value)
-        for name, value in zip(_CHARGE_FIELDS, values, strict=True)
-    )
+    """Return the columns of a charge, as SQLite returns them."""
+    return (
+        float(charge.time), charge.run, charge.account, charge.origin, charge.model, charge.verb, charge.requests,
+        charge.rows, _number(charge.neurons), int(charge.exact), _number(charge.saved_neurons), _number(charge.tokens),
+        float(charge.seconds),
+    )  # fmt: skip

@@ -1,4 +1,8 @@
-"""The thread that writes the store: commits what waits together, and tries again what could not be committed."""
+"""The thread that writes the store: commits waiting jobs together, and tries again what could not be committed.
+
+``Store`` hands over a ``Job`` for each set of answers, charges or other changes.  A run only waits for the disk where
+the writer is far behind.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +16,25 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ...models.ledger import Charge
+from .index import TAIL_KEYS, TAIL_RECORDS, grow, rebuild, tail_of
 from .schema import VERSION, is_lock, is_of_the_file
-from .segments import TAIL_KEYS, TAIL_PACKS, grow, rebuild, tail_of
 
 #: What is written: a few statements within the transaction.
 Write: TypeAlias = Callable[[sqlite3.Connection], object]
 
-#: Bytes of answers that may wait: beyond, runs wait for the writer, and where it cannot write, answers are given up.
+#: Bytes of answers that may wait.  Beyond that, runs wait for the writer; if it cannot write, answers are dropped.
 BACKLOG = 64 * 2**20
-#: Seconds: a lock of another program that is waited for before it counts as a failure; the shortest and the longest
-#: pause before what failed is tried again; how long SQLite itself waits for a lock.
+#: Seconds for which another program's lock is waited for before it counts as a failure; the shortest and the longest
+#: pause before a new attempt; and for how long SQLite itself waits for a lock.
 LOCKED, FIRST_PAUSE, LAST_PAUSE, _BUSY = 60.0, 0.05, 5.0, 1.0
-#: Bytes a pack and a key take in the file beside the answers, the index included.
-_PER_PACK, _PER_KEY = 80, 40
-#: What a process writes between two counts of the whole file, as a share of the limit.
+#: Bytes of overhead of a record and of a key in the file, including the index.
+_PER_RECORD, _PER_KEY = 80, 40
+#: How much a process writes between two counts of the whole file, as a fraction of the limit.
 _COUNT_AGAIN = 0.02
-HELD = f"SELECT coalesce(sum(bytes), 0) + {_PER_KEY} * coalesce(sum(rows), 0) + {_PER_PACK} * count(*) FROM packs"
+HELD = f"SELECT coalesce(sum(bytes), 0) + {_PER_KEY} * coalesce(sum(rows), 0) + {_PER_RECORD} * count(*) FROM packs"
 #: Seconds after which turns of an abandoned conversation are removed.
 _TURNS = 30 * 86_400
-#: Errors of what is written rather than of the file: trying again would not help.
+#: Errors about the data and not the file: trying again would not help.
 _NEVER = (
     sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, ValueError, TypeError,
     OverflowError,
@@ -47,14 +51,14 @@ class Job:
     size : int
         Bytes of answers.
     charges : sequence of Charge
-        What it enters in the book.
+        Charges that it enters in the ledger.
     owner : str
-        The run that hears of it when it fails.
+        The run that learns of its failure.
     optional : bool
-        Whether it is left out when it fails: nothing is lost with it.
+        Whether it is dropped when it fails, since nothing is lost with it.
     tried : bool
-        Whether an attempt failed; ``error`` says why, and is None while a lock is waited for.
-    packs, keys : int
+        Whether an attempt failed; ``error`` says why, or is None while it waits for a lock.
+    records, keys : int
         What it adds to the index.
     """
 
@@ -65,34 +69,34 @@ class Job:
     optional: bool = False
     tried: bool = False
     error: Exception | None = None
-    packs: int = 0
+    records: int = 0
     keys: int = 0
 
 
 class Writer:
-    """Takes whatever waits and commits it as one transaction, in a thread of its own.
+    """Commits all waiting jobs as one transaction, in a thread of its own.
 
-    What cannot be committed together is tried singly, and what fails then again and again after growing pauses: it
-    stays in memory until it is written, the writer is closed, or (beyond ``BACKLOG``) answers are given up, though not
-    their charges.
+    If that fails, the jobs are tried one by one, and those that fail are tried again after growing pauses.  They
+    stay in memory until they are written or the writer is closed; beyond ``BACKLOG`` their answers are dropped, but
+    never their charges.
 
     Parameters
     ----------
     connect : callable
         Opens a connection, in the thread that uses it.
     check : callable
-        Called before each commit; raises where the file is not the one that was opened.
+        Called before each commit; raises if the file is no longer the one that was opened.
     enter : callable
-        Enters charges: what is still written of a job when its answers cannot be.
+        Writes charges: all that remains of a job if its answers cannot be written.
     limit : int
-        Bytes of answers beyond which the least recently used ones make room.
+        Bytes of answers from which on the least recently used ones are evicted.
 
     Attributes
     ----------
     waiting : int
         Bytes of answers not yet committed.
     committing : Lock
-        Held while a commit takes place, and what was committed is taken off the list.
+        Held during a commit, until its jobs are off the list.
     """
 
     def __init__(
@@ -105,16 +109,16 @@ class Writer:
         self.committing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._successor: Writer | None = None
-        self._open: Counter[str] = Counter()  # jobs by owner that wait for their first attempt, or for a lock
+        self._open: Counter[str] = Counter()  # by owner: jobs that wait for their first attempt or a lock
         self._failing: dict[str, Exception] = {}
         self._lost: dict[str, Exception] = {}
-        self._stuck: Exception | None = None  # nothing at all can be committed
+        self._stuck: Exception | None = None  # why nothing can be committed
         self._locked_since: float | None = None
         self._pause, self._again_at = FIRST_PAUSE, 0.0
         self._closing, self._deadline = False, 0.0
         self._held = -1  # bytes in the file; -1: not yet counted
         self._counted = 0  # of them when they were counted last
-        self._tail = [0, 0]  # packs and keys written since the index was last looked at
+        self._tail = [0, 0]  # records and keys written since the index was last looked at
         self.waiting = 0
 
     # -- from the outside ----------------------------------------------------------------------------------------
@@ -138,7 +142,7 @@ class Writer:
             self._condition.notify_all()
 
     def behind(self, owner: str = "") -> bool:
-        """Whether something (of this owner) is not committed yet that may soon be."""
+        """Whether something (of this owner) is waiting to be committed."""
         if self._successor is not None:
             return self._successor.behind(owner)
         with self._condition:
@@ -151,7 +155,7 @@ class Writer:
                 self._condition.wait(0.5)
 
     def retry(self) -> None:
-        """Try now what failed: somebody may have seen to it."""
+        """Try now what failed before, since the cause may be gone."""
         with self._condition:
             for job in self._jobs:
                 if job.error is not None:
@@ -161,13 +165,13 @@ class Writer:
             self._condition.notify_all()
 
     def trouble(self, owner: str = "") -> Exception | None:
-        """Return what keeps this owner's answers, or all, from being written at the moment."""
+        """Return what prevents this owner's answers, or all, from being written at the moment."""
         if self._successor is not None:
             return self._successor.trouble(owner)
         return (self._stuck if self._jobs else None) or self._failing.get(owner)
 
     def take_failure(self, owner: str = "") -> Exception | None:
-        """Return what this owner's answers were lost to, or what keeps them from being written."""
+        """Return why this owner's answers were lost, or cannot be written."""
         if self._successor is not None:
             return self._successor.take_failure(owner)
         with self._condition:
@@ -180,7 +184,7 @@ class Writer:
             return [charge for job in self._jobs for charge in job.charges]
 
     def close(self, seconds: float) -> list[Job]:
-        """Commit what waits, trying for so long; return what could not be written."""
+        """Commit what waits, for at most so many seconds; return what could not be written."""
         with self._condition:
             self._closing, self._deadline, self._again_at = True, time.monotonic() + seconds, 0.0
             thread = self._thread
@@ -221,7 +225,7 @@ class Writer:
                         connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer fsyncs than at 4 MB
                         connection.execute(f"PRAGMA busy_timeout={int(_BUSY * 1000)}")
                     self._commit(connection, jobs)
-                except Exception as error:  # whatever it is, it must be told and must not end the thread
+                except Exception as error:  # whatever it is, it is reported and must not end the thread
                     self._failed(connection, jobs, error)
                 if connection is not None and self._stuck is None:
                     self._tidy(connection)
@@ -261,15 +265,15 @@ class Writer:
             raise
 
     def _settle(self, jobs: list[Job]) -> None:
-        """Take off the list what was committed, or is left out."""
+        """Take committed and dropped jobs off the list."""
         with self._condition:
             gone = set(map(id, jobs))
             self._jobs = [job for job in self._jobs if id(job) not in gone]
             for job in jobs:
                 self._open[job.owner] -= job.error is None and not job.optional
                 self.waiting -= job.size
-                self._held += job.size + _PER_PACK * job.packs + _PER_KEY * job.keys if self._held >= 0 else 0
-                self._tail[0] += job.packs
+                self._held += job.size + _PER_RECORD * job.records + _PER_KEY * job.keys if self._held >= 0 else 0
+                self._tail[0] += job.records
                 self._tail[1] += job.keys
             self._open += Counter()  # forget owners that have nothing waiting
             self._failing = {job.owner: job.error for job in self._jobs if job.error is not None}
@@ -278,7 +282,7 @@ class Writer:
             self._condition.notify_all()
 
     def _failed(self, connection: sqlite3.Connection | None, jobs: list[Job], error: Exception) -> None:
-        """Try singly what could not be committed together; note what fails again, and when to try it once more."""
+        """Try the jobs one by one; note those that fail again, and when to try them next."""
         passed, failed = False, dict.fromkeys(jobs, error)
         if connection is not None and not is_lock(error):
             for job in jobs if len(jobs) > 1 else ():
@@ -319,7 +323,7 @@ class Writer:
         return now - self._locked_since >= LOCKED
 
     def _probe(self, connection: sqlite3.Connection) -> bool:
-        """Whether anything can be written: what failed alone is to blame then."""
+        """Whether anything can be written, so that only the failed jobs are to blame."""
         try:
             self._check()
             connection.execute(f"PRAGMA user_version={VERSION}")
@@ -328,20 +332,20 @@ class Writer:
         return True
 
     def _give_up(self, job: Job, reason: Exception) -> None:
-        """Drop the answers of a job, which nothing can write; its charges stay."""
+        """Drop the answers of a job that cannot be written; its charges stay."""
         self._lost[job.owner], job.tried = reason, False
         self.waiting -= job.size if job in self._jobs else 0
         charges = job.charges
-        job.write, job.size, job.packs, job.keys = lambda connection: self._enter(connection, charges), 0, 0, 0
+        job.write, job.size, job.records, job.keys = lambda connection: self._enter(connection, charges), 0, 0, 0
 
     # -- after a commit ------------------------------------------------------------------------------------------
 
     def _tidy(self, connection: sqlite3.Connection) -> None:
-        """Keep the index in order and the file within its limit; what fails is reported by the next run that ends."""
+        """Maintain the index and the size limit; the next run that ends reports a failure."""
         try:
             if self._held < 0:
                 self._begin(connection)
-            if self._tail[0] > TAIL_PACKS or self._tail[1] > TAIL_KEYS:
+            if self._tail[0] > TAIL_RECORDS or self._tail[1] > TAIL_KEYS:
                 self._within(connection, grow)
                 self._tail = [0, 0]
             if self._held - self._counted > _COUNT_AGAIN * self._limit:  # other processes write into the file as well
@@ -354,7 +358,7 @@ class Writer:
                 self._lost[""] = error
 
     def _begin(self, connection: sqlite3.Connection) -> None:
-        """Count what is there, and remove turns of abandoned conversations."""
+        """Count what the file holds, and remove turns of abandoned conversations."""
         self._count(connection)
         self._tail = list(tail_of(connection))
         connection.execute("DELETE FROM turns WHERE time < ?", (time.time() - _TURNS,))
@@ -375,11 +379,11 @@ class Writer:
     def _make_room(self, connection: sqlite3.Connection) -> None:
         excess = connection.execute(HELD).fetchone()[0] - int(self._limit * 0.9)
         oldest, freed = [], 0
-        for pack, size, rows in connection.execute("SELECT id, bytes, rows FROM packs ORDER BY used"):
+        for record, size, rows in connection.execute("SELECT id, bytes, rows FROM packs ORDER BY used"):
             if freed >= excess:
                 break
-            oldest.append((pack,))
-            freed += size + _PER_PACK + _PER_KEY * rows
+            oldest.append((record,))
+            freed += size + _PER_RECORD + _PER_KEY * rows
         connection.executemany("DELETE FROM packs WHERE id = ?", oldest)
         connection.executemany("DELETE FROM keys WHERE pack = ?", oldest)
         rebuild(connection)  # the file keeps its size; new answers take the free pages

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..._engine.errand import Errand
+from ..._engine.sender import RequestJob
 from ...errors import AccessError, Refused
 from ...tasks import Json, Request
 from ...vectors.vector import Space
@@ -37,15 +37,15 @@ class Index:
 
     Parameters
     ----------
-    errand : Errand
+    job : RequestJob
         Sends.
     name : str
         Of letters, digits, hyphens and underscores.
     """
 
-    def __init__(self, errand: Errand[Any], name: str) -> None:
+    def __init__(self, job: RequestJob[Any], name: str) -> None:
         self.name = name
-        self._errand = errand
+        self._job = job
 
     async def _ask(self, method: str, path: str, **content: Any) -> Json:
         return await self._send(method, f"/{self.name}{path}", **content)
@@ -54,7 +54,7 @@ class Index:
         named = f"Vectorize index {self.name!r}"
         request = Request(path=f"/vectorize/v2/indexes{path}", **content)
         try:
-            return await self._errand.ask(request, named, method)
+            return await self._job.ask(request, named, method)
         except AccessError as error:
             if error.code not in _CLOSED and error.status not in (401, 403):
                 raise

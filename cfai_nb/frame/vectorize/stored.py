@@ -50,8 +50,8 @@ def found_in(
         step.refuse_stopped()
         return made
 
-    async def look(errand: Any) -> Any:
-        there = indexes.Index(errand, index)
+    async def look(job: Any) -> Any:
+        there = indexes.Index(job, index)
         return await there.entry(), await there.properties() if wanted else {}
 
     entry, properties = yield from carried_out(look)
@@ -73,8 +73,8 @@ def found_in(
         held = Space(chosen.id, (entry.get("config") or {}).get("dimensions") or 0, "", here.origin)
     asked = yield from embedding.query(query, held)
 
-    async def search(errand: Any) -> Any:
-        there = indexes.Index(errand, index)
+    async def search(job: Any) -> Any:
+        there = indexes.Index(job, index)
         return await indexes.query_all(
             there, asked.matrix, int(top_k), filter=wanted, namespace=namespace, metadata=metadata
         )

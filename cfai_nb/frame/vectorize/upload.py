@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._engine.errand import Errand
+from ..._engine.sender import RequestJob
 from ..._engine.shared import Engine
 from ...errors import AccessError, RowError, Unavailable
 from .batch import Upload, calls
@@ -64,7 +64,7 @@ class Written:
 
 
 class Uploader:
-    """One call of ``to_vectorize``, for an errand.
+    """One call of ``to_vectorize``, for a ``RequestJob``.
 
     The store keeps a digest of each written vector, by index and id, as it keeps answers.  The key contains the time
     the index was created, so that an index that is deleted and created again counts as empty; the digest contains the
@@ -98,12 +98,12 @@ class Uploader:
         self.keeps = keeps
         self._reads, self._tell = reads, tell
 
-    async def __call__(self, errand: Errand[None]) -> None:
+    async def __call__(self, job: RequestJob[None]) -> None:
         """Do it; ends early where Stop was pressed."""
-        index, engine, upload = Index(errand, self.name), errand.engine, self.upload
+        index, engine, upload = Index(job, self.name), job.engine, self.upload
         try:
             entry = await self._there(index, engine.origin)
-            properties = await self._filterable(errand, index)
+            properties = await self._filterable(job, index)
             place = (engine.origin, engine.account, self.name, str(entry.get("created_on") or ""))
             keys = await asyncio.to_thread(upload.keys, place)
             digests = await asyncio.to_thread(upload.digests, properties)
@@ -112,7 +112,7 @@ class Uploader:
             self.skipped = len(keys) - len(pending)
             before = (await index.info()).get("processedUpToMutation") if upload.wait is not None else None
             bodies = calls(upload.to_ndjson(pending))
-            while not errand.stopped and (body := await asyncio.to_thread(next, bodies, None)) is not None:
+            while not job.stopped and (body := await asyncio.to_thread(next, bodies, None)) is not None:
                 count, content = body
                 self._tell(f"{self.sent:,} of {len(pending):,} vectors sent")
                 self.mutations.append(await index.upsert(content))
@@ -122,10 +122,10 @@ class Uploader:
                     await engine.written(self.id)  # a process killed now does not send it again
                 self.sent += count
                 last = some[-1]
-            if upload.wait is not None and last is not None and not errand.stopped:
-                await self._until_visible(errand, index, last, before)
+            if upload.wait is not None and last is not None and not job.stopped:
+                await self._until_visible(job, index, last, before)
         except RowError as error:
-            if errand.stopped:
+            if job.stopped:
                 return
             if self.sent:
                 error.add_note(f"{self.sent:,} vectors were written before; the same call again sends the rest.")
@@ -172,7 +172,7 @@ class Uploader:
             )
         return entry
 
-    async def _filterable(self, errand: Errand[None], index: Index) -> list[str]:
+    async def _filterable(self, job: RequestJob[None], index: Index) -> list[str]:
         """Return the properties the index can be filtered by, once all wanted ones are among them."""
         wanted, there = self.upload.properties, await index.properties()
         for name, kind in wanted.items():
@@ -190,11 +190,11 @@ class Uploader:
         for name, kind in new.items():
             await index.index_property(name, kind)
         # A metadata index never finds vectors that were written before it existed.
-        async for _ in _beats(errand, 60.0):
+        async for _ in _beats(job, 60.0):
             if wanted.keys() <= there.keys():
                 return sorted(there)
             there = await index.properties()
-        if not errand.stopped:
+        if not job.stopped:
             missing = wanted.keys() - there.keys()
             raise Unavailable(
                 f"Vectorize index {self.name!r}: it does not list {', '.join(sorted(missing))} as filterable after a "
@@ -223,11 +223,11 @@ class Uploader:
 
     # -- until visible -----------------------------------------------------------------------------------------------
 
-    async def _until_visible(self, errand: Errand[None], index: Index, last: int, before: Any) -> None:
+    async def _until_visible(self, job: RequestJob[None], index: Index, last: int, before: Any) -> None:
         """Wait until the last mutation is processed or, if other clients write too, the last vector is there."""
         assert self.upload.wait is not None
         self._tell(f"{self.sent:,} vectors sent, waiting until they are visible")
-        async for _ in _beats(errand, self.upload.wait):
+        async for _ in _beats(job, self.upload.wait):
             now = (await index.info()).get("processedUpToMutation")
             if now is not None and self.mutations[-1:] == [str(now)]:
                 self.visible = True
@@ -235,7 +235,7 @@ class Uploader:
                 self.visible = self._is(last, (await index.fetch([self.upload.ids[last]])).get(self.upload.ids[last]))
             if self.visible:
                 return
-        if not errand.stopped:
+        if not job.stopped:
             raise Unavailable(
                 f"Vectorize index {self.name!r}: the vectors are not visible after {self.upload.wait:g} s. Nothing is "
                 "lost: the same call sends nothing again and waits longer. If the vectors were deleted elsewhere, "
@@ -252,12 +252,12 @@ class Uploader:
         return same and (found.get("metadata") or {}) == self.upload.metadata_at(at)
 
 
-async def _beats(errand: Errand[Any], seconds: float) -> AsyncIterator[None]:
+async def _beats(job: RequestJob[Any], seconds: float) -> AsyncIterator[None]:
     """Yield at growing intervals until the time is over or Stop was pressed."""
     end, pause = time.monotonic() + seconds, 0.05
-    while not errand.stopped:
+    while not job.stopped:
         yield
         if time.monotonic() >= end:
             return
-        await errand.pause(min(pause, max(0.0, end - time.monotonic())))
+        await job.pause(min(pause, max(0.0, end - time.monotonic())))
         pause = min(2.0, pause * 1.5)

@@ -110,7 +110,7 @@ class Workbench(Variants):
             Also in ``result``.
         """
         call = self.call(self.draft, self.data, **options)
-        print(call.plan().told("sending"))
+        print(call.plan().describe("sending"))
         self.result = call.wait(bar)
         return self.result
 
