@@ -13,7 +13,7 @@ import pydantic_core
 from ..media import Media, Parts
 from ..models import Cost, Model, Usage, counted, price
 from ..models.ledger import money
-from ..tasks import Input, Task, tokens_of
+from ..tasks import ChatTask, Input, Task, tokens_of
 from ..tasks.code_digest import code_of
 
 #: Estimated tokens a batch may hold together.  No limit on the sum is documented; batches far below the limit on the
@@ -119,9 +119,13 @@ class Plan:
         return self.task.estimate_usage([self.inputs[i] for i in batch], self.model)
 
     @property
+    def _turns(self) -> tuple[int, str]:
+        return self.task.turns(self.model) if isinstance(self.task, ChatTask) else (1, "")
+
+    @property
     def further(self) -> str:
         """What the estimate does not hold, in words; empty where it holds all, or nothing is to be sent."""
-        return self.task.turns(self.model)[1] if (self.packs < 0).any() else ""
+        return self._turns[1] if (self.packs < 0).any() else ""
 
     @property
     def lacking(self) -> str:
@@ -135,7 +139,7 @@ class Plan:
         usage, requests = Usage({}), 0
         for batch in self.batches(wanted):
             usage, requests = usage + self.forecast(batch), requests + 1
-        requests *= self.task.turns(self.model)[0]
+        requests *= self._turns[0]
         context = self.model.context or float("inf")
         return Estimate(
             rows=len(self.where),
@@ -227,7 +231,8 @@ def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, acco
     """
     asked = [type(task).__name__, task.name, task.version, task.key_fields(), model.id, server]
     asked += [code] if (code := code_of(type(task))) else []
-    asked += [{"account": account}] if any(getattr(task, name) for name in task.owned) else []
+    owned = task.account_fields if isinstance(task, ChatTask) else ()
+    asked += [{"account": account}] if any(getattr(task, name) for name in owned) else []
     start = hashlib.blake2b(pydantic_core.to_json(asked, inf_nan_mode="strings"), digest_size=16)
     keys = []
     for value in inputs:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..errors import AnswerError, BudgetError, RateLimited, RowError, ServiceError, Unavailable, bare
 from ..models import Usage, price, tokens_in
 from ..models.ledger import Charge, money
-from ..tasks import Answer, Input, Request, StreamReader
+from ..tasks import Answer, ChatTask, Input, Request, StreamReader
 from .batch_queue import Queue
 from .gateway import dressed, is_hit
 from .interrupts import look
@@ -276,7 +276,7 @@ class Exchange:
     async def _sent(self, request: Request, leaves: Callable[[], bool]) -> Answer:
         """Send it and wait for the whole answer; hand on its pieces where somebody listens."""
         plan, hear, wire = self._run.plan, self._run.options.hear, self._engine.wire
-        streamed = plan.task.streamed(request, plan.model) if hear is not None else None
+        streamed = plan.task.streamed(request, plan.model) if hear and isinstance(plan.task, ChatTask) else None
         if hear is None or streamed is None:
             return await wire.send(request, plan.model.id, leaves=leaves)
         reader, began = StreamReader(), time.perf_counter()

@@ -12,7 +12,7 @@ import pandas as pd
 from ..errors import AccessError, CfaiError, InputError, ModelError, refuse_unknown
 from ..models import catalogue, default
 from ..models.ledger import as_budget
-from ..tasks import Column, Embed, Task
+from ..tasks import ChatTask, Column, DialectTask, Embed, Task
 from ..vectors.vector import Space
 from . import rows as frames
 from .columns import lay_out
@@ -65,11 +65,14 @@ class Call:
         if on is None and task.template and isinstance(data, pd.Series):
             on = frames.ITSELF
         self.session: Session = session.current()
-        self.task = task = task.resolve(lambda given: frames.filled(given, data, on))
+        if isinstance(task, ChatTask):
+            task = task.resolve(lambda given: frames.filled(given, data, on))
+        self.task = task
+        self._fallback = task.fallback if isinstance(task, DialectTask) else ""
         self._chosen = model is not None
         self.model = self.session.model_for(task, model, travel.get("gateway"))
-        if not self._chosen and task.fallback and self.model.id in self.session.not_open:
-            self.model = default(task.fallback)
+        if not self._chosen and self._fallback and self.model.id in self.session.not_open:
+            self.model = default(self._fallback)
         task.check(self.model)
         self.options = self.session.options(travel)
         if self.options.queue and not self.model.can("batch"):
@@ -173,9 +176,9 @@ class Call:
         """
         error = made.ended
         closed = isinstance(error, AccessError) and error.code in _NOT_OPEN
-        if not closed or self._chosen or not self.task.fallback or made.run.done or made.run.stopped:
+        if not closed or self._chosen or not self._fallback or made.run.done or made.run.stopped:
             return None
-        instead = default(self.task.fallback)
+        instead = default(self._fallback)
         if instead.id == self.model.id:
             return None
         try:

@@ -31,8 +31,8 @@ def choose(
     ModelError
         There is no such model, it goes through a gateway and none is given, or a server has several.
     """
-    if task.own_model is not None:
-        return task.own_model
+    if isinstance(task.default_model, Model):
+        return task.default_model
     if isinstance(wanted, Model):
         return wanted
     if wanted is not None and not isinstance(wanted, str):
@@ -41,7 +41,7 @@ def choose(
     if address.is_server:
         return outside(wanted or _only(listed(), address), "server", embeds=embeds, free=address.is_near)
     if wanted is None:
-        return find(task.work) if task.work.startswith("@") else default(task.work)
+        return find(task.default_model) if task.default_model.startswith("@") else default(task.default_model)
     if "/" in wanted and not wanted.startswith("@"):
         if not through:
             raise ModelError(f"{wanted} is another provider's model: name a gateway with gateway=, here or in connect.")

@@ -11,8 +11,8 @@ from ..errors import AnswerError, InputError
 from ..media import Audio, mime_of, sniff, words_of
 from ..models import Model, Usage
 from .dialects import speech
-from .dialects.request import Answer, Json, Request
-from .task import Cell, Cells, Column, Input, Task
+from .dialects.request import Answer, Input, Json, Request
+from .task import Cells, Task
 
 #: Characters spoken in a second, for estimates: English is read aloud at some 150 words a minute.
 _CHARACTERS_PER_SECOND = 15
@@ -25,7 +25,7 @@ class Speak(Task):
     Attributes
     ----------
     voice : str, optional
-        Of the aura models, such as ``"luna"`` or ``"orion"``; which a model has is said when another one is given.
+        Of the aura models, such as ``"luna"`` or ``"orion"``; the error for another one lists them.
     language : str, optional
         Of melotts, such as ``"en"`` or ``"fr"``; the aura models speak the one in their name.
     format : {"mp3", "wav", "flac", "ogg"}, optional
@@ -34,11 +34,11 @@ class Speak(Task):
     Notes
     -----
     One request per distinct text.  melotts is priced per minute of sound, aura per character.  The cells are
-    ``cf.Audio``: bytes that play and save themselves, and that know what they really are.
+    ``cf.Audio``: bytes that play and save themselves, with their real format.
     """
 
     name: ClassVar[str] = "speak"
-    work: ClassVar[str] = "speak"
+    default_model: ClassVar[str | Model] = "speak"
     families: ClassVar[frozenset[str]] = frozenset({"melotts", "aura"})
 
     voice: str | None = None
@@ -48,7 +48,7 @@ class Speak(Task):
     def check(self, model: Model) -> None:
         """Refuse options the model would ignore."""
         super().check(model)
-        speech.check(model, self.voice, self.language, self.format)
+        speech.check_voice(model, self.voice, self.language, self.format)
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
@@ -75,7 +75,3 @@ class Speak(Task):
         """Count the characters, and estimate the minutes they take."""
         characters = float(sum(len(words_of(each)) for each in inputs))
         return Usage({"characters": characters, "audio_minutes": characters / _CHARACTERS_PER_SECOND / 60})
-
-    def to_columns(self, cells: Sequence[Cell]) -> Column:
-        """Return a column of sound."""
-        return Column(cells, "object")

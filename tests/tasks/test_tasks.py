@@ -16,9 +16,9 @@ import pytest
 import cfai_nb as cf
 from cfai_nb.models import Model, Usage, catalogue, find
 from cfai_nb.tasks import Answer, Classify, Embed, Generate, Request, Task
+from cfai_nb.tasks.code_digest import canonical
 from cfai_nb.tasks.dialects import chat
 from cfai_nb.tasks.dialects import schema as schemas
-from cfai_nb.tasks.task import canonical
 
 SCHEMAS = Path(__file__).parents[3] / "shared" / "workers-ai" / "schemas"
 CURRENT = [model for model in catalogue().values() if model.status == "current"]

@@ -25,11 +25,10 @@ from cfai_nb._engine.results import Sink
 from cfai_nb.emulator import Emulator
 from cfai_nb.frame.columns import lay_out
 from cfai_nb.models import Usage, find
-from cfai_nb.tasks import Answer, Column, StreamReader
+from cfai_nb.tasks import Answer, Column, StreamReader, reported
 from cfai_nb.tasks.dialects import schema, values
-from cfai_nb.tasks.dialects.reply import read as replies
+from cfai_nb.tasks.dialects.reply import parse as replies
 from cfai_nb.tasks.dialects.request import from_json
-from cfai_nb.tasks.task import reported
 from cfai_nb.vectors.vector import Space
 
 CHAT, DECIDES = find("glm-4.7-flash"), find("clef-flash")
@@ -228,18 +227,23 @@ def test_schemas_are_strict_where_a_value_has_another_meaning(kind: Any, given: 
     """A number in words is a number; a boolean, an infinity and a count of seconds are not what they are taken for."""
     model = schema.model_of({"a": kind})
     if expected is not ...:
-        assert schema.read(model, {"a": given}) == {"a": expected}
+        assert schema.parse(model, {"a": given}) == {"a": expected}
         return
     with pytest.raises(ValueError, match="a"):
-        schema.read(model, {"a": given})
+        schema.parse(model, {"a": given})
 
 
 def test_own_models_keep_their_rules() -> None:
     """Constraints, defaults and aliases of a pydantic model hold as ever."""
-    assert schema.read(Ticket, {"count": "3", "urgent": "yes"}) == {"count": 3, "urgent": True, "due": None, "tags": []}
+    assert schema.parse(Ticket, {"count": "3", "urgent": "yes"}) == {
+        "count": 3,
+        "urgent": True,
+        "due": None,
+        "tags": [],
+    }
     for wrong in ({"count": -1, "urgent": True}, {"count": True, "urgent": True}, {"urgent": True}, [], None, "x"):
         with pytest.raises(ValueError, match=r"."):
-            schema.read(Ticket, wrong)
+            schema.parse(Ticket, wrong)
 
 
 @pytest.mark.parametrize(

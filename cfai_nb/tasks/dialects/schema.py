@@ -1,4 +1,8 @@
-"""Schemas of structured answers: from a pydantic model or from ``{name: type}``."""
+"""Schemas of structured answers: from a pydantic model or from ``{name: type}`` to a JSON schema, cells and columns.
+
+pydantic makes the JSON schema and validates the answer, so no other validator is needed: the answer has to become the
+types the user gave, which a check against the JSON schema alone would not do.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pydantic_core
 
-from ..code_digest import asked_of
+from ..code_digest import key_of_model
 from ..task import Cell, Column
 from . import values
 from .request import Json
@@ -83,20 +87,20 @@ def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseMod
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in items}
     try:
         model: type[pydantic.BaseModel] = pydantic.create_model("Answer", **fields)
-        model.model_json_schema()  # some mistakes show only here
+        model.model_json_schema()  # some mistakes raise an error only here
         return model
     except (TypeError, NameError, SyntaxError, pydantic.PydanticUserError) as error:
         raise ValueError(f"schema: {error}") from None
 
 
-def asked(schema: Schema) -> dict[str, Json]:
+def key_fields(schema: Schema) -> dict[str, Json]:
     """Return what makes a schema the same: its JSON schema, and the code of its validators where it has some."""
-    return asked_of(model_of(schema))
+    return key_of_model(model_of(schema))
 
 
 @functools.lru_cache(maxsize=64)
-def described(model: type[pydantic.BaseModel]) -> Json:
-    """Return the JSON schema of a model; of each model once, since every row asks for it."""
+def json_schema(model: type[pydantic.BaseModel]) -> Json:
+    """Return the JSON schema of a model; it is made once a model, since every row needs it."""
     return model.model_json_schema()
 
 
@@ -111,7 +115,7 @@ def validate(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
     return model.model_validate(value).model_dump(mode="json")
 
 
-def read(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
+def parse(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
     """Return a model's answer as the schema has it, in JSON terms.
 
     Types are taken strictly: true is not a number, and 1704067200 is not a day.  What fields and lists of these types
