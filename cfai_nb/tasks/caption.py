@@ -54,14 +54,10 @@ class Caption(DialectTask):
             raise ValueError("length= is for descriptions by moondream; leave it out, or say it in question=.")
 
     @functools.cached_property
-    def _asked(self) -> vision.PictureQuestion:
+    def _dialect(self) -> vision.PictureQuestion:
         return vision.PictureQuestion(self.question, chat.Settings(max_tokens=self.max_tokens), self.length)
-
-    def dialect(self, model: Model) -> vision.PictureQuestion:
-        """Return how the model is asked about a picture."""
-        return self._asked
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the text, or the error that holds a text that was cut."""
-        reply = self._asked.parse(answer, inputs[0], model)
+        reply = self._dialect.parse(answer, inputs[0], model)
         return [reply.or_cut(reply.text.strip(), self.max_tokens)]

@@ -73,12 +73,9 @@ def _own(value: type) -> dict[str, Json]:
 def code_of(*values: Any) -> str:
     """Return a digest of classes and functions, and of what they are made of; "" where none is the user's own.
 
-    Parameters
-    ----------
-    *values : type or callable
-        Of a class, every method and plain attribute counts, of itself and of its own bases.  Of a function, its code,
-        defaults and closure, and what it refers to by name: functions and classes of its own package in the same way,
-        texts and numbers by value.
+    Of a class, every method and plain attribute counts, of itself and of its own bases.  Of a function, its code,
+    defaults and closure, and what it refers to by name: functions and classes of its own package in the same way,
+    texts and numbers by value.
     """
     reader = _Reader()
     made = [part for value in dict.fromkeys(values) if (part := reader.described(value, True))]

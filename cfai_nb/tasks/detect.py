@@ -11,7 +11,7 @@ from ..media import Media, media_in
 from ..models import Model, Usage
 from .dialects import values
 from .dialects.request import Answer, Input, Json, Request, tokens_of
-from .task import Cells, Task
+from .task import Cells, Task, check_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,7 @@ class Detect(Task):
         super().check(model)
         if model.family == "moondream" and not (self.target and self.target.strip()):
             raise ValueError(f'{model.id} looks for one thing: give target=, such as "person".')
-        if isinstance(self.max_boxes, bool) or not isinstance(self.max_boxes, int) or self.max_boxes < 1:
-            raise ValueError(f"max_boxes={self.max_boxes!r}: give a number of boxes of at least 1.")
+        check_count(max_boxes=self.max_boxes)
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""

@@ -55,27 +55,23 @@ class Extract(DialectTask):
     max_tokens: int = chat.MAX_TOKENS
 
     @functools.cached_property
-    def _extraction(self) -> Extraction:
+    def _dialect(self) -> Extraction:
         return Extraction(self.fields, self.reference_date, self.max_tokens)
 
     def check(self, model: Model) -> None:
         """Refuse fields the model has no type for."""
         super().check(model)
-        _ = self._extraction.model  # raises an error for fields that have no meaning
+        _ = self._dialect.model  # raises an error for fields that have no meaning
         reference_date(self.reference_date)
-        if model.family == "clairic" and (unknown := self._extraction.without_type):
+        if model.family == "clairic" and (unknown := self._dialect.without_type):
             raise ModelError(f"{model.id} has no type for {', '.join(unknown)}; use a chat model, or another type.")
         if model.family != "clairic" and self.details:
             raise ModelError(f"{model.id} gives no details. Leave details= out, or use clairic.")
 
     def key_fields(self) -> dict[str, Json]:
         """Describe the fields by what is sent of them."""
-        return super().key_fields() | self._extraction.key_fields() | reference_date(self.reference_date)
-
-    def dialect(self, model: Model) -> Extraction:
-        """Return how the fields are asked for."""
-        return self._extraction
+        return super().key_fields() | self._dialect.key_fields() | reference_date(self.reference_date)
 
     def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return a typed column a field."""
-        return self._extraction.to_columns(cells, details=self.details)
+        return self._dialect.to_columns(cells, details=self.details)

@@ -49,7 +49,7 @@ class Moderate(DialectTask):
     probabilities: bool = display_only(False)
 
     @functools.cached_property
-    def _questionnaire(self) -> decision.Questionnaire:
+    def _dialect(self) -> decision.Questionnaire:
         described = self.categories if isinstance(self.categories, Mapping) else dict.fromkeys(self.categories)
         each = {name: Unsafe(f"Is the text unsafe because of {name}?", yes=why) for name, why in described.items()}
         return decision.Questionnaire({_WHOLE: Unsafe(_HARM)} | each)
@@ -67,7 +67,7 @@ class Moderate(DialectTask):
 
     def dialect(self, model: Model) -> Dialect:
         """Return how the model is asked; a cell has an entry for the whole and each category."""
-        return decision.LlamaGuard(_WHOLE) if model.family == "llama-guard" else self._questionnaire
+        return decision.LlamaGuard(_WHOLE) if model.family == "llama-guard" else self._dialect
 
     def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return ``safe`` and ``categories``, and with ``probabilities`` the numbers."""

@@ -87,12 +87,8 @@ class Ask(Questions):
         return {"questions": [[name, canonical(question)] for name, question in self.questions.items()]}
 
     @functools.cached_property
-    def _questionnaire(self) -> decision.Questionnaire:
+    def _dialect(self) -> decision.Questionnaire:
         return decision.Questionnaire(self.questions)
-
-    def dialect(self, model: Model) -> decision.Questionnaire:
-        """Return how the questions are asked."""
-        return self._questionnaire
 
     def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return a column a question, and with ``probabilities`` its numbers."""
@@ -113,17 +109,13 @@ class OneQuestion(Questions):
         raise TypeError(f"{type(self).__name__} must define question()")
 
     @functools.cached_property
-    def _questionnaire(self) -> decision.OneQuestion:
+    def _dialect(self) -> decision.OneQuestion:
         return decision.OneQuestion({self.name: self.question()})
 
     def check(self, model: Model) -> None:
         """Refuse what is not a question."""
         self.question()
         super().check(model)
-
-    def dialect(self, model: Model) -> decision.OneQuestion:
-        """Return how the question is asked."""
-        return self._questionnaire
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return the answers, or answers with their numbers."""

@@ -13,7 +13,7 @@ from .dialects import decision
 from .dialects.questions import Scale
 from .dialects.request import Answer, Input, Request, tokens_of
 from .dialects.values import number, whole
-from .task import Cells, ColumnKind, DialectTask, display_only
+from .task import Cells, ColumnKind, DialectTask, check_count, display_only
 
 #: Families that take a query and many texts at once.
 _RERANKERS = frozenset({"reranker", "bge-m3"})
@@ -53,7 +53,7 @@ class Rank(DialectTask):
     column: str = display_only("score")
 
     @functools.cached_property
-    def _question(self) -> decision.OneQuestion:
+    def _dialect(self) -> decision.OneQuestion:
         return decision.OneQuestion({"relevance": Scale(_LEVELS, f"How well does the text answer this: {self.query}")})
 
     def check(self, model: Model) -> None:
@@ -61,17 +61,12 @@ class Rank(DialectTask):
         super().check(model)
         if not isinstance(self.query, str) or not self.query.strip():
             raise ValueError(f"query={self.query!r}: give the question or subject to rank by.")
-        most = self.top_k
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise ValueError(f"top_k={self.top_k!r} must be a whole number of at least 1.")
+        if self.top_k is not None:
+            check_count(top_k=self.top_k)
 
     def batch(self, model: Model) -> int:
         """Return the texts a request may carry: no limit is published; 32 were always accepted."""
         return 32 if model.family in _RERANKERS else 1
-
-    def dialect(self, model: Model) -> decision.OneQuestion:
-        """Return how a model that does not rank is asked."""
-        return self._question
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
@@ -89,7 +84,7 @@ class Rank(DialectTask):
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one score a text."""
         if model.family not in _RERANKERS:
-            return [self._question.parse(answer, inputs[0], model)["score"] / (len(_LEVELS) - 1)]
+            return [self._dialect.parse(answer, inputs[0], model)["score"] / (len(_LEVELS) - 1)]
         try:
             scores = {whole(each["id"]): number(each["score"]) for each in answer.json["response"]}
         except (KeyError, TypeError, ValueError):

@@ -56,6 +56,13 @@ def members(cells: Sequence[Cell], kinds: Mapping[str, ColumnKind]) -> dict[str,
     return {name: Column([cell and cell[name] for cell in cells], kind) for name, kind in kinds.items()}
 
 
+def check_count(**options: object) -> None:
+    """Refuse an option that has to be a whole number of at least 1 and is not."""
+    for name, count in options.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name}={count!r} must be a whole number of at least 1.")
+
+
 def display_only(default: Any) -> Any:
     """Declare a field that only changes how results are shown: it is not part of the question or of the key."""
     return dataclasses.field(default=default, metadata={"display_only": True})
@@ -197,9 +204,14 @@ class DialectTask(Task):
 
     fallback: ClassVar[str] = ""
 
+    @property
+    def _dialect(self) -> Dialect:
+        """How models are asked; a cached property, so that the question is described once a task, not once a row."""
+        raise TypeError(f"{type(self).__name__} must define _dialect or dialect()")
+
     def dialect(self, model: Model) -> Dialect:
-        """Return how this model is asked.  What follows from the options alone is computed once a task, not a row."""
-        raise TypeError(f"{type(self).__name__} must define dialect()")
+        """Return how this model is asked."""
+        return self._dialect
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""

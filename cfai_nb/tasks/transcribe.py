@@ -47,17 +47,13 @@ class Transcribe(DialectTask):
     details: bool = display_only(False)
 
     @functools.cached_property
-    def _recognition(self) -> speech.Recognition:
+    def _dialect(self) -> speech.Recognition:
         return speech.Recognition(self.language, self.translate_to_english, self.prompt, self.speakers)
 
     def check(self, model: Model) -> None:
         """Refuse options the model would ignore."""
         super().check(model)
-        self._recognition.check(model)
-
-    def dialect(self, model: Model) -> speech.Recognition:
-        """Return how the model is asked."""
-        return self._recognition
+        self._dialect.check(model)
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text, or one for each member of a transcript."""

@@ -161,7 +161,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("detect", {"target": " "}, "give target="),
     ("detect", {"target": "x", "max_boxes": 0}, "max_boxes=0"),
     ("classify", {}, "at least two labels"),
-    ("classify", {"model": "resnet-50", "labels": ["a", "b"]}, "knows its own 1,000 labels"),
+    ("classify", {"model": "resnet-50", "labels": ["a", "b"]}, "has its own 1,000 labels"),
     ("transcribe", {"model": "whisper", "language": "de"}, "has no language"),
     ("transcribe", {"model": "nova-3", "translate_to_english": True}, "has no translate_to_english"),
     ("transcribe", {"model": "whisper-large-v3-turbo", "speakers": True}, "has no speakers; .*nova-3"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ from typing import Any
 import numpy as np
 import pydantic
 import pytest
+from PIL import Image
 
 import cfai_nb as cf
+from cfai_nb.media.source import of_bytes
 from cfai_nb.models import Model, Usage, catalogue, find
 from cfai_nb.tasks import Answer, Classify, Embed, Generate, Request, Task
 from cfai_nb.tasks.code_digest import canonical
-from cfai_nb.tasks.dialects import chat
+from cfai_nb.tasks.dialects import chat, decision, vision
 from cfai_nb.tasks.dialects import schema as schemas
+from cfai_nb.tasks.dialects.questions import Choice
 
 SCHEMAS = Path(__file__).parents[3] / "shared" / "workers-ai" / "schemas"
 CURRENT = [model for model in catalogue().values() if model.status == "current"]
@@ -551,6 +555,36 @@ def test_a_forecast_is_the_most_it_can_be() -> None:
     assert longer.amounts["input_tokens"] >= 2 * (plain.amounts["input_tokens"] + 100)
     assert Embed().estimate_usage(["a" * 400, "b" * 40], find("bge-m3")).amounts["input_tokens"] >= 110
     assert Classify(labels=["a", "b"]).estimate_usage(["x"], find("clef-flash")).amounts.get("output_tokens", 0) == 0
+
+
+LABELS = {f"label {at}": "what it means" for at in range(255)}
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "place", "name"),
+    [
+        (Classify(labels=LABELS), "clef-flash", Choice, "schema"),
+        (Classify(labels=LABELS), "clef-flash", Choice, "criteria"),
+        (Classify(labels=LABELS), OPENAI, decision, "tokens_in"),
+        (Classify(labels=LABELS), "llava-1.5-7b-hf", vision, "tokens_in"),
+        (Generate(schema={"year": int}, system="Be brief."), OPENAI, chat, "fixed_tokens"),
+        (cf.Extract(fields={"year": int}), OPENAI, chat, "fixed_tokens"),
+        (cf.Mask(labels=list(LABELS)), OPENAI, chat, "fixed_tokens"),
+        (cf.Caption(question="What is it?"), "moondream3.1-9B-A2B", vision, "tokens_in"),
+    ],
+)
+def test_a_question_is_described_once(
+    task: Task, model: str, place: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows there are, what does not depend on them is described and counted once a task."""
+    inside, calls = getattr(place, name), []
+    monkeypatch.setattr(place, name, lambda *given: (calls.append(1), inside(*given))[1])
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    for each in [of_bytes(file.getvalue()) if place is vision else "a text"] * 9:
+        task.estimate_usage([each], find(model))
+        next(task.conversation([each], find(model)))
+    assert len(calls) == 1
 
 
 def test_an_embedding_is_weighed_by_the_header_or_by_its_length() -> None:

@@ -13,6 +13,7 @@ import pydantic_core
 from ...errors import AnswerError, ModelError
 from ...media import Media, Parts
 from ...models import Model, Usage, catalogue, tokens_in
+from ..task import check_count
 from . import reply
 from .request import Answer, Input, Json, Request, tokens_of
 
@@ -28,25 +29,7 @@ SAMPLERS = frozenset({"openai", "responses+chat"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is asked of the model besides the messages.
-
-    Attributes
-    ----------
-    max_tokens : int
-    temperature : float or None
-    seed : int or None
-    schema : JSON schema or None
-    reasoning : bool, str or None
-        Whether the model reasons, or how hard; None: not where it can answer without.
-    tools : tuple of JSON
-        Definitions of functions it may call.
-    n : int
-        Samples.
-    lora : str or None
-        A fine-tune by id or name.
-    raw : bool
-        Send the prompt without the model's own chat template.
-    """
+    """What a request holds besides the messages: options of ``ChatTask``, a JSON schema, and definitions of tools."""
 
     max_tokens: int = MAX_TOKENS
     temperature: float | None = None
@@ -60,9 +43,7 @@ class Settings:
 
     def check(self, model: Model) -> None:
         """Raise a ValueError for what no model takes, or not this one."""
-        for name, count in (("max_tokens", self.max_tokens), ("n", self.n)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise ValueError(f"{name}={count!r} must be a whole number of at least 1.")
+        check_count(max_tokens=self.max_tokens, n=self.n)
         if self.temperature is not None and not 0 <= self.temperature <= (5 if model.family == "legacy" else 2):
             raise ValueError(f"temperature={self.temperature!r} is outside the range {model.id} takes.")
         if self.n > 128:
@@ -94,7 +75,7 @@ class Settings:
             raise ModelError(f"{model.id} cannot go without thinking; leave reasoning= out{least}.")
         if not isinstance(wanted, bool) and wanted not in levels:
             known = "True or False" if not levels else "True, False, " + ", ".join(map(repr, levels))
-            raise ValueError(f"reasoning={wanted!r}: {model.id} knows {known}.")
+            raise ValueError(f"reasoning={wanted!r}: {model.id} takes {known}.")
 
 
 def messages(prompt: Input, system: str | None) -> list[dict[str, Json]]:
@@ -204,13 +185,7 @@ def estimate_usage(prompts: Sequence[Input], fixed: int, settings: Settings, mod
 
 
 def parse_partial(answer: Answer, settings: Settings) -> reply.Reply:
-    """Return the reply, which may be cut or empty: for those who can use the beginning of one (``Reply.or_cut``).
-
-    Raises
-    ------
-    AnswerError
-        It is of no known form, or calls a tool that was not offered.
-    """
+    """Return the reply, which may be cut or empty (see ``Reply.or_cut``), or raise an AnswerError: of no known form."""
     found = reply.parse(answer, settings.max_tokens)[0]
     if found.calls and not settings.tools and not found.text.strip():
         raise AnswerError("the reply is a call of a tool, and none was offered", "empty")
@@ -218,13 +193,7 @@ def parse_partial(answer: Answer, settings: Settings) -> reply.Reply:
 
 
 def parse(answer: Answer, settings: Settings) -> reply.Reply:
-    """Return the reply, which is complete.
-
-    Raises
-    ------
-    AnswerError
-        As ``parse_partial``; or the reply is empty, or was cut at the token limit.
-    """
+    """Return the reply, or raise an AnswerError: as ``parse_partial``, or it is empty or was cut at the token limit."""
     found = parse_partial(answer, settings)
     if (problem := found.problem(settings.max_tokens)) is not None:
         raise problem

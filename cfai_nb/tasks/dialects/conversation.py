@@ -15,7 +15,7 @@ import pydantic_core
 
 from ...errors import AnswerError
 from ...models import Model
-from ..task import Cell, Fill
+from ..task import Cell, Fill, check_count
 from . import chat, schema
 from .reply import Reply, ToolCall, parse, several
 from .request import Json, Local, Request
@@ -29,20 +29,8 @@ Turns: TypeAlias = "Generator[Request | Local, Any, Reply]"
 def example_pairs(given: Any, wanted: schema.Schema | None, fill: Fill) -> tuple[tuple[str, str], ...]:
     """Turn examples into pairs of prompt and answer.
 
-    Parameters
-    ----------
-    given : DataFrame, list of dict, or list of (value, answer)
-        Records that hold the columns the template names, and one more: the answer.  With a schema, the rest are its
-        fields (or one dict of them).
-    wanted : schema, optional
-        Of the answers.
-    fill : callable
-        Fills the template.
-
-    Raises
-    ------
-    ValueError
-        There is no answer, more than one, or one that does not fit the schema.
+    They are records that hold the columns the template names, and one more: the answer.  With a schema, the rest are
+    its fields (or one dict of them).  Raises ValueError: an answer is missing, is not the only one, or does not fit.
     """
     made = []
     for at, (prompt, rest) in enumerate(fill(given)):
@@ -91,8 +79,7 @@ def with_examples(messages: Messages, examples: Sequence[Sequence[str]] | None) 
 
 def check(max_turns: int, tools: Sequence[Tool]) -> None:
     """Refuse a bound that is not one, and two tools of one name."""
-    if isinstance(max_turns, bool) or not isinstance(max_turns, int) or max_turns < 1:
-        raise ValueError(f"max_turns={max_turns!r} must be a whole number of at least 1.")
+    check_count(max_turns=max_turns)
     names = [tool.name for tool in tools]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"tools: {', '.join(twice)} given more than once.")
@@ -117,11 +104,7 @@ def converse(
     """Ask; with tools, until the model answers; with a schema, for JSON of it, after the tools are done.
 
     A model that is bound to JSON cannot call tools, so the two are asked for one after the other.
-
-    Returns
-    -------
-    dict or AnswerError
-        The cell ``{answer, thinking}``, or the error of a text that was cut.
+    Returns the cell ``{answer, thinking}``, or the error of a text that was cut.
     """
     if wanted is None or tools:
         plain = settings if settings.schema is None else dataclasses.replace(settings, schema=None)
@@ -140,10 +123,7 @@ def _with_tools(
 ) -> Turns:
     """Ask, and call the tools the model wants called, until it answers; ``messages`` grows with each turn.
 
-    Raises
-    ------
-    AnswerError
-        After ``max_turns`` turns there is no answer (``"turns"``).
+    Raises AnswerError: after ``max_turns`` turns there is no answer (``"turns"``).
     """
     trouble, thought, wanted = "", [], ""
     for turn in range(max_turns):
@@ -190,10 +170,7 @@ def _result(call: ToolCall, result: tuple[str, bool]) -> dict[str, Json]:
 def samples(messages: Messages, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, Cell]:
     """Take ``settings.n`` samples: in one request where the model can, else one after the other.
 
-    Returns
-    -------
-    dict or AnswerError
-        The cell ``{answer, thinking}`` of lists, or the error of samples some of which are cut.
+    Returns the cell ``{answer, thinking}`` of lists, or the error of samples some of which are cut.
     """
     replies: list[Reply] = []
     if model.family in chat.SAMPLERS:
@@ -212,10 +189,7 @@ def samples(messages: Messages, model: Model, settings: chat.Settings) -> Genera
 def _fitting(messages: Messages, model: Model, settings: chat.Settings, wanted: Any) -> Turns:
     """Ask for JSON of a schema; an answer that does not fit is sent back once with what is wrong with it.
 
-    Raises
-    ------
-    AnswerError
-        The second does not fit either (``"schema"``).
+    Raises AnswerError: the second does not fit either (``"schema"``).
     """
     reply = chat.parse((yield chat.build_request(messages, model, settings)), settings)
     try:

@@ -110,11 +110,8 @@ class Questionnaire:
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         """Return a dict with the cell of every question.
 
-        Raises
-        ------
-        AnswerError
-            An answer is missing, or is not one of those that are possible (``"schema"``), or the text was cut to what
-            the model reads (``"truncated"``).
+        Raises AnswerError: an answer is missing, or is not one of those that are possible (``"schema"``), or the text
+        was cut to what the model reads (``"truncated"``).
         """
         decided = model.family == "system-one"
         limit = model.context or float("inf")
@@ -206,10 +203,7 @@ class LlamaGuard:
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         """Return a cell for the whole and each hazard, out of JSON or of ``unsafe\\nS1,S2``.
 
-        Raises
-        ------
-        AnswerError
-            It is not a verdict, or one that contradicts itself: safe, and yet with hazards.
+        Raises AnswerError: it is not a verdict, or one that contradicts itself: safe, and yet with hazards.
         """
         reply = chat.parse(answer, chat.Settings(max_tokens=_GUARD_WRITES))
         try:

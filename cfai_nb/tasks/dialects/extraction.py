@@ -193,10 +193,7 @@ def forecast(
 def types_of(fields: Fields) -> dict[str, Any]:
     """Return the type of every field.
 
-    Raises
-    ------
-    ValueError
-        There are no fields, or one is written in a way that has no meaning.
+    Raises ValueError: there are no fields, or one is written in a way that has no meaning.
     """
     if isinstance(fields, str) or (isinstance(fields, (Sequence, Mapping)) and not fields):
         raise ValueError(f"fields={fields!r}: give a list of names, a dict of types or a pydantic model.")
@@ -299,10 +296,7 @@ class Extraction:
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         """Return for each field its value, and the numbers given with it.
 
-        Raises
-        ------
-        AnswerError
-            It does not fit the fields (``"schema"``), or is cut.
+        Raises AnswerError: it does not fit the fields (``"schema"``), or is cut.
         """
         reply = None if model.family == "clairic" else chat.parse(answer, self._chat.settings)
         try:

@@ -35,7 +35,7 @@ def check(choice: Choice | None, model: Model) -> None:
     """Refuse labels the model does not have, and a choice without labels."""
     if model.family == "resnet":
         if choice is not None:
-            raise ModelError(f"{model.id} knows its own 1,000 labels; leave labels= out, or use another model.")
+            raise ModelError(f"{model.id} has its own 1,000 labels; leave labels= out, or use another model.")
     elif choice is None:
         raise ValueError("labels: give at least two labels, as a list or a dict.")
     elif model.family == "distilbert" and not {name.lower() for name in choice.names} <= {"negative", "positive"}:

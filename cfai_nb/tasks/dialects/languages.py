@@ -43,19 +43,9 @@ _OTHERS = {"assamese": "as", "odia": "or", "punjabi": "pa", "telugu": "te"}
 
 
 def code_of(language: str, model: Model) -> str:
-    """Return the code by which a translation model takes a language.
+    """Return the code by which a translation model takes a language, given by name or code.
 
-    Parameters
-    ----------
-    language : str
-        A name (``"German"``) or a code (``"de"``, for indictrans2 also ``"hin_Deva"``).
-    model : Model
-        Of the family m2m100 or indictrans2.
-
-    Raises
-    ------
-    ValueError
-        The model does not have it; the message names one that is written alike.
+    Raises ValueError: the model does not have it; the message names one that is written alike.
     """
     wanted = language.strip()
     code = (M2M100 | _OTHERS).get(wanted.lower(), wanted.lower())

@@ -78,7 +78,7 @@ class Choice:
         names = [name for name, _ in self.options]
         if len(names) < 2:
             raise ValueError(f"{names}: give at least two options to choose from.")
-        _distinct(names, "option")
+        _check_distinct(names, "option")
         if len(names) > MOST_OPTIONS:
             raise ValueError(f"{len(names)} options: a decision takes at most {MOST_OPTIONS}.")
 
@@ -128,7 +128,7 @@ class Scale:
     def __post_init__(self) -> None:
         if not 2 <= len(self.levels) <= MOST_LEVELS:
             raise ValueError(f"{list(self.levels)}: give 2 to {MOST_LEVELS} levels, from low to high.")
-        _distinct(self.levels, "level")
+        _check_distinct(self.levels, "level")
 
     def criteria(self) -> Json:
         """Return the question in the terms of a decision model."""
@@ -181,7 +181,7 @@ def _numbers(name: str, cells: Sequence[Cell], names: Sequence[str]) -> dict[str
     return columns
 
 
-def _distinct(names: Sequence[str], what: str) -> None:
+def _check_distinct(names: Sequence[str], what: str) -> None:
     for name in names:
         _check_text(name, f"every {what}")
     if twice := sorted({name for name in names if list(names).count(name) > 1}):

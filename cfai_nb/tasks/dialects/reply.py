@@ -68,10 +68,7 @@ class Reply:
     def json(self) -> Json:
         """The reply as JSON, also where the model wrapped it in words or a code fence.
 
-        Raises
-        ------
-        ValueError
-            There is no JSON object in it.
+        Raises ValueError: there is no JSON object in it.
         """
         if not isinstance(self.content, str):
             return self.content
@@ -105,10 +102,7 @@ class Reply:
     def or_cut(self, cell: Any, max_tokens: int) -> Any:
         """Return the cell made of this reply; where the token limit cut it, the error that fails its row and holds it.
 
-        Raises
-        ------
-        AnswerError
-            There is nothing to make a cell of: the reply is empty.
+        Raises AnswerError: there is nothing to make a cell of: the reply is empty.
         """
         problem = self.problem(max_tokens)
         if problem is None:
@@ -122,10 +116,7 @@ class Reply:
 def parse(answer: Answer, max_tokens: int) -> list[Reply]:
     """Return a Reply for each choice, in whichever form the model answers; some may be cut or empty.
 
-    Raises
-    ------
-    AnswerError
-        The answer has none of these forms.
+    Raises AnswerError: the answer has none of these forms.
     """
     output = answer.json
     try:
@@ -148,10 +139,7 @@ def several(replies: Sequence[Reply], max_tokens: int, cell: Any) -> Any:
 
     One that was cut does not lose the others: ``on_error="partial"`` fills the cell with all of them.
 
-    Raises
-    ------
-    AnswerError
-        Some are empty.
+    Raises AnswerError: some are empty.
     """
     texts, cut = [each.text for each in replies], sum(each.cut for each in replies)
     if empty := sum(not each.cut and not each.has_content for each in replies):
@@ -280,13 +268,7 @@ class StreamReader:
         self._sum: dict[str, float] = {}  # of ordinary frames, whose usage counts that frame alone
 
     def feed(self, line: bytes) -> str:
-        """Return the text a line adds.
-
-        Raises
-        ------
-        AnswerError
-            The line is not a frame of a stream.
-        """
+        """Return the text a line adds.  Raises AnswerError: the line is not a frame of a stream."""
         if not line.startswith(b"data:"):  # blank lines between frames, comments, event names
             if not self._pieces:
                 self._others.append(line)
@@ -357,13 +339,7 @@ class StreamReader:
         return Answer(pydantic_core.to_json(document | ({"usage": usage} if usage else {})), seconds=seconds)
 
     def finish(self, limit: str) -> None:
-        """Check that the stream came to its end.
-
-        Raises
-        ------
-        AnswerError
-            It broke off, or was cut at the token limit.
-        """
+        """Check that the stream came to its end.  Raises AnswerError: it broke off, or was cut at the token limit."""
         if not self.ended:
             raise AnswerError("the stream broke off before its end", "broken", again=True)
         if self.cut:

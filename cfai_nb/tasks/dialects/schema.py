@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import pydantic_core
 
 from ..code_digest import key_of_model
-from ..task import Cell, Column
+from ..task import Cell, Column, ColumnKind
 from . import values
 from .request import Json
 
@@ -37,14 +37,16 @@ _READERS: Mapping[Any, Callable[[Json], Json]] = {
     dt.time: values.clock, dt.timedelta: lambda value: f"PT{values.number(value)}S",
 }  # fmt: skip
 
+#: The kind of a column by the type of its field.
+_COLUMN_KINDS: Mapping[Any, ColumnKind] = {
+    str: "text", dt.date: "datetime", dt.datetime: "datetime", bool: "boolean", int: "integer", float: "number",
+}  # fmt: skip
+
 
 def model_of(schema: Schema) -> type[pydantic.BaseModel]:
     """Return the pydantic model of a schema.
 
-    Raises
-    ------
-    ValueError
-        It is neither a model nor a mapping of names to types.
+    Raises ValueError: it is neither a model nor a mapping of names to types.
     """
     import pydantic
 
@@ -60,10 +62,7 @@ def model_of(schema: Schema) -> type[pydantic.BaseModel]:
 def named(field: str, kind: Any) -> Any:
     """Return the type of a field, which may be given by name.
 
-    Raises
-    ------
-    ValueError
-        There is no type of that name; the message names field and types.
+    Raises ValueError: there is no type of that name; the message names field and types.
     """
     if isinstance(kind, str):
         if kind not in NAMED:
@@ -107,10 +106,7 @@ def json_schema(model: type[pydantic.BaseModel]) -> Json:
 def validate(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
     """Return a value of the user's own as the schema has it, in JSON terms.
 
-    Raises
-    ------
-    ValueError
-        It does not fit; the message says where.
+    Raises ValueError: it does not fit; the message says where.
     """
     return model.model_validate(value).model_dump(mode="json")
 
@@ -122,10 +118,7 @@ def parse(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
     hold may also be written otherwise where that has one meaning only, see ``values``: "12" for a number, "no" for a
     boolean, a word of a choice in another case.
 
-    Raises
-    ------
-    ValueError
-        It does not fit; the message says where.
+    Raises ValueError: it does not fit; the message says where.
     """
     if isinstance(value, Mapping):
         value = {key: _plain(kind, value[key]) if (kind := _kind(model, key)) else value[key] for key in value}
@@ -178,15 +171,8 @@ def column(annotation: Any, values: list[Any]) -> Column:
         return Column(values, "category", tuple(typing.get_args(kind)))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return Column(values, "category", tuple(str(member.value) for member in kind))
-    if kind in (dt.date, dt.datetime):
-        return Column(values, "datetime")
-    if isinstance(kind, type) and issubclass(kind, bool):
-        return Column(values, "boolean")
-    if isinstance(kind, type) and issubclass(kind, int):
-        return Column(values, "integer")
-    if isinstance(kind, type) and issubclass(kind, float):
-        return Column(values, "number")
-    return Column(values, "text" if kind is str else "object")
+    bases = kind.__mro__ if isinstance(kind, type) else ()
+    return Column(values, next((_COLUMN_KINDS[base] for base in bases if base in _COLUMN_KINDS), "object"))
 
 
 def without_none(annotation: Any) -> Any:

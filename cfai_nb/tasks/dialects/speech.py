@@ -67,10 +67,7 @@ class Recognition:
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         """Return ``{text, language, seconds, words, segments}``.
 
-        Raises
-        ------
-        AnswerError
-            There is no text in it.  Silence is a text too: an empty one.
+        Raises AnswerError: there is no text in it. Silence is a text too: an empty one.
         """
         (sound,) = media_in(value)
         try:
@@ -135,10 +132,7 @@ FORMATS: Mapping[str, Mapping[str, Json]] = {
 def check_voice(model: Model, voice: str | None, language: str | None, format: str | None) -> None:
     """Refuse options the model would ignore, and a voice or a form it does not have.
 
-    Raises
-    ------
-    ValueError
-        The message lists the choices.
+    Raises ValueError: the message lists the choices.
     """
     if model.family == "melotts" and (voice or format):
         raise ValueError(f"{model.id} has one voice and one format; leave voice= and format= out, or use aura-2-en.")

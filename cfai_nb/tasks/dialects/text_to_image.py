@@ -18,20 +18,9 @@ from .request import Answer, Json, Request
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The settings of one family.
+    """The settings of one family: the task's names of them -> its own, defaults, and limits.
 
-    Attributes
-    ----------
-    settings : mapping of str to str
-        The task's names of its settings -> its own.
-    size : (width, height)
-        The default; ``sides`` holds the least and the most of each.
-    steps : int
-        The default; ``most_steps`` is the most.
-    pictures : int
-        How many it can be given to start from.
-    most_guidance : float
-        The most it takes.
+    ``sides`` holds the least and the most of width and height, ``pictures`` how many it can be given to start from.
     """
 
     settings: Mapping[str, str]
@@ -68,10 +57,7 @@ def dialect(model: Model) -> Dialect:
 def check(given: Mapping[str, object], model: Model) -> None:
     """Refuse settings, by the task's names, that the model does not have, or values out of its range.
 
-    Raises
-    ------
-    ValueError
-        The message names models that have it, or the range.
+    Raises ValueError: the message names models that have it, or the range.
     """
     can = dialect(model)
     for name in given:
@@ -97,10 +83,7 @@ def build_request(
 ) -> Request:
     """Return the request in the model's own form; settings are by the task's names.
 
-    Raises
-    ------
-    InputError
-        The row has no words, or more pictures than the model takes.
+    Raises InputError: the row has no words, or more pictures than the model takes.
     """
     can = dialect(model)
     if not prompt:
@@ -123,13 +106,7 @@ def build_request(
 
 
 def parse(answer: Answer) -> Image:
-    """Return the picture, which comes as bytes or as base64 in JSON.
-
-    Raises
-    ------
-    AnswerError
-        There is none.
-    """
+    """Return the picture, which comes as bytes or as base64 in JSON.  Raises AnswerError: there is none."""
     content = answer.content
     if not mime_of(content).startswith("image/"):
         try:
@@ -141,18 +118,8 @@ def parse(answer: Answer) -> Image:
 
 
 def usage(size: tuple[int, int], steps: int, pictures: int = 0) -> Usage:
-    """Return what one picture uses, in every unit that models are priced in.
+    """Return what one picture uses, in every unit that models are priced in; each picture given counts as one tile.
 
-    Parameters
-    ----------
-    size : (width, height)
-        In pixels.
-    steps : int
-    pictures : int
-        Given to start from, each counted as one tile.
-
-    Notes
-    -----
     A tile is 512 x 512 pixels, and a price "per step" is per step and tile: that fits three measured bills to the cent
     (172.8 Neurons for flux-1-schnell at 1024 x 1024 in 4 steps, 3,904.69 for lucid-origin at 1120 x 1120 in 15, 3,120
     for phoenix at 1024 x 1024 in 25).

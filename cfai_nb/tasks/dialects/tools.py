@@ -100,13 +100,7 @@ def rescued(reply: Reply, tools: Sequence[Tool]) -> Reply:
 
 
 def tool_of(function: Callable[..., Any]) -> Tool:
-    """Describe a function.
-
-    Raises
-    ------
-    ValueError
-        It cannot be described to a model.
-    """
+    """Describe a function.  Raises ValueError: it cannot be described to a model."""
     import pydantic
 
     @functools.wraps(function)
