@@ -23,8 +23,8 @@ from cfai_nb import tasks
 from cfai_nb._engine import batch_queue
 from cfai_nb.accessor import Accessor
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator import sound as tune
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator.standins import sound as tune
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.frame.call import Call
 from cfai_nb.frame.verb import BoundRows, Verb
 from cfai_nb.models.ledger import Budget
@@ -130,7 +130,7 @@ class Counting:
     """An emulator that notes what is asked of it, and presses Stop when it is asked for the ``at``-th time."""
 
     def __init__(self, at: int | None = None) -> None:
-        self.emulator = Emulator(rate=None, agreed=True, queue_polls=0)
+        self.emulator = Emulator(rate=None, terms_accepted=True, queue_polls=0)
         self.asked: Counter[str] = Counter()
         self.at, self.runner = at, None
 

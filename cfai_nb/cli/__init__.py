@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rate", type=rate, metavar="N", help="requests per minute, catalogue (default) or none")
     add("--capacity", type=int, metavar="N", help="calls at once; one more is refused with 3040")
     add("--neurons", type=float, metavar="N", help="Neurons a day, then calls are refused with 4006")
-    add("--agreed", action="store_true", help="every account has accepted all terms, and was let into every model")
+    add("--terms-accepted", action="store_true", help="every account has accepted all licences and may use every model")
     add("--quirk", action="append", metavar="NAME", help="such as null-content, string-codes; may be repeated")
     add("--fault", type=fault, action="append", metavar="KIND=P", help="such as 503=0.05, reset=0.01; may be repeated")
     add = command("models", list_models).add_argument

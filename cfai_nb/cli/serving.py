@@ -17,7 +17,7 @@ def emulate(args: argparse.Namespace) -> int:
     settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if settings.get("rate") == "none":
         settings["rate"] = None
-    settings |= {"faults": dict(args.fault or ()), "quirks": args.quirk or (), "agreed": args.agreed}
+    settings |= {"faults": dict(args.fault or ()), "quirks": args.quirk or (), "terms_accepted": args.terms_accepted}
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
         try:
             emulator.serve(args.port, hosts=args.host or (), **settings)

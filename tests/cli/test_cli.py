@@ -156,7 +156,7 @@ def test_interrupted_demo_keeps_rows_and_resumes(tmp_path: Path, call: Call, bar
 def test_emulator_on_a_port_answers(tmp_path: Path, bare_environment: dict[str, str]) -> None:
     """`emulator --port 0` prints its address, answers there, and Ctrl-C ends it with code 0."""
     run = subprocess.Popen(
-        [*COMMAND, "emulator", "--port", "0", "--rate", "none", "--neurons", "100", "--agreed"], cwd=tmp_path,
+        [*COMMAND, "emulator", "--port", "0", "--rate", "none", "--neurons", "100", "--terms-accepted"], cwd=tmp_path,
         env=bare_environment | {"PYTHONUNBUFFERED": "1"}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:

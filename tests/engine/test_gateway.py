@@ -358,7 +358,7 @@ def test_their_price_is_unknown(witness: Any) -> None:
 def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, when: Any, model: str | None) -> None:
     """reject_if_busy: more than fit are refused at once, sent again, and nothing is lost or bought twice."""
     here = witness(
-        connect={"store": False, "reject_if_busy": True}, capacity=4, when_full=when, latency=0.02, agreed=True
+        connect={"store": False, "reject_if_busy": True}, capacity=4, when_full=when, latency=0.02, terms_accepted=True
     )
     rows = pd.Series([f"text {i}" for i in range(40)])
     if model == BGE:
@@ -367,7 +367,7 @@ def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, when: Any, 
         assert rows.cfai.classify(LABELS).notna().all()
     else:
         rows.cfai.extract({"name": str})
-    book = here.emulator.book
+    book = here.emulator.log
     assert all(call.body["options"]["rejectIfBusy"] is True for call in here.calls)
     assert book.refused > 0
     assert {call.code for call in book.calls if call.status != 200} == {3040}

@@ -365,7 +365,7 @@ def test_the_most_at_once_is_of_the_account() -> None:
 
     asyncio.run(four())
     assert emulator.most_in_flight <= 64
-    emulator.book.most_in_flight = 0
+    emulator.log.most_in_flight = 0
     asyncio.run(four(concurrency=3))
     assert 8 <= emulator.most_in_flight <= 12
 

@@ -546,7 +546,7 @@ def test_the_end_of_the_day_ends_the_run(door: Any, code: int) -> None:
     assert emulator.requests <= done + 8 + 2
     assert cf.last_run().frame().notna().sum() == done
     sent = emulator.requests
-    emulator._day.allowed = None  # the next day
+    emulator._quota.allowed = None  # the next day
     result = rows.cfai.classify(LABELS, concurrency=8)
     assert result.notna().all()
     assert emulator.requests == sent + 400 - done

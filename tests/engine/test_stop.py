@@ -274,7 +274,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def emulator(tmp_path: Path) -> Emulator:
-    made = Emulator(rate=None, latency=0.05, agreed=True)
+    made = Emulator(rate=None, latency=0.05, terms_accepted=True)
     cf.connect(made, store=tmp_path / "s.sqlite", concurrency=4)
     return made
 
@@ -778,7 +778,7 @@ CELLS = {
 
 def test_stop_in_every_kind_of_cell(kernel: Kernel, tmp_path: Path) -> None:
     """One press ends the cell soon, at most what was in flight is sent afterwards, and the next cell works."""
-    with running(rate=None, latency=0.05, agreed=True) as server:
+    with running(rate=None, latency=0.05, terms_accepted=True) as server:
         emulator = server.emulator
         connect_in(kernel, server, tmp_path / "s.sqlite", 400)
         kernel.run(TOOL + "rows[:1].cfai.classify(labels)")

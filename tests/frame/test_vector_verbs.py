@@ -14,7 +14,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.frame.progress import working
 from cfai_nb.tasks.label_clusters import describe, distinct
 

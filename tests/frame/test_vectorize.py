@@ -23,7 +23,7 @@ import cfai_nb as cf
 from cfai_nb._engine.errand import Errand
 from cfai_nb._engine.service_errors import VECTORIZE, refusal
 from cfai_nb.emulator import Emulator, running
-from cfai_nb.emulator.index import Mutation
+from cfai_nb.emulator.vectorize.vector_index import Mutation
 from cfai_nb.frame.vectorize import ndjson as spelled
 from cfai_nb.frame.vectorize.metadata import kinds_of, plain
 from cfai_nb.frame.vectorize.ndjson import calls, decimals, lines

@@ -7,10 +7,10 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import published
 import pydantic
 import pytest
 from PIL import Image
@@ -24,7 +24,6 @@ from cfai_nb.tasks.dialects import chat, decision, vision
 from cfai_nb.tasks.dialects import schema as schemas
 from cfai_nb.tasks.dialects.questions import Choice
 
-SCHEMAS = Path(__file__).parents[3] / "shared" / "workers-ai" / "schemas"
 CURRENT = [model for model in catalogue().values() if model.status == "current"]
 EMBEDDING = [model for model in CURRENT if model.task == "Text Embeddings"]
 CHAT = [model for model in CURRENT if model.family in chat.FAMILIES]
@@ -35,16 +34,12 @@ BOTH, NEITHER = "gpt-oss-20b", "llama-3.2-11b-vision-instruct"
 
 
 def accepted(model: Model, request: Request) -> None:
-    """Hold a request against the input schema the dossier has of the model."""
+    """Hold a request against the published input schema of the model."""
     import jsonschema
 
-    path = SCHEMAS / f"{model.name}.json"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not among the dossier's schemas")
-    wanted = json.loads(path.read_text("utf-8"))["input"]
-    if wanted is None:
-        pytest.skip(f"the dossier has no input schema of {model.name}")
-    jsonschema.Draft202012Validator(wanted).validate(json.loads(request.body()))
+    if model.id not in published.schemas():
+        pytest.skip(f"no schema of {model.name} is published")
+    jsonschema.Draft202012Validator(published.schemas()[model.id]["input"]).validate(json.loads(request.body()))
 
 
 def names(model: Model) -> str:

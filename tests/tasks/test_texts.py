@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from published import schemas
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import catalogue, find
 from cfai_nb.tasks.dialects.languages import INDIC, M2M100, code_of
 
-SCHEMAS = Path(__file__).parents[3] / "shared" / "workers-ai" / "schemas"
 TEXT = pd.Series(["The parcel is late. Please help me find it.", None, "wher is my monny"], index=list("abc"))
 TASKS = {
     "summarize": cf.Summarize(max_words=5),
@@ -68,11 +66,8 @@ def test_languages_by_name_and_by_code(model: str, to: str, sent: Any) -> None:
 
 def test_codes_are_codes_of_the_model() -> None:
     """Every code that stands for a language of India is one the model publishes."""
-    path = SCHEMAS / "indictrans2-en-indic-1B.json"
-    if not path.is_file():
-        pytest.skip("the published schemas are not beside this checkout")
-    published = json.loads(path.read_text())["input"]["properties"]["target_language"]["enum"]
-    assert set(INDIC.values()) <= set(published)
+    schema = schemas()[find("indictrans2-en-indic-1B").id]["input"]
+    assert set(INDIC.values()) <= set(schema["properties"]["target_language"]["enum"])
 
 
 def test_a_language_is_known_by_name_and_by_code() -> None:

@@ -19,10 +19,10 @@ from pydantic import Field
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator import tools as pretended
-from cfai_nb.emulator.catalogue import models
-from cfai_nb.emulator.families import FAMILIES
-from cfai_nb.emulator.work import Ask
+from cfai_nb.emulator.families import tool_calls as pretended
+from cfai_nb.emulator.families.family import ModelRequest
+from cfai_nb.emulator.families.registry import FAMILIES
+from cfai_nb.emulator.model_catalogue import models
 from cfai_nb.models import Model, catalogue, find
 from cfai_nb.tasks import Answer, Conversation, Generate, Local
 from cfai_nb.tasks.dialects.tools import tool_of, written
@@ -306,7 +306,7 @@ ASKED = pd.Series(["What is the weather in Rome?", None, "Tell me the weather of
 
 @pytest.fixture
 def emulator() -> Emulator:
-    made = Emulator(rate=None, agreed=True)
+    made = Emulator(rate=None, terms_accepted=True)
     cf.connect(made)
     return made
 
@@ -471,7 +471,7 @@ def test_the_emulator_calls_what_shares_most_words(text: str, choice: Any, name:
     """The tool whose name and description share most words, its arguments from names and numbers of the message."""
     body: dict[str, Any] = {"tools": [tool_of(weather).definition, tool_of(bare).definition]}
     body |= {"messages": [{"role": "user", "content": text}]} | ({"tool_choice": choice} if choice else {})
-    called = pretended.chosen(Ask(models()["@cf/zai-org/glm-4.7-flash"], body), text)
+    called = pretended.choose_call(ModelRequest(models()["@cf/zai-org/glm-4.7-flash"], body), text)
     assert (called and called.name, called and dict(called.arguments)) == (name, arguments)
 
 
@@ -479,7 +479,7 @@ def test_gpt_oss_prints_a_call_under_its_switch() -> None:
     """With the quirk the call is JSON text and the finish reason "stop"; the rescue reads the same call."""
     body = {"tools": [tool_of(weather).definition], "messages": [{"role": "user", "content": "Weather in Rome?"}]}
     other = models()[find(OSS).id]
-    work = FAMILIES[other.family].answer(Ask(other, body, quirks=frozenset({pretended.PRINTED})))
+    work = FAMILIES[other.family].answer(ModelRequest(other, body, quirks=frozenset({pretended.PRINTED})))
     (choice,) = work.result["choices"]
     assert choice["finish_reason"] == "stop"
     assert json.loads(choice["message"]["content"])["name"] == "weather"
