@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..media import media_in, words_of
+from ..media import Image, media_in, words_of
 from ..models import Model, Usage
 from .dialects import text_to_image
-from .dialects.request import Answer, Input, Request
+from .dialects.request import Answer, Input, Request, media_of
 from .task import Cells, Task
 
 
@@ -44,7 +44,7 @@ class GenerateImage(Task):
     name: ClassVar[str] = "image"
     default_model: ClassVar[str | Model] = "image"
     template: ClassVar[bool] = True
-    families: ClassVar[frozenset[str]] = frozenset(text_to_image.DIALECTS)
+    families: ClassVar[frozenset[str]] = frozenset(text_to_image.FAMILIES)
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
 
     size: int | tuple[int, int] | None = None
@@ -56,7 +56,7 @@ class GenerateImage(Task):
 
     def input_kinds(self, model: Model) -> frozenset[str]:
         """Take pictures where the model can start from them."""
-        return self.kinds if text_to_image.dialect(model).pictures else frozenset({"text"})
+        return self.kinds if text_to_image.limits(model).pictures else frozenset({"text"})
 
     def settings(self) -> dict[str, int | float | str]:
         """Return the settings that are given, by the names of this task."""
@@ -78,11 +78,11 @@ class GenerateImage(Task):
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the picture."""
-        return [text_to_image.parse(answer)]
+        return [Image(media_of(answer, "image"))]
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count tiles and steps, in which pictures are priced."""
-        given, can = self.settings(), text_to_image.dialect(model)
+        given, can = self.settings(), text_to_image.limits(model)
         size = (int(given.get("width", can.size[0])), int(given.get("height", can.size[1])))
         steps = int(given.get("steps", can.steps))
         return sum((text_to_image.usage(size, steps, len(media_in(each))) for each in inputs), Usage({}))

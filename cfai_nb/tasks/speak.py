@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import AnswerError, InputError
-from ..media import Audio, mime_of, sniff, words_of
+from ..media import Audio, words_of
 from ..models import Model, Usage
 from .dialects import speech
-from .dialects.request import Answer, Input, Json, Request
+from .dialects.request import Answer, Input, Json, Request, media_of
 from .task import Cells, Task
 
 #: Characters spoken in a second, for estimates: English is read aloud at some 150 words a minute.
@@ -60,16 +58,8 @@ class Speak(Task):
         return Request(json={**body, **speech.FORMATS.get(self.format or "", {})}, expected="media")
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
-        """Return the sound, which comes as bytes or as base64 in JSON."""
-        content = answer.content
-        try:
-            if mime_of(content) == "application/octet-stream":
-                content = base64.b64decode(answer.json["audio"].rpartition(",")[2], validate=True)
-            if sniff(content).kind != "audio":
-                raise AnswerError(f"the answer is {mime_of(content)}, not sound", "broken", again=True)
-        except (AttributeError, KeyError, TypeError, ValueError, InputError) as error:
-            raise AnswerError(f"the answer holds no sound: {error}", "broken", again=True) from None
-        return [Audio(content)]
+        """Return the sound."""
+        return [Audio(media_of(answer, "audio"))]
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count the characters, and estimate the minutes they take."""

@@ -5,6 +5,7 @@ Tasks build requests and read answers; the engine sends the one and fills the ot
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 import threading
@@ -16,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
-from ...errors import AnswerError
-from ...media import Media, Parts, words_of
+from ...errors import AnswerError, InputError
+from ...media import Media, Parts, mime_of, sniff, words_of
 from ...models import Model, tokens_in
 
 simdjson: Any
@@ -241,6 +242,20 @@ class Answer:
                 except (OverflowError, TypeError, ValueError) as error:
                     raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
         return None
+
+
+def media_of(answer: Answer, kind: Literal["image", "audio"]) -> bytes:
+    """Return the picture or sound of an answer, which comes as bytes or as base64 in JSON; or raise an AnswerError."""
+    content = answer.content
+    try:
+        if not mime_of(content).startswith(f"{kind}/"):
+            content = base64.b64decode(answer.json[kind].rpartition(",")[2], validate=True)
+        if (found := sniff(content)).kind != kind:
+            raise ValueError(f"it is {found.mime}")
+    except (AttributeError, KeyError, TypeError, ValueError, InputError) as error:
+        what = "picture" if kind == "image" else "sound"
+        raise AnswerError(f"the answer holds no {what}: {error}", "broken", again=True) from None
+    return content
 
 
 def _is_envelope(document: Any) -> bool:

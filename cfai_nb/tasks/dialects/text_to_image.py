@@ -5,19 +5,18 @@ Settings, their ranges and defaults are from the models' published input schemas
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...errors import AnswerError, InputError
-from ...media import Image, Media, mime_of, sniff
+from ...errors import InputError
+from ...media import Media
 from ...models import Model, Usage, catalogue
-from .request import Answer, Json, Request
+from .request import Json, Request
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class Limits:
     """The settings of one family: the task's names of them -> its own, defaults, and limits.
 
     ``sides`` holds the least and the most of width and height, ``pictures`` how many it can be given to start from.
@@ -35,23 +34,23 @@ class Dialect:
 _SIZED = {"width": "width", "height": "height", "seed": "seed", "guidance": "guidance"}
 _LEONARDO = _SIZED | {"steps": "num_steps"}
 _NEGATIVE = {"negative_prompt": "negative_prompt"}
-DIALECTS: Mapping[str, Dialect] = {
-    "flux-1": Dialect({"steps": "steps"}, steps=4, most_steps=8),
-    "flux-2": Dialect(_SIZED, (1024, 768), (256, 1920), steps=4, most_steps=4, pictures=4),
-    "lucid": Dialect(_LEONARDO, (1120, 1120), (1, 2500), steps=15, most_steps=40, most_guidance=10),
-    "phoenix": Dialect(_LEONARDO | _NEGATIVE, (1024, 1024), (1, 2048), steps=25, most_steps=50),
-    "stable-diffusion": Dialect(_LEONARDO | _NEGATIVE | {"strength": "strength"}, pictures=2),
+FAMILIES: Mapping[str, Limits] = {
+    "flux-1": Limits({"steps": "steps"}, steps=4, most_steps=8),
+    "flux-2": Limits(_SIZED, (1024, 768), (256, 1920), steps=4, most_steps=4, pictures=4),
+    "lucid": Limits(_LEONARDO, (1120, 1120), (1, 2500), steps=15, most_steps=40, most_guidance=10),
+    "phoenix": Limits(_LEONARDO | _NEGATIVE, (1024, 1024), (1, 2048), steps=25, most_steps=50),
+    "stable-diffusion": Limits(_LEONARDO | _NEGATIVE | {"strength": "strength"}, pictures=2),
 }
 #: flux-2-dev alone of its family has steps to choose; its default of 50 was measured.
-_DEV = Dialect(_SIZED | {"steps": "steps"}, (1024, 768), (256, 1920), steps=50, most_steps=50, pictures=4)
+_DEV = Limits(_SIZED | {"steps": "steps"}, (1024, 768), (256, 1920), steps=50, most_steps=50, pictures=4)
 #: Pixels a side that FLUX.2 takes of a picture it is given: "under 512x512".
 _GIVEN_SIDE = 511
 _TILE, _MEGAPIXEL = 512 * 512, 1024 * 1024
 
 
-def dialect(model: Model) -> Dialect:
+def limits(model: Model) -> Limits:
     """Return the settings of a model."""
-    return _DEV if model.name == "flux-2-dev" else DIALECTS[model.family or ""]
+    return _DEV if model.name == "flux-2-dev" else FAMILIES[model.family or ""]
 
 
 def check(given: Mapping[str, object], model: Model) -> None:
@@ -59,11 +58,11 @@ def check(given: Mapping[str, object], model: Model) -> None:
 
     Raises ValueError: the message names models that have it, or the range.
     """
-    can = dialect(model)
+    can = limits(model)
     for name in given:
         if name not in can.settings:
-            known = (m for m in catalogue().values() if m.family in DIALECTS and m.status == "current")
-            able = ", ".join(m.name for m in known if name in dialect(m).settings)
+            known = (m for m in catalogue().values() if m.family in FAMILIES and m.status == "current")
+            able = ", ".join(m.name for m in known if name in limits(m).settings)
             what = "size" if name in ("width", "height") else name
             raise ValueError(f"{model.id} has no {what} to choose; leave {what}= out, or use {able}.")
     whole = {"width": can.sides, "height": can.sides, "steps": (1, can.most_steps), "seed": (0, 2**63)}
@@ -85,7 +84,7 @@ def build_request(
 
     Raises InputError: the row has no words, or more pictures than the model takes.
     """
-    can = dialect(model)
+    can = limits(model)
     if not prompt:
         raise InputError("the row has no words to draw from; write what to draw around the picture's column")
     if len(pictures) > can.pictures:
@@ -103,18 +102,6 @@ def build_request(
     if len(pictures) > 1:
         body["mask"] = list(pictures[1].content())
     return Request(json=body, expected="media")
-
-
-def parse(answer: Answer) -> Image:
-    """Return the picture, which comes as bytes or as base64 in JSON.  Raises AnswerError: there is none."""
-    content = answer.content
-    if not mime_of(content).startswith("image/"):
-        try:
-            content = base64.b64decode(answer.json["image"].rpartition(",")[2], validate=True)
-            sniff(content)
-        except (AttributeError, KeyError, TypeError, ValueError, InputError) as error:
-            raise AnswerError(f"the answer holds no picture: {error}", "broken", again=True) from None
-    return Image(content)
 
 
 def usage(size: tuple[int, int], steps: int, pictures: int = 0) -> Usage:
