@@ -63,6 +63,11 @@ def check_count(**options: object) -> None:
             raise ValueError(f"{name}={count!r} must be a whole number of at least 1.")
 
 
+def names_of_models(fits: Callable[[Model], bool]) -> str:
+    """Return the names of the current models that fit, for an error that refuses another one."""
+    return ", ".join(model.name for model in catalogue().values() if model.status == "current" and fits(model))
+
+
 def display_only(default: Any) -> Any:
     """Declare a field that only changes how results are shown: it is not part of the question or of the key."""
     return dataclasses.field(default=default, metadata={"display_only": True})
@@ -166,8 +171,8 @@ class Task:
     def check(self, model: Model) -> None:
         """Raise an error if this cannot be asked of this model; called before anything is planned."""
         if self.families and model.family not in self.families:
-            fit = [m.id for m in catalogue().values() if m.family in self.families and m.status == "current"]
-            raise ModelError(f"{self.name} cannot use {model.id} ({model.task}). It works with: {', '.join(fit)}.")
+            fit = names_of_models(lambda other: other.family in self.families)
+            raise ModelError(f"{self.name} cannot use {model.id} ({model.task}). It works with: {fit}.")
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Lay the cells out as one column, or as several by name."""

@@ -12,8 +12,8 @@ import pydantic_core
 
 from ...errors import AnswerError, ModelError
 from ...media import Media, Parts
-from ...models import Model, Usage, catalogue, tokens_in
-from ..task import check_count
+from ...models import Model, Usage, tokens_in
+from ..task import check_count, names_of_models
 from . import reply
 from .request import Answer, Input, Json, Request, tokens_of
 
@@ -55,8 +55,8 @@ class Settings:
             (self.lora, "lora", "take lora="),
         ):
             if wanted and not model.can(capability):
-                fit = [m.name for m in catalogue().values() if m.can(capability) and m.status == "current"]
-                raise ModelError(f"{model.id} cannot {what}. These can: {', '.join(fit)}.")
+                fit = names_of_models(functools.partial(Model.can, capability=capability))
+                raise ModelError(f"{model.id} cannot {what}. These can: {fit}.")
         if self.raw and model.family != "legacy":
             raise ModelError(f"{model.id} takes no raw prompt; leave raw= out.")
         self._check_reasoning(model)

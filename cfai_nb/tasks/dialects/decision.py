@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from ...errors import AnswerError, ModelError
 from ...markup import address
 from ...media import Media, media_in, words_of
-from ...models import Model, Usage, catalogue, tokens_in
-from ..task import Cell
+from ...models import Model, Usage, tokens_in
+from ..task import Cell, names_of_models
 from . import chat, values
 from .questions import Question, sent_as
 from .reply import Reply
@@ -178,7 +178,7 @@ def check_threshold(threshold: object) -> None:
 def check_probabilities(wanted: bool, model: Model, families: frozenset[str] = frozenset({"system-one"})) -> None:
     """Refuse probabilities where the model gives none; the error names models that do."""
     if wanted and model.family not in families:
-        able = ", ".join(m.name for m in catalogue().values() if m.family in families and m.status == "current")
+        able = names_of_models(lambda other: other.family in families)
         raise ModelError(
             f"{model.id} gives no probabilities. Leave probabilities= out, or use a model that does: {able}."
         )

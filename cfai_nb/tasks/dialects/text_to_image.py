@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from ...errors import InputError
 from ...media import Media
-from ...models import Model, Usage, catalogue
+from ...models import Model, Usage
+from ..task import names_of_models
 from .request import Json, Request
 
 
@@ -59,12 +60,10 @@ def check(given: Mapping[str, object], model: Model) -> None:
     Raises ValueError: the message names models that have it, or the range.
     """
     can = limits(model)
-    for name in given:
-        if name not in can.settings:
-            known = (m for m in catalogue().values() if m.family in FAMILIES and m.status == "current")
-            able = ", ".join(m.name for m in known if name in limits(m).settings)
-            what = "size" if name in ("width", "height") else name
-            raise ValueError(f"{model.id} has no {what} to choose; leave {what}= out, or use {able}.")
+    if unknown := [name for name in given if name not in can.settings]:
+        able = names_of_models(lambda other: other.family in FAMILIES and unknown[0] in limits(other).settings)
+        what = "size" if unknown[0] in ("width", "height") else unknown[0]
+        raise ValueError(f"{model.id} has no {what} to choose; leave {what}= out, or use {able}.")
     whole = {"width": can.sides, "height": can.sides, "steps": (1, can.most_steps), "seed": (0, 2**63)}
     for name, (least, most) in {**whole, "guidance": (0, can.most_guidance), "strength": (0, 1)}.items():
         value = given.get(name, least)

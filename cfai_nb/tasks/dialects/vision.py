@@ -9,7 +9,8 @@ from typing import Literal
 
 from ...errors import ModelError
 from ...media import Parts, media_in
-from ...models import Model, Usage, catalogue, tokens_in
+from ...models import Model, Usage, tokens_in
+from ..task import names_of_models
 from . import chat
 from .reply import Reply
 from .request import Answer, Input, Json, Request, tokens_of
@@ -22,7 +23,7 @@ DESCRIBE = "Describe this picture in one sentence."
 def check(model: Model) -> None:
     """Refuse chat models that do not see."""
     if model.family in chat.FAMILIES and not model.can("vision"):
-        seeing = ", ".join(m.name for m in catalogue().values() if m.family in FAMILIES and m.can("vision"))
+        seeing = names_of_models(lambda other: other.family in FAMILIES and other.can("vision"))
         raise ModelError(f"{model.id} sees no pictures. These do: {seeing}.")
 
 
