@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from intercept import Intercept
 from starlette.requests import Request
 
 import cfai_nb as cf
 from cfai_nb import tasks
 from cfai_nb._engine import batch_queue
 from cfai_nb.accessor import Accessor
-from cfai_nb.emulator import Emulator
 from cfai_nb.emulator.standins import sound as tune
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.frame.call import Call
@@ -126,30 +126,23 @@ def test_the_table_has_every_verb() -> None:
     assert verbs == {case.verb for case in CASES.values()}
 
 
-class Counting:
+class Counting(Intercept):
     """An emulator that notes what is asked of it, and presses Stop when it is asked for the ``at``-th time."""
 
     def __init__(self, at: int | None = None) -> None:
-        self.emulator = Emulator(rate=None, terms_accepted=True, queue_polls=0)
+        super().__init__(terms_accepted=True, queue_polls=0)
         self.asked: Counter[str] = Counter()
         self.at, self.runner = at, None
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        request = Request(scope, receive)
-        raw = await request.body()
+    def answer(self, request: Request, body: bytes) -> tuple[Any, bytes]:
         plain = request.headers.get("content-type", "").startswith("application/json")
-        body = json.loads(raw) if plain else {}
-        if "request_id" not in body:
-            parts = body.get("requests", [body if plain else len(self.asked)])  # a form has another border every time
+        read = json.loads(body) if plain else {}
+        if "request_id" not in read:
+            parts = read.get("requests", [read if plain else len(self.asked)])  # a form has another border every time
             self.asked.update(f"{request.url.path} {json.dumps(part, sort_keys=True)}" for part in parts)
             if self.at is not None and self.asked.total() >= self.at:
                 self.runner.stop()
-        given = [raw]
-
-        async def again() -> Any:
-            return {"type": "http.request", "body": given.pop(), "more_body": False} if given else await receive()
-
-        await self.emulator(scope, again, send)
+        return None, body
 
 
 class Purse(Budget):

@@ -181,8 +181,8 @@ def _held(inputs: Sequence[Input]) -> list[Input]:
     held: list[Input] = []
     for value in inputs:
         if isinstance(value, Parts):
-            value = Parts(tuple(piece.held() if isinstance(piece, Media) else piece for piece in value.pieces))
-        held.append(value.held() if isinstance(value, Media) else value)
+            value = Parts(tuple(piece.loaded() if isinstance(piece, Media) else piece for piece in value.pieces))
+        held.append(value.loaded() if isinstance(value, Media) else value)
     return held
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pydantic_core
 
 from ..media import Media, Parts
-from ..models import Cost, Model, Usage, counted, price
+from ..models import Cost, Model, Usage, price, usage_in_words
 from ..models.ledger import money
 from ..tasks import ChatTask, Input, Task, tokens_of
 from ..tasks.code_digest import code_of
@@ -162,7 +162,7 @@ class Plan:
         known = f", {e.stored:,} in the store" if e.stored else ""
         left_out = {self.lacking: e.missing - self.bad, "that cannot be sent": self.bad}
         skipped = ", ".join(f"{count:,} {why}" for why, count in left_out.items() if count)
-        asked = [f"{e.requests:,} request{'s' * (e.requests != 1)}", *counted(e.usage, self.model)]
+        asked = [f"{e.requests:,} request{'s' * (e.requests != 1)}", *usage_in_words(e.usage, self.model)]
         if not e.requests:
             cost = "nothing to send, nothing to pay"
         elif e.cost.neurons is None:

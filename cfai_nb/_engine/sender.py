@@ -170,7 +170,7 @@ class Exchange:
             del self._run.waits[task]
         if reserved is None:
             raise BudgetError(
-                f"The budget of {budget.words} is used up: {money(budget.spent, self._run.exact)} spent, and the "
+                f"The budget of {budget.label} is used up: {money(budget.spent, self._run.exact)} spent, and the "
                 f"next request may cost {money(cost.neurons, exact=False)}."
             )
         return reserved

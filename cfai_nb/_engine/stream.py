@@ -41,7 +41,7 @@ async def stream(
     pace, reader, began = engine.pace(model), StreamReader(), time.perf_counter()
     reserved = budget.reserve(price(most, model), model.id) if budget is not None else None
     if budget is not None and reserved is None:
-        raise BudgetError(f"The budget of {budget.words} cannot hold this request; nothing was sent.")
+        raise BudgetError(f"The budget of {budget.label} cannot hold this request; nothing was sent.")
     accepted = False
     try:
         sent = await pace.enter()

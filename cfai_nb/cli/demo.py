@@ -20,7 +20,7 @@ from ..frame.call import last_run
 from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..models.ledger import money
 from ..session import Session, connect
-from ..session.listings import amount, ledger
+from ..session.listings import cost_in_words, ledger
 from .screen import Usage, count, print_table
 
 TOPICS = {
@@ -186,11 +186,11 @@ def _print_receipt(charges: pd.DataFrame, session: Session) -> None:
     print("\nReceipt" + (": what it would have cost on Workers AI (nothing was billed)" if emulated else ""))
     lines = []
     for (verb, model), part in charges.groupby(["verb", "model"], sort=False):
-        cost = amount(part) or money(0.0)
+        cost = cost_in_words(part) or money(0.0)
         saved = float(part["saved_neurons"].sum())
         asked = count(part["requests"].sum(), "request")
         lines.append((str(verb), str(model).rsplit("/", 1)[-1], asked, cost, f"saved {money(saved)}" if saved else ""))
-    total = amount(charges) or money(0.0)
+    total = cost_in_words(charges) or money(0.0)
     print_table([*lines, ("total", "", "", total, "")])
 
 

@@ -43,10 +43,10 @@ OPTIONS = (
     "progress",
 )
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
-_NOT_OPEN = frozenset({3041, 5018, 5035, 3042, 5007})
+_INACCESSIBLE = frozenset({3041, 5018, 5035, 3042, 5007})
 
 
-def one_purse(travel: Mapping[str, Any]) -> dict[str, Any]:
+def shared_budget(travel: Mapping[str, Any]) -> dict[str, Any]:
     """Return run options whose budget is shared by all calls that are made with them, not given to each anew."""
     shared = dict(travel)
     wish, neurons = shared.get("budget"), shared.pop("neurons", None)
@@ -71,14 +71,14 @@ class Call:
         self._fallback = task.fallback if isinstance(task, DialectTask) else ""
         self._chosen = model is not None
         self.model = self.session.model_for(task, model, travel.get("gateway"))
-        if not self._chosen and self._fallback and self.model.id in self.session.not_open:
+        if not self._chosen and self._fallback and self.model.id in self.session.inaccessible:
             self.model = default(self._fallback)
         task.check(self.model)
         self.options = self.session.options(travel)
         if self.options.queue and not self.model.can("batch"):
             able = ", ".join(m.name for m in catalogue().values() if m.can("batch") and m.status == "current")
             raise ModelError(f"{self.model.id} has no queue. These have one: {able}.")
-        self._given = data, on, travel.get("fetch"), session.folder(travel.get("files"))
+        self._given = data, on, travel.get("fetch"), session.files_folder(travel.get("files"))
         self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
         self._fetched = 0  # addresses
         self.rows = self._read()
@@ -131,7 +131,7 @@ class Call:
         with progress.listener(self._progress) as show:
             bridge.wait(runner, lambda: show(made))
             show(made)
-        if self._falls_back(self.stand_in(made)):
+        if self._falls_back(self.fall_back(made)):
             return self.wait()
         self._warn(made.conclude(self.options.on_error))
         return made.frame()
@@ -152,21 +152,21 @@ class Call:
                 show(made)
                 raise asyncio.CancelledError(made.stopped_words) from None
             show(made)
-        if self._falls_back(await beside(lambda: self.stand_in(made))):
+        if self._falls_back(await beside(lambda: self.fall_back(made))):
             return await self.wait_async()
         said, frame = await beside(lambda: (made.conclude(self.options.on_error), made.frame()))
         self._warn(said)
         return frame
 
     def _falls_back(self, words: str | None) -> bool:
-        """Whether another model takes over, given what ``stand_in`` returned; says so, once a session."""
+        """Whether another model takes over, given what ``fall_back`` returned; says so, once a session."""
         from .report import CfaiWarning
 
         if words:
             warnings.warn(words, CfaiWarning, stacklevel=5)
         return words is not None
 
-    def stand_in(self, made: Report) -> str | None:
+    def fall_back(self, made: Report) -> str | None:
         """Let another model take over where the default one is not open to the account.
 
         Returns
@@ -175,7 +175,7 @@ class Call:
             What to say about it, empty when it was said before; None where no other model takes over.
         """
         error = made.ended
-        closed = isinstance(error, AccessError) and error.code in _NOT_OPEN
+        closed = isinstance(error, AccessError) and error.code in _INACCESSIBLE
         if not closed or self._chosen or not self._fallback or made.run.done or made.run.stopped:
             return None
         instead = default(self._fallback)
@@ -186,8 +186,8 @@ class Call:
         except CfaiError as why:
             raise type(why)(f"{self.model.id} is not open to this account ({error}). In its place, {why}") from None
         words = ""
-        if self.model.id not in self.session.not_open:  # another call at the same time may have said it already
-            self.session.not_open.add(self.model.id)
+        if self.model.id not in self.session.inaccessible:  # another call at the same time may have said it already
+            self.session.inaccessible.add(self.model.id)
             words = (
                 f"{self.model.id} is not open to this account ({error}). {instead.id} answers in its place, without "
                 "probabilities; model= chooses another."

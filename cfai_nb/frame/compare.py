@@ -15,7 +15,7 @@ from ..errors import CfaiError, RowsFailed, takes_options
 from ..tasks import Ask, Column, Score, Task
 from ..tasks.dialects.questions import Scale
 from . import rows
-from .call import OPTIONS, Call, one_purse
+from .call import OPTIONS, Call, shared_budget
 from .compare_result import Comparison, ComparisonPlan, compared, measured
 
 
@@ -108,7 +108,7 @@ class _Trial:
         chosen = _drawn(whole.rows.inputs, truths, sample, seed)
         self.data = data.iloc[chosen]
         self.truth = None if truths is None else truths.iloc[chosen].set_axis(data.index[chosen])
-        travel = one_purse(travel)
+        travel = shared_budget(travel)
         self.calls = {}
         for model in models:
             call = Call(self.task, model, self.data, on, travel)

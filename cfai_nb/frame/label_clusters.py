@@ -135,7 +135,7 @@ class _About:
         return Call(Label(schema=distinct(words)), model, pd.Series([prompt], dtype=object), None, travel)
 
     @functools.cached_property
-    def _vectors(self) -> vectors.Gathered:
+    def _vectors(self) -> vectors.VectorColumn:
         if is_text(self.data, self.on):
             raise ValueError(f"on={self.on!r} holds no vectors: embed it first, so that a plan sends nothing")
         return vectors_of(self.data, self.on, {})
@@ -155,7 +155,7 @@ class _About:
 
     def _terms(self, n: int) -> list[str]:
         """The words of each cluster, in the order of the clusters."""
-        found = vectors.terms(self.texts, [None if code < 0 else code for code in self.codes.tolist()], n)
+        found = vectors.topic_terms(self.texts, [None if code < 0 else code for code in self.codes.tolist()], n)
         return [found.get(at, "") for at in range(len(self.known))]
 
     def _examples(self, at: int) -> list[str]:
@@ -163,10 +163,10 @@ class _About:
         there = np.array([text is not None for text in self.texts])
         rows = np.flatnonzero((self.codes == at) & there)
         if self.on is not None and len(rows):
-            some = self._vectors.only((self.codes == at) & there)
+            some = self._vectors.select((self.codes == at) & there)
             if len(some):
-                middle = vectors.middle(some)
-                rows = some.places[np.argsort(-vectors.similarity(some, middle), kind="stable")]
+                middle = vectors.mean_direction(some)
+                rows = some.positions[np.argsort(-vectors.similarity(some, middle), kind="stable")]
         different = list(dict.fromkeys(str(self.texts[int(row)]) for row in rows))
         if self.on is not None:
             return different[:_EXAMPLES]

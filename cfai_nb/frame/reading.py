@@ -15,7 +15,7 @@ import pandas as pd
 from ..errors import ColumnError, InputError
 from ..media import Link, Media, is_media
 from ..media.files import Folder
-from ..media.source import again, media_of
+from ..media.source import made_again, media_of
 
 #: Fetches addresses that media lie at: a Media, or what is wrong, for each.
 Fetch: TypeAlias = "Callable[[Sequence[str]], Sequence[Media | InputError]]"
@@ -176,7 +176,7 @@ def _media(
         try:
             # Where the column makes its cells anew whenever one is looked at (Arrow), they are made again to be sent.
             made = column.dtype != object and isinstance(cell, bytes)
-            media = again(functools.partial(column.iloc.__getitem__, at)) if made else media_of(cell, files)
+            media = made_again(functools.partial(column.iloc.__getitem__, at)) if made else media_of(cell, files)
             if isinstance(media, Link):
                 links[at] = media.url
             else:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from ..errors import ColumnError, InputError
-from ..media import Media, Parts, words_of
+from ..media import Media, Parts, text_of
 from ..media.files import Folder
 from ..tasks import Input
 from .reading import Bad, Fetch, read, refuse_wrong_kind, texts
@@ -280,7 +280,7 @@ def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, 
         rest = {key: value for key, value in record.items() if key not in taken}
         if prompt is None:
             raise ValueError(f"examples: row {at} cannot be used: {bad.get(at) or 'a text is missing in it'}.")
-        made.append((words_of(prompt), {key: None if _missing(value) else value for key, value in rest.items()}))
+        made.append((text_of(prompt), {key: None if _missing(value) else value for key, value in rest.items()}))
     return made
 
 

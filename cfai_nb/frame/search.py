@@ -10,7 +10,7 @@ import pandas as pd
 from .. import vectors
 from ..errors import takes_options
 from . import rows as frames
-from .call import OPTIONS, one_purse
+from .call import OPTIONS, shared_budget
 from .progress import working
 from .vector_input import query_of, refuse_unrecorded, sends_text, vectors_of
 
@@ -88,15 +88,15 @@ class Searching:
             )  # fmt: skip
         if filter is not None or namespace is not None:
             raise ValueError("filter= and namespace= are for an index of Vectorize: give index=, or filter the frame.")
-        travel = one_purse(travel)
+        travel = shared_budget(travel)
         column = vectors_of(self._data, on, travel, asks=sends_text(query))
         wanted = query_of(query, column.space, travel)
         if isinstance(query, pd.Series) and not sends_text(query):
             refuse_unrecorded(column, wanted)  # a vector written out in the call is the caller's own
         with working("search", travel.get("progress")) as tell:
-            scores, rows = vectors.search(column, wanted.matrix, k, tell=tell)
+            scores, rows = vectors.search(column, wanted.matrix, k, on_progress=tell)
         frame = self._data.to_frame() if isinstance(self._data, pd.Series) else self._data
-        best = frame.iloc[column.places[rows.ravel()]].copy()
+        best = frame.iloc[column.positions[rows.ravel()]].copy()
         best["score"] = scores.ravel().astype(float)
         if wanted.names is not None:
             names = pd.Series(wanted.names, dtype=object if not wanted.names else None)

@@ -14,7 +14,7 @@ from ..errors import ColumnError
 from ..models import Model
 from ..tasks import Embed
 from ..tasks.embed import ROLES
-from ..vectors import Gathered
+from ..vectors import VectorColumn
 from ..vectors.vector import Space, same_space
 from . import rows
 from .arrow import VectorDtype
@@ -44,7 +44,7 @@ class Query:
 
 def vectors_of(
     data: rows.Frame, on: Any, travel: Mapping[str, Any], like: Space | None = None, *, asks: bool = False
-) -> Gathered:
+) -> VectorColumn:
     """Return the vectors of a column.
 
     Parameters
@@ -79,11 +79,11 @@ def vectors_of(
     if column is not None and not is_text(data, on):
         if not asks:
             refuse_needless(travel, as_they_are(column.name))
-        gathered = Gathered(recorded(column))
+        gathered = VectorColumn(recorded(column))
         if travel.get("model") is not None and gathered.space is not None:
             _same_model(gathered.space, travel["model"])
         return gathered
-    return Gathered(_embedded(data, on, like, travel))
+    return VectorColumn(_embedded(data, on, like, travel))
 
 
 def recorded(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -134,7 +134,7 @@ def as_they_are(name: Any) -> str:
     )
 
 
-def refuse_unrecorded(*columns: Gathered | Query) -> None:
+def refuse_unrecorded(*columns: VectorColumn | Query) -> None:
     """Refuse to compare columns of which one does not record where its vectors come from.
 
     Raises
@@ -177,27 +177,27 @@ def query_of(query: Any, space: Space | None, travel: Mapping[str, Any]) -> Quer
         cells: list[Any] = list(query)
     elif isinstance(query, np.ndarray) or (_listed(query) and all(map(_number, query))):
         same_space([query, _Of(space)])
-        return Query(Gathered([query]).whole(), None)
+        return Query(VectorColumn([query]).to_matrix(), None)
     elif isinstance(query, pd.Series) or _listed(query):
         cells = list(query)
     else:
         raise ValueError(f"a query is a text, a vector, or a list of them, not {type(query).__name__}")
     if cells and all(isinstance(cell, str) for cell in cells):
         return Query(_texts(cells, space, travel), cells)
-    found = Gathered(cells)
-    if not found.kept.all():
-        raise ValueError(f"query {np.flatnonzero(~found.kept)[0]} is missing")
+    found = VectorColumn(cells)
+    if not found.present.all():
+        raise ValueError(f"query {np.flatnonzero(~found.present)[0]} is missing")
     same_space([found, _Of(space)])
-    return Query(found.whole(), list(range(len(cells))), found.space)
+    return Query(found.to_matrix(), list(range(len(cells))), found.space)
 
 
-def counterpart_of(other: Any, data: rows.Frame, space: Space | None, travel: Mapping[str, Any]) -> Gathered:
+def counterpart_of(other: Any, data: rows.Frame, space: Space | None, travel: Mapping[str, Any]) -> VectorColumn:
     """Return the vectors of another column, row by row."""
     if not other.index.equals(data.index):
         raise ValueError("the other column has another index: align it first, other.reindex(frame.index)")
     if not is_text(other, None):
         return vectors_of(other, None, travel)
-    return Gathered(_embedded(other, None, space, travel, query=True))
+    return VectorColumn(_embedded(other, None, space, travel, query=True))
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _texts(texts: list[str], space: Space | None, travel: Mapping[str, Any]) -> 
     if space is None:
         raise ValueError(_UNKNOWN.format(what="these vectors do") + ", or search with a vector.")
     quiet = {"progress": False if len(texts) <= 100 else None} | dict(travel) | {"on_error": "raise"}
-    return Gathered(_embedded(pd.Series(texts, dtype=object), None, space, quiet, query=True)).whole()
+    return VectorColumn(_embedded(pd.Series(texts, dtype=object), None, space, quiet, query=True)).to_matrix()
 
 
 def _embedded(

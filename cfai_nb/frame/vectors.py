@@ -13,7 +13,7 @@ from ..models import catalogue
 from ..vectors.vector import Space, views
 from . import rows as frames
 from .arrow import VectorArray
-from .call import OPTIONS, one_purse
+from .call import OPTIONS, shared_budget
 from .progress import working
 from .search import Searching
 from .vector_input import counterpart_of, is_text, query_of, refuse_unrecorded, sends_text, vectors_of
@@ -70,9 +70,9 @@ class Exploring(Searching):
         stated = Space(known, column.shape[1], form, origin)
         if column.space not in (None, stated):
             raise ValueError(f"the vectors record that they are of {column.space}, not of {stated}")
-        where = np.full(len(column.kept), -1, dtype=np.int64)
-        where[column.places] = np.arange(len(column))
-        cells = VectorArray._from_sequence(views(np.array(column.whole()), where, stated))
+        where = np.full(len(column.present), -1, dtype=np.int64)
+        where[column.positions] = np.arange(len(column))
+        cells = VectorArray._from_sequence(views(np.array(column.to_matrix()), where, stated))
         own: Any = self._data.name if isinstance(self._data, pd.Series) else on
         return pd.Series(cells, index=self._data.index, name=own)
 
@@ -105,21 +105,21 @@ class Exploring(Searching):
             on, other = None, on
         if isinstance(other, str) and isinstance(self._data, pd.DataFrame) and other in self._data.columns:
             raise ValueError(f"{other!r} is a column and would be taken as a text: give df[{other!r}]")
-        travel = one_purse(travel)
+        travel = shared_budget(travel)
         column = vectors_of(self._data, on, travel, asks=sends_text(other))
         if isinstance(other, pd.Series):
             refuse_unrecorded(column)  # before texts are embedded for it
             second = counterpart_of(other, self._data, column.space, travel)
             refuse_unrecorded(column, second)
-            both = column.kept & second.kept
-            column, second = column.only(both), second.only(both)
+            both = column.present & second.present
+            column, second = column.select(both), second.select(both)
             cosines = vectors.similarity(column, second)
         else:
             query = query_of(other, column.space, travel)
             if query.names is not None:
                 raise ValueError("one text or vector is compared with all rows; search() takes several")
             cosines = vectors.similarity(column, query.matrix[0])
-        return pd.Series(column.spread(cosines, np.nan, float), index=self._data.index, name="similarity")
+        return pd.Series(column.per_cell(cosines, np.nan, float), index=self._data.index, name="similarity")
 
     @takes_options("model", *OPTIONS)
     def sim_join(
@@ -169,9 +169,9 @@ class Exploring(Searching):
         mine, theirs = (d.to_frame() if isinstance(d, pd.Series) else d for d in (self._data, other))
         left, right = self._two(other, left_on, right_on, travel)
         with working("sim_join", travel.get("progress")) as tell:
-            scores, rows = vectors.search(right, left, k, threshold=threshold, tell=tell)
+            scores, rows = vectors.search(right, left, k, threshold=threshold, on_progress=tell)
         matched, rank = np.nonzero(rows >= 0)
-        one, two = left.places[matched], right.places[rows[matched, rank]]
+        one, two = left.positions[matched], right.positions[rows[matched, rank]]
         score = scores[matched, rank].astype(float)
         if how == "left":
             alone = np.setdiff1d(np.arange(len(mine)), one)
@@ -230,8 +230,8 @@ class Exploring(Searching):
             raise ValueError(f'keep={keep!r}: give "first" or "last".')
         column = vectors_of(self._data, on, travel)
         with working("dedupe", travel.get("progress")) as tell:
-            found = vectors.duplicates(column, threshold, tell=tell)
-        group = pd.Series(column.spread(found, pd.NA, object), dtype="Int64")
+            found = vectors.duplicates(column, threshold, on_progress=tell)
+        group = pd.Series(column.per_cell(found, pd.NA, object), dtype="Int64")
         if groups:
             return group.set_axis(self._data.index).rename("group")
         again = group.duplicated(keep=keep) & group.notna()
@@ -262,8 +262,8 @@ class Exploring(Searching):
         column = vectors_of(self._data, on, travel)
         with working("cluster", travel.get("progress")) as tell:
             tell(f"{method} of {len(column):,} vectors")
-            found = vectors.cluster(column, k, seed, method=method, least=least)
-        return pd.Series(column.spread(found, pd.NA, object), index=self._data.index, name="cluster", dtype="Int64")
+            found = vectors.cluster(column, k, seed, method=method, min_cluster_size=least)
+        return pd.Series(column.per_cell(found, pd.NA, object), index=self._data.index, name="cluster", dtype="Int64")
 
     @property
     def label_clusters(self) -> LabelClusters:
@@ -293,9 +293,9 @@ class Exploring(Searching):
         """
         column = vectors_of(self._data, on, travel)
         with working("project", travel.get("progress")) as tell:
-            laid = vectors.project(column, method, seed, tell=tell)
+            laid = vectors.project(column, method, seed, on_progress=tell)
             tell(laid.note)
-        made = {name: column.spread(laid.points[:, at], np.nan, float) for at, name in enumerate("xy")}
+        made = {name: column.per_cell(laid.points[:, at], np.nan, float) for at, name in enumerate("xy")}
         frame = pd.DataFrame(made, index=self._data.index)
         origin = getattr(column.space, "origin", None)
         frame.attrs["cfai"] = {"verb": "project", "method": laid.method, "note": laid.note, "origin": origin}
@@ -331,20 +331,20 @@ class Exploring(Searching):
             raise ValueError(f"share={share!r}: give the part of the rows to mark, between 0 and 1.")
         column = vectors_of(self._data, on, travel)
         with working("outliers", travel.get("progress")) as tell:
-            found, note = vectors.outliers(column, k, seed=seed, tell=tell)
+            found, note = vectors.outliers(column, k, random_state=seed, on_progress=tell)
         if share is None:
-            made = pd.Series(column.spread(found, np.nan, float), index=self._data.index, name="outlier")
+            made = pd.Series(column.per_cell(found, np.nan, float), index=self._data.index, name="outlier")
         else:
             far = np.zeros(len(found), dtype=bool)
             far[np.argsort(-found, kind="stable")[: int(np.ceil(share * len(found)))]] = True
-            cells = column.spread(far, pd.NA, object)
+            cells = column.per_cell(far, pd.NA, object)
             made = pd.Series(cells, index=self._data.index, name="outlier", dtype="boolean")
         made.attrs["cfai"] = {"verb": "outliers", "note": note, "origin": getattr(column.space, "origin", None)}
         return made
 
     def _two(self, other: frames.Frame, left_on: Any, right_on: Any, travel: Any) -> Any:
         """Vectors of both frames; those that are there come first, and texts are embedded for their space."""
-        travel = one_purse(travel)
+        travel = shared_budget(travel)
         texts = is_text(self._data, left_on), is_text(other, right_on)
         if texts == (True, False):
             right = vectors_of(other, right_on, travel, asks=True)

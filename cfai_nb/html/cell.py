@@ -15,7 +15,7 @@ from ..media.files import Folder
 from ..media.form import Form, mime_of
 from ..media.picture import thumbnail
 from ..media.source import media_of, pixels_of
-from ..vectors.vector import described
+from ..vectors.vector import describe
 from .cell_kind import is_media_name, is_missing, may_be_file, sort_of
 
 #: Pixels of a thumbnail's longer side; it is shown at half of that or less, so that it is sharp on any screen.
@@ -134,7 +134,7 @@ class Renderer:
 
 
 def _vector(numbers: Any, cell: Any, label: str, top: float | None) -> str:
-    words = described(cell if isinstance(cell, np.ndarray) else numbers)
+    words = describe(cell if isinstance(cell, np.ndarray) else numbers)
     return markup.sparkline(numbers.tolist(), f"{label}: {words}", top)
 
 

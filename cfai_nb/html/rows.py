@@ -13,7 +13,7 @@ import pandas as pd
 from ..frame import call
 from ..frame import rows as frames
 from ..frame.report import Report
-from ..vectors.vector import emulated
+from ..vectors.vector import is_emulated
 from .columns import Column
 
 #: Where failures come from: a run, its list of failures, the last run over the same rows (None), or nowhere (False).
@@ -95,4 +95,4 @@ def failed_in(columns: Sequence[Column], errors: Errors) -> set[int]:
 def mark_of(data: frames.Frame, columns: Sequence[Column]) -> str:
     """Return "emulator" where what is shown says that it was made by it."""
     cells = (column.cells if column.sort == "vector" else column.cells.iloc[:0] for column in columns)
-    return "emulator" if emulated(data.iloc[:0], *cells) else ""
+    return "emulator" if is_emulated(data.iloc[:0], *cells) else ""

@@ -16,7 +16,7 @@ from matplotlib.transforms import Bbox
 from .. import vectors as space
 from ..frame.progress import working
 from ..markup import counted
-from ..vectors.vector import emulated
+from ..vectors.vector import is_emulated
 from .axes import new_axes, plot, settle
 from .label_placement import Name, fold, place
 from .palette import DISTINCT, GREY, INK, colour
@@ -90,12 +90,12 @@ def clusters(
         points = matrix.astype(np.float64)
     else:
         with working("clusters", progress) as tell:
-            projection = space.project(matrix, method, seed, tell=tell)
+            projection = space.project(matrix, method, seed, on_progress=tell)
         points, notes = projection.points, [projection.note]
     if given is None:
         with working("clusters", progress) as tell:
             tell(f"groups of {len(matrix):,} vectors")
-            given = pd.Series(space.cluster(matrix, seed=seed))
+            given = pd.Series(space.cluster(matrix, random_state=seed))
         notes.append("groups by KMeans")
     if len(matrix) < len(kept):
         notes.append(f"{len(kept) - len(matrix):,} without a vector left out")
@@ -104,7 +104,7 @@ def clusters(
     _draw(ax, points, groups, grey)
     heading(ax, shown_title, " · ".join(notes))
     settle(ax)
-    word = marked(mark, emulated(points_or_vectors, labels, texts))
+    word = marked(mark, is_emulated(points_or_vectors, labels, texts))
     taken = [stamp(ax, word).get_window_extent()] if word else []
     homeless = groups if legend else place(ax, points, groups, taken)
     _legend(ax, points, homeless, groups, grey, taken)
@@ -155,7 +155,7 @@ def _wording(
     """What is written for each label."""
     words: dict[Any, str] = {}
     if texts is not None and not any(isinstance(kind, str) for kind in kinds):
-        words = {kind: said for kind, said in space.terms(texts, labels).items() if said}
+        words = {kind: said for kind, said in space.topic_terms(texts, labels).items() if said}
     if isinstance(names, Mapping):
         words |= {kind: names[kind] for kind in kinds if kind in names}
     elif names is not None:

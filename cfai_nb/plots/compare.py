@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from ..markup import counted
-from ..vectors.vector import emulated
+from ..vectors.vector import is_emulated
 from .axes import new_axes, plain, plot, settle
 from .calibration import wilson
 from .label_placement import Name, place
@@ -76,7 +76,7 @@ def compare(
     left_out = [f"{len(table) - len(shown)} without answers left out"] if len(shown) < len(table) else []
     usual = f"{by.capitalize()} and cost"
     heading(ax, usual if title is None else title, " · ".join([words, *left_out, *_legend(shown)]),
-            marked(mark, emulated(table)))  # fmt: skip
+            marked(mark, is_emulated(table)))  # fmt: skip
     settle(ax)
     _names(ax, shown, x, good, sizes)
     return ax

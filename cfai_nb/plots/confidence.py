@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..markup import counted
-from ..vectors.vector import emulated
+from ..vectors.vector import is_emulated
 from .axes import new_axes, plain, plot, settle
 from .calibration import BINS, Calibration, calibrate
 from .looks import EXACT
@@ -78,7 +78,7 @@ def confidence(
         notes.insert(0, f"ECE {found.ece:.3f} · Brier {found.brier:.3f} · {counted(int(kept.sum()))}")
     settle(ax)
     usual = f"{'Reliability' if right is not None else 'Confidence'} of {shown.name}"
-    heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, emulated(frame_or_series)))
+    heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, is_emulated(frame_or_series)))
     return ax
 
 

@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 
 from .. import vectors as space
 from ..markup import counted
-from ..vectors.vector import emulated, same_space
+from ..vectors.vector import is_emulated, same_space
 from .axes import new_axes, plot, settle
 from .palette import FAINT, GREY, INK
 from .rows import labels as read_labels
@@ -73,7 +73,7 @@ def similarity(
         return blank(ax, title, "no vectors to show" + (f" ({count:,} missing)" if count else ""))
     notes = ["cosine"] if kind != "similarities" else []
     if len(field) > NAMED:
-        order = space.ordered(np.nan_to_num(field, nan=float(np.nanmin(field))))
+        order = space.leaf_order(np.nan_to_num(field, nan=float(np.nanmin(field))))
         field = field[np.ix_(order, order)]
         notes.append("ordered so that neighbours are alike")
     if len(field) < count:
@@ -83,7 +83,7 @@ def similarity(
         _write(ax, field, given[kept].tolist(), image)
     settle(ax)
     usual = counted(len(field))
-    heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, emulated(vectors_or_matrix)))
+    heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, is_emulated(vectors_or_matrix)))
     return ax
 
 

@@ -1,5 +1,5 @@
-"""Whose account is asked: connecting, credentials, model selection, listings, streams and feedback."""
+"""The connection to an account: credentials, model selection, listings, streams and feedback."""
 
-from .session import Session, connect, current, folder
+from .session import Session, connect, current, files_folder
 
-__all__ = ["Session", "connect", "current", "folder"]
+__all__ = ["Session", "connect", "current", "files_folder"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..media import Image, media_in, words_of
+from ..media import Image, media_in, text_of
 from ..models import Model, Usage
 from .dialects import text_to_image
 from .dialects.request import Answer, Input, Request, media_of
@@ -74,7 +74,7 @@ class GenerateImage(Task):
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        return text_to_image.build_request(words_of(inputs[0]), media_in(inputs[0]), self.settings(), model)
+        return text_to_image.build_request(text_of(inputs[0]), media_in(inputs[0]), self.settings(), model)
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the picture."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..media import Audio, words_of
+from ..media import Audio, text_of
 from ..models import Model, Usage
 from .dialects import speech
 from .dialects.request import Answer, Input, Json, Request, media_of
@@ -50,7 +50,7 @@ class Speak(Task):
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        text = words_of(inputs[0])
+        text = text_of(inputs[0])
         if model.family == "melotts":
             words = {"prompt": text} | ({"lang": self.language} if self.language else {})
             return Request(json=words, expected="media")
@@ -63,5 +63,5 @@ class Speak(Task):
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count the characters, and estimate the minutes they take."""
-        characters = float(sum(len(words_of(each)) for each in inputs))
+        characters = float(sum(len(text_of(each)) for each in inputs))
         return Usage({"characters": characters, "audio_minutes": characters / _CHARACTERS_PER_SECOND / 60})

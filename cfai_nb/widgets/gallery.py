@@ -80,7 +80,7 @@ class Gallery(Paged):
         sound: int = SOUND,
         files: Any = None,
     ) -> None:
-        self._column = show.media_column(data, column, self.kind, session.folder(files))
+        self._column = show.media_column(data, column, self.kind, session.files_folder(files))
         self._captions = [] if caption is None else show.named(data, caption)
         self._mark = show.mark_of(data, [self._column])
         self._cards: dict[bool, tuple[Any, list[str]]] = {}

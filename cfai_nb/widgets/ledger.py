@@ -84,7 +84,7 @@ class LedgerView(Shown):
     def frame(self) -> pd.DataFrame:
         """Totals: requests, rows, tokens, neurons, usd, saved_neurons, unpriced calls, exact."""
         names = ["origin", *{"model": ["model"], "verb": ["verb"]}.get(self.by, ["model", "verb"])]
-        return listings.summed(listings.as_frame(session.current().charges(self._start)), names)
+        return listings.totals_by(listings.charges_frame(session.current().charges(self._start)), names)
 
     def page(self) -> str:
         """Return the totals as HTML."""

@@ -71,7 +71,7 @@ class Preview(Paged):
         sound: int = SOUND,
         files: Any = None,
     ) -> None:
-        folder = session.folder(files)
+        folder = session.files_folder(files)
         self._columns, self._left_out = (
             html.found(data, folder) if columns is None else (html.named(data, columns, files=folder), [])
         )

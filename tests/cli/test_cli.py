@@ -91,7 +91,7 @@ def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
         (["emulator", "--fault", "503=often"], 2, "KIND=PROBABILITY"),
         (["emulator", "--rate", "fast"], 2, "requests per minute"),
         (["models", "--task", "cooking"], 1, "Text Generation"),
-        (["models", "no-such"], 1, "whose id contains 'no-such'"),
+        (["models", "no-such"], 1, "'no-such' in its id"),
         (["models", "--refresh"], 1, "CLOUDFLARE_ACCOUNT_ID"),
         (["cook"], 2, "invalid choice"),
     ],

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from faulty import Faulty, failure, poison
+from intercept import Faulty, failure, poison
 
 import cfai_nb as cf
 from cfai_nb._engine import batch_queue, rate_limit, retry

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from intercept import Witness, envelope
 from starlette.responses import JSONResponse, Response
-from witness import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb import session

@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from intercept import Witness, envelope
 from starlette.responses import JSONResponse
-from witness import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb import session
@@ -320,7 +320,7 @@ OTHERS = ["openai/gpt-5", "anthropic/claude-sonnet-4.5"]
 def test_other_providers_models_go_through_a_gateway(witness: Any, model: str) -> None:
     """Only so; at OpenAI's address, in their own name, with JSON of a schema, and streamed."""
     here = witness(connect={"store": False})
-    with pytest.raises(cf.ModelError, match="name a gateway with gateway="):
+    with pytest.raises(cf.ModelError, match="set gateway="):
         ROWS.cfai.generate("Say {value}", model=model)
     assert here.calls == []
     told = ROWS.cfai.generate("Say {value}", model=model, gateway="g")

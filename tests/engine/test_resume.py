@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from witness import Witness, envelope
+from intercept import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb._engine.store import store as store_module

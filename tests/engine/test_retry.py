@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from faulty import Faulty, failure, poison
+from intercept import Faulty, failure, poison
 from starlette.responses import Response
 
 import cfai_nb as cf

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,6 @@ from cfai_nb.tasks.label_clusters import describe, distinct
 
 TEXTS = ["refund my money please", "where is my parcel", None, "a refund of my money please", "the app crashes"]
 INDEX = [7, 7, 8, 9, 9]
-
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    """An emulator that is the current session."""
-    made = Emulator(rate=None)
-    with cf.connect(made, store=tmp_path / "s.sqlite"):
-        yield made
 
 
 @pytest.fixture

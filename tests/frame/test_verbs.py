@@ -21,14 +21,6 @@ TEXTS = ["I want my money back", "Where is my parcel?", "I want my money back", 
 
 
 @pytest.fixture
-def emulator(tmp_path: Path) -> Emulator:
-    """An emulator that is the current session."""
-    made = Emulator(rate=None)
-    cf.connect(made, store=tmp_path / "s.sqlite")
-    return made
-
-
-@pytest.fixture
 def frame() -> pd.DataFrame:
     return pd.DataFrame({"text": TEXTS, "n": [1, 2, 3, 4]})
 
@@ -202,8 +194,8 @@ def test_other_spellings_of_the_environment_are_read(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, value)
     session = cf.connect()
     assert session.origin == "cloudflare"
-    assert session.address.account == "a" * 32
-    assert session.address.token.reveal() == "t" * 40
+    assert session.endpoint.account == "a" * 32
+    assert session.endpoint.token.reveal() == "t" * 40
 
 
 @pytest.mark.parametrize("token", ["to\nken", "tök€n", "tok en\x00"])

@@ -16,7 +16,7 @@ import cfai_nb as cf
 from cfai_nb._engine.wire import Secret
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import Usage, catalogue, default, find, price
-from cfai_nb.session.endpoint import SERVICE, Address
+from cfai_nb.session.endpoint import SERVICE, Endpoint
 
 ROWS = published.models()
 
@@ -139,10 +139,10 @@ def test_a_verb_lists_the_models_it_works_with() -> None:
         assert set(found["family"]) >= {"bge"} if verb == "embed" else len(found)
     assert set(cf.models("embed").index) >= {"@cf/baai/bge-m3", "@cf/qwen/qwen3-embedding-0.6b"}
     for options, words in (
-        ({"name": "clasify"}, "id contains 'clasify'.*Did you mean 'classify'"),
+        ({"name": "clasify"}, "'clasify' in its id.*Did you mean 'classify'"),
         ({"name": "bge-m4"}, "Did you mean 'bge-m3'"),
-        ({"task": "embedings"}, "task contains 'embedings'.*Tasks: .*Text Embeddings"),
-        ({"name": "llama", "task": "Text Embeddings"}, "id contains 'llama' and whose task contains"),
+        ({"task": "embedings"}, "'embedings' in its task.*Tasks: .*Text Embeddings"),
+        ({"name": "llama", "task": "Text Embeddings"}, "'llama' in its id and 'Text Embeddings' in its task"),
     ):
         with pytest.raises(cf.ModelError, match=words):
             cf.models(**options)
@@ -151,7 +151,7 @@ def test_a_verb_lists_the_models_it_works_with() -> None:
 def _connected(store: Path, app: Any) -> cf.Session:
     """A session that takes itself for the service, so that it keeps what it learns."""
     return cf.Session(
-        Address(base=SERVICE, account="a" * 32, token=Secret("t" * 40), origin="cloudflare", app=app),
+        Endpoint(base=SERVICE, account="a" * 32, token=Secret("t" * 40), origin="cloudflare", app=app),
         store=store, rate=None, defaults={},
     )  # fmt: skip
 

@@ -28,13 +28,6 @@ class Invoice(pydantic.BaseModel):
     due: dt.date | None = None
 
 
-@pytest.fixture
-def emulator() -> Emulator:
-    made = Emulator(rate=None)
-    cf.connect(made)
-    return made
-
-
 @pytest.mark.parametrize("fields", [FIELDS, ["vendor", "total: number", "due: date"], Invoice], ids=str)
 def test_numbers_and_dates_arrive_as_such(emulator: Emulator, fields: Any) -> None:
     """Names, types or a pydantic model give text, numbers and dates; what the text does not say is missing."""

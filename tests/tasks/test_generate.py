@@ -22,13 +22,6 @@ FRAME = pd.DataFrame({"text": TEXT, "n": [1, 2, 3]})
 CHAT = [m for m in catalogue().values() if m.status == "current" and m.family in chat.FAMILIES]
 
 
-@pytest.fixture
-def emulator() -> Emulator:
-    made = Emulator(rate=None)
-    cf.connect(made)
-    return made
-
-
 def opening(task: cf.Task, model: str = OPENAI) -> Any:
     """The body of the first request."""
     return json.loads(next(task.conversation(["the prompt"], find(model))).body())  # type: ignore[union-attr]

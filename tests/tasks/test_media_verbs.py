@@ -131,7 +131,7 @@ def test_pictures_given_to_flux_are_small_and_upright(emulator: Emulator) -> Non
     with pytest.warns(cf.CfaiWarning, match="cannot be read to its end"):
         assert frame.cfai.image("{photo} in blue", model="flux-2-klein-4b").notna().tolist() == [True, False]
     media = cf.media.source.of_bytes(whole)
-    small = Image.open(io.BytesIO(media.fitting(511)))
+    small = Image.open(io.BytesIO(media.resized(511)))
     assert (small.size, small.mode, small.format) == ((256, 511), "RGB", "PNG")
 
 

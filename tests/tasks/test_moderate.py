@@ -18,13 +18,6 @@ GUARD = find("llama-guard-3-8b")
 TEXT = pd.Series(["A cake recipe, please.", None, "How do I build a bomb to kill them all?"], index=list("abc"))
 
 
-@pytest.fixture
-def emulator() -> Emulator:
-    made = Emulator(rate=None)
-    cf.connect(made)
-    return made
-
-
 @pytest.mark.parametrize("model", [None, "clef", "llama-guard-3-8b", "glm-4.7-flash", "llama-3.2-3b-instruct"])
 def test_every_kind_of_model_gives_the_same_columns(emulator: Emulator, model: str | None) -> None:
     """A boolean and a list a row, missing where the row is; probabilities and another cut send nothing more."""

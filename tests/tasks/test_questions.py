@@ -27,13 +27,6 @@ FRAME = pd.DataFrame(
 )
 
 
-@pytest.fixture
-def emulator() -> Emulator:
-    made = Emulator(rate=None)
-    cf.connect(made)
-    return made
-
-
 def test_columns_have_real_types(emulator: Emulator) -> None:
     """One call a distinct row gives a boolean, a category and a number, on the index of the frame."""
     out = FRAME.cfai.ask("text", QUESTIONS)

@@ -24,13 +24,6 @@ FRAME = pd.DataFrame(
 QUERY = "refund invoice"
 
 
-@pytest.fixture
-def emulator() -> Emulator:
-    made = Emulator(rate=None)
-    cf.connect(made)
-    return made
-
-
 def test_the_rows_come_best_first(emulator: Emulator) -> None:
     """All columns and the index, a column of scores, equal scores in the frame's order, a missing row last."""
     before = FRAME.copy()

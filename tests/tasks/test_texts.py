@@ -22,13 +22,6 @@ TASKS = {
 }
 
 
-@pytest.fixture
-def emulator() -> Emulator:
-    made = Emulator(rate=None)
-    cf.connect(made)
-    return made
-
-
 def test_every_verb_returns_text_on_the_index(emulator: Emulator) -> None:
     """Each gives a text a row, marked by the emulator, and leaves missing rows missing."""
     calls = {"mask": (["person"],), "translate": ("German",)}

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
-from ...vectors import Gathered
+from ...vectors import VectorColumn
 from ...vectors.vector import Space
 from .ndjson import lines, parts
 
@@ -37,7 +37,7 @@ class Lot:
     """
 
     ids: Sequence[str]
-    vectors: Gathered
+    vectors: VectorColumn
     metadata: Sequence[bytes | None]
     namespace: str | None
     create: str | None

@@ -94,7 +94,7 @@ def service() -> Session:
     from ... import session
 
     here = session.current()
-    if here.address.is_server:
+    if here.endpoint.is_server:
         raise SetupError(
             f"{here.origin} is a server of models and has no Vectorize: connect to an account, cf.connect()."
         )

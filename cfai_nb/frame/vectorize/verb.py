@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ...errors import Stopped, takes_options
-from ...vectors import Gathered
+from ...vectors import VectorColumn
 from ...vectors.matrix import checked
 from ...vectors.vector import Space
 from .. import rows
@@ -138,7 +138,7 @@ class _Call:
             refuse_needless(needless, as_they_are("vectors" if vectors is None else vectors))
         gathered = vectors_of(data, vectors, travel, asks=True)
         checked(gathered)
-        kept = gathered.places.tolist()
+        kept = gathered.positions.tolist()
         if not kept:
             raise ValueError("There is no vector to write: no row has one.")
         by = _listed(filterable)
@@ -193,7 +193,7 @@ def _listed(columns: Any) -> list[Any]:
     return [] if columns is None else [columns] if isinstance(columns, str) else list(columns)
 
 
-def _space(vectors: Gathered, here: Session) -> Space | None:
+def _space(vectors: VectorColumn, here: Session) -> Space | None:
     """Return where these vectors come from, if this session could embed a query for them."""
     own = vectors.space
     if own is not None and own.origin == "emulator" != here.origin:

@@ -125,7 +125,7 @@ def build_request(conversation: Sequence[Mapping[str, Json]], model: Model, sett
     if settings.lora:
         body["lora"] = settings.lora
     headers = _affinity(sent[:-1], model)
-    if model.elsewhere:
+    if model.is_external:
         return Request(json=body | {"model": model.id}, path="v1/chat/completions", headers=headers)
     return Request(json=body, headers=headers)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from ...errors import AnswerError, ModelError
 from ...markup import address
-from ...media import Media, media_in, words_of
+from ...media import Media, media_in, text_of
 from ...models import Model, Usage, tokens_in
 from ..task import Cell, names_of_models
 from . import chat, values
@@ -45,7 +45,7 @@ _GUARD_WRITES, _GUARD_READS = 128, 250
 
 def state(value: Input) -> dict[str, Json]:
     """Return what is asked about in the terms of Clef and Clairic: the text, and the media beside it."""
-    body: dict[str, Json] = {"state": words_of(value)}
+    body: dict[str, Json] = {"state": text_of(value)}
     for media in media_in(value):
         sent = _picture(media) if media.form.kind == "image" else media.data_uri()
         body.setdefault(_MEMBERS[media.form.kind], []).append(sent)
@@ -56,7 +56,7 @@ def _picture(media: Media) -> str:
     """Return a picture as it is, or a smaller copy of one that would be refused."""
     form = media.form
     fits = form.mime in _FORMATS and media.size <= _BYTES and (form.width or 0) * (form.height or 0) <= _PIXELS
-    return media.data_uri() if fits else address(media.fitting(_SIDE), "image/png")
+    return media.data_uri() if fits else address(media.resized(_SIDE), "image/png")
 
 
 def tokens(value: Input) -> int:
@@ -192,12 +192,12 @@ class LlamaGuard:
 
     def build_request(self, value: Input, model: Model) -> Request:
         """Return the request: it takes no system message, since its questions are its own."""
-        body = {"messages": chat.messages(words_of(value), None), "max_tokens": _GUARD_WRITES, "temperature": 0.0}
+        body = {"messages": chat.messages(text_of(value), None), "max_tokens": _GUARD_WRITES, "temperature": 0.0}
         return Request(json={**body, "response_format": {"type": "json_object"}})
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and hazards, and all that it may write."""
-        read = float(sum(tokens_in(words_of(each)) + _GUARD_READS for each in inputs))
+        read = float(sum(tokens_in(text_of(each)) + _GUARD_READS for each in inputs))
         return Usage({"input_tokens": read, "output_tokens": float(_GUARD_WRITES * len(inputs))})
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import AnswerError, ModelError
-from ...media import media_in, words_of
+from ...media import media_in, text_of
 from ...models import Model, Usage
 from ..task import Cell, Dialect
 from . import chat, decision, values, vision
@@ -91,7 +91,7 @@ class Scored:
     def build_request(self, value: Input, model: Model) -> Request:
         """Return the input as it is: there is nothing to ask."""
         if model.family == "distilbert":
-            return Request(json={"text": words_of(value)})
+            return Request(json={"text": text_of(value)})
         (picture,) = media_in(value)
         return Request(content=picture.content(), content_type=picture.form.mime)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pydantic_core
 
 from ...errors import AnswerError, InputError
-from ...media import Media, Parts, mime_of, sniff, words_of
+from ...media import Media, Parts, mime_of, sniff, text_of
 from ...models import Model, tokens_in
 
 simdjson: Any
@@ -80,7 +80,7 @@ def tokens_of(value: Input) -> int:
     if isinstance(value, str):
         return tokens_in(value)
     if isinstance(value, Parts):
-        words = words_of(value)
+        words = text_of(value)
         media = sum(tokens_of(piece) for piece in value.pieces if isinstance(piece, Media))
         return media + (tokens_in(words) if words else 0)
     form = value.form

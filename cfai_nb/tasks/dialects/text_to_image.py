@@ -93,7 +93,7 @@ def build_request(
         form: dict[str, str | tuple[str, bytes, str]] = {"prompt": prompt}
         form |= {name: str(value) for name, value in named.items()}
         for at, picture in enumerate(pictures):
-            form[f"input_image_{at}"] = (f"{at}.png", picture.fitting(_GIVEN_SIDE), "image/png")
+            form[f"input_image_{at}"] = (f"{at}.png", picture.resized(_GIVEN_SIDE), "image/png")
         return Request(form=form, expected="media")
     body: dict[str, Json] = {"prompt": prompt, **named}
     if pictures:

@@ -173,7 +173,7 @@ class Describe(Forms):
         if self._map.texts is not None:
             texts = self._texts()
             sides = ["selected"] * len(ours) + ["rest"] * len(others)
-            said = vectors.terms([texts[at] for at in [*ours, *others]], sides, n=5)
+            said = vectors.topic_terms([texts[at] for at in [*ours, *others]], sides, n=5)
             words |= {str(side): found.split(", ") for side, found in said.items() if found}
             apart = [*_shares(texts, words["selected"], ours, others), *apart]
         elif not apart:

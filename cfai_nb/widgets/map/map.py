@@ -83,7 +83,7 @@ class Map(traitlets.HasTraits):
         self._chosen = color
         self._coloured: list[Hashable | None] = []  # what the map was coloured by before each label
         self._chart: Any = None
-        columns = {name: html.named(self._data, [name], files=session.folder(None))[0] for name in hover}
+        columns = {name: html.named(self._data, [name], files=session.files_folder(None))[0] for name in hover}
         self.media = [column for column in columns.values() if column.sort in ("image", "audio")]
         self.hover = [name for name, column in columns.items() if column not in self.media]
         self.rows, self.texts = rows, texts
@@ -227,7 +227,7 @@ class Map(traitlets.HasTraits):
         cells = pd.Series(pd.array([pd.NA] * len(self._data), dtype="Int64"), index=self._data.index)
         cells.iloc[self.rows] = labels
         if self.texts is not None:
-            terms = vectors.terms([self.texts[at] for at in self.rows], labels)
+            terms = vectors.topic_terms([self.texts[at] for at in self.rows], labels)
             self._names[as_column] = {
                 group: f"{group}: {said}" if said else str(group) for group, said in terms.items()
             }

@@ -17,9 +17,9 @@ from ...frame import rows as frames
 from ...frame.call import OPTIONS, Call, Forms
 from ...frame.vector_input import as_they_are, may_hold_vectors, refuse_needless
 from ...markup import counted
-from ...media import words_of
+from ...media import text_of
 from ...tasks import Embed
-from ...vectors.vector import emulated, same_space
+from ...vectors.vector import is_emulated, same_space
 from ..status import patiently
 from .map import Map
 
@@ -130,7 +130,7 @@ class MapVerb(Forms):
 
 
 def _words(rows: frames.Rows) -> list[str | None]:
-    return [None if each is None else words_of(each) for each in rows.inputs]
+    return [None if each is None else text_of(each) for each in rows.inputs]
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class _Wish:
             laid = space.Projection(matrix.astype(np.float64), "given", f"{counted(len(matrix), 'point')} as given")
             matrix = _lifted(matrix)
         else:
-            laid = space.project(matrix, method=self.method, seed=self.seed)
+            laid = space.project(matrix, method=self.method, random_state=self.seed)
         return cells, matrix, np.flatnonzero(kept).astype(np.int64), laid
 
     def map(
@@ -168,7 +168,7 @@ class _Wish:
             notes.append(f"{len(self.frame) - len(rows):,} without a vector left out")
         return Map(
             self.frame, laid.points, matrix, rows, texts=self.texts, color=self.color, hover=self.hover, notes=notes,
-            mark="emulator" if emulated(cells) else "",
+            mark="emulator" if is_emulated(cells) else "",
         )  # fmt: skip
 
 

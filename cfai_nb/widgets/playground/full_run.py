@@ -84,7 +84,7 @@ class Whole:
     async def _follow(self, call: Call, future: concurrent.futures.Future[Any], made: Report) -> None:
         try:
             await self._end(future, made)
-            while (instead := call.stand_in(made)) is not None:
+            while (instead := call.fall_back(made)) is not None:
                 self._say(instead)
                 future, made = self._begin(call)
                 await self._end(future, made)

@@ -218,7 +218,7 @@ class Round:
         finally:
             self._runners.discard(runner)
             self._ended.append(made.event)
-        if (words := call.stand_in(made)) is not None:
+        if (words := call.fall_back(made)) is not None:
             trial.notes += [words] * bool(words)
             await self._ask(trial, outcome, call, *call.prepare())
             return

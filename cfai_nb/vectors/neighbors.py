@@ -1,29 +1,22 @@
-"""Who lies next to whom, exactly and in blocks: `search`, `similarity`, `outliers`."""
+"""Nearest neighbors by cosine, exact and in blocks: ``search``, ``similarity``, ``outliers``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..errors import takes_options
-from .matrix import Matrix, Numbers, Vectors, blocks, checked, lengths, sample, units
+from .matrix import Matrix, Numbers, OnProgress, Vectors, blocks, checked, no_progress, norms, sample, unit_rows
 
-#: Is told how far a long piece of work is.
-Tell = Callable[[str], None]
-#: Rows among which neighbours are looked for; beyond, a sample of as many stands in for all.
+#: Rows up to which ``outliers`` looks for neighbors among all; beyond, among a sample of as many.
 OUTLIER_ROWS = 20_000
 _QUERIES = 1_024
 
 
-def silent(text: str) -> None:
-    """Tell nobody."""
-
-
 @takes_options()
 def similarity(matrix: Any, other: Any) -> Matrix:
-    """Return the cosine of every vector with one other, or with its counterpart.
+    """Return the cosine of every vector with one other vector, or with the vector of the same row.
 
     Parameters
     ----------
@@ -45,76 +38,75 @@ def similarity(matrix: Any, other: Any) -> Matrix:
     rows = checked(matrix)
     single = isinstance(other, (np.ndarray, list, tuple)) and np.ndim(other) == 1
     others = checked([other] if single else other)
-    _same_width(rows, others)
+    _same_dimensions(rows, others)
     if not single and len(others) != len(rows):
         raise ValueError(f"{len(rows)} vectors and {len(others)} to compare them with: one for each is needed")
     found = np.empty(len(rows), dtype=np.float32)
-    long = lengths(rows)
-    one = units(others, slice(0, 1))[0] if single else None
+    known = norms(rows)
+    one = unit_rows(others, slice(0, 1))[0] if single else None
     for part in blocks(len(rows)):
         block = np.asarray(rows[part], dtype=np.float32)
-        found[part] = block @ one if one is not None else np.einsum("ij,ij->i", block, units(others, part))
-        found[part] /= np.where(long[part] > 0, long[part], np.float32(1))
+        found[part] = block @ one if one is not None else np.einsum("ij,ij->i", block, unit_rows(others, part))
+        found[part] /= np.where(known[part] > 0, known[part], np.float32(1))
     return np.clip(found, -1, 1, out=found)
 
 
 @takes_options()
 def search(
-    matrix: Any, queries: Any, k: int = 5, *, threshold: float | None = None, tell: Tell = silent
+    matrix: Any, queries: Any, k: int = 5, *, threshold: float | None = None, on_progress: OnProgress = no_progress
 ) -> tuple[Matrix, Numbers]:
     """Find the `k` vectors closest to each query by angle: exactly, in blocks, without an n-by-n matrix.
 
     Parameters
     ----------
     matrix : array_like
-        Shape (n, d).  Read once for every 1,024 queries; besides it a few megabytes are needed.
+        Shape (n, d).  Read once per 1,024 queries; a few megabytes of memory are needed besides.
     queries : array_like
         Shape (q, d).
     k : int, default 5
-        How many for each query; at most n.
+        Results per query; at most n.
     threshold : float, optional
-        The least cosine that counts.
-    tell : callable, optional
+        Minimum cosine.
+    on_progress : callable, optional
         Called with a text that says how far it is.
 
     Returns
     -------
     scores : numpy.ndarray
-        float32, shape (q, min(k, n)): cosines in [-1, 1], the best first; -inf where there are no more.
+        float32, shape (q, min(k, n)): cosines in [-1, 1], best first; -inf where there are no more.
     rows : numpy.ndarray
-        int64, same shape: where they stand in `matrix`; -1 where there are no more.
+        int64, same shape: row numbers in `matrix`; -1 where there are no more.
 
     Raises
     ------
     ValueError
-        `k` is below 1, the widths differ, or a vector holds NaN or infinity.
+        `k` is below 1, the dimensions differ, or a vector holds NaN or infinity.
     """
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, not {k!r}")
+    _check_k(k)
     rows, asked = checked(matrix), checked(queries)
-    _same_width(rows, asked)
-    nobody = np.full(len(asked), -1, dtype=np.int64)
-    return _nearest(rows, asked, min(int(k), len(rows)), nobody, threshold, tell)
+    _same_dimensions(rows, asked)
+    return _nearest(rows, asked, min(int(k), len(rows)), None, threshold, on_progress)
 
 
 @takes_options()
 def outliers(
-    matrix: Any, k: int = 10, *, among: int = OUTLIER_ROWS, seed: int = 0, tell: Tell = silent
-) -> tuple[Matrix, str]:
-    """Say how far each vector lies from its nearest neighbours.
+    matrix: Any, k: int = 10, *, among: int = OUTLIER_ROWS, random_state: int = 0,
+    on_progress: OnProgress = no_progress,
+) -> tuple[Matrix, str]:  # fmt: skip
+    """Return how far each vector lies from its nearest neighbors.
 
     Parameters
     ----------
     matrix : array_like
         Shape (n, d).
     k : int, default 10
-        How many neighbours count (at most n - 1).
+        Number of neighbors (at most n - 1).
     among : int, default 20,000
-        Up to so many vectors neighbours are looked for among all; beyond, among a random sample of as many, which makes
-        all distances a little larger and leaves their order much the same.
-    seed : int, default 0
+        With up to so many vectors, neighbors are found among all; with more, among a random sample of this size, which
+        makes all distances a little larger and leaves their order much the same.
+    random_state : int, default 0
         For the sample.
-    tell : callable, optional
+    on_progress : callable, optional
         Called with a text that says how far it is.
 
     Returns
@@ -122,63 +114,68 @@ def outliers(
     scores : numpy.ndarray
         float32, shape (n,): the mean cosine distance (1 - cosine) to the `k` nearest others; NaN if there are none.
     note : str
-        What was done, in words.
+        What was computed, in words.
 
     Raises
     ------
     ValueError
         `k` is below 1, or a vector holds NaN or infinity.
     """
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, not {k!r}")
+    _check_k(k)
     rows = checked(matrix)
-    chosen = sample(len(rows), among, seed)
+    chosen = sample(len(rows), among, random_state)
     known = rows if len(chosen) == len(rows) else np.asarray(rows[chosen], dtype=np.float32)
     own = np.full(len(rows), -1, dtype=np.int64)
     own[chosen] = np.arange(len(chosen))
     wanted = min(int(k), len(chosen) - 1)
     if wanted < 1:
-        return np.full(len(rows), np.nan, dtype=np.float32), "no neighbours"
-    scores, _ = _nearest(known, rows, wanted, own, None, tell)
+        return np.full(len(rows), np.nan, dtype=np.float32), "no neighbors"
+    scores, _ = _nearest(known, rows, wanted, own, None, on_progress)
     limits = "" if len(chosen) == len(rows) else f" in a sample of {len(chosen):,} of {len(rows):,}"
     return 1 - scores.mean(axis=1), f"mean cosine distance to the {wanted} nearest others{limits}"
 
 
-def _same_width(one: Vectors, other: Vectors) -> None:
+def _check_k(k: Any) -> None:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f"k must be a whole number of at least 1, not {k!r}")
+
+
+def _same_dimensions(one: Vectors, other: Vectors) -> None:
     if len(one) and len(other) and one.shape[1] != other.shape[1]:
         raise ValueError(f"vectors of {one.shape[1]} and of {other.shape[1]} dimensions cannot be compared")
 
 
 def _nearest(
-    rows: Vectors, queries: Vectors, k: int, own: Numbers, threshold: float | None, tell: Tell
+    rows: Vectors, queries: Vectors, k: int, own: Numbers | None, threshold: float | None, on_progress: OnProgress
 ) -> tuple[Matrix, Numbers]:
-    """The best `k` rows of each query but the row that it is itself (`own`, -1 for none)."""
+    """Return the best `k` rows of each query; `own` is the row that a query itself is (-1: none), which is left out."""
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     found = np.full((len(queries), k), -1, dtype=np.int64)
     if k == 0:
         return scores, found
-    if len(queries) > _QUERIES and hasattr(rows, "whole"):
-        rows = rows.whole()  # read many times: gathered once
-    long = lengths(rows)
+    if len(queries) > _QUERIES and hasattr(rows, "to_matrix"):
+        rows = rows.to_matrix()  # read many times: copied once
+    known = norms(rows)
     for asked in blocks(len(queries), _QUERIES):
         if asked.start:
-            tell(f"{asked.start:,} of {len(queries):,}")
-        one = units(queries, asked)
-        if threshold is not None:  # only what is better enters; the step below it makes "at least" of "more than"
+            on_progress(f"{asked.start:,} of {len(queries):,}")
+        one = unit_rows(queries, asked)
+        if threshold is not None:  # only better scores enter; the next smaller float turns "above" into "at least"
             scores[asked] = np.nextafter(np.float32(threshold), np.float32(-2))
         for part in blocks(len(rows)):
             block = one @ np.asarray(rows[part], dtype=np.float32).T
-            block /= np.where(long[part] > 0, long[part], np.float32(1))
+            block /= np.where(known[part] > 0, known[part], np.float32(1))
             np.clip(block, -1, 1, out=block)
-            here = np.flatnonzero((own[asked] >= part.start) & (own[asked] < part.stop))
-            block[here, own[asked][here] - part.start] = -np.inf
+            if own is not None:
+                here = np.flatnonzero((own[asked] >= part.start) & (own[asked] < part.stop))
+                block[here, own[asked][here] - part.start] = -np.inf
             _merge(scores[asked], found[asked], block, part.start)
     scores[found < 0] = -np.inf
     return scores, found
 
 
 def _merge(scores: Matrix, found: Numbers, block: Matrix, start: int) -> None:
-    """Let those of a block in that are better than the worst of the best so far; of equals the first row stays."""
+    """Merge a block of scores into the best `k` so far, in place; of equal scores the first row stays."""
     count, k = scores.shape
     better = block > scores[:, -1:]
     if k < block.shape[1] and np.count_nonzero(better) > 8 * count * k:
