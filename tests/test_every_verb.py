@@ -26,7 +26,7 @@ from cfai_nb.accessor import Accessor
 from cfai_nb.emulator.standins import sound as tune
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.frame.call import Call
-from cfai_nb.frame.verb import BoundRows, Verb
+from cfai_nb.frame.verb import RowsVerb, TaskVerb
 from cfai_nb.models.ledger import Budget
 from cfai_nb.tasks.dialects import chat
 
@@ -122,7 +122,7 @@ CASES = {
 
 def test_the_table_has_every_verb() -> None:
     """A verb that is new, or one that is gone, is missed here."""
-    verbs = {name for name, made in vars(Accessor).items() if isinstance(made, Verb)}
+    verbs = {name for name, made in vars(Accessor).items() if isinstance(made, TaskVerb)}
     assert verbs == {case.verb for case in CASES.values()}
 
 
@@ -204,7 +204,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
     total = whole.asked.total()
     assert total > 1, "there is a middle"
     assert expected[1][2][0][:2] == ["d", "input"]
-    if not issubclass(type(getattr(pd.DataFrame().cfai, case.verb)), BoundRows):
+    if not isinstance(vars(Accessor)[case.verb], RowsVerb):
         assert expected[0][0] == INDEX
 
     for end in ("budget", "stop"):

@@ -72,11 +72,11 @@ def test_every_plot_widget_and_function_refuses_an_unknown_option(path: str) -> 
 @pytest.mark.parametrize(
     ("call", "meant"),
     [
-        (lambda d: d.cfai.cluster("vec", n_clusters=5), "k"),
+        (lambda d: d.cfai.cluster("vec", k=5), "n_clusters"),
         (lambda d: d.cfai.dedupe("vec", treshold=0.1), "threshold"),
-        (lambda d: d.cfai.outliers("vec", contamination=0.1), "share"),
-        (lambda d: d.cfai.project("vec", random_state=1), "seed"),
-        (lambda d: d.cfai.search("a", on="vec", top_k=3), "k"),
+        (lambda d: d.cfai.outliers("vec", share=0.1), "contamination"),
+        (lambda d: d.cfai.project("vec", seed=1), "random_state"),
+        (lambda d: d.cfai.search("a", on="vec", k=3), "top_k"),
         (lambda d: d.cfai.map("vec", colour="text"), "color"),
         (lambda d: d.cfai.preview(rows=3), "n"),
         (lambda d: d.cfai.gallery("vec", captions="text"), "caption"),

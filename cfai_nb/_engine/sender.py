@@ -127,7 +127,7 @@ class Exchange:
                 answer, place = await self._queued(self.queue, request, keys)
             else:
                 gateway = options.gateway.uncached() if again and options.gateway is not None else options.gateway
-                sent = dressed(request, plan.model, gateway, reject_if_busy=options.reject_if_busy)
+                sent = dressed(request, plan.model, gateway)
                 answer = await self._persist(sent, keys)
             charge = self._engine.charge(
                 self._usage(request, answer, inputs), plan.model, run=self._run.id, verb=plan.task.name, rows=0,
@@ -275,17 +275,17 @@ class Exchange:
 
     async def _sent(self, request: Request, leaves: Callable[[], bool]) -> Answer:
         """Send it and wait for the whole answer; hand on its pieces where somebody listens."""
-        plan, hear, wire = self._run.plan, self._run.options.hear, self._engine.wire
-        streamed = plan.task.streamed(request, plan.model) if hear and isinstance(plan.task, ChatTask) else None
-        if hear is None or streamed is None:
+        plan, on_token, wire = self._run.plan, self._run.options.on_token, self._engine.wire
+        streamed = plan.task.streamed(request, plan.model) if on_token and isinstance(plan.task, ChatTask) else None
+        if on_token is None or streamed is None:
             return await wire.send(request, plan.model.id, leaves=leaves)
         reader, began = StreamReader(), time.perf_counter()
-        hear(None)
+        on_token(None)
         try:
             async with contextlib.aclosing(wire.stream(streamed, plan.model.id, leaves=leaves)) as lines:
                 async for line in lines:
                     if piece := reader.feed(line):
-                        hear(piece)
+                        on_token(piece)
         except AnswerError as error:  # a frame that is no JSON: paid for like an answer that is none, and read as one
             if error.code != "broken":
                 raise

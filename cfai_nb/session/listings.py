@@ -18,7 +18,6 @@ from ..markup import NO_MATH, counted
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
 from ..models.ledger import Charge, money
 from ..tasks import Task
-from . import session
 
 _CHARGE_COLUMNS = (
     "time", "origin", "model", "verb", "requests", "rows", "tokens", "neurons", "usd", "exact", "saved_neurons",
@@ -56,7 +55,9 @@ def models(
         No model or verb has such a name, or no model such a task.
     """
     if refresh:
-        session.current().refresh_models()
+        from . import current  # brings the engine; listing what is known works without it
+
+        current().refresh_models()
     found = [m for m in catalogue().values() if retired or m.status != "retired"]
     if name is not None:
         families = _families(name)
@@ -191,13 +192,15 @@ def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
         of the frame, each counted once, however many requests it took.  ``usd`` is the list price, before the 10,000
         free Neurons a day.
     """
+    from . import current
+
     start = 0.0
     if isinstance(since, (int, float)):
         start = float(since)
     elif since is not None:
         moment = pd.Timestamp(since)
         start = (moment.tz_localize("UTC") if moment.tzinfo is None else moment).timestamp()
-    return charges_frame(session.current().charges(start))
+    return charges_frame(current().charges(start))
 
 
 def charges_frame(charges: Sequence[Charge]) -> LedgerFrame:

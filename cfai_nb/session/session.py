@@ -14,18 +14,19 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Unpack
 
 from .._engine.bridge import bridge
-from .._engine.gateway import Gateway, as_gateway
+from .._engine.gateway import Gateway
 from .._engine.plan import Plan, draw_up
 from .._engine.run import Runner
-from .._engine.run_state import CacheMode, Options, Run
+from .._engine.run_options import CacheMode, GivenOptions, RunOptions, given_options, with_run_options
+from .._engine.run_state import Run
 from .._engine.shared import Engine, pacing
 from .._engine.store.sharing import release, shared
 from .._engine.store.store import Store
 from .._engine.wire import Wire
-from ..errors import CfaiWarning, ServiceError, SetupError, StoreError, takes_options
+from ..errors import CfaiWarning, ServiceError, SetupError, StoreError
 from ..markup import counted
 from ..media.fetch import Fetcher
 from ..media.files import Folder, as_folder
@@ -206,13 +207,13 @@ class Session:
         server, rate = self.endpoint.server, _per_minute(self.rate)(model)
         return draw_up(task, model, rows, self.origin, rate, server=server, account=self.account)
 
-    def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: Options) -> Runner:
+    def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: RunOptions) -> Runner:
         """Prepare a run."""
         runner = Runner(self.engine(cache=options.cache), Run(self._drawn_up(task, model, rows), options))
         runner.keeps = self
         return runner
 
-    def options(self, given: Mapping[str, Any]) -> Options:
+    def options(self, given: Mapping[str, Any]) -> RunOptions:
         """Merge the options of a call with those of ``connect``, and check them.
 
         Raises
@@ -221,17 +222,14 @@ class Session:
             An option has an invalid value.
         """
         budget = self._budget(given.get("budget"), given.get("neurons"))
-        wish = {**self.defaults, **{k: v for k, v in given.items() if v is not None}}
-        gateway = as_gateway(wish.get("gateway"))
-        for name in ("gateway", "reject_if_busy", "queue") if self.endpoint.is_server else ():
+        wish: dict[str, Any] = {**self.defaults, **given_options(given), "budget": budget}
+        wish.pop("neurons", None)
+        for name in ("gateway", "queue") if self.endpoint.is_server else ():
             if wish.get(name):
                 raise ValueError(f"{name}= only works with Workers AI; {self.origin} is a different server. Remove it.")
-        if gateway is not None and wish.get("cache") == "refresh":
-            gateway = gateway.uncached()  # a refresh must reach the model
-        names = ("cache", "on_error", "concurrency", "patience", "store_errors")
-        plain = {name: wish[name] for name in names if name in wish}
-        flags: dict[str, Any] = {name: bool(wish[name]) for name in ("queue", "reject_if_busy") if name in wish}
-        return Options(budget=budget, gateway=gateway, **plain, **flags)
+        if wish.get("gateway") is not None and wish.get("cache") == "refresh":
+            wish["gateway"] = wish["gateway"].uncached()  # "refresh" asks the model again, not the gateway's cache
+        return RunOptions(**wish)
 
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
         if budget is None and neurons is None:
@@ -304,7 +302,7 @@ class Session:
         return len(changed)
 
 
-@takes_options()
+@with_run_options
 def connect(
     target: Any = None,
     *,
@@ -313,21 +311,12 @@ def connect(
     base_url: str | None = None,
     allow_http: bool = False,
     store: str | os.PathLike[str] | Literal[False] | None = None,
-    cache: CacheMode | None = None,
-    budget: float | str | Budget | None = None,
-    neurons: float | None = None,
-    on_error: Literal["keep", "raise", "partial"] | None = None,
-    concurrency: int | Literal["auto"] | None = None,
-    patience: float | None = None,
     rate: float | Literal["auto"] | None = "auto",
-    gateway: Gateway | str | None = None,
-    reject_if_busy: bool | None = None,
-    fetch: bool | None = None,
-    files: str | os.PathLike[str] | None = None,
-    progress: bool | None = None,
-    store_errors: Literal["stop", "continue"] | None = None,
+    **options: Unpack[GivenOptions],
 ) -> Session:
     """Connect to Workers AI, or to the emulator, and make it the current session.
+
+    The run options (from ``cache`` on) are defaults of every call; a budget given here is shared by all of them.
 
     Parameters
     ----------
@@ -344,15 +333,10 @@ def connect(
         Send the token unencrypted to a ``base_url`` with ``http://`` outside this machine and network.
     store : path or False, optional
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
-    gateway : Gateway or str, optional
-        The AI Gateway the requests go through; ``"default"`` is made on its first use.
-    cache, budget, neurons, on_error, concurrency, patience, reject_if_busy, fetch, files, progress : optional
-        Defaults of the run options of every call; a budget given here is shared by all calls.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
-    store_errors : {"stop", "continue"}, optional
-        What a run does when the store cannot keep its answers (a full disk, a deleted file): send nothing more and
-        raise StoreError, or continue and warn at its end.  Default: "stop".
+    **options
+        Run options.
 
     Returns
     -------
@@ -377,13 +361,9 @@ def connect(
         and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0)
     ):
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
-    defaults = {
-        "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
-        "concurrency": concurrency, "patience": patience, "gateway": as_gateway(gateway),
-        "reject_if_busy": reject_if_busy, "fetch": fetch, "files": as_folder(files), "progress": progress,
-        "store_errors": store_errors,
-    }  # fmt: skip
-    given = {name: value for name, value in defaults.items() if value is not None}
+    given = given_options({name: value for name, value in options.items() if name != "neurons"})
+    budget = as_budget(options.get("budget"), options.get("neurons"))  # one for all calls of the session
+    given |= {} if budget is None else {"budget": "free" if options.get("budget") == "free" else budget}
     session = Session(endpoint, store=store_path(store), rate=rate, defaults=given)
     session.options({})  # an invalid default is reported here, not at the first call
     if _current is not None:

@@ -159,7 +159,7 @@ class Check(OneQuestion):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(OneQuestion):
-    """Place each row on a scale; the number counts levels from 0 and lies between them where the model is not sure.
+    """Place each row on a scale; the number counts levels from 0 and lies between them where the model wavers.
 
     Attributes
     ----------

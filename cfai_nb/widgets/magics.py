@@ -25,10 +25,12 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from ..accessor import Accessor
+from ..frame.verb import BoundVerb, TaskVerb
 from ..models import catalogue
 from ..session.stream import stream
+from ..tasks import Generate
 from ..tasks.dialects.chat import FAMILIES
+from .progress import bar
 
 _BRACES = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]+)\}")
 #: Of what a model writes, what a terminal would obey.
@@ -143,7 +145,7 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
         columns = [str(c) for c in data.columns] if isinstance(data, pd.DataFrame) else [str(data.name), "value"]
         pieces = self._pieces(prompt, columns)
         template = "".join(text if column else _doubled(text) for text, column in pieces)
-        return Accessor(data).generate(template, **options)
+        return BoundVerb(TaskVerb(Generate), data, bar)(template, **options)
 
 
 def _doubled(text: str) -> str:

@@ -241,9 +241,9 @@ def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None
         await (endless_frames if heard else endless)(writer)
 
     with running(act) as root, cf.connect(base_url=root, store=False):
-        call = pd.Series(["x"]).cfai.generate.prepare("{value}", model="m")
+        call = pd.Series(["x"]).cfai.generate.call("{value}", model="m")
         if heard:
-            call.options = dataclasses.replace(call.options, hear=lambda piece: None)
+            call.options = dataclasses.replace(call.options, on_token=lambda piece: None)
         with pytest.raises(cf.RowsFailed, match="larger than 16 MiB"):
             call.wait()
         assert cf.last_run().failures["code"].tolist() == ["size"]

@@ -248,7 +248,7 @@ def test_who_waits_for_anothers_answer_has_its_log(witness: Any) -> None:
     found: list[Any] = []
 
     def run() -> None:
-        call = ROWS.cfai.classify.prepare(LABELS)
+        call = ROWS.cfai.classify.call(LABELS)
         call.wait()
         found.append(call.report.logs.tolist())
 
@@ -353,13 +353,10 @@ def test_their_price_is_unknown(witness: Any) -> None:
 # -- capacity, prompt caches, terms ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("when", ["wait", "refuse"])
 @pytest.mark.parametrize("model", [BGE, None, "clairic"])
-def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, when: Any, model: str | None) -> None:
-    """reject_if_busy: more than fit are refused at once, sent again, and nothing is lost or bought twice."""
-    here = witness(
-        connect={"store": False, "reject_if_busy": True}, capacity=4, when_full=when, latency=0.02, terms_accepted=True
-    )
+def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, model: str | None) -> None:
+    """Where more than fit are refused at once, they are sent again, and nothing is lost or bought twice."""
+    here = witness(connect={"store": False}, capacity=4, when_full="refuse", latency=0.02, terms_accepted=True)
     rows = pd.Series([f"text {i}" for i in range(40)])
     if model == BGE:
         pd.Series([f"text {i}" for i in range(3000)]).cfai.embed(model=BGE)
@@ -368,19 +365,10 @@ def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, when: Any, 
     else:
         rows.cfai.extract({"name": str})
     book = here.emulator.log
-    assert all(call.body["options"]["rejectIfBusy"] is True for call in here.calls)
     assert book.refused > 0
     assert {call.code for call in book.calls if call.status != 200} == {3040}
     assert book.most_in_flight <= 4
     assert set(book.served_inputs.values()) == {1}
-
-
-def test_without_it_the_body_says_nothing(witness: Any) -> None:
-    """Nor does a request within the queue, which waits anyway."""
-    here = witness(connect={"store": False})
-    ROWS.cfai.embed(model=BGE)
-    ROWS.cfai.embed(model=BGE, queue=True, reject_if_busy=True)
-    assert [call for call in here.calls if "options" in json.dumps(call.body)] == []
 
 
 CACHING = ["glm-5.2", "kimi-k2.6"]

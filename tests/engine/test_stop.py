@@ -296,7 +296,7 @@ def test_a_press_at_the_last_moment_counts(emulator: Emulator, stored: bool) -> 
 
 def test_stopped_says_what_is_done_even_if_it_is_all(emulator: Emulator) -> None:
     """A run that had ended when Stop was asked for: its rows are there, and the same call sends nothing."""
-    job = words(3).cfai.classify.prepare(LABELS)
+    job = words(3).cfai.classify.call(LABELS)
     runner, report = job.prepare()
     bridge.wait(runner, lambda: None)
     runner.stop()
@@ -306,7 +306,7 @@ def test_stopped_says_what_is_done_even_if_it_is_all(emulator: Emulator) -> None
 
 def test_stop_and_an_error_is_stop(emulator: Emulator) -> None:
     """A press during a call that ends with an error ends it as stopped, so that no loop goes on; the error shows."""
-    job = words(300).cfai.classify.prepare(LABELS, neurons=1.0)
+    job = words(300).cfai.classify.call(LABELS, neurons=1.0)
     runner, report = job.prepare()
     bridge.wait(runner, lambda: None)
     runner.stop()
@@ -502,7 +502,7 @@ def test_a_run_that_ends_early_ends_the_calls_of_its_tools(emulator: Emulator) -
             ends.append(error)
         return city
 
-    job = ASKED.cfai.generate.prepare("{value}", tools=[weather_report], model=LLAMA)
+    job = ASKED.cfai.generate.call("{value}", tools=[weather_report], model=LLAMA)
     runner, _ = job.prepare()
     future = bridge.start(runner)
     begun.wait(10)

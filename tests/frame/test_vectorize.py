@@ -438,8 +438,8 @@ def test_what_cannot_be_written_is_told_before(frame: pd.DataFrame, door: Door) 
 def test_what_cannot_be_searched(notes: pd.DataFrame) -> None:
     """Queries the service would refuse, or answer with nothing, are told before."""
     refused: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({"k": 101}, ValueError, "1 to 100 vectors"),
-        ({"k": 0}, ValueError, "1 to 100 vectors"),
+        ({"top_k": 101}, ValueError, "1 to 100 vectors"),
+        ({"top_k": 0}, ValueError, "1 to 100 vectors"),
         ({"filter": {"team": "a"}}, ValueError, r"cannot be filtered by 'team' \(it can by year\).*filterable"),
         ({"filter": {"year": b"x"}}, ValueError, "filter: bytes"),
         ({"filter": "year"}, ValueError, "give a dict"),

@@ -332,14 +332,14 @@ def test_a_file_that_changes_meanwhile_fails_its_row(tmp_path: Path) -> None:
     path.write_bytes(picture("red", "BMP"))
     with cf.connect(Emulator(rate=None), store=False):
         frame = pd.DataFrame({"photo": [path]})
-        call = frame.cfai.caption.prepare("photo")
+        call = frame.cfai.caption.call("photo")
         state = path.stat()
         path.write_bytes(picture("blue", "BMP"))
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
         with pytest.raises(cf.RowsFailed, match="changed during the run; run the cell again"):
             call.wait()
         assert frame.cfai.caption("photo").notna().all()
-        gone = frame.cfai.caption.prepare("photo")
+        gone = frame.cfai.caption.call("photo")
         path.unlink()
         with pytest.raises(cf.RowsFailed, match=r"there is no file '.*a\.bmp' \(No such file"):
             gone.wait()

@@ -195,9 +195,9 @@ def test_a_server_that_does_not_stream_has_answered(server: Server) -> None:
     server.streams = False
     assert list(cf.stream("Tell me of rivers.", max_tokens=50)) == ["You said: Tell me of rivers."]
     assert [path for path, _, _ in server.seen].count("/v1/chat/completions") == 1
-    call = pd.Series(["a boat"]).cfai.generate.prepare("{value}")
+    call = pd.Series(["a boat"]).cfai.generate.call("{value}")
     heard: list[str | None] = []
-    call.options = dataclasses.replace(call.options, hear=heard.append)
+    call.options = dataclasses.replace(call.options, on_token=heard.append)
     assert call.wait().tolist() == ["You said: a boat"]
     assert [path for path, _, _ in server.seen].count("/v1/chat/completions") == 2
     assert heard == [None]
@@ -275,10 +275,7 @@ def test_the_environments_token_stays_at_home(running: Any, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        ({"gateway": "g"}, "gateway= only works with Workers AI"),
-        ({"reject_if_busy": True}, "reject_if_busy= only works with Workers AI"),
-    ],
+    [({"gateway": "g"}, "gateway= only works with Workers AI"), ({"queue": True}, "queue= only works with Workers AI")],
 )
 def test_what_is_the_services_own_is_refused(options: dict[str, Any], words: str) -> None:
     """Gateway, queue and capacity are Workers AI's."""

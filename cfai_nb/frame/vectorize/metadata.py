@@ -15,6 +15,7 @@ import pydantic_core
 
 from ...errors import ColumnError
 from .. import rows
+from ..reading import is_missing
 
 #: Vectors and bytes a call takes; bytes of an id and a namespace, and of the metadata of a vector.
 CALL_VECTORS, CALL_BYTES = 5_000, 100_000_000
@@ -37,7 +38,7 @@ def ids_of(data: rows.Frame, column: Any, kept: Sequence[int]) -> list[str]:
     """
     if column is None and data.index.nlevels > 1:
         raise ColumnError("The index has several levels, and an id is one text: name a column with id=.")
-    source = data.index if column is None else rows.column(_framed(data), column)
+    source = data.index if column is None else rows.column(rows.as_frame(data), column)
     where = "the index" if column is None else f"column {column!r}"
     cells = source.tolist()
     ids: dict[str, int] = {}
@@ -64,20 +65,12 @@ def ids_of(data: rows.Frame, column: Any, kept: Sequence[int]) -> list[str]:
 
 def names_of(data: rows.Frame, column: Any) -> list[str]:
     """Return the ids of all rows, empty where there is none; several may have the same."""
-    source = data.index if column is None else rows.column(_framed(data), column)
+    source = data.index if column is None else rows.column(rows.as_frame(data), column)
     return [_name(cell) for cell in source.tolist()]
 
 
-def _framed(data: rows.Frame) -> pd.DataFrame:
-    return data.to_frame() if isinstance(data, pd.Series) else data
-
-
 def _name(cell: Any) -> str:
-    return "" if _missing(cell) else str(cell)
-
-
-def _missing(cell: Any) -> bool:
-    return pd.api.types.is_scalar(cell) and bool(pd.isna(cell))
+    return "" if is_missing(cell) else str(cell)
 
 
 def plain(cell: Any) -> Any:
@@ -88,7 +81,7 @@ def plain(cell: Any) -> Any:
     ValueError
         It is nothing metadata can hold.
     """
-    if _missing(cell):
+    if is_missing(cell):
         return None
     if isinstance(cell, (str, bool)):
         return str(cell) if isinstance(cell, str) else cell
@@ -121,7 +114,7 @@ def records_of(data: rows.Frame, columns: Sequence[Any], kept: Sequence[int]) ->
     ValueError
         A cell is nothing metadata can hold, or a row has more than 10 KiB of it.
     """
-    frame = _framed(data)
+    frame = rows.as_frame(data)
     records: list[dict[str, Any]] = [{} for _ in kept]
     for column in columns:
         key = str(column)

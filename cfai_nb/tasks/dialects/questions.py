@@ -119,7 +119,7 @@ class Scale:
     """A question with a level, from low to high, made by ``cf.scale``.
 
     Its cell is ``{"score", "confidence", "p": {level: probability}}``; the score counts levels from 0 and lies between
-    them where the model is not sure; the confidence is the probability of the likeliest level.
+    them where the model wavers; the confidence is the probability of the likeliest level.
     """
 
     levels: tuple[str, ...]

@@ -11,10 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from ... import vectors
-from ..._engine.aside import beside
-from ...errors import takes_options
-from ...frame.call import OPTIONS, Call, Forms
+from ..._engine.run_options import NAMES
+from ...errors import refuse_unknown
+from ...frame.call import Call
+from ...frame.steps import Forms, Steps
 from ...markup import block, counted, inline, line
+from ...models import Model
 from ...tasks import Generate
 from .shading import shade
 
@@ -87,9 +89,6 @@ class Description:
         return block("<br>".join((*parts, f"<small>{inline(self.note)}</small>")))
 
 
-_takes = takes_options(*OPTIONS, name="describe")
-
-
 class Describe(Forms):
     """``m.describe``: what the selection shares and how it differs from the rest of the map.
 
@@ -101,8 +100,8 @@ class Describe(Forms):
     ----------
     model : str or Model, optional
         ``"default"`` for the catalogue's; None for no model at all (in ``plan``: the default).
-    **travel
-        How it travels, as for every verb: ``cache``, ``budget``, ...
+    **options
+        Run options, as for every verb: ``cache``, ``budget``, ...
 
     Returns
     -------
@@ -121,24 +120,19 @@ class Describe(Forms):
     def __repr__(self) -> str:
         return '<m.describe: call it, call it with model="default", or price that with .plan()>'
 
-    @_takes
-    def __call__(self, model: Any = None, **travel: Any) -> Description:
-        """Describe the selection."""
+    def _steps(self, model: str | Model | None = None, **options: Any) -> Steps[Description]:
+        refuse_unknown("describe", options, ("model", *NAMES))
         if model is None:
-            return self._by_terms(travel)
-        call = self._call(model, **travel)
-        return self._read(call, call.wait())
+            return lambda: self._by_terms(options)
+        call = self._call(model, options)
+        answered = yield call
+        return lambda: self._read(call, answered)
 
-    @_takes
-    async def aio(self, model: Any = None, **travel: Any) -> Description:
-        """Describe the selection; awaited."""
-        if model is None:
-            return await beside(lambda: self._by_terms(travel))
-        call = await beside(lambda: self._call(model, **travel))
-        return self._read(call, await call.wait_async())
+    def plan(self, model: str | Model = "default", **options: Any) -> Any:
+        """Price a description by a model; nothing is sent."""
+        return super().plan(model, **options)
 
-    @_takes
-    def _call(self, model: Any = None, **travel: Any) -> Call:
+    def _call(self, model: str | Model, options: dict[str, Any]) -> Call:
         ours, others = self._sides()
         texts = self._texts()
         shown = {
@@ -146,8 +140,8 @@ class Describe(Forms):
             "others": _listed([texts[at] for at in _spread(others)]) or "(none: the group is everything)",
         }
         task = Generate(system=_SYSTEM, schema=_SCHEMA, temperature=0, max_tokens=400)
-        asked = None if isinstance(model, str) and model == "default" else model
-        return Call(task, asked, pd.DataFrame([shown]), _TEMPLATE, {"on_error": "raise", **travel})
+        asked = None if model == "default" else model
+        return Call(task, asked, pd.DataFrame([shown]), _TEMPLATE, {"on_error": "raise", **options})
 
     def _read(self, call: Call, answered: pd.DataFrame) -> Description:
         said = answered.iloc[0]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..._engine.bridge import bridge
 from ...frame.call import Call
 from ...frame.progress import words
 from ...frame.report import Report
+from ..progress import bar
 from .draft import Draft
 
 if TYPE_CHECKING:
@@ -62,10 +63,12 @@ class Whole:
         p = self._playground
         call = p.call(p.draft, p.data)
         if not in_a_loop():
-            p.result = call.wait()
+            p.result = call.wait(bar)
             self._say(f"Done: {self._where} has it.")
             return
-        self._watcher = asyncio.get_running_loop().create_task(self._follow(call, *self._begin(call)))
+        attempts = call.attempts()
+        future, made = self._begin(*next(attempts))
+        self._watcher = asyncio.get_running_loop().create_task(self._follow(call, attempts, future, made))
         self._changed()
 
     def stop(self) -> None:
@@ -77,16 +80,18 @@ class Whole:
     def _where(self) -> str:
         return f"{self._playground.called}.result"
 
-    def _begin(self, call: Call) -> tuple[concurrent.futures.Future[Any], Report]:
-        self._job, made = call.prepare()
-        return bridge.start(self._job), made
+    def _begin(self, job: Any, made: Report) -> tuple[concurrent.futures.Future[Any], Report]:
+        self._job = job
+        return bridge.start(job), made
 
-    async def _follow(self, call: Call, future: concurrent.futures.Future[Any], made: Report) -> None:
+    async def _follow(
+        self, call: Call, attempts: Iterator[tuple[Any, Report]], future: concurrent.futures.Future[Any], made: Report
+    ) -> None:
         try:
             await self._end(future, made)
-            while (instead := call.fall_back(made)) is not None:
-                self._say(instead)
-                future, made = self._begin(call)
+            for attempt in attempts:
+                self._say("\n".join(call.notes))
+                future, made = self._begin(*attempt)
                 await self._end(future, made)
             self._playground.result = made.frame()
             said_too = []

@@ -18,6 +18,7 @@ from ...frame import progress
 from ...frame import rows as frames
 from ...frame.call import Call
 from .. import persistence
+from ..progress import bar
 from .full_run import PAUSE
 from .page import page, plain
 from .sample_rows import Pins, name_of
@@ -149,7 +150,7 @@ class Playground(Variants):
         """
         call = self.call(self.draft, self.data, **travel)
         print(call.plan().told("sending"))
-        self.result = call.wait()
+        self.result = call.wait(bar)
         return self.result
 
     def run(self, *, again: bool = False, wait: bool = True) -> None:
@@ -203,7 +204,7 @@ class Playground(Variants):
                 error.args = (f"Variant {letter}: {error}", *error.args[1:])
                 raise
             for outcome, call in zip(outcomes, calls, strict=True):
-                call.options = dataclasses.replace(call.options, hear=outcome.hear)
+                call.options = dataclasses.replace(call.options, on_token=outcome.on_token)
             code = draft.code(self.name, series=self.pins.series)
             due.append((Trial(0, letter, draft, code, outcomes, call.session.origin, call.model.id), calls))
         return due
@@ -277,6 +278,6 @@ class Playground(Variants):
         """Show how far it is."""
         if self._job is not None:
             for event in self._job.news():
-                progress.tell(event)
+                progress.notify(event)
         self.drawn += 1
         self.update()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+import itertools
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import pandas as pd
 from ..._engine.run_state import Event
 from ...errors import CfaiError
 from ...frame.call import Call
+from ...frame.report import Report
 from ...models import USD_PER_NEURON, Cost, Model
 from .draft import Draft
 
@@ -77,7 +79,7 @@ class Outcome:
             self.seconds, self.tokens, self.paid = first.seconds, first.tokens, first.paid
             self.neurons, self.exact = first.neurons, first.exact
 
-    def hear(self, piece: str | None) -> None:
+    def on_token(self, piece: str | None) -> None:
         """Take in a piece of the answer; None: it begins, or begins again."""
         if piece is None:
             self.pieces.clear()
@@ -194,7 +196,8 @@ class Round:
             outcome.state = "not run"
             return
         outcome.state = "asking"
-        runner, made = call.prepare()
+        attempts = call.attempts()
+        runner, made = next(attempts)
         key = next(iter(made.run.plan.keys), b"")
         ended = asyncio.Event()
         within, across = (id(trial), key), (0, key)
@@ -203,7 +206,7 @@ class Round:
             self._asked.setdefault(place, (trial, outcome, ended))
         try:
             if first is None:
-                await self._ask(trial, outcome, call, runner, made)
+                await self._ask(trial, outcome, call, itertools.chain([(runner, made)], attempts))
                 return
             await first[2].wait()
             trial.origin, trial.model = first[0].origin, first[0].model
@@ -211,17 +214,15 @@ class Round:
         finally:
             ended.set()
 
-    async def _ask(self, trial: Trial, outcome: Outcome, call: Call, runner: Any, made: Any) -> None:
-        self._runners.add(runner)
-        try:
-            await runner.execute()
-        finally:
-            self._runners.discard(runner)
-            self._ended.append(made.event)
-        if (words := call.fall_back(made)) is not None:
-            trial.notes += [words] * bool(words)
-            await self._ask(trial, outcome, call, *call.prepare())
-            return
+    async def _ask(self, trial: Trial, outcome: Outcome, call: Call, attempts: Iterable[tuple[Any, Report]]) -> None:
+        for runner, made in attempts:
+            self._runners.add(runner)
+            try:
+                await runner.execute()
+            finally:
+                self._runners.discard(runner)
+                self._ended.append(made.event)
+        trial.notes += call.notes
         run = made.run
         trial.origin, trial.model = run.plan.origin, run.plan.model.id
         if run.requests:

@@ -11,15 +11,18 @@ import pandas as pd
 import traitlets
 
 from ..._engine.plan import Plan
-from ...accessor import Accessor
 from ...errors import CfaiError, refuse_unknown
 from ...frame import rows
 from ...frame.call import Call
+from ...frame.verb import BoundTaskVerb, TaskVerb
+from ...tasks import Ask, Classify, Extract, Generate
 from ..base import Shown
 from . import text_forms
 from .draft import MODES, Draft
 from .sample_rows import Pins
 
+#: The verb of each mode.
+VERBS = {task.name: TaskVerb(task) for task in (Generate, Classify, Ask, Extract)}
 #: Of a draft; each is a trait.
 FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
 
@@ -120,8 +123,7 @@ class Variants(Shown):
     def call(self, draft: Draft, data: rows.Frame, **travel: Any) -> Call:
         """Return the call of a draft on some rows, checked and not yet made."""
         args, options = draft.call(series=self.pins.series)
-        call: Call = getattr(Accessor(data), draft.mode).prepare(*args, **options, **travel)
-        return call
+        return BoundTaskVerb(VERBS[draft.mode], data).call(*args, **options, **travel)
 
     def plan(self, **travel: Any) -> Plan:
         """Price the variant on the whole frame; nothing is sent."""
