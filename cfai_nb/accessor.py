@@ -45,10 +45,18 @@ from .tasks import (
 
 
 class WidgetMethod:
-    """A widget of ``cf.widgets`` that is opened on the frame."""
+    """A widget of ``cf.widgets`` that is opened on the frame.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    Parameters
+    ----------
+    name : str
+        Of its class.
+    **given
+        Options it is opened with, which are then no options of the method.
+    """
+
+    def __init__(self, name: str, **given: Any) -> None:
+        self._name, self.given = name, given
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -65,7 +73,7 @@ class WidgetMethod:
     def signature(self) -> inspect.Signature:
         """That of the class, without the data."""
         _, *own = inspect.signature(self.widget).parameters.values()
-        return inspect.Signature([each.replace(annotation=each.empty) for each in own])
+        return inspect.Signature([each.replace(annotation=each.empty) for each in own if each.name not in self.given])
 
     @functools.cached_property
     def doc(self) -> str:
@@ -85,7 +93,7 @@ class BoundWidget:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Open it."""
-        return self._method.widget(self._data, *args, **options)
+        return self._method.widget(self._data, *args, **options, **self._method.given)
 
 
 def _bar() -> AbstractContextManager[Listener]:

@@ -215,6 +215,8 @@ def _widget(method: WidgetMethod, imports: Imports) -> Iterator[str]:
     _, *own = inspect.signature(method.widget).parameters.values()
     keyword = False
     for each in own:
+        if each.name in method.given:
+            continue
         if each.kind is each.KEYWORD_ONLY and not keyword:
             keyword = True
             yield "*"

@@ -190,6 +190,7 @@ def _in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(batch_queue, name, seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_what_ends_in_the_middle_is_finished_by_the_same_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

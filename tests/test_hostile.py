@@ -43,6 +43,7 @@ def cells(*texts: str) -> pd.Series[str]:
     return pd.Series(texts, dtype=object)
 
 
+@pytest.mark.slow
 def test_map(text: str) -> None:
     """The map's head, tooltip, colours, label, description and still form, whatever cells and columns hold."""
     pytest.importorskip("jscatter")
@@ -95,6 +96,7 @@ def test_ledger_models_and_progress(text: str, monkeypatch: pytest.MonkeyPatch) 
     shown(bar._repr_mimebundle_()["text/html"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_figures")
 def test_plots(text: str) -> None:
     """Labels, titles, marks and names of models and columns."""

@@ -43,6 +43,7 @@ def forms(call: Any) -> list[Any]:
     return [call, *([awaited] if hasattr(call, "aio") else []), *([call.plan] if hasattr(call, "plan") else [])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in dir(cf.Accessor) if not name.startswith("_")])
 def test_every_verb_refuses_an_unknown_option(frame: pd.DataFrame, name: str) -> None:
     """Every verb, on texts and on vectors, in each of its forms, names what it does not know, and sends nothing."""

@@ -243,6 +243,7 @@ def cases(verb: str) -> list[tuple[cf.Task, Model]]:
     return [(task, model) for task in tasks for model in CURRENT if accepted(task, model)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_requests_and_answers_fit_the_published_schemas(verb: str) -> None:
     """For every model a verb accepts, each turn's request and its answer are valid, and the cells can be laid out."""

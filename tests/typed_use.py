@@ -5,20 +5,21 @@ Checked by ``mypy`` alone, where an error that is expected and does not come is 
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import Any, TypeAlias, assert_type
 
 import pandas as pd
 
 import cfai_nb as cf
 from cfai_nb._engine.plan import Plan
 
+Column: TypeAlias = pd.Series[Any]
 FRAME = pd.DataFrame({"text": ["a", "b"]})
 DOOR = cf.on(FRAME)
 
-assert_type(DOOR.embed("text"), "pd.Series[Any]")
+assert_type(DOOR.embed("text"), Column)
 assert_type(DOOR.embed.plan("text", pooling="cls"), Plan)
 assert_type(DOOR.search("query", top_k=3, cache=False), pd.DataFrame)
-assert_type(cf.on(FRAME["text"]).cluster(n_clusters=3, budget="free", model="bge-m3"), "pd.Series[Any]")
+assert_type(cf.on(FRAME["text"]).cluster(n_clusters=3, budget="free", model="bge-m3"), Column)
 DOOR.classify("text", ["a", "b"], probabilities=True, on_error="raise")
 DOOR.map("text", color="text", progress=False).select([0])
 cf.connect("emulator", budget=1.0, store=False)
@@ -33,5 +34,5 @@ cf.connect("emulator", cach=True)  # type: ignore[call-arg]
 
 async def awaited() -> None:
     """Every verb can be awaited."""
-    assert_type(await DOOR.embed.aio("text"), "pd.Series[Any]")
+    assert_type(await DOOR.embed.aio("text"), Column)
     await DOOR.similarity.aio("text", othr="query")  # type: ignore[call-arg]

@@ -118,10 +118,10 @@ class Embedding:
             return VectorColumn((yield self._call(data, on, like, part)))
         if not asks:
             refuse_needless(self.given, as_they_are(column.name))
-        gathered = VectorColumn(recorded(column))
-        if self.model is not None and gathered.space is not None:
-            _same_model(gathered.space, self.model)
-        return gathered
+        vectors = VectorColumn(recorded(column))
+        if self.model is not None and vectors.space is not None:
+            _same_model(vectors.space, self.model)
+        return vectors
 
     def query(self, query: Any, space: Space | None) -> Generator[Step, Any, Query]:
         """Return what to search for; texts are embedded with the model of `space`, as queries where it knows them.

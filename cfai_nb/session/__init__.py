@@ -1,4 +1,4 @@
-"""Whose account is asked: connecting, credentials, model selection, listings, streams and feedback.
+"""The connection to an account: credentials, model selection, listings, streams and feedback.
 
 ``session`` is loaded on first use, since it brings the engine; the listings work without it.
 """

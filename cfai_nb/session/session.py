@@ -228,7 +228,7 @@ class Session:
             if wish.get(name):
                 raise ValueError(f"{name}= only works with Workers AI; {self.origin} is a different server. Remove it.")
         if wish.get("gateway") is not None and wish.get("cache") == "refresh":
-            wish["gateway"] = wish["gateway"].uncached()  # "refresh" asks the model again, not the gateway's cache
+            wish["gateway"] = wish["gateway"].uncached()  # a refresh must reach the model
         return RunOptions(**wish)
 
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:

@@ -32,7 +32,7 @@ _OPTIMAL = 300  # rows up to which branches are flipped optimally: the time grow
 
 @takes_options()
 def cluster(
-    matrix: Any, k: Literal["auto"] | int = "auto", random_state: int = 0, *, method: str = "kmeans",
+    matrix: Any, n_clusters: Literal["auto"] | int = "auto", random_state: int = 0, *, method: str = "kmeans",
     min_cluster_size: int | None = None,
 ) -> Numbers:  # fmt: skip
     """Assign every vector to a cluster, by angle, in the first principal components.
@@ -41,7 +41,7 @@ def cluster(
     ----------
     matrix : array_like
         Shape (n, d): one vector per row, without NaN. n may be 0.
-    k : "auto" or int, default "auto"
+    n_clusters : "auto" or int, default "auto"
         Number of clusters of KMeans. ``"auto"`` takes, of 2 to 18, the number with the best silhouette on a sample of
         at most 2,000 vectors; with fewer than three distinct vectors each is a cluster.
     random_state : int, default 0
@@ -56,32 +56,33 @@ def cluster(
     -------
     numpy.ndarray
         int64, shape (n,): 0 is the largest cluster, 1 the next, -1 noise (HDBSCAN only). With fewer distinct vectors
-        than `k` there are as many clusters as distinct vectors.
+        than `n_clusters` there are as many clusters as distinct vectors.
 
     Raises
     ------
     ValueError
-        The matrix is not two-dimensional or holds NaN or infinity, `k` is neither "auto" nor at least 1, or the
-        method is unknown or does not take one of the arguments.
+        The matrix is not two-dimensional or holds NaN or infinity, `n_clusters` is neither "auto" nor at least 1, or
+        the method is unknown or does not take one of the arguments.
     """
-    if k != "auto" and (isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1):
-        raise ValueError(f"k must be 'auto' or a whole number of at least 1, not {k!r}")
+    whole = isinstance(n_clusters, (int, np.integer)) and not isinstance(n_clusters, bool)
+    if n_clusters != "auto" and not (whole and n_clusters >= 1):
+        raise ValueError(f"n_clusters must be 'auto' or a whole number of at least 1, not {n_clusters!r}")
     if method not in ("kmeans", "hdbscan"):
         raise ValueError(f"method must be 'kmeans' or 'hdbscan', not {method!r}")
-    if (method == "hdbscan" and k != "auto") or (method == "kmeans" and min_cluster_size is not None):
+    if (method == "hdbscan" and n_clusters != "auto") or (method == "kmeans" and min_cluster_size is not None):
         raise ValueError(
-            "k= is for 'kmeans', and min_cluster_size= for 'hdbscan', which finds the number of clusters itself"
+            "n_clusters= is for 'kmeans', and min_cluster_size= for 'hdbscan', which finds their number itself"
         )
     rows = checked(matrix)
     different = count_distinct(unit_rows(rows, sample(len(rows), _COUNTED, random_state)))
-    if different < 2 or k == 1:
+    if different < 2 or n_clusters == 1:
         return np.zeros(len(rows), dtype=np.int64)
     if method == "hdbscan":
         return _by_size(_hdbscan(_reduced(rows, _COMPONENTS, random_state), min_cluster_size))
-    if k == "auto":
+    if n_clusters == "auto":
         wanted = _best_k(_reduced(rows, _COMPONENTS, random_state), different, random_state) if different > 2 else 2
     else:
-        wanted = min(int(k), different)
+        wanted = min(int(n_clusters), different)
     return _by_size(_kmeans(_reduced(rows, max(_COMPONENTS, wanted), random_state), wanted, random_state, n_init=4))
 
 

@@ -53,9 +53,9 @@ def similarity(matrix: Any, other: Any) -> Matrix:
 
 @takes_options()
 def search(
-    matrix: Any, queries: Any, k: int = 5, *, threshold: float | None = None, on_progress: OnProgress = no_progress
+    matrix: Any, queries: Any, top_k: int = 5, *, threshold: float | None = None, on_progress: OnProgress = no_progress
 ) -> tuple[Matrix, Numbers]:
-    """Find the `k` vectors closest to each query by angle: exactly, in blocks, without an n-by-n matrix.
+    """Find the `top_k` vectors closest to each query by angle: exactly, in blocks, without an n-by-n matrix.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def search(
         Shape (n, d).  Read once per 1,024 queries; a few megabytes of memory are needed besides.
     queries : array_like
         Shape (q, d).
-    k : int, default 5
+    top_k : int, default 5
         Results per query; at most n.
     threshold : float, optional
         Minimum cosine.
@@ -73,24 +73,24 @@ def search(
     Returns
     -------
     scores : numpy.ndarray
-        float32, shape (q, min(k, n)): cosines in [-1, 1], best first; -inf where there are no more.
+        float32, shape (q, min(top_k, n)): cosines in [-1, 1], best first; -inf where there are no more.
     rows : numpy.ndarray
         int64, same shape: row numbers in `matrix`; -1 where there are no more.
 
     Raises
     ------
     ValueError
-        `k` is below 1, the dimensions differ, or a vector holds NaN or infinity.
+        `top_k` is below 1, the dimensions differ, or a vector holds NaN or infinity.
     """
-    _check_k(k)
+    _check_count("top_k", top_k)
     rows, asked = checked(matrix), checked(queries)
     _same_dimensions(rows, asked)
-    return _nearest(rows, asked, min(int(k), len(rows)), None, threshold, on_progress)
+    return _nearest(rows, asked, min(int(top_k), len(rows)), None, threshold, on_progress)
 
 
 @takes_options()
 def outliers(
-    matrix: Any, k: int = 10, *, among: int = OUTLIER_ROWS, random_state: int = 0,
+    matrix: Any, n_neighbors: int = 10, *, among: int = OUTLIER_ROWS, random_state: int = 0,
     on_progress: OnProgress = no_progress,
 ) -> tuple[Matrix, str]:  # fmt: skip
     """Return how far each vector lies from its nearest neighbors.
@@ -99,7 +99,7 @@ def outliers(
     ----------
     matrix : array_like
         Shape (n, d).
-    k : int, default 10
+    n_neighbors : int, default 10
         Number of neighbors (at most n - 1).
     among : int, default 20,000
         With up to so many vectors, neighbors are found among all; with more, among a random sample of this size, which
@@ -112,22 +112,22 @@ def outliers(
     Returns
     -------
     scores : numpy.ndarray
-        float32, shape (n,): the mean cosine distance (1 - cosine) to the `k` nearest others; NaN if there are none.
+        float32, shape (n,): the mean cosine distance (1 - cosine) to the `n_neighbors` nearest; NaN if there are none.
     note : str
         What was computed, in words.
 
     Raises
     ------
     ValueError
-        `k` is below 1, or a vector holds NaN or infinity.
+        `n_neighbors` is below 1, or a vector holds NaN or infinity.
     """
-    _check_k(k)
+    _check_count("n_neighbors", n_neighbors)
     rows = checked(matrix)
     chosen = sample(len(rows), among, random_state)
     known = rows if len(chosen) == len(rows) else np.asarray(rows[chosen], dtype=np.float32)
     own = np.full(len(rows), -1, dtype=np.int64)
     own[chosen] = np.arange(len(chosen))
-    wanted = min(int(k), len(chosen) - 1)
+    wanted = min(int(n_neighbors), len(chosen) - 1)
     if wanted < 1:
         return np.full(len(rows), np.nan, dtype=np.float32), "no neighbors"
     scores, _ = _nearest(known, rows, wanted, own, None, on_progress)
@@ -135,9 +135,9 @@ def outliers(
     return 1 - scores.mean(axis=1), f"mean cosine distance to the {wanted} nearest others{limits}"
 
 
-def _check_k(k: Any) -> None:
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, not {k!r}")
+def _check_count(name: str, count: Any) -> None:
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, not {count!r}")
 
 
 def _same_dimensions(one: Vectors, other: Vectors) -> None:

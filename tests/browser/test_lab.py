@@ -8,6 +8,9 @@ from typing import Any
 
 import nbconvert
 import nbformat
+import pytest
+
+pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parent.parent
 SLOW = """

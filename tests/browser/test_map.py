@@ -12,6 +12,8 @@ import nbconvert
 import nbformat
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CELLS = [
     """
 import cfai_nb as cf, pandas as pd, PIL.Image

@@ -7,6 +7,9 @@ from typing import Any
 
 import nbconvert
 import nbformat
+import pytest
+
+pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parent.parent
 ROWS = f"""

@@ -47,6 +47,7 @@ def write_reviews(folder: Path, rows: int = 12) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_demo_of_own_file(tmp_path: Path, call: Call) -> None:
     """`demo --csv` classifies, embeds and summarizes the user's column and saves frame, map and costs."""
     write_reviews(tmp_path)
@@ -69,6 +70,7 @@ def test_demo_of_own_file(tmp_path: Path, call: Call) -> None:
     assert done.stdout.index("The price first") < done.stdout.index("11 of 11 rows") < done.stdout.index("Receipt")
 
 
+@pytest.mark.slow
 def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
     """The same command again takes every answer from its store."""
     write_reviews(tmp_path)
@@ -80,6 +82,7 @@ def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
     assert re.search(r"generate +glm-4.7-flash +0 requests", again.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
@@ -105,6 +108,7 @@ def test_problems_in_one_line(tmp_path: Path, call: Call, args: list[str], code:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_account_is_never_charged_unasked(tmp_path: Path, call: Call) -> None:
     """With credentials and nobody to ask, the demo prints the price, sends nothing, and says --yes."""
     write_reviews(tmp_path)
@@ -124,6 +128,7 @@ def test_account_is_never_charged_unasked(tmp_path: Path, call: Call) -> None:
     assert TOKEN not in refused.stdout + refused.stderr + agreed.stdout + agreed.stderr
 
 
+@pytest.mark.slow
 def test_interrupted_demo_keeps_rows_and_resumes(tmp_path: Path, call: Call, bare_environment: dict[str, str]) -> None:
     """Ctrl-C ends with code 130 and the number of kept rows; the same command again sends only the rest."""
     write_reviews(tmp_path, rows=62)
@@ -153,6 +158,7 @@ def test_interrupted_demo_keeps_rows_and_resumes(tmp_path: Path, call: Call, bar
     assert bought == [1] * 60, "a summary was bought twice, or not at all"
 
 
+@pytest.mark.slow
 def test_emulator_on_a_port_answers(tmp_path: Path, bare_environment: dict[str, str]) -> None:
     """`emulator --port 0` prints its address, answers there, and Ctrl-C ends it with code 0."""
     run = subprocess.Popen(
@@ -195,6 +201,7 @@ def test_models_lists_prices_defaults_and_the_gone(capsys: pytest.CaptureFixture
     assert " nan" not in everything
 
 
+@pytest.mark.slow
 def test_doctor_shows_no_secret(tmp_path: Path, call: Call) -> None:
     """`doctor` names the variables that are set and where the store lies, and no value of a variable."""
     keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CF_API_TOKEN": TOKEN}
@@ -207,6 +214,7 @@ def test_doctor_shows_no_secret(tmp_path: Path, call: Call) -> None:
     assert TOKEN not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_doctor_tries_the_credentials(tmp_path: Path, call: Call) -> None:
     """`doctor` asks for free whether the service accepts them: 0 if it does, 1 and a reason if it does not."""
     keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
@@ -223,6 +231,7 @@ def test_doctor_tries_the_credentials(tmp_path: Path, call: Call) -> None:
     assert TOKEN not in accepted.stdout + accepted.stderr + wrong.stdout + wrong.stderr
 
 
+@pytest.mark.slow
 def test_doctor_of_a_broken_store(tmp_path: Path, call: Call) -> None:
     """A store that is no database is a problem `doctor` reports, with exit code 1 and the file left alone."""
     (tmp_path / "store.sqlite").write_bytes(b"this is not a database, and it is longer than a header" * 40)

@@ -155,6 +155,7 @@ def _wide(pixels: int) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "items"),
     [

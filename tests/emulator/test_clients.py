@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from cfai_nb.emulator import Running
 from cfai_nb.emulator.standins import sound
 
+pytestmark = pytest.mark.slow
+
 ACCOUNT = "a" * 32
 CHAT = "@cf/zai-org/glm-4.7-flash"
 BGE = "@cf/baai/bge-base-en-v1.5"

@@ -101,6 +101,7 @@ def damaged(body: Any, chance: random.Random) -> Any:
     return body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROUTES)
 def test_damage_is_answered_or_refused(door: Any, name: str) -> None:
     """No damage breaks the emulator: each request gets an answer, or a refusal with a code of the service."""

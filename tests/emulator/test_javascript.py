@@ -25,6 +25,8 @@ from cfai_nb.emulator import Running, running
 from cfai_nb.emulator.standins import sound
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 
+pytestmark = pytest.mark.slow
+
 ACCOUNT = "a" * 32
 HERE = Path(__file__).parent
 PACKAGES = (

@@ -63,6 +63,7 @@ def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 SCHEMAS = st.recursive(LEAVES, nested, max_leaves=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, database=None, derandomize=True)
 @given(VALUES, SCHEMAS)
 def test_the_walker_agrees_with_a_full_validator(value: Any, schema: Any) -> None:
@@ -70,6 +71,7 @@ def test_the_walker_agrees_with_a_full_validator(value: Any, schema: Any) -> Non
     assert (not complaints(value, schema)) == Draft202012Validator(schema).is_valid(value)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, database=None, derandomize=True)
 @given(SCHEMAS, st.sampled_from(["I paid 3 euros and 1 cent", "", "a b1"]))
 def test_what_is_made_fits_or_is_refused(schema: Any, text: str) -> None:

@@ -118,6 +118,7 @@ def test_a_prompt_names_things(prompt: str, things: list[str]) -> None:
 DEV, KLEIN, SMALL = "flux-2-dev", "flux-2-klein-4b", {"width": 512, "height": 256}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "arguments", "size", "neurons"),
     [

@@ -239,6 +239,7 @@ def mutated(draw: st.DrawFn, schema: Any) -> dict[str, Any]:
     return dict(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", EMULATED, ids=lambda model: model.short)
 def test_refuses_exactly_what_the_published_schema_refuses(model: Model) -> None:
     """Of inputs near the schema, the emulator refuses those that the published schema refuses, and no others."""
@@ -314,6 +315,7 @@ def requests(model: Model) -> Iterator[dict[str, Any]]:
         yield {"content": have["picture" if model.has("vision") else "sound"], "headers": {"content-type": kind}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", EMULATED, ids=lambda model: model.short)
 def test_answers_as_the_published_schema_says(door: Any, model: Model) -> None:
     """Every answer, in every form the model can be asked in, fits the published output schema of that very model."""

@@ -21,6 +21,8 @@ from cfai_nb._engine.store.schema import VERSION
 from cfai_nb._engine.store.store import Store
 from cfai_nb.emulator import Emulator, running
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LABELS = ["billing", "shipping"]
 

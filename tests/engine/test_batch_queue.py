@@ -440,6 +440,7 @@ print(int(told.notna().sum()), cf.last_run().run.requests, int(cf.ledger()["requ
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     """kill -9 while the queue works: the next process hands in nothing, gets every row, and the bill is paid once."""
     with running(rate=None, queue_polls=10**9) as server:

@@ -169,6 +169,7 @@ UNBOUNDED: dict[str, tuple[Act, bool, type[RowError], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNBOUNDED)
 def test_no_server_takes_unbounded_memory_or_time(name: str) -> None:
     """Silence, slow bytes, endless bodies, lines, headers, bombs: an error that names the bound, soon and in little."""
@@ -231,6 +232,7 @@ def running(act: Act) -> Iterator[str]:
         loop.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heard", [False, True])
 def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None:
     """Its row fails alone with the bound in words, after one request that is in the ledger; also where it is heard."""

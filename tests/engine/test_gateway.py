@@ -213,6 +213,7 @@ def logged(here: Witness) -> dict[str, dict[str, Any]]:
     return {name: log.row for each in here.emulator._gateways.logs._logs.values() for name, log in each.items()}
 
 
+@pytest.mark.slow
 def test_the_log_of_every_row_is_kept(witness: Any) -> None:
     """On the frame's index; equal rows share one, missing ones have none; also when the rows come from the store."""
     here = witness(connect={"gateway": "g"})
@@ -353,6 +354,7 @@ def test_their_price_is_unknown(witness: Any) -> None:
 # -- capacity, prompt caches, terms ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [BGE, None, "clairic"])
 def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, model: str | None) -> None:
     """Where more than fit are refused at once, they are sent again, and nothing is lost or bought twice."""
@@ -444,6 +446,7 @@ PRAGMA user_version=1;
 """
 
 
+@pytest.mark.slow
 def test_a_store_of_the_first_format_is_made_one_of_the_second(tmp_path: Path) -> None:
     """By several that open it at once; answers and charges stay, and what is new has its place."""
     path = tmp_path / "store.sqlite"

@@ -177,6 +177,7 @@ def test_a_schema_without_code_is_known_by_its_json_schema_alone() -> None:
     assert set(schema.key_fields(Plain)) == set(schema.key_fields({"year": int, "mood": ["a", "b"]})) == {"schema"}
 
 
+@pytest.mark.slow
 def test_keys_of_own_code_are_the_same_in_every_process(tmp_path: Path) -> None:
     """Two processes with other hash seeds, one with the code in a file, one with it typed in, make the same keys."""
     (tmp_path / "made.py").write_text(TASK)

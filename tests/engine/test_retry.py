@@ -158,6 +158,7 @@ VERBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "kind"), [(verb, kind) for verb in VERBS for kind in ALWAYS if kind != "1015" or verb == "classify"]
 )
@@ -254,6 +255,7 @@ def test_stop_is_heard_while_access_is_in_doubt() -> None:
     assert here.emulator.requests <= 3 + 1
 
 
+@pytest.mark.slow
 def test_a_fault_while_rows_wait_for_capacity_fails_none() -> None:
     """Waits and faults mixed, in any order, for more of them than there are attempts."""
     kinds = itertools.cycle([*["3040"] * 9, "500", "3040", "reset", None])
@@ -261,6 +263,7 @@ def test_a_fault_while_rows_wait_for_capacity_fails_none() -> None:
     assert words(4).cfai.classify(LABELS).notna().all()
 
 
+@pytest.mark.slow
 def test_an_outage_costs_time_and_no_row() -> None:
     """Nobody is answered for longer than all attempts take; then everybody is."""
     down = [0.0, 0.0]
@@ -304,6 +307,7 @@ SAID = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", SAID)
 def test_what_is_waited_for_is_said(reason: str) -> None:
     """After a second without an answer: what for, since when, until when; and not before, and not at the end."""
@@ -329,6 +333,7 @@ def test_what_is_waited_for_is_said(reason: str) -> None:
     assert waits[0].until - waits[0].since == pytest.approx(2.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_turn_in_the_minute_the_budget_and_the_queue_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting for what is in order is said as well: it has no patience."""
     heard: list[Any] = []
@@ -354,6 +359,7 @@ def test_the_turn_in_the_minute_the_budget_and_the_queue_are_said(monkeypatch: p
 # -- how much at once --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_most_at_once_is_of_the_account() -> None:
     """Four calls at once share the places of the model; a call's own concurrency narrows its share."""
     emulator = Emulator(rate=None, latency=0.05)

@@ -94,6 +94,7 @@ FAILURES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", FAILURES.values(), ids=list(FAILURES))
 def test_no_failure_shows_the_token(
     tmp_path: Path,

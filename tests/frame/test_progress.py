@@ -208,6 +208,7 @@ def test_time_left_knows_the_rate() -> None:
     assert all(left > (60 - done) / 600 * 60 * 0.9 for done, left in under_way)
 
 
+@pytest.mark.slow
 def test_in_a_real_kernel(bare_environment: dict[str, str]) -> None:
     """In a kernel each call leaves one output: the receipt as text and HTML, which a saved notebook keeps."""
     source = """

@@ -326,6 +326,7 @@ def tickets(emulator: Emulator) -> pd.DataFrame:
     return made
 
 
+@pytest.mark.slow
 def test_labels_by_words(tickets: pd.DataFrame) -> None:
     """Without a model labels are telling words, all different; noise and missing stay; yours come first."""
     clusters = tickets.cfai.cluster("vec", 4)

@@ -219,6 +219,7 @@ pd.Series(list(matrix)).cfai.to_vectorize("notes", create="cosine")
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle(tmp_path: Path, bare_environment: dict[str, str]) -> None:
     """On a port: a process that is killed at its third call leaves two that no other process sends again."""
     door, store = Door(), tmp_path / "s.sqlite"

@@ -408,6 +408,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc")
 @pytest.mark.parametrize("how", ["files", "bytes"])
 def test_memory_is_bounded_by_what_is_in_flight(tmp_path: Path, bare_environment: dict[str, str], how: str) -> None:

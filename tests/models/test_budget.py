@@ -47,6 +47,7 @@ def test_what_fits_is_done(emulator: Emulator) -> None:
     assert emulator.billed <= estimate.cost.neurons
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("share", [1.01, 1.1, 1.3, 1.6])
 @pytest.mark.parametrize("concurrency", [1, 7, "auto"])

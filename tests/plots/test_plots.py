@@ -167,6 +167,7 @@ def test_missing_vectors_are_left_out_and_counted() -> None:
     assert not any("lost" in words for words in said(ax))
 
 
+@pytest.mark.slow
 def test_vectors_are_projected_and_grouped() -> None:
     """Without labels groups are found, and the subtitle says how points and groups came about."""
     matrix, _ = blobs(90, 3, width=12)
@@ -241,6 +242,7 @@ def test_the_mark_is_visible() -> None:
     assert not any(extent(marks[0]).overlaps(other) for other in others)
 
 
+@pytest.mark.slow
 def test_what_the_emulator_made_is_stamped_by_itself() -> None:
     """Vectors, points, results, runs and comparisons say whose they are; another word, or none, can be asked for."""
     texts = pd.DataFrame({"text": ["I want my money back", "Where is my parcel?", "Hello"]})
@@ -270,6 +272,7 @@ def test_what_all_plots_share_is_in_the_help_of_each() -> None:
         assert "\nmark : str, optional\n" in str(draw.__doc__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hostile", ["$x_{broken", "返品と交換", "a\nb\tc", "🚚" * 30, "x" * 500, "<b>&amp;</b>", "\x00\x07", ""]
 )
@@ -688,6 +691,7 @@ def test_models_without_answers_or_columns() -> None:
         compare(pd.DataFrame({"price": []}), ax=axes())
 
 
+@pytest.mark.slow
 def test_plots_pick_no_backend_for_a_given_axes() -> None:
     """Drawing on a given axes does not load pyplot."""
     code = (

@@ -184,6 +184,7 @@ def counted() -> tuple[int, int, int]:
     return ours, len(os.listdir("/proc/self/fd")), sum(isinstance(each, Emulator) for each in gc.get_objects())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux shows them")
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "dropped"])
 @pytest.mark.parametrize("apart", [True, False], ids=["own stores", "one store"])

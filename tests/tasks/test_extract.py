@@ -93,6 +93,7 @@ def test_estimates_and_forecasts_become_columns(emulator: Emulator) -> None:
     assert "late__start" not in full
 
 
+@pytest.mark.slow
 def test_chat_models_estimate_a_value_alone(emulator: Emulator) -> None:
     """They answer within the bounds, as many steps as asked for, and without figures."""
     out = SAID.cfai.extract({name: GUESSES[name] for name in ("late", "orders")}, model="glm-4.7-flash")

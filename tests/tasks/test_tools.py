@@ -311,6 +311,7 @@ def emulator() -> Emulator:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", CALLERS, ids=lambda model: model.name)
 def test_every_model_that_calls_gets_its_answer(emulator: Emulator, model: Model) -> None:
     """Two requests a row, each charged; the answer holds what the tool found; a second run sends nothing."""

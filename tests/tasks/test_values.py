@@ -316,6 +316,7 @@ TASKS: list[tuple[Any, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "model"), TASKS, ids=lambda each: getattr(each, "name", each))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(said=JSON, inside=st.booleans())

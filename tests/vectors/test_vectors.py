@@ -43,6 +43,7 @@ def same_split(one: Any, other: Any) -> bool:
     return len(pairs) == len(set(one.tolist())) == len(set(other.tolist()))
 
 
+@pytest.mark.slow
 def test_the_room_loads_sklearn_when_a_function_runs() -> None:
     """Importing the space, and even asking about no vectors, does not load scikit-learn."""
     code = "import sys, cfai_nb.vectors as s; s.project([]); s.cluster([]); print('sklearn' in sys.modules)"
@@ -50,6 +51,7 @@ def test_the_room_loads_sklearn_when_a_function_runs() -> None:
     assert printed.strip() == "False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "tsne", "pca"])
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 4, 5, 7])
 def test_few_vectors_are_no_special_case(rows: int, method: str) -> None:
@@ -76,6 +78,7 @@ def test_vectors_of_one_dimension_are_laid_out() -> None:
     assert cluster(column).tolist() == [0, 1, 0, 1] * 4
 
 
+@pytest.mark.slow
 def test_neighbours_stay_neighbours() -> None:
     """t-SNE lays every vector closer to the middle of its own group than to any other."""
     matrix, owner = blobs(300, 5)
@@ -150,21 +153,21 @@ def test_groups_are_numbered_by_size() -> None:
     """0 is the largest group, and the last number the smallest."""
     matrix, owner = blobs(300, 3)
     kept = np.concatenate([np.flatnonzero(owner == group)[:size] for group, size in ((2, 100), (0, 40), (1, 10))])
-    assert np.bincount(cluster(matrix[kept], k=3)).tolist() == [100, 40, 10]
+    assert np.bincount(cluster(matrix[kept], n_clusters=3)).tolist() == [100, 40, 10]
 
 
 def test_no_more_groups_than_different_vectors() -> None:
     """Of three different vectors there are at most three groups, however many are asked for."""
     matrix = np.repeat(np.eye(3, dtype="f4"), 5, axis=0)
-    assert sorted(set(cluster(matrix, k=8).tolist())) == [0, 1, 2]
-    assert cluster(matrix, k=1).tolist() == [0] * 15
+    assert sorted(set(cluster(matrix, n_clusters=8).tolist())) == [0, 1, 2]
+    assert cluster(matrix, n_clusters=1).tolist() == [0] * 15
 
 
 @pytest.mark.parametrize("k", [0, -2, 2.5, "many", True])
 def test_a_senseless_number_of_groups_is_refused(k: Any) -> None:
-    """k is "auto" or a whole number from one."""
-    with pytest.raises(ValueError, match="k must be 'auto' or a whole number"):
-        cluster(np.eye(4), k=k)
+    """n_clusters is "auto" or a whole number from one."""
+    with pytest.raises(ValueError, match="n_clusters must be 'auto' or a whole number"):
+        cluster(np.eye(4), n_clusters=k)
 
 
 @pytest.mark.parametrize("function", [project, cluster])
@@ -189,7 +192,7 @@ def test_an_unknown_method_is_refused() -> None:
         project(np.eye(3), "som")
     with pytest.raises(ValueError, match="'kmeans' or 'hdbscan', not 'dbscan'"):
         cluster(np.eye(3), method="dbscan")
-    with pytest.raises(ValueError, match="k= is for 'kmeans'"):
+    with pytest.raises(ValueError, match="n_clusters= is for 'kmeans'"):
         cluster(np.eye(3), 3, method="hdbscan")
 
 
@@ -382,7 +385,7 @@ def test_noise_is_minus_one() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: search(np.eye(3), np.eye(3), 0), "k must be a whole number"),
+        (lambda: search(np.eye(3), np.eye(3), 0), "top_k must be a whole number"),
         (lambda: search(np.eye(3), np.eye(4)), "of 3 and of 4 dimensions"),
         (lambda: duplicates(np.eye(3), 1.2), "threshold must be"),
         (lambda: similarity(np.eye(3), np.eye(3)[:2]), "3 vectors and 2"),

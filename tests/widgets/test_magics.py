@@ -131,6 +131,7 @@ def test_names_are_completed(shell: Any, line: str, offered: list[str]) -> None:
     assert found == offered
 
 
+@pytest.mark.slow
 def test_completion_leaves_other_lines_alone(shell: Any) -> None:
     """The prompt below, and other cells, complete as ever."""
     with provisionalcompleter():

@@ -194,6 +194,7 @@ def test_odd_frames_are_shown() -> None:
         made.close()
 
 
+@pytest.mark.slow
 def test_hostile_frames_are_shown() -> None:
     """Every hostile cell on one page: the whole bundle is harmless and can be sent, in preview, gallery and player."""
     cells = [cell for cell, _ in CELLS.values()]
@@ -246,6 +247,7 @@ def test_a_page_of_large_pictures_is_small() -> None:
     made.close()
 
 
+@pytest.mark.slow
 def test_saved_notebook_keeps_the_page(tmp_path: Path) -> None:
     """In a real kernel: the file holds the still page beside the widget, for readers without a kernel."""
     source = "import pandas as pd, cfai_nb as cf\npd.DataFrame({'a': ['<script>', 'b']}).cfai.preview()"

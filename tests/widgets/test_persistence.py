@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from processes import Kernel
 
+pytestmark = pytest.mark.slow
+
 BEGIN = """
 import numpy as np, pandas as pd, cfai_nb as cf
 cf.connect("emulator", store=False)

@@ -399,6 +399,7 @@ def test_a_broken_stream_is_asked_again(df: pd.DataFrame, fault: str) -> None:
         assert "".join(outcome.pieces) == outcome.answer
 
 
+@pytest.mark.slow
 def test_hostile_answers_are_text() -> None:
     """Scripts, handlers, links, formulas, control characters and megabytes are escaped, cut, and never typeset."""
     name = "<img src=x onerror=alert(1)>"
