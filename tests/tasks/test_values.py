@@ -23,7 +23,7 @@ import cfai_nb as cf
 from cfai_nb._engine.conversation import LARGE, _Ended, _next_turn, _read
 from cfai_nb._engine.results import Sink
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame.columns import lay_out
+from cfai_nb.frame.columns import to_pandas
 from cfai_nb.models import Usage, find
 from cfai_nb.tasks import Answer, Column, StreamReader, reported
 from cfai_nb.tasks.dialects import schema, values
@@ -342,7 +342,7 @@ def test_any_answer_is_a_cell_or_an_error_of_its_row(task: Any, model: str, said
         return
     sink.put([0], cells)
     columns = task.to_columns(sink.cells())
-    laid = lay_out(columns, where=np.array([0, -1]), sink=sink, index=pd.RangeIndex(2), name="x", space=Space("m", 1))
+    laid = to_pandas(columns, where=np.array([0, -1]), sink=sink, index=pd.RangeIndex(2), name="x", space=Space("m", 1))
     assert len(laid) == 2
 
 
@@ -562,7 +562,7 @@ def test_what_pandas_has_no_column_for_is_not_lost(kind: Any, said: str) -> None
     """A day in the year 9999, zones beside none, a duration of an age: whatever the column is, the value is in it."""
     column = Column(["2026-11-29" if kind == "datetime" else "PT5S", said], kind)
     where = np.array([0, 1, -1])
-    laid = lay_out(column, where=where, sink=Sink(2), index=pd.RangeIndex(3), name="x", space=None)
+    laid = to_pandas(column, where=where, sink=Sink(2), index=pd.RangeIndex(3), name="x", space=None)
     assert laid.notna().tolist() == [True, True, False]
 
 
