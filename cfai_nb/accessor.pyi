@@ -12,7 +12,7 @@ from ._engine.run_options import GivenOptions
 from .frame.call import Call
 from .frame.compare_result import Comparison, Plans
 from .frame.vectorize.upload import Written
-from .html.rows import Failures
+from .html import Failures
 from .models import Model
 from .tasks import Task
 from .tasks.dialects import schema

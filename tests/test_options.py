@@ -84,7 +84,7 @@ def test_every_plot_widget_and_function_refuses_an_unknown_option(path: str) -> 
         (lambda d: d.cfai.playground("text", modle="x"), "model"),
         (lambda d: d.cfai.to_vectorize("i", metdata=["text"]), "metadata"),
         (lambda d: d.cfai.classify("text", ["a", "b"], budgte=1), "budget"),
-        (lambda d: cf.plots.clusters(d["vec"], color={}), "colours"),  # type: ignore[call-arg]
+        (lambda d: cf.plots.clusters(d["vec"], colours={}), "colors"),  # type: ignore[call-arg]
         (lambda d: cf.stream("a", max_new_tokens=3), "max_tokens"),
         (lambda d: cf.connect("emulator", budegt=1), "budget"),  # type: ignore[call-arg]
         (lambda d: cf.Classify(label=["a", "b"]), "labels"),  # type: ignore[call-arg]

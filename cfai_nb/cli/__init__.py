@@ -1,7 +1,7 @@
 """The command ``cfai-nb``: demo, emulator, models, verbs, doctor.
 
-Exit codes: 0 it went well, 1 there is a problem (said in one line), 2 the command was not understood or may not spend
-without being told to, 130 interrupted.
+Arguments come in; each command is a function that prints and returns an exit code: 0 success, 1 a problem (printed on
+one line), 2 wrong usage, or nothing may be spent without ``--yes``, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..errors import CfaiError
+from .commands import Usage, fault, list_models, rate, serve_emulator
 from .demo import demo
 from .doctor import doctor
-from .listing import list_models
-from .screen import Usage
-from .serving import emulate, fault, rate
 from .verbs import list_verbs
 
 __all__ = ["main", "parser"]
@@ -42,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add("--model", help="what writes the summaries (default: see `cfai-nb models`)")
     add("--yes", action="store_true", help="charge it to the account without asking")
     add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
-    add = command("emulator", emulate).add_argument
+    add = command("emulator", serve_emulator).add_argument
     add("--port", type=int, default=8787, help="default 8787; 0 takes a free one")
     add(
         "--host", action="append", metavar="NAME", help="a Host header to answer beside this machine's; may be repeated"
@@ -76,11 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Usage as error:
         print(f"cfai-nb {args.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as error:  # Stopped says how far it came
+    except KeyboardInterrupt as error:  # the message of Stopped counts the rows that are done
         kept = str(error).split(" are done")[0]
         print(f"\n{kept} are done and kept; the same command again sends only the rest." if kept else "\nStopped.")
         return 130
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader, such as `| head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (CfaiError, OSError, ValueError) as error:

@@ -98,9 +98,9 @@ class Image(_Cell):
         try:
             shown = thumbnail(bytes(self), SHOWN)
         except InputError as error:
-            return {"text/html": markup.word(words, str(error)), "text/plain": f"{words}: {error}"}
+            return {"text/html": markup.remark(words, str(error)), "text/plain": f"{words}: {error}"}
         alt = f"a picture, {self.form}"
-        page = markup.figure(markup.picture(shown.content, shown.mime, alt, SHOWN), markup.said(words[1:-1]))
+        page = markup.figure(markup.picture(shown.content, shown.mime, alt, SHOWN), markup.escape(words[1:-1]))
         data = {"text/html": page, "text/plain": words}
         if shown.mime == "image/jpeg":  # where HTML is not displayed, as in a PDF, which cannot hold WebP
             data["image/jpeg"] = base64.b64encode(shown.content).decode()
@@ -132,9 +132,9 @@ class Audio(_Cell):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         form, words = self.form, repr(self)
         if form.kind != "audio":
-            return {"text/html": markup.word(words, "the bytes are not a sound"), "text/plain": words}
+            return {"text/html": markup.remark(words, "the bytes are not a sound"), "text/plain": words}
         if len(self) > MOST_PLAYED:
             why = f"more than {MOST_PLAYED / 1e6:.0f} MB are not embedded in a notebook; .save(path) writes a file"
-            return {"text/html": markup.word(f"{words[1:-1]}: {why}"), "text/plain": f"{words}: {why}"}
+            return {"text/html": markup.remark(f"{words[1:-1]}: {why}"), "text/plain": f"{words}: {why}"}
         player = markup.player(bytes(self), form.mime, f"a sound, {form}", width="24em")
-        return {"text/html": markup.figure(player, markup.said(words[1:-1])), "text/plain": words}
+        return {"text/html": markup.figure(player, markup.escape(words[1:-1])), "text/plain": words}

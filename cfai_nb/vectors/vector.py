@@ -69,7 +69,7 @@ class Vector(np.ndarray[Any, np.dtype[np.float32]]):
             numbers = repr(self)
         space = f"  # {self.space}" if self.space is not None else ""
         words = describe(self)
-        page = markup.figure(markup.sparkline(self.tolist(), words), markup.said(words))
+        page = markup.figure(markup.sparkline(self.tolist(), words), markup.escape(words))
         return {"text/html": page, "text/plain": numbers + space}
 
 

@@ -13,9 +13,7 @@ from .. import html as show
 from .. import markup, session
 from ..errors import takes_options
 from ..frame import rows as frames
-from ..html.cards import card
-from ..html.cell import SOUND
-from ..html.cell_kind import Sort
+from ..html import SOUND, CellKind, card
 from . import persistence
 from .pages import Paged
 
@@ -62,7 +60,7 @@ class Gallery(Paged):
     """
 
     picks = traitlets.Tuple(help="positions of the picked rows")
-    kind: ClassVar[Sort] = "image"
+    kind: ClassVar[CellKind] = "image"
     #: Pixels of a picture's longer side, and the width of a card.
     side: ClassVar[int] = 200
     wide: ClassVar[str] = "210px"
@@ -81,7 +79,7 @@ class Gallery(Paged):
         files: Any = None,
     ) -> None:
         self._column = show.media_column(data, column, self.kind, session.files_folder(files))
-        self._captions = [] if caption is None else show.named(data, caption)
+        self._captions = [] if caption is None else show.named_columns(data, caption)
         self._mark = show.mark_of(data, [self._column])
         self._cards: dict[bool, tuple[Any, list[str]]] = {}
         self._work = persistence.work(type(self).__name__, data.index, self._column.name)
@@ -122,7 +120,7 @@ class Gallery(Paged):
     def _page(self, live: bool) -> str:
         chosen = set(self.picks)
         made = [(html, row in chosen) for html, row in zip(self._figures(live), self.shown, strict=True)]
-        return show.cards(made, caption=self._caption(), wide=self.wide)
+        return show.cards(made, caption=self._caption(), width=self.wide)
 
     def _state(self) -> tuple[Any, ...]:
         return *super()._state(), self.filter, self.picks
@@ -131,7 +129,7 @@ class Gallery(Paged):
         return super()._words() + (f" · {len(self.picks):,} picked" if self.picks else "")
 
     def _caption(self) -> str:
-        return markup.badge(self._mark) + markup.said(f"{self._column.name}: {self._words()}")
+        return markup.badge(self._mark) + markup.escape(f"{self._column.name}: {self._words()}")
 
     def _body(self) -> Any:
         plain = ipywidgets.Layout(width="auto")

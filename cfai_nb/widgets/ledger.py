@@ -15,7 +15,7 @@ from IPython import get_ipython
 from .. import session
 from ..errors import takes_options
 from ..frame import progress
-from ..markup import block, counted, said
+from ..markup import block, counted, escape
 from ..models.ledger import midnight, money
 from ..session import listings
 from .base import Shown
@@ -92,7 +92,7 @@ class LedgerView(Shown):
         names = [*frame.index.names, "requests", "rows", "tokens", "cost", "saved"]
         looks = [_CELL] * frame.index.nlevels + [_NUMBER] * 5
         heads = "".join(
-            f'<th scope="col" style="{look}">{said(name)}</th>' for name, look in zip(names, looks, strict=True)
+            f'<th scope="col" style="{look}">{escape(name)}</th>' for name, look in zip(names, looks, strict=True)
         )
         rows = []
         for keys, row in zip(frame.index, frame.to_dict("records"), strict=True):
@@ -102,11 +102,11 @@ class LedgerView(Shown):
             numbers.append("unknown" if pd.isna(saved) else money(saved) if saved else "")
             rows.append(
                 "<tr>"
-                + "".join(f'<td style="{_CELL}">{said(key, 120)}</td>' for key in keys)
-                + "".join(f'<td style="{_NUMBER}">{said(text)}</td>' for text in numbers)
+                + "".join(f'<td style="{_CELL}">{escape(key, 120)}</td>' for key in keys)
+                + "".join(f'<td style="{_NUMBER}">{escape(text)}</td>' for text in numbers)
                 + "</tr>"
             )
-        words = "".join(f"<p>{said(line)}</p>" for line in self._words(frame))
+        words = "".join(f"<p>{escape(line)}</p>" for line in self._words(frame))
         table = f'<table style="border-collapse: collapse"><thead><tr>{heads}</tr></thead>{"".join(rows)}</table>'
         return block(words + table * bool(rows), role="status")
 

@@ -9,7 +9,7 @@ import pandas as pd
 import traitlets
 
 from ..errors import refuse_unknown
-from ..markup import block, said
+from ..markup import block, escape
 from ..session import listings
 from .base import Shown
 
@@ -76,9 +76,9 @@ class Models(Shown):
     def page(self) -> str:
         """Return the table as HTML."""
         frame = self.frame
-        heads = "".join(f'<th scope="col" style="{_CELL}">{said(name)}</th>' for name in ("model", *_COLUMNS))
+        heads = "".join(f'<th scope="col" style="{_CELL}">{escape(name)}</th>' for name in ("model", *_COLUMNS))
         rows = "".join(_row(str(name), row) for name, row in zip(frame.index, frame.to_dict("records"), strict=True))
-        listed = said(", ".join(sorted(set(self._all["checked_on"].dropna().astype(str)))[-1:]))
+        listed = escape(", ".join(sorted(set(self._all["checked_on"].dropna().astype(str)))[-1:]))
         return block(
             f'<p role="status">{len(frame)} of {len(self._all)} models; '
             f"prices of {listed}; an empty price is unknown or in another unit, see cf.models()</p>"
@@ -133,13 +133,13 @@ def _told(frame: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 def _row(name: str, row: dict[Any, Any]) -> str:
-    cells = [f'<th scope="row" style="{_CELL}">{said(name, 120)}</th>']
+    cells = [f'<th scope="row" style="{_CELL}">{escape(name, 120)}</th>']
     for column in _COLUMNS.values():
         value = row[column]
         number = isinstance(value, (int, float))
         text = "" if value is None or value != value else f"{value:,.6g}" if number else str(value)
         style = _NUMBER if number or column in ("context", "rate") or column.startswith("usd") else _CELL
-        cells.append(f'<td style="{style}">{said(text, 200)}</td>')
+        cells.append(f'<td style="{style}">{escape(text, 200)}</td>')
     return f"<tr>{''.join(cells)}</tr>"
 
 

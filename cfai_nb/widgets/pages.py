@@ -12,7 +12,7 @@ import traitlets
 from .. import html as show
 from .. import markup
 from ..frame import rows
-from ..html.cell import LIVE_SOUND
+from ..html import LIVE_SOUND
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 #: Rows a page, at most: every picture of a page is decoded, and lies in the notebook.
@@ -52,7 +52,7 @@ class Paged(traitlets.HasTraits):
         self._drawn: dict[bool, tuple[Any, str]] = {}
         self._omitted = 0  # sounds that the still page has no place for
         self._setting = False  # while we set the controls, nobody uses them
-        self.rows = show.matching(self._searched, self._index, "")
+        self.rows = show.matching_rows(self._searched, self._index, "")
         super().__init__()
         self.n, self.filter = n, filter
         self.page = page
@@ -76,7 +76,7 @@ class Paged(traitlets.HasTraits):
 
     @traitlets.observe("filter")
     def _filtered(self, change: Any) -> None:
-        self.rows = show.matching(self._searched, self._index, change["new"])
+        self.rows = show.matching_rows(self._searched, self._index, change["new"])
         self._begin()
 
     @traitlets.observe("n")
@@ -119,7 +119,7 @@ class Paged(traitlets.HasTraits):
         return html
 
     def _caption(self) -> str:
-        return markup.said(self._words())
+        return markup.escape(self._words())
 
     def _words(self) -> str:
         """Say which rows are on the page."""

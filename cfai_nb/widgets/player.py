@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ..html.cell_kind import Sort
+from ..html import CellKind
 from .gallery import Gallery
 
 
@@ -15,5 +15,5 @@ class Player(Gallery):
     also names of files.
     """
 
-    kind: ClassVar[Sort] = "audio"
+    kind: ClassVar[CellKind] = "audio"
     wide: ClassVar[str] = "290px"

@@ -8,8 +8,7 @@ from typing import Any
 from .. import html, markup, session
 from ..errors import takes_options
 from ..frame import rows
-from ..html.cell import SOUND
-from ..html.rows import Failures
+from ..html import SOUND, Failures
 from .pages import Paged
 
 
@@ -73,7 +72,9 @@ class Preview(Paged):
     ) -> None:
         folder = session.files_folder(files)
         self._columns, self._left_out = (
-            html.found(data, folder) if columns is None else (html.named(data, columns, files=folder), [])
+            html.choose_columns(data, folder)
+            if columns is None
+            else (html.named_columns(data, columns, files=folder), [])
         )
         self._errors = html.errors_of(failures, data.index)
         self._mark = html.mark_of(data, self._columns)
@@ -101,7 +102,7 @@ class Preview(Paged):
         count = len(self._left_out)
         more = ", ".join(self._left_out[:5]) + (", …" if count > 5 else "")
         rest = f" · {markup.counted(count, 'more column')} ({more}): columns= chooses" if count else ""
-        return markup.badge(self._mark) + markup.said(self._words() + rest, 400)
+        return markup.badge(self._mark) + markup.escape(self._words() + rest, 400)
 
     def _words(self) -> str:
         failed = len(self._errors)

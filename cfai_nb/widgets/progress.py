@@ -17,7 +17,7 @@ from IPython.display import display
 from ..errors import takes_options
 from ..frame.progress import words
 from ..frame.report import Report
-from ..markup import CODE, LONG, NO_MATH, said
+from ..markup import CODE, LONG, NO_MATH, escape
 
 #: Seconds between two drawings; people read no faster, and every drawing is a message to the browser.
 PAUSE = 0.25
@@ -102,8 +102,8 @@ class Bar:
 
     def _fragment(self, text: str, hint: str = "") -> str:
         # Text of models and of columns gets in here by the names of verbs and models: all of it is escaped.
-        small = f'<br><span style="opacity: .7">{said(hint)}</span>' if hint else ""
-        shown = f"{said(text, LONG)}{small}"
+        small = f'<br><span style="opacity: .7">{escape(hint)}</span>' if hint else ""
+        shown = f"{escape(text, LONG)}{small}"
         return f'<div class="{NO_MATH}" role="status" aria-live="off" style="{CODE}">{shown}</div>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:

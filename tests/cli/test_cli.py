@@ -65,7 +65,7 @@ def test_demo_of_own_file(tmp_path: Path, call: Call) -> None:
     assert saved.attrs["cfai"] == {"origin": "emulator"}
     for name in ("map.png", "cost.png"):
         assert (tmp_path / "saved" / name).read_bytes().startswith(b"\x89PNG")
-    assert not (tmp_path / "store.sqlite").exists(), "pretended answers went into the user's own store"
+    assert not (tmp_path / "store.sqlite").exists(), "the emulator's answers went into the user's own store"
     assert "no credentials found: the emulator" in done.stdout
     assert done.stdout.index("The price first") < done.stdout.index("11 of 11 rows") < done.stdout.index("Receipt")
 
@@ -100,7 +100,7 @@ def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
     ],
 )
 def test_problems_in_one_line(tmp_path: Path, call: Call, args: list[str], code: int, words: str) -> None:
-    """What is wrong is said in a line that helps, with exit code 1 or 2, and never as a traceback."""
+    """A problem is explained in one line, with exit code 1 or 2, and never as a traceback."""
     write_reviews(tmp_path)
     done = call(*args)
     assert done.returncode == code
@@ -110,7 +110,7 @@ def test_problems_in_one_line(tmp_path: Path, call: Call, args: list[str], code:
 
 @pytest.mark.slow
 def test_account_is_never_charged_unasked(tmp_path: Path, call: Call) -> None:
-    """With credentials and nobody to ask, the demo prints the price, sends nothing, and says --yes."""
+    """With credentials and without a terminal, the demo prints the price, sends nothing, and names --yes."""
     write_reviews(tmp_path)
     own = ["demo", "--csv", "reviews.csv", "--text", "what they wrote", "--base-url"]
     keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
@@ -233,7 +233,7 @@ def test_doctor_tries_the_credentials(tmp_path: Path, call: Call) -> None:
 
 @pytest.mark.slow
 def test_doctor_of_a_broken_store(tmp_path: Path, call: Call) -> None:
-    """A store that is no database is a problem `doctor` reports, with exit code 1 and the file left alone."""
+    """A store that is not a database is a problem `doctor` reports, with exit code 1 and the file left alone."""
     (tmp_path / "store.sqlite").write_bytes(b"this is not a database, and it is longer than a header" * 40)
     before = (tmp_path / "store.sqlite").read_bytes()
     done = call("doctor", "--offline")
@@ -245,7 +245,7 @@ def test_doctor_of_a_broken_store(tmp_path: Path, call: Call) -> None:
 def test_csv_where_parquet_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without pyarrow the frame is saved as CSV, without vectors, and the line that installs it is said."""
+    """Without pyarrow the frame is saved as CSV, without vectors, and the command that installs it is printed."""
 
     def missing(*args: object, **options: object) -> None:
         raise ImportError("no parquet engine")

@@ -21,7 +21,7 @@ from .metadata import NAME_BYTES, names_of, plain
 
 if TYPE_CHECKING:
     from ...session import Session
-    from .query import Match
+    from .index import Match
 
 _STOPPED = "Stopped. Nothing was changed; the same search can be run again."
 
@@ -32,13 +32,12 @@ def found_in(
 ) -> Steps[pd.DataFrame]:  # fmt: skip
     """Look in an index of the service; see ``search``."""
     from . import index as indexes
-    from . import query as asking
 
     here, model = service(), embedding.given.get("model")
     check(index, namespace)
-    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or not 1 <= top_k <= indexes.MOST_FOUND:
+    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or not 1 <= top_k <= indexes.MAX_MATCHES:
         raise ValueError(
-            f"top_k={top_k!r}: an index of the service gives 1 to {indexes.MOST_FOUND} vectors for a query. filter= "
+            f"top_k={top_k!r}: an index of the service gives 1 to {indexes.MAX_MATCHES} vectors for a query. filter= "
             "narrows it; search without index= goes through the frame's own vectors, however many."
         )
     wanted = _filter(filter)
@@ -76,7 +75,9 @@ def found_in(
 
     async def search(errand: Any) -> Any:
         there = indexes.Index(errand, index)
-        return await asking.ask(there, asked.matrix, int(top_k), filter=wanted, namespace=namespace, metadata=metadata)
+        return await indexes.query_all(
+            there, asked.matrix, int(top_k), filter=wanted, namespace=namespace, metadata=metadata
+        )
 
     found = yield from carried_out(search)
     frame = rows.as_frame(data)

@@ -17,7 +17,7 @@ from .stored import check, service
 if TYPE_CHECKING:
     from ..._engine.store.store import Store
     from ...session import Session
-    from .upload import Writing, Written
+    from .upload import Uploader, Written
 
 #: Seconds ``wait=True`` waits at most; the service says "a few seconds".
 _WAIT = 300.0
@@ -86,8 +86,8 @@ def to_vectorize(
     >>> tickets.cfai.to_vectorize("tickets", "vector", filterable=["team"], create=True, wait=True)
     >>> tickets.cfai.search("late parcels", index="tickets", filter={"team": "a"})
     """
-    from .batch import METRICS, Lot
-    from .upload import Writing, Written
+    from .batch import METRICS, Upload
+    from .upload import Uploader, Written
 
     here = service()
     check(index, namespace)
@@ -108,14 +108,14 @@ def to_vectorize(
         raise ValueError("There is no vector to write: no row has one.")
     by = _listed(filterable)
     records = records_of(data, list(dict.fromkeys([*_listed(metadata), *by])), kept)
-    lot = Lot(
+    upload = Upload(
         ids=ids_of(data, id, kept), vectors=gathered, metadata=about(records, data, kept),
         namespace=namespace, create=("cosine" if create is True else create) or None, any_metric=create is True,
         properties=kinds_of(records, [str(key) for key in by]), space=_space(gathered, here),
         wait=None if wait is False else _WAIT if wait is True else float(wait),
     )  # fmt: skip
-    writing = Writing(
-        index, lot, reads=travel.cache is True, keeps=travel.cache is not False, tell=lambda text: step.tell(text)
+    writing = Uploader(
+        index, upload, reads=travel.cache is True, keeps=travel.cache is not False, tell=lambda text: step.tell(text)
     )
     engine = here.engine(cache=travel.cache)
     step = Requests(
@@ -136,12 +136,12 @@ def to_vectorize(
     return result
 
 
-def _stopped(writing: Writing, store: Store | None) -> str:
+def _stopped(writing: Uploader, store: Store | None) -> str:
     """Say what is there, and what the same call would do."""
     kept = writing.keeps and store is not None and store.trouble(writing.id) is None
     then = "sends only the rest" if kept else "starts from the beginning"
     return (
-        f"Stopped. {writing.sent + writing.skipped:,} of {len(writing.lot.ids):,} vectors are in the index "
+        f"Stopped. {writing.sent + writing.skipped:,} of {len(writing.upload.ids):,} vectors are in the index "
         f"{writing.name!r}; running the same call again {then}."
     )
 

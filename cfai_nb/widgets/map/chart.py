@@ -16,7 +16,7 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import pandas as pd
 
-from ...html.cell import plain
+from ...html import plain
 from ...markup import badge, block, counted, inline, line
 from ..pages import close
 from .hover_panel import Closeup

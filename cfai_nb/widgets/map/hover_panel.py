@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 
 from ... import html, markup
-from ...html.cell import LIVE_SOUND
+from ...html import LIVE_SOUND
 
 if TYPE_CHECKING:
     from .map import Map
@@ -40,7 +40,7 @@ class Closeup:
         self._due: asyncio.TimerHandle | None = None
         wide = f"{_SIDE + 40}px"
         layout = ipywidgets.Layout(flex=f"0 0 {wide}", width=wide, margin="0 0 0 12px", overflow="auto")
-        self.box = ipywidgets.HTML(markup.block(markup.word(_HOW)), layout=layout)
+        self.box = ipywidgets.HTML(markup.block(markup.remark(_HOW)), layout=layout)
 
     def hovered(self, change: Any) -> None:
         """Show the point of the map that the mouse came to, unless it goes on at once."""
@@ -59,7 +59,7 @@ class Closeup:
             made = renderer.cell(
                 column.cells.iloc[row], f"{column.name}, {name}", names=column.names, files=column.files
             )
-            shown.append(markup.figure(made, markup.said(column.name)))
+            shown.append(markup.figure(made, markup.escape(column.name)))
         text = self._map.texts[row] if self._map.texts is not None else None
-        words = f"<b>{markup.said(name)}</b><br>{markup.passage(text or '')}"
+        words = f"<b>{markup.escape(name)}</b><br>{markup.passage(text or '')}"
         self.box.value = markup.block("".join([*shown, words]), role="status")

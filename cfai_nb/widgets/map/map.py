@@ -83,8 +83,8 @@ class Map(traitlets.HasTraits):
         self._chosen = color
         self._coloured: list[Hashable | None] = []  # what the map was coloured by before each label
         self._chart: Any = None
-        columns = {name: html.named(self._data, [name], files=session.files_folder(None))[0] for name in hover}
-        self.media = [column for column in columns.values() if column.sort in ("image", "audio")]
+        columns = {name: html.named_columns(self._data, [name], files=session.files_folder(None))[0] for name in hover}
+        self.media = [column for column in columns.values() if column.kind in ("image", "audio")]
         self.hover = [name for name, column in columns.items() if column not in self.media]
         self.rows, self.texts = rows, texts
         self.notes, self.mark = list(notes), mark

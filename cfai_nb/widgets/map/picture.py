@@ -50,7 +50,7 @@ def draw(shown: Map) -> bytes:
         labels = shading.labels.iloc[shown.rows].reset_index(drop=True)
         colours, legend = shading.colours, shading.steps or not _apart(points, labels)
     return png(
-        lambda ax: clusters(points, labels, colours=colours, legend=legend, ax=ax, title=title, mark=mark), 7.5, 6
+        lambda ax: clusters(points, labels, colors=colours, legend=legend, ax=ax, title=title, mark=mark), 7.5, 6
     )
 
 

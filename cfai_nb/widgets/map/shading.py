@@ -67,8 +67,8 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
     names : mapping, optional
         What to write for a value.
     """
-    from ...plots.palette import DISTINCT, colour
-    from ...plots.rows import order
+    from ...plots.axes import DISTINCT, color_and_marker
+    from ...plots.inputs import label_order
 
     name = line(column.name, 60)
     dated = pd.api.types.is_datetime64_any_dtype(column)
@@ -78,7 +78,7 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
         if finite.nunique() > _AS_WORDS:
             return _stepped(name, finite, dated)
     told = _told_apart(column)
-    kinds = order(told)
+    kinds = label_order(told)
     words = {kind: line((names or {}).get(kind, kind), _WIDE) or "(blank)" for kind in kinds}
     labels = pd.Series([words.get(kind) for kind in told], dtype=object)
     written = list(dict.fromkeys(words.values()))
@@ -88,7 +88,7 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
     return Shading(
         name,
         pd.Series(pd.Categorical(labels, categories=written), index=column.index),
-        {word: colour(at)[0] for at, word in enumerate(coloured)},
+        {word: color_and_marker(at)[0] for at, word in enumerate(coloured)},
     )
 
 

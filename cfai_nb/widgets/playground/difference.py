@@ -6,7 +6,7 @@ import difflib
 import functools
 import re
 
-from ...markup import said
+from ...markup import escape
 
 #: Characters of one answer that are shown; the whole of it is in the frame.
 MOST = 1_500
@@ -32,7 +32,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _shown(text: str) -> str:
-    return said(text, len(text))
+    return escape(text, len(text))
 
 
 @functools.lru_cache(maxsize=1_024)  # a page is drawn many times, and most of it stays as it was

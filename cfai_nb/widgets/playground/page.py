@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from ...markup import CODE, LINE, RULE, TEXT, badge, block, counted, said
+from ...markup import CODE, LINE, RULE, TEXT, badge, block, counted, escape
 from ...models.ledger import money
 from .difference import answer, changed
 from .trial import Outcome, Trial
@@ -35,8 +35,8 @@ def page(
     """
     if not trials:
         rows = "".join(
-            f'<tr><th scope="row" style="{_CELL}">{said(label, 80)}</th><td style="{_CELL}"><div style="{_BOX}">'
-            f"{said(text, _INPUT)}</div></td></tr>"
+            f'<tr><th scope="row" style="{_CELL}">{escape(label, 80)}</th><td style="{_CELL}"><div style="{_BOX}">'
+            f"{escape(text, _INPUT)}</div></td></tr>"
             for label, text in inputs
         )
         head = _head(["row", "text"])
@@ -61,7 +61,7 @@ def _head(names: Sequence[str]) -> str:
 
 
 def _code(code: str) -> str:
-    return f'<pre style="{CODE}; {TEXT}; margin: 8px 0">{said(code, 20_000)}</pre>' if code else ""
+    return f'<pre style="{CODE}; {TEXT}; margin: 8px 0">{escape(code, 20_000)}</pre>' if code else ""
 
 
 def _top(trial: Trial, before: Trial | None, compare: bool) -> str:
@@ -70,16 +70,16 @@ def _top(trial: Trial, before: Trial | None, compare: bool) -> str:
     old = before.draft if compare and before is not None else None
     prompt = changed(old.prompt, draft.prompt) if old is not None else answer(draft.prompt)
     settings = [f"{name}: {value}" for name, value in draft.settings().items() if name != "model"]
-    told = "".join(f'<div style="{_SMALL}; {TEXT}">{said(text, 400)}</div>' for text in settings)
+    told = "".join(f'<div style="{_SMALL}; {TEXT}">{escape(text, 400)}</div>' for text in settings)
     if old is not None:
         steps = [step for step in draft.difference(old) if step[0] != "prompt"]
         told += "".join(
-            f'<div style="{_SMALL}; {TEXT}">{name} was <del>{said(was, 200)}</del></div>' for name, was, _ in steps
+            f'<div style="{_SMALL}; {TEXT}">{name} was <del>{escape(was, 200)}</del></div>' for name, was, _ in steps
         )
-    notes = "".join(f'<div role="status">{said(note, LINE)}</div>' for note in trial.notes)
-    model = said(trial.model or draft.model or "default model")
+    notes = "".join(f'<div role="status">{escape(note, LINE)}</div>' for note in trial.notes)
+    model = escape(trial.model or draft.model or "default model")
     return (
-        f'<div><b>{said(trial.variant)}</b> · version {trial.number} · {draft.mode} · {model}</div>'
+        f'<div><b>{escape(trial.variant)}</b> · version {trial.number} · {draft.mode} · {model}</div>'
         f'<div style="{_BOX}; font-weight: normal; max-height: 8em">{prompt}</div>'
         f'<div style="font-weight: normal">{told}{notes}</div>'
     )  # fmt: skip
@@ -90,7 +90,7 @@ def _row(at: int, label: object, text: str, trials: Sequence[tuple[Trial, Trial 
     for trial, before in trials:
         last = _same_row(before, label) if compare else None
         cells.append(f'<td style="{_CELL}">{_answer(trial.outcomes[at], last)}</td>')
-    first = f'<b>{said(label, 80)}</b><div style="{_BOX}; font-weight: normal">{said(text, _INPUT)}</div>'
+    first = f'<b>{escape(label, 80)}</b><div style="{_BOX}; font-weight: normal">{escape(text, _INPUT)}</div>'
     return f'<tr><th scope="row" style="{_CELL}">{first}</th>{"".join(cells)}</tr>'
 
 
@@ -100,12 +100,12 @@ def _same_row(before: Trial | None, label: object) -> Outcome | None:
 
 def _answer(outcome: Outcome, last: Outcome | None) -> str:
     if outcome.state == "failed":
-        shown = f'<span role="alert">✗ {said(outcome.error, 600)}</span>'
+        shown = f'<span role="alert">✗ {escape(outcome.error, 600)}</span>'
     elif last is not None and last.answer is not None and outcome.answer is not None:
         shown = changed(last.text, outcome.text)
     else:
         shown = answer(outcome.text)
-    return f'<div style="{_BOX}">{shown}</div><div style="{_SMALL}">{said(how(outcome))}</div>'
+    return f'<div style="{_BOX}">{shown}</div><div style="{_SMALL}">{escape(how(outcome))}</div>'
 
 
 def how(outcome: Outcome) -> str:
@@ -153,7 +153,7 @@ def totals(trial: Trial) -> list[str]:
 
 
 def _total(trial: Trial) -> str:
-    return "<br>".join(said(line) for line in totals(trial))
+    return "<br>".join(escape(line) for line in totals(trial))
 
 
 def plain(trials: Sequence[Trial], code: str, rows: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 
 from ...errors import CfaiError
-from ...markup import FAILED, FONT, LONG, block, said
+from ...markup import FAILED, FONT, LONG, block, escape
 from ...models import catalogue
 from ...tasks import Ask, Classify, Extract, Generate, Task
 from . import completion, text_forms
@@ -191,7 +191,7 @@ class Panel:
         self.apply.disabled = busy or self.whole.priced != p.draft
         self.stop.disabled = not busy
         self.drop.disabled = len(p.variants) < 2
-        self.problem.value = block(said(p.problem, 600), FAILED, role="alert")
+        self.problem.value = block(escape(p.problem, 600), FAILED, role="alert")
         self.problem.layout.display = "" if p.problem else "none"
         self.compare.value = p.compare
         kept = [(f"{v.number} · {v.variant} · {v.draft.mode} · {_short(v.draft.prompt)}", v.number) for v in p.versions]
@@ -202,7 +202,7 @@ class Panel:
 
     def _say(self, text: str, *, alert: bool = False) -> None:
         role = "alert" if alert else "status"
-        self.said.value = block(said(text, LONG), "white-space: pre-wrap", role=role) if text else ""
+        self.said.value = block(escape(text, LONG), "white-space: pre-wrap", role=role) if text else ""
 
     # -- what the buttons do -------------------------------------------------------------------------------------
 

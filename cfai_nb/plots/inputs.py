@@ -1,8 +1,11 @@
-"""What a map is drawn from: vectors out of any container, and one label a row."""
+"""Vectors and labels out of whatever a user passes to a plot: arrays, frames, Series or lists.
+
+`clusters`, `similarity` and `confidence` read their arguments here, and so does the map widget.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,27 +17,27 @@ Mask = npt.NDArray[np.bool_]
 
 
 def vectors(given: Any) -> tuple[Vectors, Mask]:
-    """Return the vectors that are there, shape (kept, d), and which of the rows those are.
+    """Return the vectors that are present, shape (kept, d), and a mask of the rows they come from.
 
     A row is missing if its cell is None or NaN, or if its vector holds NaN.
 
     Raises
     ------
     ValueError
-        If the cells are no vectors, or vectors of several lengths.
+        The cells are not vectors, or the vectors differ in length.
     """
     if isinstance(given, pd.DataFrame) or (isinstance(given, np.ndarray) and given.ndim == 2):
         matrix = _numbers(given)
     else:
         cells = list(given)
-        there = [_present(cell) for cell in cells]
-        rows = [_numbers(cell) for cell, here in zip(cells, there, strict=True) if here]
-        lengths = sorted({row.shape for row in rows})
-        if len(lengths) > 1 or any(len(length) != 1 for length in lengths):
-            raise ValueError(f"one vector a row is needed, all of one length; these have the shapes {lengths[:5]}")
-        matrix = np.full((len(cells), lengths[0][0] if lengths else 2), np.nan, dtype=np.float32)
+        present = np.array([not (c is None or c is pd.NA or c is pd.NaT or isinstance(c, float)) for c in cells], bool)
+        rows = [_numbers(cell) for cell, here in zip(cells, present, strict=True) if here]
+        shapes = sorted({row.shape for row in rows})
+        if len(shapes) > 1 or any(len(shape) != 1 for shape in shapes):
+            raise ValueError(f"one vector a row is needed, all of one length; these have the shapes {shapes[:5]}")
+        matrix = np.full((len(cells), shapes[0][0] if shapes else 2), np.nan, dtype=np.float32)
         if rows:
-            matrix[np.array(there)] = np.stack(rows)
+            matrix[present] = np.stack(rows)
     kept: Mask = np.asarray(np.isfinite(matrix).all(axis=1))
     return matrix[kept], kept
 
@@ -45,7 +48,7 @@ def labels(given: Iterable[Any], like: Any, count: int) -> pd.Series[Any]:
     Raises
     ------
     ValueError
-        If there are more or fewer labels than rows, or both are pandas objects with different indexes.
+        There are more or fewer labels than rows, or both are pandas objects with different indexes.
     """
     if (
         isinstance(given, pd.Series)
@@ -53,14 +56,16 @@ def labels(given: Iterable[Any], like: Any, count: int) -> pd.Series[Any]:
         and not given.index.equals(like.index)
     ):
         raise ValueError("the labels (or texts) and the vectors have different indexes: align them first")
-    series = given if isinstance(given, pd.Series) else pd.Series(_whole(given))
+    if not isinstance(given, (pd.Series, np.ndarray, pd.Categorical, pd.Index)):
+        given = pd.Series(list(given), dtype=object)  # with a None in it pandas would turn integers into floats
+    series = given if isinstance(given, pd.Series) else pd.Series(given)
     if len(series) != count:
         raise ValueError(f"{count} rows and {len(series)} labels (or texts): one for each row is needed")
     return series.reset_index(drop=True)
 
 
-def order(series: pd.Series[Any]) -> list[Any]:
-    """Different labels in the order of their colours: as a categorical says, else by number or alphabet."""
+def label_order(series: pd.Series[Any]) -> list[Any]:
+    """Return the different labels in the order of their colors: of a categorical its own, else sorted."""
     present = series.dropna().unique()
     if isinstance(series.dtype, pd.CategoricalDtype):
         found = set(present)
@@ -69,18 +74,6 @@ def order(series: pd.Series[Any]) -> list[Any]:
         return sorted(present.tolist())
     except TypeError:  # numbers among words
         return sorted(present.tolist(), key=lambda label: (type(label).__name__, str(label)))
-
-
-def _whole(given: Iterable[Any]) -> Any:
-    """Lists with a None in them stay as they are: pandas would turn whole numbers into fractions."""
-    if isinstance(given, (np.ndarray, pd.Categorical, pd.Index)):
-        return given
-    cells: Sequence[Any] = list(given)
-    return pd.Series(cells, dtype=object)
-
-
-def _present(cell: Any) -> bool:
-    return cell is not None and cell is not pd.NA and cell is not pd.NaT and not isinstance(cell, float)
 
 
 def _numbers(cell: Any) -> Vectors:
