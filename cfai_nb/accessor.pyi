@@ -16,7 +16,7 @@ from .html import Failures
 from .models import Model
 from .tasks import Task
 from .tasks.dialects import schema
-from .tasks.dialects.fields import Fields
+from .tasks.dialects.extraction import Fields
 from .tasks.dialects.questions import Question
 from .widgets import Gallery, Playground, Preview
 from .widgets.map.map import Map
@@ -108,7 +108,7 @@ class Accessor:
     def summarize(
         self, on: Any = None, *, max_tokens: int = 512, max_words: int = 30, **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
-        """Say in a few words what each text says, in its own language."""
+        """Summarize each text in a few words, in its own language."""
     @TaskForm
     def translate(
         self, on: Any = None, to: str = ..., *, max_tokens: int = 512, source: str | None = None,
@@ -129,10 +129,10 @@ class Accessor:
     @TaskForm
     def image(
         self, on: Any = None, *, size: int | tuple[int, int] | None = None, steps: int | None = None,
-        seed: int | None = None, guidance: float | None = None, negative: str | None = None,
+        seed: int | None = None, guidance: float | None = None, negative_prompt: str | None = None,
         strength: float | None = None, **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
-        """Draw a picture of each row: fill the template, and return what the model draws."""
+        """Draw a picture of each row: fill the template, and return the picture the model makes."""
     @TaskForm
     def caption(
         self, on: Any = None, question: str | None = None, *, length: Literal['short', 'normal', 'long'] | None = None,
@@ -141,15 +141,15 @@ class Accessor:
         """Describe each picture, or answer a question about it."""
     @TaskForm
     def detect(
-        self, on: Any = None, target: str | None = None, *, most: int = 50, **options: Unpack[EmbeddingOptions],
+        self, on: Any = None, target: str | None = None, *, max_boxes: int = 50, **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
         """Find things in each picture, with the box each is in."""
     @TaskForm
     def transcribe(
-        self, on: Any = None, *, language: str | None = None, english: bool = False, hint: str | None = None,
-        speakers: bool = False, details: bool = False, **options: Unpack[EmbeddingOptions],
+        self, on: Any = None, *, language: str | None = None, translate_to_english: bool = False,
+        prompt: str | None = None, speakers: bool = False, details: bool = False, **options: Unpack[EmbeddingOptions],
     ) -> Any:
-        """Write down what is said in each recording."""
+        """Write down the words of each recording."""
     @TaskForm
     def speak(
         self, on: Any = None, *, voice: str | None = None, language: str | None = None, format: str | None = None,

@@ -21,6 +21,7 @@ from typing import Any
 import cfai_nb
 from cfai_nb.accessor import Accessor, WidgetMethod
 from cfai_nb.frame.verb import FilterVerb, RankVerb, TaskVerb, Verb
+from cfai_nb.tasks import Task
 
 STUB = Path(cfai_nb.__file__).with_name("accessor.pyi")
 _LONGEST, _WIDEST = 40, 105
@@ -188,7 +189,8 @@ def _returned(verb: TaskVerb) -> str:
     if isinstance(verb, RankVerb):
         return "pd.DataFrame"
     columns = str(inspect.signature(verb.task.to_columns).return_annotation)
-    return "pd.Series[Any]" if columns == "Column" else "pd.DataFrame" if "Column |" not in columns else "Any"
+    one = columns == "Column" or verb.task.to_columns is Task.to_columns  # which lays out one column
+    return "pd.Series[Any]" if one else "pd.DataFrame" if "Column |" not in columns else "Any"
 
 
 def stub() -> str:

@@ -273,7 +273,7 @@ class Twice(tasks.Generate):
     def conversation(self, inputs: Any, model: Any) -> Any:
         """Ask, ask again, and give up."""
         for turn in ("first", "second"):
-            yield chat.compose(chat.messages(f"{turn} {inputs[0]}", None), model, self.settings)
+            yield chat.build_request(chat.messages(f"{turn} {inputs[0]}", None), model, self.settings)
         raise cf.AnswerError("neither will do", "schema")
 
 

@@ -32,9 +32,8 @@ from cfai_nb.tasks import Local, Request
 
 TEXT = "What is the weather in Paris on day 3? Please tell me about it."
 #: Verbs that ask a model of the catalogue; the converter of documents is none and publishes no schema.
-VERBS = {
-    name: verb.task for name, verb in vars(cf.Accessor).items() if hasattr(verb, "task") and verb.task.own_model is None
-}
+TASKS = {name: verb.task for name, verb in vars(cf.Accessor).items() if hasattr(verb, "task")}
+VERBS = {name: task for name, task in TASKS.items() if isinstance(task.default_model, str)}
 CURRENT = [model for model in catalogue().values() if model.status == "current"]
 
 
@@ -71,10 +70,12 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"fields": {"warm": cf.forecast("degrees", min=-9, max=50, horizon=3)}},
     ],
     "detect": [{"target": "car"}],
-    "image": [{}, {"seed": 3}, {"size": 512}, {"size": (512, 768), "steps": 4}, {"guidance": 5.0}, {"negative": "fog"}],
+    "image": [
+        {}, {"seed": 3}, {"size": 512}, {"size": (512, 768), "steps": 4}, {"guidance": 5.0}, {"negative_prompt": "fog"},
+    ],
     "caption": [{}, {"question": "What is it?"}],
     "speak": [{}, {"voice": "luna"}, {"language": "fr"}, {"format": "wav"}],
-    "transcribe": [{}, {"language": "de"}, {"english": True}, {"hint": "Rome"}, {"speakers": True}],
+    "transcribe": [{}, {"language": "de"}, {"translate_to_english": True}, {"prompt": "Rome"}, {"speakers": True}],
     "translate": [{"to": "German"}, {"to": "hi"}],
     "mask": [{"labels": ["person", "email"]}],
     "moderate": [{}, {"categories": {"insults": "of persons", "spam": None}}],

@@ -19,8 +19,7 @@ import pydantic_core
 
 from ..errors import AnswerError, CfaiError, Refused, RowError, ServiceError, bare
 from ..models import price
-from ..tasks import Answer, Json, Request
-from ..tasks.task import reported
+from ..tasks import Answer, Json, Request, reported
 from .gateway import with_gateway
 from .run_state import Run
 from .service_errors import service_error

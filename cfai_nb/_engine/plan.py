@@ -17,7 +17,7 @@ import pydantic_core
 from ..media import Media, Parts
 from ..models import Cost, Model, Usage, price, usage_in_words
 from ..models.ledger import money
-from ..tasks import Input, Task, tokens_of
+from ..tasks import ChatTask, Input, Task, tokens_of
 from ..tasks.code_digest import code_of
 
 #: The most estimated tokens in a batch.  No limit on the sum is documented, but batches far below the limit on the
@@ -123,9 +123,13 @@ class Plan:
         return self.task.estimate_usage([self.inputs[i] for i in batch], self.model)
 
     @property
+    def _turns(self) -> tuple[int, str]:
+        return self.task.turns(self.model) if isinstance(self.task, ChatTask) else (1, "")
+
+    @property
     def further(self) -> str:
         """What the estimate leaves out, in words; empty if nothing, or if nothing will be sent."""
-        return self.task.turns(self.model)[1] if (self.records < 0).any() else ""
+        return self._turns[1] if (self.records < 0).any() else ""
 
     @property
     def lacking(self) -> str:
@@ -139,7 +143,7 @@ class Plan:
         usage, requests = Usage({}), 0
         for batch in self.batches(wanted):
             usage, requests = usage + self.estimate_usage(batch), requests + 1
-        requests *= self.task.turns(self.model)[0]
+        requests *= self._turns[0]
         context = self.model.context or float("inf")
         return Estimate(
             rows=len(self.where),
@@ -231,7 +235,8 @@ def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, acco
     """
     asked = [type(task).__name__, task.name, task.version, task.key_fields(), model.id, server]
     asked += [code] if (code := code_of(type(task))) else []
-    asked += [{"account": account}] if any(getattr(task, name) for name in task.owned) else []
+    owned = task.account_fields if isinstance(task, ChatTask) else ()
+    asked += [{"account": account}] if any(getattr(task, name) for name in owned) else []
     start = hashlib.blake2b(pydantic_core.to_json(asked, inf_nan_mode="strings"), digest_size=16)
     keys = []
     for value in inputs:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ..errors import AnswerError, BudgetError, RateLimited, RowError, ServiceError, Unavailable
 from ..models import Usage, price, tokens_in
 from ..models.ledger import Charge, money
-from ..tasks import Answer, Input, Request, StreamReader
+from ..tasks import Answer, ChatTask, Input, Request, StreamReader
 from .batch_queue import Queue
 from .concurrency import Share, Witnesses
 from .gateway import is_hit, with_gateway
@@ -291,7 +291,8 @@ class RunSender(Sender):
         that it is never repeated unseen.
         """
         plan, on_token, wire = self._run.plan, self._run.options.on_token, self._engine.wire
-        streamed, model = plan.task.streamed(request, plan.model), plan.model.id
+        model = plan.model.id
+        streamed = plan.task.streamed(request, plan.model) if isinstance(plan.task, ChatTask) else None
         if on_token is None or streamed is None:
             return await wire.send(request, model, leaves=self.may_send)
         reader, began, heard = StreamReader(), time.perf_counter(), False

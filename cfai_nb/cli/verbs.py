@@ -105,8 +105,8 @@ class Entry:
     @property
     def models(self) -> list[Model]:
         """Every current model it accepts with the options of its example, the default first."""
-        if self.task.own_model is not None:
-            return [self.task.own_model]
+        if isinstance(self.task.default_model, Model):
+            return [self.task.default_model]
         able = [m for m in catalogue().values() if m.status == "current" and m != self.model and self._accepts(m)]
         return [self.model, *able]
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..errors import AccessError, CfaiError, InputError, ModelError, refuse_unknown
 from ..models import catalogue, default
-from ..tasks import Column, Embed, Task
+from ..tasks import ChatTask, Column, DialectTask, Embed, Task
 from ..vectors.vector import Space, views
 from . import rows as frames
 from .arrow import VectorArray
@@ -88,11 +88,14 @@ class Call:
         self.options: RunOptions = options
         if on is None and task.template and isinstance(data, pd.Series):
             on = frames.ITSELF
-        self.task = task = task.resolve(lambda given: frames.filled(given, data, on))
+        if isinstance(task, ChatTask):
+            task = task.resolve(lambda given: frames.filled(given, data, on))
+        self.task = task
+        self._fallback = task.fallback if isinstance(task, DialectTask) else ""
         self._chosen = model is not None
         self.model = self.session.model_for(task, model, options.gateway)
-        if not self._chosen and task.fallback and self.model.id in self.session.inaccessible:
-            self.model = default(task.fallback)
+        if not self._chosen and self._fallback and self.model.id in self.session.inaccessible:
+            self.model = default(self._fallback)
         task.check(self.model)
         if self.options.queue and not self.model.can("batch"):
             able = ", ".join(m.name for m in catalogue().values() if m.can("batch") and m.status == "current")
@@ -214,9 +217,9 @@ class Call:
         """Let the fallback model answer where the default one is not open to the account; notes it once a session."""
         error = made.ended
         closed = isinstance(error, AccessError) and error.code in _INACCESSIBLE
-        if not closed or self._chosen or not self.task.fallback or made.run.done or made.run.stopped:
+        if not closed or self._chosen or not self._fallback or made.run.done or made.run.stopped:
             return False
-        instead = default(self.task.fallback)
+        instead = default(self._fallback)
         if instead.id == self.model.id:
             return False
         try:

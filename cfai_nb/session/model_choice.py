@@ -32,8 +32,8 @@ def select_model(
     ModelError
         The model does not exist, needs a gateway and none is set, or the server has several and none is named.
     """
-    if task.own_model is not None:
-        return task.own_model
+    if isinstance(task.default_model, Model):
+        return task.default_model
     if isinstance(wanted, Model):
         return wanted
     if wanted is not None and not isinstance(wanted, str):
@@ -43,7 +43,7 @@ def select_model(
         name = wanted or _only(list_models(), endpoint)
         return external_model(name, "server", embeds=embeds, free=endpoint.is_local)
     if wanted is None:
-        return find(task.work) if task.work.startswith("@") else default(task.work)
+        return find(task.default_model) if task.default_model.startswith("@") else default(task.default_model)
     if "/" in wanted and not wanted.startswith("@"):
         if not gateway:
             raise ModelError(f"{wanted} is another provider's model: set gateway=, here or in connect.")

@@ -1,30 +1,25 @@
 """What to ask: one file per verb, pure."""
 
-from .ask import Ask
 from .caption import Caption
-from .check import Check
+from .chat_task import ChatTask
 from .classify import Classify
 from .detect import Detect
-from .dialects.estimates import Estimate, estimate, forecast
-from .dialects.inputs import Input, tokens_of
+from .dialects.extraction import Estimate, estimate, forecast
 from .dialects.questions import choice, scale, yes_no
-from .dialects.request import Answer, Json, Local, Request
-from .dialects.stream import StreamReader
+from .dialects.reply import StreamReader, reported
+from .dialects.request import Answer, Input, Json, Local, Request, tokens_of
 from .embed import Embed
 from .extract import Extract
 from .generate import Generate
 from .image import GenerateImage
 from .markdown import ToMarkdown
-from .mask import Mask
 from .moderate import Moderate
+from .questions import Ask, Check, Score, Sentiment
 from .rank import Rank
-from .rewrite import FixGrammar, Summarize
-from .score import Score
-from .sentiment import Sentiment
+from .rewrite import FixGrammar, Mask, Summarize, Translate
 from .speak import Speak
-from .task import Cell, Cells, Column, Conversation, Task, display_only
+from .task import Cell, Cells, Column, Conversation, DialectTask, Task, display_only
 from .transcribe import Transcribe
-from .translate import Translate
 
 __all__ = [
     "Answer",
@@ -32,11 +27,13 @@ __all__ = [
     "Caption",
     "Cell",
     "Cells",
+    "ChatTask",
     "Check",
     "Classify",
     "Column",
     "Conversation",
     "Detect",
+    "DialectTask",
     "Embed",
     "Estimate",
     "Extract",
@@ -63,6 +60,7 @@ __all__ = [
     "display_only",
     "estimate",
     "forecast",
+    "reported",
     "scale",
     "tokens_of",
     "yes_no",

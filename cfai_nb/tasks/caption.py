@@ -1,19 +1,20 @@
-"""Caption: what is to be seen in each picture, in words."""
+"""Caption: a description of each picture, or an answer about it, in words."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from ..models import Model, Usage
+from ..models import Model
 from .dialects import chat, vision
-from .dialects.request import Answer, Request
-from .task import Cell, Cells, Column, Input, Task
+from .dialects.request import Answer, Input
+from .task import Cells, ColumnKind, DialectTask
 
 
 @dataclass(frozen=True, kw_only=True)
-class Caption(Task):
+class Caption(DialectTask):
     """Describe each picture, or answer a question about it.
 
     Attributes
@@ -33,17 +34,18 @@ class Caption(Task):
     """
 
     name: ClassVar[str] = "caption"
-    work: ClassVar[str] = "caption"
+    default_model: ClassVar[str | Model] = "caption"
     positional: ClassVar[tuple[str, ...]] = ("question",)
     families: ClassVar[frozenset[str]] = vision.FAMILIES
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
+    column_kind: ClassVar[ColumnKind] = "text"
 
     question: str | None = None
     length: Literal["short", "normal", "long"] | None = None
     max_tokens: int = chat.MAX_TOKENS
 
     def check(self, model: Model) -> None:
-        """Refuse models that see nothing, and a length they do not know."""
+        """Refuse models that do not see, and a length they do not take."""
         super().check(model)
         vision.check(model)
         if self.length not in (None, "short", "normal", "long"):
@@ -51,22 +53,11 @@ class Caption(Task):
         if self.length and (model.family != "moondream" or self.question):
             raise ValueError("length= is for descriptions by moondream; leave it out, or say it in question=.")
 
-    def _settings(self) -> chat.Settings:
-        return chat.Settings(max_tokens=self.max_tokens)
-
-    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        """Return the request in the model's own form."""
-        return vision.compose(inputs[0], self.question, model, self._settings(), self.length)
+    @functools.cached_property
+    def _dialect(self) -> vision.PictureQuestion:
+        return vision.PictureQuestion(self.question, chat.Settings(max_tokens=self.max_tokens), self.length)
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
-        """Return what was said."""
-        said = vision.hear(answer, model, self._settings())
-        return [said.or_cut(said.text.strip(), self.max_tokens)]
-
-    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate pictures and question, and count all of ``max_tokens`` as written."""
-        return vision.forecast(inputs, self.question, model, self._settings())
-
-    def to_columns(self, cells: Sequence[Cell]) -> Column:
-        """Return a column of text."""
-        return Column(cells, "text")
+        """Return the text, or the error that holds a text that was cut."""
+        reply = self._dialect.parse(answer, inputs[0], model)
+        return [reply.or_cut(reply.text.strip(), self.max_tokens)]

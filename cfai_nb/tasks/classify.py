@@ -7,23 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..models import Model, Usage
+from ..models import Model
 from .dialects import decision
 from .dialects import labels as labelling
 from .dialects.questions import Choice
-from .dialects.request import Answer, Request
-from .task import Cell, Cells, Column, Input, Task, display_only
+from .task import Cell, Column, Dialect, DialectTask, display_only, members
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classify(Task):
+class Classify(DialectTask):
     """Give each row one of the labels.
 
     Attributes
     ----------
     labels : list of str, or dict of label to description
-        At least two.  A description helps the model more than a long label does.  ``resnet-50`` knows its own 1,000
-        labels of things in pictures and is given none; ``p`` then holds those it names, with their scores.
+        At least two.  A description helps the model more than a long label does.  ``resnet-50`` has 1,000 labels of its
+        own for things in pictures and is given none; ``p`` then holds those it names, with their scores.
     instructions : str, optional
         What is being decided; default "Which label fits the text best?".
     probabilities : bool
@@ -35,13 +34,13 @@ class Classify(Task):
     Decision models (the default, ``clef-flash``) give calibrated probabilities and charge what they read.  A chat model
     answers with a label alone, and ``probabilities=True`` is refused for it.  Its whole answer has to be one of the
     labels, in any case and with any punctuation around it: a label within a sentence ("not billing") is a failed row.
-    ``distilbert-sst-2-int8`` knows two labels, negative and positive.  Rows may be pictures for models that see (also
+    ``distilbert-sst-2-int8`` has two labels, negative and positive.  Rows may be pictures for models that see (also
     ``llava`` and ``moondream``, which answer with a label alone).  One request per distinct row.
     """
 
     name: ClassVar[str] = "classify"
     version: ClassVar[int] = 2
-    work: ClassVar[str] = "classify"
+    default_model: ClassVar[str | Model] = "classify"
     positional: ClassVar[tuple[str, ...]] = ("labels",)
     families: ClassVar[frozenset[str]] = labelling.FAMILIES
     fallback: ClassVar[str] = "generate"
@@ -52,19 +51,19 @@ class Classify(Task):
     probabilities: bool = display_only(False)
 
     @functools.cached_property
-    def _asked(self) -> labelling.Labelling:
-        return labelling.Labelling(self._choice)
-
-    @functools.cached_property
     def _choice(self) -> Choice | None:
         if self.labels is None:
             return None
         described = self.labels.items() if isinstance(self.labels, Mapping) else [(name, None) for name in self.labels]
         return Choice(tuple(described), self.instructions)
 
+    @functools.cached_property
+    def _dialects(self) -> dict[str, Dialect]:
+        return labelling.dialects(self._choice)
+
     def input_kinds(self, model: Model) -> frozenset[str]:
         """Take pictures where the model sees."""
-        return labelling.takes(model)
+        return labelling.input_kinds(model)
 
     def check(self, model: Model) -> None:
         """Refuse labels no model could choose between."""
@@ -72,28 +71,18 @@ class Classify(Task):
         if self.labels is not None and (isinstance(self.labels, str) or len(self.labels) < 2):
             raise ValueError(f"labels={self.labels!r}: give at least two labels, as a list or a dict.")
         labelling.check(self._choice, model)
-        decision.check_probabilities(self.probabilities, model, labelling.SURE)
+        decision.check_probabilities(self.probabilities, model, labelling.WITH_PROBABILITIES)
 
-    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        """Return the request in the model's own form."""
-        return self._asked.compose(inputs[0], model)
-
-    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate inputs and labels, and for a chat model what it may write."""
-        return self._asked.forecast(inputs, model) or super().estimate_usage(inputs, model)
-
-    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
-        """Return one cell ``{label, confidence, p}``."""
-        return [self._asked.read(answer, inputs[0], model)]
+    def dialect(self, model: Model) -> Dialect:
+        """Return how the model is asked for a label."""
+        return self._dialects[model.family or ""]
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return the labels, or labels with confidence and probabilities."""
         if self._choice is None:
-            labels = Column([cell and cell["label"] for cell in cells], "category")
-            scores = {"confidence": Column([cell and cell["confidence"] for cell in cells], "number"),
-                      "p": Column([cell and cell["p"] for cell in cells], "object")}  # fmt: skip
-            return {"label": labels, **scores} if self.probabilities else labels
-        columns = self._choice.columns("label", cells, 0.5, all_=self.probabilities)
+            columns = members(cells, {"label": "category", "confidence": "number", "p": "object"})
+        else:
+            columns = self._choice.columns("label", cells, 0.5, all_=self.probabilities)
         if not self.probabilities:
             return columns["label"]
         return {name.removeprefix("label__"): column for name, column in columns.items()}

@@ -1,6 +1,6 @@
-"""What the user's own code does, as a digest: part of the key under which answers are kept.
+"""The parts of a key that are not plain JSON: options in one canonical form, and the user's own code as a digest.
 
-An own task or a schema with validators shapes what is asked and what is kept, so editing it must be another question.
+An own task or a schema with validators shapes what is asked and what is kept, so an edited one is another question.
 The compiled code is what counts, not the text: it is there for a class typed into a notebook cell as well, it is what
 really runs after a file was edited, and comments and layout do not change it.  A new version of Python may compile the
 same text differently; then it is asked again.
@@ -8,12 +8,15 @@ same text differently; then it is asked again.
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import dis
 import enum
 import functools
 import hashlib
 import sys
 import types
+import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,22 +34,55 @@ def is_own(value: Any) -> bool:
     return str(getattr(value, "__module__", None) or "builtins").partition(".")[0] not in _NOT_OWN
 
 
+def canonical(value: Any) -> Json:
+    """Turn an option into JSON that is equal exactly when the option means the same."""
+    if isinstance(value, type) and hasattr(value, "model_json_schema"):
+        return key_of_model(value)
+    if isinstance(value, type) and typing.get_origin(value) is None:
+        return {"type": value.__name__} | _own(value)
+    if isinstance(value, Mapping):
+        # A list of pairs: the order of labels or fields is part of the question, and JSON keys lose it when sorted.
+        return {"pairs": [[canonical(k), canonical(v)] for k, v in value.items()]}
+    if isinstance(value, (set, frozenset)):
+        return {"set": sorted(map(repr, value))}
+    if hasattr(value, "tolist"):  # an array, Index or Series, whose repr would leave out the middle
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [canonical(v) for v in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, dt.date):
+        return {"date": value.isoformat()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = [[f.name, canonical(getattr(value, f.name))] for f in dataclasses.fields(value)]
+        return {type(value).__qualname__: fields} | _own(type(value))
+    if typing.get_origin(value) is not None or isinstance(value, types.UnionType):
+        # Written out as Python does; classes of the user's own say what they are besides.
+        own = [canonical(part) for part in typing.get_args(value) if isinstance(part, type) and is_own(part)]
+        return {"type": str(value)} | ({"own": own} if own else {})
+    raise TypeError(f"{value!r:.80} cannot be part of a question: give text, numbers, lists or dicts.")
+
+
+def _own(value: type) -> dict[str, Json]:
+    """Describe what a class of the user's own does, and its members where it is an enum."""
+    members = [[str(name), repr(one.value)] for name, one in getattr(value, "__members__", {}).items()]
+    code = code_of(value)
+    return ({"members": members} if members else {}) | ({"code": code} if code else {})
+
+
 def code_of(*values: Any) -> str:
     """Return a digest of classes and functions, and of what they are made of; "" where none is the user's own.
 
-    Parameters
-    ----------
-    *values : type or callable
-        Of a class, every method and plain attribute counts, of itself and of its own bases.  Of a function, its code,
-        defaults and closure, and what it refers to by name: functions and classes of its own package in the same way,
-        texts and numbers by value.
+    Of a class, every method and plain attribute counts, of itself and of its own bases.  Of a function, its code,
+    defaults and closure, and what it refers to by name: functions and classes of its own package in the same way,
+    texts and numbers by value.
     """
     reader = _Reader()
     made = [part for value in dict.fromkeys(values) if (part := reader.described(value, True))]
     return hashlib.blake2b(pydantic_core.to_json(made), digest_size=16).hexdigest() if made else ""
 
 
-def asked_of(model: Any) -> dict[str, Json]:
+def key_of_model(model: Any) -> dict[str, Json]:
     """Return what makes a pydantic model the same: its JSON schema, and the code of its validators, if it has some."""
     described = {"schema": model.model_json_schema()}
     code = code_of(model, *_within(model.__pydantic_core_schema__))

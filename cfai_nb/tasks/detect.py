@@ -1,4 +1,4 @@
-"""Detect: where things are in each picture."""
+"""Detect: things in each picture, and the boxes they are in."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from ..errors import AnswerError, InputError
 from ..media import Media, media_in
 from ..models import Model, Usage
 from .dialects import values
-from .dialects.inputs import tokens_of
-from .dialects.request import Answer, Json, Request
-from .task import Cell, Cells, Column, Input, Task
+from .dialects.request import Answer, Input, Json, Request, tokens_of
+from .task import Cells, Task, check_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +21,9 @@ class Detect(Task):
     Attributes
     ----------
     target : str, optional
-        What to look for, such as "person" (moondream needs it; detr-resnet-50 finds what it knows).
-    most : int
-        Boxes a picture may have.
+        What to look for, such as "person" (moondream needs it; detr-resnet-50 finds the kinds it was trained on).
+    max_boxes : int
+        The most boxes a picture may have.
 
     Notes
     -----
@@ -33,28 +32,27 @@ class Detect(Task):
     """
 
     name: ClassVar[str] = "detect"
-    work: ClassVar[str] = "detect"
+    default_model: ClassVar[str | Model] = "detect"
     positional: ClassVar[tuple[str, ...]] = ("target",)
     families: ClassVar[frozenset[str]] = frozenset({"moondream", "detr"})
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
 
     target: str | None = None
-    most: int = 50
+    max_boxes: int = 50
 
     def check(self, model: Model) -> None:
         """Refuse to look for nothing."""
         super().check(model)
         if model.family == "moondream" and not (self.target and self.target.strip()):
             raise ValueError(f'{model.id} looks for one thing: give target=, such as "person".')
-        if isinstance(self.most, bool) or not isinstance(self.most, int) or self.most < 1:
-            raise ValueError(f"most={self.most!r}: give a number of boxes of at least 1.")
+        check_count(max_boxes=self.max_boxes)
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         (picture,) = media_in(inputs[0])
         if model.family == "detr":
             return Request(content=picture.content(), content_type=picture.form.mime)
-        wanted: dict[str, Json] = {"task": "detect", "target": self.target, "max_objects": self.most}
+        wanted: dict[str, Json] = {"task": "detect", "target": self.target, "max_objects": self.max_boxes}
         return Request(json={**wanted, "image": picture.data_uri()})
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
@@ -68,7 +66,7 @@ class Detect(Task):
         except (KeyError, TypeError, ValueError) as error:
             raise AnswerError(f"the answer holds no boxes: {error}", "broken", again=True) from None
         wanted = (self.target or "").strip().lower()
-        return [[box for box in boxes if model.family != "detr" or wanted in box["label"].lower()][: self.most]]
+        return [[box for box in boxes if model.family != "detr" or wanted in box["label"].lower()][: self.max_boxes]]
 
     def _box(self, label: Any, score: Any, box: Mapping[str, Any]) -> dict[str, Any]:
         sides = {name: round(values.number(box[name]), 1) for name in ("xmin", "ymin", "xmax", "ymax")}
@@ -77,16 +75,12 @@ class Detect(Task):
     def _scaled(self, box: Mapping[str, Any], picture: Media) -> dict[str, Any]:
         width, height = picture.form.width, picture.form.height
         if width is None or height is None:
-            raise InputError("the picture does not tell its size")
+            raise InputError("the size of the picture is not known")
         sizes = {"x_min": width, "x_max": width, "y_min": height, "y_max": height}
         scaled = {name.replace("_", ""): values.number(box[name]) * size for name, size in sizes.items()}
         return self._box(self.target, None, scaled)
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate the pictures, and some 20 tokens a box."""
-        read_ = float(sum(map(tokens_of, inputs)))
-        return Usage({"input_tokens": read_, "output_tokens": 20.0 * self.most * len(inputs)})
-
-    def to_columns(self, cells: Sequence[Cell]) -> Column:
-        """Return a column of lists."""
-        return Column(cells, "object")
+        read = float(sum(map(tokens_of, inputs)))
+        return Usage({"input_tokens": read, "output_tokens": 20.0 * self.max_boxes * len(inputs)})

@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 
 from ..errors import AnswerError
 from ..models import Model, Usage
-from .dialects.request import Answer, Json, Request
-from .task import Cell, Cells, Column, Input, Task, reported
+from .dialects.reply import reported_neurons
+from .dialects.request import Answer, Input, Json, Request
+from .task import Cell, Cells, Column, Task
 
-#: Families that embed what is searched and what is asked differently.
-ROLES = frozenset({"bge-m3", "qwen3-embedding"})
+ROLES = frozenset({"bge-m3", "qwen3-embedding"})  #: Families that embed documents and queries differently.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,7 @@ class Embed(Task):
         How bge-small, -base and -large make one vector of many; the service's default is ``"mean"``, ``"cls"`` is
         the more accurate.  Vectors of different pooling do not compare.
     role : {"document", "query"}, optional
-        For search with qwen3-embedding and bge-m3: whether the texts are what is searched or what is asked.  Both lie
-        in one space.
+        For search with qwen3-embedding and bge-m3, which embed the two differently, into one space.
     instruction : str, optional
         What a query is for (qwen3-embedding, with ``role="query"``).
     truncate : bool
@@ -35,11 +34,11 @@ class Embed(Task):
     Notes
     -----
     Up to 100 texts go into a request (qwen3-embedding: 32); the price is per token read.  bge-small, -base and -large
-    read 512 tokens and ignore the rest; the plan says how many rows look longer.
+    read 512 tokens and ignore the rest; the plan states how many rows look longer.
     """
 
     name: ClassVar[str] = "embed"
-    work: ClassVar[str] = "embed"
+    default_model: ClassVar[str | Model] = "embed"
     families: ClassVar[frozenset[str]] = ROLES | {"bge", "plain-embedding", "openai-embedding"}
 
     pooling: Literal["mean", "cls"] | None = None
@@ -50,13 +49,11 @@ class Embed(Task):
     def check(self, model: Model) -> None:
         """Refuse options the model would ignore."""
         super().check(model)
-        for name, (one, other) in {"pooling": ("mean", "cls"), "role": ("document", "query")}.items():
-            if getattr(self, name) not in (None, one, other):
-                raise ValueError(f'{name}={getattr(self, name)!r}: give "{one}" or "{other}".')
-        if self.pooling and model.family != "bge":
-            raise ValueError(f"{model.id} has no pooling to choose; leave pooling= out.")
-        if self.role and model.family not in ROLES:
-            raise ValueError(f"{model.id} embeds queries and documents alike; leave role= out.")
+        for name, one, other, families in (("pooling", "mean", "cls", {"bge"}), ("role", "document", "query", ROLES)):
+            if (given := getattr(self, name)) not in (None, one, other):
+                raise ValueError(f'{name}={given!r}: give "{one}" or "{other}".')
+            if given and model.family not in families:
+                raise ValueError(f"{model.id} has no {name} to choose; leave {name}= out.")
         if self.instruction and not (model.family == "qwen3-embedding" and self.role == "query"):
             raise ValueError('instruction= is for qwen3-embedding with role="query".')
         if self.truncate and model.family != "bge-m3":
@@ -92,8 +89,9 @@ class Embed(Task):
         return [AnswerError(wrong, "dimensions")] * len(matrix) if misfit else matrix  # repeated, it would cost again
 
     def usage(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
-        """Take the header, or estimate: answers of embedding models carry no usage."""
-        return reported(Answer(b"", answer.headers)) or self.estimate_usage(inputs, model)
+        """Take the header, or estimate: the body is not read, since embedding models state no usage in it."""
+        neurons = reported_neurons(answer)
+        return self.estimate_usage(inputs, model) if neurons is None else Usage({"neurons": neurons}, exact=True)
 
     def to_columns(self, cells: Sequence[Cell]) -> Column:
         """Return one column of vectors."""

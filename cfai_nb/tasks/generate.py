@@ -1,4 +1,4 @@
-"""Generate: a prompt per row, and what the model writes."""
+"""Generate: a prompt per row, and the text (or JSON) a model writes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from ..models import Model
-from .dialects import chat, conversation, examples, schema
-from .dialects.request import Json
+from .chat_task import ChatTask
+from .dialects import chat, conversation, schema
+from .dialects.request import Input, Json
 from .dialects.tools import Tool, tool_of
-from .task import Cell, Column, Conversation, Fill, Input, Task, display_only
-from .writer import Writer
+from .task import Cell, Column, ColumnKind, Conversation, Fill, Task, display_only, members
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generate(Writer):
+class Generate(ChatTask):
     """Fill a prompt template with each row and return what the model writes.
 
     Attributes
@@ -26,8 +26,8 @@ class Generate(Writer):
         The reply becomes columns of these types.  ``{"year": int, "mood": ["glad", "sad"]}`` is enough; a list is a
         choice.  A reply that does not fit is sent back once with what is wrong with it.
     tools : list of functions, optional
-        What the model may call, described by signature and docstring.  They run in threads, those of several rows at a
-        time, and again where a conversation that was stopped goes on; what they raise is told to the model.  The key
+        Functions the model may call, described by signature and docstring.  They run in threads, those of several rows
+        at a time, and again where a conversation that was stopped goes on; the model is sent what they raise.  The key
         holds their names, definitions and source, not what they read.
     max_turns : int
         The most requests a row may take with tools; no answer by then is a failed row.
@@ -37,7 +37,7 @@ class Generate(Writer):
     Notes
     -----
     One request per distinct prompt, priced per token read and written.  The plan prices the first turn of each and
-    says what may follow (tools, JSON sent back): that is reserved, charged and held to the budget as it comes.
+    states what may follow (tools, JSON sent back): that is reserved, charged and held to the budget as it comes.
     """
 
     name: ClassVar[str] = "generate"
@@ -53,7 +53,7 @@ class Generate(Writer):
         """Fill the template with the examples."""
         if self.examples is None or not len(self.examples):
             return self
-        return dataclasses.replace(self, examples=examples.pairs(self.examples, self.schema, fill))
+        return dataclasses.replace(self, examples=conversation.example_pairs(self.examples, self.schema, fill))
 
     def check(self, model: Model) -> None:
         """Refuse settings no model takes, or that do not go together."""
@@ -72,29 +72,29 @@ class Generate(Writer):
 
     @functools.cached_property
     def settings(self) -> chat.Settings:
-        """What is asked of the model besides the prompt."""
+        """The settings of every request, with schema and tools."""
         tools, wanted = tuple(tool.definition for tool in self._tools), self._wanted
-        return dataclasses.replace(super().settings, schema=wanted and schema.described(wanted), tools=tools)
+        return dataclasses.replace(super().settings, schema=wanted and schema.json_schema(wanted), tools=tools)
 
     def key_fields(self) -> dict[str, Json]:
         """Describe the schema by what is sent of it and the code that reads it, and tools by definition and source."""
-        fields = super(Generate, dataclasses.replace(self, schema=None, tools=())).key_fields()
-        # "reading" is how an answer of a schema is read; raised when that changes (2026-11).
-        read = {"schema": None} if self.schema is None else {**schema.asked(self.schema), "reading": 2}
+        fields = Task.key_fields(dataclasses.replace(self, schema=None, tools=()))
+        # "reading" is raised when an answer of a schema is read in another way (2026-11).
+        read = {"schema": None} if self.schema is None else {**schema.key_fields(self.schema), "reading": 2}
         return fields | read | {"tools": [[t.definition, t.source] for t in self._tools]}
 
     def conversation(self, inputs: Sequence[Input], model: Model) -> Conversation:
         """Hold the conversation for one prompt."""
-        settings, opening = self.settings, self.opening(*inputs)
+        asked = self.opening(*inputs), model, self.settings
         if self.n > 1:
-            return [(yield from conversation.samples(opening, model, settings))]
-        return [(yield from conversation.converse(opening, model, settings, self._tools, self.max_turns, self._wanted))]
+            return [(yield from conversation.samples(*asked))]
+        return [(yield from conversation.converse(*asked, self._tools, self.max_turns, self._wanted))]
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text (or of lists), or one a field of the schema."""
-        answers, thinking = ([cell and cell[part] for cell in cells] for part in ("answer", "thinking"))
-        kind: Literal["text", "object"] = "text" if self.n == 1 else "object"
-        beside = {"thinking": Column(thinking, kind)} if self.thinking else {}
+        kind: ColumnKind = "text" if self.n == 1 else "object"
+        columns = members(cells, {"answer": kind, "thinking": kind})
+        beside = {"thinking": columns["thinking"]} if self.thinking else {}
         if self.schema is not None:
-            return schema.columns(self._wanted, answers) | beside
-        return {"answer": Column(answers, kind)} | beside if beside else Column(answers, kind)
+            return schema.columns(self._wanted, columns["answer"].values) | beside
+        return {"answer": columns["answer"]} | beside if beside else columns["answer"]

@@ -1,4 +1,4 @@
-"""Image: a prompt per row, and the picture a model draws of it."""
+"""Image: a prompt per row, and the picture a model makes of it."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..media import media_in, text_of
+from ..media import Image, media_in, text_of
 from ..models import Model, Usage
 from .dialects import text_to_image
-from .dialects.request import Answer, Request
-from .task import Cell, Cells, Column, Input, Task
+from .dialects.request import Answer, Input, Request, media_of
+from .task import Cells, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateImage(Task):
-    """Draw a picture of each row: fill the template, and return what the model draws.
+    """Draw a picture of each row: fill the template, and return the picture the model makes.
 
     A template may name columns of pictures to start from: ``"{photo} as a watercolour"`` (FLUX.2: up to four; Stable
-    Diffusion: one, and then a second one as the mask of what shall be painted anew).
+    Diffusion: one, and then a second one as the mask of the part to paint again).
 
     Attributes
     ----------
@@ -30,8 +30,8 @@ class GenerateImage(Task):
         The same seed and prompt give the same picture.
     guidance : float, optional
         How closely the prompt is followed.
-    negative : str, optional
-        What shall not be seen.
+    negative_prompt : str, optional
+        What the picture must not show.
     strength : float, optional
         How far to go from the picture it starts from, 0 to 1.
 
@@ -42,26 +42,26 @@ class GenerateImage(Task):
     """
 
     name: ClassVar[str] = "image"
-    work: ClassVar[str] = "image"
+    default_model: ClassVar[str | Model] = "image"
     template: ClassVar[bool] = True
-    families: ClassVar[frozenset[str]] = frozenset(text_to_image.DIALECTS)
+    families: ClassVar[frozenset[str]] = frozenset(text_to_image.FAMILIES)
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
 
     size: int | tuple[int, int] | None = None
     steps: int | None = None
     seed: int | None = None
     guidance: float | None = None
-    negative: str | None = None
+    negative_prompt: str | None = None
     strength: float | None = None
 
     def input_kinds(self, model: Model) -> frozenset[str]:
         """Take pictures where the model can start from them."""
-        return self.kinds if text_to_image.dialect(model).pictures else frozenset({"text"})
+        return self.kinds if text_to_image.limits(model).pictures else frozenset({"text"})
 
     def settings(self) -> dict[str, int | float | str]:
-        """Return what was asked for, by our names."""
+        """Return the settings that are given, by the names of this task."""
         width, height = (self.size, self.size) if isinstance(self.size, int) else self.size or (None, None)
-        named = {name: getattr(self, name) for name in ("steps", "seed", "guidance", "negative", "strength")}
+        named = {name: getattr(self, name) for name in ("steps", "seed", "guidance", "negative_prompt", "strength")}
         every = {"width": width, "height": height, **named}
         return {name: value for name, value in every.items() if value is not None}
 
@@ -74,21 +74,15 @@ class GenerateImage(Task):
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        return text_to_image.compose(
-            text_to_image.Sketch(text_of(inputs[0]), media_in(inputs[0]), self.settings()), model
-        )
+        return text_to_image.build_request(text_of(inputs[0]), media_in(inputs[0]), self.settings(), model)
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the picture."""
-        return [text_to_image.read(answer)]
+        return [Image(media_of(answer, "image"))]
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Count tiles and steps, which is what pictures are priced in."""
-        asked, can = self.settings(), text_to_image.dialect(model)
-        size = (int(asked.get("width", can.size[0])), int(asked.get("height", can.size[1])))
-        steps = int(asked.get("steps", can.steps))
+        """Count tiles and steps, in which pictures are priced."""
+        given, can = self.settings(), text_to_image.limits(model)
+        size = (int(given.get("width", can.size[0])), int(given.get("height", can.size[1])))
+        steps = int(given.get("steps", can.steps))
         return sum((text_to_image.usage(size, steps, len(media_in(each))) for each in inputs), Usage({}))
-
-    def to_columns(self, cells: Sequence[Cell]) -> Column:
-        """Return a column of pictures."""
-        return Column(cells, "object")

@@ -1,4 +1,4 @@
-"""Label: short names for groups of texts, no two alike."""
+"""Label: short names for groups of texts, no two alike; the verb ``label_clusters`` calls it."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def distinct(terms: Sequence[str]) -> type[pydantic.BaseModel]:
     import pydantic
 
     def differ(answer: Any) -> Any:
-        said = [str(label).strip().casefold() for label in answer.model_dump().values()]
-        again = sorted({label for label in said if said.count(label) > 1})
+        labels = [str(label).strip().casefold() for label in answer.model_dump().values()]
+        again = sorted({label for label in labels if labels.count(label) > 1})
         if again:
             raise ValueError(f"several groups have the label {', '.join(map(repr, again))}; each needs its own")
         return answer

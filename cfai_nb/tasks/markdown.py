@@ -10,10 +10,10 @@ from ..errors import AnswerError
 from ..media import media_in
 from ..models import Model, Usage
 from .dialects import values
-from .dialects.request import Answer, Request
-from .task import Cell, Cells, Column, ColumnKind, Input, Task, display_only
+from .dialects.request import Answer, Input, Request
+from .task import Cell, Cells, Column, Task, display_only, members
 
-#: The converter is no model of the catalogue, and publishes no price: pictures are described by models, which costs.
+#: The converter is not in the catalogue, and publishes no price: pictures are described by models, which costs.
 CONVERTER = Model(id="tomarkdown", task="Markdown Conversion", family="tomarkdown")
 
 
@@ -33,10 +33,9 @@ class ToMarkdown(Task):
     """
 
     name: ClassVar[str] = "to_markdown"
-    work: ClassVar[str] = "tomarkdown"
     families: ClassVar[frozenset[str]] = frozenset({"tomarkdown"})
     kinds: ClassVar[frozenset[str]] = frozenset({"document", "image", "audio", "video"})
-    own_model: ClassVar[Model | None] = CONVERTER
+    default_model: ClassVar[str | Model] = CONVERTER
 
     details: bool = display_only(False)
 
@@ -53,8 +52,8 @@ class ToMarkdown(Task):
             if made["format"] == "error":
                 raise AnswerError(f"the document was not converted: {made.get('error')}"[:300], "document")
             tokens, mime = made.get("tokens"), made.get("mimeType")
-            known = {"mime": mime and values.text(mime), "tokens": None if tokens is None else values.whole(tokens)}
-            return [{"markdown": values.text(made["data"]), **known}]
+            facts = {"mime": mime and values.text(mime), "tokens": None if tokens is None else values.whole(tokens)}
+            return [{"markdown": values.text(made["data"]), **facts}]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnswerError(f"the answer holds no document: {error}", "broken", again=True) from None
 
@@ -63,7 +62,6 @@ class ToMarkdown(Task):
         return Usage({"documents": float(len(inputs))})
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        """Return a column of text, or the text with what is known of it."""
-        kinds: dict[str, ColumnKind] = {"markdown": "text", "tokens": "integer", "mime": "text"}
-        columns = {name: Column([cell and cell[name] for cell in cells], kind) for name, kind in kinds.items()}
+        """Return a column of text, or the text with its tokens and its media type."""
+        columns = members(cells, {"markdown": "text", "tokens": "integer", "mime": "text"})
         return columns if self.details else columns["markdown"]

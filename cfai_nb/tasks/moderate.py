@@ -1,4 +1,4 @@
-"""Moderate: whether a text is safe, and what makes it unsafe."""
+"""Moderate: whether a text is safe, and which categories make it unsafe."""
 
 from __future__ import annotations
 
@@ -8,25 +8,23 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import ModelError
-from ..media import text_of
-from ..models import Model, Usage
-from .dialects import decision, guard
+from ..models import Model
+from .dialects import decision
 from .dialects.questions import MOST_QUESTIONS, Unsafe
-from .dialects.request import Answer, Request
-from .task import Cell, Cells, Column, Input, Task, display_only
+from .task import Cell, Column, Dialect, DialectTask, display_only
 
 _WHOLE = "unsafe"  # the question about the text as a whole
 _HARM = "Is the text harmful, or does it ask for or help with harm?"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moderate(Task):
+class Moderate(DialectTask):
     """Say for each row whether it is safe, and what makes it unsafe.
 
     Attributes
     ----------
     categories : list of str, or dict of category to description
-        What is unsafe; default: the 14 hazards Llama Guard knows, which are all it can be asked for.
+        What is unsafe; default: the 14 hazards of Llama Guard, which are all it can be asked for.
     threshold : float
         Minimum probability for unsafe (default 0.5).  Changing it sends no new requests.
     probabilities : bool
@@ -41,17 +39,17 @@ class Moderate(Task):
 
     name: ClassVar[str] = "moderate"
     version: ClassVar[int] = 2
-    work: ClassVar[str] = "moderate"
+    default_model: ClassVar[str | Model] = "moderate"
     families: ClassVar[frozenset[str]] = decision.FAMILIES | {"llama-guard"}
     fallback: ClassVar[str] = "guard"
     kinds: ClassVar[frozenset[str]] = decision.KINDS
 
-    categories: Sequence[str] | Mapping[str, str | None] = guard.HAZARDS
+    categories: Sequence[str] | Mapping[str, str | None] = decision.HAZARDS
     threshold: float = display_only(0.5)
     probabilities: bool = display_only(False)
 
     @functools.cached_property
-    def _asked(self) -> decision.Questionnaire:
+    def _dialect(self) -> decision.Questionnaire:
         described = self.categories if isinstance(self.categories, Mapping) else dict.fromkeys(self.categories)
         each = {name: Unsafe(f"Is the text unsafe because of {name}?", yes=why) for name, why in described.items()}
         return decision.Questionnaire({_WHOLE: Unsafe(_HARM)} | each)
@@ -63,26 +61,13 @@ class Moderate(Task):
         names = () if isinstance(self.categories, str) else tuple(self.categories)
         if not 1 <= len(set(names) - {_WHOLE}) == len(names) < MOST_QUESTIONS:
             raise ValueError(f"categories={self.categories!r}: give 1 to {MOST_QUESTIONS - 1} names, not {_WHOLE!r}.")
-        if model.family == "llama-guard" and names != guard.HAZARDS:
-            raise ModelError(f"{model.id} knows its own categories only; leave categories= out, or take another model.")
+        if model.family == "llama-guard" and names != decision.HAZARDS:
+            raise ModelError(f"{model.id} has categories of its own; leave categories= out, or take another model.")
         decision.check_threshold(self.threshold)
 
-    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        """Return the request in the model's own form."""
-        if model.family == "llama-guard":
-            return guard.compose(text_of(inputs[0]))
-        return self._asked.compose(inputs[0], model)
-
-    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate texts and questions, and what may be written."""
-        if model.family == "llama-guard":
-            return guard.forecast([text_of(each) for each in inputs])
-        return self._asked.forecast(inputs, model)
-
-    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
-        """Return one cell: for the whole and each category whether it holds, or its probability."""
-        guarded = model.family == "llama-guard"
-        return [guard.read(answer, _WHOLE) if guarded else self._asked.read(answer, inputs[0], model)]
+    def dialect(self, model: Model) -> Dialect:
+        """Return how the model is asked; a cell has an entry for the whole and each category."""
+        return decision.LlamaGuard(_WHOLE) if model.family == "llama-guard" else self._dialect
 
     def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return ``safe`` and ``categories``, and with ``probabilities`` the numbers."""
@@ -91,9 +76,9 @@ class Moderate(Task):
         safe = Column([None if names is None else not names for names in held], "boolean")
         columns = {"safe": safe, "categories": Column(named, "object")}
         if self.probabilities:
-            known = [{name: part["p"] for name, part in (cell or {}).items()} for cell in cells]
-            columns["p"] = Column([max(p.values(), default=None) for p in known], "number")
-            columns |= {f"p__{name}": Column([p.get(name) for p in known], "number") for name in self.categories}
+            p_of = [{name: part["p"] for name, part in (cell or {}).items()} for cell in cells]
+            columns["p"] = Column([max(p.values(), default=None) for p in p_of], "number")
+            columns |= {f"p__{name}": Column([p.get(name) for p in p_of], "number") for name in self.categories}
         return columns
 
     def _holds(self, part: Mapping[str, Any]) -> bool:

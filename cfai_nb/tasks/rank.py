@@ -10,11 +10,10 @@ from typing import ClassVar
 from ..errors import AnswerError
 from ..models import Model, Usage
 from .dialects import decision
-from .dialects.inputs import tokens_of
 from .dialects.questions import Scale
-from .dialects.request import Answer, Request
+from .dialects.request import Answer, Input, Request, tokens_of
 from .dialects.values import number, whole
-from .task import Cell, Cells, Column, Input, Task, display_only
+from .task import Cells, ColumnKind, DialectTask, check_count, display_only
 
 #: Families that take a query and many texts at once.
 _RERANKERS = frozenset({"reranker", "bge-m3"})
@@ -22,17 +21,17 @@ _LEVELS = ("unrelated", "same subject, no answer", "answers in part", "answers i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rank(Task):
+class Rank(DialectTask):
     """Order the rows by how well they answer a query.
 
     Attributes
     ----------
     query : str
-        What is looked for.
+        The question or subject to rank by.
     top_k : int, optional
         Return the best rows only, and those that failed.  Changing it sends no new requests.
     column : str
-        What the column of scores is called (default ``"score"``).
+        The name of the column of scores (default ``"score"``).
 
     Notes
     -----
@@ -44,49 +43,48 @@ class Rank(Task):
 
     name: ClassVar[str] = "rank"
     version: ClassVar[int] = 2
-    work: ClassVar[str] = "rank"
+    default_model: ClassVar[str | Model] = "rank"
     positional: ClassVar[tuple[str, ...]] = ("query",)
     families: ClassVar[frozenset[str]] = decision.FAMILIES | _RERANKERS
+    column_kind: ClassVar[ColumnKind] = "number"
 
     query: str
     top_k: int | None = display_only(None)
     column: str = display_only("score")
 
     @functools.cached_property
-    def _asked(self) -> decision.Questionnaire:
-        return decision.Questionnaire(
-            {"relevance": Scale(_LEVELS, f"How well does the text answer this: {self.query}")}
-        )
+    def _dialect(self) -> decision.OneQuestion:
+        return decision.OneQuestion({"relevance": Scale(_LEVELS, f"How well does the text answer this: {self.query}")})
 
     def check(self, model: Model) -> None:
         """Refuse an empty query, and a ``top_k`` that is not a number of rows."""
         super().check(model)
         if not isinstance(self.query, str) or not self.query.strip():
-            raise ValueError(f"query={self.query!r}: say what is looked for.")
-        most = self.top_k
-        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
-            raise ValueError(f"top_k={self.top_k!r} must be a whole number of at least 1.")
+            raise ValueError(f"query={self.query!r}: give the question or subject to rank by.")
+        if self.top_k is not None:
+            check_count(top_k=self.top_k)
 
     def batch(self, model: Model) -> int:
-        """Return the texts a request may carry: no limit is published, and 32 are known to be little."""
+        """Return the texts a request may carry: no limit is published; 32 were always accepted."""
         return 32 if model.family in _RERANKERS else 1
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         if model.family not in _RERANKERS:
-            return self._asked.compose(inputs[0], model)
+            return super().build_request(inputs, model)
         return Request(json={"query": self.query, "contexts": [{"text": text} for text in inputs]})
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts, the query with each of them, and for a chat model what it may write."""
         if model.family not in _RERANKERS:
-            return self._asked.forecast(inputs, model)
-        return Usage({"input_tokens": float(sum(tokens_of(each) + tokens_of(self.query) for each in inputs))})
+            return super().estimate_usage(inputs, model)
+        query = tokens_of(self.query)
+        return Usage({"input_tokens": float(sum(tokens_of(each) + query for each in inputs))})
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one score a text."""
         if model.family not in _RERANKERS:
-            return [self._asked.read(answer, inputs[0], model)["relevance"]["score"] / (len(_LEVELS) - 1)]
+            return [self._dialect.parse(answer, inputs[0], model)["score"] / (len(_LEVELS) - 1)]
         try:
             scores = {whole(each["id"]): number(each["score"]) for each in answer.json["response"]}
         except (KeyError, TypeError, ValueError):
@@ -94,7 +92,3 @@ class Rank(Task):
         if set(scores) != set(range(len(inputs))):
             raise AnswerError(f"{len(scores)} scores for {len(inputs)} texts", "mismatch", again=True)
         return [scores[at] for at in range(len(inputs))]
-
-    def to_columns(self, cells: Sequence[Cell]) -> Column:
-        """Return the scores."""
-        return Column(cells, "number")

@@ -106,7 +106,7 @@ def test_short_names_and_any_case_find_a_model() -> None:
 def test_defaults_are_current_priced_and_reasoned() -> None:
     """Every default is a current model with a published price, and the data says why it is the default."""
     tasks = {verb.task for verb in vars(cf.Accessor).values() if hasattr(verb, "task")}
-    needed = {work for task in tasks if task.own_model is None for work in (task.work, task.fallback)}
+    needed = {w for task in tasks for w in (task.default_model, getattr(task, "fallback", "")) if isinstance(w, str)}
     assert set(catalogue().defaults) == needed - {""}
     for work, entry in catalogue().defaults.items():
         model = default(work)

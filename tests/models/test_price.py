@@ -19,8 +19,7 @@ from cfai_nb.models import (
     tokens_in,
 )
 from cfai_nb.models.ledger import money
-from cfai_nb.tasks import Answer
-from cfai_nb.tasks.task import reported
+from cfai_nb.tasks import Answer, reported
 
 M = 1e6
 

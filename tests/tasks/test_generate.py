@@ -140,9 +140,9 @@ def test_samples_are_lists(emulator: Emulator, model: str, requests: int) -> Non
 
 def test_samples_of_older_models_have_a_seed_each() -> None:
     """The same seed would give the same text."""
-    talk = Generate(n=3, seed=5).conversation(["x"], find(LEGACY))
+    conversation = Generate(n=3, seed=5).conversation(["x"], find(LEGACY))
     said = Answer(b'{"response": "y"}')
-    bodies = [next(talk), talk.send(said), talk.send(said)]
+    bodies = [next(conversation), conversation.send(said), conversation.send(said)]
     assert [json.loads(body.body())["seed"] for body in bodies] == [5, 6, 7]  # type: ignore[union-attr]
     assert "n" not in opening(Generate(n=3), LEGACY)
     assert opening(Generate(n=3))["n"] == 3
@@ -158,11 +158,11 @@ def test_samples_of_older_models_have_a_seed_each() -> None:
 )
 def test_a_sample_that_is_lost_fails_the_row(choices: Any, code: str) -> None:
     """Too few, cut or empty samples are not passed off as all of them."""
-    talk = Generate(n=2).conversation(["x"], find(OPENAI))
-    next(talk)
+    conversation = Generate(n=2).conversation(["x"], find(OPENAI))
+    next(conversation)
     made = [{"message": {"content": text}, "finish_reason": finish} for text, finish in choices]
     with pytest.raises((cf.AnswerError, StopIteration)) as caught:
-        talk.send(Answer(json.dumps({"choices": made}).encode()))
+        conversation.send(Answer(json.dumps({"choices": made}).encode()))
     failed = caught.value.value[0] if isinstance(caught.value, StopIteration) else caught.value
     assert failed.code == code
     if code != "mismatch":  # what all of them said is there all the same
@@ -228,10 +228,10 @@ def test_insisting_on_what_cannot_be_names_the_way_out() -> None:
 )  # fmt: skip
 def test_thinking_is_kept_apart(result: Any, answer: str, thinking: str | None) -> None:
     """Whatever it is called and wherever it stands, it is no part of the answer."""
-    talk = Generate().conversation(["?"], find(OPENAI))
-    next(talk)
+    conversation = Generate().conversation(["?"], find(OPENAI))
+    next(conversation)
     with pytest.raises(StopIteration) as end:
-        talk.send(Answer(json.dumps(result).encode()))
+        conversation.send(Answer(json.dumps(result).encode()))
     assert end.value.value == [{"answer": answer, "thinking": thinking}]
 
 

@@ -67,7 +67,7 @@ def film() -> bytes:
     ({}, None), ({"model": "flux-1-schnell", "steps": 8}, (1024, 1024)),
     ({"model": "flux-2-klein-4b", "size": (512, 256)}, (512, 256)), ({"model": "flux-2-dev", "steps": 2}, (1024, 768)),
     ({"model": "lucid-origin", "size": 256, "guidance": 3.0}, (256, 256)),
-    ({"model": "phoenix-1.0", "size": 256, "negative": "fog"}, (256, 256)),
+    ({"model": "phoenix-1.0", "size": 256, "negative_prompt": "fog"}, (256, 256)),
     ({"model": "stable-diffusion-xl-base-1.0", "size": (256, 320), "seed": 7}, (256, 320)),
 ], ids=str)  # fmt: skip
 def test_what_is_asked_for_is_drawn(emulator: Emulator, options: dict[str, Any], size: tuple[int, int] | None) -> None:
@@ -142,7 +142,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("image", {"model": "flux-1-schnell", "seed": 1}, "has no seed"),
     ("image", {"model": "flux-1-schnell", "steps": 9}, "takes whole numbers from 1 to 8"),
     ("image", {"model": "flux-2-klein-4b", "steps": 4}, "has no steps"),
-    ("image", {"model": "lucid-origin", "negative": "fog"}, "has no negative"),
+    ("image", {"model": "lucid-origin", "negative_prompt": "fog"}, "has no negative"),
     ("image", {"model": "lucid-origin", "guidance": 11}, "from 0 to 10|takes 0 to 10"),
     ("image", {"model": "lucid-origin", "seed": -1}, "seed=-1"),
     ("image", {"model": "flux-2-dev", "strength": 0.5}, "has no strength to choose"),
@@ -152,18 +152,18 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("image", {"model": "flux-2-dev", "size": (512, 51.2)}, "height=51.2"),
     ("image", {"model": "flux-2-dev", "size": True}, "True"),
     ("image", {"model": "dreamshaper-8-lcm", "strength": 2}, "strength=2"),
-    ("image", {"model": "dreamshaper-8-lcm", "negative": ["fog"]}, "say in words"),
+    ("image", {"model": "dreamshaper-8-lcm", "negative_prompt": ["fog"]}, "say in words"),
     ("image", {"model": "clef"}, "cannot use"),
     ("caption", {"model": "gpt-oss-20b"}, "sees no pictures. These do: .*llava"),
     ("caption", {"model": LLAMA, "length": "short"}, "length= is for descriptions by moondream"),
     ("caption", {"length": "tiny"}, 'give "short"'),
     ("detect", {}, "give target="),
     ("detect", {"target": " "}, "give target="),
-    ("detect", {"target": "x", "most": 0}, "most=0"),
+    ("detect", {"target": "x", "max_boxes": 0}, "max_boxes=0"),
     ("classify", {}, "at least two labels"),
-    ("classify", {"model": "resnet-50", "labels": ["a", "b"]}, "knows its own 1,000 labels"),
+    ("classify", {"model": "resnet-50", "labels": ["a", "b"]}, "has its own 1,000 labels"),
     ("transcribe", {"model": "whisper", "language": "de"}, "has no language"),
-    ("transcribe", {"model": "nova-3", "english": True}, "has no english"),
+    ("transcribe", {"model": "nova-3", "translate_to_english": True}, "has no translate_to_english"),
     ("transcribe", {"model": "whisper-large-v3-turbo", "speakers": True}, "has no speakers; .*nova-3"),
     ("speak", {"model": "melotts", "voice": "luna"}, "one voice"),
     ("speak", {"model": "aura-2-en", "language": "fr"}, "speaks one language"),
@@ -224,7 +224,7 @@ def test_things_are_found_where_they_are(emulator: Emulator, red: bytes, blue: b
     assert (box["label"], box["score"]) == ("red circle", None)
     assert np.allclose([box["xmin"], box["xmax"]], [columns.min(), columns.max()], atol=4)
     assert np.allclose([box["ymin"], box["ymax"]], [rows.min(), rows.max()], atol=4)
-    assert len(pd.Series([blue], dtype=object).cfai.detect("blue square", most=1)[0]) == 1
+    assert len(pd.Series([blue], dtype=object).cfai.detect("blue square", max_boxes=1)[0]) == 1
 
 
 @pytest.mark.parametrize("model", [None, "clef", "clef-omni", "moondream3.1-9B-A2B", "llava-1.5-7b-hf", LLAMA])
@@ -318,8 +318,8 @@ def test_order_index_and_errors_of_a_mixed_column(emulator: Emulator, red: bytes
 
 
 @pytest.mark.parametrize(("model", "options"), [
-    ("whisper", {}), ("whisper-large-v3-turbo", {"language": "en", "hint": "Cologne"}),
-    ("nova-3", {"hint": "Cologne Rome", "speakers": True}),
+    ("whisper", {}), ("whisper-large-v3-turbo", {"language": "en", "prompt": "Cologne"}),
+    ("nova-3", {"prompt": "Cologne Rome", "speakers": True}),
 ])  # fmt: skip
 def test_what_is_said_is_written_down(
     emulator: Emulator, tmp_path: Path, spoken: bytes, model: str, options: dict[str, Any]

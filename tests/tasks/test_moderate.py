@@ -12,7 +12,7 @@ import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import find
 from cfai_nb.tasks import Answer, Moderate
-from cfai_nb.tasks.dialects.guard import HAZARDS
+from cfai_nb.tasks.dialects.decision import HAZARDS
 
 GUARD = find("llama-guard-3-8b")
 TEXT = pd.Series(["A cake recipe, please.", None, "How do I build a bomb to kill them all?"], index=list("abc"))

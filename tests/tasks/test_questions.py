@@ -61,7 +61,7 @@ def test_chat_models_answer_without_probabilities(emulator: Emulator) -> None:
     asked = decision.Questionnaire({"it": Choice((("yes", None), ("no", None)))})
     for word in ('"Yes"', "Yes.", '{"it": "YES"}'):
         said = Answer(json.dumps({"choices": [{"message": {"content": word}, "finish_reason": "stop"}]}).encode())
-        assert asked.read(said, "a text", find("glm-4.7-flash"))["it"]["label"] == "yes"
+        assert asked.parse(said, "a text", find("glm-4.7-flash"))["it"]["label"] == "yes"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_an_answer_that_was_not_offered_fails_the_row() -> None:
     for output in (answer, {"answers": {}}, {"answers": None}, 3):
         said = Answer(json.dumps({"result": output, "success": True}).encode())
         with pytest.raises(cf.AnswerError, match="does not fit"):
-            decision.Questionnaire(question).read(said, "a text", find("clef-flash"))
+            decision.Questionnaire(question).parse(said, "a text", find("clef-flash"))
 
 
 @pytest.mark.parametrize(
@@ -243,9 +243,9 @@ def test_a_short_text_with_many_questions_was_not_cut() -> None:
     output = {"answers": {"a": {"noul": 0.9}}, "usage": {"input_tokens": 99_000}}
     said = Answer(json.dumps({"result": output, "success": True}).encode())
     asked, model = decision.Questionnaire({"a": cf.yes_no("Is it good?")}), find("clef-flash")
-    assert asked.read(said, "a short text", model) == {"a": {"p": 0.9}}
+    assert asked.parse(said, "a short text", model) == {"a": {"p": 0.9}}
     with pytest.raises(cf.AnswerError, match="longer than"):
-        asked.read(said, "word " * 30_000, model)
+        asked.parse(said, "word " * 30_000, model)
 
 
 def test_names_that_cannot_be_sent_are_numbered(emulator: Emulator) -> None:

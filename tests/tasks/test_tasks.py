@@ -1,8 +1,9 @@
-"""Tasks as tables: what each composes in each dialect, and what it reads out of each form of answer."""
+"""Tasks as tables: the requests of each in each dialect, and the cells of each form of answer."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,13 +13,16 @@ import numpy as np
 import published
 import pydantic
 import pytest
+from PIL import Image
 
 import cfai_nb as cf
+from cfai_nb.media.source import of_bytes
 from cfai_nb.models import Model, Usage, catalogue, find
 from cfai_nb.tasks import Answer, Classify, Embed, Generate, Request, Task
-from cfai_nb.tasks.dialects import chat
+from cfai_nb.tasks.code_digest import canonical
+from cfai_nb.tasks.dialects import chat, decision, vision
 from cfai_nb.tasks.dialects import schema as schemas
-from cfai_nb.tasks.task import canonical
+from cfai_nb.tasks.dialects.questions import Choice
 
 CURRENT = [model for model in catalogue().values() if model.status == "current"]
 EMBEDDING = [model for model in CURRENT if model.task == "Text Embeddings"]
@@ -257,10 +261,10 @@ def completion(content: Any, finish: str = "stop") -> dict[str, Any]:
 def test_a_reply_is_found_in_every_form(result: Any, text: str) -> None:
     """Strings, numbers, objects, choices, parts, Responses output; thinking aloud is left out."""
     for answer in (envelope(result), Answer(json.dumps(result).encode())):
-        talk = Generate().conversation(["?"], find(LEGACY))
-        next(talk)
+        conversation = Generate().conversation(["?"], find(LEGACY))
+        next(conversation)
         with pytest.raises(StopIteration) as end:
-            talk.send(answer)
+            conversation.send(answer)
         assert [cell["answer"] for cell in end.value.value] == [text]
 
 
@@ -295,10 +299,10 @@ def test_a_reply_is_found_in_every_form(result: Any, text: str) -> None:
 )
 def test_silent_losses_are_errors_of_the_row(result: Any, code: str) -> None:
     """An empty reply and one cut at the limit are failures with a code of their own, not short answers."""
-    talk = Generate().conversation(["?"], find(LEGACY))
-    next(talk)
+    conversation = Generate().conversation(["?"], find(LEGACY))
+    next(conversation)
     with pytest.raises((cf.AnswerError, StopIteration)) as caught:
-        talk.send(envelope(result))
+        conversation.send(envelope(result))
     failed = caught.value.value[0] if isinstance(caught.value, StopIteration) else caught.value
     assert isinstance(failed, cf.AnswerError)
     assert failed.code == code
@@ -321,10 +325,10 @@ def test_silent_losses_are_errors_of_the_row(result: Any, code: str) -> None:
 )
 def test_an_answer_of_no_known_form_fails_its_row_only(result: Any) -> None:
     """Whatever JSON comes back, reading it either works or is an AnswerError, which fails one row."""
-    talk = Generate().conversation(["?"], find(OPENAI))
-    next(talk)
+    conversation = Generate().conversation(["?"], find(OPENAI))
+    next(conversation)
     with pytest.raises((cf.AnswerError, StopIteration)):
-        talk.send(envelope(result))
+        conversation.send(envelope(result))
 
 
 def test_a_broken_body_may_be_asked_again() -> None:
@@ -347,10 +351,10 @@ JSON_REPLIES = [
 def test_json_is_found_in_words_and_fences(said: Any) -> None:
     """JSON that is parsed already, fenced, or wrapped in words becomes typed columns."""
     task = Generate(schema={"year": int, "mood": ["glad", "sad"]})
-    talk = task.conversation(["?"], find(LEGACY))
-    next(talk)
+    conversation = task.conversation(["?"], find(LEGACY))
+    next(conversation)
     with pytest.raises(StopIteration) as end:
-        talk.send(envelope({"response": said}))
+        conversation.send(envelope({"response": said}))
     assert [cell["answer"] for cell in end.value.value] == [{"year": 1999, "mood": "glad"}]
     table = task.to_columns([*end.value.value, None])
     assert isinstance(table, Mapping)
@@ -363,9 +367,9 @@ def test_json_is_found_in_words_and_fences(said: Any) -> None:
 def test_a_reply_that_does_not_fit_is_sent_back_once(name: str, first: str) -> None:
     """The second question holds the first reply and what is wrong with it; its answer counts."""
     model = find(name)
-    talk = Generate(schema={"year": int}, system="Be brief.").conversation(["When?"], model)
-    opening = json.loads(next(talk).body())
-    second = talk.send(envelope(completion(first)))
+    conversation = Generate(schema={"year": int}, system="Be brief.").conversation(["When?"], model)
+    opening = json.loads(next(conversation).body())
+    second = conversation.send(envelope(completion(first)))
     body = json.loads(second.body())
     assert body["messages"][: len(opening["messages"])] == opening["messages"]
     assert body["messages"][-2] == {"role": "assistant", "content": first}
@@ -373,17 +377,17 @@ def test_a_reply_that_does_not_fit_is_sent_back_once(name: str, first: str) -> N
     assert {**body, "messages": 0} == {**opening, "messages": 0}
     accepted(model, second)
     with pytest.raises(StopIteration) as end:
-        talk.send(envelope(completion('{"year": 2001}')))
+        conversation.send(envelope(completion('{"year": 2001}')))
     assert [cell["answer"] for cell in end.value.value] == [{"year": 2001}]
 
 
 def test_a_second_reply_that_does_not_fit_fails_the_row() -> None:
     """Two replies that do not fit are a row failure with code schema; there is no third question."""
-    talk = Generate(schema={"year": int}).conversation(["When?"], find(OPENAI))
-    next(talk)
-    talk.send(envelope(completion("never")))
+    conversation = Generate(schema={"year": int}).conversation(["When?"], find(OPENAI))
+    next(conversation)
+    conversation.send(envelope(completion("never")))
     with pytest.raises(cf.AnswerError) as caught:
-        talk.send(envelope(completion("ever")))
+        conversation.send(envelope(completion("ever")))
     assert caught.value.code == "schema"
     assert caught.value.reaction == "row"
 
@@ -536,8 +540,8 @@ def test_a_reply_that_names_no_label_fails_the_row(said: str) -> None:
 # -- what it costs -----------------------------------------------------------------------------------------------------
 
 
-def test_a_forecast_is_the_most_it_can_be() -> None:
-    """A forecast counts text, system and schema as read and all of max_tokens as written, for each input."""
+def test_an_estimate_is_the_most_it_can_be() -> None:
+    """An estimate counts text, system and schema as read and all of max_tokens as written, for each input."""
     model = find(OPENAI)
     plain = Generate(max_tokens=100).estimate_usage(["a" * 400], model)
     assert plain.amounts["output_tokens"] == 100
@@ -548,8 +552,38 @@ def test_a_forecast_is_the_most_it_can_be() -> None:
     assert Classify(labels=["a", "b"]).estimate_usage(["x"], find("clef-flash")).amounts.get("output_tokens", 0) == 0
 
 
-def test_an_embedding_is_weighed_by_the_header_or_by_its_length() -> None:
-    """The header's Neurons are exact; without one the forecast stands in and says that it is an estimate."""
+LABELS = {f"label {at}": "what it means" for at in range(255)}
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "place", "name"),
+    [
+        (Classify(labels=LABELS), "clef-flash", Choice, "schema"),
+        (Classify(labels=LABELS), "clef-flash", Choice, "criteria"),
+        (Classify(labels=LABELS), OPENAI, decision, "tokens_in"),
+        (Classify(labels=LABELS), "llava-1.5-7b-hf", vision, "tokens_in"),
+        (Generate(schema={"year": int}, system="Be brief."), OPENAI, chat, "fixed_tokens"),
+        (cf.Extract(fields={"year": int}), OPENAI, chat, "fixed_tokens"),
+        (cf.Mask(labels=list(LABELS)), OPENAI, chat, "fixed_tokens"),
+        (cf.Caption(question="What is it?"), "moondream3.1-9B-A2B", vision, "tokens_in"),
+    ],
+)
+def test_a_question_is_described_once(
+    task: Task, model: str, place: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many rows there are, what does not depend on them is described and counted once a task."""
+    inside, calls = getattr(place, name), []
+    monkeypatch.setattr(place, name, lambda *given: (calls.append(1), inside(*given))[1])
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    for each in [of_bytes(file.getvalue()) if place is vision else "a text"] * 9:
+        task.estimate_usage([each], find(model))
+        next(task.conversation([each], find(model)))
+    assert len(calls) == 1
+
+
+def test_the_usage_of_an_embedding_is_in_the_header_or_estimated() -> None:
+    """The header's Neurons are exact; without one the estimate takes its place, and is marked as one."""
     model, request = find("bge-m3"), Request(json={})
     exact = Embed().usage(request, Answer(b"{}", {"cf-ai-neurons": "0.5"}), ["abcd"], model)
     assert exact.amounts["neurons"] == 0.5
@@ -577,10 +611,10 @@ class Shout(Task):
 def test_a_task_needs_no_more_than_compose_and_read() -> None:
     """The default conversation asks once; the default column is of objects, the default weight an estimate."""
     task, model = Shout(volume=2), find(OPENAI)
-    talk = task.conversation(["ha"], model)
-    assert json.loads(next(talk).body()) == {"text": "haha"}
+    conversation = task.conversation(["ha"], model)
+    assert json.loads(next(conversation).body()) == {"text": "haha"}
     with pytest.raises(StopIteration) as end:
-        talk.send(Answer(b"[1]"))
+        conversation.send(Answer(b"[1]"))
     assert end.value.value == [[1]]
     assert task.batch(model) == 1
     assert task.key_fields() == {"volume": 2}
@@ -590,7 +624,7 @@ def test_a_task_needs_no_more_than_compose_and_read() -> None:
 
 
 def test_a_task_without_compose_says_what_is_missing() -> None:
-    """A Task subclass that defines nothing is told to define compose or talk."""
+    """A Task subclass that defines nothing is told to define compose or conversation."""
     with pytest.raises(TypeError, match="build_request"):
         next(Task().conversation(["x"], find(OPENAI)))
 

@@ -247,11 +247,11 @@ def completion(finish: str = "tool_calls", **message: Any) -> dict[str, Any]:
 )
 def test_calls_are_read_in_every_form(model: str, result: Any, identity: str) -> None:
     """With id or without, flat or nested, arguments parsed or as text, printed: one call, and its result goes back."""
-    talk = Generate(tools=[weather]).conversation(["What is the weather?"], find(model))
-    first = json.loads(next(talk).body())  # type: ignore[union-attr]
-    step = talk.send(Answer(json.dumps({"result": result, "success": True}).encode()))
+    conversation = Generate(tools=[weather]).conversation(["What is the weather?"], find(model))
+    first = json.loads(next(conversation).body())  # type: ignore[union-attr]
+    step = conversation.send(Answer(json.dumps({"result": result, "success": True}).encode()))
     assert isinstance(step, Local)
-    body = json.loads(talk.send(step.do()).body())  # type: ignore[union-attr]
+    body = json.loads(conversation.send(step.do()).body())  # type: ignore[union-attr]
     *opening, calling, said = body["messages"]
     assert opening == first["messages"]
     (call,) = calling["tool_calls"]
@@ -262,7 +262,7 @@ def test_calls_are_read_in_every_form(model: str, result: Any, identity: str) ->
     assert json.loads(said["content"])["city"] == "Rome"
     assert body["tools"] == first["tools"] == [tool_of(weather).definition]
     with pytest.raises(StopIteration) as end:
-        talk.send(Answer(json.dumps({"response": "Clear."}).encode()))
+        conversation.send(Answer(json.dumps({"response": "Clear."}).encode()))
     assert [cell["answer"] for cell in end.value.value] == ["Clear."]
 
 
@@ -271,31 +271,31 @@ def test_calls_are_read_in_every_form(model: str, result: Any, identity: str) ->
 )
 def test_json_that_is_no_call_is_an_answer(content: str) -> None:
     """Only JSON that names a tool and its arguments is taken for a call that was printed."""
-    talk = Generate(tools=[weather]).conversation(["?"], find(OSS))
-    next(talk)
+    conversation = Generate(tools=[weather]).conversation(["?"], find(OSS))
+    next(conversation)
     with pytest.raises(StopIteration) as end:
-        talk.send(Answer(json.dumps(completion("stop", content=content)).encode()))
+        conversation.send(Answer(json.dumps(completion("stop", content=content)).encode()))
     assert end.value.value[0]["answer"] == content
 
 
 def test_a_call_nobody_offered_is_a_failed_row() -> None:
     """Without tools, a reply that is nothing but a call is an empty one."""
-    talk = Generate().conversation(["?"], find(OPENAI))
-    next(talk)
+    conversation = Generate().conversation(["?"], find(OPENAI))
+    next(conversation)
     with pytest.raises(cf.AnswerError, match="none was offered"):
-        talk.send(Answer(json.dumps(completion(tool_calls=[OPENAI_CALL])).encode()))
+        conversation.send(Answer(json.dumps(completion(tool_calls=[OPENAI_CALL])).encode()))
 
 
 def test_thinking_goes_back_apart_from_content() -> None:
     """What a model thought before a call is replayed as ``reasoning``, and kept with the answer."""
-    talk = Generate(tools=[weather], reasoning=True).conversation(["?"], find(OPENAI))
-    next(talk)
-    step = talk.send(Answer(json.dumps(completion(tool_calls=[OPENAI_CALL], reasoning_content="hm")).encode()))
-    body = json.loads(talk.send(step.do()).body())  # type: ignore[union-attr]
+    conversation = Generate(tools=[weather], reasoning=True).conversation(["?"], find(OPENAI))
+    next(conversation)
+    step = conversation.send(Answer(json.dumps(completion(tool_calls=[OPENAI_CALL], reasoning_content="hm")).encode()))
+    body = json.loads(conversation.send(step.do()).body())  # type: ignore[union-attr]
     assert body["messages"][-2]["reasoning"] == "hm"
     assert body["messages"][-2]["content"] == ""
     with pytest.raises(StopIteration) as end:
-        talk.send(Answer(json.dumps(completion("stop", content="Clear.", reasoning="well")).encode()))
+        conversation.send(Answer(json.dumps(completion("stop", content="Clear.", reasoning="well")).encode()))
     assert end.value.value == [{"answer": "Clear.", "thinking": "hm\n\nwell"}]
 
 
@@ -338,12 +338,12 @@ def test_the_bound_is_a_row_error_that_names_it(emulator: Emulator) -> None:
         ASKED.cfai.generate("{value}", tools=[weather], max_turns=1)
     assert cf.last_run().failures["code"].tolist() == ["turns", "turns"]
     assert emulator.requests == 2
-    talk = Generate(tools=[broken], max_turns=2).conversation(["?"], find(LEGACY))
+    conversation = Generate(tools=[broken], max_turns=2).conversation(["?"], find(LEGACY))
     calling = Answer(json.dumps({"tool_calls": [{"name": "broken", "arguments": {"city": "Rome"}}]}).encode())
-    next(talk)
-    talk.send(talk.send(calling).do())  # type: ignore[union-attr]
+    next(conversation)
+    conversation.send(conversation.send(calling).do())  # type: ignore[union-attr]
     with pytest.raises(cf.AnswerError, match=r"max_turns=2: the model still calls broken.*KeyError: 'Rome'"):
-        talk.send(calling)
+        conversation.send(calling)
 
 
 def test_what_a_tool_raises_is_told_to_the_model(emulator: Emulator) -> None:
@@ -485,6 +485,6 @@ def test_gpt_oss_prints_a_call_under_its_switch() -> None:
     assert choice["finish_reason"] == "stop"
     assert json.loads(choice["message"]["content"])["name"] == "weather"
     assert "tool_calls" not in choice["message"]
-    talk = Generate(tools=[weather]).conversation(["Weather in Rome?"], find(OSS))
-    next(talk)
-    assert isinstance(talk.send(Answer(json.dumps(work.result).encode())), Local)
+    conversation = Generate(tools=[weather]).conversation(["Weather in Rome?"], find(OSS))
+    next(conversation)
+    assert isinstance(conversation.send(Answer(json.dumps(work.result).encode())), Local)

@@ -23,13 +23,12 @@ import cfai_nb as cf
 from cfai_nb._engine.conversation import LARGE, _Ended, _next_turn, _read
 from cfai_nb._engine.run_state import Results
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame.columns import lay_out
+from cfai_nb.frame.columns import to_pandas
 from cfai_nb.models import Usage, find
-from cfai_nb.tasks import Answer, Column, StreamReader
+from cfai_nb.tasks import Answer, Column, StreamReader, reported
 from cfai_nb.tasks.dialects import schema, values
-from cfai_nb.tasks.dialects.reply import read as replies
+from cfai_nb.tasks.dialects.reply import parse as replies
 from cfai_nb.tasks.dialects.request import from_json
-from cfai_nb.tasks.task import reported
 from cfai_nb.vectors.vector import Space
 
 CHAT, DECIDES = find("glm-4.7-flash"), find("clef-flash")
@@ -228,18 +227,23 @@ def test_schemas_are_strict_where_a_value_has_another_meaning(kind: Any, given: 
     """A number in words is a number; a boolean, an infinity and a count of seconds are not what they are taken for."""
     model = schema.model_of({"a": kind})
     if expected is not ...:
-        assert schema.read(model, {"a": given}) == {"a": expected}
+        assert schema.parse(model, {"a": given}) == {"a": expected}
         return
     with pytest.raises(ValueError, match="a"):
-        schema.read(model, {"a": given})
+        schema.parse(model, {"a": given})
 
 
 def test_own_models_keep_their_rules() -> None:
     """Constraints, defaults and aliases of a pydantic model hold as ever."""
-    assert schema.read(Ticket, {"count": "3", "urgent": "yes"}) == {"count": 3, "urgent": True, "due": None, "tags": []}
+    assert schema.parse(Ticket, {"count": "3", "urgent": "yes"}) == {
+        "count": 3,
+        "urgent": True,
+        "due": None,
+        "tags": [],
+    }
     for wrong in ({"count": -1, "urgent": True}, {"count": True, "urgent": True}, {"urgent": True}, [], None, "x"):
         with pytest.raises(ValueError, match=r"."):
-            schema.read(Ticket, wrong)
+            schema.parse(Ticket, wrong)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +342,7 @@ def test_any_answer_is_a_cell_or_an_error_of_its_row(task: Any, model: str, said
         return
     results.put([0], cells)
     columns = task.to_columns(results.cells())
-    laid = lay_out(
+    laid = to_pandas(
         columns, where=np.array([0, -1]), results=results, index=pd.RangeIndex(2), name="x", space=Space("m", 1)
     )
     assert len(laid) == 2
@@ -560,7 +564,7 @@ def test_what_pandas_has_no_column_for_is_not_lost(kind: Any, said: str) -> None
     """A day in the year 9999, zones beside none, a duration of an age: whatever the column is, the value is in it."""
     column = Column(["2026-11-29" if kind == "datetime" else "PT5S", said], kind)
     where = np.array([0, 1, -1])
-    laid = lay_out(column, where=where, results=Results(2), index=pd.RangeIndex(3), name="x", space=None)
+    laid = to_pandas(column, where=where, results=Results(2), index=pd.RangeIndex(3), name="x", space=None)
     assert laid.notna().tolist() == [True, True, False]
 
 

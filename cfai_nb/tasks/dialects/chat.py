@@ -1,8 +1,9 @@
-"""How text generation models are spoken to: one body, in each model's dialect."""
+"""How text generation models are asked: messages and settings go in, a request in the model's own form comes out."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,16 +12,16 @@ import pydantic_core
 
 from ...errors import AnswerError, ModelError
 from ...media import Media, Parts
-from ...models import Model, Usage, catalogue, tokens_in
+from ...models import Model, Usage, tokens_in
+from ..task import check_count, names_of_models
 from . import reply
-from .inputs import Input, tokens_of
-from .request import Answer, Json, Request
+from .request import Answer, Input, Json, Request, tokens_of
 
 #: Families that write text.
 FAMILIES = frozenset({"legacy", "openai", "responses+chat"})
 #: The service's own default is 256 tokens and cuts JSON short, so a limit is always sent.
 MAX_TOKENS = 512
-#: Bytes of fixed text, about 1,000 tokens, from which on a prompt cache is worth being tied to one instance.
+#: Bytes of fixed text, about 1,000 tokens, from which on a prompt cache is worth binding requests to one instance.
 _WORTH_CACHING = 4_000
 #: Families that write several samples for one request.
 SAMPLERS = frozenset({"openai", "responses+chat"})
@@ -28,25 +29,7 @@ SAMPLERS = frozenset({"openai", "responses+chat"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What is asked of the model besides the messages.
-
-    Attributes
-    ----------
-    max_tokens : int
-    temperature : float or None
-    seed : int or None
-    schema : JSON schema or None
-    reasoning : bool, str or None
-        Whether the model shall think, or how hard; None: not where it can go without.
-    tools : tuple of JSON
-        Definitions of functions it may call.
-    n : int
-        Samples.
-    lora : str or None
-        A fine-tune by id or name.
-    raw : bool
-        Send the prompt without the model's own chat template.
-    """
+    """What a request holds besides the messages: options of ``ChatTask``, a JSON schema, and definitions of tools."""
 
     max_tokens: int = MAX_TOKENS
     temperature: float | None = None
@@ -60,11 +43,9 @@ class Settings:
 
     def check(self, model: Model) -> None:
         """Raise a ValueError for what no model takes, or not this one."""
-        for name, count in (("max_tokens", self.max_tokens), ("n", self.n)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise ValueError(f"{name}={count!r} must be a whole number of at least 1.")
+        check_count(max_tokens=self.max_tokens, n=self.n)
         if self.temperature is not None and not 0 <= self.temperature <= (5 if model.family == "legacy" else 2):
-            raise ValueError(f"temperature={self.temperature!r} is outside of what {model.id} takes.")
+            raise ValueError(f"temperature={self.temperature!r} is outside the range {model.id} takes.")
         if self.n > 128:
             raise ValueError(f"n={self.n}: at most 128 samples.")
         if (self.n > 1 or self.raw) and (self.schema is not None or self.tools):
@@ -74,8 +55,8 @@ class Settings:
             (self.lora, "lora", "take lora="),
         ):
             if wanted and not model.can(capability):
-                fit = [m.name for m in catalogue().values() if m.can(capability) and m.status == "current"]
-                raise ModelError(f"{model.id} cannot {what}. These can: {', '.join(fit)}.")
+                fit = names_of_models(functools.partial(Model.can, capability=capability))
+                raise ModelError(f"{model.id} cannot {what}. These can: {fit}.")
         if self.raw and model.family != "legacy":
             raise ModelError(f"{model.id} takes no raw prompt; leave raw= out.")
         self._check_reasoning(model)
@@ -94,7 +75,7 @@ class Settings:
             raise ModelError(f"{model.id} cannot go without thinking; leave reasoning= out{least}.")
         if not isinstance(wanted, bool) and wanted not in levels:
             known = "True or False" if not levels else "True, False, " + ", ".join(map(repr, levels))
-            raise ValueError(f"reasoning={wanted!r}: {model.id} knows {known}.")
+            raise ValueError(f"reasoning={wanted!r}: {model.id} takes {known}.")
 
 
 def messages(prompt: Input, system: str | None) -> list[dict[str, Json]]:
@@ -118,16 +99,15 @@ def _part(piece: str | Media) -> dict[str, Json]:
     return {"type": "image_url", "image_url": {"url": piece.data_uri()}}
 
 
-def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings) -> Request:
+def build_request(conversation: Sequence[Mapping[str, Json]], model: Model, settings: Settings) -> Request:
     """Return a request in the model's dialect."""
-    talk = list(talk)
+    sent = list(conversation)
     body: dict[str, Json] = {}
     if settings.schema is not None:
-        asked = _schema_fields(settings.schema, model)
-        if not asked:  # the model knows no schema: the words have to do
-            talk = _with_schema_in_words(talk, settings.schema)
-        body |= asked
-    body |= {"prompt": talk[-1]["content"], "raw": True} if settings.raw else {"messages": talk}
+        body = _schema_fields(settings.schema, model)
+        if not body:  # the model takes no schema: it is described in the prompt
+            sent = _with_schema_in_words(sent, settings.schema)
+    body |= {"prompt": sent[-1]["content"], "raw": True} if settings.raw else {"messages": sent}
     old = model.family == "legacy" or model.source == "server"
     body["max_tokens" if old else "max_completion_tokens"] = settings.max_tokens
     if settings.temperature is not None:
@@ -144,27 +124,27 @@ def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings
         body["n"] = settings.n
     if settings.lora:
         body["lora"] = settings.lora
-    headers = _affinity(talk[:-1], model)
+    headers = _affinity(sent[:-1], model)
     if model.is_external:
         return Request(json=body | {"model": model.id}, path="v1/chat/completions", headers=headers)
     return Request(json=body, headers=headers)
 
 
 def _affinity(fixed: Sequence[Mapping[str, Json]], model: Model) -> dict[str, str]:
-    """Steer requests that begin alike to one instance, where what it read before is charged at the cached rate."""
+    """Return the header that sends requests with one beginning to one instance, whose prompt cache makes it cheaper."""
     if not fixed or "cached_input_tokens" not in (model.prices or {}):
         return {}
     words = pydantic_core.to_json(fixed)
     if len(words) <= _WORTH_CACHING:
         return {}
-    # Of the beginning alone, which stays the same however long the conversation grows.
+    # A hash of the beginning alone, which stays the same however long the conversation grows.
     return {"x-session-affinity": hashlib.blake2b(words[:_WORTH_CACHING], digest_size=8).hexdigest()}
 
 
 def streamed(request: Request, model: Model) -> Request:
     """Return the request whose answer comes piece by piece."""
     body = {**request.json, "stream": True}
-    if model.family == "responses+chat":  # on its own address it answers a stream with an empty object
+    if model.family == "responses+chat":  # at its own address it answers a stream with an empty object
         return dataclasses.replace(request, json=body | {"model": model.id}, path="v1/chat/completions")
     return dataclasses.replace(request, json=body)
 
@@ -180,53 +160,68 @@ def _schema_fields(schema: Mapping[str, Json], model: Model) -> dict[str, Json]:
     return {}
 
 
-def _with_schema_in_words(talk: list[Mapping[str, Json]], schema: Mapping[str, Json]) -> list[Mapping[str, Json]]:
+def _with_schema_in_words(sent: list[Mapping[str, Json]], schema: Mapping[str, Json]) -> list[Mapping[str, Json]]:
     words = (
         f"Answer with one JSON object of this JSON schema and nothing else:\n{pydantic_core.to_json(schema).decode()}"
     )
-    first = talk[0]
-    said = first["content"]
-    joined = f"{said}\n\n{words}" if isinstance(said, str) else [*said, {"type": "text", "text": words}]
-    return [{**first, "content": joined}, *talk[1:]]
+    first = sent[0]
+    content = first["content"]
+    joined = f"{content}\n\n{words}" if isinstance(content, str) else [*content, {"type": "text", "text": words}]
+    return [{**first, "content": joined}, *sent[1:]]
 
 
-def fixed(before: str, settings: Settings) -> int:
-    """Estimate the tokens that are read with every prompt: what stands before it, schema and tools."""
+def fixed_tokens(before: str, settings: Settings) -> int:
+    """Estimate the tokens that are read with every prompt: the text before it, schema and tools."""
     described = [pydantic_core.to_json(part).decode() for part in (settings.schema, settings.tools) if part]
     return (tokens_in(before) + 4 if before else 0) + sum(map(tokens_in, described))
 
 
-def forecast(prompts: Sequence[Input], fixed: int, settings: Settings, model: Model) -> Usage:
+def estimate_usage(prompts: Sequence[Input], fixed: int, settings: Settings, model: Model) -> Usage:
     """Estimate the most the first turns use, and where each sample is a turn of its own, all of them."""
     times = 1 if model.family in SAMPLERS else settings.n
-    read_ = sum(tokens_of(prompt) + 4 + fixed for prompt in prompts) * times
+    read = sum(tokens_of(prompt) + 4 + fixed for prompt in prompts) * times
     written = settings.max_tokens * settings.n * len(prompts)
-    return Usage({"input_tokens": float(read_), "output_tokens": float(written)})
+    return Usage({"input_tokens": float(read), "output_tokens": float(written)})
 
 
-def hear(answer: Answer, settings: Settings) -> reply.Reply:
-    """Return what was said, whole or not: for those who have a use for the beginning of a reply (``Reply.or_cut``).
-
-    Raises
-    ------
-    AnswerError
-        It is of no known form, or calls a tool that was not offered.
-    """
-    said = reply.read(answer, settings.max_tokens)[0]
-    if said.calls and not settings.tools and not said.text.strip():
+def parse_partial(answer: Answer, settings: Settings) -> reply.Reply:
+    """Return the reply, which may be cut or empty (see ``Reply.or_cut``), or raise an AnswerError: of no known form."""
+    found = reply.parse(answer, settings.max_tokens)[0]
+    if found.calls and not settings.tools and not found.text.strip():
         raise AnswerError("the reply is a call of a tool, and none was offered", "empty")
-    return said
+    return found
 
 
-def read(answer: Answer, settings: Settings) -> reply.Reply:
-    """Return what was said, to its end.
-
-    Raises
-    ------
-    AnswerError
-        As ``hear``; or the reply is empty, or was cut at the token limit.
-    """
-    said = hear(answer, settings)
-    if (problem := said.problem(settings.max_tokens)) is not None:
+def parse(answer: Answer, settings: Settings) -> reply.Reply:
+    """Return the reply, or raise an AnswerError: as ``parse_partial``, or it is empty or was cut at the token limit."""
+    found = parse_partial(answer, settings)
+    if (problem := found.problem(settings.max_tokens)) is not None:
         raise problem
-    return said
+    return found
+
+
+@dataclass(frozen=True)
+class Instructed:
+    """A chat model with instructions that are the same for every input, which is the user's message.
+
+    What follows from the instructions alone is computed once, not once a row.
+    """
+
+    system: str
+    settings: Settings
+
+    @functools.cached_property
+    def _fixed(self) -> int:
+        return fixed_tokens(self.system, self.settings)
+
+    def build_request(self, value: Input, model: Model) -> Request:
+        """Return the request in the model's dialect."""
+        return build_request(messages(value, self.system), model, self.settings)
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate inputs and instructions, and count all of ``max_tokens`` as written."""
+        return estimate_usage(inputs, self._fixed, self.settings, model)
+
+    def parse(self, answer: Answer, value: Input, model: Model) -> reply.Reply:
+        """Return the reply, which may be cut or empty."""
+        return parse_partial(answer, self.settings)

@@ -1,4 +1,8 @@
-"""How questions travel: in one decision request, or as one JSON object from a chat model."""
+"""How questions are asked: in one request to a decision model, as one JSON object of a chat model, or of Llama Guard.
+
+Tasks hand in their questions (see ``questions``) and get a cell for each; what follows from the questions alone is
+computed once, not once a row.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +14,41 @@ from dataclasses import dataclass
 from ...errors import AnswerError, ModelError
 from ...markup import address
 from ...media import Media, media_in, text_of
-from ...models import Model, Usage, catalogue, tokens_in
-from ..task import Cell
-from . import chat
-from .fields import sent_as
-from .inputs import Input, tokens_of
-from .questions import Question
+from ...models import Model, Usage, tokens_in
+from ..task import Cell, names_of_models
+from . import chat, values
+from .questions import Question, sent_as
 from .reply import Reply
-from .request import Answer, Json, Request
-from .values import amount
+from .request import Answer, Input, Json, Request, tokens_of
 
-#: Families that decide.
+#: Families that answer questions.
 FAMILIES = chat.FAMILIES | {"system-one"}
-#: What a decision request carries besides state and questions, in tokens: a tiny one was seen billed at 346.
+#: What a question can be about.
+KINDS = frozenset({"text", "image", "audio", "video"})
+#: What a decision request carries besides state and questions, in tokens: a tiny one was billed at 346.
 _OVERHEAD = 300
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-
-
-#: What can be asked about.
-KINDS = frozenset({"text", "image", "audio", "video"})
-#: Pictures they take: of more than about 2 megapixels some were refused, whatever the bytes (observed 2026-10).
+#: Pictures that are accepted: some of more than about 2 megapixels were refused, whatever the bytes (observed 2026-10).
 _FORMATS, _BYTES, _PIXELS = frozenset({"image/png", "image/jpeg", "image/webp"}), 4 << 20, 2_000_000
 #: Pixels a side of a smaller copy, of which hardly a PNG is too large and clef-omni sees all; its tokens at most.
 _SIDE, _SEEN = 1024, 37 * 37
 _MEMBERS = {"image": "images", "audio": "audio", "video": "videos"}
+#: The hazards of Llama Guard's model card (the MLCommons taxonomy and code interpreter abuse), S1 to S14 in order.
+HAZARDS = (
+    "violent crimes", "non-violent crimes", "sex crimes", "child exploitation", "defamation", "specialized advice",
+    "privacy", "intellectual property", "indiscriminate weapons", "hate", "self-harm", "sexual content", "elections",
+    "code interpreter abuse",
+)  # fmt: skip
+#: Llama Guard's tokens: written at most (a word and 14 codes), and read besides the text (its hazards, estimated).
+_GUARD_WRITES, _GUARD_READS = 128, 250
 
 
 def state(value: Input) -> dict[str, Json]:
-    """Return what is asked about in the words of Clef and Clairic: the text, and the media beside it."""
+    """Return what is asked about in the terms of Clef and Clairic: the text, and the media beside it."""
     body: dict[str, Json] = {"state": text_of(value)}
     for media in media_in(value):
-        shown = _picture(media) if media.form.kind == "image" else media.data_uri()
-        body.setdefault(_MEMBERS[media.form.kind], []).append(shown)
+        sent = _picture(media) if media.form.kind == "image" else media.data_uri()
+        body.setdefault(_MEMBERS[media.form.kind], []).append(sent)
     return body
 
 
@@ -52,129 +59,181 @@ def _picture(media: Media) -> str:
     return media.data_uri() if fits else address(media.resized(_SIDE), "image/png")
 
 
+def tokens(value: Input) -> int:
+    """Estimate the tokens of an input; of each picture, those that are seen at most."""
+    pictures = (tokens_of(media) for media in media_in(value) if media.form.kind == "image")
+    return tokens_of(value) - sum(max(0, count - _SEEN) for count in pictures)
+
+
 @dataclass(frozen=True)
 class Questionnaire:
-    """The questions a task asks about every input; what follows from them alone is worked out once, not once a row."""
+    """The questions a task asks about every input, in one request."""
 
     questions: Mapping[str, Question]
 
     @functools.cached_property
-    def _sent(self) -> dict[str, str]:
-        """What each question is called in a decision request."""
+    def _ids(self) -> dict[str, str]:
+        """The id of each question in a decision request."""
         return sent_as(self.questions, _ID, "question")
 
     @functools.cached_property
     def _criteria(self) -> dict[str, Json]:
-        return {self._sent[name]: question.criteria() for name, question in self.questions.items()}
+        return {self._ids[name]: question.criteria() for name, question in self.questions.items()}
 
     @functools.cached_property
-    def _system(self) -> str:
-        lines = [f"- {name}: {question.schema()['description']}" for name, question in self.questions.items()]
-        return "Answer about the user's text:\n" + "\n".join(lines)
-
-    @functools.cached_property
-    def _settings(self) -> chat.Settings:
+    def _chat(self) -> chat.Instructed:
         properties: dict[str, Json] = {name: question.schema() for name, question in self.questions.items()}
+        lines = [f"- {name}: {described['description']}" for name, described in properties.items()]
         schema = {"type": "object", "properties": properties, "required": list(properties)}
-        return chat.Settings(max_tokens=224 + 32 * len(properties), temperature=0.0, schema=schema)
+        settings = chat.Settings(max_tokens=224 + 32 * len(properties), temperature=0.0, schema=schema)
+        return chat.Instructed("Answer about the user's text:\n" + "\n".join(lines), settings)
 
     @functools.cached_property
     def _fixed(self) -> int:
         """Tokens that are read with every input."""
-        return _OVERHEAD + tokens_in(self._system)
+        return _OVERHEAD + tokens_in(self._chat.system)
 
-    def compose(self, value: Input, model: Model) -> Request:
+    def build_request(self, value: Input, model: Model) -> Request:
         """Return one request with all questions about a text, a picture, or both."""
         if model.family == "system-one":
             return Request(json={"model": model.name, **state(value), "questions": self._criteria})
-        return chat.compose(chat.messages(value, self._system), model, self._settings)
+        return self._chat.build_request(value, model)
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate inputs and questions, and for a chat model all that it may write."""
         if model.family == "system-one":
             return Usage({"input_tokens": float(sum(tokens(each) + self._fixed for each in inputs))})
-        written = float(self._settings.max_tokens * len(inputs))
-        return Usage({
-            "input_tokens": float(sum(tokens_of(each) + self._fixed for each in inputs)), "output_tokens": written,
-        })  # fmt: skip
+        written = float(self._chat.settings.max_tokens * len(inputs))
+        read = float(sum(tokens_of(each) + self._fixed for each in inputs))
+        return Usage({"input_tokens": read, "output_tokens": written})
 
-    def read(self, answer: Answer, value: Input, model: Model) -> dict[str, Cell]:
-        """Return a cell for every question about a value.
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
+        """Return a dict with the cell of every question.
 
-        Raises
-        ------
-        AnswerError
-            An answer is missing, or means none of those that are possible (``"schema"``), or the text was cut to what
-            the model reads (``"truncated"``).
+        Raises AnswerError: an answer is missing, or is not one of those that are possible (``"schema"``), or the text
+        was cut to what the model reads (``"truncated"``).
         """
         decided = model.family == "system-one"
-        room = model.context or float("inf")
-        if decided and _read(answer) >= room and 2 * tokens(value) >= room:
-            # "long text is truncated to fit" (the published schema), and the answer does not say so; that the model
+        limit = model.context or float("inf")
+        if decided and _tokens_read(answer) >= limit and 2 * tokens(value) >= limit:
+            # "long text is truncated to fit" (the published schema), and the answer does not state it; that the model
             # read as much as it can does.  Short texts are exempt: the count may include the text once per question.
             raise AnswerError(
-                f"the text is longer than the {room:,} tokens {model.name} reads; shorten it", "truncated"
+                f"the text is longer than the {limit:,} tokens {model.name} reads; shorten it", "truncated"
             )
-        reply = None if decided else chat.read(answer, self._settings)
-        text = None if reply is None else reply.text
+        reply = None if decided else chat.parse(answer, self._chat.settings)
         try:
-            said = answer.json["answers"] if reply is None else self._said(reply)
-            return {name: self._cell(name, question, said, decided) for name, question in self.questions.items()}
+            answers = answer.json["answers"] if reply is None else self._answers(reply)
+            return {name: self._cell(name, question, answers, decided) for name, question in self.questions.items()}
         except (KeyError, IndexError, OverflowError, TypeError, ValueError) as error:
-            # A decision model that answers otherwise had a bad moment; a chat model would only say it again.
-            words = f"the answer does not fit the questions: {error}"
+            # A decision model may answer otherwise the next time; a chat model would only repeat itself.
+            words, text = f"the answer does not fit the questions: {error}", None if reply is None else reply.text
             raise AnswerError(words, "schema", again=decided, text=text) from None
 
-    def _said(self, reply: Reply) -> Json:
-        """Return the object of answers in a chat model's reply; where one thing is asked, it may be the bare answer."""
+    def _answers(self, reply: Reply) -> Json:
+        """Return the object of answers in a chat model's reply; to one question, it may be the bare answer."""
         try:
-            said = reply.json()
+            answers = reply.json()
         except ValueError:
             if len(self.questions) > 1:
                 raise
-            said = reply.content
-        return said if isinstance(said, Mapping) or len(self.questions) > 1 else dict.fromkeys(self.questions, said)
+            answers = reply.content
+        one = len(self.questions) == 1 and not isinstance(answers, Mapping)
+        return dict.fromkeys(self.questions, answers) if one else answers
 
-    def _cell(self, name: str, question: Question, said: Json, decided: bool) -> Cell:
-        key = self._sent[name] if decided else name
-        if not isinstance(said, Mapping) or key not in said:
+    def _cell(self, name: str, question: Question, answers: Json, decided: bool) -> Cell:
+        key = self._ids[name] if decided else name
+        if not isinstance(answers, Mapping) or key not in answers:
             raise ValueError(f"there is no answer to {name!r}")
         try:
-            return question.decided(said[key]) if decided else question.chosen(said[key])
+            return question.decided(answers[key]) if decided else question.chosen(answers[key])
         except KeyError as error:
             raise ValueError(f"{name}: {error} is missing") from None
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 
 
-def _read(answer: Answer) -> float:
-    """Return how many tokens were read, 0 where the answer does not say."""
+@dataclass(frozen=True)
+class OneQuestion(Questionnaire):
+    """A questionnaire of one question, whose cell is the answer alone."""
+
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
+        """Return the question's cell."""
+        (cell,) = super().parse(answer, value, model).values()
+        return cell
+
+
+def _tokens_read(answer: Answer) -> float:
+    """Return how many tokens were read, 0 where the answer does not state it."""
     usage = answer.json.get("usage") if isinstance(answer.json, Mapping) else None
-    return (amount(usage.get("input_tokens")) if isinstance(usage, Mapping) else None) or 0.0
+    return (values.amount(usage.get("input_tokens")) if isinstance(usage, Mapping) else None) or 0.0
 
 
-def tokens(value: Input) -> int:
-    """Estimate the tokens of an input, of each picture what is seen of it at most."""
-    pictures = (tokens_of(media) for media in media_in(value) if media.form.kind == "image")
-    return tokens_of(value) - sum(max(0, count - _SEEN) for count in pictures)
-
-
-def check_threshold(cut: float) -> None:
+def check_threshold(threshold: object) -> None:
     """Refuse a threshold that is not a probability."""
-    if not isinstance(cut, (int, float)) or not 0 <= cut <= 1:
-        raise ValueError(f"threshold={cut!r}: a probability lies between 0 and 1.")
+    if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold={threshold!r}: a probability lies between 0 and 1.")
 
 
 def check_probabilities(wanted: bool, model: Model, families: frozenset[str] = frozenset({"system-one"})) -> None:
-    """Refuse probabilities of a model that gives none.
-
-    Raises
-    ------
-    ModelError
-        The message names the models that give some.
-    """
+    """Refuse probabilities where the model gives none; the error names models that do."""
     if wanted and model.family not in families:
-        able = ", ".join(m.name for m in catalogue().values() if m.family in families and m.status == "current")
+        able = names_of_models(lambda other: other.family in families)
         raise ModelError(
             f"{model.id} gives no probabilities. Leave probabilities= out, or use a model that does: {able}."
         )
+
+
+@dataclass(frozen=True)
+class LlamaGuard:
+    """Llama Guard, whose questions are its own hazards; ``whole`` names the question about the text as a whole."""
+
+    whole: str
+
+    def build_request(self, value: Input, model: Model) -> Request:
+        """Return the request: it takes no system message, since its questions are its own."""
+        body = {"messages": chat.messages(text_of(value), None), "max_tokens": _GUARD_WRITES, "temperature": 0.0}
+        return Request(json={**body, "response_format": {"type": "json_object"}})
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate texts and hazards, and all that it may write."""
+        read = float(sum(tokens_in(text_of(each)) + _GUARD_READS for each in inputs))
+        return Usage({"input_tokens": read, "output_tokens": float(_GUARD_WRITES * len(inputs))})
+
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
+        """Return a cell for the whole and each hazard, out of JSON or of ``unsafe\\nS1,S2``.
+
+        Raises AnswerError: it is not a verdict, or one that contradicts itself: safe, and yet with hazards.
+        """
+        reply = chat.parse(answer, chat.Settings(max_tokens=_GUARD_WRITES))
+        try:
+            content = reply.json() if reply.text.lstrip().startswith("{") else reply.content
+            unsafe, codes = _verdict(content)
+            numbers = {_hazard(code) for code in codes}
+            if numbers and not unsafe:
+                raise ValueError("it names hazards of a safe text")
+        except ValueError as error:
+            raise AnswerError(f"the answer is not a verdict: {error}", "schema", text=reply.text) from None
+        named = {name: at in numbers for at, name in enumerate(HAZARDS, 1)}
+        new = {f"S{number}": True for number in sorted(numbers) if not 1 <= number <= len(HAZARDS)}
+        return {name: {"value": value, "p": None} for name, value in ({self.whole: unsafe} | named | new).items()}
+
+
+def _verdict(content: Json) -> tuple[bool, Sequence[Json]]:
+    """Return whether the text is unsafe, and the codes of its hazards, out of either form."""
+    if isinstance(content, Mapping):
+        codes = content.get("categories") or ()
+        codes = codes.replace(",", " ").split() if isinstance(codes, str) else codes
+        if not isinstance(codes, (list, tuple)):
+            raise ValueError(f"{values.quoted(codes)} is not a list of hazards")
+        return not values.yes_or_no(content.get("safe"), yes="safe", no="unsafe"), codes
+    word, *codes = values.text(content).replace(",", " ").split() or [""]
+    return values.yes_or_no(word, yes="unsafe", no="safe"), codes
+
+
+def _hazard(code: Json) -> int:
+    """Return the number of a hazard such as "S10"."""
+    digits = values.text(code).strip()[1:]
+    if code.strip()[:1].upper() != "S" or not 0 < len(digits) < 3 or not digits.isdecimal():
+        raise ValueError(f"{values.quoted(code)} is not a hazard")
+    return int(digits)

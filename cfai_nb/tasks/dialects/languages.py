@@ -1,10 +1,18 @@
-"""Languages by name and code, as the two translation models are spoken to."""
+"""How the two translation models are asked, and the codes by which they take languages."""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from ...models import Model
+from ...errors import AnswerError
+from ...models import Model, Usage
+from .request import Answer, Input, Request, tokens_of
+from .values import quoted
+
+#: Families that translate and do nothing else.
+FAMILIES = frozenset({"m2m100", "indictrans2"})
 
 #: The hundred languages of m2m100, by their English names (the model card of ``facebook/m2m100_1.2B``).
 M2M100 = {
@@ -35,19 +43,9 @@ _OTHERS = {"assamese": "as", "odia": "or", "punjabi": "pa", "telugu": "te"}
 
 
 def code_of(language: str, model: Model) -> str:
-    """Return the code a translation model knows a language by.
+    """Return the code by which a translation model takes a language, given by name or code.
 
-    Parameters
-    ----------
-    language : str
-        A name (``"German"``) or a code (``"de"``, for indictrans2 also ``"hin_Deva"``).
-    model : Model
-        Of the family m2m100 or indictrans2.
-
-    Raises
-    ------
-    ValueError
-        The model does not know it; the message names what is near.
+    Raises ValueError: the model does not have it; the message names one that is written alike.
     """
     wanted = language.strip()
     code = (M2M100 | _OTHERS).get(wanted.lower(), wanted.lower())
@@ -60,4 +58,42 @@ def code_of(language: str, model: Model) -> str:
     names = [name for name, its in (M2M100 | _OTHERS).items() if its in known]
     near = difflib.get_close_matches(wanted.lower(), names, n=1)
     hint = f" Did you mean {near[0].title()}?" if near else ""
-    raise ValueError(f"{model.id} knows no language {language!r}.{hint} A chat model may know it.")
+    raise ValueError(f"{model.id} has no language {language!r}.{hint} A chat model may have it.")
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A translation by one of the two models."""
+
+    to: str
+    source: str | None
+
+    def check(self, model: Model) -> None:
+        """Refuse languages the model does not have."""
+        if model.family == "m2m100":
+            code_of(self.source or "English", model)
+        elif (self.source or "en").strip().lower() not in ("en", "english"):
+            raise ValueError(f"{model.id} translates from English only; leave source= out or choose another model.")
+        code_of(self.to, model)
+
+    def build_request(self, value: Input, model: Model) -> Request:
+        """Return the request in the model's own form."""
+        target = code_of(self.to, model)
+        if model.family == "indictrans2":
+            return Request(json={"text": value, "target_language": target})
+        source = code_of(self.source or "English", model)
+        return Request(json={"text": value, "source_lang": source, "target_lang": target})
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the texts; a translation is counted at twice the tokens of its source."""
+        read = float(sum(map(tokens_of, inputs)))
+        return Usage({"input_tokens": read, "output_tokens": 2 * read})
+
+    def parse(self, answer: Answer, value: Input, model: Model) -> str:
+        """Return the translation; raise an AnswerError where it is empty."""
+        output = answer.json if isinstance(answer.json, Mapping) else {}
+        several = output.get("translations")
+        text = output.get("translated_text") or (several[0] if isinstance(several, list) and several else None)
+        if not isinstance(text, str) or not text.strip():
+            raise AnswerError(f"the translation is empty: {quoted(text)}", "empty")
+        return text

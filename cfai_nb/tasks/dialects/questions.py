@@ -1,8 +1,12 @@
-"""Typed questions about a text: yes or no, one of several, how much; for decision models and for chat models."""
+"""Typed questions about a text: yes or no, one of several, how much; for decision models and for chat models.
+
+A question describes itself for either kind of model, reads the answer into a cell, and lays cells out as columns.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -23,31 +27,31 @@ class YesNo:
     no: str | None = None
 
     def __post_init__(self) -> None:
-        _said(self.instructions, "a question")
+        _check_text(self.instructions, "a question")
 
     def criteria(self) -> Json:
-        """Return the question in the words of a decision model."""
-        meant = {key: what for key, what in (("true", self.yes), ("false", self.no)) if what}
-        return {"type": "noul", "instructions": self.instructions} | ({"criteria": meant} if meant else {})
+        """Return the question in the terms of a decision model."""
+        criteria = {key: what for key, what in (("true", self.yes), ("false", self.no)) if what}
+        return {"type": "noul", "instructions": self.instructions} | ({"criteria": criteria} if criteria else {})
 
     def schema(self) -> Json:
         """Return what a chat model may answer."""
-        meant = "; ".join(f"{name}: {what}" for name, what in (("true", self.yes), ("false", self.no)) if what)
-        return {"type": "boolean", "description": f"{self.instructions} {meant}".strip()}
+        described = "; ".join(f"{name}: {what}" for name, what in (("true", self.yes), ("false", self.no)) if what)
+        return {"type": "boolean", "description": f"{self.instructions} {described}".strip()}
 
     def decided(self, answer: Mapping[str, Any]) -> Cell:
         """Read a decision model's answer."""
         return {"p": values.probability(answer["noul"])}
 
     def chosen(self, value: Json) -> Cell:
-        """Read a chat model's answer, which carries no probability: a yes or a no in words of ``values``."""
+        """Read a chat model's answer: a yes or a no, see ``values.yes_or_no``."""
         return {"value": values.yes_or_no(value), "p": None}
 
-    def columns(self, name: str, cells: Sequence[Cell], cut: float, *, all_: bool) -> dict[str, Column]:
+    def columns(self, name: str, cells: Sequence[Cell], threshold: float, *, all_: bool) -> dict[str, Column]:
         """Lay the cells out: the answer, and with ``all_`` the probability of yes."""
         p = [None if cell is None else cell["p"] for cell in cells]
-        value = [None if c is None else c["value"] if q is None else q >= cut for c, q in zip(cells, p, strict=True)]
-        columns = {name: Column(value, "boolean")}
+        yes = [c and (c["value"] if c["p"] is None else c["p"] >= threshold) for c in cells]
+        columns = {name: Column(yes, "boolean")}
         return columns | ({f"{name}__p": Column(p, "number")} if all_ else {})
 
 
@@ -74,7 +78,7 @@ class Choice:
         names = [name for name, _ in self.options]
         if len(names) < 2:
             raise ValueError(f"{names}: give at least two options to choose from.")
-        _distinct(names, "option")
+        _check_distinct(names, "option")
         if len(names) > MOST_OPTIONS:
             raise ValueError(f"{len(names)} options: a decision takes at most {MOST_OPTIONS}.")
 
@@ -84,13 +88,13 @@ class Choice:
         return tuple(name for name, _ in self.options)
 
     def criteria(self) -> Json:
-        """Return the question in the words of a decision model."""
+        """Return the question in the terms of a decision model."""
         return {"type": "choice", "instructions": self.instructions, "criteria": dict(self.options)}
 
     def schema(self) -> Json:
         """Return what a chat model may answer."""
-        meant = "; ".join(f"{name}: {what}" for name, what in self.options if what)
-        return {"type": "string", "enum": list(self.names), "description": f"{self.instructions} {meant}".strip()}
+        described = "; ".join(f"{name}: {what}" for name, what in self.options if what)
+        return {"type": "string", "enum": list(self.names), "description": f"{self.instructions} {described}".strip()}
 
     def decided(self, answer: Mapping[str, Any]) -> Cell:
         """Read a decision model's answer."""
@@ -101,10 +105,10 @@ class Choice:
         return {"label": label, "confidence": p[label], "p": p}
 
     def chosen(self, value: Json) -> Cell:
-        """Read a chat model's answer, which carries no probability: one of the options, see ``values.one_of``."""
+        """Read a chat model's answer: one of the options, see ``values.one_of``."""
         return {"label": values.one_of(value, self.names), "confidence": None, "p": None}
 
-    def columns(self, name: str, cells: Sequence[Cell], cut: float, *, all_: bool) -> dict[str, Column]:
+    def columns(self, name: str, cells: Sequence[Cell], threshold: float, *, all_: bool) -> dict[str, Column]:
         """Lay the cells out: the choice, and with ``all_`` its confidence and every probability."""
         columns = {name: Column([c and c["label"] for c in cells], "category", self.names)}
         return columns | (_numbers(name, cells, self.names) if all_ else {})
@@ -124,10 +128,10 @@ class Scale:
     def __post_init__(self) -> None:
         if not 2 <= len(self.levels) <= MOST_LEVELS:
             raise ValueError(f"{list(self.levels)}: give 2 to {MOST_LEVELS} levels, from low to high.")
-        _distinct(self.levels, "level")
+        _check_distinct(self.levels, "level")
 
     def criteria(self) -> Json:
-        """Return the question in the words of a decision model."""
+        """Return the question in the terms of a decision model."""
         return {"type": "score", "instructions": self.instructions, "criteria": list(self.levels)}
 
     def schema(self) -> Json:
@@ -147,17 +151,26 @@ class Scale:
         return {"score": score, "confidence": max(p.values()), "p": p}
 
     def chosen(self, value: Json) -> Cell:
-        """Read a chat model's answer, which carries no probability: one of the levels, see ``values.one_of``."""
+        """Read a chat model's answer: one of the levels, see ``values.one_of``."""
         level = values.one_of(value, self.levels)
         return {"score": float(self.levels.index(level)), "confidence": None, "p": None}
 
-    def columns(self, name: str, cells: Sequence[Cell], cut: float, *, all_: bool) -> dict[str, Column]:
+    def columns(self, name: str, cells: Sequence[Cell], threshold: float, *, all_: bool) -> dict[str, Column]:
         """Lay the cells out: the score, and with ``all_`` its confidence and every probability."""
         columns = {name: Column([c and c["score"] for c in cells], "number")}
         return columns | (_numbers(name, cells, self.levels) if all_ else {})
 
 
 Question: TypeAlias = YesNo | Choice | Scale
+
+
+def sent_as(names: Iterable[str], plain: re.Pattern[str], word: str) -> dict[str, str]:
+    """Return what each name is sent as: itself, or a number where a model cannot take it, or it looks like a number."""
+    number = re.compile(rf"{word}-\d+")
+    return {
+        name: name if plain.fullmatch(name) and not number.fullmatch(name) else f"{word}-{at}"
+        for at, name in enumerate(names)
+    }
 
 
 def _numbers(name: str, cells: Sequence[Cell], names: Sequence[str]) -> dict[str, Column]:
@@ -168,14 +181,14 @@ def _numbers(name: str, cells: Sequence[Cell], names: Sequence[str]) -> dict[str
     return columns
 
 
-def _distinct(names: Sequence[str], what: str) -> None:
+def _check_distinct(names: Sequence[str], what: str) -> None:
     for name in names:
-        _said(name, f"every {what}")
+        _check_text(name, f"every {what}")
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
         raise ValueError(f"{what} {', '.join(twice)} given more than once.")
 
 
-def _said(text: Any, what: str) -> None:
+def _check_text(text: Any, what: str) -> None:
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{text!r}: {what} must be a text that is not empty.")
 

@@ -1,12 +1,14 @@
-"""What a text generation model said, in whichever form it came: text, thinking and calls, apart from each other.
+"""What a model returned: the reply of a text model in any of its forms, in one piece or streamed, and the usage stated.
 
-Reading takes time and memory in proportion to the reply: texts are searched with ``find``, never with a pattern that
-goes back.
+Text, thinking and tool calls are kept apart.  Parsing takes time and memory in proportion to the reply: texts are
+searched with ``find``, never with a pattern that backtracks.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import pydantic_core
 
 from ...errors import AnswerError
+from ...models import Usage
 from . import values
 from .request import Answer, Json, from_json
 
@@ -31,7 +34,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model said.
+    """What a model wrote.
 
     Attributes
     ----------
@@ -40,7 +43,7 @@ class Reply:
     cut : bool
         Whether the token limit ended it.
     thinking : str or None
-        What it thought aloud, kept apart from the content.
+        Its reasoning, kept apart from the content.
     calls : tuple of ToolCall
         Tools it wants called before it goes on.
     """
@@ -58,17 +61,14 @@ class Reply:
         return "" if self.content is None else pydantic_core.to_json(self.content).decode()
 
     @property
-    def said(self) -> bool:
+    def has_content(self) -> bool:
         """Whether there is any content."""
         return self.content is not None and (not isinstance(self.content, str) or bool(self.content.strip()))
 
     def json(self) -> Json:
         """The reply as JSON, also where the model wrapped it in words or a code fence.
 
-        Raises
-        ------
-        ValueError
-            There is no JSON object in it.
+        Raises ValueError: there is no JSON object in it.
         """
         if not isinstance(self.content, str):
             return self.content
@@ -89,40 +89,34 @@ class Reply:
         if self.cut:
             limit = f"max_tokens={max_tokens}"
             words = f"{which} was cut at {limit}; raise it (thinking counts too)"
-            if self.thinking and not self.said:
+            if self.thinking and not self.has_content:
                 words = (
-                    f"{which}: thinking used up {limit} before a word was said; raise it, or ask for less thinking "
+                    f"{which}: thinking used up {limit} before a word was written; raise it, or ask for less thinking "
                     "with reasoning="
                 )
             return AnswerError(words, "length", text=self.text)
-        if not self.said and not self.calls:
+        if not self.has_content and not self.calls:
             return AnswerError(f"{which} is empty{' but for thinking' if self.thinking else ''}", "empty")
         return None
 
     def or_cut(self, cell: Any, max_tokens: int) -> Any:
         """Return the cell made of this reply; where the token limit cut it, the error that fails its row and holds it.
 
-        Raises
-        ------
-        AnswerError
-            There is nothing to make a cell of: the reply is empty.
+        Raises AnswerError: there is nothing to make a cell of: the reply is empty.
         """
         problem = self.problem(max_tokens)
         if problem is None:
             return cell
         if not self.cut:
             raise problem
-        problem.partial = cell if self.said else None
+        problem.partial = cell if self.has_content else None
         return problem
 
 
-def read(answer: Answer, max_tokens: int) -> list[Reply]:
-    """Find what was said, a Reply for each choice, in whichever form the model answers; some may be cut or empty.
+def parse(answer: Answer, max_tokens: int) -> list[Reply]:
+    """Return a Reply for each choice, in whichever form the model answers; some may be cut or empty.
 
-    Raises
-    ------
-    AnswerError
-        The answer has none of these forms.
+    Raises AnswerError: the answer has none of these forms.
     """
     output = answer.json
     try:
@@ -132,7 +126,7 @@ def read(answer: Answer, max_tokens: int) -> list[Reply]:
     if not replies:
         raise AnswerError("the answer has no known form", "broken", again=True)
     if isinstance(output, Mapping) and "choices" not in output:
-        # The legacy form does not say why it ended, but how much it wrote.
+        # The legacy form states how much it wrote, not why it ended.
         usage = output.get("usage")
         written = values.amount(usage.get("completion_tokens")) if isinstance(usage, Mapping) else None
         if written is not None and written >= max_tokens:
@@ -145,13 +139,10 @@ def several(replies: Sequence[Reply], max_tokens: int, cell: Any) -> Any:
 
     One that was cut does not lose the others: ``on_error="partial"`` fills the cell with all of them.
 
-    Raises
-    ------
-    AnswerError
-        Some are empty.
+    Raises AnswerError: some are empty.
     """
     texts, cut = [each.text for each in replies], sum(each.cut for each in replies)
-    if empty := sum(not each.cut and not each.said for each in replies):
+    if empty := sum(not each.cut and not each.has_content for each in replies):
         raise AnswerError(f"{empty} of {len(replies)} samples are empty", "empty", text=texts)
     if not cut:
         return cell
@@ -219,3 +210,137 @@ def _calls(found: Any) -> tuple[ToolCall, ...]:
         ToolCall(str(call.get("call_id") or call.get("id") or ""), values.text(called["name"]), called.get("arguments"))
         for call, called in inner
     )
+
+
+def reported(answer: Answer) -> Usage | None:
+    """Return the usage the service itself reported with an answer, if any.
+
+    Neurons come from the ``cf-ai-neurons`` header or from ``usage.neurons``, tokens from ``usage``
+    (moondream: ``metrics``).  A number that cannot be an amount (negative, infinite, text, an object) counts as not
+    reported: the estimate takes its place, and says that it is one.
+    """
+    try:
+        document = answer.json
+    except AnswerError:
+        document = None
+    usage = (document.get("usage") or document.get("metrics")) if isinstance(document, dict) else None
+    usage = usage if isinstance(usage, dict) else {}
+    neurons = reported_neurons(answer)
+    neurons = values.amount(usage.get("neurons")) if neurons is None else neurons
+    amounts = _tokens(usage) | ({} if neurons is None else {"neurons": neurons})
+    return Usage(amounts, exact=True) if amounts else None
+
+
+def reported_neurons(answer: Answer) -> float | None:
+    """Return the Neurons of the ``cf-ai-neurons`` header, which every answer may carry."""
+    return values.amount(answer.headers.get("cf-ai-neurons"), written=True)
+
+
+def _tokens(usage: Mapping[str, Any]) -> dict[str, float]:
+    """Read the tokens of a usage block; nothing where one of its numbers cannot be one, since the others may be too."""
+    read = values.amount(usage.get("prompt_tokens", usage.get("input_tokens")))
+    written = usage.get("completion_tokens", usage.get("output_tokens"))
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    cached = details.get("cached_tokens") if isinstance(details, Mapping) else None
+    counts = [values.amount(0 if count is None else count) for count in (written, cached)]
+    if read is None or counts[0] is None or counts[1] is None or counts[1] > read:
+        return {}
+    amounts = {"input_tokens": read - counts[1], "output_tokens": counts[0]}
+    return amounts | ({"cached_input_tokens": counts[1]} if counts[1] else {})
+
+
+class StreamReader:
+    """Takes the lines of a streamed reply one by one and returns their text; both dialects may meet in one stream.
+
+    Attributes
+    ----------
+    ended : bool
+        Whether the stream has announced its end; one that stops without that was broken off.
+    cut : bool
+        Whether the token limit ended it.
+    """
+
+    def __init__(self) -> None:
+        self.ended = self.cut = False
+        self._pieces: list[str] = []
+        self._others: list[bytes] = []  # lines before the first frame: a server that does not stream answers with JSON
+        self._total: Mapping[str, Any] | None = None  # of the closing frame
+        self._sum: dict[str, float] = {}  # of ordinary frames, whose usage counts that frame alone
+
+    def feed(self, line: bytes) -> str:
+        """Return the text a line adds.  Raises AnswerError: the line is not a frame of a stream."""
+        if not line.startswith(b"data:"):  # blank lines between frames, comments, event names
+            if not self._pieces:
+                self._others.append(line)
+            return ""
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            self.ended = True
+            return ""
+        try:
+            frame = from_json(data)
+            return self._frame(frame) if isinstance(frame, Mapping) else ""
+        except (AttributeError, LookupError, TypeError, ValueError):
+            raise AnswerError("the stream broke off within a frame", "broken", again=True) from None
+
+    def _frame(self, frame: Mapping[str, Json]) -> str:
+        text = frame.get("response")
+        for choice in (frame.get("choices") or ())[:1]:
+            text = (choice.get("delta") or {}).get("content", text)
+            if choice.get("finish_reason"):
+                self.ended, self.cut = True, choice["finish_reason"] == "length"
+        text = "" if text is None else str(text)  # a token that looks like a number arrives as one
+        self._pieces.append(text)
+        usage = frame.get("usage")
+        if isinstance(usage, Mapping):
+            if not text and not frame.get("choices"):
+                self._total = usage  # the closing frame holds the totals
+            else:
+                for name, count in usage.items():
+                    if isinstance(count, (int, float)):  # one that cannot be an amount makes the sum invalid
+                        found = values.amount(count)
+                        self._sum[name] = self._sum.get(name, 0) + (math.nan if found is None else found)
+        return text
+
+    def usage(self) -> Usage | None:
+        """Return what the stream reported: the closing totals, or the sum of its frames, or nothing."""
+        usage = self._total if self._total is not None else self._sum or None
+        return None if usage is None else reported(Answer(pydantic_core.to_json({"usage": usage})))
+
+    def unstreamed(self, seconds: float) -> Answer | None:
+        """Return the answer of a server that did not stream and sent all of it as JSON; None where it streamed."""
+        content = b"\n".join(self._others).strip()
+        if self._pieces or not content.startswith(b"{"):
+            return None
+        answer = Answer(content, seconds=seconds)
+        try:
+            return answer if isinstance(answer.json, Mapping) else None
+        except AnswerError:
+            return None
+
+    def rest(self) -> str:
+        """Return the text of an answer that was not streamed, after the last line; "" where it was."""
+        whole = self.unstreamed(0.0)
+        if whole is None:
+            return ""
+        reply = parse(whole, sys.maxsize)[0]
+        self.ended, self.cut, self._pieces = True, reply.cut, [reply.text]
+        usage = whole.json.get("usage")
+        self._total = usage if isinstance(usage, Mapping) else None
+        return reply.text
+
+    def answer(self, seconds: float) -> Answer:
+        """Return the whole stream in the form of an answer that came in one piece."""
+        message = {"content": "".join(self._pieces)}
+        document: dict[str, Json] = {
+            "choices": [{"message": message, "finish_reason": "length" if self.cut else "stop"}]
+        }
+        usage = self._total if self._total is not None else self._sum
+        return Answer(pydantic_core.to_json(document | ({"usage": usage} if usage else {})), seconds=seconds)
+
+    def finish(self, limit: str) -> None:
+        """Check that the stream came to its end.  Raises AnswerError: it broke off, or was cut at the token limit."""
+        if not self.ended:
+            raise AnswerError("the stream broke off before its end", "broken", again=True)
+        if self.cut:
+            raise AnswerError(f"the reply was cut at {limit}; raise it", "length")

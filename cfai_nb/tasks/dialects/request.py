@@ -1,7 +1,12 @@
-"""What travels: the request a task composes, and the answer it reads."""
+"""What travels between a task and the engine: an input, the request made of it, and the answer to that.
+
+Tasks build requests and read answers; the engine sends the one and fills the other, and knows nothing else of models.
+"""
 
 from __future__ import annotations
 
+import base64
+import math
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -12,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
-from ...errors import AnswerError
+from ...errors import AnswerError, InputError
+from ...media import Media, Parts, mime_of, sniff, text_of
+from ...models import Model, tokens_in
 
 simdjson: Any
 try:  # no wheel for Python 3.14 yet; the same numbers come out of pydantic's parser, at three times the CPU
@@ -22,13 +29,22 @@ except ImportError:  # pragma: no cover - depends on the Python version
 
 #: JSON as Python holds it.
 Json = Any
-#: What an answer may be, which says how large it may be (``_engine/bounds.py`` has the figures).
+#: A canonical input: what one distinct row holds.  A text, a picture (sound, ...), or a text with some in it.
+Input: TypeAlias = "str | Media | Parts"
+#: What an answer may be, which sets how large it may be (``_engine/bounds.py`` has the figures).
 Expected: TypeAlias = Literal["text", "vectors", "media", "document"]
+# Few models say how they count pictures and sound; these are the usual ways of open models (patches of 28 x 28 pixels,
+# 25 tokens a second of sound) and clef-omni's own for video (at most 256 a second), for plans and budgets, never for a
+# bill.
+_PATCH, _PER_SECOND_OF_SOUND, _PER_SECOND_OF_VIDEO = 28, 25, 256
+_SOUND_BYTES_PER_SECOND, _VIDEO_BYTES_PER_SECOND = 4_000, 100_000
+_SHOWN_BY = {"image": "vision", "audio": "audio_input", "video": "video_input"}
+
 _local = threading.local()
 #: What the parser says of a number of thousands of digits, and of lists within lists without end.
 _BEYOND = ("number out of range", "recursion limit")
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
-#: Every escape in JSON text, which tells half a pair from a pair and from an escaped backslash.
+#: Every escape in JSON text; it distinguishes half a pair from a pair and from an escaped backslash.
 _ESCAPE = re.compile(
     rb"(\\u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.S
 )
@@ -52,6 +68,35 @@ def from_json(text: bytes | str) -> Json:
         elif mended == raw:
             raise
         return pydantic_core.from_json(mended)
+
+
+def shown_to(model: Model) -> frozenset[str]:
+    """Return what a chat or decision model can be given, by its capabilities in the catalogue."""
+    return frozenset({"text", *(kind for kind, capability in _SHOWN_BY.items() if model.can(capability))})
+
+
+def tokens_of(value: Input) -> int:
+    """Estimate the tokens of an input, its media included."""
+    if isinstance(value, str):
+        return tokens_in(value)
+    if isinstance(value, Parts):
+        words = text_of(value)
+        media = sum(tokens_of(piece) for piece in value.pieces if isinstance(piece, Media))
+        return media + (tokens_in(words) if words else 0)
+    form = value.form
+    if form.kind == "image":
+        return math.ceil((form.width or 0) / _PATCH) * math.ceil((form.height or 0) / _PATCH)
+    if form.kind == "audio":
+        return math.ceil(_PER_SECOND_OF_SOUND * seconds_of(value))
+    if form.kind == "video":
+        return math.ceil(_PER_SECOND_OF_VIDEO * value.size / _VIDEO_BYTES_PER_SECOND)
+    return math.ceil(value.size / 4)
+
+
+def seconds_of(sound: Media) -> float:
+    """Return how long a sound is; from its size, at 32 kbit/s, where the file does not state it."""
+    stated = sound.form.seconds
+    return sound.size / _SOUND_BYTES_PER_SECOND if stated is None else stated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +138,8 @@ class Request:
 class Local:
     """A step of a conversation that is done on this machine instead of being sent.
 
-    Attributes
-    ----------
-    do : callable without arguments
-        Called in a thread of its own; what it returns is handed to the conversation.  What it raises ends the run, so
-        it had better not.
+    ``do`` is called in a thread of its own; what it returns is handed to the conversation.  It must not raise: that
+    ends the run.
     """
 
     do: Callable[[], Any]
@@ -170,14 +212,14 @@ class Answer:
         if simdjson is None or self._json is not ...:
             return self._floats_by_list(names)
         parser = getattr(_local, "parser", None) or simdjson.Parser()
-        _local.parser = None  # a parser may not be used again while its document is looked at
+        _local.parser = None  # a parser may not be used again while its document is in use
         try:
             document = parser.parse(self.content)
             result = document["result"] if _is_envelope(document) else document
             matrix = next((_matrix(result[name]) for name in names if name in result), None)
             del document, result
         except (ValueError, TypeError, LookupError, AttributeError, RuntimeError):  # the last: BIGINT_ERROR
-            return self._floats_by_list(names)  # which says what is wrong in our words
+            return self._floats_by_list(names)  # which names what is wrong
         _local.parser = parser
         return matrix
 
@@ -200,6 +242,20 @@ class Answer:
                 except (OverflowError, TypeError, ValueError) as error:
                     raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
         return None
+
+
+def media_of(answer: Answer, kind: Literal["image", "audio"]) -> bytes:
+    """Return the picture or sound of an answer, which comes as bytes or as base64 in JSON; or raise an AnswerError."""
+    content = answer.content
+    try:
+        if not mime_of(content).startswith(f"{kind}/"):
+            content = base64.b64decode(answer.json[kind].rpartition(",")[2], validate=True)
+        if (found := sniff(content)).kind != kind:
+            raise ValueError(f"it is {found.mime}")
+    except (AttributeError, KeyError, TypeError, ValueError, InputError) as error:
+        what = "picture" if kind == "image" else "sound"
+        raise AnswerError(f"the answer holds no {what}: {error}", "broken", again=True) from None
+    return content
 
 
 def _is_envelope(document: Any) -> bool:

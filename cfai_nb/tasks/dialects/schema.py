@@ -1,4 +1,8 @@
-"""Schemas of structured answers: from a pydantic model or from ``{name: type}``."""
+"""Schemas of structured answers: from a pydantic model or from ``{name: type}`` to a JSON schema, cells and columns.
+
+pydantic makes the JSON schema and validates the answer, so no other validator is needed: the answer has to become the
+types the user gave, which a check against the JSON schema alone would not do.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pydantic_core
 
-from ..code_digest import asked_of
-from ..task import Cell, Column
+from ..code_digest import key_of_model
+from ..task import Cell, Column, ColumnKind
 from . import values
 from .request import Json
 
@@ -33,14 +37,16 @@ _READERS: Mapping[Any, Callable[[Json], Json]] = {
     dt.time: values.clock, dt.timedelta: lambda value: f"PT{values.number(value)}S",
 }  # fmt: skip
 
+#: The kind of a column by the type of its field.
+_COLUMN_KINDS: Mapping[Any, ColumnKind] = {
+    str: "text", dt.date: "datetime", dt.datetime: "datetime", bool: "boolean", int: "integer", float: "number",
+}  # fmt: skip
+
 
 def model_of(schema: Schema) -> type[pydantic.BaseModel]:
     """Return the pydantic model of a schema.
 
-    Raises
-    ------
-    ValueError
-        It is neither a model nor a mapping of names to types.
+    Raises ValueError: it is neither a model nor a mapping of names to types.
     """
     import pydantic
 
@@ -56,10 +62,7 @@ def model_of(schema: Schema) -> type[pydantic.BaseModel]:
 def named(field: str, kind: Any) -> Any:
     """Return the type of a field, which may be given by name.
 
-    Raises
-    ------
-    ValueError
-        There is no type of that name; the message names field and types.
+    Raises ValueError: there is no type of that name; the message names field and types.
     """
     if isinstance(kind, str):
         if kind not in NAMED:
@@ -83,45 +86,39 @@ def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseMod
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in items}
     try:
         model: type[pydantic.BaseModel] = pydantic.create_model("Answer", **fields)
-        model.model_json_schema()  # some mistakes show only here
+        model.model_json_schema()  # some mistakes raise an error only here
         return model
     except (TypeError, NameError, SyntaxError, pydantic.PydanticUserError) as error:
         raise ValueError(f"schema: {error}") from None
 
 
-def asked(schema: Schema) -> dict[str, Json]:
+def key_fields(schema: Schema) -> dict[str, Json]:
     """Return what makes a schema the same: its JSON schema, and the code of its validators where it has some."""
-    return asked_of(model_of(schema))
+    return key_of_model(model_of(schema))
 
 
 @functools.lru_cache(maxsize=64)
-def described(model: type[pydantic.BaseModel]) -> Json:
-    """Return the JSON schema of a model; of each model once, since every row asks for it."""
+def json_schema(model: type[pydantic.BaseModel]) -> Json:
+    """Return the JSON schema of a model; it is made once a model, since every row needs it."""
     return model.model_json_schema()
 
 
 def validate(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
     """Return a value of the user's own as the schema has it, in JSON terms.
 
-    Raises
-    ------
-    ValueError
-        It does not fit; the message says where.
+    Raises ValueError: it does not fit; the message says where.
     """
     return model.model_validate(value).model_dump(mode="json")
 
 
-def read(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
+def parse(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
     """Return a model's answer as the schema has it, in JSON terms.
 
     Types are taken strictly: true is not a number, and 1704067200 is not a day.  What fields and lists of these types
     hold may also be written otherwise where that has one meaning only, see ``values``: "12" for a number, "no" for a
     boolean, a word of a choice in another case.
 
-    Raises
-    ------
-    ValueError
-        It does not fit; the message says where.
+    Raises ValueError: it does not fit; the message says where.
     """
     if isinstance(value, Mapping):
         value = {key: _plain(kind, value[key]) if (kind := _kind(model, key)) else value[key] for key in value}
@@ -174,15 +171,8 @@ def column(annotation: Any, values: list[Any]) -> Column:
         return Column(values, "category", tuple(typing.get_args(kind)))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return Column(values, "category", tuple(str(member.value) for member in kind))
-    if kind in (dt.date, dt.datetime):
-        return Column(values, "datetime")
-    if isinstance(kind, type) and issubclass(kind, bool):
-        return Column(values, "boolean")
-    if isinstance(kind, type) and issubclass(kind, int):
-        return Column(values, "integer")
-    if isinstance(kind, type) and issubclass(kind, float):
-        return Column(values, "number")
-    return Column(values, "text" if kind is str else "object")
+    bases = kind.__mro__ if isinstance(kind, type) else ()
+    return Column(values, next((_COLUMN_KINDS[base] for base in bases if base in _COLUMN_KINDS), "object"))
 
 
 def without_none(annotation: Any) -> Any:

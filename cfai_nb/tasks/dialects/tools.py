@@ -1,4 +1,7 @@
-"""Tools: Python functions a model may call, described by their signatures and docstrings."""
+"""Tools: Python functions a model may call, described by their signatures and docstrings.
+
+A function becomes a definition the model is sent; a call in its reply becomes a call of the function and a result.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
     import pydantic  # loaded on first use: few calls have tools
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
-#: How the three usual styles of docstrings begin what they say of a parameter.
-_SAID = re.compile(
+#: How the three usual styles of docstrings begin the description of a parameter.
+_PARAMETER = re.compile(
     r"^[ ]*(?::param (?:[\w\[\], .|]+ )?)?(?P<name>\w+)(?: ?\([^)\n]*\))? ?:[ ]*(?P<rest>.*)$", re.MULTILINE
 )
 
@@ -36,7 +39,7 @@ class Tool:
     definition : JSON
         In the OpenAI form, which every dialect takes.
     source : str
-        Hash of the source, or of the code where there is no source: a function that changed is another question.
+        Hash of the source, or of the code where there is no source; part of the key.
     """
 
     name: str
@@ -60,10 +63,8 @@ class Tool:
 
 def written(result: Any) -> str:
     """Write a result as a model reads it: text as it is, everything else as JSON."""
-    return result if isinstance(result, str) else _json(result)
-
-
-def _json(result: Any) -> str:
+    if isinstance(result, str):
+        return result
     return pydantic_core.to_json(result, fallback=_simple, inf_nan_mode="null").decode()
 
 
@@ -74,7 +75,7 @@ def _simple(value: Any) -> Any:
 
 
 def call_all(tools: Sequence[Tool], calls: Sequence[ToolCall]) -> list[tuple[str, bool]]:
-    """Call what a model wants called, one after the other; a (result, success) each."""
+    """Call what a model wants called, one after the other; return a (result, success) each."""
     named = {tool.name: tool for tool in tools}
     unknown = f"Error: there is no such tool; there are {', '.join(named)}."
     return [named[c.name].call(c.arguments) if c.name in named else (unknown, False) for c in calls]
@@ -99,13 +100,7 @@ def rescued(reply: Reply, tools: Sequence[Tool]) -> Reply:
 
 
 def tool_of(function: Callable[..., Any]) -> Tool:
-    """Describe a function.
-
-    Raises
-    ------
-    ValueError
-        A model could not be told how to call it.
-    """
+    """Describe a function.  Raises ValueError: it cannot be described to a model."""
     import pydantic
 
     @functools.wraps(function)
@@ -114,7 +109,7 @@ def tool_of(function: Callable[..., Any]) -> Tool:
 
     name = getattr(function, "__name__", "")
     if not callable(function) or not _NAME.fullmatch(name) or inspect.iscoroutinefunction(function):
-        raise ValueError(f"tools: {function!r:.80} is no plain function with a name; give one written with def.")
+        raise ValueError(f"tools: {function!r:.80} is not a plain function with a name; give one written with def.")
     kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
     if kinds - {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}:
         raise ValueError(f"tools: {name} takes parameters without a name of their own; give each one.")
@@ -122,11 +117,11 @@ def tool_of(function: Callable[..., Any]) -> Tool:
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", typed))
         schema = adapter.json_schema()
     except (pydantic.PydanticUserError, NameError, TypeError) as error:
-        raise ValueError(f"tools: {name} has a parameter no model can be told of: {error}") from None
+        raise ValueError(f"tools: {name} has a parameter that cannot be described to a model: {error}") from None
     text = inspect.getdoc(function) or ""
-    said = _parameters(text)
+    described = _parameters(text)
     properties = {
-        key: _described(_flat(part, schema.get("$defs", {})), key, said, name)
+        key: _described(_flat(part, schema.get("$defs", {})), key, described, name)
         for key, part in schema.get("properties", {}).items()
     }
     what = " ".join(re.split(r"\n\s*\n|\n\s*(?::param|Args:)", text)[0].split()) or name.replace("_", " ")
@@ -158,12 +153,12 @@ def _flat(part: Any, parts: Mapping[str, Any]) -> Any:
     return flat if named is None else {**flat, "properties": {key: _flat(each, parts) for key, each in named.items()}}
 
 
-def _described(part: dict[str, Any], key: str, said: Mapping[str, str], function: str) -> dict[str, Any]:
+def _described(part: dict[str, Any], key: str, described: Mapping[str, str], function: str) -> dict[str, Any]:
     kinds = {each.get("type") for each in part.get("anyOf", ())}
     if kinds and kinds <= {"integer", "number"}:
         part = {"type": "number", **{k: v for k, v in part.items() if k != "anyOf"}}
     elif kinds:
-        raise ValueError(f"tools: {key} of {function} is one type or another, and a model is told one; give it one.")
+        raise ValueError(f"tools: {key} of {function} is of one type or another, and a model takes one; give it one.")
     if part.get("default", "") is None:
         del part["default"]
     kind = (
@@ -171,19 +166,19 @@ def _described(part: dict[str, Any], key: str, said: Mapping[str, str], function
         if "const" not in part
         else {"type": "string" if isinstance(part["const"], str) else "number"}
     )
-    words = said.get(key) or part.get("description") or key.replace("_", " ")
+    words = described.get(key) or part.get("description") or key.replace("_", " ")
     return {**kind, **part, "description": words}
 
 
 def _parameters(text: str) -> dict[str, str]:
-    """Read what a docstring says of each parameter, in numpydoc's, Google's or Sphinx's style."""
-    found = list(_SAID.finditer(text))
+    """Return the description of each parameter in a docstring of numpydoc's, Google's or Sphinx's style."""
+    found = list(_PARAMETER.finditer(text))
     ends = [match.start() for match in found[1:]] + [len(text)]
-    said: dict[str, str] = {}
+    described: dict[str, str] = {}
     for match, end in zip(found, ends, strict=False):
         below = re.split(r"\n\s*\n|\n\S[^\n]*\n-{3,}|\n\s*:\w", text[match.end() : end])[0]
         numpydoc = text[match.start() : match.end()].lstrip()[len(match["name"]) :].startswith(" :")
         words = " ".join((below if numpydoc else f"{match['rest']} {below}").split())
         if words:
-            said.setdefault(match["name"], words)
-    return said
+            described.setdefault(match["name"], words)
+    return described

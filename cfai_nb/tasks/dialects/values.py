@@ -1,9 +1,9 @@
-"""What counts as a yes, a label, a number, a day in a model's answer: one function each, used by every task.
+"""How a yes, a label, a number or a day is read out of a model's answer: one function each, used by every task.
 
-In goes a JSON value a model wrote, out comes the value of a cell.  Anything a function does not name raises ValueError
-with a quotation of what was said: a reply is never believed because it is not empty.  None of them searches a text for
-something that fits ("not billing" holds the label "billing"): the whole value has to be the answer, apart from case,
-outer space, quotation marks, punctuation and Markdown around it.
+In goes a JSON value a model wrote, out comes the value of a cell.  A value that a function does not accept raises a
+ValueError with a quotation of it.  None of them searches a text for something that fits ("not billing" holds the label
+"billing"): the whole value has to be the answer, apart from case, outer space, quotation marks, punctuation and
+Markdown around it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import pydantic_core
 from .request import Json
 
 T = TypeVar("T")
-#: Words that mean yes and no, in any case; a model that is asked in another language is still held to true and false.
+#: Words that mean yes and no, in any case; also where the question is in another language.
 YES, NO = frozenset({"true", "yes", "y", "1"}), frozenset({"false", "no", "n", "0"})
 #: What may stand around a word: space, quotation marks, punctuation, Markdown.
 _AROUND = " \t\r\n\"'`*_~.,;:!?()[]{}<>#-–—“”‘’„«»"
 _DIGITS = frozenset("0123456789+-.eE")
-#: Characters of what was said that an error repeats; characters a word or a number may have.
+#: Characters of a value that an error quotes; characters a word or a number may have.
 _QUOTED, _LONGEST = 80, 1_000
 #: Above this an amount is not one: 10**15 tokens would cost more than there is money.
 _MOST = 1e15
 
 
 def quoted(value: Json) -> str:
-    """Return what was said as an error repeats it, in the words of JSON: a text by its beginning, on one line."""
+    """Return a value as an error quotes it, as JSON writes it: of a text the beginning, on one line."""
     if isinstance(value, str):
         return repr(value[:_QUOTED]) + ("..." if len(value) > _QUOTED else "")
     if isinstance(value, (list, dict)):
@@ -54,29 +54,29 @@ def yes_or_no(value: Json, yes: str = "yes", no: str = "no") -> bool:
         return value
     if isinstance(value, int) and value in (0, 1):
         return value == 1
-    said = core(value) if isinstance(value, str) else None
-    if said is not None and said in YES | {yes}:
+    word = core(value) if isinstance(value, str) else None
+    if word in YES | {yes}:
         return True
-    if said is not None and said in NO | {no}:
+    if word in NO | {no}:
         return False
     raise ValueError(f"{quoted(value)} is neither {yes} nor {no}")
 
 
 def one_of(value: Json, offered: Sequence[str]) -> str:
-    """Read the one that is meant of the names offered.
+    """Read one of the names offered.
 
     A name as it is written comes first, then one in another case, then one with something around it ("**Billing**.").
     Where several names differ by that alone ("C" and "C#"), only what is written exactly is taken.
     """
-    said = str(value).lower() if isinstance(value, bool) else value
-    if isinstance(said, int) and abs(said) < 10**18:  # a label such as "5" arrives as a number
-        said = str(said)
-    if not isinstance(said, str) or len(said) > _LONGEST:
+    given = str(value).lower() if isinstance(value, bool) else value
+    if isinstance(given, int) and abs(given) < 10**18:  # a label such as "5" arrives as a number
+        given = str(given)
+    if not isinstance(given, str) or len(given) > _LONGEST:
         raise ValueError(f"{quoted(value)} was not offered")
-    if said in offered:
-        return said
+    if given in offered:
+        return given
     for form in (lambda text: " ".join(text.split()).casefold(), core):
-        wanted = form(said)
+        wanted = form(given)
         meant = [name for name in offered if wanted and form(name) == wanted]
         if len(meant) == 1:
             return meant[0]
@@ -143,10 +143,10 @@ def several(value: Json, read: Callable[[Json], T]) -> list[T]:
 def day(value: Json) -> str:
     """Read a day, as ISO 8601 writes it ("2026-11-29", also "20261129" or with the time 00:00)."""
     if isinstance(value, str) and len(value) <= _LONGEST:
-        said = value.strip()
+        given = value.strip()
         for read in (dt.date.fromisoformat, _midnight):
             try:
-                return read(said).isoformat()
+                return read(given).isoformat()
             except ValueError:
                 continue
     raise ValueError(f"{quoted(value)} is not a day such as '2026-11-29'")
@@ -172,8 +172,8 @@ def clock(value: Json) -> str:
     raise ValueError(f"{quoted(value)} is not a time such as '16:00'")
 
 
-def _midnight(said: str) -> dt.date:
-    found = dt.datetime.fromisoformat(said)
+def _midnight(given: str) -> dt.date:
+    found = dt.datetime.fromisoformat(given)
     if found.time() != dt.time():
         raise ValueError
     return found.date()

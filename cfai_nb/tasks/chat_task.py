@@ -1,4 +1,8 @@
-"""What every verb shares that lets a chat model write freely: how it is told, bounded and made to think."""
+"""The tasks whose prompts a chat model answers freely: their options, and what only they have.
+
+That is: examples before the prompt, replies that come piece by piece, conversations of several turns, and fine-tunes of
+the account.  ``Generate`` and ``Label`` are built on it; the engine and the frame ask for these things by this type.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,22 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..models import Model, Usage
-from .dialects import chat, conversation, examples
-from .dialects.request import Json, Request
-from .task import Input, Task
+from .dialects import chat, conversation
+from .dialects.conversation import Messages
+from .dialects.request import Input, Request
+from .task import Fill, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Writer(Task):
+class ChatTask(Task):
     """A task whose prompts a chat model answers.
 
     Attributes
     ----------
     system : str, optional
-        What the model is told before every prompt.
+        Instructions before every prompt.
     examples : DataFrame, list of dict or list of (value, answer), optional
-        Shown before every prompt: what the template names, and one column more, the answer (or the schema's fields).
+        Shown before every prompt: the columns the template names, and one more, the answer (or the schema's fields).
     max_tokens : int
         The most it may write (default 512; the service's own default of 256 cuts JSON short).  A reply that is cut
         there is a failed row; its text is in ``cf.last_run().failures``, and fills the cell with
@@ -34,7 +39,7 @@ class Writer(Task):
     n : int
         Samples; with more than one, each row holds a list.
     reasoning : bool or str, optional
-        Think (True), not (False), or how hard (``"low"``, ``"high"``, what the model knows); default: not where the
+        Think (True), not (False), or how hard (``"low"``, ``"high"``, the model's own levels); default: not where the
         model can go without.  Thinking is paid for and counts as written.
     lora : str, optional
         A fine-tune by id or name, on models that take one.
@@ -42,10 +47,10 @@ class Writer(Task):
         Send the prompt without the model's own chat template, as fine-tunes often want it.
     """
 
-    work: ClassVar[str] = "generate"
     template: ClassVar[bool] = True
     families: ClassVar[frozenset[str]] = chat.FAMILIES
-    owned: ClassVar[tuple[str, ...]] = ("lora",)
+    #: Fields that name what belongs to an account: where one is set, the account is part of the key.
+    account_fields: ClassVar[tuple[str, ...]] = ("lora",)
 
     system: str | None = None
     examples: Any = ()
@@ -59,16 +64,20 @@ class Writer(Task):
 
     @functools.cached_property
     def settings(self) -> chat.Settings:
-        """What is asked of the model besides the prompt; computed once, since every row asks for it."""
+        """The settings of every request; computed once, since every row needs them."""
         return chat.Settings(
             max_tokens=self.max_tokens, temperature=self.temperature, seed=self.seed, n=self.n,
             reasoning=self.reasoning, lora=self.lora, raw=self.raw,
         )  # fmt: skip
 
+    def resolve(self, fill: Fill) -> Task:
+        """Return the task with the options resolved that depend on the template of the call."""
+        return self
+
     def check(self, model: Model) -> None:
         """Refuse settings no model takes, or that do not go together."""
         super().check(model)
-        examples.check(self.examples)
+        conversation.check_examples(self.examples)
         self.settings.check(model)
         if self.raw and (self.system or self.examples):
             raise ValueError("raw= sends the prompt alone; leave system= and examples= out.")
@@ -77,25 +86,25 @@ class Writer(Task):
         """Take text alone where the prompt is sent as it is."""
         return frozenset({"text"}) if self.raw else super().input_kinds(model)
 
-    def opening(self, prompt: Input) -> list[dict[str, Json]]:
+    def opening(self, prompt: Input) -> Messages:
         """Return the conversation up to the first question."""
-        return examples.before(chat.messages(prompt, self.system), self.examples)
-
-    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate the first turn of each prompt, and count all of ``max_tokens`` as written."""
-        return chat.forecast(inputs, self._fixed, self.settings, model)
+        return conversation.with_examples(chat.messages(prompt, self.system), self.examples)
 
     @functools.cached_property
     def _fixed(self) -> int:
         before = "".join(str(message["content"]) for message in self.opening("")[:-1])
-        return chat.fixed(before, self.settings)
+        return chat.fixed_tokens(before, self.settings)
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the first turn of each prompt, and count all of ``max_tokens`` as written."""
+        return chat.estimate_usage(inputs, self._fixed, self.settings, model)
 
     def turns(self, model: Model) -> tuple[int, str]:
-        """Count a turn a sample where the model takes one at a time; tools and schemas may take more."""
+        """Return how many requests a row takes at least, and in words what the estimate leaves out ("": nothing)."""
         return conversation.expected(self.settings, model)
 
     def streamed(self, request: Request, model: Model) -> Request | None:
-        """Return the same request as a stream, where it is text alone: JSON is of no use before its end."""
-        asked = self.settings
-        plain = asked.schema is None and not asked.tools and not asked.reasoning and asked.n == 1
+        """Return the request whose answer comes piece by piece; None where pieces are of no use (JSON, tools)."""
+        own = self.settings
+        plain = own.schema is None and not own.tools and not own.reasoning and own.n == 1
         return chat.streamed(request, model) if plain else None
