@@ -76,7 +76,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from . import emulator, plots, vectors, widgets
+    from . import emulator, plots, quality, vectors, widgets
     from ._engine.gateway import Gateway
     from .data import sample
     from .frame.report import CfaiWarning, Report
@@ -156,6 +156,7 @@ __all__ = [
     "models",
     "on",
     "plots",
+    "quality",
     "sample",
     "scale",
     "stream",
@@ -181,6 +182,7 @@ _LAZY = {
     "ledger": ("session.listings", "ledger"),
     "models": ("session.listings", "models"),
     "plots": ("plots", None),
+    "quality": ("quality", None),
     "sample": ("data", "sample"),
     "stream": ("session.stream", "stream"),
     "vectors": ("vectors", None),

@@ -1,6 +1,6 @@
 """What vectors say: who is near, what is double, a flat picture, the groups, and the words that tell them apart.
 
-scikit-learn (and scipy, which it brings) is used in this room only, and loaded when a function runs, not when the room
+scikit-learn is used in this room only, and loaded (with scipy, which it brings) when a function runs, not when the room
 is imported.
 """
 
