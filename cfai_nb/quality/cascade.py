@@ -25,8 +25,8 @@ from .arrays import Flags, Numbers, Positions, numbers, percent, same_rows, shar
 STAGES = 40
 #: More than this share of the rows is never sampled: there would be nothing left to save.
 MOST = 0.5
-#: Streams of random numbers: nobody who makes data with the same seed meets ours.
-_SAMPLE, _TIES = 0x5A11, 0x7135
+#: A stream of random numbers of its own: data that were made with the same seed have nothing to do with the sample.
+_STREAM = (0x5A11,)
 
 Ask = Callable[[Positions], Any]
 
@@ -147,7 +147,7 @@ def cascade(
     budget = int(np.floor((1 - target) * rank.total + 1e-9))
     if budget < 1:
         return rank.nothing("accuracy", target, confidence, f"{rank.total:,} rows leave no room for a single error")
-    rank.ask(ask, sample_share(rank.total, 1 - target, 1 - confidence))
+    rank.ask(ask, rank.sample(1 - target, 1 - confidence))
     ends = rank.ends(STAGES)
     last = rank.longest(ends, np.full(len(ends), budget), 1.0, 1 - confidence)
     if last < 0 or rank.size[ends[last]] <= budget:  # a part that is smaller than the budget proves nothing
@@ -189,9 +189,9 @@ def precision_cut(
     """
     target, confidence = share_of(precision, "precision"), share_of(confidence, "confidence")
     rank = _Ranked(scores, weights, seed)
-    rank.ask(ask, share := sample_share(rank.total, 1 - target, 1 - confidence))
+    rank.ask(ask, size := rank.sample(1 - target, 1 - confidence))
     # A part too small for its sample to show anything would end the search before it began.
-    least = 2 * np.log(1 - confidence) / np.log(target) / share if rank.total else 0.0
+    least = 2 * np.log(1 - confidence) / np.log(target) * rank.total / max(size, 1)
     ends = np.array([end for end in rank.ends(STAGES) if rank.size[end] >= least], dtype=np.int64)
     bounds = (1 - target) * rank.size[ends] + 1e-9
     last = rank.longest(ends, bounds, target, 1 - confidence)
@@ -246,7 +246,7 @@ def recall_cut(
         least = int(np.ceil(np.log(1 - confidence) / np.log(target)))
         rank.ask_until(ask, 3 * least, int(0.3 * rank.total))
     else:
-        rank.ask(ask, min(1.0, labels / max(rank.total, 1)))
+        rank.ask(ask, labels)
     positive = np.repeat(rank.scores, np.where(rank.right, rank.drawn, 0))  # a row drawn twice counts twice
     positive = np.sort(np.where(np.isnan(positive), np.inf, positive))
     allowed = _order_statistic(len(positive), 1 - target, 1 - confidence)
@@ -288,20 +288,28 @@ class _Ranked:
         self.scores = numbers(scores, "scores")
         self.weights = _counts(weights, len(self.scores))
         self.total = int(self.weights.sum())
+        random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=_STREAM))
+        # The sample is one of rows of the frame, so that of a row of weight 3 three can be drawn.
+        self._draws: Positions = random.permutation(self.total)
+        if weights is not None:
+            self._draws = np.repeat(np.arange(len(self.scores)), self.weights)[self._draws]
         # Equal scores are ranked at random: the order of the frame may say more than it should.
-        ties = _random(seed, _TIES).permutation(len(self.scores))
+        ties = random.permutation(len(self.scores))
         self.order = ties[np.argsort(np.where(np.isnan(self.scores), np.inf, -self.scores)[ties], kind="stable")]
         self.size = np.cumsum(self.weights[self.order])
-        # The sample is one of rows of the frame, so that of a row of weight 3 three can be drawn.
-        self._draws = np.repeat(np.arange(len(self.scores)), self.weights)
-        self._draws = self._draws[_random(seed, _SAMPLE).permutation(self.total)]
         self.drawn = np.zeros(len(self.scores), dtype=np.int64)
         self.right = np.zeros(len(self.scores), dtype=bool)
         self.asked: Positions = np.empty(0, dtype=np.int64)
 
-    def ask(self, ask: Ask, share: float) -> None:
+    def sample(self, bound: float, delta: float) -> int:
+        """Return how many rows of the frame to draw."""
+        # A row of weight 3 is drawn three times as often, and then leaves the cheap side with all three.
+        each = float((self.weights**2).sum() / max(self.total, 1))
+        return int(np.ceil(sample_share(self.total, bound, delta) / max(each, 1.0) ** (2 / 3) * self.total))
+
+    def ask(self, ask: Ask, count: int) -> None:
         """Ask for the rows of a uniform sample."""
-        self._ask(ask, self._draws[: int(np.ceil(share * self.total))])
+        self._ask(ask, self._draws[:count])
 
     def ask_until(self, ask: Ask, positives: int, most: int) -> None:
         """Ask for more and more rows until so many are positive, or `most` were drawn.
@@ -338,15 +346,15 @@ class _Ranked:
         drawn = self.drawn[self.order]
         draws, found = np.cumsum(drawn), np.cumsum(drawn * wrong[self.order])
         known = np.cumsum((self.weights * wrong * (self.drawn > 0))[self.order])
-        last = -1
-        for stage, end in enumerate(ends):
-            seen = int(self.size[end]), int(draws[end]), int(found[end])
-            if not unlikely(*seen, int(np.floor(bounds[stage] + credit * known[end])) + 1, delta):
-                break
-            last = stage
-            if not unlikely(*seen, int(np.floor(bounds[stage])) + 1, delta):
-                break
-        return last
+        if not len(ends):
+            return -1
+        seen = self.size[ends], draws[ends], found[ends]
+        errors = np.floor([bounds + credit * known[ends], bounds]) + 1
+        certified, alone = as_few(*seen, errors) <= delta
+        reached = np.flatnonzero(~alone)  # the first of these ends the search, with credit or without
+        if not len(reached):
+            return len(ends) - 1
+        return int(reached[0]) if certified[reached[0]] else int(reached[0]) - 1
 
     def beginning(self, end: int) -> Flags:
         """Return the rows of a beginning of the ranking."""
@@ -370,29 +378,43 @@ class _Ranked:
         )  # fmt: skip
 
 
-def unlikely(rows: int, drawn: int, found: int, errors: int, delta: float) -> bool:
-    """Return whether as few errors as were found would be a chance of at most `delta` if so many were among the rows.
+def as_few(rows: Any, drawn: Any, found: Any, errors: Any) -> Numbers:
+    """Return the chance of finding as few errors as were found, if so many were among the rows.
 
     The lower tail of the hypergeometric distribution: `drawn` of `rows` without replacement, `errors` of them wrong,
     at most `found` drawn.  It falls as `errors` grows, so whoever refutes a number refutes all larger ones.
 
+    Parameters
+    ----------
+    rows, drawn, found, errors : array_like of int
+        Shapes that fit one another, such as (m,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape.
+
     Examples
     --------
-    >>> unlikely(1_000, 100, 2, 80, 0.05), unlikely(1_000, 100, 2, 50, 0.05)
-    (True, False)
+    >>> as_few([1_000, 1_000], [100, 100], [2, 2], [80, 50]).round(3).tolist()
+    [0.009, 0.106]
     """
-    if errors > rows - (drawn - found):  # the right ones that were seen leave no room for so many
-        return True
-    least = max(0, drawn - (rows - errors))
-    x = np.arange(least, min(found, drawn, errors) + 1)
-    each = _log_choose(errors, x) + _log_choose(rows - errors, drawn - x) - _log_choose(rows, drawn)
-    return bool(np.exp(each).sum() <= delta)
+    rows, drawn, found, errors = (
+        np.asarray(given, dtype=np.float64)[..., None] for given in (rows, drawn, found, errors)
+    )
+    x = np.arange(found.max(initial=0) + 1)
+    possible = (x <= found) & (x <= errors) & (drawn - x <= rows - errors)
+    # Where the right rows that were seen leave no room for so many errors, nothing is possible: the chance is 0.
+    ways = _log_choose(errors, x) + _log_choose(rows - errors, drawn - x) - _log_choose(rows, drawn)
+    chance: Numbers = np.exp(np.where(possible, ways, -np.inf)).sum(axis=-1)
+    return np.minimum(chance, 1.0)
 
 
-def _log_choose(n: int, k: Any) -> Any:
+def _log_choose(n: Any, k: Any) -> Any:
+    """Return the logarithm of n over k; any number where there is no such thing."""
     from scipy.special import gammaln
 
-    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    return gammaln(np.maximum(n, 0) + 1) - gammaln(np.maximum(k, 0) + 1) - gammaln(np.maximum(n - k, 0) + 1)
 
 
 def _order_statistic(count: int, share: float, delta: float) -> int:
@@ -416,10 +438,6 @@ def _counts(weights: Any, rows: int) -> npt.NDArray[np.int64]:
 
 def _answers(given: Any, count: int) -> Flags:
     answers = numbers(given, "the answers of ask()", 0, 1)
-    if len(answers) != count or np.isnan(answers).any() or not np.isin(answers, (0, 1)).all():
+    if len(answers) != count or np.isnan(answers).any() or ((answers != 0) & (answers != 1)).any():
         raise ValueError(f"ask() must return True or False for each of the {count:,} rows it was given")
     return answers.astype(bool)
-
-
-def _random(seed: int, stream: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))

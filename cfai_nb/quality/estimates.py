@@ -83,7 +83,7 @@ def wilson(share: Any, count: Any, confidence: float = 0.95) -> tuple[Any, Any]:
     share = np.asarray(share, dtype=np.float64)
     middle = (share + spread / 2) / (1 + spread)
     half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
+    return np.where(share <= 0, 0.0, middle - half), np.where(share >= 1, 1.0, middle + half)
 
 
 def share(
@@ -208,9 +208,17 @@ def judge(guess: Any, gold: Any) -> tuple[Flags, Flags]:
     answers, truths = column(guess, "guess"), column(gold, "gold")
     judged = ~missing(answers) & ~missing(truths)
     right = np.zeros(len(answers), dtype=bool)
-    pairs = zip(answers[judged], truths[judged], strict=True)
-    right[judged] = np.fromiter((bool(np.all(a == b)) for a, b in pairs), dtype=bool, count=int(judged.sum()))
+    if answers.dtype != object and truths.dtype != object:
+        right[judged] = answers[judged] == truths[judged]
+    else:
+        pairs = zip(answers[judged], truths[judged], strict=True)
+        right[judged] = np.fromiter((_equal(a, b) for a, b in pairs), dtype=bool, count=int(judged.sum()))
     return right, judged
+
+
+def _equal(one: Any, other: Any) -> bool:
+    same = one == other
+    return same if isinstance(same, bool) else bool(np.all(same))  # a cell can be an array
 
 
 def assert_accuracy(
