@@ -1,4 +1,4 @@
-"""Search in a million vectors, the map of 20,000, a cascade of 100,000, on this machine; run by `python -m benchmarks`."""
+"""Search in a million vectors, a map of 20,000, a cascade of 100,000, on this machine; by `python -m benchmarks`."""
 
 from __future__ import annotations
 
