@@ -341,12 +341,15 @@ def _whole(parts: _Parts, confidence: float, bounded: bool) -> Estimate:
     rows, n = len(parts.guess), len(parts.gold)
     weight = _normed(parts.chance, n)
     there = parts.guess[parts.at]
-    cov = (weight * (parts.gold - weight @ parts.gold) * (there - weight @ there)).sum() * n / (n - 1)
+    off = weight * (there - weight @ there) * n / (n - 1)
+    cov = float(off @ parts.gold)
     spread = float(parts.guess.var())
     lam = float(np.clip(cov / (spread * (1 + n / rows)), 0, 1)) if spread else 0.0
     rest = parts.gold - lam * there
     estimate = lam * float(parts.guess.mean()) + float(weight @ rest)
-    error = lam**2 * spread / rows + _squared_error(rest, weight, bounded)
+    # The rows of gold are among all rows, so both means vary together.
+    together = 2 * lam * max(float(off @ rest), 0.0)
+    error = (lam**2 * spread + together) / rows + _squared_error(rest, weight, bounded)
     method = f"PPI++ on {rows:,} answers" + ("" if parts.chance is None else ", recorded probabilities")
     low, high = _ends(estimate, error, weight, confidence, bounded)
     return Estimate(

@@ -12,7 +12,7 @@ import pytest
 from cfai_nb import quality
 
 RUNS = 1_000
-ROWS = 2_000
+ROWS = 1_000
 
 Numbers = npt.NDArray[np.float64]
 
