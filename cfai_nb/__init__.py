@@ -13,8 +13,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import accessor as _accessor
 from .accessor import Accessor, on
+from .accessor import register as _register
 from .errors import (
     AccessError,
     AnswerError,
@@ -39,6 +39,7 @@ from .errors import (
 from .frame import progress as _progress
 from .frame.call import last_run
 from .models import Model, Usage
+from .session.listings import ledger, models
 from .tasks import (
     Answer,
     Ask,
@@ -47,11 +48,11 @@ from .tasks import (
     Classify,
     Column,
     Detect,
-    Draw,
     Embed,
     Extract,
     FixGrammar,
     Generate,
+    GenerateImage,
     Mask,
     Moderate,
     Rank,
@@ -74,7 +75,6 @@ from .vectors.vector import matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from . import emulator, plots, quality, vectors, widgets
     from ._engine.gateway import Gateway
@@ -84,7 +84,6 @@ if TYPE_CHECKING:
     from .models.ledger import Budget
     from .session import Session, connect
     from .session.feedback import feedback
-    from .session.listings import ledger, models
     from .session.stream import stream
 
 __version__ = "0.1.0"
@@ -107,12 +106,12 @@ __all__ = [
     "Column",
     "ColumnError",
     "Detect",
-    "Draw",
     "Embed",
     "Extract",
     "FixGrammar",
     "Gateway",
     "Generate",
+    "GenerateImage",
     "Image",
     "InputError",
     "Mask",
@@ -179,8 +178,6 @@ _LAZY = {
     "connect": ("session", "connect"),
     "emulator": ("emulator", None),
     "load_ipython_extension": ("widgets.magics", "load_ipython_extension"),  # %load_ext cfai_nb
-    "ledger": ("session.listings", "ledger"),
-    "models": ("session.listings", "models"),
     "plots": ("plots", None),
     "quality": ("quality", None),
     "sample": ("data", "sample"),
@@ -226,24 +223,4 @@ def listen(listener: Callable[[Any], Any]) -> _progress.Listening:
     return _progress.Listening(listener)
 
 
-def _notebook_bar() -> AbstractContextManager[Any]:
-    from .widgets.progress import bar
-
-    return bar()
-
-
-def _widget(name: str, *path: str) -> Callable[..., Any]:
-    def made(*args: Any, **options: Any) -> Any:
-        return getattr(importlib.import_module(".".join((".widgets", *path)), __name__), name)(*args, **options)
-
-    return made
-
-
-_accessor.above.update(
-    gallery=_widget("Gallery"), map=_widget("MapVerb", "map", "map_verb"), player=_widget("Player"),
-    playground=_widget("Playground"), preview=_widget("Preview"),
-)  # fmt: skip
-_progress.notebook[:] = [_notebook_bar]
-_accessor.register()
-# The room "models" lends its name to a function of the front door, loaded on first use.
-globals().pop("models", None)
+_register()

@@ -1,28 +1,36 @@
-"""``df.cfai`` and ``s.cfai``: one class for both, one line per verb."""
+"""``df.cfai`` and ``s.cfai``: one class for both, one line per verb.
+
+It stands above the widgets, which it opens when they are used.  ``accessor.pyi`` is what editors and type checkers see
+of it: made by ``python tests/make_stub.py`` from the definitions named here.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import inspect
+import re
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pandas as pd
 
-from .errors import near, takes_options
+from .errors import near
 from .frame import arrow, rows
-from .frame.vectors import Exploring
-from .frame.verb import AnyTask, FilterVerb, RankVerb, Verb
+from .frame.progress import Display, Listener
+from .frame.verb import FilterVerb, RankVerb, TaskVerb, Verb
 from .tasks import (
     Ask,
     Caption,
     Check,
     Classify,
     Detect,
-    Draw,
     Embed,
     Extract,
     FixGrammar,
     Generate,
+    GenerateImage,
     Mask,
     Moderate,
     Rank,
@@ -35,45 +43,123 @@ from .tasks import (
     Translate,
 )
 
-if TYPE_CHECKING:
-    from .frame.compare import Compare
 
-#: What rooms above give a frame, by name: put in place by the front door, so that nothing here imports them.
-above: dict[str, Callable[..., Any]] = {}
+class WidgetMethod:
+    """A widget of ``cf.widgets`` that is opened on the frame.
+
+    Parameters
+    ----------
+    name : str
+        Of its class.
+    **given
+        Options it is opened with, which are then no options of the method.
+    """
+
+    def __init__(self, name: str, **given: Any) -> None:
+        self._name, self.given = name, given
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, accessor: Accessor | None, owner: type) -> Any:
+        return self if accessor is None else BoundWidget(self, accessor._data)
+
+    @functools.cached_property
+    def widget(self) -> Any:
+        """Its class; the room of widgets is imported when one is used."""
+        return getattr(importlib.import_module(f"{__package__}.widgets"), self._name)
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """That of the class, without the data."""
+        _, *own = inspect.signature(self.widget).parameters.values()
+        return inspect.Signature([each.replace(annotation=each.empty) for each in own if each.name not in self.given])
+
+    @functools.cached_property
+    def doc(self) -> str:
+        """That of the class, without the data."""
+        return re.sub(r"^data :.*\n(?: +.*\n)*", "", inspect.getdoc(self.widget) or "", flags=re.MULTILINE)
 
 
-class Accessor(Exploring):
+class BoundWidget:
+    """A widget on a frame: calling it opens it."""
+
+    def __init__(self, method: WidgetMethod, data: rows.Frame) -> None:
+        self._method, self._data = method, data
+        self.__name__, self.__signature__, self.__doc__ = method.name, method.signature, method.doc
+
+    def __repr__(self) -> str:
+        return f"<df.cfai.{self.__name__}{self.__signature__}: call it>"
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Open it."""
+        return self._method.widget(self._data, *args, **options, **self._method.given)
+
+
+def _bar() -> AbstractContextManager[Listener]:
+    from .widgets.progress import bar  # in a notebook only: importing the package is quick
+
+    return bar()
+
+
+class Accessor:
     """Verbs of Workers AI on a DataFrame or Series.
 
     Every verb has three forms: ``df.cfai.embed("text")`` does it, ``await df.cfai.embed.aio("text")`` does it in a
-    coroutine, ``df.cfai.embed.plan("text")`` prices it and sends nothing.  What works on vectors that are there
-    (``search``, ``dedupe``, ``cluster`` and so on) is a plain method.
+    coroutine, ``df.cfai.embed.plan("text")`` prices it and sends nothing.
+
+    Verbs on vectors take ``on``, a column of vectors as ``embed`` makes it or as a file brings it back; or a column of
+    text (or a template), which is embedded first: an ordinary ``embed``, priced and stored, so that the same texts cost
+    once.  A Series needs none, and neither does a frame with one column of vectors.  Rows without a vector stay
+    missing.  Vectors of different models, poolings or origins cannot be compared (ValueError), nor can columns that do
+    not record theirs; ``as_vectors`` states it.  Parquet and Arrow files record it.  Everything is exact unless it says
+    otherwise, and computed in blocks: an n-by-n matrix is never made.
     """
 
-    embed = Verb(Embed)
-    classify = Verb(Classify)
-    generate = Verb(Generate)
-    ask = Verb(Ask)
-    check = Verb(Check)
-    score = Verb(Score)
-    sentiment = Verb(Sentiment)
+    embed = TaskVerb(Embed)
+    classify = TaskVerb(Classify)
+    generate = TaskVerb(Generate)
+    ask = TaskVerb(Ask)
+    check = TaskVerb(Check)
+    score = TaskVerb(Score)
+    sentiment = TaskVerb(Sentiment)
     filter = FilterVerb(Check)
-    extract = Verb(Extract)
-    summarize = Verb(Summarize)
-    translate = Verb(Translate)
-    fix_grammar = Verb(FixGrammar)
-    mask = Verb(Mask)
-    image = Verb(Draw)
-    caption = Verb(Caption)
-    detect = Verb(Detect)
-    transcribe = Verb(Transcribe)
-    speak = Verb(Speak)
-    to_markdown = Verb(ToMarkdown)
-    moderate = Verb(Moderate)
+    extract = TaskVerb(Extract)
+    summarize = TaskVerb(Summarize)
+    translate = TaskVerb(Translate)
+    fix_grammar = TaskVerb(FixGrammar)
+    mask = TaskVerb(Mask)
+    image = TaskVerb(GenerateImage)
+    caption = TaskVerb(Caption)
+    detect = TaskVerb(Detect)
+    transcribe = TaskVerb(Transcribe)
+    speak = TaskVerb(Speak)
+    to_markdown = TaskVerb(ToMarkdown)
+    moderate = TaskVerb(Moderate)
     rank = RankVerb(Rank)
+    run = Verb("frame.verb", "run")
+    compare = Verb("frame.compare", "compare")
+
+    as_vectors = Verb("frame.vectors", "as_vectors")
+    search = Verb("frame.vectors", "search")
+    similarity = Verb("frame.vectors", "similarity")
+    sim_join = Verb("frame.vectors", "sim_join")
+    dedupe = Verb("frame.vectors", "dedupe")
+    cluster = Verb("frame.vectors", "cluster")
+    label_clusters = Verb("frame.label_clusters", "label_clusters")
+    project = Verb("frame.vectors", "project")
+    outliers = Verb("frame.vectors", "outliers")
+    to_vectorize = Verb("frame.vectorize.verb", "to_vectorize")
+
+    map = Verb("widgets.map.map_verb", "map_rows")
+    playground = WidgetMethod("Playground")
+    preview = WidgetMethod("Preview")
+    gallery = WidgetMethod("Gallery", kind="image")
+    player = WidgetMethod("Gallery", kind="audio")
 
     def __init__(self, data: rows.Frame) -> None:
         self._data = data
+        self._display: Display | None = _bar
 
     def __repr__(self) -> str:
         return f"<cfai of {len(self._data):,} rows: {', '.join(self._names)}>"
@@ -87,94 +173,9 @@ class Accessor(Exploring):
     def _names(self) -> list[str]:
         return [name for name in dir(type(self)) if not name.startswith("_")]
 
-    @property
-    def run(self) -> AnyTask:
-        """Run any task, also one written in a cell: ``df.cfai.run(MyTask(...), on="text")``."""
-        return AnyTask(self._data)
-
-    @property
-    def compare(self) -> Compare:
-        """Put one task to several models: ``df.cfai.compare(cf.Classify(labels=[...]), "text", models=[...])``."""
-        from .frame.compare import Compare  # when it is used: importing the package is quick
-
-        return Compare(self._data)
-
-    def playground(self, on: str | None = None, *, n: int = 5, **options: Any) -> Any:
-        """Try prompts and models on a few rows until they are code; see ``cf.widgets.Playground``.
-
-        Parameters
-        ----------
-        on : str, optional
-            The column to work on, or a prompt with ``{column}`` in it.
-        n : int
-            How many rows are tried: the first ones that have text.
-        **options
-            What it begins with: ``mode``, ``rows``, ``model``, ``system``, ``labels``, ...
-
-        Returns
-        -------
-        Playground
-            With ``run()``, ``results``, ``versions``, ``code`` and ``apply()``.
-        """
-        return above["playground"](self._data, on, n=n, **options)
-
-    @property
-    def map(self) -> Any:
-        """Lay rows out on a map, to select, label and describe them: ``df.cfai.map("text", color="team")``."""
-        return above["map"](self._data)
-
-    @takes_options("filter", "failures", "sound", "files")
-    def preview(self, columns: Any = None, n: int = 12, page: int = 0, **options: Any) -> Any:
-        """Look at rows: thumbnails, players, bars of vectors, texts, and what failed; see ``cf.widgets.Preview``.
-
-        Parameters
-        ----------
-        columns : column or list of columns, optional
-            Default: eight at most, media first.
-        n : int
-            Rows a page.
-        page : int
-            The first to show, from 0.
-        **options
-            ``filter``, ``failures``, ``sound``, ``files``.
-
-        Returns
-        -------
-        Preview
-            Only what is on its page is read.
-        """
-        return above["preview"](self._data, columns, n, page, **options)
-
-    @takes_options("page", "filter", "sound", "files")
-    def gallery(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
-        """Look through the pictures of a column and pick rows; see ``cf.widgets.Gallery``.
-
-        Parameters
-        ----------
-        column : column, optional
-            Default: the first that holds pictures.
-        caption : column or list of columns, optional
-            The words beneath.
-        n : int
-            Pictures a page.
-        **options
-            ``page``, ``filter``, ``files``.
-
-        Returns
-        -------
-        Gallery
-            ``.picked`` is the part of the frame that was picked.
-        """
-        return above["gallery"](self._data, column, caption, n, **options)
-
-    @takes_options("page", "filter", "sound", "files")
-    def player(self, column: Any = None, caption: Any = None, n: int = 12, **options: Any) -> Any:
-        """Listen to the sounds of a column and pick rows: as ``gallery``, for sound; see ``cf.widgets.Player``."""
-        return above["player"](self._data, column, caption, n, **options)
-
 
 def on(data: rows.Frame) -> Accessor:
-    """Return the accessor of a frame as a typed call: no checker can see a registered one."""
+    """Return the accessor of a frame as a typed call, since no type checker can see a registered one."""
     return Accessor(data)
 
 

@@ -1,37 +1,37 @@
-"""Everything that can go wrong, and what to do about it.
+"""The errors of the package, how the sender reacts to each, and the check of option names.
 
 ::
 
     CfaiError
     ├── SetupError          no credentials, an invalid option, or a component that failed to start
     ├── ColumnError         a column or template that does not fit the frame          (also a ValueError)
-    ├── ModelError          a model that is unknown, retired, or of another task      (also a ValueError)
-    ├── BudgetError         the budget cannot hold what the next request may cost
+    ├── ModelError          the model is unknown, retired, or of another task         (also a ValueError)
+    ├── BudgetError         the next request may cost more than the budget has left
     ├── StoreError          the store cannot be opened or written, or is newer than this version
-    ├── RowsFailed          every row failed, or on_error="raise" and some did; what was answered is kept
-    ├── InputError          a cell that cannot be sent                                    fails the row
+    ├── RowsFailed          every row failed, or some did with on_error="raise"; answers are kept
+    ├── InputError          the cell cannot be sent                                       fails the row
     ├── AnswerError         the service answered, and the answer cannot be used           fails the row
-    └── ServiceError        the service (or the way there) said no
-        ├── Refused         this input is not accepted (400-class)                        fails the row
-        │   └── TooLarge    too long or too big: a batch is halved first                  fails the row
-        ├── RateLimited     the minute's requests are used up (3021, 1015)                waits, goes again
-        ├── Busy            the model is out of capacity (3040)                           waits, goes again
-        ├── Unavailable     5xx, 408, a dropped or cut answer, no network                 goes again
+    └── ServiceError        the service refused, or could not be reached
+        ├── Refused         the input is not accepted (400-class)                         fails the row
+        │   └── TooLarge    the input is too long or too big: a batch is halved first     fails the row
+        ├── RateLimited     the minute's requests are used up (3021, 1015)                waits, is repeated
+        ├── Busy            the model is out of capacity (3040)                           waits, is repeated
+        ├── Unavailable     5xx, 408, a dropped or cut answer, no network                 is repeated
         ├── QuotaExhausted  the day's Neurons are used up (3036, 4006)                    stops the run, confirmed
-        └── AccessError     token, account or model not open to it                        stops the run, confirmed
+        └── AccessError     the token or account may not use the model                    stops the run, confirmed
 
     Stopped (a KeyboardInterrupt)   you pressed Stop; what was paid for is kept
-    CfaiWarning (a UserWarning)     something was lost or could not be kept; the result is there
+    CfaiWarning (a UserWarning)     something was lost or could not be kept; the result is still returned
 
-What stops the run is confirmed first: another row has to be refused in the same way, with no answer in between.  A row
-that alone is refused so fails alone.
+Before an error stops the run it is confirmed: another row must be refused in the same way, with no answer in between.
+If only one row is refused, only that row fails.
 
-Errors of the service carry ``code`` (the number in the body, where it goes with the status), ``status`` and ``model``.
-No error carries the API token, or control characters that would reach a terminal.
+Errors of the service carry ``code`` (the number in the body, if it fits the status), ``status`` and ``model``.
+No error contains the API token, or control characters that would reach a terminal.
 
-``takes_options`` checks the keyword options of a function against its signature, ``refuse_unknown`` a list of names.
-Every verb, widget, plot and task uses these two, so that a misspelt option gives the same message everywhere: the name,
-the nearest known option, and all options.
+``takes_options`` checks the keyword options of a function against its signature, ``refuse_unknown`` against a list of
+names.  Every verb, widget, plot and task uses one of them, so that a misspelt option gives the same message everywhere:
+the name, the nearest known option, and all options.
 """
 
 from __future__ import annotations
@@ -46,58 +46,58 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _E = TypeVar("_E", bound=BaseException)
 
-#: What the sender does about an error: the row fails, the batch is halved, the request waits for capacity or for the
-#: minute, it is repeated, or the whole run stops once another row confirms it.
+#: How the sender reacts to an error: the row fails, the batch is halved, the request waits for capacity or the next
+#: minute, it is repeated, or the run stops once another row confirms the error.
 Reaction = Literal["row", "split", "wait", "again", "stop"]
 
 
 def printable(text: str) -> str:
-    """Return a text without what would steer a terminal or cannot be written: escapes, half characters."""
+    """Replace control characters, which a terminal obeys, and lone surrogates, which cannot be encoded, by spaces."""
     if text.isprintable():
         return text
     return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
 
 def bare(error: _E) -> _E:
-    """Return an error without traceback and causes: their frames would keep alive what was sent."""
+    """Return an error without its traceback and causes: their frames would keep the sent data in memory."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
 
 
 class CfaiError(Exception):
-    """Root of every error this package raises on purpose (``Stopped`` apart)."""
+    """Base class of every error of this package, except ``Stopped``."""
 
 
 class SetupError(CfaiError):
-    """Credentials or options are missing or mean nothing."""
+    """Credentials or options are missing or invalid."""
 
 
 class ColumnError(CfaiError, ValueError):
-    """The frame has no such column, or the template names none."""
+    """The frame has no such column, or the template names no column."""
 
 
 class ModelError(CfaiError, ValueError):
-    """The model is unknown, retired, or does another kind of work."""
+    """The model is unknown, retired, or of another task."""
 
 
 class BudgetError(CfaiError):
-    """The budget cannot hold the next request; nothing beyond it was sent."""
+    """The next request may cost more than the budget has left; it was not sent."""
 
 
 class StoreError(CfaiError):
-    """The store of answers cannot be used as it is."""
+    """The store of answers cannot be opened or written."""
 
 
 class CfaiWarning(UserWarning):
-    """Something was lost or could not be kept, and the result says where."""
+    """Something was lost or could not be kept; the message says what."""
 
 
 class RowsFailed(CfaiError):
-    """Every row failed, or some did and ``on_error="raise"`` was asked for; delivered answers are in the store."""
+    """Every row failed, or some did with ``on_error="raise"``; answers that arrived are in the store."""
 
 
 class RowError(CfaiError):
-    """One row has no result; ``code`` says which kind of failure."""
+    """A row has no result; ``code`` is the kind of failure."""
 
     reaction: Reaction = "row"
     code: int | str | None = None
@@ -115,18 +115,18 @@ class InputError(RowError):
 
 
 class AnswerError(RowError):
-    """The service answered with something that is not a usable answer.
+    """The service answered, and the answer cannot be used.
 
     Parameters
     ----------
     message, code
         What is wrong, and a short word for it (``"length"``, ``"empty"``, ``"schema"``, ``"mismatch"``).
     again : bool
-        Whether asking once more may help (a batch of another length, a broken body): the engine repeats it.
+        Whether repeating the request may help (a batch of another length, a broken body): the engine repeats it.
     text : str, list of str or None
-        What the model wrote, as far as it came; a list where several samples were taken.
+        What the model wrote until then; a list where several samples were taken.
     partial : cell or None
-        The cell that follows from it where the token limit cut the reply: what ``on_error="partial"`` fills in.
+        The cell made of it where the token limit cut the reply, for ``on_error="partial"``.
     """
 
     code = "answer"
@@ -148,13 +148,13 @@ class ServiceError(RowError):
     Attributes
     ----------
     code : int, str or None
-        The number or word in the body where it goes with the status; otherwise the status.
+        The number or word in the body if it fits the status; otherwise the status.
     status : int or None
     model : str or None
     wait : float or None
-        Seconds the service asked for (Retry-After), when it did.
+        Seconds that the service asked to wait (Retry-After).
     known : bool
-        Whether its code is one the service is known to use; otherwise only the status says what it means.
+        Whether the code is one the service is known to use; otherwise the meaning is taken from the status alone.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class ServiceError(RowError):
 
 
 class Refused(ServiceError):
-    """The input is not accepted; a batch is halved until the row that is meant stands alone."""
+    """The input is not accepted; a batch is halved until the refused row is alone."""
 
     reaction = "split"
 
@@ -191,56 +191,53 @@ class RateLimited(ServiceError):
 
 
 class Busy(ServiceError):
-    """The model has no free place at the moment."""
+    """The model is out of capacity at the moment."""
 
     reaction = "wait"
 
 
 class Unavailable(ServiceError):
-    """The service or the way to it failed; the same request may well pass in a moment."""
+    """The service or the connection failed; the same request may succeed later."""
 
     reaction = "again"
 
 
 class QuotaExhausted(ServiceError):
-    """The Neurons of the day are used up; they come back at 00:00 UTC."""
+    """The Neurons of the day are used up; they are reset at 00:00 UTC."""
 
     reaction = "stop"
 
 
 class AccessError(ServiceError):
-    """The token, the account or the plan does not open this model; confirmed by another row, it ends the run."""
+    """The token, account or plan may not use this model; confirmed by another row, it ends the run."""
 
     reaction = "stop"
 
 
 class Stopped(KeyboardInterrupt):
-    """The run was interrupted; finished rows are kept and a re-run sends only the rest."""
+    """The run was interrupted; finished rows are kept, and a re-run sends only the rest."""
 
 
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-#: What other libraries call an option -> what it may be called here; the first that the call knows is the hint.
-_ELSEWHERE: dict[str, tuple[str, ...]] = {
-    "n_clusters": ("k",), "num_clusters": ("k",), "n_neighbors": ("k",), "top_k": ("k",), "n_results": ("k",),
-    "limit": ("k", "n"), "top_n": ("top_k", "k", "n"), "k": ("top_k", "n"), "rows": ("n",), "head": ("n",),
-    "min_cluster_size": ("least",), "min_samples": ("least",), "contamination": ("share",), "fraction": ("share",),
-    "random_state": ("seed",), "cutoff": ("threshold",), "min_score": ("threshold",), "eps": ("threshold",),
-    "colour": ("color", "colours"), "color": ("colours",), "colors": ("colours",), "palette": ("colours",),
-    "hue": ("color", "labels"), "cols": ("columns",), "column": ("on", "columns"), "col": ("column", "on"),
-    "batch_size": ("concurrency",), "workers": ("concurrency",), "max_workers": ("concurrency",),
-    "api_key": ("api_token",), "token": ("api_token",), "account": ("account_id",), "url": ("base_url",),
-    "max_new_tokens": ("max_tokens",), "max_output_tokens": ("max_tokens",), "categories": ("labels",),
-    "classes": ("labels",),
-}  # fmt: skip
+#: Names of one option in different libraries, and here; an unknown option is read as the first of its set that exists.
+_SYNONYMS = (
+    ("k", "top_k", "n", "n_clusters", "num_clusters", "n_neighbors", "n_results", "limit", "top_n", "rows", "head"),
+    ("min_cluster_size", "min_samples", "least"), ("contamination", "fraction", "share"),
+    ("random_state", "seed"), ("threshold", "cutoff", "min_score", "eps"),
+    ("color", "colors", "colour", "colours", "palette", "hue", "labels"), ("columns", "cols"),
+    ("on", "columns", "column"), ("column", "col", "on"), ("concurrency", "batch_size", "workers", "max_workers"),
+    ("api_token", "api_key", "token"), ("account_id", "account"), ("base_url", "url"),
+    ("max_tokens", "max_new_tokens", "max_output_tokens"), ("labels", "categories", "classes"),
+)  # fmt: skip
 
 
 def near(name: str, known: Iterable[str]) -> str:
     """Return the known option that was probably meant; empty where none is near."""
     names = list(known)
     lowered = name.lower()
-    foreign = [there for there in _ELSEWHERE.get(lowered, ()) if there in names]
-    swapped = [each for each in names if sorted(each) == sorted(lowered)]  # two letters in the other's place
-    return next(iter([*foreign, *swapped, *difflib.get_close_matches(lowered, names, n=1, cutoff=0.65)]), "")
+    synonyms = [each for group in _SYNONYMS if lowered in group for each in group if each in names]
+    swapped = [each for each in names if sorted(each) == sorted(lowered)]  # two letters exchanged
+    return next(iter([*synonyms, *swapped, *difflib.get_close_matches(lowered, names, n=1, cutoff=0.65)]), "")
 
 
 def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> None:
@@ -249,13 +246,14 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
     Parameters
     ----------
     what : str
-        The call, for the message.
+        The name of the call, for the message.
     given, known : iterable of str
+        Options that were passed, and those that exist.
 
     Raises
     ------
     TypeError
-        An option is unknown.  The message names it, the nearest one, and all there are.
+        An option is unknown.  The message names it, the nearest one, and all that exist.
     """
     unknown = [name for name in given if name not in known]
     if not unknown:
@@ -267,14 +265,14 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
 
 
 def takes_options(*further: str, name: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Return a decorator that refuses keyword options the function does not name.
+    """Return a decorator that refuses keyword options which are not in the function's signature.
 
     Parameters
     ----------
     *further : str
-        Options that go through the function's ``**`` parameter.
+        Options that are accepted through the function's ``**`` parameter.
     name : str, optional
-        What the call is called in the message; default: the name of the function, or of the class it makes.
+        The name of the call in the message; default: the name of the function, or of the class for ``__init__``.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

@@ -1,4 +1,4 @@
-"""What every test gets: no credentials, a store of its own, and no session left over from the test before."""
+"""Fixtures of all tests: no credentials, an own store, no session left over, and an emulator to ask for."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import cfai_nb as cf
+from cfai_nb.emulator import Emulator
 
 # A shell that starts the tests in the background makes them ignore interrupts, which they send to themselves.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -23,12 +26,20 @@ def without_credentials(environment: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _own_corner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody's account, nobody's cache: a test that wants credentials sets them itself."""
+    """Remove credentials and the user's store: a test that needs some sets them itself."""
     for name in set(os.environ) - set(without_credentials(dict(os.environ))):
         monkeypatch.delenv(name)
     monkeypatch.setenv("CFAI_STORE", str(tmp_path / "store.sqlite"))
     yield
     forget_session()
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Emulator:
+    """An emulator without limits that is the current session, with a store of its own."""
+    made = Emulator(rate=None)
+    cf.connect(made, store=tmp_path / "s.sqlite")
+    return made
 
 
 @pytest.fixture

@@ -82,7 +82,9 @@ def requests() -> Iterator[str]:
     from cfai_nb._engine.wire import Secret, Wire
     from cfai_nb.emulator import Emulator
 
-    wire = Wire(f"http://emulator/client/v4/accounts/{'a' * 32}", Secret("x" * 40), Emulator(rate=None, agreed=True))
+    wire = Wire(
+        f"http://emulator/client/v4/accounts/{'a' * 32}", Secret("x" * 40), Emulator(rate=None, terms_accepted=True)
+    )
 
     async def asked() -> list[str]:
         lines = []

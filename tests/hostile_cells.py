@@ -122,7 +122,7 @@ CELLS: dict[str, tuple[Any, str]] = {
     "address": ("https://example.org/picture.png", "https://example.org"),
     "half a character": ("a\ud800b", "a�b"),
     "controls": ("a\x00\x1b[31m\x9bb\u202ecod.exe", "�"),
-    "broken UTF-8": (b"\xff\xfe\x80abc", "bytes of no known kind, 6 B"),
+    "broken UTF-8": (b"\xff\xfe\x80abc", "bytes of unknown format, 6 B"),
     "a megabyte": ("<b>" + "ab " * 350_000, "1,050,003 characters"),
     "a megabyte on a line": ("x" * 1_000_000, "1,000,000 characters"),
     "long number": (10**6_000, "cannot be shown"),
@@ -146,6 +146,6 @@ CELLS: dict[str, tuple[Any, str]] = {
     "sound in name only": (b"RIFF\x10\0\0\0WAVE" + SCRIPT.encode(), ""),
     "tag without sound": (b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + SCRIPT.encode(), ""),
     "ogg without sound": (b"OggS" + bytes(range(256)) * 400, ""),
-    "sound in pieces": (b"RIFF\xff\xff\xff\xffWAVE" + b"LIST\0\0\0\0" * 250_000, "not kept here"),
+    "sound in pieces": (b"RIFF\xff\xff\xff\xffWAVE" + b"LIST\0\0\0\0" * 250_000, "not saved here"),
     "sound with a script": (sound() + SCRIPT.encode(), "WAV 0.2 s"),
 }

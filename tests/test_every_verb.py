@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from intercept import Intercept
 from starlette.requests import Request
 
 import cfai_nb as cf
 from cfai_nb import tasks
 from cfai_nb._engine import batch_queue
 from cfai_nb.accessor import Accessor
-from cfai_nb.emulator import Emulator
-from cfai_nb.emulator import sound as tune
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator.standins import sound as tune
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.frame.call import Call
-from cfai_nb.frame.verb import BoundRows, Verb
+from cfai_nb.frame.verb import RowsVerb, TaskVerb
 from cfai_nb.models.ledger import Budget
 from cfai_nb.tasks.dialects import chat
 
@@ -122,34 +122,27 @@ CASES = {
 
 def test_the_table_has_every_verb() -> None:
     """A verb that is new, or one that is gone, is missed here."""
-    verbs = {name for name, made in vars(Accessor).items() if isinstance(made, Verb)}
+    verbs = {name for name, made in vars(Accessor).items() if isinstance(made, TaskVerb)}
     assert verbs == {case.verb for case in CASES.values()}
 
 
-class Counting:
+class Counting(Intercept):
     """An emulator that notes what is asked of it, and presses Stop when it is asked for the ``at``-th time."""
 
     def __init__(self, at: int | None = None) -> None:
-        self.emulator = Emulator(rate=None, agreed=True, queue_polls=0)
+        super().__init__(terms_accepted=True, queue_polls=0)
         self.asked: Counter[str] = Counter()
         self.at, self.runner = at, None
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        request = Request(scope, receive)
-        raw = await request.body()
+    def answer(self, request: Request, body: bytes) -> tuple[Any, bytes]:
         plain = request.headers.get("content-type", "").startswith("application/json")
-        body = json.loads(raw) if plain else {}
-        if "request_id" not in body:
-            parts = body.get("requests", [body if plain else len(self.asked)])  # a form has another border every time
+        read = json.loads(body) if plain else {}
+        if "request_id" not in read:
+            parts = read.get("requests", [read if plain else len(self.asked)])  # a form has another border every time
             self.asked.update(f"{request.url.path} {json.dumps(part, sort_keys=True)}" for part in parts)
             if self.at is not None and self.asked.total() >= self.at:
                 self.runner.stop()
-        given = [raw]
-
-        async def again() -> Any:
-            return {"type": "http.request", "body": given.pop(), "more_body": False} if given else await receive()
-
-        await self.emulator(scope, again, send)
+        return None, body
 
 
 class Purse(Budget):
@@ -197,6 +190,7 @@ def _in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(batch_queue, name, seconds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_what_ends_in_the_middle_is_finished_by_the_same_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -211,7 +205,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
     total = whole.asked.total()
     assert total > 1, "there is a middle"
     assert expected[1][2][0][:2] == ["d", "input"]
-    if not issubclass(type(getattr(pd.DataFrame().cfai, case.verb)), BoundRows):
+    if not isinstance(vars(Accessor)[case.verb], RowsVerb):
         assert expected[0][0] == INDEX
 
     for end in ("budget", "stop"):
@@ -276,7 +270,7 @@ def test_a_turn_is_in_the_book_when_it_is_answered(tmp_path: Path) -> None:
 class Twice(tasks.Generate):
     """Asks twice, and cannot read the second answer."""
 
-    def talk(self, inputs: Any, model: Any) -> Any:
+    def conversation(self, inputs: Any, model: Any) -> Any:
         """Ask, ask again, and give up."""
         for turn in ("first", "second"):
             yield chat.compose(chat.messages(f"{turn} {inputs[0]}", None), model, self.settings)

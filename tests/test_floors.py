@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,9 @@ HOUSE = Path(__file__).parent.parent / "cfai_nb"
 FLOORS = (
     {"cli"},
     {"__init__"},  # the front door
-    {"widgets"},  # uses the accessor still, which is to stand above it
-    {"accessor", "plots", "html"},  # plots and html: a widget's static form
+    {"accessor"},  # opens widgets when they are used
+    {"widgets"},
+    {"plots", "html"},  # a widget's static form
     {"frame"},
     {"session"},
     {"_engine"},
@@ -120,6 +121,7 @@ def test_imports_point_down() -> None:
     assert [wrong for module, source in modules() for wrong in wrong_ways(module, source)] == []
 
 
+@pytest.mark.slow
 def test_packages_stay_in_their_rooms() -> None:
     """matplotlib is for plots only, ipywidgets for widgets, httpx for the wire, and so on."""
     assert [wrong for module, source in modules() for wrong in out_of_place(module, source)] == []
@@ -176,3 +178,90 @@ def test_an_import_upwards_is_noticed(module: str, source: str) -> None:
 def test_a_package_out_of_place_is_noticed(module: str, source: str) -> None:
     """The check finds a package outside of its home."""
     assert len(out_of_place(module, source)) == 1
+
+
+def circles(modules: Mapping[str, str]) -> list[list[str]]:
+    """Return the groups of modules that import each other, each sorted, from their sources.
+
+    Every import counts: at the top, inside a function, and for type checking alone. Names are dotted and relative to
+    the package; a package's ``__init__`` is named as such.
+    """
+    below = {
+        module: {
+            known for name in imports(module, source) if (known := _module_of(name, modules)) not in (None, module)
+        }
+        for module, source in modules.items()
+    }
+    reached = {module: set(targets) for module, targets in below.items()}
+    for middle in below:  # everything each module reaches (Warshall)
+        for targets in reached.values():
+            if middle in targets:
+                targets |= reached[middle]
+    groups = {tuple(sorted({m} | {o for o in reached[m] if m in reached[o]})) for m in below if m in reached[m]}
+    return sorted(map(list, groups))
+
+
+def _module_of(name: str, modules: Mapping[str, str]) -> str | None:
+    """Return which of the modules an imported name is, or lies in."""
+    house, *parts = name.split(".")
+    for count in range(len(parts) if house == "cfai_nb" else -1, -1, -1):
+        for found in (".".join(parts[:count]), ".".join([*parts[:count], "__init__"])):
+            if found in modules:
+                return found
+    return None
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    """No two modules import each other, directly or through others: between rooms, inside one, or for types alone."""
+    sources = dict(modules())
+    assert len(sources) > 150
+    # Those among the widgets are cut by splitting state from view.
+    assert [each for each in circles(sources) if not all(name.startswith("widgets.") for name in each)] == []
+
+
+def test_the_house_is_as_small_as_it_is_drawn() -> None:
+    """At most 18 rooms on at most 12 floors."""
+    assert len(HEIGHT) <= 18
+    assert len(FLOORS) <= 12
+
+
+def test_the_rooms_of_the_emulator_are_floors() -> None:
+    """Inside the emulator too, an import points down: from http to service to families to stand-ins to schemas."""
+    floors = (
+        {"__init__"},
+        {"server"},
+        {"app"},
+        {"vectorize"},
+        {"http"},
+        {"service"},
+        {"families"},
+        {"standins"},
+        {"schemas"},
+        {"model_catalogue", "error_codes"},
+    )
+    height = {room: -floor for floor, rooms in enumerate(floors) for room in rooms}
+    found = {
+        (module, name)
+        for module, source in modules()
+        if module.startswith("emulator.")
+        for name in imports(module, source)
+        if name.startswith("cfai_nb.emulator.")
+    }
+    rooms = {(module.split(".")[1], name.split(".")[2], module) for module, name in found}
+    assert [
+        edge for edge in rooms if edge[1] in height and edge[0] != edge[1] and height[edge[1]] >= height[edge[0]]
+    ] == []
+    assert {room for room, *_ in rooms} <= set(height)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("from .b import x", "from .a import y"),
+        ("from . import b", "def later():\n    from .a import y"),
+        ("import cfai_nb.room.b", "if TYPE_CHECKING:\n    from . import a"),
+    ],
+)
+def test_a_circle_is_noticed(one: str, other: str) -> None:
+    """The check finds a circle in any spelling, also for types alone and inside a function."""
+    assert circles({"room.a": one, "room.b": other, "room.c": "from . import a"}) == [["room.a", "room.b"]]

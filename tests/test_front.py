@@ -78,6 +78,7 @@ def test_frames_and_series_have_the_accessor() -> None:
     assert type(frame.cfai) is type(frame["text"].cfai) is type(cf.on(frame)) is cf.Accessor
 
 
+@pytest.mark.slow
 def test_functions_keep_their_names(bare_environment: dict[str, str]) -> None:
     """cf.models and cf.ledger are functions, whatever rooms of these names were imported before or after."""
     code = """
@@ -94,6 +95,7 @@ print(callable(models), callable(ledger))
     assert fresh(code, bare_environment) == "True True True 0\nTrue True"
 
 
+@pytest.mark.slow
 def test_rooms_imported_first(bare_environment: dict[str, str]) -> None:
     """Importing a room of the name of a function before the front door does not take the function's place."""
     code = "import cfai_nb.models.ledger; import cfai_nb as cf; print(callable(cf.ledger), callable(cf.models))"

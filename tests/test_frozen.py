@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from freeze import FOLDER, PARTS
 
+SLOW = {"loaded", "requests"}
 
-@pytest.mark.parametrize("part", PARTS)
+
+@pytest.mark.parametrize("part", [pytest.param(part, marks=[pytest.mark.slow] * (part in SLOW)) for part in PARTS])
 def test_nothing_changed_by_accident(part: str) -> None:
     """As written down; a change on purpose is written down with ``python tests/freeze.py``."""
     kept = (FOLDER / f"{part}.txt").read_text(encoding="utf-8").splitlines()

@@ -43,6 +43,7 @@ def cells(*texts: str) -> pd.Series[str]:
     return pd.Series(texts, dtype=object)
 
 
+@pytest.mark.slow
 def test_map(text: str) -> None:
     """The map's head, tooltip, colours, label, description and still form, whatever cells and columns hold."""
     pytest.importorskip("jscatter")
@@ -57,12 +58,12 @@ def test_map(text: str) -> None:
         m.select(frame.index[:4])
         for act in (chart.tell.click, chart.write.click, chart.back.click):
             act()
-            shown(chart.said.value)
+            shown(chart.message.value)
         shown(chart.head.value)
         shown(m.describe()._repr_html_())
         shown(m.describe(model="default", progress=False)._repr_html_())
-        chart.closeup.show(0)
-        shown(chart.closeup.box.value)
+        chart.hover_panel.show(0)
+        shown(chart.hover_panel.box.value)
     told = chart.data.drop(columns=["x", "y"]).astype(object)
     words = [str(word).replace("\N{NO-BREAK SPACE}", "") for word in [*told.columns, *told.to_numpy().ravel()]]
     assert all(word.isprintable() and len(word) <= 400 for word in words)
@@ -88,13 +89,14 @@ def test_ledger_models_and_progress(text: str, monkeypatch: pytest.MonkeyPatch) 
     )
     shown(models.page())
     bar = Bar()
-    monkeypatch.setattr("cfai_nb.widgets.progress._display", lambda *shown, **how: None)
+    monkeypatch.setattr("cfai_nb.widgets.progress.publish", lambda *shown, **how: None)
     bar._draw(1, 2, text, text, stopping=False)
-    shown(bar.said.value)
+    shown(bar.message.value)
     bar._settle(text)
     shown(bar._repr_mimebundle_()["text/html"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_figures")
 def test_plots(text: str) -> None:
     """Labels, titles, marks and names of models and columns."""

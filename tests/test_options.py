@@ -43,6 +43,7 @@ def forms(call: Any) -> list[Any]:
     return [call, *([awaited] if hasattr(call, "aio") else []), *([call.plan] if hasattr(call, "plan") else [])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in dir(cf.Accessor) if not name.startswith("_")])
 def test_every_verb_refuses_an_unknown_option(frame: pd.DataFrame, name: str) -> None:
     """Every verb, on texts and on vectors, in each of its forms, names what it does not know, and sends nothing."""
@@ -72,18 +73,18 @@ def test_every_plot_widget_and_function_refuses_an_unknown_option(path: str) -> 
 @pytest.mark.parametrize(
     ("call", "meant"),
     [
-        (lambda d: d.cfai.cluster("vec", n_clusters=5), "k"),
+        (lambda d: d.cfai.cluster("vec", k=5), "n_clusters"),
         (lambda d: d.cfai.dedupe("vec", treshold=0.1), "threshold"),
-        (lambda d: d.cfai.outliers("vec", contamination=0.1), "share"),
-        (lambda d: d.cfai.project("vec", random_state=1), "seed"),
-        (lambda d: d.cfai.search("a", on="vec", top_k=3), "k"),
+        (lambda d: d.cfai.outliers("vec", share=0.1), "contamination"),
+        (lambda d: d.cfai.project("vec", seed=1), "random_state"),
+        (lambda d: d.cfai.search("a", on="vec", k=3), "top_k"),
         (lambda d: d.cfai.map("vec", colour="text"), "color"),
         (lambda d: d.cfai.preview(rows=3), "n"),
         (lambda d: d.cfai.gallery("vec", captions="text"), "caption"),
         (lambda d: d.cfai.playground("text", modle="x"), "model"),
         (lambda d: d.cfai.to_vectorize("i", metdata=["text"]), "metadata"),
         (lambda d: d.cfai.classify("text", ["a", "b"], budgte=1), "budget"),
-        (lambda d: cf.plots.clusters(d["vec"], color={}), "colours"),  # type: ignore[call-arg]
+        (lambda d: cf.plots.clusters(d["vec"], colours={}), "colors"),  # type: ignore[call-arg]
         (lambda d: cf.stream("a", max_new_tokens=3), "max_tokens"),
         (lambda d: cf.connect("emulator", budegt=1), "budget"),  # type: ignore[call-arg]
         (lambda d: cf.Classify(label=["a", "b"]), "labels"),  # type: ignore[call-arg]

@@ -70,6 +70,7 @@ def agrees(shown: str, got: str) -> bool:
     return doctest.OutputChecker().check_output(shown.strip() + "\n", got.strip() + "\n", FLAGS)
 
 
+@pytest.mark.slow
 def test_every_block_shows_what_it_says() -> None:
     """All python blocks, run in order as one notebook on the emulator, show exactly what stands below them."""
     names: dict[str, Any] = {"__name__": "readme"}

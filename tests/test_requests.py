@@ -14,22 +14,21 @@ from functools import cache
 from typing import Any
 
 import pytest
-from emulator.test_schemas import SHARED, amended, published
+from emulator.test_schemas import amended
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from PIL import Image
+from published import schemas
 
 import cfai_nb as cf
 from cfai_nb._engine.wire import Secret, Wire
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.catalogue import models
-from cfai_nb.emulator.families import FAMILIES
+from cfai_nb.emulator.families.registry import FAMILIES
+from cfai_nb.emulator.model_catalogue import models
 from cfai_nb.media import Media, Parts, mime_of
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import Model, catalogue
 from cfai_nb.tasks import Local, Request
-
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the published schemas are not beside this checkout")
 
 TEXT = "What is the weather in Paris on day 3? Please tell me about it."
 #: Verbs that ask a model of the catalogue; the converter of documents is none and publishes no schema.
@@ -96,10 +95,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
 @cache
 def inputs_of(model_id: str, raw: bool = False) -> Draft202012Validator | None:
     """The published input schema, with what is known beyond it; for raw bytes as it stands in the file."""
-    if raw:
-        path = SHARED / f"{model_id.rsplit('/', 1)[-1]}.json"
-        return Draft202012Validator(json.loads(path.read_text("utf-8"))["input"])
-    return Draft202012Validator(amended(models()[model_id])) if model_id in published() else None
+    if model_id not in schemas():
+        return None
+    return Draft202012Validator(schemas()[model_id]["input"] if raw else amended(models()[model_id]))
 
 
 # -- where the published answers are not what the service answers, each with its reason -----------------------------
@@ -109,7 +107,7 @@ def corrected(model: Model, schema: Any) -> Any:
     """Return the published output schema without what is known to be wrong in it."""
     schema = copy.deepcopy(schema)
     if model.family == "legacy" and (fields := schema.get("properties")) is not None:
-        # JSON mode answers with the parsed value, and a call of a tool may leave nothing to say (dossier 3.1, 3.2)
+        # JSON mode answers with the parsed value, and a call of a tool may leave nothing to say
         fields.pop("response", None)
         schema.pop("required", None)
         if fields.get("tool_calls", {}).get("type") == "object":
@@ -121,10 +119,8 @@ def corrected(model: Model, schema: Any) -> Any:
 @cache
 def outputs_of(model_id: str) -> Draft202012Validator | None:
     """The published output schema."""
-    model = catalogue()[model_id]
-    path = SHARED / f"{model.name}.json"
-    found = json.loads(path.read_text("utf-8")).get("output") if path.is_file() else None
-    return None if found is None else Draft202012Validator(corrected(model, found))
+    found = schemas().get(model_id)
+    return None if found is None else Draft202012Validator(corrected(catalogue()[model_id], found["output"]))
 
 
 def complaint(validator: Draft202012Validator | None, value: Any) -> str:
@@ -156,7 +152,7 @@ def hum() -> Media:
 
 def inputs_for(task: cf.Task, model: Model) -> list[list[Any]]:
     """Return what the task can be given for the model: texts, pictures or sound, and texts with either in them."""
-    taken = task.takes(model)
+    taken = task.input_kinds(model)
     texts = [[f"{TEXT} {number}" for number in range(min(task.batch(model), 3))]] if "text" in taken else []
     media = [made() for kind, made in {"image": picture, "audio": hum}.items() if kind in taken]
     return texts + [[Parts((TEXT, each))] for each in media] if texts else [[each] for each in media]
@@ -184,7 +180,7 @@ def plain(request: Request, model: Model) -> Any:
 
 async def sent(task: cf.Task, model: Model, inputs: list[Any], wire: Wire) -> AsyncIterator[Request]:
     """Hold a conversation with the emulator and yield each request; one that goes wrong ends there."""
-    talk = task.talk(inputs, model)
+    talk = task.conversation(inputs, model)
     with contextlib.suppress(StopIteration, cf.CfaiError, ValueError):
         step = next(talk)
         while True:
@@ -197,7 +193,7 @@ async def sent(task: cf.Task, model: Model, inputs: list[Any], wire: Wire) -> As
 
 async def conversation(task: cf.Task, model: Model, inputs: list[Any], wire: Wire) -> AsyncIterator[tuple[str, Any]]:
     """Hold a conversation with the emulator; yield what is sent and answered, and at last the cells."""
-    talk = task.talk(inputs, model)
+    talk = task.conversation(inputs, model)
     try:
         step = next(talk)
         while True:
@@ -219,7 +215,7 @@ async def trouble(task: cf.Task, model: Model, wire: Wire) -> list[str]:
         try:
             async for what, value in conversation(task, model, inputs, wire):
                 if what == "cells":
-                    task.tabulate(value)
+                    task.to_columns(value)
                     continue
                 said = complaint(
                     inputs_of(model.id, value == RAW) if what == "request" else outputs_of(model.id), value
@@ -246,11 +242,14 @@ def cases(verb: str) -> list[tuple[cf.Task, Model]]:
     return [(task, model) for task in tasks for model in CURRENT if accepted(task, model)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
 def test_requests_and_answers_fit_the_published_schemas(verb: str) -> None:
     """For every model a verb accepts, each turn's request and its answer are valid, and the cells can be laid out."""
     assert cases(verb)
-    wire = Wire(f"http://emulator/client/v4/accounts/{'a' * 32}", Secret("x" * 40), Emulator(rate=None, agreed=True))
+    wire = Wire(
+        f"http://emulator/client/v4/accounts/{'a' * 32}", Secret("x" * 40), Emulator(rate=None, terms_accepted=True)
+    )
 
     async def all_of_them() -> list[str]:
         return [wrong for task, model in cases(verb) for wrong in await trouble(task, model, wire)]

@@ -68,6 +68,7 @@ def test_tickets_speak_several_languages(tickets: pd.DataFrame) -> None:
     assert tickets["language"].dropna().str.fullmatch("[a-z]{2}").all()
 
 
+@pytest.mark.slow
 def test_docstrings_are_balanced_and_distinct(docstrings: pd.DataFrame) -> None:
     """No package has more than its share, the share is nearly filled, and no text or name occurs twice."""
     assert list(docstrings.columns) == ["name", "package", "module", "text"]
@@ -98,6 +99,7 @@ def test_a_docstring_is_what_the_library_says(docstrings: pd.DataFrame) -> None:
     assert " ".join(row["text"].removesuffix(" …").split()) in squeezed
 
 
+@pytest.mark.slow
 def test_docstrings_are_the_same_everywhere_and_import_nothing(docstrings: pd.DataFrame) -> None:
     """Another process reads the same rows, without a warning, and loads none of the big libraries for it."""
     code = (

@@ -82,7 +82,7 @@ class Beginnings:
     def __init__(self, engine: Engine, run: Run) -> None:
         cache, task = run.options.cache, type(run.plan.task)
         # A single question that was answered is a conversation that has ended.
-        self._store = engine.store if cache is not False and task.talk is not Task.talk else None
+        self._store = engine.store if cache is not False and task.conversation is not Task.conversation else None
         self._engine, self._run = engine, run
         self._known: dict[bytes, tuple[bytes, list[Turn]]] = {}
 

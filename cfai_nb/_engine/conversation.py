@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
-from ..tasks import Answer, Cells, Input, Local, Request, Talk
+from ..tasks import Answer, Cells, Input, Local, Request
+from ..tasks import Conversation as TaskConversation
 from .aside import aside
 from .checkpoints import Beginnings, Begun
 from .gateway import log_of
@@ -67,7 +68,7 @@ class Conversation:
         keys = [self._plan.keys[index] for index in batch]
         begun = self._beginnings.open(keys)
         log: str | None = None
-        talk = self._plan.task.talk(inputs, self._plan.model)
+        talk = self._plan.task.conversation(inputs, self._plan.model)
         cells: Cells
         try:
             step = _next_turn(talk, None, first=True)
@@ -180,12 +181,12 @@ def _held(inputs: Sequence[Input]) -> list[Input]:
     held: list[Input] = []
     for value in inputs:
         if isinstance(value, Parts):
-            value = Parts(tuple(piece.held() if isinstance(piece, Media) else piece for piece in value.pieces))
-        held.append(value.held() if isinstance(value, Media) else value)
+            value = Parts(tuple(piece.loaded() if isinstance(piece, Media) else piece for piece in value.pieces))
+        held.append(value.loaded() if isinstance(value, Media) else value)
     return held
 
 
-async def _read(talk: Talk, answer: Answer) -> Request | Local | _Ended:
+async def _read(talk: TaskConversation, answer: Answer) -> Request | Local | _Ended:
     """Let the task read an answer; a large one in a thread, which is awaited also where the run is cancelled."""
     if len(answer.content) < LARGE:
         return _next_turn(talk, answer)
@@ -197,7 +198,7 @@ async def _read(talk: Talk, answer: Answer) -> Request | Local | _Ended:
         raise
 
 
-def _next_turn(talk: Talk, given: object, *, first: bool = False) -> Request | Local | _Ended:
+def _next_turn(talk: TaskConversation, given: object, *, first: bool = False) -> Request | Local | _Ended:
     """Let the task go on; an answer it cannot read fails the row, since answers are not to be trusted."""
     try:
         return next(talk) if first else talk.send(given)

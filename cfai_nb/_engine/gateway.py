@@ -82,17 +82,13 @@ def as_gateway(given: Gateway | str | None) -> Gateway | None:
     return given if given is None or isinstance(given, Gateway) else Gateway(given)
 
 
-def dressed(request: Request, model: Model, gateway: Gateway | None, *, reject_if_busy: bool = False) -> Request:
-    """Put a request through a gateway, and have it refused at once where the model is out of capacity."""
+def dressed(request: Request, model: Model, gateway: Gateway | None) -> Request:
+    """Put a request through a gateway."""
     if gateway is not None:
         headers = gateway.headers()
         if gateway.cache_key is not None:
             headers["cf-aig-cache-key"] += f"-{_digest(request, model)}"
         request = dataclasses.replace(request, headers={**request.headers, **headers})
-    # Known on these two addresses (changelog of 2026-09-17); Clairic has options of its own.
-    if reject_if_busy and isinstance(request.json, dict) and request.path in (None, "v1/chat/completions"):
-        own = {**(request.json.get("options") or {}), "rejectIfBusy": True}
-        request = dataclasses.replace(request, json={**request.json, "options": own})
     return request
 
 

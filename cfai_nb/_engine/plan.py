@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pydantic_core
 
 from ..media import Media, Parts
-from ..models import Cost, Model, Usage, counted, price
+from ..models import Cost, Model, Usage, price, usage_in_words
 from ..models.ledger import money
 from ..tasks import Input, Task, tokens_of
 from ..tasks.code_digest import code_of
@@ -116,7 +116,7 @@ class Plan:
 
     def forecast(self, batch: Sequence[int]) -> Usage:
         """Estimate the most one request can use."""
-        return self.task.forecast([self.inputs[i] for i in batch], self.model)
+        return self.task.estimate_usage([self.inputs[i] for i in batch], self.model)
 
     @property
     def further(self) -> str:
@@ -158,7 +158,7 @@ class Plan:
         known = f", {e.stored:,} in the store" if e.stored else ""
         left_out = {self.lacking: e.missing - self.bad, "that cannot be sent": self.bad}
         skipped = ", ".join(f"{count:,} {why}" for why, count in left_out.items() if count)
-        asked = [f"{e.requests:,} request{'s' * (e.requests != 1)}", *counted(e.usage, self.model)]
+        asked = [f"{e.requests:,} request{'s' * (e.requests != 1)}", *usage_in_words(e.usage, self.model)]
         if not e.requests:
             cost = "nothing to send, nothing to pay"
         elif e.cost.neurons is None:
@@ -225,7 +225,7 @@ def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, acco
     It holds the task with version, every option and, where it is the user's own, its code; the model; the server; the
     account, where an option names something of its own (a fine-tune); and the input.
     """
-    asked = [type(task).__name__, task.name, task.version, task.asked(), model.id, server]
+    asked = [type(task).__name__, task.name, task.version, task.key_fields(), model.id, server]
     asked += [code] if (code := code_of(type(task))) else []
     asked += [{"account": account}] if any(getattr(task, name) for name in task.owned) else []
     start = hashlib.blake2b(pydantic_core.to_json(asked, inf_nan_mode="strings"), digest_size=16)

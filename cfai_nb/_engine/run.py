@@ -153,7 +153,7 @@ class Runner:
             some = f"About the first {fits:,} of {len(pending):,} distinct inputs would" if fits else "None of it would"
             raise BudgetError(
                 f"{self._plan.task.name} with {model.id} needs at least {money(total, exact=False)}; "
-                f"the budget is {budget.words}. Nothing was sent. {some} fit: raise budget=, or take fewer rows or a "
+                f"the budget is {budget.label}. Nothing was sent. {some} fit: raise budget=, or take fewer rows or a "
                 "cheaper model."
             )
 

@@ -6,80 +6,21 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import CfaiError, RowError, bare
 from ..models import Cost
-from ..models.ledger import Budget, Charge
+from ..models.ledger import Charge
 from ..tasks import Cells
-from .gateway import Gateway
 from .plan import Plan
 from .results import Sink
-from .retry import PATIENCE, Waiting
+from .retry import Waiting
+from .run_options import RunOptions
 
 #: Seconds without an answer after which a run says what it waits for.
 _MOMENT = 1.0
-
-CacheMode = Literal[True, False, "refresh", "only"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How a run travels; no part of any key.
-
-    Attributes
-    ----------
-    cache : {True, False, "refresh", "only"}
-        Use the store; neither read nor keep; ask anew and keep; or answer from the store alone and send nothing.
-    budget : Budget or None
-    on_error : {"keep", "raise", "partial"}
-        Whether a failed row stays missing, raises once all others are done, or holds the beginning of its reply where
-        that was cut.
-    concurrency : int or "auto"
-        The most requests at once, of those that all calls to the model share.
-    patience : float
-        Seconds that a row waits from its first refusal or fault on, and the run without any answer.
-    gateway : Gateway or None
-        Through which the requests go.
-    queue : bool
-        Hand the requests in to the service's batch queue.
-    reject_if_busy : bool
-        Have a model that is out of capacity say so at once, instead of letting the request wait there: what is sent
-        then follows capacity more closely.
-    store_errors : {"stop", "continue"}
-        Whether a run goes on, and pays, when the store cannot keep its answers.
-    hear : callable or None
-        For a run of one input: called on the engine's thread with each piece of the answer as it is written, where the
-        task can be streamed; with None where an answer begins (again).
-    """
-
-    cache: CacheMode = True
-    budget: Budget | None = None
-    on_error: Literal["keep", "raise", "partial"] = "keep"
-    concurrency: int | Literal["auto"] = "auto"
-    patience: float = PATIENCE
-    gateway: Gateway | None = None
-    queue: bool = False
-    reject_if_busy: bool = False
-    store_errors: Literal["stop", "continue"] = "stop"
-    hear: Callable[[str | None], object] | None = None
-
-    def __post_init__(self) -> None:
-        if self.cache not in (True, False, "refresh", "only"):
-            raise ValueError(f'cache={self.cache!r}: give True, False, "refresh" or "only".')
-        if self.on_error not in ("keep", "raise", "partial"):
-            raise ValueError(f'on_error={self.on_error!r}: give "keep", "raise" or "partial".')
-        if self.store_errors not in ("stop", "continue"):
-            raise ValueError(f'store_errors={self.store_errors!r}: give "stop" or "continue".')
-        most = self.concurrency
-        if most != "auto" and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-            raise ValueError(f'concurrency={most!r}: give "auto" or a number of requests of at least 1.')
-        wait = self.patience
-        if isinstance(wait, bool) or not isinstance(wait, (int, float)) or not wait > 0:
-            raise ValueError(f"patience={wait!r}: give seconds, more than 0.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +60,7 @@ class Run:
     Attributes
     ----------
     plan : Plan
-    options : Options
+    options : RunOptions
     sink : Sink
         The cells delivered so far.
     failures : dict of int to RowError
@@ -147,7 +88,7 @@ class Run:
     """
 
     plan: Plan
-    options: Options
+    options: RunOptions
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     sink: Sink = field(init=False)
     failures: dict[int, RowError] = field(default_factory=dict)

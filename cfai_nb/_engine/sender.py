@@ -127,7 +127,7 @@ class Exchange:
                 answer, place = await self._queued(self.queue, request, keys)
             else:
                 gateway = options.gateway.uncached() if again and options.gateway is not None else options.gateway
-                sent = dressed(request, plan.model, gateway, reject_if_busy=options.reject_if_busy)
+                sent = dressed(request, plan.model, gateway)
                 answer = await self._persist(sent, keys)
             charge = self._engine.charge(
                 self._usage(request, answer, inputs), plan.model, run=self._run.id, verb=plan.task.name, rows=0,
@@ -136,7 +136,7 @@ class Exchange:
             return answer, charge
         except AnswerError:  # one came, or was waited for, and could not be read to its end: most likely billed
             charge = self._engine.charge(
-                plan.task.forecast(inputs, plan.model), plan.model, run=self._run.id, verb=plan.task.name, rows=0
+                plan.task.estimate_usage(inputs, plan.model), plan.model, run=self._run.id, verb=plan.task.name, rows=0
             )
             self._run.note(charge)
             self._engine.enter([charge])
@@ -149,16 +149,16 @@ class Exchange:
         """Return what a request used; of what the service reports in another form, the estimate, marked as such."""
         task, model = self._run.plan.task, self._run.plan.model
         try:
-            return task.weigh(request, answer, inputs, model)
+            return task.usage(request, answer, inputs, model)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            return task.forecast(inputs, model)
+            return task.estimate_usage(inputs, model)
 
     async def _reserve(self, inputs: Sequence[Input], further: Request | None) -> float | None:
         """Set aside the most this request can cost; wait for others to be trued up when it does not fit yet."""
         plan, budget = self._run.plan, self._run.options.budget
         if budget is None:
             return None
-        usage = plan.task.forecast(inputs, plan.model)
+        usage = plan.task.estimate_usage(inputs, plan.model)
         if further is not None:  # a later turn carries what was said before it
             said = "" if further.json is None else further.body().decode("utf-8", "replace")
             usage = usage + Usage({"input_tokens": float(tokens_in(said))})
@@ -170,7 +170,7 @@ class Exchange:
             del self._run.waits[task]
         if reserved is None:
             raise BudgetError(
-                f"The budget of {budget.words} is used up: {money(budget.spent, self._run.exact)} spent, and the "
+                f"The budget of {budget.label} is used up: {money(budget.spent, self._run.exact)} spent, and the "
                 f"next request may cost {money(cost.neurons, exact=False)}."
             )
         return reserved
@@ -275,17 +275,17 @@ class Exchange:
 
     async def _sent(self, request: Request, leaves: Callable[[], bool]) -> Answer:
         """Send it and wait for the whole answer; hand on its pieces where somebody listens."""
-        plan, hear, wire = self._run.plan, self._run.options.hear, self._engine.wire
-        streamed = plan.task.streamed(request, plan.model) if hear is not None else None
-        if hear is None or streamed is None:
+        plan, on_token, wire = self._run.plan, self._run.options.on_token, self._engine.wire
+        streamed = plan.task.streamed(request, plan.model) if on_token is not None else None
+        if on_token is None or streamed is None:
             return await wire.send(request, plan.model.id, leaves=leaves)
         reader, began = StreamReader(), time.perf_counter()
-        hear(None)
+        on_token(None)
         try:
             async with contextlib.aclosing(wire.stream(streamed, plan.model.id, leaves=leaves)) as lines:
                 async for line in lines:
                     if piece := reader.feed(line):
-                        hear(piece)
+                        on_token(piece)
         except AnswerError as error:  # a frame that is no JSON: paid for like an answer that is none, and read as one
             if error.code != "broken":
                 raise

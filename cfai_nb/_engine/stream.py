@@ -11,12 +11,12 @@ from ..errors import BudgetError, Busy, RateLimited
 from ..models import Model, Usage, price
 from ..tasks import Request, StreamReader
 from .gateway import dressed
-from .run_state import Options
+from .run_options import RunOptions
 from .shared import Engine
 
 
 async def stream(
-    engine: Engine, request: Request, model: Model, most: Usage, options: Options, limit: str,
+    engine: Engine, request: Request, model: Model, most: Usage, options: RunOptions, limit: str,
     leaves: Callable[[], bool] = lambda: True,
 ) -> AsyncGenerator[str, None]:  # fmt: skip
     """Yield the text of one answer as it comes; charged when it ends, however it ends.
@@ -29,7 +29,7 @@ async def stream(
     model : Model
     most : Usage
         The most it can use: what the budget reserves, and what is charged if the stream reports nothing.
-    options : Options
+    options : RunOptions
         Budget and gateway.
     limit : str
         The token limit in words, for the error of a reply that was cut.
@@ -37,11 +37,11 @@ async def stream(
         Whether the request may still leave, asked right before it does.
     """
     budget = options.budget
-    request = dressed(request, model, options.gateway, reject_if_busy=options.reject_if_busy)
+    request = dressed(request, model, options.gateway)
     pace, reader, began = engine.pace(model), StreamReader(), time.perf_counter()
     reserved = budget.reserve(price(most, model), model.id) if budget is not None else None
     if budget is not None and reserved is None:
-        raise BudgetError(f"The budget of {budget.words} cannot hold this request; nothing was sent.")
+        raise BudgetError(f"The budget of {budget.label} cannot hold this request; nothing was sent.")
     accepted = False
     try:
         sent = await pace.enter()

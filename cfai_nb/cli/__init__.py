@@ -1,7 +1,7 @@
 """The command ``cfai-nb``: demo, emulator, models, verbs, doctor.
 
-Exit codes: 0 it went well, 1 there is a problem (said in one line), 2 the command was not understood or may not spend
-without being told to, 130 interrupted.
+Arguments come in; each command is a function that prints and returns an exit code: 0 success, 1 a problem (printed on
+one line), 2 wrong usage, or nothing may be spent without ``--yes``, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..errors import CfaiError
+from .commands import Usage, fault, list_models, rate, serve_emulator
 from .demo import demo
 from .doctor import doctor
-from .listing import list_models
-from .screen import Usage
-from .serving import emulate, fault, rate
 from .verbs import list_verbs
 
 __all__ = ["main", "parser"]
@@ -42,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     add("--model", help="what writes the summaries (default: see `cfai-nb models`)")
     add("--yes", action="store_true", help="charge it to the account without asking")
     add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
-    add = command("emulator", emulate).add_argument
+    add = command("emulator", serve_emulator).add_argument
     add("--port", type=int, default=8787, help="default 8787; 0 takes a free one")
     add(
         "--host", action="append", metavar="NAME", help="a Host header to answer beside this machine's; may be repeated"
@@ -51,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--rate", type=rate, metavar="N", help="requests per minute, catalogue (default) or none")
     add("--capacity", type=int, metavar="N", help="calls at once; one more is refused with 3040")
     add("--neurons", type=float, metavar="N", help="Neurons a day, then calls are refused with 4006")
-    add("--agreed", action="store_true", help="every account has accepted all terms, and was let into every model")
+    add("--terms-accepted", action="store_true", help="every account has accepted all licences and may use every model")
     add("--quirk", action="append", metavar="NAME", help="such as null-content, string-codes; may be repeated")
     add("--fault", type=fault, action="append", metavar="KIND=P", help="such as 503=0.05, reset=0.01; may be repeated")
     add = command("models", list_models).add_argument
@@ -76,11 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Usage as error:
         print(f"cfai-nb {args.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as error:  # Stopped says how far it came
+    except KeyboardInterrupt as error:  # the message of Stopped counts the rows that are done
         kept = str(error).split(" are done")[0]
         print(f"\n{kept} are done and kept; the same command again sends only the rest." if kept else "\nStopped.")
         return 130
-    except BrokenPipeError:  # `| head` has seen enough
+    except BrokenPipeError:  # the reader, such as `| head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (CfaiError, OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""``python -m cfai_nb.cli``: the same as ``cfai-nb``, where its folder is not on the path."""
+"""``python -m cfai_nb.cli``: the same as ``cfai-nb``, for when that is not on the PATH."""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""``cfai-nb demo``: a frame embedded, classified and summarized, with its price, a map and the receipt."""
+"""``cfai-nb demo``: embed, classify and summarize a frame; print price, result and receipt; save a map and a plot.
+
+It uses the public verbs only, so it also shows how they are called.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,12 @@ import pandas as pd
 from ..accessor import on
 from ..data import sample
 from ..frame.call import last_run
+from ..markup import counted
 from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..models.ledger import money
 from ..session import Session, connect
-from ..session.listings import amount, ledger
-from .screen import Usage, count, print_table
+from ..session.listings import cost_in_words, ledger
+from .commands import Usage, print_table
 
 TOPICS = {
     "account": "logging in, passwords, profile, address or personal data",
@@ -32,25 +36,25 @@ TOPICS = {
     "other": "anything else, such as praise, questions or wishes",
 }
 _NO_MODEL = (
-    "No model answers: vectors are hashes of words, labels follow shared words, texts are marked. What you see is how "
+    "No model answers: vectors are hashes of words, labels follow shared words, texts are marked. The demo shows how "
     "it works and what it would cost, not how good the models are."
 )
 
 
 @dataclass(frozen=True)
 class Step:
-    """One verb of the demo, to be priced and then called."""
+    """One call of the demo, which is priced first and then made."""
 
     verb: Any
     args: tuple[Any, ...]
     options: dict[str, Any]
 
     def plan(self) -> Any:
-        """Price it; nothing is sent."""
+        """Return the price of the call; nothing is sent."""
         return self.verb.plan(*self.args, **self.options)
 
     def run(self) -> Any:
-        """Do it, and say what it came to where no progress line does."""
+        """Make the call, and print its receipt where no progress line does."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             result = self.verb(*self.args, **self.options)
@@ -66,11 +70,11 @@ def demo(args: argparse.Namespace) -> int:
     if (args.csv is None) != (args.text is None):
         raise Usage("--csv FILE and --text COLUMN go together")
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)  # now: a folder that cannot be made must say so before anything is spent
+    out.mkdir(parents=True, exist_ok=True)  # first, so that a failure costs nothing
     frame = sample("tickets") if args.csv is None else pd.read_csv(args.csv)
     session = connect("auto", base_url=args.base_url)
     if session.origin == "emulator":
-        # In a store of its own: nobody's cache shall fill up with pretended answers.
+        # In a store of its own: the user's store must not fill up with the emulator's answers.
         session = connect("emulator", store=out / "store.sqlite")
         print(_NO_MODEL)
     with session:
@@ -93,16 +97,16 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def _steps(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[dict[str, Step], pd.DataFrame | None]:
-    """What is done with the frame, by the name of what comes of it; and the second sample, which the map shows."""
+    """Return the calls by the name of their result, and the second sample, which the map shows."""
     column = args.text or "text"
     chosen = [label.strip() for label in args.labels.split(",")] if args.labels else None
     labels: Any = chosen or (TOPICS if args.csv is None else None)
-    on(frame).embed.plan(column)  # a wrong column says here what the right one may be
+    on(frame).embed.plan(column)  # a wrong column fails here, with a suggestion
     kind = "support ticket" if args.csv is None else "text"
     steps = {"vector": Step(on(frame).embed, (column,), {})}
     if labels is not None:
         steps["guess"] = Step(on(frame).classify, (column, labels), {"probabilities": True})
-    # Of the Series, so that the column may have any name, also one that a template could not hold.
+    # On the Series, so that the column may have any name, also one that a template cannot hold.
     steps["summary"] = Step(
         on(frame[column].rename("value")).generate,
         (f"Summarize this {kind} in at most 12 words:\n\n{{value}}",),
@@ -123,8 +127,8 @@ def _print_plans(steps: dict[str, Step]) -> None:
         total = total + need.cost
         stored = f", {need.stored:,} in the store" if need.stored else ""
         lines.append(
-            (name, plan.task.name, plan.model.name, f"{count(need.rows, 'row')}, {need.distinct:,} distinct{stored}",
-             count(need.requests, "request"), money(need.cost.neurons, exact=False))
+            (name, plan.task.name, plan.model.name, f"{counted(need.rows)}, {need.distinct:,} distinct{stored}",
+             counted(need.requests, "request"), money(need.cost.neurons, exact=False))
         )  # fmt: skip
     lines.append(("total", "", "", "", "", money(total.neurons, exact=False)))
     print_table(lines)
@@ -153,7 +157,7 @@ def _print_result(frame: pd.DataFrame, enriched: pd.DataFrame, done: dict[str, A
     new = [name for name in enriched.columns if name not in frame.columns and not name.endswith("vector")]
     gold = ["topic"] if "topic" in frame and "guess" in done else []
     names = [column, *gold, *new]
-    # The long columns share what the screen has left; pandas itself would centre the frame on its gaps.
+    # The long columns share the rest of the screen; pandas would cut them all to one width.
     room = max(20, (max(100, shutil.get_terminal_size((120, 24)).columns) - 40) // 2)
     cells = [tuple(_cell(value, room) for value in row) for row in enriched[names].head(6).itertuples(index=False)]
     print()
@@ -178,7 +182,7 @@ def _cell(value: Any, room: int) -> str:
 
 def _dims(vectors: pd.Series[Any]) -> str:
     first = next((cell for cell in vectors if cell is not None), None)
-    return "no row has one" if first is None else str(first.space)
+    return "no row has a vector" if first is None else str(first.space)
 
 
 def _print_receipt(charges: pd.DataFrame, session: Session) -> None:
@@ -186,16 +190,16 @@ def _print_receipt(charges: pd.DataFrame, session: Session) -> None:
     print("\nReceipt" + (": what it would have cost on Workers AI (nothing was billed)" if emulated else ""))
     lines = []
     for (verb, model), part in charges.groupby(["verb", "model"], sort=False):
-        cost = amount(part) or money(0.0)
+        cost = cost_in_words(part) or money(0.0)
         saved = float(part["saved_neurons"].sum())
-        asked = count(part["requests"].sum(), "request")
+        asked = counted(int(part["requests"].sum()), "request")
         lines.append((str(verb), str(model).rsplit("/", 1)[-1], asked, cost, f"saved {money(saved)}" if saved else ""))
-    total = amount(charges) or money(0.0)
+    total = cost_in_words(charges) or money(0.0)
     print_table([*lines, ("total", "", "", total, "")])
 
 
 def _save_frame(enriched: pd.DataFrame, out: Path, stem: str, session: Session) -> None:
-    enriched.attrs["cfai"] = {"origin": session.origin}  # a file of an emulator says so
+    enriched.attrs["cfai"] = {"origin": session.origin}  # so that the file says if it comes from the emulator
     target = out / f"{stem}.parquet"
     try:
         enriched.to_parquet(target)

@@ -1,4 +1,7 @@
-"""``cfai-nb verbs``: every verb once, done on the emulator: what goes in, what comes out, models, price unit."""
+"""``cfai-nb verbs``: every verb with an example run on the emulator: input, result, models and price unit.
+
+``markdown`` is the part of the README about verbs; a test compares them.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ from ..frame.call import last_run
 from ..models import Model, catalogue
 from ..session import connect
 from ..tasks import Task
-from .screen import print_table
+from .commands import print_table
 
-#: What the examples work on, in a session of any kind.
+#: Code that makes the frame the examples use.
 SETTING = """\
 import pathlib, tempfile
 import pandas as pd
@@ -67,7 +70,7 @@ _CHAT = ("legacy", "openai", "responses+chat")
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one verb: how it is called, and what came of its example."""
+    """One verb: its example, and the result, task and model of running it."""
 
     verb: str
     code: str
@@ -77,7 +80,7 @@ class Entry:
 
     @property
     def takes(self) -> str:
-        """What its rows are."""
+        """What a row holds."""
         kinds = ["picture" if kind == "image" else kind for kind in sorted(self.task.kinds)]
         if "text" in kinds:
             kinds = ["text", *(kind for kind in kinds if kind != "text")]
@@ -85,7 +88,7 @@ class Entry:
 
     @property
     def gives(self) -> str:
-        """What it returns, as its example shows."""
+        """What the verb returns, taken from its example."""
         if isinstance(self.result, pd.DataFrame):
             same = self.verb == "rank"
             return "the rows, best first" if same else "DataFrame"
@@ -123,7 +126,7 @@ class Entry:
 
 
 def entries() -> Iterator[Entry]:
-    """Do every example on the emulator, in a session of its own.
+    """Run every example on the emulator, in a session of its own.
 
     Yields
     ------
@@ -154,7 +157,7 @@ def _named(models: list[Model]) -> str:
 
 
 def markdown() -> str:
-    """Return the README's part about verbs: the table, and every example with what it shows."""
+    """Return the README's part about verbs: the table, and every example with its output."""
     known = list(entries())
     head = ("verb", "rows", "result", "models, the default first", "priced by")
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
@@ -170,7 +173,7 @@ def _shown(result: Any) -> str:
 
 
 def list_verbs(args: argparse.Namespace) -> int:
-    """Print every verb with its models, what goes in, what comes out, and what it is priced by."""
+    """Print every verb with its input, result, models and price unit."""
     if args.markdown:
         print(markdown())
         return 0

@@ -1,4 +1,8 @@
-"""Real rows with known answers, at hand without a download: `sample("tickets")` and `sample("docstrings")`."""
+"""Sample frames with known answers, without a download: `sample("tickets")` and `sample("docstrings")`.
+
+The tickets are a file of this package; the docstrings are read from the sources of installed libraries. Users, the
+demo, notebooks and tests load them.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +22,16 @@ import pandas as pd
 
 _STACK = ("matplotlib", "numpy", "pandas", "scipy", "sklearn")
 _ROWS = 1_000
-_PER_FILE = 5  # a few from each file, so that no single long module speaks for its package
-_LONGEST_FILE = 300_000  # bytes: parsing time is bounded whatever is installed
+_PER_FILE = 5  # a few from each file, so that no long module dominates its package
+_LONGEST_FILE = 300_000  # bytes: limits the time of parsing, whatever is installed
 _SHORTEST, _LONGEST = 80, 600  # characters of a text
-# Vendored, legacy and machinery: nobody looks there for what a library does.
-_BESIDE_THE_POINT = """
+# Vendored, legacy and internal code, which does not show what a library does.
+_SKIPPED = """
 tests testing externals extern _vendored array_api_extra distutils f2py fftpack compat sphinxext util utils _examples
 _pyinstaller typing _typing conftest.py setup.py
 """
 _SECTION = re.compile(r"^.*\n\s*(?:-{3,}|={3,})\s*$", re.MULTILINE)
-_PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w+\}")  # a docstring still to be filled in is no text anybody reads
+_PLACEHOLDER = re.compile(r"%\(\w+\)s|\{\w+\}")  # a docstring that is a template, to be filled in later
 
 
 def sample(name: str) -> pd.DataFrame:
@@ -53,7 +57,7 @@ def sample(name: str) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If there is no sample of that name; the message lists the names.
+        There is no sample of that name; the message lists the names.
 
     Examples
     --------
@@ -63,7 +67,7 @@ def sample(name: str) -> pd.DataFrame:
     if name not in _SAMPLES:
         near = difflib.get_close_matches(str(name).lower(), _SAMPLES, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"no sample is called {name!r}; there are {', '.join(map(repr, _SAMPLES))}.{hint}")
+        raise ValueError(f"there is no sample {name!r}; the samples are {', '.join(map(repr, _SAMPLES))}.{hint}")
     return _SAMPLES[name]()
 
 
@@ -81,18 +85,18 @@ _SAMPLES: dict[str, Callable[[], pd.DataFrame]] = {"tickets": _tickets, "docstri
 
 @lru_cache(maxsize=1)
 def _read_stack() -> tuple[tuple[str, str, str, str], ...]:
-    """Rows of every installed package of the stack: equally many of each, no text twice."""
+    """Return rows of every installed package of the stack: equally many of each, no text twice."""
     seen: set[str] = set()
     installed = [(package, root) for package in _STACK if (root := _source(package))]
     share = _ROWS // max(1, len(installed))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # odd escapes in the sources of others,
-        warnings.simplefilter("ignore", DeprecationWarning)  # as Python 3.11 calls them
+        warnings.simplefilter("ignore", SyntaxWarning)  # invalid escapes in the sources of others,
+        warnings.simplefilter("ignore", DeprecationWarning)  # which are this warning in Python 3.11
         return tuple(chain.from_iterable(islice(_read_package(*each, seen), share) for each in installed))
 
 
 def _source(package: str) -> Path | None:
-    """The folder of an installed package, found without importing it."""
+    """Return the folder of an installed package, found without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -101,13 +105,13 @@ def _source(package: str) -> Path | None:
 
 
 def _read_package(package: str, root: Path, seen: set[str]) -> Iterator[tuple[str, str, str, str]]:
-    """Docstrings of one package, a few from each file, the subpackages taking turns."""
+    """Yield docstrings of one package, a few from each file, the subpackages taking turns."""
     for path in _by_turns(root):
         parts = [package, *path.relative_to(root).with_suffix("").parts]
         module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         try:
             tree = ast.parse(path.read_bytes())
-        except (OSError, SyntaxError, ValueError):  # one odd file is no reason to go without the rest
+        except (OSError, SyntaxError, ValueError):  # skip a file that cannot be read, keep the rest
             continue
         fresh = ((name, text) for name, text in _read_module(tree) if text not in seen)
         for name, text in islice(fresh, _PER_FILE):
@@ -116,20 +120,20 @@ def _read_package(package: str, root: Path, seen: set[str]) -> Iterator[tuple[st
 
 
 def _by_turns(root: Path) -> Iterator[Path]:
-    """Source files of a package: one of each subpackage, then the next of each, in an order that never changes."""
+    """Yield source files of a package: one of each subpackage, then the next of each, always in the same order."""
     queues: dict[str, list[Path]] = {}
-    passed_over = set(_BESIDE_THE_POINT.split())
+    skipped = set(_SKIPPED.split())
     for path in sorted(root.rglob("*.py")):
         inside = path.relative_to(root).parts
         hidden = inside[0].startswith("_") and inside[0] not in ("_core", "__init__.py")
-        if not hidden and passed_over.isdisjoint(inside) and path.stat().st_size <= _LONGEST_FILE:
+        if not hidden and skipped.isdisjoint(inside) and path.stat().st_size <= _LONGEST_FILE:
             queues.setdefault("/".join(inside[:-1][:2]), []).append(path)
     for turn in range(max(map(len, queues.values()), default=0)):
         yield from (queue[turn] for queue in queues.values() if turn < len(queue))
 
 
 def _read_module(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    """(name, text) of the public functions, classes and methods of a module, in the order of the file."""
+    """Yield (name, text) of the public functions, classes and methods of a module, in the order of the file."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     outer = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
     inner = [
@@ -146,7 +150,7 @@ def _read_module(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _opening(docstring: str) -> str:
-    """What a docstring says before its first section, cut after a sentence or a word; empty if it is a template."""
+    """Return a docstring up to its first section, cut after a sentence or a word; empty if it is a template."""
     if _PLACEHOLDER.search(docstring):
         return ""
     text = _SECTION.split(inspect.cleandoc(docstring), maxsplit=1)[0].strip()

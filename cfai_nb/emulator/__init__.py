@@ -3,9 +3,12 @@
 It speaks the wire format (envelopes, OpenAI objects, server-sent events, error codes, rates, quotas) and refuses what
 the service refuses, so that real clients run against it unchanged. Its answers are stand-ins made of letters: vectors
 are hashes of words, labels follow lexical similarity, texts begin with ``[emulator]``. Token counts are an estimate,
-UTF-8 bytes over four. Pictures show the shapes and colours the prompt names, marked "emulator", and speech is a tune;
-what they hold is kept in the file's own metadata, where the models that look and listen find it. Of other pictures and
-recordings only what can be measured is said.
+UTF-8 bytes over four. Pictures show the shapes and colors that the prompt names, marked "emulator", and speech is a
+tune; their content is kept in the file's own metadata, where the vision and speech models find it. Of other pictures
+and recordings only measurable facts are reported.
+
+Rooms, from the top down: ``app`` and ``server`` · ``vectorize`` · ``http`` · ``service`` · ``families`` · ``standins``
+· ``schemas`` · ``model_catalogue`` and ``error_codes``.
 
 On a port it answers for both public hosts: ``/client/v4`` is api.cloudflare.com, ``/v1`` is gateway.ai.cloudflare.com.
 
@@ -18,8 +21,8 @@ On a port it answers for both public hosts: ``/client/v4`` is api.cloudflare.com
 from __future__ import annotations
 
 from .app import Emulator
-from .book import Book, Call
-from .faults import Dropped
+from .http.responses import Dropped
 from .server import Running, running, serve
+from .service.request_log import LoggedRequest, RequestLog
 
-__all__ = ["Book", "Call", "Dropped", "Emulator", "Running", "running", "serve"]
+__all__ = ["Dropped", "Emulator", "LoggedRequest", "RequestLog", "Running", "running", "serve"]

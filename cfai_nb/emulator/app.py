@@ -1,6 +1,6 @@
-"""App: the ASGI application.
+"""The ASGI application: it takes a call through all steps and serves every address.
 
-One call's life: address, method, token, model, input, place, rate, quota, latency, fault, work, book.
+One call: address, method, token, model, input, capacity, rate, quota, latency, fault, answer, request log.
 """
 
 from __future__ import annotations
@@ -17,30 +17,28 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
-from . import documents, search
-from . import quirks as oddities
-from .admission import Admission
-from .book import Book, Call, digest
-from .entrance import DOORS, Entrance, Visit, short
-from .envelopes import Envelopes
-from .errors import Refusal, refuse
-from .faults import AFTER, Draw, Drop, Faults
-from .finetunes import Finetunes
-from .gateway import Gateways
-from .gateway_host import GatewayHost
-from .limits import Clock, Day, Kind, Rate, Rates
-from .prefixes import Prefixes
-from .queue import Queue
-from .replies import Reply, deliver, early
-from .terms import Terms
-from .vectorize import Vectorize
+from .error_codes import ServiceError, refuse
+from .http import model_listing
+from .http.ai_gateway import Gateways
+from .http.auth import Auth, Licences
+from .http.gateway_host import GatewayHost
+from .http.lora_adapters import LoraAdapters
+from .http.responses import Drop, Envelopes, Reply, deliver, failed_early
+from .http.routing import INFERENCE_PATHS, CallState, Routing, short_path
+from .service.async_batches import AsyncBatches
+from .service.faults import AFTER, Faults, FaultSource
+from .service.limits import Clock, DailyQuota, Rate, RateLimits, WindowKind
+from .service.prompt_cache import PromptCache
+from .service.quirks import apply_quirks, checked_quirks, safety_error
+from .service.request_log import LoggedRequest, RequestLog, digest
+from .vectorize.api import Vectorize
 
 _ROOT = "/client/v4/accounts/{account}"
 _BASE = _ROOT + "/ai"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
-#: Seconds between two looks of a call that waits for a place.
-_LOOK = 0.001
+#: Seconds between two attempts of a call that waits for capacity.
+_POLL = 0.001
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -51,59 +49,59 @@ class Emulator:
     Parameters
     ----------
     latency : float
-        Seconds every call takes.
+        Seconds that every call takes.
     per_item : float
-        Seconds more for each input text.
+        Additional seconds for each input text.
     rate : "catalogue", int, mapping or None
-        Requests per minute, per account and model: the published ones, one for all, by model, or none.
+        Requests per minute, per account and model: the published ones, one for all, by model, or no limit.
     window : {"sliding", "fixed", "bucket"}
         How the rate is counted.
     period : float
         Seconds of the "minute", to shorten it in tests.
     burst : int, optional
-        What the bucket holds.
+        Size of the bucket.
     capacity : int, optional
-        Calls in progress at once; one more is refused with 3040.
+        Calls in progress at the same time; one more is refused with 3040.
     when_full : {"refuse", "wait"}
-        What happens to it; ``options: {"rejectIfBusy": true}`` is refused in any case.
+        What happens to that call; ``options: {"rejectIfBusy": true}`` is refused in any case.
     neurons_per_day : float, optional
-        After which calls are refused with `quota_code`; what is in flight is still answered.
+        Once they are spent, calls are refused with `quota_code`; what is in flight is still answered.
     quota_code : {4006, 3036}
-        What REST answers, or what the documentation says.
+        The code that REST sends, or the documented one.
     batch_tokens : int, optional
         Estimated tokens of one call's texts together, above which it is refused with 3006.
     faults : mapping, sequence or callable
-        See :mod:`cfai_nb.emulator.faults`.
+        See :mod:`cfai_nb.emulator.service.faults`.
     slow : float
         Seconds that the fault "slow" adds.
     seed : int
-        Of faults and request ids.
+        Seed of faults and request ids.
     token, account : str, optional
         The only ones accepted; by default every nonempty bearer token and every well-formed account.
-    agreed : bool
-        Whether accounts have accepted the terms that a model asks for, and were let in where it takes an application;
-        else each has to accept, once (5016), and is not let in (5018).
+    terms_accepted : bool
+        Whether every account has accepted the licences of models and has access to those that require an application;
+        otherwise each has to accept once (5016), and has no access (5018).
     clock : callable
-        Seconds, for windows, the day, the book, the gateways' caches and the queue.
+        Seconds, for windows, the day, the request log, the gateways' caches and asynchronous batches.
     quirks : collection of str
-        Switches of :data:`cfai_nb.emulator.quirks.QUIRKS`.
+        Switches of :data:`cfai_nb.emulator.service.quirks.QUIRKS`.
     gateways : collection of str, optional
-        The gateways there are (else 2001); by default any name is created on first use.
+        The gateways that exist (any other is refused with 2001); by default any name is created on first use.
     gateway_token : str, optional
-        What ``cf-aig-authorization`` has to bear on the gateway's own host (else 2009); by default nothing.
+        The token required in ``cf-aig-authorization`` on the gateway's own host (else 2009); by default none.
     queue_polls : int
-        Polls that find an asynchronous batch still waiting.
+        Polls that find an asynchronous batch unfinished.
     queue_seconds : float, optional
-        How long a batch takes by the clock, instead.
+        Seconds by the clock that a batch takes, instead.
     prompt_cache : bool
-        Whether prompts of one ``x-session-affinity`` are cached, on models with a price for it.
+        Whether prompts with the same ``x-session-affinity`` are cached, on models with a price for it.
     vectorize_delay : int
-        Calls to an index of vectors that do not see the write before them yet.
+        Calls to a vector index that do not see the write before them yet.
 
     Attributes
     ----------
-    book : Book
-        What happened; its attributes can also be read on the emulator itself (``emulator.calls``).
+    log : RequestLog
+        What happened; its attributes can also be read from the emulator itself (``emulator.calls``).
     """
 
     def __init__(
@@ -112,7 +110,7 @@ class Emulator:
         latency: float = 0.0,
         per_item: float = 0.0,
         rate: Rate = "catalogue",
-        window: Kind = "sliding",
+        window: WindowKind = "sliding",
         period: float = 60.0,
         burst: int | None = None,
         capacity: int | None = None,
@@ -124,7 +122,7 @@ class Emulator:
         seed: int = 0,
         token: str | None = None,
         account: str | None = None,
-        agreed: bool = False,
+        terms_accepted: bool = False,
         clock: Clock = time.monotonic,
         when_full: Literal["refuse", "wait"] = "refuse",
         quirks: Collection[str] = (),
@@ -137,27 +135,29 @@ class Emulator:
     ) -> None:
         if when_full not in ("refuse", "wait"):
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
-        self.when_full, self.quirks, self._prompt_cache = when_full, oddities.known(quirks), prompt_cache
-        self._gateways, self._prefixes = Gateways(gateways, clock, seed), Prefixes()
+        self.when_full, self.quirks, self._prompt_cache = when_full, checked_quirks(quirks), prompt_cache
+        self._gateways, self._cache = Gateways(gateways, clock, seed), PromptCache()
         self._gateway_token = gateway_token
         self._vectorize = Vectorize(vectorize_delay, seed)
-        queue = Queue(queue_polls, queue_seconds, clock, seed)
-        self._finetunes = Finetunes(seed)
-        self._entrance = Entrance(self._gateways, queue, Terms(agreed), self._finetunes, self.quirks, batch_tokens)
+        batches = AsyncBatches(queue_polls, queue_seconds, clock, seed)
+        self._adapters = LoraAdapters(seed)
+        self._routing = Routing(
+            self._gateways, batches, Licences(terms_accepted), self._adapters, self.quirks, batch_tokens
+        )
         self.latency, self.per_item, self.slow = latency, per_item, slow
         self.capacity, self.quota_code = capacity, quota_code
         self.clock = clock
-        self._admission, self._envelopes = Admission(token, account), Envelopes(seed, self.quirks)
-        self.book = Book()
-        self._rates = Rates(rate, window, period, clock, burst)
-        self._day = Day(neurons_per_day, clock)
-        self._draw = Draw(faults, seed)
-        self._router = Router(self._routes(), redirect_slashes=False, default=self._nowhere)
+        self._auth, self._envelopes = Auth(token, account), Envelopes(seed, self.quirks)
+        self.log = RequestLog()
+        self._rates = RateLimits(rate, window, period, clock, burst)
+        self._quota = DailyQuota(neurons_per_day, clock)
+        self._faults = FaultSource(faults, seed)
+        self._router = Router(self._routes(), redirect_slashes=False, default=self._not_found)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "book":
+        if name.startswith("_") or name == "log":
             raise AttributeError(name)
-        return getattr(self.book, name)
+        return getattr(self.log, name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -165,147 +165,152 @@ class Emulator:
 
     def _routes(self) -> Sequence[Route]:
         handlers: dict[str, Handler] = {
-            **{path: self._guarded("POST", self._infer) for path in DOORS},
+            **{path: self._guarded("POST", self._infer) for path in INFERENCE_PATHS},
             "/models/search": self._guarded("GET", self._search),
             "/v1/models": self._guarded("", self._search),
         }
-        own = [Route(_BASE + path, handler, methods=_METHODS) for path, handler in handlers.items()]
+        inference = [Route(_BASE + path, handler, methods=_METHODS) for path, handler in handlers.items()]
         others = {
-            "/ai/tomarkdown/supported": {"GET": documents.supported},
-            **search.ROUTES,
+            **model_listing.ROUTES,
             **self._gateways.logs.routes(),
             **self._vectorize.routes(),
-            **self._finetunes.routes(),
+            **self._adapters.routes(),
         }
         host = GatewayHost(
-            self._guarded("POST", self._infer, self._envelopes.gateway_refusal),
-            self._envelopes.gateway_refusal,
+            self._guarded("POST", self._infer, self._envelopes.gateway_error),
+            self._envelopes.gateway_error,
             _METHODS,
             self._gateway_token,
         )
-        rooms = [Route(_ROOT + path, self._room(doors), methods=_METHODS) for path, doors in others.items()]
-        return [*own, *rooms, *host.routes()]
+        resources = [Route(_ROOT + path, self._resource(methods), methods=_METHODS) for path, methods in others.items()]
+        return [*inference, *resources, *host.routes()]
 
-    def _room(self, doors: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
+    def _resource(self, methods: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
         """Return the handler of an address whose methods return results."""
 
         async def handler(request: Request) -> Response:
-            result = await doors[request.method](request)
+            result = await methods[request.method](request)
             return result if isinstance(result, Response) else self._envelopes.result(result)
 
-        return self._guarded(" ".join(doors), handler)
+        return self._guarded(" ".join(methods), handler)
 
-    def _guarded(self, method: str, handler: Handler, refused: Callable[[Refusal], Response] | None = None) -> Handler:
-        """Return a handler that runs after the checks of address, method and token, and says refusals."""
-        refused = refused or self._envelopes.refusal
+    def _guarded(
+        self, method: str, handler: Handler, send_error: Callable[[ServiceError], Response] | None = None
+    ) -> Handler:
+        """Return a handler that runs after the checks of address, method and token, and sends errors."""
+        send_error = send_error or self._envelopes.error
 
         async def guarded(request: Request) -> Response:
             try:
-                self._admission.admit(request, method)
-            except Refusal as refusal:
+                self._auth.admit(request, method)
+            except ServiceError as error:
                 if handler == self._infer:
-                    self.book.arrive()
-                    self._enter(Visit(short(request), self.clock()), refusal.status, refusal.code)
-                return refused(refusal)
+                    self.log.count_request()
+                    self._log(CallState(short_path(request), self.clock()), error.status, error.code)
+                return send_error(error)
             try:
                 return await handler(request)
-            except Refusal as refusal:
-                return refused(refusal)
+            except ServiceError as error:
+                return send_error(error)
 
         return guarded
 
     async def _search(self, request: Request) -> Response:
-        found = search.search(request.query_params)
+        found = model_listing.search(request.query_params)
         pages = {"page": 1, "per_page": len(found), "count": len(found), "total_count": len(found)}
-        asked = request.query_params.get("page", "1")
-        # every page holds the whole list, as was seen; beyond the first there is none, or paging clients never end
-        return self._envelopes.result(found if asked in ("", "0", "1") else [], result_info=pages)
+        page = request.query_params.get("page", "1")
+        # page 1 is the whole list, as was seen; further pages are empty, or paging clients would never end
+        return self._envelopes.result(found if page in ("", "0", "1") else [], result_info=pages)
 
     async def _infer(self, request: Request) -> Response:
-        self.book.arrive()
-        visit = Visit(short(request), self.clock())
+        self.log.count_request()
+        call = CallState(short_path(request), self.clock())
         try:
-            reply = await self._serve(request, visit)
-        except Refusal as refusal:
-            self._enter(visit, refusal.status, refusal.code)
-            refusal.headers = {**refusal.headers, **self._leave(visit, refusal)}
+            reply = await self._serve(request, call)
+        except ServiceError as error:
+            self._log(call, error.status, error.code)
+            error.headers = {**error.headers, **self._leave(call, error)}
             raise
-        response = deliver(reply, {**self._envelopes.ray(), **self._leave(visit, reply)})
+        response = deliver(reply, {**self._envelopes.ray(), **self._leave(call, reply)})
         dropped = isinstance(response, Drop)
-        self._enter(visit, 0 if dropped else response.status_code, reply.code, whole=not reply.damaged)
+        self._log(call, 0 if dropped else response.status_code, reply.code, whole=not reply.damaged)
         return response
 
-    async def _serve(self, request: Request, visit: Visit) -> Reply:
-        """Take one request through model, input, place, rate, quota, latency and fault to its answer."""
+    async def _serve(self, request: Request, call: CallState) -> Reply:
+        """Return the reply to one request, after model, input, capacity, rate, quota, latency and fault."""
         account = request.path_params["account"]
-        ask, family = await self._entrance.read(request, visit)
-        if visit.passage is not None and (kept := self._gateways.recall(visit.passage)):
+        model_request, family = await self._routing.read(request, call)
+        if call.gateway_call is not None and (kept := self._gateways.recall(call.gateway_call)):
             return kept
-        async with self._place(visit) as placed:
-            if not placed:
+        async with self._capacity(call) as free:
+            if not free:
                 raise refuse(3040)
-            if not self._rates.admit(account, ask.model.id, ask.model.rate):
+            if not self._rates.admit(account, model_request.model.id, model_request.model.rate):
                 raise refuse(3021)
-            if not self._day.open():
+            if not self._quota.open():
                 raise refuse(self.quota_code)
-            fault = self._draw.next(ask.model.id)
-            visit.fault = fault
-            wait = self.latency + self.per_item * len(visit.texts) + (self.slow if fault == "slow" else 0.0)
+            fault = self._faults.next(model_request.model.id)
+            call.fault = fault
+            wait = self.latency + self.per_item * len(call.texts) + (self.slow if fault == "slow" else 0.0)
             if wait > 0:
                 await anyio.sleep(wait)
             if fault and fault not in AFTER and fault != "slow":
-                return early(fault, self.quirks)
+                return failed_early(fault, self.quirks)
             session = request.headers.get("x-session-affinity", "") if self._prompt_cache else ""
-            ask = replace(ask, fault=fault, cached=self._prefixes.hit(account, session, ask))
-            if (flagged := oddities.flag(ask, visit.texts)) is not None:
-                raise flagged
-            work = await anyio.to_thread.run_sync(family.answer, ask) if family.threaded else family.answer(ask)
-            work = oddities.bend(work, ask)
-            visit.texts = visit.texts if work.texts is None else work.texts
-            neurons = ask.model.neurons(work.usage)
-            visit.charged, visit.neurons = bool(work.usage), neurons or 0.0
-            self._day.spend(visit.neurons)
-            if visit.passage is not None:
-                visit.passage.usage, visit.passage.neurons = work.usage, neurons
-        bare = visit.passage is not None and (visit.passage.bare or "bare-gateway" in self.quirks)
-        reply = Reply.of(work, "bare" if bare else ask.route, neurons, fault)
+            model_request = replace(model_request, fault=fault, cached=self._cache.hit(account, session, model_request))
+            if (error := safety_error(model_request, call.texts)) is not None:
+                raise error
+            result = (
+                await anyio.to_thread.run_sync(family.answer, model_request)
+                if family.threaded
+                else family.answer(model_request)
+            )
+            result = apply_quirks(result, model_request)
+            call.texts = call.texts if result.texts is None else result.texts
+            neurons = model_request.model.neurons(result.usage)
+            call.charged, call.neurons = bool(result.usage), neurons or 0.0
+            self._quota.spend(call.neurons)
+            if call.gateway_call is not None:
+                call.gateway_call.usage, call.gateway_call.neurons = result.usage, neurons
+        bare = call.gateway_call is not None and (call.gateway_call.bare or "bare-gateway" in self.quirks)
+        reply = Reply.of(result, "bare" if bare else model_request.route, neurons, fault)
         if fault in AFTER and not reply.damaged:
-            visit.fault = ""
+            call.fault = ""
         return reply
 
     @asynccontextmanager
-    async def _place(self, visit: Visit) -> AsyncIterator[bool]:
-        """Hold a place while working; whoever may wait for one does."""
+    async def _capacity(self, call: CallState) -> AsyncIterator[bool]:
+        """Occupy capacity while answering; a call that may wait for it does."""
         while True:
-            with self.book.place(self.capacity) as placed:
-                if placed or self.when_full == "refuse" or not visit.patient:
-                    yield placed
+            with self.log.slot(self.capacity) as free:
+                if free or self.when_full == "refuse" or not call.patient:
+                    yield free
                     return
-            await anyio.sleep(_LOOK)
+            await anyio.sleep(_POLL)
 
-    def _leave(self, visit: Visit, outcome: Reply | Refusal) -> dict[str, str]:
-        """Return what the gateway of a call adds to its answer."""
-        if visit.passage is None:
+    def _leave(self, call: CallState, outcome: Reply | ServiceError) -> dict[str, str]:
+        """Return the headers that the gateway of a call adds to its answer."""
+        if call.gateway_call is None:
             return {}
-        visit.passage.model = visit.name
-        return self._gateways.leave(visit.passage, outcome)
+        call.gateway_call.model = call.name
+        return self._gateways.leave(call.gateway_call, outcome)
 
-    def _enter(self, visit: Visit, status: int, code: int, *, whole: bool = False) -> None:
-        call = Call(
-            visit.path,
-            visit.name,
+    def _log(self, call: CallState, status: int, code: int, *, whole: bool = False) -> None:
+        entry = LoggedRequest(
+            call.path,
+            call.name,
             status,
             code,
-            visit.fault,
-            len(visit.texts),
-            visit.neurons,
-            visit.charged,
-            self.clock() - visit.start,
-            digest(visit.texts),
+            call.fault,
+            len(call.texts),
+            call.neurons,
+            call.charged,
+            self.clock() - call.start,
+            digest(call.texts),
         )
-        self.book.note(call, visit.texts, whole=whole)
+        self.log.add(entry, call.texts, whole=whole)
 
-    async def _nowhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        await self._envelopes.refusal(refuse(7003, path=scope["path"]))(scope, receive, send)
+        await self._envelopes.error(refuse(7003, path=scope["path"]))(scope, receive, send)

@@ -1,8 +1,8 @@
-"""Server: the emulator on a port of this machine, for requests that name this machine.
+"""The emulator on a port of this machine, for requests addressed to this machine.
 
-A web page can point a name of its own at 127.0.0.1 and so have a browser ask a server there (DNS rebinding); the Host
-header then holds that name. Requests under a foreign name are therefore refused before the emulator sees them. Called
-in-process, without a port, the emulator looks at no Host header.
+A web page can point its own host name at 127.0.0.1 and so make a browser send requests to a local server (DNS
+rebinding); the Host header then holds that name. Requests with a foreign Host header are therefore refused before they
+reach the emulator. Called in-process, without a port, the emulator does not look at the Host header.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .app import Emulator
-from .families import FAMILIES
-from .faults import TRANSPORT
+from .families.registry import FAMILIES
+from .http.responses import TRANSPORT
 
 _HOST = "127.0.0.1"
-#: What this machine is called in a Host header, the port left off.
+#: The names of this machine in a Host header, without the port.
 _NAMES = frozenset({_HOST, "localhost", "[::1]"})
 
 
 class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type, unused-ignore]
-    """Uvicorn's HTTP protocol, which also lets the app reach the connection, so that a fault can drop it."""
+    """Uvicorn's HTTP protocol that gives the app access to the connection, so that a fault can drop it."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -44,13 +44,13 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type, unused-igno
         self.app = app
 
 
-class Named:
-    """An app that is served under known names only; a request under another gets 421.
+class KnownHosts:
+    """An app that is served under known host names only; a request with another gets 421.
 
     Parameters
     ----------
     app : ASGI application
-        What answers the rest.
+        The app that answers.
     hosts : collection of str
         Names beside those of this machine, without a port.
     """
@@ -94,7 +94,7 @@ def _url(port: int) -> str:
 
 def _server(emulator: Emulator, hosts: Collection[str]) -> uvicorn.Server:
     config = uvicorn.Config(
-        Named(emulator, hosts),
+        KnownHosts(emulator, hosts),
         http=_Protocol,
         ws="none",
         lifespan="off",
@@ -116,11 +116,11 @@ def running(*, port: int = 0, hosts: Collection[str] = (), **settings: Any) -> I
     Parameters
     ----------
     port : int
-        0 takes a free one.
+        0 chooses a free one.
     hosts : collection of str
-        Names that a Host header may hold beside 127.0.0.1, localhost and [::1], such as one that a proxy keeps.
+        Names that a Host header may have beside 127.0.0.1, localhost and [::1], such as one that a proxy keeps.
     **settings
-        As for :class:`Emulator`; or ``emulator=`` for one that is there already.
+        As for :class:`Emulator`; or ``emulator=`` for an existing one.
 
     Yields
     ------
@@ -141,16 +141,12 @@ def running(*, port: int = 0, hosts: Collection[str] = (), **settings: Any) -> I
 
 
 def serve(port: int = 8787, *, hosts: Collection[str] = (), **settings: Any) -> None:
-    """Serve an emulator until interrupted; prints where, what, and that it is no model.
+    """Serve an emulator until interrupted; prints its address, its families, and that no model answers.
 
     Parameters
     ----------
-    port : int
-        0 takes a free one.
-    hosts : collection of str
-        Names that a Host header may hold beside 127.0.0.1, localhost and [::1], such as one that a proxy keeps.
-    **settings
-        As for :class:`Emulator`.
+    port, hosts, **settings
+        As for :func:`running`; port 8787 by default.
     """
     server = _server(Emulator(**settings), hosts)
     with socket.create_server((_HOST, port), backlog=2048) as listener:

@@ -22,6 +22,7 @@ from pandas.api.extensions import ExtensionArray, ExtensionDtype, take
 from pandas.api.indexers import check_array_indexer
 
 from ..vectors.vector import Space, same_space, views
+from .reading import is_missing
 
 #: The name of the extension type in files; it stays when modules are renamed.
 TYPE_NAME = "cfai_nb.vector"
@@ -103,10 +104,10 @@ class VectorArray(ExtensionArray, NDArrayOperatorsMixin):  # type: ignore[misc, 
     def __setitem__(self, key: Any, value: Any) -> None:
         key = check_array_indexer(self, key)  # type: ignore[arg-type, unused-ignore]
         if isinstance(key, (int, np.integer)):
-            self._cells[key] = None if _missing(value) else value
+            self._cells[key] = None if is_missing(value) else value
         elif _single(value):
             for at in np.atleast_1d(np.arange(len(self))[key]):
-                self._cells[at] = None if _missing(value) else value
+                self._cells[at] = None if is_missing(value) else value
         else:
             self._cells[key] = _objects(value)
 
@@ -120,7 +121,9 @@ class VectorArray(ExtensionArray, NDArrayOperatorsMixin):  # type: ignore[misc, 
     def __eq__(self, other: Any) -> Any:
         others = [other] * len(self) if _single(other) else list(other)
         pairs = zip(self, others, strict=True)
-        return np.array([not _missing(a) and not _missing(b) and np.array_equal(a, b) for a, b in pairs], dtype=bool)
+        return np.array(
+            [not is_missing(a) and not is_missing(b) and np.array_equal(a, b) for a, b in pairs], dtype=bool
+        )
 
     def __ne__(self, other: Any) -> Any:
         return ~(self == other)
@@ -129,11 +132,11 @@ class VectorArray(ExtensionArray, NDArrayOperatorsMixin):  # type: ignore[misc, 
 
     def isna(self) -> npt.NDArray[np.bool_]:
         """Return which cells are missing."""
-        return np.fromiter(map(_missing, self._cells), dtype=bool, count=len(self))
+        return np.fromiter(map(is_missing, self._cells), dtype=bool, count=len(self))
 
     def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> VectorArray:
         """Return the cells at these places; -1 is missing with `allow_fill`."""
-        fill = None if _missing(fill_value) else fill_value
+        fill = None if is_missing(fill_value) else fill_value
         taken: Any = take(self._cells, np.asarray(indices), allow_fill=allow_fill, fill_value=fill)
         return type(self)(taken)
 
@@ -172,7 +175,7 @@ class VectorArray(ExtensionArray, NDArrayOperatorsMixin):  # type: ignore[misc, 
         """
         import pyarrow
 
-        there = [cell for cell in self._cells if not _missing(cell)]
+        there = [cell for cell in self._cells if not is_missing(cell)]
         space = same_space(there)
         if space is not None and any(getattr(cell, "space", None) is None for cell in there):
             raise ValueError(f"some vectors are of {space}, and others do not record where they come from")
@@ -187,12 +190,8 @@ def _objects(cells: Iterable[Any]) -> npt.NDArray[np.object_]:
     listed = list(cells)
     made = np.empty(len(listed), dtype=object)
     for at, cell in enumerate(listed):
-        made[at] = None if _missing(cell) else cell
+        made[at] = None if is_missing(cell) else cell
     return made
-
-
-def _missing(cell: Any) -> bool:
-    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
 
 
 def _single(value: Any) -> bool:
@@ -218,8 +217,8 @@ def _stored(cells: npt.NDArray[np.object_]) -> Any:
     """Return cells as an Arrow list array of float32."""
     import pyarrow
 
-    sizes = np.array([0 if _missing(cell) else len(cell) for cell in cells], dtype=np.int64)
-    gone = np.fromiter(map(_missing, cells), dtype=bool, count=len(cells))
+    sizes = np.array([0 if is_missing(cell) else len(cell) for cell in cells], dtype=np.int64)
+    gone = np.fromiter(map(is_missing, cells), dtype=bool, count=len(cells))
     there = [np.asarray(cell, dtype=np.float32) for cell, missing in zip(cells, gone, strict=True) if not missing]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     wide = offsets[-1] > _MOST_OFFSETS

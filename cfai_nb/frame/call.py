@@ -1,94 +1,118 @@
-"""One call of a verb: rows, model and options brought together, carried out, and what came of it."""
+"""One call of a verb: task, model, rows and options are brought together, carried out, and reported.
+
+``verb`` and the verbs on vectors make a ``Call``; ``steps`` waits for it in each of the three forms, and widgets carry
+it out themselves.  The result lies on the index of the frame; ``cf.last_run()`` returns the report.
+"""
 
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ..errors import AccessError, CfaiError, InputError, ModelError, refuse_unknown
 from ..models import catalogue, default
-from ..models.ledger import as_budget
 from ..tasks import Column, Embed, Task
-from ..vectors.vector import Space
+from ..vectors.vector import Space, views
 from . import rows as frames
-from .columns import lay_out
+from .arrow import VectorArray
+from .columns import to_pandas
 from .reading import refuse_written_vectors
 
 if TYPE_CHECKING:
     from .._engine.plan import Plan
     from .._engine.run import Runner
+    from .._engine.run_options import RunOptions
     from .._engine.run_state import Run
     from ..media import Media
     from ..media.fetch import Fetcher
     from ..session import Session
+    from .progress import Display
     from .report import Report
 
-#: How a call travels; everything else given to a verb is a field of its task.
-OPTIONS = (
-    "cache",
-    "budget",
-    "neurons",
-    "on_error",
-    "concurrency",
-    "patience",
-    "gateway",
-    "queue",
-    "reject_if_busy",
-    "fetch",
-    "files",
-    "progress",
-)
+_PACKAGE = f"{__name__.partition('.')[0]}."
 #: Codes that say that this account cannot use the model: not open to it, paid plan only, or unknown there.
-_NOT_OPEN = frozenset({3041, 5018, 5035, 3042, 5007})
+_INACCESSIBLE = frozenset({3041, 5018, 5035, 3042, 5007})
 
 
-def one_purse(travel: Mapping[str, Any]) -> dict[str, Any]:
-    """Return run options whose budget is shared by all calls that are made with them, not given to each anew."""
-    shared = dict(travel)
-    wish, neurons = shared.get("budget"), shared.pop("neurons", None)
-    if wish != "free" or neurons is not None:  # the session sees to it that the free ones are one purse
-        shared["budget"] = as_budget(wish, neurons)
-    return {name: value for name, value in shared.items() if name != "budget" or value is not None}
+def warn(text: str) -> None:
+    """Warn at the line outside of this package that led here."""
+    from ..errors import CfaiWarning
+
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, CfaiWarning, stacklevel=level)
 
 
 class Call:
-    """One call of a verb."""
+    """One call of a verb: a step that sends rows through the engine.
 
-    def __init__(self, task: Task, model: Any, data: frames.Frame, on: Any, travel: dict[str, Any]) -> None:
+    Parameters
+    ----------
+    task : Task
+    model : str, Model or None
+    data : DataFrame or Series
+    on : column or template, or None
+    options : mapping or RunOptions
+        As given by the user; or merged already, where several calls share them and with them one budget.
+    part : str
+        What a plan of several calls names it.
+
+    Attributes
+    ----------
+    title : str
+        What its report begins with instead of the verb.
+    report : Report or None
+        Of its run, once that has begun.
+    notes : list of str
+        What a caller should know besides the result: that a fallback model answers.
+    """
+
+    def __init__(
+        self, task: Task, model: Any, data: frames.Frame, on: Any, options: Mapping[str, Any] | RunOptions,
+        part: str = "",
+    ) -> None:  # fmt: skip
         from .. import session
+        from .._engine.run_options import NAMES
 
-        refuse_unknown(task.name, travel, ("model", *OPTIONS))
+        self.session: Session = session.current()
+        if isinstance(options, Mapping):
+            refuse_unknown(task.name, options, ("model", *NAMES))
+            options = self.session.options(options)
+        self.options: RunOptions = options
         if on is None and task.template and isinstance(data, pd.Series):
             on = frames.ITSELF
-        self.session: Session = session.current()
-        self.task = task = task.settle(lambda given: frames.filled(given, data, on))
+        self.task = task = task.resolve(lambda given: frames.filled(given, data, on))
         self._chosen = model is not None
-        self.model = self.session.model_for(task, model, travel.get("gateway"))
-        if not self._chosen and task.fallback and self.model.id in self.session.not_open:
+        self.model = self.session.model_for(task, model, options.gateway)
+        if not self._chosen and task.fallback and self.model.id in self.session.inaccessible:
             self.model = default(task.fallback)
         task.check(self.model)
-        self.options = self.session.options(travel)
         if self.options.queue and not self.model.can("batch"):
             able = ", ".join(m.name for m in catalogue().values() if m.can("batch") and m.status == "current")
             raise ModelError(f"{self.model.id} has no queue. These have one: {able}.")
-        self._given = data, on, travel.get("fetch"), session.folder(travel.get("files"))
-        self._progress: bool | None = travel.get("progress", self.session.defaults.get("progress"))
+        self._given = data, on
         self._fetched = 0  # addresses
         self.rows = self._read()
-        self.title = ""  # of its report, where the verb alone does not tell it from others
-        self.report: Report | None = None  # of its run, once it has begun
+        self.title, self.part = "", part
+        self.report: Report | None = None
+        self.notes: list[str] = []
 
     def _read(self) -> frames.Rows:
         """Read the rows as what the model takes."""
-        data, on, fetch, files = self._given
-        takes = self.task.takes(self.model)
-        fetcher = self.session.fetcher(fetch) if takes != {"text"} else None
+        data, on = self._given
+        takes = self.task.input_kinds(self.model)
+        fetcher = self.session.fetcher(self.options.fetch) if takes != {"text"} else None
         fetched = None if fetcher is None else functools.partial(self._fetch, fetcher)
-        rows = frames.rows_of(data, on, template=self.task.template, takes=takes, fetch=fetched, files=files)
+        rows = frames.rows_of(
+            data, on, template=self.task.template, takes=takes, fetch=fetched, files=self.options.files
+        )
         if isinstance(self.task, Embed):
             refuse_written_vectors(rows.inputs, on if on is not None else getattr(data, "name", None))
         return rows
@@ -97,7 +121,7 @@ class Call:
         from . import progress
 
         self._fetched = len(urls)
-        with progress.working("fetch", self._progress) as say:
+        with progress.working("fetch", self.options.progress) as say:
             return fetcher(urls, say)
 
     def plan(self) -> Plan:
@@ -114,26 +138,48 @@ class Call:
         self.report = report.Report(runner.run, self.rows, functools.partial(_built, index=self.rows.index), self.title)
         return runner, self.report
 
+    def placeholder(self) -> pd.Series[Any] | None:
+        """Return what a plan goes on with in place of the result: vectors of zeros in the space they would be of."""
+        if not isinstance(self.task, Embed):
+            return None
+        dims = self.model.dims or 1
+        space = Space(self.model.id, dims, self.task.pooling or "", self.session.origin)
+        where = np.array([-1 if each is None else 0 for each in self.rows.inputs], dtype=np.int64)
+        zeros = np.zeros((1, dims), dtype=np.float32)
+        return pd.Series(VectorArray._from_sequence(views(zeros, where, space)), index=self.rows.index)
+
+    def attempts(self, start: Callable[[], tuple[Runner, Report]] | None = None) -> Iterator[tuple[Runner, Report]]:
+        """Yield what is to be carried out, and its report: once, and again with the fallback model if need be.
+
+        Each must have been carried out before the next is asked for.  ``notes`` then says which model answers.
+        """
+        begin = self.prepare if start is None else start
+        attempt = begin()
+        yield attempt
+        while self._falls_back(attempt[1]):
+            attempt = begin()
+            yield attempt
+
     def _start(self) -> tuple[Runner, Report]:
         runner, made = self.prepare()
         _reports[:] = [made]
         return runner, made
 
-    def wait(self) -> Any:
-        """Do it and wait."""
+    def wait(self, display: Display | None = None) -> Any:
+        """Do it and wait; `display` makes the progress bar of a notebook."""
         from .._engine.bridge import bridge
         from . import progress
 
-        runner, made = self._start()
-        with progress.listener(self._progress) as show:
-            bridge.wait(runner, lambda: show(made))
-            show(made)
-        if self._falls_back(self.stand_in(made)):
-            return self.wait()
-        self._warn(made.conclude(self.options.on_error))
-        return made.frame()
+        for runner, made in self.attempts(self._start):
+            self._warn()
+            with progress.listener(self.options.progress, display) as show:
+                bridge.wait(runner, functools.partial(show, made))
+                show(made)
+        self.notes, frame = self._concluded()
+        self._warn()
+        return frame
 
-    async def wait_async(self) -> Any:
+    async def wait_async(self, display: Display | None = None) -> Any:
         """Do it; awaited.  What is more than waiting is done in a thread: the loop is the caller's."""
         import asyncio
 
@@ -141,109 +187,70 @@ class Call:
         from .._engine.bridge import bridge
         from . import progress
 
-        runner, made = await beside(self._start)
-        with progress.listener(self._progress) as show:
-            try:
-                await bridge.wait_async(runner, lambda: show(made))
-            except asyncio.CancelledError:
+        attempts = self.attempts(self._start)
+        while (attempt := await beside(lambda: next(attempts, None))) is not None:
+            runner, made = attempt
+            self._warn()
+            with progress.listener(self.options.progress, display) as show:
+                try:
+                    await bridge.wait_async(runner, functools.partial(show, made))
+                except asyncio.CancelledError:
+                    show(made)
+                    raise asyncio.CancelledError(made.stopped_words) from None
                 show(made)
-                raise asyncio.CancelledError(made.stopped_words) from None
-            show(made)
-        if self._falls_back(await beside(lambda: self.stand_in(made))):
-            return await self.wait_async()
-        said, frame = await beside(lambda: (made.conclude(self.options.on_error), made.frame()))
-        self._warn(said)
+        self.notes, frame = await beside(self._concluded)
+        self._warn()
         return frame
 
-    def _falls_back(self, words: str | None) -> bool:
-        """Whether another model takes over, given what ``stand_in`` returned; says so, once a session."""
-        from .report import CfaiWarning
+    def _concluded(self) -> tuple[list[str], pd.Series[Any] | pd.DataFrame]:
+        assert self.report is not None
+        return self.report.conclude(self.options.on_error), self.report.frame()
 
-        if words:
-            warnings.warn(words, CfaiWarning, stacklevel=5)
-        return words is not None
+    def _warn(self) -> None:
+        while self.notes:
+            warn(self.notes.pop(0))
 
-    def stand_in(self, made: Report) -> str | None:
-        """Let another model take over where the default one is not open to the account.
-
-        Returns
-        -------
-        str or None
-            What to say about it, empty when it was said before; None where no other model takes over.
-        """
+    def _falls_back(self, made: Report) -> bool:
+        """Let the fallback model answer where the default one is not open to the account; notes it once a session."""
         error = made.ended
-        closed = isinstance(error, AccessError) and error.code in _NOT_OPEN
+        closed = isinstance(error, AccessError) and error.code in _INACCESSIBLE
         if not closed or self._chosen or not self.task.fallback or made.run.done or made.run.stopped:
-            return None
+            return False
         instead = default(self.task.fallback)
         if instead.id == self.model.id:
-            return None
+            return False
         try:
             self.task.check(instead)
         except CfaiError as why:
             raise type(why)(f"{self.model.id} is not open to this account ({error}). In its place, {why}") from None
-        words = ""
-        if self.model.id not in self.session.not_open:  # another call at the same time may have said it already
-            self.session.not_open.add(self.model.id)
-            words = (
+        if self.model.id not in self.session.inaccessible:  # a call at the same time may have warned already
+            self.session.inaccessible.add(self.model.id)
+            self.notes.append(
                 f"{self.model.id} is not open to this account ({error}). {instead.id} answers in its place, without "
                 "probabilities; model= chooses another."
             )
-        blind = self.task.takes(instead) != self.task.takes(self.model)
+        reads_again = self.task.input_kinds(instead) != self.task.input_kinds(self.model)
         self.model = instead
-        if blind:  # it may not see what the other one would have
+        if reads_again:  # it may not see what the other one would have
             self.rows = self._read()
-        return words
-
-    def _warn(self, said: Sequence[str]) -> None:
-        from .report import CfaiWarning
-
-        for text in said:
-            warnings.warn(text, CfaiWarning, stacklevel=4)
+        return True
 
 
 def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
     """Return what a run delivered; apart from the call, which a report would hold, and with it the session."""
     sink, task, model, origin = run.sink, run.plan.task, run.plan.model.id, run.plan.origin
     space = None
-    columns = task.tabulate(sink.cells())
+    columns = task.to_columns(sink.cells())
     if sink.matrix is not None:
         form = columns.form if isinstance(columns, Column) else ""
         space = Space(model, sink.matrix.shape[1], form, origin)
-    result = lay_out(columns, where=run.plan.where, sink=sink, index=index, name=task.name, space=space)
-    # A hint that travels with most operations, lost in merge and concat; the truth is in the store and the book.
+    result = to_pandas(columns, where=run.plan.where, sink=sink, index=index, name=task.name, space=space)
+    # A hint that most operations pass on, and merge and concat lose; store and ledger hold the facts.
     result.attrs["cfai"] = {"verb": task.name, "model": model, "origin": origin, "run": run.id}
     return result
 
 
-class Forms:
-    """The three forms of a call: do it, await it, price it; and the call itself, for those who carry it out."""
-
-    def _call(self, *args: Any, **options: Any) -> Call:
-        raise TypeError("a verb must say how its arguments make a call")
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        """Do it and wait."""
-        return self._call(*args, **options).wait()
-
-    async def aio(self, *args: Any, **options: Any) -> Any:
-        """Do it; awaited, on any event loop."""
-        from .._engine.aside import beside
-
-        # In a thread: files are read and addresses fetched to know what the rows hold, and the loop is the caller's.
-        call = await beside(lambda: self._call(*args, **options))
-        return await call.wait_async()
-
-    def plan(self, *args: Any, **options: Any) -> Plan:
-        """Price it and send nothing."""
-        return self._call(*args, **options).plan()
-
-    def prepare(self, *args: Any, **options: Any) -> Call:
-        """Return the call, checked and not yet made."""
-        return self._call(*args, **options)
-
-
-#: The last report; a list, so that nobody holds an old one by importing it.
+#: The last report, in a list: a name that is imported would go on meaning an old one.
 _reports: list[Report] = []
 
 

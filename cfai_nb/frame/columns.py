@@ -1,4 +1,7 @@
-"""Cells back into pandas: the answers to the distinct inputs become columns of all rows, with real dtypes."""
+"""Answers back into pandas: the cells of the distinct inputs become columns of all rows, with real dtypes.
+
+``Call`` lays the results of a run out with ``to_pandas``, on the index of the frame.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from .arrow import VectorArray
 _PANDAS_3 = int(pd.__version__.split(".")[0]) >= 3
 
 
-def lay_out(
+def to_pandas(
     columns: Column | Mapping[str, Column],
     *,
     where: npt.NDArray[np.int64],

@@ -1,30 +1,32 @@
-"""``df.cfai.compare``: the same question put to several models, on a sample of the user's own rows."""
+"""``compare``: the same question put to several models, on a sample of the user's own rows."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import CfaiError, RowsFailed, takes_options
+from ..errors import CfaiError, RowsFailed
 from ..tasks import Ask, Column, Score, Task
 from ..tasks.dialects.questions import Scale
 from . import rows
-from .call import OPTIONS, Call, one_purse
-from .compare_result import Comparison, ComparisonPlan, compared, measured
+from .call import Call
+from .compare_result import Comparison, front, judge, measured
+from .steps import Steps
 
 
-class Compare:
-    """Put one task to several models, on a sample of the rows: price it with ``.plan``, do it, or await ``.aio``.
+def compare(
+    data: rows.Frame, /, task: Task, on: Any = None, *, models: Sequence[str] = (), sample: int | None = 50,
+    truth: Any = None, random_state: int = 0, **options: Any,
+) -> Steps[Comparison]:  # fmt: skip
+    """Put one task to several models, on a sample of the rows.
 
     Every model is an ordinary call: answers are kept, and the same comparison again sends nothing.  Models take their
-    turns, so that none slows another down.  A budget is one purse for all of them.  A model that is refused is noted
-    in ``.table`` and the others go on.
+    turns, so that none slows another down.  A model that is refused is noted in ``.table``, and the others go on.
 
     Parameters
     ----------
@@ -38,11 +40,9 @@ class Compare:
         Rows drawn at random (always the same ones for the same frame), of those with an input and, if there is one,
         a truth.  None takes all.
     truth : column name, Series or list, or dict of answer to one of these, optional
-        The right answers; missing where nobody knows.  With several answers a row (``ask``, ``extract``) a dict.
-    seed : int
+        The right answers; missing where they are unknown.  With several answers a row (``ask``, ``extract``) a dict.
+    random_state : int
         For the sample.
-    **options
-        How it travels, as for every verb.
 
     Returns
     -------
@@ -54,48 +54,27 @@ class Compare:
     ValueError
         Fewer than two models, no rows, a truth that does not fit, or a task whose answers cannot be equal (vectors).
     CfaiError
-        No model answered at all: what the first one said.
+        No model answered at all: the first one's error.
+
+    Examples
+    --------
+    >>> task = cf.Classify(labels=["billing", "shipping"])
+    >>> found = df.cfai.compare(task, "text", models=["clef-flash", "glm-4.7-flash"], truth="topic")
+    >>> found.best(max_usd_per_1k=0.5)
     """
-
-    def __init__(self, data: rows.Frame) -> None:
-        self._data = data
-        _, _, *asked = inspect.signature(_Trial.__init__).parameters.values()  # without self and data
-        self.__signature__ = inspect.Signature(asked)
-
-    def __repr__(self) -> str:
-        return f"<df.cfai.compare{self.__signature__}: call it, await .aio(...), or price it with .plan(...)>"
-
-    def __call__(self, task: Task, on: Any = None, **options: Any) -> Comparison:
-        """Do it and wait."""
-        trial = _Trial(self._data, task, on, **options)
-        for call in trial.calls.values():
-            with trial.noting(call):
-                call.wait()
-        return trial.result()
-
-    async def aio(self, task: Task, on: Any = None, **options: Any) -> Comparison:
-        """Do it; awaited."""
-        from .._engine.aside import beside
-
-        trial = await beside(lambda: _Trial(self._data, task, on, **options))
-        for call in trial.calls.values():
-            with trial.noting(call):
-                await call.wait_async()
-        return await beside(trial.result)
-
-    def plan(self, task: Task, on: Any = None, **options: Any) -> ComparisonPlan:
-        """Price it and send nothing."""
-        calls = _Trial(self._data, task, on, **options).calls
-        return ComparisonPlan({model: call.plan() for model, call in calls.items()})
+    trial = _Trial(data, task, on, models, sample, truth, random_state, options)
+    for call in trial.calls.values():
+        with trial.noting(call):
+            yield call
+    return trial.result
 
 
 class _Trial:
     """One comparison under way: the calls, and what came of each."""
 
-    @takes_options(*OPTIONS, name="compare")
     def __init__(
-        self, data: rows.Frame, /, task: Task, on: Any = None, *, models: Sequence[str] = (), sample: int | None = 50,
-        truth: Any = None, seed: int = 0, **travel: Any,
+        self, data: rows.Frame, task: Task, on: Any, models: Sequence[str], sample: int | None, truth: Any,
+        random_state: int, given: Mapping[str, Any],
     ) -> None:  # fmt: skip
         if not isinstance(task, Task):
             raise TypeError(f"compare() takes a Task such as cf.Classify(labels=[...]), not {task!r:.60}.")
@@ -105,13 +84,13 @@ class _Trial:
         self.names = _names(self.task)
         truths = _truths(data, truth, self.names)
         whole = Call(self.task, models[0], data, on, {})
-        chosen = _drawn(whole.rows.inputs, truths, sample, seed)
+        chosen = _drawn(whole.rows.inputs, truths, sample, random_state)
         self.data = data.iloc[chosen]
         self.truth = None if truths is None else truths.iloc[chosen].set_axis(data.index[chosen])
-        travel = one_purse(travel)
+        options = whole.session.options(given)  # merged once: one budget for all
         self.calls = {}
         for model in models:
-            call = Call(self.task, model, self.data, on, travel)
+            call = Call(self.task, model, self.data, on, options)
             call.title = f"{self.task.name} with {call.model.name}"
             self.calls[call.model.id] = call
         if len(self.calls) < 2:
@@ -135,14 +114,24 @@ class _Trial:
         if self.errors and not any(report.run.done for report in reports.values()):
             raise next(iter(self.errors.values()))
         found = {model: self._levels(report.frame()) for model, report in reports.items()}
-        failures = [report.failures for report in reports.values()]
+        frame = rows.as_frame(self.data)
+        parts = {
+            name: pd.DataFrame({m: f if isinstance(f, pd.Series) else f[name] for m, f in found.items()}, frame.index)
+            for name in self.names
+        }
+        judged = judge(parts, self.truth, {model: report.answered for model, report in reports.items()})
         measures = {model: measured(report.run, self.errors.get(model)) for model, report in reports.items()}
-        answered = {model: report.answered for model, report in reports.items()}
-        frame = self.data if isinstance(self.data, pd.DataFrame) else self.data.to_frame()
+        table = judged.join(pd.DataFrame.from_dict(measures, orient="index"))
+        table.insert(table.columns.get_loc("error"), "on_front", front(table, judged.columns[0]))  # type: ignore[arg-type]
+        answers = parts[self.names[0]]
+        if len(self.names) > 1:
+            answers = pd.concat({m: pd.DataFrame({n: parts[n][m] for n in self.names}) for m in found}, axis=1)
         origin = next(iter(reports.values())).event.origin
-        failed = pd.concat(failures, ignore_index=True)
-        return compared(frame, found, self.names, self.truth, measures, failed, answered,
-                        origin=origin, verb=self.task.name)  # fmt: skip
+        table.attrs["cfai"] = {"verb": self.task.name, "origin": origin}
+        failures = pd.concat([report.failures for report in reports.values()], ignore_index=True)
+        return Comparison(
+            frame, answers, self.truth, table.rename_axis("model"), failures, origin, self.task.name, parts
+        )
 
     def _levels(self, frame: pd.Series[Any] | pd.DataFrame) -> pd.Series[Any] | pd.DataFrame:
         """A place on a scale is compared by the level it is nearest to."""
@@ -160,7 +149,7 @@ def _plain(task: Task) -> Task:
 
 
 def _names(task: Task) -> list[str]:
-    columns = task.tabulate([])
+    columns = task.to_columns([])
     named = {task.name: columns} if isinstance(columns, Column) else dict(columns)
     if any(column.kind == "vector" for column in named.values()):
         raise ValueError(f"{task.name} answers with vectors, which are never equal; compare what is done with them.")
@@ -176,7 +165,9 @@ def _truths(data: rows.Frame, truth: Any, names: Sequence[str]) -> pd.DataFrame 
             raise ValueError(f"truth: there are several answers; give a dict with some of {', '.join(names)}.")
         truth = {names[0]: truth}
     if unknown := set(truth) - set(names):
-        raise ValueError(f"truth: there is no answer {', '.join(map(str, unknown))}; there is {', '.join(names)}.")
+        raise ValueError(
+            f"truth: there is no answer {', '.join(map(str, unknown))}; the answers are {', '.join(names)}."
+        )
     return pd.DataFrame({name: _column(data, given) for name, given in truth.items()})
 
 
@@ -194,7 +185,7 @@ def _column(data: rows.Frame, given: Any) -> pd.Series[Any]:
     return series.reset_index(drop=True)
 
 
-def _drawn(inputs: Sequence[Any], truths: pd.DataFrame | None, sample: int | None, seed: int) -> Any:
+def _drawn(inputs: Sequence[Any], truths: pd.DataFrame | None, sample: int | None, random_state: int) -> Any:
     """Positions of the rows that are asked about, in their order."""
     usable = np.array([value is not None for value in inputs], dtype=bool)
     if truths is not None:
@@ -206,4 +197,4 @@ def _drawn(inputs: Sequence[Any], truths: pd.DataFrame | None, sample: int | Non
         raise ValueError(f"sample={sample!r}: give a number of rows of at least 1, or None for all.")
     if sample is None or sample >= len(places):
         return places
-    return np.sort(np.random.default_rng(seed).choice(places, sample, replace=False))
+    return np.sort(np.random.default_rng(random_state).choice(places, sample, replace=False))

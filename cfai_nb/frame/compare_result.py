@@ -1,10 +1,13 @@
-"""What a comparison of models found: answers side by side, and what they cost, took and got right."""
+"""The result of a comparison of models: answers side by side, cost, time and accuracy; and plans of several calls.
+
+``compare`` puts a ``Comparison`` together from the reports of its runs, with these functions on frames and arrays.
+"""
 
 from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,31 +20,33 @@ from .._engine.run_state import Run
 from ..errors import CfaiError
 from ..models import USD_PER_NEURON, Cost
 from ..models.ledger import money
+from .reading import is_missing
 
 #: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.
 Answers = Mapping[str, pd.DataFrame]
 
 
 @dataclass(frozen=True, slots=True)
-class ComparisonPlan:
-    """What comparing would need; nothing is sent.
+class Plans:
+    """The plans of a verb that makes several calls; nothing is sent.
 
     Attributes
     ----------
-    plans : dict of model to Plan
+    plans : dict of str to Plan
+        By model where one task is put to several, else by what is embedded.
     """
 
     plans: Mapping[str, Plan]
 
     @property
     def cost(self) -> Cost:
-        """The most all models together can cost; unknown where one of them publishes no price."""
+        """The most all calls together can cost; unknown where a model publishes no price."""
         each = [plan.estimate.cost.neurons for plan in self.plans.values()]
         return Cost(None if None in each else sum(filter(None, each)), False)
 
     @property
     def table(self) -> pd.DataFrame:
-        """By model: rows, requests, what is stored, tokens, Neurons and dollars at most, minutes at the rate limit."""
+        """By call: rows, requests, what is stored, tokens, Neurons and dollars at most, minutes at the rate limit."""
         rows = {}
         for model, plan in self.plans.items():
             e = plan.estimate
@@ -49,7 +54,11 @@ class ComparisonPlan:
                 "rows": e.rows, "requests": e.requests, "stored": e.stored, "tokens": e.usage.tokens,
                 "neurons": e.cost.neurons, "usd": e.cost.usd, "minutes": e.minutes,
             }  # fmt: skip
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis(self._kind)
+
+    @property
+    def _kind(self) -> str:
+        return "model" if all(name == plan.model.id for name, plan in self.plans.items()) else "call"
 
     def __repr__(self) -> str:
         lines = []
@@ -62,7 +71,7 @@ class ComparisonPlan:
         parts += ["what is unknown"] if self.cost.neurons is None else []
         further = dict.fromkeys(f"  {plan.further}" for plan in self.plans.values() if plan.further)
         total = f"  {' and '.join(parts)}; estimated, nothing sent"
-        return "\n".join([f"{len(self.plans)} models", *lines, total, *further])
+        return "\n".join([f"{len(self.plans)} {self._kind}s", *lines, total, *further])
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +148,7 @@ class Comparison:
             fit = fit[fit["usd_per_1k"] <= max_usd_per_1k]
         if fit.empty:
             wanted = "answered" if max_usd_per_1k is None else f"costs at most ${max_usd_per_1k:g} per 1,000 rows"
-            raise LookupError(f"No model {wanted}; .table shows what there is.")
+            raise LookupError(f"No model {wanted}; .table shows all models.")
         return str(fit.sort_values([self.judged_by, "usd_per_1k"], ascending=[False, True]).index[0])
 
     @property
@@ -164,7 +173,7 @@ def _cells(part: pd.DataFrame) -> list[Any]:
 
 
 def canonical(value: Any) -> Any:
-    """Return what answers are compared by: words without case and outer space, numbers to nine digits."""
+    """Return an answer in the form it is compared in: words without case and outer space, numbers to nine digits."""
     if isinstance(value, str):
         return " ".join(value.split()).casefold()
     if isinstance(value, (bool, np.bool_)):
@@ -175,15 +184,10 @@ def canonical(value: Any) -> Any:
 
 
 def same(one: pd.Series[Any], other: pd.Series[Any]) -> pd.Series[Any]:
-    """Say row by row whether two columns hold the same answer; missing where one of them holds none."""
+    """Return row by row whether two columns hold the same answer; missing where an answer is missing."""
     pairs = zip(one.astype(object), other.astype(object), strict=True)
-    found = [None if _gone(a) or _gone(b) else canonical(a) == canonical(b) for a, b in pairs]
+    found = [None if is_missing(a) or is_missing(b) else canonical(a) == canonical(b) for a, b in pairs]
     return pd.Series(found, index=one.index, dtype="boolean")
-
-
-def _gone(value: Any) -> bool:
-    missing = pd.isna(value)
-    return isinstance(missing, (bool, np.bool_)) and bool(missing)  # a list is an answer, whatever it holds
 
 
 def judge(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
@@ -236,7 +240,7 @@ def cost_of(run: Run) -> Cost:
 
 
 def front(table: pd.DataFrame, by: str) -> pd.Series[Any]:
-    """Say which models no other one beats in both `by` and price; those of unknown price are on no front."""
+    """Return which models no other one beats in both `by` and price; False for models of unknown price."""
     good, dear = table[by].to_numpy(dtype=float), table["usd_per_1k"].to_numpy(dtype=float)
     known = np.isfinite(good) & np.isfinite(dear)
     beaten = [
@@ -244,47 +248,3 @@ def front(table: pd.DataFrame, by: str) -> pd.Series[Any]:
         for at in range(len(table))
     ]
     return pd.Series(known & ~np.array(beaten, dtype=bool), index=table.index)
-
-
-def compared(
-    rows: pd.DataFrame,
-    found: Mapping[str, pd.Series[Any] | pd.DataFrame],
-    names: Sequence[str],
-    truth: pd.DataFrame | None,
-    measures: Mapping[str, dict[str, Any]],
-    failures: pd.DataFrame,
-    answered: Mapping[str, npt.NDArray[np.bool_]],
-    *,
-    origin: str,
-    verb: str,
-) -> Comparison:
-    """Put together what each model gave.
-
-    Parameters
-    ----------
-    rows : DataFrame
-    found : mapping of model to Series or DataFrame
-        On the index of `rows`.
-    names : sequence of str
-        The answers that are compared; one name for a Series.
-    truth : DataFrame or None
-    measures : mapping of model to dict
-        See ``measured``.
-    failures : DataFrame
-    answered : mapping of model to array of bool
-        Which rows have an answer, also a missing one.
-    origin, verb : str
-    """
-    parts = {}
-    for name in names:
-        columns = {m: (frame if isinstance(frame, pd.Series) else frame[name]) for m, frame in found.items()}
-        parts[name] = pd.DataFrame(columns, index=rows.index)
-    judged = judge(parts, truth, answered)
-    table = judged.join(pd.DataFrame.from_dict(dict(measures), orient="index"))
-    table.insert(table.columns.get_loc("error"), "on_front", front(table, judged.columns[0]))  # type: ignore[arg-type]
-    if len(names) == 1:
-        answers = parts[names[0]]
-    else:
-        answers = pd.concat({m: pd.DataFrame({n: parts[n][m] for n in names}) for m in found}, axis=1)
-    table.attrs["cfai"] = {"verb": verb, "origin": origin}
-    return Comparison(rows, answers, truth, table.rename_axis("model"), failures, origin, verb, parts)

@@ -1,8 +1,7 @@
-"""Names for clusters: by their words, by a chat model, or by hand."""
+"""``label_clusters``: names for clusters, by their words, by a chat model, or by hand."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -10,18 +9,23 @@ import numpy as np
 import pandas as pd
 
 from .. import vectors
-from ..errors import ColumnError, refuse_unknown
+from ..errors import ColumnError
+from ..models import Model
 from ..tasks.label_clusters import Label, describe, distinct
 from . import rows as frames
-from .call import OPTIONS, Call, Forms
-from .vector_input import is_text, refuse_needless, vectors_of
+from .call import Call
+from .steps import Steps
+from .vector_input import Embedding, Vectors, is_text, refuse_needless
 
 NOISE = "noise"
 #: Texts of each cluster a chat model is shown, and words.
 _EXAMPLES, _TERMS = 3, 6
 
 
-class LabelClusters(Forms):
+def label_clusters(
+    data: frames.Frame, /, text: Any = None, clusters: Any = None, *, on: Any = None,
+    model: str | Model | None = None, labels: Mapping[Any, str] | None = None, n: int = 3, **options: Any,
+) -> Steps[pd.Series[Any]]:  # fmt: skip
     """Name clusters: a categorical Series of labels, one a row.
 
     Without `model` the labels are the words that set the clusters apart (c-TF-IDF), and nothing is sent.  With it a
@@ -44,8 +48,6 @@ class LabelClusters(Forms):
         Your own labels, which come before all others.  Clusters given the same label become one.
     n : int, default 3
         Words of a label without a model.
-    **travel
-        Run options, for the model.
 
     Returns
     -------
@@ -58,54 +60,44 @@ class LabelClusters(Forms):
         There are not as many clusters as rows, or `labels` names one that is not there.
     RowsFailed
         The model gave no fitting labels twice.
+
+    Examples
+    --------
+    >>> df["topic"] = df.cfai.label_clusters("text", df.cfai.cluster("vector"))
+    >>> df.cfai.label_clusters("text", "cluster", on="vector", model="default")
     """
-
-    def __init__(self, data: frames.Frame) -> None:
-        self._data = data
-
-    def __call__(
-        self, text: Any = None, clusters: Any = None, *, on: Any = None, model: Any = None,
-        labels: Mapping[Any, str] | None = None, n: int = 3, **travel: Any,
-    ) -> pd.Series[Any]:  # fmt: skip
-        """Name them."""
-        options = {"on": on, "model": model, "labels": labels, "n": n, **travel}
-        about = _About(self._data, text, clusters, options)
-        return about.named(about.call().wait() if about.asks else None)
-
-    async def aio(self, text: Any = None, clusters: Any = None, **options: Any) -> pd.Series[Any]:
-        """Name them; awaited."""
-        from .._engine.aside import beside
-
-        about = await beside(lambda: _About(self._data, text, clusters, options))
-        call = await beside(about.call) if about.asks else None
-        answer = None if call is None else await call.wait_async()
-        return await beside(lambda: about.named(answer))
-
-    def _call(self, text: Any = None, clusters: Any = None, **options: Any) -> Call:
-        return _About(self._data, text, clusters, options).call()
+    if clusters is None and isinstance(data, pd.Series):
+        text, clusters = None, text  # a Series needs no column: s.cfai.label_clusters(clusters)
+    if model is None:
+        refuse_needless(options, "without model= labels are words of the texts and nothing is sent")
+    known = _Clusters(data, text, clusters, labels or {})
+    if model is None:
+        return lambda: known.named(_distinct(known.terms(n), known.names))
+    vectors_there = None if on is None else (yield from _vectors(data, on))
+    prompt, words = known.prompt(vectors_there)
+    chosen = None if model == "default" else model
+    given = options | {"on_error": "raise"}  # each cluster needs its label
+    answer = yield Call(Label(schema=distinct(words)), chosen, pd.Series([prompt], dtype=object), None, given)
+    return lambda: known.named([str(answer.iloc[0][f"group_{at}"]).strip() for at in range(len(known.names))])
 
 
-class _About:
-    """Clusters, what is known of them, and what is to be done."""
+def _vectors(data: frames.Frame, on: Any) -> Vectors:
+    if is_text(data, on):
+        raise ValueError(f"on={on!r} holds no vectors: embed it first, so that a plan sends nothing")
+    return (yield from Embedding({}).column(data, on))
 
-    def __init__(self, data: frames.Frame, text: Any, clusters: Any, options: dict[str, Any]) -> None:
-        if clusters is None and isinstance(data, pd.Series):
-            text, clusters = None, text  # a Series needs no column: s.cfai.label_clusters(clusters)
-        refuse_unknown("label_clusters", options, ["text", "clusters", "on", "model", "labels", "n", *OPTIONS])
-        self.data = data
-        self.on, self.model = options.pop("on", None), options.pop("model", None)
-        self.labels: Mapping[Hashable, str] = options.pop("labels", None) or {}
-        self.n = options.pop("n", 3)
-        self.travel = options
-        self.asks = self.model is not None
-        if not self.asks:
-            refuse_needless(options, "without model= labels are words of the texts and nothing is sent")
-        self.clusters = self._clusters(clusters)
+
+class _Clusters:
+    """Clusters of the rows, their texts, and labels given by the user."""
+
+    def __init__(self, data: frames.Frame, text: Any, clusters: Any, labels: Mapping[Hashable, str]) -> None:
+        self.data, self.labels = data, labels
+        given = self._clusters(clusters)
         self.texts = frames.rows_of(data, text, template=False).inputs
-        self.codes, self.known = _coded(self.clusters)
-        unknown = [name for name in self.labels if name not in self.known and name != -1]
+        self.codes, self.names = _coded(given)
+        unknown = [name for name in labels if name not in self.names and name != -1]
         if unknown:
-            raise ValueError(f"labels: there are no clusters {unknown}; there are {self.known}")
+            raise ValueError(f"labels: there are no clusters {unknown}; there are {self.names}")
 
     def _clusters(self, given: Any) -> pd.Series[Any]:
         if given is None:
@@ -122,63 +114,48 @@ class _About:
             raise ValueError(f"{len(self.data)} rows and {len(series)} clusters: one for each row is needed")
         return series.reset_index(drop=True)
 
-    def call(self) -> Call:
-        """Return the one request for all clusters, not yet sent."""
-        if not self.asks:
-            raise ValueError("without model= nothing is sent, so there is nothing to price: give model='default'")
-        if not self.known:
+    def prompt(self, column: vectors.VectorColumn | None) -> tuple[str, list[str]]:
+        """Return the one question about all clusters, and the words of each."""
+        if not self.names:
             raise ValueError("there are no clusters to name")
-        words = self._terms(_TERMS)
-        prompt = describe([(words[at], self._examples(at)) for at in range(len(self.known))])
-        model = None if self.model == "default" else self.model
-        travel = self.travel | {"on_error": "raise"}  # a cluster without its label is no result
-        return Call(Label(schema=distinct(words)), model, pd.Series([prompt], dtype=object), None, travel)
+        words = self.terms(_TERMS)
+        return describe([(words[at], self._examples(at, column)) for at in range(len(self.names))]), words
 
-    @functools.cached_property
-    def _vectors(self) -> vectors.Gathered:
-        if is_text(self.data, self.on):
-            raise ValueError(f"on={self.on!r} holds no vectors: embed it first, so that a plan sends nothing")
-        return vectors_of(self.data, self.on, {})
-
-    def named(self, answer: Any) -> pd.Series[Any]:
-        """Return the labels of the rows, given the model's answer or None."""
-        if answer is None:
-            said = _unlike(self._terms(self.n), self.known)
-        else:
-            said = [str(answer.iloc[0][f"group_{at}"]).strip() for at in range(len(self.known))]
-        labels = [self.labels.get(cluster, label) for cluster, label in zip(self.known, said, strict=True)]
+    def named(self, found: list[str]) -> pd.Series[Any]:
+        """Return the labels of the rows, given one for each cluster."""
+        labels = [self.labels.get(cluster, label) for cluster, label in zip(self.names, found, strict=True)]
         labels.append(self.labels.get(-1, NOISE))
         rows: list[Any] = [None if code < -1 else labels[code] for code in self.codes.tolist()]
         used = labels if (self.codes == -1).any() else labels[:-1]
         categories = pd.Index(list(dict.fromkeys(used)), dtype=object)
         return pd.Series(pd.Categorical(rows, categories=categories), index=self.data.index, name="label")
 
-    def _terms(self, n: int) -> list[str]:
-        """The words of each cluster, in the order of the clusters."""
-        found = vectors.terms(self.texts, [None if code < 0 else code for code in self.codes.tolist()], n)
-        return [found.get(at, "") for at in range(len(self.known))]
+    def terms(self, n: int) -> list[str]:
+        """Return the words of each cluster, in the order of the clusters."""
+        found = vectors.topic_terms(self.texts, [None if code < 0 else code for code in self.codes.tolist()], n)
+        return [found.get(at, "") for at in range(len(self.names))]
 
-    def _examples(self, at: int) -> list[str]:
-        """A few different texts: the nearest to the middle, or evenly drawn where there are no vectors."""
+    def _examples(self, at: int, column: vectors.VectorColumn | None) -> list[str]:
+        """Return a few different texts: the nearest to the middle, or evenly drawn where there are no vectors."""
         there = np.array([text is not None for text in self.texts])
         rows = np.flatnonzero((self.codes == at) & there)
-        if self.on is not None and len(rows):
-            some = self._vectors.only((self.codes == at) & there)
+        if column is not None and len(rows):
+            some = column.select((self.codes == at) & there)
             if len(some):
-                middle = vectors.middle(some)
-                rows = some.places[np.argsort(-vectors.similarity(some, middle), kind="stable")]
+                middle = vectors.mean_direction(some)
+                rows = some.positions[np.argsort(-vectors.similarity(some, middle), kind="stable")]
         different = list(dict.fromkeys(str(self.texts[int(row)]) for row in rows))
-        if self.on is not None:
+        if column is not None:
             return different[:_EXAMPLES]
         spots = np.linspace(0, len(different) - 1, min(_EXAMPLES, len(different)))
         return [different[int(spot)] for spot in spots]
 
 
 def _coded(clusters: pd.Series[Any]) -> tuple[Any, list[Any]]:
-    """The place of each row's cluster among the clusters in their order; -1 for noise, -2 where it is missing."""
+    """Return the position of each row's cluster among the sorted clusters; -1 for noise, -2 where it is missing."""
     noise = clusters.map(lambda cluster: not isinstance(cluster, str) and cluster == -1, na_action="ignore").eq(True)
-    grey = noise.fillna(False).to_numpy(dtype=bool)
-    real = ~grey & clusters.notna().to_numpy(dtype=bool)
+    is_noise = noise.fillna(False).to_numpy(dtype=bool)
+    real = ~is_noise & clusters.notna().to_numpy(dtype=bool)
     known = clusters[real].drop_duplicates().tolist()
     if isinstance(clusters.dtype, pd.CategoricalDtype):
         known = [name for name in clusters.cat.categories.tolist() if name in set(known)]
@@ -186,14 +163,14 @@ def _coded(clusters: pd.Series[Any]) -> tuple[Any, list[Any]]:
         known = sorted(known, key=lambda name: (isinstance(name, str), name))
     place = {name: at for at, name in enumerate(known)}
     codes = np.full(len(clusters), -2)
-    codes[grey] = -1
+    codes[is_noise] = -1
     codes[real] = [place[name] for name in clusters[real].tolist()]
     return codes, known
 
 
-def _unlike(words: list[str], known: list[Any]) -> list[str]:
-    """Labels of which no two are alike: a cluster without words of its own goes by its number too."""
+def _distinct(words: list[str], known: list[Any]) -> list[str]:
+    """Return labels that all differ: a cluster without words of its own carries its number too."""
     return [
-        said if said and words.count(said) == 1 else f"{said} ({name})" if said else f"cluster {name}"
-        for said, name in zip(words, known, strict=True)
+        label if label and words.count(label) == 1 else f"{label} ({name})" if label else f"cluster {name}"
+        for label, name in zip(words, known, strict=True)
     ]

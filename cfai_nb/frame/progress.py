@@ -1,4 +1,8 @@
-"""Who watches a run: a bar in a notebook, a line in a terminal, nobody elsewhere."""
+"""Progress of runs and of local work: a bar in a notebook, a line in a terminal, nothing elsewhere.
+
+``listener`` shows a run while ``Call`` waits for it, and passes its events to those who called ``cf.listen``;
+``working`` shows work on this machine, such as a projection.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,9 @@ if TYPE_CHECKING:
 
 #: Shows how far a run is; called ten times a second and once at the end.
 Listener = Callable[["Report"], None]
-#: Makes the bar of a notebook; put in place by the front door, so that nothing below imports widgets.
-notebook: list[Callable[[], AbstractContextManager[Listener]]] = []
-#: The user's own (``cf.listen``), told of every Event, whatever is shown.
+#: Makes the bar of a notebook; handed down by callers above the widgets, so that nothing here imports them.
+Display = Callable[[], AbstractContextManager[Listener]]
+#: Listeners of the user (``cf.listen``), which get every Event, whatever is shown.
 listeners: list[Listening] = []
 
 
@@ -30,16 +34,16 @@ class Listening:
 
     Parameters
     ----------
-    hear : callable
+    on_event : callable
         Called with every Event.
     """
 
-    def __init__(self, hear: Callable[[Any], Any]) -> None:
-        self.hear = hear
+    def __init__(self, on_event: Callable[[Any], Any]) -> None:
+        self.on_event = on_event
         listeners.append(self)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         if self in listeners:
             listeners.remove(self)
 
@@ -50,29 +54,37 @@ class Listening:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<{'listening' if self in listeners else 'closed'}: {getattr(self.hear, '__name__', 'a listener')}>"
+        return f"<{'listening' if self in listeners else 'closed'}: {getattr(self.on_event, '__name__', 'a listener')}>"
 
 
-def tell(event: Any) -> None:
-    """Tell every listener of an event."""
+def notify(event: Any) -> None:
+    """Pass an event to every listener."""
     for listening in tuple(listeners):  # one may close itself
-        listening.hear(event)
+        listening.on_event(event)
 
 
-def listener(wanted: bool | None) -> AbstractContextManager[Listener]:
-    """Return what shows a run: None decides by where the output goes."""
+def listener(wanted: bool | None, display: Display | None = None) -> AbstractContextManager[Listener]:
+    """Return what shows a run.
+
+    Parameters
+    ----------
+    wanted : bool or None
+        None decides by where the output goes.
+    display : callable, optional
+        Makes the bar of a notebook; without it a line of text is shown there.
+    """
     if wanted is False:
-        shown: AbstractContextManager[Listener] = contextlib.nullcontext(_nobody)
-    elif in_notebook() and notebook:
-        shown = notebook[0]()
+        shown: AbstractContextManager[Listener] = contextlib.nullcontext(_silent)
+    elif in_notebook() and display is not None:
+        shown = display()
     elif wanted or sys.stderr.isatty():
         shown = line()
     else:
-        shown = contextlib.nullcontext(_nobody)
+        shown = contextlib.nullcontext(_silent)
     return _with_listeners(shown)
 
 
-def _nobody(report: Report) -> None:
+def _silent(report: Report) -> None:
     return None
 
 
@@ -88,7 +100,7 @@ def _with_listeners(shown: AbstractContextManager[Listener]) -> Iterator[Listene
             ended = report.event.finished
             show(report)
             if listeners:
-                tell(report.event)
+                notify(report.event)
 
         yield show_and_tell
 
@@ -180,30 +192,31 @@ BEFORE_SHOWN = 1.0
 
 @contextlib.contextmanager
 def working(name: str, wanted: bool | None) -> Iterator[Callable[[str], None]]:
-    """Show work on this machine that sends nothing as a line with its seconds; what lasts under a second shows none.
+    """Show local work, which sends nothing, as a line with its seconds; work that lasts under a second shows none.
 
-    Yields what is to be told how far it is, in words.  None decides by where the output goes, as for runs.
+    Yields a function that takes how far the work is, in words.  ``wanted=None`` decides by where the output goes, as
+    it does for runs.
     """
     if wanted is False or (wanted is None and not in_notebook() and not sys.stderr.isatty()):
         yield lambda text: None
         return
     screen = sys.stdout if in_notebook() else sys.stderr  # which notebooks show as if something were wrong
-    begin, said, ended = time.monotonic(), "", threading.Event()
+    begin, latest, ended = time.monotonic(), "", threading.Event()
 
     def say(text: str) -> None:
-        nonlocal said
-        said = text
+        nonlocal latest
+        latest = text
 
     def draw() -> None:
         width = 0
-        # A thread, since a library that computes for half a minute calls nobody back.
+        # A thread, since a library that computes for half a minute reports nothing meanwhile.
         while not ended.wait(BEFORE_SHOWN):
-            text = f"{name} · {said} · {time.monotonic() - begin:.0f} s"[: shutil.get_terminal_size().columns - 1]
+            text = f"{name} · {latest} · {time.monotonic() - begin:.0f} s"[: shutil.get_terminal_size().columns - 1]
             screen.write("\r" + text.ljust(width))
             screen.flush()
             width = len(text)
         if width:
-            screen.write("\r" + f"{name} · {said} · {time.monotonic() - begin:.0f} s".ljust(width) + "\n")
+            screen.write("\r" + f"{name} · {latest} · {time.monotonic() - begin:.0f} s".ljust(width) + "\n")
             screen.flush()
 
     thread = threading.Thread(target=draw, name=f"cfai {name}", daemon=True)

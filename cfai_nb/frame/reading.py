@@ -1,4 +1,7 @@
-"""One column of a frame, read: its cells become texts or media, and what cannot be sent is told by row."""
+"""One column of a frame is read: its cells become texts or media, and cells that cannot be sent become errors by row.
+
+``rows`` reads columns and templates with it; nothing is opened or fetched beyond what ``files=`` and ``fetch=`` allow.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import pandas as pd
 from ..errors import ColumnError, InputError
 from ..media import Link, Media, is_media
 from ..media.files import Folder
-from ..media.source import again, media_of
+from ..media.source import made_again, media_of
 
 #: Fetches addresses that media lie at: a Media, or what is wrong, for each.
 Fetch: TypeAlias = "Callable[[Sequence[str]], Sequence[Media | InputError]]"
@@ -116,8 +119,9 @@ def read(
     return found, bad | {shown[at]: error for at, error in wrong.items()}
 
 
-def _gone(cell: Any) -> bool:
-    return bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
+def is_missing(cell: Any) -> bool:
+    """Whether a cell is missing: None, NaN, NaT or NA; a list or an array is not, whatever it holds."""
+    return cell is None or bool(pd.api.types.is_scalar(cell) and pd.isna(cell))
 
 
 def texts(column: pd.Series[Any]) -> tuple[list[str | None], Bad]:
@@ -142,7 +146,7 @@ def texts(column: pd.Series[Any]) -> tuple[list[str | None], Bad]:
 
 
 def _text_of(value: Any) -> str:
-    """Write a single value as text; what is no text and has no obvious one is refused rather than guessed."""
+    """Write a single value as text; a value without an obvious text form is refused rather than guessed."""
     if isinstance(value, str):
         try:
             value.encode()
@@ -171,12 +175,12 @@ def _media(
     links: dict[int, str] = {}
     for at, cell in enumerate(column):
         found.append(None)
-        if _gone(cell) or (isinstance(cell, str) and not cell.strip()):
+        if is_missing(cell) or (isinstance(cell, str) and not cell.strip()):
             continue
         try:
-            # Where the column makes its cells anew whenever one is looked at (Arrow), they are made again to be sent.
+            # An Arrow column makes a new object each time a cell is read; it is read again when it is sent.
             made = column.dtype != object and isinstance(cell, bytes)
-            media = again(functools.partial(column.iloc.__getitem__, at)) if made else media_of(cell, files)
+            media = made_again(functools.partial(column.iloc.__getitem__, at)) if made else media_of(cell, files)
             if isinstance(media, Link):
                 links[at] = media.url
             else:

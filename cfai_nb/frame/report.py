@@ -1,4 +1,7 @@
-"""What happened in a run, for people: the receipt, the rows that failed, and the partial result."""
+"""The report of a run: its receipt, the rows that failed, and the result as far as it came.
+
+A ``Call`` makes one for each run; ``cf.last_run()``, progress and plots read it, also while the run goes on.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +60,8 @@ class Report:
         found = []
         for at, error in self.errors.items():
             # Errors of the service begin with model and code, which have columns of their own here.
-            said = str(error).removeprefix(f"{model}: ").removeprefix(f"{error.code}: ")
-            found.append((index[at], error.code, said, model, error.code == "length", getattr(error, "text", None), at))
+            text = str(error).removeprefix(f"{model}: ").removeprefix(f"{error.code}: ")
+            found.append((index[at], error.code, text, model, error.code == "length", getattr(error, "text", None), at))
         names = ["row", "code", "message", "model", "truncated", "text", "position"]
         return pd.DataFrame(found, columns=names).astype({"truncated": bool, "text": object})
 
@@ -183,7 +186,7 @@ class Report:
         return RowsFailed(self._first_failures())
 
     def conclude(self, on_error: str) -> list[str]:
-        """Raise what the run ends with, or return what must be said beside its result.
+        """Raise what the run ends with, or return the warnings that go with its result.
 
         Raises
         ------
@@ -201,19 +204,19 @@ class Report:
             raise _with_text(run.error, f"{_sentence(text)} {self._kept_words}" if run.done else text)
         if (ended := self.ended) is not None:
             raise ended
-        said = []
+        warned = []
         if run.damaged:
             end = 'and cache="only" does not ask again' if run.options.cache == "only" else "and asked for again"
             was = "were" if run.damaged > 1 else "was"
-            said.append(f"{counted(run.damaged, 'stored answer')} {was} damaged {end}.")
+            warned.append(f"{counted(run.damaged, 'stored answer')} {was} damaged {end}.")
         if run.store_failure is not None:
-            said.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
+            warned.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
         if self.failed:
             text = self._first_failures()
             if on_error == "raise":
                 raise RowsFailed(f"{text} {self._kept_words}" if run.done else text)
-            said.append(text)
-        return said
+            warned.append(text)
+        return warned
 
     def _first_failures(self) -> str:
         position, error = next(iter(self.errors.items()))
@@ -235,7 +238,7 @@ class Report:
 
 
 def saved_words(neurons: float, unknown: int) -> str:
-    """Say what was not paid again, and of how many rows nobody knows the price; empty where nothing was saved."""
+    """Return what was not paid again, and for how many rows the price is unknown; empty where nothing was saved."""
     rows = f"{counted(unknown)} of unknown price" if unknown else ""
     return " and ".join(part for part in (money(neurons) if neurons else "", rows) if part)
 

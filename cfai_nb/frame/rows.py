@@ -1,4 +1,7 @@
-"""Rows out of pandas: a column, or a template filled with several, becomes what is sent."""
+"""Rows out of pandas: a column, or a template filled from several columns, becomes the inputs of a task.
+
+``Call`` reads the rows of a verb with ``rows_of``.  Every row keeps its place: missing and unreadable cells too.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from ..errors import ColumnError, InputError
-from ..media import Media, Parts, words_of
+from ..media import Media, Parts, text_of
 from ..media.files import Folder
 from ..tasks import Input
-from .reading import Bad, Fetch, read, refuse_wrong_kind, texts
+from .reading import Bad, Fetch, is_missing, read, refuse_wrong_kind, texts
 
 Frame: TypeAlias = "pd.DataFrame | pd.Series[Any]"
 _VALUE = "value"
@@ -24,7 +27,7 @@ ITSELF = "{value}"
 
 @dataclass(slots=True)
 class Rows:
-    """What the rows of a frame come to.
+    """The rows of a frame as inputs.
 
     Attributes
     ----------
@@ -50,7 +53,7 @@ def rows_of(
     data: Frame, on: Any, *, template: bool, takes: frozenset[str] = _TEXT, fetch: Fetch | None = None,
     files: Folder | None = None,
 ) -> Rows:  # fmt: skip
-    """Turn a column, or a template filled with several, into inputs.
+    """Turn a column, or a template filled from several columns, into inputs.
 
     Parameters
     ----------
@@ -72,7 +75,7 @@ def rows_of(
     ColumnError
         A column does not exist, or the template names none.
     """
-    frame, column = _as_frame(data)
+    frame, column = _with_names(data)
     if on is None:
         if column is None or template:
             what = "a template such as 'Summarize: {text}'" if template else "a column or a template"
@@ -113,10 +116,20 @@ def column_of(data: Frame, on: Any) -> pd.Series[Any] | None:
     return _column(data, on) if on is not None and _has(data, on) else None
 
 
-def _as_frame(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
+def name_of(series: pd.Series[Any]) -> Hashable:
+    """Return the name of a Series' column in a frame: its own, or "value"."""
+    return _VALUE if series.name is None else series.name
+
+
+def as_frame(data: Frame) -> pd.DataFrame:
+    """Return a frame as it is, and a Series as a frame of one column."""
+    return data if isinstance(data, pd.DataFrame) else data.to_frame(name_of(data))
+
+
+def _with_names(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
     if isinstance(data, pd.DataFrame):
         return data, None
-    name = data.name if data.name is not None else _VALUE
+    name = name_of(data)
     columns = dict.fromkeys([name, _VALUE], data)  # in templates a Series also goes by "value"
     frame = pd.concat(list(columns.values()), axis=1)
     frame.columns = pd.Index(list(columns), dtype="object", tupleize_cols=False)
@@ -168,7 +181,7 @@ def _fill(
     filled: dict[str, Sequence[str | Media | None]] = {}
     for name, spec in {(n, s) for _, n, s in parts if n is not None}:
         column = _column(frame, labels[name])
-        # What a template names is text, or media that is no text: a path in a text column is not opened here.
+        # A template names text or media; a path in a text column is not opened here.
         found, wrong = _formatted(column, spec) if spec else read(column, takes | _TEXT, fetch)
         refuse_wrong_kind(column, labels[name], found, wrong)
         filled[f"{name}:{spec}"] = found
@@ -255,7 +268,7 @@ def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, 
     ColumnError
         There is no template, or the records do not hold what it names.
     ValueError
-        A record is none, or holds nothing where the template wants something.
+        A record is of another type, or lacks what the template names.
     """
     if not isinstance(template, str):
         raise ColumnError("examples need a template such as 'Summarize: {text}' that they fill as the rows do.")
@@ -280,12 +293,8 @@ def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, 
         rest = {key: value for key, value in record.items() if key not in taken}
         if prompt is None:
             raise ValueError(f"examples: row {at} cannot be used: {bad.get(at) or 'a text is missing in it'}.")
-        made.append((words_of(prompt), {key: None if _missing(value) else value for key, value in rest.items()}))
+        made.append((text_of(prompt), {key: None if is_missing(value) else value for key, value in rest.items()}))
     return made
-
-
-def _missing(value: Any) -> bool:
-    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
 def _record(given: Any, named: Sequence[str]) -> dict[str, Any]:

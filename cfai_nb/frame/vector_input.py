@@ -1,10 +1,16 @@
-"""Where a verb gets its vectors from: a column of them, a column of text that is embedded first, a query."""
+"""The vectors of a verb: from a column of them, a column of text that is embedded first, or a query.
+
+The verbs on vectors ``yield from`` an ``Embedding``, which yields the calls that are needed and refuses what cannot be
+compared before anything is sent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import functools
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +20,23 @@ from ..errors import ColumnError
 from ..models import Model
 from ..tasks import Embed
 from ..tasks.embed import ROLES
-from ..vectors import Gathered
+from ..vectors import VectorColumn
 from ..vectors.vector import Space, same_space
 from . import rows
 from .arrow import VectorDtype
 from .call import Call
+from .reading import is_missing
 
+if TYPE_CHECKING:
+    from .._engine.run_options import RunOptions
+    from .steps import Step
+
+#: Yields the calls that are needed, and returns the vectors.
+Vectors: TypeAlias = "Generator[Step, Any, VectorColumn]"
 #: Run options that ask for something to be done; the others are limits, which hold where nothing is sent.
-_ASKING = ("model", "gateway", "queue", "reject_if_busy", "fetch")
+_ASKING = ("model", "gateway", "queue", "fetch")
+#: Queries up to this number show no progress of their own.
+_FEW = 100
 _UNKNOWN = (
     "{what} not record which model made them, and where: they are plain numbers, or come from a file other than "
     "parquet or Arrow. Vectors of two models, or of a model and the emulator, do not compare. If you know where they "
@@ -32,7 +47,7 @@ _UNKNOWN = (
 
 @dataclass(frozen=True)
 class Query:
-    """What is looked for: one vector a query, and how each is called in a result; one alone has no name."""
+    """What is searched for: one vector a query, and the name of each in a result; a single query has no name."""
 
     matrix: npt.NDArray[np.float32]
     names: list[Any] | None
@@ -42,48 +57,153 @@ class Query:
         return len(self.matrix)
 
 
-def vectors_of(
-    data: rows.Frame, on: Any, travel: Mapping[str, Any], like: Space | None = None, *, asks: bool = False
-) -> Gathered:
-    """Return the vectors of a column.
+class Embedding:
+    """Vectors for one call of a verb, embedded with its model and run options where they are not there yet.
+
+    The options are merged with those of the session once, so that one budget holds for all that is embedded.
+    ``yield from`` its methods: each yields the calls it needs.
 
     Parameters
     ----------
-    data : DataFrame or Series
-    on : column or template, or None
-        A column of vectors is taken as it is.  A column of text, or a template, is embedded through the engine, which
-        prices and stores it.  None: the Series itself, or the only column of vectors of a frame.
-    travel : mapping
-        ``model`` and run options, for what is embedded.
-    like : Space, optional
-        The space texts are embedded for; by default that of the default model.
-    asks : bool
-        Whether something else is embedded in the same call, such as a query, so that `travel` has an effect.
-
-    Raises
-    ------
-    ColumnError
-        There is no such column, or none or several hold vectors and `on` does not say which.
-    TypeError
-        The column holds vectors, nothing else is embedded, and `travel` asks for a model or the like.
-    ValueError
-        Cells are not vectors, or vectors of different spaces or lengths.
+    given : mapping
+        ``model`` and run options, as given by the user.
     """
-    if on is None and isinstance(data, pd.DataFrame):
-        found = [name for name in data.columns if isinstance(data[name], pd.Series) and holds_vectors(data[name])]
-        if len(found) != 1:
-            what = "No column holds vectors" if not found else f"Several columns hold vectors: {found}"
-            raise ColumnError(f"{what}; say which to use: on='...'. A column of text is embedded first.")
-        on = found[0]
-    column = rows.column_of(data, on)
-    if column is not None and not is_text(data, on):
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given = given
+        self.model = given.get("model")
+        self.progress: bool | None = given.get("progress")
+
+    @functools.cached_property
+    def _options(self) -> RunOptions:
+        from .. import session
+
+        return session.current().options({name: value for name, value in self.given.items() if name != "model"})
+
+    def column(
+        self, data: rows.Frame, on: Any, like: Space | None = None, *, asks: bool = False, part: str = "column"
+    ) -> Vectors:
+        """Return the vectors of a column.
+
+        Parameters
+        ----------
+        data : DataFrame or Series
+        on : column or template, or None
+            A column of vectors is taken as it is.  A column of text, or a template, is embedded through the engine,
+            which prices and stores it.  None: the Series itself, or the only column of vectors of a frame.
+        like : Space, optional
+            The space texts are embedded for; by default that of the default model.
+        asks : bool
+            Whether something else is embedded in the same call, such as a query, so that the options have an effect.
+        part : str
+            What a plan of several calls names this one.
+
+        Raises
+        ------
+        ColumnError
+            There is no such column, or none or several hold vectors and `on` does not say which.
+        TypeError
+            The column holds vectors, nothing else is embedded, and the options ask for a model or the like.
+        ValueError
+            Cells are not vectors, or vectors of different spaces or lengths.
+        """
+        if on is None and isinstance(data, pd.DataFrame):
+            found = [name for name in data.columns if isinstance(data[name], pd.Series) and holds_vectors(data[name])]
+            if len(found) != 1:
+                what = "No column holds vectors" if not found else f"Several columns hold vectors: {found}"
+                raise ColumnError(f"{what}; say which to use: on='...'. A column of text is embedded first.")
+            on = found[0]
+        column = rows.column_of(data, on)
+        if column is None or is_text(data, on):
+            return VectorColumn((yield self._call(data, on, like, part)))
         if not asks:
-            refuse_needless(travel, as_they_are(column.name))
-        gathered = Gathered(recorded(column))
-        if travel.get("model") is not None and gathered.space is not None:
-            _same_model(gathered.space, travel["model"])
-        return gathered
-    return Gathered(_embedded(data, on, like, travel))
+            refuse_needless(self.given, as_they_are(column.name))
+        vectors = VectorColumn(recorded(column))
+        if self.model is not None and vectors.space is not None:
+            _same_model(vectors.space, self.model)
+        return vectors
+
+    def query(self, query: Any, space: Space | None) -> Generator[Step, Any, Query]:
+        """Return what to search for; texts are embedded with the model of `space`, as queries where it knows them.
+
+        Raises
+        ------
+        ValueError
+            It is not a query, is of another space, or is a text and nothing says which model made the vectors.
+        """
+        if isinstance(query, str):
+            return Query((yield from self._texts([query], space)), None)
+        if isinstance(query, np.ndarray) and query.ndim == 2:
+            cells: list[Any] = list(query)
+        elif isinstance(query, np.ndarray) or (_listed(query) and all(map(_number, query))):
+            same_space([query, _Of(space)])
+            return Query(VectorColumn([query]).to_matrix(), None)
+        elif isinstance(query, pd.Series) or _listed(query):
+            cells = list(query)
+        else:
+            raise ValueError(f"a query is a text, a vector, or a list of them, not {type(query).__name__}")
+        if cells and all(isinstance(cell, str) for cell in cells):
+            return Query((yield from self._texts(cells, space)), cells)
+        found = VectorColumn(cells)
+        if not found.present.all():
+            raise ValueError(f"query {np.flatnonzero(~found.present)[0]} is missing")
+        same_space([found, _Of(space)])
+        return Query(found.to_matrix(), list(range(len(cells))), found.space)
+
+    def counterpart(self, other: pd.Series[Any], data: rows.Frame, space: Space | None) -> Vectors:
+        """Return the vectors of another column, row by row."""
+        if not other.index.equals(data.index):
+            raise ValueError("the other column has another index: align it first, other.reindex(frame.index)")
+        if not is_text(other, None):
+            return (yield from self.column(other, None, asks=True))
+        return VectorColumn((yield self._call(other, None, space, "other column", query=True)))
+
+    def two(self, one: rows.Frame, on: Any, other: rows.Frame, other_on: Any) -> Generator[Step, Any, Any]:
+        """Return the vectors of two frames; those that are there are read first, and texts embedded for their space."""
+        texts = is_text(one, on), is_text(other, other_on)
+        if texts == (True, False):
+            right = yield from self.column(other, other_on, asks=True, part="right")
+            refuse_unrecorded(right)  # before texts are embedded for it
+            left = yield from self.column(one, on, right.space, part="left")
+        else:
+            left = yield from self.column(one, on, asks=texts[1], part="left")
+            refuse_unrecorded(left)
+            right = yield from self.column(other, other_on, left.space, part="right")
+        refuse_unrecorded(left, right)
+        return left, right
+
+    def _texts(self, texts: list[str], space: Space | None) -> Generator[Step, Any, npt.NDArray[np.float32]]:
+        blank = next((at for at, text in enumerate(texts) if not text.strip()), None)
+        if blank is not None:
+            raise ValueError(f"query {blank} is an empty text")
+        if space is None:
+            raise ValueError(_UNKNOWN.format(what="these vectors do") + ", or search with a vector.")
+        call = self._call(pd.Series(texts, dtype=object), None, space, "query", query=True)
+        quiet = self.progress is None and len(texts) <= _FEW
+        call.options = dataclasses.replace(
+            call.options, on_error="raise", progress=False if quiet else call.options.progress
+        )
+        return VectorColumn((yield call)).to_matrix()
+
+    def _call(self, data: rows.Frame, on: Any, space: Space | None, part: str, *, query: bool = False) -> Call:
+        """Return the call that embeds texts; for a space if one is given, and only where its origin answers."""
+        from .. import session
+
+        model, here = self.model, session.current()
+        if space is not None:
+            if model is not None:
+                _same_model(space, model)
+            model = space.model
+            if here.origin != space.origin:
+                raise ValueError(
+                    f"the vectors are of {space}, and this session asks {here.origin}: vectors of different spaces "
+                    "cannot be compared; connect to the same, or embed the column again"
+                )
+        pooling: Any = (space.form if space is not None else "") or None
+        if query and model is not None:  # asked of the session: a server's models are in no catalogue
+            model = here.model_for(Embed(), model, self.given.get("gateway"))
+        role: Any = "query" if query and isinstance(model, Model) and model.family in ROLES else None
+        return Call(Embed(pooling=pooling, role=role), model, data, on, self._options, part)
 
 
 def recorded(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -102,7 +222,7 @@ def holds_vectors(column: pd.Series[Any]) -> bool:
     for cell in recorded(column):
         if isinstance(cell, (np.ndarray, list, tuple)):
             return True
-        if not (pd.api.types.is_scalar(cell) and pd.isna(cell)):
+        if not is_missing(cell):
             return False
     return False
 
@@ -112,7 +232,7 @@ def may_hold_vectors(column: pd.Series[Any]) -> bool:
     return bool(column.dtype == object) or isinstance(column.dtype, (pd.ArrowDtype, VectorDtype))
 
 
-def refuse_needless(travel: Mapping[str, Any], why: str) -> None:
+def refuse_needless(options: Mapping[str, Any], why: str) -> None:
     """Refuse run options that ask for something where nothing is sent, and say why that is so.
 
     Raises
@@ -120,7 +240,7 @@ def refuse_needless(travel: Mapping[str, Any], why: str) -> None:
     TypeError
         An option would have no effect and seems to have one, such as ``model=``.
     """
-    idle = [each for each in _ASKING if travel.get(each)] + ["cache"] * (travel.get("cache") == "refresh")
+    idle = [each for each in _ASKING if options.get(each)] + ["cache"] * (options.get("cache") == "refresh")
     if idle:
         named = " and ".join(f"{each}=" for each in idle)
         raise TypeError(f"{why}, so {named} would have no effect. Leave it out.")
@@ -134,7 +254,7 @@ def as_they_are(name: Any) -> str:
     )
 
 
-def refuse_unrecorded(*columns: Gathered | Query) -> None:
+def refuse_unrecorded(*columns: VectorColumn | Query) -> None:
     """Refuse to compare columns of which one does not record where its vectors come from.
 
     Raises
@@ -163,46 +283,9 @@ def is_text(data: rows.Frame, on: Any) -> bool:
     return column is None or not (holds_vectors(column) or (unknown and bool(column.isna().all())))
 
 
-def query_of(query: Any, space: Space | None, travel: Mapping[str, Any]) -> Query:
-    """Return what to look for; texts are embedded with the model of `space`, as queries where it tells them apart.
-
-    Raises
-    ------
-    ValueError
-        The query is none, of another space, or a text and nobody says which model made the vectors.
-    """
-    if isinstance(query, str):
-        return Query(_texts([query], space, travel), None)
-    if isinstance(query, np.ndarray) and query.ndim == 2:
-        cells: list[Any] = list(query)
-    elif isinstance(query, np.ndarray) or (_listed(query) and all(map(_number, query))):
-        same_space([query, _Of(space)])
-        return Query(Gathered([query]).whole(), None)
-    elif isinstance(query, pd.Series) or _listed(query):
-        cells = list(query)
-    else:
-        raise ValueError(f"a query is a text, a vector, or a list of them, not {type(query).__name__}")
-    if cells and all(isinstance(cell, str) for cell in cells):
-        return Query(_texts(cells, space, travel), cells)
-    found = Gathered(cells)
-    if not found.kept.all():
-        raise ValueError(f"query {np.flatnonzero(~found.kept)[0]} is missing")
-    same_space([found, _Of(space)])
-    return Query(found.whole(), list(range(len(cells))), found.space)
-
-
-def counterpart_of(other: Any, data: rows.Frame, space: Space | None, travel: Mapping[str, Any]) -> Gathered:
-    """Return the vectors of another column, row by row."""
-    if not other.index.equals(data.index):
-        raise ValueError("the other column has another index: align it first, other.reindex(frame.index)")
-    if not is_text(other, None):
-        return vectors_of(other, None, travel)
-    return Gathered(_embedded(other, None, space, travel, query=True))
-
-
 @dataclass(frozen=True)
 class _Of:
-    """Something of a space, for ``same_space``."""
+    """A space in the form that ``same_space`` takes."""
 
     space: Space | None
 
@@ -219,38 +302,3 @@ def _same_model(space: Space, model: Any) -> None:
     name = (model.id if isinstance(model, Model) else str(model)).casefold()
     if name not in (space.model.casefold(), space.model.casefold().rpartition("/")[2]):
         raise ValueError(f"model={model!r}: the vectors are of {space}; leave model= out, or embed them again")
-
-
-def _texts(texts: list[str], space: Space | None, travel: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    blank = next((at for at, text in enumerate(texts) if not text.strip()), None)
-    if blank is not None:
-        raise ValueError(f"query {blank} is an empty text")
-    if space is None:
-        raise ValueError(_UNKNOWN.format(what="these vectors do") + ", or search with a vector.")
-    quiet = {"progress": False if len(texts) <= 100 else None} | dict(travel) | {"on_error": "raise"}
-    return Gathered(_embedded(pd.Series(texts, dtype=object), None, space, quiet, query=True)).whole()
-
-
-def _embedded(
-    data: rows.Frame, on: Any, space: Space | None, travel: Mapping[str, Any], *, query: bool = False
-) -> pd.Series[Any]:
-    """Embed texts, for a space if one is given: by its model and pooling, and only where its origin answers."""
-    from .. import session
-
-    options = {name: value for name, value in travel.items() if value is not None}
-    model, here = options.pop("model", None), session.current()
-    if space is not None:
-        if model is not None:
-            _same_model(space, model)
-        model = space.model
-        if here.origin != space.origin:
-            raise ValueError(
-                f"the vectors are of {space}, and this session asks {here.origin}: vectors of different spaces cannot "
-                "be compared; connect to the same, or embed the column again"
-            )
-    pooling: Any = (space.form if space is not None else "") or None
-    if query and model is not None:  # asked of the session: a server's models are in no catalogue
-        model = here.model_for(Embed(), model, options.get("gateway"))
-    role: Any = "query" if isinstance(model, Model) and model.family in ROLES else None
-    made: pd.Series[Any] = Call(Embed(pooling=pooling, role=role if query else None), model, data, on, options).wait()
-    return made

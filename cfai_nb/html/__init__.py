@@ -1,21 +1,38 @@
-"""How cells look: any cell as a piece of HTML that is safe to show, and pages of them; without widgets or kernel."""
+"""Cells of a frame as HTML that is safe to show: one cell, a table of rows, or cards; without widgets and kernel.
 
-from .cards import cards
-from .cell import Renderer
-from .columns import Column, found, media_column, named
-from .rows import errors_of, mark_of, matching
-from .table import plain_table, table
+Frames and cells come in, strings of HTML go out. Widgets, and the vectors, pictures and sounds that show themselves,
+use it.
+"""
+
+from .cell import LIVE_SOUND, SOUND, CellKind, Renderer, plain
+from .columns import (
+    Column,
+    Failures,
+    choose_columns,
+    errors_of,
+    mark_of,
+    matching_rows,
+    media_column,
+    named_columns,
+)
+from .table import card, cards, plain_table, table
 
 __all__ = [
+    "LIVE_SOUND",
+    "SOUND",
+    "CellKind",
     "Column",
+    "Failures",
     "Renderer",
+    "card",
     "cards",
+    "choose_columns",
     "errors_of",
-    "found",
     "mark_of",
-    "matching",
+    "matching_rows",
     "media_column",
-    "named",
+    "named_columns",
+    "plain",
     "plain_table",
     "table",
 ]

@@ -1,28 +1,41 @@
-"""One cell as a piece of HTML: a thumbnail, a player, a row of bars, a text; whatever the cell holds, it cannot act."""
+"""One cell as HTML: a thumbnail, a player, a row of bars, or text. Whatever the cell holds, the HTML does nothing.
+
+What a cell is follows from its type, its first bytes or its file name, without reading all of it. Pictures are encoded
+again and sound plays in a player; everything else becomes escaped text.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import mimetypes
+import os
 import reprlib
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import pandas as pd
 
 from .. import markup
 from ..errors import InputError
-from ..media import Link
-from ..media.files import Folder
+from ..frame.reading import is_missing
+from ..media import Link, is_media
+from ..media.files import File, Folder
 from ..media.form import Form, mime_of
 from ..media.picture import thumbnail
 from ..media.source import media_of, pixels_of
-from ..vectors.vector import described
-from .cell_kind import is_media_name, is_missing, may_be_file, sort_of
+from ..vectors.vector import describe
+
+CellKind: TypeAlias = Literal["image", "audio", "video", "document", "vector", "text", "value", "other"]
 
 #: Pixels of a thumbnail's longer side; it is shown at half of that or less, so that it is sharp on any screen.
 PIXELS = 256
-#: Bytes of sound on one page, where it lies in the notebook's file, a third larger; and where it only goes to the
-#: browser.
+#: Bytes of sound on one page: in the notebook's file, where sound takes a third more; and sent to the browser only.
 SOUND, LIVE_SOUND = 1_500_000, 12_000_000
+_MAX_NAME = 1_024  # characters of a file name
+_MIN_VECTOR = 8  # a shorter list of numbers is read more easily than drawn
+_HEAD = 16  # bytes that tell what a file is
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 100
@@ -30,20 +43,77 @@ _SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = 8
 _SHORT.maxlevel = 3
 
 
-def plain(cell: Any) -> str:
-    """Return a cell as a few words, for places without HTML; nothing of a file is read."""
-    if is_missing(cell):
-        return "missing"
+# -- kinds -------------------------------------------------------------------------------------------------------------
+
+
+def is_vector(cell: Any) -> bool:
+    """Return whether a cell is a row of numbers."""
+    if isinstance(cell, np.ndarray):
+        return cell.ndim == 1 and cell.dtype.kind in "fiu"
+    if not isinstance(cell, (list, tuple)) or len(cell) < _MIN_VECTOR:
+        return False
+    return all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in cell)
+
+
+def kind_of(cell: Any) -> CellKind:
+    """Return the kind of a cell that is not missing."""
     if isinstance(cell, str):
-        return markup.clean(cell[:40]) + ("…" if len(cell) > 40 else "")
-    if isinstance(cell, (bytes, bytearray, memoryview)):
-        return f"{_named_form(bytes(cell[:512]), None)}, {_size(len(cell))}"
-    sort = sort_of(cell)
-    if sort == "vector":
-        return f"vector of {len(cell):,}"
-    with contextlib.suppress(ValueError):  # a number Python does not write out
-        return markup.clean(_value(cell)) if sort == "value" else type(cell).__name__
-    return type(cell).__name__
+        return "text"
+    if is_vector(cell):
+        return "vector"
+    if is_media(cell):
+        if isinstance(cell, os.PathLike):
+            return _kind_of_file(File(Path(cell)))
+        if isinstance(cell, (bytes, bytearray, memoryview)):
+            return _kind_of_mime(mime_of(bytes(cell[:_HEAD])))
+        form = getattr(cell, "form", None)
+        return "image" if form is None else form.kind
+    return "value" if pd.api.types.is_scalar(cell) or hasattr(cell, "isoformat") else "other"
+
+
+def kind_of_name(text: str, files: Folder | None) -> CellKind:
+    """Return the kind of what a file name in a folder, or a ``data:`` address, leads to."""
+    if text[:5].lower() == "data:":
+        head = text.partition(",")[2][:64]
+        with contextlib.suppress(ValueError):
+            return _kind_of_mime(mime_of(base64.b64decode(head[: len(head) // 4 * 4])))
+        return "document"
+    try:
+        return _kind_of_file(files.file(text)) if files is not None else "text"
+    except InputError:
+        return "text"  # not inside the folder
+
+
+def is_media_name(text: str) -> bool:
+    """Return whether a text looks like the name of a picture or sound, or is a ``data:`` address."""
+    return text[:5].lower() == "data:" or (_may_be_file(text) and _kind_by_suffix(text) in ("image", "audio"))
+
+
+def _may_be_file(text: str) -> bool:
+    """Return whether a text could name a file of this machine; an address or a network share does not."""
+    if len(text) > _MAX_NAME or not text.isprintable() or not text.strip():
+        return False
+    return "://" not in text and not text.replace("\\", "/").startswith("//")
+
+
+def _kind_of_file(file: File) -> CellKind:
+    try:
+        with file.open() as opened:
+            return _kind_of_mime(mime_of(opened.read(_HEAD)))
+    except (InputError, OSError):
+        return _kind_by_suffix(str(file.path))
+
+
+def _kind_by_suffix(name: str) -> CellKind:
+    return _kind_of_mime(mimetypes.guess_type(name)[0] or "")
+
+
+def _kind_of_mime(mime: str) -> CellKind:
+    kind = mime.partition("/")[0]
+    return kind if kind in ("image", "audio", "video") and mime != "image/svg+xml" else "document"  # type: ignore[return-value]
+
+
+# -- HTML --------------------------------------------------------------------------------------------------------------
 
 
 class Renderer:
@@ -54,13 +124,18 @@ class Renderer:
     side : int
         Pixels a picture may take on the screen.
     sound : int
-        Bytes of sound that may lie on the page; what goes beyond is told in words.
+        Bytes of sound that may lie on the page; sound beyond that is described in words.
+
+    Attributes
+    ----------
+    omitted : int
+        Sounds that did not fit.
     """
 
     def __init__(self, *, side: int = 128, sound: int = SOUND) -> None:
         self.side = side
-        self.omitted = 0  # sounds that did not fit
-        self.sound = self.left = sound
+        self.omitted = 0
+        self._sound = self._left = sound
 
     def cell(
         self, cell: Any, label: str, *, names: bool = False, files: Folder | None = None, top: float | None = None
@@ -71,29 +146,30 @@ class Renderer:
         ----------
         cell : object
         label : str
-            What it is, for those who do not see or hear it: the column and the row.
+            The column and the row, for people who cannot see or hear the cell.
         names : bool
             Whether a text is meant to name a file.
         files : Folder, optional
-            The folder in which it may; without it such a text says how it can.
+            The folder in which it may; without it the HTML says that files= is needed.
         top : float, optional
             The number drawn at full height in a vector.
         """
         try:
-            return markup.word("missing") if is_missing(cell) else self._cell(cell, label, names, files, top)
-        except Exception as error:  # one cell that cannot be shown does not take the page with it
-            return markup.word(f"{type(cell).__name__} that cannot be shown: {type(error).__name__}: {error}"[:500])
+            return markup.remark("missing") if is_missing(cell) else self._cell(cell, label, names, files, top)
+        except Exception as error:  # one cell that cannot be shown must not lose the page
+            return markup.remark(f"{type(cell).__name__} that cannot be shown: {type(error).__name__}: {error}"[:500])
 
     def _cell(self, cell: Any, label: str, names: bool, files: Folder | None, top: float | None) -> str:
         if isinstance(cell, str):
-            file = names and (is_media_name(cell) or (files is not None and may_be_file(cell)))
+            file = names and (is_media_name(cell) or (files is not None and _may_be_file(cell)))
             return self._media(cell, label, files) if file else markup.passage(cell)
-        sort = sort_of(cell)
-        if sort == "vector":
-            return _vector(np.asarray(cell), cell, label, top)
-        if sort == "value":
+        kind = kind_of(cell)
+        if kind == "vector":
+            numbers = cell if isinstance(cell, np.ndarray) else np.asarray(cell)
+            return markup.sparkline(numbers.tolist(), f"{label}: {describe(numbers)}", top)
+        if kind == "value":
             return markup.passage(_value(cell))
-        return markup.passage(_SHORT.repr(cell)) if sort == "other" else self._media(cell, label, files)
+        return markup.passage(_SHORT.repr(cell)) if kind == "other" else self._media(cell, label, files)
 
     def _media(self, cell: Any, label: str, files: Folder | None) -> str:
         try:
@@ -105,37 +181,52 @@ class Renderer:
                 return markup.passage(media.url)
             content = media.content()
         except InputError as error:
-            return markup.word(f"{_named(cell)}: {error}")
-        form, size = media.form, _size(len(content))
+            return markup.remark(f"{_source(cell)}: {error}")
+        form = media.form
         if form.kind == "audio":
-            return self._sound(content, form, label)
-        if form.kind != "image":
-            return markup.word(
-                f"{_named_form(content, form)}, {size}", "shown as text only: it is no picture and no sound"
-            )
-        return self._picture(content, label, str(form))
+            return self._player(content, form, label)
+        if form.kind == "image":
+            return self._picture(content, label, str(form))
+        why = "shown as text only: it is neither a picture nor a sound"
+        return markup.remark(f"{_format(content, form)}, {_size(len(content))}", why)
 
     def _picture(self, source: Any, label: str, form: str) -> str:
         try:
             made = thumbnail(source, PIXELS)
         except InputError as error:
             size = f", {_size(len(source))}" if isinstance(source, bytes) else ""
-            return markup.word(f"{form}{size}: {error}")
+            return markup.remark(f"{form}{size}: {error}")
         return markup.picture(made.content, made.mime, f"{label} ({form})", self.side)
 
-    def _sound(self, content: bytes, form: Form, label: str) -> str:
+    def _player(self, content: bytes, form: Form, label: str) -> str:
         words = f"{form}, {_size(len(content))}"
-        if len(content) > self.left:
+        if len(content) > self._left:
             self.omitted += 1
-            most = _size(self.sound)
-            return markup.word(f"{words}: not kept here, where a page holds {most} of sound; sound= changes that")
-        self.left -= len(content)
-        return markup.figure(markup.player(content, form.mime, f"{label} ({form})"), markup.said(words))
+            limit = _size(self._sound)
+            return markup.remark(
+                f"{words}: not saved here, since a page holds {limit} of sound; change that with sound="
+            )
+        self._left -= len(content)
+        return markup.figure(markup.player(content, form.mime, f"{label} ({form})"), markup.escape(words))
 
 
-def _vector(numbers: Any, cell: Any, label: str, top: float | None) -> str:
-    words = described(cell if isinstance(cell, np.ndarray) else numbers)
-    return markup.sparkline(numbers.tolist(), f"{label}: {words}", top)
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+def plain(cell: Any) -> str:
+    """Return a cell as a few words, for places without HTML; no file is read."""
+    if is_missing(cell):
+        return "missing"
+    if isinstance(cell, str):
+        return markup.clean(cell[:40]) + ("…" if len(cell) > 40 else "")
+    if isinstance(cell, (bytes, bytearray, memoryview)):
+        return _source(cell)
+    kind = kind_of(cell)
+    if kind == "vector":
+        return f"vector of {len(cell):,}"
+    with contextlib.suppress(ValueError):  # an integer too long for Python to write
+        return markup.clean(_value(cell)) if kind == "value" else type(cell).__name__
+    return type(cell).__name__
 
 
 def _value(cell: Any) -> str:
@@ -145,21 +236,22 @@ def _value(cell: Any) -> str:
     return str(cell)
 
 
-def _named(cell: Any) -> str:
+def _source(cell: Any) -> str:
+    """Return what a cell of media is, for a remark about it."""
     if isinstance(cell, (bytes, bytearray, memoryview)):
-        return f"{_named_form(bytes(cell[:512]), None)}, {_size(len(cell))}"
+        return f"{_format(bytes(cell[:512]), None)}, {_size(len(cell))}"
     return type(cell).__name__ if not isinstance(cell, str) or cell[:5].lower() == "data:" else "file"
 
 
-def _named_form(content: bytes, form: Form | None) -> str:
-    """A word for what is not shown; documents that a browser would act on are named, never handed to it."""
+def _format(content: bytes, form: Form | None) -> str:
+    """Return the format of content that is not shown: documents a browser would act on are named only."""
     head = content[:512].lstrip().lower()
     if b"<svg" in head:
         return "SVG"
     if head.startswith((b"<!doctype html", b"<html", b"<script", b"<body", b"<head")):
         return "HTML"
     form = form or Form(mime_of(content), "document")
-    return "bytes of no known kind" if form.mime == "application/octet-stream" else form.suffix.upper()
+    return "bytes of unknown format" if form.mime == "application/octet-stream" else form.suffix.upper()
 
 
 def _size(count: int) -> str:

@@ -1,8 +1,8 @@
-"""Pictures, sound, video and documents: what bytes are, media that is read late, and cells that hold it."""
+"""Pictures, sound, video and documents: what bytes are, media that is read when it is sent, and cells that hold it."""
 
 from .cells import Audio, Image
 from .form import Form, mime_of, sniff
-from .source import Link, Media, Parts, is_media, media_in, words_of
+from .source import Link, Media, Parts, is_media, media_in, text_of
 
 __all__ = [
     "Audio",
@@ -15,5 +15,5 @@ __all__ = [
     "media_in",
     "mime_of",
     "sniff",
-    "words_of",
+    "text_of",
 ]

@@ -1,4 +1,7 @@
-"""Cells that hold what a model drew or said: bytes that know what they are, show and save themselves."""
+"""``cf.Image`` and ``cf.Audio``: cells with a model's picture or speech, which display and save themselves.
+
+The engine's results and the store make them; a notebook calls ``_repr_mimebundle_``.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,27 @@ from ..errors import InputError
 from .form import Form, Kind, sniff
 from .picture import thumbnail
 
-#: Pixels of the longer side of a picture that is shown; the cell keeps it whole.
+#: Longer side in pixels of a picture as displayed; the cell keeps the original.
 SHOWN = 512
-#: Bytes of a sound beyond which it is not put into a notebook, where it would stay in the file.
+#: Bytes beyond which a sound is not embedded in a notebook, whose file it would enlarge.
 MOST_PLAYED = 10_000_000
 
 
 class _Cell(bytes):
-    """Bytes with a form.  A subclass of bytes, so that parquet and everything else takes them as plain binary."""
+    """Bytes with a media type.  A subclass of bytes, so that parquet and other libraries take them as plain binary."""
 
     kind: ClassVar[Kind]
 
     @cached_property
     def form(self) -> Form:
-        """What the bytes are, sniffed; a form of ``application/octet-stream`` where they are nothing that is known."""
+        """What the bytes are, by their content; ``application/octet-stream`` if unknown."""
         try:
             return sniff(self)
         except InputError:
             return Form("application/octet-stream", "document")
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bytes to a file, and return its path; without an ending it gets the right one."""
+        """Write the bytes to a file and return its path; a name without an extension gets the right one."""
         target = Path(path).expanduser()
         if not target.suffix:
             target = target.with_suffix(f".{self.form.suffix}")
@@ -51,7 +54,7 @@ class _Cell(bytes):
 
 
 class Image(_Cell):
-    """A picture: bytes that show and save themselves.
+    """A picture: bytes that display and save themselves.
 
     Attributes
     ----------
@@ -65,7 +68,7 @@ class Image(_Cell):
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Width and height in pixels; None where the bytes are no picture."""
+        """Width and height in pixels; None where the bytes are not a picture."""
         form = self.form
         return None if form.width is None or form.height is None else (form.width, form.height)
 
@@ -81,12 +84,12 @@ class Image(_Cell):
         return pillow.open(io.BytesIO(self))
 
     def thumbnail(self, pixels: int = SHOWN) -> bytes:
-        """Return the picture as JPEG or WebP with at most so many pixels a side: nothing else of the bytes is shown.
+        """Return the picture as JPEG or WebP with at most so many pixels per side, without metadata.
 
         Raises
         ------
         InputError
-            The bytes are no picture, a broken one, or claim more pixels than are decoded.
+            The bytes are not a picture, are broken, or claim more pixels than are decoded.
         """
         return thumbnail(bytes(self), pixels).content
 
@@ -95,11 +98,11 @@ class Image(_Cell):
         try:
             shown = thumbnail(bytes(self), SHOWN)
         except InputError as error:
-            return {"text/html": markup.word(words, str(error)), "text/plain": f"{words}: {error}"}
+            return {"text/html": markup.remark(words, str(error)), "text/plain": f"{words}: {error}"}
         alt = f"a picture, {self.form}"
-        page = markup.figure(markup.picture(shown.content, shown.mime, alt, SHOWN), markup.said(words[1:-1]))
+        page = markup.figure(markup.picture(shown.content, shown.mime, alt, SHOWN), markup.escape(words[1:-1]))
         data = {"text/html": page, "text/plain": words}
-        if shown.mime == "image/jpeg":  # where HTML is not shown, as in a PDF; WebP means nothing there
+        if shown.mime == "image/jpeg":  # where HTML is not displayed, as in a PDF, which cannot hold WebP
             data["image/jpeg"] = base64.b64encode(shown.content).decode()
         return data, {shown.mime: {"width": shown.width, "height": shown.height, "alt": alt}}
 
@@ -118,7 +121,7 @@ class Audio(_Cell):
 
     @property
     def seconds(self) -> float | None:
-        """How long it is; None where that is not told."""
+        """Duration; None where the content does not state it."""
         return self.form.seconds
 
     @property
@@ -129,9 +132,9 @@ class Audio(_Cell):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         form, words = self.form, repr(self)
         if form.kind != "audio":
-            return {"text/html": markup.word(words, "the bytes are no sound"), "text/plain": words}
+            return {"text/html": markup.remark(words, "the bytes are not a sound"), "text/plain": words}
         if len(self) > MOST_PLAYED:
-            why = f"more than {MOST_PLAYED / 1e6:.0f} MB are not put into a notebook; .save(path) writes a file"
-            return {"text/html": markup.word(f"{words[1:-1]}: {why}"), "text/plain": f"{words}: {why}"}
+            why = f"more than {MOST_PLAYED / 1e6:.0f} MB are not embedded in a notebook; .save(path) writes a file"
+            return {"text/html": markup.remark(f"{words[1:-1]}: {why}"), "text/plain": f"{words}: {why}"}
         player = markup.player(bytes(self), form.mime, f"a sound, {form}", width="24em")
-        return {"text/html": markup.figure(player, markup.said(words[1:-1])), "text/plain": words}
+        return {"text/html": markup.figure(player, markup.escape(words[1:-1])), "text/plain": words}

@@ -1,8 +1,7 @@
-"""Addresses in a frame: fetched only where it was allowed, from public hosts, up to a size and a time.
+"""Fetching of addresses in a frame: only where it is allowed, from public hosts, with limits on size and time.
 
-A cell may hold any address, also one somebody else wrote there.  So that fetching it cannot reach into the network this
-machine stands in, every name is resolved here and only public addresses are connected to, and the same holds for
-each redirect.
+A cell may hold an address that somebody else wrote.  So that fetching it cannot reach into this machine's own network,
+every name is resolved here and only public IP addresses are connected to; the same holds for each redirect.
 """
 
 from __future__ import annotations
@@ -30,27 +29,27 @@ from ..errors import InputError, Stopped
 from .files import File
 from .source import MOST_BYTES, Media, of_file
 
-#: Fetched at once, seconds for each in all, redirects followed, and the ports that are connected to.
+#: Downloads at once, seconds for each in total, redirects followed, and allowed ports.
 AT_ONCE, SECONDS, REDIRECTS, PORTS = 8, 60.0, 5, frozenset({80, 443})
-#: Bytes kept of all that a session fetched.
+#: Maximum bytes that a session keeps of all downloads.
 MOST_KEPT = 4 * 2**30
-_TOO_MUCH = f"more than {MOST_KEPT // 2**30} GiB were fetched in this session; session.close() forgets them"
-#: What comes of an address.
+_TOO_MUCH = f"more than {MOST_KEPT // 2**30} GiB were fetched in this session; session.close() deletes them"
+#: The result for one address.
 Fetched: TypeAlias = "Media | InputError"
 _AGENT = {
     "user-agent": "cfai-nb", "accept": "image/*,audio/*,video/*,application/*;q=0.9,*/*;q=0.5",
-    "accept-encoding": "identity",  # media is packed already, and what is unpacked on the way may be a bomb
+    "accept-encoding": "identity",  # media is compressed already, and a compressed body may be a bomb
 }  # fmt: skip
 _GLOBAL_V6, _NAT64 = ipaddress.ip_network("2000::/3"), ipaddress.ip_network("64:ff9b::/96")
-#: Not reachable from everywhere, and called global by ipaddress, or by its older versions: protocol assignments (some
-#: clouds' metadata), 6to4 relays, Azure's host, documentation.
+#: Not public, although ipaddress (or an older version of it) calls them global: protocol assignments (metadata of some
+#: clouds), 6to4 relays, Azure's host, documentation.
 _SPECIAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "3fff::/20")))
-#: A host that ends in a number is an address of version 4, however it is spelled (the WHATWG's rule).
+#: A host that ends in a number is an IPv4 address in some spelling (the rule of the WHATWG URL standard).
 _NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)", re.IGNORECASE)
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is of the public internet, also where it wraps another one."""
+    """Whether an IP address belongs to the public internet; an embedded IPv4 address is checked too."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1]
@@ -64,7 +63,7 @@ def is_public(address: str) -> bool:
 
 
 class _Resolver(AbstractResolver):
-    """Resolves names, and leaves out what may not be connected to: the answer is what is then connected to."""
+    """Resolves names to allowed IP addresses only; the connection is made to what it returns."""
 
     def __init__(self, allowed: Callable[[str], bool]) -> None:
         self._inner = aiohttp.ThreadedResolver()
@@ -76,7 +75,7 @@ class _Resolver(AbstractResolver):
         found = await self._inner.resolve(host, port, family)
         kept = [each for each in found if self._allowed(each["host"])]
         if not kept:
-            raise InputError(f"{host} is not a public host, and is not fetched from")
+            raise InputError(f"{host} is not a public host; nothing is fetched from it")
         return kept
 
     async def close(self) -> None:
@@ -84,72 +83,73 @@ class _Resolver(AbstractResolver):
 
 
 class Fetcher:
-    """Fetches addresses into a folder that lasts as long as this does; none twice, also for two calls at once.
+    """Fetches addresses into a temporary folder that lives as long as this; each once, even for two calls at once.
 
     Parameters
     ----------
     wait : callable
-        Runs a ``Fetching`` on the engine's loop, blocks until it ends, and calls its second argument now and then: the
-        ``wait`` of the engine's bridge.
+        Runs a ``FetchJob`` on the engine's loop, blocks until it ends, and calls its second argument from time to time:
+        the ``wait`` of the engine's bridge.
     allowed : callable
-        IP address -> whether it may be connected to.
+        Takes an IP address and returns whether it may be connected to.
     ports : frozenset of int
-        That may be connected to.
-    most, most_kept : int
-        Bytes of one, and of all together.
+        Allowed ports.
+    max_bytes, max_total_bytes : int
+        Limits for one download, and for all together.
     seconds : float
-        For one, all of its redirects together.
+        Limit for one download, all redirects included.
     """
 
     def __init__(
-        self, wait: Callable[[Fetching, Callable[[], None]], None], allowed: Callable[[str], bool] = is_public,
-        ports: frozenset[int] = PORTS, most: int = MOST_BYTES, seconds: float = SECONDS, most_kept: int = MOST_KEPT,
+        self, wait: Callable[[FetchJob, Callable[[], None]], None], allowed: Callable[[str], bool] = is_public,
+        ports: frozenset[int] = PORTS, max_bytes: int = MOST_BYTES, seconds: float = SECONDS,
+        max_total_bytes: int = MOST_KEPT,
     ) -> None:  # fmt: skip
         self._wait = wait
         self.seconds = seconds
         self._allowed = allowed
         self._ports = ports
-        self._most = most
-        self._most_kept = most_kept
-        self._kept = 0
+        self._max_bytes = max_bytes
+        self._max_total_bytes = max_total_bytes
+        self._total = 0
         self._folder: Path | None = None
-        self._tidy: weakref.finalize[..., Fetcher] | None = None
-        self._known: dict[str, Media] = {}
-        self._flying: dict[str, concurrent.futures.Future[Media | InputError | None]] = {}
+        self._cleanup: weakref.finalize[..., Fetcher] | None = None
+        self._media: dict[str, Media] = {}
+        self._in_flight: dict[str, concurrent.futures.Future[Media | InputError | None]] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, urls: Sequence[str], say: Callable[[str], object] = lambda words: None) -> list[Fetched]:
-        """Fetch these; one that fails has its error, and is tried again the next time.
+    def __call__(self, urls: Sequence[str], on_progress: Callable[[str], object] = lambda words: None) -> list[Fetched]:
+        """Fetch these; the result of a failed one is its error, and it is tried again by the next call.
 
         Parameters
         ----------
         urls : sequence of str
-        say : callable
-            Called now and then with how far it is, in words.
+        on_progress : callable
+            Called from time to time with a text that says how far it is.
 
         Raises
         ------
         Stopped
-            Stop was pressed; what was fetched until then is kept.
+            Stop was pressed; what was fetched before is kept.
         """
-        found: dict[str, Fetched] = {url: self._known[url] for url in urls if url in self._known}
+        found: dict[str, Fetched] = {url: self._media[url] for url in urls if url in self._media}
         if wanted := [url for url in dict.fromkeys(urls) if url not in found]:
-            job = Fetching(self, wanted)
+            job = FetchJob(self, wanted)
 
             def tick() -> None:
-                say(job.words)
+                on_progress(job.progress)
 
             self._wait(job, tick)
             if job.stopped:
-                raise Stopped(f"Stopped while fetching: {job.words}; they are kept until the session is closed.")
+                raise Stopped(f"Stopped while fetching: {job.progress}; they are kept until the session is closed.")
             found |= job.found
         return [found[url] for url in urls]
 
     def close(self) -> None:
-        """Forget what was fetched; what is asked for again is fetched again."""
-        self._folder, self._known, self._kept = None, {}, 0
-        if self._tidy is not None:
-            self._tidy()
+        """Delete what was fetched."""
+        self._folder, self._media, self._total = None, {}, 0
+        if self._cleanup is not None:
+            self._cleanup()
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -157,37 +157,37 @@ class Fetcher:
         connector = aiohttp.TCPConnector(resolver=_Resolver(self._allowed), limit=AT_ONCE, use_dns_cache=False)
         async with aiohttp.ClientSession(
             connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None),
-            headers=_AGENT, trust_env=False,  # a proxy would resolve the name anew
+            headers=_AGENT, trust_env=False,  # a proxy would resolve the name itself
         ) as session:  # fmt: skip
             yield session
 
     async def fetched(self, session: aiohttp.ClientSession, url: str) -> Fetched:
-        """Fetch one, unless it is known or being fetched; then wait for that."""
+        """Return one address's media: kept, by waiting for another call that fetches it, or fetched now."""
         while True:
             with self._lock:
-                if url in self._known:
-                    return self._known[url]
-                other = self._flying.get(url)
+                if url in self._media:
+                    return self._media[url]
+                other = self._in_flight.get(url)
                 if other is None:
-                    mine = self._flying[url] = concurrent.futures.Future()
+                    mine = self._in_flight[url] = concurrent.futures.Future()
                     break
-            # Shielded: who only waits must not end what another call does.
+            # Shielded: cancelling the wait must not cancel the other call's download.
             if (result := await asyncio.shield(asyncio.wrap_future(other))) is not None:
                 return result
         result = None
         try:
             result = await self._one(session, url)
-        finally:  # None where it was stopped: who waits for it fetches it then
+        finally:  # None if it was stopped: whoever waits for it fetches it then
             with self._lock:
                 if isinstance(result, Media):
-                    self._known[url] = result
-                del self._flying[url]
+                    self._media[url] = result
+                del self._in_flight[url]
             mine.set_result(result)
         return result
 
     async def _one(self, session: aiohttp.ClientSession, url: str) -> Fetched:
         try:
-            async with asyncio.timeout(self.seconds):  # for all of its redirects together
+            async with asyncio.timeout(self.seconds):  # redirects included
                 return await self._fetch(session, url)
         except InputError as error:
             return error
@@ -199,7 +199,7 @@ class Fetcher:
     async def _fetch(self, session: aiohttp.ClientSession, url: str) -> Media:
         at = URL(url)
         for _ in range(REDIRECTS + 1):
-            self._judge(at)
+            self._check(at)
             async with session.get(at, allow_redirects=False) as answer:
                 if answer.status in (301, 302, 303, 307, 308) and "location" in answer.headers:
                     at = at.join(URL(answer.headers["location"]))
@@ -209,54 +209,54 @@ class Fetcher:
                 return await self._save(answer, url)
         raise InputError(f"the address {_short(url)} redirects more than {REDIRECTS} times")
 
-    def _judge(self, url: URL) -> None:
-        """Refuse what may not be connected to; a name is judged by the resolver, by what it stands for."""
-        # Of the very object that is connected to, in its own reading: another parser may read another host.
+    def _check(self, url: URL) -> None:
+        """Refuse an address that may not be connected to; names are checked by the resolver."""
+        # The same object is connected to: another parser could read another host from the same text.
         host = url.raw_host
         if url.scheme not in ("http", "https") or not host or url.user or url.password:
-            raise InputError(f"{_short(str(url))} is no plain http or https address")
+            raise InputError(f"{_short(str(url))} is not a plain http or https address")
         if url.port not in self._ports:
-            raise InputError(f"{_short(str(url))} names a port that is not fetched from")
-        # Some of these spellings never reach the resolver: what looks like a number is connected to as it is.
+            raise InputError(f"{_short(str(url))} uses a port that is not allowed")
+        # Numeric hosts never reach the resolver: they are connected to as they are.
         if ":" in host or _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
             try:
                 allowed = self._allowed(str(ipaddress.ip_address(host)))
             except ValueError:
                 allowed = False
             if not allowed:
-                raise InputError(f"{host} is not a public host, and is not fetched from")
+                raise InputError(f"{host} is not a public host; nothing is fetched from it")
 
     async def _save(self, answer: aiohttp.ClientResponse, url: str) -> Media:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="cfai-nb-"))
-            self._tidy = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+            self._cleanup = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         path = self._folder / hashlib.blake2b(url.encode(), digest_size=12).hexdigest()
         size = 0
         try:
             with path.open("wb") as file:
                 async for chunk in answer.content.iter_chunked(2**18):
                     size += len(chunk)
-                    self._kept += len(chunk)
-                    if size > self._most:
-                        raise InputError(f"the address {_short(url)} holds more than {self._most // 2**20} MiB")
-                    if self._kept > self._most_kept:
+                    self._total += len(chunk)
+                    if size > self._max_bytes:
+                        raise InputError(f"the address {_short(url)} holds more than {self._max_bytes // 2**20} MiB")
+                    if self._total > self._max_total_bytes:
                         raise InputError(_TOO_MUCH)
-                    await asyncio.to_thread(file.write, chunk)  # a slow disk does not hold up the others
+                    await asyncio.to_thread(file.write, chunk)  # a slow disk must not block the loop
             return await asyncio.to_thread(of_file, File(path), URL(url).name[:100])
         except BaseException:
-            self._kept -= size
+            self._total -= size
             path.unlink(missing_ok=True)
             raise
 
 
-class Fetching:
-    """A job of the bridge: fetches some addresses, a few at once.
+class FetchJob:
+    """A job of the bridge: fetches addresses, a few at once.
 
     Attributes
     ----------
     found : dict of str to Media or InputError
     stopped : bool
-        Stop was pressed before all were there.
+        Stop was pressed before all were fetched.
     """
 
     def __init__(self, fetcher: Fetcher, urls: Sequence[str]) -> None:
@@ -267,8 +267,8 @@ class Fetching:
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def words(self) -> str:
-        """How far it is."""
+    def progress(self) -> str:
+        """How far it is, in words."""
         size = sum(media.size for media in tuple(self.found.values()) if isinstance(media, Media))
         return f"{len(self.found):,} of {len(self._urls):,} addresses, {size / 1e6:,.1f} MB"
 
@@ -279,7 +279,7 @@ class Fetching:
             self._task.cancel()
         await asyncio.wait({self._task})
         if not self._task.cancelled():
-            self.stopped = False  # it came too late
+            self.stopped = False  # Stop came too late
             self._task.result()
 
     async def _all(self) -> None:
@@ -294,7 +294,7 @@ class Fetching:
                 group.create_task(some())
 
     def stop(self) -> None:
-        """Do what Stop asks for: nothing was paid, so what is under way is dropped."""
+        """Cancel the downloads in flight: they cost nothing."""
         self.stopped = True
         if self._task is not None:
             self._task.cancel()
@@ -303,7 +303,7 @@ class Fetching:
 
 
 def _short(url: str) -> str:
-    """Return an address without what may be secret in it, for messages."""
+    """Return an address for messages, without user, query and fragment, which may be secret."""
     try:
         found = URL(url)
         port = f":{found.explicit_port}" if found.explicit_port else ""
@@ -313,9 +313,9 @@ def _short(url: str) -> str:
 
 
 def _why(error: Exception) -> str:
-    """Say what went wrong, without the address itself, which some of these errors quote."""
+    """Return what went wrong, without the address, which some of these errors quote."""
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"no connection to {error.host}:{error.port} ({error.os_error.strerror or error.os_error})"[:200]
     if isinstance(error, ValueError):
-        return "it is not well formed"
+        return "it is not a valid address"
     return (isinstance(error, OSError) and error.strerror) or type(error).__name__

@@ -1,8 +1,8 @@
-"""Files that cells lead to: which may be opened, and how, so that nothing else is read in their place.
+"""Files named by cells: which may be opened, and how.
 
 A path object in a cell was made by the user's own code, and is opened as it is.  A text may have been written by
-anybody: it names a file only below a folder that was allowed (``files=``), and each part of its name is opened by
-itself, without following a link, so that nothing can be swapped in between looking and opening.
+anybody: it can only name a file below the folder of ``files=``.  Each part of that name is opened separately without
+following links, so that no file can be swapped between the check and the opening.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from ..errors import InputError
 
-#: Not regular files, whatever they look like: they show the machine and this process, the token among its environment.
+#: Never read: these show the machine and this process, with the token in its environment.
 FORBIDDEN = tuple(map(Path, ("/proc", "/dev", "/sys")))
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
 _BY_PARTS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
@@ -23,25 +23,25 @@ _BY_PARTS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that can be opened now and again later.
+    """A file that can be opened several times.
 
     Attributes
     ----------
     path : Path
     root : Path or None
-        The folder below which no link is followed; None for a path of the user's own.
+        The folder below which no link is followed; None for a path object of the user.
     """
 
     path: Path
     root: Path | None = None
 
     def open(self) -> BinaryIO:
-        """Open it to read.
+        """Open it for reading.
 
         Raises
         ------
         InputError
-            It is not there, not a regular file, or a link where none is followed.
+            It does not exist, is not a regular file, or is a link below ``root``.
         """
         try:
             descriptor = _opened(self.path.expanduser()) if self.root is None else _opened_below(self.root, self.path)
@@ -65,11 +65,11 @@ class File:
 
 
 def _opened(path: Path) -> int:
-    return os.open(path, _FLAGS)  # without waiting: a pipe would be waited for
+    return os.open(path, _FLAGS)  # non-blocking: opening a pipe would wait
 
 
 def _opened_below(root: Path, path: Path) -> int:
-    if not _BY_PARTS:  # Windows: a link is resolved, and may not lead out
+    if not _BY_PARTS:  # Windows: a link is resolved, and must stay inside
         real = path.resolve(strict=True)
         if not real.is_relative_to(root):
             raise PermissionError(0, "it leads out of the folder")
@@ -88,24 +88,24 @@ def _opened_below(root: Path, path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder that texts in cells may name files of.
+    """A folder whose files may be named by texts in cells.
 
     Attributes
     ----------
     given, root : Path
-        As it was given, and as it is with all links resolved.
+        As passed by the user, and with all links resolved.
     """
 
     given: Path
     root: Path
 
     def file(self, name: str) -> File:
-        """Return the file of this name below the folder, whether it is there or not.
+        """Return the file of this name below the folder, whether it exists or not.
 
         Raises
         ------
         InputError
-            The name leads out of the folder.
+            The name points outside the folder.
         """
         path = Path(name)
         for root in (self.root, self.given):
@@ -118,22 +118,22 @@ class Folder:
 
 def _allowed(path: Path) -> Path:
     if any(path.is_relative_to(forbidden) for forbidden in FORBIDDEN):
-        raise InputError(f"{str(path)[:200]!r} is not read: nothing below /proc, /dev and /sys is")
+        raise InputError(f"{str(path)[:200]!r} is not read: files below /proc, /dev and /sys never are")
     return path
 
 
 def as_folder(given: Any) -> Folder | None:
-    """Return the folder of the option ``files=``; None for None and False, which allow none.
+    """Return the folder of the option ``files=``; None for None and False.
 
     Raises
     ------
     ValueError
-        There is no such folder, or it is one of the machine's own.
+        There is no such folder, or it lies below /proc, /dev or /sys.
     """
     if given is None or given is False or isinstance(given, Folder):
         return given or None
     if given is True or not isinstance(given, (str, os.PathLike)):
-        raise ValueError(f"files={given!r:.80}: give the folder in which texts in cells may name files.")
+        raise ValueError(f"files={given!r:.80}: give a folder; texts in cells may then name files in it.")
     path = Path(given).expanduser().absolute()
     try:
         root = path.resolve(strict=True)

@@ -1,4 +1,7 @@
-"""What bytes are: sniffed from their beginning, never believed from a name or a header."""
+"""What bytes are: ``sniff`` reads media type, size and length from the content, never from a name or a header.
+
+Called for every cell with media before it is sent, and for every answer that is a picture or sound.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from ..errors import InputError
 
 Kind: TypeAlias = Literal["image", "audio", "video", "document"]
 
-#: Pixels beyond which a picture is taken for a decompression bomb: what no model here reads (Clef stops at 16 MP).
+#: Pixels beyond which a picture counts as a decompression bomb; no model here reads as many (Clef stops at 16 MP).
 MOST_PIXELS = 100_000_000
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
@@ -35,9 +38,9 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%PDF-", "application/pdf"),
     (0, b"PK\x03\x04", "application/zip"),
 )
-_NOTHING = "application/octet-stream"
-#: What a name tells of bytes that begin like nothing, or like a zip file.  The office formats are not known to every
-#: Python, nor to every machine.
+_UNKNOWN = "application/octet-stream"
+#: Media types by the ending of a name, for bytes without a known beginning and for zip files.  Not every Python and
+#: machine knows the office formats.
 _OFFICE = {
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -46,7 +49,7 @@ _OFFICE = {
     "csv": "text/csv", "md": "text/markdown", "xml": "application/xml", "svg": "image/svg+xml",
 }  # fmt: skip
 _ENDINGS = {mime: ending for ending, mime in _OFFICE.items()}
-#: Pictures that are opened, and the one decoder each is given to: no other of Pillow's ever sees bytes of a cell.
+#: Pictures that are opened, each with its only decoder: no other decoder of Pillow gets the bytes of a cell.
 FORMATS = {
     "image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP", "image/bmp": "BMP",
     "image/tiff": "TIFF",
@@ -55,12 +58,12 @@ FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What bytes are.
+    """Media type, size and length of some bytes.
 
     Attributes
     ----------
     mime : str
-        Such as ``"image/png"``; ``"application/octet-stream"`` for what is not known.
+        Such as ``"image/png"``; ``"application/octet-stream"`` if unknown.
     kind : {"image", "audio", "video", "document"}
     width, height : int or None
         Of a picture, in pixels.
@@ -79,7 +82,7 @@ class Form:
 
     @property
     def suffix(self) -> str:
-        """The usual ending of a file's name, without the dot."""
+        """The usual file name extension, without the dot."""
         name = self.mime.rpartition("/")[2]
         return _ENDINGS.get(self.mime) or {"mpeg": "mp3", "jpeg": "jpg", "octet-stream": "bin"}.get(name, name)
 
@@ -90,7 +93,7 @@ class Form:
 
 
 def mime_of(content: bytes | memoryview) -> str:
-    """Return the media type the first bytes tell."""
+    """Return the media type of the content, by its first bytes."""
     head = bytes(content[:16])
     for at, magic, mime in _MAGIC:
         if head[at : at + len(magic)] == magic:
@@ -103,27 +106,27 @@ def mime_of(content: bytes | memoryview) -> str:
         return "audio/mpeg"
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html")):
         return "text/html"
-    # An MPEG frame without a tag before it: eleven set bits, then layer II or III (layer I, which nobody uses, begins
-    # like text in UTF-16), and a bit rate and a sample rate that exist.
+    # An MPEG frame without a tag before it: eleven set bits, then layer II or III (layer I is out of use, and begins
+    # like text in UTF-16), and a valid bit rate and sample rate.
     layer = len(head) > 2 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4)
     if layer and head[2] & 0xF0 not in (0xF0, 0) and head[2] & 0x0C != 0x0C:
         return "audio/mpeg"
-    return _NOTHING
+    return _UNKNOWN
 
 
 def sniff(content: bytes, name: str = "") -> Form:
-    """Say what bytes are, with the size of a picture and the length of a sound.
+    """Return what bytes are, with the size of a picture and the length of a sound.
 
     Parameters
     ----------
     content : bytes
     name : str
-        Of the file: it tells what kind of document bytes without a beginning of their own are, and nothing else.
+        Of the file: used only to tell the kind of a document that has no known first bytes.
 
     Raises
     ------
     InputError
-        They begin like a picture or sound and are none, or the picture claims more than 100 megapixels.
+        They begin like a picture or sound but cannot be read, or the picture claims more than 100 megapixels.
     """
     mime = mime_of(content)
     kind: Kind = {"image": "image", "audio": "audio", "video": "video"}.get(mime.partition("/")[0], "document")  # type: ignore[assignment]
@@ -133,7 +136,7 @@ def sniff(content: bytes, name: str = "") -> Form:
     if kind == "audio":
         seconds, rate = _length(content, mime)
         return Form(mime, kind, seconds=seconds, rate=rate)
-    return Form(_named(name, mime) if mime in (_NOTHING, "application/zip") else mime, kind)
+    return Form(_named(name, mime) if mime in (_UNKNOWN, "application/zip") else mime, kind)
 
 
 def _named(name: str, otherwise: str) -> str:
@@ -146,25 +149,25 @@ def _size(content: bytes, mime: str) -> tuple[int, int]:
     from PIL import UnidentifiedImageError
 
     if mime not in FORMATS:
-        raise InputError(f"the picture is {mime}, which is not read here; save it as JPEG or PNG")
+        raise InputError(f"the picture is {mime}, which is not supported; save it as JPEG or PNG")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # judged below
+            warnings.simplefilter("ignore", pillow.DecompressionBombWarning)  # checked below
             width, height = pillow.open(io.BytesIO(content), formats=(FORMATS[mime],)).size
     except pillow.DecompressionBombError:
-        raise InputError("the picture claims more pixels than can be meant (a decompression bomb)") from None
+        raise InputError("the picture claims an impossible number of pixels (a decompression bomb)") from None
     except Exception as error:
         why = "its header is broken" if isinstance(error, UnidentifiedImageError) else error
-        raise InputError(f"the cell begins like {mime} and cannot be read as a picture: {why}") from None
+        raise InputError(f"the cell begins like {mime} but cannot be read as a picture: {why}") from None
     if width * height > MOST_PIXELS:
         raise InputError(f"the picture claims {width:,} × {height:,} pixels; at most {MOST_PIXELS:,} are read")
     return width, height
 
 
-class _Finite(io.BytesIO):
-    """Content that ends after so many reads: a sound of many tiny pieces would be followed for a minute."""
+class _LimitedReads(io.BytesIO):
+    """Content that ends after a number of reads: parsing a sound of many tiny chunks would take a minute."""
 
-    left = 200_000  # some tenths of a second
+    left = 200_000  # a few tenths of a second
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.left -= 1
@@ -174,9 +177,9 @@ class _Finite(io.BytesIO):
 def _length(content: bytes, mime: str) -> tuple[float | None, int | None]:
     from tinytag import TinyTag
 
-    file = _Finite(content)
+    file = _LimitedReads(content)
     try:
         tag = TinyTag.get(f"sound.{Form(mime, 'audio').suffix}", file_obj=file, tags=False)
     except Exception as error:  # struct.error among others
-        raise InputError(f"the cell begins like {mime} and cannot be read as sound: {error}") from None
-    return (tag.duration if file.left >= 0 else None), tag.samplerate  # not read to its end: not known
+        raise InputError(f"the cell begins like {mime} but cannot be read as sound: {error}") from None
+    return (tag.duration if file.left >= 0 else None), tag.samplerate  # unknown if not read to the end

@@ -1,4 +1,8 @@
-"""Media that is read late: what a cell names is known by its content, and held only while it is sent."""
+"""``Media``: the picture, sound or document of a cell, identified by its content and held only while it is sent.
+
+``media_of`` takes a cell (bytes, path, address, PIL image, array) and reads just enough for its digest; ``content()``
+reads it again when the request is built.  So a frame of a thousand files needs the memory of those in flight.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +20,19 @@ from ..errors import InputError
 from ..markup import address
 from .files import File, Folder
 from .form import Form, sniff
-from .picture import fitting
-from .pixels import Pixels, is_pixels, picture_of
+from .picture import Pixels, is_pixels, picture_of, resized
 
-#: Bytes of one cell's content beyond which it is not read: no model here takes more (batches stop at 10 MB, Clef's
-#: bodies at 13 MiB; recordings are the longest).
+#: Maximum bytes of a cell's content: no model here takes more (batches stop at 10 MB, Clef's bodies at 13 MiB;
+#: recordings are the longest).
 MOST_BYTES = 100 * 2**20
 
-#: Where content comes from: the frame's own bytes, a file, or something that is encoded when it is sent.
+#: Where content comes from: bytes, a file, or a function that encodes it when it is sent.
 _Source: TypeAlias = "bytes | File | Callable[[], bytes]"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Media:
-    """The content of one cell, known by its digest; equal where the content is equal.
+    """The content of one cell, identified by its digest; equal if the content is equal.
 
     Attributes
     ----------
@@ -37,9 +40,9 @@ class Media:
         Of the content.
     form : Form
     size : int
-        In bytes; for pixels that are encoded when they are sent, of the pixels.
+        In bytes; for pixels that are encoded when they are sent, the bytes of the pixels.
     name : str
-        Of the file, or a made-up one with the right ending.
+        Of the file, or a generated one with the right extension.
     """
 
     digest: bytes
@@ -50,7 +53,7 @@ class Media:
 
     @property
     def identity(self) -> bytes:
-        """What makes it the same: its content, and for a document also what the name says it is."""
+        """What makes two media equal: the content, and for a document also the media type taken from its name."""
         return self.digest + (self.form.mime.encode() if self.form.kind == "document" else b"")
 
     def __eq__(self, other: object) -> bool:
@@ -68,7 +71,7 @@ class Media:
         Raises
         ------
         InputError
-            The file is gone, or is not what it was when the plan was drawn up.
+            The file is gone, or has changed since the plan was made.
         """
         if isinstance(self._source, bytes):
             return self._source
@@ -77,26 +80,26 @@ class Media:
         with self._source.open() as opened:
             content = _read(self._source, opened)
         if _digest(content) != self.digest:
-            _forget(self._source)  # its size and times may not have told: the next look reads it
-            raise InputError(f"the file {self.name} changed while the run was going on; run the cell again")
+            _forget(self._source)  # its size and times may not have changed: read it again next time
+            raise InputError(f"the file {self.name} changed during the run; run the cell again")
         return content
 
-    def held(self) -> Media:
-        """Return the same with its content in memory, for as long as it is under way."""
+    def loaded(self) -> Media:
+        """Return the same media with its content in memory, for as long as it is in flight."""
         return self if isinstance(self._source, bytes) else Media(*self._known(), self.content())
 
     def _known(self) -> tuple[bytes, Form, int, str]:
         return self.digest, self.form, self.size, self.name
 
-    def fitting(self, side: int) -> bytes:
-        """Return a picture as PNG, upright, and made smaller where a side is longer than this.
+    def resized(self, side: int) -> bytes:
+        """Return a picture as PNG, upright, scaled down where a side is longer than `side`.
 
         Raises
         ------
         InputError
-            It is no whole picture, which its beginning did not tell.
+            The picture is broken or incomplete.
         """
-        return fitting(self.content(), side)
+        return resized(self.content(), side)
 
     def base64(self) -> str:
         """Return the content in base64."""
@@ -116,12 +119,12 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An address that was not fetched yet."""
+    """An address that has not been fetched yet."""
 
     url: str
 
 
-def words_of(value: str | Media | Parts) -> str:
+def text_of(value: str | Media | Parts) -> str:
     """Return the text of an input, without its media."""
     if isinstance(value, str):
         return value
@@ -145,35 +148,35 @@ def is_media(cell: Any) -> bool:
 
 
 def media_of(cell: Any, files: Folder | None = None) -> Media | Link:
-    """Turn a cell into media; only what is needed to know it is read, and nothing of a file is kept.
+    """Turn a cell into media; it is read once for its digest, and the content of a file is not kept.
 
     Parameters
     ----------
     cell : bytes, path, address, ``data:`` address, PIL image or ndarray
-        An ndarray holds pixels: (height, width) grey, or (height, width, 3 or 4), as uint8 or as floats from 0 to 1.
+        An ndarray holds pixels: (height, width) gray, or (height, width, 3 or 4), as uint8 or as floats from 0 to 1.
     files : Folder, optional
-        Where a text that is not an address names a file; without it such a text is refused.
+        The folder of ``files=``, in which a text that is not an address names a file; without it the text is refused.
 
     Raises
     ------
     InputError
-        There is no such file, it is too big, or it is not what it begins like.
+        The file does not exist, is too big, or its content does not match its first bytes.
     """
     if isinstance(cell, Media):
         return cell
     if isinstance(cell, bytes):
         return of_bytes(cell)
     if isinstance(cell, (bytearray, memoryview)):
-        return again(lambda: bytes(cell))
+        return made_again(lambda: bytes(cell))
     if isinstance(cell, str):
         found = _SCHEME.match(cell)
         kind = found[1].lower() if found else ""
         if kind in ("http", "https"):
             return Link(cell.strip())
         if kind == "data":
-            return again(lambda: _from_data(cell.strip()))
+            return made_again(lambda: _from_data(cell.strip()))
         if kind:
-            raise InputError(f"the cell is an address of the kind {kind}:, which is not read; give a path, or http(s)")
+            raise InputError(f"addresses of the kind {kind}: are not read; give a path, or an http(s) address")
         if files is None:
             raise InputError(_NO_FILES)
         return of_file(files.file(cell))
@@ -194,21 +197,21 @@ _NO_FILES = (
 _SCHEME = re.compile(r"\s*(data(?=:)|[a-z][a-z0-9+.-]+(?=://))", re.IGNORECASE)
 
 
-def again(make: Callable[[], bytes]) -> Media:
-    """Return the media of bytes that are made of the cell now, and again when they are sent: not held twice."""
+def made_again(make: Callable[[], bytes]) -> Media:
+    """Return the media of bytes that are made from the cell now and again when they are sent, instead of being held."""
     media = of_bytes(make(), source=make)
 
     def unchanged() -> bytes:
         content = make()
         if _digest(content) != media.digest:
-            raise InputError("the cell changed while the run was going on; run it again")
+            raise InputError("the cell changed during the run; run it again")
         return content
 
     return Media(media.digest, media.form, media.size, media.name, unchanged)
 
 
 def of_bytes(content: bytes, name: str = "", source: _Source | None = None) -> Media:
-    """Return the media of these bytes; ``source`` says where they can be read again."""
+    """Return the media of these bytes; ``source`` is where they can be read again (default: the bytes themselves)."""
     if not content:
         raise InputError(f"{name or 'the cell'} is empty")
     if len(content) > MOST_BYTES:
@@ -217,7 +220,7 @@ def of_bytes(content: bytes, name: str = "", source: _Source | None = None) -> M
     return Media(_digest(content), form, len(content), name or f"cell.{form.suffix}", source or content)
 
 
-#: Files that were read before, with size and times of change -> what they are, so that a re-run reads none again.
+#: Media of files that were read before, by size and times of change, so that a re-run does not read them again.
 _seen: dict[tuple[File, int, int, int], Media] = {}
 
 
@@ -228,8 +231,8 @@ def of_file(file: File, name: str = "") -> Media:
         known = (_absolute(file), state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         if known not in _seen:
             if state.st_size > MOST_BYTES:
-                size, most = f"{state.st_size / 2**20:.0f}", MOST_BYTES // 2**20
-                raise InputError(f"{file.path.name} has {size} MiB; at most {most} are sent")
+                size = f"{state.st_size / 2**20:.0f}"
+                raise InputError(f"{file.path.name} has {size} MiB; at most {MOST_BYTES // 2**20} are sent")
             _seen[known] = of_bytes(_read(file, opened), name or file.path.name, source=file)
     return _seen[known]
 
@@ -257,7 +260,7 @@ def _digest(content: bytes) -> bytes:
 def _from_data(address: str) -> bytes:
     head, _, body = address.partition(",")
     if not head.lower().endswith(";base64"):
-        raise InputError("the cell is a data: address without base64")
+        raise InputError("the cell is a data: address that is not in base64")
     try:
         return base64.b64decode(body, validate=True)
     except binascii.Error as error:
@@ -265,11 +268,11 @@ def _from_data(address: str) -> bytes:
 
 
 def pixels_of(cell: Any) -> Any:
-    """Return the PIL image a cell is or an array of pixels makes; None for what is neither.
+    """Return a cell that is a PIL image, or make one of an array of pixels; None for any other cell.
 
     Raises
     ------
     InputError
-        The array has another shape or other values than a picture.
+        The array does not have the shape or values of a picture.
     """
     return picture_of(cell) if is_pixels(cell) and not isinstance(cell, (memoryview, Media)) else None

@@ -1,8 +1,8 @@
-"""Whom to ask and at what price: the catalogue of Workers AI models as dated data, and prices as functions."""
+"""The catalogue of Workers AI models as dated data, prices as functions, and the ledger of what was spent."""
 
-from .catalogue import Catalogue, catalogue, default, find, outside
+from .catalogue import Catalogue, catalogue, default, external_model, find
 from .model import Model, Price
-from .price import FREE_NEURONS_PER_DAY, USD_PER_NEURON, Cost, Usage, counted, price, tokens_in
+from .price import FREE_NEURONS_PER_DAY, USD_PER_NEURON, Cost, Usage, price, tokens_in, usage_in_words
 
 __all__ = [
     "FREE_NEURONS_PER_DAY",
@@ -13,10 +13,10 @@ __all__ = [
     "Price",
     "Usage",
     "catalogue",
-    "counted",
     "default",
+    "external_model",
     "find",
-    "outside",
     "price",
     "tokens_in",
+    "usage_in_words",
 ]

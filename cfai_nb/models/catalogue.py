@@ -1,4 +1,8 @@
-"""The catalogue: the shipped, dated rows, and what a refresh learned since."""
+"""The catalogue of models: the shipped, dated rows, updated by listings of the service.
+
+``catalogue.json`` is read once per process.  Sessions, tasks and the command line look models up here; ``update``
+merges what ``cf.models(refresh=True)`` asked for.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from typing import Any, Literal
 from ..errors import ModelError
 from .model import Model, Price, from_row
 
-# Capabilities a listing of the service states as properties with the value "true".
+# Capabilities that a listing of the service states as properties with the value "true".
 _FLAGS = (
     "function_calling", "reasoning", "vision", "lora", "async_queue", "realtime", "partner", "beta",
     "require_workers_paid",
@@ -28,7 +32,7 @@ _UNITS = {
 
 
 class Catalogue(Mapping[str, Model]):
-    """Models by id: a mapping that also finds short names and explains what it does not find."""
+    """Models by id; also finds short names, and names the nearest models where it finds none."""
 
     def __init__(self, models: Mapping[str, Model], defaults: Mapping[str, Mapping[str, str]], checked_on: str) -> None:
         self._models = dict(models)
@@ -70,19 +74,19 @@ class Catalogue(Mapping[str, Model]):
 
     def _unknown(self, name: str) -> str:
         given = name.rsplit("/", 1)[-1].lower()
-        likeness = {m.id: _likeness(given, m.name.lower()) for m in self._models.values() if m.status != "retired"}
-        near = [each for each in heapq.nlargest(3, likeness, key=likeness.__getitem__) if likeness[each] >= 0.6]
+        scores = {m.id: _match_score(given, m.name.lower()) for m in self._models.values() if m.status != "retired"}
+        near = [each for each in heapq.nlargest(3, scores, key=scores.__getitem__) if scores[each] >= 0.6]
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         return (
             f"The catalogue of {self.checked_on} has no model {name!r}.{hint} "
             "cf.models() lists it; cf.models(refresh=True) asks the service for newer ones."
         )
 
-    def learn(self, listing: list[Mapping[str, Any]], checked_on: str) -> list[Model]:
-        """Take over what ``/ai/models/search`` lists, and return the models that are new or changed.
+    def update(self, listing: list[Mapping[str, Any]], checked_on: str) -> list[Model]:
+        """Merge a listing of ``/ai/models/search``, and return the models that are new or changed.
 
-        A row that is known keeps what the listing does not tell (its dialect, its rate); a new one has no known
-        dialect beyond its task's usual one.  A model the listing leaves out is kept: absence is no notice.
+        A known model keeps what a listing does not contain (its dialect, its rate); a new one gets the usual dialect
+        of its task.  A model that is missing from the listing is kept: it may still answer.
         """
         changed = []
         for entry in listing:
@@ -98,9 +102,7 @@ def _from_listing(entry: Mapping[str, Any], known: Model | None, checked_on: str
     # Every property's value is a string except the price, which is a list of {unit, price, currency}.
     properties = {p.get("property_id"): p.get("value") for p in entry.get("properties") or ()}
     task = (entry.get("task") or {}).get("name") or (known.task if known else "")
-    row: dict[str, Any] = dict.fromkeys(())
-    if known is not None:
-        row = {slot: getattr(known, slot) for slot in Model.__slots__}
+    row: dict[str, Any] = {} if known is None else {slot: getattr(known, slot) for slot in Model.__slots__}
     row |= {"id": str(entry["name"]), "task": task, "checked_on": checked_on, "source": "refreshed"}
     if known is None:
         row["family"] = _FAMILY_OF_TASK.get(task)
@@ -111,8 +113,7 @@ def _from_listing(entry: Mapping[str, Any], known: Model | None, checked_on: str
                 row[slot] = int(properties[name])
     row["prices"] = _prices(properties.get("price"), known)
     flags = {_RENAMED.get(flag, flag) for flag in _FLAGS if properties.get(flag) == "true"}
-    row["capabilities"] = flags | (known.capabilities if known else frozenset())
-    row["capabilities"] = frozenset(row["capabilities"])
+    row["capabilities"] = frozenset(flags) | (known.capabilities if known else frozenset())
     return Model(**row)
 
 
@@ -121,7 +122,7 @@ _FAMILY_OF_TASK = {"Text Generation": "openai", "Text Embeddings": "plain-embedd
 
 
 def _prices(listed: Any, known: Model | None) -> Mapping[str, Price] | None:
-    """Prices of a listing; the shipped ones stay where the dollars agree, since they also know the Neurons."""
+    """Return the prices of a listing; shipped ones with the same dollars stay, since they also hold the Neurons."""
     kept = dict(known.prices or {}) if known else {}
     for item in listed if isinstance(listed, list) else ():
         unit = _UNITS.get(str(item.get("unit")))
@@ -135,8 +136,8 @@ def _prices(listed: Any, known: Model | None) -> Mapping[str, Price] | None:
     return kept or None
 
 
-def _likeness(given: str, name: str) -> float:
-    """Say how well a name fits what was written for it: a part of it or its beginning, spelled more or less so."""
+def _match_score(given: str, name: str) -> float:
+    """Return how well a name matches what the user wrote: 1 for a part of it, else the similarity of the spelling."""
     if len(given) > 2 and given in name:
         return 1.0
     parts = (name, name[: len(given)], name[: len(given) + 1])
@@ -145,7 +146,7 @@ def _likeness(given: str, name: str) -> float:
 
 @functools.cache
 def catalogue() -> Catalogue:
-    """Return the catalogue of this process: the shipped rows, changed only by ``learn``."""
+    """Return the catalogue of this process: the shipped rows, changed only by ``update``."""
     data = json.loads(resources.files(__package__).joinpath("catalogue.json").read_text("utf-8"))
     models = {row["id"]: from_row(row, data["checked_on"]) for row in data["models"]}
     return Catalogue(models, data["defaults"], data["checked_on"])
@@ -157,17 +158,19 @@ def find(name: str | Model) -> Model:
 
 
 def default(work: str) -> Model:
-    """Return the default model for a kind of work; the catalogue's ``defaults`` say why it is that one."""
+    """Return the default model for a kind of work; ``catalogue().defaults`` holds the reason for each."""
     return catalogue().find(catalogue().defaults[work]["model"])
 
 
 _FREE = {unit: Price(per=1e6, neurons=0.0, usd=0.0) for unit in ("input_tokens", "output_tokens")}
 
 
-def outside(name: str, source: Literal["gateway", "server"], *, embeds: bool = False, free: bool = False) -> Model:
-    """Return a model no catalogue lists: of another provider through a gateway, or of a server in OpenAI's dialect.
+def external_model(
+    name: str, source: Literal["gateway", "server"], *, embeds: bool = False, free: bool = False
+) -> Model:
+    """Return a model outside the catalogue: another provider's through a gateway, or of an OpenAI-compatible server.
 
-    What others charge is not known here, so the price is unknown; what runs on a machine of one's own is free.
+    Its price is unknown, except on the user's own machine or network, where it is free.
     """
     return Model(
         id=name, task="Text Embeddings" if embeds else "Text Generation", source=source, json="wrapped",

@@ -1,4 +1,7 @@
-"""The book of charges: what was spent, how sure that is, and what a budget still holds."""
+"""``Charge``, ``Budget`` and what the ledger adds up: what was spent, whether that is exact, and what may still be.
+
+The engine reserves from a budget before it sends and settles with the bill; charges are kept in the store.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from . import FREE_NEURONS_PER_DAY, USD_PER_NEURON, Cost
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """One billed call, or (with no requests) the rows a run took from the store.
+    """One billed call, or (with ``requests=0``) the rows that a run took from the store.
 
     Attributes
     ----------
@@ -25,20 +28,20 @@ class Charge:
     run, account, origin, model, verb : str
         ``account`` is a digest, not the id; ``origin`` is ``"cloudflare"``, ``"emulator"`` or a host.
     requests, rows : int
-        ``rows`` are those of the frame that were answered; of a conversation of several turns, one counts them.
+        ``rows`` are the answered rows of the frame; in a conversation of several turns one charge counts them.
     neurons : float or None
-        None is unknown: the model publishes no price.
+        None: unknown, because the model publishes no price.
     exact : bool
-        The service reported it; otherwise it is estimated from the length of the text.
+        Whether the service reported it; otherwise it is estimated from the length of the text.
     saved_neurons : float or None
-        What the rows from the store had cost when they were bought; of a gateway's cache, what they would have cost.
-        None is unknown.
+        For rows from the store, what they had cost when they were bought; for answers of a gateway's cache, what they
+        would have cost.  None: unknown.
     tokens : float or None
-        None is unknown: embedding models do not report them.
+        None: unknown, because embedding models do not report them.
     seconds : float
     queued : (str, int) or None
-        The submission and place of a request that waited in the service's queue: it is entered once, whoever fetches
-        its answer.
+        The submission and position of a request that waited in the service's queue: such a charge is recorded once,
+        even if several runs fetch the answer.
     """
 
     time: float
@@ -58,25 +61,25 @@ class Charge:
 
 
 def midnight(now: float) -> float:
-    """Return the 00:00 UTC at which the day of ``now`` began, when the free Neurons came back."""
+    """Return 00:00 UTC of the day of ``now``, when the free Neurons are reset."""
     day = dt.datetime.fromtimestamp(now, dt.UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return day.timestamp()
 
 
 def spent_today(charges: Iterable[Charge], account: str, origin: str, now: float) -> Cost:
-    """Return what this account was charged since 00:00 UTC, as far as this book knows."""
+    """Return what this account was charged since 00:00 UTC, according to these charges."""
     since = midnight(now)
     today = [c for c in charges if c.time >= since and c.account == account and c.origin == origin]
     return Cost(sum(c.neurons or 0.0 for c in today), all(c.exact for c in today))
 
 
-#: Of every budget: one may be shared by calls on the engine's loop and on a notebook's own.
+#: For all budgets: one budget may be shared by calls on the engine's loop and on a notebook's own loop.
 _LOCK = threading.Lock()
 
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    """A request that waits until others are billed; ``held`` is what it was given, once it was."""
+    """A request that waits until others are billed; ``held`` is its reservation, once it has one."""
 
     neurons: float
     loop: asyncio.AbstractEventLoop
@@ -86,24 +89,24 @@ class _Waiter:
 
 @dataclass(slots=True)
 class Budget:
-    """A limit in Neurons that refuses before sending: reserved by the estimate, trued up by the bill.
+    """A limit in Neurons that refuses before sending: the estimate is reserved, then replaced by the bill.
 
     Parameters
     ----------
     limit : float
         Neurons.
-    words : str
-        The limit as the user said it.
+    label : str
+        The limit as the user wrote it, for messages.
     allow_unknown : bool
-        Whether requests whose price nobody publishes may be sent.
+        Whether requests of unknown price may be sent.
     """
 
     limit: float
-    words: str
+    label: str
     allow_unknown: bool = False
     spent: float = 0.0
     reserved: float = 0.0
-    requests: int = field(default=0, repr=False)  # with a reservation; the sum itself keeps rounding errors
+    requests: int = field(default=0, repr=False)  # that hold a reservation; `reserved` itself keeps rounding errors
     _waiting: collections.deque[_Waiter] = field(default_factory=collections.deque, repr=False, compare=False)
 
     @property
@@ -112,7 +115,7 @@ class Budget:
         return self.limit - self.spent - self.reserved
 
     def reserve(self, cost: Cost, model: str) -> float | None:
-        """Set aside what a request may cost at most; None when it does not fit at the moment.
+        """Reserve what a request may cost at most; None when it does not fit at the moment.
 
         Raises
         ------
@@ -124,12 +127,12 @@ class Budget:
             return self._take(neurons)
 
     async def hold(self, cost: Cost, model: str) -> float | None:
-        """Set aside what a request may cost at most, in order of arrival, and wait while others are to be billed first.
+        """Reserve what a request may cost at most, in order of arrival; wait while the bill of others may free enough.
 
         Returns
         -------
         float or None
-            What ``settle`` takes back; None where it does not fit though nothing else is reserved.
+            The reservation, for ``settle``; None where it does not fit although nothing else is reserved.
 
         Raises
         ------
@@ -150,7 +153,7 @@ class Budget:
             with _LOCK:
                 if waiter in self._waiting:
                     self._waiting.remove(waiter)
-                    self._hand_out()  # it may have been the one the others waited for
+                    self._hand_out()  # the others may have waited behind this one
                     raise
             if waiter.held is not None:
                 self.settle(waiter.held, 0.0)
@@ -158,7 +161,7 @@ class Budget:
         return waiter.held
 
     def settle(self, reserved: float, neurons: float | None) -> None:
-        """Replace a reservation by what was really charged; where that is unknown, the reservation counts as spent."""
+        """Replace a reservation by the actual charge; where that is unknown, the reservation counts as spent."""
         with _LOCK:
             self._give_back(reserved)
             self.spent += reserved if neurons is None or not math.isfinite(neurons) else max(0.0, neurons)
@@ -170,12 +173,12 @@ class Budget:
         if self.allow_unknown:
             return 0.0
         raise BudgetError(
-            f"{model} publishes no price, so a budget of {self.words} cannot hold it. "
-            "Choose a priced model, leave budget= out, or allow it with budget=Budget(..., allow_unknown=True)."
+            f"{model} publishes no price, so a budget of {self.label} cannot cover it. "
+            "Choose a priced model, remove budget=, or allow it with budget=Budget(..., allow_unknown=True)."
         )
 
     def _take(self, neurons: float) -> float | None:
-        # What costs nothing, or an unknown amount that is allowed, always fits.
+        # A free request, or one of unknown price that is allowed, always fits.
         if neurons and not neurons <= self.left * (1 + 1e-9):
             return None
         self.reserved += neurons
@@ -215,7 +218,7 @@ def as_budget(wish: float | str | Budget | None, neurons: float | None, used_tod
     wish : float, "free", Budget or None
     neurons : float or None
     used_today : float
-        Neurons of today's free ones that this book saw used; what other programs used is invisible here.
+        Neurons used today according to the ledger; what other programs used is not in it.
     """
     if wish is not None and neurons is not None:
         raise ValueError("Give budget= or neurons=, not both.")
@@ -235,7 +238,7 @@ def as_budget(wish: float | str | Budget | None, neurons: float | None, used_tod
 
 def _positive(value: float, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        raise ValueError(f"{name}={value!r} must be a number that is not negative.")
+        raise ValueError(f"{name}={value!r} must be a non-negative number.")
     return float(value)
 
 
@@ -244,11 +247,11 @@ def _plain(amount: float) -> str:
 
 
 def money(neurons: float | None, exact: bool = True) -> str:
-    """Write Neurons and dollars for people: ``"~2.8 Neurons ($0.000031)"``; a tilde marks an estimate."""
+    """Return Neurons and dollars in words: ``"~2.8 Neurons ($0.000031)"``; a tilde marks an estimate."""
     if neurons is None:
         return "price unknown"
     mark = "" if exact else "~"
     usd = neurons * USD_PER_NEURON
-    decimals = max(2, 1 - int(f"{usd:.1e}".partition("e")[2]))  # two digits that say something, once it is rounded
+    decimals = max(2, 1 - int(f"{usd:.1e}".partition("e")[2]))  # two significant digits
     dollars = f"${usd:,.{decimals}f}" if usd else "$0"
     return f"{mark}{_plain(neurons)} Neurons ({mark}{dollars})"

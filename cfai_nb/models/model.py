@@ -1,4 +1,4 @@
-"""One row of the catalogue."""
+"""``Model``: one row of the catalogue."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What ``per`` of a unit cost.
+    """The price of ``per`` units.
 
-    Neurons are the billing unit; the dollar figures of the price list are rounded.  Either may be unpublished.
+    Neurons are the billing unit; the dollar figures of the price list are rounded.  Either may be unpublished (None).
     """
 
     per: float
@@ -21,7 +21,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model of Workers AI: what it does, how it is spoken to, and what it costs.
+    """A model of Workers AI: what it does, how requests to it are written, and what it costs.
 
     Attributes
     ----------
@@ -30,11 +30,12 @@ class Model:
     task : str
         The service's own name of the task.
     family : str or None
-        The wire dialect (``"legacy"``, ``"openai"``, ``"responses+chat"``, ``"system-one"``, ``"bge"``, ...).
+        The dialect of its requests and answers (``"legacy"``, ``"openai"``, ``"responses+chat"``, ``"system-one"``,
+        ``"bge"``, ...).
     status : {"current", "uncertain", "retired"}
         ``"uncertain"``: named in the docs, missing from the last catalogue listing.
     retired_on : str or None
-        ISO date; ``replacement`` then names what the service suggests.
+        ISO date; ``replacement`` names the models the service suggests instead.
     rate : int or None
         Requests per minute and account; None where none is documented.
     context : int or None
@@ -51,8 +52,8 @@ class Model:
     capabilities : frozenset of str
         ``streaming``, ``function_calling``, ``vision``, ``reasoning``, ``requires_workers_paid``, ...
     reasoning : mapping or None
-        For models that think: ``off`` holds the fields that switch it off (None: it cannot be), ``levels`` the
-        efforts it knows.
+        For reasoning models: ``off`` holds the fields that switch reasoning off (None: impossible), ``levels`` the
+        accepted efforts.
     checked_on : str
         ISO date on which this row was read.
     """
@@ -82,8 +83,8 @@ class Model:
         return self.id.rsplit("/", 1)[-1]
 
     @property
-    def elsewhere(self) -> bool:
-        """Whether it is none of the service's own, and is spoken to at OpenAI's addresses."""
+    def is_external(self) -> bool:
+        """Whether another provider or server runs it; such models are called through OpenAI's endpoints."""
         return self.source in ("gateway", "server")
 
     def can(self, capability: str) -> bool:

@@ -1,4 +1,4 @@
-"""What work costs: amounts per unit, and a model's prices applied to them."""
+"""``Usage`` (amounts per unit), ``Cost``, and ``price``, which applies the prices of a model to a usage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ USD_PER_NEURON = 1.1e-05
 #: Free Neurons per account and day, reset at 00:00 UTC (same page).
 FREE_NEURONS_PER_DAY = 10_000
 
-# A unit that has no price of its own is charged as another: cached tokens as ordinary ones.
+# A unit without a price of its own is charged as another: cached tokens as ordinary ones.
 _CHARGED_AS = {"cached_input_tokens": "input_tokens"}
 
 
@@ -25,7 +25,7 @@ class Usage:
     ----------
     amounts : mapping of unit to amount
         ``input_tokens``, ``cached_input_tokens`` (not counted in the former), ``output_tokens``, ``neurons``, ...
-        ``neurons`` is the bill itself and outranks every other unit.
+        ``neurons`` is the bill itself and overrides every other unit.
     exact : bool
         True when every amount was reported by the service.
     """
@@ -41,7 +41,7 @@ class Usage:
 
     @property
     def tokens(self) -> float | None:
-        """Tokens read and written together; None where they are not known."""
+        """Input and output tokens together; None where they are unknown."""
         counted = [amount for unit, amount in self.amounts.items() if unit.endswith("_tokens")]
         return sum(counted) if counted or not self.amounts else None
 
@@ -64,21 +64,21 @@ class Cost:
 
 
 def price(usage: Usage, model: Model) -> Cost:
-    """Apply a model's prices to an amount of work.
+    """Apply a model's prices to a usage.
 
     Parameters
     ----------
     usage : Usage
-        What was, or may be, used.
+        What was used, or may be used at most.
     model : Model
-        Whose prices.
+        Supplies the prices.
 
     Returns
     -------
     Cost
-        ``neurons`` is None where the model publishes no price for any of the units.  A unit the price list leaves
-        out beside others that it names is not charged (decision models charge no output tokens).  What is free is so
-        exactly, however the amounts are known.
+        ``neurons`` is None where the model publishes no price for any of the units.  A unit that the price list
+        omits, while it lists others, is not charged (decision models charge no output tokens).  The cost of a free
+        model is exact even if the amounts are estimated.
     """
     if "neurons" in usage.amounts:
         return Cost(usage.amounts["neurons"], usage.exact)
@@ -100,8 +100,8 @@ def price(usage: Usage, model: Model) -> Cost:
     return Cost(total, usage.exact or free) if known else Cost(None)
 
 
-#: What priced units are called for people.
-_CALLED = {
+#: Priced units in words.
+_UNIT_WORDS = {
     "audio_minutes": "minutes of sound", "characters": "characters", "images": "pictures", "tiles": "tiles",
     "steps": "steps of a tile", "tile_steps": "steps of a tile", "input_tiles": "tiles given",
     "input_tile_steps": "steps of a tile given", "first_megapixels": "pictures",
@@ -109,15 +109,15 @@ _CALLED = {
 }  # fmt: skip
 
 
-def counted(usage: Usage, model: Model) -> list[str]:
-    """Say in words what a plan counts: ``["4.8 tiles", "72 steps of a tile"]``.
+def usage_in_words(usage: Usage, model: Model) -> list[str]:
+    """Return the amounts of a usage in words: ``["4.8 tiles", "72 steps of a tile"]``.
 
-    Tokens are named whether they are priced or not, everything else where the model has a price for it.
+    Tokens are always listed, other units only where the model has a price for them.
     """
     if usage.tokens is not None:
         return [f"{usage.tokens:,.0f} tokens at most"] if usage.amounts else []
     priced = {unit: amount for unit, amount in usage.amounts.items() if amount and unit in (model.prices or {})}
-    return [f"{_rounded(amount)} {_CALLED[unit]}" for unit, amount in priced.items() if unit in _CALLED]
+    return [f"{_rounded(amount)} {_UNIT_WORDS[unit]}" for unit, amount in priced.items() if unit in _UNIT_WORDS]
 
 
 def _rounded(amount: float) -> str:

@@ -1,12 +1,15 @@
-"""How it looks: data and an `ax` in, the axes out. matplotlib is used in this room only.
+"""Plots of results: data and an optional `ax` in, the axes out.
 
-`clusters` draws a map of vectors or points with its labels on it, `similarity` how alike rows are, `cost` what calls
-have cost, `confidence` how sure a model was and whether it was right to be, `latency` and `concurrency` how a run
-went, `compare` how models did on the same rows. None touches a global style or shows anything by itself.
+`clusters` draws a map of vectors or points with its labels on it, `similarity` compares rows with one another, `cost`
+shows what calls have cost, `confidence` how sure a model was and how often it was right, `latency` and `concurrency`
+how a run went, and `compare` how models did on the same rows.
 
-All take `ax` (where to draw; without one a new figure is made), `title` (in place of the usual one; ``""`` for none)
-and `mark` (a word to stamp on it). What the emulator made is stamped by itself where the data say so, as results of
-verbs, vectors, runs, comparisons and the ledger do; plain arrays and lists cannot.
+All of them take `ax` (where to draw; default: a new figure), `title` (replaces the usual one; ``""`` for none) and
+`mark` (a word to stamp on the plot). Data that say they come from the emulator are stamped without being asked:
+results of verbs, vectors, runs, comparisons and the ledger. Plain arrays and lists do not say where they come from.
+
+Users and the map widget call these functions. matplotlib is used in this room only. No plot changes a global style or
+shows anything by itself; text and lines are dark on a light figure and light on a dark one.
 """
 
 from .clusters import clusters
@@ -17,3 +20,7 @@ from .similarity import similarity
 from .timing import concurrency, latency
 
 __all__ = ["clusters", "compare", "concurrency", "confidence", "cost", "latency", "similarity"]
+
+
+def __dir__() -> list[str]:
+    return __all__

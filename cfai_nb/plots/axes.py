@@ -1,25 +1,39 @@
-"""What a plot is drawn on: the axes that was given, or a new figure."""
+"""The axes of a plot and its colors: what every plot is drawn on and with.
+
+Plots take an `ax` or make one here. The colors of data can be told apart by color-blind readers; the colors of text
+and lines depend on the figure, so that a plot can be read on a light and on a dark one.
+"""
 
 from __future__ import annotations
 
 import inspect
 import io
 from collections.abc import Callable
-from typing import Any, Literal, ParamSpec
+from typing import Any, Literal, NamedTuple, ParamSpec
 
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 
 from ..errors import takes_options
-from .palette import FAINT
+
+# Okabe and Ito (2008), "Color Universal Design"; yellow last, since it is faint on white, and black left to text.
+_OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6BB1", "#F0E442")
+# More than eight colors cannot be told apart: the same hues darker and lighter, with another shape each.
+_SHADES = ((0.0, "o"), (-0.42, "s"), (0.45, "^"))
+DISTINCT = len(_OKABE_ITO) * len(_SHADES)
+BLUE = _OKABE_ITO[0]
+GREY = "#B4B4B4"
+DASHED = (0, (4, 3))
 
 _BRIEF = "ax, title, mark : see ``help(cf.plots)``"
-_WHOLE = """ax : matplotlib.axes.Axes, optional
-    Where to draw. Without one a new figure is made.
+_IN_FULL = """ax : matplotlib.axes.Axes, optional
+    Where to draw. Default: a new figure.
 title : str, optional
-    In place of the usual one; ``""`` for none.
+    Replaces the usual one; ``""`` for none.
 mark : str, optional
-    A word to stamp on it. Default: ``"emulator"`` where the data say that they are the emulator's; ``""`` for none.
+    A word to stamp on the plot. Default: ``"emulator"`` where the data say that they come from the emulator; ``""``
+    for none.
 
 Returns
 -------
@@ -27,31 +41,41 @@ matplotlib.axes.Axes"""
 _Options = ParamSpec("_Options")
 
 
+class Theme(NamedTuple):
+    """Colors of text, secondary text, grid, frame and background."""
+
+    ink: str
+    faint: str
+    grid: str
+    frame: str
+    background: str
+
+
+_LIGHT = Theme("#222222", "#666666", "#E8E8E8", "#BBBBBB", "#FFFFFF")
+_DARK = Theme("#E6E6E6", "#A6A6A6", "#333333", "#666666", "#111111")
+
+
+def theme(ax: Axes) -> Theme:
+    """Return the colors that can be read on the figure of `ax`."""
+    *rgb, alpha = to_rgba(ax.figure.canvas.figure.get_facecolor())
+    return _DARK if alpha > 0.5 and _luminance((rgb[0], rgb[1], rgb[2])) < 0.2 else _LIGHT
+
+
 def plot(draw: Callable[_Options, Axes]) -> Callable[_Options, Axes]:
-    """Write in full what the docstrings of all plots share, and refuse options the plot does not have."""
-    draw.__doc__ = inspect.cleandoc(draw.__doc__ or "").replace(_BRIEF, _WHOLE)
+    """Complete the docstring with the parameters all plots share, and refuse options the plot does not have."""
+    draw.__doc__ = inspect.cleandoc(draw.__doc__ or "").replace(_BRIEF, _IN_FULL)
     return takes_options()(draw)
 
 
 def new_axes(width: float, height: float) -> Axes:
-    """Return the axes of a new figure of so many inches, one that a notebook shows by itself."""
+    """Return the axes of a new pyplot figure, sizes in inches; a notebook shows such a figure by itself."""
     import matplotlib.pyplot as plt  # only here: pyplot picks a backend, and a given `ax` has one already
 
     return plt.subplots(figsize=(width, height), layout="constrained")[1]
 
 
-def plain(ax: Axes, grid: Literal["x", "y", "both"]) -> None:
-    """Leave of the frame what is read from: a line below, faint numbers, a faint grid behind the data."""
-    ax.spines[["top", "right", "left"]].set_visible(False)
-    ax.spines["bottom"].set_color("#BBBBBB")
-    ax.tick_params(colors=FAINT, labelsize=8.5)
-    ax.tick_params(axis="y", length=0)
-    ax.set_axisbelow(True)
-    ax.grid(True, axis=grid, color="#E8E8E8", linewidth=0.8)
-
-
 def png(draw: Callable[[Axes], Any], width: float, height: float, dpi: int = 96) -> bytes:
-    """Return what `draw(ax)` draws as a PNG of so many inches; pyplot does not come to know of it."""
+    """Return what `draw(ax)` draws as a PNG, sizes in inches; the figure is not registered with pyplot."""
     figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     draw(figure.subplots())
     written = io.BytesIO()
@@ -59,14 +83,56 @@ def png(draw: Callable[[Axes], Any], width: float, height: float, dpi: int = 96)
     return written.getvalue()
 
 
-def settle(ax: Axes) -> None:
-    """Let the figure's layout happen now, so that what is measured next is measured at its place."""
-    figure = ax.figure.canvas.figure  # the outermost one, also of an axes in a subfigure
+def tidy(ax: Axes, grid: Literal["x", "y", "both"], *, x: str = "", y: str = "") -> None:
+    """Reduce the frame to a line below, faint numbers and a faint grid behind the data; name the two axes."""
+    shades = theme(ax)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.spines["bottom"].set_color(shades.frame)
+    ax.tick_params(colors=shades.faint, labelsize=8.5)
+    ax.tick_params(axis="y", length=0)
+    ax.set_axisbelow(True)
+    ax.grid(True, axis=grid, color=shades.grid, linewidth=0.8)
+    ax.set_xlabel(x, color=shades.faint, fontsize=9)
+    ax.set_ylabel(y, color=shades.faint, fontsize=9)
+
+
+def run_layout(ax: Axes) -> None:
+    """Run the figure's layout now, so that what is measured next is measured where it will stand."""
+    figure = ax.figure.canvas.figure  # the outermost one, also for the axes of a subfigure
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
 
 
 def inches(ax: Axes) -> float:
-    """Return the width of the axes."""
+    """Return the width of the axes in inches."""
     return float(ax.get_window_extent().width / ax.figure.dpi)
+
+
+def color_and_marker(position: int) -> tuple[str, str]:
+    """Return the color and the marker of the label at `position`; they repeat after `DISTINCT`."""
+    shade, marker = _SHADES[position // len(_OKABE_ITO) % len(_SHADES)]
+    return to_hex(_mixed(to_rgb(_OKABE_ITO[position % len(_OKABE_ITO)]), shade)), marker
+
+
+def readable(color: str, background: str = "#FFFFFF") -> str:
+    """Return `color`, darkened or lightened to a contrast of at least 4.5 on `background`, as WCAG 2 asks of text."""
+    rgb, behind = to_rgb(color), _luminance(to_rgb(background))
+    step = -0.06 if behind > 0.2 else 0.06
+    while True:
+        dark, light = sorted((behind, _luminance(rgb)))
+        if (light + 0.05) / (dark + 0.05) >= 4.5:
+            return to_hex(rgb)
+        rgb = _mixed(rgb, step)
+
+
+def _mixed(rgb: tuple[float, float, float], shade: float) -> tuple[float, float, float]:
+    """Mix with black (shade below 0) or white (above)."""
+    end = 1.0 if shade > 0 else 0.0
+    red, green, blue = (part + (end - part) * abs(shade) for part in rgb)
+    return red, green, blue
+
+
+def _luminance(rgb: tuple[float, float, float]) -> float:
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

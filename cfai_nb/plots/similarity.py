@@ -1,4 +1,4 @@
-"""How alike rows are, as a field of colours: `similarity`."""
+"""`similarity`: how alike rows are, as a matrix of colors. Vectors or similarities in, the axes out."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from matplotlib.image import AxesImage
 
 from .. import vectors as space
 from ..markup import counted
-from ..vectors.vector import emulated, same_space
-from .axes import new_axes, plot, settle
-from .palette import FAINT, GREY, INK
-from .rows import labels as read_labels
-from .rows import vectors
-from .text import blank, heading, marked, name_ticks
+from ..vectors.vector import is_emulated, same_space
+from .axes import GREY, new_axes, plot, run_layout, theme
+from .inputs import labels as read_labels
+from .inputs import vectors
+from .text import chosen_mark, empty, heading, name_ticks
 
-NAMED, WRITTEN, MOST = 40, 12, 2_000
-_COLOURS = "cividis"  # made to look alike to colour-blind readers, and even in print
-_NAME = 18
+_MAX_ROWS = 2_000
+_NAMED, _NUMBERED = 40, 12  # rows up to which labels, and numbers in the cells, can be read
+_WIDTH = 18  # characters of a label
+_COLORS = "cividis"  # looks alike to color-blind readers, and even in print
 
-Field = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
 
 
 @plot
@@ -32,16 +32,15 @@ def similarity(
     vectors_or_matrix: Any,
     labels: Iterable[Any] | None = None,
     *,
-    kind: Literal["auto", "vectors", "similarities"] = "auto",
+    metric: Literal["auto", "cosine", "precomputed"] = "auto",
     ax: Axes | None = None,
     title: str | None = None,
     mark: str | None = None,
 ) -> Axes:
-    """Draw how alike rows are: every row against every other one, by cosine.
+    """Draw how alike rows are: every row against every other row, by cosine.
 
-    Up to 40 rows stand in their own order, with their labels (and up to 12 with the numbers); more are put in an
-    order in which neighbours are alike, without labels. The colours reach from the least value off the diagonal to
-    the largest.
+    Up to 40 rows keep their order and have labels, up to 12 also numbers; more rows are ordered so that neighbors are
+    alike, and have no labels. The colors reach from the smallest value off the diagonal to the largest.
 
     Parameters
     ----------
@@ -50,40 +49,44 @@ def similarity(
         matrix of similarities.
     labels : iterable, optional
         One label a row. Default: the index of a pandas object, or the number of the row.
-    kind : {"auto", "vectors", "similarities"}
-        What is given. ``"auto"`` takes a symmetric square with ones on its diagonal for similarities.
+    metric : {"auto", "cosine", "precomputed"}
+        ``"cosine"`` compares vectors, ``"precomputed"`` takes a square matrix of similarities as it is. ``"auto"``
+        takes a symmetric square with ones on its diagonal for similarities, everything else for vectors.
     ax, title, mark : see ``help(cf.plots)``
 
     Raises
     ------
     ValueError
-        There are more than 2,000 rows, they are no vectors of one length and space, similarities are not square, or
-        there are not as many labels as rows.
+        There are more than 2,000 rows, the vectors differ in length or space, similarities are not square, or there
+        are not as many labels as rows.
     """
     count = len(vectors_or_matrix)
-    if count > MOST:
+    if count > _MAX_ROWS:
         raise ValueError(
-            f"{count:,} rows: a field of more than {MOST:,} cannot be read. Draw a sample (vectors.sample({MOST})), or "
-            "all of them as a map: plots.clusters(vectors)."
+            f"{count:,} rows: a matrix of more than {_MAX_ROWS:,} cannot be read. Draw a sample "
+            f"(vectors.sample({_MAX_ROWS})), or all rows as a map: plots.clusters(vectors)."
         )
-    given = _names(vectors_or_matrix, labels, count)
-    field, kept = _field(vectors_or_matrix, kind)
-    ax = new_axes(*_size(len(field))) if ax is None else ax
-    if not len(field):
-        return blank(ax, title, "no vectors to show" + (f" ({count:,} missing)" if count else ""))
-    notes = ["cosine"] if kind != "similarities" else []
-    if len(field) > NAMED:
-        order = space.ordered(np.nan_to_num(field, nan=float(np.nanmin(field))))
-        field = field[np.ix_(order, order)]
-        notes.append("ordered so that neighbours are alike")
-    if len(field) < count:
-        notes.append(f"{count - len(field):,} without a vector left out")
-    image = _draw(ax, field)
-    if len(field) <= NAMED:
-        _write(ax, field, given[kept].tolist(), image)
-    settle(ax)
-    usual = counted(len(field))
-    heading(ax, usual if title is None else title, " · ".join(notes), marked(mark, emulated(vectors_or_matrix)))
+    names = _names(vectors_or_matrix, labels, count)
+    matrix, kept = _similarities(vectors_or_matrix, metric)
+    few = len(matrix) <= _NAMED
+    if ax is None:
+        side = float(np.clip(0.32 * len(matrix), 2.4, 6.4)) if few else 5.6
+        ax = new_axes(side + (3.0 if few else 1.4), side + (1.9 if few else 0.7))
+    if not len(matrix):
+        return empty(ax, title, "no vectors to show" + (f" ({count:,} missing)" if count else ""))
+    notes = ["cosine"] if metric != "precomputed" else []
+    if not few:
+        order = space.leaf_order(np.nan_to_num(matrix, nan=float(np.nanmin(matrix))))
+        matrix = matrix[np.ix_(order, order)]
+        notes.append("ordered so that neighbors are alike")
+    if len(matrix) < count:
+        notes.append(f"{count - len(matrix):,} without a vector left out")
+    image = _draw(ax, matrix)
+    if few:
+        _annotate(ax, matrix, names[kept].tolist(), image)
+    run_layout(ax)
+    usual = counted(len(matrix))
+    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, is_emulated(vectors_or_matrix)))
     return ax
 
 
@@ -94,20 +97,15 @@ def _names(given: Any, labels: Iterable[Any] | None, count: int) -> pd.Series[An
     return pd.Series(list(known), dtype=object)
 
 
-def _size(count: int) -> tuple[float, float]:
-    side = float(np.clip(0.32 * count, 2.4, 6.4)) if count <= NAMED else 5.6
-    return side + (3.0 if count <= NAMED else 1.4), side + (1.9 if count <= NAMED else 0.7)
-
-
-def _field(given: Any, kind: str) -> tuple[Field, npt.NDArray[np.bool_]]:
-    """Similarities of the rows that have a vector, and which rows those are."""
-    if kind not in ("auto", "vectors", "similarities"):
-        raise ValueError(f"kind must be 'auto', 'vectors' or 'similarities', not {kind!r}")
+def _similarities(given: Any, metric: str) -> tuple[Matrix, npt.NDArray[np.bool_]]:
+    """Return the similarities of the rows that have a vector, and a mask of these rows."""
+    if metric not in ("auto", "cosine", "precomputed"):
+        raise ValueError(f"metric must be 'auto', 'cosine' or 'precomputed', not {metric!r}")
     flat = isinstance(given, pd.DataFrame) or getattr(given, "ndim", 0) == 2
-    if kind == "similarities" or (kind == "auto" and flat and _is_field(np.asarray(given))):
+    if metric == "precomputed" or (metric == "auto" and flat and _are_similarities(np.asarray(given))):
         values = np.asarray(given, dtype=np.float64)
         if values.ndim != 2 or values.shape[0] != values.shape[1]:
-            raise ValueError(f"similarities are a square, one row and column for each; this has shape {values.shape}")
+            raise ValueError(f"similarities must be a square matrix; this one has the shape {values.shape}")
         return values, np.ones(len(values), dtype=bool)
     if not flat:
         same_space(cell for cell in given if isinstance(cell, np.ndarray))
@@ -117,38 +115,38 @@ def _field(given: Any, kind: str) -> tuple[Field, npt.NDArray[np.bool_]]:
     return unit @ unit.T, kept
 
 
-def _is_field(values: npt.NDArray[Any]) -> bool:
+def _are_similarities(values: npt.NDArray[Any]) -> bool:
     if values.shape[0] != values.shape[1] or not len(values) or values.dtype.kind not in "fiu":
         return False
     return bool(np.allclose(np.diag(values), 1, atol=1e-3) and np.allclose(values, values.T, atol=1e-3, equal_nan=True))
 
 
-def _draw(ax: Axes, field: Field) -> AxesImage:
-    others = field[~np.eye(len(field), dtype=bool)]
+def _draw(ax: Axes, matrix: Matrix) -> AxesImage:
+    others = matrix[~np.eye(len(matrix), dtype=bool)]
     known = others[np.isfinite(others)]
     low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
     if high - low < 0.01:  # all alike, or one pair: a scale of its own would show rounding as contrast
         low, high = low - 0.05, high + 0.05
-    image = ax.imshow(field, cmap=_COLOURS, vmin=low, vmax=high, interpolation="nearest", aspect="equal")
+    image = ax.imshow(matrix, cmap=_COLORS, vmin=low, vmax=high, interpolation="nearest", aspect="equal")
     image.set_cmap(image.get_cmap().with_extremes(bad=GREY))
     ax.set_xticks([])
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.8, pad=0.02)
     bar.outline.set_visible(False)
-    bar.ax.tick_params(colors=FAINT, labelsize=8.5, length=0)
+    bar.ax.tick_params(colors=theme(ax).faint, labelsize=8.5, length=0)
     return image
 
 
-def _write(ax: Axes, field: Field, names: list[Any], image: AxesImage) -> None:
-    """Labels beside the rows and below the columns, and the numbers where there is room for them."""
-    size = 9.0 if len(field) <= 20 else 7.5
-    name_ticks(ax.yaxis, range(len(field)), names, _NAME, fontsize=size)
-    slant = {"rotation": 45} if len(field) <= 20 else {"rotation": 90, "va": "center"}
-    name_ticks(ax.xaxis, range(len(field)), names, _NAME, fontsize=size, ha="right", rotation_mode="anchor", **slant)
+def _annotate(ax: Axes, matrix: Matrix, names: list[Any], image: AxesImage) -> None:
+    """Write labels beside the rows and below the columns, and numbers where there is room for them."""
+    size = 9.0 if len(matrix) <= 20 else 7.5
+    name_ticks(ax, ax.yaxis, names, _WIDTH, fontsize=size)
+    slant = {"rotation": 45} if len(matrix) <= 20 else {"rotation": 90, "va": "center"}
+    name_ticks(ax, ax.xaxis, names, _WIDTH, fontsize=size, ha="right", rotation_mode="anchor", **slant)
     ax.tick_params(length=0)
-    for (row, column), value in np.ndenumerate(field) if len(field) <= WRITTEN else ():
+    for (row, column), value in np.ndenumerate(matrix) if len(matrix) <= _NUMBERED else ():
         red, green, blue, _ = image.to_rgba(np.array([value]))[0]
-        ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else INK
-        said = f"{value:z.2f}" if np.isfinite(value) else "?"
-        ax.text(column, row, said, ha="center", va="center", color=ink, fontsize=8)
+        ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else "#222222"
+        text = f"{value:z.2f}" if np.isfinite(value) else "?"
+        ax.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)

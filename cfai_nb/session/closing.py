@@ -1,7 +1,7 @@
-"""What a session holds open, and how it is given back: by ``close``, by a session that is dropped, at exit.
+"""The open store and connections of a session, and how they are closed: by ``close``, by garbage collection, at exit.
 
-Closing drains: runs are ended, what is in flight is awaited, what waits for the store is written, and what could not
-be is said.
+Closing drains: runs are ended, requests in flight are awaited, and pending answers and charges are written to the
+store; a warning lists what could not be written.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..markup import counted
 from ..models.ledger import money
 
 _LATER = "They stay in memory and are written when the store is used again in this process."
-#: Of sessions that were dropped while there was no loop to close them on.
+#: Resources of sessions that were garbage-collected while no loop was running to close them on.
 _dropped: queue.SimpleQueue[Resources] = queue.SimpleQueue()
 
 
 class Resources:
-    """A session's store, and its engine for each loop it was used on, with that loop where it is the notebook's.
+    """A session's store, and its engine for each event loop it was used on (with the loop if it is the notebook's own).
 
-    Does not refer to the session, so that it can outlive it.
+    It holds no reference to the session, so that it can outlive it.
     """
 
     def __init__(self) -> None:
@@ -40,22 +40,22 @@ class Resources:
         self._parents: list[object] = []
 
     def forked(self) -> bool:
-        """Whether this is a child of the process that opened them, which must not touch them, not even to close."""
+        """Whether this is a forked child of the process that opened them; a child must not even close them."""
         if self._pid == os.getpid():
             return False
         self._parents.append((self.store, self.engines))
         self._pid, self.store, self.engines = os.getpid(), None, {}
         return True
 
-    def _taken(self) -> tuple[Store | None, list[tuple[Engine, asyncio.AbstractEventLoop | None]]]:
+    def _take(self) -> tuple[Store | None, list[tuple[Engine, asyncio.AbstractEventLoop | None]]]:
         if self.forked():
             return None, []
         store, engines, self.store, self.engines = self.store, list(self.engines.values()), None, {}
         return store, engines
 
     def close(self, seconds: float) -> None:
-        """Give everything back, and wait for what is in flight for so long."""
-        store, engines = self._taken()
+        """Close everything; wait at most so many seconds for requests in flight."""
+        store, engines = self._take()
         late = 0
         try:
             for engine, loop in engines:
@@ -67,37 +67,37 @@ class Resources:
                     late += bridge.call_thread(partial(engine.close, seconds)) or 0
         finally:
             if store is not None:
-                _say(store, release(store))
+                _warn_unwritten(store, release(store))
         if late:
             warnings.warn(
-                f"Requests in flight of {counted(late, 'call')} were not answered within {seconds:g} s of closing the "
-                "session: they are lost, and may be charged.", CfaiWarning, stacklevel=3,
+                f"Requests of {counted(late, 'call')} were not answered within {seconds:g} s of closing the session: "
+                "they are lost, and may be charged.", CfaiWarning, stacklevel=3,
             )  # fmt: skip
 
-    def dropped(self) -> None:
-        """Have everything given back soon; takes no lock, since a finalizer may run anywhere."""
-        if self._pid == os.getpid() and (self.store is not None or self.engines) and not bridge.soon(self._let_go):
+    def close_later(self) -> None:
+        """Have everything closed soon; takes no lock, because a finalizer may run anywhere."""
+        if self._pid == os.getpid() and (self.store is not None or self.engines) and not bridge.soon(self._close):
             _dropped.put(self)
 
-    async def _let_go(self) -> None:
-        store, engines = self._taken()
+    async def _close(self) -> None:
+        store, engines = self._take()
         for engine, loop in engines:
             if loop is None:
                 await engine.close(0.0)
             else:
                 _close_soon(loop, engine)
         if store is not None:
-            _say(store, await asyncio.to_thread(release, store))
+            _warn_unwritten(store, await asyncio.to_thread(release, store))
 
 
 def _close_soon(loop: asyncio.AbstractEventLoop, engine: Engine) -> None:
-    """Close an engine of a notebook's own loop that cannot be waited for here."""
+    """Close an engine on the notebook's own loop, without waiting for it."""
     if not loop.is_closed():
         asyncio.run_coroutine_threadsafe(engine.close(0.0), loop)
 
 
-def release_dropped() -> None:
-    """Give back what dropped sessions held while there was no loop."""
+def close_dropped() -> None:
+    """Close the resources of sessions that were garbage-collected while no loop was running."""
     while True:
         try:
             each = _dropped.get_nowait()
@@ -106,14 +106,14 @@ def release_dropped() -> None:
         each.close(0.0)
 
 
-def release_at_exit() -> None:
-    """Close every store, once the loop has ended."""
+def close_at_exit() -> None:
+    """Close every store, after the loop has ended."""
     for store, left in release_all():
-        _say(store, left, "They are lost: Python ends.")
+        _warn_unwritten(store, left, "They are lost, because Python exits.")
 
 
-def _say(store: Store, left: Sequence[Job], end: str = _LATER) -> None:
-    """Warn of what closing a store could not write."""
+def _warn_unwritten(store: Store, left: Sequence[Job], end: str = _LATER) -> None:
+    """Warn of answers and charges that could not be written when a store was closed."""
     if not left:
         return
     answers, charges = sum(job.keys for job in left), [charge for job in left for charge in job.charges]

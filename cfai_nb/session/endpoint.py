@@ -1,4 +1,7 @@
-"""What a connection needs besides arguments: credentials and places from the environment."""
+"""``Endpoint``: where requests go and with which credentials, from the arguments of ``connect`` and the environment.
+
+Nothing here shows a token: it is a ``Secret`` from the start, and no message contains it.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from urllib.parse import urlsplit
 from .._engine.wire import Secret
 from ..errors import SetupError
 
-_PRETEND = "0" * 32
+_EMULATED_ACCOUNT = "0" * 32
 SERVICE = "https://api.cloudflare.com/client/v4"
-#: Spellings in use, the documented one first.
+#: Environment variables in use, the documented one first.
 ACCOUNT_NAMES = ("CLOUDFLARE_ACCOUNT_ID", "CF_ACCOUNT_ID", "CF_AI_ACCOUNT_ID")
 TOKEN_NAMES = (
     "CLOUDFLARE_API_TOKEN", "CLOUDFLARE_AUTH_TOKEN", "CF_API_TOKEN", "CF_AI_API_TOKEN", "CLOUDFLARE_AI_API_TOKEN",
@@ -23,20 +26,20 @@ TOKEN_NAMES = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Who is spoken to.
+class Endpoint:
+    """Where requests go.
 
     Attributes
     ----------
     base : str
-        Everything up to and including ``/client/v4``; of another server, up to its ``/v1``.
+        The address up to and including ``/client/v4``; for another server, without its ``/v1``.
     account : str
         Account id; empty for another server.
     token : Secret
     origin : str
-        Who answers, as it is shown: ``"cloudflare"``, ``"emulator"``, or host, port and path of another server.
+        Who answers, as shown: ``"cloudflare"``, ``"emulator"``, or host, port and path of another server.
     app : ASGI application or None
-        Answers in-process.
+        Answers in this process, without a network.
     """
 
     base: str
@@ -47,12 +50,12 @@ class Address:
 
     @property
     def is_server(self) -> bool:
-        """Whether it is a server in OpenAI's dialect rather than the service."""
+        """Whether it is an OpenAI-compatible server rather than Workers AI."""
         return not self.account
 
     @property
-    def is_near(self) -> bool:
-        """Whether it is on this machine or network, where nobody sends a bill."""
+    def is_local(self) -> bool:
+        """Whether it is on this machine or network, where requests are free of charge."""
         host = urlsplit(self.base).hostname or ""
         try:
             return ipaddress.ip_address(host).is_private
@@ -61,61 +64,59 @@ class Address:
 
     @property
     def server(self) -> str:
-        """Who answers, as it stands in keys: the whole address, where it is not the service or the emulator."""
+        """Who answers, as part of store keys: the origin, or the whole address of another server."""
         return self.origin if self.origin in ("cloudflare", "emulator") else self.base
 
     @property
     def root(self) -> str:
-        """What every path begins with."""
+        """The prefix of every path."""
         return self.base if self.is_server else f"{self.base}/accounts/{self.account}"
 
 
-def address_of(
+def resolve_endpoint(
     target: Any, account_id: str | None, api_token: str | None, base_url: str | None, *, allow_http: bool = False
-) -> Address:
-    """Return who is meant by the arguments of ``connect``, with what is missing taken from the environment.
+) -> Endpoint:
+    """Return the endpoint for the arguments of ``connect``; missing credentials are taken from the environment.
 
     Raises
     ------
     SetupError
-        Credentials are missing, or it cannot be an address.
+        Credentials are missing, or ``base_url`` is not an address.
     """
     if target == "emulator" or callable(target):
         from .. import emulator
 
-        # Its own limits are off unless an Emulator with limits is given: nobody waits for a pretended minute.
+        # Without limits, unless an Emulator with limits is passed: waiting for an emulated minute helps nobody.
         app = target if callable(target) else emulator.Emulator(rate=None)
         token = Secret(api_token or "emulator")
-        return Address(
-            base="http://emulator/client/v4", account=account_id or _PRETEND, token=token, origin="emulator", app=app
-        )
+        account = account_id or _EMULATED_ACCOUNT
+        return Endpoint(base="http://emulator/client/v4", account=account, token=token, origin="emulator", app=app)
     if target not in (None, "cloudflare"):
         raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
     base = _checked(base_url or SERVICE)
     if base.endswith("/v1") and base.startswith(SERVICE.partition("/client")[0]):
-        raise SetupError(f"base_url={base!r}: leave it out for Workers AI, which is not used by its OpenAI addresses.")
-    if base.endswith("/v1"):  # Ollama, llama.cpp, vLLM, ...: often without any key
+        raise SetupError(f"base_url={base!r}: remove it for Workers AI, which is not called through its /v1 address.")
+    if base.endswith("/v1"):  # Ollama, llama.cpp, vLLM, ...: often without a key
         account, token, base = "", _token(api_token or "none"), base.removesuffix("/v1")
     else:
         account, token = credentials(account_id, api_token)
     shown = base.removesuffix("/client/v4").partition("://")[2]
-    address = Address(base=base, account=account, token=token, origin="cloudflare" if base == SERVICE else shown)
-    if base.startswith("http:") and not (allow_http or address.is_near) and (account or api_token):
+    endpoint = Endpoint(base=base, account=account, token=token, origin="cloudflare" if base == SERVICE else shown)
+    if base.startswith("http:") and not (allow_http or endpoint.is_local) and (account or api_token):
         raise SetupError(
-            f"The token would be sent to {shown} unencrypted, for all on the way to read: give an https address, or "
-            "allow_http=True where the way there is safe (a VPN, a tunnel)."
+            f"The token would be sent to {shown} unencrypted. Give an https address, or allow_http=True if the "
+            "connection is protected otherwise (a VPN, a tunnel)."
         )
-    return address
+    return endpoint
 
 
 def _checked(base_url: str) -> str:
-    """Return an address as it is compared and shown: in lower case as far as that means the same, without its port
-    where that is the usual one.
+    """Return an address in normal form: scheme and host in lower case, without a default port or a final slash.
 
     Raises
     ------
     SetupError
-        It is not an address, or holds what may be secret, which the message does not show.
+        It is not an address, or contains a user or a query, which may be secret and are not shown.
     """
     bare = base_url.rpartition("@")[2].partition("?")[0].partition("#")[0]
     try:
@@ -124,11 +125,11 @@ def _checked(base_url: str) -> str:
     except ValueError:
         raise SetupError(f"base_url={bare!r} is not an address.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SetupError(f"base_url={bare!r} is not an address; give all of it up to /client/v4 or /v1.")
+        raise SetupError(f"base_url={bare!r} is not an address; give all of it, up to /client/v4 or /v1.")
     if parts.username is not None or parts.password is not None:
-        raise SetupError(f"base_url={bare!r} names a user before the host: leave that out, and give api_token=.")
+        raise SetupError(f"base_url={bare!r} has a user before the host: remove it, and give api_token=.")
     if parts.query or parts.fragment:
-        raise SetupError(f"base_url={bare!r} goes on after its path: leave that out, and give api_token=.")
+        raise SetupError(f"base_url={bare!r} has a query or fragment: remove it, and give api_token=.")
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     usual = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{host}{'' if port in (None, usual) else f':{port}'}{parts.path.rstrip('/')}"
@@ -145,7 +146,7 @@ def credentials(account_id: str | None, api_token: str | None) -> tuple[str, Sec
     Raises
     ------
     SetupError
-        One is missing or cannot be one; the message says what to do and shows neither.
+        One is missing or malformed; the message says what to do and shows neither.
     """
     account = account_id or from_environment(ACCOUNT_NAMES)
     token = api_token or from_environment(TOKEN_NAMES)
@@ -162,12 +163,12 @@ def credentials(account_id: str | None, api_token: str | None) -> tuple[str, Sec
 
 def _token(text: str) -> Secret:
     if not text.isascii() or not text.isprintable():
-        raise SetupError("The API token holds characters no token has; copy it again.")
+        raise SetupError("The API token contains characters that are not allowed in a token; copy it again.")
     return Secret(text)
 
 
 def store_path(store: str | os.PathLike[str] | Literal[False] | None) -> Path | None:
-    """Return where the store lies: as given, ``CFAI_STORE``, or the user's cache folder; None for False."""
+    """Return the path of the store: as given, ``CFAI_STORE``, or in the user's cache folder; None for False."""
     if store is False:
         return None
     given = store or os.environ.get("CFAI_STORE")

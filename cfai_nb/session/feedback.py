@@ -1,4 +1,4 @@
-"""``cf.feedback``: tell an AI Gateway which answers were good."""
+"""``cf.feedback``: rate answers in the logs of an AI Gateway."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ def feedback(
     Parameters
     ----------
     logs : Series or str
-        Ids of logs: ``cf.last_run().logs``, or some of it.  Missing ones are left out.
+        Ids of logs: ``cf.last_run().logs``, or a part of it.  Missing ones are skipped.
     score : {-1, 1} or Series of them
-        Bad or good; a Series is matched by index, and rows it does not hold are left out.
+        Bad or good; a Series is aligned by index, and logs without a score are skipped.
     gateway : Gateway or str, optional
-        Default: that of ``cf.connect``.
+        Default: the gateway of ``cf.connect``.
     metadata : mapping, optional
-        Kept with each log.
+        Stored with each log.
 
     Returns
     -------
     int
-        Logs that were rated; equal rows share one.
+        Number of logs that were rated; equal rows share one log.
 
     Raises
     ------
     SetupError
-        No gateway is named, here or in ``connect``.
+        No gateway is set, here or in ``connect``.
     ValueError
-        A score is neither -1 nor 1, or two rows that share a log have different ones.
+        A score is neither -1 nor 1, or two rows that share a log have different scores.
     ServiceError
-        A log could not be rated; the message says how many were before.
+        A log could not be rated; a note says how many were rated before.
     Stopped
         It was interrupted; the message says how many were rated.
     """
     here = session.current()
     through = as_gateway(gateway) or here.options({}).gateway
     if through is None:
-        raise SetupError("Name the gateway the answers went through: gateway=, here or in cf.connect.")
+        raise SetupError("Set gateway= to the gateway that the answers went through, here or in cf.connect.")
     wanted, rated = _rated(logs, score), 0
 
     async def rate(errand: Errand[None]) -> None:
@@ -88,7 +88,7 @@ def _rated(logs: pd.Series[Any] | str, score: pd.Series[Any] | int) -> dict[str,
     scores = score if isinstance(score, pd.Series) else pd.Series(score, index=logs.index)
     if isinstance(score, pd.Series) and not score.index.equals(logs.index):
         if not (score.index.is_unique and logs.index.is_unique):
-            raise ValueError("score: with repeated labels in the index, give a Series on the index of the logs.")
+            raise ValueError("score: the index has repeated labels; give a Series with the same index as the logs.")
         scores = score.reindex(logs.index)
     rated: dict[str, int] = {}
     for log, value in zip(logs, scores, strict=True):
@@ -97,5 +97,5 @@ def _rated(logs: pd.Series[Any] | str, score: pd.Series[Any] | int) -> dict[str,
         if isinstance(value, bool) or value not in (-1, 1):
             raise ValueError(f"score={value!r}: give -1 or 1.")
         if rated.setdefault(str(log), int(value)) != value:
-            raise ValueError(f"The log {log} is of several rows with different scores; rate it once.")
+            raise ValueError(f"The log {log} belongs to several rows with different scores; give them the same score.")
     return rated

@@ -1,4 +1,7 @@
-"""The catalogue and the book of charges as frames."""
+"""``cf.models`` and ``cf.ledger``: the catalogue and the ledger of charges as DataFrames.
+
+The widgets, the plots of costs and the command line show the same frames.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,9 @@ import pandas as pd
 from .. import tasks
 from ..errors import ModelError, takes_options
 from ..markup import NO_MATH, counted
-from ..models import Model, Usage, catalogue, price
+from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
 from ..models.ledger import Charge, money
 from ..tasks import Task
-from . import session
 
 _CHARGE_COLUMNS = (
     "time", "origin", "model", "verb", "requests", "rows", "tokens", "neurons", "usd", "exact", "saved_neurons",
@@ -32,28 +34,30 @@ def models(
     Parameters
     ----------
     name : str, optional
-        Part of the model's id, such as ``"llama"``; or a verb, such as ``"classify"``, for the models it works with.
+        Part of the model's id, such as ``"llama"``; or a verb, such as ``"classify"``, for the models it accepts.
     task : str, optional
         Part of the task's name, such as ``"embed"``.
     refresh : bool
-        Ask the service first and keep what it says (needs an account; the emulator has no newer list).
+        Update the catalogue from the service first (needs an account; the emulator has no newer list).
     retired : bool
-        Include models that are gone; ``replacement`` says what to use.
+        Include retired models; ``replacement`` names what to use instead.
 
     Returns
     -------
     DataFrame
-        Indexed by model id.  Prices in Neurons per million tokens and dollars per million tokens where the model is
-        priced by the token; missing means unknown (or another unit, see ``prices``), never free.  ``default_for``
-        names the verb whose default the model is, ``why`` the reason.
+        Indexed by model id.  Prices in Neurons and in dollars per million tokens where the model is priced by the
+        token; missing means unknown (or another unit, see ``prices``), not free.  ``default_for`` names the verbs that
+        use the model by default, ``why`` the reason.
 
     Raises
     ------
     ModelError
-        No model has such a name or task, and no verb is called so.
+        No model or verb has such a name, or no model such a task.
     """
     if refresh:
-        session.current().refresh_models()
+        from . import current  # brings the engine; listing what is known works without it
+
+        current().refresh_models()
     found = [m for m in catalogue().values() if retired or m.status != "retired"]
     if name is not None:
         families = _families(name)
@@ -61,7 +65,7 @@ def models(
     if task is not None:
         found = [m for m in found if task.casefold() in m.task.casefold()]
     if not found and (name is not None or task is not None):
-        raise ModelError(_nothing(name, task, retired))
+        raise ModelError(_no_models(name, task, retired))
     defaults: dict[str, list[tuple[str, str]]] = {}
     for work, entry in catalogue().defaults.items():
         defaults.setdefault(entry["model"], []).append((work, entry["why"]))
@@ -71,23 +75,26 @@ def models(
 
 
 def _families(verb: str) -> frozenset[str]:
-    """Return the families of models a verb works with; none where it is not a verb."""
-    wanted = (kind for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task))
-    return frozenset().union(*(kind.families for kind in wanted if kind.name == verb.casefold()))
+    """Return the families of models that a verb accepts; none if there is no such verb."""
+    return frozenset().union(*(kind.families for kind in _tasks() if kind.name == verb.casefold()))
 
 
-def _nothing(name: str | None, task: str | None, retired: bool) -> str:
-    """Say that no model was found, and what is near."""
-    asked = {"id": name, "task": task}
-    what = " and whose ".join(f"{word} contains {given!r}" for word, given in asked.items() if given is not None)
+def _tasks() -> list[type[Task]]:
+    return [kind for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task)]
+
+
+def _no_models(name: str | None, task: str | None, retired: bool) -> str:
+    """Return the message that no model matches, with the nearest name and all tasks."""
+    filters = {"id": name, "task": task}
+    what = " and ".join(f"{given!r} in its {word}" for word, given in filters.items() if given is not None)
     known = list(catalogue().values())
-    verbs = {kind.name for kind in vars(tasks).values() if isinstance(kind, type) and issubclass(kind, Task)}
-    near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *sorted(verbs)], n=1)
+    verbs = sorted({kind.name for kind in _tasks()})
+    near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *verbs], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     gone = "" if retired else " retired=True includes retired models."
     listed = ", ".join(sorted({m.task for m in known if m.task}))
-    verb = ", and no verb has that name" if name is not None else ""
-    return f"There is no model whose {what}{verb}.{hint} Tasks: {listed}.{gone}"
+    verb = f", and no verb is called {name!r}" if name is not None else ""
+    return f"No model has {what}{verb}.{hint} Tasks: {listed}.{gone}"
 
 
 def _row(model: Model, defaults: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -114,32 +121,32 @@ def _row(model: Model, defaults: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 class LedgerFrame(pd.DataFrame):
-    """The book of charges: a DataFrame that sums itself up in a notebook."""
+    """The ledger of charges: a DataFrame that displays its totals in a notebook."""
 
     @property
     def _constructor(self) -> Any:
         return pd.DataFrame
 
     def totals(self) -> pd.DataFrame:
-        """Sum up by origin, model and verb.
+        """Return the sums by origin, model and verb.
 
-        What is unknown is not added as zero: calls of unknown price are counted in ``unpriced`` and the amounts are
-        those of the others, missing where there are none; ``tokens`` are missing where any call did not tell.
+        An unknown amount does not count as zero: calls of unknown price are counted in ``unpriced``, and the amounts
+        are those of the other calls, missing if there are none; ``tokens`` is missing if any call did not report them.
         """
-        return summed(self, ["origin", "model", "verb"])
+        return totals_by(self, ["origin", "model", "verb"])
 
     def _repr_html_(self) -> str | None:
         frame = pd.DataFrame(self)
-        pretended = frame["origin"] == "emulator"
-        words = f"spent {said}" if (said := amount(frame[~pretended])) else "nothing spent"
-        if said := amount(frame[pretended]):
-            words += f"; the emulator would have cost {said}"
+        emulated = frame["origin"] == "emulator"
+        words = f"spent {cost}" if (cost := cost_in_words(frame[~emulated])) else "nothing spent"
+        if cost := cost_in_words(frame[emulated]):
+            words += f"; the emulator would have cost {cost}"
         table = self.totals().to_html(escape=True, float_format=lambda value: f"{value:,.6g}")
         return f'<div class="{NO_MATH}"><p><b>Ledger</b>: {html.escape(words)}</p>{table}</div>'
 
 
-def amount(charges: pd.DataFrame) -> str:
-    """Say what the requests among these charges cost, and how many of them nobody knows the price of."""
+def cost_in_words(charges: pd.DataFrame) -> str:
+    """Return what the requests among these charges cost, and how many are of unknown price; empty for none."""
     paid = charges[charges["requests"] > 0]
     known, unknown = paid.dropna(subset="neurons"), int(paid["neurons"].isna().sum())
     parts = [money(float(known["neurons"].sum()), bool(known["exact"].all()))] if len(known) else []
@@ -147,56 +154,57 @@ def amount(charges: pd.DataFrame) -> str:
     return " and ".join(parts)
 
 
-def summed(charges: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Sum charges up as ``LedgerFrame.totals`` does."""
+def totals_by(charges: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Return the sums of charges by these columns, as in ``LedgerFrame.totals``."""
     frame = pd.DataFrame(charges)
     bought = frame["requests"] > 0
     frame = frame.assign(
         unpriced=(frame["neurons"].isna() & bought).astype(int), priced=frame["neurons"].notna() & bought,
-        untold=frame["tokens"].isna() & bought, gone=frame["saved_neurons"].isna(),
+        no_tokens=frame["tokens"].isna() & bought, no_saving=frame["saved_neurons"].isna(),
     )  # fmt: skip
     grouped = frame.groupby(by, sort=True)
     sums = grouped[["requests", "rows", "tokens", "neurons", "usd", "saved_neurons", "unpriced"]].sum()
-    found = grouped[["priced", "untold", "gone"]].any()
+    found = grouped[["priced", "no_tokens", "no_saving"]].any()
     unpriced = (sums["unpriced"] > 0) & ~found["priced"]
     saved = sums["saved_neurons"]
     unknown = {
-        "tokens": found["untold"], "neurons": unpriced, "usd": unpriced, "saved_neurons": found["gone"] & ~(saved > 0)
+        "tokens": found["no_tokens"], "neurons": unpriced, "usd": unpriced,
+        "saved_neurons": found["no_saving"] & ~(saved > 0),
     }  # fmt: skip
     return sums.assign(**{name: sums[name].mask(rows) for name, rows in unknown.items()}, exact=grouped["exact"].all())
 
 
 @takes_options()
 def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
-    """Return the book of charges: one row a billed call, kept across notebooks.
+    """Return the ledger of charges: one row per billed call, kept across notebooks.
 
     Parameters
     ----------
     since : time, optional
-        Seconds since 1970, or anything ``pd.Timestamp`` reads (UTC unless it says otherwise).
+        Seconds since 1970, or anything ``pd.Timestamp`` reads (UTC unless it has a time zone).
 
     Returns
     -------
     DataFrame
         ``time`` (UTC), ``origin``, ``model``, ``verb``, ``requests``, ``rows``, ``tokens``, ``neurons`` and ``usd``
-        (missing: unknown), ``exact`` (the service said so) and ``saved_neurons`` (rows taken from the store, at what
-        they had cost, and answers of a gateway's cache, at what they would have cost; missing: unknown).  ``rows`` are
-        those of the frame that were answered, each counted once, however many requests it took.  ``usd`` is the list
-        price, before the 10,000 free Neurons a day.
+        (missing: unknown), ``exact`` (reported by the service) and ``saved_neurons`` (what rows from the store had
+        cost, and what answers of a gateway's cache would have cost; missing: unknown).  ``rows`` are the answered rows
+        of the frame, each counted once, however many requests it took.  ``usd`` is the list price, before the 10,000
+        free Neurons a day.
     """
+    from . import current
+
     start = 0.0
     if isinstance(since, (int, float)):
         start = float(since)
     elif since is not None:
         moment = pd.Timestamp(since)
         start = (moment.tz_localize("UTC") if moment.tzinfo is None else moment).timestamp()
-    return as_frame(session.current().charges(start))
+    return charges_frame(current().charges(start))
 
 
-def as_frame(charges: Sequence[Charge]) -> LedgerFrame:
-    """Lay charges out as a frame."""
-    from ..models import USD_PER_NEURON
-
+def charges_frame(charges: Sequence[Charge]) -> LedgerFrame:
+    """Return charges as a frame."""
     rows = [{name: getattr(charge, name, None) for name in _CHARGE_COLUMNS} for charge in charges]
     frame = pd.DataFrame(rows, columns=list(_CHARGE_COLUMNS))
     frame["time"] = pd.to_datetime(frame["time"], unit="s", utc=True)

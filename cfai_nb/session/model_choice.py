@@ -1,35 +1,36 @@
-"""Which model does the work: the one that is named, or the default for its kind of work."""
+"""Model selection: the model that ``model=`` names, or the default for the task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from ..errors import ModelError
-from ..models import Model, default, find, outside
+from ..models import Model, default, external_model, find
 from ..tasks import Task
-from .endpoint import Address
+from .endpoint import Endpoint
 
 
-def choose(
-    task: Task, wanted: str | Model | None, address: Address, *, through: bool, listed: Callable[[], list[str]]
+def select_model(
+    task: Task, wanted: str | Model | None, endpoint: Endpoint, *, gateway: bool, list_models: Callable[[], list[str]]
 ) -> Model:
-    """Return the model a task shall use.
+    """Return the model that a task will use.
 
     Parameters
     ----------
     task : Task
     wanted : str or Model, optional
-    address : Address
-        A server of one's own has models of its own.
-    through : bool
-        Whether a gateway is named: it leads to other providers' models.
-    listed : callable
-        Asks a server for its models; called only when it has to choose.
+        The value of ``model=``.
+    endpoint : Endpoint
+        An OpenAI-compatible server has its own models.
+    gateway : bool
+        Whether a gateway is set: it gives access to other providers' models.
+    list_models : callable
+        Asks a server for its models; called only if none is named.
 
     Raises
     ------
     ModelError
-        There is no such model, it goes through a gateway and none is given, or a server has several.
+        The model does not exist, needs a gateway and none is set, or the server has several and none is named.
     """
     if task.own_model is not None:
         return task.own_model
@@ -38,18 +39,19 @@ def choose(
     if wanted is not None and not isinstance(wanted, str):
         raise ModelError(f"model={wanted!r}: give a name such as 'bge-m3'.")
     embeds = "openai-embedding" in task.families
-    if address.is_server:
-        return outside(wanted or _only(listed(), address), "server", embeds=embeds, free=address.is_near)
+    if endpoint.is_server:
+        name = wanted or _only(list_models(), endpoint)
+        return external_model(name, "server", embeds=embeds, free=endpoint.is_local)
     if wanted is None:
         return find(task.work) if task.work.startswith("@") else default(task.work)
     if "/" in wanted and not wanted.startswith("@"):
-        if not through:
-            raise ModelError(f"{wanted} is another provider's model: name a gateway with gateway=, here or in connect.")
-        return outside(wanted, "gateway", embeds=embeds)
+        if not gateway:
+            raise ModelError(f"{wanted} is another provider's model: set gateway=, here or in connect.")
+        return external_model(wanted, "gateway", embeds=embeds)
     return find(wanted)
 
 
-def _only(names: list[str], address: Address) -> str:
+def _only(names: list[str], endpoint: Endpoint) -> str:
     if len(names) != 1:
-        raise ModelError(f"Give model=: {address.origin} has {', '.join(names[:20]) or 'no model'}.")
+        raise ModelError(f"Give model=: {endpoint.origin} has {', '.join(names[:20]) or 'no model'}.")
     return names[0]

@@ -1,4 +1,7 @@
-"""connect(): arguments and environment become the one Session that owns wire and pace, and shares a store."""
+"""``connect`` and ``Session``: one account, with the engine and the store that all calls through it share.
+
+Verbs ask ``current()`` for the session, which plans and prepares their runs; ``cf.connect`` makes and replaces it.
+"""
 
 from __future__ import annotations
 
@@ -11,71 +14,72 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, Unpack
 
 from .._engine.bridge import bridge
-from .._engine.gateway import Gateway, as_gateway
+from .._engine.gateway import Gateway
 from .._engine.plan import Plan, draw_up
 from .._engine.run import Runner
-from .._engine.run_state import CacheMode, Options, Run
+from .._engine.run_options import CacheMode, GivenOptions, RunOptions, given_options, with_run_options
+from .._engine.run_state import Run
 from .._engine.shared import Engine, pacing
 from .._engine.store.sharing import release, shared
 from .._engine.store.store import Store
 from .._engine.wire import Wire
-from ..errors import CfaiWarning, ServiceError, SetupError, StoreError, takes_options
+from ..errors import CfaiWarning, ServiceError, SetupError, StoreError
 from ..markup import counted
 from ..media.fetch import Fetcher
 from ..media.files import Folder, as_folder
 from ..models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from ..models.ledger import Budget, Charge, as_budget, midnight, spent_today
 from ..tasks import Input, Request, Task
-from .closing import Resources, release_at_exit, release_dropped
-from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Address, address_of, from_environment, store_path
-from .model_choice import choose
+from .closing import Resources, close_at_exit, close_dropped
+from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, resolve_endpoint, store_path
+from .model_choice import select_model
 
 _current: Session | None = None
-#: Sessions with a ``with`` block that the context is in, the innermost last.
+#: Sessions of the ``with`` blocks around the current context, the innermost last.
 _inside: ContextVar[tuple[Session, ...]] = ContextVar("cfai_nb_session", default=())
 
 
 class Session:
-    """A connection to one account, with what is shared by all calls through it.
+    """A connection to one account; all calls through it share its engine, store and budget.
 
-    Made by ``connect``.  Usable as a context manager: inside the block it is the current session.
+    Made by ``connect``.  As a context manager it is the current session inside the block, and is closed at its end.
     """
 
     def __init__(
-        self, address: Address, *, store: Path | None, rate: float | Literal["auto"] | None,
+        self, endpoint: Endpoint, *, store: Path | None, rate: float | Literal["auto"] | None,
         defaults: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        self.address = address
-        self.origin = address.origin
-        self.account = hashlib.blake2b(address.account.encode(), digest_size=6).hexdigest()
+        self.endpoint = endpoint
+        self.origin = endpoint.origin
+        self.account = hashlib.blake2b(endpoint.account.encode(), digest_size=6).hexdigest()
         self.rate = rate
         self.defaults = dict(defaults)
         self.store_path = store
-        self._loose: list[Charge] = []  # charges no store could keep
-        self._held = Resources()
-        self._entered = 0  # blocks it is the session of
+        self._unstored: list[Charge] = []  # charges that no store keeps
+        self._resources = Resources()
+        self._entered = 0  # `with` blocks it is in
         self.previous: Session | None = None
-        self.not_open: set[str] = set()  # models this account was told it cannot use
-        self._free: tuple[float, Budget] | None = None  # of which day (UTC)
+        self.inaccessible: set[str] = set()  # models that the service refused to this account
+        self._daily_budget: tuple[float, Budget] | None = None  # with the start of its day (UTC)
         self._fetcher = Fetcher(bridge.wait)
         self._lock = threading.RLock()  # several threads may use it for the first time at once
-        # A session that nothing refers to any more gives back what it holds open; at exit the bridge sees to that.
-        weakref.finalize(self, self._held.dropped).atexit = False
+        # A garbage-collected session closes what it holds open; at exit the bridge does that.
+        weakref.finalize(self, self._resources.close_later).atexit = False
 
     def __repr__(self) -> str:
-        return f"<cfai_nb session: {self.origin} at {self.address.base}, store {self.store_path or 'none'}>"
+        return f"<cfai_nb session: {self.origin} at {self.endpoint.base}, store {self.store_path or 'none'}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
-            "A session is not copied or pickled: it holds a token and connections. Call cf.connect() there."
+            "A session cannot be copied or pickled: it holds a token and connections. Call cf.connect() there."
         )
 
     def __enter__(self) -> Session:
         global _current
-        if _current is self:  # connect() made it the current one; after the block it is again the one before
+        if _current is self:  # made current by connect(); after the block the previous one is current again
             _current = self.previous
         _inside.set((*_inside.get(), self))
         with self._lock:
@@ -84,100 +88,100 @@ class Session:
 
     def __exit__(self, *exc: object) -> None:
         within = _inside.get()
-        if self in within:  # with what was connected or entered inside; several threads may be in blocks of their own
+        if self in within:  # also those connected or entered inside; other threads have their own blocks
             _inside.set(within[: len(within) - 1 - within[::-1].index(self)])
         with self._lock:
             self._entered -= 1
-            last = self._entered == 0  # other threads may still be in a block of it
+            last = self._entered == 0  # other threads may still be in a block
         if last:
             self.close()
 
     def close(self, timeout: float = 30.0) -> None:
-        """Close connections and store; the session opens them again when it is used again.
+        """Close connections and store; a later use of the session opens them again.
 
-        Runs under way, in other threads or awaited, are ended: nothing more is sent, and what is in flight is awaited
-        and kept.  Answers and charges that wait for the store are written.
+        Runs in other threads or tasks are ended: nothing more is sent, and requests in flight are awaited and their
+        answers kept.  Pending answers and charges are written to the store.
 
         Parameters
         ----------
         timeout : float
-            Seconds for which what is in flight is awaited; what comes later is lost, and a warning says so.
+            Seconds to wait for requests in flight; answers that arrive later are lost, with a warning.
         """
         try:
-            self._held.close(timeout)
+            self._resources.close(timeout)
         finally:
             self._fetcher.close()
 
-    # -- organs --------------------------------------------------------------------------------------------------
+    # -- store and engine ----------------------------------------------------------------------------------------
 
     def store(self) -> Store | None:
-        """Open the store on first use, and again after a fork.
+        """Return the store, which is opened on first use and again after a fork; None if there is none.
 
         Raises
         ------
         StoreError
             It cannot be used; the message says what to do.
         """
-        if self._held.forked():
+        if self._resources.forked():
             self._lock = threading.RLock()
-        release_dropped()
+        close_dropped()
         with self._lock:
-            held = self._held
+            held = self._resources
             if held.store is not None and (what := held.store.displaced()):
                 former, held.store = held.store, None
-                opened = shared(former.path)  # takes over what could not be written
+                opened = shared(former.path)  # takes over pending writes
                 release(opened)
                 release(former)
                 warnings.warn(
-                    f"The store {former.path}: {what}. The file that lies there now is used from here on, a new one if "
-                    "there was none; answers that were only in the former one are asked for again.",
+                    f"The store {former.path}: {what}. From now on the file at this path is used (a new one if "
+                    "there is none); answers that were only in the former file are requested again.",
                     CfaiWarning, stacklevel=2,
                 )  # fmt: skip
             if held.store is None and self.store_path is not None:
                 held.store = shared(self.store_path)
-                bridge.after_close(release_at_exit)
-                self._learn(held.store)
+                bridge.after_close(close_at_exit)
+                self._update_catalogue(held.store)
             return held.store
 
-    def _learn(self, store: Store) -> None:
+    def _update_catalogue(self, store: Store) -> None:
         kept = store.listing() if self.origin == "cloudflare" else None
         if kept is not None and kept[0] > catalogue().checked_on:
-            catalogue().learn(kept[1], kept[0])
+            catalogue().update(kept[1], kept[0])
 
     def engine(self, *, cache: CacheMode) -> Engine:
-        """Return what runs share, for the loop they will run on."""
+        """Return what all runs on the current event loop share."""
         try:
             store = self.store()
         except StoreError:
             if cache is not False:
                 raise
-            store = None  # asked to go without: charges are kept in memory then
+            store = None  # not needed: charges are kept in memory then
         where: object = "portal" if bridge.own_loop is None else id(bridge.own_loop)
         with self._lock:
-            if where not in self._held.engines:
-                self._held.engines[where] = self._opened(store), bridge.own_loop
-            engine, _ = self._held.engines[where]
+            if where not in self._resources.engines:
+                self._resources.engines[where] = self._opened(store), bridge.own_loop
+            engine, _ = self._resources.engines[where]
         engine.store = store
         return engine
 
     def _opened(self, store: Store | None) -> Engine:
-        address = self.address
-        wire = Wire(address.root, address.token, address.app, "/" if address.is_server else "/ai/")
+        there = self.endpoint
+        wire = Wire(there.root, there.token, there.app, "/" if there.is_server else "/ai/")
         bridge.before_close(wire)
-        return Engine(wire, pacing(_per_minute(self.rate)), self.account, self.origin, store, self._loose.extend)
+        return Engine(wire, pacing(_per_minute(self.rate)), self.account, self.origin, store, self._unstored.extend)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
-        """Return the model a task shall use: the wanted one, or the default for its kind of work; see ``choose``."""
+        """Return the model that a task will use; see ``select_model``."""
         through = gateway is not None or "gateway" in self.defaults
-        return choose(task, wanted, self.address, through=through, listed=self._listed)
+        return select_model(task, wanted, self.endpoint, gateway=through, list_models=self._model_names)
 
-    def _listed(self) -> list[str]:
+    def _model_names(self) -> list[str]:
         listed = self.ask(Request(path="v1/models"), "GET")
         rows = listed.get("data") if isinstance(listed, dict) else None
         return [str(one["id"]) for one in rows or () if isinstance(one, dict) and "id" in one]
 
     def ask(self, request: Request, method: str = "POST") -> Any:
-        """Send one request that is no row of anything, and return what the answer holds."""
+        """Send one request that does not belong to a run, and return the JSON of its answer."""
         engine = self.engine(cache=False)
 
         async def ask() -> Any:
@@ -186,10 +190,10 @@ class Session:
         return bridge.call(ask)
 
     def fetcher(self, wanted: bool | None) -> Fetcher | None:
-        """Return what fetches addresses in a frame, where that is allowed."""
+        """Return the fetcher of addresses in a frame, or None where fetching is not allowed."""
         return self._fetcher if (self.defaults.get("fetch") if wanted is None else wanted) else None
 
-    # -- work ----------------------------------------------------------------------------------------------------
+    # -- runs ----------------------------------------------------------------------------------------------------
 
     def plan(self, task: Task, model: Model, rows: Sequence[Input | None], *, cache: CacheMode) -> Plan:
         """Price a task on these rows; nothing is sent."""
@@ -200,60 +204,57 @@ class Session:
         return plan
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:
-        server, rate = self.address.server, _per_minute(self.rate)(model)
+        server, rate = self.endpoint.server, _per_minute(self.rate)(model)
         return draw_up(task, model, rows, self.origin, rate, server=server, account=self.account)
 
-    def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: Options) -> Runner:
+    def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: RunOptions) -> Runner:
         """Prepare a run."""
         runner = Runner(self.engine(cache=options.cache), Run(self._drawn_up(task, model, rows), options))
         runner.keeps = self
         return runner
 
-    def options(self, given: Mapping[str, Any]) -> Options:
+    def options(self, given: Mapping[str, Any]) -> RunOptions:
         """Merge the options of a call with those of ``connect``, and check them.
 
         Raises
         ------
         ValueError
-            An option has a value that means nothing.
+            An option has an invalid value.
         """
         budget = self._budget(given.get("budget"), given.get("neurons"))
-        wish = {**self.defaults, **{k: v for k, v in given.items() if v is not None}}
-        gateway = as_gateway(wish.get("gateway"))
-        for name in ("gateway", "reject_if_busy", "queue") if self.address.is_server else ():
+        wish: dict[str, Any] = {**self.defaults, **given_options(given), "budget": budget}
+        wish.pop("neurons", None)
+        for name in ("gateway", "queue") if self.endpoint.is_server else ():
             if wish.get(name):
-                raise ValueError(f"{name}= is of Workers AI, and {self.origin} is another server; leave it out.")
-        if gateway is not None and wish.get("cache") == "refresh":
-            gateway = gateway.uncached()  # asked anew means of the model
-        names = ("cache", "on_error", "concurrency", "patience", "store_errors")
-        plain = {name: wish[name] for name in names if name in wish}
-        flags: dict[str, Any] = {name: bool(wish[name]) for name in ("queue", "reject_if_busy") if name in wish}
-        return Options(budget=budget, gateway=gateway, **plain, **flags)
+                raise ValueError(f"{name}= only works with Workers AI; {self.origin} is a different server. Remove it.")
+        if wish.get("gateway") is not None and wish.get("cache") == "refresh":
+            wish["gateway"] = wish["gateway"].uncached()  # a refresh must reach the model
+        return RunOptions(**wish)
 
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
         if budget is None and neurons is None:
-            budget = self.defaults.get("budget")  # one purse for all calls of the session
-        return self._free_purse() if budget == "free" and neurons is None else as_budget(budget, neurons)
+            budget = self.defaults.get("budget")  # shared by all calls of the session
+        return self._daily_free_budget() if budget == "free" and neurons is None else as_budget(budget, neurons)
 
-    def _free_purse(self) -> Budget:
-        """Return the one purse for all of today's calls on what is free, so that calls at once share it."""
+    def _daily_free_budget(self) -> Budget:
+        """Return the budget of today's free Neurons, which all calls share."""
         day, used = midnight(time.time()), self.spent_today()
-        if self._free is None or self._free[0] != day:
-            purse = as_budget("free", None, used)
-            assert purse is not None
-            self._free = day, purse
-        purse = self._free[1]
-        # What was used otherwise, in this session or another, counts too.
-        purse.limit = min(purse.limit, FREE_NEURONS_PER_DAY - max(0.0, used - purse.spent))
-        return purse
+        if self._daily_budget is None or self._daily_budget[0] != day:
+            made = as_budget("free", None, used)
+            assert made is not None
+            self._daily_budget = day, made
+        budget = self._daily_budget[1]
+        # Neurons that other calls used, in this session or another, count too.
+        budget.limit = min(budget.limit, FREE_NEURONS_PER_DAY - max(0.0, used - budget.spent))
+        return budget
 
     def spent_today(self) -> float:
-        """Neurons this account used since 00:00 UTC, as far as this book knows."""
+        """Return the Neurons this account used since 00:00 UTC, according to the ledger."""
         now = time.time()
         return spent_today(self.charges(midnight(now)), self.account, self.origin, now).neurons or 0.0
 
     def charges(self, since: float = 0.0) -> list[Charge]:
-        """Return the charges in the book, of all sessions that share the store."""
+        """Return the charges in the ledger, of all sessions that share the store."""
         try:
             store = self.store()
         except StoreError:
@@ -262,46 +263,46 @@ class Session:
         if store is not None and store.damaged_charges:
             warnings.warn(
                 f"{counted(store.damaged_charges, 'charge')} in the store {store.path} cannot be read and is missing "
-                "here: the file was damaged.", CfaiWarning, stacklevel=2,
+                "here: the file is damaged.", CfaiWarning, stacklevel=2,
             )  # fmt: skip
-        return kept + [c for c in self._loose if c.time >= since]
+        return kept + [c for c in self._unstored if c.time >= since]
 
     def accept_terms(self, model: str | Model) -> str:
-        """Accept the terms of a model that asks for it (llama-3.2-11b-vision), once for the account.
+        """Accept the terms of a model that requires it (llama-3.2-11b-vision), once per account.
 
         Returns
         -------
         str
-            What the service says to it.
+            The reply of the service.
 
         Raises
         ------
         ServiceError
-            It was not understood.
+            The service refused it.
         """
         try:
-            said = self.ask(Request(json={"prompt": "agree"}, path=f"run/{find(model).id}"))
+            reply = self.ask(Request(json={"prompt": "agree"}, path=f"run/{find(model).id}"))
         except ServiceError as error:
-            if error.code != 5016:  # the call that accepts them is itself answered with the refusal, and a thank-you
+            if error.code != 5016:  # the service answers the accepting call with this code, and with thanks
                 raise
             return str(error).split(": ", 2)[-1].partition(" -- ")[0]
-        return str(said)
+        return str(reply)
 
     def refresh_models(self) -> int:
-        """Ask the service for its models, keep what it says, and return how many rows changed."""
+        """Update the catalogue from the service, keep the listing in the store, and return how many models changed."""
         engine = self.engine(cache=True)
         listing = self.ask(Request(path="models/search", query={"per_page": "1000"}), "GET")
         if not isinstance(listing, list) or not listing:
             raise SetupError("The service listed no models; the catalogue stays as it is.")
         today = time.strftime("%Y-%m-%d", time.gmtime())
-        changed = catalogue().learn(listing, today)
+        changed = catalogue().update(listing, today)
         if engine.store is not None and self.origin == "cloudflare":
             engine.store.keep_listing(today, listing)
             engine.store.flush()
         return len(changed)
 
 
-@takes_options()
+@with_run_options
 def connect(
     target: Any = None,
     *,
@@ -310,21 +311,12 @@ def connect(
     base_url: str | None = None,
     allow_http: bool = False,
     store: str | os.PathLike[str] | Literal[False] | None = None,
-    cache: CacheMode | None = None,
-    budget: float | str | Budget | None = None,
-    neurons: float | None = None,
-    on_error: Literal["keep", "raise", "partial"] | None = None,
-    concurrency: int | Literal["auto"] | None = None,
-    patience: float | None = None,
     rate: float | Literal["auto"] | None = "auto",
-    gateway: Gateway | str | None = None,
-    reject_if_busy: bool | None = None,
-    fetch: bool | None = None,
-    files: str | os.PathLike[str] | None = None,
-    progress: bool | None = None,
-    store_errors: Literal["stop", "continue"] | None = None,
+    **options: Unpack[GivenOptions],
 ) -> Session:
     """Connect to Workers AI, or to the emulator, and make it the current session.
+
+    The run options (from ``cache`` on) are defaults of every call; a budget given here is shared by all of them.
 
     Parameters
     ----------
@@ -334,23 +326,17 @@ def connect(
     account_id, api_token : str, optional
         Default: ``CLOUDFLARE_ACCOUNT_ID`` and ``CLOUDFLARE_API_TOKEN`` (and the other spellings in use).
     base_url : str, optional
-        Everything up to and including ``/client/v4``; or, ending in ``/v1``, of a server in OpenAI's dialect (Ollama,
-        llama.cpp, vLLM, ...), whose chat and embedding models are then used by their names: free of charge on this
-        machine or network, at an unknown price elsewhere.
+        The address up to and including ``/client/v4``; or the address, ending in ``/v1``, of an OpenAI-compatible
+        server (Ollama, llama.cpp, vLLM, ...), whose chat and embedding models are then used by their names: free of
+        charge on this machine or network, at an unknown price elsewhere.
     allow_http : bool
-        Send the token to a ``base_url`` with ``http://`` beyond this machine and network, where others can read it.
+        Send the token unencrypted to a ``base_url`` with ``http://`` outside this machine and network.
     store : path or False, optional
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
-    gateway : Gateway or str, optional
-        The AI Gateway the requests go through; ``"default"`` is made on its first use.
-    cache, budget, neurons, on_error, concurrency, patience, reject_if_busy, fetch, files, progress : optional
-        Defaults of the run options of every call; a budget given here is one purse for all of them.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
-
-    store_errors : {"stop", "continue"}, optional
-        What a run does when the store cannot keep its answers (a full disk, a file that was deleted): send nothing
-        more and raise StoreError, or go on and warn at its end.  Default: "stop".
+    **options
+        Run options.
 
     Returns
     -------
@@ -366,34 +352,30 @@ def connect(
         found = (api_token or from_environment(TOKEN_NAMES)) and (account_id or from_environment(ACCOUNT_NAMES))
         target = "cloudflare" if found else "emulator"
         print("cfai_nb: " + ("Cloudflare Workers AI" if found else "no credentials found: the emulator (no model)"))
-    address = address_of(target, account_id, api_token, base_url, allow_http=allow_http)
-    if rate == "auto" and (address.is_server or (address.app is not None and not callable(target))):
-        rate = None  # nobody waits for a pretended minute
+    endpoint = resolve_endpoint(target, account_id, api_token, base_url, allow_http=allow_http)
+    if rate == "auto" and (endpoint.is_server or (endpoint.app is not None and not callable(target))):
+        rate = None  # a server has no known limit, and waiting for an emulated minute helps nobody
     if (
         rate is not None
         and rate != "auto"
         and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0)
     ):
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
-    defaults = {
-        "cache": cache, "budget": "free" if budget == "free" else as_budget(budget, neurons), "on_error": on_error,
-        "concurrency": concurrency, "patience": patience, "gateway": as_gateway(gateway),
-        "reject_if_busy": reject_if_busy, "fetch": fetch, "files": as_folder(files), "progress": progress,
-        "store_errors": store_errors,
-    }  # fmt: skip
-    given = {name: value for name, value in defaults.items() if value is not None}
-    session = Session(address, store=store_path(store), rate=rate, defaults=given)
-    session.options({})  # a default that means nothing is told here, not at the first call
+    given = given_options({name: value for name, value in options.items() if name != "neurons"})
+    budget = as_budget(options.get("budget"), options.get("neurons"))  # one for all calls of the session
+    given |= {} if budget is None else {"budget": "free" if options.get("budget") == "free" else budget}
+    session = Session(endpoint, store=store_path(store), rate=rate, defaults=given)
+    session.options({})  # an invalid default is reported here, not at the first call
     if _current is not None:
-        _current.previous = None  # one is enough to come back to, and more would all stay open
+        _current.previous = None  # only one previous session is kept: a chain of them would all stay open
     session.previous, _current = _current, session
     if within := _inside.get():  # within another session's block: the newest one counts
         _inside.set((*within, session))
     return session
 
 
-def folder(wanted: Any) -> Folder | None:
-    """Return the folder in which texts of cells may name files: as wanted, or else that of the current session.
+def files_folder(wanted: Any) -> Folder | None:
+    """Return the folder of ``files=``: as given, or the default of the current session.
 
     Raises
     ------
@@ -406,11 +388,11 @@ def folder(wanted: Any) -> Folder | None:
 
 
 def _per_minute(rate: float | Literal["auto"] | None) -> Callable[[Model], float | None]:
-    """Return what says how many requests a minute a model takes; apart from the session, which it would hold."""
+    """Return a function from a model to its requests per minute; not a method, which would keep the session alive."""
     return lambda model: model.rate if rate == "auto" else rate
 
 
 def current() -> Session:
-    """Return the current session; connects from the environment when there is none."""
+    """Return the current session; connect from the environment if there is none."""
     within = _inside.get()
     return within[-1] if within else _current or connect()

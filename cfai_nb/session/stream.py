@@ -18,7 +18,7 @@ from ..models import Model
 from ..tasks import Generate
 from . import session
 
-_TRAVEL = ("budget", "neurons", "gateway", "reject_if_busy")
+_TRAVEL = ("budget", "neurons", "gateway")
 _OPTIONS = tuple(field.name for field in dataclasses.fields(Generate))
 
 
@@ -33,7 +33,7 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
         Default: that of ``generate``.
     **options
         Of ``generate`` (``system``, ``max_tokens``, ``temperature``, ``seed``, ``reasoning``), and ``budget`` or
-        ``neurons``, ``gateway``, ``reject_if_busy``.
+        ``neurons``, ``gateway``.
 
     Yields
     ------
@@ -65,7 +65,7 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     task.check(chosen)
     how = here.options(travel)
     engine = here.engine(cache=False)
-    request, most = task.stream(prompt, chosen), task.forecast([prompt], chosen)
+    request, most = task.stream(prompt, chosen), task.estimate_usage([prompt], chosen)
     pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     limit = f"max_tokens={task.max_tokens}"
 

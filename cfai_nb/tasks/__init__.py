@@ -13,7 +13,7 @@ from .dialects.stream import StreamReader
 from .embed import Embed
 from .extract import Extract
 from .generate import Generate
-from .image import Draw
+from .image import GenerateImage
 from .markdown import ToMarkdown
 from .mask import Mask
 from .moderate import Moderate
@@ -22,7 +22,7 @@ from .rewrite import FixGrammar, Summarize
 from .score import Score
 from .sentiment import Sentiment
 from .speak import Speak
-from .task import Cell, Cells, Column, Talk, Task, shown
+from .task import Cell, Cells, Column, Conversation, Task, display_only
 from .transcribe import Transcribe
 from .translate import Translate
 
@@ -35,13 +35,14 @@ __all__ = [
     "Check",
     "Classify",
     "Column",
+    "Conversation",
     "Detect",
-    "Draw",
     "Embed",
     "Estimate",
     "Extract",
     "FixGrammar",
     "Generate",
+    "GenerateImage",
     "Input",
     "Json",
     "Local",
@@ -54,16 +55,15 @@ __all__ = [
     "Speak",
     "StreamReader",
     "Summarize",
-    "Talk",
     "Task",
     "ToMarkdown",
     "Transcribe",
     "Translate",
     "choice",
+    "display_only",
     "estimate",
     "forecast",
     "scale",
-    "shown",
     "tokens_of",
     "yes_no",
 ]

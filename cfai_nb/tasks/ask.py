@@ -11,7 +11,7 @@ from ..models import Model, Usage
 from .dialects import decision
 from .dialects.questions import MOST_QUESTIONS, Question
 from .dialects.request import Answer, Json, Request
-from .task import Cell, Cells, Column, Input, Task, canonical, shown
+from .task import Cell, Cells, Column, Input, Task, canonical, display_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ class Ask(Task):
     kinds: ClassVar[frozenset[str]] = decision.KINDS
 
     questions: Mapping[str, Question]
-    probabilities: bool = shown(False)
-    threshold: float | Mapping[str, float] = field(default=0.5, metadata={"shown": True})
+    probabilities: bool = display_only(False)
+    threshold: float | Mapping[str, float] = field(default=0.5, metadata={"display_only": True})
 
     def check(self, model: Model) -> None:
         """Refuse what is not a set of questions."""
@@ -65,7 +65,7 @@ class Ask(Task):
         if any(not isinstance(cut, (int, float)) or not 0 <= cut <= 1 for cut in cuts.values()):
             raise ValueError(f"threshold={self.threshold!r}: a probability lies between 0 and 1.")
 
-    def asked(self) -> dict[str, Json]:
+    def key_fields(self) -> dict[str, Json]:
         """Describe every question by what it says."""
         return {"questions": [[name, canonical(question)] for name, question in self.questions.items()]}
 
@@ -73,20 +73,20 @@ class Ask(Task):
     def _asked(self) -> decision.Questionnaire:
         return decision.Questionnaire(self.questions)
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return one request with all questions."""
         (text,) = inputs
         return self._asked.compose(text, model)
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and questions, and for a chat model what it may write."""
         return self._asked.forecast(inputs, model)
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: a dict of question name to its cell."""
         return [self._asked.read(answer, inputs[0], model)]
 
-    def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
+    def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return a column a question, and with ``probabilities`` its numbers."""
         columns: dict[str, Column] = {}
         for name, question in self.questions.items():

@@ -54,19 +54,19 @@ class Caption(Task):
     def _settings(self) -> chat.Settings:
         return chat.Settings(max_tokens=self.max_tokens)
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         return vision.compose(inputs[0], self.question, model, self._settings(), self.length)
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return what was said."""
         said = vision.hear(answer, model, self._settings())
         return [said.or_cut(said.text.strip(), self.max_tokens)]
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate pictures and question, and count all of ``max_tokens`` as written."""
         return vision.forecast(inputs, self.question, model, self._settings())
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column:
+    def to_columns(self, cells: Sequence[Cell]) -> Column:
         """Return a column of text."""
         return Column(cells, "text")

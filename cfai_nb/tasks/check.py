@@ -11,7 +11,7 @@ from ..models import Model, Usage
 from .dialects import decision
 from .dialects.questions import Question, YesNo
 from .dialects.request import Answer, Request
-from .task import Cell, Cells, Column, Input, Task, shown
+from .task import Cell, Cells, Column, Input, Task, display_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class OneQuestion(Task):
     fallback: ClassVar[str] = "generate"
     kinds: ClassVar[frozenset[str]] = decision.KINDS
 
-    probabilities: bool = shown(False)
+    probabilities: bool = display_only(False)
 
     def question(self) -> Question:
         """Return the question."""
@@ -46,20 +46,20 @@ class OneQuestion(Task):
     def _asked(self) -> decision.Questionnaire:
         return decision.Questionnaire({self.name: self.question()})
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         (text,) = inputs
         return self._asked.compose(text, model)
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate text and question, and for a chat model what it may write."""
         return self._asked.forecast(inputs, model)
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the question's cell."""
         return [self._asked.read(answer, inputs[0], model)[self.name]]
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
+    def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return the answers, or answers with their numbers."""
         cut = getattr(self, "threshold", 0.5)
         columns = self.question().columns(self.name, cells, cut, all_=self.probabilities)
@@ -91,7 +91,7 @@ class Check(OneQuestion):
     positional: ClassVar[tuple[str, ...]] = ("condition",)
 
     condition: str
-    threshold: float = field(default=0.5, metadata={"shown": True})
+    threshold: float = field(default=0.5, metadata={"display_only": True})
 
     def question(self) -> YesNo:
         """Return the condition as a question."""

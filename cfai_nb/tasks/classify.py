@@ -12,7 +12,7 @@ from .dialects import decision
 from .dialects import labels as labelling
 from .dialects.questions import Choice
 from .dialects.request import Answer, Request
-from .task import Cell, Cells, Column, Input, Task, shown
+from .task import Cell, Cells, Column, Input, Task, display_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Classify(Task):
 
     labels: Sequence[str] | Mapping[str, str | None] | None = None
     instructions: str = "Which label fits the text best?"
-    probabilities: bool = shown(False)
+    probabilities: bool = display_only(False)
 
     @functools.cached_property
     def _asked(self) -> labelling.Labelling:
@@ -62,7 +62,7 @@ class Classify(Task):
         described = self.labels.items() if isinstance(self.labels, Mapping) else [(name, None) for name in self.labels]
         return Choice(tuple(described), self.instructions)
 
-    def takes(self, model: Model) -> frozenset[str]:
+    def input_kinds(self, model: Model) -> frozenset[str]:
         """Take pictures where the model sees."""
         return labelling.takes(model)
 
@@ -74,19 +74,19 @@ class Classify(Task):
         labelling.check(self._choice, model)
         decision.check_probabilities(self.probabilities, model, labelling.SURE)
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         return self._asked.compose(inputs[0], model)
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate inputs and labels, and for a chat model what it may write."""
-        return self._asked.forecast(inputs, model) or super().forecast(inputs, model)
+        return self._asked.forecast(inputs, model) or super().estimate_usage(inputs, model)
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell ``{label, confidence, p}``."""
         return [self._asked.read(answer, inputs[0], model)]
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
+    def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return the labels, or labels with confidence and probabilities."""
         if self._choice is None:
             labels = Column([cell and cell["label"] for cell in cells], "category")

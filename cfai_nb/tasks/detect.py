@@ -49,7 +49,7 @@ class Detect(Task):
         if isinstance(self.most, bool) or not isinstance(self.most, int) or self.most < 1:
             raise ValueError(f"most={self.most!r}: give a number of boxes of at least 1.")
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         (picture,) = media_in(inputs[0])
         if model.family == "detr":
@@ -57,7 +57,7 @@ class Detect(Task):
         wanted: dict[str, Json] = {"task": "detect", "target": self.target, "max_objects": self.most}
         return Request(json={**wanted, "image": picture.data_uri()})
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the boxes in pixels; moondream's are shares of width and height."""
         (picture,) = media_in(inputs[0])
         try:
@@ -82,11 +82,11 @@ class Detect(Task):
         scaled = {name.replace("_", ""): values.number(box[name]) * size for name, size in sizes.items()}
         return self._box(self.target, None, scaled)
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate the pictures, and some 20 tokens a box."""
         read_ = float(sum(map(tokens_of, inputs)))
         return Usage({"input_tokens": read_, "output_tokens": 20.0 * self.most * len(inputs)})
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column:
+    def to_columns(self, cells: Sequence[Cell]) -> Column:
         """Return a column of lists."""
         return Column(cells, "object")

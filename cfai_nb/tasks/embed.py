@@ -66,7 +66,7 @@ class Embed(Task):
         """Return the texts a request may carry; 32, the least of those known, where nothing is stated."""
         return model.batch or 32
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         texts: Json = list(inputs)
         if model.family == "openai-embedding":  # asked for floats, since clients that ask for base64 got zeros
@@ -82,7 +82,7 @@ class Embed(Task):
         body |= {"pooling": self.pooling} if self.pooling else {}
         return Request(json=body | ({"truncate_inputs": True} if self.truncate else {}), expected="vectors")
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return a matrix with a row a text."""
         matrix = answer.listed() if model.family == "openai-embedding" else answer.floats("data", "response")
         if matrix is None:
@@ -91,10 +91,10 @@ class Embed(Task):
         misfit = len(matrix) and model.dims and matrix.shape[1] != model.dims
         return [AnswerError(wrong, "dimensions")] * len(matrix) if misfit else matrix  # repeated, it would cost again
 
-    def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
+    def usage(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Take the header, or estimate: answers of embedding models carry no usage."""
-        return reported(Answer(b"", answer.headers)) or self.forecast(inputs, model)
+        return reported(Answer(b"", answer.headers)) or self.estimate_usage(inputs, model)
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column:
+    def to_columns(self, cells: Sequence[Cell]) -> Column:
         """Return one column of vectors."""
         return Column((), "vector", form=self.pooling or "")

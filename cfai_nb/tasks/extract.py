@@ -14,7 +14,7 @@ from .dialects import chat
 from .dialects.extraction import Extraction
 from .dialects.fields import Fields, anchor, asked_of, columns_of, known, model_of, types_of
 from .dialects.request import Answer, Json, Request
-from .task import Cell, Cells, Column, Input, Task, shown
+from .task import Cell, Cells, Column, Input, Task, display_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Extract(Task):
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
 
     fields: Fields
-    details: bool = shown(False)
+    details: bool = display_only(False)
     reference_date: str | dt.date | None = None
     max_tokens: int = chat.MAX_TOKENS
 
@@ -66,26 +66,26 @@ class Extract(Task):
         if model.family != "clairic" and self.details:
             raise ModelError(f"{model.id} gives no details. Leave details= out, or use clairic.")
 
-    def asked(self) -> dict[str, Json]:
+    def key_fields(self) -> dict[str, Json]:
         """Describe the fields by what is sent of them."""
-        return super().asked() | asked_of(self.fields) | anchor(self.reference_date)
+        return super().key_fields() | asked_of(self.fields) | anchor(self.reference_date)
 
     @functools.cached_property
     def _wanted(self) -> Extraction:
         return Extraction(self.fields, self.reference_date, self.max_tokens)
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         return self._wanted.compose(inputs[0], model)
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and fields, and for a chat model all that it may write."""
         return self._wanted.forecast(inputs, model)
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: for each field its value, and what else is known of it."""
         return [self._wanted.read(answer, model)]
 
-    def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
+    def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return a typed column a field."""
         return columns_of(self.fields, cells, details=self.details)

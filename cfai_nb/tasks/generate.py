@@ -12,7 +12,7 @@ from ..models import Model
 from .dialects import chat, conversation, examples, schema
 from .dialects.request import Json
 from .dialects.tools import Tool, tool_of
-from .task import Cell, Column, Fill, Input, Talk, Task, shown
+from .task import Cell, Column, Conversation, Fill, Input, Task, display_only
 from .writer import Writer
 
 
@@ -47,9 +47,9 @@ class Generate(Writer):
     schema: schema.Schema | None = None
     tools: Sequence[Callable[..., Any]] = ()
     max_turns: int = 8
-    thinking: bool = shown(False)
+    thinking: bool = display_only(False)
 
-    def settle(self, fill: Fill) -> Task:
+    def resolve(self, fill: Fill) -> Task:
         """Fill the template with the examples."""
         if self.examples is None or not len(self.examples):
             return self
@@ -76,21 +76,21 @@ class Generate(Writer):
         tools, wanted = tuple(tool.definition for tool in self._tools), self._wanted
         return dataclasses.replace(super().settings, schema=wanted and schema.described(wanted), tools=tools)
 
-    def asked(self) -> dict[str, Json]:
+    def key_fields(self) -> dict[str, Json]:
         """Describe the schema by what is sent of it and the code that reads it, and tools by definition and source."""
-        fields = super(Generate, dataclasses.replace(self, schema=None, tools=())).asked()
+        fields = super(Generate, dataclasses.replace(self, schema=None, tools=())).key_fields()
         # "reading" is how an answer of a schema is read; raised when that changes (2026-11).
         read = {"schema": None} if self.schema is None else {**schema.asked(self.schema), "reading": 2}
         return fields | read | {"tools": [[t.definition, t.source] for t in self._tools]}
 
-    def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
+    def conversation(self, inputs: Sequence[Input], model: Model) -> Conversation:
         """Hold the conversation for one prompt."""
         settings, opening = self.settings, self.opening(*inputs)
         if self.n > 1:
             return [(yield from conversation.samples(opening, model, settings))]
         return [(yield from conversation.converse(opening, model, settings, self._tools, self.max_turns, self._wanted))]
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
+    def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text (or of lists), or one a field of the schema."""
         answers, thinking = ([cell and cell[part] for cell in cells] for part in ("answer", "thinking"))
         kind: Literal["text", "object"] = "text" if self.n == 1 else "object"

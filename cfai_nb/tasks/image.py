@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..media import media_in, words_of
+from ..media import media_in, text_of
 from ..models import Model, Usage
 from .dialects import text_to_image
 from .dialects.request import Answer, Request
@@ -14,7 +14,7 @@ from .task import Cell, Cells, Column, Input, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw(Task):
+class GenerateImage(Task):
     """Draw a picture of each row: fill the template, and return what the model draws.
 
     A template may name columns of pictures to start from: ``"{photo} as a watercolour"`` (FLUX.2: up to four; Stable
@@ -54,7 +54,7 @@ class Draw(Task):
     negative: str | None = None
     strength: float | None = None
 
-    def takes(self, model: Model) -> frozenset[str]:
+    def input_kinds(self, model: Model) -> frozenset[str]:
         """Take pictures where the model can start from them."""
         return self.kinds if text_to_image.dialect(model).pictures else frozenset({"text"})
 
@@ -72,23 +72,23 @@ class Draw(Task):
             raise ValueError(f"size={self.size!r}: give a number of pixels, or (width, height).")
         text_to_image.check(self.settings(), model)
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         return text_to_image.compose(
-            text_to_image.Sketch(words_of(inputs[0]), media_in(inputs[0]), self.settings()), model
+            text_to_image.Sketch(text_of(inputs[0]), media_in(inputs[0]), self.settings()), model
         )
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the picture."""
         return [text_to_image.read(answer)]
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count tiles and steps, which is what pictures are priced in."""
         asked, can = self.settings(), text_to_image.dialect(model)
         size = (int(asked.get("width", can.size[0])), int(asked.get("height", can.size[1])))
         steps = int(asked.get("steps", can.steps))
         return sum((text_to_image.usage(size, steps, len(media_in(each))) for each in inputs), Usage({}))
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column:
+    def to_columns(self, cells: Sequence[Cell]) -> Column:
         """Return a column of pictures."""
         return Column(cells, "object")

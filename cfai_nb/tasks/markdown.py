@@ -11,7 +11,7 @@ from ..media import media_in
 from ..models import Model, Usage
 from .dialects import values
 from .dialects.request import Answer, Request
-from .task import Cell, Cells, Column, ColumnKind, Input, Task, shown
+from .task import Cell, Cells, Column, ColumnKind, Input, Task, display_only
 
 #: The converter is no model of the catalogue, and publishes no price: pictures are described by models, which costs.
 CONVERTER = Model(id="tomarkdown", task="Markdown Conversion", family="tomarkdown")
@@ -38,15 +38,15 @@ class ToMarkdown(Task):
     kinds: ClassVar[frozenset[str]] = frozenset({"document", "image", "audio", "video"})
     own_model: ClassVar[Model | None] = CONVERTER
 
-    details: bool = shown(False)
+    details: bool = display_only(False)
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the file as a form."""
         (document,) = media_in(inputs[0])
         file = (document.name, document.content(), document.form.mime)
         return Request(form={"files": file}, path="tomarkdown", expected="document")
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell ``{markdown, tokens, mime}``."""
         try:
             (made,) = answer.json
@@ -58,11 +58,11 @@ class ToMarkdown(Task):
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise AnswerError(f"the answer holds no document: {error}", "broken", again=True) from None
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count the documents; what a picture among them costs is not published."""
         return Usage({"documents": float(len(inputs))})
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
+    def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text, or the text with what is known of it."""
         kinds: dict[str, ColumnKind] = {"markdown": "text", "tokens": "integer", "mime": "text"}
         columns = {name: Column([cell and cell[name] for cell in cells], kind) for name, kind in kinds.items()}

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..errors import ModelError
-from ..media import words_of
+from ..media import text_of
 from ..models import Model, Usage
 from .dialects import decision, guard
 from .dialects.questions import MOST_QUESTIONS, Unsafe
 from .dialects.request import Answer, Request
-from .task import Cell, Cells, Column, Input, Task, shown
+from .task import Cell, Cells, Column, Input, Task, display_only
 
 _WHOLE = "unsafe"  # the question about the text as a whole
 _HARM = "Is the text harmful, or does it ask for or help with harm?"
@@ -47,8 +47,8 @@ class Moderate(Task):
     kinds: ClassVar[frozenset[str]] = decision.KINDS
 
     categories: Sequence[str] | Mapping[str, str | None] = guard.HAZARDS
-    threshold: float = shown(0.5)
-    probabilities: bool = shown(False)
+    threshold: float = display_only(0.5)
+    probabilities: bool = display_only(False)
 
     @functools.cached_property
     def _asked(self) -> decision.Questionnaire:
@@ -67,24 +67,24 @@ class Moderate(Task):
             raise ModelError(f"{model.id} knows its own categories only; leave categories= out, or take another model.")
         decision.check_threshold(self.threshold)
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         if model.family == "llama-guard":
-            return guard.compose(words_of(inputs[0]))
+            return guard.compose(text_of(inputs[0]))
         return self._asked.compose(inputs[0], model)
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and questions, and what may be written."""
         if model.family == "llama-guard":
-            return guard.forecast([words_of(each) for each in inputs])
+            return guard.forecast([text_of(each) for each in inputs])
         return self._asked.forecast(inputs, model)
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: for the whole and each category whether it holds, or its probability."""
         guarded = model.family == "llama-guard"
         return [guard.read(answer, _WHOLE) if guarded else self._asked.read(answer, inputs[0], model)]
 
-    def tabulate(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
+    def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         """Return ``safe`` and ``categories``, and with ``probabilities`` the numbers."""
         held = [None if cell is None else [name for name in cell if self._holds(cell[name])] for cell in cells]
         named = [names and [name for name in names if name != _WHOLE] for names in held]

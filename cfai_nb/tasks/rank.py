@@ -14,7 +14,7 @@ from .dialects.inputs import tokens_of
 from .dialects.questions import Scale
 from .dialects.request import Answer, Request
 from .dialects.values import number, whole
-from .task import Cell, Cells, Column, Input, Task, shown
+from .task import Cell, Cells, Column, Input, Task, display_only
 
 #: Families that take a query and many texts at once.
 _RERANKERS = frozenset({"reranker", "bge-m3"})
@@ -49,8 +49,8 @@ class Rank(Task):
     families: ClassVar[frozenset[str]] = decision.FAMILIES | _RERANKERS
 
     query: str
-    top_k: int | None = shown(None)
-    column: str = shown("score")
+    top_k: int | None = display_only(None)
+    column: str = display_only("score")
 
     @functools.cached_property
     def _asked(self) -> decision.Questionnaire:
@@ -71,19 +71,19 @@ class Rank(Task):
         """Return the texts a request may carry: no limit is published, and 32 are known to be little."""
         return 32 if model.family in _RERANKERS else 1
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         if model.family not in _RERANKERS:
             return self._asked.compose(inputs[0], model)
         return Request(json={"query": self.query, "contexts": [{"text": text} for text in inputs]})
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts, the query with each of them, and for a chat model what it may write."""
         if model.family not in _RERANKERS:
             return self._asked.forecast(inputs, model)
         return Usage({"input_tokens": float(sum(tokens_of(each) + tokens_of(self.query) for each in inputs))})
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one score a text."""
         if model.family not in _RERANKERS:
             return [self._asked.read(answer, inputs[0], model)["relevance"]["score"] / (len(_LEVELS) - 1)]
@@ -95,6 +95,6 @@ class Rank(Task):
             raise AnswerError(f"{len(scores)} scores for {len(inputs)} texts", "mismatch", again=True)
         return [scores[at] for at in range(len(inputs))]
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column:
+    def to_columns(self, cells: Sequence[Cell]) -> Column:
         """Return the scores."""
         return Column(cells, "number")

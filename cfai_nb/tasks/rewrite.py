@@ -38,22 +38,22 @@ class Rewrite(Task):
     def _settings(self) -> chat.Settings:
         return chat.Settings(max_tokens=self.max_tokens, temperature=0.0)
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's dialect."""
         (text,) = inputs
         return chat.compose(chat.messages(text, f"{self.how()} {_MATERIAL}"), model, self._settings())
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate texts and instructions, and count all of ``max_tokens`` as written."""
         fixed = chat.fixed(f"{self.how()} {_MATERIAL}", self._settings())
         return chat.forecast(inputs, fixed, self._settings(), model)
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the text."""
         said = chat.hear(answer, self._settings())
         return [said.or_cut(said.text.strip(), self.max_tokens)]
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column:
+    def to_columns(self, cells: Sequence[Cell]) -> Column:
         """Return a column of text."""
         return Column(cells, "text")
 

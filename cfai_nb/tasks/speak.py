@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import AnswerError, InputError
-from ..media import Audio, mime_of, sniff, words_of
+from ..media import Audio, mime_of, sniff, text_of
 from ..models import Model, Usage
 from .dialects import speech
 from .dialects.request import Answer, Json, Request
@@ -50,16 +50,16 @@ class Speak(Task):
         super().check(model)
         speech.check(model, self.voice, self.language, self.format)
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
-        text = words_of(inputs[0])
+        text = text_of(inputs[0])
         if model.family == "melotts":
             words = {"prompt": text} | ({"lang": self.language} if self.language else {})
             return Request(json=words, expected="media")
         body: dict[str, Json] = {"text": text} | ({"speaker": self.voice} if self.voice else {})
         return Request(json={**body, **speech.FORMATS.get(self.format or "", {})}, expected="media")
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the sound, which comes as bytes or as base64 in JSON."""
         content = answer.content
         try:
@@ -71,11 +71,11 @@ class Speak(Task):
             raise AnswerError(f"the answer holds no sound: {error}", "broken", again=True) from None
         return [Audio(content)]
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count the characters, and estimate the minutes they take."""
-        characters = float(sum(len(words_of(each)) for each in inputs))
+        characters = float(sum(len(text_of(each)) for each in inputs))
         return Usage({"characters": characters, "audio_minutes": characters / _CHARACTERS_PER_SECOND / 60})
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column:
+    def to_columns(self, cells: Sequence[Cell]) -> Column:
         """Return a column of sound."""
         return Column(cells, "object")

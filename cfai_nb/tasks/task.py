@@ -27,7 +27,7 @@ Cell: TypeAlias = Any
 #: What was read for the inputs of one request: a cell each, or the rows of a matrix.
 Cells: TypeAlias = "Sequence[Cell] | npt.NDArray[np.float32]"
 #: A conversation: yields what to send (receives an Answer) or to do here (receives what it gave), returns the cells.
-Talk: TypeAlias = "Generator[Request | Local, Any, Cells]"
+Conversation: TypeAlias = "Generator[Request | Local, Any, Cells]"
 #: Fills the template of a call with given records: for each its prompt, and what the template does not name.
 Fill: TypeAlias = Callable[[Any], list[tuple[str, dict[str, Any]]]]
 
@@ -53,9 +53,9 @@ class Column:
     form: str = ""
 
 
-def shown(default: Any) -> Any:
+def display_only(default: Any) -> Any:
     """Declare a task field that only changes how results are shown: it is no part of what is asked or stored."""
-    return dataclasses.field(default=default, metadata={"shown": True})
+    return dataclasses.field(default=default, metadata={"display_only": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,9 @@ class Task:
     """What to ask of a model, for any number of inputs.
 
     Subclass it as a frozen, keyword-only dataclass whose fields are the options of the verb; every field is part of
-    the key under which answers are kept (except those declared with ``shown``), and so is the code of an own task: an
-    edited one is asked again.  A task does no I/O and knows no
-    frame.  ``compose`` and ``read`` are all a simple one needs; a task of several turns overrides ``talk``.
+    the key under which answers are kept (except those declared with ``display_only``), and so is the code of an own
+    task: an edited one is asked again.  A task does no I/O and knows no frame.  ``build_request`` and ``parse`` are all
+    a simple one needs; a task of several turns overrides ``conversation``.
 
     Attributes
     ----------
@@ -123,26 +123,26 @@ class Task:
 
     # -- what a task must say ------------------------------------------------------------------------------------
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request for these inputs (one, unless ``batch`` says more)."""
-        raise TypeError(f"{type(self).__name__} must define compose() or talk()")
+        raise TypeError(f"{type(self).__name__} must define build_request() or conversation()")
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell an input, in order.  A cell may be an AnswerError, which fails that row alone."""
-        raise TypeError(f"{type(self).__name__} must define read() or talk()")
+        raise TypeError(f"{type(self).__name__} must define parse() or conversation()")
 
     # -- what it may say otherwise -------------------------------------------------------------------------------
 
-    def talk(self, inputs: Sequence[Input], model: Model) -> Talk:
+    def conversation(self, inputs: Sequence[Input], model: Model) -> Conversation:
         """Hold the conversation for these inputs: by default one question and its answer."""
-        answer = yield self.compose(inputs, model)
-        return self.read(answer, inputs, model)
+        answer = yield self.build_request(inputs, model)
+        return self.parse(answer, inputs, model)
 
     def batch(self, model: Model) -> int:
         """Inputs a request may carry."""
         return 1
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate, before sending, what these inputs use at most.
 
         Where the model charges what it writes, 512 tokens an input are counted; override it when you set a limit.
@@ -151,19 +151,19 @@ class Task:
         writes = "output_tokens" in (model.prices or {})
         return Usage(read | ({"output_tokens": 512.0 * len(inputs)} if writes else {}))
 
-    def weigh(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
+    def usage(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Say what one answered request used.
 
         Best source first: the ``cf-ai-neurons`` header or ``usage.neurons``, then the reported tokens, then the
-        estimate of ``forecast``.
+        estimate of ``estimate_usage``.
         """
-        return reported(answer) or self.forecast(inputs, model)
+        return reported(answer) or self.estimate_usage(inputs, model)
 
     def turns(self, model: Model) -> tuple[int, str]:
         """Say how many requests a batch takes at least, and in words what its forecast leaves out ("": nothing)."""
         return 1, ""
 
-    def takes(self, model: Model) -> frozenset[str]:
+    def input_kinds(self, model: Model) -> frozenset[str]:
         """Say which of its ``kinds`` this model can be given."""
         return self.kinds & shown_to(model) if "text" in self.kinds else self.kinds
 
@@ -177,19 +177,19 @@ class Task:
             fit = [m.id for m in catalogue().values() if m.family in self.families and m.status == "current"]
             raise ModelError(f"{self.name} cannot use {model.id} ({model.task}). It works with: {', '.join(fit)}.")
 
-    def settle(self, fill: Fill) -> Task:
+    def resolve(self, fill: Fill) -> Task:
         """Return the task with its options settled that depend on the template of the call."""
         return self
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
+    def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Lay the cells out as one column, or as several by name."""
         return Column(cells, "object")
 
     # -- what is the same for all --------------------------------------------------------------------------------
 
-    def asked(self) -> dict[str, Json]:
+    def key_fields(self) -> dict[str, Json]:
         """Return every field that is part of the question, in a canonical form."""
-        fields = (f for f in dataclasses.fields(self) if not f.metadata.get("shown"))
+        fields = (f for f in dataclasses.fields(self) if not f.metadata.get("display_only"))
         return {f.name: canonical(getattr(self, f.name)) for f in fields}
 
 

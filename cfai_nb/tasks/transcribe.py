@@ -11,7 +11,7 @@ from ..models import Model, Usage
 from .dialects import transcription
 from .dialects.inputs import seconds_of
 from .dialects.request import Answer, Request
-from .task import Cell, Cells, Column, Input, Task, shown
+from .task import Cell, Cells, Column, Input, Task, display_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Transcribe(Task):
     english: bool = False
     hint: str | None = None
     speakers: bool = False
-    details: bool = shown(False)
+    details: bool = display_only(False)
 
     def _wanted(self) -> transcription.Wanted:
         return transcription.Wanted(self.language, self.english, self.hint, self.speakers)
@@ -56,21 +56,21 @@ class Transcribe(Task):
         super().check(model)
         transcription.check(self._wanted(), model)
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         return transcription.compose(media_in(inputs[0])[0], self._wanted(), model)
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell: text, language, seconds, words and segments."""
         (sound,) = media_in(inputs[0])
         cell = transcription.read(answer, model)
         return [{**cell, "seconds": cell["seconds"] or sound.form.seconds}]
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count the minutes."""
         return Usage({"audio_minutes": sum(seconds_of(media_in(each)[0]) for each in inputs) / 60})
 
-    def tabulate(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
+    def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text, or the text with what is known of it."""
         columns = {
             name: Column([cell and cell[name] for cell in cells], kind) for name, kind in transcription.COLUMNS.items()

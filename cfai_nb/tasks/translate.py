@@ -60,7 +60,7 @@ class Translate(Rewrite):
         origin = f" from {self.source}" if self.source else ""
         return f"Translate the text{origin} into {self.to}; keep meaning, tone and layout."
 
-    def compose(self, inputs: Sequence[Input], model: Model) -> Request:
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         """Return the request in the model's own form."""
         (text,) = inputs
         if model.family == "indictrans2":
@@ -68,19 +68,19 @@ class Translate(Rewrite):
         if model.family == "m2m100":
             source, target = (code_of(language, model) for language in (self.source or "English", self.to))
             return Request(json={"text": text, "source_lang": source, "target_lang": target})
-        return super().compose(inputs, model)
+        return super().build_request(inputs, model)
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate the texts; a translation is counted at twice the tokens of its source."""
         if model.family in chat.FAMILIES:
-            return super().forecast(inputs, model)
+            return super().estimate_usage(inputs, model)
         read = float(sum(map(tokens_of, inputs)))
         return Usage({"input_tokens": read, "output_tokens": 2 * read})
 
-    def read(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the translation."""
         if model.family in chat.FAMILIES:
-            return super().read(answer, inputs, model)
+            return super().parse(answer, inputs, model)
         output = answer.json if isinstance(answer.json, Mapping) else {}
         several = output.get("translations")
         said = output.get("translated_text") or (several[0] if isinstance(several, list) and several else None)

@@ -73,15 +73,15 @@ class Writer(Task):
         if self.raw and (self.system or self.examples):
             raise ValueError("raw= sends the prompt alone; leave system= and examples= out.")
 
-    def takes(self, model: Model) -> frozenset[str]:
+    def input_kinds(self, model: Model) -> frozenset[str]:
         """Take text alone where the prompt is sent as it is."""
-        return frozenset({"text"}) if self.raw else super().takes(model)
+        return frozenset({"text"}) if self.raw else super().input_kinds(model)
 
     def opening(self, prompt: Input) -> list[dict[str, Json]]:
         """Return the conversation up to the first question."""
         return examples.before(chat.messages(prompt, self.system), self.examples)
 
-    def forecast(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate the first turn of each prompt, and count all of ``max_tokens`` as written."""
         return chat.forecast(inputs, self._fixed, self.settings, model)
 

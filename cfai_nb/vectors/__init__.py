@@ -1,28 +1,27 @@
-"""What vectors say: who is near, what is double, a flat picture, the groups, and the words that tell them apart.
+"""Exact operations on matrices of embedding vectors: search, duplicates, clusters, projection and topic terms.
 
-scikit-learn is used in this room only, and loaded (with scipy, which it brings) when a function runs, not when the room
-is imported.
+Takes matrices or columns of vectors and returns arrays.  Called by the vector verbs of ``frame``, by plots and widgets.
+scikit-learn is used in this room only, and imported (with scipy, which it depends on) when a function runs.
 """
 
-from .clustering import cluster
+from .clustering import cluster, leaf_order
 from .duplicates import duplicates
-from .matrix import middle
-from .neighbours import outliers, search, similarity
-from .ordering import ordered
+from .matrix import mean_direction
+from .neighbors import outliers, search, similarity
 from .projection import Projection, project
-from .topic_terms import terms
-from .vector_column import Gathered
+from .topic_terms import topic_terms
+from .vector_column import VectorColumn
 
 __all__ = [
-    "Gathered",
     "Projection",
+    "VectorColumn",
     "cluster",
     "duplicates",
-    "middle",
-    "ordered",
+    "leaf_order",
+    "mean_direction",
     "outliers",
     "project",
     "search",
     "similarity",
-    "terms",
+    "topic_terms",
 ]

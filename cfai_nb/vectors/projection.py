@@ -1,4 +1,4 @@
-"""Many dimensions on a flat page: `project`."""
+"""A map of vectors in two dimensions: ``project``."""
 
 from __future__ import annotations
 
@@ -9,56 +9,72 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import SetupError, takes_options
-from .matrix import Matrix, Vectors, blocks, checked, distinct, leading, sample, units
-from .neighbours import Tell, search, silent
-from .threads import limited
+from .matrix import (
+    Matrix,
+    Numbers,
+    OnProgress,
+    Vectors,
+    blocks,
+    checked,
+    count_distinct,
+    limit_threads,
+    no_progress,
+    principal_components,
+    sample,
+    unit_rows,
+)
+from .neighbors import search
 
-# Up to here t-SNE answers within a cup of coffee; its time grows a little faster than the rows do.
+Points = npt.NDArray[np.float64]
+
+# Up to so many rows t-SNE takes minutes at most; its time grows a little faster than the number of rows.
 TSNE_ROWS = 5_000
-# t-SNE measures distances in the leading directions only: the same neighbours, a fraction of the time.
-_LEADING = 50
-# The middle of so many neighbours on the map is where a vector is laid that was not in the sample.
-_NEIGHBOURS = 5
+# t-SNE and UMAP run on this many principal components: the same neighbors in a fraction of the time.
+_COMPONENTS = 50
+# A vector that was not in the sample is placed at the median of this many neighbors.
+_NEIGHBORS = 5
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Points on the plane, and how they came there.
+    """Points on a plane, and how they were computed.
 
     Attributes
     ----------
     points : numpy.ndarray
-        float64, shape (n, 2), centred on 0; one point a vector, in the same order.
+        float64, shape (n, 2), centered on 0; one point per vector, in the same order.
     method : {"tsne", "pca", "umap"}
         What was used.
     note : str
         One line for the reader of a plot: the method, and what it means for the picture.
     """
 
-    points: npt.NDArray[np.float64]
+    points: Points
     method: str
     note: str
 
 
 @takes_options()
-def project(matrix: Any, method: str = "auto", seed: int = 0, *, tell: Tell = silent) -> Projection:
-    """Lay vectors out on a plane so that what is alike lies close.
+def project(
+    matrix: Any, method: str = "auto", random_state: int = 0, *, on_progress: OnProgress = no_progress
+) -> Projection:
+    """Lay vectors out on a plane so that similar vectors lie close together.
 
-    Vectors are compared by angle (their length is set to one first).
+    Vectors are compared by angle (they are normalized first).
 
     Parameters
     ----------
     matrix : array_like
-        Shape (n, d): one vector a row, without NaN. n may be 0.
+        Shape (n, d): one vector per row, without NaN. n may be 0.
     method : {"auto", "tsne", "pca", "umap"}, default "auto"
-        ``"tsne"`` keeps neighbours together, and distances between groups mean little; ``"pca"`` keeps the two
-        directions of most variance, is quick, and blurs neighbours; ``"umap"`` is much like t-SNE and quicker on many
+        ``"tsne"`` keeps neighbors together, and distances between clusters mean little; ``"pca"`` keeps the two
+        directions of most variance, is fast, and blurs neighbors; ``"umap"`` is much like t-SNE, is faster on many
         rows, and needs the package ``umap-learn``. ``"auto"`` is t-SNE for up to 5,000 vectors; beyond, t-SNE of a
-        random sample of 5,000, and every other vector is laid in the middle of its 5 nearest of the sample, by all
-        dimensions. The note says which. Fewer than five different vectors are always laid out by PCA.
-    seed : int, default 0
-        The same seed and vectors give the same points.
-    tell : callable, optional
+        random sample of 5,000, and every other vector is placed at the median of its 5 nearest neighbors in the sample,
+        by all dimensions. The note says which. Fewer than five distinct vectors are always laid out by PCA.
+    random_state : int, default 0
+        The same value and vectors give the same points.
+    on_progress : callable, optional
         Called with a text that says what is being done.
 
     Returns
@@ -69,88 +85,88 @@ def project(matrix: Any, method: str = "auto", seed: int = 0, *, tell: Tell = si
     Raises
     ------
     ValueError
-        If the matrix is not two-dimensional or holds NaN or infinity, or the method is unknown.
+        The matrix is not two-dimensional or holds NaN or infinity, or the method is unknown.
     SetupError
-        If UMAP is asked for and not installed.
+        UMAP is asked for and not installed.
     """
     if method not in ("auto", "tsne", "pca", "umap"):
         raise ValueError(f"method must be 'auto', 'tsne', 'pca' or 'umap', not {method!r}")
     rows = checked(matrix)
     count = len(rows)
-    chosen = sample(count, TSNE_ROWS, seed)
-    different = distinct(units(rows, chosen))
+    chosen = sample(count, TSNE_ROWS, random_state)
+    different = count_distinct(unit_rows(rows, chosen))
     if different < 2:
         what = "no vectors" if not count else "one vector" if count == 1 else f"{count:,} vectors, all the same"
         return Projection(np.zeros((count, 2)), "pca", what)
     if method == "pca" or different < 5:
-        tell(f"PCA of {count:,} vectors")
-        points, share = _pca(rows, seed)
-        return Projection(points, "pca", f"PCA of {count:,} vectors, {share:.0%} of their variance")
+        on_progress(f"PCA of {count:,} vectors")
+        points, explained = _pca(rows, random_state)
+        return Projection(points, "pca", f"PCA of {count:,} vectors, {explained:.0%} of their variance")
     if method == "umap":
-        tell(f"UMAP of {count:,} vectors")
-        return Projection(_umap(rows, seed), "umap", f"UMAP of {count:,} vectors")
+        on_progress(f"UMAP of {count:,} vectors")
+        return Projection(_umap(rows, random_state), "umap", f"UMAP of {count:,} vectors")
     if method == "tsne" or count <= TSNE_ROWS:
-        tell(f"t-SNE of {count:,} vectors")
-        return Projection(_tsne(rows, seed), "tsne", f"t-SNE of {count:,} vectors")
-    tell(f"t-SNE of a sample of {len(chosen):,} of {count:,} vectors")
-    some = units(rows, chosen)
-    points = _placed(rows, some, chosen, _tsne(some, seed), tell)
-    note = f"t-SNE of a sample of {len(chosen):,}; the other {count - len(chosen):,} lie amid their nearest of these"
+        on_progress(f"t-SNE of {count:,} vectors")
+        return Projection(_tsne(rows, random_state), "tsne", f"t-SNE of {count:,} vectors")
+    on_progress(f"t-SNE of a sample of {len(chosen):,} of {count:,} vectors")
+    some = unit_rows(rows, chosen)
+    points = _place_others(rows, some, chosen, _tsne(some, random_state), on_progress)
+    others = count - len(chosen)
+    note = f"t-SNE of a sample of {len(chosen):,}; the other {others:,} lie among their nearest neighbors in it"
     return Projection(points, "tsne", note)
 
 
-def _placed(
-    rows: Vectors, some: Matrix, chosen: npt.NDArray[np.int64], points: npt.NDArray[np.float64], tell: Tell
-) -> npt.NDArray[np.float64]:
-    """Points of all rows, given those of a few."""
+def _place_others(rows: Vectors, some: Matrix, chosen: Numbers, points: Points, on_progress: OnProgress) -> Points:
+    """Return points of all rows, given those of a sample."""
     placed = np.empty((len(rows), 2))
     for part in blocks(len(rows), 16_384):
-        tell(f"placing the others by their neighbours, {part.start:,} of {len(rows):,}")
-        _, near = search(some, np.asarray(rows[part], dtype=np.float32), _NEIGHBOURS)
-        # The median: a mean of neighbours in two groups would lie in the empty land between them.
+        on_progress(f"placing the others by their neighbors, {part.start:,} of {len(rows):,}")
+        _, near = search(some, np.asarray(rows[part], dtype=np.float32), _NEIGHBORS)
+        # The median: a mean of neighbors in two clusters would lie in the empty space between them.
         placed[part] = np.median(points[near], axis=1)
     placed[chosen] = points
     return placed
 
 
-def _pca(rows: Vectors, seed: int) -> tuple[npt.NDArray[np.float64], float]:
-    """Two leading coordinates, and the share of the variance they keep."""
-    coordinates = leading(rows, 2, seed)
+def _pca(rows: Vectors, random_state: int) -> tuple[Points, float]:
+    """Return the first two coordinates, and the part of the variance they explain."""
+    coordinates = principal_components(rows, 2, random_state)
     first, second = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     for part in blocks(len(rows)):
-        block = units(rows, part).astype(np.float64)
+        block = unit_rows(rows, part).astype(np.float64)
         first += block.sum(axis=0)
         second += (block**2).sum(axis=0)
     variance = float((second / len(rows) - (first / len(rows)) ** 2).sum())
     return coordinates, min(1.0, float(coordinates.var(axis=0).sum()) / variance)
 
 
-def _tsne(rows: Vectors, seed: int) -> npt.NDArray[np.float64]:
-    """t-SNE from a PCA start, with the perplexity a small frame can bear."""
+def _tsne(rows: Vectors, random_state: int) -> Points:
+    """Run t-SNE from a PCA start, with a perplexity that fits a small frame."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, max(1.5, (len(rows) - 1) / 3))
-    close = leading(rows, min(_LEADING, max(2, rows.shape[1])), seed)
-    start = close[:, :2] / close[:, 0].std() * 1e-4
+    close = principal_components(rows, min(_COMPONENTS, max(2, rows.shape[1])), random_state)
+    start = (close[:, :2] / close[:, 0].std() * 1e-4).astype(np.float32)
     method = "barnes_hut" if len(rows) > 100 else "exact"
     # A coarser tree takes a third off the time; of the ten nearest on the map of 1,000 docstrings 46.5% are of the same
     # package with it, and 47.0% without (mean of three runs that differ by 1% themselves).
     angle = 0.7 if len(rows) > 1_000 else 0.5
-    model = TSNE(init=start.astype(np.float32), perplexity=perplexity, method=method, angle=angle, random_state=seed)
-    with limited(1 if len(rows) <= 1_000 else None):  # threads pay from there on only
-        points = np.asarray(model.fit_transform(close), dtype=np.float64)
-    centred: npt.NDArray[np.float64] = points - points.mean(axis=0)
-    return centred
+    model = TSNE(init=start, perplexity=perplexity, method=method, angle=angle, random_state=random_state)
+    with limit_threads(1 if len(rows) <= 1_000 else None):  # more threads only pay off beyond that
+        return _centered(model.fit_transform(close))
 
 
-def _umap(rows: Vectors, seed: int) -> npt.NDArray[np.float64]:
-    """UMAP in the leading directions, single-threaded as a fixed seed demands."""
+def _umap(rows: Vectors, random_state: int) -> Points:
+    """Run UMAP on the principal components, with one thread, as a fixed random state requires."""
     try:
         from umap import UMAP
     except ImportError as error:
         raise SetupError("method='umap' needs the package umap-learn: pip install umap-learn") from error
-    close = leading(rows, min(_LEADING, max(2, rows.shape[1])), seed)
-    neighbours = min(15, len(rows) - 1)
-    points = np.asarray(UMAP(n_neighbors=neighbours, random_state=seed, n_jobs=1).fit_transform(close), dtype=float)
-    centred: npt.NDArray[np.float64] = points - points.mean(axis=0)
-    return centred
+    close = principal_components(rows, min(_COMPONENTS, max(2, rows.shape[1])), random_state)
+    neighbors = min(15, len(rows) - 1)
+    return _centered(UMAP(n_neighbors=neighbors, random_state=random_state, n_jobs=1).fit_transform(close))
+
+
+def _centered(points: Any) -> Points:
+    made = np.asarray(points, dtype=np.float64)
+    return np.asarray(made - made.mean(axis=0))

@@ -1,4 +1,4 @@
-"""The words that tell groups of texts apart: `terms`."""
+"""Topic terms: the words that distinguish clusters of texts (``topic_terms``)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pandas as pd
 
 from ..errors import takes_options
 
-# By language: German, French, Spanish and Portuguese, Italian and Dutch, and English beyond the list of scikit-learn.
-# Without them a group of German texts among English ones would be about "der, und, nicht".
-_SMALL_WORDS = """
+# Stop words of German, French, Spanish and Portuguese, Italian and Dutch, and English ones that scikit-learn lacks.
+# Without them a cluster of German texts among English ones would be about "der, und, nicht".
+_STOP_WORDS = """
 aber als am an auch auf aus bei bin bitte das dass dem den der des die dies diese doch du durch ein eine einem einen
 einer er es etwas für gern habe haben hat hatte ich ihnen ihr ihre im immer in ist ja kann kein keine können mein meine
 meinem meinen meiner mich mir mit nach nicht noch nur oder ohne schon sehr seit sich sie sind so über um und uns vom
@@ -34,69 +34,69 @@ ago did didn does doesn don got ll just like says said isn ve want wants won
 
 
 @takes_options()
-def terms(texts: Iterable[Any], labels: Iterable[Any], n: int = 3) -> dict[Hashable, str]:
-    """Say in a few words what sets each group of texts apart (a c-TF-IDF over document counts).
+def topic_terms(texts: Iterable[Any], labels: Iterable[Any], n: int = 3) -> dict[Hashable, str]:
+    """Describe each cluster of texts by the words most specific to it (a c-TF-IDF over document counts).
 
-    A word counts for a group by the share of its texts that use it, times the logarithm of that share over the mean
-    share of all groups. Small words of English, German, French, Spanish, Portuguese, Italian and Dutch do not count,
-    nor do numbers. Japanese is split where its scripts change, a rough stand-in for words.
+    The weight of a word in a cluster is the share of its texts that use the word, times the logarithm of that share
+    over the mean share of all clusters. Stop words of English, German, French, Spanish, Portuguese, Italian and Dutch
+    are left out, and so are numbers. Japanese is split where its scripts change, a rough approximation of words.
 
     Parameters
     ----------
     texts : iterable
-        One text a row; missing ones are passed over.
+        One text per row; missing ones are skipped.
     labels : iterable
-        The group of each row, as many as there are texts. Rows whose label is missing or -1 (noise) are passed over.
+        The cluster of each row, as many as texts. Rows whose label is missing or -1 (noise) are skipped.
     n : int, default 3
-        How many words for a group.
+        Words per cluster.
 
     Returns
     -------
     dict
-        Label to ``"word, word, word"``, in the order in which the labels first occur. A group of which no words are
-        known has the empty string.
+        Label to ``"word, word, word"``, in the order in which the labels first occur; the empty string for a cluster
+        without any word left.
 
     Raises
     ------
     ValueError
-        If there are not as many labels as texts, or `n` is below 1.
+        There are not as many labels as texts, or `n` is below 1.
     """
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
-    said, groups = pd.Series(list(texts), dtype=object), pd.Series(list(labels), dtype=object)
-    if len(said) != len(groups):
-        raise ValueError(f"{len(said)} texts and {len(groups)} labels: there must be as many of one as of the other")
-    kept = groups.notna() & (groups != -1)
-    codes, found = pd.factorize(groups[kept])
-    wanted: dict[Hashable, str] = {label.item() if isinstance(label, np.generic) else label: "" for label in found}
-    words, weights = _weigh(said[kept].fillna("").astype(str).tolist(), codes, len(found))
-    for row, label in enumerate(wanted):
-        wanted[label] = ", ".join(_pick(words, weights[row], n)) if len(words) else ""
-    return wanted
+    given, clusters = pd.Series(list(texts), dtype=object), pd.Series(list(labels), dtype=object)
+    if len(given) != len(clusters):
+        raise ValueError(f"{len(given)} texts and {len(clusters)} labels: give one label per text")
+    kept = clusters.notna() & (clusters != -1)
+    codes, found = pd.factorize(clusters[kept])
+    made: dict[Hashable, str] = {label.item() if isinstance(label, np.generic) else label: "" for label in found}
+    words, weights = _weights(given[kept].fillna("").astype(str).tolist(), codes, len(found))
+    for row, label in enumerate(made):
+        made[label] = ", ".join(_heaviest(words, weights[row], n)) if len(words) else ""
+    return made
 
 
-def _weigh(texts: list[str], codes: Any, groups: int) -> tuple[Any, Any]:
-    """The words, and the weight of each word for each group, shape (groups, words)."""
+def _weights(texts: list[str], codes: Any, clusters: int) -> tuple[Any, Any]:
+    """Return the words, and the weight of each word in each cluster, shape (clusters, words)."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
     asian = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
     pattern = rf"[^\W\d_{asian}]{{3,}}|[\u30a0-\u30ff]{{3,}}|[\u3400-\u9fff]{{2,}}|[\uac00-\ud7af]{{2,}}"
-    small = sorted({*ENGLISH_STOP_WORDS, *_SMALL_WORDS.split()})
+    stop_words = sorted({*ENGLISH_STOP_WORDS, *_STOP_WORDS.split()})
     try:
-        counter = CountVectorizer(binary=True, token_pattern=pattern, stop_words=small)
+        counter = CountVectorizer(binary=True, token_pattern=pattern, stop_words=stop_words)
         table = counter.fit_transform(texts)
-    except ValueError:  # scikit-learn's way to say that not a word is left
-        return np.array([]), np.empty((groups, 0))
-    inside = np.zeros((groups, len(texts)))
+    except ValueError:  # scikit-learn raises it where no word is left
+        return np.array([]), np.empty((clusters, 0))
+    inside = np.zeros((clusters, len(texts)))
     inside[codes, np.arange(len(texts))] = 1
     share = (table.T @ inside.T).T / np.maximum(1, inside.sum(axis=1, keepdims=True))
-    # Against the mean over the groups: the usual log(1 + A / f) hardly tells a common word from a telling one.
-    apart = np.log(np.maximum(share, 1e-12) / share.mean(axis=0)) if groups > 1 else 1.0
-    return counter.get_feature_names_out(), share * apart
+    # Over the mean of all clusters: the usual log(1 + A / f) hardly separates common words from specific ones.
+    ratio = np.log(np.maximum(share, 1e-12) / share.mean(axis=0)) if clusters > 1 else 1.0
+    return counter.get_feature_names_out(), share * ratio
 
 
-def _pick(words: Any, weights: Any, n: int) -> list[str]:
-    """The heaviest words, of "refund" and "refunds" only one."""
+def _heaviest(words: Any, weights: Any, n: int) -> list[str]:
+    """Return the heaviest words, of "refund" and "refunds" only one."""
     chosen: list[str] = []
     for at in np.lexsort((np.arange(len(words)), -weights)):
         word = str(words[at])

@@ -1,4 +1,8 @@
-"""Vectors in the cells of a frame: each is a row of one matrix, and records the space it comes from."""
+"""Vectors in the cells of a frame: each is a row of one matrix, and records the space it comes from.
+
+``views`` makes them of the matrix of a run, for the engine's results; ``matrix`` (``cf.matrix``) stacks a column of
+them again.  No pandas here: the engine imports this module.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ class Space:
     model : str
     dims : int
     form : str
-        What else sets the vectors apart: pooling, or ``"query"`` against ``"document"`` (which do meet, see ``meets``).
+        What else distinguishes the vectors: the pooling, or ``"query"`` and ``"document"`` (which can be compared).
     origin : str
         Who computed them.
     """
@@ -40,10 +44,10 @@ class Space:
 
 
 class Vector(np.ndarray[Any, np.dtype[np.float32]]):
-    """A read-only row of an embedding matrix: a numpy array that knows its ``space``.
+    """A read-only row of an embedding matrix: a numpy array that records its ``space``.
 
-    ``row`` says which row of its ``base`` it is: a million addresses take a second to ask for, a million of these
-    numbers 0.05; -1 for what was made of a vector since, a slice or a sum.
+    ``row`` is its row number in ``base``, -1 for anything computed from a vector (a slice, a sum).  Reading a million
+    row numbers takes 0.05 s; finding the rows by memory address takes a second.
     """
 
     __slots__ = ("row", "space")
@@ -55,7 +59,7 @@ class Vector(np.ndarray[Any, np.dtype[np.float32]]):
         self.row = -1
 
     def __reduce__(self) -> Any:
-        # Pickled as what it is everywhere else: a plain array, and the space beside it.
+        # As a plain array and its space.
         return _vector, (np.asarray(self), self.space)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -64,18 +68,18 @@ class Vector(np.ndarray[Any, np.dtype[np.float32]]):
         with np.printoptions(threshold=8, edgeitems=3, precision=4):
             numbers = repr(self)
         space = f"  # {self.space}" if self.space is not None else ""
-        words = described(self)
-        page = markup.figure(markup.sparkline(self.tolist(), words), markup.said(words))
+        words = describe(self)
+        page = markup.figure(markup.sparkline(self.tolist(), words), markup.escape(words))
         return {"text/html": page, "text/plain": numbers + space}
 
 
-def described(vector: npt.NDArray[Any]) -> str:
-    """Say in words what a vector is: how many numbers, from where to where, and of which space."""
+def describe(vector: npt.NDArray[Any]) -> str:
+    """Return a vector's length, range and space in words."""
     numbers = np.asarray(vector)
     size = f"vector of {len(numbers):,}"
-    reach = f", {numbers.min():.3g} to {numbers.max():.3g}" if len(numbers) else ""
+    limits = f", {numbers.min():.3g} to {numbers.max():.3g}" if len(numbers) else ""
     space = getattr(vector, "space", None)
-    return f"{size}{reach}" + (f" · {space}" if space is not None else "")
+    return f"{size}{limits}" + (f" · {space}" if space is not None else "")
 
 
 def _vector(values: npt.NDArray[np.float32], space: Space | None) -> Vector:
@@ -84,8 +88,8 @@ def _vector(values: npt.NDArray[np.float32], space: Space | None) -> Vector:
     return vector
 
 
-def emulated(*given: Any) -> bool:
-    """Whether any of these says that the emulator made it: a result of a verb, a vector, or a column with vectors."""
+def is_emulated(*given: Any) -> bool:
+    """Whether any of these was made by the emulator: a result of a verb, a vector, or a column with vectors."""
     for each in given:
         if getattr(each, "attrs", {}).get("cfai", {}).get("origin") == "emulator":
             return True
@@ -97,7 +101,7 @@ def emulated(*given: Any) -> bool:
 
 
 def views(numbers: npt.NDArray[np.float32], where: npt.NDArray[np.int64], space: Space | None) -> list[Any]:
-    """Return rows of a matrix as vectors of a space: read-only views; None where the row is -1."""
+    """Return rows of a matrix as vectors: read-only views that record the space; None where the row is -1."""
     rows: list[Any] = [None] * len(where)
     matrix = numbers.view(Vector)
     matrix.space = space
@@ -115,7 +119,7 @@ def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
     Parameters
     ----------
     vectors : Series or iterable of vectors
-        All of one space and without missing cells (drop them first).
+        All of one space, without missing cells (drop them first).
 
     Returns
     -------
@@ -126,42 +130,50 @@ def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
     Raises
     ------
     ValueError
-        Cells are missing, are no vectors, or come from different spaces.
+        A cell is missing or is not a vector, or the vectors come from different spaces.
     """
     column = list(vectors)
     if not column:
         return np.empty((0, 0), dtype=np.float32)
-    bad = next((at for at, cell in enumerate(column) if not isinstance(cell, np.ndarray) or cell.ndim != 1), None)
-    if bad is not None:
+    if _not_a_vector(column) is not None:
         arrays = [np.asarray(cell, dtype=np.float32) if isinstance(cell, (list, tuple)) else cell for cell in column]
-        bad = next((at for at, cell in enumerate(arrays) if not isinstance(cell, np.ndarray) or cell.ndim != 1), None)
-        if bad is not None:
-            raise ValueError(f"row {bad} holds no vector but {type(column[bad]).__name__}; drop missing rows first")
+        if (bad := _not_a_vector(arrays)) is not None:
+            raise ValueError(f"row {bad} is not a vector but {type(column[bad]).__name__}; drop missing rows first")
         column = arrays
     same_space(column)
     block = _one_block(column)
     return np.stack(column).astype(np.float32, copy=False) if block is None else block
 
 
+def _not_a_vector(column: list[Any]) -> int | None:
+    return next((at for at, cell in enumerate(column) if not isinstance(cell, np.ndarray) or cell.ndim != 1), None)
+
+
 def space_of(vector: Any) -> Space | None:
-    """Return where a vector comes from; None where it does not record that."""
+    """Return the space of a vector; None if it does not record it."""
     space: Space | None = getattr(vector, "space", None)
     return space
 
 
 def same_space(vectors: Iterable[Any]) -> Space | None:
-    """Return the space all vectors share (None: unknown), or raise ValueError naming the two that differ."""
-    # By identity first: a column has one space object for all its rows, and hashing it a million times takes a second.
+    """Return the space all vectors share (None: unknown).
+
+    Raises
+    ------
+    ValueError
+        The vectors come from different spaces; the message names two.
+    """
+    # By identity first: a column has one space object for all rows, and hashing it a million times takes a second.
     found = {id(space): space for v in vectors if (space := getattr(v, "space", None)) is not None}
     spaces = set(found.values())
     if len(spaces) > 1:
         one, other, *_ = sorted(map(str, spaces))
-        raise ValueError(f"vectors of different spaces cannot be compared: {one} and {other}; embed both the same way")
+        raise ValueError(f"vectors of different spaces cannot be compared: {one} and {other}. Embed both the same way.")
     return next(iter(spaces), None)
 
 
-def located(column: Sequence[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None:
-    """Return the one matrix all these arrays are whole rows of, and which rows; None if there is no such matrix."""
+def base_and_rows(column: Sequence[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]] | None:
+    """Return the matrix that all these arrays are rows of, and the row numbers; None if there is no such matrix."""
     first = column[0]
     base = first.base
     if not isinstance(base, np.ndarray) or base.ndim != 2 or base.dtype != np.float32 or not base.flags.c_contiguous:
@@ -174,14 +186,14 @@ def located(column: Sequence[Any]) -> tuple[npt.NDArray[np.float32], npt.NDArray
     if any(cell.shape != base.shape[1:] or cell.strides != base.strides[1:] for cell in column):
         return None
     start = base.__array_interface__["data"][0]
-    places = np.fromiter((cell.__array_interface__["data"][0] for cell in column), dtype=np.int64, count=len(column))
-    rows, rest = np.divmod(places - start, base.strides[0] or 1)
+    starts = np.fromiter((cell.__array_interface__["data"][0] for cell in column), dtype=np.int64, count=len(column))
+    rows, rest = np.divmod(starts - start, base.strides[0] or 1)
     return None if rest.any() else (base, rows)
 
 
 def _one_block(column: list[Any]) -> npt.NDArray[np.float32] | None:
-    """Return the stretch of the matrix these rows are, if they are consecutive rows of one."""
-    found = located(column)
+    """Return these rows as a slice of their matrix, if they are consecutive rows of one."""
+    found = base_and_rows(column)
     if found is None or (np.diff(found[1]) != 1).any():
         return None
     base, rows = found

@@ -1,12 +1,10 @@
-"""How it feels: what a notebook shows while work goes on.  ipywidgets and IPython are used in this room only."""
+"""Widgets: what a notebook shows and lets the user do.  ipywidgets and IPython are used in this room only."""
 
-from .gallery import Gallery
+from .gallery import Gallery, Preview
 from .ledger import LedgerView, ledger
 from .map.map import Map
 from .models import Models, models
-from .player import Player
 from .playground import Playground
-from .preview import Preview
 from .progress import Bar, bar
 
 __all__ = [
@@ -15,7 +13,6 @@ __all__ = [
     "LedgerView",
     "Map",
     "Models",
-    "Player",
     "Playground",
     "Preview",
     "bar",

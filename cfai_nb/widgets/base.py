@@ -1,58 +1,322 @@
-"""How a widget is shown: its controls, and under them a page that is drawn again and again and saved as it is."""
+"""What every widget of this room shares: how it is displayed, how rows are paged, and how manual work is kept.
+
+In: the HTML, text and ipywidget of a widget.  Out: one output that is live in a notebook and readable in the saved
+file.  `View` has controls above a page; `PagedView` shows rows of a frame a page at a time; `kept_work` returns what
+the user did in the same cell before.  Only modules of this room call them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import ipywidgets  # type: ignore[import-untyped, unused-ignore]
+import pandas as pd
 import traitlets
 from IPython.display import display
 
+from .. import html, markup
+from ..frame import rows
 from ..frame.progress import in_notebook
+from ..html import LIVE_SOUND
 
-_display: Callable[..., Any] = display  # IPython does not say what it takes
 _VIEW = "application/vnd.jupyter.widget-view+json"
+publish: Callable[..., Any] = display  # IPython does not declare its types
 
 
-class Shown(traitlets.HasTraits):  # type: ignore[misc, unused-ignore]
-    """A widget: traits, ``controls`` (an ipywidget), and a ``page`` in HTML that is its static form as well.
+def bundle(text: str, page: str, widget: Any = None) -> dict[str, Any]:
+    """Return one output in all its forms: plain text, HTML and, if there is one, the live widget."""
+    live = {} if widget is None else {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}}
+    return {"text/plain": text, "text/html": page, **live}
 
-    The page is an output of its own under the controls: the saved notebook keeps its last state, which it could not if
-    it were part of the widget, and drawing it does not take the focus out of the controls.
+
+def close(widget: Any) -> None:
+    """Close a widget and all its children."""
+    for child in getattr(widget, "children", ()):
+        close(child)
+    widget.close()
+
+
+def table(columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> str:
+    """Return an HTML table without borders; the first cell of a row is its header.
+
+    Parameters
+    ----------
+    columns : mapping of str to {"left", "right"}
+        Headings and the alignment of their cells.
+    rows : iterable of sequences
+        Cells; each is escaped and cut at 200 characters.
+    """
+    styles = [
+        f"text-align: {side}; vertical-align: top; padding: 3px 8px" + "; white-space: nowrap" * (side == "right")
+        for side in columns.values()
+    ]
+
+    def row(cells: Iterable[object], tags: Sequence[str]) -> str:
+        made = zip(tags, styles, cells, strict=True)
+        return "".join(f'<{tag} style="{style}">{markup.escape(cell)}</{tag[:2]}>' for tag, style, cell in made)
+
+    heads = row(columns, ['th scope="col"'] * len(styles))
+    tags = ['th scope="row"', *["td"] * (len(styles) - 1)]
+    body = "".join(f"<tr>{row(cells, tags)}</tr>" for cells in rows)
+    return f'<table style="border-collapse: collapse"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+
+
+class View(traitlets.HasTraits):  # type: ignore[misc, unused-ignore]
+    """A widget with `controls` above a `page` of HTML.
+
+    The page is a separate output below the controls.  So the saved notebook keeps its last state, and redrawing it
+    does not take the focus from the controls.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._handle: Any = None
 
-    @property
+    @functools.cached_property
     def controls(self) -> Any:
-        """Boxes and buttons; None where there is nothing to set."""
-        return None
+        """The boxes and buttons, created on first use."""
+        raise NotImplementedError
 
     def page(self) -> str:
-        """Return the page as HTML, live and saved alike."""
+        """Return the page as HTML; it is the same live and saved."""
         raise NotImplementedError
 
     def update(self) -> None:
-        """Draw the page again, where it is shown."""
+        """Redraw the page if it is displayed."""
         if self._handle is not None:
-            self._handle.update(self._still(), raw=True)
-
-    def _still(self) -> dict[str, Any]:
-        return {"text/plain": repr(self), "text/html": self.page()}
-
-    def _view(self) -> dict[str, Any]:
-        return {_VIEW: {"version_major": 2, "version_minor": 0, "model_id": self.controls.model_id}}
+            self._handle.update(bundle(repr(self), self.page()), raw=True)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return self._still() | (self._view() if self.controls is not None else {})
+        return bundle(repr(self), self.page(), self.controls)
 
     def _ipython_display_(self) -> None:
         if not in_notebook():
             print(repr(self))
             return
-        if self.controls is not None:
-            # Nothing stands in for controls that are not alive: the page says it all.
-            _display({"text/plain": "", "text/html": "<span></span>", **self._view()}, raw=True)
-        self._handle = _display(self._still(), raw=True, display_id=True)
+        # Without a kernel the controls are empty: the page shows everything.
+        publish(bundle("", "<span></span>", self.controls), raw=True)
+        self._handle = publish(bundle(repr(self), self.page()), raw=True, display_id=True)
+
+
+#: The most rows on a page: every picture of a page is decoded and saved in the notebook.
+MAX_ROWS = 100
+_PAGE_SIZES = (6, 12, 24, 48)
+
+
+class PagedView(traitlets.HasTraits):
+    """Rows of a frame, a page at a time; only the rows on the page are read.
+
+    Its traits are ``page``, ``n`` and ``filter``; ``rows`` holds the positions of the rows that match the filter.
+    """
+
+    page = traitlets.Int(0, help="the page shown, from 0")
+    n = traitlets.Int(12, min=1, max=MAX_ROWS, help="rows per page")
+    filter = traitlets.Unicode("", help="only rows with this text in a cell are shown")
+
+    def __init__(
+        self, data: rows.Frame, searched: Sequence[html.Column], n: int, page: int, filter: str, sound: int
+    ) -> None:
+        self._sound = sound
+        self._data = data.copy(deep=False)  # later changes to the rows of the caller's frame do not shift these
+        self._index: pd.Index[Any] = data.index
+        self._searched = list(searched)
+        self._box: Any = None
+        self._drawn: dict[bool, tuple[Any, str]] = {}
+        self._omitted = 0  # sounds that do not fit on the saved page
+        self._setting = False  # true while the code, not the user, sets the controls
+        self.rows = html.matching_rows(self._searched, self._index, "")
+        super().__init__()
+        self.n, self.filter = n, filter
+        self.page = page
+
+    @property
+    def pages(self) -> int:
+        """Number of pages; at least 1."""
+        return max(1, -(-len(self.rows) // self.n))
+
+    @property
+    def shown(self) -> list[int]:
+        """Positions of the rows on the page."""
+        return [int(row) for row in self.rows[self.page * self.n : (self.page + 1) * self.n]]
+
+    @traitlets.validate("page")
+    def _checked_page(self, proposal: Any) -> int:
+        page = int(proposal["value"])
+        if not 0 <= page < self.pages:
+            raise traitlets.TraitError(f"there is no page {page}: pages count from 0 to {self.pages - 1}")
+        return page
+
+    @traitlets.observe("filter")
+    def _filtered(self, change: Any) -> None:
+        self.rows = html.matching_rows(self._searched, self._index, change["new"])
+        self._go_to(0)
+
+    @traitlets.observe("n")
+    def _resized(self, change: Any) -> None:
+        self._go_to(min(self.page * change["old"] // change["new"], self.pages - 1))
+
+    @traitlets.observe("page")
+    def _turned(self, change: Any) -> None:
+        self._refresh()
+
+    def _go_to(self, page: int) -> None:
+        if self.page == page:
+            self._refresh()
+        else:
+            self.page = page
+
+    # -- the page --------------------------------------------------------------------------------------------------
+
+    def _page(self, live: bool) -> str:
+        """Return the page as HTML."""
+        raise NotImplementedError
+
+    def _renderer(self, live: bool, side: int = 128) -> html.Renderer:
+        return html.Renderer(side=side, sound=max(self._sound, LIVE_SOUND) if live else self._sound)
+
+    def _state(self) -> tuple[Any, ...]:
+        """Everything the page depends on."""
+        return tuple(self.shown), len(self.rows), self.filter
+
+    def fragment(self, live: bool = False) -> str:
+        """Return the page as HTML; the live form may hold more sound than the saved one."""
+        state, made = self._drawn.get(live, (None, ""))
+        if state != self._state():
+            made = self._page(live)
+            self._drawn[live] = (self._state(), made)
+        return made
+
+    def _summary(self) -> str:
+        """Describe in words which rows are on the page."""
+        total, kept, shown = len(self._index), len(self.rows), self.shown
+        which = f"{self.page * self.n + 1:,}–{self.page * self.n + len(shown):,} of " if len(shown) < kept else ""
+        count = markup.counted(kept)
+        return f"{which}{count}" if kept == total else f"{which}{count} with “{self.filter}” ({total:,} in all)"
+
+    # -- the live widget -------------------------------------------------------------------------------------------
+
+    @property
+    def box(self) -> Any:
+        """The widget, created on first use."""
+        if self._box is None:
+            self._box = self._make_box()
+            self._refresh()
+        return self._box
+
+    def _make_box(self) -> Any:
+        plain, apart = {"width": "auto"}, {"margin": "2px 2px 2px 1em"}
+        fitted = {"description_width": "auto"}
+        self._back = ipywidgets.Button(description="‹ Previous", tooltip="previous page", layout=plain)
+        self._on = ipywidgets.Button(description="Next ›", tooltip="next page", layout=plain)
+        self._at = ipywidgets.BoundedIntText(
+            value=1, min=1, max=1, description="Page", layout={"width": "9em"}, style=fitted
+        )
+        self._of = ipywidgets.Label()
+        self._size = ipywidgets.Dropdown(
+            options=sorted({*_PAGE_SIZES, self.n}), value=self.n, description="Rows a page", layout=plain | apart,
+            style=fitted,
+        )  # fmt: skip
+        self._sought = ipywidgets.Text(
+            value=self.filter, placeholder="text in a row", description="Filter", continuous_update=False,
+            layout={"width": "18em"} | apart, style=fitted,
+        )  # fmt: skip
+        self._back.on_click(lambda _: self.set_trait("page", max(self.page - 1, 0)))
+        self._on.on_click(lambda _: self.set_trait("page", min(self.page + 1, self.pages - 1)))
+        self._at.observe(lambda change: self._used("page", change["new"] - 1), "value")
+        self._size.observe(lambda change: self._used("n", change["new"]), "value")
+        self._sought.observe(lambda change: self._used("filter", change["new"]), "value")
+        bar = ipywidgets.HBox(
+            [self._back, self._at, self._of, self._on, self._size, self._sought],
+            layout={"flex_flow": "row wrap", "align_items": "center"},
+        )
+        return ipywidgets.VBox([bar, self._make_body()])
+
+    def _used(self, name: str, value: Any) -> None:
+        if not self._setting:
+            self.set_trait(name, value)
+
+    def _make_body(self) -> Any:
+        """Return the widget that holds the page."""
+        self._html = ipywidgets.HTML()
+        return self._html
+
+    def _fill(self) -> None:
+        """Put the page into the body."""
+        saved = self.fragment()
+        self._html.value = self.fragment(live=True) if self._omitted else saved
+
+    def _refresh(self) -> None:
+        if self._box is None:
+            return
+        self._setting = True
+        self._at.max, self._at.value = self.pages, self.page + 1
+        self._of.value = f"of {self.pages:,}"
+        self._back.disabled, self._on.disabled = self.page == 0, self.page == self.pages - 1
+        if self.n not in self._size.options:
+            self._size.options = sorted({*self._size.options, self.n})
+        self._size.value, self._sought.value = self.n, self.filter
+        self._setting = False
+        self._fill()
+
+    def close(self) -> None:
+        """Remove the widget and free its memory in the browser."""
+        if self._box is not None:
+            box, self._box = self._box, None
+            close(box)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._summary()}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return bundle(repr(self), self.fragment(), self.box)
+
+
+# -- work done by hand -------------------------------------------------------------------------------------------------
+
+#: Identifies a widget: its cell, its kind, and its number among that kind in the cell.
+_Place = tuple[str, str, int]
+_work: dict[_Place, tuple[pd.Index[Any], object, dict[str, Any]]] = {}
+#: For each cell: the execution count of its last run, and how many widgets of each kind that run created.
+_counts: dict[str, tuple[int, dict[str, int]]] = {}
+
+
+def kept_work(kind: str, index: pd.Index[Any], made_of: object) -> dict[str, Any]:
+    """Return the dict in which a new widget keeps manual work, such as prompts, picks and labels.
+
+    When a cell runs again on the same rows, its widget gets the same dict.  Outside of a notebook every dict is new.
+    Nothing outlives the kernel.
+
+    Parameters
+    ----------
+    kind : str
+        The class of the widget.
+    index : Index
+        Of its frame; another index starts over, because positions would mean other rows.
+    made_of : object
+        What else must be equal for the work to apply, such as the name of the column.
+    """
+    place = _place(kind) if in_notebook() else None
+    if place is None:
+        return {}
+    before = _work.get(place)
+    if before is None or before[1] != made_of or not before[0].equals(index):
+        _work[place] = index, made_of, {}
+    return _work[place][2]
+
+
+def _place(kind: str) -> _Place | None:
+    shell = sys.modules["IPython"].get_ipython()
+    parent = shell.kernel.get_parent("shell") or {}
+    # Most frontends send the id of the cell; for others, cells with equal code count as the same cell.
+    cell = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code")
+    if not cell:
+        return None
+    run, made = _counts.get(cell, (-1, {}))
+    if run != shell.execution_count:
+        run, made = shell.execution_count, {}
+    _counts[cell] = run, made
+    made[kind] = made.get(kind, 0) + 1
+    return cell, kind, made[kind]

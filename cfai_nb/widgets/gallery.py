@@ -1,53 +1,157 @@
-"""Pictures of a column to look through and pick from."""
+"""Rows of a frame to look through, a page at a time: a table of any cells, or cards to pick from.
+
+In: a frame, its columns, and where the user is (page, filter).  Out: `Preview` and `Gallery`, which
+``df.cfai.preview``, ``gallery`` and ``player`` return.  The HTML of cells comes from `html`; paging from `base`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, ClassVar
+from typing import Any, Literal
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import traitlets
 
-from .. import html as show
-from .. import markup, session
+from .. import html, markup, session
 from ..errors import takes_options
-from ..frame import rows as frames
-from ..html.cards import card
-from ..html.cell import SOUND
-from ..html.cell_kind import Sort
-from . import persistence
-from .pages import Paged
+from ..frame import rows
+from ..html import SOUND, Failures, card
+from .base import PagedView, kept_work
 
 
-class Gallery(Paged):
-    """Pictures of a column with captions, a page at a time, to pick rows from; ``df.cfai.gallery("photo")`` makes one.
+class Preview(PagedView):
+    """Rows of a frame as a table with thumbnails, sound players and bars, a page at a time.
+
+    Only the rows on the page are read and decoded.  In a notebook it has buttons for paging and a filter; a saved
+    notebook or an export shows the page as it was first displayed.
+
+    Parameters
+    ----------
+    data : DataFrame or Series
+    columns : column or list of columns, optional
+        Default: at most eight, chosen by content: media first, then short texts and numbers, vectors, long texts.
+    n : int
+        Rows per page, 1 to 100.
+    page : int
+        The first page to show, from 0.
+    filter : str
+        Show only rows with this text in a cell.
+    failures : Report, DataFrame or False, optional
+        A run, or its ``failures``: the errors are shown in the cells the run left empty.  Default: the last run, if
+        it was on these rows.
+    sound : int
+        Bytes of sound that a page may add to the notebook file.  More sound can be played only while the kernel runs.
+    files : path, optional
+        The folder in which texts may name files.  Default: that of ``cf.connect(files=...)``, or none.
+
+    Attributes
+    ----------
+    page, n, filter
+        Traits: set them, or ``p.observe(f, "page")``.
+    columns : list of str
+        Names of the columns shown.
+
+    Raises
+    ------
+    ColumnError
+        A column does not exist.
+    traitlets.TraitError
+        The page does not exist, or ``n`` is out of range.
+
+    Notes
+    -----
+    With ``files``, the texts of a column are file names if all of them look like names of pictures or sound.
+    Addresses are shown, never fetched.
+    """
+
+    @takes_options()
+    def __init__(
+        self,
+        data: rows.Frame,
+        columns: Hashable | Sequence[Hashable] = None,
+        n: int = 12,
+        page: int = 0,
+        *,
+        filter: str = "",
+        failures: Failures = None,
+        sound: int = SOUND,
+        files: Any = None,
+    ) -> None:
+        folder = session.files_folder(files)
+        self._columns, self._hidden = (
+            html.choose_columns(data, folder)
+            if columns is None
+            else (html.named_columns(data, columns, files=folder), [])
+        )
+        self._errors = html.errors_of(failures, data.index)
+        self._mark = html.mark_of(data, self._columns)
+        super().__init__(data, self._columns, n, page, filter, sound)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns shown."""
+        return [column.name for column in self._columns]
+
+    def _page(self, live: bool) -> str:
+        renderer = self._renderer(live)
+        made = html.table(
+            self._columns, self.shown, self._index, caption=self._caption(), errors=self._errors, renderer=renderer
+        )
+        self._omitted = self._omitted if live else renderer.omitted
+        return made
+
+    def _caption(self) -> str:
+        words = self._summary()
+        if self._hidden:
+            names = ", ".join(self._hidden[:5]) + (", …" if len(self._hidden) > 5 else "")
+            words += f" · {markup.counted(len(self._hidden), 'more column')} hidden ({names}); choose with columns="
+        return markup.badge(self._mark) + markup.escape(words, 400)
+
+    def _summary(self) -> str:
+        failed = len(self._errors)
+        return super()._summary() + (f" · {markup.counted(failed)} failed" if failed else "")
+
+    def __repr__(self) -> str:
+        lines = html.plain_table(self._columns, self.shown, self._index)
+        return f"{super().__repr__()}\n{lines}" if self.shown else super().__repr__()
+
+
+#: What a gallery shows -> the width of a card in CSS.
+_WIDTHS = {"image": "210px", "audio": "290px"}
+#: Pixels of the longer side of a picture on a card.
+_SIDE = 200
+
+
+class Gallery(PagedView):
+    """Pictures or sounds of a column with captions, a page at a time, to pick rows from.
+
+    In a notebook the picks are still there when the cell runs again on the same rows.
 
     Parameters
     ----------
     data : DataFrame or Series
     column : column, optional
-        Bytes, paths, PIL images or arrays of pixels; with ``files`` also names of files.  Default: the first that holds
-        such.
+        Bytes, paths, PIL images or arrays of pixels; with ``files`` also names of files.  Default: the first column
+        that holds pictures (sounds for ``kind="audio"``).
     caption : column or list of columns, optional
-        The words beneath; default: the label of the row.
+        The text below each card.  Default: the label of the row.
     n : int
-        A page, 1 to 100.
+        Cards per page, 1 to 100.
     page : int
         The first page to show, from 0.
+    kind : {"image", "audio"}
     filter : str
-        Show rows that have this text in a caption, a file's name or their label.
+        Show only rows with this text in a caption, a file name or their label.
     sound : int
-        Bytes of sound a page may keep in the notebook's file; what goes beyond is told in words there, and plays as
-        long as the kernel runs.
+        Bytes of sound that a page may add to the notebook file.  More sound can be played only while the kernel runs.
     files : path, optional
         The folder in which texts may name files.  Default: that of ``cf.connect(files=...)``, or none.
 
     Attributes
     ----------
     picks : tuple of int
-        Positions of the picked rows, ascending; a trait: set it, or ``g.observe(f, "picks")``.  In a notebook they
-        are still there when the cell is run again on the same rows.
+        Positions of the picked rows, ascending; a trait: set it, or ``g.observe(f, "picks")``.
     picked : DataFrame or Series
         The picked rows of the frame, with their index.
     page, n, filter
@@ -56,35 +160,35 @@ class Gallery(Paged):
     Raises
     ------
     ColumnError
-        There is no such column, or none that holds pictures.
+        The column does not exist, or no column holds pictures (or sounds).
     traitlets.TraitError
-        There is no such page or row, or ``n`` is out of range.
+        The page or a row does not exist, or ``n`` is out of range.
     """
 
     picks = traitlets.Tuple(help="positions of the picked rows")
-    kind: ClassVar[Sort] = "image"
-    #: Pixels of a picture's longer side, and the width of a card.
-    side: ClassVar[int] = 200
-    wide: ClassVar[str] = "210px"
 
     @takes_options()
     def __init__(
         self,
-        data: frames.Frame,
+        data: rows.Frame,
         column: Hashable = None,
         caption: Hashable | Sequence[Hashable] = None,
         n: int = 12,
         page: int = 0,
         *,
+        kind: Literal["image", "audio"] = "image",
         filter: str = "",
         sound: int = SOUND,
         files: Any = None,
     ) -> None:
-        self._column = show.media_column(data, column, self.kind, session.folder(files))
-        self._captions = [] if caption is None else show.named(data, caption)
-        self._mark = show.mark_of(data, [self._column])
-        self._cards: dict[bool, tuple[Any, list[str]]] = {}
-        self._work = persistence.work(type(self).__name__, data.index, self._column.name)
+        if kind not in _WIDTHS:
+            raise ValueError(f"kind must be 'image' or 'audio', not {kind!r}.")
+        self._width = _WIDTHS[kind]
+        self._column = html.media_column(data, column, kind, session.files_folder(files))
+        self._captions = [] if caption is None else html.named_columns(data, caption)
+        self._mark = html.mark_of(data, [self._column])
+        self._made: dict[bool, tuple[Any, list[str]]] = {}
+        self._work = kept_work("Gallery", data.index, (kind, self._column.name))
         super().__init__(data, [*self._captions, self._column], n, page, filter, sound)
         self.picks = self._work.get("picks", ())
 
@@ -107,56 +211,55 @@ class Gallery(Paged):
         self._work["picks"] = change["new"]
         self._refresh()
 
-    # -- how it is shown -------------------------------------------------------------------------------------------
-
-    def _figures(self, live: bool) -> list[str]:
-        """The cards of the page, each as HTML."""
-        rows, made = self._cards.get(live, (None, []))
-        if rows != self.shown:
-            renderer = self._renderer(live, self.side)
+    def _cards(self, live: bool) -> list[str]:
+        """Return the cards of the page, each as HTML; picking a row does not decode its picture again."""
+        positions, made = self._made.get(live, (None, []))
+        if positions != self.shown:
+            renderer = self._renderer(live, _SIDE)
             made = [card(self._column, self._captions, row, self._index, renderer) for row in self.shown]
-            self._cards[live] = (self.shown, made)
+            self._made[live] = (self.shown, made)
             self._omitted = self._omitted if live else renderer.omitted
         return made
 
     def _page(self, live: bool) -> str:
         chosen = set(self.picks)
-        made = [(html, row in chosen) for html, row in zip(self._figures(live), self.shown, strict=True)]
-        return show.cards(made, caption=self._caption(), wide=self.wide)
+        made = [(shown, row in chosen) for shown, row in zip(self._cards(live), self.shown, strict=True)]
+        return html.cards(made, caption=self._caption(), width=self._width)
 
     def _state(self) -> tuple[Any, ...]:
-        return *super()._state(), self.filter, self.picks
+        return *super()._state(), self.picks
 
-    def _words(self) -> str:
-        return super()._words() + (f" · {len(self.picks):,} picked" if self.picks else "")
+    def _summary(self) -> str:
+        return super()._summary() + (f" · {len(self.picks):,} picked" if self.picks else "")
 
     def _caption(self) -> str:
-        return markup.badge(self._mark) + markup.said(f"{self._column.name}: {self._words()}")
+        return markup.badge(self._mark) + markup.escape(f"{self._column.name}: {self._summary()}")
 
-    def _body(self) -> Any:
-        plain = ipywidgets.Layout(width="auto")
-        self._told = ipywidgets.HTML()
-        every = ipywidgets.Button(description="Pick page", tooltip="pick all that are on this page", layout=plain)
-        none = ipywidgets.Button(description="Pick none", tooltip="take all picks back", layout=plain)
+    def _make_body(self) -> Any:
+        self._head = ipywidgets.HTML()
+        every = ipywidgets.Button(description="Pick page", tooltip="pick all rows of this page")
+        none = ipywidgets.Button(description="Pick none", tooltip="remove all picks")
+        every.layout.width = none.layout.width = "auto"
         every.on_click(lambda _: self.set_trait("picks", (*self.picks, *self.shown)))
         none.on_click(lambda _: self.set_trait("picks", ()))
-        self._grid = ipywidgets.Box(layout=ipywidgets.Layout(flex_flow="row wrap", align_items="flex-start"))
+        self._grid = ipywidgets.Box(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self._slots: list[_Slot] = []
-        bar = ipywidgets.HBox([self._told, every, none], layout=ipywidgets.Layout(align_items="center"))
-        return ipywidgets.VBox([bar, self._grid])
+        return ipywidgets.VBox(
+            [ipywidgets.HBox([self._head, every, none], layout={"align_items": "center"}), self._grid]
+        )
 
     def _fill(self) -> None:
-        self._told.value = markup.block(self._caption())
+        self._head.value = markup.block(self._caption())
         shown, chosen = self.shown, set(self.picks)
         while len(self._slots) < len(shown):
-            self._slots.append(_Slot(self.wide, self._pick))
-        still = self._figures(False)
-        figures = self._figures(True) if self._omitted else still
-        for slot, row, made in zip(self._slots, shown, figures, strict=False):
+            self._slots.append(_Slot(self._width, self._pick))
+        saved = self._cards(live=False)
+        cards = self._cards(live=True) if self._omitted else saved
+        for slot, row, made in zip(self._slots, shown, cards, strict=False):
             slot.show(row, str(self._index[row]), made, row in chosen)
-        held = tuple(slot.box for slot in self._slots[: len(shown)])
-        if self._grid.children != held:
-            self._grid.children = held
+        boxes = tuple(slot.box for slot in self._slots[: len(shown)])
+        if self._grid.children != boxes:
+            self._grid.children = boxes
 
     def _pick(self, row: int, wanted: bool) -> None:
         self.picks = tuple({*self.picks, row} if wanted else {*self.picks} - {row})
@@ -165,20 +268,18 @@ class Gallery(Paged):
 class _Slot:
     """A place on the page: the card of a row and the button that picks it."""
 
-    def __init__(self, wide: str, pick: Callable[[int, bool], None]) -> None:
+    def __init__(self, width: str, pick: Callable[[int, bool], None]) -> None:
         self._row = -1
         self._pick = pick
         self._html = ipywidgets.HTML()
-        self._button = ipywidgets.ToggleButton(layout=ipywidgets.Layout(width="auto"))
+        self._button = ipywidgets.ToggleButton(layout={"width": "auto"})
         self._button.observe(self._pressed, "value")
-        self.box = ipywidgets.VBox(
-            [self._html, self._button], layout=ipywidgets.Layout(width=wide, margin="0 1em 1em 0")
-        )
+        self.box = ipywidgets.VBox([self._html, self._button], layout={"width": width, "margin": "0 1em 1em 0"})
 
-    def show(self, row: int, label: str, html: str, picked: bool) -> None:
-        """Put a row here."""
-        self._row = -1  # what is pressed by us is nobody's click
-        self._html.value = html
+    def show(self, row: int, label: str, card: str, picked: bool) -> None:
+        """Show a row here."""
+        self._row = -1  # a change of the button made here is not a click
+        self._html.value = card
         self._button.value = picked
         self._button.description = "✓ Picked" if picked else "Pick"
         self._button.button_style = "info" if picked else ""

@@ -1,7 +1,12 @@
-"""The book of charges, live: what is being spent, on what, how sure that is, and what kept answers saved."""
+"""The ledger, live: spending by model and verb, how exact it is, and what stored answers saved.
+
+In: the charges of the session's ledger.  Out: `LedgerView`, a table that is redrawn while runs report their progress
+and after every cell.
+"""
 
 from __future__ import annotations
 
+import functools
 import time
 import weakref
 from collections.abc import Callable
@@ -15,31 +20,32 @@ from IPython import get_ipython
 from .. import session
 from ..errors import takes_options
 from ..frame import progress
-from ..markup import block, counted, said
+from ..markup import block, counted, escape
 from ..models.ledger import midnight, money
 from ..session import listings
-from .base import Shown
+from .base import View, table
 
-#: Seconds between two drawings while a run goes on: each reads the book.
+#: Seconds between two drawings during a run; each reads the ledger.
 PAUSE = 1.0
-_CELL = "text-align: left; padding: 3px 8px"
-_NUMBER = "text-align: right; padding: 3px 8px"
+_SINCE = {"now": "since this was opened", "today": "today (since 00:00 UTC)", "ever": "in this ledger"}
+_BY = {"model": ["model"], "verb": ["verb"], "model and verb": ["model", "verb"]}
 
 
-class LedgerView(Shown):
-    """Totals of the book, drawn again about once a second while calls are made.
+class LedgerView(View):
+    """Totals of the ledger, redrawn about once a second during calls.
 
     Attributes
     ----------
     since : {"now", "today", "ever"}
-        From when on: since this was made, since 00:00 UTC (when the free Neurons come back), or all.
+        The first charge to count: since this view was created, since 00:00 UTC (when the free Neurons are renewed),
+        or since the ledger exists.
     by : {"model", "verb", "model and verb"}
     frame : DataFrame
         The totals.
     """
 
-    since = traitlets.Enum(["now", "today", "ever"], "today")
-    by = traitlets.Enum(["model", "verb", "model and verb"], "model and verb")
+    since = traitlets.Enum(list(_SINCE), "today")
+    by = traitlets.Enum(list(_BY), "model and verb")
 
     @takes_options()
     def __init__(
@@ -48,14 +54,12 @@ class LedgerView(Shown):
         super().__init__()
         self._clock, self._made, self._drawn = clock, clock(), float("-inf")
         self.since, self.by = since, by
-        self._controls: Any = None
-        self._displayed = False
         self._after_cell: Callable[[], None] | None = None
         self.observe(lambda change: self.update(), ["since", "by"])
         self._listening = _listen_weakly(self)
 
     def heard(self, finished: bool) -> None:
-        """Draw again after an event of a run, unless that was just done."""
+        """Redraw after an event of a run, at most once a second until the run is finished."""
         now = self._clock()
         if finished or now - self._drawn >= PAUSE:
             self._drawn = now
@@ -64,86 +68,71 @@ class LedgerView(Shown):
     def _ipython_display_(self) -> None:
         super()._ipython_display_()
         shell = get_ipython()
-        if shell is not None and not self._displayed:
-            # What no run tells of (a streamed answer, another kernel's calls) shows when the next cell is done.
-            self._displayed = True
+        if shell is not None and self._after_cell is None:
+            # Streamed answers and calls of other kernels send no events here; they show after the next cell.
             self._after_cell = _after_cells(shell, self)
 
     def close(self) -> None:
-        """Listen no more; what is shown stays."""
+        """Stop following runs; the table stays."""
         if self._after_cell is not None:
             self._after_cell()
-            self._after_cell = None
         self._listening.close()
-
-    @property
-    def _start(self) -> float:
-        return {"now": self._made, "today": midnight(self._clock()), "ever": 0.0}[self.since]
 
     @property
     def frame(self) -> pd.DataFrame:
         """Totals: requests, rows, tokens, neurons, usd, saved_neurons, unpriced calls, exact."""
-        names = ["origin", *{"model": ["model"], "verb": ["verb"]}.get(self.by, ["model", "verb"])]
-        return listings.summed(listings.as_frame(session.current().charges(self._start)), names)
+        start = {"now": self._made, "today": midnight(self._clock()), "ever": 0.0}[self.since]
+        return listings.totals_by(listings.charges_frame(session.current().charges(start)), ["origin", *_BY[self.by]])
 
     def page(self) -> str:
         """Return the totals as HTML."""
         frame = self.frame
-        names = [*frame.index.names, "requests", "rows", "tokens", "cost", "saved"]
-        looks = [_CELL] * frame.index.nlevels + [_NUMBER] * 5
-        heads = "".join(
-            f'<th scope="col" style="{look}">{said(name)}</th>' for name, look in zip(names, looks, strict=True)
-        )
         rows = []
         for keys, row in zip(frame.index, frame.to_dict("records"), strict=True):
-            tokens = "unknown" if pd.isna(row["tokens"]) else f"{row['tokens']:,.0f}"
-            numbers = [f"{row['requests']:,.0f}", f"{row['rows']:,.0f}", tokens, _cost(row)]
-            saved = row["saved_neurons"]
-            numbers.append("unknown" if pd.isna(saved) else money(saved) if saved else "")
+            tokens, saved = row["tokens"], row["saved_neurons"]
             rows.append(
-                "<tr>"
-                + "".join(f'<td style="{_CELL}">{said(key, 120)}</td>' for key in keys)
-                + "".join(f'<td style="{_NUMBER}">{said(text)}</td>' for text in numbers)
-                + "</tr>"
-            )
-        words = "".join(f"<p>{said(line)}</p>" for line in self._words(frame))
-        table = f'<table style="border-collapse: collapse"><thead><tr>{heads}</tr></thead>{"".join(rows)}</table>'
-        return block(words + table * bool(rows), role="status")
+                [
+                    *keys, f"{row['requests']:,.0f}", f"{row['rows']:,.0f}",
+                    "unknown" if pd.isna(tokens) else f"{tokens:,.0f}", _cost(row),
+                    "unknown" if pd.isna(saved) else money(saved) if saved else "",
+                ]
+            )  # fmt: skip
+        columns = dict.fromkeys(map(str, frame.index.names), "left")
+        columns |= dict.fromkeys(["requests", "rows", "tokens", "cost", "saved"], "right")
+        words = "".join(f"<p>{escape(line)}</p>" for line in self._totals(frame))
+        return block(words + (table(columns, rows) if rows else ""), role="status")
 
-    def _words(self, frame: pd.DataFrame) -> list[str]:
-        when = {"now": "since this was opened", "today": "today (since 00:00 UTC)", "ever": "in this book"}[self.since]
+    def _totals(self, frame: pd.DataFrame) -> list[str]:
+        """Return a sentence for each origin."""
         lines = []
         for origin in dict.fromkeys(frame.index.get_level_values("origin")):
-            part = frame[frame.index.get_level_values("origin") == origin]
+            part = frame.xs(origin, level="origin")
             whole = {
                 "neurons": float(part["neurons"].sum()), "exact": bool(part["exact"].all()),
                 "unpriced": int(part["unpriced"].sum()),
             }  # fmt: skip
             verb = "the emulator would have cost" if origin == "emulator" else f"{origin}: spent"
-            lines.append(f"{verb} {_cost(whole)} {when}")
-        return lines or [f"nothing spent {when}"]
+            lines.append(f"{verb} {_cost(whole)} {_SINCE[self.since]}")
+        return lines or [f"nothing spent {_SINCE[self.since]}"]
 
     def __repr__(self) -> str:
-        return "\n".join(self._words(self.frame))
+        return "\n".join(self._totals(self.frame))
 
-    @property
+    @functools.cached_property
     def controls(self) -> Any:
-        """The switches, made on first use."""
-        if self._controls is None:
-            buttons = {"button_width": "auto"}
-            since = ipywidgets.ToggleButtons(options=["now", "today", "ever"], description="Since", style=buttons)
-            by = ipywidgets.ToggleButtons(
-                options=["model", "verb", "model and verb"], description="By", style=buttons,
-                layout=ipywidgets.Layout(margin="0 0 0 2em"),
-            )  # fmt: skip
-            traitlets.link((self, "since"), (since, "value"))
-            traitlets.link((self, "by"), (by, "value"))
-            self._controls = ipywidgets.HBox([since, by], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        return self._controls
+        """The switches, created on first use."""
+        buttons = {"button_width": "auto"}
+        since = ipywidgets.ToggleButtons(options=list(_SINCE), description="Since", style=buttons)
+        by = ipywidgets.ToggleButtons(
+            options=list(_BY), description="By", style=buttons, layout={"margin": "0 0 0 2em"}
+        )
+        traitlets.link((self, "since"), (since, "value"))
+        traitlets.link((self, "by"), (by, "value"))
+        return ipywidgets.HBox([since, by], layout={"flex_flow": "row wrap"})
 
 
 def _cost(row: dict[Any, Any]) -> str:
-    """An amount with its doubts: a tilde for estimates, and the calls nobody knows the price of."""
+    """An amount, with a tilde if it is an estimate, and the number of calls of unknown price."""
     known = "" if pd.isna(row["neurons"]) else money(row["neurons"], row["exact"])
     if not row["unpriced"]:
         return known
@@ -151,12 +140,15 @@ def _cost(row: dict[Any, Any]) -> str:
     return f"{known} and {unknown}" if row["neurons"] and known else unknown
 
 
+# A view that is no longer referenced must not be kept alive by what it follows.
+
+
 def _listen_weakly(view: LedgerView) -> progress.Listening:
-    """Listen for as long as somebody holds the view."""
-    held = weakref.ref(view)
+    """Follow runs while the view exists."""
+    reference = weakref.ref(view)
 
     def hear(event: Any) -> None:
-        found = held()
+        found = reference()
         found.heard(event.finished) if found is not None else listening.close()
 
     listening = progress.Listening(hear)
@@ -164,15 +156,16 @@ def _listen_weakly(view: LedgerView) -> progress.Listening:
 
 
 def _after_cells(shell: Any, view: LedgerView) -> Callable[[], None]:
-    """Draw after every cell, for as long as somebody holds the view; returns what ends it."""
-    held = weakref.ref(view)
+    """Redraw after every cell while the view exists; the returned function ends it."""
+    reference = weakref.ref(view)
 
     def ran(result: Any = None) -> None:
-        found = held()
+        found = reference()
         found.heard(True) if found is not None else end()
 
     def end() -> None:
-        shell.events.unregister("post_run_cell", ran)
+        if ran in shell.events.callbacks["post_run_cell"]:
+            shell.events.unregister("post_run_cell", ran)
 
     shell.events.register("post_run_cell", ran)
     return end
@@ -180,7 +173,7 @@ def _after_cells(shell: Any, view: LedgerView) -> Callable[[], None]:
 
 @takes_options()
 def ledger(*, since: str = "today", by: str = "model and verb") -> LedgerView:
-    """Show the book of charges, live.
+    """Show the ledger, live.
 
     Parameters
     ----------
@@ -190,6 +183,6 @@ def ledger(*, since: str = "today", by: str = "model and verb") -> LedgerView:
     Returns
     -------
     LedgerView
-        Shown in a notebook; ``frame`` holds the totals, ``close()`` ends the listening.
+        Shows itself in a notebook; ``frame`` holds the totals, ``close()`` stops following runs.
     """
     return LedgerView(since, by)

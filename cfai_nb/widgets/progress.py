@@ -1,136 +1,168 @@
-"""The bar of a run in a notebook.
+"""What a cell shows while it works: the bar of a run, and the seconds of a step that cannot report how far it is.
 
-A bar in a blocking cell has no Stop button: its click would be handled when the cell is done.  It says how to interrupt
-instead.  Nothing here is called from the engine's thread: whoever waits for the run draws it.
+In: reports of a run, ten times a second, from the thread that waits for it (never from the engine's thread), or a
+function to call.  Out: an output that ends as text in the saved notebook.  A bar has no Stop button, because a click
+would only be handled when the cell is done; it says how to interrupt instead.
 """
 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
-from IPython.display import display
 
 from ..errors import takes_options
-from ..frame.progress import words
+from ..frame.progress import in_notebook, words
 from ..frame.report import Report
-from ..markup import CODE, LONG, NO_MATH, said
+from ..markup import CODE, LONG, NO_MATH, escape
+from .base import bundle, close, publish
 
-#: Seconds between two drawings; people read no faster, and every drawing is a message to the browser.
+T = TypeVar("T")
+#: Seconds between two drawings of a bar; each is a message to the browser, and people read no faster.
 PAUSE = 0.25
+_WAIT_PAUSE = 0.5
 HOW_TO_STOP = "interrupt the kernel to stop; finished rows are kept"
-_display: Callable[..., Any] = display  # IPython does not say what it takes
-_VIEW = "application/vnd.jupyter.widget-view+json"
-#: How a run ended -> ipywidgets' style of the bar and a sign that does not depend on colour.
+#: How a run ended -> a sign that does not depend on color.
 _SIGNS = {"success": "✓", "warning": "!", "danger": "✗", "info": "…"}
 
 
 class Bar:
-    """A run on display: live while it goes on, and a line of text that stays in the saved notebook.
+    """The progress of a run: a live bar while it goes on, and a line of text that stays in the saved notebook.
 
-    Both are one object of one output: while the run goes on its bundle holds the widget, and beside it text and HTML
-    for places without widgets; at the end only text and HTML, with the receipt.
+    Both are one output.  During the run it holds the widget, with text and HTML for places without widgets; at the
+    end only text and HTML, with the receipt.
 
     Parameters
     ----------
     clock : callable
-        Seconds.
+        Returns seconds.
     """
 
     @takes_options()
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._drawn = float("-inf")
-        self._shown: tuple[Any, ...] = ()
+        self._last: tuple[Any, ...] = ()
         self._handle: Any = None
         self._text = ""
         self._state = "info"
         self.box: Any = None
 
     def show(self, report: Report) -> None:
-        """Draw how far a run is, unless that was just done or nothing changed; at its end, the receipt."""
+        """Draw the progress, at most every quarter of a second and only if it changed; at the end, the receipt."""
         event = report.event
         if event.finished:
-            self._state = _ending(report)
+            failed = report.run.error is not None
+            self._state = "danger" if failed else "warning" if report.failed or report.not_run else "success"
             self._settle(report.receipt)
             return
         now = self._clock()
         done, text = event.done + event.failed, words(report)
-        if now - self._drawn < PAUSE or self._shown == (done, text):
+        if now - self._drawn < PAUSE or self._last == (done, text):
             return
-        self._drawn, self._shown = now, (done, text)
+        self._drawn, self._last = now, (done, text)
         self._draw(done, event.rows, event.verb, text, stopping=event.stopped)
 
     def leave(self) -> None:
-        """Take the widget away if the run broke off without an end; what was last known stays."""
+        """Remove the widget of a run that broke off without an end; its last text stays."""
         if self.box is not None:
             self._state = "warning"
             self._settle(f"{self._text} · broken off")
 
     def _draw(self, done: int, rows: int, verb: str, text: str, *, stopping: bool) -> None:
         self._text = text
-        said = self._fragment(text, "" if stopping else HOW_TO_STOP)
         if self.box is None:
-            self.bar = ipywidgets.IntProgress(
-                min=0, max=max(rows, 1), tooltip=f"{verb}: rows done", layout=ipywidgets.Layout(width="16em")
-            )
-            self.said = ipywidgets.HTML()
-            self.box = ipywidgets.HBox([self.bar, self.said], layout=ipywidgets.Layout(align_items="center"))
+            self.bar = ipywidgets.IntProgress(min=0, tooltip=f"{verb}: rows done", layout={"width": "16em"})
+            self.message = ipywidgets.HTML()
+            self.box = ipywidgets.HBox([self.bar, self.message], layout={"align_items": "center"})
         self.bar.max, self.bar.value = max(rows, 1), done
         self.bar.bar_style = "warning" if stopping else ""
-        self.said.value = said
+        self.message.value = self._fragment(text, "" if stopping else HOW_TO_STOP)
         if self._handle is None:
-            self._handle = _display(self, display_id=True)  # None where there is no frontend to show it
+            self._handle = publish(self, display_id=True)  # None where there is no frontend
 
     def _settle(self, text: str) -> None:
         """Replace the widget by text, which a saved notebook keeps."""
         self._text = text
         box, self.box = self.box, None
         if self._handle is None:
-            _display(self)
+            publish(self)
         else:
             self._handle.update(self)
         if box is not None:
-            for widget in (*box.children, box):
-                widget.close()
+            close(box)
 
     def __repr__(self) -> str:
         return f"{_SIGNS[self._state]} {self._text}"
 
     def _fragment(self, text: str, hint: str = "") -> str:
-        # Text of models and of columns gets in here by the names of verbs and models: all of it is escaped.
-        small = f'<br><span style="opacity: .7">{said(hint)}</span>' if hint else ""
-        shown = f"{said(text, LONG)}{small}"
+        # Names of verbs and models may come from users and services, so everything is escaped.
+        small = f'<br><span style="opacity: .7">{escape(hint)}</span>' if hint else ""
+        shown = f"{escape(text, LONG)}{small}"
         return f'<div class="{NO_MATH}" role="status" aria-live="off" style="{CODE}">{shown}</div>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._fragment(repr(self))}
-        if self.box is not None:
-            bundle[_VIEW] = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
-        return bundle
-
-
-def _ending(report: Report) -> str:
-    if report.run.error is not None:
-        return "danger"
-    return "warning" if report.failed or report.not_run else "success"
+        return bundle(repr(self), self._fragment(repr(self)), self.box)
 
 
 @takes_options()
 @contextlib.contextmanager
 def bar() -> Iterator[Callable[[Report], None]]:
-    """Show a run as a bar in the cell; yields what is called with its report ten times a second and at its end.
+    """Show a run as a bar in the cell.
 
     Yields
     ------
     callable
-        ``show(report)``.
+        ``show(report)``, to be called about ten times a second and at the end of the run.
     """
     made = Bar()
     try:
         yield made.show
     finally:
         made.leave()
+
+
+def patiently(work: Callable[[], T], what: str, shown: bool | None = None) -> T:
+    """Return ``work()``; in a notebook, show after half a second how long it has been running.
+
+    Parameters
+    ----------
+    work : callable
+        Runs in a separate thread, so that the cell can be interrupted; the thread then ends by itself.
+    what : str
+        Plain text, such as "laying out 200 rows".
+    shown : bool, optional
+        Default: in a notebook.
+    """
+    if shown is False or not (shown or in_notebook()):
+        return work()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    started = time.monotonic()
+    thread = threading.Thread(target=run, name=what, daemon=True)
+    thread.start()
+    handle: Any = None
+    while True:
+        thread.join(_WAIT_PAUSE)
+        alive = thread.is_alive()
+        line = {"text/plain": f"{what} · {time.monotonic() - started:.1f} s{'' if alive else ' · done'}"}
+        if handle is not None:
+            handle.update(line, raw=True)
+        elif alive:
+            handle = publish(line, raw=True, display_id=True)
+        if not alive:
+            break
+    if errors:
+        raise errors[0]
+    return results[0]

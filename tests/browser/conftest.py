@@ -228,6 +228,12 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """The folder for screenshots: CFAI_PICTURES, for whoever wants to look at them, or one that does not stay."""
+    return Path(os.environ.get("CFAI_PICTURES") or tmp_path)
+
+
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """JupyterLab and Chromium, started once; skipped, with a word why, where one of them is not installed."""

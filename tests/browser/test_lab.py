@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import nbconvert
 import nbformat
 import pytest
+
+pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parent.parent
 SLOW = """
@@ -26,12 +27,6 @@ count = len(hostile.TEXTS) + len(hostile.BROKEN)
 name = "<img src=x onerror=window.__alarm=1>"
 df = pd.DataFrame({{name: [f"<script>window.__alarm=1</script> {{n}}" for n in range(count)]}})
 """
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """The folder for screenshots: CFAI_PICTURES, for whoever wants to look at them, or one that does not stay."""
-    return Path(os.environ.get("CFAI_PICTURES") or tmp_path)
 
 
 def see(where: Any, text: str | re.Pattern[str]) -> None:

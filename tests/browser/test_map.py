@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import nbconvert
 import nbformat
 import pytest
+
+pytestmark = pytest.mark.slow
 
 CELLS = [
     """
@@ -38,12 +39,6 @@ print("at", *place[max(evils, key=lambda at: np.nanmin(apart[at]))])
     "print(len(m.selected), 'rows;', m.frame['theme'].notna().sum(), 'labelled')",
     "m.select(df['topic'] == 'billing'); m.label(evil, as_column='theme'); m.describe()",
 ]
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """The folder for screenshots."""
-    return Path(os.environ.get("CFAI_PICTURES") or tmp_path)
 
 
 def rest(page: Any, tip: Any, x: float, y: float) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SETTING = """import cfai_nb as cf
 import pandas as pd
 session = cf.connect("emulator", store=False)

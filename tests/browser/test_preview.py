@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import nbconvert
 import nbformat
 import pytest
+
+pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parent.parent
 ROWS = f"""
@@ -33,12 +34,6 @@ name = "<img src=x onerror=window.__alarm=1>"
 bad = pd.DataFrame({name: [cell for cell, _ in cells.values()], "media": [cell for cell, _ in cells.values()][::-1]},
                    index=[f"{hostile.SCRIPT} {key}" for key in cells], dtype=object)
 """
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """The folder for screenshots: CFAI_PICTURES, or one that goes."""
-    return Path(os.environ.get("CFAI_PICTURES") or tmp_path)
 
 
 def drawn(where: Any, count: int) -> None:

@@ -47,6 +47,7 @@ def write_reviews(folder: Path, rows: int = 12) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_demo_of_own_file(tmp_path: Path, call: Call) -> None:
     """`demo --csv` classifies, embeds and summarizes the user's column and saves frame, map and costs."""
     write_reviews(tmp_path)
@@ -64,11 +65,12 @@ def test_demo_of_own_file(tmp_path: Path, call: Call) -> None:
     assert saved.attrs["cfai"] == {"origin": "emulator"}
     for name in ("map.png", "cost.png"):
         assert (tmp_path / "saved" / name).read_bytes().startswith(b"\x89PNG")
-    assert not (tmp_path / "store.sqlite").exists(), "pretended answers went into the user's own store"
+    assert not (tmp_path / "store.sqlite").exists(), "the emulator's answers went into the user's own store"
     assert "no credentials found: the emulator" in done.stdout
     assert done.stdout.index("The price first") < done.stdout.index("11 of 11 rows") < done.stdout.index("Receipt")
 
 
+@pytest.mark.slow
 def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
     """The same command again takes every answer from its store."""
     write_reviews(tmp_path)
@@ -80,6 +82,7 @@ def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
     assert re.search(r"generate +glm-4.7-flash +0 requests", again.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
@@ -91,13 +94,13 @@ def test_demo_again_sends_nothing(tmp_path: Path, call: Call) -> None:
         (["emulator", "--fault", "503=often"], 2, "KIND=PROBABILITY"),
         (["emulator", "--rate", "fast"], 2, "requests per minute"),
         (["models", "--task", "cooking"], 1, "Text Generation"),
-        (["models", "no-such"], 1, "whose id contains 'no-such'"),
+        (["models", "no-such"], 1, "'no-such' in its id"),
         (["models", "--refresh"], 1, "CLOUDFLARE_ACCOUNT_ID"),
         (["cook"], 2, "invalid choice"),
     ],
 )
 def test_problems_in_one_line(tmp_path: Path, call: Call, args: list[str], code: int, words: str) -> None:
-    """What is wrong is said in a line that helps, with exit code 1 or 2, and never as a traceback."""
+    """A problem is explained in one line, with exit code 1 or 2, and never as a traceback."""
     write_reviews(tmp_path)
     done = call(*args)
     assert done.returncode == code
@@ -105,8 +108,9 @@ def test_problems_in_one_line(tmp_path: Path, call: Call, args: list[str], code:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_account_is_never_charged_unasked(tmp_path: Path, call: Call) -> None:
-    """With credentials and nobody to ask, the demo prints the price, sends nothing, and says --yes."""
+    """With credentials and without a terminal, the demo prints the price, sends nothing, and names --yes."""
     write_reviews(tmp_path)
     own = ["demo", "--csv", "reviews.csv", "--text", "what they wrote", "--base-url"]
     keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
@@ -124,6 +128,7 @@ def test_account_is_never_charged_unasked(tmp_path: Path, call: Call) -> None:
     assert TOKEN not in refused.stdout + refused.stderr + agreed.stdout + agreed.stderr
 
 
+@pytest.mark.slow
 def test_interrupted_demo_keeps_rows_and_resumes(tmp_path: Path, call: Call, bare_environment: dict[str, str]) -> None:
     """Ctrl-C ends with code 130 and the number of kept rows; the same command again sends only the rest."""
     write_reviews(tmp_path, rows=62)
@@ -153,10 +158,11 @@ def test_interrupted_demo_keeps_rows_and_resumes(tmp_path: Path, call: Call, bar
     assert bought == [1] * 60, "a summary was bought twice, or not at all"
 
 
+@pytest.mark.slow
 def test_emulator_on_a_port_answers(tmp_path: Path, bare_environment: dict[str, str]) -> None:
     """`emulator --port 0` prints its address, answers there, and Ctrl-C ends it with code 0."""
     run = subprocess.Popen(
-        [*COMMAND, "emulator", "--port", "0", "--rate", "none", "--neurons", "100", "--agreed"], cwd=tmp_path,
+        [*COMMAND, "emulator", "--port", "0", "--rate", "none", "--neurons", "100", "--terms-accepted"], cwd=tmp_path,
         env=bare_environment | {"PYTHONUNBUFFERED": "1"}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -195,6 +201,7 @@ def test_models_lists_prices_defaults_and_the_gone(capsys: pytest.CaptureFixture
     assert " nan" not in everything
 
 
+@pytest.mark.slow
 def test_doctor_shows_no_secret(tmp_path: Path, call: Call) -> None:
     """`doctor` names the variables that are set and where the store lies, and no value of a variable."""
     keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CF_API_TOKEN": TOKEN}
@@ -207,6 +214,7 @@ def test_doctor_shows_no_secret(tmp_path: Path, call: Call) -> None:
     assert TOKEN not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_doctor_tries_the_credentials(tmp_path: Path, call: Call) -> None:
     """`doctor` asks for free whether the service accepts them: 0 if it does, 1 and a reason if it does not."""
     keys = {"CLOUDFLARE_ACCOUNT_ID": ACCOUNT, "CLOUDFLARE_API_TOKEN": TOKEN}
@@ -223,8 +231,9 @@ def test_doctor_tries_the_credentials(tmp_path: Path, call: Call) -> None:
     assert TOKEN not in accepted.stdout + accepted.stderr + wrong.stdout + wrong.stderr
 
 
+@pytest.mark.slow
 def test_doctor_of_a_broken_store(tmp_path: Path, call: Call) -> None:
-    """A store that is no database is a problem `doctor` reports, with exit code 1 and the file left alone."""
+    """A store that is not a database is a problem `doctor` reports, with exit code 1 and the file left alone."""
     (tmp_path / "store.sqlite").write_bytes(b"this is not a database, and it is longer than a header" * 40)
     before = (tmp_path / "store.sqlite").read_bytes()
     done = call("doctor", "--offline")
@@ -236,7 +245,7 @@ def test_doctor_of_a_broken_store(tmp_path: Path, call: Call) -> None:
 def test_csv_where_parquet_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without pyarrow the frame is saved as CSV, without vectors, and the line that installs it is said."""
+    """Without pyarrow the frame is saved as CSV, without vectors, and the command that installs it is printed."""
 
     def missing(*args: object, **options: object) -> None:
         raise ImportError("no parquet engine")

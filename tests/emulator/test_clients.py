@@ -12,7 +12,10 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from cfai_nb.emulator import Running, sound
+from cfai_nb.emulator import Running
+from cfai_nb.emulator.standins import sound
+
+pytestmark = pytest.mark.slow
 
 ACCOUNT = "a" * 32
 CHAT = "@cf/zai-org/glm-4.7-flash"

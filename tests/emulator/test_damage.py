@@ -101,12 +101,13 @@ def damaged(body: Any, chance: random.Random) -> Any:
     return body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROUTES)
 def test_damage_is_answered_or_refused(door: Any, name: str) -> None:
     """No damage breaks the emulator: each request gets an answer, or a refusal with a code of the service."""
     path, body = ROUTES[name]
     chance = random.Random(name)
-    found = door(agreed=True).gather([("POST", path, {"json": damaged(body, chance)}) for _ in range(300)])
+    found = door(terms_accepted=True).gather([("POST", path, {"json": damaged(body, chance)}) for _ in range(300)])
     refused = [answer.json() for answer in found if answer.status_code >= 400]
     assert refused
     assert all((one.get("errors") or one.get("error"))[0]["code"] > 0 for one in refused)

@@ -21,8 +21,11 @@ import openai
 import pytest
 from cloudflare.types.ai import ai_run_params
 
-from cfai_nb.emulator import Running, running, sound
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator import Running, running
+from cfai_nb.emulator.standins import sound
+from cfai_nb.emulator.standins.image_drawing import Order, draw
+
+pytestmark = pytest.mark.slow
 
 ACCOUNT = "a" * 32
 HERE = Path(__file__).parent
@@ -93,7 +96,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], list[int]]] = {
 @pytest.fixture(scope="module")
 def agreed() -> Iterator[Running]:
     """An emulator on a port whose accounts have accepted every model's terms."""
-    with running(rate=None, agreed=True) as here:
+    with running(rate=None, terms_accepted=True) as here:
         yield here
 
 

@@ -16,11 +16,12 @@ import pytest
 import soundfile
 from PIL import Image
 
-from cfai_nb.emulator import scene, sight, sound
-from cfai_nb.emulator.catalogue import models
-from cfai_nb.emulator.drawing import Order, draw
-from cfai_nb.emulator.families import FAMILIES
-from cfai_nb.emulator.work import Ask
+from cfai_nb.emulator.families.family import ModelRequest
+from cfai_nb.emulator.families.registry import FAMILIES
+from cfai_nb.emulator.model_catalogue import models
+from cfai_nb.emulator.standins import image_reading as sight
+from cfai_nb.emulator.standins import scene, sound
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 
 NAMES = {model.short: model.id for model in models().values()}
 SHAPES = "two blue squares and a red circle"
@@ -107,9 +108,9 @@ def refusal(answer: Any) -> tuple[int, int, str]:
     ],
 )
 def test_a_prompt_names_things(prompt: str, things: list[str]) -> None:
-    """Numbers, colours and names are read, what is denied is not, and there is an end to how many."""
+    """Numbers, colors and names are read, what is denied is not, and there is an end to how many."""
     wanted = scene.read(prompt).wanted
-    assert [f"{wish.colour} {wish.label}".strip() for wish in wanted for _ in range(wish.count)] == things
+    assert [f"{wish.color} {wish.label}".strip() for wish in wanted for _ in range(wish.count)] == things
 
 
 # -- text to image -------------------------------------------------------------------------------------------------
@@ -117,6 +118,7 @@ def test_a_prompt_names_things(prompt: str, things: list[str]) -> None:
 DEV, KLEIN, SMALL = "flux-2-dev", "flux-2-klein-4b", {"width": 512, "height": 256}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "arguments", "size", "neurons"),
     [
@@ -145,7 +147,7 @@ def test_every_painter_draws_what_is_asked_at_its_price(
     assert found.size == size
     out = io.BytesIO()
     found.save(out, "PNG")  # without its notes it is a picture like any other
-    assert sight.look(out.getvalue()).prompt is None
+    assert sight.read_image(out.getvalue()).prompt is None
     assert here.emulator.calls[-1].charged
     assert here.emulator.calls[-1].neurons == pytest.approx(neurons or 0)
     told = None if neurons is None or model == "phoenix-1.0" else neurons
@@ -165,7 +167,7 @@ def test_drawing_repeats_and_a_seed_changes_it(door: Any) -> None:
 @pytest.mark.parametrize("label", sorted(scene.SHAPES))
 def test_a_shape_is_where_it_is_said_to_be(label: str) -> None:
     """The box of every shape touches it on all four sides."""
-    seen, image = sight.opened(draw(Order(f"a huge purple {label} on a white background", 500, 500)))
+    seen, image = sight.open_image(draw(Order(f"a huge purple {label} on a white background", 500, 500)))
     (thing,) = seen.find(f"purple {label}s")
     inked = np.asarray(image).sum(axis=2, dtype=int) < 600
     inked[:60], inked[400:] = False, False  # the lettering
@@ -182,11 +184,11 @@ def test_a_picture_to_start_from_stays_visible(door: Any, drawn: bytes) -> None:
         for start in ({"image": list(drawn)}, {"image_b64": base64.b64encode(drawn).decode()})
     ]
     assert answers[0].content == answers[1].content
-    seen, image = sight.opened(answers[0].content)
+    seen, image = sight.open_image(answers[0].content)
     assert image.size == (400, 400)
     assert [thing.named() for thing in seen.things] == ["blue square", "blue square", "red circle", "green star"]
     (circle,) = seen.find("circle")
-    plain = np.asarray(sight.opened(draw(Order("a green star", 400, 400)))[1]).astype(int)
+    plain = np.asarray(sight.open_image(draw(Order("a green star", 400, 400)))[1]).astype(int)
     spot = (circle.box[1] + circle.box[3]) // 2, (circle.box[0] + circle.box[2]) // 2
     assert np.abs(np.asarray(image)[spot] - plain[spot]).sum() > 50
 
@@ -199,10 +201,10 @@ def test_a_mask_bounds_what_is_painted_over(door: Any, drawn: bytes) -> None:
     mask.save(out, "PNG")
     body = {"prompt": "a green star", "image": list(drawn), "mask": list(out.getvalue())}
     answer = post(door(), "stable-diffusion-v1-5-inpainting", json=body)
-    seen, image = sight.opened(answer.content)
+    seen, image = sight.open_image(answer.content)
     (star,) = seen.find("star")
     assert star.box[0] >= 200
-    before, after = np.asarray(sight.opened(drawn)[1]), np.asarray(image)
+    before, after = np.asarray(sight.open_image(drawn)[1]), np.asarray(image)
     assert (before[60:300, :200] == after[60:300, :200]).all()
     assert (before[60:300, 200:] != after[60:300, 200:]).any()
 
@@ -213,7 +215,7 @@ def test_pictures_to_refer_to_are_shown_and_charged(door: Any, drawn: bytes) -> 
     fields = {"prompt": "a green star", "width": 512, "height": 512, "steps": 10}
     answer = post(here, DEV, **form(fields, input_image_0=drawn, input_image_3=drawn))
     raw = base64.b64decode(answer.json()["result"]["image"])
-    assert len(sight.look(raw).find("blue squares")) == 4
+    assert len(sight.read_image(raw).find("blue squares")) == 4
     assert here.emulator.calls[-1].neurons == pytest.approx(10 * (37.5 + 2 * 400 * 400 / 512**2 * 18.75))
 
 
@@ -233,7 +235,7 @@ def test_pictures_to_refer_to_are_shown_and_charged(door: Any, drawn: bytes) -> 
 )
 def test_questions_about_a_drawing_are_answered_from_it(door: Any, drawn: bytes, question: str, said: str) -> None:
     """Moondream, LLaVA and a chat model that can see say the same."""
-    here, base = door(agreed=True), base64.b64encode(drawn).decode()
+    here, base = door(terms_accepted=True), base64.b64encode(drawn).decode()
     parts = [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": uri(drawn)}}]
     talk = {"messages": [{"role": "user", "content": parts}]}
     moon = post(here, "moondream3.1-9B-A2B", json={"question": question, "image": uri(drawn)}).json()["result"]
@@ -253,11 +255,11 @@ def test_detection_points_and_labels_agree(door: Any, drawn: bytes) -> None:
     ask = {"image": uri(drawn), "target": "blue square"}
     boxes = post(here, "moondream3.1-9B-A2B", json={"task": "detect", **ask}).json()["result"]["objects"]
     points = post(here, "moondream3.1-9B-A2B", json={"task": "point", **ask}).json()["result"]["points"]
-    image = sight.opened(drawn)[1]
+    image = sight.open_image(drawn)[1]
     assert len(boxes) == len(points) == 2
     for box, point in zip(boxes, points, strict=True):
         assert 0 <= box["x_min"] < point["x"] < box["x_max"] <= 1
-        assert image.getpixel((round(point["x"] * 400), round(point["y"] * 400))) == scene.COLOURS["blue"]
+        assert image.getpixel((round(point["x"] * 400), round(point["y"] * 400))) == scene.COLORS["blue"]
     one = post(here, "moondream3.1-9B-A2B", json={"task": "detect", **ask, "max_objects": 1}).json()["result"][
         "objects"
     ]
@@ -273,14 +275,14 @@ def test_detection_points_and_labels_agree(door: Any, drawn: bytes) -> None:
 def test_the_detector_of_old_is_gone_but_not_forgotten(door: Any, drawn: bytes) -> None:
     """DETR is missing from the catalogue and so refused; its family keeps the boxes in pixels it answered with."""
     assert refusal(post(door(), "detr-resnet-50", content=drawn, headers={"content-type": "image/png"}))[1] == 5007
-    found = FAMILIES["detr"].answer(Ask(models()[NAMES["detr-resnet-50"]], {}, content=drawn)).result
+    found = FAMILIES["detr"].answer(ModelRequest(models()[NAMES["detr-resnet-50"]], {}, content=drawn)).result
     assert [one["label"] for one in found] == ["square", "square", "circle"]
-    assert tuple(found[2]["box"].values()) == sight.look(drawn).find("circle")[0].box
+    assert tuple(found[2]["box"].values()) == sight.read_image(drawn).find("circle")[0].box
     assert list(found[0]["box"]) == ["xmin", "ymin", "xmax", "ymax"]
 
 
 def test_a_foreign_picture_is_measured_and_nothing_is_made_up(door: Any, photo: bytes) -> None:
-    """Size, format and the commonest colour are said; nothing is detected in it."""
+    """Size, format and the commonest color are said; nothing is detected in it."""
     here, image = door(), uri(photo, "image/jpeg")
     said = post(here, "moondream3.1-9B-A2B", json={"task": "caption", "image": image}).json()["result"]["caption"]
     assert said == "[emulator] a picture of 64 x 48 pixels, mostly green (100%), JPEG"
@@ -290,8 +292,8 @@ def test_a_foreign_picture_is_measured_and_nothing_is_made_up(door: Any, photo: 
     assert label == "green picture"
 
 
-def test_a_drawing_written_anew_keeps_its_colours(door: Any, drawn: bytes) -> None:
-    """Resized, it is a foreign picture: its colours are seen in the pixels, its things are not claimed."""
+def test_a_drawing_saved_again_keeps_its_colors(door: Any, drawn: bytes) -> None:
+    """Resized, it is another picture: its colors are seen in the pixels, its things are not claimed."""
     out = io.BytesIO()
     Image.open(io.BytesIO(drawn)).convert("RGB").resize((120, 90)).save(out, "JPEG")
     here, image = door(), uri(out.getvalue(), "image/jpeg")
@@ -448,20 +450,20 @@ BOMB = {"content": _png(30000, 30000), "headers": {"content-type": "image/png"}}
         (DEV, form({"prompt": "x", "width": 200}), 5006, "/width"),
         (DEV, form({"prompt": "x", "width": "wide"}), 5006, "/width"),
         (DEV, form({"prompt": "x", "input_image_0": "a.png"}), 5006, "must be a file"),
-        (DEV, form({"prompt": "x"}, input_image_0=b"x"), 8001, "no picture"),
+        (DEV, form({"prompt": "x"}, input_image_0=b"x"), 8001, "not a picture"),
         (DEV, form({"prompt": "x"}, input_image_0=draw(Order("x", 512, 64))), 5006, "not under 512 x 512"),
         (DEV, {"content": b"--x", "headers": {"content-type": "multipart/form-data"}}, 5006, "multipart"),
         ("lucid-origin", {"json": {"prompt": "x", "width": 2501}}, 5006, "/width"),
-        ("stable-diffusion-xl-base-1.0", {"json": {"prompt": "x", "image": [1, 2]}}, 8001, "no picture"),
+        ("stable-diffusion-xl-base-1.0", {"json": {"prompt": "x", "image": [1, 2]}}, 8001, "not a picture"),
         ("stable-diffusion-xl-base-1.0", {"json": {"prompt": "x", "image_b64": "?"}}, 5004, "base64"),
         ("stable-diffusion-xl-lightning", {"json": {"prompt": "x", "image": [300]}}, 5006, "0 to 255"),
         ("resnet-50", {"json": {"image": [256]}}, 5006, "/image/0"),
-        ("resnet-50", {"content": b"x", "headers": {"content-type": "image/png"}}, 8001, "no picture"),
+        ("resnet-50", {"content": b"x", "headers": {"content-type": "image/png"}}, 8001, "not a picture"),
         ("resnet-50", BOMB, 3006, "pixels"),
         ("moondream3.1-9B-A2B", {"json": {"task": "caption"}}, 5006, "image"),
         ("moondream3.1-9B-A2B", {"json": {"image": "https://example.com/a.png"}}, 5006, "fetches no addresses"),
         ("nova-3", {"json": {"audio": "QUJD"}}, 5006, "raw bytes"),
-        ("nova-3", {"content": b"x", "headers": {"content-type": "audio/wav"}}, 8001, "no recording"),
+        ("nova-3", {"content": b"x", "headers": {"content-type": "audio/wav"}}, 8001, "not a recording"),
         ("nova-3", {**M4A, "params": {"mode": "loud"}}, 5006, "/mode"),
         ("nova-3", M4A, 5007, "emulator: MP4"),
         ("whisper-large-v3-turbo", {"json": {"audio": [1]}}, 5006, "/audio"),
@@ -484,18 +486,18 @@ def test_what_the_service_refuses_is_refused(door: Any, model: str, arguments: A
 
 def test_notes_in_a_picture_are_not_believed(photo: bytes) -> None:
     """A comment that is broken, hostile or of another size leaves a picture a picture."""
-    good = sight.opened(draw(Order(SHAPES, 64, 64), "JPEG"))
+    good = sight.open_image(draw(Order(SHAPES, 64, 64), "JPEG"))
     assert good[0].prompt == SHAPES
     for note in ('{"emulator": 1}', "[" * 9000, "null", '{"emulator": 1, "things": [{"box": [1]}]}', "\x00"):
         out = io.BytesIO()
         Image.open(io.BytesIO(photo)).save(out, "JPEG", comment=note.encode())
-        assert sight.look(out.getvalue()).prompt is None
+        assert sight.read_image(out.getvalue()).prompt is None
     out = io.BytesIO()
     good[1].resize((32, 32)).save(out, "JPEG", comment=draw(Order(SHAPES, 64, 64), "JPEG")[24:400])
-    assert sight.look(out.getvalue()).prompt is None
+    assert sight.read_image(out.getvalue()).prompt is None
 
 
-def test_the_book_tells_pictures_apart(door: Any, drawn: bytes, photo: bytes) -> None:
+def test_the_log_tells_pictures_apart(door: Any, drawn: bytes, photo: bytes) -> None:
     """The same bytes are the same input whatever the form, other bytes are another, and nothing is kept whole."""
     here = door()
     for image in (drawn, drawn, photo):

@@ -7,39 +7,29 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from published import schemas
 
-from cfai_nb.emulator.catalogue import Model, models
-from cfai_nb.emulator.drawing import Order, draw
-from cfai_nb.emulator.errors import Refusal
-from cfai_nb.emulator.families import FAMILIES
-from cfai_nb.emulator.prompts import EFFORTS
-from cfai_nb.emulator.sound import FORMATS, speak
-from cfai_nb.emulator.work import Ask
-
-SHARED = Path(__file__).parents[2].parent / "shared" / "workers-ai" / "schemas"
-
-pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the published schemas are not beside this checkout")
-
-
-@cache
-def schemas() -> list[dict[str, Any]]:
-    """Every published pair of schemas."""
-    return [json.loads(path.read_text()) for path in sorted(SHARED.glob("*.json"))] if SHARED.is_dir() else []
+from cfai_nb.emulator.error_codes import ServiceError
+from cfai_nb.emulator.families.family import ModelRequest
+from cfai_nb.emulator.families.prompts import EFFORTS
+from cfai_nb.emulator.families.registry import FAMILIES
+from cfai_nb.emulator.model_catalogue import Model, models
+from cfai_nb.emulator.standins.image_drawing import Order, draw
+from cfai_nb.emulator.standins.sound import FORMATS, speak
 
 
 @cache
 def published() -> dict[str, Any]:
     """Every published input schema, by model; where the body may be raw bytes instead of JSON, that of the JSON."""
     return {
-        one["id"]: next((part for part in one["input"].get("oneOf", []) if "x-body" not in part), one["input"])
-        for one in schemas()
+        name: next((part for part in one["input"].get("oneOf", []) if "x-body" not in part), one["input"])
+        for name, one in schemas().items()
     }
 
 
@@ -136,7 +126,7 @@ def validator(model_id: str) -> Draft202012Validator:
 
 
 def refused_by_schema(model: Model, body: dict[str, Any]) -> bool:
-    """Tell whether the service would refuse a body, by its schema and by what no schema says."""
+    """Return whether the service would refuse a body, by its schema and by what no schema says."""
     if model.family == "responses+chat":
         # the service looks at which of the forms is present; the stored schema takes either for anything
         chat = "messages" in body and "input" not in body
@@ -162,10 +152,10 @@ def json_in_stream(body: dict[str, Any]) -> bool:
 
 
 def refused_by_emulator(model: Model, body: dict[str, Any]) -> bool:
-    """Tell whether the emulator refuses a body as bad input."""
+    """Return whether the emulator refuses a body as bad input."""
     try:
-        FAMILIES[model.family].check(Ask(model, body))
-    except Refusal as refusal:
+        FAMILIES[model.family].validate(ModelRequest(model, body))
+    except ServiceError as refusal:
         return refusal.code == 5006
     return False
 
@@ -249,6 +239,7 @@ def mutated(draw: st.DrawFn, schema: Any) -> dict[str, Any]:
     return dict(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", EMULATED, ids=lambda model: model.short)
 def test_refuses_exactly_what_the_published_schema_refuses(model: Model) -> None:
     """Of inputs near the schema, the emulator refuses those that the published schema refuses, and no others."""
@@ -324,13 +315,14 @@ def requests(model: Model) -> Iterator[dict[str, Any]]:
         yield {"content": have["picture" if model.has("vision") else "sound"], "headers": {"content-type": kind}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", EMULATED, ids=lambda model: model.short)
 def test_answers_as_the_published_schema_says(door: Any, model: Model) -> None:
     """Every answer, in every form the model can be asked in, fits the published output schema of that very model."""
-    schema = next((one["output"] for one in schemas() if one["id"] == model.id), None)
-    if schema is None:
+    if model.id not in schemas():
         pytest.skip("no schema is published for this model")
-    here = door(agreed=True)
+    schema = schemas()[model.id]["output"]
+    here = door(terms_accepted=True)
     for arguments in requests(model):
         answer = here.ask("POST", f"/run/{model.id}", **arguments)
         assert answer.status_code == 200, answer.text
@@ -339,5 +331,5 @@ def test_answers_as_the_published_schema_says(door: Any, model: Model) -> None:
 
 
 def test_most_emulated_models_have_a_schema_to_compare_with() -> None:
-    """The comparison covers every emulated current model but Clairic, whose schema nobody has published yet."""
+    """The comparison covers every emulated current model but Clairic, the one without a published schema."""
     assert [model.id for model in EMULATED if model.id not in published()] == ["@cf/cloudflare/clairic"]

@@ -25,7 +25,7 @@ def test_names_of_this_machine_are_answered(service: Running, host: str) -> None
 
 @pytest.mark.parametrize("host", FOREIGN)
 def test_foreign_names_are_refused(service: Running, host: str) -> None:
-    """A page that points its own name here (DNS rebinding) reaches nothing, and the book holds no call of it."""
+    """A page that points its own name here (DNS rebinding) reaches nothing, and the log has no call of it."""
     before = len(service.emulator.calls)
     answer = ask(service, host)
     assert (answer.status_code, "hosts=[...]" in answer.text) == (421, True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from faulty import Faulty, failure, poison
+from intercept import Faulty, failure, poison
 
 import cfai_nb as cf
 from cfai_nb._engine import batch_queue, rate_limit, retry
@@ -75,6 +75,7 @@ def ended(route: str, here: Faulty, store: Path | bool) -> tuple[Exception | Non
     return raised, time.monotonic() - begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("route", "status", "code", "form"), list(cases(1, 8)))
 def test_for_one_row_for_ever(route: str, status: int, code: Any, form: str) -> None:
     """That row fails with a readable reason; the others are answered, and the run ends in bounded time."""
@@ -86,6 +87,7 @@ def test_for_one_row_for_ever(route: str, status: int, code: Any, form: str) -> 
     assert all(message.isprintable() and len(message) < 600 for message in report.failures["message"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("route", "status", "code", "form"), list(cases(2, 6)))
 def test_once(route: str, status: int, code: Any, form: str) -> None:
     """The run goes on; at most the row it came for is lost, and none where it may pass."""
@@ -95,6 +97,7 @@ def test_once(route: str, status: int, code: Any, form: str) -> None:
     assert cf.last_run().run.done >= ROWS - (status in (400, 413, 422))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("route", "status", "code", "form"), list(cases(3, 4)))
 def test_for_all_rows_for_ever(tmp_path: Path, route: str, status: int, code: Any, form: str) -> None:
     """The call raises a readable error in bounded time, what was answered before is kept, and the waiting is said."""

@@ -21,6 +21,8 @@ from cfai_nb._engine.store.schema import VERSION
 from cfai_nb._engine.store.store import Store
 from cfai_nb.emulator import Emulator, running
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LABELS = ["billing", "shipping"]
 
@@ -112,7 +114,7 @@ def test_on_a_full_disk_a_run_stops_paying(tmp_path: Path, monkeypatch: pytest.M
     _small_disk(monkeypatch, pages)
     emulator = Emulator(rate=None, latency=0.01)
     session = cf.connect(emulator, store=tmp_path / "s.sqlite")
-    budget = cf.Budget(limit=1e6, words="much")
+    budget = cf.Budget(limit=1e6, label="much")
     with pytest.raises(cf.StoreError, match="disk is full") as caught:
         words(2_000).cfai.embed(concurrency=1, budget=budget)
     assert "rows are done" in str(caught.value)

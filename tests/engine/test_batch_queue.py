@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from intercept import Witness, envelope
 from starlette.responses import JSONResponse, Response
-from witness import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb import session
@@ -265,12 +265,12 @@ def stop_when(condition: Callable[[], bool]) -> threading.Thread:
 
 def stopped(here: Witness, call: Callable[[], Any]) -> None:
     """Hand in, wait for two looks, and stop."""
-    here.emulator._entrance._queue.polls = 10**6
+    here.emulator._routing._batches.polls = 10**6
     watcher = stop_when(lambda: sum("request_id" in call.body for call in here.calls) > 1)
     with pytest.raises(cf.Stopped):
         call()
     watcher.join(5)
-    here.emulator._entrance._queue.polls = 0
+    here.emulator._routing._batches.polls = 0
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to oneself")
@@ -315,7 +315,7 @@ def test_what_the_service_forgot_is_handed_in_anew(front: Any, status: int) -> N
     """An id that is not known any more is forgotten here too, and its rows are asked for again."""
     here = front()
     stopped(here, lambda: ROWS.cfai.embed(model=BGE, queue=True))
-    here.emulator._entrance._queue._batches.clear()
+    here.emulator._routing._batches._batches.clear()
     here.first = Once("request_id", envelope({}, status, 5006 if status == 400 else None))
     assert ROWS.cfai.embed(model=BGE, queue=True).notna().sum() == 7
     assert len(here.handed_in) == 2
@@ -373,7 +373,7 @@ def test_two_processes_charge_it_once(front: Any, tmp_path: Path) -> None:
     path = tmp_path / "both.sqlite"
     here = front(store=path)
     stopped(here, lambda: ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True))
-    queue = here.emulator._entrance._queue
+    queue = here.emulator._routing._batches
     queue.polls, told = 10**6, []
 
     def fetch() -> None:
@@ -440,10 +440,11 @@ print(int(told.notna().sum()), cf.last_run().run.requests, int(cf.ledger()["requ
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     """kill -9 while the queue works: the next process hands in nothing, gets every row, and the bill is paid once."""
     with running(rate=None, queue_polls=10**9) as server:
-        book, queue = server.emulator.book, server.emulator._entrance._queue
+        book, queue = server.emulator.log, server.emulator._routing._batches
         command = [sys.executable, "-c", CHILD, server.url, str(tmp_path / "s.sqlite")]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         pipe = subprocess.PIPE

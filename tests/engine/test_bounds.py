@@ -169,6 +169,7 @@ UNBOUNDED: dict[str, tuple[Act, bool, type[RowError], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNBOUNDED)
 def test_no_server_takes_unbounded_memory_or_time(name: str) -> None:
     """Silence, slow bytes, endless bodies, lines, headers, bombs: an error that names the bound, soon and in little."""
@@ -231,6 +232,7 @@ def running(act: Act) -> Iterator[str]:
         loop.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heard", [False, True])
 def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None:
     """Its row fails alone with the bound in words, after one request that is in the ledger; also where it is heard."""
@@ -241,9 +243,9 @@ def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None
         await (endless_frames if heard else endless)(writer)
 
     with running(act) as root, cf.connect(base_url=root, store=False):
-        call = pd.Series(["x"]).cfai.generate.prepare("{value}", model="m")
+        call = pd.Series(["x"]).cfai.generate.call("{value}", model="m")
         if heard:
-            call.options = dataclasses.replace(call.options, hear=lambda piece: None)
+            call.options = dataclasses.replace(call.options, on_token=lambda piece: None)
         with pytest.raises(cf.RowsFailed, match="larger than 16 MiB"):
             call.wait()
         assert cf.last_run().failures["code"].tolist() == ["size"]

@@ -45,6 +45,7 @@ async def _serve(capacity: Callable[[float], int], seconds: float, wanted: int =
     return slices, pace
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("capacity", "share"), [(1, 0.10), (4, 0.05), (16, 0.05), (40, 0.05)])
 def test_places_settle_near_the_capacity(capacity: int, share: float) -> None:
     """64 wanted, fewer held: at most 5 % refusals in five minutes, and 0.85 of what the capacity can do."""

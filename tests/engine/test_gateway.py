@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from intercept import Witness, envelope
 from starlette.responses import JSONResponse
-from witness import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb import session
@@ -213,6 +213,7 @@ def logged(here: Witness) -> dict[str, dict[str, Any]]:
     return {name: log.row for each in here.emulator._gateways.logs._logs.values() for name, log in each.items()}
 
 
+@pytest.mark.slow
 def test_the_log_of_every_row_is_kept(witness: Any) -> None:
     """On the frame's index; equal rows share one, missing ones have none; also when the rows come from the store."""
     here = witness(connect={"gateway": "g"})
@@ -248,7 +249,7 @@ def test_who_waits_for_anothers_answer_has_its_log(witness: Any) -> None:
     found: list[Any] = []
 
     def run() -> None:
-        call = ROWS.cfai.classify.prepare(LABELS)
+        call = ROWS.cfai.classify.call(LABELS)
         call.wait()
         found.append(call.report.logs.tolist())
 
@@ -320,7 +321,7 @@ OTHERS = ["openai/gpt-5", "anthropic/claude-sonnet-4.5"]
 def test_other_providers_models_go_through_a_gateway(witness: Any, model: str) -> None:
     """Only so; at OpenAI's address, in their own name, with JSON of a schema, and streamed."""
     here = witness(connect={"store": False})
-    with pytest.raises(cf.ModelError, match="name a gateway with gateway="):
+    with pytest.raises(cf.ModelError, match="set gateway="):
         ROWS.cfai.generate("Say {value}", model=model)
     assert here.calls == []
     told = ROWS.cfai.generate("Say {value}", model=model, gateway="g")
@@ -353,13 +354,11 @@ def test_their_price_is_unknown(witness: Any) -> None:
 # -- capacity, prompt caches, terms ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("when", ["wait", "refuse"])
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [BGE, None, "clairic"])
-def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, when: Any, model: str | None) -> None:
-    """reject_if_busy: more than fit are refused at once, sent again, and nothing is lost or bought twice."""
-    here = witness(
-        connect={"store": False, "reject_if_busy": True}, capacity=4, when_full=when, latency=0.02, agreed=True
-    )
+def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, model: str | None) -> None:
+    """Where more than fit are refused at once, they are sent again, and nothing is lost or bought twice."""
+    here = witness(connect={"store": False}, capacity=4, when_full="refuse", latency=0.02, terms_accepted=True)
     rows = pd.Series([f"text {i}" for i in range(40)])
     if model == BGE:
         pd.Series([f"text {i}" for i in range(3000)]).cfai.embed(model=BGE)
@@ -367,20 +366,11 @@ def test_a_refusal_for_want_of_places_is_a_pace_signal(witness: Any, when: Any, 
         assert rows.cfai.classify(LABELS).notna().all()
     else:
         rows.cfai.extract({"name": str})
-    book = here.emulator.book
-    assert all(call.body["options"]["rejectIfBusy"] is True for call in here.calls)
+    book = here.emulator.log
     assert book.refused > 0
     assert {call.code for call in book.calls if call.status != 200} == {3040}
     assert book.most_in_flight <= 4
     assert set(book.served_inputs.values()) == {1}
-
-
-def test_without_it_the_body_says_nothing(witness: Any) -> None:
-    """Nor does a request within the queue, which waits anyway."""
-    here = witness(connect={"store": False})
-    ROWS.cfai.embed(model=BGE)
-    ROWS.cfai.embed(model=BGE, queue=True, reject_if_busy=True)
-    assert [call for call in here.calls if "options" in json.dumps(call.body)] == []
 
 
 CACHING = ["glm-5.2", "kimi-k2.6"]
@@ -456,6 +446,7 @@ PRAGMA user_version=1;
 """
 
 
+@pytest.mark.slow
 def test_a_store_of_the_first_format_is_made_one_of_the_second(tmp_path: Path) -> None:
     """By several that open it at once; answers and charges stay, and what is new has its place."""
     path = tmp_path / "store.sqlite"

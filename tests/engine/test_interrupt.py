@@ -16,6 +16,8 @@ from processes import TOKEN, Kernel, begin, connect_in, ended, kernel, script, u
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator, Running, running
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["billing", "shipping"]
 __all__ = ["kernel"]  # a fixture
 

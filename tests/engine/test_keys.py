@@ -18,7 +18,7 @@ from cfai_nb.emulator import Emulator
 from cfai_nb.media import Media, Parts
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import find
-from cfai_nb.session.endpoint import address_of
+from cfai_nb.session.endpoint import resolve_endpoint
 from cfai_nb.tasks import Generate
 from cfai_nb.tasks.dialects import schema
 
@@ -42,7 +42,7 @@ def times(count):
     return repeat
 
 class Base(cf.Task):
-    def read(self, answer, inputs, model):
+    def parse(self, answer, inputs, model):
         SEEN.append(1)
         return [answer.json["response"].strip()]
 
@@ -52,7 +52,7 @@ class Mine(Base):
     lead: ClassVar[str] = "Say:"
     loud: bool = False
 
-    def compose(self, inputs, model, most=100):
+    def build_request(self, inputs, model, most=100):
         # a comment
         shout = times(2) if self.loud else polite
         ends = {"a", "b", "c"}
@@ -177,6 +177,7 @@ def test_a_schema_without_code_is_known_by_its_json_schema_alone() -> None:
     assert set(schema.asked(Plain)) == set(schema.asked({"year": int, "mood": ["a", "b"]})) == {"schema"}
 
 
+@pytest.mark.slow
 def test_keys_of_own_code_are_the_same_in_every_process(tmp_path: Path) -> None:
     """Two processes with other hash seeds, one with the code in a file, one with it typed in, make the same keys."""
     (tmp_path / "made.py").write_text(TASK)
@@ -219,14 +220,14 @@ def test_no_text_equals_parts() -> None:
 ])  # fmt: skip
 def test_the_whole_address_of_a_server_is_in_the_key(one: str, other: str, equal: bool) -> None:
     """Scheme, port and path tell servers apart; spelling, a slash at the end and the usual port do not."""
-    servers = [address_of(None, "a" * 32, "t" * 40, url).server for url in (one, other)]
+    servers = [resolve_endpoint(None, "a" * 32, "t" * 40, url).server for url in (one, other)]
     assert (servers[0] == servers[1]) is equal
     assert len({keys_of(Generate(), MODEL, ["x"], server)[0] for server in servers}) == (1 if equal else 2)
 
 
 def test_two_servers_on_one_host_are_shown_apart() -> None:
     """The origin that is shown holds the path, where there is one, and nothing else than host, port and path."""
-    shown = {url: address_of(None, "a" * 32, "t" * 40, url).origin for url in (
+    shown = {url: resolve_endpoint(None, "a" * 32, "t" * 40, url).origin for url in (
         "http://box:8000/a/v1", "http://box:8000/v1", "http://box/client/v4", "https://api.cloudflare.com/client/v4/",
     )}  # fmt: skip
     assert list(shown.values()) == ["box:8000/a", "box:8000", "box", "cloudflare"]

@@ -135,6 +135,7 @@ print(json.dumps([k.hex() for t, m in tasks for k in keys_of(t, find(m), ["text"
 """
 
 
+@pytest.mark.slow
 def test_keys_are_the_same_in_every_process() -> None:
     """Two processes with different hash seeds make the same keys."""
     found = []

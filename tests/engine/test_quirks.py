@@ -12,7 +12,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.quirks import QUIRKS
+from cfai_nb.emulator.service.quirks import QUIRKS
 
 LLAMA, GLM, OSS = "llama-3.3-70b-instruct-fp8-fast", "glm-4.7-flash", "gpt-oss-20b"
 SEER = "llama-3.2-11b-vision-instruct"
@@ -129,7 +129,7 @@ def test_a_model_by_application_is_told() -> None:
     """403/5018 ends the run for who was not let in; whoever was gets answers."""
     with cf.connect(Emulator(rate=None), store=False), pytest.raises(cf.AccessError, match=r"5018.*not open to this"):
         generated("apertus-v1.5-8b")()
-    with cf.connect(Emulator(rate=None, agreed=True), store=False):
+    with cf.connect(Emulator(rate=None, terms_accepted=True), store=False):
         assert generated("apertus-v1.5-8b")() == SAID
 
 

@@ -137,6 +137,7 @@ async def _ideal(server: Server, rows: int) -> float:
     return free[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [0.0, 0.005, 0.05], ids=["in time", "5 ms late", "50 ms late"])
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_rate_that_is_told_is_kept(name: str, late: float) -> None:

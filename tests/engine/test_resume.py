@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from witness import Witness, envelope
+from intercept import Witness, envelope
 
 import cfai_nb as cf
 from cfai_nb._engine.store import store as store_module
@@ -87,6 +87,7 @@ rows.cfai.generate("{value}", model="llama-3.2-3b-instruct", n=6, temperature=1.
 """
 
 
+@pytest.mark.slow
 def test_a_killed_conversation_is_resumed_where_it_was(tmp_path: Path) -> None:
     """kill -9 between turns: the next process asks only for what was in flight or on its way to the disk."""
     path = tmp_path / "s.sqlite"

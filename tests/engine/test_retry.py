@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from faulty import Faulty, failure, poison
+from intercept import Faulty, failure, poison
 from starlette.responses import Response
 
 import cfai_nb as cf
@@ -158,6 +158,7 @@ VERBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "kind"), [(verb, kind) for verb in VERBS for kind in ALWAYS if kind != "1015" or verb == "classify"]
 )
@@ -254,6 +255,7 @@ def test_stop_is_heard_while_access_is_in_doubt() -> None:
     assert here.emulator.requests <= 3 + 1
 
 
+@pytest.mark.slow
 def test_a_fault_while_rows_wait_for_capacity_fails_none() -> None:
     """Waits and faults mixed, in any order, for more of them than there are attempts."""
     kinds = itertools.cycle([*["3040"] * 9, "500", "3040", "reset", None])
@@ -261,6 +263,7 @@ def test_a_fault_while_rows_wait_for_capacity_fails_none() -> None:
     assert words(4).cfai.classify(LABELS).notna().all()
 
 
+@pytest.mark.slow
 def test_an_outage_costs_time_and_no_row() -> None:
     """Nobody is answered for longer than all attempts take; then everybody is."""
     down = [0.0, 0.0]
@@ -304,6 +307,7 @@ SAID = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", SAID)
 def test_what_is_waited_for_is_said(reason: str) -> None:
     """After a second without an answer: what for, since when, until when; and not before, and not at the end."""
@@ -329,6 +333,7 @@ def test_what_is_waited_for_is_said(reason: str) -> None:
     assert waits[0].until - waits[0].since == pytest.approx(2.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_turn_in_the_minute_the_budget_and_the_queue_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting for what is in order is said as well: it has no patience."""
     heard: list[Any] = []
@@ -354,6 +359,7 @@ def test_the_turn_in_the_minute_the_budget_and_the_queue_are_said(monkeypatch: p
 # -- how much at once --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_most_at_once_is_of_the_account() -> None:
     """Four calls at once share the places of the model; a call's own concurrency narrows its share."""
     emulator = Emulator(rate=None, latency=0.05)
@@ -365,7 +371,7 @@ def test_the_most_at_once_is_of_the_account() -> None:
 
     asyncio.run(four())
     assert emulator.most_in_flight <= 64
-    emulator.book.most_in_flight = 0
+    emulator.log.most_in_flight = 0
     asyncio.run(four(concurrency=3))
     assert 8 <= emulator.most_in_flight <= 12
 
@@ -415,7 +421,7 @@ def test_an_odd_usage_block_ends_no_run() -> None:
     """What the service reports in a form that cannot be read is estimated, and the estimate is marked as one."""
 
     class Odd(cf.Classify):
-        def weigh(self, *given: Any) -> Any:
+        def usage(self, *given: Any) -> Any:
             raise TypeError("usage of another form")
 
     cf.connect(Emulator(rate=None), store=False)

@@ -247,6 +247,7 @@ def test_who_follows_a_failure_asks_for_itself(open_: Any) -> None:
     assert len(emulator.served_inputs) == 6
 
 
+@pytest.mark.slow
 def test_a_waiting_run_can_be_stopped(open_: Any) -> None:
     """A run that only waits for another's answers stops at once when it is told to."""
     open_(latency=3.0)
@@ -270,6 +271,7 @@ def test_a_waiting_run_can_be_stopped(open_: Any) -> None:
 # -- how much at once --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 3, 40])
 def test_never_more_at_once_than_asked_for(open_: Any, concurrency: int) -> None:
     """concurrency=n is a limit the server can see, and it is used."""
@@ -295,6 +297,7 @@ def test_a_long_frame_is_not_turned_into_tasks_at_once(open_: Any, monkeypatch: 
     assert 1 <= most[0] <= 65
 
 
+@pytest.mark.slow
 def test_capacity_below_the_wish_is_found(open_: Any) -> None:
     """64 wanted, 16 held: no row lost, at most 5 % refused, at 0.85 of what 16 places can do."""
     emulator = open_(latency=0.06, capacity=16)
@@ -347,6 +350,7 @@ def door(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..
                 server.__exit__(None, None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*BEFORE, *AFTER, "slow"])
 def test_each_fault_once_costs_no_row(door: Any, kind: str) -> None:
     """Every kind of fault in the middle of a batch run: nothing lost, nothing wrong, nothing billed twice in vain."""
@@ -361,6 +365,7 @@ def test_each_fault_once_costs_no_row(door: Any, kind: str) -> None:
     assert set(emulator.served_inputs.values()) == {1}
 
 
+@pytest.mark.slow
 def test_five_percent_of_every_fault_lose_nothing(door: Any) -> None:
     """Hundreds of calls with 1 to 2.5 % of each kind of fault: 0 lost, 0 wrong, and no good answer bought twice."""
     shares = {kind: 0.01 for kind in BEFORE if kind not in ("1015", "3021")} | dict.fromkeys(
@@ -392,6 +397,7 @@ def test_a_reply_that_is_lost_in_silence_fails_its_row(door: Any, kind: str) -> 
     assert cf.ledger()["neurons"].sum() == pytest.approx(emulator.billed)
 
 
+@pytest.mark.slow
 def test_when_nothing_works_the_run_ends_with_the_reason(door: Any) -> None:
     """A service that only fails ends the run after some tries with the error, and does not go through all rows."""
     emulator = door(faults={"500": 1.0})
@@ -533,6 +539,7 @@ def test_a_repair_charges_both_turns(open_: Any, tmp_path: Path) -> None:
 # -- what ends a run ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [4006, 3036])
 def test_the_end_of_the_day_ends_the_run(door: Any, code: int) -> None:
     """Quota used up in mid-run: beyond what was in flight one request that confirms it; rows kept, one error."""
@@ -546,13 +553,14 @@ def test_the_end_of_the_day_ends_the_run(door: Any, code: int) -> None:
     assert emulator.requests <= done + 8 + 2
     assert cf.last_run().frame().notna().sum() == done
     sent = emulator.requests
-    emulator._day.allowed = None  # the next day
+    emulator._quota.allowed = None  # the next day
     result = rows.cfai.classify(LABELS, concurrency=8)
     assert result.notna().all()
     assert emulator.requests == sent + 400 - done
     assert set(emulator.served_inputs.values()) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["10000", "5035", "3023", "5007", "3041"])
 def test_no_access_ends_the_run_at_once(door: Any, code: str) -> None:
     """An account or token that cannot use the model ends the run with the first refusals, and one that confirms it."""
@@ -583,12 +591,12 @@ def test_a_defect_in_a_task_is_told_and_charged(open_: Any) -> None:
     from cfai_nb.tasks import Classify
 
     class Broken(Classify):
-        def read(self, answer: Any, inputs: Any, model: Any) -> Any:
+        def parse(self, answer: Any, inputs: Any, model: Any) -> Any:
             if inputs[0].endswith(" 1"):
                 raise ZeroDivisionError("a defect of the task's")
             if inputs[0].endswith(" 7"):
                 raise RuntimeError("another defect")
-            return super().read(answer, inputs, model)
+            return super().parse(answer, inputs, model)
 
     emulator = open_(concurrency=1)
     with pytest.warns(cf.CfaiWarning, match="ZeroDivisionError"):

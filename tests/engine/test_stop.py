@@ -110,6 +110,7 @@ print(json.dumps([written, asked[0]]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
     ["rows.cfai.classify(labels, concurrency=32)", "asyncio.run(rows.cfai.classify.aio(labels, concurrency=32))"],
@@ -132,6 +133,7 @@ def test_not_one_request_leaves_after_stop(tmp_path: Path, call: str) -> None:
     assert len(written) < 5_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True], ids=["sent", "from the store"])
 def test_one_press_ends_a_loop_of_short_calls(tmp_path: Path, again: bool) -> None:
     """Whenever it comes, between two calls or at the last moment of one, also where all of it was in the store."""
@@ -159,6 +161,7 @@ except KeyboardInterrupt:
     assert server.emulator.requests <= sent + 1, "what was in flight"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [0.005, 0.02, 0.033])
 def test_three_quick_presses_leave_nothing_behind(tmp_path: Path, gap: float) -> None:
     """However close they come, the run is over when the prompt is back, and the process goes on."""
@@ -186,6 +189,7 @@ print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
     assert server.emulator.requests <= sent + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["time.sleep(60)", "\n    while True: pass"], ids=["blocks", "computes"])
 def test_a_tool_under_way_does_not_disturb_the_end(tmp_path: Path, body: str) -> None:
     """Stop while a tool blocks or computes, and the script ends: it ends as any other."""
@@ -226,6 +230,7 @@ LATE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LATE)
 def test_a_call_at_the_end_works_or_is_refused(tmp_path: Path, name: str) -> None:
     """A verb in a thread that outlives main works; one in atexit is refused before anything is sent; none hangs."""
@@ -244,6 +249,7 @@ def late(call=lambda: rows.cfai.classify(labels)):
     assert server.emulator.requests == requests
 
 
+@pytest.mark.slow
 def test_the_end_of_the_program_awaits_what_is_in_flight(tmp_path: Path) -> None:
     """A call that timed out leaves answers in flight: they are kept and charged although the script ends."""
     body = """
@@ -274,7 +280,7 @@ asyncio.run(main())
 
 @pytest.fixture
 def emulator(tmp_path: Path) -> Emulator:
-    made = Emulator(rate=None, latency=0.05, agreed=True)
+    made = Emulator(rate=None, latency=0.05, terms_accepted=True)
     cf.connect(made, store=tmp_path / "s.sqlite", concurrency=4)
     return made
 
@@ -296,7 +302,7 @@ def test_a_press_at_the_last_moment_counts(emulator: Emulator, stored: bool) -> 
 
 def test_stopped_says_what_is_done_even_if_it_is_all(emulator: Emulator) -> None:
     """A run that had ended when Stop was asked for: its rows are there, and the same call sends nothing."""
-    job = words(3).cfai.classify.prepare(LABELS)
+    job = words(3).cfai.classify.call(LABELS)
     runner, report = job.prepare()
     bridge.wait(runner, lambda: None)
     runner.stop()
@@ -306,7 +312,7 @@ def test_stopped_says_what_is_done_even_if_it_is_all(emulator: Emulator) -> None
 
 def test_stop_and_an_error_is_stop(emulator: Emulator) -> None:
     """A press during a call that ends with an error ends it as stopped, so that no loop goes on; the error shows."""
-    job = words(300).cfai.classify.prepare(LABELS, neurons=1.0)
+    job = words(300).cfai.classify.call(LABELS, neurons=1.0)
     runner, report = job.prepare()
     bridge.wait(runner, lambda: None)
     runner.stop()
@@ -315,6 +321,7 @@ def test_stop_and_an_error_is_stop(emulator: Emulator) -> None:
     assert isinstance(caught.value.__cause__, cf.BudgetError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("raised", [RuntimeError, SystemExit, GeneratorExit, asyncio.CancelledError])
 @pytest.mark.parametrize("awaited", [False, True])
 def test_whatever_leaves_the_wait_ends_the_run(emulator: Emulator, raised: type[BaseException], awaited: bool) -> None:
@@ -383,6 +390,7 @@ def test_stop_keeps_all_that_was_answered(emulator: Emulator) -> None:
     assert emulator.requests == 60
 
 
+@pytest.mark.slow
 def test_stop_keeps_what_the_queue_was_given(tmp_path: Path) -> None:
     """Stop while requests wait in the service's queue: their id is kept, and the same call fetches their answers."""
     emulator = Emulator(rate=None, queue_seconds=2.0)
@@ -502,7 +510,7 @@ def test_a_run_that_ends_early_ends_the_calls_of_its_tools(emulator: Emulator) -
             ends.append(error)
         return city
 
-    job = ASKED.cfai.generate.prepare("{value}", tools=[weather_report], model=LLAMA)
+    job = ASKED.cfai.generate.call("{value}", tools=[weather_report], model=LLAMA)
     runner, _ = job.prepare()
     future = bridge.start(runner)
     begun.wait(10)
@@ -778,7 +786,7 @@ CELLS = {
 
 def test_stop_in_every_kind_of_cell(kernel: Kernel, tmp_path: Path) -> None:
     """One press ends the cell soon, at most what was in flight is sent afterwards, and the next cell works."""
-    with running(rate=None, latency=0.05, agreed=True) as server:
+    with running(rate=None, latency=0.05, terms_accepted=True) as server:
         emulator = server.emulator
         connect_in(kernel, server, tmp_path / "s.sqlite", 400)
         kernel.run(TOOL + "rows[:1].cfai.classify(labels)")

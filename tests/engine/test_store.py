@@ -192,6 +192,7 @@ def _writer(path: Path, who: str, count: int, code: str = WRITER) -> subprocess.
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_two_processes_write_at_once(path: Path) -> None:
     """Two processes on one store: all answers of both are there, and a third reader sees them."""
     writers = [_writer(path, who, 60) for who in "ab"]
@@ -601,6 +602,7 @@ def test_what_every_run_uses_is_not_evicted_before_what_was_used_once(path: Path
 EVICTING = WRITER.replace("Store(Path(sys.argv[1]))", "Store(Path(sys.argv[1]), limit=30_000)")
 
 
+@pytest.mark.slow
 def test_processes_that_evict_each_others_answers_stay_whole(path: Path) -> None:
     """Two processes at once on a store that is far too small: the newest answers are there, and no wrong ones."""
     writers = [_writer(path, who, 150, EVICTING) for who in "ab"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +38,6 @@ def same(one: Any, other: Any) -> None:
         assert (mine.dtype, mine.space) == (theirs.dtype, theirs.space)
 
 
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[None]:
-    """A session of the emulator."""
-    with cf.connect("emulator", store=tmp_path / "s.sqlite"):
-        yield
-
-
 @pytest.mark.parametrize("name", HOSTILE)
 def test_parquet_keeps_where_vectors_come_from(tmp_path: Path, name: str) -> None:
     """to_parquet and read_parquet give the column back with its space, whatever it is called."""
@@ -59,7 +51,7 @@ def test_parquet_keeps_where_vectors_come_from(tmp_path: Path, name: str) -> Non
     assert again[name].iloc[0].base is again[name].iloc[2].base, "one matrix, not an array a row"
 
 
-def test_feather_tables_and_arrow_dtypes_keep_it_too(emulator: None, tmp_path: Path) -> None:
+def test_feather_tables_and_arrow_dtypes_keep_it_too(emulator: Any, tmp_path: Path) -> None:
     """Feather, Arrow tables and the pyarrow backend of pandas carry the same type."""
     frame = pd.DataFrame({"vec": column().reset_index(drop=True)})
     frame.to_feather(tmp_path / "f.feather")
@@ -90,7 +82,7 @@ def test_others_read_plain_lists(tmp_path: Path, bare_environment: dict[str, str
     assert run.stdout.strip().endswith("float> False")
 
 
-def test_embedded_vectors_go_on_in_another_session(emulator: None, tmp_path: Path) -> None:
+def test_embedded_vectors_go_on_in_another_session(emulator: Any, tmp_path: Path) -> None:
     """What embed made is searched with a text after a file; another origin refuses, and so does another model."""
     frame = pd.DataFrame({"text": ["my parcel is late", "a refund please", None]})
     frame["vec"] = frame.cfai.embed("text")

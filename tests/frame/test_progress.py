@@ -40,7 +40,7 @@ class Handle:
 def screen(monkeypatch: pytest.MonkeyPatch) -> Handle:
     """What a notebook would show."""
     handle = Handle()
-    monkeypatch.setattr(room, "_display", handle.display)
+    monkeypatch.setattr(room, "publish", handle.display)
     return handle
 
 
@@ -82,13 +82,13 @@ def test_the_widget_shows_rows_and_how_to_stop(screen: Handle, real: cf.Report) 
     bar = room.Bar(clock=iter(range(10)).__next__)
     bar.show(Staged(real, done=2, failed=1))
     assert (bar.bar.value, bar.bar.max) == (3, 4)
-    assert "interrupt the kernel to stop; finished rows are kept" in bar.said.value
+    assert "interrupt the kernel to stop; finished rows are kept" in bar.message.value
     assert bar.bar.tooltip == "embed: rows done"
-    assert 'role="status"' in bar.said.value
+    assert 'role="status"' in bar.message.value
     bar.show(Staged(real, done=3, stopped=True))
     assert bar.bar.bar_style == "warning"
-    assert "stopping" in bar.said.value
-    assert "interrupt the kernel to stop" not in bar.said.value
+    assert "stopping" in bar.message.value
+    assert "interrupt the kernel to stop" not in bar.message.value
 
 
 def test_drawn_only_when_due_and_changed(screen: Handle, real: cf.Report) -> None:
@@ -208,6 +208,7 @@ def test_time_left_knows_the_rate() -> None:
     assert all(left > (60 - done) / 600 * 60 * 0.9 for done, left in under_way)
 
 
+@pytest.mark.slow
 def test_in_a_real_kernel(bare_environment: dict[str, str]) -> None:
     """In a kernel each call leaves one output: the receipt as text and HTML, which a saved notebook keeps."""
     source = """

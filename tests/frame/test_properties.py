@@ -22,6 +22,8 @@ from cfai_nb.emulator import Emulator
 from cfai_nb.models import find
 from cfai_nb.tasks import Classify, Embed
 
+pytestmark = pytest.mark.slow
+
 LABELS = ["billing", "shipping"]
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

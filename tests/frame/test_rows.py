@@ -19,14 +19,6 @@ from cfai_nb.frame import rows
 SHOP = ["billing", "shipping"]
 
 
-@pytest.fixture
-def emulator(tmp_path: Path) -> Emulator:
-    """An emulator that is the current session."""
-    made = Emulator(rate=None)
-    cf.connect(made, store=tmp_path / "s.sqlite")
-    return made
-
-
 def inputs(data: Any, on: Any = None, *, template: bool = False) -> list[str | None]:
     return rows.rows_of(data, on, template=template).inputs
 

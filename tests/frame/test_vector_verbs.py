@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,12 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.frame.progress import working
 from cfai_nb.tasks.label_clusters import describe, distinct
 
 TEXTS = ["refund my money please", "where is my parcel", None, "a refund of my money please", "the app crashes"]
 INDEX = [7, 7, 8, 9, 9]
-
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Iterator[Emulator]:
-    """An emulator that is the current session."""
-    made = Emulator(rate=None)
-    with cf.connect(made, store=tmp_path / "s.sqlite"):
-        yield made
 
 
 @pytest.fixture
@@ -50,7 +41,7 @@ def test_rows_keep_their_labels(frame: pd.DataFrame) -> None:
         about.cluster("vec", 2),
         about.project("vec"),
         about.outliers("vec", 1),
-        about.outliers("vec", 1, share=0.3),
+        about.outliers("vec", 1, contamination=0.3),
         about.dedupe("vec", groups=True),
         about.label_clusters("text", [0, 1, None, 0, -1]),
     ]
@@ -66,19 +57,19 @@ def test_rows_keep_their_labels(frame: pd.DataFrame) -> None:
 
 def test_search(frame: pd.DataFrame) -> None:
     """The best rows with their scores; several queries one after the other; texts, vectors and lists of both."""
-    best = frame.cfai.search("refund my money please", k=2)
+    best = frame.cfai.search("refund my money please", top_k=2)
     assert best["n"].tolist() == [0, 3]
     assert best.index.tolist() == [7, 9]
     assert best["score"].tolist() == pytest.approx([1, best["score"].iloc[1]])
     assert "query" not in best
-    several = frame.cfai.search(["parcel", "crashes"], k=1, on="vec")
+    several = frame.cfai.search(["parcel", "crashes"], top_k=1, on="vec")
     assert several[["n", "query"]].to_numpy().tolist() == [[1, "parcel"], [4, "crashes"]]
     vector = frame["vec"].iloc[4]
     for query in (vector, np.asarray(vector), vector.tolist()):
         assert frame.cfai.search(query, 1, on="vec")["n"].tolist() == [4]
     for query in ([vector, vector], cf.matrix([vector, vector]), pd.Series([vector, vector])):
         assert frame.cfai.search(query, 1, on="vec")["query"].tolist() == [0, 1]
-    assert len(frame.cfai.search("refund", k=99)) == 4
+    assert len(frame.cfai.search("refund", top_k=99)) == 4
     assert frame["text"].cfai.search("parcel", 1)["text"].tolist() == [TEXTS[1]]
 
 
@@ -122,7 +113,7 @@ def test_vectors_that_record_nothing(frame: pd.DataFrame, tmp_path: Path) -> Non
     """Plain vectors are used as they are, and compared only with what the caller states: a vector, or as_vectors()."""
     plain = frame.assign(vec=[None if v is None else v.tolist() for v in frame["vec"]])
     vector, wanted = frame["vec"].iloc[0], frame.cfai.cluster("vec", 2)
-    pd.testing.assert_series_equal(plain.cfai.cluster(k=2), wanted)
+    pd.testing.assert_series_equal(plain.cfai.cluster(n_clusters=2), wanted)
     assert plain.cfai.search(vector, 2)["n"].tolist() == [0, 3]
     assert plain.cfai.search(np.asarray(vector), 2)["n"].tolist() == [0, 3]
     before = len(cf.ledger())
@@ -158,7 +149,7 @@ def test_a_column_of_several_makers(frame: pd.DataFrame) -> None:
     """Rows of a column that record nothing do not hide among rows that do."""
     mixed = pd.concat([frame["vec"], pd.Series([[0.0] * 1024])])
     with pytest.raises(ValueError, match="row 5 does not record"):
-        mixed.cfai.cluster(k=2)
+        mixed.cfai.cluster(n_clusters=2)
 
 
 def test_vectors_written_as_text_are_never_embedded(frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -305,7 +296,7 @@ def test_sim_join(frame: pd.DataFrame) -> None:
     assert kept["n"].tolist() == [0, 1, 2, 3, 4]
     assert kept["text_other"].isna().tolist() == [False, False, True, False, True]
     assert kept["score"].isna().tolist() == [False, False, True, False, True]
-    twice = frame.cfai.sim_join(other, "text", "text", k=2)
+    twice = frame.cfai.sim_join(other, "text", "text", top_k=2)
     assert twice["n"].tolist() == [0, 0, 1, 1, 3, 3, 4, 4]
     assert (twice["score"].to_numpy()[::2] >= twice["score"].to_numpy()[1::2]).all()
     with pytest.raises(ValueError, match='"inner" or "left"'):
@@ -335,6 +326,7 @@ def tickets(emulator: Emulator) -> pd.DataFrame:
     return made
 
 
+@pytest.mark.slow
 def test_labels_by_words(tickets: pd.DataFrame) -> None:
     """Without a model labels are telling words, all different; noise and missing stay; yours come first."""
     clusters = tickets.cfai.cluster("vec", 4)

@@ -23,10 +23,10 @@ import cfai_nb as cf
 from cfai_nb._engine.errand import Errand
 from cfai_nb._engine.service_errors import VECTORIZE, refusal
 from cfai_nb.emulator import Emulator, running
-from cfai_nb.emulator.index import Mutation
-from cfai_nb.frame.vectorize import ndjson as spelled
+from cfai_nb.emulator.vectorize.vector_index import Mutation
+from cfai_nb.frame.vectorize import batch as spelled
+from cfai_nb.frame.vectorize.batch import calls, decimals, lines
 from cfai_nb.frame.vectorize.metadata import kinds_of, plain
-from cfai_nb.frame.vectorize.ndjson import calls, decimals, lines
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests-0123456789abcdef"
@@ -219,6 +219,7 @@ pd.Series(list(matrix)).cfai.to_vectorize("notes", create="cosine")
 """
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle(tmp_path: Path, bare_environment: dict[str, str]) -> None:
     """On a port: a process that is killed at its third call leaves two that no other process sends again."""
     door, store = Door(), tmp_path / "s.sqlite"
@@ -386,7 +387,7 @@ def test_whose_vectors_an_index_holds(frame: pd.DataFrame) -> None:
         (lambda: both.cfai.search("x", index="cls", on="vec"), "leave on= out"),
         (lambda: both.cfai.search("x", index="cls", on="text"), "'text' holds no vectors"),
         (lambda: frame.cfai.search(frame["vec"].iloc[0], index="cls"), "different spaces"),
-        (lambda: frame["text"].cfai.embed(model="bge-base-en-v1.5").cfai.to_vectorize("cls"), "do not compare"),
+        (lambda: frame["text"].cfai.embed(model="bge-base-en-v1.5").cfai.to_vectorize("cls"), "cannot be compared"),
         (lambda: frame.cfai.to_vectorize("cls", "vec"), "1,024 dimensions and the index 'cls' 768"),
     ]
     for call, words in refused:
@@ -404,7 +405,11 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no such column": ({}, {"metadata": ["taem"]}, "Did you mean 'team'"),
     "a key with a dot": ({"a.b": 1}, {"metadata": ["a.b"]}, "Rename the column"),
     "a key with a dollar": ({"$a": 1}, {"metadata": ["$a"]}, "Rename the column"),
-    "an object": ({"o": [{}, 1, 2, 3, 4]}, {"metadata": ["o"]}, r"row 't0', column 'o': dict is none of"),
+    "an object": (
+        {"o": [{}, 1, 2, 3, 4]},
+        {"metadata": ["o"]},
+        r"row 't0', column 'o': expected text, a number, .* got dict",
+    ),
     "too much": ({"long": LONG}, {"metadata": ["long"]}, r"4 rows .*'t0' with 11,011, most of it in 'long'"),
     "two types": ({"mixed": [1, "a", 2, 3, 4]}, {"filterable": ["mixed"]}, "holds number and string"),
     "no value": ({"none": None}, {"filterable": ["none"]}, "column 'none' holds nothing"),
@@ -438,10 +443,10 @@ def test_what_cannot_be_written_is_told_before(frame: pd.DataFrame, door: Door) 
 def test_what_cannot_be_searched(notes: pd.DataFrame) -> None:
     """Queries the service would refuse, or answer with nothing, are told before."""
     refused: list[tuple[dict[str, Any], type[Exception], str]] = [
-        ({"k": 101}, ValueError, "1 to 100 vectors"),
-        ({"k": 0}, ValueError, "1 to 100 vectors"),
+        ({"top_k": 101}, ValueError, "1 to 100 vectors"),
+        ({"top_k": 0}, ValueError, "1 to 100 vectors"),
         ({"filter": {"team": "a"}}, ValueError, r"cannot be filtered by 'team' \(it can by year\).*filterable"),
-        ({"filter": {"year": b"x"}}, ValueError, "filter: bytes"),
+        ({"filter": {"year": b"x"}}, ValueError, "filter: expected text, a number, .* got bytes"),
         ({"filter": "year"}, ValueError, "give a dict"),
         ({"filter": {"year": {"$like": 1}}}, cf.Refused, "40026.*unknown operator"),
         ({"index": None, "filter": {"year": 1}}, ValueError, "give index="),
@@ -504,7 +509,7 @@ def test_a_token_without_the_permission(tmp_path: Path) -> None:
             lambda: numbers(3).cfai.to_vectorize("notes", create=True),
             lambda: numbers(3).cfai.search([0.0] * 4, index="notes"),
         ):
-            with pytest.raises(cf.AccessError, match=r"Vectorize: Edit as well \(to search, Read\)") as caught:
+            with pytest.raises(cf.AccessError, match=r"Vectorize: Edit \(Read is enough to search\)") as caught:
                 call()
             trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
             shown += [repr(caught.value), *trace.format(chain=True)]

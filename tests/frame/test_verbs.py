@@ -15,17 +15,9 @@ import pytest
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import Model
-from cfai_nb.tasks import shown
+from cfai_nb.tasks import display_only
 
 TEXTS = ["I want my money back", "Where is my parcel?", "I want my money back", None]
-
-
-@pytest.fixture
-def emulator(tmp_path: Path) -> Emulator:
-    """An emulator that is the current session."""
-    made = Emulator(rate=None)
-    cf.connect(made, store=tmp_path / "s.sqlite")
-    return made
 
 
 @pytest.fixture
@@ -95,15 +87,15 @@ class Lengths(cf.Task):
     version: ClassVar[int] = 3
     positional: ClassVar[tuple[str, ...]] = ("word",)
     word: str = "x"
-    unit: str = shown("letters")
+    unit: str = display_only("letters")
 
-    def compose(self, inputs: Any, model: Model) -> cf.Request:
+    def build_request(self, inputs: Any, model: Model) -> cf.Request:
         return cf.Request(json={"messages": [{"role": "user", "content": f"{self.word} {inputs[0]}"}]})
 
-    def read(self, answer: cf.Answer, inputs: Any, model: Model) -> Any:
+    def parse(self, answer: cf.Answer, inputs: Any, model: Model) -> Any:
         return [len(inputs[0])]
 
-    def tabulate(self, cells: Any) -> cf.Column:
+    def to_columns(self, cells: Any) -> cf.Column:
         return cf.Column(cells, "integer")
 
 
@@ -202,8 +194,8 @@ def test_other_spellings_of_the_environment_are_read(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, value)
     session = cf.connect()
     assert session.origin == "cloudflare"
-    assert session.address.account == "a" * 32
-    assert session.address.token.reveal() == "t" * 40
+    assert session.endpoint.account == "a" * 32
+    assert session.endpoint.token.reveal() == "t" * 40
 
 
 @pytest.mark.parametrize("token", ["to\nken", "tök€n", "tok en\x00"])

@@ -71,7 +71,7 @@ def test_hostile_names_everywhere_around_cells() -> None:
         {SCRIPT: [SCRIPT, None], '"><img src=x onerror=1>': [drawn(), sound()]},
         index=pd.Index([SCRIPT, '"\ud800'], dtype=object, name=SCRIPT),
     )
-    columns, _ = show.found(frame)
+    columns, _ = show.choose_columns(frame)
     judged(show.table(columns, [0, 1], frame.index, errors={1: (SCRIPT, SCRIPT)}))
     failures = pd.DataFrame({"row": [SCRIPT], "code": [SCRIPT], "message": [SCRIPT * 100]})
     assert 'class="mathjax_ignore tex2jax_ignore"' in show.table(columns, [0], frame.index)[:60]
@@ -95,7 +95,7 @@ def test_hostile_names_everywhere_around_cells() -> None:
     ],
 )  # fmt: skip
 def test_pictures_become_thumbnails_of_our_own(mode: str, form: str, mime: str) -> None:
-    """Every mode and form is encoded anew, 256 pixels at most, with an alternative text that says what it is."""
+    """Every mode and form is encoded again, 256 pixels at most, with an alternative text that says what it is."""
     picture = Image.new(mode, (400, 300))
     file = io.BytesIO()
     picture.save(file, form)
@@ -137,19 +137,19 @@ def test_every_way_to_hold_a_picture(cell: Any, tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photo.png").write_bytes(drawn((40, 30)))
     here = as_folder(tmp_path)
-    assert show.found(pd.DataFrame({"a": [cell, None]}), here)[0][0].sort == "image"
+    assert show.choose_columns(pd.DataFrame({"a": [cell, None]}), here)[0][0].kind == "image"
     assert decoded(html_of(cell, names=True, files=here))[0] == "data:image/jpeg;base64"
 
 
 def test_devices_folders_and_shares_are_not_read(tmp_path: Path) -> None:
-    """A pipe is not waited for, a folder is told, a share on another machine and an address stay text."""
+    """A pipe is not waited for, a folder is named, a network share and an address stay text."""
     os.mkfifo(tmp_path / "pipe.png")
     for cell in (tmp_path / "pipe.png", tmp_path, Path("/dev/zero")):
         assert "not a file" in html_of(cell)
-        assert show.found(pd.DataFrame({"a": [cell]}))[0]
+        assert show.choose_columns(pd.DataFrame({"a": [cell]}))[0]
     for text in ("//elsewhere/a.png", r"\\elsewhere\a.png", "http://example.org/a.png", "file:///etc/a.png"):
-        column = show.named(pd.DataFrame({"a": [text]}), "a")[0]
-        assert (column.sort, column.names) == ("text", False)
+        column = show.named_columns(pd.DataFrame({"a": [text]}), "a")[0]
+        assert (column.kind, column.names) == ("text", False)
         for files in (None, as_folder(tmp_path)):
             assert text in "".join(judged(html_of(text, names=True, files=files)).words)
 
@@ -161,7 +161,7 @@ def test_sound_plays_within_the_size_of_a_page() -> None:
     assert decoded(first) == ("data:audio/wav;base64", sound())
     assert 'aria-label="speech, row 1 (WAV 0.2 s)"' in first
     assert judged(second).sources == []
-    assert "not kept here" in second
+    assert "not saved here" in second
 
 
 def test_vectors_are_bars_of_one_scale() -> None:
@@ -176,16 +176,16 @@ def test_vectors_are_bars_of_one_scale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"),
+    ("cell", "written"),
     [
         (None, "missing"), (pd.NA, "missing"), (float("nan"), "missing"), (pd.NaT, "missing"), (True, "True"), (7, "7"),
         (0.123456, "0.1235"), (1e-9, "1e-09"), (2.0, "2.0"), (pd.Timestamp("2024-05-01"), "2024-05-01 00:00:00"),
         ({"a": 1}, "{'a': 1}"), ([1, 2], "[1, 2]"), ("", ""),
     ],
 )  # fmt: skip
-def test_other_cells(cell: Any, said: str) -> None:
+def test_other_cells(cell: Any, written: str) -> None:
     """Missing is called missing; numbers, dates and small objects are written as people write them."""
-    assert "".join(judged(html_of(cell)).words) == said
+    assert "".join(judged(html_of(cell)).words) == written
 
 
 def test_long_text_unfolds() -> None:
@@ -203,10 +203,10 @@ def test_columns_are_chosen_by_what_they_hold() -> None:
     frame["text"] = ["short", None]
     frame["speech"] = [None, sound()]
     frame["photo"] = [drawn(), None]
-    chosen, rest = show.found(frame)
+    chosen, rest = show.choose_columns(frame)
     assert [column.name for column in chosen] == ["photo", "speech", "text", "n0", "n1", "n2", "n3", "n4"]
     assert rest == ["n5", "vector", "long"]
-    assert "3 more columns (n5, vector, long): columns= chooses" in frame.cfai.preview().fragment()
+    assert "3 more columns hidden (n5, vector, long); choose with columns=" in frame.cfai.preview().fragment()
 
 
 def test_vectors_alone_show_bars_and_stay_numpy_in_text() -> None:
@@ -219,7 +219,7 @@ def test_vectors_alone_show_bars_and_stay_numpy_in_text() -> None:
 
 
 def test_pictures_and_sounds_alone() -> None:
-    """A picture has an alternative text and its size, a sound a labelled player; too long a sound is told in words."""
+    """A picture has an alternative text and its size, a sound a labelled player; a long sound only words."""
     data, metadata = cf.Image(drawn((640, 480)))._repr_mimebundle_()
     assert 'alt="a picture, PNG 640×480"' in data["text/html"]
     assert metadata["image/jpeg"]["alt"] == "a picture, PNG 640×480"

@@ -153,8 +153,8 @@ def test_a_name_that_stands_for_a_private_address_is_refused() -> None:
     [
         ("/away", "10.0.0.7 is not a public host"),
         ("/odd", "2130706433 is not a public host"),
-        ("/file", "no plain http"),
-        ("/data", "no plain http"),
+        ("/file", "not a plain http"),
+        ("/data", "not a plain http"),
         ("/loop", "redirects more than 5 times"),
         ("/gone", "answers 404"),
         ("/big", "holds more than"),
@@ -165,7 +165,7 @@ def test_a_name_that_stands_for_a_private_address_is_refused() -> None:
 )
 def test_what_cannot_be_had_fails_its_row(site: Site, path: str, why: str) -> None:
     """Redirects inwards or out of http, loops, refusals, what is too big, cut or slow: told without secrets."""
-    fetch = site.fetcher(most=200_000, seconds=0.3 if path == "/slow" else 20)
+    fetch = site.fetcher(max_bytes=200_000, seconds=0.3 if path == "/slow" else 20)
     found, good = fetch([f"{site.root}{path}?{SECRET}#{SECRET}", f"{site.root}/a.png"])
     assert isinstance(found, InputError)
     assert why in str(found)
@@ -322,7 +322,7 @@ def test_fetching_says_how_far_it_is_and_a_plan_that_it_fetched(site: Site) -> N
 
 def test_all_that_is_kept_is_bounded(site: Site) -> None:
     """Beyond the bytes a session keeps, addresses fail in words, and closing makes room."""
-    fetch = site.fetcher(most_kept=len(picture()) + 10)
+    fetch = site.fetcher(max_total_bytes=len(picture()) + 10)
     first, second = fetch([f"{site.root}/a.png", f"{site.root}/b.png"])
     assert sorted(isinstance(each, InputError) for each in (first, second)) == [False, True]
     fetch.close()

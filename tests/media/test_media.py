@@ -72,7 +72,7 @@ def test_the_same_file_in_every_form_is_one_input(home: Path, cell: Any) -> None
     media = media_of(cell)
     assert isinstance(media, Media)
     assert media == of_bytes(PNG)
-    assert media.content() == PNG == media.held().content()
+    assert media.content() == PNG == media.loaded().content()
     assert str(media.form) == "PNG 8×6"
 
 
@@ -142,7 +142,7 @@ BAD: list[tuple[Any, str]] = [
     (HUGE, "11,000 × 10,000 pixels; at most 100,000,000"),
     (sound(), "audio/wav, by its first bytes; this task and model take image"),
     (b"%PDF-1.7", "application/pdf"),
-    (b"\0\0\0\x18ftypheic\0\0\0\0", "image/heic, which is not read here; save it as JPEG or PNG"),
+    (b"\0\0\0\x18ftypheic\0\0\0\0", "image/heic, which is not supported; save it as JPEG or PNG"),
     ("nowhere.png", "there is no file 'nowhere.png'"),
     (Path("."), "is a folder or a device"),
     (Path("/dev/zero"), "is a folder or a device"),
@@ -155,16 +155,16 @@ BAD: list[tuple[Any, str]] = [
     ("hollow.png", "hollow.png is empty"),
     ("giant.png", "giant.png has 101 MiB; at most 100 are sent"),
     ("locked.png", "cannot be read"),
-    ("data:image/png,abc", "without base64"),
+    ("data:image/png,abc", "not in base64"),
     ("data:image/png;base64,@@@", "cannot be decoded"),
-    ("file:///tmp/a.png", "an address of the kind file:"),
-    ("s3://bucket/a.png", "an address of the kind s3:"),
+    ("file:///tmp/a.png", "addresses of the kind file:"),
+    ("s3://bucket/a.png", "addresses of the kind s3:"),
     ("https://example.com/a.png?key=hunter2", "fetch=True"),
     (3.5, "the cell holds float; give bytes, a path"),
     ({"a": 1}, "the cell holds dict"),
-    (np.zeros((2, 2, 5), np.uint8), "an array of shape (2, 2, 5) is no picture"),
+    (np.zeros((2, 2, 5), np.uint8), "an array of shape (2, 2, 5) is not a picture"),
     (np.zeros((0, 2), np.uint8), "an array of shape (0, 2)"),
-    (np.zeros((2, 2), np.int64), "an array of int64 is no picture"),
+    (np.zeros((2, 2), np.int64), "an array of int64 is not a picture"),
     (np.full((2, 2), 7.5), "floats from 0 to 1"),
     (np.full((2, 2), np.nan), "floats from 0 to 1"),
     (np.zeros(4, np.uint8), "the cell holds ndarray"),
@@ -332,14 +332,14 @@ def test_a_file_that_changes_meanwhile_fails_its_row(tmp_path: Path) -> None:
     path.write_bytes(picture("red", "BMP"))
     with cf.connect(Emulator(rate=None), store=False):
         frame = pd.DataFrame({"photo": [path]})
-        call = frame.cfai.caption.prepare("photo")
+        call = frame.cfai.caption.call("photo")
         state = path.stat()
         path.write_bytes(picture("blue", "BMP"))
         os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-        with pytest.raises(cf.RowsFailed, match="changed while the run was going on; run the cell again"):
+        with pytest.raises(cf.RowsFailed, match="changed during the run; run the cell again"):
             call.wait()
         assert frame.cfai.caption("photo").notna().all()
-        gone = frame.cfai.caption.prepare("photo")
+        gone = frame.cfai.caption.call("photo")
         path.unlink()
         with pytest.raises(cf.RowsFailed, match=r"there is no file '.*a\.bmp' \(No such file"):
             gone.wait()
@@ -359,8 +359,8 @@ def test_what_changes_in_memory_is_told_too(cell: Any) -> None:
         cell[0, 0] = 7
     else:
         cell.putpixel((0, 0), (1, 2, 3))
-    with pytest.raises(InputError, match="changed while the run was going on"):
-        media.held()
+    with pytest.raises(InputError, match="changed during the run"):
+        media.loaded()
 
 
 def test_an_open_picture_stays_unread(tmp_path: Path) -> None:
@@ -408,6 +408,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="memory is read from Linux's /proc")
 @pytest.mark.parametrize("how", ["files", "bytes"])
 def test_memory_is_bounded_by_what_is_in_flight(tmp_path: Path, bare_environment: dict[str, str], how: str) -> None:

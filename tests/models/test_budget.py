@@ -23,14 +23,6 @@ from cfai_nb.session import listings
 LABELS = ["billing", "shipping"]
 
 
-@pytest.fixture
-def emulator(tmp_path: Path) -> Emulator:
-    """An emulator that is the current session."""
-    made = Emulator(rate=None)
-    cf.connect(made, store=tmp_path / "s.sqlite")
-    return made
-
-
 def words(count: int) -> pd.Series:
     rng = np.random.default_rng(0)
     return pd.Series([f"text number {i} " + "word " * int(n) for i, n in enumerate(rng.integers(1, 60, count))])
@@ -55,6 +47,7 @@ def test_what_fits_is_done(emulator: Emulator) -> None:
     assert emulator.billed <= estimate.cost.neurons
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("share", [1.01, 1.1, 1.3, 1.6])
 @pytest.mark.parametrize("concurrency", [1, 7, "auto"])
@@ -98,7 +91,7 @@ def test_an_unknown_price_is_refused_unless_allowed(emulator: Emulator) -> None:
     with pytest.raises(cf.BudgetError, match="publishes no price"):
         texts.cfai.embed(model="embeddinggemma-300m", budget=100)
     assert emulator.requests == 0
-    allowed = cf.Budget(limit=1.0, words="1 Neuron", allow_unknown=True)
+    allowed = cf.Budget(limit=1.0, label="1 Neuron", allow_unknown=True)
     assert texts.cfai.embed(model="embeddinggemma-300m", budget=allowed).notna().all()
     assert cf.ledger()["neurons"].isna().all()
 
@@ -158,7 +151,7 @@ def test_free_counts_what_was_charged_today(tmp_path: Path, monkeypatch: pytest.
     budget = session.options({"budget": "free"}).budget
     assert budget is not None
     assert budget.limit == 1000
-    assert "1,000 of 10,000" in budget.words
+    assert "1,000 of 10,000" in budget.label
     store.charge([Charge(time=now, neurons=1500.0, exact=True, **facts)])
     with pytest.raises(cf.BudgetError, match="free Neurons"):
         words(3).cfai.embed(budget="free")
@@ -249,7 +242,7 @@ def test_a_budget_is_named_as_it_was_given(wish: float, words: str) -> None:
     """Small and round amounts are written plainly."""
     made = as_budget(wish, None)
     assert made is not None
-    assert made.words == words
+    assert made.label == words
 
 
 def test_no_wish_is_no_budget() -> None:
@@ -455,5 +448,5 @@ def test_what_nobody_knows_the_price_of_is_not_saved_at_nothing(emulator: Emulat
     assert (gemma["unpriced"], gemma["requests"], gemma["rows"]) == (1, 1, 10)
     assert (other["neurons"], other["saved_neurons"]) == (pytest.approx(emulator.billed), 0)
     one = dataclasses.replace(cf.session.current().charges()[0], tokens=None)
-    assert listings.as_frame([one, dataclasses.replace(one, tokens=3.0)]).totals()["tokens"].isna().all()
+    assert listings.charges_frame([one, dataclasses.replace(one, tokens=3.0)]).totals()["tokens"].isna().all()
     assert ") and 1 call of unknown price</p>" in cf.ledger()._repr_html_()

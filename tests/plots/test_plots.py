@@ -1,4 +1,4 @@
-"""The plots, held to what is drawn: points, names, bars, labels and what is said about them."""
+"""What the plots draw: points, names, bars, labels, and the text around them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from matplotlib.text import Text
 import cfai_nb as cf
 from cfai_nb.frame.compare_result import front
 from cfai_nb.plots import clusters, compare, concurrency, confidence, cost, latency, similarity
-from cfai_nb.plots.bars import amount
-from cfai_nb.plots.calibration import calibrate
-from cfai_nb.plots.palette import DISTINCT, GREY, colour, readable
-from cfai_nb.plots.text import letters
+from cfai_nb.plots.axes import DISTINCT, GREY, color_and_marker, readable
+from cfai_nb.plots.confidence import calibrate
+from cfai_nb.plots.cost import amount
+from cfai_nb.plots.text import drawable
 from cfai_nb.plots.timing import duration
 
 USD = 0.011 / 1_000
@@ -67,7 +67,7 @@ LEDGER = charges(
 )
 
 
-def said(ax: Any) -> list[str]:
+def texts_of(ax: Any) -> list[str]:
     """Every text on the axes, lines joined."""
     words = [text.get_text().replace("\n", " ").replace("\xa0", " ") for text in ax.texts]
     legend = ax.get_legend()
@@ -92,12 +92,12 @@ def picture(ax: Any) -> bytes:
 
 
 def test_every_point_is_drawn_and_every_label_written() -> None:
-    """Points of shape (n, 2) are drawn as they are, each label once, in as many colours."""
+    """Points of shape (n, 2) are drawn as they are, each label once, in as many colors."""
     points, owner = blobs(240, 6)
     names = [f"topic {number}" for number in owner]
     ax = clusters(points, names, ax=axes())
     assert drawn(ax) == 240
-    assert set(said(ax)) == set(names)
+    assert set(texts_of(ax)) == set(names)
     offsets = np.concatenate([np.asarray(collection.get_offsets()) for collection in ax.collections])
     assert np.allclose(np.sort(offsets, axis=0), np.sort(points, axis=0))
     assert len({to_hex(face) for collection in ax.collections for face in collection.get_facecolors()}) == 6
@@ -133,7 +133,7 @@ def test_names_do_not_overlap(rows: int, groups: int, width: float) -> None:
         assert frame.x0 <= box.x0 <= box.x1 <= frame.x1
         assert frame.y0 <= box.y0 <= box.y1 <= frame.y1
         assert not any(box.overlaps(other) for other in boxes[:at])
-    assert len(said(ax)) == groups
+    assert len(texts_of(ax)) == groups
 
 
 def test_names_without_room_go_to_the_legend() -> None:
@@ -141,7 +141,7 @@ def test_names_without_room_go_to_the_legend() -> None:
     points, owner = blobs(300, 12)
     ax = clusters(points, [f"a rather long name {number}" for number in owner], ax=axes(1.6, 1.4))
     assert ax.get_legend() is not None
-    assert len(said(ax)) == 12
+    assert len(texts_of(ax)) == 12
 
 
 def test_a_name_lies_at_its_group() -> None:
@@ -163,34 +163,35 @@ def test_missing_vectors_are_left_out_and_counted() -> None:
     labels = pd.Series(["x", "lost", "x", "lost", "y", "lost", "y", "y"], index=vectors.index)
     ax = clusters(vectors, labels, ax=axes())
     assert drawn(ax) == 5
-    assert "3 without a vector left out" in said(ax)
-    assert not any("lost" in words for words in said(ax))
+    assert "3 without a vector left out" in texts_of(ax)
+    assert not any("lost" in words for words in texts_of(ax))
 
 
+@pytest.mark.slow
 def test_vectors_are_projected_and_grouped() -> None:
     """Without labels groups are found, and the subtitle says how points and groups came about."""
     matrix, _ = blobs(90, 3, width=12)
     ax = clusters(pd.Series(list(matrix)), ax=axes(), method="pca")
     assert ax.get_title(loc="left") == "90 rows, 3 groups"
-    assert {"0", "1", "2"} < set(said(ax))
-    assert any(words.startswith("PCA of 90 vectors") and "KMeans" in words for words in said(ax))
+    assert {"0", "1", "2"} < set(texts_of(ax))
+    assert any(words.startswith("PCA of 90 vectors") and "KMeans" in words for words in texts_of(ax))
 
 
 def test_numbers_get_words_from_texts_or_names() -> None:
     """Groups that are numbers are named by their texts, or by `names`, which win; words stay as they are."""
     points, owner = blobs(40, 2)
     texts = ["refund" if number else "parcel" for number in owner]
-    assert set(said(clusters(points, owner, texts=texts, ax=axes()))) == {"refund", "parcel"}
-    assert set(said(clusters(points, owner, texts=texts, names={0: "A"}, ax=axes()))) == {"A", "refund"}
-    assert set(said(clusters(points, owner, names=["A", "B"], ax=axes()))) == {"A", "B"}
-    assert set(said(clusters(points, ["p", "q"] * 20, texts=texts, ax=axes()))) == {"p", "q"}
+    assert set(texts_of(clusters(points, owner, texts=texts, ax=axes()))) == {"refund", "parcel"}
+    assert set(texts_of(clusters(points, owner, texts=texts, names={0: "A"}, ax=axes()))) == {"A", "refund"}
+    assert set(texts_of(clusters(points, owner, names=["A", "B"], ax=axes()))) == {"A", "B"}
+    assert set(texts_of(clusters(points, ["p", "q"] * 20, texts=texts, ax=axes()))) == {"p", "q"}
 
 
 def test_long_names_are_told_apart() -> None:
     """Names that differ only at their ends are cut in the middle, on a map and beside a field."""
     long = [f"a.path.that.goes.on.and.on.through.many.rooms.to.its.end_{at}" for at in range(3)]
     points = np.eye(3).repeat(9, axis=0)
-    written = said(clusters(points, np.repeat(long, 9), method="pca", ax=axes()))
+    written = texts_of(clusters(points, np.repeat(long, 9), method="pca", ax=axes()))
     assert sorted(words[-5:] for words in written if "_" in words) == ["end_0", "end_1", "end_2"]
     field = similarity(np.eye(3), long, ax=axes())
     assert [name[-5:] for name in names(field)] == ["end_0", "end_1", "end_2"]
@@ -200,7 +201,7 @@ def test_noise_and_missing_labels_are_grey() -> None:
     """-1 is noise and a missing label is missing: both grey, both in the legend with their share."""
     points, _ = blobs(100, 2)
     ax = clusters(points, [0] * 50 + [-1] * 30 + [None] * 20, ax=axes())
-    assert set(said(ax)) == {"0", "noise (30%)", "missing (20%)"}
+    assert set(texts_of(ax)) == {"0", "noise (30%)", "missing (20%)"}
     greys = [len(part.get_offsets()) for part in ax.collections if to_hex(part.get_facecolors()[0]) == GREY.lower()]
     assert sorted(greys) == [20, 30]
 
@@ -211,24 +212,24 @@ def test_too_many_labels_keep_the_largest() -> None:
     points = np.random.default_rng(0).normal(size=(len(owner), 2)) + owner[:, None] * 3
     ax = clusters(points, owner, ax=axes(12, 9))
     rest = f"16 smaller groups ({sum(range(1, 17)) / len(owner):.0%})"
-    assert set(said(ax)) == {rest, *map(str, range(DISTINCT))}
+    assert set(texts_of(ax)) == {rest, *map(str, range(DISTINCT))}
     assert ax.get_title(loc="left").endswith("40 groups")
 
 
-def test_colours_follow_the_order_of_a_categorical() -> None:
-    """The colour of a label is its place among the labels, not its size: two maps of one column agree."""
+def test_colors_follow_the_order_of_a_categorical() -> None:
+    """The color of a label is its place among the labels, not its size: two maps of one column agree."""
     points, _ = blobs(60, 2)
     kinds = pd.Categorical(["b", "a", "a"] * 20, categories=["b", "a", "unused"])
     ax = clusters(points, kinds, ax=axes())
     shades = [to_hex(face) for face in ax.collections[0].get_facecolors()]
-    assert shades.count(colour(0)[0].lower()) == 20
-    assert shades.count(colour(1)[0].lower()) == 40
+    assert shades.count(color_and_marker(0)[0].lower()) == 20
+    assert shades.count(color_and_marker(1)[0].lower()) == 40
 
 
 @pytest.mark.parametrize("given", [[], np.empty((0, 8)), pd.Series([None, None], dtype=object)])
 def test_nothing_to_show_is_said(given: Any) -> None:
     """Without a vector the axes say so instead of failing."""
-    assert any("no vectors to show" in words for words in said(clusters(given, ax=axes())))
+    assert any("no vectors to show" in words for words in texts_of(clusters(given, ax=axes())))
 
 
 def test_the_mark_is_visible() -> None:
@@ -241,8 +242,9 @@ def test_the_mark_is_visible() -> None:
     assert not any(extent(marks[0]).overlaps(other) for other in others)
 
 
+@pytest.mark.slow
 def test_what_the_emulator_made_is_stamped_by_itself() -> None:
-    """Vectors, points, results, runs and comparisons say whose they are; another word, or none, can be asked for."""
+    """Vectors, points, results, runs and comparisons name the emulator; `mark` gives another word, or none."""
     texts = pd.DataFrame({"text": ["I want my money back", "Where is my parcel?", "Hello"]})
     with cf.connect("emulator", store=False, rate=None, progress=False):
         vectors = texts.cfai.embed("text")
@@ -258,10 +260,10 @@ def test_what_the_emulator_made_is_stamped_by_itself() -> None:
         (cost, LEDGER.assign(origin="emulator"), {}),
     ]  # fmt: skip
     for draw, data, options in made:
-        assert "emulator" in said(draw(data, ax=axes(), **options)), draw
-        assert "mine" in said(draw(data, ax=axes(), **{**options, "mark": "mine"}))
-        assert "emulator" not in said(draw(data, ax=axes(), **{**options, "mark": ""}))
-    assert "emulator" not in said(clusters(np.eye(3)[:, :2], iter("abc"), ax=axes()))
+        assert "emulator" in texts_of(draw(data, ax=axes(), **options)), draw
+        assert "mine" in texts_of(draw(data, ax=axes(), **{**options, "mark": "mine"}))
+        assert "emulator" not in texts_of(draw(data, ax=axes(), **{**options, "mark": ""}))
+    assert "emulator" not in texts_of(clusters(np.eye(3)[:, :2], iter("abc"), ax=axes()))
 
 
 def test_what_all_plots_share_is_in_the_help_of_each() -> None:
@@ -270,6 +272,7 @@ def test_what_all_plots_share_is_in_the_help_of_each() -> None:
         assert "\nmark : str, optional\n" in str(draw.__doc__)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hostile", ["$x_{broken", "返品と交換", "a\nb\tc", "🚚" * 30, "x" * 500, "<b>&amp;</b>", "\x00\x07", ""]
 )
@@ -289,19 +292,35 @@ def test_any_label_is_drawn_without_a_warning(hostile: str) -> None:
 def test_letters_look_in_other_fonts_first() -> None:
     """A character that the chosen font lacks comes from another one that is installed; only then is it a box."""
     with mpl.rc_context({"font.family": ["cmss10"]}):
-        text, families = letters("Größe 𒀀 →")
+        text, families = drawable("Größe 𒀀 →")
     assert text == "Größe □ →"
     assert families == ["cmss10", "DejaVu Sans"]
 
 
-def test_names_are_dark_enough_and_colours_distinct() -> None:
-    """Every colour of the palette, as text, has a contrast of 4.5 with white; colour and shape are never the same."""
-    looks = [colour(position) for position in range(DISTINCT)]
+def test_names_are_dark_enough_and_colors_distinct() -> None:
+    """Every color of the palette, as text, has a contrast of 4.5 with white; color and shape are never the same."""
+    looks = [color_and_marker(position) for position in range(DISTINCT)]
     assert len(set(looks)) == DISTINCT
     for shade, _ in looks:
         parts = np.array(mpl.colors.to_rgb(readable(shade)))
         linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
         assert 1.05 / (linear @ [0.2126, 0.7152, 0.0722] + 0.05) >= 4.45
+
+
+def test_text_can_be_read_on_a_dark_figure() -> None:
+    """In a dark style every text, and every name in the color of its group, has a contrast of 4.5 with the figure."""
+    with plt.style.context("dark_background"):
+        made = [
+            clusters(*blobs(100, 24)), cost(LEDGER), cost(LEDGER, "time"), similarity(np.eye(20), title="twenty"),
+            confidence(sure(), ["a", "b", None, "b"]), latency(np.arange(1, 101) / 100),
+            compare(models(("a", 0.5, 1.0, "exact", 1.0), ("b", 0.6, 2.0, "estimated", 1.0))),
+        ]  # fmt: skip
+        for ax in made:
+            legend, ticks = ax.get_legend(), [*ax.get_xticklabels(), *ax.get_yticklabels()]
+            written = [ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts, *ticks]
+            for text in [*written, *(legend.get_texts() if legend else [])]:
+                assert readable(text.get_color(), "#000000") == to_hex(text.get_color()), text
+            assert picture(ax)[1:4] == b"PNG"
 
 
 @pytest.mark.parametrize(
@@ -314,7 +333,7 @@ def test_names_are_dark_enough_and_colours_distinct() -> None:
         (pd.Series([[1.0, 2.0]] * 2), pd.Series(["a", "b"], index=[5, 6]), "different indexes"),
     ],
 )
-def test_what_is_no_map_is_refused(given: Any, labels: Any, message: str) -> None:
+def test_what_is_not_a_map_is_refused(given: Any, labels: Any, message: str) -> None:
     """Labels that do not fit, words, ragged vectors and foreign indexes are errors that say what is wrong."""
     with pytest.raises(ValueError, match=message):
         clusters(given, labels, ax=axes())
@@ -331,7 +350,7 @@ def names(ax: Any) -> list[str]:
 
 def test_bars_are_exact_then_estimated_then_saved() -> None:
     """A bar is what the service counted, then the estimate, then what the store saved; the dearest model first."""
-    ax = cost(LEDGER, metric="neurons", ax=axes())
+    ax = cost(LEDGER, unit="neurons", ax=axes())
     assert names(ax) == ["glm-4.7-flash", "bge-m3", "flux"]
     exact, estimated, saved = bars(ax)[:3], bars(ax)[3:6], bars(ax)[6:]
     assert exact == [(0, 220.5), (0, 2.8), (0, 0)]
@@ -344,7 +363,7 @@ def test_bars_are_exact_then_estimated_then_saved() -> None:
 
 def test_dollars_are_written_at_the_bar_ends() -> None:
     """Labels carry the amounts with as many digits as matter, and the subtitle their sums."""
-    words = said(cost(LEDGER, ax=axes()))
+    words = texts_of(cost(LEDGER, ax=axes()))
     assert "$0.0029, $0.0011 saved" in words
     assert "$0.000031" in words
     assert any("$0.0029 in all, $0.00049 of it estimated" in line for line in words)
@@ -353,16 +372,16 @@ def test_dollars_are_written_at_the_bar_ends() -> None:
 def test_unknown_prices_are_words_and_never_zero() -> None:
     """Calls of unknown price are counted in words, at their bar and in the subtitle; $0 is a call known to be free."""
     ax = cost(LEDGER[LEDGER["model"] == "@cf/lab/flux"], ax=axes())
-    assert said(ax) == ["4 calls of unknown price"] * 2
+    assert texts_of(ax) == ["4 calls of unknown price"] * 2
     assert not ax.patches
     assert len(ax.get_xticks()) == 0
     free = charges(("2026-11-20", "m", "embed", 1, 1, 0.0, True, 0.0, "cloudflare"))
-    assert said(cost(free, ax=axes())) == ["$0", "$0 in all"]
+    assert texts_of(cost(free, ax=axes())) == ["$0", "$0 in all"]
 
 
 def test_days_are_in_order_and_in_utc() -> None:
     """By day the bars follow the calendar, split at midnight UTC."""
-    ax = cost(LEDGER, "day", metric="neurons", ax=axes())
+    ax = cost(LEDGER, "day", unit="neurons", ax=axes())
     assert names(ax) == ["2026-11-20", "2026-11-21", "2026-11-22"]
     assert bars(ax)[:2] == [(0, 2.8), (0, 220.5)]
 
@@ -371,19 +390,19 @@ def test_an_emulator_bills_nothing_and_says_so() -> None:
     """Charges of the emulator alone change the title and the line below it."""
     ax = cost(LEDGER.assign(origin="emulator"), ax=axes())
     assert ax.get_title(loc="left") == "What it would have cost, by model"
-    assert any("emulator: nothing was billed; what it would have cost" in words for words in said(ax))
+    assert any("emulator: nothing was billed; what it would have cost" in words for words in texts_of(ax))
 
 
 def test_real_money_and_an_emulators_are_never_added() -> None:
     """Side by side each has its own bar, named as such, and the total is the real one."""
     mixed = pd.concat([LEDGER.iloc[:1], LEDGER.iloc[:2].assign(origin="emulator")])
-    ax = cost(mixed, metric="neurons", ax=axes())
+    ax = cost(mixed, unit="neurons", ax=axes())
     assert names(ax) == ["glm-4.7-flash (emulator)", "bge-m3", "bge-m3 (emulator)"]
-    assert any(words.startswith("2.8 Neurons in all · emulator: nothing was billed") for words in said(ax))
+    assert any(words.startswith("2.8 Neurons in all · emulator: nothing was billed") for words in texts_of(ax))
 
 
 def test_models_of_one_short_name_keep_their_paths() -> None:
-    """Two models whose paths end alike are told apart by the whole path."""
+    """Two models with paths that end alike are written with the whole path."""
     twins = pd.concat([LEDGER.iloc[:1], LEDGER.iloc[:1].assign(model="@cf/other/bge-m3"), LEDGER.iloc[1:2]])
     assert names(cost(twins, ax=axes())) == ["glm-4.7-flash", "@cf/baai/bge-m3", "@cf/other/bge-m3"]
 
@@ -393,7 +412,7 @@ def test_many_models_share_a_last_bar() -> None:
     many = charges(
         *[("2026-11-20", f"@cf/a/m{at}", "embed", 1, 1, 2.0**at, True, 0.0, "cloudflare") for at in range(30)]
     )
-    ax = cost(many, metric="neurons", ax=axes())
+    ax = cost(many, unit="neurons", ax=axes())
     assert len(names(ax)) == 12
     assert names(ax)[-1] == "19 others"
     assert sum(width for _, width in bars(ax)) == 2.0**30 - 1
@@ -402,7 +421,7 @@ def test_many_models_share_a_last_bar() -> None:
 @pytest.mark.parametrize("empty", [LEDGER.iloc[:0], pd.DataFrame()])
 def test_an_empty_ledger_is_said(empty: pd.DataFrame) -> None:
     """Without a charge the axes say "nothing charged yet"."""
-    assert said(cost(empty, ax=axes())) == ["nothing charged yet"]
+    assert texts_of(cost(empty, ax=axes())) == ["nothing charged yet"]
 
 
 def test_labels_end_inside_the_axes() -> None:
@@ -421,7 +440,7 @@ def test_a_frame_of_other_things_is_refused() -> None:
     with pytest.raises(ValueError, match="'model', 'verb', 'day', 'hour' or 'time'"):
         cost(LEDGER, "week", ax=axes())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'usd' or 'neurons'"):
-        cost(LEDGER, metric="eur", ax=axes())  # type: ignore[arg-type]
+        cost(LEDGER, unit="eur", ax=axes())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -456,23 +475,23 @@ def test_a_sum_of_the_last_days_says_so() -> None:
     """Only the last 31 days have bars, and their sum does not claim to be that of the whole ledger."""
     days = [f"2026-{month}-{day:02}" for month in ("09", "10") for day in range(1, 31)]
     ax = cost(charges(*[(day, "m", "embed", 1, 1, 1.0, True, 0.0, "cloudflare") for day in days]), "day",
-              metric="neurons", ax=axes())  # fmt: skip
+              unit="neurons", ax=axes())  # fmt: skip
     assert len(names(ax)) == 31
-    assert "31.0 Neurons in the last 31 days with charges" in said(ax)
+    assert "31.0 Neurons in the last 31 days with charges" in texts_of(ax)
 
 
 def test_costs_add_up_over_time() -> None:
     """By time the areas end at the sums, the line of savings above them; unknown prices are crosses and words."""
-    ax = cost(LEDGER, "time", metric="neurons", ax=axes())
+    ax = cost(LEDGER, "time", unit="neurons", ax=axes())
     tops = [max(path.vertices[:, 1].max() for path in area.get_paths()) for area in ax.collections]
     assert tops == pytest.approx([223.3, 267.8])
     assert ax.lines[0].get_ydata()[-1] == pytest.approx(367.8)
     assert len(ax.lines[1].get_xdata()) == 1
-    assert {"exact", "estimated", "saved by kept answers", "4 calls of unknown price"} <= set(said(ax))
+    assert {"exact", "estimated", "saved by stored answers", "4 calls of unknown price"} <= set(texts_of(ax))
 
 
 def test_costs_of_a_short_run_fill_the_picture() -> None:
-    """The last step is as short as the run asks for: ten seconds of charges are no corner of a minute."""
+    """The last step is as short as the run asks for: ten seconds of charges are not a corner of a minute."""
     moments = pd.date_range("2026-01-01", periods=len(LEDGER), freq=pd.Timedelta(10 / (len(LEDGER) - 1), "s"), tz="UTC")
     low, high = cost(LEDGER.assign(time=moments), "time", ax=axes()).get_xlim()
     assert (high - low) * 86_400 == pytest.approx(10.2, abs=0.01)
@@ -486,16 +505,16 @@ def test_costs_of_a_short_run_fill_the_picture() -> None:
 @pytest.mark.parametrize("by", ["model", "time"])
 def test_costs_of_an_emulator_are_stamped(by: Any) -> None:
     """A plot of an emulator's charges alone carries the stamp; with real ones beside them the bars say it."""
-    pretended = LEDGER.assign(origin="emulator")
-    assert "emulator" in said(cost(pretended, by, ax=axes()))
-    assert "emulator" not in said(cost(pd.concat([LEDGER, pretended]), by, ax=axes()))
+    emulated = LEDGER.assign(origin="emulator")
+    assert "emulator" in texts_of(cost(emulated, by, ax=axes()))
+    assert "emulator" not in texts_of(cost(pd.concat([LEDGER, emulated]), by, ax=axes()))
 
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_costs_over_time_of_few_charges(rows: int) -> None:
-    """One charge, and charges of unknown price alone, are drawn; nobody's money is drawn as zero."""
+    """One charge, and charges of unknown price alone, are drawn; an unknown price is not drawn as zero."""
     ax = cost(LEDGER.iloc[-rows:], "time", ax=axes())
-    assert "4 calls of unknown price" in said(ax)
+    assert "4 calls of unknown price" in texts_of(ax)
     assert bool(len(ax.get_yticks())) == (rows > 1)
 
 
@@ -505,11 +524,11 @@ def test_similarities_of_few_rows_have_names_and_numbers() -> None:
     ax = similarity(vectors, ax=axes())
     assert np.allclose(ax.images[0].get_array(), [[1, 0.6], [0.6, 1]])
     assert names(ax) == [tick.get_text() for tick in ax.get_xticklabels()] == ["a", "c"]
-    assert {"0.60", "cosine · 1 without a vector left out"} <= set(said(ax))
+    assert {"0.60", "cosine · 1 without a vector left out"} <= set(texts_of(ax))
 
 
 def test_many_rows_are_ordered_by_likeness() -> None:
-    """Beyond 40 rows neighbours are alike, whatever order they came in, and no labels are written."""
+    """Beyond 40 rows neighbors are alike, whatever order they came in, and no labels are written."""
     points = np.eye(3).repeat(20, axis=0)[np.random.default_rng(0).permutation(60)]
     ax = similarity(points, ax=axes())
     field = np.asarray(ax.images[0].get_array())
@@ -518,24 +537,24 @@ def test_many_rows_are_ordered_by_likeness() -> None:
 
 
 def test_similarities_are_taken_as_they_are() -> None:
-    """A symmetric square with ones on its diagonal is similarities already; `kind` says otherwise."""
+    """A symmetric square with ones on its diagonal is similarities already; `metric` says otherwise."""
     given = np.array([[1.0, 0.2], [0.2, 1.0]])
     assert np.allclose(similarity(given, ax=axes()).images[0].get_array(), given)
-    assert similarity(given, kind="vectors", ax=axes()).images[0].get_array()[0, 1] == pytest.approx(0.3846, abs=1e-4)
+    assert similarity(given, metric="cosine", ax=axes()).images[0].get_array()[0, 1] == pytest.approx(0.3846, abs=1e-4)
 
 
 @pytest.mark.parametrize(
-    ("given", "kind", "message"),
+    ("given", "metric", "message"),
     [
         (np.ones((2_001, 2)), "auto", r"vectors.sample\(2000\).*plots.clusters"),
-        (np.ones((3, 2)), "similarities", "a square"),
-        (np.ones((3, 2)), "cosine", "kind must be"),
+        (np.ones((3, 2)), "precomputed", "a square"),
+        (np.ones((3, 2)), "euclidean", "metric must be"),
     ],
 )
-def test_what_is_no_field_is_refused(given: Any, kind: Any, message: str) -> None:
-    """Too many rows, no square, and an unknown kind are errors that say what to do."""
+def test_what_is_not_a_matrix_is_refused(given: Any, metric: Any, message: str) -> None:
+    """Too many rows, no square, and an unknown metric are errors that say what to do."""
     with pytest.raises(ValueError, match=message):
-        similarity(given, kind=kind, ax=axes())
+        similarity(given, metric=metric, ax=axes())
 
 
 def sure(**columns: Any) -> pd.DataFrame:
@@ -543,10 +562,10 @@ def sure(**columns: Any) -> pd.DataFrame:
 
 
 def test_confidence_is_a_histogram() -> None:
-    """Rows are counted by confidence; those without a number are left out and said to be."""
+    """Rows are counted by confidence; those without a number are left out and counted."""
     ax = confidence(sure(), ax=axes())
     assert sum(bar.get_height() for bar in ax.patches) == 3
-    assert any("1 without a number left out" in words for words in said(ax))
+    assert any("1 without a number left out" in words for words in texts_of(ax))
 
 
 def test_confidence_is_the_probability_of_the_answer() -> None:
@@ -558,16 +577,16 @@ def test_confidence_is_the_probability_of_the_answer() -> None:
     both = sure(confidence=[0.95, 0.9, 0.85, 0.5])
     ax = confidence(both, ["a", "b", "b", "b"], ax=axes())
     assert ax.get_xlabel() == confidence(both, ax=axes()).get_xlabel() == "probability of the answer given"
-    assert any(words.startswith("ECE 0.375 · Brier 0.271") for words in said(ax))
+    assert any(words.startswith("ECE 0.375 · Brier 0.271") for words in texts_of(ax))
     asked = both.rename(columns=lambda name: {"label": "kind"}.get(name, f"kind__{name}"))
-    assert said(confidence(asked, ["a", "b", "b", "b"], ax=axes())) == said(ax)
+    assert texts_of(confidence(asked, ["a", "b", "b", "b"], ax=axes())) == texts_of(ax)
 
 
 def test_reliability_has_its_scores() -> None:
     """With a truth ECE and Brier score are written, and rows whose truth is unknown are left out."""
     ax = confidence(sure(), ["a", "b", None, "b"], ax=axes())
-    assert any(words.startswith("ECE 0.450 · Brier 0.325 · 2 rows") for words in said(ax))
-    assert any("1 without truth left out" in words for words in said(ax))
+    assert any(words.startswith("ECE 0.450 · Brier 0.325 · 2 rows") for words in texts_of(ax))
+    assert any("1 without truth left out" in words for words in texts_of(ax))
     found = calibrate(np.array([0.05, 0.95, 0.95, 1.0]), np.array([False, True, True, True]))
     assert found.count.tolist() == [1, 3]
     assert found.ece == pytest.approx((0.05 + 3 * (1 - 2.9 / 3)) / 4)
@@ -599,7 +618,7 @@ def test_answers_of_ask_are_chosen_by_question() -> None:
         (sure(), ["a"], "4 rows and 1 labels"),
     ],
 )
-def test_what_is_no_confidence_is_refused(given: Any, truth: Any, message: str) -> None:
+def test_what_is_not_a_confidence_is_refused(given: Any, truth: Any, message: str) -> None:
     """Frames without probabilities, numbers that are none, and truths that do not fit are errors."""
     with pytest.raises(ValueError, match=message):
         confidence(given, truth, ax=axes())
@@ -608,17 +627,17 @@ def test_what_is_no_confidence_is_refused(given: Any, truth: Any, message: str) 
 def test_no_confidence_is_said() -> None:
     """Where no answer has a confidence the axes say so."""
     empty = sure(confidence=[np.nan] * 4)
-    assert any("no row has a confidence" in words for words in said(confidence(empty, ax=axes())))
-    assert said(confidence(sure().iloc[:0], ax=axes())) == ["no rows to show"]
+    assert any("no row has a confidence" in words for words in texts_of(confidence(empty, ax=axes())))
+    assert texts_of(confidence(sure().iloc[:0], ax=axes())) == ["no rows to show"]
 
 
 def test_latency_writes_its_percentiles() -> None:
-    """p50 and p95 are written; nothing sent is said; spread-out times have a logarithmic scale."""
+    """p50 and p95 are written; a run without requests is empty; spread-out times have a logarithmic scale."""
     ax = latency(np.arange(1, 101) / 100, ax=axes())
-    assert {"p50 505 ms", "p95 950 ms"} <= set(said(ax))
+    assert {"p50 505 ms", "p95 950 ms"} <= set(texts_of(ax))
     assert sum(bar.get_height() for bar in ax.patches) == 100
     assert latency(np.geomspace(0.01, 100, 50), ax=axes()).get_xscale() == "log"
-    assert said(latency([], ax=axes())) == ["no requests"]
+    assert texts_of(latency([], ax=axes())) == ["no requests"]
 
 
 @pytest.mark.parametrize(
@@ -649,13 +668,17 @@ def test_a_run_is_drawn_by_itself() -> None:
         texts = pd.Series(["I want my money back", "Where is my parcel?"], name="text")
         texts.cfai.check("a refund", progress=False)
         ax = latency(ax=axes())
-        assert {"emulator"} <= set(said(ax))
+        assert {"emulator"} <= set(texts_of(ax))
         assert sum(bar.get_height() for bar in ax.patches) == 2
         ax = concurrency(ax=axes())
         assert ax.lines[0].get_ydata()[-1] == 0
-        assert "emulator" in said(ax)
+        assert "emulator" in texts_of(ax)
         texts.cfai.check("a refund", progress=False)
-        assert said(latency(ax=axes())) == said(concurrency(ax=axes())) == ["no requests: 2 rows came from the store"]
+        assert (
+            texts_of(latency(ax=axes()))
+            == texts_of(concurrency(ax=axes()))
+            == ["no requests: 2 rows came from the store"]
+        )
 
 
 def models(*rows: tuple[Any, ...]) -> pd.DataFrame:
@@ -665,27 +688,32 @@ def models(*rows: tuple[Any, ...]) -> pd.DataFrame:
 
 
 def test_models_are_drawn_with_their_front() -> None:
-    """Names carry the latency; the front joins the models nobody beats; unknown prices have a strip of their own."""
+    """Names carry the latency; the front joins unbeaten models; unknown prices have a strip of their own."""
     table = models(
         ("@cf/a/cheap", 0.7, 0.01, "exact", 0.2), ("@cf/a/beaten", 0.6, 0.02, "estimated", 0.5),
         ("@cf/a/best", 0.9, 0.05, "exact", 2.0), ("@cf/a/new", 0.8, np.nan, "unknown", np.nan),
     )  # fmt: skip
     assert table["on_front"].tolist() == [True, False, True, False]
     ax = compare(table, ax=axes())
-    assert {"cheap 200 ms", "beaten 500 ms", "best 2 s", "new", "unknown"} <= set(said(ax))
+    assert {"cheap 200 ms", "beaten 500 ms", "best 2 s", "new", "unknown"} <= set(texts_of(ax))
     assert max(ax.get_xticks()) < 0.06  # none among the unknown
     assert max(ax.get_yticks()) <= 1
     assert set(ax.lines[0].get_xdata()) == {0.01, 0.05}
     hollow = [len(part.get_facecolors()) and to_hex(part.get_facecolors()[0]) == "#ffffff" for part in ax.collections]
     assert sum(map(bool, hollow)) == 1
-    assert any("cross: all from the store" in words for words in said(ax))
+    assert any("cross: all from the store" in words for words in texts_of(ax))
 
 
 def test_models_without_answers_or_columns() -> None:
-    """Nothing to compare is said; a frame of other things is refused."""
-    assert said(compare(models().astype({"accuracy": float}), ax=axes())) == ["no answers to compare"]
+    """An empty comparison is written in the middle; a frame of other things is refused."""
+    assert texts_of(compare(models().astype({"accuracy": float}), ax=axes())) == ["no answers to compare"]
     with pytest.raises(ValueError, match="agreement, usd_per_1k"):
         compare(pd.DataFrame({"price": []}), ax=axes())
+
+
+def test_completion_shows_plots_only() -> None:
+    """``cf.plots.<TAB>`` offers the plots and nothing else."""
+    assert dir(cf.plots) == ["clusters", "compare", "concurrency", "confidence", "cost", "latency", "similarity"]
 
 
 def test_plots_pick_no_backend_for_a_given_axes() -> None:

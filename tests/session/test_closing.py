@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from processes import until
 
 import cfai_nb as cf
 from cfai_nb._engine.store import sharing, writer
@@ -45,13 +46,6 @@ class Aside(threading.Thread):
         self.join(20)
         assert not self.is_alive()
         return self
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.005)
 
 
 def test_closing_ends_a_run_and_keeps_what_is_in_flight(tmp_path: Path) -> None:
@@ -162,7 +156,7 @@ def test_a_store_deleted_in_mid_run_ends_it_and_nothing_is_lost(tmp_path: Path) 
     assert isinstance(error, cf.StoreError)
     assert "deleted while it was open" in str(error)
     assert emulator.requests < 100
-    with pytest.warns(cf.CfaiWarning, match="a new one if there was none"):
+    with pytest.warns(cf.CfaiWarning, match="a new one if there is none"):
         assert words(200, "!").cfai.classify(LABELS).notna().all()
     assert sum(emulator.billed_inputs.values()) <= 201 + 14, "those that were in the deleted file only"
     assert len([entry for entry in session.charges() if entry.requests]) > 150
@@ -190,6 +184,7 @@ def counted() -> tuple[int, int, int]:
     return ours, len(os.listdir("/proc/self/fd")), sum(isinstance(each, Emulator) for each in gc.get_objects())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files as Linux shows them")
 @pytest.mark.parametrize("closed", [True, False], ids=["closed", "dropped"])
 @pytest.mark.parametrize("apart", [True, False], ids=["own stores", "one store"])

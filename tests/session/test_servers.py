@@ -21,8 +21,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 import cfai_nb as cf
-from cfai_nb.models import outside
-from cfai_nb.session.endpoint import address_of
+from cfai_nb.models import external_model
+from cfai_nb.session.endpoint import resolve_endpoint
 
 ROWS = pd.Series(["a red boat", "a blue tree", None, "a red boat"], index=list("wxyz"))
 LABELS, SCHEMA = ["boat", "tree"], {"n": int, "mood": ["glad", "sad"]}
@@ -195,9 +195,9 @@ def test_a_server_that_does_not_stream_has_answered(server: Server) -> None:
     server.streams = False
     assert list(cf.stream("Tell me of rivers.", max_tokens=50)) == ["You said: Tell me of rivers."]
     assert [path for path, _, _ in server.seen].count("/v1/chat/completions") == 1
-    call = pd.Series(["a boat"]).cfai.generate.prepare("{value}")
+    call = pd.Series(["a boat"]).cfai.generate.call("{value}")
     heard: list[str | None] = []
-    call.options = dataclasses.replace(call.options, hear=heard.append)
+    call.options = dataclasses.replace(call.options, on_token=heard.append)
     assert call.wait().tolist() == ["You said: a boat"]
     assert [path for path, _, _ in server.seen].count("/v1/chat/completions") == 2
     assert heard == [None]
@@ -257,7 +257,7 @@ def test_a_token_is_sent_and_never_shown(
     with pytest.raises(cf.AccessError) as caught:
         ROWS.cfai.generate("{value}", model="other")
     session.store().flush()  # type: ignore[union-attr]
-    shown = [repr(session), repr(session.address), str(caught.value), caplog.text, *capsys.readouterr()]
+    shown = [repr(session), repr(session.endpoint), str(caught.value), caplog.text, *capsys.readouterr()]
     assert TOKEN not in "".join(shown)
     assert TOKEN.encode() not in session.store_path.read_bytes()  # type: ignore[union-attr]
 
@@ -275,14 +275,14 @@ def test_the_environments_token_stays_at_home(running: Any, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"gateway": "g"}, "gateway= is of Workers AI"), ({"reject_if_busy": True}, "reject_if_busy= is of Workers AI")],
+    [({"gateway": "g"}, "gateway= only works with Workers AI"), ({"queue": True}, "queue= only works with Workers AI")],
 )
 def test_what_is_the_services_own_is_refused(options: dict[str, Any], words: str) -> None:
     """Gateway, queue and capacity are Workers AI's."""
     with pytest.raises(ValueError, match=words):
         cf.connect(base_url="http://127.0.0.1:1/v1", store=False, **options)
     cf.connect(base_url="http://127.0.0.1:1/v1", store=False)
-    with pytest.raises(ValueError, match="queue= is of Workers AI"):
+    with pytest.raises(ValueError, match="queue= only works with Workers AI"):
         ROWS.cfai.generate("{value}", model="m", queue=True)
 
 
@@ -296,14 +296,14 @@ def test_what_is_the_services_own_is_refused(options: dict[str, Any], words: str
 )  # fmt: skip
 def test_only_what_is_near_is_free(url: str, near: bool) -> None:
     """On this machine or network nobody sends a bill; elsewhere the price is unknown, which is not free."""
-    address = address_of(None, None, None, url)
-    assert (address.is_server, address.is_near) == (True, near)
-    assert (outside("m", "server", free=near).prices is None) is not near
+    endpoint = resolve_endpoint(None, None, None, url)
+    assert (endpoint.is_server, endpoint.is_local) == (True, near)
+    assert (external_model("m", "server", free=near).prices is None) is not near
 
 
 def test_the_services_openai_address_is_no_free_server() -> None:
     """Workers AI's own address of that form is refused: its calls are billed."""
-    with pytest.raises(cf.SetupError, match="leave it out"):
+    with pytest.raises(cf.SetupError, match="remove it"):
         cf.connect(base_url=f"https://api.cloudflare.com/client/v4/accounts/{'a' * 32}/ai/v1", api_token=TOKEN)
 
 

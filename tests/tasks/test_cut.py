@@ -239,6 +239,6 @@ def test_the_budget_holds_them(service: Service, tmp_path: Path) -> None:
 )
 def test_a_cut_caption_holds_its_text(model: str, document: Any) -> None:
     """Models that see are read alike: the failure has the text, and the cell that follows from it."""
-    (failed,) = cf.Caption().read(Answer(json.dumps(document).encode()), ["x"], find(model))
+    (failed,) = cf.Caption().parse(Answer(json.dumps(document).encode()), ["x"], find(model))
     assert isinstance(failed, cf.AnswerError)
     assert (failed.code, failed.text, failed.partial) == ("length", "a boa", "a boa")

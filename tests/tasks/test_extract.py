@@ -28,13 +28,6 @@ class Invoice(pydantic.BaseModel):
     due: dt.date | None = None
 
 
-@pytest.fixture
-def emulator() -> Emulator:
-    made = Emulator(rate=None)
-    cf.connect(made)
-    return made
-
-
 @pytest.mark.parametrize("fields", [FIELDS, ["vendor", "total: number", "due: date"], Invoice], ids=str)
 def test_numbers_and_dates_arrive_as_such(emulator: Emulator, fields: Any) -> None:
     """Names, types or a pydantic model give text, numbers and dates; what the text does not say is missing."""
@@ -73,7 +66,7 @@ SAID = pd.Series(["About 30 orders, 2 hours each, as of 2026-05-05.", "Nothing h
 def test_all_nine_types_of_the_extraction_model() -> None:
     """Each type is asked for in its own words; two of them are what a text does not state."""
     fields = {**GUESSES, "a": str, "b": float, "c": dt.date, "d": dt.datetime, "e": dt.time, "f": list[str]}
-    sent = cf.Extract(fields=fields).compose(["x"], find("clairic")).json["fields"]
+    sent = cf.Extract(fields=fields).build_request(["x"], find("clairic")).json["fields"]
     assert {spec["type"] for spec in sent.values()} == {
         "text", "number", "date", "time", "datetime", "duration", "list", "estimate", "forecast"
     }  # fmt: skip
@@ -100,6 +93,7 @@ def test_estimates_and_forecasts_become_columns(emulator: Emulator) -> None:
     assert "late__start" not in full
 
 
+@pytest.mark.slow
 def test_chat_models_estimate_a_value_alone(emulator: Emulator) -> None:
     """They answer within the bounds, as many steps as asked for, and without figures."""
     out = SAID.cfai.extract({name: GUESSES[name] for name in ("late", "orders")}, model="glm-4.7-flash")
@@ -115,7 +109,7 @@ def test_other_figures_are_another_question() -> None:
         cf.Extract(fields={"a": cf.estimate("it", min=0, max=9, unit=unit, step=step)})
         for unit, step in ((None, None), ("EUR", None), (None, 1))
     ]
-    assert len({json.dumps(task.asked(), sort_keys=True) for task in tasks}) == 3
+    assert len({json.dumps(task.key_fields(), sort_keys=True) for task in tasks}) == 3
 
 
 @pytest.mark.parametrize(
@@ -142,7 +136,7 @@ def test_a_date_without_a_year_leans_on_a_day(emulator: Emulator, model: str | N
     text, fields = pd.Series(["Due May 5th"]), {"due": dt.date}
     day = text.cfai.extract(fields, reference_date=dt.date(2026, 1, 1), model=model)["due"]
     assert model is not None or day.tolist() == [pd.Timestamp("2026-05-05")]
-    request = cf.Extract(fields=fields, reference_date="2026-01-01").compose(["x"], find(model or "clairic"))
+    request = cf.Extract(fields=fields, reference_date="2026-01-01").build_request(["x"], find(model or "clairic"))
     assert "2026-01-01" in json.dumps(request.json)
     text.cfai.extract(fields, reference_date="2026-01-01", model=model)  # the same question
     assert emulator.requests == 1
@@ -158,7 +152,7 @@ def test_a_place_in_the_text_in_both_forms(span: Any) -> None:
     cell = {"a": {"value": "x", "span": span}, "b": {"value": "y", "span": None, "source": "image"}}
     task = cf.Extract(fields=["a", "b"], details=True)
     said = Answer(json.dumps({"result": {"answers": cell, "truncated": False}, "success": True}).encode())
-    columns = task.tabulate(list(task.read(said, ["text"], find("clairic"))))
+    columns = task.to_columns(list(task.parse(said, ["text"], find("clairic"))))
     assert [columns[f"{name}__{end}"].values for name in "ab" for end in ("start", "end")] == [[3], [5], [None], [None]]
 
 
@@ -168,7 +162,7 @@ def test_an_answer_of_another_shape_is_a_failed_row(answer: Any) -> None:
     task = cf.Extract(fields={"a": dt.timedelta if answer["value"] == "soon" else GUESSES["orders"]})
     said = Answer(json.dumps({"result": {"answers": {"a": answer}, "truncated": False}, "success": True}).encode())
     with pytest.raises(cf.AnswerError, match="does not fit the fields"):
-        task.read(said, ["text"], find("clairic"))
+        task.parse(said, ["text"], find("clairic"))
 
 
 def test_chat_models_take_types_the_extraction_model_has_not(emulator: Emulator) -> None:
@@ -191,16 +185,16 @@ def test_a_text_that_was_cut_is_a_failed_row() -> None:
     ):
         said = Answer(json.dumps({"result": output, "success": True}).encode())
         with pytest.raises(cf.AnswerError) as caught:
-            task.read(said, ["text"], model)
+            task.parse(said, ["text"], model)
         assert caught.value.code == code
 
 
 def test_the_extraction_request_is_complete() -> None:
     """Clairic gets its short name, the text, and a spec a field in its own words."""
-    body = cf.Extract(fields=Invoice).compose(["a text"], find("clairic")).json
+    body = cf.Extract(fields=Invoice).build_request(["a text"], find("clairic")).json
     assert (body["model"], body["state"]) == ("clairic", "a text")
     assert body["fields"]["vendor"] == {"type": "text", "instructions": "who sent it"}
-    lists = cf.Extract(fields={"all": list[float], "n": int}).compose(["x"], find("clairic")).json["fields"]
+    lists = cf.Extract(fields={"all": list[float], "n": int}).build_request(["x"], find("clairic")).json["fields"]
     assert lists["all"] == {"type": "list", "items": "number", "instructions": "all"}
     assert lists["n"]["integer"] is True
 
@@ -211,7 +205,7 @@ def test_a_field_may_be_called_anything(emulator: Emulator) -> None:
     out = TEXT.cfai.extract(names)
     assert list(out.columns) == list(names)
     assert out["Total in EUR"].tolist()[0] == 41.5
-    sent = cf.Extract(fields=names).compose(["x"], find("clairic")).json["fields"]
+    sent = cf.Extract(fields=names).build_request(["x"], find("clairic")).json["fields"]
     assert list(sent) == ["field-0", "field-1", "field-2", "field-3", "plain"]
     assert sent["field-0"]["instructions"] == "Total in EUR"
     with pytest.raises(ValueError, match="cannot begin with an underscore"):

@@ -22,23 +22,16 @@ FRAME = pd.DataFrame({"text": TEXT, "n": [1, 2, 3]})
 CHAT = [m for m in catalogue().values() if m.status == "current" and m.family in chat.FAMILIES]
 
 
-@pytest.fixture
-def emulator() -> Emulator:
-    made = Emulator(rate=None)
-    cf.connect(made)
-    return made
-
-
 def opening(task: cf.Task, model: str = OPENAI) -> Any:
     """The body of the first request."""
-    return json.loads(next(task.talk(["the prompt"], find(model))).body())  # type: ignore[union-attr]
+    return json.loads(next(task.conversation(["the prompt"], find(model))).body())  # type: ignore[union-attr]
 
 
 def settled(examples: Any, template: str = "Mood of {text}?", data: Any = FRAME, **options: Any) -> Any:
     """The examples of a call, as the task gets them."""
     from cfai_nb.frame import rows
 
-    return Generate(examples=examples, **options).settle(lambda given: rows.filled(given, data, template)).examples
+    return Generate(examples=examples, **options).resolve(lambda given: rows.filled(given, data, template)).examples
 
 
 # -- examples ----------------------------------------------------------------------------------------------------------
@@ -68,7 +61,7 @@ def test_examples_stand_before_the_prompt_in_turns() -> None:
     said = opening(Generate(system="s", examples=MOODS))["messages"]
     assert [message["role"] for message in said] == ["system", *["user", "assistant"] * 2, "user"]
     assert [message["content"] for message in said[1:]] == [*MOODS[0], *MOODS[1], "the prompt"]
-    keys = [Generate(examples=examples).asked() for examples in ((), MOODS, MOODS[::-1])]
+    keys = [Generate(examples=examples).key_fields() for examples in ((), MOODS, MOODS[::-1])]
     assert all(keys.count(key) == 1 for key in keys)
 
 
@@ -147,7 +140,7 @@ def test_samples_are_lists(emulator: Emulator, model: str, requests: int) -> Non
 
 def test_samples_of_older_models_have_a_seed_each() -> None:
     """The same seed would give the same text."""
-    talk = Generate(n=3, seed=5).talk(["x"], find(LEGACY))
+    talk = Generate(n=3, seed=5).conversation(["x"], find(LEGACY))
     said = Answer(b'{"response": "y"}')
     bodies = [next(talk), talk.send(said), talk.send(said)]
     assert [json.loads(body.body())["seed"] for body in bodies] == [5, 6, 7]  # type: ignore[union-attr]
@@ -165,7 +158,7 @@ def test_samples_of_older_models_have_a_seed_each() -> None:
 )
 def test_a_sample_that_is_lost_fails_the_row(choices: Any, code: str) -> None:
     """Too few, cut or empty samples are not passed off as all of them."""
-    talk = Generate(n=2).talk(["x"], find(OPENAI))
+    talk = Generate(n=2).conversation(["x"], find(OPENAI))
     next(talk)
     made = [{"message": {"content": text}, "finish_reason": finish} for text, finish in choices]
     with pytest.raises((cf.AnswerError, StopIteration)) as caught:
@@ -235,7 +228,7 @@ def test_insisting_on_what_cannot_be_names_the_way_out() -> None:
 )  # fmt: skip
 def test_thinking_is_kept_apart(result: Any, answer: str, thinking: str | None) -> None:
     """Whatever it is called and wherever it stands, it is no part of the answer."""
-    talk = Generate().talk(["?"], find(OPENAI))
+    talk = Generate().conversation(["?"], find(OPENAI))
     next(talk)
     with pytest.raises(StopIteration) as end:
         talk.send(Answer(json.dumps(result).encode()))

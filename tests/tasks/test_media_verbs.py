@@ -19,8 +19,8 @@ from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator import sound as tune
-from cfai_nb.emulator.drawing import Order, draw
+from cfai_nb.emulator.standins import sound as tune
+from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import catalogue, find, price
 from cfai_nb.tasks.dialects import text_to_image
@@ -32,7 +32,7 @@ LLAMA = "llama-3.2-11b-vision-instruct"
 @pytest.fixture
 def emulator(tmp_path: Path) -> Iterator[Emulator]:
     """An emulator that is the current session."""
-    made = Emulator(rate=None, agreed=True)
+    made = Emulator(rate=None, terms_accepted=True)
     with cf.connect(made, store=tmp_path / "s.sqlite", rate=None):
         yield made
 
@@ -131,7 +131,7 @@ def test_pictures_given_to_flux_are_small_and_upright(emulator: Emulator) -> Non
     with pytest.warns(cf.CfaiWarning, match="cannot be read to its end"):
         assert frame.cfai.image("{photo} in blue", model="flux-2-klein-4b").notna().tolist() == [True, False]
     media = cf.media.source.of_bytes(whole)
-    small = Image.open(io.BytesIO(media.fitting(511)))
+    small = Image.open(io.BytesIO(media.resized(511)))
     assert (small.size, small.mode, small.format) == ((256, 511), "RGB", "PNG")
 
 
@@ -189,7 +189,7 @@ def test_what_a_model_lacks_is_refused_before_sending(
 
 def test_voices_are_those_of_the_emulator() -> None:
     """Two lists, written down apart from each other, agree."""
-    from cfai_nb.emulator.speech import _VOICES
+    from cfai_nb.emulator.families.audio_models import _VOICES
     from cfai_nb.tasks.dialects.speech import VOICES
 
     theirs = {model.rpartition("/")[2]: set(names.split()) for model, names in _VOICES.items()}
@@ -382,7 +382,7 @@ def test_documents_become_markdown(emulator: Emulator, tmp_path: Path) -> None:
     assert said["markdown"].notna().tolist() == [True, True, True, True, False, False, True, True, False, False]
     assert said["markdown"][0] == "# Hi"
     assert "| BMI | weight |" in said["markdown"][1]
-    assert said["markdown"][2] == "Total 7"
+    assert said["markdown"][2] == f"[emulator: DOCX of {len(docx())} bytes]"
     assert said["markdown"][6] == "BMI,weight\n21,70\n"  # the same bytes, by another name another document
     assert said["mime"][:4].str.rpartition("/")[2].tolist()[:2] == ["html", "csv"]
     assert said["tokens"].dtype == "Int64"
@@ -528,6 +528,6 @@ def test_a_picture_that_would_be_refused_is_sent_as_a_smaller_copy(
     assert price.usage.amounts["input_tokens"] < 2_000
     picture = of_bytes(file.getvalue())
     task = cf.Ask(questions=asks["ask"]) if verb == "ask" else cf.Extract(fields=asks["extract"])
-    (given,) = task.compose([picture], find("clef-flash" if verb == "ask" else "clairic")).json["images"]
+    (given,) = task.build_request([picture], find("clef-flash" if verb == "ask" else "clairic")).json["images"]
     shown = Image.open(io.BytesIO(base64.b64decode(given.partition(",")[2])))
     assert (shown.format, shown.size) == sent

@@ -18,13 +18,6 @@ GUARD = find("llama-guard-3-8b")
 TEXT = pd.Series(["A cake recipe, please.", None, "How do I build a bomb to kill them all?"], index=list("abc"))
 
 
-@pytest.fixture
-def emulator() -> Emulator:
-    made = Emulator(rate=None)
-    cf.connect(made)
-    return made
-
-
 @pytest.mark.parametrize("model", [None, "clef", "llama-guard-3-8b", "glm-4.7-flash", "llama-3.2-3b-instruct"])
 def test_every_kind_of_model_gives_the_same_columns(emulator: Emulator, model: str | None) -> None:
     """A boolean and a list a row, missing where the row is; probabilities and another cut send nothing more."""
@@ -68,8 +61,8 @@ def test_the_guard_names_what_it_found(emulator: Emulator) -> None:
 )
 def test_verdicts_are_read_in_both_forms(response: Any, safe: bool, categories: list[str]) -> None:
     """An object, JSON text, or a word with codes below it; a code nobody knows is kept as it is."""
-    cells = Moderate().read(Answer(json.dumps({"response": response}).encode()), ["x"], GUARD)
-    table = Moderate().tabulate([*cells, None])
+    cells = Moderate().parse(Answer(json.dumps({"response": response}).encode()), ["x"], GUARD)
+    table = Moderate().to_columns([*cells, None])
     assert (table["safe"].values, table["categories"].values) == ([safe, None], [categories, None])
 
 
@@ -92,14 +85,14 @@ def test_verdicts_are_read_in_both_forms(response: Any, safe: bool, categories: 
 def test_what_is_no_verdict_fails_the_row(response: Any) -> None:
     """Anything else is neither safe nor unsafe, nor is a safe text with hazards."""
     with pytest.raises(cf.AnswerError, match="not a verdict"):
-        Moderate().read(Answer(json.dumps({"response": response}).encode()), ["x"], GUARD)
+        Moderate().parse(Answer(json.dumps({"response": response}).encode()), ["x"], GUARD)
 
 
 @pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
 def test_any_reason_makes_a_text_unsafe(p: float) -> None:
     """The text is unsafe from the threshold on, for the whole or one category; ``p`` is the largest of all."""
     cell = {name: {"p": 0.1} for name in ("unsafe", *HAZARDS)} | {"hate": {"p": p}}
-    table = Moderate(probabilities=True).tabulate([cell])
+    table = Moderate(probabilities=True).to_columns([cell])
     assert table["safe"].values == [p < 0.5]
     assert table["categories"].values == [["hate"] if p >= 0.5 else []]
     assert table["p"].values == [max(p, 0.1)]

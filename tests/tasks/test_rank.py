@@ -24,13 +24,6 @@ FRAME = pd.DataFrame(
 QUERY = "refund invoice"
 
 
-@pytest.fixture
-def emulator() -> Emulator:
-    made = Emulator(rate=None)
-    cf.connect(made)
-    return made
-
-
 def test_the_rows_come_best_first(emulator: Emulator) -> None:
     """All columns and the index, a column of scores, equal scores in the frame's order, a missing row last."""
     before = FRAME.copy()
@@ -113,7 +106,9 @@ def test_many_rows_are_few_requests(emulator: Emulator) -> None:
 def test_scores_that_are_not_there_are_asked_for_again(response: Any, code: str) -> None:
     """Every text has its score by its number, or the answer is none."""
     with pytest.raises(cf.AnswerError) as caught:
-        Rank(query="x").read(Answer(json.dumps({"response": response}).encode()), ["a", "b"], find("bge-reranker-base"))
+        Rank(query="x").parse(
+            Answer(json.dumps({"response": response}).encode()), ["a", "b"], find("bge-reranker-base")
+        )
     assert caught.value.code == code
     assert caught.value.reaction == "again"
 

@@ -6,10 +6,10 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import published
 import pydantic
 import pytest
 
@@ -20,7 +20,6 @@ from cfai_nb.tasks.dialects import chat
 from cfai_nb.tasks.dialects import schema as schemas
 from cfai_nb.tasks.task import canonical
 
-SCHEMAS = Path(__file__).parents[3] / "shared" / "workers-ai" / "schemas"
 CURRENT = [model for model in catalogue().values() if model.status == "current"]
 EMBEDDING = [model for model in CURRENT if model.task == "Text Embeddings"]
 CHAT = [model for model in CURRENT if model.family in chat.FAMILIES]
@@ -31,16 +30,12 @@ BOTH, NEITHER = "gpt-oss-20b", "llama-3.2-11b-vision-instruct"
 
 
 def accepted(model: Model, request: Request) -> None:
-    """Hold a request against the input schema the dossier has of the model."""
+    """Hold a request against the published input schema of the model."""
     import jsonschema
 
-    path = SCHEMAS / f"{model.name}.json"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not among the dossier's schemas")
-    wanted = json.loads(path.read_text("utf-8"))["input"]
-    if wanted is None:
-        pytest.skip(f"the dossier has no input schema of {model.name}")
-    jsonschema.Draft202012Validator(wanted).validate(json.loads(request.body()))
+    if model.id not in published.schemas():
+        pytest.skip(f"no schema of {model.name} is published")
+    jsonschema.Draft202012Validator(published.schemas()[model.id]["input"]).validate(json.loads(request.body()))
 
 
 def names(model: Model) -> str:
@@ -83,7 +78,7 @@ def test_every_embedding_request_fits_the_published_schema(model: Model) -> None
         most = task.batch(model)
         assert most == (model.batch or 32)
         for count in (1, most):
-            accepted(model, task.compose([f"text {i}" for i in range(count)], model))
+            accepted(model, task.build_request([f"text {i}" for i in range(count)], model))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +93,7 @@ def test_every_chat_request_fits_the_published_schema(model: Model, full: bool, 
         options["system"] = "Be brief."
     task = Generate(schema=schema, **options)
     task.check(model)
-    request = next(task.talk(["What is it?"], model))
+    request = next(task.conversation(["What is it?"], model))
     accepted(model, request)
 
 
@@ -106,7 +101,7 @@ def test_every_chat_request_fits_the_published_schema(model: Model, full: bool, 
 def test_classify_with_a_chat_model_fits_the_published_schema(model: Model) -> None:
     """A classification by a chat model is a request the model accepts, and names every label."""
     task = Classify(labels={"bug": "something broke", "praise": None})
-    request = task.compose(["It broke."], model)
+    request = task.build_request(["It broke."], model)
     accepted(model, request)
     assert "something broke" in request.body().decode()
     assert "praise" in request.body().decode()
@@ -118,7 +113,7 @@ def test_every_decision_request_fits_the_published_schema(model: Model, labels: 
     """Decision models get their short name, the text as state, and the labels as criteria."""
     task = Classify(labels=labels, instructions="Which?")
     task.check(model)
-    request = task.compose(["the text"], model)
+    request = task.build_request(["the text"], model)
     accepted(model, request)
     body = json.loads(request.body())
     assert body["model"] == model.name
@@ -129,7 +124,7 @@ def test_every_decision_request_fits_the_published_schema(model: Model, labels: 
 @pytest.mark.parametrize("model", SENTIMENT, ids=names)
 def test_the_sentiment_request_fits_the_published_schema(model: Model) -> None:
     """distilbert takes one text and nothing else."""
-    request = Classify(labels=["Positive", "negative"]).compose(["fine"], model)
+    request = Classify(labels=["Positive", "negative"]).build_request(["fine"], model)
     accepted(model, request)
     assert json.loads(request.body()) == {"text": "fine"}
 
@@ -156,13 +151,13 @@ def test_the_dialects_of_text_and_json(name: str, limit: str, asked: dict[str, A
     """Each dialect has its own name for the limit and its own way to ask for JSON; the limit is always sent."""
     model = find(name)
     schema = {"year": int}
-    body = json.loads(next(Generate(schema=schema, max_tokens=77).talk(["When?"], model)).body())
+    body = json.loads(next(Generate(schema=schema, max_tokens=77).conversation(["When?"], model)).body())
     wanted = json.loads(json.dumps(asked).replace('"SCHEMA"', json.dumps(schemas.model_of(schema).model_json_schema())))
     assert body[limit] == 77
     assert {key: body[key] for key in ("response_format", "guided_json") if key in body} == wanted
     in_words = "JSON schema" in body["messages"][0]["content"]
     assert in_words == (name == NEITHER), "a model that takes no schema is told in words"
-    plain = json.loads(next(Generate().talk(["When?"], model)).body())
+    plain = json.loads(next(Generate().conversation(["When?"], model)).body())
     assert plain[limit] == 512
     assert plain["messages"] == [{"role": "user", "content": "When?"}]
     assert not {"response_format", "guided_json", "temperature", "seed", "stream"} & plain.keys()
@@ -173,9 +168,9 @@ def test_thinking_is_off_where_it_can_be(model: Model) -> None:
     """A model that can go without thinking is told to, unless reasoning=True."""
     assert model.reasoning is not None
     off = model.reasoning.get("off") or {}
-    body = json.loads(next(Generate().talk(["x"], model)).body())
+    body = json.loads(next(Generate().conversation(["x"], model)).body())
     assert {key: body.get(key) for key in off} == off
-    body = json.loads(next(Generate(reasoning=True).talk(["x"], model)).body())
+    body = json.loads(next(Generate(reasoning=True).conversation(["x"], model)).body())
     assert not off.keys() & body.keys()
 
 
@@ -262,7 +257,7 @@ def completion(content: Any, finish: str = "stop") -> dict[str, Any]:
 def test_a_reply_is_found_in_every_form(result: Any, text: str) -> None:
     """Strings, numbers, objects, choices, parts, Responses output; thinking aloud is left out."""
     for answer in (envelope(result), Answer(json.dumps(result).encode())):
-        talk = Generate().talk(["?"], find(LEGACY))
+        talk = Generate().conversation(["?"], find(LEGACY))
         next(talk)
         with pytest.raises(StopIteration) as end:
             talk.send(answer)
@@ -300,7 +295,7 @@ def test_a_reply_is_found_in_every_form(result: Any, text: str) -> None:
 )
 def test_silent_losses_are_errors_of_the_row(result: Any, code: str) -> None:
     """An empty reply and one cut at the limit are failures with a code of their own, not short answers."""
-    talk = Generate().talk(["?"], find(LEGACY))
+    talk = Generate().conversation(["?"], find(LEGACY))
     next(talk)
     with pytest.raises((cf.AnswerError, StopIteration)) as caught:
         talk.send(envelope(result))
@@ -326,7 +321,7 @@ def test_silent_losses_are_errors_of_the_row(result: Any, code: str) -> None:
 )
 def test_an_answer_of_no_known_form_fails_its_row_only(result: Any) -> None:
     """Whatever JSON comes back, reading it either works or is an AnswerError, which fails one row."""
-    talk = Generate().talk(["?"], find(OPENAI))
+    talk = Generate().conversation(["?"], find(OPENAI))
     next(talk)
     with pytest.raises((cf.AnswerError, StopIteration)):
         talk.send(envelope(result))
@@ -352,12 +347,12 @@ JSON_REPLIES = [
 def test_json_is_found_in_words_and_fences(said: Any) -> None:
     """JSON that is parsed already, fenced, or wrapped in words becomes typed columns."""
     task = Generate(schema={"year": int, "mood": ["glad", "sad"]})
-    talk = task.talk(["?"], find(LEGACY))
+    talk = task.conversation(["?"], find(LEGACY))
     next(talk)
     with pytest.raises(StopIteration) as end:
         talk.send(envelope({"response": said}))
     assert [cell["answer"] for cell in end.value.value] == [{"year": 1999, "mood": "glad"}]
-    table = task.tabulate([*end.value.value, None])
+    table = task.to_columns([*end.value.value, None])
     assert isinstance(table, Mapping)
     assert (table["year"].kind, table["year"].values) == ("integer", [1999, None])
     assert (table["mood"].kind, table["mood"].levels) == ("category", ("glad", "sad"))
@@ -368,7 +363,7 @@ def test_json_is_found_in_words_and_fences(said: Any) -> None:
 def test_a_reply_that_does_not_fit_is_sent_back_once(name: str, first: str) -> None:
     """The second question holds the first reply and what is wrong with it; its answer counts."""
     model = find(name)
-    talk = Generate(schema={"year": int}, system="Be brief.").talk(["When?"], model)
+    talk = Generate(schema={"year": int}, system="Be brief.").conversation(["When?"], model)
     opening = json.loads(next(talk).body())
     second = talk.send(envelope(completion(first)))
     body = json.loads(second.body())
@@ -384,7 +379,7 @@ def test_a_reply_that_does_not_fit_is_sent_back_once(name: str, first: str) -> N
 
 def test_a_second_reply_that_does_not_fit_fails_the_row() -> None:
     """Two replies that do not fit are a row failure with code schema; there is no third question."""
-    talk = Generate(schema={"year": int}).talk(["When?"], find(OPENAI))
+    talk = Generate(schema={"year": int}).conversation(["When?"], find(OPENAI))
     next(talk)
     talk.send(envelope(completion("never")))
     with pytest.raises(cf.AnswerError) as caught:
@@ -410,10 +405,10 @@ def test_a_task_keeps_the_options_it_was_given() -> None:
     """A list or dict that its owner changes afterwards changes neither what is asked nor the key."""
     labels, fields = ["a", "b"], {"mood": ["glad", "sad"]}
     tasks = [Classify(labels=labels), Generate(schema=fields)]
-    before = [(task.asked(), next(task.talk(["x"], find(OPENAI))).json) for task in tasks]
+    before = [(task.key_fields(), next(task.conversation(["x"], find(OPENAI))).json) for task in tasks]
     labels.append("c")
     fields["mood"].append("angry")
-    assert [(task.asked(), next(task.talk(["x"], find(OPENAI))).json) for task in tasks] == before
+    assert [(task.key_fields(), next(task.conversation(["x"], find(OPENAI))).json) for task in tasks] == before
 
 
 @pytest.mark.parametrize("form", [{"data": [[1, 2], [3, 4]]}, {"response": [[1, 2], [3, 4]], "shape": [2, 2]}])
@@ -421,14 +416,14 @@ def test_vectors_are_read_from_both_forms(form: Any) -> None:
     """bge-m3 with contexts answers under another name; both become one float32 matrix, with and without envelope."""
     model = dataclasses.replace(find("bge-m3"), dims=2)
     for answer in (envelope(form), Answer(json.dumps(form).encode())):
-        matrix = Embed().read(answer, ["a", "b"], model)
+        matrix = Embed().parse(answer, ["a", "b"], model)
         assert isinstance(matrix, np.ndarray)
         assert matrix.dtype == np.float32
         assert matrix.tolist() == [[1, 2], [3, 4]]
     slow = envelope(form)
     _ = slow.json  # the way that is taken without simdjson
-    assert np.asarray(Embed().read(slow, ["a", "b"], model)).tolist() == [[1, 2], [3, 4]]
-    wrong = Embed().read(slow, ["a", "b"], find("bge-m3"))
+    assert np.asarray(Embed().parse(slow, ["a", "b"], model)).tolist() == [[1, 2], [3, 4]]
+    wrong = Embed().parse(slow, ["a", "b"], find("bge-m3"))
     assert [str(each) for each in wrong] == ["vectors of 2 dimensions instead of 1024"] * 2, "failed rows, not repeated"
 
 
@@ -473,7 +468,7 @@ def test_what_is_no_matrix_is_an_error(form: Any, parsed: bool) -> None:
     if parsed:
         _ = answer.json
     with pytest.raises(cf.AnswerError) as caught:
-        Embed().read(answer, ["a", "b", "c"], find("bge-m3"))
+        Embed().parse(answer, ["a", "b", "c"], find("bge-m3"))
     assert caught.value.reaction == "again"
 
 
@@ -482,9 +477,9 @@ def test_a_decision_is_read_with_its_probabilities() -> None:
     task = Classify(labels=["a", "b"], probabilities=True)
     p = {"a": 0.25, "b": 0.75}
     answer = envelope({"answers": {"label": {"type": "choice", "choice": "b", "probabilities": p, "confidence": 0.5}}})
-    cells = task.read(answer, ["x"], find("clef-flash"))
+    cells = task.parse(answer, ["x"], find("clef-flash"))
     assert list(cells) == [{"label": "b", "confidence": 0.75, "p": p}]
-    table = task.tabulate([*cells, None])
+    table = task.to_columns([*cells, None])
     assert isinstance(table, Mapping)
     assert list(table) == ["label", "confidence", "p__a", "p__b"]
     assert table["p__b"].values == [0.75, None]
@@ -508,25 +503,25 @@ def test_a_decision_is_read_with_its_probabilities() -> None:
 def test_a_decision_that_is_none_is_an_error(result: Any) -> None:
     """An answer without a decision about the labels, or with a label not offered, is an AnswerError."""
     with pytest.raises(cf.AnswerError):
-        Classify(labels=["a", "b"]).read(envelope(result), ["x"], find("clef-flash"))
+        Classify(labels=["a", "b"]).parse(envelope(result), ["x"], find("clef-flash"))
 
 
 def test_sentiment_scores_become_the_labels_as_written() -> None:
     """distilbert's two scores are given under the user's own spelling of the labels."""
     task = Classify(labels=["Positive", "negative"])
     answer = envelope([{"label": "NEGATIVE", "score": 0.9}, {"label": "POSITIVE", "score": 0.1}])
-    assert list(task.read(answer, ["x"], find("distilbert-sst-2-int8"))) == [
+    assert list(task.parse(answer, ["x"], find("distilbert-sst-2-int8"))) == [
         {"label": "negative", "confidence": 0.9, "p": {"Positive": 0.1, "negative": 0.9}}
     ]
     for broken in ({}, None, [{"label": "POSITIVE"}], [{"label": "POSITIVE", "score": 0.1}]):
         with pytest.raises(cf.AnswerError):
-            task.read(envelope(broken), ["x"], find("distilbert-sst-2-int8"))
+            task.parse(envelope(broken), ["x"], find("distilbert-sst-2-int8"))
 
 
 @pytest.mark.parametrize("said", ['{"label": "bug"}', '{"label": " BUG "}', '"bug"', 'It is {"label": "bug"}.'])
 def test_a_label_in_a_reply_is_found(said: str) -> None:
     """A chat model's label is read whatever its case and wrapping; it has no probabilities."""
-    cells = Classify(labels=["bug", "praise"]).read(envelope(completion(said)), ["x"], find(OPENAI))
+    cells = Classify(labels=["bug", "praise"]).parse(envelope(completion(said)), ["x"], find(OPENAI))
     assert list(cells) == [{"label": "bug", "confidence": None, "p": None}]
 
 
@@ -534,7 +529,7 @@ def test_a_label_in_a_reply_is_found(said: str) -> None:
 def test_a_reply_that_names_no_label_fails_the_row(said: str) -> None:
     """A label that was not offered is an AnswerError, never a new category."""
     with pytest.raises(cf.AnswerError) as caught:
-        Classify(labels=["bug", "praise"]).read(envelope(completion(said)), ["x"], find(OPENAI))
+        Classify(labels=["bug", "praise"]).parse(envelope(completion(said)), ["x"], find(OPENAI))
     assert caught.value.code == "schema"
 
 
@@ -544,22 +539,22 @@ def test_a_reply_that_names_no_label_fails_the_row(said: str) -> None:
 def test_a_forecast_is_the_most_it_can_be() -> None:
     """A forecast counts text, system and schema as read and all of max_tokens as written, for each input."""
     model = find(OPENAI)
-    plain = Generate(max_tokens=100).forecast(["a" * 400], model)
+    plain = Generate(max_tokens=100).estimate_usage(["a" * 400], model)
     assert plain.amounts["output_tokens"] == 100
     assert plain.amounts["input_tokens"] >= 100
-    longer = Generate(max_tokens=100, system="s" * 400, schema={"year": int}).forecast(["a" * 400] * 2, model)
+    longer = Generate(max_tokens=100, system="s" * 400, schema={"year": int}).estimate_usage(["a" * 400] * 2, model)
     assert longer.amounts["input_tokens"] >= 2 * (plain.amounts["input_tokens"] + 100)
-    assert Embed().forecast(["a" * 400, "b" * 40], find("bge-m3")).amounts["input_tokens"] >= 110
-    assert Classify(labels=["a", "b"]).forecast(["x"], find("clef-flash")).amounts.get("output_tokens", 0) == 0
+    assert Embed().estimate_usage(["a" * 400, "b" * 40], find("bge-m3")).amounts["input_tokens"] >= 110
+    assert Classify(labels=["a", "b"]).estimate_usage(["x"], find("clef-flash")).amounts.get("output_tokens", 0) == 0
 
 
 def test_an_embedding_is_weighed_by_the_header_or_by_its_length() -> None:
     """The header's Neurons are exact; without one the forecast stands in and says that it is an estimate."""
     model, request = find("bge-m3"), Request(json={})
-    exact = Embed().weigh(request, Answer(b"{}", {"cf-ai-neurons": "0.5"}), ["abcd"], model)
+    exact = Embed().usage(request, Answer(b"{}", {"cf-ai-neurons": "0.5"}), ["abcd"], model)
     assert exact.amounts["neurons"] == 0.5
     assert exact.exact
-    assert Embed().weigh(request, Answer(b"{}"), ["abcd"], model) == Usage({"input_tokens": 1.0}, exact=False)
+    assert Embed().usage(request, Answer(b"{}"), ["abcd"], model) == Usage({"input_tokens": 1.0}, exact=False)
 
 
 # -- a task of one's own -----------------------------------------------------------------------------------------------
@@ -572,32 +567,32 @@ class Shout(Task):
     name = "shout"
     volume: int = 1
 
-    def compose(self, inputs: Any, model: Model) -> Request:
+    def build_request(self, inputs: Any, model: Model) -> Request:
         return Request(json={"text": inputs[0] * self.volume})
 
-    def read(self, answer: Answer, inputs: Any, model: Model) -> Any:
+    def parse(self, answer: Answer, inputs: Any, model: Model) -> Any:
         return [answer.json]
 
 
 def test_a_task_needs_no_more_than_compose_and_read() -> None:
     """The default conversation asks once; the default column is of objects, the default weight an estimate."""
     task, model = Shout(volume=2), find(OPENAI)
-    talk = task.talk(["ha"], model)
+    talk = task.conversation(["ha"], model)
     assert json.loads(next(talk).body()) == {"text": "haha"}
     with pytest.raises(StopIteration) as end:
         talk.send(Answer(b"[1]"))
     assert end.value.value == [[1]]
     assert task.batch(model) == 1
-    assert task.asked() == {"volume": 2}
-    column = task.tabulate([1])
+    assert task.key_fields() == {"volume": 2}
+    column = task.to_columns([1])
     assert not isinstance(column, Mapping)
     assert column.kind == "object"
 
 
 def test_a_task_without_compose_says_what_is_missing() -> None:
     """A Task subclass that defines nothing is told to define compose or talk."""
-    with pytest.raises(TypeError, match="compose"):
-        next(Task().talk(["x"], find(OPENAI)))
+    with pytest.raises(TypeError, match="build_request"):
+        next(Task().conversation(["x"], find(OPENAI)))
 
 
 @pytest.mark.parametrize(

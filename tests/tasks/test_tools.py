@@ -19,12 +19,12 @@ from pydantic import Field
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator import tools as pretended
-from cfai_nb.emulator.catalogue import models
-from cfai_nb.emulator.families import FAMILIES
-from cfai_nb.emulator.work import Ask
+from cfai_nb.emulator.families import tool_calls as pretended
+from cfai_nb.emulator.families.family import ModelRequest
+from cfai_nb.emulator.families.registry import FAMILIES
+from cfai_nb.emulator.model_catalogue import models
 from cfai_nb.models import Model, catalogue, find
-from cfai_nb.tasks import Answer, Generate, Local, Talk
+from cfai_nb.tasks import Answer, Conversation, Generate, Local
 from cfai_nb.tasks.dialects.tools import tool_of, written
 
 CALLERS = [m for m in catalogue().values() if m.status == "current" and m.can("function_calling")]
@@ -247,7 +247,7 @@ def completion(finish: str = "tool_calls", **message: Any) -> dict[str, Any]:
 )
 def test_calls_are_read_in_every_form(model: str, result: Any, identity: str) -> None:
     """With id or without, flat or nested, arguments parsed or as text, printed: one call, and its result goes back."""
-    talk = Generate(tools=[weather]).talk(["What is the weather?"], find(model))
+    talk = Generate(tools=[weather]).conversation(["What is the weather?"], find(model))
     first = json.loads(next(talk).body())  # type: ignore[union-attr]
     step = talk.send(Answer(json.dumps({"result": result, "success": True}).encode()))
     assert isinstance(step, Local)
@@ -271,7 +271,7 @@ def test_calls_are_read_in_every_form(model: str, result: Any, identity: str) ->
 )
 def test_json_that_is_no_call_is_an_answer(content: str) -> None:
     """Only JSON that names a tool and its arguments is taken for a call that was printed."""
-    talk = Generate(tools=[weather]).talk(["?"], find(OSS))
+    talk = Generate(tools=[weather]).conversation(["?"], find(OSS))
     next(talk)
     with pytest.raises(StopIteration) as end:
         talk.send(Answer(json.dumps(completion("stop", content=content)).encode()))
@@ -280,7 +280,7 @@ def test_json_that_is_no_call_is_an_answer(content: str) -> None:
 
 def test_a_call_nobody_offered_is_a_failed_row() -> None:
     """Without tools, a reply that is nothing but a call is an empty one."""
-    talk = Generate().talk(["?"], find(OPENAI))
+    talk = Generate().conversation(["?"], find(OPENAI))
     next(talk)
     with pytest.raises(cf.AnswerError, match="none was offered"):
         talk.send(Answer(json.dumps(completion(tool_calls=[OPENAI_CALL])).encode()))
@@ -288,7 +288,7 @@ def test_a_call_nobody_offered_is_a_failed_row() -> None:
 
 def test_thinking_goes_back_apart_from_content() -> None:
     """What a model thought before a call is replayed as ``reasoning``, and kept with the answer."""
-    talk = Generate(tools=[weather], reasoning=True).talk(["?"], find(OPENAI))
+    talk = Generate(tools=[weather], reasoning=True).conversation(["?"], find(OPENAI))
     next(talk)
     step = talk.send(Answer(json.dumps(completion(tool_calls=[OPENAI_CALL], reasoning_content="hm")).encode()))
     body = json.loads(talk.send(step.do()).body())  # type: ignore[union-attr]
@@ -306,11 +306,12 @@ ASKED = pd.Series(["What is the weather in Rome?", None, "Tell me the weather of
 
 @pytest.fixture
 def emulator() -> Emulator:
-    made = Emulator(rate=None, agreed=True)
+    made = Emulator(rate=None, terms_accepted=True)
     cf.connect(made)
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", CALLERS, ids=lambda model: model.name)
 def test_every_model_that_calls_gets_its_answer(emulator: Emulator, model: Model) -> None:
     """Two requests a row, each charged; the answer holds what the tool found; a second run sends nothing."""
@@ -337,7 +338,7 @@ def test_the_bound_is_a_row_error_that_names_it(emulator: Emulator) -> None:
         ASKED.cfai.generate("{value}", tools=[weather], max_turns=1)
     assert cf.last_run().failures["code"].tolist() == ["turns", "turns"]
     assert emulator.requests == 2
-    talk = Generate(tools=[broken], max_turns=2).talk(["?"], find(LEGACY))
+    talk = Generate(tools=[broken], max_turns=2).conversation(["?"], find(LEGACY))
     calling = Answer(json.dumps({"tool_calls": [{"name": "broken", "arguments": {"city": "Rome"}}]}).encode())
     next(talk)
     talk.send(talk.send(calling).do())  # type: ignore[union-attr]
@@ -408,16 +409,16 @@ def test_another_function_is_another_question() -> None:
         """Look up."""
         return city
 
-    one = Generate(tools=[lookup]).asked()
+    one = Generate(tools=[lookup]).key_fields()
 
     def lookup(city: str) -> str:  # type: ignore[no-redef]
         """Look up."""
         return city.upper()
 
-    other = Generate(tools=[lookup]).asked()
+    other = Generate(tools=[lookup]).key_fields()
     assert one["tools"][0][0] == other["tools"][0][0]
     assert one != other
-    assert Generate(tools=[weather]).asked() == Generate(tools=[weather]).asked() != Generate().asked()
+    assert Generate(tools=[weather]).key_fields() == Generate(tools=[weather]).key_fields() != Generate().key_fields()
 
 
 def test_a_method_is_a_tool_like_any_other(emulator: Emulator) -> None:
@@ -443,7 +444,7 @@ class Halting(cf.Task):
 
     name: ClassVar[str] = "halting"
 
-    def talk(self, inputs: Any, model: Model) -> Talk:
+    def conversation(self, inputs: Any, model: Model) -> Conversation:
         yield Local(lambda: 1 // 0)
         return [None]
 
@@ -471,7 +472,7 @@ def test_the_emulator_calls_what_shares_most_words(text: str, choice: Any, name:
     """The tool whose name and description share most words, its arguments from names and numbers of the message."""
     body: dict[str, Any] = {"tools": [tool_of(weather).definition, tool_of(bare).definition]}
     body |= {"messages": [{"role": "user", "content": text}]} | ({"tool_choice": choice} if choice else {})
-    called = pretended.chosen(Ask(models()["@cf/zai-org/glm-4.7-flash"], body), text)
+    called = pretended.choose_call(ModelRequest(models()["@cf/zai-org/glm-4.7-flash"], body), text)
     assert (called and called.name, called and dict(called.arguments)) == (name, arguments)
 
 
@@ -479,11 +480,11 @@ def test_gpt_oss_prints_a_call_under_its_switch() -> None:
     """With the quirk the call is JSON text and the finish reason "stop"; the rescue reads the same call."""
     body = {"tools": [tool_of(weather).definition], "messages": [{"role": "user", "content": "Weather in Rome?"}]}
     other = models()[find(OSS).id]
-    work = FAMILIES[other.family].answer(Ask(other, body, quirks=frozenset({pretended.PRINTED})))
+    work = FAMILIES[other.family].answer(ModelRequest(other, body, quirks=frozenset({pretended.PRINTED})))
     (choice,) = work.result["choices"]
     assert choice["finish_reason"] == "stop"
     assert json.loads(choice["message"]["content"])["name"] == "weather"
     assert "tool_calls" not in choice["message"]
-    talk = Generate(tools=[weather]).talk(["Weather in Rome?"], find(OSS))
+    talk = Generate(tools=[weather]).conversation(["Weather in Rome?"], find(OSS))
     next(talk)
     assert isinstance(talk.send(Answer(json.dumps(work.result).encode())), Local)

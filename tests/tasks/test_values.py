@@ -158,13 +158,13 @@ def test_a_no_is_never_a_yes(word: str, meant: bool | None, wrap: str) -> None:
         said = wrap.format(word, name=name, json=json.dumps(word))
         if task is moderate:
             said = json.dumps({"unsafe": word, "hate": word})
-        found = outcome(lambda task=task, said=said: task.read(chat(said), ["a text"], CHAT))
+        found = outcome(lambda task=task, said=said: task.parse(chat(said), ["a text"], CHAT))
         if isinstance(found, cf.AnswerError):
             assert meant is None
             assert found.code in ("schema", "empty")
             assert found.code == "empty" or found.text == said
             continue
-        columns = task.tabulate(found)
+        columns = task.to_columns(found)
         column = columns if not isinstance(columns, Mapping) else columns["safe" if task is moderate else "it"]
         assert column.values == [not meant if task is moderate else meant]
 
@@ -173,10 +173,10 @@ def test_a_no_is_never_a_yes(word: str, meant: bool | None, wrap: str) -> None:
 def test_moderation_has_its_own_words(word: str, safe: bool) -> None:
     """Where it is asked whether a text is unsafe, "unsafe" is a yes and "safe" is a no."""
     task = cf.Moderate(categories=["hate"])
-    cells = task.read(chat(json.dumps({"unsafe": word, "hate": "safe"})), ["x"], CHAT)
-    assert task.tabulate(cells)["safe"].values == [safe]
+    cells = task.parse(chat(json.dumps({"unsafe": word, "hate": "safe"})), ["x"], CHAT)
+    assert task.to_columns(cells)["safe"].values == [safe]
     with pytest.raises(cf.AnswerError, match="'unsafe' is neither yes nor no"):
-        cf.Check(condition="It is.").read(chat('{"check": "unsafe"}'), ["x"], CHAT)
+        cf.Check(condition="It is.").parse(chat('{"check": "unsafe"}'), ["x"], CHAT)
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, math.nan, math.inf, "0.5", None, True, [0.5], BIG], ids=short)
@@ -194,7 +194,7 @@ def test_probabilities_are_between_0_and_1(p: Any) -> None:
         (cf.scale("a", "b"), {**scale, "score": 7}),
     ):
         with pytest.raises(cf.AnswerError, match="does not fit the questions: it"):
-            cf.Ask(questions={"it": question}).read(answer(of), ["x"], DECIDES)
+            cf.Ask(questions={"it": question}).parse(answer(of), ["x"], DECIDES)
 
 
 # -- structured answers ------------------------------------------------------------------------------------------------
@@ -243,13 +243,14 @@ def test_own_models_keep_their_rules() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda: cf.Extract(fields={"a": "money"}).asked(), lambda: cf.Generate(schema={"a": "intt"}).asked()]
+    "make",
+    [lambda: cf.Extract(fields={"a": "money"}).key_fields(), lambda: cf.Generate(schema={"a": "intt"}).key_fields()],
 )
 def test_an_unknown_type_is_named(make: Callable[[], Any]) -> None:
     """A type nobody knows is an error that names the field, the word and the types there are."""
     with pytest.raises(ValueError, match=r"a: '(money|intt)' is not a type; give one of text, number, integer"):
         make()
-    assert cf.Extract(fields={"a": "integer"}).asked() == cf.Extract(fields={"a": int}).asked()
+    assert cf.Extract(fields={"a": "integer"}).key_fields() == cf.Extract(fields={"a": int}).key_fields()
 
 
 def test_options_of_tasks_go_by_name() -> None:
@@ -272,7 +273,7 @@ def test_the_extraction_model_is_not_believed_either(field: Any, entry: Any) -> 
     """A value of another type, a chance beyond 1 and a place that is none fail the row, and name the field."""
     said = Answer(json.dumps({"answers": {"due": entry}, "truncated": False}).encode())
     with pytest.raises(cf.AnswerError, match=r"does not fit the fields: due") as caught:
-        cf.Extract(fields={"due": field}).read(said, ["text"], find("clairic"))
+        cf.Extract(fields={"due": field}).parse(said, ["text"], find("clairic"))
     assert caught.value.code == "schema"
 
 
@@ -311,6 +312,7 @@ TASKS: list[tuple[Any, str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "model"), TASKS, ids=lambda each: getattr(each, "name", each))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(said=JSON, inside=st.booleans())
@@ -320,9 +322,9 @@ def test_any_answer_is_a_cell_or_an_error_of_its_row(task: Any, model: str, said
     if inside:  # as the text of a reply, which is where a chat model's JSON lies
         said = {"choices": [{"message": {"content": json.dumps(said)}, "finish_reason": "stop"}]}
     answer = Answer(json.dumps(said).encode())
-    used = task.weigh(task_request(task, chosen), answer, ["a text"], chosen)
+    used = task.usage(task_request(task, chosen), answer, ["a text"], chosen)
     assert all(math.isfinite(amount) and amount >= 0 for amount in used.amounts.values())
-    talk = task.talk(["a text"], chosen)
+    talk = task.conversation(["a text"], chosen)
     step = _next_turn(talk, None, first=True)
     while not isinstance(step, (_Ended, cf.AnswerError)):
         step = outcome(lambda: _next_turn(talk, answer))
@@ -335,14 +337,14 @@ def test_any_answer_is_a_cell_or_an_error_of_its_row(task: Any, model: str, said
     if len(cells) != 1 or isinstance(cells[0], cf.AnswerError):  # the engine counts them
         return
     sink.put([0], cells)
-    columns = task.tabulate(sink.cells())
+    columns = task.to_columns(sink.cells())
     laid = lay_out(columns, where=np.array([0, -1]), sink=sink, index=pd.RangeIndex(2), name="x", space=Space("m", 1))
     assert len(laid) == 2
 
 
 def task_request(task: Any, model: Any) -> Any:
     """The request a task begins with."""
-    return next(task.talk(["a text"], model))
+    return next(task.conversation(["a text"], model))
 
 
 # -- usage -------------------------------------------------------------------------------------------------------------
@@ -412,7 +414,7 @@ def test_reading_takes_time_in_proportion(text: str, task: Any) -> None:
     """60,000 newlines, tags or braces are read in less than 50 ms, whatever is wanted of them."""
     answer, best = chat(text), math.inf
     for _ in range(3):  # a busy machine may take any one of them away from us
-        talk = task.talk(["a text"], CHAT)
+        talk = task.conversation(["a text"], CHAT)
         next(talk)
         began = time.perf_counter()
         found = outcome(lambda talk=talk: _next_turn(talk, answer))
@@ -439,9 +441,9 @@ def test_a_large_answer_is_read_beside_the_loop() -> None:
     read_in: dict[str, set[int]] = {"small": set(), "large": set()}
 
     class Watched(cf.Summarize):
-        def read(self, answer: Answer, inputs: Any, model: Any) -> Any:
+        def parse(self, answer: Answer, inputs: Any, model: Any) -> Any:
             read_in["large" if len(answer.content) >= LARGE else "small"].add(threading.get_ident())
-            return super().read(answer, inputs, model)
+            return super().parse(answer, inputs, model)
 
     async def service(scope: Any, receive: Any, send: Any) -> None:
         said = "x" * (LARGE if b"large" in (await receive())["body"] else 10)

@@ -16,7 +16,17 @@ from hypothesis import given, settings
 import cfai_nb as cf
 from cfai_nb import vectors
 from cfai_nb._engine.results import Sink
-from cfai_nb.vectors import Gathered, Projection, cluster, duplicates, outliers, project, search, similarity, terms
+from cfai_nb.vectors import (
+    Projection,
+    VectorColumn,
+    cluster,
+    duplicates,
+    outliers,
+    project,
+    search,
+    similarity,
+    topic_terms,
+)
 from cfai_nb.vectors.vector import Space
 
 
@@ -33,6 +43,7 @@ def same_split(one: Any, other: Any) -> bool:
     return len(pairs) == len(set(one.tolist())) == len(set(other.tolist()))
 
 
+@pytest.mark.slow
 def test_the_room_loads_sklearn_when_a_function_runs() -> None:
     """Importing the space, and even asking about no vectors, does not load scikit-learn."""
     code = "import sys, cfai_nb.vectors as s; s.project([]); s.cluster([]); print('sklearn' in sys.modules)"
@@ -40,6 +51,7 @@ def test_the_room_loads_sklearn_when_a_function_runs() -> None:
     assert printed.strip() == "False"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["auto", "tsne", "pca"])
 @pytest.mark.parametrize("rows", [0, 1, 2, 3, 4, 5, 7])
 def test_few_vectors_are_no_special_case(rows: int, method: str) -> None:
@@ -66,6 +78,7 @@ def test_vectors_of_one_dimension_are_laid_out() -> None:
     assert cluster(column).tolist() == [0, 1, 0, 1] * 4
 
 
+@pytest.mark.slow
 def test_neighbours_stay_neighbours() -> None:
     """t-SNE lays every vector closer to the middle of its own group than to any other."""
     matrix, owner = blobs(300, 5)
@@ -81,8 +94,8 @@ def test_the_method_follows_the_number_of_rows(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("cfai_nb.vectors.projection.TSNE_ROWS", 60)
     matrix, owner = blobs(160, 3)
     told: list[str] = []
-    beyond = project(matrix, tell=told.append)
-    assert "sample of 60; the other 100 lie amid" in beyond.note
+    beyond = project(matrix, on_progress=told.append)
+    assert "sample of 60; the other 100 lie among" in beyond.note
     assert any("placing" in text for text in told)
     middles = np.stack([beyond.points[owner == group].mean(axis=0) for group in range(3)])
     assert (np.linalg.norm(beyond.points[:, None] - middles, axis=2).argmin(axis=1) == owner).all()
@@ -124,8 +137,8 @@ def test_same_seed_same_answer() -> None:
     """Projections and groups are repeatable to the last bit, and the matrix is left as it was."""
     matrix, _ = blobs(120, 4, spread=1.0)
     before = matrix.copy()
-    assert (project(matrix, seed=3).points == project(matrix, seed=3).points).all()
-    assert (cluster(matrix, seed=3) == cluster(matrix, seed=3)).all()
+    assert (project(matrix, random_state=3).points == project(matrix, random_state=3).points).all()
+    assert (cluster(matrix, random_state=3) == cluster(matrix, random_state=3)).all()
     assert (matrix == before).all()
 
 
@@ -140,21 +153,21 @@ def test_groups_are_numbered_by_size() -> None:
     """0 is the largest group, and the last number the smallest."""
     matrix, owner = blobs(300, 3)
     kept = np.concatenate([np.flatnonzero(owner == group)[:size] for group, size in ((2, 100), (0, 40), (1, 10))])
-    assert np.bincount(cluster(matrix[kept], k=3)).tolist() == [100, 40, 10]
+    assert np.bincount(cluster(matrix[kept], n_clusters=3)).tolist() == [100, 40, 10]
 
 
 def test_no_more_groups_than_different_vectors() -> None:
     """Of three different vectors there are at most three groups, however many are asked for."""
     matrix = np.repeat(np.eye(3, dtype="f4"), 5, axis=0)
-    assert sorted(set(cluster(matrix, k=8).tolist())) == [0, 1, 2]
-    assert cluster(matrix, k=1).tolist() == [0] * 15
+    assert sorted(set(cluster(matrix, n_clusters=8).tolist())) == [0, 1, 2]
+    assert cluster(matrix, n_clusters=1).tolist() == [0] * 15
 
 
 @pytest.mark.parametrize("k", [0, -2, 2.5, "many", True])
 def test_a_senseless_number_of_groups_is_refused(k: Any) -> None:
-    """k is "auto" or a whole number from one."""
-    with pytest.raises(ValueError, match="k must be 'auto' or a whole number"):
-        cluster(np.eye(4), k=k)
+    """n_clusters is "auto" or a whole number from one."""
+    with pytest.raises(ValueError, match="n_clusters must be 'auto' or a whole number"):
+        cluster(np.eye(4), n_clusters=k)
 
 
 @pytest.mark.parametrize("function", [project, cluster])
@@ -179,7 +192,7 @@ def test_an_unknown_method_is_refused() -> None:
         project(np.eye(3), "som")
     with pytest.raises(ValueError, match="'kmeans' or 'hdbscan', not 'dbscan'"):
         cluster(np.eye(3), method="dbscan")
-    with pytest.raises(ValueError, match="k= is for 'kmeans'"):
+    with pytest.raises(ValueError, match="n_clusters= is for 'kmeans'"):
         cluster(np.eye(3), 3, method="hdbscan")
 
 
@@ -194,35 +207,35 @@ def test_a_projection_cannot_be_changed() -> None:
 def test_terms_tell_groups_apart() -> None:
     """Words of one group come first; a word of all groups, small words, numbers and noise do not come at all."""
     texts = ["refund my money order", "a refund for the order", "parcel lost order 77", "a parcel in order", "xyzzy"]
-    found = terms(texts, ["r", "r", "p", "p", -1], n=1)
+    found = topic_terms(texts, ["r", "r", "p", "p", -1], n=1)
     assert found == {"r": "refund", "p": "parcel"}
-    assert "order" not in terms(texts, ["r", "r", "p", "p", -1], n=9)["r"]
+    assert "order" not in topic_terms(texts, ["r", "r", "p", "p", -1], n=9)["r"]
 
 
 def test_terms_of_other_languages_are_no_small_words() -> None:
     """Groups of German and Japanese texts are named by what they are about."""
     texts = ["Wo ist mein Paket?", "Das Paket ist nicht da", "返品したいです", "返品をお願いします"]
-    assert terms(texts, [0, 0, 1, 1], n=1) == {0: "paket", 1: "返品"}
+    assert topic_terms(texts, [0, 0, 1, 1], n=1) == {0: "paket", 1: "返品"}
 
 
 def test_one_form_of_a_word_is_enough() -> None:
     """Of "refund" and "refunds" one is named."""
-    assert terms(["refund refunds refunded"] * 3, [0, 0, 0], n=3) == {0: "refund"}
+    assert topic_terms(["refund refunds refunded"] * 3, [0, 0, 0], n=3) == {0: "refund"}
 
 
 def test_terms_bear_missing_texts_and_wordless_groups() -> None:
     """Missing texts and labels are passed over; a group without words has the empty string; no rows, no groups."""
-    assert terms(["tides", None, "12 34", "lost"], [0, 0, 1, None]) == {0: "tides", 1: ""}
-    assert terms(["1", "2"], [0, 1]) == {0: "", 1: ""}
-    assert terms([], []) == {}
+    assert topic_terms(["tides", None, "12 34", "lost"], [0, 0, 1, None]) == {0: "tides", 1: ""}
+    assert topic_terms(["1", "2"], [0, 1]) == {0: "", 1: ""}
+    assert topic_terms([], []) == {}
 
 
 def test_terms_refuse_what_does_not_fit() -> None:
     """Texts and labels of different lengths, or no words wanted, are errors."""
     with pytest.raises(ValueError, match="2 texts and 1 labels"):
-        terms(["a", "b"], [0])
+        topic_terms(["a", "b"], [0])
     with pytest.raises(ValueError, match="at least 1"):
-        terms(["a"], [0], n=0)
+        topic_terms(["a"], [0], n=0)
 
 
 # -- neighbours, against the naive n-by-n -----------------------------------------------------------------------------
@@ -261,8 +274,8 @@ def small_blocks() -> Iterator[None]:
     """Blocks of seven rows and three queries, so that a small matrix has many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vectors.matrix.blocks, "__defaults__", (7,))
-        patch.setattr(vectors.neighbours, "_QUERIES", 3)
-        patch.setattr(sys.modules["cfai_nb.vectors.duplicates"], "_PAIRS", 5)  # the function has the same name
+        patch.setattr(vectors.neighbors, "_QUERIES", 3)
+        patch.setattr(sys.modules["cfai_nb.vectors.duplicates"], "_MAX_PAIRS", 5)  # the function has the same name
         yield
 
 
@@ -304,7 +317,7 @@ class TestAgainstNaive:
         every = cosines(matrix, matrix)
         np.fill_diagonal(every, -np.inf)
         k = min(k, len(matrix) - 1)
-        assert (note == "no neighbours") == (k < 1)
+        assert (note == "no neighbors") == (k < 1)
         if k:
             assert np.allclose(found, (1 + np.sort(-every, axis=1)[:, :k]).mean(axis=1), atol=1e-5)
 
@@ -317,22 +330,22 @@ class TestAgainstNaive:
         query = np.ones(matrix.shape[1], dtype="f4")
         cells = column(matrix, where)
         for kind in (lambda v: v, np.array, lambda v: v.tolist()):
-            gathered = Gathered([None if cell is None else kind(cell) for cell in cells])
-            assert gathered.places.tolist() == [at for at, row in enumerate(where) if row >= 0]
+            gathered = VectorColumn([None if cell is None else kind(cell) for cell in cells])
+            assert gathered.positions.tolist() == [at for at, row in enumerate(where) if row >= 0]
             if there:
-                assert (gathered.whole() == matrix[there]).all()
+                assert (gathered.to_matrix() == matrix[there]).all()
                 assert np.allclose(similarity(gathered, query), cosines(matrix[there], query[None])[:, 0], atol=1e-5)
                 best = search(gathered, query[None], 3)[0]
                 assert np.allclose(best, search(matrix[there], query[None], 3)[0], atol=1e-5)
                 half = np.arange(len(where)) % 2 == 0
                 rest = [row for row, wanted in zip(where, half, strict=True) if wanted and row >= 0]
-                assert (gathered.only(half).whole() == matrix[rest]).all()
+                assert (gathered.select(half).to_matrix() == matrix[rest]).all()
 
 
 def test_a_column_is_read_without_a_copy() -> None:
     """Consecutive rows are a view of their matrix, also from a slice; a slice of a vector is no row of it."""
     cells = column(np.arange(12.0).reshape(4, 3))
-    assert np.shares_memory(Gathered(cells[1:]).whole(), cf.matrix(cells))
+    assert np.shares_memory(VectorColumn(cells[1:]).to_matrix(), cf.matrix(cells))
     assert np.shares_memory(cf.matrix(cells[1:3]), cf.matrix(cells))
     assert cf.matrix([cell[:2] for cell in cells]).tolist() == [[0, 1], [3, 4], [6, 7], [9, 10]]
     assert cf.matrix([cell[:2] for cell in cf.matrix(cells)]).shape == (4, 2)
@@ -346,7 +359,7 @@ def test_lengths_are_those_of_the_matrix_at_hand() -> None:
     matrix[1] = [5, 0, 0]
     assert similarity(matrix, [1.0, 0, 0]).tolist() == [1, 1, 0]
     for scale in (1, 2, 3):
-        assert similarity(Gathered(column(np.eye(3) * scale)), [1.0, 0, 0]).tolist() == [1, 0, 0]
+        assert similarity(VectorColumn(column(np.eye(3) * scale)), [1.0, 0, 0]).tolist() == [1, 0, 0]
 
 
 def test_large_neighbourhoods_are_sampled() -> None:
@@ -372,14 +385,14 @@ def test_noise_is_minus_one() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: search(np.eye(3), np.eye(3), 0), "k must be a whole number"),
+        (lambda: search(np.eye(3), np.eye(3), 0), "top_k must be a whole number"),
         (lambda: search(np.eye(3), np.eye(4)), "of 3 and of 4 dimensions"),
         (lambda: duplicates(np.eye(3), 1.2), "threshold must be"),
         (lambda: similarity(np.eye(3), np.eye(3)[:2]), "3 vectors and 2"),
-        (lambda: Gathered([[1.0, 2.0], "text"]), "row 1 holds no vector but str"),
-        (lambda: Gathered([[1.0, 2.0], None, [1.0]]), "all of one length"),
-        (lambda: search(Gathered([None, [1.0], [np.nan]]), [[1.0]]), "first is row 2"),
-        (lambda: Gathered([*column(np.eye(2)), *column(np.eye(2), model="other")]), "different spaces"),
+        (lambda: VectorColumn([[1.0, 2.0], "text"]), "row 1 is not a vector but str"),
+        (lambda: VectorColumn([[1.0, 2.0], None, [1.0]]), "all of one length"),
+        (lambda: search(VectorColumn([None, [1.0], [np.nan]]), [[1.0]]), "first is row 2"),
+        (lambda: VectorColumn([*column(np.eye(2)), *column(np.eye(2), model="other")]), "different spaces"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call: Any, message: str) -> None:

@@ -93,14 +93,14 @@ def test_a_frame_of_prompts(shell: Any, capsys: pytest.CaptureFixture[str]) -> N
     [
         ("", "Tell of {nam}", "Did you mean {name}"),
         ("--df df", "Say {text} and {txt}", "Did you mean {text}"),
-        ("--df df", "Say {text} and {rows}", "Write {{rows}} for braces that are meant"),
+        ("--df df", "Say {text} and {rows}", "Write {{rows}} for literal braces"),
         ("--df df", "Say {text} and {texts}", "Did you mean {text}"),
         ("", "Look: {df}", "--df df"),
         ("", "Look: {many}", "is a list"),
-        ("", "  \n", "it is empty"),
+        ("", "  \n", "the prompt is empty"),
         ("--df nothing", "Say {text}", "does not exist"),
-        ("--df name", "Say {text}", "is not a frame"),
-        ("-o 1x", "Say", "not a name of a variable"),
+        ("--df name", "Say {text}", "is not a DataFrame or Series"),
+        ("-o 1x", "Say", "not a valid variable name"),
         ("what is this", "Say", "'what is this'"),
         ("--df df", "Say it", "names no column"),
         ("-m glm-4.7-flush", "Say it", "Did you mean"),
@@ -131,6 +131,7 @@ def test_names_are_completed(shell: Any, line: str, offered: list[str]) -> None:
     assert found == offered
 
 
+@pytest.mark.slow
 def test_completion_leaves_other_lines_alone(shell: Any) -> None:
     """The prompt below, and other cells, complete as ever."""
     with provisionalcompleter():

@@ -16,7 +16,7 @@ import traitlets
 
 import cfai_nb as cf
 from cfai_nb.markup import line
-from cfai_nb.widgets import status
+from cfai_nb.widgets import progress
 from cfai_nb.widgets.map.map import Map
 from cfai_nb.widgets.map.shading import shade
 
@@ -96,7 +96,7 @@ def test_rows_without_a_vector_are_not_on_the_map() -> None:
     m = made()
     assert m.rows.tolist() == [0, 1, 2, 3, 4]
     assert m.points["x"].isna().tolist() == [False] * 5 + [True]
-    assert "1 without a vector left out" in m.notes
+    assert "1 row without a vector left out" in m.notes
     with pytest.warns(cf.CfaiWarning, match="1 of the 4 rows have no vector"):
         m.select((points()["team"] == "ship").to_numpy())
     with pytest.raises(traitlets.TraitError, match="row 5 is not on the map"):
@@ -104,7 +104,7 @@ def test_rows_without_a_vector_are_not_on_the_map() -> None:
 
 
 def test_labels_accumulate_and_are_taken_back() -> None:
-    """They go into the map's own frame, colour the map, and undo goes back step by step."""
+    """They go into the map's own frame, color the map, and undo goes back step by step."""
     frame = points()
     m = made(frame)
     m.select("a")
@@ -135,7 +135,7 @@ def test_labels_that_make_no_sense() -> None:
         with pytest.raises(ValueError, match=r"nothing is selected: .*m.select"):
             act()
     m.select("a")
-    with pytest.raises(ValueError, match="a label is some text"):
+    with pytest.raises(ValueError, match="a label cannot be empty"):
         m.label(" ")
     with pytest.raises(ValueError, match="half of a character"):
         m.label(HALF)
@@ -205,12 +205,12 @@ def test_columns_are_checked_before_anything_is_paid_for(on: str, options: Any, 
     assert len(cf.ledger()) == before
 
 
-def test_clusters_colour_the_map() -> None:
+def test_clusters_color_the_map() -> None:
     """Groups become a column, named by their words; undo takes it back."""
     m = made()
     assert m.cluster(2).tolist() == [0, 0, 0, 1, 1, pd.NA]
     assert m.color == "cluster"
-    assert shade(m.frame["cluster"], m.names_of("cluster")).labels.cat.categories[0].startswith("0: parcel")
+    assert shade(m.frame["cluster"], m.value_names("cluster")).labels.cat.categories[0].startswith("0: parcel")
     m.undo()
     assert "cluster" not in m.frame
 
@@ -226,13 +226,13 @@ def test_clusters_colour_the_map() -> None:
         ([], []),
     ],
 )
-def test_colours_by_words(cells: list[Any], words: list[str]) -> None:
-    """Every value is a word with a colour, whatever it is; missing is grey."""
-    groups, colours = shade(pd.Series(cells, dtype=object, name="n")).folded("#999999")
-    assert sorted(colours) == words
-    assert list(groups.categories) == list(colours)
+def test_colors_by_words(cells: list[Any], words: list[str]) -> None:
+    """Every value is a word with a color, whatever it is; missing is gray."""
+    groups, colors = shade(pd.Series(cells, dtype=object, name="n")).folded("#999999")
+    assert sorted(colors) == words
+    assert list(groups.categories) == list(colors)
     assert not groups.isna().any()
-    assert colours.get("missing", "#999999") == "#999999"
+    assert colors.get("missing", "#999999") == "#999999"
 
 
 @pytest.mark.parametrize(
@@ -243,18 +243,18 @@ def test_colours_by_words(cells: list[Any], words: list[str]) -> None:
         (pd.date_range("2026-01-01", periods=70), "2026-01-01 to 2026-01-10", 7),
     ],
 )
-def test_colours_by_numbers(cells: Any, first: str, steps: int) -> None:
+def test_colors_by_numbers(cells: Any, first: str, steps: int) -> None:
     """Numbers and dates are steps of one scale."""
     shading = shade(pd.Series(cells, name="n"))
-    assert (next(iter(shading.colours)), len(shading.colours), shading.steps) == (first, steps, True)
+    assert (next(iter(shading.colors)), len(shading.colors), shading.steps) == (first, steps, True)
 
 
-def test_more_groups_than_colours() -> None:
-    """The largest have a colour, the rest is grey and counted."""
+def test_more_groups_than_colors() -> None:
+    """The largest have a color, the rest is gray and counted."""
     shading = shade(pd.Series([str(at) for at in range(60)] + ["0"] * 5))
-    _, colours = shading.folded("#999999")
-    assert len(shading.colours) == 24
-    assert colours["36 smaller groups"] == "#999999"
+    _, colors = shading.folded("#999999")
+    assert len(shading.colors) == 24
+    assert colors["36 smaller groups"] == "#999999"
 
 
 def test_the_still_form() -> None:
@@ -264,7 +264,7 @@ def test_the_still_form() -> None:
     page = m._repr_mimebundle_()["text/html"]
     assert page.count("<") == page.count(">")
     assert [tag for tag in ("<script", "<img src=x", "onerror='", "http") if tag in page] == []
-    assert 'alt="Map of 5 rows, coloured by &lt;script&gt;' in page
+    assert 'alt="Map of 5 rows, colored by &lt;script&gt;' in page
     assert 'src="data:image/png;base64,' in page
     assert len(page) < 200_000
     page.encode()
@@ -291,15 +291,15 @@ def test_the_live_form() -> None:
     assert VIEW in m._repr_mimebundle_()
     chart = m._chart
     chart.write.click()
-    assert "a label is some text" in chart.said.value
+    assert "a label cannot be empty" in chart.message.value
     chart.label.value = EVIL
     chart.write.click()
-    assert "nothing is selected" in chart.said.value
+    assert "nothing is selected" in chart.message.value
     chart.canvas.selection = np.array([4, 3], dtype=np.uint32)
     assert m.selection == (3, 4)
     chart.write.click()
     assert m.frame["label"].fillna("").tolist() == [""] * 3 + [EVIL] * 2 + [""]
-    assert "<script" not in chart.said.value + chart.head.value
+    assert "<script" not in chart.message.value + chart.head.value
     assert dict(zip(chart._names, chart.by.options, strict=True))["label"] == chart.by.options[chart.by.index]
     assert list(chart.scatter.color()["map"])
     m.select("a")
@@ -308,7 +308,7 @@ def test_the_live_form() -> None:
     chart.by.value = chart._names.index("team")
     assert m.color == "team"
     chart.tell.click()
-    assert "parcel" in chart.said.value
+    assert "parcel" in chart.message.value
     chart.back.click()
     assert "label" not in m.frame
     chart.canvas.send = lambda message: sent.append(message)  # a hover asks the kernel for its text
@@ -331,25 +331,25 @@ def test_pictures_on_hover() -> None:
     frame.index = [f"{EVIL} {at}" for at in range(len(frame))]
     m = cf.on(frame).map("v", hover=["photo", "said"])
     m._repr_mimebundle_()
-    closeup, chart = m._chart.closeup, m._chart
+    panel, chart = m._chart.hover_panel, m._chart
     assert [column.name for column in m.media] == ["photo"]
-    assert m.coloured_by == ["said"]
+    assert m.color_columns == ["said"]
     for row, word in enumerate(["JPG"] * 20 + [word for _, word in hostile.CELLS.values()]):
-        closeup.show(row)
-        judge = hostile.judged(closeup.box.value)
+        panel.show(row)
+        judge = hostile.judged(panel.box.value)
         assert row < 20 or word in "".join(judge.words) or len(judge.sources) == 1
         assert EVIL in "".join(judge.words)
     assert all(text.isprintable() and len(text) <= 120 for text in chart.data[chart._titles["said"]])
 
     async def hover() -> None:
-        closeup.box.value = ""
+        panel.box.value = ""
         for at in (7, 3, None, 5):  # the mouse runs over points and rests on the last
-            closeup.hovered({"new": at})
-        while not closeup.box.value:
+            panel.hovered({"new": at})
+        while not panel.box.value:
             await asyncio.sleep(0.01)
 
     asyncio.run(hover())
-    judge = hostile.judged(closeup.box.value)
+    judge = hostile.judged(panel.box.value)
     assert len(judge.sources) == 1
     assert judge.sources[0].startswith("data:image/")
     assert f"{EVIL} 5" in "".join(judge.words)
@@ -372,10 +372,10 @@ def test_a_wait_is_shown_and_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.set()
         return type("Handle", (), {"update": staticmethod(display)})
 
-    monkeypatch.setattr(status, "_display", display)
-    monkeypatch.setattr(status, "_PAUSE", 0.001)
-    assert status.patiently(lambda: seen.wait(10), "laying out", shown=True) is True
+    monkeypatch.setattr(progress, "publish", display)
+    monkeypatch.setattr(progress, "_WAIT_PAUSE", 0.001)
+    assert progress.patiently(lambda: seen.wait(10), "laying out", shown=True) is True
     assert shown[0].startswith("laying out · 0.")
     assert shown[-1].endswith("s · done")
     with pytest.raises(ZeroDivisionError):
-        status.patiently(lambda: 1 / 0, "dividing", shown=True)
+        progress.patiently(lambda: 1 / 0, "dividing", shown=True)

@@ -15,7 +15,8 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.widgets.playground import difference, text_forms
+from cfai_nb.widgets.playground import text_forms
+from cfai_nb.widgets.playground.page import changed
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -235,15 +236,15 @@ def test_mistakes_are_told_in_place(p: Any, changes: dict[str, Any], words: str)
 
 
 def test_rows_can_be_chosen(df: pd.DataFrame) -> None:
-    """`rows` and `pin` say which rows are tried; one that is not there is an error."""
+    """`rows` and `try_rows` say which rows are tried; one that is not there is an error."""
     p = df.cfai.playground("text", rows=[13])
     p.run()
     assert p.results["row"].tolist() == [13]
-    p.pin(11, 10)
+    p.try_rows(11, 10)
     p.run()
     assert p.results["state"].tolist() == ["no text", "answered"]
     with pytest.raises(ValueError, match="no row 99"):
-        p.pin(99)
+        p.try_rows(99)
 
 
 def test_a_failed_row_keeps_its_place(df: pd.DataFrame) -> None:
@@ -317,7 +318,7 @@ def test_boxes_and_buttons(p: Any) -> None:
     panel.prompt.value = "{text}"
     panel.run.click()
     panel.price.click()
-    assert "nothing sent" in panel.said.value
+    assert "nothing sent" in panel.message.value
     panel.apply.click()
     assert len(p.result) == 4
     panel.restore.click()
@@ -362,13 +363,13 @@ def test_all_rows_in_the_background(df: pd.DataFrame) -> None:
         panel.price.click()
         panel.apply.click()
         panel.apply.click()
-        assert panel.whole.busy
+        assert panel.full_run.busy
         assert panel.apply.disabled
         assert not panel.stop.disabled
-        await asyncio.wait_for(panel.whole._watcher, 20)
-        assert "generate: 3 of 3 rows" in panel.said.value
-        assert "3 requests" in panel.said.value
-        assert "p.result has it." in panel.said.value
+        await asyncio.wait_for(panel.full_run._watcher, 20)
+        assert "generate: 3 of 3 rows" in panel.message.value
+        assert "3 requests" in panel.message.value
+        assert "The result is in p.result." in panel.message.value
         assert len(p.result) == 4
         assert not panel.apply.disabled
 
@@ -399,6 +400,7 @@ def test_a_broken_stream_is_asked_again(df: pd.DataFrame, fault: str) -> None:
         assert "".join(outcome.pieces) == outcome.answer
 
 
+@pytest.mark.slow
 def test_hostile_answers_are_text() -> None:
     """Scripts, handlers, links, formulas, control characters and megabytes are escaped, cut, and never typeset."""
     name = "<img src=x onerror=alert(1)>"
@@ -424,6 +426,6 @@ def test_hostile_answers_are_text() -> None:
 
 def test_long_texts_are_not_compared_word_by_word() -> None:
     """Two texts of thousands of signs are shown without marks rather than compared for minutes."""
-    marked = difference.changed("a." * 50_000, "b." * 50_000)
+    marked = changed("a." * 50_000, "b." * 50_000)
     assert "<ins" not in marked
-    assert difference.changed("one two", "one three").count("<ins") == 1
+    assert changed("one two", "one three").count("<ins") == 1

@@ -32,9 +32,9 @@ def test_models_are_filtered() -> None:
     assert sorted(browse.frame.index) == ["@cf/qwen/qwen3-embedding-0.6b", "@cf/qwen/qwen3-vl-embedding-2b"]
     browse.search, browse.task = "", "Text Embeddings"
     assert set(browse.frame["task"]) == {"Text Embeddings"}
-    browse.task, browse.most = "", 0.05
+    browse.task, browse.max_usd = "", 0.05
     assert browse.frame["usd_per_m_input_tokens"].max() <= 0.05
-    browse.most, browse.least_context, browse.order = None, 100_000, "context"
+    browse.max_usd, browse.min_context, browse.order = None, 100_000, "context"
     assert browse.frame["context"].min() >= 100_000
     assert browse.frame["context"].is_monotonic_decreasing
     with pytest.raises(TypeError, match=r"no option taks\. Did you mean task\?"):
@@ -43,15 +43,15 @@ def test_models_are_filtered() -> None:
 
 def test_models_boxes() -> None:
     """The boxes set the traits; half a number is no limit; the bundle holds widget, table and text."""
-    browse = cf.widgets.models(task="Text Generation", most=1.0)
+    browse = cf.widgets.models(task="Text Generation", max_usd=1.0)
     search, task, most, least, order = browse.controls.children
     assert (task.value, most.value) == ("Text Generation", "1")
     search.value, task.value, most.value, least.value, order.value = "<b>", "", "0.", "128,000", "price"
-    assert (browse.search, browse.task, browse.most, browse.least_context, browse.order) == (
+    assert (browse.search, browse.task, browse.max_usd, browse.min_context, browse.order) == (
         "<b>", "", 0.0, 128_000, "price",
     )  # fmt: skip
     most.value = "-"
-    assert browse.most is None
+    assert browse.max_usd is None
     assert set(browse._repr_mimebundle_()) == {VIEW, "text/html", "text/plain"}
     assert "0 of" in browse.page()
 

@@ -1,1 +1,1 @@
-"""Vectorize, the service's store of vectors: what a frame becomes in it, how that gets there, and what is found."""
+"""Vectorize, the service's vector database: `verb` uploads the vectors of a frame, `stored` searches an index."""

@@ -1,27 +1,39 @@
-"""One index of the service, through its REST interface."""
+"""One index of the service, through its REST interface: describe, create, write, fetch and query.
+
+`upload` writes through it, `stored` searches through it. Every method sends one request; `query_all` sends one for
+each vector.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from ..._engine.errand import Errand
 from ...errors import AccessError, Refused
 from ...tasks import Json, Request
 from ...vectors.vector import Space
+from .batch import decimals
 
-#: Vectors a query finds at most, and with their metadata; vectors one call fetches by their ids.
-MOST_FOUND, MOST_DESCRIBED, MOST_FETCHED = 100, 20, 20
-#: "There is no such index", and what says that the token is not accepted.
+#: Vectors a query returns at most, and with their metadata; vectors one request fetches by their ids.
+MAX_MATCHES, _MAX_WITH_METADATA, _MAX_FETCHED = 100, 20, 20
+#: Queries in flight at once.
+_AT_ONCE = 8
+#: Codes for "there is no such index", "the name is taken", and a token that is not accepted.
 NOT_FOUND, _TAKEN = 3000, 3002
 _CLOSED = frozenset({9106, 9109, 10000})
-#: Where an index says in its description whose vectors it holds, so that a later search needs no model=.
-_SAYS = re.compile(r"Vectors of (\S+) \((\d+)(?:, (mean|cls))?\), by cfai_nb")
+#: The description of an index records which model its vectors come from, so that a later search needs no model=.
+_DESCRIPTION = re.compile(r"Vectors of (\S+) \((\d+)(?:, (mean|cls))?\), by cfai_nb")
 
 
 class Index:
-    """An index by its name; every method is one call.
+    """An index by its name; every method sends one request.
 
     Parameters
     ----------
@@ -35,20 +47,20 @@ class Index:
         self.name = name
         self._errand = errand
 
-    async def _ask(self, method: str, path: str, **what: Any) -> Json:
-        return await self._at(method, f"/{self.name}{path}", **what)
+    async def _ask(self, method: str, path: str, **content: Any) -> Json:
+        return await self._send(method, f"/{self.name}{path}", **content)
 
-    async def _at(self, method: str, path: str, **what: Any) -> Json:
+    async def _send(self, method: str, path: str, **content: Any) -> Json:
         named = f"Vectorize index {self.name!r}"
-        request = Request(path=f"/vectorize/v2/indexes{path}", **what)
+        request = Request(path=f"/vectorize/v2/indexes{path}", **content)
         try:
             return await self._errand.ask(request, named, method)
         except AccessError as error:
             if error.code not in _CLOSED and error.status not in (401, 403):
                 raise
-            said, code, status = str(error), error.code, error.status
+            message, code, status = str(error), error.code, error.status
         raise AccessError(
-            f"{said}; for vectors the token needs the permission Vectorize: Edit as well (to search, Read)",
+            f"{message}; the token also needs the permission Vectorize: Edit (Read is enough to search)",
             code, status=status, model=named,
         )  # fmt: skip
 
@@ -57,15 +69,15 @@ class Index:
         return dict(await self._ask("GET", ""))
 
     async def create(self, dimensions: int, metric: str, space: Space | None) -> dict[str, Any]:
-        """Make the index, and have it say whose vectors it is for."""
+        """Create the index, with the model of its vectors in its description."""
         body: dict[str, Any] = {"name": self.name, "config": {"dimensions": dimensions, "metric": metric}}
         if space is not None:
             form = f", {space.form}" if space.form else ""
             body["description"] = f"Vectors of {space.model} ({space.dims}{form}), by cfai_nb"
         try:
-            return dict(await self._at("POST", "", json=body))
+            return dict(await self._send("POST", "", json=body))
         except Refused as error:
-            if error.code != _TAKEN:  # another was first, or an answer was lost on its way
+            if error.code != _TAKEN:  # somebody else was first, or the answer to our own request was lost
                 raise
         return await self.entry()
 
@@ -74,12 +86,12 @@ class Index:
         return dict(await self._ask("GET", "/info"))
 
     async def properties(self) -> dict[str, str]:
-        """Return what it can be filtered by, with types."""
+        """Return the properties it can be filtered by, with their types."""
         listed = await self._ask("GET", "/metadata_index/list")
         return {str(one["propertyName"]): str(one["indexType"]).lower() for one in listed.get("metadataIndexes") or ()}
 
     async def index_property(self, name: str, kind: str) -> None:
-        """Make it filterable by a property, for vectors that are written from now on."""
+        """Make it filterable by a property; this only affects vectors written afterwards."""
         await self._ask("POST", "/metadata_index/create", json={"propertyName": name, "indexType": kind})
 
     async def upsert(self, lines: bytes) -> str:
@@ -88,10 +100,10 @@ class Index:
         return str(done["mutationId"])
 
     async def fetch(self, ids: Sequence[str]) -> dict[str, Any]:
-        """Return vectors that are visible, by id."""
+        """Return the visible vectors among these ids, by id."""
         found: dict[str, Any] = {}
-        for start in range(0, len(ids), MOST_FETCHED):
-            part = await self._ask("POST", "/get_by_ids", json={"ids": list(ids[start : start + MOST_FETCHED])})
+        for start in range(0, len(ids), _MAX_FETCHED):
+            part = await self._ask("POST", "/get_by_ids", json={"ids": list(ids[start : start + _MAX_FETCHED])})
             found |= {str(one["id"]): one for one in part or ()}
         return found
 
@@ -102,6 +114,40 @@ class Index:
 
 
 def space_of(entry: Mapping[str, Any], origin: str) -> Space | None:
-    """Return whose vectors an index holds, where its description tells."""
-    said = _SAYS.fullmatch(str(entry.get("description") or ""))
-    return None if said is None else Space(said[1], int(said[2]), said[3] or "", origin)
+    """Return the space of the vectors in an index, if its description records it."""
+    found = _DESCRIPTION.fullmatch(str(entry.get("description") or ""))
+    return None if found is None else Space(found[1], int(found[2]), found[3] or "", origin)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One match: its id, its score in the metric of the index, and its metadata."""
+
+    id: str
+    score: float
+    metadata: Mapping[str, Any]
+
+
+async def query_all(
+    index: Index, queries: npt.NDArray[np.float32], k: int, *, filter: Mapping[str, Any] | None,
+    namespace: str | None, metadata: bool,
+) -> list[list[Match]]:  # fmt: skip
+    """Return the matches of each query, best first.
+
+    With more than 20 matches the service returns no metadata: it is then fetched by the ids of the matches.
+    """
+    described = metadata and k <= _MAX_WITH_METADATA
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(vector: list[float]) -> list[Match]:
+        async with gate:
+            wanted = "all" if described else "none"
+            found = await index.query(vector, k, filter=filter, namespace=namespace, returnMetadata=wanted)
+        return [Match(str(m["id"]), float(m["score"]), m.get("metadata") or {}) for m in found]
+
+    answers = await asyncio.gather(*map(one, decimals(queries).tolist()))
+    if not metadata or described:
+        return list(answers)
+    # The ids of all queries together: a vector that several queries found is fetched once.
+    known = await index.fetch(list(dict.fromkeys(match.id for found in answers for match in found)))
+    return [[Match(m.id, m.score, (known.get(m.id) or {}).get("metadata") or {}) for m in found] for found in answers]

@@ -1,6 +1,7 @@
-"""What of a frame goes with its vectors: ids and metadata, held against the service's rules before anything is sent.
+"""Ids and metadata of the rows, checked against the rules of Vectorize before anything is sent.
 
-Limits and rules: developers.cloudflare.com/vectorize/platform/limits and /reference/client-api.
+`verb` and `stored` pass a frame and columns and get texts and JSON. Limits and rules:
+developers.cloudflare.com/vectorize/platform/limits and /reference/client-api.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import pydantic_core
 
 from ...errors import ColumnError
 from .. import rows
+from ..reading import is_missing
 
 #: Vectors and bytes a call takes; bytes of an id and a namespace, and of the metadata of a vector.
 CALL_VECTORS, CALL_BYTES = 5_000, 100_000_000
 NAME_BYTES, METADATA_BYTES = 64, 10_240
 #: Dimensions of an index, and properties it can be filtered by.
 DIMENSIONS, PROPERTIES = 1_536, 10
-#: Whole numbers that JSON's readers hold exactly.
+#: Integers up to this size survive JSON.
 _EXACT = 2**53
 
 
@@ -33,11 +35,11 @@ def ids_of(data: rows.Frame, column: Any, kept: Sequence[int]) -> list[str]:
     ColumnError
         There is no such column, or the index has several levels.
     ValueError
-        An id is missing, empty, over 64 bytes, or that of two rows; the message says of which and what to do.
+        An id is missing, empty, over 64 bytes, or used by two rows.
     """
     if column is None and data.index.nlevels > 1:
-        raise ColumnError("The index has several levels, and an id is one text: name a column with id=.")
-    source = data.index if column is None else rows.column(_framed(data), column)
+        raise ColumnError("The index has several levels and an id must be one text: name a column with id=.")
+    source = data.index if column is None else rows.column(rows.as_frame(data), column)
     where = "the index" if column is None else f"column {column!r}"
     cells = source.tolist()
     ids: dict[str, int] = {}
@@ -63,32 +65,24 @@ def ids_of(data: rows.Frame, column: Any, kept: Sequence[int]) -> list[str]:
 
 
 def names_of(data: rows.Frame, column: Any) -> list[str]:
-    """Return the ids of all rows, empty where there is none; several may have the same."""
-    source = data.index if column is None else rows.column(_framed(data), column)
+    """Return the ids of all rows, empty where one is missing; they need not be distinct."""
+    source = data.index if column is None else rows.column(rows.as_frame(data), column)
     return [_name(cell) for cell in source.tolist()]
 
 
-def _framed(data: rows.Frame) -> pd.DataFrame:
-    return data.to_frame() if isinstance(data, pd.Series) else data
-
-
 def _name(cell: Any) -> str:
-    return "" if _missing(cell) else str(cell)
-
-
-def _missing(cell: Any) -> bool:
-    return pd.api.types.is_scalar(cell) and bool(pd.isna(cell))
+    return "" if is_missing(cell) else str(cell)
 
 
 def plain(cell: Any) -> Any:
-    """Return a cell as metadata holds it, None where it is missing: types are kept, dates are ISO texts.
+    """Return a cell as a value of metadata: types are kept, dates become ISO texts, a missing cell is None.
 
     Raises
     ------
     ValueError
-        It is nothing metadata can hold.
+        Metadata cannot hold it.
     """
-    if _missing(cell):
+    if is_missing(cell):
         return None
     if isinstance(cell, (str, bool)):
         return str(cell) if isinstance(cell, str) else cell
@@ -99,36 +93,39 @@ def plain(cell: Any) -> Any:
     if isinstance(cell, np.datetime64):
         return pd.Timestamp(cell).isoformat()
     if isinstance(cell, int) and abs(cell) > _EXACT:
-        raise ValueError(f"{cell} is beyond 2**53, where numbers in JSON lose digits: make it text, .astype(str)")
+        raise ValueError(
+            f"{cell} is beyond 2**53, where numbers in JSON lose digits: convert it to text with .astype(str)"
+        )
     if isinstance(cell, (int, float)):
         if isinstance(cell, float) and not np.isfinite(cell):
-            raise ValueError("infinity is no number in JSON")
+            raise ValueError("infinity is not a number in JSON")
         return cell
     if isinstance(cell, (list, tuple)) and all(isinstance(one, str) for one in cell):
         return list(cell)
     raise ValueError(
-        f"{type(cell).__name__} is none of text, number, truth value, date or list of texts: convert the column first"
+        f"expected text, a number, a truth value, a date or a list of texts, got {type(cell).__name__}: convert the "
+        "column first"
     )
 
 
 def records_of(data: rows.Frame, columns: Sequence[Any], kept: Sequence[int]) -> list[dict[str, Any]]:
-    """Return the metadata of each of these rows, without what is missing in them.
+    """Return the metadata of each of these rows, without missing cells.
 
     Raises
     ------
     ColumnError
-        There is no such column, or its name is none Vectorize takes.
+        There is no such column, or Vectorize does not accept its name.
     ValueError
-        A cell is nothing metadata can hold, or a row has more than 10 KiB of it.
+        Metadata cannot hold a cell.
     """
-    frame = _framed(data)
+    frame = rows.as_frame(data)
     records: list[dict[str, Any]] = [{} for _ in kept]
     for column in columns:
         key = str(column)
         if not key or "." in key or '"' in key or key.startswith("$"):
             raise ColumnError(
-                f"Metadata cannot be called {key!r}: no dot, no double quote, no dollar sign in front, not empty. "
-                "Rename the column."
+                f"Vectorize does not accept the property name {key!r}: it must not be empty, start with a dollar "
+                "sign, or contain a dot or a double quote. Rename the column."
             )
         cells = rows.column(frame, column).tolist()
         for record, at in zip(records, kept, strict=True):
@@ -142,7 +139,7 @@ def records_of(data: rows.Frame, columns: Sequence[Any], kept: Sequence[int]) ->
 
 
 def about(records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[int]) -> list[bytes | None]:
-    """Return metadata as JSON; None where there is none.
+    """Return metadata as JSON, None for a row without any.
 
     Raises
     ------
@@ -157,7 +154,7 @@ def about(records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[in
         raise ValueError(
             f"{len(large)} rows have more metadata than the {METADATA_BYTES:,} bytes Vectorize takes a vector; the "
             f"first is row {data.index[kept[large[0]]]!r} with {size:,}, most of it in {widest!r}. Shorten that, "
-            "or leave it out: search joins what it finds back to the rows of the frame."
+            "or leave it out: search joins its matches to the rows of the frame."
         )
     return made
 
@@ -168,7 +165,7 @@ def kinds_of(records: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[
     Raises
     ------
     ValueError
-        There are more than 10, or one holds nothing or several types.
+        There are more than 10, or one is empty or holds several types.
     """
     if len(keys) > PROPERTIES:
         raise ValueError(f"filterable: an index can be filtered by {PROPERTIES} properties, not {len(keys)}.")

@@ -3,62 +3,58 @@
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ...errors import SetupError, Stopped
+from ...errors import SetupError
 from ...tasks import Embed
 from ...vectors.vector import Space
 from .. import rows
-from ..progress import working
-from ..vector_input import Query, holds_vectors, is_text, query_of, sends_text
+from ..call import warn
+from ..steps import Requests, Step, Steps
+from ..vector_input import Embedding, Query, holds_vectors, is_text, sends_text
 from .metadata import NAME_BYTES, names_of, plain
 
 if TYPE_CHECKING:
     from ...session import Session
-    from .query import Match
+    from .index import Match
+
+_STOPPED = "Stopped. Nothing was changed; the same search can be run again."
 
 
 def found_in(
-    data: rows.Frame, index: str, query: Any, k: int, on: Any, *, filter: Mapping[str, Any] | None,
-    namespace: str | None, metadata: bool, id: Any, join: bool, travel: Mapping[str, Any],
-) -> pd.DataFrame:  # fmt: skip
+    data: rows.Frame, index: str, query: Any, top_k: int, on: Any, *, filter: Mapping[str, Any] | None,
+    namespace: str | None, metadata: bool, id: Any, join: bool, embedding: Embedding,
+) -> Steps[pd.DataFrame]:  # fmt: skip
     """Look in an index of the service; see ``search``."""
-    from ..._engine.bridge import bridge
-    from ..._engine.errand import Errand
     from . import index as indexes
-    from . import query as asking
 
-    here = service()
+    here, model = service(), embedding.given.get("model")
     check(index, namespace)
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or not 1 <= k <= indexes.MOST_FOUND:
+    if isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or not 1 <= top_k <= indexes.MAX_MATCHES:
         raise ValueError(
-            f"k={k!r}: an index of the service gives 1 to {indexes.MOST_FOUND} vectors for a query. filter= narrows "
-            "it; search without index= goes through the frame's own vectors, however many."
+            f"top_k={top_k!r}: an index of the service gives 1 to {indexes.MAX_MATCHES} vectors for a query. filter= "
+            "narrows it; search without index= goes through the frame's own vectors, however many."
         )
     wanted = _filter(filter)
     engine = here.engine(cache=False)
+    options = here.options({name: value for name, value in embedding.given.items() if name != "model"})
 
-    patience = here.options({name: value for name, value in travel.items() if name != "model"}).patience
-
-    def carried_out(work: Any) -> Any:
-        errand: Errand[Any] = Errand(engine, work, drain=False, patience=patience)
-        with working("search", travel.get("progress", here.defaults.get("progress"))):
-            made = bridge.wait(errand, lambda: None)
-        if errand.stopped:
-            raise Stopped("Stopped. Nothing was changed; the same search can be run again.")
+    def carried_out(work: Any) -> Generator[Step, Any, Any]:
+        step = Requests("search", engine, work, options, drain=False, stopped=lambda: _STOPPED)
+        made = yield step
+        step.refuse_stopped()
         return made
 
     async def look(errand: Any) -> Any:
         there = indexes.Index(errand, index)
         return await there.entry(), await there.properties() if wanted else {}
 
-    entry, properties = carried_out(look)
+    entry, properties = yield from carried_out(look)
     held = _whose(indexes.space_of(entry, here.origin), data, on, index)
     unknown = [key for key in wanted or () if key not in properties]
     if unknown:
@@ -67,23 +63,25 @@ def found_in(
             f"{', '.join(properties) or 'nothing'}): to_vectorize(..., filterable={unknown!r}) makes it so."
         )
     if sends_text(query) and held is None:
-        if travel.get("model") is None:
+        if model is None:
             raise ValueError(
                 f"The index {index!r} does not record which model its vectors come from (those that "
                 "to_vectorize(create=True) makes do): give model=, or on= a column of vectors of that model, or a "
                 "vector as query."
             )
-        chosen = here.model_for(Embed(), travel["model"], travel.get("gateway"))
+        chosen = here.model_for(Embed(), model, embedding.given.get("gateway"))
         held = Space(chosen.id, (entry.get("config") or {}).get("dimensions") or 0, "", here.origin)
-    asked = query_of(query, held, travel)
+    asked = yield from embedding.query(query, held)
 
     async def search(errand: Any) -> Any:
         there = indexes.Index(errand, index)
-        return await asking.ask(there, asked.matrix, int(k), filter=wanted, namespace=namespace, metadata=metadata)
+        return await indexes.query_all(
+            there, asked.matrix, int(top_k), filter=wanted, namespace=namespace, metadata=metadata
+        )
 
-    found = carried_out(search)
-    frame = data.to_frame() if isinstance(data, pd.Series) else data
-    return _rows(frame if join else frame.iloc[:0, :0], asked, found, id if join else None, index)
+    found = yield from carried_out(search)
+    frame = rows.as_frame(data)
+    return lambda: _rows(frame if join else frame.iloc[:0, :0], asked, found, id if join else None, index)
 
 
 # -- what is told, and what is known ---------------------------------------------------------------------------------
@@ -94,7 +92,7 @@ def service() -> Session:
     from ... import session
 
     here = session.current()
-    if here.address.is_server:
+    if here.endpoint.is_server:
         raise SetupError(
             f"{here.origin} is a server of models and has no Vectorize: connect to an account, cf.connect()."
         )
@@ -207,8 +205,6 @@ def _compare(
     frame: pd.DataFrame, at: npt.NDArray[np.int64], matches: Sequence[Match], names: Mapping[str, Any], index: str
 ) -> None:
     """Warn where the index says otherwise than the frame: it has changed since, or the ids are another frame's."""
-    from ..report import CfaiWarning
-
     for key, column in names.items():
         cells = frame[column]
         for place, match in zip(at.tolist(), matches, strict=True):
@@ -219,11 +215,9 @@ def _compare(
             except ValueError:
                 same = False
             if not same:
-                warnings.warn(
+                warn(
                     f"The index {index!r} holds another {key!r} for the id {match.id!r} than row "
                     f"{frame.index[place]!r} of the frame, whose cells are shown: it was changed since to_vectorize, "
-                    "or this is not the frame that was written; join=False shows what the index holds.",
-                    CfaiWarning,
-                    stacklevel=4,
+                    "or this is not the frame that was written; join=False shows what the index holds."
                 )
                 return

@@ -1,4 +1,8 @@
-"""Write vectors into an index of the service, so that a call that was broken off goes on where it was."""
+"""Write vectors to an index of the service; a call that was interrupted continues where it stopped.
+
+`verb` passes an `Upload`; requests go out through the engine, and a `Written` comes back. The store records a digest of
+what was written, so that the same call sends only what is new.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,9 @@ import numpy as np
 from ..._engine.errand import Errand
 from ..._engine.shared import Engine
 from ...errors import AccessError, RowError, Unavailable
-from .batch import Lot
+from .batch import Upload, calls
 from .index import NOT_FOUND, Index, space_of
 from .metadata import DIMENSIONS, PROPERTIES
-from .ndjson import calls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +32,17 @@ class Written:
     ----------
     index : str
     sent : int
-        Vectors that were written now.
+        Vectors written by this call.
     skipped : int
-        Vectors that this machine had written before as they are, and that were not sent again.
+        Vectors this machine had written before without a change since, which were not sent again.
     missing : int
         Rows without a vector.
     mutations : tuple of str
         The service's ids of the writes, one a call.
     visible : bool or None
-        Whether all of it is found by queries; None where that was not waited for.
+        Whether queries find all of them; None if the call did not wait for that.
     origin : str
-        Who holds them.
+        Where the index is.
     """
 
     index: str
@@ -53,42 +56,42 @@ class Written:
     def __repr__(self) -> str:
         count = len(self.mutations)
         where = "" if self.origin == "cloudflare" else f" ({self.origin})"
-        said = [f"{self.sent:,} vectors sent in {count} {'call' if count == 1 else 'calls'}"]
-        said += [f"{self.skipped:,} written before"] if self.skipped else []
-        said += [f"{self.missing:,} without a vector"] if self.missing else []
-        said += [] if self.visible is None else ["visible"]
-        return f"Vectorize index {self.index!r}{where}: {' · '.join(said)}"
+        parts = [f"{self.sent:,} vectors sent in {count} {'call' if count == 1 else 'calls'}"]
+        parts += [f"{self.skipped:,} written before"] if self.skipped else []
+        parts += [f"{self.missing:,} without a vector"] if self.missing else []
+        parts += [] if self.visible is None else ["visible"]
+        return f"Vectorize index {self.index!r}{where}: {' · '.join(parts)}"
 
 
-class Writing:
+class Uploader:
     """One call of ``to_vectorize``, for an errand.
 
-    What is kept of a write is a digest of what was written, by index and id: the store of answers holds it as it holds
-    answers.  The key has the moment the index was made in it, so that an index made anew is empty; the digest has what
-    the index can be filtered by, for that is true only of vectors written since.
+    The store keeps a digest of each written vector, by index and id, as it keeps answers.  The key contains the time
+    the index was created, so that an index that is deleted and created again counts as empty; the digest contains the
+    properties the index can be filtered by, since a property applies only to vectors written after it.
 
     Parameters
     ----------
     name : str
-        Of the index.
-    lot : Lot
+        Name of the index.
+    upload : Upload
     reads, keeps : bool
-        Whether what was written before counts, and what is written now shall.
+        Whether earlier writes are looked up in the store, and whether this one is recorded there.
     tell : callable
-        Is told how far it is.
+        Called with the progress in words.
 
     Attributes
     ----------
     id : str
-        The owner of what is kept.
+        Owner of the records in the store.
     sent, skipped : int
     mutations : list of str
     """
 
     def __init__(
-        self, name: str, lot: Lot, *, reads: bool = True, keeps: bool = True, tell: Callable[[str], None]
+        self, name: str, upload: Upload, *, reads: bool = True, keeps: bool = True, tell: Callable[[str], None]
     ) -> None:
-        self.name, self.lot, self.id = name, lot, uuid.uuid4().hex[:12]
+        self.name, self.upload, self.id = name, upload, uuid.uuid4().hex[:12]
         self.sent = self.skipped = 0
         self.mutations: list[str] = []
         self.visible: bool | None = None
@@ -97,18 +100,18 @@ class Writing:
 
     async def __call__(self, errand: Errand[None]) -> None:
         """Do it; ends early where Stop was pressed."""
-        index, engine, lot = Index(errand, self.name), errand.engine, self.lot
+        index, engine, upload = Index(errand, self.name), errand.engine, self.upload
         try:
             entry = await self._there(index, engine.origin)
             properties = await self._filterable(errand, index)
-            whose = (engine.origin, engine.account, self.name, str(entry.get("created_on") or ""))
-            keys = await asyncio.to_thread(lot.keys, whose)
-            digests = await asyncio.to_thread(lot.digests, properties)
+            place = (engine.origin, engine.account, self.name, str(entry.get("created_on") or ""))
+            keys = await asyncio.to_thread(upload.keys, place)
+            digests = await asyncio.to_thread(upload.digests, properties)
             known, last = await self._known(engine, keys)
             pending = np.array([at for at, key in enumerate(keys) if known.get(key) != digests[at]], dtype=np.int64)
             self.skipped = len(keys) - len(pending)
-            before = (await index.info()).get("processedUpToMutation") if lot.wait is not None else None
-            bodies = calls(lot.as_lines(pending))
+            before = (await index.info()).get("processedUpToMutation") if upload.wait is not None else None
+            bodies = calls(upload.to_ndjson(pending))
             while not errand.stopped and (body := await asyncio.to_thread(next, bodies, None)) is not None:
                 count, content = body
                 self._tell(f"{self.sent:,} of {len(pending):,} vectors sent")
@@ -116,10 +119,10 @@ class Writing:
                 some = pending[self.sent : self.sent + count].tolist()
                 if engine.store is not None and self.keeps:
                     engine.store.put([keys[at] for at in some], [digests[at] for at in some], owner=self.id)
-                    await engine.written(self.id)  # whoever is killed now need not send it again
+                    await engine.written(self.id)  # a process killed now does not send it again
                 self.sent += count
                 last = some[-1]
-            if lot.wait is not None and last is not None and not errand.stopped:
+            if upload.wait is not None and last is not None and not errand.stopped:
                 await self._until_visible(errand, index, last, before)
         except RowError as error:
             if errand.stopped:
@@ -131,42 +134,47 @@ class Writing:
     # -- the index ---------------------------------------------------------------------------------------------------
 
     async def _there(self, index: Index, origin: str) -> dict[str, Any]:
-        """Return what the index is, made now if it may be; refuse vectors that do not belong in it."""
-        lot, dims = self.lot, self.lot.vectors.shape[1]
-        whose = f" of {lot.space.model}" if lot.space is not None else ""
+        """Return the description of the index, created if allowed; refuse vectors that do not belong in it."""
+        upload, dims = self.upload, self.upload.vectors.shape[1]
+        of_model = f" of {upload.space.model}" if upload.space is not None else ""
         if dims > DIMENSIONS:
             raise ValueError(
-                f"The vectors{whose} have {dims:,} dimensions, and Vectorize takes at most {DIMENSIONS:,}: embed with "
-                "another model, such as bge-m3 (1,024); cf.models() lists the dimensions of each."
+                f"The vectors{of_model} have {dims:,} dimensions, and Vectorize takes at most {DIMENSIONS:,}: embed "
+                "with another model, such as bge-m3 (1,024); cf.models() lists the dimensions of each model."
             )
         try:
             entry = await index.entry()
         except AccessError as error:
-            if error.code != NOT_FOUND or lot.create is None:
+            if error.code != NOT_FOUND or upload.create is None:
                 raise
-            entry = await index.create(dims, lot.create, lot.space)
+            entry = await index.create(dims, upload.create, upload.space)
         config = entry.get("config") or {}
         if config.get("dimensions") != dims:
             raise ValueError(
-                f"The vectors{whose} have {dims:,} dimensions and the index {self.name!r} {config.get('dimensions'):,}"
-                ", which never changes: name another index, or embed with the model it was made for."
+                f"The vectors{of_model} have {dims:,} dimensions and the index {self.name!r} "
+                f"{config.get('dimensions'):,}, which cannot be changed: name another index, or embed with the model "
+                "it was created for."
             )
-        if lot.create is not None and not lot.any_metric and config.get("metric") != lot.create:
+        if upload.create is not None and not upload.any_metric and config.get("metric") != upload.create:
             raise ValueError(
-                f"The index {self.name!r} is there, with the metric {config.get('metric')!r}, which never changes: "
-                f"name another index, or leave create={lot.create!r} out."
+                f"The index {self.name!r} exists, with the metric {config.get('metric')!r}, which cannot be changed: "
+                f"name another index, or remove create={upload.create!r}."
             )
         held = space_of(entry, origin)
-        if held is not None and lot.space is not None and (held.model, held.form) != (lot.space.model, lot.space.form):
+        if (
+            held is not None
+            and upload.space is not None
+            and (held.model, held.form) != (upload.space.model, upload.space.form)
+        ):
             raise ValueError(
-                f"The index {self.name!r} holds vectors of {held} and these are of {lot.space}, which do not compare: "
-                "name another index, or embed with its model."
+                f"The index {self.name!r} holds vectors of {held} and these are of {upload.space}, which cannot be "
+                "compared: name another index, or embed with its model."
             )
         return entry
 
     async def _filterable(self, errand: Errand[None], index: Index) -> list[str]:
-        """Return what the index can be filtered by, once all that is wanted is among it."""
-        wanted, there = self.lot.properties, await index.properties()
+        """Return the properties the index can be filtered by, once all wanted ones are among them."""
+        wanted, there = self.upload.properties, await index.properties()
         for name, kind in wanted.items():
             if there.get(name, kind) != kind:
                 raise ValueError(
@@ -181,7 +189,7 @@ class Writing:
             )
         for name, kind in new.items():
             await index.index_property(name, kind)
-        # Vectors that are written before the metadata index is there are never found by it.
+        # A metadata index never finds vectors that were written before it existed.
         async for _ in _beats(errand, 60.0):
             if wanted.keys() <= there.keys():
                 return sorted(there)
@@ -194,10 +202,10 @@ class Writing:
             )  # fmt: skip
         return sorted(there)
 
-    # -- what was written before -------------------------------------------------------------------------------------
+    # -- earlier writes ------------------------------------------------------------------------------------------------
 
     async def _known(self, engine: Engine, keys: Sequence[bytes]) -> tuple[dict[bytes, str], int | None]:
-        """Return the digest of what was written last under each key, and which of them was written last of all."""
+        """Return the digest last written under each key, and the position of the most recent one."""
         store = engine.store
         if store is None or not self._reads:
             return {}, None
@@ -213,39 +221,39 @@ class Writing:
 
         return await asyncio.to_thread(look)
 
-    # -- until it shows ----------------------------------------------------------------------------------------------
+    # -- until visible -----------------------------------------------------------------------------------------------
 
     async def _until_visible(self, errand: Errand[None], index: Index, last: int, before: Any) -> None:
-        """Wait until the last mutation is processed; where somebody else's is, until the last vector is there."""
-        assert self.lot.wait is not None
+        """Wait until the last mutation is processed or, if other clients write too, the last vector is there."""
+        assert self.upload.wait is not None
         self._tell(f"{self.sent:,} vectors sent, waiting until they are visible")
-        async for _ in _beats(errand, self.lot.wait):
+        async for _ in _beats(errand, self.upload.wait):
             now = (await index.info()).get("processedUpToMutation")
             if now is not None and self.mutations[-1:] == [str(now)]:
                 self.visible = True
             elif not self.mutations or now != before:
-                self.visible = self._is(last, (await index.fetch([self.lot.ids[last]])).get(self.lot.ids[last]))
+                self.visible = self._is(last, (await index.fetch([self.upload.ids[last]])).get(self.upload.ids[last]))
             if self.visible:
                 return
         if not errand.stopped:
             raise Unavailable(
-                f"Vectorize index {self.name!r}: what was written is not visible after {self.lot.wait:g} s. Nothing is "
-                "lost, and the same call sends nothing again and waits on; cache=\"refresh\" sends all of it, for "
-                "vectors that were deleted elsewhere", "not visible", model=index.name,
+                f"Vectorize index {self.name!r}: the vectors are not visible after {self.upload.wait:g} s. Nothing is "
+                "lost: the same call sends nothing again and waits longer. If the vectors were deleted elsewhere, "
+                "cache=\"refresh\" sends all of them", "not visible", model=index.name,
             )  # fmt: skip
 
     def _is(self, at: int, found: Any) -> bool:
-        """Whether a vector that is there is the one that was written."""
+        """Return whether a vector in the index is the one that was written."""
         if not isinstance(found, Mapping):
             return False
         values = np.asarray(found.get("values") or (), dtype=np.float32)
-        ours = np.asarray(self.lot.vectors[np.array([at])])[0]
+        ours = np.asarray(self.upload.vectors[np.array([at])])[0]
         same = values.shape == ours.shape and np.allclose(values, ours, rtol=1e-5, atol=1e-7)
-        return same and (found.get("metadata") or {}) == self.lot.told(at)
+        return same and (found.get("metadata") or {}) == self.upload.metadata_at(at)
 
 
 async def _beats(errand: Errand[Any], seconds: float) -> AsyncIterator[None]:
-    """Yield again and again, at growing distances, until the time is over or Stop was pressed."""
+    """Yield at growing intervals until the time is over or Stop was pressed."""
     end, pause = time.monotonic() + seconds, 0.05
     while not errand.stopped:
         yield

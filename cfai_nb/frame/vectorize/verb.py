@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ...errors import Stopped, takes_options
-from ...vectors import Gathered
+from ...vectors import VectorColumn
 from ...vectors.matrix import checked
 from ...vectors.vector import Space
 from .. import rows
-from ..call import OPTIONS
-from ..progress import working
-from ..vector_input import as_they_are, is_text, refuse_needless, vectors_of
+from ..call import warn
+from ..steps import Requests, Steps
+from ..vector_input import Embedding, as_they_are, is_text, refuse_needless
 from .metadata import about, ids_of, kinds_of, records_of
 from .stored import check, service
 
 if TYPE_CHECKING:
+    from ..._engine.store.store import Store
     from ...session import Session
+    from .upload import Uploader, Written
 
 #: Seconds ``wait=True`` waits at most; the service says "a few seconds".
 _WAIT = 300.0
 
 
-class ToVectorize:
+def to_vectorize(
+    data: rows.Frame, /, index: str, vectors: Any = None, *, id: Any = None, metadata: Any = None,
+    filterable: Any = None, namespace: str | None = None,
+    create: bool | Literal["cosine", "euclidean", "dot-product"] = False, wait: bool | float = False, **options: Any,
+) -> Steps[Written]:  # fmt: skip
     """Write vectors into an index of Vectorize, the service's store of vectors, or bring what is there up to date.
 
     ``df.cfai.search("...", index=...)`` looks for them there.  Running the same call again sends only what is new or
@@ -57,9 +59,6 @@ class ToVectorize:
     wait : bool or float
         Wait until what was written is visible to queries, which takes the service a few seconds; 300 seconds at most,
         or this many.
-    **travel
-        ``model=`` and run options of ``embed``.  ``cache="refresh"`` sends everything anew, for vectors that were
-        changed or deleted elsewhere; ``cache=False`` neither looks nor keeps.
 
     Returns
     -------
@@ -77,123 +76,81 @@ class ToVectorize:
 
     Notes
     -----
-    The service bills Vectorize by stored and queried dimensions; ledger and budgets do not count that.
+    ``cache="refresh"`` sends everything again, for vectors that were changed or deleted elsewhere; ``cache=False``
+    neither reads nor keeps the digests.  The service bills Vectorize by stored and queried dimensions; ledger and
+    budgets do not count that.
+
+    Examples
+    --------
+    >>> tickets["vector"] = tickets.cfai.embed("text")
+    >>> tickets.cfai.to_vectorize("tickets", "vector", filterable=["team"], create=True, wait=True)
+    >>> tickets.cfai.search("late parcels", index="tickets", filter={"team": "a"})
     """
+    from .batch import METRICS, Upload
+    from .upload import Uploader, Written
 
-    def __init__(self, data: rows.Frame) -> None:
-        self._data = data
-        about = inspect.signature(_Call)
-        self.__signature__ = about.replace(parameters=list(about.parameters.values())[1:], return_annotation="Written")
+    here = service()
+    check(index, namespace)
+    if create not in (False, True, *METRICS):
+        raise ValueError(f"create={create!r}: give True, or one of {', '.join(METRICS)}.")
+    if not isinstance(wait, (bool, int, float)) or wait < 0:
+        raise ValueError(f"wait={wait!r}: give True, or seconds.")
+    merged = here.options({name: value for name, value in options.items() if name != "model"})
+    if merged.cache == "only":
+        raise ValueError('cache="only" sends nothing, and to_vectorize does nothing else.')
+    if not is_text(data, vectors):
+        needless = {name: value for name, value in options.items() if name != "cache"}
+        refuse_needless(needless, as_they_are("vectors" if vectors is None else vectors))
+    gathered = yield from Embedding(options).column(data, vectors, asks=True)
+    checked(gathered)
+    kept = gathered.positions.tolist()
+    if not kept:
+        raise ValueError("There is no vector to write: no row has one.")
+    by = _listed(filterable)
+    records = records_of(data, list(dict.fromkeys([*_listed(metadata), *by])), kept)
+    upload = Upload(
+        ids=ids_of(data, id, kept), vectors=gathered, metadata=about(records, data, kept),
+        namespace=namespace, create=("cosine" if create is True else create) or None, any_metric=create is True,
+        properties=kinds_of(records, [str(key) for key in by]), space=_space(gathered, here),
+        wait=None if wait is False else _WAIT if wait is True else float(wait),
+    )  # fmt: skip
+    writing = Uploader(
+        index, upload, reads=merged.cache is True, keeps=merged.cache is not False, tell=lambda text: step.tell(text)
+    )
+    engine = here.engine(cache=merged.cache)
+    step = Requests(
+        "to_vectorize", engine, writing, merged, drain=True, stopped=lambda: _stopped(writing, engine.store)
+    )
+    yield step
 
-    def __call__(self, index: str, vectors: Any = None, **options: Any) -> Any:
-        """Write them and wait."""
-        from ..._engine.bridge import bridge
-
-        call = _Call(self._data, index, vectors, **options)
-        with working("to_vectorize", call.progress) as tell:
-            call.tell[:] = [tell]
-            bridge.wait(call.errand, lambda: None)
-        return call.conclude()
-
-    async def aio(self, index: str, vectors: Any = None, **options: Any) -> Any:
-        """Write them; awaited."""
-        from ..._engine.aside import beside
-        from ..._engine.bridge import bridge
-
-        call = await beside(lambda: _Call(self._data, index, vectors, **options))
-        with working("to_vectorize", call.progress) as tell:
-            call.tell[:] = [tell]
-            try:
-                await bridge.wait_async(call.errand, lambda: None)
-            except asyncio.CancelledError:
-                raise asyncio.CancelledError(call.stopped_words) from None
-        return call.conclude()
-
-
-class _Call:
-    """One call, checked, and what carries it out."""
-
-    @takes_options("model", *OPTIONS, name="to_vectorize")
-    def __init__(
-        self, data: rows.Frame, /, index: str, vectors: Any = None, *, id: Any = None, metadata: Any = None,
-        filterable: Any = None, namespace: str | None = None, create: bool | str = False, wait: bool | float = False,
-        **travel: Any,
-    ) -> None:  # fmt: skip
-        from ..._engine.errand import Errand
-        from .batch import METRICS, Lot
-        from .upload import Writing
-
-        here = service()
-        check(index, namespace)
-        if create not in (False, True, *METRICS):
-            raise ValueError(f"create={create!r}: give True, or one of {', '.join(METRICS)}.")
-        if not isinstance(wait, (bool, int, float)) or wait < 0:
-            raise ValueError(f"wait={wait!r}: give True, or seconds.")
-        options = here.options({name: value for name, value in travel.items() if name != "model"})
-        cache = options.cache
-        if cache == "only":
-            raise ValueError('cache="only" sends nothing, and to_vectorize does nothing else.')
-        if not is_text(data, vectors):
-            needless = {name: value for name, value in travel.items() if name != "cache"}
-            refuse_needless(needless, as_they_are("vectors" if vectors is None else vectors))
-        gathered = vectors_of(data, vectors, travel, asks=True)
-        checked(gathered)
-        kept = gathered.places.tolist()
-        if not kept:
-            raise ValueError("There is no vector to write: no row has one.")
-        by = _listed(filterable)
-        records = records_of(data, list(dict.fromkeys([*_listed(metadata), *by])), kept)
-        lot = Lot(
-            ids=ids_of(data, id, kept), vectors=gathered, metadata=about(records, data, kept),
-            namespace=namespace, create=("cosine" if create is True else create) or None, any_metric=create is True,
-            properties=kinds_of(records, [str(key) for key in by]),
-            space=_space(gathered, here),
-            wait=None if wait is False else _WAIT if wait is True else float(wait),
-        )  # fmt: skip
-        self.tell: list[Any] = [lambda text: None]
-        self.progress = travel.get("progress", here.defaults.get("progress"))
-        self.writing = Writing(
-            index, lot, reads=cache is True, keeps=cache is not False, tell=lambda text: self.tell[0](text)
-        )
-        self.engine = here.engine(cache=cache)
-        self.errand: Errand[None] = Errand(self.engine, self.writing, drain=True, patience=options.patience)
-        self._missing = len(data) - len(kept)
-        self._session = here
-
-    @property
-    def stopped_words(self) -> str:
-        """What is there, and what the same call would do."""
-        writing, store = self.writing, self.engine.store
-        kept = writing.keeps and store is not None and store.trouble(writing.id) is None
-        return (
-            f"Stopped. {writing.sent + writing.skipped:,} of {len(writing.lot.ids):,} vectors are in the index "
-            f"{writing.name!r}; running the same call again {'sends only the rest' if kept else 'begins anew'}."
-        )
-
-    def conclude(self) -> Any:
-        """Return what was done, or raise Stopped; warn of a store that could not keep it."""
-        from ..report import CfaiWarning
-        from .upload import Written
-
-        writing, store, words = self.writing, self.engine.store, self.stopped_words
-        failure = store.take_failure(writing.id) if store is not None else None
+    def result() -> Written:
+        failure = engine.store.take_failure(writing.id) if engine.store is not None else None
         if failure is not None:
-            warnings.warn(
-                f"The vectors are written, and it could not be kept that they are: {failure}", CfaiWarning, stacklevel=3
-            )
-        if self.errand.stopped:
-            raise Stopped(words)
+            warn(f"The vectors are written, and it could not be kept that they are: {failure}")
+        step.refuse_stopped()
         return Written(
-            index=writing.name, sent=writing.sent, skipped=writing.skipped, missing=self._missing,
-            mutations=tuple(writing.mutations), visible=writing.visible, origin=self._session.origin,
+            index=index, sent=writing.sent, skipped=writing.skipped, missing=len(data) - len(kept),
+            mutations=tuple(writing.mutations), visible=writing.visible, origin=here.origin,
         )  # fmt: skip
+
+    return result
+
+
+def _stopped(writing: Uploader, store: Store | None) -> str:
+    """Say what is there, and what the same call would do."""
+    kept = writing.keeps and store is not None and store.trouble(writing.id) is None
+    then = "sends only the rest" if kept else "starts from the beginning"
+    return (
+        f"Stopped. {writing.sent + writing.skipped:,} of {len(writing.upload.ids):,} vectors are in the index "
+        f"{writing.name!r}; running the same call again {then}."
+    )
 
 
 def _listed(columns: Any) -> list[Any]:
     return [] if columns is None else [columns] if isinstance(columns, str) else list(columns)
 
 
-def _space(vectors: Gathered, here: Session) -> Space | None:
+def _space(vectors: VectorColumn, here: Session) -> Space | None:
     """Return where these vectors come from, if this session could embed a query for them."""
     own = vectors.space
     if own is not None and own.origin == "emulator" != here.origin:

@@ -145,7 +145,7 @@ def compose(talk: Sequence[Mapping[str, Json]], model: Model, settings: Settings
     if settings.lora:
         body["lora"] = settings.lora
     headers = _affinity(talk[:-1], model)
-    if model.elsewhere:
+    if model.is_external:
         return Request(json=body | {"model": model.id}, path="v1/chat/completions", headers=headers)
     return Request(json=body, headers=headers)
 

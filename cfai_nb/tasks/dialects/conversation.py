@@ -13,11 +13,11 @@ from ...errors import AnswerError
 from ...models import Model
 from ..task import Cell
 from . import chat, schema
-from .reply import Call, Reply, read, several
+from .reply import Reply, ToolCall, read, several
 from .request import Json, Local, Request
 from .tools import Tool, call_all, rescued
 
-Talk: TypeAlias = "list[dict[str, Json]]"
+Messages: TypeAlias = "list[dict[str, Json]]"
 #: A part of a conversation that ends with the reply it was held for.
 Turns: TypeAlias = "Generator[Request | Local, Any, Reply]"
 
@@ -45,7 +45,7 @@ def expected(settings: chat.Settings, model: Model) -> tuple[int, str]:
 
 
 def converse(
-    talk: Talk, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any
+    talk: Messages, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any
 ) -> Generator[Request | Local, Any, Cell]:
     """Hold a conversation, and return the cell ``{answer, thinking}``, or the error of a text that was cut."""
     said = yield from _converse(talk, model, settings, tools, most, wanted)
@@ -55,7 +55,7 @@ def converse(
 
 
 def _converse(
-    talk: Talk, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any
+    talk: Messages, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int, wanted: Any
 ) -> Turns:
     """Ask; with tools, until the model answers; with a schema, for JSON of it, once the tools are done with.
 
@@ -73,7 +73,7 @@ def _converse(
     return (yield from _fitting(talk, model, dataclasses.replace(settings, tools=()), wanted))
 
 
-def _with_tools(talk: Talk, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int) -> Turns:
+def _with_tools(talk: Messages, model: Model, settings: chat.Settings, tools: Sequence[Tool], most: int) -> Turns:
     """Ask, and call what the model wants called, until it answers; ``talk`` grows by what is said.
 
     Raises
@@ -91,7 +91,7 @@ def _with_tools(talk: Talk, model: Model, settings: chat.Settings, tools: Sequen
         wanted = ", ".join(dict.fromkeys(call.name for call in reply.calls))
         if turn == most - 1:
             break
-        calls = [Call(c.id or f"call_{turn}_{at}", c.name, c.arguments) for at, c in enumerate(reply.calls)]
+        calls = [ToolCall(c.id or f"call_{turn}_{at}", c.name, c.arguments) for at, c in enumerate(reply.calls)]
         results = yield Local(functools.partial(call_all, tools, calls))
         talk += [_said(reply, calls), *map(_result, calls, results)]
         failed = [
@@ -105,7 +105,7 @@ def _with_tools(talk: Talk, model: Model, settings: chat.Settings, tools: Sequen
     )
 
 
-def _said(reply: Reply, calls: Sequence[Call] = ()) -> dict[str, Json]:
+def _said(reply: Reply, calls: Sequence[ToolCall] = ()) -> dict[str, Json]:
     """Return what the model said, for it to read again; "" where it said nothing, since older tables want text."""
     thought = {"reasoning": reply.thinking} if reply.thinking else {}
     called = [
@@ -119,11 +119,11 @@ def _text(arguments: Json) -> str:
     return arguments if isinstance(arguments, str) else pydantic_core.to_json(arguments or {}).decode()
 
 
-def _result(call: Call, result: tuple[str, bool]) -> dict[str, Json]:
+def _result(call: ToolCall, result: tuple[str, bool]) -> dict[str, Json]:
     return {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": result[0]}
 
 
-def samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, Cell]:
+def samples(talk: Messages, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, Cell]:
     """Take ``settings.n`` samples, and return the cell ``{answer, thinking}`` of lists, or the error of a cut one."""
     replies = yield from _samples(talk, model, settings)
     thought = [each.thinking for each in replies]
@@ -131,7 +131,7 @@ def samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Requ
     return several(replies, settings.max_tokens, cell)
 
 
-def _samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, list[Reply]]:
+def _samples(talk: Messages, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, list[Reply]]:
     """Take the samples, whole or not: in one request where the model can, else one after the other."""
     if model.family in chat.SAMPLERS:
         replies = read((yield chat.compose(talk, model, settings)), settings.max_tokens)
@@ -147,7 +147,7 @@ def _samples(talk: Talk, model: Model, settings: chat.Settings) -> Generator[Req
     return taken
 
 
-def _fitting(talk: Talk, model: Model, settings: chat.Settings, wanted: Any) -> Turns:
+def _fitting(talk: Messages, model: Model, settings: chat.Settings, wanted: Any) -> Turns:
     """Ask for JSON of a schema; an answer that does not fit is sent back once with what is wrong with it.
 
     Raises

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ...errors import AnswerError, ModelError
 from ...markup import address
-from ...media import Media, media_in, words_of
+from ...media import Media, media_in, text_of
 from ...models import Model, Usage, catalogue, tokens_in
 from ..task import Cell
 from . import chat
@@ -38,7 +38,7 @@ _MEMBERS = {"image": "images", "audio": "audio", "video": "videos"}
 
 def state(value: Input) -> dict[str, Json]:
     """Return what is asked about in the words of Clef and Clairic: the text, and the media beside it."""
-    body: dict[str, Json] = {"state": words_of(value)}
+    body: dict[str, Json] = {"state": text_of(value)}
     for media in media_in(value):
         shown = _picture(media) if media.form.kind == "image" else media.data_uri()
         body.setdefault(_MEMBERS[media.form.kind], []).append(shown)
@@ -49,7 +49,7 @@ def _picture(media: Media) -> str:
     """Return a picture as it is, or a smaller copy of one that would be refused."""
     form = media.form
     fits = form.mime in _FORMATS and media.size <= _BYTES and (form.width or 0) * (form.height or 0) <= _PIXELS
-    return media.data_uri() if fits else address(media.fitting(_SIDE), "image/png")
+    return media.data_uri() if fits else address(media.resized(_SIDE), "image/png")
 
 
 @dataclass(frozen=True)

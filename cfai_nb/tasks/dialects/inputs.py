@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TypeAlias
 
-from ...media import Media, Parts, words_of
+from ...media import Media, Parts, text_of
 from ...models import Model, tokens_in
 
 #: A canonical input: what one distinct row amounts to.  A text, a picture (sound, ...), or a text with some in it.
@@ -31,7 +31,7 @@ def tokens_of(value: Input) -> int:
     if isinstance(value, str):
         return tokens_in(value)
     if isinstance(value, Parts):
-        words = words_of(value)
+        words = text_of(value)
         media = sum(tokens_of(piece) for piece in value.pieces if isinstance(piece, Media))
         return media + (tokens_in(words) if words else 0)
     form = value.form

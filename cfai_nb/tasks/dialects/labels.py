@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import AnswerError, ModelError
-from ...media import media_in, words_of
+from ...media import media_in, text_of
 from ...models import Model, Usage
 from ..task import Cell
 from . import chat, decision, values, vision
@@ -67,7 +67,7 @@ class Labelling:
     def compose(self, value: Input, model: Model) -> Request:
         """Return the request in the model's own form."""
         if model.family == "distilbert":
-            return Request(json={"text": words_of(value)})
+            return Request(json={"text": text_of(value)})
         if model.family == "resnet":
             (picture,) = media_in(value)
             return Request(content=picture.content(), content_type=picture.form.mime)

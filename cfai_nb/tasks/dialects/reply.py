@@ -21,7 +21,7 @@ _OPEN, _CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolCall:
     """A call of a tool: its id ("" where the model gives none), name and arguments (an object, or JSON text)."""
 
     id: str
@@ -41,14 +41,14 @@ class Reply:
         Whether the token limit ended it.
     thinking : str or None
         What it thought aloud, kept apart from the content.
-    calls : tuple of Call
+    calls : tuple of ToolCall
         Tools it wants called before it goes on.
     """
 
     content: Any
     cut: bool = False
     thinking: str | None = None
-    calls: tuple[Call, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
     @property
     def text(self) -> str:
@@ -185,7 +185,7 @@ def _chosen(choice: Any) -> Reply:
     return _apart(content, choice.get("finish_reason") == "length", thinking, _calls(message.get("tool_calls")))
 
 
-def _apart(content: Any, cut: bool = False, thinking: Any = None, calls: tuple[Call, ...] = ()) -> Reply:
+def _apart(content: Any, cut: bool = False, thinking: Any = None, calls: tuple[ToolCall, ...] = ()) -> Reply:
     """Return a reply with its thinking kept apart, also where it came in tags within the content.
 
     Some models open the thinking in their own prompt, so that only its end is seen.
@@ -212,10 +212,10 @@ def _untagged(content: str) -> tuple[str, str]:
     return content[start:closed].strip(), content[closed + len(_CLOSE) :].lstrip()
 
 
-def _calls(found: Any) -> tuple[Call, ...]:
+def _calls(found: Any) -> tuple[ToolCall, ...]:
     """Read calls of all forms: with and without id, flat or as ``function``."""
     inner = [(call, call.get("function") or call) for call in found or ()]
     return tuple(
-        Call(str(call.get("call_id") or call.get("id") or ""), values.text(called["name"]), called.get("arguments"))
+        ToolCall(str(call.get("call_id") or call.get("id") or ""), values.text(called["name"]), called.get("arguments"))
         for call, called in inner
     )

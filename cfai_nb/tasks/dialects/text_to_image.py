@@ -118,7 +118,7 @@ def compose(sketch: Sketch, model: Model) -> Request:
         form: dict[str, str | tuple[str, bytes, str]] = {"prompt": sketch.prompt}
         form |= {name: str(value) for name, value in named.items()}
         for at, picture in enumerate(sketch.pictures):
-            form[f"input_image_{at}"] = (f"{at}.png", picture.fitting(_GIVEN_SIDE), "image/png")
+            form[f"input_image_{at}"] = (f"{at}.png", picture.resized(_GIVEN_SIDE), "image/png")
         return Request(form=form, expected="media")
     body: dict[str, Json] = {"prompt": sketch.prompt, **named}
     if sketch.pictures:

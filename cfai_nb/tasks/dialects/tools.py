@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pydantic_core
 
 from ..code_digest import code_of
-from .reply import Call, Reply
+from .reply import Reply, ToolCall
 from .request import Json
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _simple(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def call_all(tools: Sequence[Tool], calls: Sequence[Call]) -> list[tuple[str, bool]]:
+def call_all(tools: Sequence[Tool], calls: Sequence[ToolCall]) -> list[tuple[str, bool]]:
     """Call what a model wants called, one after the other; a (result, success) each."""
     named = {tool.name: tool for tool in tools}
     unknown = f"Error: there is no such tool; there are {', '.join(named)}."
@@ -94,7 +94,7 @@ def rescued(reply: Reply, tools: Sequence[Tool]) -> Reply:
         arguments = call.get("arguments", call.get("parameters")) if isinstance(call, Mapping) else None
         if arguments is None or not isinstance(call, Mapping) or call.get("name") not in {tool.name for tool in tools}:
             return reply
-        calls.append(Call("", str(call["name"]), arguments))
+        calls.append(ToolCall("", str(call["name"]), arguments))
     return Reply(None, reply.cut, reply.thinking, tuple(calls))
 
 

@@ -1,7 +1,8 @@
-"""The live form of a map: a scatter plot of jupyter-scatter with what is done about it above and below.
+"""The live form of a map: a scatter plot of jupyter-scatter between its controls and a line of messages.
 
-Tooltips and legends of jupyter-scatter are set as text, never as HTML, and its script is part of the package: nothing
-is fetched from elsewhere.  Only text previews are used; pictures are shown beside the map (closeup.py).
+In: a `MapState`, which it follows, and what the user does.  Out: an ipywidget; only `map` imports this module, because
+jupyter-scatter is optional.  Tooltips and legends of jupyter-scatter are set as text, never as HTML, and its script is
+part of the package: nothing is fetched from elsewhere.  Pictures are shown beside the map (`hover_panel`).
 """
 
 from __future__ import annotations
@@ -10,41 +11,39 @@ import asyncio
 import contextlib
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import pandas as pd
 
-from ...html.cell import plain
+from ...html import plain
 from ...markup import badge, block, counted, inline, line
-from ..pages import close
-from .hover_panel import Closeup
+from ..base import close
+from .describe import Description
+from .hover_panel import HoverPanel
 from .picture import words
 from .shading import PLAIN, shade
+from .state import MapState
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 reads its fonts the old pandas way
     import jscatter
 
-if TYPE_CHECKING:
-    from .map import Map
-
 _HEIGHT = 480
 _LINES = 6
 #: Seconds after which a new view has drawn its points for the first time.
 _DRAWN = 1.0
-_SOLID = 0.85
+_OPACITY = 0.85
 _MANY = 2_000
-_GREY = "#B4B4B4"
+_GRAY = "#B4B4B4"
 _TEXT = "text"
-#: Names that jupyter-scatter keeps for what is seen of a point.
+#: Names that jupyter-scatter reserves.
 _TAKEN = ("x", "y", "color", "opacity", "size", _TEXT)
 _HOW = "Lasso: the second button at the left, or hold the mouse down. Shift adds to the selection."
-_NOBODY = "(nothing)"
+_NO_COLOR = "(nothing)"
 
-
-#: Its own dark is chosen when it is made, by a kernel that does not know the theme.
+#: jupyter-scatter chooses light or dark in the kernel, which does not know the theme.
 _DARK = """<style>
 body[data-jp-theme-light="false"] .cfai-map :is(div:has(> div > canvas), [data-jss-theme]) {
   background: transparent !important
@@ -54,25 +53,12 @@ body[data-jp-theme-light="false"] .cfai-map .legend { color: inherit !important;
 
 
 class Chart:
-    """A live map.
+    """A live map: `box` is the whole widget, `scatter` its points; `describe` returns the text of its button."""
 
-    Parameters
-    ----------
-    shown : Map
-        Followed, and told what the mouse does.
-
-    Attributes
-    ----------
-    box : ipywidgets.VBox
-        The whole of it.
-    scatter : jscatter.Scatter
-        The points.
-    """
-
-    def __init__(self, shown: Map) -> None:
-        self.map = shown
-        points = shown.points.iloc[shown.rows].reset_index(drop=True)
-        self._titles = _titles(shown.hover)
+    def __init__(self, state: MapState, describe: Callable[[], Description]) -> None:
+        self.state, self._describe = state, describe
+        points = state.points.iloc[state.rows].reset_index(drop=True)
+        self._titles = _titles(state.hover)
         self.data = points.assign(**{_TEXT: self._previews(), **self._cells()})
         across, up = _square(points)
         self.scatter = jscatter.Scatter(data=self.data, x="x", y="y", x_scale=across, y_scale=up, height=_HEIGHT)
@@ -81,10 +67,10 @@ class Chart:
         if len(points) > _MANY:  # rings around thousands of points would hide the rest
             self.scatter.options(regl_scatterplot_options={"pointSizeSelected": 1, "pointOutlineWidth": 1})
         if len(points) <= 1_000:
-            # Without a map of its own the one for density stays in force, and its first step is next to nothing.
-            self.scatter.opacity(default=_SOLID, by=None, map=[_SOLID])
+            # Without map= jupyter-scatter keeps its map by density, which begins almost transparent.
+            self.scatter.opacity(default=_OPACITY, by=None, map=[_OPACITY])
         self._build()
-        self._recolour()
+        self._recolor()
         self.scatter.tooltip(
             True, properties=["color", *self._titles.values()], histograms=False, preview=_TEXT, preview_type="text",
             size="medium",
@@ -92,48 +78,48 @@ class Chart:
         self._select_on_chart()
         self.canvas = self.scatter.show()
         self.canvas.tooltip_preview_text_lines = _LINES
-        self.closeup = Closeup(shown)
+        self.hover_panel = HoverPanel(state)
         self.canvas.layout.flex, self.canvas.layout.min_width = "1 1 0", "0"
-        drawn = ipywidgets.HBox([self.canvas, *([self.closeup.box] if shown.media else [])])
+        drawn = ipywidgets.HBox([self.canvas, *([self.hover_panel.box] if state.media else [])])
         look = ipywidgets.HTML(_DARK, layout=ipywidgets.Layout(display="none"))
-        self.box = ipywidgets.VBox([self.head, self.tools, drawn, self.said, look]).add_class("cfai-map")
+        self.box = ipywidgets.VBox([self.head, self.tools, drawn, self.message, look]).add_class("cfai-map")
         self._held = contextlib.ExitStack()
         self._held.enter_context(self.canvas.hold_sync())
         self._drawn: asyncio.TimerHandle | None = None
         self.canvas.observe(self._wait, "dom_element_id")
         self.canvas.observe(self._select_on_map, "selection")
-        if shown.media:
-            self.canvas.observe(self.closeup.hovered, "hovering")
-        shown.observe(self._follow_selection, "selection")
-        shown.observe(self._follow_colour, ["color", "written"])
+        if state.media:
+            self.canvas.observe(self.hover_panel.hovered, "hovering")
+        state.observe(self._follow_selection, "selection")
+        state.observe(self._follow_color, ["color", "written"])
 
     def close(self) -> None:
         """Stop following the map and close the widgets."""
         self._held.close()
-        self.map.unobserve(self._follow_selection, "selection")
-        self.map.unobserve(self._follow_colour, ["color", "written"])
+        self.state.unobserve(self._follow_selection, "selection")
+        self.state.unobserve(self._follow_color, ["color", "written"])
         close(self.box)
 
-    # A view drops the points it is sent while it draws its first (all cells run at once: colours of the old points by
-    # the new legend), so what changes until then is sent together afterwards.
+    # A view drops points that arrive during its first drawing (when all cells run at once, the old points would get the
+    # colors of the new legend), so changes until then are sent together afterwards.
 
     def _wait(self, change: Any) -> None:
-        """A view is there: what is to be seen is sent when it has drawn."""
+        """A view was opened: send changes when it has drawn."""
         self._held.enter_context(self.canvas.hold_sync())
         if self._drawn is not None:
             self._drawn.cancel()
         self._drawn = asyncio.get_running_loop().call_later(_DRAWN, self._held.close)
 
-    # -- what is on it ---------------------------------------------------------------------------------------------
+    # -- content ---------------------------------------------------------------------------------------------------
 
     def _previews(self) -> list[str]:
-        texts, index = self.map.texts, self.map.frame.index
-        return [line(f"row {index[at]}" if texts is None else texts[at] or "") for at in self.map.rows]
+        texts, index = self.state.texts, self.state.frame.index
+        return [line(f"row {index[at]}" if texts is None else texts[at] or "") for at in self.state.rows]
 
     def _cells(self) -> dict[str, list[str]]:
-        frame = self.map.frame
+        frame = self.state.frame
         return {
-            title: [_told(cell) for cell in frame[name].iloc[self.map.rows].astype(object)]
+            title: [_short(cell) for cell in frame[name].iloc[self.state.rows].astype(object)]
             for name, title in self._titles.items()
         }
 
@@ -141,117 +127,115 @@ class Chart:
         layout = ipywidgets.Layout
         self.head = ipywidgets.HTML()
         named = {"description_width": "initial"}
-        self.by = ipywidgets.Dropdown(description="colour by", style=named, layout=layout(width="16em"))
+        self.by = ipywidgets.Dropdown(description="color by", style=named, layout=layout(width="16em"))
         self.label = ipywidgets.Text(placeholder="label for the selection", layout=layout(width="14em"))
         self.into = ipywidgets.Text(value="label", description="in column", style=named, layout=layout(width="13em"))
-        self.write = _button("Label", "write the label for the selected rows", self._write)
-        self.back = _button("Undo", "take the last label back", self._undo)
-        self.tell = _button("Describe", "what sets the selection apart, by its words; sends nothing", self._describe)
+        self.write = self._button("Label", "write the label for the selected rows", self._write)
+        self.back = self._button("Undo", "revert the last label", self._undo)
+        self.tell = self._button("Describe", "the terms of the selection; sends nothing", self._show_description)
         self.tools = ipywidgets.HBox(
             [self.by, self.label, self.into, self.write, self.back, self.tell],
             layout=layout(flex_flow="row wrap", align_items="center"),
         )
-        self.said = ipywidgets.HTML()
+        self.message = ipywidgets.HTML()
         self._say(_HOW)
-        self.by.observe(self._choose_colour, "value")
+        self.by.observe(self._choose_color, "value")
         self._offer()
         self._head()
 
     def _head(self) -> None:
-        chosen = f"<b>{len(self.map.selection):,}</b> of {counted(len(self.map.rows))} selected"
-        notes = " · ".join([chosen, *(inline(note) for note in self.map.notes)])
-        self.head.value = block(badge(self.map.mark) + notes, role="status", label=words(self.map))
+        chosen = f"<b>{len(self.state.selection):,}</b> of {counted(len(self.state.rows))} selected"
+        notes = " · ".join([chosen, *(inline(note) for note in self.state.notes)])
+        self.head.value = block(badge(self.state.mark) + notes, role="status", label=words(self.state))
 
     def _offer(self) -> None:
-        """Offer the columns there are to colour by."""
-        names: list[Hashable | None] = [None, *self.map.coloured_by]
-        if self.map.color not in names:
-            names.append(self.map.color)
-        options = tuple((_NOBODY if name is None else line(name, 40), at) for at, name in enumerate(names))
+        """Offer the columns to color by."""
+        names: list[Hashable | None] = [None, *self.state.color_columns]
+        if self.state.color not in names:
+            names.append(self.state.color)
+        options = tuple((_NO_COLOR if name is None else line(name, 40), at) for at, name in enumerate(names))
         self._names = names
-        self.by.unobserve(self._choose_colour, "value")  # new options reset the choice, which nobody made
+        self.by.unobserve(self._choose_color, "value")  # new options reset the value, which is not a choice of the user
         if self.by.options != options:
             self.by.options = options
-        self.by.value = names.index(self.map.color)
-        self.by.observe(self._choose_colour, "value")
+        self.by.value = names.index(self.state.color)
+        self.by.observe(self._choose_color, "value")
 
-    def _recolour(self) -> None:
-        if self.map.color is None:
+    def _recolor(self) -> None:
+        if self.state.color is None:
             self.scatter.color(by=None, default=PLAIN)
             self.scatter.legend(False)
             return
-        shading = shade(self.map.frame[self.map.color], self.map.names_of(self.map.color))
-        groups, colours = shading.folded(_GREY)
+        shading = shade(self.state.frame[self.state.color], self.state.value_names(self.state.color))
+        groups, colors = shading.folded(_GRAY)
         title = _free(shading.name, {*_TAKEN, *(title.casefold() for title in self._titles.values())})
-        self.data[title] = pd.Categorical(np.asarray(groups)[self.map.rows], categories=groups.categories)
-        self.scatter.color(by=title, map=colours, labeling={"variable": title})
+        self.data[title] = pd.Categorical(np.asarray(groups)[self.state.rows], categories=groups.categories)
+        self.scatter.color(by=title, map=colors, labeling={"variable": title})
         self.scatter.legend(True, size="medium")
 
-    # -- what the mouse does ---------------------------------------------------------------------------------------
+    # -- actions of the user ---------------------------------------------------------------------------------------
 
     def _select_on_map(self, change: Any) -> None:
         chosen = np.asarray([] if change["new"] is None else change["new"], dtype=np.int64)
-        self.map.selection = tuple(self.map.rows[chosen].tolist())
+        self.state.selection = tuple(self.state.rows[chosen].tolist())
 
-    def _choose_colour(self, change: Any) -> None:
+    def _choose_color(self, change: Any) -> None:
         if change["new"] is not None:
-            self.map.color = self._names[change["new"]]
+            self.state.color = self._names[change["new"]]
 
     def _write(self) -> None:
-        written = self.map.label(self.label.value, self.into.value.strip() or "label")
+        written = self.state.label(self.label.value, self.into.value.strip() or "label")
         counts = written.value_counts()
         self._say(", ".join(f"{label}: {counted(int(count))}" for label, count in counts.items()))
         self.label.value = ""
 
     def _undo(self) -> None:
-        self.map.undo()
-        self._say("taken back")
+        self.state.undo()
+        self._say("reverted")
 
-    def _describe(self) -> None:
-        self.said.value = self.map.describe()._repr_html_()
+    def _show_description(self) -> None:
+        self.message.value = self._describe()._repr_html_()
+
+    def _button(self, name: str, why: str, act: Callable[[], None]) -> Any:
+        """A button; errors are shown below the map, because those of a callback only reach the log."""
+        button = ipywidgets.Button(description=name, tooltip=why, layout=ipywidgets.Layout(width="auto"))
+
+        def clicked(_: Any) -> None:
+            try:
+                act()
+            except ValueError as error:
+                self._say(str(error))
+
+        button.on_click(clicked)
+        return button
 
     def _say(self, text: str) -> None:
-        self.said.value = block(inline(text, 1_000), role="status")
+        self.message.value = block(inline(text, 1_000), role="status")
 
-    # -- what the map says -----------------------------------------------------------------------------------------
+    # -- changes of the state --------------------------------------------------------------------------------------
 
     def _follow_selection(self, change: Any) -> None:
         self._select_on_chart()
         self._head()
 
     def _select_on_chart(self) -> None:
-        wanted = np.searchsorted(self.map.rows, np.array(self.map.selection, dtype=np.int64))
+        wanted = np.searchsorted(self.state.rows, np.array(self.state.selection, dtype=np.int64))
         if not np.array_equal(np.sort(self.scatter.selection()), wanted):
             self.scatter.selection(wanted)
 
-    def _follow_colour(self, change: Any) -> None:
+    def _follow_color(self, change: Any) -> None:
         self._offer()
-        self._recolour()
+        self._recolor()
         self._head()
 
 
-def _told(cell: Any) -> str:
-    """A cell in a few words; of bytes and vectors what they are, without reading the whole of them."""
+def _short(cell: Any) -> str:
+    """A cell in a few words; bytes and vectors are named without reading all of them."""
     return line(cell if isinstance(cell, str) else plain(cell), 120)
 
 
-def _button(name: str, why: str, act: Callable[[], None]) -> Any:
-    """A button whose refusals are said below the map: an error of a callback would only reach the log."""
-    button = ipywidgets.Button(description=name, tooltip=why, layout=ipywidgets.Layout(width="auto"))
-
-    def clicked(_: Any) -> None:
-        chart: Chart = act.__self__  # type: ignore[attr-defined]
-        try:
-            act()
-        except ValueError as error:
-            chart._say(str(error))
-
-    button.on_click(clicked)
-    return button
-
-
 def _square(points: pd.DataFrame) -> list[tuple[float, float]]:
-    """The span of x and of y, as long as each other: a step is as far across as up."""
+    """The ranges of x and y, of equal length, so that distances are the same in both directions."""
     if not len(points):
         return [(-1.0, 1.0), (-1.0, 1.0)]
     low, high = points.min(), points.max()
@@ -260,7 +244,7 @@ def _square(points: pd.DataFrame) -> list[tuple[float, float]]:
 
 
 def _titles(names: Sequence[Hashable]) -> dict[Hashable, str]:
-    """A title for each column on hover: jupyter-scatter tells them apart by name, whatever the case."""
+    """A title for each hover column; jupyter-scatter ignores case in names, so titles must differ otherwise."""
     titles: dict[Hashable, str] = {}
     for name in names:
         titles[name] = _free(line(name, 40), {*_TAKEN, *(title.casefold() for title in titles.values())})

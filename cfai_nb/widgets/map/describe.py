@@ -1,29 +1,33 @@
-"""What a selection shares, and how it differs from the rest: by its words and columns, or by a chat model."""
+"""What a selection shares, and how it differs from the rest: by its terms and columns, or by a chat model.
+
+In: the state of a map and, for a model, the options of a call.  Out: a `Description`.  ``m.describe`` is a
+`Describe`, with the three forms of a verb; the button of the live map calls it without a model.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from ... import vectors
-from ..._engine.aside import beside
-from ...errors import takes_options
-from ...frame.call import OPTIONS, Call, Forms
+from ..._engine.run_options import NAMES
+from ...errors import refuse_unknown
+from ...frame.call import Call
+from ...frame.steps import Forms, Steps
 from ...markup import block, counted, inline, line
+from ...models import Model
 from ...tasks import Generate
 from .shading import shade
+from .state import NOTHING_SELECTED, MapState
 
-if TYPE_CHECKING:
-    from .map import Map
-
-#: What a model is shown: so many texts of each side, each cut to so many characters.
-_SHOWN, _WIDTH = 30, 240
-#: A value of a column is worth a word if the selection has it so much more often than the rest.
+#: A model reads this many texts of each side, each cut to this many characters.
+_READ, _WIDTH = 30, 240
+#: A value of a column is mentioned if its share in the selection exceeds that in the rest by this much.
 _LIFT = 0.2
 _SYSTEM = (
     "You describe a group of texts to a data scientist, next to other texts of the same collection. The texts are "
@@ -43,22 +47,22 @@ _SCHEMA = {"name": str, "shares": str, "differs": str}
 
 @dataclass(frozen=True)
 class Description:
-    """What a selection is about.
+    """The topic of a selection.
 
     Attributes
     ----------
     name : str
-        A few words, such as a label could be.
+        A few words, short enough for a label.
     shares, differs : str
-        What its rows have in common; what sets them apart from the rest, or what the rest has instead.
+        What its rows have in common; how they differ from the rest, or what is more frequent in the rest.
     by : str
         ``"terms"``, or the model.
     rows, of : int
-        How many rows were selected, of how many on the map.
+        Number of rows selected, and number of rows on the map.
     read : int
-        How many of the selected texts were looked at.
+        Number of selected texts that were read.
     mark : str
-        ``"emulator"`` if a stand-in wrote it.
+        ``"emulator"`` if the emulator wrote it.
     """
 
     name: str
@@ -72,7 +76,7 @@ class Description:
 
     @property
     def note(self) -> str:
-        """One line: how much was looked at, and by whom."""
+        """One line: how much was read, and by which model."""
         part = f", {self.read:,} texts read" if self.read < self.rows else ""
         return f"{self.rows:,} of {counted(self.of)}{part} · by {self.by}" + (f" · {self.mark}" if self.mark else "")
 
@@ -87,22 +91,19 @@ class Description:
         return block("<br>".join((*parts, f"<small>{inline(self.note)}</small>")))
 
 
-_takes = takes_options(*OPTIONS, name="describe")
-
-
 class Describe(Forms):
     """``m.describe``: what the selection shares and how it differs from the rest of the map.
 
-    ``m.describe()`` says it by the words and columns that set the selection apart, and sends nothing.
-    ``m.describe(model="default")`` or a name from ``cf.models()`` asks a chat model, which reads up to 30 texts of the
-    selection and 30 of the rest; ``await m.describe.aio(model=...)`` is the same, ``m.describe.plan()`` prices it.
+    ``m.describe()`` lists the terms and columns that distinguish the selection, and sends nothing.
+    ``m.describe(model="default")``, or a name from ``cf.models()``, asks a chat model, which reads up to 30 texts of
+    the selection and 30 of the rest.  ``await m.describe.aio(model=...)`` is the same; ``m.describe.plan()`` prices it.
 
     Parameters
     ----------
     model : str or Model, optional
-        ``"default"`` for the catalogue's; None for no model at all (in ``plan``: the default).
-    **travel
-        How it travels, as for every verb: ``cache``, ``budget``, ...
+        ``"default"`` for the default of the catalogue; None for terms (in ``plan``: the default model).
+    **options
+        Run options, as for every verb: ``cache``, ``budget``, ...
 
     Returns
     -------
@@ -112,42 +113,37 @@ class Describe(Forms):
     Raises
     ------
     ValueError
-        Nothing is selected, or the map knows no texts (``text="column"`` of ``map`` gives it some).
+        Nothing is selected, or the map has no texts (see ``text=`` of ``map``).
     """
 
-    def __init__(self, shown: Map) -> None:
+    def __init__(self, shown: MapState) -> None:
         self._map = shown
 
     def __repr__(self) -> str:
         return '<m.describe: call it, call it with model="default", or price that with .plan()>'
 
-    @_takes
-    def __call__(self, model: Any = None, **travel: Any) -> Description:
-        """Describe the selection."""
+    def _steps(self, model: str | Model | None = None, **options: Any) -> Steps[Description]:
+        refuse_unknown("describe", options, ("model", *NAMES))
         if model is None:
-            return self._by_terms(travel)
-        call = self._call(model, **travel)
-        return self._read(call, call.wait())
+            return lambda: self._by_terms(options)
+        call = self._call(model, options)
+        answered = yield call
+        return lambda: self._read(call, answered)
 
-    @_takes
-    async def aio(self, model: Any = None, **travel: Any) -> Description:
-        """Describe the selection; awaited."""
-        if model is None:
-            return await beside(lambda: self._by_terms(travel))
-        call = await beside(lambda: self._call(model, **travel))
-        return self._read(call, await call.wait_async())
+    def plan(self, model: str | Model = "default", **options: Any) -> Any:
+        """Price a description by a model; nothing is sent."""
+        return super().plan(model, **options)
 
-    @_takes
-    def _call(self, model: Any = None, **travel: Any) -> Call:
+    def _call(self, model: str | Model, options: dict[str, Any]) -> Call:
         ours, others = self._sides()
         texts = self._texts()
-        shown = {
+        sample = {
             "group": _listed([texts[at] for at in _spread(ours)]),
             "others": _listed([texts[at] for at in _spread(others)]) or "(none: the group is everything)",
         }
         task = Generate(system=_SYSTEM, schema=_SCHEMA, temperature=0, max_tokens=400)
-        asked = None if isinstance(model, str) and model == "default" else model
-        return Call(task, asked, pd.DataFrame([shown]), _TEMPLATE, {"on_error": "raise", **travel})
+        asked = None if model == "default" else model
+        return Call(task, asked, pd.DataFrame([sample]), _TEMPLATE, {"on_error": "raise", **options})
 
     def _read(self, call: Call, answered: pd.DataFrame) -> Description:
         said = answered.iloc[0]
@@ -160,29 +156,29 @@ class Describe(Forms):
             by=call.model.id,
             rows=len(ours),
             of=len(ours) + len(others),
-            read=min(_SHOWN, len(ours)),
+            read=min(_READ, len(ours)),
             mark="emulator" if origin == "emulator" else "",
         )
 
     def _by_terms(self, travel: dict[str, Any]) -> Description:
         if travel:
-            raise TypeError(f"{', '.join(travel)}: only for a description by a model; say which, such as 'default'")
+            raise TypeError(f"{', '.join(travel)}: only for a description by a model; add model='default'")
         ours, others = self._sides()
         apart = self._columns_apart(ours, others)
         words: dict[str, list[str]] = {"selected": [], "rest": []}
         if self._map.texts is not None:
             texts = self._texts()
             sides = ["selected"] * len(ours) + ["rest"] * len(others)
-            said = vectors.terms([texts[at] for at in [*ours, *others]], sides, n=5)
+            said = vectors.topic_terms([texts[at] for at in [*ours, *others]], sides, n=5)
             words |= {str(side): found.split(", ") for side, found in said.items() if found}
             apart = [*_shares(texts, words["selected"], ours, others), *apart]
         elif not apart:
-            self._texts()  # says how to give the map some
-        rest = ", ".join(words["rest"]) or ("nothing in particular" if len(others) else "there is no rest")
+            self._texts()  # raises: the map has no texts
+        rest = ", ".join(words["rest"]) or ("nothing in particular" if len(others) else "everything is selected")
         return Description(
             ", ".join(words["selected"][:3]) or (apart[0] if apart else "nothing in particular"),
             "; ".join(apart) or "nothing in particular",
-            f"the rest rather has: {rest}",
+            f"more frequent in the rest: {rest}",
             by="terms",
             rows=len(ours),
             of=len(ours) + len(others),
@@ -192,20 +188,20 @@ class Describe(Forms):
     def _sides(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         ours = np.array(self._map.selection, dtype=np.int64)
         if not len(ours):
-            raise ValueError("nothing is selected: draw a lasso on the map, or m.select(mask)")
+            raise ValueError(NOTHING_SELECTED)
         return ours, np.setdiff1d(self._map.rows, ours)
 
     def _texts(self) -> Sequence[str | None]:
         if self._map.texts is None:
-            raise ValueError('this map knows no texts: make it with map(..., text="column")')
+            raise ValueError('the map has no texts; pass text="column" to map()')
         return self._map.texts
 
     def _columns_apart(self, ours: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> list[str]:
-        """For each column on show, the value that the selection has much more often than the rest."""
+        """For each column of the map, the value that is much more frequent in the selection than in the rest."""
         if not len(others):
             return []
         found = []
-        for name in self._map.given:  # of a label that was written here the user knows already
+        for name in self._map.given_columns:  # labels written on the map are known to the user
             labels = shade(self._map.frame[name]).labels
             inside = labels.iloc[ours].value_counts(normalize=True).fillna(0)
             outside = labels.iloc[others].value_counts(normalize=True).fillna(0)
@@ -217,7 +213,7 @@ class Describe(Forms):
 
 
 def _shares(texts: Sequence[str | None], words: list[str], *sides: npt.NDArray[np.int64]) -> list[str]:
-    """How often each word is used by the selection and elsewhere."""
+    """How often each word occurs in the selection and elsewhere."""
     lower = pd.Series([(text or "").casefold() for text in texts], dtype=object)
     said = []
     for word in words:
@@ -228,10 +224,10 @@ def _shares(texts: Sequence[str | None], words: list[str], *sides: npt.NDArray[n
 
 
 def _spread(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """A sample that is the same for the same rows, so that the answer is found in the store again."""
-    if len(rows) <= _SHOWN:
+    """A sample that is the same for the same rows, so that the answer is read from the store the next time."""
+    if len(rows) <= _READ:
         return rows
-    return np.sort(np.random.default_rng(0).choice(rows, _SHOWN, replace=False))
+    return np.sort(np.random.default_rng(0).choice(rows, _READ, replace=False))
 
 
 def _listed(texts: Sequence[str | None]) -> str:

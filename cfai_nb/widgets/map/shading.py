@@ -1,4 +1,7 @@
-"""One colour a row by a column: words, truth values, numbers and dates."""
+"""The colors of a map: one per row, by the words, truth values, numbers or dates of a column.
+
+In: a column.  Out: a `Shading`, which the live map, the picture and the description share, so that they agree.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ import pandas as pd
 from ...frame.arrow import VectorDtype
 from ...markup import line
 
-#: Numbers of up to so many different values are words; more are cut into steps, each with as many rows.
-_AS_WORDS = 8
+#: Numbers with at most this many distinct values are categories; others are cut into steps of about equal size.
+_MAX_CATEGORIES = 8
 _STEPS = 7
-_WIDE = 40  # characters: a legend stands on the map
-#: viridis from a quarter of it on: light and dark in grey too, and to be seen on white and on black.
+_WIDTH = 40  # characters in the legend, which covers part of the map
+#: viridis from a quarter of it on: readable in gray, and visible on white and on black.
 _SCALE = ("#3b528b", "#2d708e", "#228c8d", "#22a884", "#4cc26c", "#90d743", "#dfe318")
 PLAIN = "#0072B2"
 MISSING = "missing"
@@ -24,76 +27,75 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class Shading:
-    """The colours of a column.
+    """The colors of a column.
 
     Attributes
     ----------
     name : str
-        What the column is called, fit to be shown.
+        The name of the column, safe to display.
     labels : Series
-        Categorical of words, one a row, on the frame's index; missing where the cell is.
-    colours : dict of str to str
-        Word to ``#rrggbb``, at most 24 of them; the rest is grey.
+        Categorical, one label per row, on the frame's index; missing where the cell is.
+    colors : dict of str to str
+        Label to ``#rrggbb``, at most 24 of them; other labels are gray.
     steps : bool
-        Whether the words are steps of a number or a date.
+        Whether the labels are steps of a number or a date.
     """
 
     name: str
     labels: pd.Series[Any]
-    colours: dict[str, str]
+    colors: dict[str, str]
     steps: bool = False
 
-    def folded(self, grey: str) -> tuple[pd.Categorical, dict[str, str]]:
-        """Return one word a row, and the colour of each; what has no colour and what is missing is grey."""
-        rest = [word for word in self.labels.cat.categories if word not in self.colours]
+    def folded(self, gray: str) -> tuple[pd.Categorical, dict[str, str]]:
+        """Return one label per row and the color of each; labels without a color and missing cells are gray."""
+        rest = [word for word in self.labels.cat.categories if word not in self.colors]
         smaller = f"{len(rest)} smaller groups"
-        words = self.labels.astype(object).where(self.labels.isin(list(self.colours)), smaller)
+        words = self.labels.astype(object).where(self.labels.isin(list(self.colors)), smaller)
         words = words.where(self.labels.notna(), MISSING)
-        colours = dict(self.colours)
+        colors = dict(self.colors)
         for word in (smaller, MISSING):
             if words.eq(word).any():
-                colours.setdefault(word, grey)
-        return pd.Categorical(words, categories=list(colours)), colours
+                colors.setdefault(word, gray)
+        return pd.Categorical(words, categories=list(colors)), colors
 
 
 def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -> Shading:
-    """Choose the colours of a column.
+    """Choose the colors of a column.
 
     Parameters
     ----------
     column : Series
-        Numbers and dates of more than eight different values are cut into seven steps with about as many rows each;
-        everything else is a group for each value, of which the 24 largest have a colour.
+        Numbers and dates of more than eight distinct values are cut into seven steps with about as many rows each.
+        Everything else is a group for each value; the 24 largest groups have a color.
     names : mapping, optional
-        What to write for a value.
+        The label to show for a value.
     """
-    from ...plots.palette import DISTINCT, colour
-    from ...plots.rows import order
+    from ...plots.axes import DISTINCT, color_and_marker
+    from ...plots.inputs import label_order
 
     name = line(column.name, 60)
     dated = pd.api.types.is_datetime64_any_dtype(column)
-    numeric = pd.api.types.is_any_real_numeric_dtype(column)
-    if (numeric or dated) and not names:
+    if (dated or pd.api.types.is_any_real_numeric_dtype(column)) and not names:
         finite = column if dated else column.astype("Float64").astype("float64").replace([np.inf, -np.inf], np.nan)
-        if finite.nunique() > _AS_WORDS:
+        if finite.nunique() > _MAX_CATEGORIES:
             return _stepped(name, finite, dated)
-    told = _told_apart(column)
-    kinds = order(told)
-    words = {kind: line((names or {}).get(kind, kind), _WIDE) or "(blank)" for kind in kinds}
-    labels = pd.Series([words.get(kind) for kind in told], dtype=object)
-    written = list(dict.fromkeys(words.values()))
+    values = _hashable(column)
+    kinds = label_order(values)
+    words = {kind: line((names or {}).get(kind, kind), _WIDTH) or "(blank)" for kind in kinds}
+    labels = pd.Series([words.get(kind) for kind in values], dtype=object)
+    ordered = list(dict.fromkeys(words.values()))
     sizes = labels.value_counts()
-    largest = set(sorted(written, key=lambda word: -int(sizes.get(word, 0)))[:DISTINCT])
-    coloured = [word for word in written if word in largest]
+    largest = set(sorted(ordered, key=lambda word: -int(sizes.get(word, 0)))[:DISTINCT])
+    colored = [word for word in ordered if word in largest]
     return Shading(
         name,
-        pd.Series(pd.Categorical(labels, categories=written), index=column.index),
-        {word: colour(at)[0] for at, word in enumerate(coloured)},
+        pd.Series(pd.Categorical(labels, categories=ordered), index=column.index),
+        {word: color_and_marker(at)[0] for at, word in enumerate(colored)},
     )
 
 
-def _told_apart(column: pd.Series[Any]) -> pd.Series[Any]:
-    """The column with cells that can be told apart: text, lists, vectors and the like by what is shown of them."""
+def _hashable(column: pd.Series[Any]) -> pd.Series[Any]:
+    """The column with hashable cells: lists, vectors and the like are replaced by the text shown for them."""
     fractions = pd.api.types.is_float_dtype(column)
     if isinstance(column.dtype, pd.CategoricalDtype) or not (
         fractions or column.dtype == object or isinstance(column.dtype, VectorDtype)
@@ -105,13 +107,13 @@ def _told_apart(column: pd.Series[Any]) -> pd.Series[Any]:
 
 def _cell(cell: Any) -> Any:
     if isinstance(cell, float):
-        return int(cell) if cell.is_integer() else cell  # missing cells have made fractions of whole numbers
+        return int(cell) if cell.is_integer() else cell  # a column of integers with missing cells holds floats
     return cell if isinstance(cell, int) else line(cell, 60)
 
 
 def _stepped(name: str, column: pd.Series[Any], dated: bool) -> Shading:
     steps = pd.qcut(column, _STEPS, duplicates="drop")
-    if len(steps.cat.categories) < 3:  # nearly all rows have one value: steps of one width tell more
+    if len(steps.cat.categories) < 3:  # nearly all rows have one value: steps of equal width show more
         steps = pd.cut(column, _STEPS)
     spans = list(steps.cat.categories)
     low = [column.min(), *(span.left for span in spans[1:])]

@@ -1,4 +1,8 @@
-"""A draft: everything that makes one call of a verb, as plain data, and the line of code that is that call."""
+"""A draft: the options of one call of a verb as plain data, and the line of code that makes the call.
+
+In: what the user set in the playground.  Out: the arguments of the verb, the same as Python code, and the differences
+from another draft.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +11,26 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ...tasks import Ask, Classify, Extract, Generate, Task
 from . import text_forms
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What a verb asks for besides the text.
+    """The options of a verb in the playground."""
 
-    Attributes
-    ----------
-    shape : str
-        The field that says what form answers have.
-    required : bool
-        Whether it may not be left out.
-    options : tuple of str
-        Every field that goes into the call by name.
-    """
-
-    shape: str
-    required: bool
-    options: tuple[str, ...]
+    task: type[Task]
+    shape: str  #: the field that defines the form of answers
+    required: bool  #: whether that field must be set
+    options: tuple[str, ...]  #: the fields passed by keyword
 
 
 #: The verbs a playground can try.
 MODES = {
-    "generate": Mode("schema", False, ("system", "schema", "model", "temperature", "max_tokens")),
-    "classify": Mode("labels", True, ("instructions", "model")),
-    "ask": Mode("questions", True, ("model",)),
-    "extract": Mode("fields", True, ("model", "max_tokens")),
+    "generate": Mode(Generate, "schema", False, ("system", "schema", "model", "temperature", "max_tokens")),
+    "classify": Mode(Classify, "labels", True, ("instructions", "model")),
+    "ask": Mode(Ask, "questions", True, ("model",)),
+    "extract": Mode(Extract, "fields", True, ("model", "max_tokens")),
 }
 _ONE_COLUMN = re.compile(r"\s*\{([^{}:!]+)\}\s*")
 
@@ -48,13 +44,13 @@ class Draft:
     mode : {"generate", "classify", "ask", "extract"}
         The verb.
     prompt : str
-        With ``{column}`` in it.  The other verbs work on it as text: ``"{text}"`` is the column itself.
+        With ``{column}`` in it.  For the other verbs it is their text: ``"{text}"`` is the column itself.
     system, instructions : str
-        What the model is told first (``generate``), what is being decided (``classify``); empty: nothing.
+        The system prompt (``generate``), or the question to decide (``classify``); empty: none.
     model : str
-        Empty: the verb's default.
+        Empty: the default of the verb.
     temperature, max_tokens : float, int or None
-        None: the verb's default.
+        None: the default of the verb.
     schema, labels, questions, fields : as the verbs take them, or None
     """
 
@@ -71,21 +67,23 @@ class Draft:
     fields: Any = None
 
     def call(self, *, series: tuple[str, ...] = ()) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments of the call, by position and by name, without those that are the verb's own defaults.
+        """Return the positional and keyword arguments of the call, without those left at their default.
 
         Parameters
         ----------
         series : tuple of str
-            For a Series: the names it goes by in a template.
+            For a Series: its names in a template.
 
         Raises
         ------
         ValueError
-            Something the verb cannot do without is missing.
+            A required field is empty.
         """
         mode = MODES[self.mode]
         if not self.prompt.strip():
-            raise ValueError("Write a prompt." if self.mode == "generate" else "Say which text: a {column} in braces.")
+            raise ValueError(
+                "Write a prompt." if self.mode == "generate" else "Name the text: a column in braces, such as {text}."
+            )
         if mode.required and not getattr(self, mode.shape):
             raise ValueError(f"Give {mode.shape}: {self.mode} needs them.")
         args: tuple[Any, ...] = (self.prompt,)
@@ -93,8 +91,7 @@ class Draft:
             alone = _ONE_COLUMN.fullmatch(self.prompt)
             on = (alone[1],) if alone else (self.prompt,)
             args = (*(() if alone and alone[1] in series else on), getattr(self, mode.shape))
-        named = {name: getattr(self, name) for name in mode.options}
-        return args, {name: value for name, value in named.items() if value is not None and value != ""}
+        return args, self._set(mode.options)
 
     def code(self, name: str, *, series: tuple[str, ...] = ()) -> str:
         """Return the line that makes the call on the frame of this name."""
@@ -103,19 +100,22 @@ class Draft:
         return f"{name}.cfai.{self.mode}({', '.join(parts)})"
 
     def settings(self) -> dict[str, str]:
-        """Return everything but the prompt that is set, in words, for people."""
-        named = (*MODES[self.mode].options, MODES[self.mode].shape)
-        found = {name: getattr(self, name) for name in dict.fromkeys(named)}
-        return {name: _words(value) for name, value in found.items() if value is not None and value != ""}
+        """Return all fields of the verb that are set, except the prompt, as text."""
+        mode = MODES[self.mode]
+        return {name: _words(value) for name, value in self._set((*mode.options, mode.shape)).items()}
 
     def difference(self, before: Draft) -> list[tuple[str, str, str]]:
-        """Say what changed: (name, before, now) of every field that differs."""
-        changed = []
-        for field in dataclasses.fields(self):
-            old, new = getattr(before, field.name), getattr(self, field.name)
-            if old != new:
-                changed.append((field.name, _words(old), _words(new)))
-        return changed
+        """Return (name, before, now) of every field that differs, as text."""
+        old, new = before.values(), self.values()
+        return [(name, _words(old[name]), _words(new[name])) for name in new if old[name] != new[name]]
+
+    def values(self) -> dict[str, Any]:
+        """Return all fields by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def _set(self, names: tuple[str, ...]) -> dict[str, Any]:
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value is not None and value != ""}
 
 
 def _words(value: Any) -> str:

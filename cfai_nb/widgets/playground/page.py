@@ -1,115 +1,162 @@
-"""The page of a playground: one renderer for the live notebook, the saved one, and the export."""
+"""The page of a playground: what was asked, the answers side by side, what they cost, and the code.
+
+In: the sample rows and the trials of each variant.  Out: the same as HTML, for the live notebook, the saved one and an
+export, and as plain text.  All texts are escaped and cut by `markup`.
+"""
 
 from __future__ import annotations
 
+import difflib
+import functools
+import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from ...markup import CODE, LINE, RULE, TEXT, badge, block, counted, said
+from ...markup import CODE, LINE, RULE, TEXT, badge, block, counted, escape
 from ...models.ledger import money
-from .difference import answer, changed
 from .trial import Outcome, Trial
 
 _CELL = f"padding: 6px 8px; vertical-align: top; border: {RULE}; text-align: left"
 _SMALL = "opacity: .75; font-size: 90%"
 _BOX = f"{TEXT}; max-height: 16em; overflow: auto"
-#: Characters of an input that are shown.
-_INPUT = 300
+_ADDED = "background: #1a7f3722; text-decoration: underline"
+_REMOVED = "background: #cf222e22; text-decoration: line-through"
+#: Characters shown of an input, and of an answer; the whole of both is in the frame.
+_INPUT, _ANSWER = 300, 1_500
+#: Longer texts are not compared word by word: the time grows with the product of their lengths.
+_MAX_WORDS = 1_200
+_WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
 def page(
     inputs: Sequence[tuple[object, str]], trials: Sequence[tuple[Trial, Trial | None]], *, compare: bool, code: str
 ) -> str:
-    """Return the HTML: what was asked, the answers side by side, what they cost, and the code.
+    """Return the page as HTML.
 
     Parameters
     ----------
     inputs : sequence of (label, text)
-        The pinned rows.
+        The sample rows.
     trials : sequence of (Trial, Trial or None)
-        A variant a column, with the version before it.
+        One variant per column, with the version before it.
     compare : bool
-        Mark what changed since that version.
+        Mark changes since that version.
     code : str
-        The line of the variant that is being edited; empty where it is no call yet.
+        The code of the variant being edited; empty if it is not complete.
     """
+    code = f'<pre style="{CODE}; {TEXT}; margin: 8px 0">{escape(code, 20_000)}</pre>' if code else ""
     if not trials:
-        rows = "".join(
-            f'<tr><th scope="row" style="{_CELL}">{said(label, 80)}</th><td style="{_CELL}"><div style="{_BOX}">'
-            f"{said(text, _INPUT)}</div></td></tr>"
-            for label, text in inputs
-        )
-        head = _head(["row", "text"])
-        caption = '<caption style="text-align: left">pinned rows</caption>'
-        return block(f'<table style="border-collapse: collapse">{caption}{head}{rows}</table>{_code(code)}')
-    mark = f"<p>{badge('emulator')}no model answered; prices are what it would have cost</p>"
-    pretended = mark if any(trial.origin == "emulator" for trial, _ in trials) else ""
+        rows = "".join(_tr([_th(escape(label, 80)), _td(_box(escape(text, _INPUT)))]) for label, text in inputs)
+        head = f"<thead>{_tr([_th('row', scope='col'), _th('text', scope='col')])}</thead>"
+        caption = '<caption style="text-align: left">sample rows</caption>'
+        return block(f'<table style="border-collapse: collapse">{caption}{head}{rows}</table>{code}')
+    mark = f"<p>{badge('emulator')}no model answered; prices are what the service would charge</p>"
+    emulated = any(trial.origin == "emulator" for trial, _ in trials)
+    tops = [_th(_top(trial, before if compare else None), scope="col") for trial, before in trials]
     body = "".join(_row(at, label, text, trials, compare) for at, (label, text) in enumerate(inputs))
-    tops = "".join(f'<th scope="col" style="{_CELL}">{_top(trial, before, compare)}</th>' for trial, before in trials)
-    feet = "".join(f'<td style="{_CELL}">{_total(trial)}</td>' for trial, _ in trials)
-    table = (
-        f'<table style="border-collapse: collapse; width: 100%; table-layout: fixed">'
-        f'<thead><tr><th scope="col" style="{_CELL}; width: 22%">row</th>{tops}</tr></thead><tbody>{body}</tbody>'
-        f'<tfoot><tr><th scope="row" style="{_CELL}">together</th>{feet}</tr></tfoot></table>'
+    feet = [_td("<br>".join(map(escape, totals(trial)))) for trial, _ in trials]
+    return block(
+        f'{mark * emulated}<table style="border-collapse: collapse; width: 100%; table-layout: fixed">'
+        f"<thead>{_tr([_th('row', scope='col', style='; width: 22%'), *tops])}</thead><tbody>{body}</tbody>"
+        f"<tfoot>{_tr([_th('total'), *feet])}</tfoot></table>{code}"
     )
-    return block(pretended + table + _code(code))
 
 
-def _head(names: Sequence[str]) -> str:
-    cells = "".join(f'<th scope="col" style="{_CELL}">{name}</th>' for name in names)
-    return f"<thead><tr>{cells}</tr></thead>"
+def _tr(cells: Iterable[str]) -> str:
+    return f"<tr>{''.join(cells)}</tr>"
 
 
-def _code(code: str) -> str:
-    return f'<pre style="{CODE}; {TEXT}; margin: 8px 0">{said(code, 20_000)}</pre>' if code else ""
+def _th(content: str, scope: str = "row", style: str = "") -> str:
+    return f'<th scope="{scope}" style="{_CELL}{style}">{content}</th>'
 
 
-def _top(trial: Trial, before: Trial | None, compare: bool) -> str:
-    """Variant, version, model, settings and prompt; with what changed since the version before."""
-    draft = trial.draft
-    old = before.draft if compare and before is not None else None
-    prompt = changed(old.prompt, draft.prompt) if old is not None else answer(draft.prompt)
-    settings = [f"{name}: {value}" for name, value in draft.settings().items() if name != "model"]
-    told = "".join(f'<div style="{_SMALL}; {TEXT}">{said(text, 400)}</div>' for text in settings)
+def _td(content: str) -> str:
+    return f'<td style="{_CELL}">{content}</td>'
+
+
+def _box(content: str, style: str = "") -> str:
+    return f'<div style="{_BOX}{style}">{content}</div>'
+
+
+def _top(trial: Trial, before: Trial | None) -> str:
+    """Variant, version, model, settings and prompt; with the changes since the version before."""
+    draft, old = trial.draft, None if before is None else before.draft
+    lines = [escape(f"{name}: {value}", 400) for name, value in draft.settings().items() if name != "model"]
     if old is not None:
         steps = [step for step in draft.difference(old) if step[0] != "prompt"]
-        told += "".join(
-            f'<div style="{_SMALL}; {TEXT}">{name} was <del>{said(was, 200)}</del></div>' for name, was, _ in steps
-        )
-    notes = "".join(f'<div role="status">{said(note, LINE)}</div>' for note in trial.notes)
-    model = said(trial.model or draft.model or "default model")
+        lines += [f"{name} was <del>{escape(was, 200)}</del>" for name, was, _ in steps]
+    details = "".join(f'<div style="{_SMALL}; {TEXT}">{line}</div>' for line in lines)
+    notes = "".join(f'<div role="status">{escape(note, LINE)}</div>' for note in trial.notes)
+    model = escape(trial.model or draft.model or "default model")
+    prompt = answer(draft.prompt) if old is None else changed(old.prompt, draft.prompt)
     return (
-        f'<div><b>{said(trial.variant)}</b> · version {trial.number} · {draft.mode} · {model}</div>'
-        f'<div style="{_BOX}; font-weight: normal; max-height: 8em">{prompt}</div>'
-        f'<div style="font-weight: normal">{told}{notes}</div>'
-    )  # fmt: skip
+        f"<div><b>{escape(trial.variant)}</b> · version {trial.number} · {draft.mode} · {model}</div>"
+        f"{_box(prompt, '; font-weight: normal; max-height: 8em')}"
+        f'<div style="font-weight: normal">{details}{notes}</div>'
+    )
 
 
 def _row(at: int, label: object, text: str, trials: Sequence[tuple[Trial, Trial | None]], compare: bool) -> str:
-    cells = []
+    cells = [_th(f"<b>{escape(label, 80)}</b>{_box(escape(text, _INPUT), '; font-weight: normal')}")]
     for trial, before in trials:
-        last = _same_row(before, label) if compare else None
-        cells.append(f'<td style="{_CELL}">{_answer(trial.outcomes[at], last)}</td>')
-    first = f'<b>{said(label, 80)}</b><div style="{_BOX}; font-weight: normal">{said(text, _INPUT)}</div>'
-    return f'<tr><th scope="row" style="{_CELL}">{first}</th>{"".join(cells)}</tr>'
-
-
-def _same_row(before: Trial | None, label: object) -> Outcome | None:
-    return next((o for o in before.outcomes if o.row == label), None) if before is not None else None
+        outcomes = before.outcomes if compare and before is not None else []
+        last = next((outcome for outcome in outcomes if outcome.row == label), None)
+        cells.append(_td(_answer(trial.outcomes[at], last)))
+    return _tr(cells)
 
 
 def _answer(outcome: Outcome, last: Outcome | None) -> str:
     if outcome.state == "failed":
-        shown = f'<span role="alert">✗ {said(outcome.error, 600)}</span>'
+        shown = f'<span role="alert">✗ {escape(outcome.error, 600)}</span>'
     elif last is not None and last.answer is not None and outcome.answer is not None:
         shown = changed(last.text, outcome.text)
     else:
         shown = answer(outcome.text)
-    return f'<div style="{_BOX}">{shown}</div><div style="{_SMALL}">{said(how(outcome))}</div>'
+    return f'{_box(shown)}<div style="{_SMALL}">{escape(how(outcome))}</div>'
+
+
+# -- texts and their differences ---------------------------------------------------------------------------------------
+
+
+def answer(text: str) -> str:
+    """Return the beginning of a text as HTML, and its length if it is cut."""
+    return _escaped(_cut(text))
+
+
+def changed(before: str, after: str) -> str:
+    """Return the later text as HTML, with added and removed words marked."""
+    return _compared(_cut(before), _cut(after))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _ANSWER else f"{text[:_ANSWER]}… ({len(text):,} characters)"
+
+
+def _escaped(text: str) -> str:
+    return escape(text, len(text))
+
+
+@functools.lru_cache(maxsize=1_024)  # a page is redrawn often, and most of it does not change
+def _compared(before: str, after: str) -> str:
+    old, new = _WORDS.findall(before), _WORDS.findall(after)
+    if before == after or max(len(old), len(new)) > _MAX_WORDS:
+        return _escaped(after)
+    parts = []
+    for kind, a, b, c, d in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        removed, added = _escaped("".join(old[a:b])), _escaped("".join(new[c:d]))
+        if kind == "equal":
+            parts.append(added)
+            continue
+        parts += [f'<del style="{_REMOVED}">{removed}</del>'] * (b > a)
+        parts += [f'<ins style="{_ADDED}">{added}</ins>'] * (d > c)
+    return "".join(parts)
+
+
+# -- in words ----------------------------------------------------------------------------------------------------------
 
 
 def how(outcome: Outcome) -> str:
-    """Say in a line what a row took: state, seconds, tokens, price."""
+    """Describe a row in one line: state, seconds, tokens, price."""
     if outcome.state in ("waiting", "not run", "no text"):
         return outcome.state
     if outcome.same_as is not None:
@@ -134,32 +181,28 @@ def _time(seconds: float) -> str:
 
 
 def totals(trial: Trial) -> list[str]:
-    """Say what a trial took: rows, tokens, price of these rows and of 1,000 like them."""
+    """Describe a trial in lines: rows, tokens, time, price of these rows and of 1,000 like them."""
     done = [o for o in trial.outcomes if o.state in ("answered", "stored")]
     lines = [f"{len(done)} of {len(trial.outcomes)} rows"]
     if failed := sum(o.state == "failed" for o in trial.outcomes):
         lines[0] += f", {failed} failed"
     paid = [o for o in trial.outcomes if o.paid]
-    counted = [o.tokens for o in paid if o.tokens is not None]
-    timed = [o.seconds for o in done if o.seconds is not None]
-    if counted:
-        lines.append(f"{sum(counted):,.0f} tokens" + (f" ({len(counted)} rows)" if len(counted) < len(paid) else ""))
-    if timed:
-        lines.append(f"{_time(statistics.median(timed))} a row (median), {_time(max(timed))} at most")
+    tokens = [o.tokens for o in paid if o.tokens is not None]
+    times = [o.seconds for o in done if o.seconds is not None]
+    if tokens:
+        lines.append(f"{sum(tokens):,.0f} tokens" + (f" ({len(tokens)} rows)" if len(tokens) < len(paid) else ""))
+    if times:
+        lines.append(f"{_time(statistics.median(times))} a row (median), {_time(max(times))} at most")
     if trial.per_thousand is not None:
         lines.append(money(trial.cost.neurons, trial.cost.exact))
         lines.append(f"1,000 such rows: {money(trial.per_thousand.neurons, False)}")
     return lines
 
 
-def _total(trial: Trial) -> str:
-    return "<br>".join(said(line) for line in totals(trial))
-
-
 def plain(trials: Sequence[Trial], code: str, rows: int) -> str:
     """Return the page as text."""
     out = [f"playground on {counted(rows)}" if not trials else ""]
     for trial in trials:
-        where = "emulator, would be: " if trial.origin == "emulator" else ""
-        out.append(f"{trial.variant} (version {trial.number}): {where}{' · '.join(totals(trial))}")
+        origin = "emulator, would be: " if trial.origin == "emulator" else ""
+        out.append(f"{trial.variant} (version {trial.number}): {origin}{' · '.join(totals(trial))}")
     return "\n".join(part for part in [*out, code] if part)

@@ -1,42 +1,36 @@
-"""The boxes and buttons of a playground: each is tied to a trait, and does what a method does."""
+"""The boxes and buttons of a playground.
+
+In: a `Workbench`, the playground without its display.  Out: an ipywidget.  Each box is tied to a trait in both
+directions; each button calls a method, and its errors are shown below the buttons.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 
 from ...errors import CfaiError
-from ...markup import FAILED, FONT, LONG, block, said
+from ...markup import FAILED, FONT, LONG, block, escape, line
 from ...models import catalogue
-from ...tasks import Ask, Classify, Extract, Generate, Task
-from . import completion, text_forms
-from .draft import MODES
-from .full_run import Whole, in_a_loop
+from . import text_forms
+from .draft import MODES, Draft
+from .full_run import FullRun, in_a_loop
+from .workbench import Workbench
 
-if TYPE_CHECKING:
-    from .playground import Playground
-
-_TASKS: dict[str, type[Task]] = {"generate": Generate, "classify": Classify, "ask": Ask, "extract": Extract}
 _WIDE = {"width": "98%"}
 _WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 
 
 class Panel:
-    """The controls of a playground.
+    """The controls of a playground; `controls` holds all of them."""
 
-    Attributes
-    ----------
-    controls : ipywidgets.VBox
-        The boxes and buttons.
-    """
-
-    def __init__(self, playground: Playground) -> None:
+    def __init__(self, playground: Workbench) -> None:
         self.playground = playground
-        self.whole = Whole(playground, self._say, self._read_traits)
-        self._writing = False  # the boxes are being set from the traits
+        self.full_run = FullRun(playground, self._say, self._read_traits)
+        self._writing = False  # true while the boxes are set from the traits
         self._make_boxes()
         self._make_buttons()
         label = ipywidgets.HTML(f'<span style="{FONT}">variants</span>', layout={"margin": "0 8px 0 24px"})
@@ -48,14 +42,14 @@ class Panel:
                 self.problem,
                 ipywidgets.HBox([self.run, self.stop, self.again, self.compare], layout=_WRAP),
                 ipywidgets.HBox([self.history, self.restore, self.price, self.apply], layout=_WRAP),
-                self.said,
+                self.message,
             ]
         )  # fmt: skip
-        playground.observe(lambda change: self._read_traits(), list(playground.draft.__slots__))
+        playground.observe(lambda change: self._read_traits(), list(Draft.__slots__))
         playground.observe(lambda change: self._read_traits(), ["variant", "problem", "running", "drawn"])
         self._read_traits()
 
-    # -- making --------------------------------------------------------------------------------------------------
+    # -- building ------------------------------------------------------------------------------------------------
 
     def _make_boxes(self) -> None:
         area, text = ipywidgets.Textarea, ipywidgets.Text
@@ -88,16 +82,16 @@ class Panel:
         self.drop = self._button("Drop variant", lambda: self.playground.drop(self.playground.variant), icon="times")
         self.run = self._button("Run", self._run, icon="play", button_style="primary")
         self.stop = self._button("Stop", self._stop, icon="stop", tooltip="send nothing more; finished rows are kept")
-        self.again = ipywidgets.Checkbox(description="ask anew", indent=False, layout={"width": "8em"})
+        self.again = ipywidgets.Checkbox(description="ask again", indent=False, layout={"width": "8em"})
         self.compare = ipywidgets.Checkbox(
             True, description="mark changes", indent=False, layout={"width": "10em"}, tooltip="since the version before"
         )
         self.compare.observe(lambda change: setattr(self.playground, "compare", change["new"]), "value")
         self.history = ipywidgets.Dropdown(description="Versions", layout={"width": "28em"})
-        self.restore = self._button("Bring back", self._bring_back, icon="history")
-        self.price = self._button("Price all rows", self.whole.price, icon="calculator")
-        self.apply = self._button("Run on all rows", self.whole.run, icon="forward", disabled=True)
-        self.said = ipywidgets.HTML()
+        self.restore = self._button("Restore", self._restore, icon="history")
+        self.price = self._button("Price all rows", self.full_run.price, icon="calculator")
+        self.apply = self._button("Run on all rows", self.full_run.run, icon="forward", disabled=True)
+        self.message = ipywidgets.HTML()
 
     def _button(self, text: str, does: Callable[[], object], **looks: Any) -> Any:
         button = ipywidgets.Button(description=text, layout={"width": "auto"}, **looks)
@@ -131,7 +125,7 @@ class Panel:
             self.playground.problem = str(error)
 
     def _read_traits(self) -> None:
-        """Show the traits; a box whose text already means the same is left as it was typed."""
+        """Show the traits; a box whose text has the same meaning keeps the text as typed."""
         if self._writing:
             return
         self._writing = True
@@ -164,7 +158,7 @@ class Panel:
             box.layout.display = "" if name in mode.options else "none"
             if _number(box.value, float if name == "temperature" else int) != getattr(p, name):
                 box.value = "" if getattr(p, name) is None else f"{getattr(p, name):g}"
-        families = _TASKS[p.mode].families
+        families = mode.task.families
         fitting = [m.name for m in catalogue().values() if m.family in families and m.status == "current"]
         if tuple(self.model.options) != tuple(fitting):
             self.model.options = fitting
@@ -173,28 +167,30 @@ class Panel:
     def _show_chips(self) -> None:
         """Offer the columns."""
         p = self.playground
-        offered = completion.offered(p.prompt, p.pins.columns)
+        offered = text_forms.offered(p.prompt, p.samples.columns)
         if [chip.description for chip in self.chips.children[1:]] != [f"{{{name}}}" for name in offered]:
-            chips = []
-            for name in offered:
-                chips.append(self._button(f"{{{name}}}", partial(self._insert, name), tooltip=f"insert {name}"))
+            chips = [
+                self._button(f"{{{name}}}", partial(self._insert, name), tooltip=f"insert {name}") for name in offered
+            ]
             label = ipywidgets.HTML(f'<span style="{FONT}">columns</span>', layout={"margin": "0 8px 0 7em"})
             self.chips.children = [label, *chips]
 
     def _insert(self, column: str) -> None:
-        self.playground.prompt = completion.completed(self.playground.prompt, column)
+        self.playground.prompt = text_forms.completed(self.playground.prompt, column)
 
     def _show_state(self) -> None:
         p = self.playground
-        busy = p.running or self.whole.busy
+        busy = p.running or self.full_run.busy
         self.run.disabled = self.price.disabled = busy or bool(p.problem)
-        self.apply.disabled = busy or self.whole.priced != p.draft
+        self.apply.disabled = busy or self.full_run.priced != p.draft
         self.stop.disabled = not busy
         self.drop.disabled = len(p.variants) < 2
-        self.problem.value = block(said(p.problem, 600), FAILED, role="alert")
+        self.problem.value = block(escape(p.problem, 600), FAILED, role="alert")
         self.problem.layout.display = "" if p.problem else "none"
         self.compare.value = p.compare
-        kept = [(f"{v.number} · {v.variant} · {v.draft.mode} · {_short(v.draft.prompt)}", v.number) for v in p.versions]
+        kept = [
+            (f"{v.number} · {v.variant} · {v.draft.mode} · {line(v.draft.prompt, 40)}", v.number) for v in p.versions
+        ]
         if tuple(self.history.options) != tuple(kept):
             self.history.options = kept
             self.history.value = kept[-1][1] if kept else None
@@ -202,24 +198,24 @@ class Panel:
 
     def _say(self, text: str, *, alert: bool = False) -> None:
         role = "alert" if alert else "status"
-        self.said.value = block(said(text, LONG), "white-space: pre-wrap", role=role) if text else ""
+        self.message.value = block(escape(text, LONG), "white-space: pre-wrap", role=role) if text else ""
 
-    # -- what the buttons do -------------------------------------------------------------------------------------
+    # -- actions of the buttons -----------------------------------------------------------------------------------
 
     def _run(self) -> None:
         self.playground.run(again=self.again.value, wait=not in_a_loop())
 
     def _stop(self) -> None:
         self.playground.stop()
-        self.whole.stop()
+        self.full_run.stop()
 
-    def _bring_back(self) -> None:
+    def _restore(self) -> None:
         if self.history.value is not None:
             self.playground.restore(self.history.value)
 
 
 def _number(text: str, kind: Callable[[str], Any]) -> Any:
-    """The number in a box, None for an empty one, or the ValueError it amounts to."""
+    """The number in a box, None for an empty box, or the ValueError if it is not a number."""
     try:
         return kind(text) if text.strip() else None
     except ValueError as error:
@@ -230,9 +226,4 @@ def _means(what: str, text: str, value: Any) -> bool:
     try:
         return bool(text_forms.read(what, text) == value)
     except ValueError:
-        return True  # in the making: nothing may be written over what is being typed
-
-
-def _short(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= 40 else flat[:39] + "…"
+        return True  # incomplete: do not overwrite what is being typed

@@ -1,4 +1,8 @@
-"""The rows a playground tries: chosen once, and the same for every variant and version."""
+"""The rows a playground tries: chosen once, and the same for every variant and version.
+
+In: a frame, and a column or the labels of rows.  Out: their positions, their texts for the page, and each of them as a
+frame of one row to call a verb on.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +13,16 @@ from typing import Any
 
 import pandas as pd
 
-from ...frame import rows as frames
+from ...frame import rows
 
-#: A playground is for looking; all rows are for ``apply``.
-MOST_ROWS = 50
+#: A playground shows every answer; all rows are for ``apply``.
+MAX_ROWS = 50
 
 
-class Pins:
-    """A few rows of a frame.
+class SampleRows:
+    """A few rows of a frame, by position; `columns` are the names of its columns in a prompt."""
 
-    Attributes
-    ----------
-    data : DataFrame or Series
-    columns : list of str
-        By the names they have in a prompt.
-    positions : list of int
-    """
-
-    def __init__(self, data: frames.Frame) -> None:
+    def __init__(self, data: rows.Frame) -> None:
         self.data = data
         self.positions: list[int] = []
         if isinstance(data, pd.Series):
@@ -36,72 +32,72 @@ class Pins:
 
     @property
     def series(self) -> tuple[str, ...]:
-        """Of a Series: its name."""
+        """The name of a Series; empty for a DataFrame."""
         return tuple(self.columns) if isinstance(self.data, pd.Series) else ()
 
-    def first(self, n: int, on: str | None) -> None:
-        """Pin the first rows that have text, in this column if one is given."""
+    def choose_first(self, n: int, on: str | None) -> None:
+        """Choose the first rows that have text, in this column if one is given."""
         cells: Any = self.data
         if on is not None and isinstance(cells, pd.DataFrame) and on in cells.columns:
             cells = cells[on]
         full = cells.notna().any(axis=1) if isinstance(cells, pd.DataFrame) else cells.notna()
-        self._pin(full.to_numpy().nonzero()[0][: max(1, n)].tolist())
+        self._choose(full.to_numpy().nonzero()[0][: max(1, n)].tolist())
 
-    def opening(self, on: str | None) -> str:
-        """Return the prompt to begin with: the column that was named."""
-        if on is None:
-            return "{" + self.columns[0] + "}" if isinstance(self.data, pd.Series) else ""
-        if isinstance(on, str) and "{" in on:
-            return on
-        rows = self.data.iloc[:0]
-        frames.rows_of(rows, on, template=False)  # says what is wrong with the name, if something is
-        return "{" + str(on) + "}"
-
-    def these(self, labels: Sequence[Hashable]) -> None:
-        """Pin rows by their labels."""
+    def choose(self, labels: Sequence[Hashable]) -> None:
+        """Choose rows by their labels."""
         found = []
         for label in labels:
             places = (self.data.index == label).nonzero()[0].tolist()
             if not places:
                 raise ValueError(f"There is no row {label!r}.")
             found += places
-        self._pin(found)
+        self._choose(found)
 
-    def _pin(self, positions: list[int]) -> None:
-        if len(positions) > MOST_ROWS:
+    def _choose(self, positions: list[int]) -> None:
+        if len(positions) > MAX_ROWS:
             raise ValueError(
-                f"{len(positions)} rows: a playground tries at most {MOST_ROWS}; p.apply() takes them all."
+                f"{len(positions)} rows: a playground tries at most {MAX_ROWS}; p.apply() runs all of the frame."
             )
         if not positions:
             raise ValueError("There are no rows with text to try.")
         self.positions = positions
 
-    def each(self) -> list[frames.Frame]:
-        """Return the pinned rows as frames of one row."""
+    def first_prompt(self, on: str | None) -> str:
+        """Return the prompt to start with: the named column in braces, or the template itself."""
+        if on is None:
+            return "{" + self.columns[0] + "}" if isinstance(self.data, pd.Series) else ""
+        if isinstance(on, str) and "{" in on:
+            return on
+        rows.rows_of(self.data.iloc[:0], on, template=False)  # raises if there is no such column
+        return "{" + str(on) + "}"
+
+    def each(self) -> list[rows.Frame]:
+        """Return the rows as frames of one row."""
         return [self.data.iloc[[at]] for at in self.positions]
 
     def texts(self, prompt: str) -> list[tuple[Hashable, str]]:
-        """Return label and text of each pinned row: of the columns the prompt names, or of all."""
-        rows = self.data.iloc[self.positions]
-        if isinstance(rows, pd.Series):
-            return [(label, str(value)) for label, value in zip(rows.index, rows, strict=True)]
-        names = set(named(prompt))
-        shown = rows[[column for column in rows.columns if str(column) in names]] if names & set(self.columns) else rows
-        several = shown.shape[1] > 1
+        """Return label and text of each row: of the columns the prompt names, or of all."""
+        chosen = self.data.iloc[self.positions]
+        if isinstance(chosen, pd.Series):
+            return [(label, str(value)) for label, value in zip(chosen.index, chosen, strict=True)]
+        names = set(_named(prompt))
+        if names & set(self.columns):
+            chosen = chosen[[column for column in chosen.columns if str(column) in names]]
+        several = chosen.shape[1] > 1
         return [
             (label, "\n".join(f"{name}: {value}" if several else str(value) for name, value in cells.items()))
-            for label, (_, cells) in zip(rows.index, shown.iterrows(), strict=True)
+            for label, (_, cells) in zip(chosen.index, chosen.iterrows(), strict=True)
         ]
 
 
-def named(prompt: str) -> Iterator[str]:
-    """Yield the names in braces; a prompt in the making may be no template yet."""
+def _named(prompt: str) -> Iterator[str]:
+    """Yield the names in braces; an incomplete prompt may not be a valid template."""
     with contextlib.suppress(ValueError):
         yield from (name for _, name, _, _ in string.Formatter().parse(prompt) if name)
 
 
 def name_of(thing: object) -> str | None:
-    """What the notebook calls something."""
+    """Return the variable of the notebook that holds an object."""
     from IPython import get_ipython
 
     shell = get_ipython()  # type: ignore[no-untyped-call, unused-ignore]

@@ -1,25 +1,30 @@
-"""Schemas, labels, questions and fields as lines of text, and as the Python that means the same."""
+"""What is typed into the panel: schemas, labels, questions and fields as lines, and columns in a prompt.
+
+In: the text of a box, or the value of a trait.  Out: the other of the two (`read`, `write`), the value as Python code
+(`spell`), and completions of column names (`offered`, `completed`).
+"""
 
 from __future__ import annotations
 
 import datetime
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, get_origin
 
 from ...tasks import choice, scale, yes_no
 from ...tasks.dialects.questions import Choice, Question, Scale, YesNo
 
-#: Types by the names they go by in a line; the first name of a type is the one that is written.
+#: Types by their names in a line; `write` uses the first name of a type.
 _TYPES: dict[str, Any] = {
     "str": str, "int": int, "float": float, "bool": bool, "date": datetime.date, "datetime": datetime.datetime,
     "list[str]": list[str], "list[int]": list[int], "list[float]": list[float],
     "text": str, "integer": int, "number": float, "boolean": bool,
 }  # fmt: skip
-#: How to write each, for people: shown in the empty box.
+#: The placeholder of the empty box.
 HINTS = {
     "schema": "one column a line, or empty for text:\nyear: int\nmood: glad | sad\ndue: date",
-    "labels": "one label a line, with or without what it means:\nbilling: charges, invoices and refunds\nshipping",
+    "labels": "one label a line, with or without a description:\nbilling: charges, invoices and refunds\nshipping",
     "questions": "money_back: Does the customer want money back?\ntopic: billing | bug | other\n"
     "mood: calm < annoyed < furious: How upset is the customer?",
     "fields": "one field a line, with or without its type:\nvendor\ntotal: number\ndue: date",
@@ -27,7 +32,7 @@ HINTS = {
 
 
 def read(what: str, text: str) -> Any:
-    """Turn lines into a schema, labels, questions or fields; None where there are none.
+    """Turn lines into a schema, labels, questions or fields; None if there are no lines.
 
     Parameters
     ----------
@@ -37,13 +42,13 @@ def read(what: str, text: str) -> Any:
     Raises
     ------
     ValueError
-        A line cannot be read; the message names it.
+        A line cannot be parsed; the message quotes it.
     """
     given = [line.strip() for line in text.splitlines() if line.strip()]
     if not given:
         return None
     if what == "fields":
-        return given  # the verb reads such lines itself
+        return given  # the verb parses these lines itself
     pairs = []
     for line in given:
         name, _, rest = (part.strip() for part in line.partition(":"))
@@ -51,7 +56,7 @@ def read(what: str, text: str) -> Any:
             raise ValueError(f"{line!r}: write a name, a colon, and {_AFTER[what]}.")
         pairs.append((name, rest))
     if twice := {name for name, _ in pairs if [n for n, _ in pairs].count(name) > 1}:
-        raise ValueError(f"{', '.join(sorted(twice))}: there are two lines of this name.")
+        raise ValueError(f"{', '.join(sorted(twice))}: this name occurs twice.")
     if what == "labels":
         return dict(pairs) if all(rest for _, rest in pairs) else _bare(pairs)
     return {name: (_type if what == "schema" else _question)(rest) for name, rest in pairs}
@@ -64,7 +69,7 @@ _AFTER = {
 
 
 def _bare(pairs: list[tuple[str, str]]) -> list[str] | dict[str, str]:
-    # A label without a description among others that have one is described by itself.
+    # Among labels with descriptions, one without is its own description.
     return {name: rest or name for name, rest in pairs} if any(rest for _, rest in pairs) else [n for n, _ in pairs]
 
 
@@ -75,16 +80,16 @@ def _type(text: str) -> Any:
         return _TYPES[text]
     near = difflib.get_close_matches(text, _TYPES, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise ValueError(f"{text!r} is no type.{hint} There are {', '.join(_TYPES)}, and words such as glad | sad.")
+    raise ValueError(f"{text!r} is not a type.{hint} Types: {', '.join(_TYPES)}; or words such as glad | sad.")
 
 
 def _question(text: str) -> Question:
     head, _, words = (part.strip() for part in text.partition(":"))
-    said = {"instructions": words} if words else {}
+    instructions = {"instructions": words} if words else {}
     if "|" in head:
-        return choice(*_split(head, "|"), **said)
+        return choice(*_split(head, "|"), **instructions)
     if "<" in head:
-        return scale(*_split(head, "<"), **said)
+        return scale(*_split(head, "<"), **instructions)
     return yes_no(text)
 
 
@@ -93,7 +98,7 @@ def _split(text: str, by: str) -> list[str]:
 
 
 def write(what: str, value: Any) -> str | None:
-    """Write it as lines; None where lines cannot say it (a pydantic model, a described option)."""
+    """Write a value as lines; None if lines cannot express it (a pydantic model, a described option)."""
     if value is None:
         return ""
     if what == "fields" and not isinstance(value, Mapping):
@@ -128,7 +133,7 @@ def _line(value: Any) -> str | None:
 
 
 def spell(value: Any) -> str:
-    """Write a value as the Python that makes it again (``cf`` and ``datetime`` being imported)."""
+    """Write a value as Python code that creates it (with ``cf`` and ``datetime`` imported)."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {spell(each)}" for key, each in value.items()) + "}"
     if isinstance(value, (list, tuple)):
@@ -153,3 +158,30 @@ def spell(value: Any) -> str:
 def _called(name: str, words: Any, named: Mapping[str, Any]) -> str:
     parts = [*map(repr, words), *(f"{key}={each!r}" for key, each in named.items() if each is not None)]
     return f"cf.{name}({', '.join(parts)})"
+
+
+# -- columns in a prompt -----------------------------------------------------------------------------------------------
+
+_OPEN_BRACE = re.compile(r"\{([^{}]*)$|\{([^{}]*)(?=\{)")
+#: The most columns offered.
+_MAX_OFFERED = 24
+
+
+def offered(prompt: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns that can stand in braces; after an open brace, those that begin with what follows it."""
+    at = _open(prompt)
+    typed = "" if at is None else next(part for part in at.groups() if part is not None)
+    return [name for name in columns if not set(name) & set("{}:!") and name.startswith(typed)][:_MAX_OFFERED]
+
+
+def completed(prompt: str, column: str) -> str:
+    """Return the prompt with a column in the open brace, or at its end."""
+    at = _open(prompt)
+    if at is not None:
+        return prompt[: at.start()] + f"{{{column}}}" + prompt[at.end() :]
+    gap = " " if prompt and not prompt[-1].isspace() else ""
+    return f"{prompt}{gap}{{{column}}}"
+
+
+def _open(prompt: str) -> re.Match[str] | None:
+    return _OPEN_BRACE.search(prompt.replace("{{", "  "))

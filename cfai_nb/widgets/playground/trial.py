@@ -1,27 +1,30 @@
-"""A trial: one draft on the pinned rows, each row with its answer, price and time."""
+"""Trials: a draft run on the sample rows, with answer, price and time of each row; and all versions so far.
+
+In: drafts and the calls made of them.  Out: `Trial` objects, which the page shows and ``p.results`` lists.  `Round`
+runs trials on the engine's loop; `Versions` keeps them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Sequence
+import itertools
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pandas as pd
 
 from ..._engine.run_state import Event
-from ...errors import CfaiError
 from ...frame.call import Call
+from ...frame.reading import is_missing
+from ...frame.report import Report
 from ...models import USD_PER_NEURON, Cost, Model
 from .draft import Draft
-
-#: Rows are counted by the thousand when a price is told.
-PER = 1_000
 
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """What came of one row.
+    """The result of one row.
 
     Attributes
     ----------
@@ -29,22 +32,22 @@ class Outcome:
         Its label.
     state : {"waiting", "asking", "answered", "stored", "failed", "not run", "no text"}
     pieces : list of str
-        What was heard of an answer that is being written.
+        The parts of a streamed answer so far.
     answer : str, dict of column to value, or None
     error : str
     seconds : float or None
-        From the sending to the last byte; None for a row from the store.
+        From the request to the last byte; None if the answer was stored.
     tokens : int or None
-        None: not reported, or from the store.
+        None: not reported, or stored.
     paid : bool
-        A request was answered, or the row is from the store: it has a price, also where it failed.  False for an answer
-        that another run, or an equal row, had asked for.
+        Whether the row has a price: a request was answered, even if the row failed, or the answer was stored.  False
+        if another run, or an equal row, made the request.
     neurons : float or None
-        What it cost; a row from the store: what it had cost when it was bought.  None: unknown.
+        Its cost; for a stored answer what it cost originally.  None: unknown.
     exact : bool
-        The service said so.
+        Whether the service reported the cost.
     same_as : Hashable or None
-        The label of an equal row of the same trial, which was asked for both; this one costs nothing.
+        The label of an equal row of the same trial, whose answer this row shares at no cost.
     """
 
     row: Hashable
@@ -61,24 +64,24 @@ class Outcome:
 
     @property
     def text(self) -> str:
-        """The answer for people: as far as it is written, or its columns a line each."""
+        """The answer as text: the part received so far, or one line for each of its columns."""
         if self.answer is None:
             return "".join(self.pieces)
         if isinstance(self.answer, dict):
-            return "\n".join(f"{name}: {_plain(value)}" for name, value in self.answer.items())
+            return "\n".join(f"{name}: {value}" for name, value in self.answer.items())
         return str(self.answer)
 
-    def follow(self, first: Outcome, *, within: bool) -> None:
-        """Take over what came of an equal question; `within` the same trial it costs nothing again."""
+    def copy_from(self, first: Outcome, *, same_trial: bool) -> None:
+        """Take over the result of an equal question; within the same trial it costs nothing."""
         self.state, self.answer, self.error = first.state, first.answer, first.error
-        if within:
+        if same_trial:
             self.same_as, self.neurons, self.exact = first.row, 0.0, True
         else:
             self.seconds, self.tokens, self.paid = first.seconds, first.tokens, first.paid
             self.neurons, self.exact = first.neurons, first.exact
 
-    def hear(self, piece: str | None) -> None:
-        """Take in a piece of the answer; None: it begins, or begins again."""
+    def on_token(self, piece: str | None) -> None:
+        """Add a piece of the answer; None: the answer starts, or starts again."""
         if piece is None:
             self.pieces.clear()
         else:
@@ -87,7 +90,7 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Trial:
-    """A draft and its outcomes; one that was run is a version.
+    """A draft and its outcomes; a trial that was run is a version.
 
     Attributes
     ----------
@@ -100,9 +103,9 @@ class Trial:
         The line that makes the call on the whole frame.
     outcomes : list of Outcome
     origin, model : str
-        Who answered.
+        The service and the model that answered.
     notes : list of str
-        What must be said about it.
+        Remarks to show, such as a change of model.
     """
 
     number: int
@@ -119,56 +122,107 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        """Whether every row has its answer, or cannot have one."""
+        """Whether every row has its answer, or has no text."""
         return all(outcome.state in ("answered", "stored", "no text") for outcome in self.outcomes)
 
     @property
     def cost(self) -> Cost:
-        """What these rows cost, also those that failed or are from the store; unknown where one of them is."""
+        """The cost of these rows, including failed and stored ones; unknown if that of one row is."""
         return sum((Cost(o.neurons, o.exact) for o in self.outcomes if o.paid), Cost(0.0, True))
 
     @property
     def per_thousand(self) -> Cost | None:
-        """What 1,000 rows like these cost: always an estimate; None before there is an answer."""
+        """The estimated cost of 1,000 rows like these; None before there is an answer."""
         if not any(o.state in ("answered", "stored") for o in self.outcomes):
             return None
         tried = sum(o.paid or o.state == "failed" for o in self.outcomes)
         neurons = self.cost.neurons
-        return Cost(None if neurons is None else neurons / tried * PER, exact=False) if tried else None
+        return Cost(None if neurons is None else neurons / tried * 1_000, exact=False) if tried else None
 
     @property
     def results(self) -> pd.DataFrame:
-        """One row a row: answer (or one column a field), state, error, seconds, tokens, neurons, usd, exact."""
+        """One line per row: answer (or its columns), state, error, seconds, tokens, neurons, usd, exact."""
         rows = []
         for o in self.outcomes:
-            own = o.answer if isinstance(o.answer, dict) else {"answer": o.answer}
+            answer = o.answer if isinstance(o.answer, dict) else {"answer": o.answer}
             usd = None if o.neurons is None else o.neurons * USD_PER_NEURON
             rows.append(
-                {"variant": self.variant, "version": self.number, "row": o.row, **own, "state": o.state,
+                {"variant": self.variant, "version": self.number, "row": o.row, **answer, "state": o.state,
                  "error": o.error or None, "seconds": o.seconds, "tokens": o.tokens, "neurons": o.neurons, "usd": usd,
                  "exact": o.exact}
             )  # fmt: skip
         return pd.DataFrame(rows).astype({"tokens": "Int64"})
 
 
+class Versions:
+    """Trials that were run: all of them in order (`kept`), and the latest of each variant."""
+
+    def __init__(self) -> None:
+        self.kept: list[Trial] = []
+        self._latest: dict[str, Trial] = {}
+
+    def keep(self, trial: Trial) -> None:
+        """Number a trial that is about to run; it becomes the latest of its variant."""
+        trial.number = len(self.kept) + 1
+        self.kept.append(trial)
+        self._latest[trial.variant] = trial
+
+    def draft(self, number: int) -> Draft:
+        """Return the draft of a version, counted from 1."""
+        if not 1 <= number <= len(self.kept):
+            raise ValueError(f"There is no version {number}; there are {len(self.kept)}.")
+        return self.kept[number - 1].draft
+
+    def answered(self, variant: str, draft: Draft) -> bool:
+        """Whether the latest trial of a variant used this draft and is finished."""
+        last = self._latest.get(variant)
+        return last is not None and last.draft == draft and last.finished
+
+    def forget(self, variants: Iterable[str]) -> None:
+        """Hide the trials of these variants until the next run; their versions are kept."""
+        for variant in variants:
+            self._latest.pop(variant, None)
+
+    def settle(self) -> None:
+        """Mark rows without a result as not run."""
+        for trial in self._latest.values():
+            for outcome in trial.outcomes:
+                if outcome.state in ("waiting", "asking"):
+                    outcome.state = "not run"
+
+    def shown(self, variants: Iterable[str]) -> list[tuple[Trial, Trial | None]]:
+        """Return the latest trial of each variant, with the one before it that used the same verb."""
+        latest = [self._latest[letter] for letter in variants if letter in self._latest]
+        return [(trial, self._before(trial)) for trial in latest]
+
+    def _before(self, trial: Trial) -> Trial | None:
+        older = reversed(self.kept[: trial.number - 1])
+        return next((v for v in older if (v.variant, v.draft.mode) == (trial.variant, trial.draft.mode)), None)
+
+    def results(self, variants: Iterable[str]) -> pd.DataFrame:
+        """Return the latest results of these variants, one line per variant and sample row."""
+        found = [trial.results for trial, _ in self.shown(variants)]
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
 class Round:
-    """Trials carried out together on the engine's loop; a job of the bridge."""
+    """Trials run together on the engine's loop; a job of the bridge."""
 
     def __init__(self, trials: Sequence[tuple[Trial, Sequence[Call]]]) -> None:
         self._trials = trials
         self._runners: set[Any] = set()
         self._ended: list[Event] = []
-        # Equal questions are one, within a trial (by its identity and key) and across them (by 0 and key).
+        # Equal questions are asked once, within a trial (by its identity and key) and across trials (by 0 and key).
         self._asked: dict[tuple[int, bytes], tuple[Trial, Outcome, asyncio.Event]] = {}
         self.stopped = False
 
     def news(self) -> list[Event]:
-        """Take the last events of the rows that ended since this was called before."""
+        """Return the last events of the rows that ended since the last call."""
         news, self._ended = self._ended, []
         return news
 
     async def execute(self) -> None:
-        """Ask for every row of every trial at once; the pace of the session holds them back."""
+        """Start every row of every trial at once; the limits of the session hold them back."""
         await asyncio.gather(
             *(
                 self._row(trial, outcome, call)
@@ -178,13 +232,13 @@ class Round:
         )
 
     def stop(self) -> None:
-        """Send nothing more; what is under way is awaited and kept."""
+        """Send no more requests; those in flight are finished and kept."""
         self.stopped = True
         for runner in tuple(self._runners):
             runner.stop()
 
     def abandon(self) -> None:
-        """Drop what is under way as well."""
+        """Drop the requests in flight as well."""
         self.stopped = True
         for runner in tuple(self._runners):
             runner.abandon()
@@ -194,8 +248,9 @@ class Round:
             outcome.state = "not run"
             return
         outcome.state = "asking"
-        runner, made = call.prepare()
-        key = next(iter(made.run.plan.keys), b"")
+        attempts = call.attempts()
+        runner, report = next(attempts)
+        key = next(iter(report.run.plan.keys), b"")
         ended = asyncio.Event()
         within, across = (id(trial), key), (0, key)
         first = (self._asked.get(within) or self._asked.get(across)) if key else None
@@ -203,26 +258,24 @@ class Round:
             self._asked.setdefault(place, (trial, outcome, ended))
         try:
             if first is None:
-                await self._ask(trial, outcome, call, runner, made)
+                await self._ask(trial, outcome, call, itertools.chain([(runner, report)], attempts))
                 return
             await first[2].wait()
             trial.origin, trial.model = first[0].origin, first[0].model
-            outcome.follow(first[1], within=first[0] is trial)
+            outcome.copy_from(first[1], same_trial=first[0] is trial)
         finally:
             ended.set()
 
-    async def _ask(self, trial: Trial, outcome: Outcome, call: Call, runner: Any, made: Any) -> None:
-        self._runners.add(runner)
-        try:
-            await runner.execute()
-        finally:
-            self._runners.discard(runner)
-            self._ended.append(made.event)
-        if (words := call.stand_in(made)) is not None:
-            trial.notes += [words] * bool(words)
-            await self._ask(trial, outcome, call, *call.prepare())
-            return
-        run = made.run
+    async def _ask(self, trial: Trial, outcome: Outcome, call: Call, attempts: Iterable[tuple[Any, Report]]) -> None:
+        for runner, report in attempts:
+            self._runners.add(runner)
+            try:
+                await runner.execute()
+            finally:
+                self._runners.discard(runner)
+                self._ended.append(report.event)
+        trial.notes += call.notes
+        run = report.run
         trial.origin, trial.model = run.plan.origin, run.plan.model.id
         if run.requests:
             outcome.paid = True
@@ -230,36 +283,29 @@ class Round:
             outcome.tokens = None if run.tokens is None else round(run.tokens)
             outcome.seconds = sum(run.seconds_of_requests)
         if run.done:
-            # An answer shared while another run waited for it counts as stored there, and nothing was saved by it.
-            kept = run.stored and (run.saved_neurons or run.unknown_saved or _free(run.plan.model))
-            outcome.state = "stored" if kept else "answered"
-            outcome.answer = _cell(made.frame())
-            if kept:
-                # What it had cost, and no word how sure that was.
-                unpriced = 0.0 if _free(run.plan.model) else None
-                outcome.paid, outcome.neurons, outcome.exact = True, run.saved_neurons or unpriced, False
-        elif made.failed or run.error is not None:
-            outcome.state, outcome.error = "failed", _why(run.error, made.failures)
+            # An answer shared with another run that was waiting for it also counts as stored, but saved nothing.
+            free = _is_free(run.plan.model)
+            stored = run.stored and (run.saved_neurons or run.unknown_saved or free)
+            outcome.state = "stored" if stored else "answered"
+            outcome.answer = _cell(report.frame())
+            if stored:  # its original cost, which may have been an estimate
+                outcome.paid, outcome.neurons, outcome.exact = True, run.saved_neurons or (0.0 if free else None), False
+        elif report.failed or run.error is not None:
+            outcome.state = "failed"
+            outcome.error = str(run.error) if run.error is not None else str(report.failures["message"].iloc[0])
         else:
             outcome.state = "not run" if run.rows else "no text"
 
 
-def _free(model: Model) -> bool:
+def _is_free(model: Model) -> bool:
     return model.prices is not None and not any(price.neurons != 0 for price in model.prices.values())
 
 
-def _why(error: CfaiError | None, failures: pd.DataFrame) -> str:
-    return str(error) if error is not None else str(failures["message"].iloc[0])
-
-
 def _cell(result: pd.Series[Any] | pd.DataFrame) -> Any:
+    """The only cell of a result, or its columns by name, as plain Python values; None where missing."""
     if isinstance(result, pd.DataFrame):
-        return {str(name): _plain(result[name].iloc[0]) for name in result.columns}
-    return _plain(result.iloc[0])
-
-
-def _plain(value: Any) -> Any:
-    """A cell as people write it: no numpy, None where it is missing."""
-    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return {str(name): _cell(result[name]) for name in result.columns}
+    value = result.iloc[0]
+    if is_missing(value):
         return None
     return value.item() if hasattr(value, "item") else value

@@ -1,4 +1,8 @@
-"""The variants of a playground: drafts by letter, one of which is being edited through traits, and their calls."""
+"""The variants of a playground: drafts by letter, one of which is edited through traits, and the calls they make.
+
+In: sample rows and the first draft.  Out: `Variants`, on which `Workbench` builds; each change is checked at once,
+and ``problem`` says why the draft cannot run.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +15,22 @@ import pandas as pd
 import traitlets
 
 from ..._engine.plan import Plan
-from ...accessor import Accessor
 from ...errors import CfaiError, refuse_unknown
 from ...frame import rows
 from ...frame.call import Call
-from ..base import Shown
+from ...frame.verb import BoundTaskVerb, TaskVerb
+from ..base import View
 from . import text_forms
 from .draft import MODES, Draft
-from .sample_rows import Pins
+from .sample_rows import SampleRows
 
-#: Of a draft; each is a trait.
+_VERBS = {name: TaskVerb(mode.task) for name, mode in MODES.items()}
+#: The fields of a draft; each is a trait.
 FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
 
 
-class Variants(Shown):
-    """Drafts by letter; the traits are the one that is being edited."""
+class Variants(View):
+    """Drafts by letter; the traits are those of the one being edited."""
 
     mode = traitlets.Enum(list(MODES), "generate")
     prompt = traitlets.Unicode("")
@@ -41,21 +46,24 @@ class Variants(Shown):
     variant = traitlets.Unicode("A")
     problem = traitlets.Unicode("")
 
-    def __init__(self, pins: Pins, name: str | None, opening: Mapping[str, Any]) -> None:
+    def __init__(self, samples: SampleRows, name: str | None, first: Mapping[str, Any]) -> None:
         super().__init__()
-        self.pins, self.data = pins, pins.data
-        self.name = name or ("s" if isinstance(pins.data, pd.Series) else "df")
+        self.samples, self.data = samples, samples.data
+        self.name = name or ("s" if isinstance(samples.data, pd.Series) else "df")
         self._drafts: dict[str, Draft] = {"A": Draft()}
-        with self.hold_trait_notifications():
-            for name, value in opening.items():
-                setattr(self, name, value)
+        self._set(first)
         self.check()
         self.observe(lambda change: self._edited(), FIELDS)
         self.observe(lambda change: self._show_variant(), "variant")
 
     def draw(self) -> None:
-        """Show how it stands."""
+        """Show the current state."""
         raise NotImplementedError
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        with self.hold_trait_notifications():
+            for name, value in values.items():
+                setattr(self, name, value)
 
     @traitlets.validate("schema", "labels", "questions", "fields")  # type: ignore[untyped-decorator, unused-ignore]
     def _read_lines(self, proposal: Any) -> Any:
@@ -66,22 +74,20 @@ class Variants(Shown):
     def _known(self, proposal: Any) -> str:
         letter = str(proposal["value"])
         if letter not in self._drafts:
-            raise ValueError(f"There is no variant {letter!r}; there are {', '.join(self._drafts)}. p.add() makes one.")
+            raise ValueError(f"There is no variant {letter!r}; there are {', '.join(self._drafts)}. p.add() adds one.")
         return letter
 
     @property
     def draft(self) -> Draft:
-        """The variant that is being edited, as plain data."""
+        """The variant being edited, as plain data."""
         return Draft(**{name: getattr(self, name) for name in FIELDS})
 
     @draft.setter
     def draft(self, draft: Draft) -> None:
-        with self.hold_trait_notifications():
-            for name in FIELDS:
-                setattr(self, name, getattr(draft, name))
+        self._set(draft.values())
 
-    def take_up(self, drafts: Mapping[str, Draft], variant: str) -> None:
-        """Go on with these variants, and edit one of them."""
+    def restore_drafts(self, drafts: Mapping[str, Draft], variant: str) -> None:
+        """Continue with these variants, and edit one of them."""
         self._drafts.update(drafts)
         self.variant = variant
         self._show_variant()
@@ -94,7 +100,12 @@ class Variants(Shown):
     def check(self) -> None:
         """Keep the draft under its letter, and set ``problem``."""
         self._drafts[self.variant] = draft = self.draft
-        self.problem = self.obstacle(draft)
+        problem = ""
+        try:
+            self.call(draft, self.data.iloc[:0])
+        except (CfaiError, ValueError, TypeError) as error:
+            problem = str(error)
+        self.problem = problem
 
     def _edited(self) -> None:
         self.check()
@@ -108,32 +119,23 @@ class Variants(Shown):
 
     @property
     def code(self) -> str:
-        """The line that makes this call on the whole frame; ``eval`` of it is the call.
+        """The line that makes this call on the whole frame.
 
         Raises
         ------
         ValueError
-            Something the verb cannot do without is missing.
+            A required field is empty.
         """
-        return self.draft.code(self.name, series=self.pins.series)
+        return self.draft.code(self.name, series=self.samples.series)
 
-    def call(self, draft: Draft, data: rows.Frame, **travel: Any) -> Call:
-        """Return the call of a draft on some rows, checked and not yet made."""
-        args, options = draft.call(series=self.pins.series)
-        call: Call = getattr(Accessor(data), draft.mode).prepare(*args, **options, **travel)
-        return call
+    def call(self, draft: Draft, data: rows.Frame, **options: Any) -> Call:
+        """Return the call of a draft on some rows, checked but not started."""
+        args, fields = draft.call(series=self.samples.series)
+        return BoundTaskVerb(_VERBS[draft.mode], data).call(*args, **fields, **options)
 
-    def plan(self, **travel: Any) -> Plan:
+    def plan(self, **options: Any) -> Plan:
         """Price the variant on the whole frame; nothing is sent."""
-        return self.call(self.draft, self.data, **travel).plan()
-
-    def obstacle(self, draft: Draft) -> str:
-        """Say what stands in the way of running a draft; empty when nothing does."""
-        try:
-            self.call(draft, self.data.iloc[:0])
-        except (CfaiError, ValueError, TypeError) as error:
-            return str(error)
-        return ""
+        return self.call(self.draft, self.data, **options).plan()
 
     # -- several -------------------------------------------------------------------------------------------------
 
@@ -142,13 +144,11 @@ class Variants(Shown):
         refuse_unknown("add", changes, FIELDS)
         free = [letter for letter in string.ascii_uppercase if letter not in self._drafts]
         if not free:
-            raise ValueError("There are 26 variants; drop one first.")
+            raise ValueError("There are 26 variants already; drop one first.")
         self._drafts[free[0]], before = self.draft, self.variant
         self.variant = free[0]
         try:
-            with self.hold_trait_notifications():
-                for name, value in changes.items():
-                    setattr(self, name, value)
+            self._set(changes)
         except Exception:
             self.drop(free[0], before)
             raise
@@ -157,7 +157,7 @@ class Variants(Shown):
     def drop(self, variant: str, instead: str | None = None) -> None:
         """Drop a variant; its versions are kept."""
         if len(self._drafts) == 1:
-            raise ValueError("The last variant stays.")
+            raise ValueError("The last variant cannot be dropped.")
         if variant not in self._drafts:
             raise ValueError(f"There is no variant {variant!r}; there are {', '.join(self._drafts)}.")
         others = [letter for letter in self._drafts if letter != variant]

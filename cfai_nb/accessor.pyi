@@ -1,0 +1,275 @@
+"""What editors and type checkers see of the accessor; made by ``python tests/make_stub.py``, not by hand."""
+# fmt: off
+
+import datetime as dt
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, Unpack
+
+import pandas as pd
+
+from ._engine.plan import Plan
+from ._engine.run_options import GivenOptions
+from .frame.call import Call
+from .frame.compare_result import Comparison, Plans
+from .frame.vectorize.upload import Written
+from .html import Failures
+from .models import Model
+from .tasks import Task
+from .tasks.dialects import schema
+from .tasks.dialects.fields import Fields
+from .tasks.dialects.questions import Question
+from .widgets import Gallery, Playground, Preview
+from .widgets.map.map import Map
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+class EmbeddingOptions(GivenOptions, total=False):
+    """The run options of a verb, and its model."""
+
+    model: str | Model | None
+
+class Form(Generic[P, R]):
+    """A verb on a frame: call it, await ``.aio``, or price it with ``.plan``."""
+
+    __name__: str
+    def __init__(self, definition: Callable[Concatenate[Any, P], R]) -> None: ...
+    def __call__(self, *args: P.args, **options: P.kwargs) -> R: ...
+    async def aio(self, *args: P.args, **options: P.kwargs) -> R: ...
+    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | Plans: ...
+
+class TaskForm(Form[P, R]):
+    """A task on a frame."""
+
+    def plan(self, *args: P.args, **options: P.kwargs) -> Plan: ...
+    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
+
+class Accessor:
+    """Verbs of Workers AI on a DataFrame or Series."""
+
+    def __init__(self, data: pd.DataFrame | pd.Series[Any]) -> None: ...
+    @TaskForm
+    def embed(
+        self, on: Any = None, *, pooling: Literal['mean', 'cls'] | None = None,
+        role: Literal['document', 'query'] | None = None, instruction: str | None = None, truncate: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Turn texts into vectors that lie close together when the texts mean similar things."""
+    @TaskForm
+    def classify(
+        self, on: Any = None, labels: Sequence[str] | Mapping[str, str | None] | None = None, *,
+        instructions: str = "Which label fits the text best?", probabilities: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any:
+        """Give each row one of the labels."""
+    @TaskForm
+    def generate(
+        self, on: Any = None, *, system: str | None = None, examples: Any = (), max_tokens: int = 512,
+        temperature: float | None = None, seed: int | None = None, n: int = 1, reasoning: bool | str | None = None,
+        lora: str | None = None, raw: bool = False, schema: schema.Schema | None = None,
+        tools: Sequence[Callable[..., Any]] = (), max_turns: int = 8, thinking: bool = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any:
+        """Fill a prompt template with each row and return what the model writes."""
+    @TaskForm
+    def ask(
+        self, on: Any = None, questions: Mapping[str, Question] = ..., *, probabilities: bool = False,
+        threshold: float | Mapping[str, float] = 0.5, **options: Unpack[EmbeddingOptions],
+    ) -> pd.DataFrame:
+        """Ask up to 64 questions about each row, in one call per distinct row."""
+    @TaskForm
+    def check(
+        self, on: Any = None, condition: str = ..., *, probabilities: bool = False, threshold: float = 0.5,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any:
+        """Say for each row whether a condition holds."""
+    @TaskForm
+    def score(
+        self, on: Any = None, levels: Sequence[str] = ..., *, probabilities: bool = False,
+        instructions: str = "Which level fits the text best?", **options: Unpack[EmbeddingOptions],
+    ) -> Any:
+        """Place each row on a scale; the number counts levels from 0 and lies between them where the model wavers."""
+    @TaskForm
+    def sentiment(self, on: Any = None, *, probabilities: bool = False, **options: Unpack[EmbeddingOptions]) -> Any:
+        """Tell negative, neutral and positive texts apart."""
+    @TaskForm
+    def filter(
+        self, on: Any = None, condition: str = ..., *, probabilities: bool = False, threshold: float = 0.5,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Any:
+        """Keep the rows for which a condition holds; rows without an answer are left out."""
+    @TaskForm
+    def extract(
+        self, on: Any = None, fields: Fields = ..., *, details: bool = False,
+        reference_date: str | dt.date | None = None, max_tokens: int = 512, **options: Unpack[EmbeddingOptions],
+    ) -> pd.DataFrame:
+        """Find named fields in each text."""
+    @TaskForm
+    def summarize(
+        self, on: Any = None, *, max_tokens: int = 512, max_words: int = 30, **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Say in a few words what each text says, in its own language."""
+    @TaskForm
+    def translate(
+        self, on: Any = None, to: str = ..., *, max_tokens: int = 512, source: str | None = None,
+        **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Translate each text."""
+    @TaskForm
+    def fix_grammar(
+        self, on: Any = None, *, max_tokens: int = 512, **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Correct spelling and grammar, and leave everything else as it is."""
+    @TaskForm
+    def mask(
+        self, on: Any = None, labels: Sequence[str] = ..., *, max_tokens: int = 512,
+        **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Replace what is named by its label in brackets, such as ``[person]``."""
+    @TaskForm
+    def image(
+        self, on: Any = None, *, size: int | tuple[int, int] | None = None, steps: int | None = None,
+        seed: int | None = None, guidance: float | None = None, negative: str | None = None,
+        strength: float | None = None, **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Draw a picture of each row: fill the template, and return what the model draws."""
+    @TaskForm
+    def caption(
+        self, on: Any = None, question: str | None = None, *, length: Literal['short', 'normal', 'long'] | None = None,
+        max_tokens: int = 512, **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Describe each picture, or answer a question about it."""
+    @TaskForm
+    def detect(
+        self, on: Any = None, target: str | None = None, *, most: int = 50, **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Find things in each picture, with the box each is in."""
+    @TaskForm
+    def transcribe(
+        self, on: Any = None, *, language: str | None = None, english: bool = False, hint: str | None = None,
+        speakers: bool = False, details: bool = False, **options: Unpack[EmbeddingOptions],
+    ) -> Any:
+        """Write down what is said in each recording."""
+    @TaskForm
+    def speak(
+        self, on: Any = None, *, voice: str | None = None, language: str | None = None, format: str | None = None,
+        **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Read each text aloud."""
+    @TaskForm
+    def to_markdown(self, on: Any = None, *, details: bool = False, **options: Unpack[EmbeddingOptions]) -> Any:
+        """Turn documents (PDF, Office, HTML, pictures, ...) into Markdown."""
+    @TaskForm
+    def moderate(
+        self, on: Any = None, *, categories: Sequence[str] | Mapping[str, str | None] = ..., threshold: float = 0.5,
+        probabilities: bool = False, **options: Unpack[EmbeddingOptions],
+    ) -> pd.DataFrame:
+        """Say for each row whether it is safe, and what makes it unsafe."""
+    @TaskForm
+    def rank(
+        self, on: Any = None, query: str = ..., *, top_k: int | None = None, column: str = "score",
+        **options: Unpack[EmbeddingOptions],
+    ) -> pd.DataFrame:
+        """Order the rows by how well they answer a query."""
+    @Form
+    def run(
+        self, task: Task, on: Any = None, *, model: str | Model | None = None, **options: Unpack[GivenOptions],
+    ) -> Any:
+        """Run any task, also one written in a cell, in the same three forms as every verb."""
+    @Form
+    def compare(
+        self, task: Task, on: Any = None, *, models: Sequence[str] = (), sample: int | None = 50, truth: Any = None,
+        random_state: int = 0, **options: Unpack[GivenOptions],
+    ) -> Comparison:
+        """Put one task to several models, on a sample of the rows."""
+    @Form
+    def as_vectors(self, on: Any = None, *, model: str, origin: str, form: str = "") -> pd.Series[Any]:
+        """Record where plain vectors come from, so that they can be compared."""
+    @Form
+    def search(
+        self, query: Any, top_k: int = 5, on: Any = None, *, index: str | None = None,
+        filter: Mapping[str, Any] | None = None, namespace: str | None = None, metadata: bool = True, id: Any = None,
+        join: bool = True, **options: Unpack[EmbeddingOptions],
+    ) -> pd.DataFrame:
+        """Return the rows closest to a text or vector."""
+    @Form
+    def similarity(self, on: Any = None, other: Any = None, **options: Unpack[EmbeddingOptions]) -> pd.Series[Any]:
+        """Compare each row with a text, a vector, or another column row by row."""
+    @Form
+    def sim_join(
+        self, other: pd.DataFrame | pd.Series[Any], left_on: Any = None, right_on: Any = None, top_k: int = 1,
+        threshold: float | None = None, *, how: Literal['inner', 'left'] = "inner",
+        suffixes: tuple[str | None, str | None] = ('_x', '_y'), **options: Unpack[EmbeddingOptions],
+    ) -> pd.DataFrame:
+        """Join two frames by what their rows mean: each row with the closest of the other frame."""
+    @Form
+    def dedupe(
+        self, on: Any = None, threshold: float = 0.95, keep: Literal['first', 'last'] = "first", *,
+        groups: bool = False, **options: Unpack[EmbeddingOptions],
+    ) -> Any:
+        """Keep one row of each group of near duplicates."""
+    @Form
+    def cluster(
+        self, on: Any = None, n_clusters: Literal['auto'] | int = "auto", *,
+        method: Literal['kmeans', 'hdbscan'] = "kmeans", min_cluster_size: int | None = None, random_state: int = 0,
+        **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Give each row the number of its cluster."""
+    @Form
+    def label_clusters(
+        self, text: Any = None, clusters: Any = None, *, on: Any = None, model: str | Model | None = None,
+        labels: Mapping[Any, str] | None = None, n: int = 3, **options: Unpack[GivenOptions],
+    ) -> pd.Series[Any]:
+        """Name clusters: a categorical Series of labels, one a row."""
+    @Form
+    def project(
+        self, on: Any = None, *, method: Literal['auto', 'tsne', 'pca', 'umap'] = "auto", random_state: int = 0,
+        **options: Unpack[EmbeddingOptions],
+    ) -> pd.DataFrame:
+        """Lay the rows out on a plane, so that similar rows lie close together."""
+    @Form
+    def outliers(
+        self, on: Any = None, n_neighbors: int = 10, *, contamination: float | None = None, random_state: int = 0,
+        **options: Unpack[EmbeddingOptions],
+    ) -> pd.Series[Any]:
+        """Measure how far each row lies from the rows most similar to it."""
+    @Form
+    def to_vectorize(
+        self, index: str, vectors: Any = None, *, id: Any = None, metadata: Any = None, filterable: Any = None,
+        namespace: str | None = None, create: bool | Literal['cosine', 'euclidean', 'dot-product'] = False,
+        wait: bool | float = False, **options: Unpack[EmbeddingOptions],
+    ) -> Written:
+        """Write vectors into an index of Vectorize, the service's store of vectors, or bring what is there up to ..."""
+    @Form
+    def map(
+        self, on: Any = None, *, color: Hashable | None = None, hover: Hashable | Sequence[Hashable] | None = None,
+        text: Hashable | None = None, method: Literal['auto', 'tsne', 'pca', 'umap'] = "auto", random_state: int = 0,
+        model: str | Model | None = None, **options: Unpack[GivenOptions],
+    ) -> Map:
+        """Lay rows out on a map, similar rows close together, to explore, select, label and describe them."""
+    def playground(
+        self, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None, name: str | None = None,
+        **draft: Any,
+    ) -> Playground:
+        """Prompts, models and settings tried on a few sample rows, until they are a line of code."""
+    def preview(
+        self, columns: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *, filter: str = "",
+        failures: Failures = None, sound: int = 1500000, files: Any = None,
+    ) -> Preview:
+        """Rows of a frame as a table with thumbnails, sound players and bars, a page at a time."""
+    def gallery(
+        self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
+        filter: str = "", sound: int = 1500000, files: Any = None,
+    ) -> Gallery:
+        """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
+    def player(
+        self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
+        filter: str = "", sound: int = 1500000, files: Any = None,
+    ) -> Gallery:
+        """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
+
+def on(data: pd.DataFrame | pd.Series[Any]) -> Accessor:
+    """Return the accessor of a frame as a typed call."""
+
+def register() -> None:
+    """Give DataFrame and Series their ``cfai``."""

@@ -1,0 +1,254 @@
+"""One call through AI Gateway, and the log that the gateway writes of it.
+
+``http.ai_gateway`` makes a :class:`GatewayCall` for each request that enters a gateway and has it logged; ``app``
+serves the addresses that read and edit the logs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..error_codes import ServiceError, refuse
+from ..model_catalogue import usd_per_neuron
+from .responses import Reply
+
+#: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`GatewayRoute`.
+ROUTE = "cfai_nb.gateway_route"
+
+#: The most entries of metadata that are stored.
+_ENTRIES = 5
+
+
+def metadata_of(header: str | None) -> dict[str, str | float | bool] | None:
+    """Return the metadata of a header: the first five entries that are text, number or boolean."""
+    try:
+        given = json.loads(header or "")
+    except ValueError:
+        return None
+    if not isinstance(given, dict):
+        return None
+    fit = {name: value for name, value in given.items() if isinstance(value, str | int | float | bool)}
+    return dict(list(fit.items())[:_ENTRIES])
+
+
+@dataclass(frozen=True)
+class GatewayRoute:
+    """How a call reaches a gateway.
+
+    Attributes
+    ----------
+    gateway : str
+        Its name; empty for a call without a gateway.
+    step : int
+        Position in the list of the universal endpoint.
+    bare : bool
+        Whether Workers AI answers without its envelope.
+    """
+
+    gateway: str
+    step: int = 0
+    bare: bool = False
+
+
+def route_of(request: Request) -> GatewayRoute:
+    """Return how a request reaches a gateway: through the gateway's own host, else by the header."""
+    found: GatewayRoute | None = request.scope.get(ROUTE)
+    return found or GatewayRoute(request.headers.get("cf-aig-gateway-id", ""))
+
+
+@dataclass
+class GatewayCall:
+    """One call through a gateway.
+
+    Attributes
+    ----------
+    account, gateway : str
+    bare : bool
+        Whether Workers AI answers without its envelope.
+    key : str
+        Cache key; empty when the cache is not used.
+    ttl : float
+        Seconds that the answer is cached.
+    model : str
+        The model that the call names, once it is known.
+    usage : mapping
+        The charged usage.
+    """
+
+    account: str
+    gateway: str
+    key: str
+    ttl: float
+    headers: dict[str, str]
+    row: dict[str, Any]
+    logged: bool
+    payload: bool
+    request: bytes
+    start: float
+    bare: bool = False
+    model: str = ""
+    usage: Mapping[str, float] = field(default_factory=dict)
+    neurons: float | None = None
+    hit: bool = False
+
+
+#: Bytes of the payload in a log row; only ``GET .../logs/{id}`` shows them.
+_HEADS = 1000
+
+Handlers = Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]]
+
+
+@dataclass
+class _Log:
+    row: dict[str, Any]
+    request: bytes
+    response: bytes
+
+
+class GatewayLogs:
+    """The logs of every account's gateways.
+
+    Parameters
+    ----------
+    known : callable
+        Raises the error of a gateway that does not exist, by its name.
+    """
+
+    def __init__(self, known: Callable[[str], None]) -> None:
+        self._known, self._lock = known, Lock()
+        self._logs: dict[tuple[str, str], dict[str, _Log]] = {}
+
+    def write(self, number: str, call: GatewayCall, reply: Reply | ServiceError, seconds: float) -> None:
+        """Log the outcome of a call under an id."""
+        if isinstance(reply, Reply):
+            body, media = reply.body if reply.frames is None else b"".join(reply.frames), reply.media
+        else:
+            body, media = json.dumps(reply.body("")).encode(), "application/json"
+        row = {
+            "id": number,
+            "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "cached": call.hit,
+            "duration": round(seconds * 1000),
+            "model": call.model,
+            "provider": "workers-ai" if call.model.startswith("@") else call.model.split("/")[0],
+            "success": is_success(reply),
+            "status_code": reply.status,
+            "response_content_type": media,
+            "model_type": "",
+            "request_type": "",
+            **_cost(call),
+            **call.row,
+            "feedback": None,
+            "score": None,
+        }
+        log = _Log(row, call.request if call.payload else b"", body if call.payload else b"")
+        with self._lock:
+            self._logs.setdefault((call.account, call.gateway), {})[number] = log
+
+    def routes(self) -> Handlers:
+        """Return path below the account -> method -> handler that returns a result."""
+        base = "/ai-gateway/gateways/{gateway}/logs"
+        return {
+            base: {"GET": self._list},
+            base + "/{log}": {"GET": self._get, "PATCH": self._edit},
+            base + "/{log}/request": {"GET": self._request},
+            base + "/{log}/response": {"GET": self._response},
+        }
+
+    def _rows(self, request: Request) -> dict[str, _Log]:
+        account, name = request.path_params["account"].casefold(), request.path_params["gateway"]
+        self._known(name)
+        with self._lock:
+            return dict(self._logs.get((account, name), {}))
+
+    def _one(self, request: Request) -> _Log:
+        log = self._rows(request).get(request.path_params["log"])
+        if log is None:
+            raise refuse(7003, path=request.url.path)
+        return log
+
+    async def _list(self, request: Request) -> list[dict[str, Any]]:
+        query = dict(request.query_params)
+        if unknown := [name for name in query if name.startswith("filters")]:
+            raise refuse(5007, text=f"emulator: the log filter {unknown[0]} is not emulated; use the plain parameters")
+        rows = [log.row for log in self._rows(request).values()]
+        try:
+            kept = [row for row in rows if all(_matches(row, query))]
+            page, per_page = max(1, int(query.get("page") or 1)), max(1, min(50, int(query.get("per_page") or 20)))
+        except ValueError as error:
+            raise refuse(5006, why=str(error)) from None
+        order = query.get("order_by", "created_at")
+        kept.sort(key=lambda row: (row.get(order) is not None, row.get(order)))
+        if (query.get("order_by_direction") or query.get("direction") or "desc") == "desc":
+            kept.reverse()
+        return kept[(page - 1) * per_page : page * per_page]
+
+    async def _get(self, request: Request) -> dict[str, Any]:
+        log = self._one(request)
+        heads: dict[str, Any] = {}
+        for name, body in (("request", log.request), ("response", log.response)):
+            heads[f"{name}_head"] = body[:_HEADS].decode("utf-8", "replace")
+            heads[f"{name}_head_complete"] = len(body) <= _HEADS
+            heads[f"{name}_size"] = len(body)
+        return {**log.row, **heads}
+
+    async def _edit(self, request: Request) -> dict[str, Any]:
+        log = self._one(request)
+        try:
+            given = json.loads(await request.body())
+        except ValueError:
+            given = None
+        if not isinstance(given, dict) or given.get("feedback", 1) not in (-1, 1, None):
+            raise refuse(5006, text="feedback must be -1, 1 or null", status=400)
+        changed = {name: given[name] for name in ("feedback", "score") if name in given}
+        if isinstance(given.get("metadata"), dict):
+            changed["metadata"] = json.dumps(metadata_of(json.dumps(given["metadata"])))
+        log.row.update(changed)
+        return {}
+
+    async def _request(self, request: Request) -> Response:
+        return Response(self._one(request).request or b"{}", media_type="application/json")
+
+    async def _response(self, request: Request) -> Response:
+        log = self._one(request)
+        return Response(log.response or b"{}", media_type=log.row["response_content_type"])
+
+
+def is_success(reply: Reply | ServiceError) -> bool:
+    """Return whether a call succeeded."""
+    return isinstance(reply, Reply) and reply.status == 200 and not reply.damaged
+
+
+def _cost(call: GatewayCall) -> dict[str, float | int]:
+    usage = call.usage
+    tokens_in = usage.get("input_tokens", 0) + usage.get("cached_input_tokens", 0)
+    cost = (call.neurons or 0.0) * usd_per_neuron()
+    return {"tokens_in": int(tokens_in), "tokens_out": int(usage.get("output_tokens", 0)), "cost": cost}
+
+
+def _matches(row: Mapping[str, Any], query: Mapping[str, str]) -> Iterator[bool]:
+    """Yield, for each filter of a query, whether a row matches."""
+    for name in ("cached", "success"):
+        if name in query:
+            yield row[name] is (query[name].casefold() == "true")
+    for name in ("model", "provider"):
+        if name in query:
+            yield row[name] == query[name]
+    if "search" in query:
+        yield query["search"] in (row["metadata"] or "")
+    if "feedback" in query:  # the log filter counts from 0, the feedback from -1
+        yield row["feedback"] == (1 if query["feedback"] == "1" else -1)
+    figures = {**row, "total_tokens": row["tokens_in"] + row["tokens_out"]}
+    for name in ("cost", "duration", "tokens_in", "tokens_out", "total_tokens"):
+        if f"min_{name}" in query:
+            yield figures[name] >= float(query[f"min_{name}"])
+        if f"max_{name}" in query:
+            yield figures[name] <= float(query[f"max_{name}"])

@@ -1,0 +1,149 @@
+"""LoRA adapters that accounts have uploaded: their records and the two files of each.
+
+``app`` serves the requests of ``/ai/finetunes``; ``http.routing`` asks whether an adapter that a call names has its
+files. What an adapter does to an answer is not emulated. An adapter that was not created here passes, since the service
+has public ones that the emulator does not know by name.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..error_codes import refuse
+from ..model_catalogue import find
+from ..schemas.json_schema import BOOLEAN, STRING, obj, require
+from . import request_body
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_KINDS = ("mistral", "gemma", "llama")
+_HIGHEST_RANK, _LARGEST, _MOST = 32, 300_000_000, 100
+_NEW = obj({"description": STRING, "public": BOOLEAN}, model=STRING, name=STRING)
+
+
+@dataclass
+class _Adapter:
+    record: dict[str, Any]
+    files: set[str] = field(default_factory=set)
+    size: int = 0
+
+
+class LoraAdapters:
+    """The adapters of every account.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the ids.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._random, self._lock = random.Random(seed), Lock()
+        self._adapters: dict[str, dict[str, _Adapter]] = {}
+
+    def routes(self) -> Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]]:
+        """Return path below the account -> method -> handler that returns a result."""
+        return {
+            "/ai/finetunes": {"GET": self._list, "POST": self._create},
+            "/ai/finetunes/public": {"GET": self._public},
+            "/ai/finetunes/{finetune}/finetune-assets": {"POST": self._upload},
+        }
+
+    def admit(self, account: str, name: str) -> None:
+        """Refuse (3039) an adapter of the account, by its id or name, that lacks one of its files."""
+        with self._lock:
+            owned = self._adapters.get(account, {}).values()
+            named = [one.files for one in owned if name in (one.record["id"], one.record["name"])]
+        if named and {_CONFIG, _WEIGHTS} not in named:
+            raise refuse(3039)
+
+    def _of(self, request: Request) -> dict[str, _Adapter]:
+        return self._adapters.setdefault(request.path_params["account"].casefold(), {})
+
+    async def _list(self, request: Request) -> list[dict[str, Any]]:
+        with self._lock:
+            return [dict(adapter.record) for adapter in self._of(request).values()]
+
+    async def _public(self, request: Request) -> list[dict[str, Any]]:
+        """Return the public adapters of all accounts, in pages of ``limit`` from ``offset``, by ``orderBy``."""
+        query = request.query_params
+        with self._lock:
+            records = [one.record for owned in self._adapters.values() for one in owned.values()]
+        found = [dict(record) for record in records if record["public"]]
+        try:
+            start, count = int(float(query.get("offset") or 0)), int(float(query.get("limit") or len(found)))
+        except ValueError as error:
+            raise refuse(5006, why=str(error)) from None
+        found.sort(key=lambda record: str(record.get(query.get("orderBy", "created_at"), "")))
+        return found[max(0, start) :][: max(0, count)]
+
+    async def _create(self, request: Request) -> dict[str, Any]:
+        given = request_body.parse(await request.body())
+        require(given, _NEW)
+        model = find(given["model"])
+        if model is None:
+            raise refuse(5007, name=given["model"])
+        if not model.has("lora"):
+            raise refuse(5005)
+        with self._lock:
+            owned = self._of(request)
+            if len(owned) >= _MOST:
+                raise refuse(5006, why=f"an account has at most {_MOST} adapters")
+            now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            record = {
+                "id": str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
+                "model": model.id,
+                "name": given["name"],
+                "description": given.get("description", ""),
+                "public": given.get("public", False),
+                "created_at": now,
+                "modified_at": now,
+            }
+            owned[record["id"]] = _Adapter(record)
+        return dict(record)
+
+    async def _upload(self, request: Request) -> Response:
+        """Store one file; an existing file cannot be replaced."""
+        sent = await request_body.parts(request)
+        names = [part for name, part in sent if name == "file_name" and isinstance(part, str)]
+        files = [part for name, part in sent if name == "file" and isinstance(part, request_body.File)]
+        if len(names) != 1 or len(files) != 1:
+            raise refuse(5006, why="required properties at '/' are 'file,file_name'")
+        name, data = names[0], files[0].data
+        if name not in (_CONFIG, _WEIGHTS):
+            raise refuse(5006, why=f"'/file_name' must be {_CONFIG} or {_WEIGHTS}, not {name!r}")
+        if name == _CONFIG:
+            _check_config(data)
+        with self._lock:
+            adapter = self._of(request).get(request.path_params["finetune"])
+            if adapter is None:
+                raise refuse(7003, path=request.url.path)
+            if name in adapter.files:
+                raise refuse(5006, why=f"{name} exists and cannot be replaced")
+            if adapter.size + len(data) > _LARGEST:
+                raise refuse(3006)
+            adapter.files.add(name)
+            adapter.size += len(data)
+        return Response(b'{"success":true}', media_type="application/json")
+
+
+def _check_config(data: bytes) -> None:
+    """Refuse a configuration for another type of model, or with too high a rank."""
+    try:
+        config = json.loads(data)
+    except ValueError:
+        config = None
+    if not isinstance(config, dict) or config.get("model_type") not in _KINDS:
+        raise refuse(5006, why=f"{_CONFIG} must have a 'model_type' of {', '.join(_KINDS)}")
+    rank = config.get("r", 0)
+    if not isinstance(rank, int) or rank > _HIGHEST_RANK:
+        raise refuse(5006, why=f"'r' of {_CONFIG} must be <= {_HIGHEST_RANK}")

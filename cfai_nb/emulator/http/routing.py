@@ -1,0 +1,161 @@
+"""Routing: from an HTTP request to a checked model request and the family that answers it.
+
+``app`` calls :meth:`Routing.read` for every inference request. It finds the gateway, the model, the form of the body
+and whether the call is queued, and raises the service's error for what it would refuse.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+
+from starlette.requests import Request
+
+from ..error_codes import refuse
+from ..families.family import Family, ModelRequest
+from ..families.registry import FAMILIES, not_emulated
+from ..model_catalogue import Model, find
+from ..service.async_batches import AsyncBatches
+from ..standins.lexical import count_tokens
+from . import request_body
+from .ai_gateway import EXTERNAL_FAMILIES, Gateways, external_model
+from .auth import Licences
+from .gateway_logs import GatewayCall
+from .lora_adapters import LoraAdapters
+
+_MODEL = "/run/{model:path}"
+_ROUTES = {
+    "/v1/chat/completions": "chat",
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+}
+
+#: The addresses after ``/ai`` where a model is called.
+INFERENCE_PATHS = (_MODEL, "/run", "/tomarkdown", *_ROUTES)
+
+_NAME = re.compile(r"@[a-z]+/[\w.\-]+/[\w.\-]+", re.I)
+_EXTERNAL = re.compile(r"[a-z][\w.\-]*/[\w.:\-]+", re.I)
+
+
+@dataclass
+class CallState:
+    """One inference request while it is served.
+
+    Attributes
+    ----------
+    patient : bool
+        Whether it would rather wait for capacity than be refused.
+    gateway_call : GatewayCall, optional
+        Its record in a gateway.
+    """
+
+    path: str
+    start: float
+    name: str = ""
+    fault: str = ""
+    texts: list[str] = field(default_factory=list)
+    neurons: float = 0.0
+    charged: bool = False
+    patient: bool = True
+    gateway_call: GatewayCall | None = None
+
+
+class Routing:
+    """Reads requests: gateway, model, body and family.
+
+    Parameters
+    ----------
+    batch_tokens : int, optional
+        Estimated tokens of one call's texts together, above which it is refused with 3006.
+    """
+
+    def __init__(
+        self,
+        gateways: Gateways,
+        batches: AsyncBatches,
+        licences: Licences,
+        adapters: LoraAdapters,
+        quirks: frozenset[str],
+        batch_tokens: int | None,
+    ) -> None:
+        self._gateways, self._batches, self._licences, self._adapters = gateways, batches, licences, adapters
+        self._quirks, self._batch_tokens = quirks, batch_tokens
+
+    async def read(self, request: Request, call: CallState) -> tuple[ModelRequest, Family]:
+        """Return the checked model request, and the family that answers it."""
+        call.gateway_call = await self._enter_gateway(request)
+        model_request, family = await self._identify(request, call)
+        if "free-plan" in self._quirks and model_request.model.has("requires_workers_paid"):
+            raise refuse(5035)
+        account = request.path_params["account"].casefold()
+        options = model_request.body.get("options")
+        if isinstance(options, dict) and "rejectIfBusy" in options:
+            call.patient = options.pop("rejectIfBusy") is not True
+            if not options:  # Clairic has other options
+                del model_request.body["options"]
+        model_request = replace(model_request, quirks=self._quirks)
+        self._licences.admit(account, model_request)
+        if request.query_params.get("queueRequest", "").casefold() == "true":
+            family = self._batches.family(account, family, len(await request.body()))
+        family.validate(model_request)
+        if isinstance(name := model_request.body.get("lora"), str):
+            self._adapters.admit(account, name)
+        call.texts = family.texts(model_request)
+        if self._batch_tokens is not None and sum(map(count_tokens, call.texts)) > self._batch_tokens:
+            raise refuse(3006)
+        return model_request, family
+
+    async def _enter_gateway(self, request: Request, *, default: bool = False) -> GatewayCall | None:
+        return await self._gateways.enter(request, default=default, no_credits="no-credits" in self._quirks)
+
+    async def _identify(self, request: Request, call: CallState) -> tuple[ModelRequest, Family]:
+        raw = await request.body()
+        if not raw:
+            raise refuse(3003)
+        if call.path == "/tomarkdown":
+            model_request = await request_body.read_documents(request)
+            call.name = model_request.model.id
+            return model_request, FAMILIES[model_request.model.family]
+        if "model" in request.path_params:
+            model, family = _served(request.path_params["model"], "run")
+            call.name = model.id
+            return await request_body.read(request, model, family), family
+        body, route = request_body.parse(raw), _ROUTES.get(call.path, "run")
+        name = request_body.model_name(body)
+        model, family = await self._model_of(request, call, name, route)
+        call.name = model.id
+        if call.path == "/run":
+            body = body.get("input")
+            if not isinstance(body, dict):
+                raise refuse(5006, why="required properties at '/' are 'input'")
+        return ModelRequest(model, body, route), family
+
+    async def _model_of(self, request: Request, call: CallState, name: str, route: str) -> tuple[Model, Family]:
+        """Return the model named in a body: the service's own, or a third party's, which needs a gateway."""
+        if _EXTERNAL.fullmatch(name) and route in EXTERNAL_FAMILIES:
+            call.gateway_call = call.gateway_call or await self._enter_gateway(request, default=True)
+            model = external_model(name, route)
+            return model, FAMILIES[model.family]
+        if call.path == "/run" and call.gateway_call is None:
+            raise refuse(3003, text=f"POST /run of {name} needs the header cf-aig-gateway-id")
+        return _served(name, route)
+
+
+def _served(name: str, route: str) -> tuple[Model, Family]:
+    if not _NAME.fullmatch(name):
+        raise refuse(3042, name=name)
+    model = find(name)
+    if model is None:
+        raise refuse(5007, name=name)
+    family = FAMILIES.get(model.family)
+    if family is None:
+        raise not_emulated(model)
+    if route not in family.routes and not (route == "responses" and "chat" in family.routes):
+        raise refuse(5007, name=name)
+    return model, family
+
+
+def short_path(request: Request) -> str:
+    """Return the part of the address after ``/ai``."""
+    return "/" + request.url.path.split("/", 6)[-1]

@@ -1,0 +1,168 @@
+"""Asynchronous batches: ``POST /run/{model}?queueRequest=true`` and the polls for their results.
+
+``http.routing`` swaps the model's family for the one that :meth:`AsyncBatches.family` returns. A batch is processed
+once it is due, request by request, each with its own family's check and answer.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any
+
+from ..error_codes import ServiceError, refuse
+from ..families.family import Family, ModelRequest, ModelResult, base64_text, openai_usage
+from ..schemas.json_schema import Schema
+from .limits import Clock
+
+_LARGEST = 10_000_000
+
+
+@dataclass
+class Batch:
+    """One submitted batch.
+
+    Attributes
+    ----------
+    id : str
+        The id for polls.
+    requests : list
+        The inputs, as sent.
+    start : float
+        Time of submission, by the clock.
+    polls : int
+        Number of polls so far.
+    result : dict, optional
+        The answer to polls once it is done.
+    texts : list of str
+        The input texts that were processed.
+    """
+
+    id: str
+    account: str
+    request: ModelRequest
+    family: Family
+    requests: list[Any]
+    start: float
+    polls: int = 0
+    result: dict[str, Any] | None = None
+    usage: dict[str, float] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
+
+
+class AsyncBatches:
+    """The batches of every account.
+
+    Parameters
+    ----------
+    polls : int
+        Number of polls that find a batch unfinished (``queued`` for the first half of them, then ``running``).
+    seconds : float, optional
+        Seconds by the clock that a batch takes, instead.
+    """
+
+    def __init__(self, polls: int, seconds: float | None, clock: Clock, seed: int) -> None:
+        self.polls, self.seconds = polls, seconds
+        self._clock, self._random, self._lock = clock, random.Random(seed), Lock()
+        self._batches: dict[str, Batch] = {}
+
+    def family(self, account: str, family: Family, size: int) -> Family:
+        """Return a family that submits or polls a batch, in place of the model's own.
+
+        Parameters
+        ----------
+        account : str
+            The owner of the batch.
+        family : Family
+            The family that answers the requests.
+        size : int
+            Bytes of the request.
+        """
+
+        def check(request: ModelRequest, schema: Schema) -> None:
+            requests = request.body.get("requests")
+            if not request.model.has("batch"):
+                raise refuse(5007, text=f"{request.model.id} accepts no asynchronous batches (queueRequest)")
+            if size >= _LARGEST:
+                raise refuse(3006)
+            if "request_id" in request.body:
+                self._find(account, request)
+            elif not isinstance(requests, list) or not requests:
+                raise refuse(5006, why="required properties at '/' are 'requests'")
+
+        def answer(request: ModelRequest) -> ModelResult:
+            if "request_id" not in request.body:
+                return ModelResult(self._submit(account, replace(request, fault=""), family))
+            batch, status = self.poll(account, request)
+            if status in ("queued", "running"):
+                return ModelResult({"status": status, "request_id": batch.id, "model": request.model.id})
+            fresh = status == "fresh"
+            return ModelResult(batch.result, batch.usage if fresh else {}, texts=batch.texts if fresh else [])
+
+        return replace(family, texts=lambda _: [], check=check, answer=answer)
+
+    def _submit(self, account: str, request: ModelRequest, family: Family) -> dict[str, Any]:
+        with self._lock:
+            number = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+            self._batches[number] = Batch(number, account, request, family, request.body["requests"], self._clock())
+        return {"status": "queued", "request_id": number, "model": request.model.id}
+
+    def _find(self, account: str, request: ModelRequest) -> Batch:
+        number = request.body["request_id"]
+        batch = self._batches.get(number) if isinstance(number, str) else None
+        if batch is None or batch.account != account or batch.request.model.id != request.model.id:
+            raise refuse(5006, why="no batch of this request_id")
+        return batch
+
+    def poll(self, account: str, request: ModelRequest) -> tuple[Batch, str]:
+        """Return a batch and its status: "queued", "running", "fresh" (it was processed just now) or "done"."""
+        with self._lock:
+            batch = self._find(account, request)
+            batch.polls += 1
+            if batch.result is not None:
+                return batch, "done"
+            if self.seconds is None:
+                part = batch.polls / (self.polls + 1)
+            else:
+                part = (self._clock() - batch.start) / self.seconds if self.seconds else 1.0
+            if part < 1:
+                return batch, "queued" if part <= 0.5 else "running"
+            batch.result = _process(batch)
+        return batch, "fresh"
+
+
+def _process(batch: Batch) -> dict[str, Any]:
+    """Process a batch, in the order sent, and return its answers in another order."""
+    rows = [_row(batch, place, given) for place, given in enumerate(batch.requests)]
+    random.Random(batch.id).shuffle(rows)
+    total = openai_usage(batch.usage)
+    neurons = batch.request.model.neurons(batch.usage)
+    return {"responses": rows, "usage": total if neurons is None else {**total, "neurons": neurons}}
+
+
+def _row(batch: Batch, place: int, given: Any) -> dict[str, Any]:
+    """Return the row of one request; an error concerns that row only."""
+    reference = given.get("external_reference") if isinstance(given, dict) else None
+    row: dict[str, Any] = {"id": place, "result": {}, "success": False, "external_reference": reference}
+    try:
+        if not isinstance(given, dict):
+            raise refuse(5006, why="Type mismatch of '/', not in 'object'")
+        body = {name: value for name, value in given.items() if name != "external_reference"}
+        request = replace(batch.request, body=body)
+        batch.family.validate(request)
+        if body.get("stream"):
+            raise refuse(5006, why="a queued request cannot be streamed")
+        result = batch.family.answer(request)
+    except ServiceError as error:
+        return {**row, "errors": error.body(batch.id)["errors"]}
+    for unit, amount in result.usage.items():
+        batch.usage[unit] = batch.usage.get(unit, 0.0) + amount
+    batch.texts += batch.family.texts(request)
+    return {**row, "result": _plain(result), "success": True}
+
+
+def _plain(result: ModelResult) -> Any:
+    """Return a result as JSON, audio as base64."""
+    return result.result if result.content is None else {"audio": base64_text(result.content)}

@@ -1,0 +1,138 @@
+"""Limits: requests per minute, counted in the three ways a service may count, and the Neurons of a day.
+
+``app`` asks both before each call and charges the day after it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping
+from threading import Lock
+from typing import Literal
+
+Clock = Callable[[], float]
+WindowKind = Literal["sliding", "fixed", "bucket"]
+
+_DAY = 86_400.0
+
+
+class RateWindow:
+    """Admits at most `rate` requests a period. A refused request is not counted.
+
+    Parameters
+    ----------
+    rate : int
+        Requests per period.
+    kind : {"sliding", "fixed", "bucket"}
+        The last period before each request; periods from the first request on; or a bucket that refills evenly.
+    period : float
+        Seconds.
+    burst : int, optional
+        Size of the bucket; `rate` by default.
+    """
+
+    def __init__(self, rate: int, kind: WindowKind, period: float, clock: Clock, burst: int | None = None) -> None:
+        if kind not in ("sliding", "fixed", "bucket"):
+            raise ValueError(f"window must be 'sliding', 'fixed' or 'bucket', not {kind!r}")
+        self.rate, self.kind, self.period, self.clock = rate, kind, period, clock
+        self.burst = float(rate if burst is None else burst)
+        self._lock = Lock()
+        self._times: deque[float] = deque()
+        self._start = clock()
+        self._index, self._count = 0, 0
+        self._level, self._seen = self.burst, self._start
+
+    def admit(self) -> bool:
+        """Count one request and return whether it may pass."""
+        with self._lock:
+            now = self.clock()
+            if self.kind == "sliding":
+                return self._sliding(now)
+            return self._fixed(now) if self.kind == "fixed" else self._bucket(now)
+
+    def _sliding(self, now: float) -> bool:
+        while self._times and self._times[0] <= now - self.period:
+            self._times.popleft()
+        if len(self._times) >= self.rate:
+            return False
+        self._times.append(now)
+        return True
+
+    def _fixed(self, now: float) -> bool:
+        index = int((now - self._start) // self.period)
+        if index != self._index:
+            self._index, self._count = index, 0
+        if self._count >= self.rate:
+            return False
+        self._count += 1
+        return True
+
+    def _bucket(self, now: float) -> bool:
+        self._level = min(self.burst, self._level + (now - self._seen) * self.rate / self.period)
+        self._seen = now
+        if self._level < 1.0 - 1e-9:
+            return False
+        self._level -= 1.0
+        return True
+
+
+Rate = Literal["catalogue"] | int | Mapping[str, int] | None
+
+
+class RateLimits:
+    """One window per account and model, made at the first request.
+
+    Parameters
+    ----------
+    rate : "catalogue", int, mapping or None
+        The published rate, one rate for every model, a rate for the models named (no limit for the others), or none.
+    """
+
+    def __init__(self, rate: Rate, kind: WindowKind, period: float, clock: Clock, burst: int | None) -> None:
+        if isinstance(rate, str) and rate != "catalogue":
+            raise ValueError(f"rate must be 'catalogue', None, a number per minute or a mapping, not {rate!r}")
+        self.rate = rate
+        self._window = (kind, period, clock, burst)
+        self._windows: dict[Hashable, RateWindow] = {}
+        self._lock = Lock()
+        RateWindow(1, *self._window)  # so that a wrong kind is an error now, not at the first request
+
+    def admit(self, account: str, model: str, published: int | None) -> bool:
+        """Count one request of an account for a model."""
+        if isinstance(self.rate, str):
+            limit = published
+        else:
+            limit = self.rate.get(model) if isinstance(self.rate, Mapping) else self.rate
+        if limit is None:
+            return True
+        with self._lock:
+            window = self._windows.get((account, model))
+            if window is None:
+                window = self._windows[account, model] = RateWindow(limit, *self._window)
+        return window.admit()
+
+
+class DailyQuota:
+    """The Neurons of a day. Calls in flight when they are spent are still answered and charged."""
+
+    def __init__(self, allowed: float | None, clock: Clock) -> None:
+        self.allowed, self._clock = allowed, clock
+        self._start, self._index, self.spent = clock(), 0, 0.0
+        self._lock = Lock()
+
+    def open(self) -> bool:
+        """Return whether Neurons are left; a new day starts every 86,400 s of the clock."""
+        with self._lock:
+            self._turn()
+            return self.allowed is None or self.spent < self.allowed
+
+    def spend(self, neurons: float) -> None:
+        """Charge Neurons to the day."""
+        with self._lock:
+            self._turn()
+            self.spent += neurons
+
+    def _turn(self) -> None:
+        index = int((self._clock() - self._start) // _DAY)
+        if index != self._index:
+            self._index, self.spent = index, 0.0

@@ -1,0 +1,286 @@
+"""JSON that satisfies a schema, filled from a text.
+
+``families.text_generation`` answers JSON mode with it and ``families.tool_calls`` fills in arguments. Labels follow
+lexical similarity, numbers are those of the text in their order, strings carry the mark.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import from_json
+
+from ..schemas.json_schema import complaints, json_type, resolve
+from . import lexical
+from .text_standin import MARK, subject, trim
+
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:[.,]\d+)?")
+_KEY = re.compile(r'"(\w+)"\s*:')
+_DEPTH = 24
+#: The most sentences of a text that are considered for a field.
+_SENTENCES = 200
+#: The most values that are tried for a schema.
+_TRIES = 5000
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_FORMATS = {
+    "date": "2000-01-01",
+    "date-time": "2000-01-01T00:00:00Z",
+    "time": "00:00:00Z",
+    "duration": "PT0S",
+    "email": "emulator@example.com",
+    "uri": "https://example.com/emulator",
+    "url": "https://example.com/emulator",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "ipv4": "192.0.2.1",
+}
+#: Tried in turn for a pattern that no part of the text fits.
+_CANDIDATES = (
+    *("A", "a", "0", "1", "00", "000", "0000", "00000", "AA", "AAA", "abc", "ABC-123", "A1"),
+    *("2000-01-01", "12:00", "#000000", "+10000000000"),
+)
+
+
+def _object(text: str) -> Mapping[str, Any]:
+    """Return a text as an object where it is one, such as the result of a tool, else an empty object."""
+    try:
+        found = from_json(text) if text.startswith("{") else None
+    except ValueError:
+        found = None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _described(name: str, schema: Mapping[str, Any]) -> str:
+    return f"{name.replace('_', ' ')} {schema.get('description', '')}"
+
+
+class SchemaNotMet(ValueError):
+    """No instance of the schema could be made."""
+
+
+def fill(schema: Any, text: str, filler: type[SchemaFiller] | None = None) -> Any:
+    """Return an instance of a schema.
+
+    Parameters
+    ----------
+    schema : mapping or True
+        A JSON Schema; ``True`` for any object, with the keys that the text itself contains.
+    text : str
+        The text to fill it from.
+    filler : type of SchemaFiller, optional
+        The class that makes the values.
+
+    Raises
+    ------
+    SchemaNotMet
+        When the schema cannot be met.
+    """
+    if schema is True:
+        keys = dict.fromkeys(_KEY.findall(text)) or {"response": None}
+        schema = {"type": "object", "properties": {key: {"type": "string"} for key in keys}, "required": list(keys)}
+    try:
+        value = (filler or SchemaFiller)(schema, text).make(schema, "", 0)
+        wrong = complaints(value, schema)
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError, re.error) as error:
+        raise SchemaNotMet(str(error)) from error
+    if wrong:
+        raise SchemaNotMet(", ".join(wrong))
+    return value
+
+
+class SchemaFiller:
+    """Fills one schema: each method makes a value of one type, or raises SchemaNotMet."""
+
+    def __init__(self, root: Any, text: str) -> None:
+        self.root, self.text, self.tries = root, text, 0
+        self.used: set[str] = set()  # fields of an answer are rarely equal
+        self.about = subject(text)
+        self.given = _object(text)
+        self.numbers = [float(found.replace(",", ".")) for found in _NUMBER.findall(self.about)]
+
+    def make(self, schema: Any, name: str, depth: int) -> Any:
+        """Return a value for one schema; `name` is the name of the field."""
+        self.tries += 1
+        if depth > _DEPTH or self.tries > _TRIES:
+            raise SchemaNotMet("schema nests too deeply")
+        if not isinstance(schema, Mapping):
+            if schema is False:
+                raise SchemaNotMet("nothing is allowed")
+            return self.string({}, name)
+        schema = self.merged(schema)
+        if "const" in schema:
+            return schema["const"]
+        if "enum" in schema:
+            return self.pick(list(schema["enum"]), schema)
+        for word in ("anyOf", "oneOf"):
+            if word in schema:
+                return self.either(schema, word, name, depth)
+        match self.type_of(schema):
+            case "object":
+                return self.object(schema, depth)
+            case "array":
+                return self.array(schema, name, depth)
+            case "integer" | "number" as type_:
+                return self.number(schema, whole=type_ == "integer")
+            case "boolean":
+                return self.boolean(name, schema)
+            case "null":
+                return None
+            case _:
+                return self.string(schema, name)
+
+    def merged(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a schema with its reference and its ``allOf`` merged."""
+        seen = 0
+        while "$ref" in schema or "allOf" in schema:
+            seen += 1
+            if seen > _DEPTH:
+                raise SchemaNotMet("references are circular")
+            rest = {key: part for key, part in schema.items() if key not in ("$ref", "allOf")}
+            parts = [resolve(schema["$ref"], self.root)] if "$ref" in schema else []
+            for part in [*parts, *schema.get("allOf", [])]:
+                joined = {**part.get("properties", {}), **rest.get("properties", {})}
+                required = [*part.get("required", []), *rest.get("required", [])]
+                rest = {**part, **rest}
+                if joined:
+                    rest["properties"] = joined
+                if required:
+                    rest["required"] = list(dict.fromkeys(required))
+            schema = rest
+        return schema
+
+    def type_of(self, schema: Mapping[str, Any]) -> str:
+        """Return the type to make: the first that is not null, or what the keywords imply."""
+        given = schema.get("type")
+        if isinstance(given, list):
+            given = next((one for one in given if one != "null"), "null")
+        if given:
+            return str(given)
+        if "properties" in schema or "required" in schema:
+            return "object"
+        if "items" in schema or "prefixItems" in schema:
+            return "array"
+        return "number" if "minimum" in schema or "maximum" in schema else "string"
+
+    def either(self, schema: Mapping[str, Any], word: str, name: str, depth: int) -> Any:
+        rest = {key: part for key, part in schema.items() if key != word}
+        options = sorted(schema[word], key=lambda part: isinstance(part, Mapping) and part.get("type") == "null")
+        for part in options:
+            joined = {**rest, **part} if isinstance(part, Mapping) else part
+            if isinstance(part, Mapping) and "properties" in rest and "properties" in part:
+                joined["properties"] = {**rest["properties"], **part["properties"]}
+            if isinstance(part, Mapping) and "required" in rest and "required" in part:
+                joined["required"] = [*rest["required"], *part["required"]]
+            try:
+                value = self.make(joined, name, depth + 1)
+            except SchemaNotMet:
+                continue
+            if not complaints(value, schema, root=self.root):
+                return value
+        raise SchemaNotMet(f"no part of {word} can be met")
+
+    def pick(self, options: list[Any], schema: Mapping[str, Any]) -> Any:
+        allowed = [
+            one for one in options if schema.get("type") is None or not complaints(one, {"type": schema["type"]})
+        ]
+        named = [one for one in allowed if one is not None] or allowed
+        if not named:
+            raise SchemaNotMet("the enumeration is empty")
+        return self.ranked(named)[0]
+
+    def ranked(self, options: list[Any]) -> list[Any]:
+        """Return options by their similarity to the text, the most similar first."""
+        labels = [str(one) for one in options]
+        scores = lexical.similarity(subject(self.text, labels), [(label, "") for label in labels])
+        return [options[place] for place in sorted(range(len(options)), key=lambda place: -scores[place])]
+
+    def object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:
+        required = set(schema.get("required", []))
+        value: dict[str, Any] = {}
+        for key, part in schema.get("properties", {}).items():
+            try:
+                known = key in self.given and not complaints(self.given[key], part, root=self.root)
+                value[key] = self.given[key] if known else self.make(part, key, depth + 1)
+            except SchemaNotMet:
+                if key in required:
+                    raise
+        for key in schema.get("required", []):
+            if key not in value:
+                value[key] = self.make(schema.get("additionalProperties", True), key, depth + 1)
+        extra = schema.get("additionalProperties", True)
+        while len(value) < schema.get("minProperties", 0):
+            value[f"item{len(value)}"] = self.make(extra, "item", depth + 1)
+        return value
+
+    def array(self, schema: Mapping[str, Any], name: str, depth: int) -> list[Any]:
+        first = [self.make(part, name, depth + 1) for part in schema.get("prefixItems", [])]
+        items = schema.get("items", True)
+        wanted = max(schema.get("minItems", 0), min(1, schema.get("maxItems", 1)))
+        if items is False:
+            return first
+        if isinstance(items, Mapping) and schema.get("uniqueItems") and "enum" in self.merged(items):
+            return self.ranked(list(self.merged(items)["enum"]))[:wanted]
+        while len(first) < wanted:
+            value = self.make(items, name, depth + 1)
+            if schema.get("uniqueItems") and value in first:
+                value = self.another(value, len(first))
+            first.append(value)
+        return first
+
+    def another(self, value: Any, number: int) -> Any:
+        if json_type(value) == "string":
+            return f"{value} {number}"
+        return value + number if json_type(value) in ("integer", "number") else value
+
+    def number(self, schema: Mapping[str, Any], *, whole: bool) -> float:
+        low = schema.get("minimum", schema.get("exclusiveMinimum"))
+        high = schema.get("maximum", schema.get("exclusiveMaximum"))
+        step = schema.get("multipleOf", 1 if whole else None)
+        value = self.numbers.pop(0) if self.numbers else 0.0
+        if complaints(value, {word: schema[word] for word in _BOUNDS if word in schema}):
+            if low is not None and high is not None:
+                value = (low + high) / 2
+            elif low is not None:
+                value = max(value, low + (step or 1) * ("exclusiveMinimum" in schema))
+            elif high is not None:
+                value = min(value, high - (step or 1) * ("exclusiveMaximum" in schema))
+        if step:
+            value = round(value / step) * step
+            if low is not None and value < low:
+                value += step
+            if high is not None and value > high:
+                value -= step
+        return int(value) if whole or (isinstance(value, float) and value.is_integer() and step) else value
+
+    def boolean(self, name: str, schema: Mapping[str, Any]) -> bool:
+        field = _described(name, schema)
+        mood = lexical.polarity(field) * lexical.polarity(self.about)
+        return lexical.similarity(self.about, [(field, "")])[0] > 0.6 or mood > 0.2
+
+    def string(self, schema: Mapping[str, Any], name: str) -> str:
+        if "pattern" in schema:
+            return self.patterned(schema)
+        if schema.get("format") in _FORMATS:
+            return _FORMATS[schema["format"]]
+        field = _described(name, schema)
+        found = lexical.sentences(self.about)[:_SENTENCES] or ["(the message is empty)"]
+        parts = [self.quoted(part, schema) for part in found]
+        parts = [part for part in parts if part not in self.used] or parts
+        value = parts[lexical.closest(field, parts)]
+        self.used.add(value)
+        return value
+
+    def quoted(self, sentence: str, schema: Mapping[str, Any]) -> str:
+        """Return a sentence with the mark, within the length limits of the schema."""
+        value = f"{MARK} {trim(sentence, 120)}"
+        value += "." * max(0, int(schema.get("minLength", 0)) - len(value))
+        return value[: int(schema.get("maxLength", len(value)))]
+
+    def patterned(self, schema: Mapping[str, Any]) -> str:
+        rule = {key: part for key, part in schema.items() if key != "type"}
+        found = re.search(schema["pattern"].lstrip("^").rstrip("$"), self.about)
+        for candidate in ([found.group()] if found else []) + list(_CANDIDATES) + [f"{MARK} {trim(self.about, 60)}"]:
+            if not complaints(candidate, rule, root=self.root):
+                return candidate
+        raise SchemaNotMet(f"nothing fits the pattern {schema['pattern']}")

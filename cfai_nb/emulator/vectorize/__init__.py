@@ -1,0 +1,1 @@
+"""Vectorize, the service's vector store."""

@@ -1,0 +1,170 @@
+"""The three forms of a verb, from one definition: call it, await ``.aio``, or price it with ``.plan``.
+
+A definition is a generator.  It reads the frame, yields each ``Step`` whose result it needs (a ``Call`` sends rows
+through the engine), and returns a function that computes the result of the verb from them.  ``Forms`` carries it out:
+plainly; awaited, with everything but the waiting in a thread, since the loop is the caller's; or priced, where each
+call is answered by a placeholder and nothing is sent.  So a verb is written once, and its forms cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from ..errors import CfaiError, Stopped
+from .call import Call
+from .progress import working
+
+if TYPE_CHECKING:
+    from .._engine.errand import Errand
+    from .._engine.plan import Plan
+    from .._engine.run_options import RunOptions
+    from .._engine.shared import Engine
+    from .compare_result import Plans
+    from .progress import Display
+
+
+T = TypeVar("T")
+
+
+class Step(Protocol):
+    """Something a verb waits for."""
+
+    def wait(self, display: Display | None = None) -> Any:
+        """Do it and wait; `display` makes the progress bar of a notebook."""
+
+    async def wait_async(self, display: Display | None = None) -> Any:
+        """Do it; awaited, on any event loop."""
+
+
+#: Yields steps, is sent their results, and returns what computes the result of the verb.
+Steps: TypeAlias = Generator[Step, Any, Callable[[], T]]
+
+
+class Requests:
+    """A step that sends a few requests that are not rows of a run, such as those to an index of vectors.
+
+    Parameters
+    ----------
+    name : str
+        What the line of progress begins with.
+    engine : Engine
+    work : callable
+        See ``Errand``.
+    options : RunOptions
+    drain : bool
+        See ``Errand``.
+    stopped : callable
+        Says what Stop left behind.
+    """
+
+    def __init__(
+        self, name: str, engine: Engine, work: Callable[[Errand[Any]], Awaitable[Any]], options: RunOptions, *,
+        drain: bool, stopped: Callable[[], str],
+    ) -> None:  # fmt: skip
+        from .._engine.errand import Errand
+
+        self._name, self._progress, self._stopped = name, options.progress, stopped
+        self._errand: Errand[Any] = Errand(engine, work, drain=drain, patience=options.patience)
+        self._say: Callable[[str], None] = _silent
+
+    def tell(self, text: str) -> None:
+        """Show how far it is."""
+        self._say(text)
+
+    def refuse_stopped(self) -> None:
+        """Raise Stopped if Stop was pressed."""
+        if self._errand.stopped:
+            raise Stopped(self._stopped())
+
+    def wait(self, display: Display | None = None) -> Any:
+        """Send them and wait."""
+        from .._engine.bridge import bridge
+
+        with working(self._name, self._progress) as self._say:
+            return bridge.wait(self._errand, lambda: None)
+
+    async def wait_async(self, display: Display | None = None) -> Any:
+        """Send them; awaited."""
+        import asyncio
+
+        from .._engine.bridge import bridge
+
+        with working(self._name, self._progress) as self._say:
+            try:
+                return await bridge.wait_async(self._errand, lambda: None)
+            except asyncio.CancelledError:
+                raise asyncio.CancelledError(self._stopped()) from None
+
+
+def _silent(text: str) -> None:
+    return None
+
+
+class Forms:
+    """The three forms of a verb; a subclass gives its ``_steps``."""
+
+    __name__ = ""
+    #: Makes the progress bar of a notebook.
+    _display: Display | None = None
+
+    def _steps(self, *args: Any, **options: Any) -> Steps[Any]:
+        raise NotImplementedError
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Do it and wait."""
+        steps = self._steps(*args, **options)
+        step, finish = _advance(steps)
+        while step is not None:
+            answer, error = None, None
+            try:
+                answer = step.wait(self._display)
+            except CfaiError as raised:  # a verb may go on without it, as compare does
+                error = raised
+            step, finish = _advance(steps, answer, error)
+        return finish()
+
+    async def aio(self, *args: Any, **options: Any) -> Any:
+        """Do it; awaited, on any event loop."""
+        from .._engine.aside import beside
+
+        steps = await beside(lambda: self._steps(*args, **options))
+        step, finish = await beside(lambda: _advance(steps))
+        while step is not None:
+            answer, error = None, None
+            try:
+                answer = await step.wait_async(self._display)
+            except CfaiError as raised:
+                error = raised
+            step, finish = await beside(lambda: _advance(steps, answer, error))  # noqa: B023
+        return await beside(finish)
+
+    def plan(self, *args: Any, **options: Any) -> Plan | Plans:
+        """Price it and send nothing.
+
+        Raises
+        ------
+        ValueError
+            It would send no rows, so there is nothing to price.
+        """
+        steps, plans = self._steps(*args, **options), {}
+        step, _ = _advance(steps)
+        while isinstance(step, Call):  # what else a verb may wait for has no price here
+            plans[step.part or step.model.id] = step.plan()
+            step, _ = _advance(steps, step.placeholder())
+        steps.close()
+        if not plans:
+            raise ValueError(f"{self.__name__}() sends no rows here, so there is nothing to price.")
+        if len(plans) == 1:
+            return next(iter(plans.values()))
+        from .compare_result import Plans
+
+        return Plans(plans)
+
+
+def _advance(steps: Steps[Any], answer: Any = None, error: CfaiError | None = None) -> tuple[Step | None, Any]:
+    """Go on with a definition: return its next step, or None and what computes the result."""
+    try:
+        return (steps.send(answer) if error is None else steps.throw(error)), None
+    except StopIteration as end:
+        return None, end.value

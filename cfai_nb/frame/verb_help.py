@@ -1,0 +1,99 @@
+"""What ``?`` shows of a verb: its signature and numpydoc docstring, built from where each option is declared.
+
+``Verb`` asks for them once for each verb.  Options of a task come from the task and its bases, run options from
+``RunOptions``, and those of a verb that is a function from its own docstring.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .._engine.run_options import NAMES, documented
+from ..tasks import Task
+
+_OPTIONS = "\n\nAttributes\n----------\n"
+_ENTRY = re.compile(r"^\w[\w, ]* :.*(?:\n +.*)*", re.MULTILINE)
+_ON = """on : str
+    A column, or a template with ``{column}`` in it.  A Series needs none."""
+_ON_VECTORS = """on : str, optional
+    A column of vectors; or of text, or a template, which is embedded first.  Default: the Series, or the only column of
+    vectors."""
+_MODEL = """model : str or Model, optional
+    A name from ``cf.models()``; the catalogue says why the default is the default."""
+
+
+@dataclass(frozen=True)
+class Help:
+    """Signature and docstring of a verb, and the names of its options."""
+
+    signature: inspect.Signature
+    doc: str
+    options: list[str]
+
+
+class _Required:
+    """What stands in a signature for what must be given."""
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_REQUIRED = _Required()
+_Parameter = inspect.Parameter
+
+
+def _with_run_options(own: list[inspect.Parameter]) -> inspect.Signature:
+    there = {each.name for each in own}
+    names = [name for name in ("model", *NAMES) if name not in there and not (name == "model" and "models" in there)]
+    return inspect.Signature([*own, *(_Parameter(name, _Parameter.KEYWORD_ONLY, default=None) for name in names)])
+
+
+def of_function(function: Callable[..., Any]) -> Help:
+    """Return the help of a verb that is a function over the data (its first parameter).
+
+    Where it takes ``**options``, these are the run options.  They are not in its docstring, nor is an ``on`` that is a
+    column of vectors or text.
+    """
+    _, *own = inspect.signature(function).parameters.values()
+    named = [each.replace(annotation=_Parameter.empty) for each in own if each.kind is not each.VAR_KEYWORD]
+    signature = _with_run_options(named) if len(named) < len(own) else inspect.Signature(named)
+    before, heading, after = inspect.cleandoc(function.__doc__ or "").partition("Parameters\n----------\n")
+    entries, *rest = re.split(r"\n(?=\n\w+\n-+\n)", after, maxsplit=1)
+    own_entries = {name: entry for entry in _ENTRY.findall(entries) for name in entry.partition(" :")[0].split(", ")}
+    known = {"on": _ON_VECTORS, "model": _MODEL, **documented(), **own_entries}
+    listed = dict.fromkeys(known[name] for name in signature.parameters if name in known)  # once where it names two
+    doc = "".join([before, heading, "\n".join(listed), *(f"\n{section}" for section in rest)])
+    return Help(signature, doc, list(signature.parameters))
+
+
+def of_task(task: type[Task], about: str = "") -> Help:
+    """Return the help of a verb that is a task; `about` takes the place of what the task says of itself."""
+    head, _, notes = inspect.cleandoc(task.__doc__ or "").partition("\n\nNotes\n-----\n")
+    options: dict[str, str] = {}  # each as it is documented where it is declared
+    for owner in task.__mro__[: task.__mro__.index(Task)]:
+        _, _, listed = inspect.cleandoc(owner.__doc__ or "").partition(_OPTIONS)
+        for entry in _ENTRY.findall(listed):
+            options.setdefault(entry.split()[0], entry)
+    about = about or head.partition(_OPTIONS)[0]
+    parts = [about, "", "Parameters", "----------", _ON, *options.values(), _MODEL, *documented().values()]
+    doc = "\n".join([*parts, *(["", "Notes", "-----", notes] if notes else [])])
+    known = [field.name for field in dataclasses.fields(task)]
+    return Help(_with_run_options(_parameters(task)), doc, [*known, "model", *NAMES])
+
+
+def _parameters(task: type[Task]) -> list[inspect.Parameter]:
+    made = [_Parameter("on", _Parameter.POSITIONAL_OR_KEYWORD, default=None)]
+    fields = {field.name: field for field in dataclasses.fields(task)}
+    for name in [*task.positional, *(name for name in fields if name not in task.positional)]:
+        default = fields[name].default
+        kind = _Parameter.POSITIONAL_OR_KEYWORD if name in task.positional else _Parameter.KEYWORD_ONLY
+        if default is dataclasses.MISSING:
+            # A required field by position cannot follow an optional one in a signature, whatever the call allows.
+            default = _REQUIRED if kind is _Parameter.POSITIONAL_OR_KEYWORD else _Parameter.empty
+        made.append(_Parameter(name, kind, default=default))
+    return made
