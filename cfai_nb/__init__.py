@@ -76,7 +76,7 @@ from .vectors.vector import matrix
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from . import emulator, plots, vectors, widgets
+    from . import emulator, plots, quality, vectors, widgets
     from ._engine.gateway import Gateway
     from .data import sample
     from .frame.report import CfaiWarning, Report
@@ -155,6 +155,7 @@ __all__ = [
     "models",
     "on",
     "plots",
+    "quality",
     "sample",
     "scale",
     "stream",
@@ -178,6 +179,7 @@ _LAZY = {
     "emulator": ("emulator", None),
     "load_ipython_extension": ("widgets.magics", "load_ipython_extension"),  # %load_ext cfai_nb
     "plots": ("plots", None),
+    "quality": ("quality", None),
     "sample": ("data", "sample"),
     "stream": ("session.stream", "stream"),
     "vectors": ("vectors", None),

@@ -1,7 +1,7 @@
 """Exact operations on matrices of embedding vectors: search, duplicates, clusters, projection and topic terms.
 
 Takes matrices or columns of vectors and returns arrays.  Called by the vector verbs of ``frame``, by plots and widgets.
-scikit-learn (and scipy, which it depends on) is used in this room only, and imported when a function runs.
+scikit-learn is used in this room only, and imported (with scipy, which it depends on) when a function runs.
 """
 
 from .clustering import cluster, leaf_order
