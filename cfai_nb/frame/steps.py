@@ -65,7 +65,7 @@ class Requests:
         from .._engine.sender import RequestJob
 
         self._name, self._progress, self._stopped = name, options.progress, stopped
-        self._errand: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)
+        self._job: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)
         self._say: Callable[[str], None] = _silent
 
     def tell(self, text: str) -> None:
@@ -74,7 +74,7 @@ class Requests:
 
     def refuse_stopped(self) -> None:
         """Raise Stopped if Stop was pressed."""
-        if self._errand.stopped:
+        if self._job.stopped:
             raise Stopped(self._stopped())
 
     def wait(self, display: Display | None = None) -> Any:
@@ -82,7 +82,7 @@ class Requests:
         from .._engine.bridge import bridge
 
         with working(self._name, self._progress) as self._say:
-            return bridge.wait(self._errand, lambda: None)
+            return bridge.wait(self._job, lambda: None)
 
     async def wait_async(self, display: Display | None = None) -> Any:
         """Send them; awaited."""
@@ -92,7 +92,7 @@ class Requests:
 
         with working(self._name, self._progress) as self._say:
             try:
-                return await bridge.wait_async(self._errand, lambda: None)
+                return await bridge.wait_async(self._job, lambda: None)
             except asyncio.CancelledError:
                 raise asyncio.CancelledError(self._stopped()) from None
 

@@ -312,6 +312,6 @@ def test_every_option_is_documented_once() -> None:
     for name, verb in verbs.items():
         options = [field.name for field in dataclasses.fields(verb.task)]
         for option in ("on", *options, "model", "cache", "budget", "progress"):
-            assert verb.__doc__.count(f"\n{option} : ") == 1, (name, option)
+            assert getattr(cf.Accessor, name).__doc__.count(f"\n{option} : ") == 1, (name, option)
     assert "Attributes" not in cf.Accessor.generate.__doc__
     assert "filter(on=None, condition=..., " in repr(pd.DataFrame().cfai.filter)
