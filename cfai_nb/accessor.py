@@ -149,7 +149,7 @@ class Accessor:
     label_clusters = Verb("frame.label_clusters", "label_clusters")
     project = Verb("frame.vectors", "project")
     outliers = Verb("frame.vectors", "outliers")
-    to_vectorize = Verb("frame.vectorize.verb", "to_vectorize")
+    to_vectorize = Verb("frame.vectorize.to_vectorize", "to_vectorize")
 
     map = Verb("widgets.map.map_verb", "map_rows")
     playground = WidgetMethod("Playground")

@@ -17,7 +17,7 @@ from .models import Model
 from .tasks import Task
 from .tasks.dialects import schema
 from .tasks.dialects.extraction import Fields
-from .tasks.dialects.questions import Question
+from .tasks.dialects.question_types import Question
 from .widgets import Gallery, Playground, Preview
 from .widgets.map.map import Map
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ..errors import CfaiError, RowsFailed
 from ..tasks import Ask, Column, Score, Task
-from ..tasks.dialects.questions import Scale
+from ..tasks.dialects.question_types import Scale
 from . import rows
 from .call import Call
 from .compare_result import Comparison, front, judge, measured

@@ -5,7 +5,7 @@ from .chat_task import ChatTask
 from .classify import Classify
 from .detect import Detect
 from .dialects.extraction import Estimate, estimate, forecast
-from .dialects.questions import choice, scale, yes_no
+from .dialects.question_types import choice, scale, yes_no
 from .dialects.reply import StreamReader, reported
 from .dialects.request import Answer, Input, Json, Local, Request, tokens_of
 from .embed import Embed

@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..models import Model
 from .dialects import decision
 from .dialects import labels as labelling
-from .dialects.questions import Choice
+from .dialects.question_types import Choice
 from .task import Cell, Column, Dialect, DialectTask, display_only, members
 
 

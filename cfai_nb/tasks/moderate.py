@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ..errors import ModelError
 from ..models import Model
 from .dialects import decision
-from .dialects.questions import MOST_QUESTIONS, Unsafe
+from .dialects.question_types import MOST_QUESTIONS, Unsafe
 from .task import Cell, Column, Dialect, DialectTask, display_only
 
 _WHOLE = "unsafe"  # the question about the text as a whole

@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..models import Model
 from .code_digest import canonical
 from .dialects import decision
-from .dialects.questions import MOST_QUESTIONS, Choice, Question, Scale, YesNo
+from .dialects.question_types import MOST_QUESTIONS, Choice, Question, Scale, YesNo
 from .dialects.request import Json
 from .task import Cell, Column, DialectTask, display_only
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..errors import AnswerError
 from ..models import Model, Usage
 from .dialects import decision
-from .dialects.questions import Scale
+from .dialects.question_types import Scale
 from .dialects.request import Answer, Input, Request, tokens_of
 from .dialects.values import number, whole
 from .task import Cells, ColumnKind, DialectTask, check_count, display_only

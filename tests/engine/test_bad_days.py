@@ -17,8 +17,8 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine.store import store as store_module
-from cfai_nb._engine.store.schema import VERSION
 from cfai_nb._engine.store.store import Store
+from cfai_nb._engine.store.tables import VERSION
 from cfai_nb.emulator import Emulator, running
 
 pytestmark = pytest.mark.slow

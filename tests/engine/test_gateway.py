@@ -20,8 +20,8 @@ from starlette.responses import JSONResponse
 
 import cfai_nb as cf
 from cfai_nb import session
-from cfai_nb._engine.store.schema import VERSION
 from cfai_nb._engine.store.store import Store
+from cfai_nb._engine.store.tables import VERSION
 from cfai_nb.emulator import Emulator
 
 BGE, GLM = "bge-small-en-v1.5", "glm-4.7-flash"

@@ -27,9 +27,9 @@ from cfai_nb._engine.store import index as index_module
 from cfai_nb._engine.store import schema
 from cfai_nb._engine.store import store as store_module
 from cfai_nb._engine.store import writer as writer_module
-from cfai_nb._engine.store.index import Index, rebuild
-from cfai_nb._engine.store.schema import VERSION
+from cfai_nb._engine.store.key_index import Index, rebuild
 from cfai_nb._engine.store.store import Store
+from cfai_nb._engine.store.tables import VERSION
 from cfai_nb._engine.store.writer import Job
 from cfai_nb.emulator import Emulator
 from cfai_nb.models.ledger import Charge

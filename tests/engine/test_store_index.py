@@ -13,7 +13,7 @@ import pytest
 from cfai_nb._engine.store import index as module
 from cfai_nb._engine.store import writer
 from cfai_nb._engine.store.codec import seal
-from cfai_nb._engine.store.index import Index
+from cfai_nb._engine.store.key_index import Index
 from cfai_nb._engine.store.store import Store
 
 

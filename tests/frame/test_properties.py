@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import cfai_nb as cf
 from cfai_nb._engine.plan import draw_up
-from cfai_nb._engine.store.index import Index
+from cfai_nb._engine.store.key_index import Index
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import find
 from cfai_nb.tasks import Classify, Embed

@@ -15,7 +15,7 @@ from cfai_nb.emulator import Emulator
 from cfai_nb.models import find
 from cfai_nb.tasks import Answer
 from cfai_nb.tasks.dialects import decision
-from cfai_nb.tasks.dialects.questions import Choice
+from cfai_nb.tasks.dialects.question_types import Choice
 
 QUESTIONS = {
     "refund": cf.yes_no("Does the customer want money back?", yes="asks for a refund", no="asks for something else"),

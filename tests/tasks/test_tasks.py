@@ -22,7 +22,7 @@ from cfai_nb.tasks import Answer, Classify, Embed, Generate, Request, Task
 from cfai_nb.tasks.code_digest import canonical
 from cfai_nb.tasks.dialects import chat, decision, vision
 from cfai_nb.tasks.dialects import schema as schemas
-from cfai_nb.tasks.dialects.questions import Choice
+from cfai_nb.tasks.dialects.question_types import Choice
 
 CURRENT = [model for model in catalogue().values() if model.status == "current"]
 EMBEDDING = [model for model in CURRENT if model.task == "Text Embeddings"]

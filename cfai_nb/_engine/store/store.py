@@ -25,8 +25,8 @@ from ...errors import StoreError
 from ...models.ledger import Charge
 from ...tasks import Cells, Json
 from .codec import Turn, decode, encode, seal
-from .index import SLOT_BITS, IndexDamaged, Places, Reader, halves, rebuild, split
-from .schema import SEALED, Displaced, explain, file_at, open_file, prepare
+from .key_index import SLOT_BITS, IndexDamaged, Places, Reader, halves, rebuild, split
+from .tables import SEALED, Displaced, explain, file_at, open_file, prepare
 from .writer import BACKLOG, HELD, Job, Write, Writer
 
 #: Bytes of answers from which on the least recently used ones are evicted.

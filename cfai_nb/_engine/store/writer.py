@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ...models.ledger import Charge
-from .index import TAIL_KEYS, TAIL_RECORDS, grow, rebuild, tail_of
-from .schema import VERSION, is_lock, is_of_the_file
+from .key_index import TAIL_KEYS, TAIL_RECORDS, grow, rebuild, tail_of
+from .tables import VERSION, is_lock, is_of_the_file
 
 #: What is written: a few statements within the transaction.
 Write: TypeAlias = Callable[[sqlite3.Connection], object]

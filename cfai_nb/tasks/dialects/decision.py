@@ -17,7 +17,7 @@ from ...media import Media, media_in, text_of
 from ...models import Model, Usage, tokens_in
 from ..task import Cell, names_of_models
 from . import chat, values
-from .questions import Question, sent_as
+from .question_types import Question, sent_as
 from .reply import Reply
 from .request import Answer, Input, Json, Request, tokens_of
 

@@ -18,7 +18,7 @@ from ...errors import AnswerError
 from ...models import Model, Usage
 from ..task import Cell, Column
 from . import chat, decision, schema, values
-from .questions import sent_as
+from .question_types import sent_as
 from .request import Answer, Input, Json, Request
 
 #: The bounds of a quantity: two numbers or two days.

@@ -11,7 +11,7 @@ from ...media import media_in, text_of
 from ...models import Model, Usage
 from ..task import Cell, Dialect
 from . import chat, decision, values, vision
-from .questions import Choice
+from .question_types import Choice
 from .request import Answer, Input, Request, shown_to, tokens_of
 
 #: Models that have labels of their own and score them, and what each reads.

@@ -22,8 +22,8 @@ from ...markup import badge, block, counted, inline, line
 from ..base import close
 from .describe import Description
 from .hover_panel import HoverPanel
-from .picture import words
 from .shading import PLAIN, shade
+from .snapshot import words
 from .state import MapState
 
 with warnings.catch_warnings():

@@ -7,7 +7,7 @@ from typing import Any
 from ...markup import line
 from ..base import bundle
 from .describe import Describe
-from .picture import picture, still
+from .snapshot import picture, still
 from .state import MapState
 
 _INSTALL = 'zoom and lasso need jupyter-scatter: pip install "cfai_nb[map]", then restart the kernel'

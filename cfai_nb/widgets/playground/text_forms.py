@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_origin
 
 from ...tasks import choice, scale, yes_no
-from ...tasks.dialects.questions import Choice, Question, Scale, YesNo
+from ...tasks.dialects.question_types import Choice, Question, Scale, YesNo
 
 #: Types by their names in a line; `write` uses the first name of a type.
 _TYPES: dict[str, Any] = {

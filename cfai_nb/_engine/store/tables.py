@@ -18,7 +18,7 @@ import numpy as np
 
 from ...errors import StoreError
 from .codec import seal
-from .index import rebuild
+from .key_index import rebuild
 
 #: Increased when the tables change; a store of a later version is not touched.
 VERSION = 4
