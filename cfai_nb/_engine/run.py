@@ -129,9 +129,7 @@ class Runner:
         if (store := self._engine.store) is not None:
             self.run.store_failure = store.take_failure(self.run.id)
         if isinstance(self.run.error, StoreError) and self.run.done + self.run.failed == self.run.rows:
-            self.run.error = (
-                None  # nothing was left to send: the result is complete, and the failure is reported with it
-            )
+            self.run.error = None  # nothing was left to send; the failure is reported with the complete result
         self.run.ended = time.monotonic()
 
     def _refuse_beyond_budget(self, pending: Sequence[int]) -> None:
