@@ -23,8 +23,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine import store as sharing
-from cfai_nb._engine.store import index as index_module
-from cfai_nb._engine.store import schema
+from cfai_nb._engine.store import key_index, tables
 from cfai_nb._engine.store import store as store_module
 from cfai_nb._engine.store import writer as writer_module
 from cfai_nb._engine.store.key_index import Index, rebuild
@@ -62,7 +61,7 @@ def third(path: Path, answers: dict[Any, Any]) -> None:
     """Make a store of the third format, which had no checksums, with these answers."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(path)) as file, file:
-        for statement in schema._TABLES:
+        for statement in tables._TABLES:
             file.execute(statement)
         for pack, (name, cell) in enumerate(answers.items(), 1):
             body = json.dumps([cell]).encode()
@@ -624,7 +623,7 @@ def test_a_million_answers_of_the_third_format_are_taken_over_in_parts(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many there are, all are found afterwards, with what they had cost."""
-    monkeypatch.setattr(index_module, "_AT_ONCE", 300)
+    monkeypatch.setattr(key_index, "_AT_ONCE", 300)
     third(path, {i: f"answer {i}" for i in range(2_000)})
     with contextlib.closing(Store(path)) as store:
         assert recall(store, list(range(2_000))) == [f"answer {i}" for i in range(2_000)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cfai_nb._engine.store import index as module
+from cfai_nb._engine.store import key_index as module
 from cfai_nb._engine.store import writer
 from cfai_nb._engine.store.codec import seal
 from cfai_nb._engine.store.key_index import Index
