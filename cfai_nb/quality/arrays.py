@@ -111,7 +111,7 @@ def share_of(value: float, name: str) -> float:
     Raises
     ------
     ValueError
-        It is no such number.
+        It is not such a number.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)) or not 0 < value < 1:
         raise ValueError(f"{name} must be a number between 0 and 1, both excluded, not {value!r}")

@@ -33,7 +33,7 @@ Ask = Callable[[Positions], Any]
 
 @dataclass(frozen=True)
 class Certificate:
-    """Whose answer each row takes, and what is promised about it.
+    """For which rows the cheap answer stands, and what is promised about them.
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ class Vectors(Protocol):
 
 
 def no_progress(text: str) -> None:
-    """Report progress to nobody: the default of ``on_progress``."""
+    """Ignore progress: the default of ``on_progress``."""
 
 
 def checked(matrix: Any) -> Vectors:

@@ -55,7 +55,7 @@ def found_in(
         return await there.entry(), await there.properties() if wanted else {}
 
     entry, properties = yield from carried_out(look)
-    held = _whose(indexes.space_of(entry, here.origin), data, on, index)
+    held = _space_in(indexes.space_of(entry, here.origin), data, on, index)
     unknown = [key for key in wanted or () if key not in properties]
     if unknown:
         raise ValueError(
@@ -127,8 +127,8 @@ def _filter(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {str(key): sent(value) for key, value in given.items()} if given else None
 
 
-def _whose(held: Space | None, data: rows.Frame, on: Any, index: str) -> Space | None:
-    """Return whose vectors an index holds: as it says itself, or as the frame's own vectors do."""
+def _space_in(held: Space | None, data: rows.Frame, on: Any, index: str) -> Space | None:
+    """Return the space of the vectors in an index: as the index records it, or that of the frame's own vectors."""
     if on is not None and is_text(data, on):
         raise ValueError(f"on={on!r} holds no vectors: with index= it names vectors of the model the index is of.")
     columns = [data] if isinstance(data, pd.Series) else [data.iloc[:, at] for at in range(data.shape[1])]

@@ -47,15 +47,15 @@ def to_vectorize(
         one.
     metadata : list of str, optional
         Columns that go with the vectors, 10 KiB a row at most: text, numbers, truth values, dates (as ISO texts) and
-        lists of texts.  What is missing is left out.
+        lists of texts.  Missing cells are left out.
     filterable : list of str, optional
         Columns ``search(filter=...)`` can use, at most 10, of one type each; they are metadata as well.  The service
-        compares 64 bytes of a text.  A new one has the vectors of this frame sent anew: an index is filtered by what
-        could be filtered when its vectors were written.
+        compares 64 bytes of a text.  When a column is added here, the vectors of this frame are sent again: an index
+        filters a vector only by columns that were filterable when the vector was written.
     namespace : str, optional
-        One for all, 64 bytes at most: a part of the index that queries can be kept to.
+        The part of the index to write to, 64 bytes at most; queries can be limited to it.
     create : bool or {"cosine", "euclidean", "dot-product"}
-        Make the index where it is not there, with the vectors' dimensions and this metric (True: cosine).
+        Create the index if it does not exist, with the vectors' dimensions and this metric (True: cosine).
     wait : bool or float
         Wait until what was written is visible to queries, which takes the service a few seconds; 300 seconds at most,
         or this many.
