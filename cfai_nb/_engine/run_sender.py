@@ -137,7 +137,8 @@ class RunSender(Sender):
             return answer, charge
         except BaseException as error:
             # An answer that came and could not be read to its end is most likely billed; so is a stream that began.
-            if isinstance(error, AnswerError) or self._stream is not None:
+            # In the batch queue the same error may stand for a request that was refused, which costs nothing.
+            if self._stream is not None or (isinstance(error, AnswerError) and not (first and self.queue is not None)):
                 charge = self._charge_unread(inputs)
             raise
         finally:

@@ -174,6 +174,15 @@ def test_what_passes_is_tried_again(front: Any, kind: str, answer: Any) -> None:
     assert len(here.handed_in) == 1 + (kind == "requests")
 
 
+def test_what_is_refused_within_the_queue_is_not_charged(front: Any) -> None:
+    """A request that the queue answers with a refusal is handed in again, and the ledger holds the answered one alone."""
+    one = {"id": 0, "success": False, "errors": [{"code": 3040, "message": "Capacity temporarily exceeded"}]}
+    here = front(Once("request_id", JSONResponse({"result": {"responses": [one]}, "success": True, "errors": []})))
+    assert ROWS.cfai.embed(model=BGE, queue=True).notna().sum() == 7
+    assert len(here.handed_in) == 2
+    assert cf.ledger()[["requests", "exact"]].to_numpy().tolist() == [[1, True]]
+
+
 def test_a_garbled_look_is_repeated(front: Any) -> None:
     """A body that is no JSON is asked for again: handing in anew would pay twice."""
     here = front(Once("request_id", Response(b'{"result": {"respon'), 3))

@@ -254,6 +254,19 @@ def test_an_answer_that_is_too_large_is_not_asked_for_again(heard: bool) -> None
     assert len(asked_for) == 1
 
 
+def test_an_answer_that_is_too_large_is_charged_as_an_estimate() -> None:
+    """The ledger marks its charge as estimated, and a budget counts it: what the service bills is not taken for 0."""
+    with running(endless) as root:
+        base = root.removesuffix("/v1") + "/client/v4"
+        with cf.connect(base_url=base, account_id="a" * 32, api_token="x", store=False, rate=None):
+            budget = cf.Budget(1_000, "1,000 Neurons")
+            with pytest.raises(cf.RowsFailed, match="larger than 16 MiB"):
+                pd.Series(["x"]).cfai.generate("{value}", budget=budget, progress=False)
+            (charged,) = cf.ledger()[["requests", "exact", "neurons"]].itertuples(index=False)
+            assert (charged.requests, charged.exact) == (1, False)
+            assert budget.spent == charged.neurons > 0
+
+
 def test_a_redirect_is_not_followed() -> None:
     """The token does not go along: it is an error with the status, not a request to where it leads."""
     came = []
