@@ -175,7 +175,7 @@ def test_what_passes_is_tried_again(front: Any, kind: str, answer: Any) -> None:
 
 
 def test_what_is_refused_within_the_queue_is_not_charged(front: Any) -> None:
-    """A request that the queue answers with a refusal is handed in again, and the ledger holds the answered one alone."""
+    """A request that the queue refuses is handed in again, and the ledger holds the answered one alone."""
     one = {"id": 0, "success": False, "errors": [{"code": 3040, "message": "Capacity temporarily exceeded"}]}
     here = front(Once("request_id", JSONResponse({"result": {"responses": [one]}, "success": True, "errors": []})))
     assert ROWS.cfai.embed(model=BGE, queue=True).notna().sum() == 7
