@@ -23,7 +23,6 @@ import numpy as np
 from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, RowsFailed, StoreError, bare
 from ..models import Usage, price
 from ..models.ledger import money
-from .checkpoints import Checkpoints
 from .concurrency import MOST
 from .conversation import Conversations
 from .run_sender import RunSender
@@ -55,8 +54,7 @@ class Runner:
         self._plan = run.plan
         self._change = asyncio.Event()
         self._sender = RunSender(engine, run, self.halt, self._change.set)
-        self._checkpoints = Checkpoints(engine, run)
-        self._conversations = Conversations(engine, run, self._sender, self._checkpoints)
+        self._conversations = Conversations(engine, run, self._sender)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake_followers = asyncio.Event()
         self._untried = False  # whether there are rows for which no request was made yet
@@ -83,7 +81,7 @@ class Runner:
                     run.fail(index, InputError('cache="only", and the store has no answer', "not stored"))
             elif pending and not run.halted:
                 self._refuse_beyond_budget(pending)
-                await self._checkpoints.load(pending)
+                await self._conversations.load(pending)
                 await self._send_all(await self._batches(pending))
         except CfaiError as error:
             self.halt(bare(error))
