@@ -20,10 +20,9 @@ import pydantic_core
 from ..errors import AnswerError, CfaiError, Refused, RowError, ServiceError, bare
 from ..models import price
 from ..tasks import Answer, Json, Request, reported
-from .gateway import with_gateway
+from .engine import Engine
 from .run_state import Run
 from .service_errors import service_error
-from .shared import Engine
 
 #: The most requests and bytes of a submission (the service takes less than 10 MB), and the seconds without a further
 #: request after which it is submitted.
@@ -300,8 +299,9 @@ class Queue:
         """Send to the queue, past a gateway's cache, which would go on answering "queued"."""
         gateway = self._run.options.gateway
         request = Request(json=body, query=_QUERY, expected="vectors")
-        request = with_gateway(request, self._run.plan.model, None if gateway is None else gateway.uncached())
-        return (await self._send(request, self._run.plan.model.id, keys=rows)).json
+        model = self._run.plan.model
+        request = request if gateway is None else gateway.uncached().route(request, model)
+        return (await self._send(request, model.id, keys=rows)).json
 
 
 def _result(answered: Mapping[str, Json], position: int) -> Json:

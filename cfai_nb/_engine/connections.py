@@ -12,6 +12,7 @@ import asyncio
 import collections
 import functools
 import math
+import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextvars import Context
@@ -25,7 +26,7 @@ from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from .bounds import HEADER, Bounds
+from ..errors import AnswerError, Unavailable
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest, ConnectionKey
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.tracing import Trace
 
+#: Bytes of one header, and of the status line; aiohttp allows 128 headers.
+HEADER = 8_190
 #: Headers by name, in lower case.
 Headers: TypeAlias = dict[str, str]
 
@@ -54,20 +57,16 @@ class Arriving(Protocol):
 
 
 class Network:
-    """Sends requests to a server.
+    """Sends requests to a server: the host of ``root``, with which all addresses begin, or the proxy for it.
 
-    Parameters
-    ----------
-    root : str
-        The address that all requests begin with: its host is connected to, and it decides about a proxy.
-    bounds : Bounds
+    ``connect`` and ``silence`` are the most seconds to connect, and without a single byte.
     """
 
-    def __init__(self, root: str, bounds: Bounds) -> None:
+    def __init__(self, root: str, connect: float, silence: float) -> None:
         proxy, self._more_headers = proxy_for(root)
         self._connector = Connector()
-        self._silence = bounds.silence
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=bounds.connect)
+        self._silence = silence
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect)
         # Says where to connect to; all requests go there.
         given: dict[str, Any] = dict(proxy)
         if "proxy" in given:
@@ -250,6 +249,29 @@ class Connector(aiohttp.TCPConnector):
 
     def _suspect(self) -> None:
         self._distrusted = self._loop.time() + self.distrust
+
+
+class Unpacking:
+    """A compressed body, decompressed as it arrives and never beyond a given size."""
+
+    def __init__(self, encoding: str) -> None:
+        if encoding not in ("gzip", "x-gzip", "deflate"):
+            raise AnswerError(f"the answer is encoded as {encoding[:40]!r}, which was not asked for", "encoding")
+        self._inner = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, by its first bytes
+
+    def __call__(self, packed: bytes, most: int) -> bytes:
+        """Decompress a piece; what is beyond `most` bytes stays compressed."""
+        if self._inner.eof:
+            return b""  # padding after the end
+        try:
+            return self._inner.decompress(packed, max(1, most))
+        except zlib.error as error:
+            raise AnswerError(f"the answer cannot be decompressed: {error}", "broken", again=True) from None
+
+    def end(self, model: str) -> None:
+        """Note that nothing more comes."""
+        if not self._inner.eof:
+            raise Unavailable(f"{model}: the answer was cut within compressed data", "connection lost", model=model)
 
 
 class _Proxy(TypedDict, total=False):

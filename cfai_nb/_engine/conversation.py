@@ -21,18 +21,16 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pydantic_core
 
 from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
 from ..models.ledger import Charge
 from ..tasks import Answer, Cells, Conversation, Input, Local, Request, Task
-from .gateway import log_of
+from .engine import Engine, Flight
 from .loop import run_local
-from .run_sender import RunSender
+from .run_options import digest_of
 from .run_state import Run
-from .shared import Engine
-from .single_flight import Flight
+from .sender import RunSender
 from .store.codec import Turn
 
 #: The headers of an answer that are kept: how it is read, and the gateway's log.
@@ -75,7 +73,7 @@ class Checkpoint:
         """Return the saved answer to this request; None from the first request on that differs."""
         if not self.saved:
             return None
-        if self.saved[0].asked != _digest(request):
+        if self.saved[0].asked != digest_of(request, 16):
             self.saved = []
             return None
         turn = self.saved.pop(0)
@@ -159,7 +157,7 @@ class Conversations:
                     point.add(step, answer, charge)
                     if _is_nothing(answer):
                         raise AnswerError("the answer has no body, or a result that is null", "empty", again=True)
-                log = log_of(answer) or log
+                log = answer.headers.get("cf-aig-log-id") or log
                 step = _next_turn(steps, answer) if len(answer.content) < LARGE else await _read(steps, answer)
                 if not isinstance(step, _Ended):
                     self._save(point)
@@ -204,7 +202,7 @@ class Conversations:
             return
         headers = {name: answer.headers[name] for name in _HEADERS if name in answer.headers}
         cost = _sum([charge.neurons for charge in charges])
-        turn = Turn(asked=_digest(request), content=answer.content, headers=headers, neurons=cost)
+        turn = Turn(asked=digest_of(request, 16), content=answer.content, headers=headers, neurons=cost)
         point.id = point.id or os.urandom(8)
         self._turns.add_turn(point.key, point.id, point.turns - 1, turn, charges)
 
@@ -328,8 +326,3 @@ def _sum(amounts: Sequence[float | None]) -> float | None:
 
 def _key(key: bytes) -> bytes:
     return hashlib.blake2b(key, digest_size=16, person=b"begun").digest()  # "begun": stored keys must not change
-
-
-def _digest(request: Request) -> str:
-    asked = [request.path, request.query, request.json, request.content, request.form]
-    return hashlib.blake2b(pydantic_core.to_json(asked, bytes_mode="base64"), digest_size=16).hexdigest()

@@ -23,12 +23,11 @@ import numpy as np
 from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, RowsFailed, StoreError, bare
 from ..models import Usage, price
 from ..models.ledger import money
-from .concurrency import MOST
 from .conversation import Conversations
-from .run_sender import RunSender
+from .engine import Engine, Flight
+from .limiter import MOST
 from .run_state import Run
-from .shared import Engine
-from .single_flight import Flight
+from .sender import RunSender
 from .stopping import current
 
 #: How many rows may fail without any success before the run ends, since the question itself must be wrong.

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,24 @@ from ..models.ledger import Charge
 from ..tasks import Cells
 from ..vectors.vector import Space, views
 from .plan import Plan
-from .retry import Waiting
 from .run_options import RunOptions
 from .stopping import NEVER, Stop
 
 #: Seconds without an answer after which a run says what it waits for.
 _MOMENT = 1.0
+#: What is waited for: a free place, the minute's limit, a failing service, access that is in doubt, the bills of
+#: requests in flight (for the budget), or the batch queue.
+Reason: TypeAlias = Literal["capacity", "minute", "outage", "access", "budget", "queue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a run waits for, in seconds since the run began."""
+
+    reason: Reason
+    code: int | str | None  # of the refusal or fault
+    since: float
+    until: float | None  # when the row is given up, or the minute opens; None: not bounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,10 @@ from .call import Call
 from .progress import working
 
 if TYPE_CHECKING:
+    from .._engine.engine import Engine
     from .._engine.plan import Plan
     from .._engine.run_options import RunOptions
-    from .._engine.sender import RequestJob
-    from .._engine.shared import Engine
+    from ..session.requests import RequestJob
     from .compare_result import Plans
     from .progress import Display
 
@@ -62,7 +62,7 @@ class Requests:
         self, name: str, engine: Engine, work: Callable[[RequestJob[Any]], Awaitable[Any]], options: RunOptions, *,
         drain: bool, stopped: Callable[[], str],
     ) -> None:  # fmt: skip
-        from .._engine.sender import RequestJob
+        from ..session.requests import RequestJob
 
         self._name, self._progress, self._stopped = name, options.progress, stopped
         self._job: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)

@@ -1,4 +1,4 @@
-"""``Endpoint``: where requests go and with which credentials, from the arguments of ``connect`` and the environment.
+"""Where requests go, with which credentials and to which model: from the arguments of ``connect`` and the environment.
 
 Nothing here shows a token: it is a ``Secret`` from the start, and no message contains it.
 """
@@ -8,13 +8,16 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from .._engine.wire import Secret
-from ..errors import SetupError
+from ..errors import ModelError, SetupError
+from ..models import Model, default, external_model, find
+from ..tasks import Task
 
 _EMULATED_ACCOUNT = "0" * 32
 SERVICE = "https://api.cloudflare.com/client/v4"
@@ -177,3 +180,41 @@ def store_path(store: str | os.PathLike[str] | Literal[False] | None) -> Path | 
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("cfai_nb", appauthor=False)) / "store.sqlite"
+
+
+def select_model(
+    task: Task, wanted: str | Model | None, endpoint: Endpoint, *, gateway: bool, list_models: Callable[[], list[str]]
+) -> Model:
+    """Return the model that a task will use.
+
+    ``wanted`` is the value of ``model=``.  ``gateway``: one is set, which gives access to other providers' models.
+    ``list_models`` asks an OpenAI-compatible server for its own models; it is called only if none is named.
+
+    Raises
+    ------
+    ModelError
+        The model does not exist, needs a gateway and none is set, or the server has several and none is named.
+    """
+    if isinstance(task.default_model, Model):
+        return task.default_model
+    if isinstance(wanted, Model):
+        return wanted
+    if wanted is not None and not isinstance(wanted, str):
+        raise ModelError(f"model={wanted!r}: give a name such as 'bge-m3'.")
+    embeds = "openai-embedding" in task.families
+    if endpoint.is_server:
+        name = wanted or _only(list_models(), endpoint)
+        return external_model(name, "server", embeds=embeds, free=endpoint.is_local)
+    if wanted is None:
+        return find(task.default_model) if task.default_model.startswith("@") else default(task.default_model)
+    if "/" in wanted and not wanted.startswith("@"):
+        if not gateway:
+            raise ModelError(f"{wanted} is another provider's model: set gateway=, here or in connect.")
+        return external_model(wanted, "gateway", embeds=embeds)
+    return find(wanted)
+
+
+def _only(names: list[str], endpoint: Endpoint) -> str:
+    if len(names) != 1:
+        raise ModelError(f"Give model=: {endpoint.origin} has {', '.join(names[:20]) or 'no model'}.")
+    return names[0]

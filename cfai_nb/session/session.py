@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Unpack
 
 from .._engine.bridge import bridge
-from .._engine.gateway import Gateway
+from .._engine.engine import Engine, Resources, close_at_exit, close_dropped, limiters
 from .._engine.plan import Plan, draw_up
 from .._engine.run import Runner
-from .._engine.run_options import CacheMode, GivenOptions, RunOptions, given_options, with_run_options
+from .._engine.run_options import CacheMode, Gateway, GivenOptions, RunOptions, given_options, with_run_options
 from .._engine.run_state import Run
 from .._engine.sender import Sender
-from .._engine.shared import Engine, limiters
 from .._engine.store import release, shared
 from .._engine.store.store import Store
 from .._engine.wire import Wire
@@ -34,9 +33,7 @@ from ..media.files import Folder, as_folder
 from ..models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from ..models.ledger import Budget, Charge, as_budget, midnight, spent_today
 from ..tasks import Input, Request, Task
-from .closing import Resources, close_at_exit, close_dropped
-from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, resolve_endpoint, store_path
-from .model_choice import select_model
+from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, resolve_endpoint, select_model, store_path
 
 _current: Session | None = None
 #: Sessions of the ``with`` blocks around the current context, the innermost last.

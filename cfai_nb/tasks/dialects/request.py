@@ -31,7 +31,7 @@ except ImportError:  # pragma: no cover - depends on the Python version
 Json = Any
 #: A canonical input: what one distinct row holds.  A text, a picture (sound, ...), or a text with some in it.
 Input: TypeAlias = "str | Media | Parts"
-#: What an answer may be, which sets how large it may be (``_engine/bounds.py`` has the figures).
+#: What an answer may be, which sets how large it may be (``_engine/wire.py`` has the figures).
 Expected: TypeAlias = Literal["text", "vectors", "media", "document"]
 # Few models say how they count pictures and sound; these are the usual ways of open models (patches of 28 x 28 pixels,
 # 25 tokens a second of sound) and clef-omni's own for video (at most 256 a second), for plans and budgets, never for a
