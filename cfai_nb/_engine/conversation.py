@@ -27,10 +27,10 @@ from ..media import Media, Parts
 from ..models.ledger import Charge
 from ..tasks import Answer, Cells, Conversation, Input, Local, Request, Task
 from .engine import Engine, Flight
-from .loop import run_local
 from .run_options import digest_of
 from .run_state import Run
 from .sender import RunSender
+from .stopping import run_local
 from .store.codec import Turn
 
 #: The headers of an answer that are kept: how it is read, and the gateway's log.

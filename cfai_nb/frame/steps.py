@@ -126,7 +126,7 @@ class Forms:
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        from .._engine.loop import in_thread
+        from .._engine.stopping import in_thread
 
         steps = await in_thread(lambda: self._steps(*args, **options))
         step, finish = await in_thread(lambda: _advance(steps))
