@@ -242,7 +242,7 @@ class Witnesses:
 class Share:
     """The requests of one run that may be in flight at once; None: as many as the model has places."""
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, most: int | None = None) -> None:
         self._most = most
         self._in_use = 0
         self._witnesses = Witnesses()
