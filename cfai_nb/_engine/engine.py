@@ -5,9 +5,9 @@ register in ``Engine.jobs`` while they are active.  Closing (by ``close``, by ga
 are ended, requests in flight are awaited, and pending answers and charges are written to the store; a warning lists
 what could not be written.
 
-``Runner`` claims the inputs of each request in ``SingleFlight`` before it sends them.  A run that needs an input that
-another run sends waits for that answer instead of paying for it again.  A tool may start a run inside a conversation;
-where such a run would wait for itself, the claim says so.
+In-flight sharing (single-flight): ``Runner`` claims the inputs of each request here before it sends them.  A run that
+needs an input that another run sends waits for that answer instead of paying for it again.  A tool may start a run
+inside a conversation; where such a run would wait for itself, the claim says so.
 """
 
 from __future__ import annotations
@@ -68,6 +68,11 @@ class Flight:
         """Make this the outer flight of everything begun in the current context."""
         _current.set(self)
 
+    def unfollow(self) -> None:
+        """Note that the current run waits for a key of this flight no more."""
+        if (outer := _current.get()) is not None:
+            self.followers.remove(outer)
+
     def waits_for(self, other: Flight) -> bool:
         """Whether this one cannot end before the other, through any number of tools and runs."""
         seen: set[int] = set()
@@ -80,65 +85,6 @@ class Flight:
                 seen.add(id(one))
                 waiting += [*one.followers, *([one.outer] if one.outer is not None else [])]
         return False
-
-
-class SingleFlight:
-    """The flights of an engine, by key."""
-
-    def __init__(self) -> None:
-        self._by_key: dict[bytes, Flight] = {}
-        self._runs = 0
-        # Keys of answers that went into the store while several runs were active: the others had looked there before.
-        self.completed: set[bytes] = set()
-
-    def join(self) -> None:
-        """Note that a run begins."""
-        self._runs += 1
-
-    def leave(self) -> None:
-        """Note that a run ended."""
-        self._runs -= 1
-        if not self._runs:
-            self.completed.clear()
-
-    def __len__(self) -> int:
-        return len(self._by_key)
-
-    def claim(self, keys: Sequence[bytes]) -> tuple[Flight, dict[bytes, Flight | None]]:
-        """Claim the keys that are not in flight yet; return their flight, and the flights of all other keys.
-
-        None in place of a flight: the other run waits for this very call, so that following it would never end.
-        """
-        outer = _current.get()
-        mine = Flight(asyncio.get_running_loop().create_future(), outer=outer)
-        others: dict[bytes, Flight | None] = {}
-        for key in keys:
-            other = self._by_key.setdefault(key, mine)
-            if other is mine:
-                mine.keys.append(key)
-            elif outer is not None and other.waits_for(outer):
-                others[key] = None
-            else:
-                others[key], other.followed = other, True
-                if outer is not None:
-                    other.followers.append(outer)
-        return mine, others
-
-    def unfollow(self, flight: Flight) -> None:
-        """Note that a key of this flight, which ``claim`` returned, is no longer waited for."""
-        if (outer := _current.get()) is not None:
-            flight.followers.remove(outer)
-
-    def complete(self, flight: Flight) -> None:
-        """End a flight: the runs that follow it find its cells."""
-        for key in flight.keys:
-            self._by_key.pop(key, None)
-        if self._runs > 1 and flight.keys:
-            self.completed.update(flight.cells)
-        if not flight.followed:  # cancelled timers keep the context, and the flight in it, for a while
-            flight.cells.clear()
-        if not flight.done.done():
-            flight.done.set_result(None)
 
 
 def limiters(per_minute: Callable[[Model], float | None]) -> Callable[[Model], Limiter]:
@@ -167,8 +113,47 @@ class Engine:
     origin: str
     store: Store | None
     ledger: Callable[[Sequence[Charge]], object]  # takes charges when there is no store to keep them
-    single_flight: SingleFlight = field(default_factory=SingleFlight)
     jobs: set[Closable] = field(default_factory=set)  # active runs and request jobs
+    flights: dict[bytes, Flight] = field(default_factory=dict)  # by key
+    # Keys of answers that went into the store while several jobs were active: the others had looked there before.
+    completed: set[bytes] = field(default_factory=set)
+
+    def leave(self, job: Closable) -> None:
+        """Note that a job ended."""
+        self.jobs.discard(job)
+        if not self.jobs:
+            self.completed.clear()
+
+    def claim(self, keys: Sequence[bytes]) -> tuple[Flight, dict[bytes, Flight | None]]:
+        """Claim the keys that are not in flight yet; return their flight, and the flights of all other keys.
+
+        None in place of a flight: the other run waits for this very call, so that following it would never end.
+        """
+        outer = _current.get()
+        mine = Flight(asyncio.get_running_loop().create_future(), outer=outer)
+        others: dict[bytes, Flight | None] = {}
+        for key in keys:
+            other = self.flights.setdefault(key, mine)
+            if other is mine:
+                mine.keys.append(key)
+            elif outer is not None and other.waits_for(outer):
+                others[key] = None
+            else:
+                others[key], other.followed = other, True
+                if outer is not None:
+                    other.followers.append(outer)
+        return mine, others
+
+    def complete(self, flight: Flight) -> None:
+        """End a flight: the runs that follow it find its cells."""
+        for key in flight.keys:
+            self.flights.pop(key, None)
+        if len(self.jobs) > 1 and flight.keys:
+            self.completed.update(flight.cells)
+        if not flight.followed:  # cancelled timers keep the context, and the flight in it, for a while
+            flight.cells.clear()
+        if not flight.done.done():
+            flight.done.set_result(None)
 
     def charge(
         self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0,
@@ -201,10 +186,7 @@ class Engine:
             pause = min(0.05, 1.5 * pause)
 
     async def close(self, seconds: float) -> int:
-        """End all jobs, keep answers that arrive within this time, and close the connections.
-
-        Returns how many jobs had to be dropped before their answers came.
-        """
+        """End all jobs, keep answers that arrive within this time, close the connections; return how many were late."""
         why = CfaiError("The session was closed while this was under way; nothing more was sent.")
         for job in tuple(self.jobs):
             job.close(why)

@@ -226,7 +226,7 @@ class RunSender(Sender):
     @property
     def serving(self) -> bool:
         """Whether the service answered a request that was sent after the longest waiting one was refused."""
-        return not self.waiting or self._service.sent > next(iter(self.waiting.values()))
+        return self._service.sent > next(iter(self.waiting.values()))
 
     def gives_up(self, keys: Iterable[bytes], failure: RowError) -> bool:
         """Whether this request is the second one to be given up without any answer, so that the service is down."""
