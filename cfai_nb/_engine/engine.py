@@ -30,6 +30,7 @@ from ..models.ledger import Charge, money
 from ..tasks import Cells
 from .bridge import bridge
 from .limiter import Limiter, Rate
+from .run_state import Run
 from .store import release, release_all
 from .store.store import Store
 from .store.writer import Job
@@ -87,28 +88,12 @@ class Flight:
         return False
 
 
-def limiters(per_minute: Callable[[Model], float | None]) -> Callable[[Model], Limiter]:
-    """Return a function from model to limiter; models that the service counts together share a rate."""
-    rates: dict[str, Rate] = {}
-    made: dict[str, Limiter] = {}
-
-    def limiter(model: Model) -> Limiter:
-        if model.id not in made:
-            rate = per_minute(model)
-            # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
-            group = model.id if model.can("requires_workers_paid") else f"{model.task} {rate}"
-            made[model.id] = Limiter(rates.setdefault(group, Rate(rate)))
-        return made[model.id]
-
-    return limiter
-
-
 @dataclass(slots=True)
 class Engine:
     """What all runs of a session share, on one event loop."""
 
     wire: Wire
-    limiter: Callable[[Model], Limiter]
+    per_minute: Callable[[Model], float | None]
     account: str
     origin: str
     store: Store | None
@@ -117,6 +102,17 @@ class Engine:
     flights: dict[bytes, Flight] = field(default_factory=dict)  # by key
     # Keys of answers that went into the store while several jobs were active: the others had looked there before.
     completed: set[bytes] = field(default_factory=set)
+    _limiters: dict[str, Limiter] = field(default_factory=dict)
+    _rates: dict[str, Rate] = field(default_factory=dict)
+
+    def limiter(self, model: Model) -> Limiter:
+        """Return the limiter of a model; models that the service counts together share a rate."""
+        if model.id not in self._limiters:
+            rate = self.per_minute(model)
+            # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
+            group = model.id if model.can("requires_workers_paid") else f"{model.task} {rate}"
+            self._limiters[model.id] = Limiter(self._rates.setdefault(group, Rate(rate)))
+        return self._limiters[model.id]
 
     def leave(self, job: Closable) -> None:
         """Note that a job ended."""
@@ -156,23 +152,23 @@ class Engine:
             flight.done.set_result(None)
 
     def charge(
-        self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0,
-        free: bool = False, queued: tuple[str, int] | None = None,
+        self, run: Run, usage: Usage, rows: int, *, seconds: float = 0.0, free: bool = False,
+        queued: tuple[str, int] | None = None,
     ) -> Charge:  # fmt: skip
         """Return the charge of one answered request; ``free`` where a gateway answered it from its cache."""
-        cost = price(usage, model)
+        cost = price(usage, run.plan.model)
         paid, saved = (Cost(0.0, True), cost.neurons) if free else (cost, 0.0)
         return Charge(
-            time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
-            neurons=paid.neurons, exact=paid.exact, saved_neurons=saved, tokens=usage.tokens, seconds=seconds,
-            queued=queued,
+            time=time.time(), run=run.id, account=self.account, origin=self.origin, model=run.plan.model.id,
+            verb=run.plan.task.name, rows=rows, neurons=paid.neurons, exact=paid.exact, saved_neurons=saved,
+            tokens=usage.tokens, seconds=seconds, queued=queued,
         )  # fmt: skip
 
-    def saving(self, neurons: float | None, model: Model, *, run: str, verb: str, rows: int) -> Charge:
+    def saving(self, run: Run, neurons: float | None, rows: int) -> Charge:
         """Return the entry for rows that came from the store; ``neurons`` is what they had cost, None if unknown."""
         return Charge(
-            time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
-            requests=0, neurons=0.0, exact=True, saved_neurons=neurons, tokens=0.0,
+            time=time.time(), run=run.id, account=self.account, origin=self.origin, model=run.plan.model.id,
+            verb=run.plan.task.name, rows=rows, requests=0, neurons=0.0, exact=True, saved_neurons=neurons, tokens=0.0,
         )  # fmt: skip
 
     async def written(self, owner: str = "") -> None:

@@ -176,9 +176,7 @@ class Runner:
                 break
         run.stored += rows + unpriced
         amounts = ((saved, rows), (None, unpriced))  # kept separate: an unknown price is not zero
-        entries = [
-            engine.saving(n, plan.model, run=run.id, verb=plan.task.name, rows=count) for n, count in amounts if count
-        ]
+        entries = [engine.saving(run, neurons, count) for neurons, count in amounts if count]
         for entry in entries:
             run.note(entry)
         if entries:
