@@ -5,9 +5,9 @@ register in ``Engine.jobs`` while they are active.  Closing (by ``close``, by ga
 are ended, requests in flight are awaited, and pending answers and charges are written to the store; a warning lists
 what could not be written.
 
-``Runner`` claims the inputs of each request in ``SingleFlight`` before it sends them.  A run that needs an input that
-another run sends waits for that answer instead of paying for it again.  A tool may start a run inside a conversation;
-where such a run would wait for itself, the claim says so.
+In-flight sharing (single-flight): ``Runner`` claims the inputs of each request here before it sends them.  A run that
+needs an input that another run sends waits for that answer instead of paying for it again.  A tool may start a run
+inside a conversation; where such a run would wait for itself, the claim says so.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ..models.ledger import Charge, money
 from ..tasks import Cells
 from .bridge import bridge
 from .limiter import Limiter, Rate
+from .run_state import Run
 from .store import release, release_all
 from .store.store import Store
 from .store.writer import Job
@@ -68,6 +69,11 @@ class Flight:
         """Make this the outer flight of everything begun in the current context."""
         _current.set(self)
 
+    def unfollow(self) -> None:
+        """Note that the current run waits for a key of this flight no more."""
+        if (outer := _current.get()) is not None:
+            self.followers.remove(outer)
+
     def waits_for(self, other: Flight) -> bool:
         """Whether this one cannot end before the other, through any number of tools and runs."""
         seen: set[int] = set()
@@ -82,27 +88,37 @@ class Flight:
         return False
 
 
-class SingleFlight:
-    """The flights of an engine, by key."""
+@dataclass(slots=True)
+class Engine:
+    """What all runs of a session share, on one event loop."""
 
-    def __init__(self) -> None:
-        self._by_key: dict[bytes, Flight] = {}
-        self._runs = 0
-        # Keys of answers that went into the store while several runs were active: the others had looked there before.
-        self.completed: set[bytes] = set()
+    wire: Wire
+    per_minute: Callable[[Model], float | None]
+    account: str
+    origin: str
+    store: Store | None
+    ledger: Callable[[Sequence[Charge]], object]  # takes charges when there is no store to keep them
+    jobs: set[Closable] = field(default_factory=set)  # active runs and request jobs
+    flights: dict[bytes, Flight] = field(default_factory=dict)  # by key
+    # Keys of answers that went into the store while several jobs were active: the others had looked there before.
+    completed: set[bytes] = field(default_factory=set)
+    _limiters: dict[str, Limiter] = field(default_factory=dict)
+    _rates: dict[str, Rate] = field(default_factory=dict)
 
-    def join(self) -> None:
-        """Note that a run begins."""
-        self._runs += 1
+    def limiter(self, model: Model) -> Limiter:
+        """Return the limiter of a model; models that the service counts together share a rate."""
+        if model.id not in self._limiters:
+            rate = self.per_minute(model)
+            # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
+            group = model.id if model.can("requires_workers_paid") else f"{model.task} {rate}"
+            self._limiters[model.id] = Limiter(self._rates.setdefault(group, Rate(rate)))
+        return self._limiters[model.id]
 
-    def leave(self) -> None:
-        """Note that a run ended."""
-        self._runs -= 1
-        if not self._runs:
+    def leave(self, job: Closable) -> None:
+        """Note that a job ended."""
+        self.jobs.discard(job)
+        if not self.jobs:
             self.completed.clear()
-
-    def __len__(self) -> int:
-        return len(self._by_key)
 
     def claim(self, keys: Sequence[bytes]) -> tuple[Flight, dict[bytes, Flight | None]]:
         """Claim the keys that are not in flight yet; return their flight, and the flights of all other keys.
@@ -113,7 +129,7 @@ class SingleFlight:
         mine = Flight(asyncio.get_running_loop().create_future(), outer=outer)
         others: dict[bytes, Flight | None] = {}
         for key in keys:
-            other = self._by_key.setdefault(key, mine)
+            other = self.flights.setdefault(key, mine)
             if other is mine:
                 mine.keys.append(key)
             elif outer is not None and other.waits_for(outer):
@@ -124,70 +140,35 @@ class SingleFlight:
                     other.followers.append(outer)
         return mine, others
 
-    def unfollow(self, flight: Flight) -> None:
-        """Note that a key of this flight, which ``claim`` returned, is no longer waited for."""
-        if (outer := _current.get()) is not None:
-            flight.followers.remove(outer)
-
     def complete(self, flight: Flight) -> None:
         """End a flight: the runs that follow it find its cells."""
         for key in flight.keys:
-            self._by_key.pop(key, None)
-        if self._runs > 1 and flight.keys:
+            self.flights.pop(key, None)
+        if len(self.jobs) > 1 and flight.keys:
             self.completed.update(flight.cells)
         if not flight.followed:  # cancelled timers keep the context, and the flight in it, for a while
             flight.cells.clear()
         if not flight.done.done():
             flight.done.set_result(None)
 
-
-def limiters(per_minute: Callable[[Model], float | None]) -> Callable[[Model], Limiter]:
-    """Return a function from model to limiter; models that the service counts together share a rate."""
-    rates: dict[str, Rate] = {}
-    made: dict[str, Limiter] = {}
-
-    def limiter(model: Model) -> Limiter:
-        if model.id not in made:
-            rate = per_minute(model)
-            # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
-            group = model.id if model.can("requires_workers_paid") else f"{model.task} {rate}"
-            made[model.id] = Limiter(rates.setdefault(group, Rate(rate)))
-        return made[model.id]
-
-    return limiter
-
-
-@dataclass(slots=True)
-class Engine:
-    """What all runs of a session share, on one event loop."""
-
-    wire: Wire
-    limiter: Callable[[Model], Limiter]
-    account: str
-    origin: str
-    store: Store | None
-    ledger: Callable[[Sequence[Charge]], object]  # takes charges when there is no store to keep them
-    single_flight: SingleFlight = field(default_factory=SingleFlight)
-    jobs: set[Closable] = field(default_factory=set)  # active runs and request jobs
-
     def charge(
-        self, usage: Usage, model: Model, *, run: str, verb: str, rows: int = 1, seconds: float = 0.0,
-        free: bool = False, queued: tuple[str, int] | None = None,
+        self, run: Run, usage: Usage, rows: int, *, seconds: float = 0.0, free: bool = False,
+        queued: tuple[str, int] | None = None,
     ) -> Charge:  # fmt: skip
         """Return the charge of one answered request; ``free`` where a gateway answered it from its cache."""
-        cost = price(usage, model)
+        cost = price(usage, run.plan.model)
         paid, saved = (Cost(0.0, True), cost.neurons) if free else (cost, 0.0)
         return Charge(
-            time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
-            neurons=paid.neurons, exact=paid.exact, saved_neurons=saved, tokens=usage.tokens, seconds=seconds,
-            queued=queued,
+            time=time.time(), run=run.id, account=self.account, origin=self.origin, model=run.plan.model.id,
+            verb=run.plan.task.name, rows=rows, neurons=paid.neurons, exact=paid.exact, saved_neurons=saved,
+            tokens=usage.tokens, seconds=seconds, queued=queued,
         )  # fmt: skip
 
-    def saving(self, neurons: float | None, model: Model, *, run: str, verb: str, rows: int) -> Charge:
+    def saving(self, run: Run, neurons: float | None, rows: int) -> Charge:
         """Return the entry for rows that came from the store; ``neurons`` is what they had cost, None if unknown."""
         return Charge(
-            time=time.time(), run=run, account=self.account, origin=self.origin, model=model.id, verb=verb, rows=rows,
-            requests=0, neurons=0.0, exact=True, saved_neurons=neurons, tokens=0.0,
+            time=time.time(), run=run.id, account=self.account, origin=self.origin, model=run.plan.model.id,
+            verb=run.plan.task.name, rows=rows, requests=0, neurons=0.0, exact=True, saved_neurons=neurons, tokens=0.0,
         )  # fmt: skip
 
     async def written(self, owner: str = "") -> None:
@@ -201,10 +182,7 @@ class Engine:
             pause = min(0.05, 1.5 * pause)
 
     async def close(self, seconds: float) -> int:
-        """End all jobs, keep answers that arrive within this time, and close the connections.
-
-        Returns how many jobs had to be dropped before their answers came.
-        """
+        """End all jobs, keep answers that arrive within this time, close the connections; return how many were late."""
         why = CfaiError("The session was closed while this was under way; nothing more was sent.")
         for job in tuple(self.jobs):
             job.close(why)

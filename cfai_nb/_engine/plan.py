@@ -200,21 +200,10 @@ def draw_up(
     task: Task, model: Model, rows: Sequence[Input | None], origin: str, rate: float | None = None, *,
     server: str = "", account: str = "",
 ) -> Plan:  # fmt: skip
-    """Turn rows into a plan.
+    """Turn rows into a plan; None is a row without input.
 
-    Parameters
-    ----------
-    task, model : Task, Model
-    rows : sequence of Input or None
-        None is a row without input.
-    origin : str
-        Who answers.  It is part of the key, so an emulator's answers are never taken for the service's.
-    rate : float or None
-        Requests per minute.
-    server : str
-        Its full address, where `origin` alone does not identify it.
-    account : str
-        Part of the key where the task names something that belongs to the account.
+    ``origin`` is who answers, and part of the key, so an emulator's answers are never taken for the service's; or its
+    full address ``server``, where `origin` alone does not identify it.  ``rate`` is in requests per minute.
     """
     task.check(model)
     index: dict[Input, int] = {}
@@ -222,9 +211,8 @@ def draw_up(
         (-1 if row is None else index.setdefault(row, len(index)) for row in rows), dtype=np.int64, count=len(rows)
     )
     inputs = list(index)
-    return Plan(
-        task, model, inputs, keys_of(task, model, inputs, server or origin, account), where, origin=origin, rate=rate
-    )
+    keys = keys_of(task, model, inputs, server or origin, account)
+    return Plan(task, model, inputs, keys, where, origin=origin, rate=rate)
 
 
 def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, account: str = "") -> list[bytes]:

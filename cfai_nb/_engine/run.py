@@ -68,12 +68,11 @@ class Runner:
         """Carry the run out, and raise nothing: ``run.error`` says what ended it early."""
         run = self.run
         run.stop = current()
-        self._engine.single_flight.join()
         self._engine.jobs.add(self)
         try:
             if self._engine.store is not None and run.options.cache is not False:
                 self._engine.store.retry()
-                await self._engine.written()
+                await self._engine.written()  # another run's latest answers may still wait for the disk
             pending = await self._load_stored(range(len(self._plan.inputs)))
             if run.options.cache == "only":
                 for index in pending:
@@ -86,8 +85,7 @@ class Runner:
             self.halt(bare(error))
         finally:
             await self._drain()
-            self._engine.jobs.discard(self)
-            self._engine.single_flight.leave()
+            self._engine.leave(self)
         return run
 
     def halt(self, error: CfaiError | None = None) -> None:
@@ -159,7 +157,6 @@ class Runner:
         if store is None or run.options.cache not in (True, "only") or not wanted:
             return list(wanted)
         indexes = np.asarray(wanted, dtype=np.int64)
-        await engine.written()  # another run's latest answers may still wait for the disk
         parts = store.held([plan.keys[index] for index in wanted])
         open_ = np.ones(len(indexes), dtype=bool)  # another process may evict an answer between the two looks
         saved, rows, unpriced = 0.0, 0, 0
@@ -179,12 +176,11 @@ class Runner:
                 break
         run.stored += rows + unpriced
         amounts = ((saved, rows), (None, unpriced))  # kept separate: an unknown price is not zero
-        entries = [
-            engine.saving(n, plan.model, run=run.id, verb=plan.task.name, rows=count) for n, count in amounts if count
-        ]
+        entries = [engine.saving(run, neurons, count) for neurons, count in amounts if count]
         for entry in entries:
             run.note(entry)
-        engine.enter(entries)
+        if entries:
+            engine.enter(entries)
         return [int(index) for index in np.sort(indexes[open_])]
 
     # -- starting batches ---------------------------------------------------------------------------------------------
@@ -223,7 +219,8 @@ class Runner:
             return MOST if heavy else _QUEUED
         most = MOST if cap == "auto" else cap
         most = min(most, self._sender.places + _READY) if heavy else most
-        return max(most, min(MOST, most + (waiting if self._sender.serving else min(waiting, _BESIDE))))
+        beside = waiting if not waiting or self._sender.serving else min(waiting, _BESIDE)
+        return max(most, min(MOST, most + beside))
 
     async def _changed(self) -> None:
         self._change.clear()
@@ -233,11 +230,11 @@ class Runner:
 
     def _start(self, batch: list[int]) -> None:
         keys = self._plan.keys
-        if self.run.options.cache is True and (completed := self._engine.single_flight.completed):
+        if self.run.options.cache is True and (completed := self._engine.completed):
             self._late += [index for index in batch if keys[index] in completed]
             batch = [index for index in batch if keys[index] not in completed]
         alone = self.run.options.cache is False  # its answers are not shared with other runs
-        flight, others = self._engine.single_flight.claim([] if alone else [keys[index] for index in batch])
+        flight, others = self._engine.claim([] if alone else [keys[index] for index in batch])
         for index in batch if others else ():
             if (other := others.get(keys[index])) is not None:
                 self._followed.append((index, other))
@@ -251,7 +248,7 @@ class Runner:
             task.add_done_callback(lambda task: self._done(task, flight))
 
     def _done(self, task: asyncio.Task[None], flight: Flight) -> None:
-        self._engine.single_flight.complete(flight)
+        self._engine.complete(flight)
         self._tasks.discard(task)
         self._change.set()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -265,12 +262,13 @@ class Runner:
         followed, self._followed, late, self._late = self._followed, [], self._late, []
         again: list[int] = []
         if late:
+            await self._engine.written()  # they may still wait for the disk
             again += await self._load_stored(late)
             # The store does not have these (they could not be written), so it is not asked again.
-            self._engine.single_flight.completed.difference_update(self._plan.keys[index] for index in again)
+            self._engine.completed.difference_update(self._plan.keys[index] for index in again)
         for index, flight in followed:
             done = await self._followed_to_end(flight)
-            self._engine.single_flight.unfollow(flight)
+            flight.unfollow()
             if not done:
                 return
             key = self._plan.keys[index]

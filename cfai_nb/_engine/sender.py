@@ -226,7 +226,7 @@ class RunSender(Sender):
     @property
     def serving(self) -> bool:
         """Whether the service answered a request that was sent after the longest waiting one was refused."""
-        return not self.waiting or self._service.sent > next(iter(self.waiting.values()))
+        return self._service.sent > next(iter(self.waiting.values()))
 
     def gives_up(self, keys: Iterable[bytes], failure: RowError) -> bool:
         """Whether this request is the second one to be given up without any answer, so that the service is down."""
@@ -263,8 +263,7 @@ class RunSender(Sender):
                     sent = (gateway.uncached() if again else gateway).route(request, plan.model)
                 answer = await self.send(sent, plan.model.id, keys=keys)
             charge = self._engine.charge(
-                self._usage(request, answer, inputs), plan.model, run=self._run.id, verb=plan.task.name, rows=rows,
-                seconds=answer.seconds, queued=place,
+                self._run, self._usage(request, answer, inputs), rows, seconds=answer.seconds, queued=place,
                 free=answer.headers.get("cf-aig-cache-status", "").upper() == "HIT",
             )  # fmt: skip
             return answer, charge
@@ -290,7 +289,7 @@ class RunSender(Sender):
         """Enter the charge of an answer that is of no use: as the stream reported it, or else estimated."""
         plan, stream = self._run.plan, self._stream
         usage = (None if stream is None else stream.usage()) or plan.task.estimate_usage(inputs, plan.model)
-        charge = self._engine.charge(usage, plan.model, run=self._run.id, verb=plan.task.name, rows=0)
+        charge = self._engine.charge(self._run, usage, 0)
         self._run.note(charge)
         self._engine.enter([charge])
         return charge

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Unpack
 
 from .._engine.bridge import bridge
-from .._engine.engine import Engine, Resources, close_at_exit, close_dropped, limiters
+from .._engine.engine import Engine, Resources, close_at_exit, close_dropped
 from .._engine.plan import Plan, draw_up
 from .._engine.run import Runner
 from .._engine.run_options import CacheMode, Gateway, GivenOptions, RunOptions, given_options, with_run_options
@@ -166,7 +166,7 @@ class Session:
         there = self.endpoint
         wire = Wire(there.root, there.token, there.app, "/" if there.is_server else "/ai/")
         bridge.before_close(wire)
-        return Engine(wire, limiters(_per_minute(self.rate)), self.account, self.origin, store, self._unstored.extend)
+        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model that a task will use; see ``select_model``."""
