@@ -11,14 +11,15 @@ reserved of a budget counts as spent, since it may be billed.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeAlias
 
 from ...models import Cost
 from ...models.ledger import Budget
-from ..engine import Flight, SingleFlight
 from ..limiter import Limiter
+from .flights import Flight, Flights
 
 #: What is sent between two processes: JSON with text, numbers and lists.
 Message: TypeAlias = Mapping[str, Any]
@@ -47,19 +48,21 @@ class Coordinator:
     ----------
     limiter : callable
         (model id, name of its group, requests a minute or None) -> Limiter.
-    flights : SingleFlight
+    flights : Flights
     written : callable
         Waits until the store has committed what this process handed to it.
+    budget : callable
+        (name, Neurons, words for them) -> Budget that all processes share; the first that asks says how much it is.
     """
 
     def __init__(
-        self, limiter: Callable[[str, str, float | None], Limiter], flights: SingleFlight,
-        written: Callable[[], Awaitable[None]],
+        self, limiter: Callable[[str, str, float | None], Limiter], flights: Flights,
+        written: Callable[[], Awaitable[None]], budget: Callable[[str, float, str], Budget],
     ) -> None:  # fmt: skip
-        self.limiter, self.flights, self.written = limiter, flights, written
-        self.budgets: dict[str, Budget] = {}
+        self.limiter, self.flights, self.written, self.budget = limiter, flights, written, budget
         self.peers: set[Peer] = set()
         self.numbers: dict[Flight, int] = {}  # of flights that a peer waits for
+        self.count = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def join(self, send: Send) -> Peer:
@@ -67,10 +70,6 @@ class Coordinator:
         peer = Peer(self, send)
         self.peers.add(peer)
         return peer
-
-    def budget(self, name: str, limit: float, label: str) -> Budget:
-        """Return a budget that all processes share; the first that asks says how much it is."""
-        return self.budgets.setdefault(name, Budget(limit, label))
 
     def close(self) -> None:
         """Let go of all peers."""
@@ -94,7 +93,7 @@ class Peer:
         self._waiting: dict[int, tuple[str, Limiter]] = {}
         self._places: dict[int, tuple[Limiter, float]] = {}  # by the same number, with when the request left
         self._claims: dict[int, Flight] = {}
-        self._reserved: list[tuple[Budget, float]] = []
+        self._reserved: dict[int, tuple[Budget, float]] = {}
         self._runs = 0
         self._beat: asyncio.TimerHandle | None = None
 
@@ -113,8 +112,7 @@ class Peer:
             case "hold":
                 self._here.start(self._hold(message))
             case "settle":
-                budget, held = self._here.budgets[message["budget"]], float(message["held"])
-                self._reserved.remove((budget, held))
+                budget, held = self._reserved.pop(message["hold"])
                 budget.settle(held, message["neurons"])
             case "join":
                 self._runs += 1
@@ -138,7 +136,7 @@ class Peer:
         self._places.clear()
         for number in tuple(self._claims):
             self._complete(number, stored=False)
-        for budget, held in self._reserved:
+        for budget, held in self._reserved.values():
             budget.settle(held, held)
         self._reserved.clear()
         while self._runs:
@@ -202,12 +200,11 @@ class Peer:
 
     async def _claim(self, message: Message) -> None:
         """Claim inputs; say which are in flight elsewhere, and which were stored since the process looked."""
-        keys, flights = unpacked(message["keys"]), self._here.flights
-        stored = [at for at, key in enumerate(keys) if key in flights.completed]
-        gone = {keys[at] for at in stored}
-        flight, others, _ = await flights.claim([key for key in keys if key not in gone], share=False)
+        keys = unpacked(message["keys"])
+        flight, others, late = await self._here.flights.claim(keys, stored=True)
         flight.elsewhere = True
         self._claims[message["id"]] = flight
+        stored = [at for at, key in enumerate(keys) if key in set(late)]
         elsewhere = [(at, self._number(other)) for at, key in enumerate(keys) if (other := others.get(key)) is not None]
         if stored:
             await self._here.written()
@@ -215,8 +212,8 @@ class Peer:
 
     def _number(self, flight: Flight) -> int:
         """Return the number of a flight that another process waits for; it is told when the answers are stored."""
-        numbers = self._here.numbers
-        number = numbers.setdefault(flight, max(numbers.values(), default=0) + 1)
+        if (number := self._here.numbers.get(flight)) is None:
+            number = self._here.numbers[flight] = next(self._here.count)
         self._here.start(self._watch(flight, number))
         return number
 
@@ -236,5 +233,5 @@ class Peer:
         budget = self._here.budget(message["budget"], float(message["limit"]), message["label"])
         held = await budget.hold(Cost(float(message["neurons"]), False), "")
         if held is not None:
-            self._reserved.append((budget, held))
-        self._send({"id": message["id"], "held": held, "left": budget.left, "spent": budget.spent})
+            self._reserved[message["id"]] = budget, held
+        self._send({"id": message["id"], "held": held, "spent": budget.spent})

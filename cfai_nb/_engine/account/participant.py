@@ -9,6 +9,7 @@ and the next, nothing new leaves, and what is in flight goes on.
 from __future__ import annotations
 
 import asyncio
+import collections
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,9 +17,9 @@ from typing import Any, Literal
 
 from ...models import Cost
 from ...models.ledger import Budget
-from ..engine import Claim, Flight, SingleFlight
 from ..limiter import Limiter, Rate, Share
 from .coordinator import Message, Send, packed
+from .flights import Claim, Flight, Flights
 
 
 class Lost(Exception):
@@ -252,7 +253,7 @@ def _ended(number: int, how: str, wait: float | None = None) -> Message:
     return {"do": "end", "place": number, "how": how, "wait": wait}
 
 
-class SharedFlights(SingleFlight):
+class SharedFlights(Flights):
     """The inputs in flight of all processes."""
 
     def __init__(self, here: Participant) -> None:
@@ -269,11 +270,15 @@ class SharedFlights(SingleFlight):
         super().leave()
         self._here.send({"do": "leave"})
 
-    async def claim(self, keys: Sequence[bytes], *, share: bool = True) -> Claim:
-        """Claim keys here, and then in the account; a tool's questions are not shared, so that no two wait in a ring."""
-        claim = await super().claim(keys)
+    async def claim(self, keys: Sequence[bytes], *, stored: bool) -> Claim:
+        """Claim keys here, and those that are free here in the account too.
+
+        Only for runs that take answers from the store, through which other processes hand theirs over; and not for
+        runs inside a tool, so that two processes never wait for each other.
+        """
+        claim = await super().claim(keys, stored=stored)
         mine = claim.flight
-        while share and mine.keys and mine.outer is None:
+        while stored and mine.keys and mine.outer is None:
             await self._here.settled()
             if self._here.role == "leads":
                 break
@@ -283,14 +288,14 @@ class SharedFlights(SingleFlight):
             except Lost:
                 continue
             self._claimed[mine] = number
-            stored = [mine.keys[at] for at in given["stored"]]
-            others = {mine.keys[at]: self._elsewhere(number, mine.keys[at]) for at, number in given["others"]}
-            for key in (*stored, *others):
-                self._by_key.pop(key, None)
-            for key, flight in others.items():
-                self._by_key[key] = flight
-            mine.keys = [key for key in mine.keys if key not in others and key not in set(stored)]
-            return Claim(mine, claim.others | others, [*claim.stored, *stored])
+            late = [mine.keys[at] for at in given["stored"]]
+            others: dict[bytes, Flight | None] = {}
+            for at, where in given["others"]:
+                others[mine.keys[at]] = self.by_key[mine.keys[at]] = self._elsewhere(where, mine.keys[at])
+            for key in late:
+                del self.by_key[key]
+            mine.keys = [key for key in mine.keys if self.by_key.get(key) is mine]
+            return Claim(mine, claim.others | others, [*claim.stored, *late])
         return claim
 
     def _elsewhere(self, number: int, key: bytes) -> Flight:
@@ -310,8 +315,9 @@ class SharedFlights(SingleFlight):
         """Tell a coordinator of the runs and the inputs in flight here; it cannot take those back."""
         for _ in range(self.runs):
             self._here.send({"do": "join"})
-        for flight in {flight for flight in self._by_key.values() if not flight.elsewhere}:
-            self._claimed[flight], _ = self._here.ask(do="claim", keys=packed(flight.keys))
+        for flight in {flight for flight in self.by_key.values() if not flight.elsewhere}:
+            self._claimed[flight], answer = self._here.ask(do="claim", keys=packed(flight.keys))
+            answer.add_done_callback(lambda answer: answer.exception())  # what it says, or that it is lost, changes nothing
 
     def lost(self) -> None:
         """End the flights of other processes: who waits for one looks into the store, and asks again."""
@@ -336,6 +342,7 @@ class SharedBudget(Budget):
     def __init__(self, limit: float, label: str, *, here: Participant, name: str) -> None:
         super().__init__(limit, label)
         self._here, self._name = here, name
+        self._far: dict[float, list[int]] = collections.defaultdict(list)  # the coordinator's reservations, by amount
 
     async def hold(self, cost: Cost, model: str) -> float | None:
         while True:
@@ -344,7 +351,8 @@ class SharedBudget(Budget):
                 return await super().hold(cost, model)
             question = {"budget": self._name, "limit": self.limit, "label": self.label}
             try:
-                given = await self._here.ask(do="hold", neurons=self._price(cost, model), **question)[1]
+                number, answer = self._here.ask(do="hold", neurons=self._price(cost, model), **question)
+                given = await answer
             except Lost:
                 continue
             self.spent = given["spent"]
@@ -352,8 +360,10 @@ class SharedBudget(Budget):
             if held is not None:
                 self.reserved += held
                 self.requests += 1
+                self._far[held].append(number)
             return held
 
     def settle(self, reserved: float, neurons: float | None) -> None:
         super().settle(reserved, neurons)
-        self._here.send({"do": "settle", "budget": self._name, "held": reserved, "neurons": neurons})
+        if numbers := self._far[reserved]:
+            self._here.send({"do": "settle", "hold": numbers.pop(), "neurons": neurons})
