@@ -23,15 +23,16 @@ class Account:
     """A leader and processes that follow it, in one loop; messages are JSON and take a turn of the loop."""
 
     def __init__(self, followers: int, rate: float | None = None) -> None:
-        self.leader = Participant(written)
+        self.leader = Participant(written, lambda keys: [])
         self.rate = rate
-        self.followers = [Participant(written) for _ in range(followers)]
+        self.followers = [Participant(written, lambda keys: []) for _ in range(followers)]
         self.peers: dict[Participant, Peer] = {}
         self.elect(self.leader, self.followers)
 
     def elect(self, leader: Participant, followers: list[Participant]) -> None:
         leader.lead()
-        here = Coordinator(leader.limiter, leader.flights, leader.written, leader.budget)
+        here = Coordinator(leader.limiter, leader.flights.own, leader.written, leader.budget)
+        here.opened.set()
         for each in followers:
             peer = self.peers[each] = here.join(self.later(each.receive))
             each.follow(self.later(peer.receive))
@@ -96,11 +97,11 @@ async def test_a_minute_is_of_the_account():
 
 @in_loop
 async def test_equal_inputs_are_claimed_once():
-    """An input in flight in one process is waited for in the others; what was stored meanwhile is not claimed at all."""
+    """An input in flight in one process is waited for in the others; what was stored meanwhile is not claimed."""
     account = Account(2)
     one, two = account.followers
     for who in (account.leader, one, two):
-        who.flights.join()
+        await who.flights.join()
     await turns()
     first = await one.flights.claim(KEYS[:6], stored=True)
     assert first.flight.keys == KEYS[:6]
@@ -111,7 +112,7 @@ async def test_equal_inputs_are_claimed_once():
     third = await account.leader.flights.claim(KEYS[5:9], stored=True)
     assert third.flight.keys == KEYS[8:9]
     assert third.others[KEYS[5]].elsewhere
-    first.flight.cells = dict.fromkeys(KEYS[:6], ["x"])
+    first.flight.cells = {key: ["x"] for key in KEYS[:6]}
     one.flights.complete(first.flight)
     await turns()
     assert second.others[KEYS[4]].done.done()
@@ -124,7 +125,7 @@ async def test_a_lost_process_gives_everything_back():
     """Places, inputs and runs of a process that dies are free; what it had reserved counts as spent."""
     account = Account(2)
     one, two = account.followers
-    one.flights.join()
+    await one.flights.join()
     await account.limiter(one).enter()
     await one.flights.claim(KEYS[:3], stored=True)
     budget = [who.budget("free", 100.0, "100 Neurons") for who in (account.leader, one, two)]
@@ -136,7 +137,7 @@ async def test_a_lost_process_gives_everything_back():
     await turns()
     assert account.limiter(account.leader).concurrency.in_use == 0
     assert (await two.flights.claim(KEYS[:3], stored=True)).flight.keys == KEYS[:3]
-    assert account.leader.flights.runs == 0
+    assert account.leader.flights.own.runs == 0
     assert await waits is None  # 60 of 100 count as spent
     assert budget[0].spent == pytest.approx(60.0)
 
@@ -155,7 +156,7 @@ async def test_a_budget_is_of_the_account():
 
 @in_loop
 async def test_another_process_takes_the_lead():
-    """A lost leader is replaced: requests in flight keep their places, the minute goes on, and nothing waits for ever."""
+    """A lost leader is replaced: requests in flight keep their places, the minute goes on, nothing waits for ever."""
     account = Account(2, rate=10)
     one, two = account.followers
     for who in (one, two):

@@ -60,6 +60,7 @@ class Coordinator:
         written: Callable[[], Awaitable[None]], budget: Callable[[str, float, str], Budget],
     ) -> None:  # fmt: skip
         self.limiter, self.flights, self.written, self.budget = limiter, flights, written, budget
+        self.opened = asyncio.Event()  # set once the processes of an earlier coordinator had time to come back
         self.peers: set[Peer] = set()
         self.numbers: dict[Flight, int] = {}  # of flights that a peer waits for
         self.count = itertools.count(1)
@@ -89,8 +90,8 @@ class Peer:
 
     def __init__(self, here: Coordinator, send: Send) -> None:
         self._here, self._send = here, send
-        self._asked: dict[int, asyncio.Task[None]] = {}  # requests for a place, by number
-        self._waiting: dict[int, tuple[str, Limiter]] = {}
+        self._asked: dict[int, asyncio.Task[None]] = {}  # what it asked for and did not get yet, by number
+        self._waiting: dict[int, tuple[str, Limiter]] = {}  # of those, what waits for a place
         self._places: dict[int, tuple[Limiter, float]] = {}  # by the same number, with when the request left
         self._claims: dict[int, Flight] = {}
         self._reserved: dict[int, tuple[Budget, float]] = {}
@@ -101,8 +102,7 @@ class Peer:
         """Take a message; one that is not understood raises, and its sender is let go."""
         match message["do"]:
             case "enter":
-                self._asked[message["id"]] = self._here.start(self._enter(message))
-                self._tell()
+                self._wait(message["id"], self._enter(message))
             case "end":
                 self._end(message)
             case "claim":
@@ -110,13 +110,14 @@ class Peer:
             case "complete":
                 self._complete(int(message["claim"]), stored=bool(message["stored"]))
             case "hold":
-                self._here.start(self._hold(message))
+                self._wait(message["id"], self._hold(message))
             case "settle":
                 budget, held = self._reserved.pop(message["hold"])
                 budget.settle(held, message["neurons"])
             case "join":
                 self._runs += 1
                 self._here.flights.join()
+                self._send({"id": message["id"]})
             case "leave":
                 self._runs -= 1
                 self._here.flights.leave()
@@ -155,9 +156,10 @@ class Peer:
         self._waiting[number] = model, limiter
         before = limiter.held(time.monotonic())
         try:
+            await self._here.opened.wait()
             sent = await limiter.enter(first=bool(message["first"]))
         finally:
-            del self._asked[number], self._waiting[number]
+            del self._waiting[number]
         self._places[number] = limiter, sent
         now = time.monotonic()
         used, oldest = limiter.rate.used(now)
@@ -182,10 +184,16 @@ class Peer:
         for number, sent in message["places"]:
             self._places[number] = limiter, float(sent)
             limiter.concurrency.in_use += 1
-        limiter.rate.assume(*message["minute"], time.monotonic())
+        used, oldest = message["minute"]
+        limiter.rate.assume(int(used), float(oldest), time.monotonic())
+
+    def _wait(self, number: int, work: Coroutine[Any, Any, None]) -> None:
+        self._asked[number] = task = self._here.start(work)
+        task.add_done_callback(lambda task: self._asked.pop(number, None))
+        self._tell()
 
     def _tell(self) -> None:
-        """Say from time to time what requests wait for, as long as some do."""
+        """Say from time to time what requests wait for, as long as some do; so the peer knows that this lives."""
         if self._beat is None and self._asked:
             self._beat = asyncio.get_running_loop().call_later(_BEAT, self._told)
 
@@ -194,14 +202,18 @@ class Peer:
         for model, limiter in dict(self._waiting.values()).items():
             turn = limiter.turn
             self._send({"model": model, "turn": None if turn is None else [now - turn[0], turn[1] - now]})
+        if not self._waiting:
+            self._send({"model": None, "turn": None})
         self._tell()
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
     async def _claim(self, message: Message) -> None:
         """Claim inputs; say which are in flight elsewhere, and which were stored since the process looked."""
+        if not message["held"]:  # inputs that it held before are claimed at once
+            await self._here.opened.wait()
         keys = unpacked(message["keys"])
-        flight, others, late = await self._here.flights.claim(keys, stored=True)
+        flight, others, late = self._here.flights.claim(keys, stored=True)
         flight.elsewhere = True
         self._claims[message["id"]] = flight
         stored = [at for at, key in enumerate(keys) if key in set(late)]

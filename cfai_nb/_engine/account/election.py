@@ -17,7 +17,7 @@ import os
 import secrets
 import sqlite3
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import CfaiWarning
@@ -26,6 +26,8 @@ from .participant import Participant
 
 #: Seconds after which a process that neither leads nor reaches its leader works by itself, and between two tries.
 PATIENCE, PAUSE = 5.0, 0.02
+#: Seconds that a new leader gives the processes of the one before to come back with what they have in flight.
+GRACE = 1.0
 #: Seconds for which a leader that was asked something may be silent.
 SILENT = 10.0
 #: Bytes of the longest message: the keys of a batch are a few thousand.
@@ -37,26 +39,25 @@ class Election:
 
     Parameters
     ----------
+    participant : Participant
     store : Path
         The store that the processes share.
     account : str
         What they share a limit for: account and address of the service.
-    written : callable
-        Waits until the store has committed what this process handed to it.
     """
 
-    def __init__(self, store: Path, account: str, written: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, participant: Participant, store: Path, account: str) -> None:
         name = f"{store.name}-{hashlib.blake2b(account.encode(), digest_size=6).hexdigest()}"
         self._lock_path, self._address = store.with_name(name + ".lock"), store.with_name(name + ".leader")
-        self.participant = Participant(written)
-        self.participant.role = "between"
+        self.participant = participant
+        participant.role = "between"
         self._lock: sqlite3.Connection | None = None
         self._server: asyncio.Server | None = None
         self._coordinator: Coordinator | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
-        self._closed = False
+        self._followed = self._closed = False
 
     async def ready(self) -> None:
         """Wait until this process leads or follows, for a few seconds at most."""
@@ -96,7 +97,7 @@ class Election:
 
     async def _lead(self) -> None:
         here = self.participant
-        self._coordinator = Coordinator(here.limiter, here.flights, here.written, here.budget)
+        self._coordinator = Coordinator(here.limiter, here.flights.own, here.written, here.budget)
         secret = secrets.token_hex(16)
         self._server = await asyncio.start_server(
             lambda reader, writer: self._serve(reader, writer, secret), "127.0.0.1", 0, limit=_LONGEST
@@ -106,11 +107,15 @@ class Election:
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
             json.dump({"port": port, "secret": secret}, file)
         fresh.replace(self._address)
+        if self._followed:
+            await asyncio.sleep(GRACE)
         here.lead()
+        self._coordinator.opened.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, secret: str) -> None:
         peer = None
-        with contextlib.suppress(OSError, ValueError, TypeError, LookupError, asyncio.IncompleteReadError):
+        broken = (OSError, ValueError, TypeError, LookupError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.suppress(*broken):
             first = json.loads(await asyncio.wait_for(reader.readline(), 2.0))
             coordinator = self._coordinator
             if coordinator is not None and hmac.compare_digest(str(first["secret"]), secret):
@@ -142,13 +147,23 @@ class Election:
         self._writer = writer
         self._reading = asyncio.get_running_loop().create_task(self._listen(reader, writer))
         self.participant.follow(send)
+        self._followed = True
         return True
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take the leader's messages until it is gone; then elect again."""
-        with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
-            while line := await reader.readline():
-                self.participant.receive(json.loads(line))
+        line = asyncio.ensure_future(reader.readline())
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                await asyncio.wait({line}, timeout=SILENT)
+                if line.done():
+                    if not line.result():
+                        break
+                    self.participant.receive(json.loads(line.result()))
+                    line = asyncio.ensure_future(reader.readline())
+                elif self.participant.asks:
+                    break  # it was asked something, and would have said what it waits for
+        line.cancel()
         writer.close()
         self._writer = None
         self.participant.lost()

@@ -91,7 +91,7 @@ class Flights:
         if not self.runs:
             self.completed.clear()
 
-    async def claim(self, keys: Sequence[bytes], *, stored: bool) -> Claim:
+    def claim(self, keys: Sequence[bytes], *, stored: bool) -> Claim:
         """Claim the keys that are not in flight yet.
 
         ``stored``: the run takes answers from the store, so that keys which were stored meanwhile are not claimed.

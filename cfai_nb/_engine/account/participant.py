@@ -33,16 +33,20 @@ class Participant:
     ----------
     written : callable
         Waits until the store has committed what this process handed to it.
+    known : callable
+        Keys -> those that the store holds.
 
     Attributes
     ----------
     role : {"leads", "follows", "between"}
     """
 
-    def __init__(self, written: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, written: Callable[[], Awaitable[None]], known: Callable[[Sequence[bytes]], Sequence[bytes]]
+    ) -> None:
         self.role: Literal["leads", "follows", "between"] = "leads"
         self.flights = SharedFlights(self)
-        self.written = written
+        self.written, self.known = written, known
         self.budgets: dict[str, SharedBudget] = {}
         self._limiters: dict[str, SharedLimiter] = {}
         self._rates: dict[str, Rate] = {}
@@ -101,7 +105,8 @@ class Participant:
         if "done" in message:
             self.flights.done(message["done"])
         elif "turn" in message:
-            self._limiters[message["model"]].waits(message["turn"])
+            if message["model"] is not None:
+                self._limiters[message["model"]].waits(message["turn"])
         elif (future := self._asked.pop(message["id"], None)) is not None and not future.done():
             future.set_result(message)
 
@@ -113,8 +118,14 @@ class Participant:
         """Ask the coordinator; return the number of the question and its answer."""
         number = next(self._numbers)
         future = self._asked[number] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda future: future.cancelled() or future.exception())  # where nothing awaits it
         self._send({"id": number, **message})
         return number, future
+
+    @property
+    def asks(self) -> bool:
+        """Whether an answer of the coordinator is waited for."""
+        return bool(self._asked)
 
     async def settled(self) -> None:
         """Wait until this process leads or follows."""
@@ -253,21 +264,39 @@ def _ended(number: int, how: str, wait: float | None = None) -> Message:
     return {"do": "end", "place": number, "how": how, "wait": wait}
 
 
-class SharedFlights(Flights):
-    """The inputs in flight of all processes."""
+class SharedFlights:
+    """The inputs in flight of all processes, and the runs that may want them.
+
+    Attributes
+    ----------
+    own : Flights
+        As far as they are known here; where this process leads, that is all of them.
+    """
 
     def __init__(self, here: Participant) -> None:
-        super().__init__()
+        self.own = Flights()
         self._here = here
         self._far: dict[int, Flight] = {}  # of other processes, by the coordinator's number
         self._claimed: dict[Flight, int] = {}  # of ours that the coordinator knows
+        self._look = False  # runs are active that had another coordinator, which knew what was stored since they began
 
-    def join(self) -> None:
-        super().join()
-        self._here.send({"do": "join"})
+    async def join(self) -> None:
+        """Note that a run begins; it may look into the store afterwards."""
+        while True:
+            await self._here.settled()
+            if self._here.role == "leads":
+                break
+            try:
+                await self._here.ask(do="join")[1]
+                break
+            except Lost:
+                continue
+        self.own.join()
 
     def leave(self) -> None:
-        super().leave()
+        """Note that a run ended."""
+        self.own.leave()
+        self._look = self._look and self.own.runs > 0
         self._here.send({"do": "leave"})
 
     async def claim(self, keys: Sequence[bytes], *, stored: bool) -> Claim:
@@ -276,30 +305,37 @@ class SharedFlights(Flights):
         Only for runs that take answers from the store, through which other processes hand theirs over; and not for
         runs inside a tool, so that two processes never wait for each other.
         """
-        claim = await super().claim(keys, stored=stored)
-        mine = claim.flight
-        while stored and mine.keys and mine.outer is None:
+        while True:
             await self._here.settled()
-            if self._here.role == "leads":
-                break
-            number, answer = self._here.ask(do="claim", keys=packed(mine.keys))
+            if self._look and stored:
+                self.own.completed.update(self._here.known(keys))
+            claim = self.own.claim(keys, stored=stored)
+            mine = claim.flight
+            if self._here.role == "leads" or not stored or not mine.keys or mine.outer is not None:
+                return claim
+            number, answer = self._here.ask(do="claim", held=False, keys=packed(mine.keys))
             try:
                 given = await answer
             except Lost:
+                self.own.complete(mine)
                 continue
             self._claimed[mine] = number
-            late = [mine.keys[at] for at in given["stored"]]
-            others: dict[bytes, Flight | None] = {}
-            for at, where in given["others"]:
-                others[mine.keys[at]] = self.by_key[mine.keys[at]] = self._elsewhere(where, mine.keys[at])
-            for key in late:
-                del self.by_key[key]
-            mine.keys = [key for key in mine.keys if self.by_key.get(key) is mine]
-            return Claim(mine, claim.others | others, [*claim.stored, *late])
-        return claim
+            return self._divided(claim, given)
+
+    def _divided(self, claim: Claim, given: Message) -> Claim:
+        """Leave out of a claim what is in flight elsewhere, and what was stored meanwhile."""
+        mine, by_key = claim.flight, self.own.by_key
+        late = [mine.keys[at] for at in given["stored"]]
+        others: dict[bytes, Flight | None] = {}
+        for at, where in given["others"]:
+            others[mine.keys[at]] = by_key[mine.keys[at]] = self._elsewhere(where, mine.keys[at])
+        for key in late:
+            del by_key[key]
+        mine.keys = [key for key in mine.keys if by_key.get(key) is mine]
+        return Claim(mine, claim.others | others, [*claim.stored, *late])
 
     def _elsewhere(self, number: int, key: bytes) -> Flight:
-        """Return the flight of another process; it holds no cells, since its answers are in the store once it is done."""
+        """Return the flight of another process; its answers are in the store once it is done."""
         flight = self._far.get(number)
         if flight is None:
             flight = self._far[number] = Flight(asyncio.get_running_loop().create_future(), elsewhere=True)
@@ -309,31 +345,32 @@ class SharedFlights(Flights):
     def done(self, number: int) -> None:
         """Note that another process has answered, or given up, what it had claimed."""
         if (flight := self._far.pop(number, None)) is not None:
-            super().complete(flight)
+            self.own.complete(flight)
+
+    def complete(self, flight: Flight) -> None:
+        """End a flight of this process: who waits for it finds its cells here, or elsewhere in the store."""
+        stored = bool(flight.cells)
+        self.own.complete(flight)
+        if (number := self._claimed.pop(flight, None)) is not None:
+            self._here.later(self._say(number, stored=stored))
+
+    async def _say(self, number: int, *, stored: bool) -> None:
+        await self._here.written()
+        self._here.send({"do": "complete", "claim": number, "stored": stored})
 
     def resume(self) -> None:
         """Tell a coordinator of the runs and the inputs in flight here; it cannot take those back."""
-        for _ in range(self.runs):
-            self._here.send({"do": "join"})
-        for flight in {flight for flight in self.by_key.values() if not flight.elsewhere}:
-            self._claimed[flight], answer = self._here.ask(do="claim", keys=packed(flight.keys))
-            answer.add_done_callback(lambda answer: answer.exception())  # what it says, or that it is lost, changes nothing
+        for _ in range(self.own.runs):
+            self._here.ask(do="join")
+        for flight in {flight for flight in self.own.by_key.values() if not flight.elsewhere}:
+            self._claimed[flight], _ = self._here.ask(do="claim", held=True, keys=packed(flight.keys))
 
     def lost(self) -> None:
         """End the flights of other processes: who waits for one looks into the store, and asks again."""
         for number in tuple(self._far):
             self.done(number)
         self._claimed.clear()
-
-    def complete(self, flight: Flight, *, stored: Sequence[bytes] = ()) -> None:
-        keys = list(flight.cells) or list(stored)
-        super().complete(flight, stored=stored)
-        if (number := self._claimed.pop(flight, None)) is not None:
-            self._here.later(self._say(number, stored=bool(keys)))
-
-    async def _say(self, number: int, *, stored: bool) -> None:
-        await self._here.written()
-        self._here.send({"do": "complete", "claim": number, "stored": stored})
+        self._look = self.own.runs > 0
 
 
 class SharedBudget(Budget):
