@@ -63,7 +63,6 @@ class Session:
         self._entered = 0  # `with` blocks it is in
         self.previous: Session | None = None
         self.inaccessible: set[str] = set()  # models that the service refused to this account
-        self._daily_budget: tuple[float, Budget] | None = None  # with the start of its day (UTC)
         self._fetcher = Fetcher(bridge.wait)
         self._lock = threading.RLock()  # several threads may use it for the first time at once
         # A garbage-collected session closes what it holds open; at exit the bridge does that.
@@ -247,13 +246,12 @@ class Session:
         return self._daily_free_budget() if budget == "free" and neurons is None else as_budget(budget, neurons)
 
     def _daily_free_budget(self) -> Budget:
-        """Return the budget of today's free Neurons, which all calls share."""
-        day, used = midnight(time.time()), self.spent_today()
-        if self._daily_budget is None or self._daily_budget[0] != day:
-            made = as_budget("free", None, used)
-            assert made is not None
-            self._daily_budget = day, made
-        budget = self._daily_budget[1]
+        """Return the budget of today's free Neurons, which all calls share, in all processes that use the store."""
+        used = self.spent_today()
+        made = as_budget("free", None, used)
+        assert made is not None
+        share = self.engine(cache=False).share
+        budget = share.budget(f"free {midnight(time.time()):.0f}", made.limit, made.label)
         # Neurons that other calls used, in this session or another, count too.
         budget.limit = min(budget.limit, FREE_NEURONS_PER_DAY - max(0.0, used - budget.spent))
         return budget
