@@ -21,8 +21,8 @@ On a port it answers for both public hosts: ``/client/v4`` is api.cloudflare.com
 from __future__ import annotations
 
 from .app import Emulator
-from .http.responses import Dropped
 from .server import Running, running, serve
 from .service.request_log import LoggedRequest, RequestLog
+from .service.responses import Dropped
 
 __all__ = ["Dropped", "Emulator", "LoggedRequest", "RequestLog", "Running", "running", "serve"]

@@ -18,20 +18,18 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from .error_codes import ServiceError, refuse
-from .http import model_listing
-from .http.ai_gateway import Gateways
-from .http.auth import Auth, Licences
-from .http.gateway_host import GatewayHost
-from .http.lora_adapters import LoraAdapters
-from .http.responses import Drop, Envelopes, Reply, deliver, failed_early
-from .http.routing import INFERENCE_PATHS, CallState, Routing, short_path
+from .families.prompts import PromptCache
+from .service import model_listing
+from .service.ai_gateway import Gateways
 from .service.async_batches import AsyncBatches
-from .service.faults import AFTER, Faults, FaultSource
+from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_quirks, safety_error
+from .service.gateway_host import GatewayHost
 from .service.limits import Clock, DailyQuota, Rate, RateLimits, WindowKind
-from .service.prompt_cache import PromptCache
-from .service.quirks import apply_quirks, checked_quirks, safety_error
+from .service.model_listing import LoraAdapters
 from .service.request_log import LoggedRequest, RequestLog, digest
-from .vectorize.api import Vectorize
+from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
+from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
+from .vectorize import Vectorize
 
 _ROOT = "/client/v4/accounts/{account}"
 _BASE = _ROOT + "/ai"

@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .app import Emulator
-from .families.registry import FAMILIES
-from .http.responses import TRANSPORT
+from .families import FAMILIES
+from .service.responses import TRANSPORT
 
 _HOST = "127.0.0.1"
 #: The names of this machine in a Host header, without the port.

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from cfai_nb.emulator import Running
-from cfai_nb.emulator.standins import sound
+from cfai_nb.emulator.families import audio_models as sound
 
 pytestmark = pytest.mark.slow
 

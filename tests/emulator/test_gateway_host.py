@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cfai_nb.emulator.standins import sound
+from cfai_nb.emulator.families import audio_models as sound
 
 ACCOUNT = "a" * 32
 BGE = "@cf/baai/bge-base-en-v1.5"

@@ -22,7 +22,7 @@ import pytest
 from cloudflare.types.ai import ai_run_params
 
 from cfai_nb.emulator import Running, running
-from cfai_nb.emulator.standins import sound
+from cfai_nb.emulator.families import audio_models as sound
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 
 pytestmark = pytest.mark.slow

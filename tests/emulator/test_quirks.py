@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.service.quirks import QUIRKS
+from cfai_nb.emulator.service.faults import QUIRKS
 
 BGE = "@cf/baai/bge-base-en-v1.5"
 LLAMA = "@cf/meta/llama-3.2-3b-instruct"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..schemas.json_schema import (
+from ..json_schema import (
     ANY,
     BOOLEAN,
     NUMBER,
@@ -28,9 +28,8 @@ from ..schemas.json_schema import (
     require,
 )
 from ..standins.text_standin import split_tokens
-from . import prompts, sse
-from .family import Family, ModelRequest, ModelResult
-from .text_generation import Generated, generate
+from . import prompts
+from .family import Family, ModelRequest, ModelResult, end_stream
 
 _ENDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
@@ -123,7 +122,7 @@ def _answer(request: ModelRequest) -> ModelResult:
     """Return a message, or the events of one."""
     chat = _chat(request)
     prompt = prompts.with_pictures(chat, prompts.read_prompt(chat))
-    generated = generate(chat, prompt)
+    generated = prompts.generate(chat, prompt)
     units = {"input_tokens": prompt.tokens, "output_tokens": generated.tokens}
     message = {
         "id": f"msg_{uuid.uuid4().hex[:24]}",
@@ -144,7 +143,7 @@ def _answer(request: ModelRequest) -> ModelResult:
     )
 
 
-def _blocks(generated: Generated) -> Iterator[dict[str, Any]]:
+def _blocks(generated: prompts.Generated) -> Iterator[dict[str, Any]]:
     if generated.content:
         yield {"type": "text", "text": generated.content}
     if generated.tool_call:
@@ -160,24 +159,24 @@ def _blocks(generated: Generated) -> Iterator[dict[str, Any]]:
 def _events(request: ModelRequest, message: Mapping[str, Any]) -> list[bytes]:
     """Return a message as named events: its start, each block in pieces, why it ended, and its end."""
 
-    def event(name: str, **more: Any) -> bytes:
-        return sse.event({"type": name, **more}, name)
+    def named(name: str, **more: Any) -> bytes:
+        return event({"type": name, **more}, name)
 
     started = {**message, "content": [], "stop_reason": None, "usage": {**message["usage"], "output_tokens": 1}}
-    frames = [event("message_start", message=started), event("ping")]
+    frames = [named("message_start", message=started), named("ping")]
     for index, block in enumerate(message["content"]):
         tool = block["type"] == "tool_use"
         opened = {**block, "input": {}} if tool else {**block, "text": ""}
         whole = prompts.json_text(block["input"]) if tool else block["text"]
         kind, field = ("input_json_delta", "partial_json") if tool else ("text_delta", "text")
-        frames.append(event("content_block_start", index=index, content_block=opened))
+        frames.append(named("content_block_start", index=index, content_block=opened))
         for piece in split_tokens(whole):
-            frames.append(event("content_block_delta", index=index, delta={"type": kind, field: piece}))
-        frames.append(event("content_block_stop", index=index))
+            frames.append(named("content_block_delta", index=index, delta={"type": kind, field: piece}))
+        frames.append(named("content_block_stop", index=index))
     delta = {"stop_reason": message["stop_reason"], "stop_sequence": None}
     usage = {"output_tokens": message["usage"]["output_tokens"]}
-    frames.append(event("message_delta", delta=delta, usage=usage))
-    return sse.end_stream(request, frames, event("message_stop"))
+    frames.append(named("message_delta", delta=delta, usage=usage))
+    return end_stream(request, frames, named("message_stop"))
 
 
 FAMILIES = {

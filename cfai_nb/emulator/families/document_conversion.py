@@ -1,6 +1,6 @@
 """Document conversion, ``/tomarkdown``: text formats are really converted, pictures are described, others named.
 
-Comes in: the files of a multipart request, read by ``http.request_body``. Goes out: one row per file; a file that
+Comes in: the files of a multipart request, read by ``service.request_body``. Goes out: one row per file; a file that
 cannot be converted is an error of its own. PDF and office files get one line that says what they are, since their
 conversion would be a program of its own.
 """
@@ -19,8 +19,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from ..error_codes import ServiceError
+from ..json_schema import ANY, obj
 from ..model_catalogue import Model
-from ..schemas.json_schema import ANY, obj
 from ..standins import image_reading
 from ..standins.lexical import count_tokens
 from ..standins.text_standin import MARK

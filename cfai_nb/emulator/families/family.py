@@ -1,6 +1,6 @@
 """What a family of models is, what it is given and what it returns.
 
-``http.routing`` makes a :class:`ModelRequest`, finds the :class:`Family` and has it check the request; ``app`` has it
+``service.routing`` makes a :class:`ModelRequest`, finds the :class:`Family` and has it check the request; ``app`` has it
 answer and sends the :class:`ModelResult`. A family's check is given the schema, so that no family has to know the
 registry.
 """
@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 from ..error_codes import refuse
+from ..json_schema import BINARY, Schema, one_of, require
 from ..model_catalogue import Model
-from ..schemas.json_schema import BINARY, Schema, one_of, require
 
 _DATA = re.compile(r"data:(?P<media>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(?P<base64>;base64)?,", re.ASCII)
 
@@ -195,3 +197,35 @@ def openai_usage(units: Mapping[str, float]) -> dict[str, Any]:
     spent = int(units.get("input_tokens", 0) + units.get("cached_input_tokens", 0))
     made = int(units.get("output_tokens", 0))
     return {"prompt_tokens": spent, "completion_tokens": made, "total_tokens": spent + made}
+
+
+_PREFIX = b"data: "
+DONE = _PREFIX + b"[DONE]\n\n"
+
+
+def event(value: Any, name: str = "") -> bytes:
+    """Return one server-sent event, with a name where the dialect has event names."""
+    named = f"event: {name}\n".encode() if name else b""
+    return named + _PREFIX + to_json(value) + b"\n\n"
+
+
+def map_event(frame: bytes, change: Callable[[Any], Any]) -> bytes:
+    """Return an event with its value changed; a named event and the end of a stream stay as they are."""
+    if frame == DONE or not frame.startswith(_PREFIX):
+        return frame
+    return event(change(from_json(frame.removeprefix(_PREFIX))))
+
+
+def without_space(frame: bytes) -> bytes:
+    """Return an event without the optional space before its value."""
+    return frame.replace(_PREFIX, _PREFIX.rstrip(), 1)
+
+
+def native_token(piece: str) -> str | int:
+    """Return a token as the native stream sends it: one that looks like a number is sent as a number (an open bug)."""
+    return int(piece) if piece.isascii() and piece.isdigit() and str(int(piece)) == piece else piece
+
+
+def end_stream(request: ModelRequest, frames: list[bytes], end: bytes = DONE) -> list[bytes]:
+    """Return frames with their end, or half of them where the fault cuts the stream."""
+    return frames[: max(1, len(frames) // 2 - 1)] if request.fault == "truncated-stream" else [*frames, end]

@@ -13,15 +13,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..error_codes import refuse
+from ..json_schema import BINARY, BOOLEAN, BYTE, INTEGER, NUMBER, STRING, Schema, any_of, array, each, obj, one
 from ..model_catalogue import Model, Size, image_tokens, image_usage
-from ..schemas.json_schema import BINARY, BOOLEAN, BYTE, INTEGER, NUMBER, STRING, Schema, any_of, array, each, obj, one
 from ..standins import lexical
 from ..standins.image_drawing import MEDIA, Order, draw
-from ..standins.image_reading import ImageReading, read_image
-from ..standins.scene import Thing
+from ..standins.image_reading import ImageReading, Thing, read_image
 from ..standins.text_standin import MARK, split_tokens
-from . import sse
-from .family import Family, ModelRequest, ModelResult, base64_text, decode_bytes, or_raw_bytes, unless_raw
+from .family import (
+    Family,
+    ModelRequest,
+    ModelResult,
+    base64_text,
+    decode_bytes,
+    end_stream,
+    event,
+    or_raw_bytes,
+    unless_raw,
+)
 
 _PROMPT: Schema = {"type": "string", "minLength": 1}
 _BASE64 = obj({"image": STRING})
@@ -304,8 +312,8 @@ def _caption_frames(request: ModelRequest, text: str, result: dict[str, Any]) ->
     Which frames Workers AI sends is not documented.
     """
     closing = {name: value for name, value in result.items() if value != text}
-    frames = [sse.event({"text": piece}) for piece in split_tokens(text)]
-    return sse.end_stream(request, [*frames, sse.event(closing)])
+    frames = [event({"text": piece}) for piece in split_tokens(text)]
+    return end_stream(request, [*frames, event(closing)])
 
 
 def _share(seen: ImageReading, thing: Thing) -> dict[str, float]:

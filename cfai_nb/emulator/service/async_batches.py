@@ -1,6 +1,6 @@
 """Asynchronous batches: ``POST /run/{model}?queueRequest=true`` and the polls for their results.
 
-``http.routing`` swaps the model's family for the one that :meth:`AsyncBatches.family` returns. A batch is processed
+``service.routing`` swaps the model's family for the one that :meth:`AsyncBatches.family` returns. A batch is processed
 once it is due, request by request, each with its own family's check and answer.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from ..error_codes import ServiceError, refuse
 from ..families.family import Family, ModelRequest, ModelResult, base64_text, openai_usage
-from ..schemas.json_schema import Schema
+from ..json_schema import Schema
 from .limits import Clock
 
 _LARGEST = 10_000_000

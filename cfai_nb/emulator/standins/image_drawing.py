@@ -18,8 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .image_reading import KEY, open_image
-from .scene import COLORS, SHAPES, Box, Color, Item, Scene, Thing, read, scaled
+from .image_reading import COLORS, KEY, SHAPES, Box, Color, Item, Scene, Thing, open_image, read_prompt, scaled
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -79,7 +78,7 @@ def _compose(order: Order) -> tuple[Image.Image, Scene]:
     from PIL import Image, ImageDraw
 
     dice = random.Random(_seed(order))
-    reading = read(order.prompt)
+    reading = read_prompt(order.prompt)
     size = order.width, order.height
     picture, ground = _ground(size, reading.ground, dice)
     old: tuple[Thing, ...] = ()

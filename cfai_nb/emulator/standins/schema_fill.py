@@ -1,18 +1,20 @@
-"""JSON that satisfies a schema, filled from a text.
+"""JSON that satisfies a schema, filled from a text: answers in JSON mode, and the arguments of tool calls.
 
-``families.text_generation`` answers JSON mode with it and ``families.tool_calls`` fills in arguments. Labels follow
-lexical similarity, numbers are those of the text in their order, strings carry the mark.
+``families.prompts`` calls :func:`fill` and :func:`choose_call`. Labels follow lexical similarity, numbers are those of
+the text in their order, strings carry the mark. The function is called that shares most words with the message, once;
+the result of a call is answered and not followed by another call.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
 
-from ..schemas.json_schema import complaints, json_type, resolve
+from ..json_schema import complaints, json_type, resolve
 from . import lexical
 from .text_standin import MARK, subject, trim
 
@@ -284,3 +286,72 @@ class SchemaFiller:
             if not complaints(candidate, rule, root=self.root):
                 return candidate
         raise SchemaNotMet(f"nothing fits the pattern {schema['pattern']}")
+
+
+_QUOTED = re.compile(r"[\"“'‘]([^\"”'’]{1,80})[\"”'’]")
+_NAMED = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-ZÄÖÜÉ][\w-]*(?:\s+[A-ZÄÖÜÉ][\w-]*)*")
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call of a function."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+class _Arguments(SchemaFiller):
+    """Fills in arguments: numbers of the text, names and quoted words in their order, without a mark."""
+
+    def __init__(self, root: Any, text: str) -> None:
+        super().__init__(root, text)
+        about = subject(text)
+        self.names = _QUOTED.findall(about) or _NAMED.findall(about)
+
+    def string(self, schema: Mapping[str, Any], name: str) -> str:
+        if "pattern" in schema or schema.get("format"):
+            return super().string(schema, name)
+        if self.names:
+            return str(self.names.pop(0))
+        return max(re.findall(r"\w+", self.about), key=len, default="nothing")
+
+
+def choose_call(body: Mapping[str, Any], text: str) -> ToolCall | None:
+    """Return the call that the last message of a body leads to; ``None`` where the model answers without a call."""
+    choice = body.get("tool_choice")
+    offered = offered_functions(body)
+    conversation = body.get("messages") or body.get("input")
+    last = conversation[-1] if isinstance(conversation, list) and conversation else {}
+    answered = last.get("role") == "tool" or last.get("type") == "function_call_output"
+    if choice == "none" or not offered or answered:
+        return None
+    if isinstance(choice, Mapping):
+        wanted = choice.get("name") or (choice.get("function") or {}).get("name")
+        offered = [function for function in offered if function.get("name") == wanted] or offered
+    here = lexical.stems(text)
+    shared = [
+        len(here & lexical.stems(f"{f.get('name', '').replace('_', ' ')} {f.get('description', '')}")) for f in offered
+    ]
+    best = max(range(len(offered)), key=lambda place: (shared[place], -place))
+    if not shared[best] and choice != "required" and not isinstance(choice, Mapping):
+        return None
+    function = offered[best]
+    schema = {**(function.get("parameters") or {}), "type": "object"}
+    try:
+        needed, known = set(schema.get("required") or ()), dict(schema.get("properties") or {})
+        named = {key: part for key, part in known.items() if key in needed or "default" not in part}
+        arguments = fill({**schema, "properties": named}, text, _Arguments)
+    except (SchemaNotMet, TypeError, ValueError):  # the schema of a tool's parameters is not checked
+        arguments = {}
+    return ToolCall(str(function.get("name")), arguments)
+
+
+def offered_functions(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the functions of a request, which may not have been checked yet."""
+    tools = body.get("tools")
+    return [_function(tool) for tool in tools if isinstance(tool, Mapping)] if isinstance(tools, list) else []
+
+
+def _function(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner = tool.get("function")
+    return inner if isinstance(inner, Mapping) else tool

@@ -21,7 +21,7 @@ from starlette.types import Message
 
 from ..error_codes import ServiceError, refuse
 from . import request_body
-from .gateway_logs import ROUTE, GatewayRoute
+from .ai_gateway import ROUTE, GatewayRoute
 from .responses import Drop
 from .routing import INFERENCE_PATHS
 

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..error_codes import CODES, GATEWAY, ServiceError, malformed, refuse
 from ..families.family import ModelResult
-from ..service.quirks import quirky_envelope
+from .faults import quirky_envelope
 
 _JSON = "application/json"
 

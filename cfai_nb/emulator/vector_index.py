@@ -1,6 +1,6 @@
 """One vector index: its vectors, the writes that do not show yet, search, and filters on metadata.
 
-``vectorize.api`` calls it. Metadata indexes apply to vectors written after them, as in the service.
+``vectorize`` calls it. Metadata indexes apply to vectors written after them, as in the service.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from starlette.requests import Request
 
-from ..error_codes import ServiceError, refuse
-from ..http import request_body
+from .error_codes import ServiceError, refuse
+from .service import request_body
 
 Value = str | float | bool
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from starlette.requests import Request
 
-from ..error_codes import ServiceError, refuse
+from .error_codes import ServiceError, refuse
 from .vector_index import (
     Index,
     Mutation,

@@ -8,8 +8,23 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..json_schema import (
+    ANY,
+    BOOLEAN,
+    NULL,
+    NUMBER,
+    OBJECT,
+    STRING,
+    Schema,
+    any_of,
+    array,
+    const,
+    each,
+    maybe,
+    obj,
+    one,
+)
 from ..model_catalogue import Model
-from .json_schema import ANY, BOOLEAN, NULL, NUMBER, OBJECT, STRING, Schema, any_of, array, const, each, maybe, obj, one
 
 _DETAIL = one("low", "high", "auto")
 _LEVEL = one("low", "high", "medium")

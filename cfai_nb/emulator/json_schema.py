@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..error_codes import refuse
+from .error_codes import refuse
 
 Schema = Mapping[str, Any]
 Walk = Callable[..., list[str]]

@@ -1,6 +1,6 @@
 """Request bodies: JSON, raw bytes or multipart, read into one :class:`ModelRequest`.
 
-``http.routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service holds a
+``service.routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service holds a
 model's schema against one JSON object in every form, so the fields of a multipart form and the query beside raw bytes,
 which arrive as text, are converted to the numbers and flags that the schema declares.
 """
@@ -22,8 +22,8 @@ from starlette.requests import Request
 from ..error_codes import refuse
 from ..families.document_conversion import MODEL as DOCUMENTS
 from ..families.family import Family, ModelRequest
+from ..json_schema import Schema
 from ..model_catalogue import Model
-from ..schemas.json_schema import Schema
 
 _FORM = "multipart/form-data"
 #: Media types of a body that is the picture or the sound itself.
