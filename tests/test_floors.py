@@ -235,7 +235,6 @@ def test_the_rooms_of_the_emulator_are_floors() -> None:
         {"server"},
         {"app"},
         {"vectorize"},
-        {"vector_index"},
         {"service"},
         {"families"},
         {"standins"},

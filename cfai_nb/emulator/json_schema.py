@@ -5,8 +5,8 @@ at '/' are 'text'``. The emulator declares every input as such a schema, so one 
 the answer of ``/models/schema``. The families call :func:`require`; ``standins.schema_fill`` checks what it made with
 :func:`complaints`, which collects every complaint in schema order, as the service does.
 
-A general validator would need all these texts too, is not faster, and takes 140 times as long for a picture sent as a
-list of numbers (1.7 s for 300,000 of them); the tests hold this one against jsonschema.
+A general validator would need all these texts too, is slower, and takes 140 times as long for a picture sent as a list
+of numbers (1.7 s for 300,000 of them); the tests hold this one against jsonschema.
 """
 
 from __future__ import annotations
@@ -115,25 +115,10 @@ def complaints(
     depth: int = 0,
     seen: frozenset[tuple[str, str]] = frozenset(),
 ) -> list[str]:
-    """Return what is wrong with a value, empty when nothing is.
+    """Return what is wrong with a value by a JSON Schema (2020-12; unknown keywords are ignored).
 
-    Parameters
-    ----------
-    value : JSON value
-        What was sent.
-    schema : mapping or bool
-        The JSON Schema (2020-12 keywords; unknown keywords are ignored).
-    root : mapping, optional
-        Where local references point; the schema itself by default.
-    path : str
-        JSON pointer of the value, for the texts.
-    depth, seen
-        How deep the recursion is, and which references it followed where.
-
-    Raises
-    ------
-    ValueError
-        When a reference has no target or is circular, or schemas nest more than 64 levels deep.
+    Local references point into `root`. A reference without a target or in a circle, and a schema of more than 64
+    levels, raise ValueError.
     """
     if depth > _DEPTH:
         raise ValueError("schema nests too deeply")

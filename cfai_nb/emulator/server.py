@@ -45,15 +45,7 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type, unused-igno
 
 
 class KnownHosts:
-    """An app that is served under known host names only; a request with another gets 421.
-
-    Parameters
-    ----------
-    app : ASGI application
-        The app that answers.
-    hosts : collection of str
-        Names beside those of this machine, without a port.
-    """
+    """An app that is served under known host names only (`hosts` beside this machine's); else 421."""
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
         if isinstance(hosts, str):

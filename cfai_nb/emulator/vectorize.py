@@ -1,17 +1,17 @@
-"""Vectorize: version 2 of the REST interface of the service's vector store.
+"""Vectorize: version 2 of the REST interface of the service's vector store, and its indexes.
 
-``app`` serves :meth:`Vectorize.routes`. Writes show later: ``delay`` further calls to an index pass first. Codes and
-texts are those that were observed (3000, 3002, 40005 to 40026); other errors are sent as a body that cannot be parsed
-(40026).
+``app`` serves :meth:`Vectorize.routes`. Writes show later: ``delay`` further calls to an index pass first. Metadata
+indexes apply to vectors written after them, as in the service. Codes and texts are those that were observed (3000,
+3002, 40005 to 40026); other errors are sent as a body that cannot be parsed (40026).
 """
 
 from __future__ import annotations
 
 import json
-import random
+import operator
 import re
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -19,23 +19,220 @@ import numpy as np
 from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
-from .vector_index import (
-    Index,
-    Mutation,
-    Vector,
-    filter_error,
-    is_number,
-    lines,
-    matches_filter,
-    vectorize_error,
-    vectors,
-)
+from .service import request_body
+from .service.limits import Ids, now
+
+Value = str | float | bool
+
+#: The most bytes of an id, of metadata and of a call, and the most vectors of a call.
+_ID, _METADATA, _BYTES, _CALL = 64, 10_240, 100_000_000, 5000
+
+
+def vectorize_error(text: str, code: int = 40026) -> ServiceError:
+    """Return an error with one of Vectorize's own codes."""
+    return ServiceError(code, text, 400)
+
+
+@dataclass
+class Vector:
+    """One vector as it was written, with the indexed part of its metadata."""
+
+    id: str
+    values: np.ndarray[Any, np.dtype[np.float32]]
+    metadata: dict[str, Any] | None
+    namespace: str | None
+    terms: Mapping[str, Value]
+
+
+@dataclass
+class Mutation:
+    """One write that does not show yet: the calls until it does, and its effect."""
+
+    id: str
+    wait: int
+    apply: Callable[[], object]
+
+
+@dataclass
+class Index:
+    """One index: its settings, its vectors, and the writes that do not show yet."""
+
+    name: str
+    description: str
+    dimensions: int
+    metric: str
+    created: str = field(default_factory=now)
+    vectors: dict[str, Vector] = field(default_factory=dict)
+    properties: dict[str, str] = field(default_factory=dict)
+    pending: list[Mutation] = field(default_factory=list)
+    processed: tuple[str, str] | None = None
+
+    def entry(self) -> dict[str, Any]:
+        """Return the index as it is listed."""
+        config = {"dimensions": self.dimensions, "metric": self.metric}
+        stamps = {"created_on": self.created, "modified_on": self.created}
+        return {"name": self.name, "description": self.description, "config": config, **stamps}
+
+    def settle(self) -> None:
+        """Apply the writes that are due, in their order."""
+        while self.pending and self.pending[0].wait <= 0:
+            mutation = self.pending.pop(0)
+            mutation.apply()
+            self.processed = mutation.id, now()
+        for mutation in self.pending:
+            mutation.wait -= 1
+
+    def nearest(self, vector: Any, kept: list[Vector]) -> list[tuple[float, Vector]]:
+        """Return vectors with their scores, the nearest first, in the index's own metric."""
+        rows = np.array([one.values for one in kept], dtype=np.float32).reshape(-1, self.dimensions)
+        if self.metric == "euclidean":
+            scores = np.linalg.norm(rows - vector, axis=1)
+        else:
+            scores = rows @ vector
+            if self.metric == "cosine":
+                lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(vector)
+                scores = np.divide(scores, lengths, out=np.zeros_like(scores), where=lengths > 0)
+        order = np.argsort(scores if self.metric == "euclidean" else -scores, kind="stable")
+        return [(round(float(scores[place]), 8), kept[place]) for place in order]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+async def lines(request: Request) -> bytes:
+    """Return the NDJSON of a request, in any of the forms that clients send."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip()
+    if media == "multipart/form-data":
+        part = dict(await request_body.parts(request)).get("vectors", "")
+        raw = part.data if isinstance(part, request_body.File) else part.encode()
+    elif media == "application/x-ndjson":
+        raw = await request.body()
+    elif media == "application/json" and not (raw := await request.body()).lstrip().startswith(b"["):
+        # the public Python client sends NDJSON as it is, or within one JSON string
+        raw = json.loads(raw).encode() if raw.startswith(b'"') else raw
+    else:
+        raise vectorize_error(
+            "vectorize.unknown_content_type - send application/x-ndjson, or multipart/form-data with 'vectors'"
+        )
+    if len(raw) > _BYTES:
+        raise refuse(3006)
+    return raw
+
+
+def vectors(raw: bytes, index: Index, *, loose: bool) -> list[Vector]:
+    """Return the vectors of NDJSON lines, or refuse them all."""
+    rows = [line for line in raw.splitlines() if line.strip()]
+    if len(rows) > _CALL:
+        raise vectorize_error(f"too many vectors in payload; max vector count is {_CALL}, got {len(rows)}")
+    found = []
+    for place, line in enumerate(rows, 1):
+        try:
+            given = json.loads(line)
+            if not isinstance(given, dict) or not isinstance(given.get("id"), str | int):
+                raise ValueError("an id is missing")
+            if not isinstance(given.get("values"), list) or not all(_is_number(value) for value in given["values"]):
+                raise ValueError("values must be a list of numbers")
+        except ValueError as error:
+            if loose:
+                continue
+            raise vectorize_error(f"failed to parse upsert vectors request: line {place}: {error}", 40023) from None
+        found.append(_vector(given, index))
+    return found
+
+
+def _vector(given: dict[str, Any], index: Index) -> Vector:
+    name, values, metadata, space = str(given["id"]), given["values"], given.get("metadata"), given.get("namespace")
+    about = f'failed to parse upsert vectors request: metadata of id="{name}"'
+    for what, text in (("id", name), ("namespace", str(space or ""))):
+        if (size := len(text.encode())) > _ID:
+            raise vectorize_error(f"{what} too long; max is {_ID} bytes, got {size} bytes", 40008)
+    if len(values) != index.dimensions:
+        sizes = f"expected {index.dimensions} dimensions, and got {len(values)} dimensions"
+        raise vectorize_error(f'invalid vector for id="{name}", {sizes}', 40012)
+    if metadata is not None and not isinstance(metadata, dict):
+        raise vectorize_error(f"{about} is not an object", 40023)
+    if keys := [key for key in metadata or () if not key or "." in key or '"' in key or key.startswith("$")]:
+        raise vectorize_error(f'invalid metadata key {keys[0]!r} for id="{name}"', 40018)
+    if metadata and len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode()) > _METADATA:
+        raise vectorize_error(f"{about} is over {_METADATA} bytes", 40023)
+    kept = indexed_values(metadata or {}, index.properties)
+    return Vector(name, np.asarray(values, dtype=np.float32), metadata, None if space is None else str(space), kept)
+
+
+_TYPES: Mapping[str, Callable[[Any], bool]] = {
+    "string": lambda value: isinstance(value, str),
+    "boolean": lambda value: isinstance(value, bool),
+    "number": _is_number,
+}
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    **{"$eq": operator.eq, "$ne": operator.ne},
+    **{"$lt": operator.lt, "$lte": operator.le, "$gt": operator.gt, "$gte": operator.ge},
+    "$in": lambda one, other: one in other,
+    "$nin": lambda one, other: one not in other,
+}
+
+
+def _cut(value: Any) -> Any:
+    """Return a value as an index stores it: 64 bytes of a text."""
+    return value.encode()[:64].decode("utf-8", "ignore") if isinstance(value, str) else value
+
+
+def indexed_values(metadata: Mapping[str, Any], properties: Mapping[str, str]) -> dict[str, Value]:
+    """Return the part of a vector's metadata that the current indexes (property -> type) store.
+
+    A property "a.b" is `b` within `a`. A value of another type is not indexed.
+    """
+    kept: dict[str, Value] = {}
+    for name, kind in properties.items():
+        value: Any = metadata
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        if _TYPES[kind](value):
+            kept[name] = _cut(value)
+    return kept
+
+
+def filter_error(wanted: Any) -> str:
+    """Return what is wrong with a filter, or an empty text."""
+    if not isinstance(wanted, Mapping) or not wanted:
+        return "filter must be an object that is not empty"
+    for name, condition in wanted.items():
+        if isinstance(condition, Mapping):
+            unknown = [word for word in condition if word not in _COMPARE]
+            if unknown or not condition:
+                return f"filter of {name!r}: unknown operator {unknown[0] if unknown else '(none)'!r}"
+            if any(not isinstance(condition[word], list) for word in ("$in", "$nin") if word in condition):
+                return f"filter of {name!r}: $in and $nin take a list"
+        elif isinstance(condition, list):
+            return f"filter of {name!r}: a list needs $in or $nin"
+    return ""
+
+
+def matches_filter(kept: Mapping[str, Value], wanted: Mapping[str, Any]) -> bool:
+    """Return whether the indexed values of a vector match a filter.
+
+    A property that was not indexed when the vector was written matches no condition, not even $ne.
+    """
+    for name, condition in wanted.items():
+        if name not in kept:
+            return False
+        rules = condition if isinstance(condition, Mapping) else {"$eq": condition}
+        for word, other in rules.items():
+            value = [_cut(one) for one in other] if isinstance(other, list) else _cut(other)
+            try:
+                if not _COMPARE[word](kept[name], value):
+                    return False
+            except TypeError:  # a text cannot be compared with a number
+                return False
+    return True
+
 
 _BASE = "/vectorize/v2/indexes"
-_DIMENSIONS = 1536
-_TOP, _TOP_FULL, _DEFAULT_TOP = 100, 20, 5
+#: The most dimensions and metadata indexes; the most of a query, and of one with all its values; and its default.
+_DIMENSIONS, _PROPERTIES, _TOP, _TOP_FULL, _DEFAULT_TOP = 1536, 10, 100, 20, 5
+#: The most ids to get and to delete, and the most of a page.
 _GET, _DELETE, _PAGE = 20, 100, 1000
-_INDEXED = 10
 _METRICS = ("cosine", "euclidean", "dot-product")
 _PRESETS = {
     "@cf/baai/bge-small-en-v1.5": (384, "cosine"),
@@ -49,41 +246,29 @@ Handler = Callable[[Request], Awaitable[Any]]
 
 
 class Vectorize:
-    """The indexes of every account.
-
-    Parameters
-    ----------
-    delay : int
-        Number of calls to an index after a write that do not see it yet.
-    """
+    """The indexes of every account; `delay` further calls to an index do not see a write yet."""
 
     def __init__(self, delay: int, seed: int) -> None:
         self.delay = delay
-        self._random, self._lock = random.Random(seed), Lock()
+        self._ids, self._lock = Ids(seed), Lock()
         self._indexes: dict[tuple[str, str], Index] = {}
 
     def routes(self) -> Mapping[str, Mapping[str, Handler]]:
         """Return path below the account -> method -> handler that returns a result."""
         one = _BASE + "/{index}"
-        posts: dict[str, Callable[[Index, Request, Any], Any]] = {
-            "query": self._query,
-            "get_by_ids": self._get_by_ids,
-            "delete_by_ids": self._delete_by_ids,
-            "metadata_index/create": self._index_property,
-            "metadata_index/delete": self._drop_property,
-        }
-        gets: dict[str, Callable[[Index, Request, Any], Any]] = {
-            "info": self._info,
-            "list": self._page,
-            "metadata_index/list": self._properties,
-        }
         return {
             _BASE: {"GET": self._list, "POST": self._create},
             one: {"GET": self._within(lambda index, *_: index.entry()), "DELETE": self._drop},
             f"{one}/insert": {"POST": self._written(keep=True)},
             f"{one}/upsert": {"POST": self._written(keep=False)},
-            **{f"{one}/{path}": {"POST": self._within(do, body=True)} for path, do in posts.items()},
-            **{f"{one}/{path}": {"GET": self._within(do)} for path, do in gets.items()},
+            f"{one}/query": {"POST": self._within(self._query, body=True)},
+            f"{one}/get_by_ids": {"POST": self._within(self._get_by_ids, body=True)},
+            f"{one}/delete_by_ids": {"POST": self._within(self._delete_by_ids, body=True)},
+            f"{one}/metadata_index/create": {"POST": self._within(self._index_property, body=True)},
+            f"{one}/metadata_index/delete": {"POST": self._within(self._drop_property, body=True)},
+            f"{one}/info": {"GET": self._within(self._info)},
+            f"{one}/list": {"GET": self._within(self._page)},
+            f"{one}/metadata_index/list": {"GET": self._within(self._properties)},
         }
 
     def _find(self, request: Request) -> Index:
@@ -134,8 +319,8 @@ class Vectorize:
             self._find(request)
             del self._indexes[request.path_params["account"].casefold(), request.path_params["index"]]
 
-    def _mutate(self, index: Index, apply: Callable[[], None]) -> dict[str, str]:
-        number = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+    def _mutate(self, index: Index, apply: Callable[[], object]) -> dict[str, str]:
+        number = self._ids.uuid()
         index.pending.append(Mutation(number, self.delay, apply))
         return {"mutationId": number}
 
@@ -148,30 +333,21 @@ class Vectorize:
                 index.settle()
                 written = vectors(raw, index, loose=loose)
 
-                def apply() -> None:
-                    for vector in written:
-                        if not keep or vector.id not in index.vectors:
-                            index.vectors[vector.id] = vector
-
-                return self._mutate(index, apply)
+                put = index.vectors.setdefault if keep else index.vectors.__setitem__
+                return self._mutate(index, lambda: [put(vector.id, vector) for vector in written])
 
         return handler
 
     def _delete_by_ids(self, index: Index, _: Request, body: Any) -> Any:
         ids = _ids(body, _DELETE)
-
-        def apply() -> None:
-            for one in ids:
-                index.vectors.pop(one, None)
-
-        return self._mutate(index, apply)
+        return self._mutate(index, lambda: [index.vectors.pop(one, None) for one in ids])
 
     def _index_property(self, index: Index, _: Request, body: Any) -> Any:
         name, kind = body.get("propertyName"), body.get("indexType")
         if not isinstance(name, str) or not name or kind not in ("string", "number", "boolean"):
             raise vectorize_error("a metadata index needs propertyName and indexType (string, number or boolean)")
-        if name not in index.properties and len(index.properties) >= _INDEXED:
-            raise vectorize_error(f"an index has at most {_INDEXED} metadata indexes")
+        if name not in index.properties and len(index.properties) >= _PROPERTIES:
+            raise vectorize_error(f"an index has at most {_PROPERTIES} metadata indexes")
         index.properties[name] = kind
         return self._mutate(index, lambda: None)
 
@@ -182,48 +358,37 @@ class Vectorize:
         return self._mutate(index, lambda: None)
 
     def _properties(self, index: Index, *_: Any) -> Any:
-        found = [{"propertyName": name, "indexType": kind} for name, kind in index.properties.items()]
-        return {"metadataIndexes": found}
+        return {"metadataIndexes": [{"propertyName": n, "indexType": kind} for n, kind in index.properties.items()]}
 
     def _info(self, index: Index, *_: Any) -> Any:
         number, moment = index.processed or (None, None)
-        return {
-            "dimensions": index.dimensions,
-            "vectorCount": len(index.vectors),
-            "processedUpToDatetime": moment,
-            "processedUpToMutation": number,
-        }
+        counts = {"dimensions": index.dimensions, "vectorCount": len(index.vectors)}
+        return {**counts, "processedUpToDatetime": moment, "processedUpToMutation": number}
 
     def _get_by_ids(self, index: Index, _: Request, body: Any) -> Any:
-        found = [index.vectors[one] for one in _ids(body, _GET) if one in index.vectors]
+        found = filter(None, map(index.vectors.get, _ids(body, _GET)))
         return [_shown(vector, index, values=True, metadata="all") for vector in found]
 
     def _page(self, index: Index, request: Request, _: Any) -> Any:
         count, cursor = request.query_params.get("count", "100"), request.query_params.get("cursor", "0")
         if not (count + cursor).isdigit() or not 1 <= int(count) <= _PAGE:
             raise vectorize_error(f"count must lie in 1..{_PAGE}, and cursor must come from an earlier page")
-        ids, start = sorted(index.vectors), int(cursor)
-        end = start + int(count)
-        return {
-            "count": len(ids[start:end]),
-            "totalCount": len(ids),
-            "vectors": [{"id": one} for one in ids[start:end]],
-            "isTruncated": end < len(ids),
-            "nextCursor": str(end) if end < len(ids) else None,
-            "cursorExpirationTimestamp": None,
-        }
+        ids, end = sorted(index.vectors), int(cursor) + int(count)
+        page, more = [{"id": one} for one in ids[int(cursor) : end]], end < len(ids)
+        shown = {"count": len(page), "totalCount": len(ids), "vectors": page, "isTruncated": more}
+        return {**shown, "nextCursor": str(end) if more else None, "cursorExpirationTimestamp": None}
 
     def _query(self, index: Index, _: Request, body: Any) -> Any:
         given, top = body.get("vector"), body.get("topK", _DEFAULT_TOP)
         values, metadata = body.get("returnValues", False), body.get("returnMetadata", "none")
         if metadata not in ("none", "indexed", "all") or isinstance(metadata, bool):
             raise _unparsable("returnMetadata: expected value")
-        if not isinstance(given, list) or not all(is_number(one) for one in given):
+        if not isinstance(given, list) or not all(_is_number(one) for one in given):
             raise _unparsable("vector: expected a list of numbers")
         if len(given) != index.dimensions:
             sizes = f"expected {index.dimensions} dimensions, and got {len(given)} dimensions"
             raise vectorize_error(f"invalid query vector, {sizes}", 40006)
-        if not is_number(top) or int(top) != top or top < 1:
+        if not _is_number(top) or int(top) != top or top < 1:
             raise _unparsable("topK: expected a positive integer")
         if (values or metadata == "all") and top > _TOP_FULL:
             raise vectorize_error(
@@ -242,7 +407,7 @@ class Vectorize:
             for vector in index.vectors.values()
             if (space is None or vector.namespace == space) and (wanted is None or matches_filter(vector.terms, wanted))
         ]
-        ranked = index.nearest(np.asarray(given, dtype=np.float32), kept)[: int(top)] if kept else []
+        ranked = index.nearest(np.asarray(given, dtype=np.float32), kept)[: int(top)]
         shown = [(_shown(vector, index, values=bool(values), metadata=metadata), score) for score, vector in ranked]
         return {"count": len(shown), "matches": [{**row, "score": score} for row, score in shown]}
 

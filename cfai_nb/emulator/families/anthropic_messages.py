@@ -12,24 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..json_schema import (
-    ANY,
-    BOOLEAN,
-    NUMBER,
-    OBJECT,
-    STRING,
-    Schema,
-    any_of,
-    array,
-    const,
-    each,
-    obj,
-    one,
-    require,
-)
+from ..json_schema import ANY, BOOLEAN, NUMBER, OBJECT, STRING, Schema, any_of, array, const, each, obj, one, require
 from ..standins.text_standin import split_tokens
 from . import prompts
-from .family import Family, ModelRequest, ModelResult, end_stream
+from .family import Family, ModelRequest, ModelResult, end_stream, event
 
 _ENDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
@@ -96,15 +82,13 @@ def _messages(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _part(block: Mapping[str, Any]) -> dict[str, Any] | None:
-    match block["type"]:
-        case "text":
-            return {"type": "text", "text": block["text"]}
-        case "image":
-            source = block["source"]
-            url = source.get("url") or f"data:{source.get('media_type')};base64,{source.get('data')}"
-            return {"type": "image_url", "image_url": {"url": url}}
-        case _:
-            return None
+    if block["type"] == "text":
+        return {"type": "text", "text": block["text"]}
+    if block["type"] == "image":
+        source = block["source"]
+        url = source.get("url") or f"data:{source.get('media_type')};base64,{source.get('data')}"
+        return {"type": "image_url", "image_url": {"url": url}}
+    return None
 
 
 def _called(block: Mapping[str, Any]) -> dict[str, Any]:
@@ -134,26 +118,17 @@ def _answer(request: ModelRequest) -> ModelResult:
         "stop_sequence": None,
         "usage": {**units, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0},
     }
-    streamed = bool(request.body.get("stream"))
-    damaged = request.fault in ("empty", "length") or (request.fault == "truncated-stream" and streamed)
-    return (
-        ModelResult(None, units, _events(request, message), damaged)
-        if streamed
-        else ModelResult(message, units, damaged=damaged)
-    )
+    if request.body.get("stream"):
+        return ModelResult(None, units, _events(request, message), request.spoils_text)
+    return ModelResult(message, units, damaged=request.spoils_text)
 
 
 def _blocks(generated: prompts.Generated) -> Iterator[dict[str, Any]]:
     if generated.content:
         yield {"type": "text", "text": generated.content}
     if generated.tool_call:
-        identity = f"toolu_{uuid.uuid4().hex[:24]}"
-        yield {
-            "type": "tool_use",
-            "id": identity,
-            "name": generated.tool_call.name,
-            "input": dict(generated.tool_call.arguments),
-        }
+        call = {"name": generated.tool_call.name, "input": dict(generated.tool_call.arguments)}
+        yield {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:24]}", **call}
 
 
 def _events(request: ModelRequest, message: Mapping[str, Any]) -> list[bytes]:

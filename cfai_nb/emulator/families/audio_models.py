@@ -1,11 +1,9 @@
 """Audio models: text to speech (Aura, MeloTTS) and speech to text with the time of every word (Whisper, Nova).
 
 Aura answers with the bytes of a file, MeloTTS with base64 in JSON; every transcription has its own input and answer.
-Speech is a tune: every letter lasts one fifteenth of a second, vowels ring, consonants are struck, spaces are silent.
-The words are kept in the file's own metadata (a WAV INFO chunk; the comment of MP3, FLAC and OGG), where
-:func:`listen` finds them. Other software drops them on conversion; then, as for any other recording, only the length
-is known.
-
+Speech is a tune: every letter is a note of one fifteenth of a second, and spaces are silent. The words are kept in the
+file's own metadata (a WAV INFO chunk; the comment of MP3, FLAC and OGG), where :func:`listen` finds them. Other
+software drops them on conversion; then, as for any other recording, only the length is known.
 """
 
 from __future__ import annotations
@@ -23,16 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..error_codes import refuse
-from ..json_schema import BINARY, BOOLEAN, BYTE, NUMBER, OBJECT, STRING, Schema, any_of, array, each, obj, one
+from ..json_schema import BINARY, BOOLEAN, BYTE, NUMBER, OBJECT, STRING, Schema, any_of, array, each, obj, one, one_of
 from ..model_catalogue import Model, audio_usage
 from ..standins import lexical
-from .family import Family, ModelRequest, ModelResult, base64_text, decode_bytes, or_raw_bytes, unless_raw
+from .family import RAW, Family, ModelRequest, ModelResult, base64_text, decode_bytes, unless_raw
 
 #: Letters per second: about the pace of speech.
 PACE = 15
 _MARK = "emulator:"
-_VOWELS = frozenset("aeiouyäöüáéíóúàèìòùâêîôûåæø")
-_SCALE = (0, 2, 4, 7, 9, 12, 14, 16, 19)
 #: Formats that cannot be read here; they are reported as unknown rather than broken.
 _UNKNOWN = ((4, b"ftyp", "MP4 or M4A"), (0, b"\x1aE\xdf\xa3", "WebM or Matroska"), (0, b"#!AMR", "AMR"))
 
@@ -74,66 +70,37 @@ class Recording:
 
 
 def speak(text: str, format: Format, rate: int, voice: str = "") -> tuple[bytes, float]:
-    """Return the file of a spoken text, and its seconds.
+    """Return the file of a spoken text, and its seconds; the voice sets the pitch.
 
-    Parameters
-    ----------
-    text : str
-        The text to speak.
-    format : Format
-        The file format. ``RAW`` has no metadata, so the words cannot be read back.
-    rate : int
-        Samples per second.
-    voice : str
-        Name of the voice; it sets the pitch.
+    ``RAW`` has no metadata, so the words cannot be read back.
     """
     import soundfile
 
-    sound = tune(text, rate, voice)
-    out = io.BytesIO()
+    samples, out = _tune(text, rate, voice), io.BytesIO()
     more: dict[str, Any] = {"compression_level": 0.75, "bitrate_mode": "CONSTANT"} if format.major == "MP3" else {}
-    note = _MARK + base64.b64encode(text.encode("utf-8", "surrogatepass")).decode("ascii")
+    note = _MARK + base64_text(text.encode("utf-8", "surrogatepass"))
     form = {"format": format.major, "subtype": format.subtype}
     with soundfile.SoundFile(out, "w", samplerate=rate, channels=1, **form, **more) as file:
         if format.major in ("MP3", "FLAC", "OGG"):
             file.comment = note
-        file.write(sound)
+        file.write(samples)
     raw = out.getvalue()
-    return (_noted(raw, note) if format.major == "WAV" else raw), len(sound) / rate
+    return (_noted(raw, note) if format.major == "WAV" else raw), len(samples) / rate
 
 
-def tune(text: str, rate: int, voice: str = "") -> NDArray[np.int16]:
-    """Return the samples of a spoken text, ``len(text) / 15`` seconds of them."""
-    letters = sorted(set(text)) or [" "]
+def _tune(text: str, rate: int, voice: str) -> NDArray[np.int16]:
+    """Return the samples of a spoken text: a fading note for each letter or digit, silence for any other sign."""
+    signs = sorted(set(text)) or [" "]
     pitch = 150.0 + hashlib.blake2b(voice.encode(), digest_size=1).digest()[0] / 2
-    length = rate // PACE
-    table = np.stack([_letter(sign.casefold(), pitch, length, rate) for sign in letters])
-    places = {sign: place for place, sign in enumerate(letters)}
-    samples: NDArray[np.int16] = table[[places[sign] for sign in text or " "]].reshape(-1)
+    turns, fall = 2 * np.pi * np.arange(rate // PACE) / rate, np.linspace(7000, 0, rate // PACE)
+    notes = [pitch * 2 ** (ord(sign.casefold()[0]) % 19 / 12) if sign.isalnum() else 0.0 for sign in signs]
+    table = np.stack([(np.sin(note * turns) * fall).astype(np.int16) for note in notes])
+    samples: NDArray[np.int16] = table[[signs.index(sign) for sign in text or " "]].reshape(-1)
     return samples
 
 
-def _letter(sign: str, pitch: float, length: int, rate: int) -> NDArray[np.int16]:
-    if not sign.isalnum():
-        return np.zeros(length, np.int16)
-    time = np.arange(length) / rate
-    high = pitch * 2 ** (_SCALE[ord(sign[0]) % len(_SCALE)] / 12)
-    vowel = sign in _VOWELS
-    wave = sum(np.sin(2 * np.pi * high * n * time) / n**1.5 for n in ((1, 2, 3) if vowel else (1, 4)))
-    fall = (
-        np.sin(np.pi * np.arange(length) / length) ** 0.6 if vowel else np.exp(-30 * time) * np.minimum(1, time * 400)
-    )
-    return np.asarray(wave * fall * (7000 if vowel else 5000), np.int16)
-
-
 def listen(raw: bytes) -> Recording:
-    """Return the length and the words of a recording.
-
-    Raises
-    ------
-    ServiceError
-        5007 for a format that the emulator cannot read, 8001 when the bytes are not a recording.
-    """
+    """Return the length and the words of a recording; 5007 for a format that cannot be read here, else 8001."""
     import soundfile
 
     try:
@@ -168,14 +135,9 @@ def _noted(wave: bytes, note: str) -> bytes:
 
 def _note(wave: bytes) -> str:
     """Return the comment of a WAV file, or an empty text."""
-    place = 12
-    while place + 8 <= len(wave):
-        name, size = wave[place : place + 4], int.from_bytes(wave[place + 4 : place + 8], "little")
-        if name == b"LIST" and wave[place + 8 : place + 16] == b"INFOICMT":
-            length = int.from_bytes(wave[place + 16 : place + 20], "little")
-            return wave[place + 20 : place + 20 + length].rstrip(b"\0").decode("ascii", "replace")
-        place += 8 + size + size % 2
-    return ""
+    _, found, rest = wave.rpartition(b"INFOICMT")
+    note = rest[4 : 4 + int.from_bytes(rest[:4], "little")] if found else b""
+    return note.rstrip(b"\0").decode("ascii", "replace")
 
 
 _VOICES = {
@@ -234,10 +196,10 @@ def _timed_words(heard: Recording) -> list[dict[str, Any]]:
     """Return the words of a recording with their times in seconds, by their share of its letters."""
     text, found, place = heard.text, [], 0
     for word in text.split():
-        start = text.index(word, place)
-        place = start + len(word)
-        times = (round(at / len(text) * heard.seconds, 3) for at in (start, place))
-        found.append({"word": word, **dict(zip(("start", "end"), times, strict=True))})
+        first = text.index(word, place)
+        place = first + len(word)
+        start, end = (round(at / len(text) * heard.seconds, 3) for at in (first, place))
+        found.append({"word": word, "start": start, "end": end})
     return found
 
 
@@ -254,14 +216,13 @@ def _timed_sentences(heard: Recording) -> list[dict[str, Any]]:
 
 def _subtitles(parts: Sequence[dict[str, Any]]) -> str:
     """Return sentences as WebVTT."""
-    cues = [f"{_clock(part['start'])} --> {_clock(part['end'])}\n{part['text']}" for part in parts]
+
+    def clock(seconds: float) -> str:
+        hours, rest = divmod(round(seconds * 1000), 3_600_000)
+        return (f"{hours:02}:" if hours else "") + f"{rest // 60_000:02}:{rest // 1000 % 60:02}.{rest % 1000:03}"
+
+    cues = [f"{clock(part['start'])} --> {clock(part['end'])}\n{part['text']}" for part in parts]
     return "\n\n".join(["WEBVTT", *cues]) + "\n"
-
-
-def _clock(seconds: float) -> str:
-    whole = round(seconds * 1000)
-    hours, minutes = whole // 3_600_000, whole // 60_000 % 60
-    return (f"{hours:02}:" if hours else "") + f"{minutes:02}:{whole // 1000 % 60:02}.{whole % 1000:03}"
 
 
 def _recording_texts(request: ModelRequest) -> list[str]:
@@ -293,15 +254,9 @@ def _turbo(request: ModelRequest) -> ModelResult:
     heard = listen(decode_bytes(request.body["audio"]))
     about = {"temperature": 0.0, "avg_logprob": -0.1, "compression_ratio": 1.2, "no_speech_prob": 0.0}
     parts = _timed_sentences(heard)
-    seconds = round(heard.seconds, 3)
-    info = {
-        "language": request.body.get("language", "en"),
-        "language_probability": 1.0,
-        "duration": seconds,
-        "duration_after_vad": seconds,
-    }
+    info = {"language": request.body.get("language", "en"), "language_probability": 1.0}
     result = {
-        "transcription_info": info,
+        "transcription_info": {**info, **dict.fromkeys(("duration", "duration_after_vad"), round(heard.seconds, 3))},
         "text": heard.text,
         "word_count": sum(len(part["words"]) for part in parts),
         "segments": [{**part, **about} for part in parts],
@@ -334,11 +289,8 @@ def _nova(request: ModelRequest) -> ModelResult:
     """Return channels and alternatives, as Deepgram nests them."""
     heard = listen(request.content)
     more = {"confidence": 0.99, **({"speaker": 0} if request.body.get("diarize") else {})}
-    alternative = {
-        "transcript": heard.text,
-        "confidence": 0.99,
-        "words": [{**word, **more} for word in _timed_words(heard)],
-    }
+    words = [{**word, **more} for word in _timed_words(heard)]
+    alternative = {"transcript": heard.text, "confidence": 0.99, "words": words}
     channel: dict[str, Any] = {"alternatives": [alternative]}
     if request.body.get("detect_language"):
         channel["detected_language"] = "en"
@@ -347,40 +299,22 @@ def _nova(request: ModelRequest) -> ModelResult:
 
 _WORDS = array(obj({"word": STRING, **each("start end", NUMBER)}))
 _WHISPER_OUTPUT = obj({"word_count": NUMBER, "words": _WORDS, "vtt": STRING}, text=STRING)
+_INFO = obj({"language": STRING, **each("language_probability duration duration_after_vad", NUMBER)})
 _SEGMENT_NUMBERS = each("start end temperature avg_logprob compression_ratio no_speech_prob", NUMBER)
-_TURBO_OUTPUT = obj(
-    {
-        "word_count": NUMBER,
-        "vtt": STRING,
-        "transcription_info": obj(
-            {"language": STRING, **each("language_probability duration duration_after_vad", NUMBER)}
-        ),
-        "segments": array(obj({**_SEGMENT_NUMBERS, "text": STRING, "words": _WORDS})),
-    },
-    text=STRING,
-)
+_SEGMENTS = array(obj({**_SEGMENT_NUMBERS, "text": STRING, "words": _WORDS}))
+_TURBO_PARTS = {"word_count": NUMBER, "vtt": STRING, "transcription_info": _INFO, "segments": _SEGMENTS}
 _NOVA_WORDS = array(obj({"word": STRING, **each("confidence start end", NUMBER)}))
 _ALTERNATIVE = obj({"confidence": NUMBER, "transcript": STRING, "words": _NOVA_WORDS})
 _NOVA_OUTPUT = obj({"results": obj({"channels": array(obj({"alternatives": array(_ALTERNATIVE)}))})})
 
+_MELO = obj({"lang": STRING}, prompt={"type": "string", "minLength": 1})
+_MELO_OUTPUT = any_of(obj({"audio": STRING}), BINARY)
+_WHISPER = one_of(BINARY, obj(audio=array(BYTE)))
+
 FAMILIES = {
     "aura": Family(_aura_input, BINARY, lambda request: [request.body["text"]], _aura, threaded=True),
-    "melotts": Family(
-        obj({"lang": STRING}, prompt={"type": "string", "minLength": 1}),
-        any_of(obj({"audio": STRING}), BINARY),
-        lambda request: [request.body["prompt"]],
-        _melo,
-        threaded=True,
-    ),
-    "whisper": Family(
-        or_raw_bytes(obj(audio=array(BYTE))),
-        _WHISPER_OUTPUT,
-        _recording_texts,
-        _whisper,
-        unless_raw,
-        forms=frozenset({"json", "raw"}),
-        threaded=True,
-    ),
-    "whisper-turbo": Family(_TURBO_INPUT, _TURBO_OUTPUT, _recording_texts, _turbo, threaded=True),
+    "melotts": Family(_MELO, _MELO_OUTPUT, lambda request: [request.body["prompt"]], _melo, threaded=True),
+    "whisper": Family(_WHISPER, _WHISPER_OUTPUT, _recording_texts, _whisper, unless_raw, forms=RAW, threaded=True),
+    "whisper-turbo": Family(_TURBO_INPUT, obj(_TURBO_PARTS, text=STRING), _recording_texts, _turbo, threaded=True),
     "nova-3": Family(_NOVA_INPUT, _NOVA_OUTPUT, _recording_texts, _nova, forms=frozenset({"raw"}), threaded=True),
 }

@@ -113,16 +113,10 @@ CHAT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """The input that one legacy model declares.
+    """The input that one legacy model declares: the content of a message, and its optional fields.
 
-    Attributes
-    ----------
-    content : {"string", "parts", "media"}
-        The content of a message: text; text or text parts; text or parts with pictures (and then nothing is required).
-    lora, response_format, guided, image, requests : bool
-        Its optional fields.
-    loose : bool
-        Whether a batch may contain requests without a prompt.
+    The content is "string", "parts" (text or text parts) or "media" (with pictures; then nothing is required). `loose`:
+    a batch may contain requests without a prompt.
     """
 
     content: str
@@ -233,17 +227,9 @@ _FOUND = array(any_of(_text("input_text"), obj({**_INPUT_IMAGE, "detail": maybe(
 #: What an input list of Responses may contain.
 _ITEMS = (
     obj(
-        {"type": one("message")},
-        content=any_of(STRING, _CONTENT),
-        role=one("user", "assistant", "system", "developer"),
+        {"type": one("message")}, content=any_of(STRING, _CONTENT), role=one("user", "assistant", "system", "developer")
     ),
-    obj(
-        id=STRING,
-        content=array(_OUTPUT_PART),
-        role=const("assistant"),
-        status=_STATUS,
-        type=const("message"),
-    ),
+    obj(id=STRING, content=array(_OUTPUT_PART), role=const("assistant"), status=_STATUS, type=const("message")),
     obj({"id": STRING, "status": _STATUS}, type=const("function_call"), **each("arguments call_id name", STRING)),
     obj(
         {"id": maybe(STRING), "status": maybe(_STATUS)},

@@ -1,13 +1,12 @@
-"""The models that decide about a state: Clef (typed questions in, probabilities out) and Clairic (fields in, values out).
+"""Models that decide about a state: Clef (typed questions in, probabilities out), Clairic (fields in, values out).
 
 Both take pictures, recordings and videos beside the state. Videos are not looked at: of an MP4 only the length is read.
-
 Clef's probabilities are shares of lexical similarity, not calibrated. Clairic returns values with their place in the
 text. Fields with a pattern (numbers, dates, times, durations) are found by it; any other field gets the sentence that
-shares most words with its name. Of several matches the one nearest to a word of the field's name or instructions is
-taken. Nothing is computed or predicted: an estimate is a number or date from the text, moved between its bounds, and a
-forecast repeats it. The format is what public clients read (litellm 1.109.1, PSAIClairic 0.2.0); none is documented.
-
+shares most words with its name. Of several matches it takes the one nearest to a word of the field's name or
+instructions. Nothing is computed or predicted: an estimate is a number or date from the text, moved between its bounds,
+and a forecast repeats it. The format is what public clients read (litellm 1.109.1, PSAIClairic 0.2.0); none is
+documented.
 """
 
 from __future__ import annotations
@@ -56,21 +55,16 @@ FIELDS = {
 _TOGETHER = {("images",): 8 * _MEGABYTE, ("audio", "videos"): 16 * _MEGABYTE}
 _FORMATS = ("PNG", "JPEG", "WEBP")
 _MOST_PIXELS, _MOST_AUDIO_SECONDS, _MOST_VIDEO_SECONDS = 16_000_000, 300, 60
-#: Input tokens of a recording, and of a video of unknown length; estimates, since none are published.
-_TOKENS = 1024
-#: Input tokens of a second of video: the published maximum.
-_PER_SECOND = 256
+#: Input tokens of a recording and of a video of unknown length (an estimate, none are published), and of a second of
+#: video (the published maximum).
+_TOKENS, _PER_SECOND = 1024, 256
 
 
 def _media_schemas(*names: str) -> dict[str, Schema]:
-    """Return the _media_schemas of fields."""
-    return {name: _media_schema(name) for name in names}
-
-
-def _media_schema(name: str) -> Schema:
-    most, prefix, _ = FIELDS[name]
-    url = {"type": "string", "pattern": f"^data:{prefix}/"}
-    return array(any_of(url, obj(content_type=STRING, base64=STRING)), maxItems=most)
+    """Return the schemas of fields."""
+    file = obj(content_type=STRING, base64=STRING)
+    urls = {name: {"type": "string", "pattern": f"^data:{FIELDS[name][1]}/"} for name in names}
+    return {name: array(any_of(url, file), maxItems=FIELDS[name][0]) for name, url in urls.items()}
 
 
 def _state_texts(request: ModelRequest, state: str) -> list[str]:
@@ -86,14 +80,11 @@ def _bytes(request: ModelRequest, name: str) -> list[bytes]:
 def _check_sizes(request: ModelRequest) -> None:
     """Refuse (5021) what is too large by itself or together."""
     sizes = {name: [len(raw) for raw in _bytes(request, name)] for name in FIELDS}
-    for name, (_, _, most) in FIELDS.items():
-        for size in sizes[name]:
-            if size > most:
-                raise _too_much(request, size // 64)
-    for names, most in _TOGETHER.items():
-        whole = sum(sum(sizes[name]) for name in names)
-        if whole > most:
-            raise _too_much(request, whole // 64)
+    single = [(size, most) for name, (_, _, most) in FIELDS.items() for size in sizes[name]]
+    together = [(sum(sum(sizes[name]) for name in names), most) for names, most in _TOGETHER.items()]
+    for size, most in (*single, *together):
+        if size > most:
+            raise _too_much(request, size // 64)
 
 
 def _too_much(request: ModelRequest, wanted: int) -> Exception:
@@ -103,11 +94,8 @@ def _too_much(request: ModelRequest, wanted: int) -> Exception:
 def _describe(request: ModelRequest) -> tuple[str, int]:
     """Return the content of pictures and recordings in words, and the input tokens of all media.
 
-    Raises
-    ------
-    ServiceError
-        5006 for a picture that is not PNG, JPEG or WebP, 5021 for one of more than 16 megapixels, for a recording of
-        more than 300 s and a video of more than 60, 8001 for bytes that are none of these.
+    5006 for a picture that is not PNG, JPEG or WebP, 5021 for more than 16 megapixels, 300 s of sound or 60 s of video,
+    8001 for bytes that are none of these.
     """
     texts: list[str | None] = []
     count = 0
@@ -203,14 +191,12 @@ def _text_of(value: Any) -> str:
 def _clef(request: ModelRequest) -> ModelResult:
     """Return one typed answer per question."""
     described, spent = _describe(request)
-    spent += lexical.count_tokens(json.dumps(request.body["questions"], ensure_ascii=False))
+    questions = request.body["questions"]
+    spent += lexical.count_tokens(json.dumps(questions, ensure_ascii=False))
     room = (request.model.context or 1 << 30) - spent - (lexical.count_tokens(f"\n{described}") if described else 0)
-    state = (
-        f"{lexical.truncate(_text_of(request.body['state']), room)}\n{described}".strip()
-    )  # long text is cut to the context
-    answers = {
-        name: _ANSWERS[question["type"]](state, question) for name, question in request.body["questions"].items()
-    }
+    # long text is cut to the context
+    state = f"{lexical.truncate(_text_of(request.body['state']), room)}\n{described}".strip()
+    answers = {name: _ANSWERS[question["type"]](state, question) for name, question in questions.items()}
     count = lexical.count_tokens(state) + spent
     usage = {"input_tokens": count, "output_tokens": 0}
     return ModelResult({"model": request.model.short, "answers": answers, "usage": usage}, {"input_tokens": count})
@@ -225,9 +211,8 @@ def _confidence(shares: list[float]) -> float:
 def _choice(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
     options = [(name, _text_of(text)) for name, text in question["criteria"].items()]
     shares = lexical.softmax(lexical.similarity(state, options))
-    names = [name for name, _ in options]
-    best = names[max(range(len(names)), key=shares.__getitem__)]
-    probabilities = dict(zip(names, shares, strict=True))
+    probabilities = {name: share for (name, _), share in zip(options, shares, strict=True)}
+    best = max(probabilities, key=probabilities.__getitem__)
     return {"type": "choice", "choice": best, "probabilities": probabilities, "confidence": _confidence(shares)}
 
 
@@ -340,9 +325,6 @@ def _today(request: ModelRequest) -> dt.date | None:
         raise refuse(5006, why=f"'/reference_date' is not an ISO date: {given!r}") from None
 
 
-_CLAIRIC_OUTPUT = obj({"model": STRING, "answers": OBJECT, "truncated": BOOLEAN, "usage": OBJECT})
-
-
 def _clairic(request: ModelRequest) -> ModelResult:
     """Return a value for every field, or null where no pattern and no word is found."""
     given, fields, today = request.body["state"], request.body["fields"], _today(request)
@@ -372,7 +354,7 @@ def _field(
     if kind == "list":
         matches = _matches(spec["items"], text, today)
         values = [_value(match, spec["items"], spec, today) for match in matches]
-        return _entry(spec, values or None, {"spans": [_span(match) for match in matches if match.end() <= end]})
+        return _entry(spec, values or None, {"spans": [list(match.span()) for match in matches if match.end() <= end]})
     estimated = kind in ("estimate", "forecast")
     pattern = ("date" if isinstance(spec.get("min"), str) else "number") if estimated else kind
     if pattern in _PATTERNS:
@@ -384,7 +366,7 @@ def _field(
         return _estimate(spec, value, quantiles)
     if match is not None and match.end() > end:
         return _entry(spec, value, {"span": None, "source": "image", "spell_confidence": 1 - _FOUND})
-    return _entry(spec, value, {"span": match and _span(match)})
+    return _entry(spec, value, {"span": match and list(match.span())})
 
 
 def _estimate(spec: Mapping[str, Any], value: Any, quantiles: bool) -> dict[str, Any]:
@@ -399,8 +381,8 @@ def _estimate(spec: Mapping[str, Any], value: Any, quantiles: bool) -> dict[str,
         figures["quantiles"] = [low + 2 * wide * at / 98 if wide else value for at in range(99)]
     if spec["type"] == "estimate":
         return _entry(spec, value, figures)
-    steps = [{"value": value, **figures} for _ in range(spec.get("horizon", 1))]
-    return _entry(spec, [value] * len(steps), {"steps": steps})
+    steps = spec.get("horizon", 1)
+    return _entry(spec, [value] * steps, {"steps": [{"value": value, **figures}] * steps})
 
 
 def _matches(kind: str, text: str, today: dt.date | None) -> list[re.Match[str]]:
@@ -420,10 +402,8 @@ def _nearest(name: str, spec: Mapping[str, Any], text: str, matches: list[re.Mat
 
 def _sentence(name: str, spec: Mapping[str, Any], state: str) -> re.Match[str] | None:
     parts = lexical.sentences(state)
-    if not parts:
-        return None
-    best = parts[lexical.closest(f"{name} {spec.get('instructions') or ''}", parts)]
-    return re.search(re.escape(best), state)
+    best = parts and parts[lexical.closest(f"{name} {spec.get('instructions') or ''}", parts)]
+    return re.search(re.escape(best), state) if best else None
 
 
 def _day(match: re.Match[str], today: dt.date | None) -> dt.date | None:
@@ -453,18 +433,12 @@ def _value(match: re.Match[str], kind: str, spec: Mapping[str, Any], today: dt.d
     return round(number) if spec.get("integer") else round(number, spec.get("decimals", 12))
 
 
-def _span(match: re.Match[str]) -> list[int]:
-    return [match.start(), match.end()]
-
-
 def _entry(spec: Mapping[str, Any], value: Any, more: Mapping[str, Any]) -> dict[str, Any]:
     """Return an answer; a value whose probability of absence is above the field's threshold is only a guess."""
     p_null = _MISSED if value is None else _FOUND
     unsure = value is not None and p_null > spec.get("null_threshold", 0.5)
-    guess = {"guess": value} if unsure else {}
-    shown = None if unsure else value
-    likely = {"p_null": p_null, "confidence": round(1 - p_null, 4)}
-    return {"type": spec["type"], "value": shown, **guess, **likely, **more}
+    shown = {"value": None, "guess": value} if unsure else {"value": value}
+    return {"type": spec["type"], **shown, "p_null": p_null, "confidence": round(1 - p_null, 4), **more}
 
 
 FAMILIES = {
@@ -477,7 +451,7 @@ FAMILIES = {
     ),
     "clairic": Family(
         _clairic_input,
-        _CLAIRIC_OUTPUT,
+        obj({"model": STRING, "answers": OBJECT, "truncated": BOOLEAN, "usage": OBJECT}),
         lambda request: _state_texts(request, request.body["state"]),
         _clairic,
         _clairic_check,

@@ -1,10 +1,9 @@
-"""Prompts: what a text generation request asks for, and how much of it is cached.
+"""Prompts: what a text generation request asks for, how much of it is cached, and what is generated for it.
 
-The text families call :func:`read_prompt` and :func:`with_pictures`. A model with vision gets the pictures of the
-messages in words; any other model ignores them. ``app`` asks :class:`PromptCache` before each answer: the part that a
-prompt shares with an earlier one, from its start, is charged at the cached rate. The service sends calls with the same
-``x-session-affinity`` to the same instance; without that header nothing is cached.
-
+The text families call :func:`read_prompt`, :func:`with_pictures` and :func:`generate`. A model with vision gets the
+pictures of the messages in words; any other model ignores them. ``app`` asks :class:`PromptCache` before each answer:
+the part that a prompt shares with an earlier one, from its start, is charged at the cached rate. The service sends
+calls with the same ``x-session-affinity`` to the same instance; without that header nothing is cached.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from threading import Lock
 from typing import Any
 
 from ..error_codes import refuse
+from ..json_schema import Schema, require
 from ..model_catalogue import image_tokens
 from ..standins import lexical, schema_fill, text_standin
 from ..standins.image_reading import read_image
@@ -25,11 +25,8 @@ from ..standins.text_standin import Prompt
 from . import chat_schemas
 from .family import ModelRequest, decode_bytes
 
-#: The output limit where none is sent, for the models before 2026.
-DEFAULT_LIMIT = 256
-
-#: The most a limit counts as; it is beyond any context.
-_ENDLESS = 1 << 40
+#: The output limit where none is sent, for the models before 2026; and the most a limit counts as, beyond any context.
+DEFAULT_LIMIT, _ENDLESS = 256, 1 << 40
 
 #: Models that put their reasoning into the content, between tags.
 TAGGED = frozenset({"@cf/deepseek-ai/deepseek-r1-distill-qwen-32b", "@cf/qwen/qwq-32b"})
@@ -37,16 +34,10 @@ TAGGED = frozenset({"@cf/deepseek-ai/deepseek-r1-distill-qwen-32b", "@cf/qwen/qw
 
 def read_prompt(request: ModelRequest) -> Prompt:
     """Return the prompt of a request that passed its check."""
-    body = request.body
-    messages, pictures = _messages(body)
-    return Prompt(
-        messages,
-        pictures + (body.get("image") is not None),
-        _limit(request),
-        _schema(request),
-        _effort(request),
-        sum(lexical.count_tokens(text) for _, text in messages) or 1,
-    )
+    messages, pictures = _messages(request.body)
+    pictures += request.body.get("image") is not None
+    tokens = sum(lexical.count_tokens(text) for _, text in messages) or 1
+    return Prompt(messages, pictures, _limit(request), _schema(request), _effort(request), tokens)
 
 
 def prompt_text(request: ModelRequest) -> list[str]:
@@ -131,6 +122,12 @@ def _effort(request: ModelRequest) -> int:
     return max(EFFORTS.get(effort, 1) if isinstance(effort, str) else 0, always)
 
 
+def check_prompt(request: ModelRequest, schema: Schema) -> None:
+    """Refuse by the schema, then what leaves no room for an answer."""
+    require(request.body, schema)
+    check_answerable(request)
+
+
 def check_answerable(request: ModelRequest) -> None:
     """Refuse what cannot be answered: no prompt, no room for the answer, or JSON mode in a stream."""
     body = request.body
@@ -169,13 +166,7 @@ def json_text(value: Any) -> str:
 
 
 def with_pictures(request: ModelRequest, prompt: Prompt) -> Prompt:
-    """Return a prompt with its pictures in words: below the last message, and as the answer to it.
-
-    Raises
-    ------
-    ServiceError
-        5006 for a picture that would have to be fetched, 5004 and 8001 for one that cannot be read.
-    """
+    """Return a prompt with its pictures in words: below the last message, and as the answer to it."""
     if not request.model.has("vision"):
         return prompt
     sights = [read_image(decode_bytes(given)) for given in _pictures(request.body)]

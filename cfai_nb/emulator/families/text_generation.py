@@ -5,6 +5,7 @@ The answers are marked stand-ins (``standins.text_standin``); the wire format is
 
 from __future__ import annotations
 
+import string
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -52,8 +53,7 @@ def _chat_input(model: Model) -> Schema:
     return obj(fields, "messages")
 
 
-def _both_input(model: Model) -> Schema:
-    """Return what gpt-oss takes: Responses or Chat Completions."""
+def _responses_input(model: Model) -> Schema:
     return any_of(chat_schemas.RESPONSES, _chat_input(model))
 
 
@@ -110,12 +110,9 @@ def _answer(request: ModelRequest) -> ModelResult:
     if cached:
         units["cached_input_tokens"] = cached
     usage = _usage(request, units, generated)
-    damaged = request.fault in ("empty", "length") or (
-        request.fault == "truncated-stream" and bool(request.body.get("stream"))
-    )
     if request.body.get("stream") and "input" not in request.body:
-        return ModelResult(None, units, _frames(request, generated, usage), damaged)
-    return ModelResult(_result(request, prompt, generated, usage, copies), units, damaged=damaged)
+        return ModelResult(None, units, _frames(request, generated, usage), request.spoils_text)
+    return ModelResult(_result(request, prompt, generated, usage, copies), units, damaged=request.spoils_text)
 
 
 def _speaks_chat(request: ModelRequest) -> bool:
@@ -128,8 +125,12 @@ def _usage(request: ModelRequest, units: Mapping[str, int], generated: prompts.G
         return usage
     usage["prompt_tokens_details"] = {"cached_tokens": units.get("cached_input_tokens", 0)}
     usage["completion_tokens_details"] = {"reasoning_tokens": generated.reasoning_tokens}
+    return {**usage, **_neurons(request, units)}
+
+
+def _neurons(request: ModelRequest, units: Mapping[str, float]) -> dict[str, float]:
     neurons = request.model.neurons(units)
-    return usage if neurons is None else {**usage, "neurons": neurons}
+    return {} if neurons is None else {"neurons": neurons}
 
 
 def _base(request: ModelRequest) -> dict[str, Any]:
@@ -155,9 +156,7 @@ def _call_id() -> str:
 
 def _frame_usage(request: ModelRequest) -> dict[str, Any]:
     """Return the usage in one ordinary native frame: that of the frame, not of the call."""
-    usage: dict[str, Any] = {"prompt_tokens": 0, "completion_tokens": 1, "total_tokens": 1}
-    neurons = request.model.neurons({"output_tokens": 1})
-    return usage if neurons is None else {**usage, "neurons": neurons}
+    return {**openai_usage({"output_tokens": 1}), **_neurons(request, {"output_tokens": 1})}
 
 
 def _native_stream(
@@ -165,12 +164,8 @@ def _native_stream(
 ) -> list[bytes]:
     """Return the frames of a legacy model on ``/run``: tokens with padding or tool calls, then the totals."""
     once = _frame_usage(request)
-    frames = [
-        event(
-            {"response": native_token(piece), "usage": once, "p": "abcdefghijklmnopqrstuvwxyz"[: 3 + 5 * number % 23]}
-        )
-        for number, piece in enumerate(split_tokens(text))
-    ]
+    padded = [(piece, string.ascii_lowercase[: 3 + 5 * number % 23]) for number, piece in enumerate(split_tokens(text))]
+    frames = [event({"response": native_token(piece), "usage": once, "p": padding}) for piece, padding in padded]
     frames += [event({"response": "", "tool_calls": list(calls), "usage": once})] if calls else []
     return end_stream(request, [*frames, event({"response": "", "usage": usage})])
 
@@ -178,18 +173,9 @@ def _native_stream(
 def _chat_stream(
     request: ModelRequest, base: Mapping[str, Any], parts: list[tuple[str, str]], finish: str, usage: Any
 ) -> list[bytes]:
-    """Return the frames of Chat Completions.
+    """Return the frames of Chat Completions for the (field, text) parts of a message, reasoning first.
 
-    Parameters
-    ----------
-    base : mapping
-        id, created, model.
-    parts : list of (field, text)
-        The message, reasoning first.
-    finish : str
-        The finish reason.
-    usage : mapping
-        The totals. ``/run`` ends with them in a native frame; ``/v1`` sends them with ``include_usage``.
+    ``/run`` ends with the usage in a native frame; ``/v1`` sends it with ``include_usage``.
     """
     deltas = [
         {name: native_token(piece) if request.route == "run" else piece}
@@ -242,18 +228,13 @@ def _reasoning(model: Model) -> str:
 
 def _frames(request: ModelRequest, generated: prompts.Generated, usage: dict[str, Any]) -> list[bytes]:
     if not _speaks_chat(request):
-        return _native_stream(
-            request,
-            generated.content or "",
-            usage,
-            [_native_call(request, generated.tool_call)] if generated.tool_call else [],
-        )
+        calls = [_native_call(request, generated.tool_call)] if generated.tool_call else []
+        return _native_stream(request, generated.content or "", usage, calls)
     if generated.tool_call:
         return _tool_call_stream(request, _base(request), _chat_call(generated.tool_call), usage)
     parts = [(_reasoning(request.model), generated.reasoning)] if generated.reasoning else []
-    return _chat_stream(
-        request, _base(request), [*parts, ("content", generated.content or "")], generated.finish, usage
-    )
+    parts.append(("content", generated.content or ""))
+    return _chat_stream(request, _base(request), parts, generated.finish, usage)
 
 
 def _result(
@@ -291,11 +272,8 @@ def _response(request: ModelRequest, generated: prompts.Generated, usage: dict[s
         notes = [{"type": "reasoning_text", "text": generated.reasoning}]
         items.append({"id": f"rs_{uuid.uuid4().hex}", "type": "reasoning", "summary": [], "content": notes})
     if generated.tool_call:
-        call = {
-            "name": generated.tool_call.name,
-            "arguments": prompts.json_text(generated.tool_call.arguments),
-            "call_id": _call_id(),
-        }
+        function = _chat_call(generated.tool_call)
+        call = {**function["function"], "call_id": function["id"]}
         items.append({"id": f"fc_{uuid.uuid4().hex}", "type": "function_call", "status": status, **call})
     if generated.content is not None:
         texts = [{"type": "output_text", "text": generated.content, "annotations": []}]
@@ -334,5 +312,5 @@ _ROUTES = frozenset({"run", "chat"})
 FAMILIES = {
     "legacy": Family(chat_schemas.legacy_input, _output, prompts.prompt_text, _answer, _check, _ROUTES),
     "openai": Family(_chat_input, _output, prompts.prompt_text, _answer, _check, _ROUTES),
-    "responses+chat": Family(_both_input, _output, prompts.prompt_text, _answer, _check, _ROUTES | {"responses"}),
+    "responses+chat": Family(_responses_input, _output, prompts.prompt_text, _answer, _check, _ROUTES | {"responses"}),
 }

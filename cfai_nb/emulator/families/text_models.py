@@ -1,8 +1,7 @@
-"""The models that read texts and write none: embeddings, sentiment, reranker, Llama Guard; and translation.
+"""Models that read texts and write none (embeddings, sentiment, reranker, Llama Guard), and translation.
 
 Words are counted, not understood: vectors are lexical hashes, labels follow word lists, and a translation is the text
 itself, marked with the language it should be in. Embeddings have five dialects of "text in, vectors out" and ``/v1``.
-
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ from ..model_catalogue import Model
 from ..standins import lexical
 from . import prompts
 from .chat_schemas import SAMPLING
-from .family import Family, ModelRequest, ModelResult, by_schema, openai_usage
+from .family import Family, ModelRequest, ModelResult, openai_usage
 
 #: The instruction that qwen3 puts before queries by default.
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
 
 #: Weight of the instruction in a qwen3 query's vector: enough to differ from the same text as a document.
 _INSTRUCTED = 0.15
+_SOME: Schema = {"type": "string", "minLength": 1}
 
 
 def _bge_input(model: Model) -> Schema:
@@ -43,8 +43,7 @@ def _qwen_input(model: Model) -> Schema:
 
 
 def _list_of_texts(model: Model) -> Schema:
-    some = {"type": "string", "minLength": 1}
-    return one_of(some, array(some, maxItems=model.batch))
+    return one_of(_SOME, array(_SOME, maxItems=model.batch))
 
 
 _CONTEXTS = obj({"query": STRING, "truncate_inputs": BOOLEAN}, contexts=array(obj({"text": STRING})))
@@ -56,20 +55,16 @@ _VECTORS = obj({"shape": _NUMBERS, "data": array(_NUMBERS), "pooling": one("mean
 _OPENAI_INPUT = obj({"model": STRING}, input=any_of(STRING, array(STRING)))
 
 
-def _listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
-
-
 def _named_texts(request: ModelRequest) -> tuple[str, list[str]]:
     """Return the field of the body that has the texts, and the texts."""
     body = request.body
     if request.route == "embeddings":
-        return "text", _listed(body["input"])
+        return "text", _texts(body["input"])
     if "contexts" in body:
         return "contexts", [context.get("text", "") for context in body["contexts"]]
     for name in ("text", "documents", "queries"):
         if name in body:
-            return name, _listed(body[name])
+            return name, _texts(body[name])
     return "", []
 
 
@@ -121,11 +116,9 @@ def _embed(request: ModelRequest) -> ModelResult:
     instruction = str(request.body.get("instruction", INSTRUCTION)) if name == "queries" else ""
     matrix = _vectors(request, found, instruction)
     charged = _embedded(request)
-    usage = {"input_tokens": sum(_counted(request.model, charged))}
+    usage = {"input_tokens": sum(min(lexical.count_tokens(text), request.model.context or 1 << 30) for text in charged)}
     if "query" in request.body:
-        scores = (matrix @ _vectors(request, [request.body["query"]])[0]).clip(0, 1).round(6)
-        ranked = sorted(enumerate(scores.tolist()), key=lambda pair: -pair[1])
-        return ModelResult({"response": [{"id": place, "score": score} for place, score in ranked]}, usage)
+        return ModelResult(_ranked(matrix, _vectors(request, [request.body["query"]])[0]), usage)
     short = request.fault == "short" and len(found) > 1
     rows = matrix[:-1].tolist() if short else matrix.tolist()
     if request.route == "embeddings":
@@ -141,19 +134,18 @@ def _embed(request: ModelRequest) -> ModelResult:
     return ModelResult(result, usage, damaged=short)
 
 
-def _counted(model: Model, found: Sequence[str]) -> list[int]:
-    return [min(lexical.count_tokens(text), model.context or 1 << 30) for text in found]
+def _ranked(matrix: Any, query: Any, most: int | None = None) -> dict[str, Any]:
+    """Return the positions of vectors by their similarity to another."""
+    scores = (matrix @ query).clip(0, 1).round(6).tolist()
+    ranked = sorted(enumerate(scores), key=lambda pair: -pair[1])[: most or len(scores)]
+    return {"response": [{"id": place, "score": score} for place, score in ranked]}
 
 
 def _openai(request: ModelRequest, rows: list[list[float]], count: int) -> dict[str, Any]:
     """Return the OpenAI list. It always has floats: ``encoding_format`` is ignored, as was seen on the service."""
     data = [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(rows)]
-    return {
-        "object": "list",
-        "data": data,
-        "model": request.model.id,
-        "usage": {"prompt_tokens": count, "total_tokens": count},
-    }
+    usage = {"prompt_tokens": count, "total_tokens": count}
+    return {"object": "list", "data": data, "model": request.model.id, "usage": usage}
 
 
 _EMBEDDING_ROUTES = frozenset({"run", "embeddings"})
@@ -170,7 +162,6 @@ _EMBEDDINGS = {
 }
 
 
-_SOME: Schema = {"type": "string", "minLength": 1}
 _SENTIMENT = obj(text=STRING)
 _RERANK = obj({"top_k": {"type": "integer", "minimum": 1}}, query=_SOME, contexts=array(obj({"text": _SOME})))
 _GUARD = obj(
@@ -210,15 +201,7 @@ def _rerank(request: ModelRequest) -> ModelResult:
     contexts, query = _contexts(request), request.body["query"]
     usage = {"input_tokens": sum(lexical.count_tokens(query) + lexical.count_tokens(text) for text in contexts)}
     matrix = lexical.embed([query, *contexts], 1024)
-    scores = (matrix[1:] @ matrix[0]).clip(0, 1).round(6).tolist()
-    ranked = sorted(enumerate(scores), key=lambda pair: -pair[1])[: request.body.get("top_k") or len(scores)]
-    return ModelResult({"response": [{"id": place, "score": score} for place, score in ranked]}, usage)
-
-
-def _guard_check(request: ModelRequest, schema: Schema) -> None:
-    """Refuse by the schema, then a conversation that leaves no room for the verdict."""
-    by_schema(request, schema)
-    prompts.check_answerable(request)
+    return ModelResult(_ranked(matrix[1:], matrix[0], request.body.get("top_k")), usage)
 
 
 def _guard(request: ModelRequest) -> ModelResult:
@@ -236,27 +219,24 @@ def _guard(request: ModelRequest) -> ModelResult:
     return ModelResult({"response": verdict, "usage": usage}, units)
 
 
-def _texts(request: ModelRequest) -> list[str]:
-    text = request.body.get("text", "")
-    return [text] if isinstance(text, str) else list(text)
+def _texts(value: Any) -> list[str]:
+    """Return the texts of a field that holds one or several."""
+    return [value] if isinstance(value, str) else list(value)
 
 
-def _translated(request: ModelRequest, language: str) -> tuple[list[str], dict[str, float]]:
-    """Return the texts with the language as a mark, and the usage."""
-    given = _texts(request)
-    marked = [f"[emulator: {request.body.get(language)}] {text}" for text in given]
-    tokens = (sum(map(lexical.count_tokens, texts)) for texts in (given, marked))
-    return marked, dict(zip(("input_tokens", "output_tokens"), tokens, strict=True))
+def _translate(request: ModelRequest) -> ModelResult:
+    """Return the texts with the language as a mark."""
+    given = _translated(request)
+    language = request.body.get("target_lang", request.body.get("target_language"))
+    marked = [f"[emulator: {language}] {text}" for text in given]
+    spent, made = (sum(map(lexical.count_tokens, texts)) for texts in (given, marked))
+    one = request.model.family == "m2m100"
+    result = {"translated_text": marked[0]} if one else {"translations": marked}
+    return ModelResult(result, {"input_tokens": spent, "output_tokens": made})
 
 
-def _m2m100(request: ModelRequest) -> ModelResult:
-    texts, usage = _translated(request, "target_lang")
-    return ModelResult({"translated_text": texts[0]}, usage)
-
-
-def _indictrans2(request: ModelRequest) -> ModelResult:
-    texts, usage = _translated(request, "target_language")
-    return ModelResult({"translations": texts}, usage)
+def _translated(request: ModelRequest) -> list[str]:
+    return _texts(request.body.get("text", ""))
 
 
 FAMILIES = {
@@ -265,12 +245,9 @@ FAMILIES = {
         _SENTIMENT, array(obj({"label": STRING, "score": NUMBER})), lambda request: [request.body["text"]], _sentiment
     ),
     "reranker": Family(_RERANK, obj({"response": array(obj({"id": NUMBER, "score": NUMBER}))}), _contexts, _rerank),
-    "llama-guard": Family(_GUARD, _VERDICT, prompts.prompt_text, _guard, _guard_check),
+    "llama-guard": Family(_GUARD, _VERDICT, prompts.prompt_text, _guard, prompts.check_prompt),
     "m2m100": Family(
-        any_of(_M2M100, obj(requests=array(_M2M100))),
-        obj({"translated_text": STRING}),
-        _texts,
-        _m2m100,
+        any_of(_M2M100, obj(requests=array(_M2M100))), obj({"translated_text": STRING}), _translated, _translate
     ),
-    "indictrans2": Family(_INDICTRANS2, obj(translations=array(STRING)), _texts, _indictrans2),
+    "indictrans2": Family(_INDICTRANS2, obj(translations=array(STRING)), _translated, _translate),
 }

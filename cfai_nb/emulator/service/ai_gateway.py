@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from threading import Lock
 from typing import Any
 
@@ -26,7 +24,7 @@ from starlette.responses import Response
 
 from ..error_codes import ServiceError, refuse
 from ..model_catalogue import Model, usd_per_neuron
-from .limits import Clock
+from .limits import Clock, Ids, now
 from .responses import Reply
 
 #: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`GatewayRoute`.
@@ -50,16 +48,9 @@ def metadata_of(header: str | None) -> dict[str, str | float | bool] | None:
 
 @dataclass(frozen=True)
 class GatewayRoute:
-    """How a call reaches a gateway.
+    """How a call reaches a gateway (an empty name: without one).
 
-    Attributes
-    ----------
-    gateway : str
-        Its name; empty for a call without a gateway.
-    step : int
-        Position in the list of the universal endpoint.
-    bare : bool
-        Whether Workers AI answers without its envelope.
+    `step` is its position in the list of the universal endpoint; `bare`: Workers AI answers without its envelope.
     """
 
     gateway: str
@@ -75,22 +66,7 @@ def route_of(request: Request) -> GatewayRoute:
 
 @dataclass
 class GatewayCall:
-    """One call through a gateway.
-
-    Attributes
-    ----------
-    account, gateway : str
-    bare : bool
-        Whether Workers AI answers without its envelope.
-    key : str
-        Cache key; empty when the cache is not used.
-    ttl : float
-        Seconds that the answer is cached.
-    model : str
-        The model that the call names, once it is known.
-    usage : mapping
-        The charged usage.
-    """
+    """One call through a gateway; `key` is its cache key, empty when the cache is not used."""
 
     account: str
     gateway: str
@@ -123,13 +99,7 @@ class _Log:
 
 
 class GatewayLogs:
-    """The logs of every account's gateways.
-
-    Parameters
-    ----------
-    known : callable
-        Raises the error of a gateway that does not exist, by its name.
-    """
+    """The logs of every account's gateways; `known` raises the error of a gateway that does not exist."""
 
     def __init__(self, known: Callable[[str], None]) -> None:
         self._known, self._lock = known, Lock()
@@ -143,7 +113,7 @@ class GatewayLogs:
             body, media = json.dumps(reply.body("")).encode(), "application/json"
         row = {
             "id": number,
-            "created_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "created_at": now(),
             "cached": call.hit,
             "duration": round(seconds * 1000),
             "model": call.model,
@@ -202,12 +172,11 @@ class GatewayLogs:
 
     async def _get(self, request: Request) -> dict[str, Any]:
         log = self._one(request)
-        heads: dict[str, Any] = {}
+        shown = dict(log.row)
         for name, body in (("request", log.request), ("response", log.response)):
-            heads[f"{name}_head"] = body[:_HEADS].decode("utf-8", "replace")
-            heads[f"{name}_head_complete"] = len(body) <= _HEADS
-            heads[f"{name}_size"] = len(body)
-        return {**log.row, **heads}
+            shown[f"{name}_head"] = body[:_HEADS].decode("utf-8", "replace")
+            shown |= {f"{name}_head_complete": len(body) <= _HEADS, f"{name}_size": len(body)}
+        return shown
 
     async def _edit(self, request: Request) -> dict[str, Any]:
         log = self._one(request)
@@ -245,22 +214,20 @@ def _cost(call: GatewayCall) -> dict[str, float | int]:
 
 def _matches(row: Mapping[str, Any], query: Mapping[str, str]) -> Iterator[bool]:
     """Yield, for each filter of a query, whether a row matches."""
-    for name in ("cached", "success"):
-        if name in query:
-            yield row[name] is (query[name].casefold() == "true")
-    for name in ("model", "provider"):
-        if name in query:
-            yield row[name] == query[name]
-    if "search" in query:
-        yield query["search"] in (row["metadata"] or "")
-    if "feedback" in query:  # the log filter counts from 0, the feedback from -1
-        yield row["feedback"] == (1 if query["feedback"] == "1" else -1)
     figures = {**row, "total_tokens": row["tokens_in"] + row["tokens_out"]}
-    for name in ("cost", "duration", "tokens_in", "tokens_out", "total_tokens"):
-        if f"min_{name}" in query:
-            yield figures[name] >= float(query[f"min_{name}"])
-        if f"max_{name}" in query:
-            yield figures[name] <= float(query[f"max_{name}"])
+    for name, wanted in query.items():
+        bound, figure = name[:4], name[4:]
+        if name in ("cached", "success"):
+            yield row[name] is (wanted.casefold() == "true")
+        elif name in ("model", "provider"):
+            yield row[name] == wanted
+        elif name == "search":
+            yield wanted in (row["metadata"] or "")
+        elif name == "feedback":  # the log filter counts from 0, the feedback from -1
+            yield row[name] == (1 if wanted == "1" else -1)
+        elif bound in ("min_", "max_") and figure in ("cost", "duration", "tokens_in", "tokens_out", "total_tokens"):
+            limit = float(wanted)
+            yield figures[figure] >= limit if bound == "min_" else figures[figure] <= limit
 
 
 _DEFAULT_TTL, _SHORTEST, _LONGEST = 300, 60, 30 * 86_400
@@ -277,21 +244,11 @@ def external_model(name: str, route: str) -> Model:
 
 
 class Gateways:
-    """The gateways of every account, with their caches.
-
-    Parameters
-    ----------
-    names : collection of str, optional
-        The gateways that exist; by default any name is created on first use.
-
-    Attributes
-    ----------
-    logs : GatewayLogs
-    """
+    """The gateways of every account, with their caches; without `names` any name is created on first use."""
 
     def __init__(self, names: Collection[str] | None, clock: Clock, seed: int) -> None:
         self._names = None if names is None else frozenset(names)
-        self._clock, self._random, self._lock = clock, random.Random(seed), Lock()
+        self._clock, self._ids, self._lock = clock, Ids(seed), Lock()
         self._cache: dict[str, tuple[float, Reply]] = {}
         self.logs = GatewayLogs(self._find)
 
@@ -300,13 +257,7 @@ class Gateways:
             raise refuse(2001)
 
     async def enter(self, request: Request, *, default: bool = False, no_credits: bool = False) -> GatewayCall | None:
-        """Return the record of a call in its gateway, ``None`` for one without a gateway.
-
-        Raises
-        ------
-        ServiceError
-            2001 where the gateway does not exist, 2021 where `no_credits` is set.
-        """
+        """Return the record of a call in its gateway (else 2001; 2021 with `no_credits`), ``None`` without one."""
         given, route = request.headers, route_of(request)
         name = route.gateway or ("default" if default else "")
         if not name:
@@ -371,8 +322,7 @@ class Gateways:
 
     def _id(self) -> str:
         """Return a lower-case UUIDv7."""
-        with self._lock:
-            chance = self._random.getrandbits(74)
+        chance = self._ids.bits(74)
         number = (time.time_ns() // 1_000_000) << 80 | 7 << 76 | (chance >> 62) << 64 | 2 << 62 | chance & (1 << 62) - 1
         return str(uuid.UUID(int=number))
 

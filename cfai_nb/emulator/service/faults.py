@@ -44,14 +44,9 @@ Faults = Mapping[str, float] | Sequence[str | None] | Script
 class FaultSource:
     """Decides the fault of each call.
 
-    Parameters
-    ----------
-    faults : mapping, sequence or callable
-        Kind -> probability per call; or the kinds of the first calls (``None`` for none), all later calls without a
-        fault; or a function of the call's number and model. Calls are numbered from 0 as they are admitted: those
-        refused for their input, the rate or the quota do not count.
-    seed : int
-        Seed of the draws, so that a run can be repeated.
+    `faults` is kind -> probability per call; or the kinds of the first calls (``None`` for none), all later calls
+    without a fault; or a function of the call's number and model. Calls are numbered from 0 as they are admitted: those
+    refused for their input, the rate or the quota do not count.
     """
 
     def __init__(self, faults: Faults, seed: int) -> None:

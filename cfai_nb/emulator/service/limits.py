@@ -1,34 +1,52 @@
 """Limits: requests per minute, counted in the three ways a service may count, and the Neurons of a day.
 
-``app`` asks both before each call and charges the day after it.
+``app`` asks both before each call and charges the day after it. Ids and times come from here too.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
+from datetime import UTC, datetime
+from random import Random
 from threading import Lock
 from typing import Literal
+from uuid import UUID
 
 Clock = Callable[[], float]
+
+
+class Ids:
+    """Ids out of a seed, so that a run can be repeated."""
+
+    def __init__(self, seed: int) -> None:
+        self._random, self._lock = Random(seed), Lock()
+
+    def bits(self, count: int) -> int:
+        """Return random bits."""
+        with self._lock:
+            return self._random.getrandbits(count)
+
+    def uuid(self) -> str:
+        """Return a random UUID."""
+        return str(UUID(int=self.bits(128), version=4))
+
+
+def now() -> str:
+    """Return the time as the service writes it."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
 WindowKind = Literal["sliding", "fixed", "bucket"]
 
 _DAY = 86_400.0
 
 
 class RateWindow:
-    """Admits at most `rate` requests a period. A refused request is not counted.
+    """Admits at most `rate` requests a period of seconds. A refused request is not counted.
 
-    Parameters
-    ----------
-    rate : int
-        Requests per period.
-    kind : {"sliding", "fixed", "bucket"}
-        The last period before each request; periods from the first request on; or a bucket that refills evenly.
-    period : float
-        Seconds.
-    burst : int, optional
-        Size of the bucket; `rate` by default.
+    "sliding" counts the last period before each request, "fixed" periods from the first request on, and "bucket"
+    refills evenly, with room for `burst`.
     """
 
     def __init__(self, rate: int, kind: WindowKind, period: float, clock: Clock, burst: int | None = None) -> None:
@@ -82,10 +100,7 @@ Rate = Literal["catalogue"] | int | Mapping[str, int] | None
 class RateLimits:
     """One window per account and model, made at the first request.
 
-    Parameters
-    ----------
-    rate : "catalogue", int, mapping or None
-        The published rate, one rate for every model, a rate for the models named (no limit for the others), or none.
+    `rate` is the published one ("catalogue"), one for every model, one for each model named, or ``None`` for no limit.
     """
 
     def __init__(self, rate: Rate, kind: WindowKind, period: float, clock: Clock, burst: int | None) -> None:

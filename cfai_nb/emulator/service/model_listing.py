@@ -9,11 +9,10 @@ An adapter that was not created here passes, since the service has public ones t
 from __future__ import annotations
 
 import json
-import random
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from threading import Lock
 from typing import Any
 
@@ -26,6 +25,7 @@ from ..families.document_conversion import formats
 from ..json_schema import BOOLEAN, STRING, obj, require
 from ..model_catalogue import Model, checked_on, find, models
 from . import request_body
+from .limits import Ids, now
 
 #: Catalogue capability -> property of the service. Every value on the wire is a string, except prices.
 _PROPERTIES = {
@@ -53,10 +53,7 @@ _UNITS = {
 def search(query: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the models that match a search; ``page`` and ``per_page`` change nothing, as was seen.
 
-    Parameters
-    ----------
-    query : mapping
-        ``search`` (part of the name), ``task``, ``author``, ``hide_experimental``, ``include_deprecated``.
+    Keys: ``search`` (part of the name), ``task``, ``author``, ``hide_experimental``, ``include_deprecated``.
     """
     text, task, author = (query.get(name, "").casefold() for name in ("search", "task", "author"))
     listed = [model for model in models().values() if _listed(model, query)]
@@ -177,16 +174,10 @@ class _Adapter:
 
 
 class LoraAdapters:
-    """The adapters of every account.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the ids.
-    """
+    """The adapters of every account."""
 
     def __init__(self, seed: int) -> None:
-        self._random, self._lock = random.Random(seed), Lock()
+        self._ids, self._lock = Ids(seed), Lock()
         self._adapters: dict[str, dict[str, _Adapter]] = {}
 
     def routes(self) -> Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]]:
@@ -237,15 +228,15 @@ class LoraAdapters:
             owned = self._of(request)
             if len(owned) >= _MOST:
                 raise refuse(5006, why=f"an account has at most {_MOST} adapters")
-            now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            created = now()
             record = {
-                "id": str(uuid.UUID(int=self._random.getrandbits(128), version=4)),
+                "id": self._ids.uuid(),
                 "model": model.id,
                 "name": given["name"],
                 "description": given.get("description", ""),
                 "public": given.get("public", False),
-                "created_at": now,
-                "modified_at": now,
+                "created_at": created,
+                "modified_at": created,
             }
             owned[record["id"]] = _Adapter(record)
         return dict(record)

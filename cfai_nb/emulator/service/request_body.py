@@ -1,8 +1,8 @@
 """Request bodies: JSON, raw bytes or multipart, read into one :class:`ModelRequest`.
 
-``service.routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service holds a
-model's schema against one JSON object in every form, so the fields of a multipart form and the query beside raw bytes,
-which arrive as text, are converted to the numbers and flags that the schema declares.
+``routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service holds a model's
+schema against one JSON object in every form, so the fields of a multipart form and the query beside raw bytes, which
+arrive as text, are converted to the numbers and flags that the schema declares.
 """
 
 from __future__ import annotations
@@ -48,13 +48,7 @@ def model_name(body: Any) -> str:
 
 
 async def read(request: Request, model: Model, family: Family) -> ModelRequest:
-    """Return the model request of a ``/run`` request with a body.
-
-    Raises
-    ------
-    ServiceError
-        5006 when the body comes in a form that the model does not accept, or cannot be read.
-    """
+    """Return the model request of a ``/run`` request; 5006 for a form that the model does not accept."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
     raw = await request.body()
     # curl sends a file as a form and JavaScript sends JSON as text: where both forms are accepted, the bytes decide

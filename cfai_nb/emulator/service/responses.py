@@ -6,11 +6,8 @@ results of the other addresses and all errors. The gateway keeps replies in its 
 
 from __future__ import annotations
 
-import random
-import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any
 
 import anyio
@@ -21,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from ..error_codes import CODES, GATEWAY, ServiceError, malformed, refuse
 from ..families.family import ModelResult
 from .faults import quirky_envelope
+from .limits import Ids
 
 _JSON = "application/json"
 
@@ -67,22 +65,10 @@ class Drop(Response):
 
 @dataclass
 class Reply:
-    """What is sent for one call.
+    """What is sent for one call: a body, or the events of a stream in `frames`.
 
-    Attributes
-    ----------
-    status, code : int
-        HTTP status and body code.
-    body : bytes
-        The whole body, unless it is a stream.
-    media : str
-        The media type of the body.
-    frames : list of bytes, optional
-        The events of a stream.
-    drop : str
-        How the connection is dropped: "" (it is not), "reset" (nothing arrives) or "cut" (half arrives).
-    damaged : bool
-        Whether the answer is spoiled by a fault.
+    `drop` is how the connection is dropped: "" (it is not), "reset" (nothing arrives) or "cut" (half arrives).
+    `damaged`: the answer is spoiled by a fault.
     """
 
     body: bytes = b""
@@ -100,9 +86,8 @@ class Reply:
         reply = cls(frames=result.frames, damaged=result.damaged)
         if result.frames is None:
             whole = {"result": result.result, "success": True, "errors": [], "messages": []}
-            reply.body = (
-                to_json(whole if route == "run" else result.result) if result.content is None else result.content
-            )
+            content = result.content
+            reply.body = to_json(whole if route == "run" else result.result) if content is None else content
             reply.media = result.media or reply.media
             if route == "run" and neurons is not None and result.usage and result.metered:
                 reply.headers["cf-ai-neurons"] = f"{neurons:.9f}".rstrip("0").rstrip(".") or "0"
@@ -122,10 +107,8 @@ def failed_early(fault: str, quirks: frozenset[str] = frozenset()) -> Reply:
     if fault == "html":
         return Reply(_PAGE, 502, media="text/html", damaged=True)
     if fault in ("502", "1015"):
-        status = 502 if fault == "502" else 429
-        return Reply(
-            f"error code: {fault}".encode(), status, int(fault) if status == 429 else 0, "text/plain", damaged=True
-        )
+        status, code = (502, 0) if fault == "502" else (429, 1015)
+        return Reply(f"error code: {fault}".encode(), status, code, "text/plain", damaged=True)
     code = 3007 if fault == "408" else int(fault)
     if code in CODES or code == 422:
         error = refuse(code, name="(injected)", why="(injected)", wanted=0, context=0, method="", path="")
@@ -156,26 +139,14 @@ async def _flow(frames: Iterator[bytes]) -> AsyncIterator[bytes]:
 
 
 class Envelopes:
-    """Writes the envelopes of results and errors.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of the ray ids and the request ids.
-    switched : frozenset of str
-        The quirks, some of which change errors.
-    """
+    """Writes the envelopes of results and errors, as the quirks `switched` on change them."""
 
     def __init__(self, seed: int, switched: frozenset[str]) -> None:
-        self._random, self._lock, self._switched = random.Random(seed), Lock(), switched
-
-    def _bits(self, count: int) -> int:
-        with self._lock:
-            return self._random.getrandbits(count)
+        self._ids, self._switched = Ids(seed), switched
 
     def ray(self) -> dict[str, str]:
         """Return the headers that every response has."""
-        return {"cf-ray": f"{self._bits(64):016x}-EMU", "server": "cfai_nb emulator"}
+        return {"cf-ray": f"{self._ids.bits(64):016x}-EMU", "server": "cfai_nb emulator"}
 
     def result(self, value: Any, **more: Any) -> Response:
         """Return the response with a result."""
@@ -184,8 +155,7 @@ class Envelopes:
 
     def error(self, error: ServiceError) -> Response:
         """Return the response with an error, under a request id of its own."""
-        number = uuid.UUID(int=self._bits(128), version=4)
-        return self._response(quirky_envelope(error.body(str(number)), self._switched), error)
+        return self._response(quirky_envelope(error.body(self._ids.uuid()), self._switched), error)
 
     def gateway_error(self, error: ServiceError) -> Response:
         """Return the response with an error on the gateway's host, where the gateway's own errors look different."""

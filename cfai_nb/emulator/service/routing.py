@@ -3,7 +3,6 @@
 ``app`` checks account, method and token with :class:`Auth` before anything else, and calls :meth:`Routing.read` for
 every inference request. It finds the gateway, the model, its licence, the form of the body and whether the call is
 queued. Each raises the service's error for what the service would refuse.
-
 """
 
 from __future__ import annotations
@@ -28,14 +27,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_\-]{32,}")
 
 
 class Auth:
-    """Checks account, method and token.
-
-    Parameters
-    ----------
-    token, account : str, optional
-        The only ones accepted; by default every nonempty token (or the older pair of email and key) and every
-        well-formed account.
-    """
+    """Checks account, method and token; without `token` and `account` every well-formed one is accepted."""
 
     def __init__(self, token: str | None, account: str | None) -> None:
         self._token, self._account = token, account
@@ -79,12 +71,9 @@ _THANKS = "Thank you for agreeing to this model's license and acceptable use pol
 
 
 class Licences:
-    """The licences that accounts have accepted.
+    """The licences that accounts have accepted; with `accepted` every account has access to every model.
 
-    Parameters
-    ----------
-    accepted : bool
-        Whether every account has accepted all licences and has access to every model.
+    Accepting a licence is also answered with 403 and a thank-you text (observed), so a client has to read the text.
     """
 
     def __init__(self, accepted: bool = False) -> None:
@@ -121,15 +110,7 @@ _EXTERNAL = re.compile(r"[a-z][\w.\-]*/[\w.:\-]+", re.I)
 
 @dataclass
 class CallState:
-    """One inference request while it is served.
-
-    Attributes
-    ----------
-    patient : bool
-        Whether it would rather wait for capacity than be refused.
-    gateway_call : GatewayCall, optional
-        Its record in a gateway.
-    """
+    """One inference request while it is served; `patient`: it would rather wait for capacity than be refused."""
 
     path: str
     start: float
@@ -142,26 +123,16 @@ class CallState:
     gateway_call: GatewayCall | None = None
 
 
+@dataclass(frozen=True)
 class Routing:
-    """Reads requests: gateway, model, body and family.
+    """Reads requests: gateway, model, body and family. More than `batch_tokens` in one call are a 3006."""
 
-    Parameters
-    ----------
-    batch_tokens : int, optional
-        Estimated tokens of one call's texts together, above which it is refused with 3006.
-    """
-
-    def __init__(
-        self,
-        gateways: Gateways,
-        batches: AsyncBatches,
-        licences: Licences,
-        adapters: LoraAdapters,
-        quirks: frozenset[str],
-        batch_tokens: int | None,
-    ) -> None:
-        self._gateways, self._batches, self._licences, self._adapters = gateways, batches, licences, adapters
-        self._quirks, self._batch_tokens = quirks, batch_tokens
+    _gateways: Gateways
+    _batches: AsyncBatches
+    _licences: Licences
+    _adapters: LoraAdapters
+    _quirks: frozenset[str]
+    _batch_tokens: int | None
 
     async def read(self, request: Request, call: CallState) -> tuple[ModelRequest, Family]:
         """Return the checked model request, and the family that answers it."""
@@ -203,8 +174,7 @@ class Routing:
             call.name = model.id
             return await request_body.read(request, model, family), family
         body, route = request_body.parse(raw), _ROUTES.get(call.path, "run")
-        name = request_body.model_name(body)
-        model, family = await self._model_of(request, call, name, route)
+        model, family = await self._model_of(request, call, request_body.model_name(body), route)
         call.name = model.id
         if call.path == "/run":
             body = body.get("input")

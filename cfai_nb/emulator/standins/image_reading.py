@@ -7,7 +7,6 @@ not carry the metadata.
 
 >>> [(item.count, item.color, item.label) for item in read_prompt("two blue squares and a red circle").wanted]
 [(2, 'blue', 'square'), (1, 'red', 'circle')]
-
 """
 
 from __future__ import annotations
@@ -240,22 +239,8 @@ _YES = re.compile(r"\s*(is|are|does|do|can|has|have|was|were|contains?)\b", re.I
 class ImageReading:
     """The content of one picture.
 
-    Attributes
-    ----------
-    width, height : int
-        Pixels.
-    form : str
-        The format of the file, detected from its bytes.
-    color : str
-        The most frequent color, or the background of a drawing.
-    share : float
-        Share of the picture with that color, 0 to 1.
-    others : tuple of str
-        Other colors of a picture that was measured.
-    prompt : str or None
-        The prompt of a drawing; ``None`` for a picture that the emulator did not draw.
-    things : tuple of Thing
-        The things in it.
+    `color` is the background of a drawing, else the most frequent color, with its `share` and the `others`. `prompt` is
+    ``None`` for a picture that the emulator did not draw.
     """
 
     width: int
@@ -318,13 +303,7 @@ class ImageReading:
 
 
 def read_image(raw: bytes) -> ImageReading:
-    """Return the content of a picture, from its bytes.
-
-    Raises
-    ------
-    ServiceError
-        8001 when the bytes are not a picture, 3006 when it has more than 50 million pixels.
-    """
+    """Return the content of a picture; 8001 for bytes that are none, 3006 for over 50 million pixels."""
     return open_image(raw)[0]
 
 

@@ -62,21 +62,9 @@ class SchemaNotMet(ValueError):
 
 
 def fill(schema: Any, text: str, filler: type[SchemaFiller] | None = None) -> Any:
-    """Return an instance of a schema.
+    """Return an instance of a schema, filled from a text, or raise SchemaNotMet.
 
-    Parameters
-    ----------
-    schema : mapping or True
-        A JSON Schema; ``True`` for any object, with the keys that the text itself contains.
-    text : str
-        The text to fill it from.
-    filler : type of SchemaFiller, optional
-        The class that makes the values.
-
-    Raises
-    ------
-    SchemaNotMet
-        When the schema cannot be met.
+    The schema ``True`` stands for any object, with the keys that the text itself contains.
     """
     if schema is True:
         keys = dict.fromkeys(_KEY.findall(text)) or {"response": None}
