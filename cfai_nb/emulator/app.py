@@ -81,7 +81,7 @@ class Emulator:
     clock : callable
         Seconds, for windows, the day, the request log, the gateways' caches and asynchronous batches.
     quirks : collection of str
-        Switches of :data:`cfai_nb.emulator.service.quirks.QUIRKS`.
+        Switches of :data:`cfai_nb.emulator.service.faults.QUIRKS`.
     gateways : collection of str, optional
         The gateways that exist (any other is refused with 2001); by default any name is created on first use.
     gateway_token : str, optional

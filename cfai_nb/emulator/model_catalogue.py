@@ -67,17 +67,15 @@ class Model:
             return None
         total = 0.0
         for unit, amount in usage.items():
-            price = prices.get(unit)
-            if price:
+            if price := prices.get(unit):
                 each = price["neurons"] if price["neurons"] is not None else price["usd"] / usd_per_neuron()
                 total += amount * each / price["per"]
         return round(total, 9)
 
 
 @cache
-def _document() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))
-    return document
+def _document() -> Any:
+    return json.loads(_FILE.read_text(encoding="utf-8"))
 
 
 def usd_per_neuron() -> float:

@@ -65,15 +65,7 @@ class KnownHosts:
 
 @dataclass(frozen=True)
 class Running:
-    """An emulator that listens.
-
-    Attributes
-    ----------
-    url : str
-        Up to and including ``/client/v4``.
-    port : int
-    emulator : Emulator
-    """
+    """An emulator that listens; `url` goes up to and includes ``/client/v4``."""
 
     url: str
     port: int

@@ -23,6 +23,8 @@ from cfai_nb.emulator.families.prompts import EFFORTS
 from cfai_nb.emulator.model_catalogue import Model, models
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 
+from .conftest import spots
+
 
 @cache
 def published() -> dict[str, Any]:
@@ -214,18 +216,12 @@ def objects(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     return build()
 
 
-def spots(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the address of every part of a value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path] * bool(path) + [spot for key, part in inner for spot in spots(part, (*path, key))]
-
-
 @st.composite
 def mutated(draw: st.DrawFn, schema: Any) -> dict[str, Any]:
     """Return a fitting object that was damaged in up to two places."""
     value = copy.deepcopy(draw(instance(schema)))
     for _ in range(draw(st.integers(0, 2))):
-        places = spots(value)
+        places = list(spots(value))
         if not places:
             break
         *way, last = draw(st.sampled_from(places))

@@ -1,7 +1,7 @@
 """Anthropic's dialect, which third-party models speak at ``/v1/messages``.
 
 Comes in: an Anthropic request, read as the equivalent Chat Completions request. Goes out: a message, or its events.
-Only the notation differs from the other text dialects; the content comes from ``families.text_generation``.
+Only the notation differs from the other text dialects; the content comes from ``families.prompts``.
 """
 
 from __future__ import annotations

@@ -142,20 +142,16 @@ _KINDS = {
     "choice": obj(type=const("choice"), instructions=ANY, criteria=_CHOICES),
     "score": obj(type=const("score"), instructions=ANY, criteria=array(ANY, minItems=2, maxItems=10)),
 }
+_OFFER = "noul, choice or score"
 _HAZARDS = frozenset(lexical.stems(" ".join(lexical.HAZARDS.values())))
 _QUESTION_NAMES = {"pattern": r"^[A-Za-z0-9_.\-]{1,100}$"}
 
 
 def _clef_input(model: Model) -> Schema:
     """Return the published input: model, state, questions, and the media that the model accepts."""
-    media = ("images", "audio", "videos") if model.has("audio_input") else ("images",)
-    questions = {
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": 64,
-        "propertyNames": _QUESTION_NAMES,
-        "additionalProperties": one_of(*_KINDS.values()),
-    }
+    media = tuple(FIELDS) if model.has("audio_input") else ("images",)
+    sizes = {"minProperties": 1, "maxProperties": 64, "propertyNames": _QUESTION_NAMES}
+    questions = {"type": "object", **sizes, "additionalProperties": one_of(*_KINDS.values())}
     return obj(_media_schemas(*media), model=one(model.short), state=ANY, questions=questions)
 
 
@@ -174,9 +170,7 @@ def _clef_check(request: ModelRequest, schema: Schema) -> None:
     for name, question in request.body["questions"].items():
         kind = question.get("type") if isinstance(question, Mapping) else None
         rule = _KINDS.get(kind) if isinstance(kind, str) else None
-        reasons = (
-            complaints(question, rule, path=f"/questions/{name}") if rule else ["type must be noul, choice or score"]
-        )
+        reasons = complaints(question, rule, path=f"/questions/{name}") if rule else [f"type must be {_OFFER}"]
         details += [(("questions", name), text) for text in reasons]
     if details:
         raise malformed(details)
@@ -237,13 +231,10 @@ def _score(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
         here = lexical.polarity(state)
         weights = [weight - 1.5 * abs(mood - here) for weight, mood in zip(weights, moods, strict=True)]
     shares = lexical.softmax(weights)
-    return {
-        "type": "score",
-        "score": round(sum(place * share for place, share in enumerate(shares)), 4),
-        "legend": {str(place): level for place, level in enumerate(question["criteria"])},
-        "probabilities": {str(place): share for place, share in enumerate(shares)},
-        "confidence": _confidence(shares),
-    }
+    score = round(sum(place * share for place, share in enumerate(shares)), 4)
+    legend, probabilities = ({str(at): one for at, one in enumerate(part)} for part in (question["criteria"], shares))
+    shown = {"type": "score", "score": score, "legend": legend, "probabilities": probabilities}
+    return {**shown, "confidence": _confidence(shares)}
 
 
 _ANSWERS = {"choice": _choice, "noul": _noul, "score": _score}

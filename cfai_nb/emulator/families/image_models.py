@@ -123,20 +123,14 @@ _PHOENIX_SIDES = each("height width", {**NUMBER, "minimum": 0, "maximum": 2048})
 _PHOENIX = obj({"negative_prompt": STRING, **each("guidance seed num_steps", NUMBER), **_PHOENIX_SIDES}, prompt=STRING)
 
 
-def _leonardo(request: ModelRequest, side: int) -> tuple[Order, int]:
-    body = request.body
+def _leonardo(request: ModelRequest) -> ModelResult:
+    """Return a JPEG: Lucid's in base64, Phoenix' as bytes without a header for its cost (as was seen)."""
+    body, lucid = request.body, request.model.family == "lucid"
+    side = 1120 if lucid else _LARGE
     steps = max(1, _number(body, "num_steps", "steps", default=_LEONARDO_STEPS[request.model.family]))
-    size = [max(1, _number(body, name, default=side)) for name in ("width", "height")]
-    return Order(body["prompt"], size[0], size[1], _number(body, "seed", default=0)), steps
-
-
-def _lucid(request: ModelRequest) -> ModelResult:
-    return _base64(request, *_leonardo(request, 1120))
-
-
-def _phoenix(request: ModelRequest) -> ModelResult:
-    """Return a bare JPEG without a header for its cost (as was seen)."""
-    return _raw(request, *_leonardo(request, _LARGE), "JPEG", metered=False)
+    wide, high = (max(1, _number(body, name, default=side)) for name in ("width", "height"))
+    order = Order(body["prompt"], wide, high, _number(body, "seed", default=0))
+    return _base64(request, order, steps) if lucid else _raw(request, order, steps, "JPEG", metered=False)
 
 
 def _diffusion_input(model: Model) -> Schema:
@@ -310,8 +304,8 @@ _BOXES = array(obj({"score": NUMBER, "label": STRING, "box": obj(dict.fromkeys(_
 FAMILIES = {
     "flux-1": Family(_SCHNELL, _BASE64, _prompt_texts, _schnell, threaded=True),
     "flux-2": Family(_flux_input, _BASE64, _prompt_texts, _flux, forms=frozenset({"form"}), threaded=True),
-    "lucid": Family(_LUCID, _BASE64, _prompt_texts, _lucid, threaded=True),
-    "phoenix": Family(_PHOENIX, BINARY, _prompt_texts, _phoenix, threaded=True),
+    "lucid": Family(_LUCID, _BASE64, _prompt_texts, _leonardo, threaded=True),
+    "phoenix": Family(_PHOENIX, BINARY, _prompt_texts, _leonardo, threaded=True),
     "stable-diffusion": Family(_diffusion_input, BINARY, _prompt_texts, _diffusion, threaded=True),
     "resnet": Family(_PICTURE, _LABELS, _picture_texts(), _resnet, unless_raw, forms=RAW, threaded=True),
     "detr": Family(_PICTURE, _BOXES, _picture_texts(), _detr, unless_raw, forms=RAW, threaded=True),

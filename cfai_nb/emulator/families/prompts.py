@@ -9,6 +9,7 @@ calls with the same ``x-session-affinity`` to the same instance; without that he
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -187,8 +188,7 @@ def _pictures(body: Mapping[str, Any]) -> Iterator[Any]:
     for message in body.get("messages") or ():
         content = message.get("content")
         for part in [content] if isinstance(content, Mapping) else content if isinstance(content, list) else ():
-            url = (part.get("image_url") or {}).get("url") if isinstance(part, Mapping) else None
-            if url:
+            if isinstance(part, Mapping) and (url := (part.get("image_url") or {}).get("url")):
                 yield url
     if body.get("image"):
         yield body["image"]
@@ -196,8 +196,6 @@ def _pictures(body: Mapping[str, Any]) -> Iterator[Any]:
 
 #: Fewer tokens are never cached ("very short prompts"; the figure is the emulator's); hits are multiples of the block.
 SHORTEST, BLOCK = 256, 64
-
-_KEPT = 64
 
 
 class PromptCache:
@@ -214,7 +212,7 @@ class PromptCache:
         prompt = read_prompt(request)
         text = "".join(f"{role}\n{content}\n" for role, content in prompt.messages)
         with self._lock:
-            seen = self._seen.setdefault((account, request.model.id, session), deque(maxlen=_KEPT))
+            seen = self._seen.setdefault((account, request.model.id, session), deque(maxlen=64))
             shared = max((_shared(text, other) for other in seen), default=0)
             seen.append(text)
         cached = min(prompt.tokens, lexical.count_tokens(text[:shared])) if shared else 0
@@ -223,14 +221,7 @@ class PromptCache:
 
 def _shared(one: str, other: str) -> int:
     """Return how many characters two texts share from their start."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[:middle] == other[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    return bisect_left(range(min(len(one), len(other)) + 1), True, key=lambda size: one[:size] != other[:size]) - 1
 
 
 @dataclass(frozen=True)

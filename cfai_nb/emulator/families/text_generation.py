@@ -12,12 +12,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..error_codes import refuse
-from ..families.chat_schemas import CHAT
 from ..json_schema import ANY, BOOLEAN, OBJECT, STRING, Schema, any_of, array, const, maybe, obj, one, require
 from ..model_catalogue import Model
 from ..standins import schema_fill, text_standin
 from ..standins.text_standin import Prompt, split_tokens
 from . import chat_schemas, prompts
+from .chat_schemas import CHAT
 from .family import Family, ModelRequest, ModelResult, end_stream, event, native_token, openai_usage
 
 #: Answers with the id and type of Chat Completions, and with arguments as an object.
@@ -51,10 +51,6 @@ def _chat_input(model: Model) -> Schema:
     if facts.get("levels"):
         fields["reasoning_effort"] = maybe(one(*prompts.EFFORTS))  # a level that the model lacks is mapped to another
     return obj(fields, "messages")
-
-
-def _responses_input(model: Model) -> Schema:
-    return any_of(chat_schemas.RESPONSES, _chat_input(model))
 
 
 def _output(model: Model) -> Schema:
@@ -312,5 +308,8 @@ _ROUTES = frozenset({"run", "chat"})
 FAMILIES = {
     "legacy": Family(chat_schemas.legacy_input, _output, prompts.prompt_text, _answer, _check, _ROUTES),
     "openai": Family(_chat_input, _output, prompts.prompt_text, _answer, _check, _ROUTES),
-    "responses+chat": Family(_responses_input, _output, prompts.prompt_text, _answer, _check, _ROUTES | {"responses"}),
+    "responses+chat": Family(
+        lambda model: any_of(chat_schemas.RESPONSES, _chat_input(model)),
+        *(_output, prompts.prompt_text, _answer, _check, _ROUTES | {"responses"}),
+    ),
 }

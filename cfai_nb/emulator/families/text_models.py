@@ -32,27 +32,18 @@ def _bge_input(model: Model) -> Schema:
     return one_of(single, obj(requests=array(single)))
 
 
-def _plain_input(model: Model) -> Schema:
-    """Return ``text`` alone; an empty one is refused where the model publishes a batch limit."""
-    return obj(text=_list_of_texts(model) if model.batch else any_of(STRING, array(STRING)))
-
-
-def _qwen_input(model: Model) -> Schema:
-    """Return ``text`` or ``documents``, or ``queries`` with an instruction."""
-    return obj({**each("queries documents text", _list_of_texts(model)), "instruction": STRING})
-
-
 def _list_of_texts(model: Model) -> Schema:
     return one_of(_SOME, array(_SOME, maxItems=model.batch))
 
 
 _CONTEXTS = obj({"query": STRING, "truncate_inputs": BOOLEAN}, contexts=array(obj({"text": STRING})))
-_TEXT = obj({"truncate_inputs": BOOLEAN}, text=any_of(STRING, array(STRING)))
+_ONE_OR_MORE = any_of(STRING, array(STRING))
+_TEXT = obj({"truncate_inputs": BOOLEAN}, text=_ONE_OR_MORE)
 #: ``text``, ``contexts``, or ``query`` with ``contexts``, or several such requests for an asynchronous batch.
 _M3 = any_of(_CONTEXTS, _TEXT, obj(requests=array(any_of(_CONTEXTS, _TEXT))))
 _NUMBERS = array(NUMBER)
 _VECTORS = obj({"shape": _NUMBERS, "data": array(_NUMBERS), "pooling": one("mean", "cls")})
-_OPENAI_INPUT = obj({"model": STRING}, input=any_of(STRING, array(STRING)))
+_OPENAI_INPUT = obj({"model": STRING}, input=_ONE_OR_MORE)
 
 
 def _named_texts(request: ModelRequest) -> tuple[str, list[str]]:
@@ -100,9 +91,7 @@ def _vectors(request: ModelRequest, found: Sequence[str], instruction: str = "")
     dims = model.dims or 768
     if model.context:
         found = [text if len(text) < model.context else lexical.truncate(text, model.context) for text in found]
-    if not found:
-        return lexical.embed(["-"], dims)[:0]
-    matrix = lexical.embed(found, dims)
+    matrix = lexical.embed(found or ["-"], dims)[: len(found)]
     if instruction:
         matrix = matrix + _INSTRUCTED * lexical.embed([instruction], dims)
         matrix /= (matrix**2).sum(axis=1, keepdims=True) ** 0.5
@@ -126,11 +115,8 @@ def _embed(request: ModelRequest) -> ModelResult:
     shape = [len(rows), request.model.dims or 768]
     if name == "contexts":
         return ModelResult({"response": rows, "shape": shape, "pooling": "cls"}, usage, damaged=short)
-    result: dict[str, Any] = {"shape": shape, "data": rows}
-    if request.model.family == "bge":
-        result["pooling"] = request.body.get("pooling", "mean")
-    elif request.model.family == "bge-m3":
-        result["pooling"] = "cls"
+    pooling = {"bge": {"pooling": request.body.get("pooling", "mean")}, "bge-m3": {"pooling": "cls"}}
+    result = {"shape": shape, "data": rows, **pooling.get(request.model.family, {})}
     return ModelResult(result, usage, damaged=short)
 
 
@@ -150,11 +136,13 @@ def _openai(request: ModelRequest, rows: list[list[float]], count: int) -> dict[
 
 _EMBEDDING_ROUTES = frozenset({"run", "embeddings"})
 
+_QWEN_TEXTS = "queries documents text"
 _INPUTS: dict[str, Schema | Callable[[Model], Schema]] = {
     "bge": _bge_input,
     "bge-m3": _M3,
-    "qwen3-embedding": _qwen_input,
-    "plain-embedding": _plain_input,
+    "qwen3-embedding": lambda model: obj({**each(_QWEN_TEXTS, _list_of_texts(model)), "instruction": STRING}),
+    # an empty text is refused where the model publishes a batch limit
+    "plain-embedding": lambda model: obj(text=_list_of_texts(model) if model.batch else _ONE_OR_MORE),
 }
 _EMBEDDINGS = {
     name: Family(schema, _VECTORS, _embedded, _embed, _embeddings_check, _EMBEDDING_ROUTES)
@@ -168,12 +156,8 @@ _GUARD = obj(
     {**{name: SAMPLING[name] for name in ("max_tokens", "temperature")}, "response_format": obj({"type": STRING})},
     messages=array(obj(role=one("user", "assistant"), content=STRING)),
 )
-_VERDICT = obj(
-    {
-        "response": any_of(STRING, obj({"safe": BOOLEAN, "categories": array(STRING)})),
-        "usage": obj(each("prompt_tokens completion_tokens total_tokens", NUMBER)),
-    }
-)
+_COUNTS = obj(each("prompt_tokens completion_tokens total_tokens", NUMBER))
+_VERDICT = obj({"response": any_of(STRING, obj({"safe": BOOLEAN, "categories": array(STRING)})), "usage": _COUNTS})
 _SCRIPTS = (
     "asm_Beng", "awa_Deva", "ben_Beng", "bho_Deva", "brx_Deva", "doi_Deva", "eng_Latn", "gom_Deva", "gon_Deva",
     "guj_Gujr", "hin_Deva", "hne_Deva", "kan_Knda", "kas_Arab", "kas_Deva", "kha_Latn", "lus_Latn", "mag_Deva",
@@ -226,7 +210,7 @@ def _texts(value: Any) -> list[str]:
 
 def _translate(request: ModelRequest) -> ModelResult:
     """Return the texts with the language as a mark."""
-    given = _translated(request)
+    given = _texts_of(request)
     language = request.body.get("target_lang", request.body.get("target_language"))
     marked = [f"[emulator: {language}] {text}" for text in given]
     spent, made = (sum(map(lexical.count_tokens, texts)) for texts in (given, marked))
@@ -235,19 +219,17 @@ def _translate(request: ModelRequest) -> ModelResult:
     return ModelResult(result, {"input_tokens": spent, "output_tokens": made})
 
 
-def _translated(request: ModelRequest) -> list[str]:
+def _texts_of(request: ModelRequest) -> list[str]:
     return _texts(request.body.get("text", ""))
 
 
 FAMILIES = {
     **_EMBEDDINGS,
-    "distilbert": Family(
-        _SENTIMENT, array(obj({"label": STRING, "score": NUMBER})), lambda request: [request.body["text"]], _sentiment
-    ),
+    "distilbert": Family(_SENTIMENT, array(obj({"label": STRING, "score": NUMBER})), _texts_of, _sentiment),
     "reranker": Family(_RERANK, obj({"response": array(obj({"id": NUMBER, "score": NUMBER}))}), _contexts, _rerank),
     "llama-guard": Family(_GUARD, _VERDICT, prompts.prompt_text, _guard, prompts.check_prompt),
     "m2m100": Family(
-        any_of(_M2M100, obj(requests=array(_M2M100))), obj({"translated_text": STRING}), _translated, _translate
+        any_of(_M2M100, obj(requests=array(_M2M100))), obj({"translated_text": STRING}), _texts_of, _translate
     ),
-    "indictrans2": Family(_INDICTRANS2, obj(translations=array(STRING)), _translated, _translate),
+    "indictrans2": Family(_INDICTRANS2, obj(translations=array(STRING)), _texts_of, _translate),
 }

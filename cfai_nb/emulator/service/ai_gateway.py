@@ -15,6 +15,7 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
@@ -30,20 +31,13 @@ from .responses import Reply
 #: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`GatewayRoute`.
 ROUTE = "cfai_nb.gateway_route"
 
-#: The most entries of metadata that are stored.
-_ENTRIES = 5
-
 
 def metadata_of(header: str | None) -> dict[str, str | float | bool] | None:
     """Return the metadata of a header: the first five entries that are text, number or boolean."""
-    try:
-        given = json.loads(header or "")
-    except ValueError:
-        return None
-    if not isinstance(given, dict):
-        return None
-    fit = {name: value for name, value in given.items() if isinstance(value, str | int | float | bool)}
-    return dict(list(fit.items())[:_ENTRIES])
+    with suppress(ValueError):
+        if isinstance(given := json.loads(header or ""), dict):
+            return dict([entry for entry in given.items() if isinstance(entry[1], str | int | float | bool)][:5])
+    return None
 
 
 @dataclass(frozen=True)
@@ -88,8 +82,6 @@ class GatewayCall:
 #: Bytes of the payload in a log row; only ``GET .../logs/{id}`` shows them.
 _HEADS = 1000
 
-Handlers = Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]]
-
 
 @dataclass
 class _Log:
@@ -111,6 +103,7 @@ class GatewayLogs:
             body, media = reply.body if reply.frames is None else b"".join(reply.frames), reply.media
         else:
             body, media = json.dumps(reply.body("")).encode(), "application/json"
+        usage = call.usage
         row = {
             "id": number,
             "created_at": now(),
@@ -121,18 +114,18 @@ class GatewayLogs:
             "success": is_success(reply),
             "status_code": reply.status,
             "response_content_type": media,
-            "model_type": "",
-            "request_type": "",
-            **_cost(call),
+            **dict.fromkeys(("model_type", "request_type"), ""),
+            "tokens_in": int(usage.get("input_tokens", 0) + usage.get("cached_input_tokens", 0)),
+            "tokens_out": int(usage.get("output_tokens", 0)),
+            "cost": (call.neurons or 0.0) * usd_per_neuron(),
             **call.row,
-            "feedback": None,
-            "score": None,
+            **dict.fromkeys(("feedback", "score")),
         }
         log = _Log(row, call.request if call.payload else b"", body if call.payload else b"")
         with self._lock:
             self._logs.setdefault((call.account, call.gateway), {})[number] = log
 
-    def routes(self) -> Handlers:
+    def routes(self) -> Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]]:
         """Return path below the account -> method -> handler that returns a result."""
         base = "/ai-gateway/gateways/{gateway}/logs"
         return {
@@ -205,13 +198,6 @@ def is_success(reply: Reply | ServiceError) -> bool:
     return isinstance(reply, Reply) and reply.status == 200 and not reply.damaged
 
 
-def _cost(call: GatewayCall) -> dict[str, float | int]:
-    usage = call.usage
-    tokens_in = usage.get("input_tokens", 0) + usage.get("cached_input_tokens", 0)
-    cost = (call.neurons or 0.0) * usd_per_neuron()
-    return {"tokens_in": int(tokens_in), "tokens_out": int(usage.get("output_tokens", 0)), "cost": cost}
-
-
 def _matches(row: Mapping[str, Any], query: Mapping[str, str]) -> Iterator[bool]:
     """Yield, for each filter of a query, whether a row matches."""
     figures = {**row, "total_tokens": row["tokens_in"] + row["tokens_out"]}
@@ -253,7 +239,7 @@ class Gateways:
         self.logs = GatewayLogs(self._find)
 
     def _find(self, name: str) -> None:
-        if self._names is not None and name not in self._names:
+        if len(name) > 64 or (self._names is not None and name not in self._names):
             raise refuse(2001)
 
     async def enter(self, request: Request, *, default: bool = False, no_credits: bool = False) -> GatewayCall | None:
@@ -262,8 +248,6 @@ class Gateways:
         name = route.gateway or ("default" if default else "")
         if not name:
             return None
-        if len(name) > 64:
-            raise refuse(2001)
         self._find(name)
         if no_credits:
             raise refuse(2021)
@@ -281,13 +265,10 @@ class Gateways:
         row = {
             "path": request.url.path.split("/", 6)[-1],
             "metadata": None if metadata is None else json.dumps(metadata),
-            "request_content_type": given.get("content-type", ""),
-            "custom_cost": False,
-            "step": route.step,
         }
-        logged, payload = (
-            given.get(f"cf-aig-{what}", "").casefold() != "false" for what in ("collect-log", "collect-log-payload")
-        )
+        row |= {"request_content_type": given.get("content-type", ""), "custom_cost": False, "step": route.step}
+        switches = (given.get(f"cf-aig-collect-log{what}", "") for what in ("", "-payload"))
+        logged, payload = (switch.casefold() != "false" for switch in switches)
         return GatewayCall(account, name, key, ttl, headers, row, logged, payload, body, self._clock(), route.bare)
 
     def _ttl(self, headers: Mapping[str, str]) -> float:

@@ -52,15 +52,10 @@ class FaultSource:
     def __init__(self, faults: Faults, seed: int) -> None:
         self._faults, self._random, self._lock = faults, random.Random(seed), Lock()
         self._number = 0
-        kinds: list[str] = []
-        if isinstance(faults, Mapping):
-            kinds = list(faults)
-            if any(share < 0 for share in faults.values()) or sum(faults.values()) > 1 + 1e-9:
-                raise ValueError("fault probabilities must lie in 0..1 and add up to at most 1")
-        elif not callable(faults):
-            kinds = [kind for kind in faults if kind]
-        for kind in kinds:
-            checked_fault(kind)
+        if isinstance(faults, Mapping) and (min(faults.values(), default=0) < 0 or sum(faults.values()) > 1 + 1e-9):
+            raise ValueError("fault probabilities must lie in 0..1 and add up to at most 1")
+        for kind in () if callable(faults) else faults:
+            checked_fault(kind or "")
 
     def next(self, model: str) -> str:
         """Return the fault of the next admitted call, empty for none."""
@@ -80,11 +75,9 @@ class FaultSource:
 
 def checked_fault(kind: str) -> str:
     """Return a fault kind, or raise ValueError for an unknown one."""
-    code = kind.isdigit() and int(kind) in CODES
-    if kind and kind not in BEFORE | AFTER and kind != "slow" and not code:
-        raise ValueError(
-            f"no fault called {kind!r}; there are {', '.join(sorted(BEFORE | AFTER | {'slow'}))} and codes"
-        )
+    known = BEFORE | AFTER | {"slow"}
+    if kind and kind not in known and not (kind.isdigit() and int(kind) in CODES):
+        raise ValueError(f"no fault called {kind!r}; there are {', '.join(sorted(known))} and codes")
     return kind
 
 
@@ -141,12 +134,11 @@ def _result(result: dict[str, Any], request: ModelRequest) -> dict[str, Any]:
     text, quirks = result.get("response"), request.quirks
     if "null-content" in quirks and "response" in result and request.model.task == "Text Generation":
         return {**result, "response": None}
-    if isinstance(text, str):
-        if "number-response" in quirks:
-            digits = re.search(r"\d+", text)
-            return {**result, "response": int(digits.group()) if digits else 0}
-        if "object-response" in quirks:
-            return {**result, "response": {"text": text}}
+    if isinstance(text, str) and "number-response" in quirks:
+        digits = re.search(r"\d+", text)
+        return {**result, "response": int(digits.group()) if digits else 0}
+    if isinstance(text, str) and "object-response" in quirks:
+        return {**result, "response": {"text": text}}
     if "null-content" in quirks and isinstance(result.get("choices"), list):
         choices = [
             {**choice, "message": {**choice["message"], "content": None}} if "message" in choice else choice

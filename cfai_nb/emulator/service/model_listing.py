@@ -43,11 +43,7 @@ _PROPERTIES = {
 #: How long a retired model is still listed with ``include_deprecated``.
 _LISTED = timedelta(days=92)
 
-_UNITS = {
-    "input_tokens": "per M input tokens",
-    "output_tokens": "per M output tokens",
-    "cached_input_tokens": "per M cached input tokens",
-}
+_UNITS = {f"{kind}_tokens": f"per M {kind.replace('_', ' ')} tokens" for kind in ("input", "output", "cached_input")}
 
 
 def search(query: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -56,14 +52,12 @@ def search(query: Mapping[str, str]) -> list[dict[str, Any]]:
     Keys: ``search`` (part of the name), ``task``, ``author``, ``hide_experimental``, ``include_deprecated``.
     """
     text, task, author = (query.get(name, "").casefold() for name in ("search", "task", "author"))
-    listed = [model for model in models().values() if _listed(model, query)]
-    return [
-        entry(model)
-        for model in listed
-        if text in model.id.casefold()
-        and task in ("", model.task.casefold())
-        and author in ("", model.id.split("/")[1].casefold())
-    ]
+
+    def wanted(model: Model) -> bool:
+        named = text in model.id.casefold() and author in ("", model.id.split("/")[1].casefold())
+        return named and task in ("", model.task.casefold()) and _listed(model, query)
+
+    return [entry(model) for model in models().values() if wanted(model)]
 
 
 def _listed(model: Model, query: Mapping[str, str]) -> bool:
@@ -81,29 +75,24 @@ def _true(value: str | None) -> bool:
 
 def entry(model: Model) -> dict[str, Any]:
     """Return one model as the service lists it."""
-    return {
-        "id": _identity(model.id),
-        "source": 2 if model.id.startswith("@hf/") else 1,
-        "name": model.id,
-        "description": f"[emulator] a stand-in for {model.short}",
-        "task": _named(model.task),
-        "tags": [],
-        "properties": list(_properties(model)),
-    }
+    about = {"name": model.id, "description": f"[emulator] a stand-in for {model.short}", "task": _named(model.task)}
+    source = 2 if model.id.startswith("@hf/") else 1
+    return {"id": _identity(model.id), "source": source, **about, "tags": [], "properties": _properties(model)}
 
 
 async def _tasks(request: Request) -> list[dict[str, str]]:
     """Return the tasks that have a current model."""
-    return [_named(name) for name in dict.fromkeys(model.task for model in _current())]
+    return _names(lambda model: model.task)
 
 
 async def _authors(request: Request) -> list[dict[str, str]]:
     """Return the authors of current models."""
-    return [_named(name) for name in dict.fromkeys(model.id.split("/")[1] for model in _current())]
+    return _names(lambda model: model.id.split("/")[1])
 
 
-def _current() -> list[Model]:
-    return [model for model in models().values() if model.status == "current"]
+def _names(of: Callable[[Model], str]) -> list[dict[str, str]]:
+    current = (of(model) for model in models().values() if model.status == "current")
+    return [_named(name) for name in dict.fromkeys(current)]
 
 
 def _named(name: str) -> dict[str, str]:
@@ -115,23 +104,20 @@ def _identity(name: str) -> str:
 
 
 def _properties(model: Model) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    if model.context and model.task == "Text Embeddings":
-        found.append({"property_id": "max_input_tokens", "value": str(model.context)})
-    elif model.context:
-        found.append({"property_id": "context_window", "value": str(model.context)})
+    found: dict[str, Any] = {}
+    if model.context:
+        found["max_input_tokens" if model.task == "Text Embeddings" else "context_window"] = str(model.context)
     if model.dims:
-        found.append({"property_id": "output_dimensions", "value": str(model.dims)})
-    found += [{"property_id": name, "value": "true"} for word, name in _PROPERTIES.items() if model.has(word)]
+        found["output_dimensions"] = str(model.dims)
+    found |= {name: "true" for word, name in _PROPERTIES.items() if model.has(word)}
     if model.row.get("prices"):
-        value = [
+        found["price"] = [
             {"unit": _UNITS.get(unit, f"per {price['per']} {unit}"), "price": price["usd"], "currency": "USD"}
             for unit, price in model.row["prices"].items()
         ]
-        found.append({"property_id": "price", "value": value})
     if model.status == "retired":
-        found.append({"property_id": "planned_deprecation_date", "value": str(model.row["retired_on"])})
-    return found
+        found["planned_deprecation_date"] = str(model.row["retired_on"])
+    return [{"property_id": name, "value": value} for name, value in found.items()]
 
 
 async def _schema(request: Request) -> dict[str, Any]:
@@ -228,17 +214,10 @@ class LoraAdapters:
             owned = self._of(request)
             if len(owned) >= _MOST:
                 raise refuse(5006, why=f"an account has at most {_MOST} adapters")
-            created = now()
-            record = {
-                "id": self._ids.uuid(),
-                "model": model.id,
-                "name": given["name"],
-                "description": given.get("description", ""),
-                "public": given.get("public", False),
-                "created_at": created,
-                "modified_at": created,
-            }
-            owned[record["id"]] = _Adapter(record)
+            number, asked = self._ids.uuid(), {"description": "", "public": False, **given}
+            about = {name: asked[name] for name in ("name", "description", "public")}
+            record = {"id": number, "model": model.id, **about, **dict.fromkeys(("created_at", "modified_at"), now())}
+            owned[number] = _Adapter(record)
         return dict(record)
 
     async def _upload(self, request: Request) -> Response:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,6 @@ from ..model_catalogue import Model
 _FORM = "multipart/form-data"
 #: Media types of a body that is the picture or the sound itself.
 _RAW = ("image/", "audio/", "video/", "application/octet-stream")
-_MISMATCH = "Type mismatch of '/', not in 'object'"
 
 
 def parse(raw: bytes) -> Any:
@@ -64,7 +64,7 @@ async def read(request: Request, model: Model, family: Family) -> ModelRequest:
         raise refuse(5006, why=f"required properties at '/' are 'multipart' or 'audio': send {wanted}, not {media!r}")
     body = parse(raw)
     if not isinstance(body, dict):
-        raise refuse(5006, why=_MISMATCH)
+        raise refuse(5006, why="Type mismatch of '/', not in 'object'")
     return ModelRequest(model, body)
 
 
@@ -97,11 +97,10 @@ async def read_documents(request: Request) -> ModelRequest:
         raise refuse(5006, why="required properties at '/' are 'files' (multipart/form-data)")
     found = await parts(request)
     files = [part for name, part in found if name in ("files", "files[]") and isinstance(part, File)]
-    options: Any = next((part for name, part in found if name == "conversionOptions"), "{}")
-    try:
-        options = json.loads(options if isinstance(options, str) else "")
-    except ValueError:
-        options = None
+    given = next((part for name, part in found if name == "conversionOptions"), "{}")
+    options = None
+    with suppress(ValueError):
+        options = json.loads(given if isinstance(given, str) else "")
     if not isinstance(options, dict):
         raise refuse(5006, why="'/conversionOptions' is not a JSON object")
     if not files:
@@ -134,10 +133,7 @@ def _converted(fields: Iterable[tuple[str, str]], schema: Schema) -> dict[str, A
 def _value(text: str, kind: object) -> Any:
     if kind == "boolean" and text.casefold() in ("true", "false"):
         return text.casefold() == "true"
-    if kind in ("number", "integer"):
-        try:
-            number = float(text)
-        except ValueError:
-            return text
-        return text if not math.isfinite(number) else int(number) if number.is_integer() else number
+    with suppress(ValueError):
+        if kind in ("number", "integer") and math.isfinite(number := float(text)):
+            return int(number) if number.is_integer() else number
     return text

@@ -110,13 +110,15 @@ def failed_early(fault: str, quirks: frozenset[str] = frozenset()) -> Reply:
         status, code = (502, 0) if fault == "502" else (429, 1015)
         return Reply(f"error code: {fault}".encode(), status, code, "text/plain", damaged=True)
     code = 3007 if fault == "408" else int(fault)
-    if code in CODES or code == 422:
+    if code == 422:
+        error = malformed([((), "injected")])
+    elif code in CODES:
         error = refuse(code, name="(injected)", why="(injected)", wanted=0, context=0, method="", path="")
-        error = malformed([((), "injected")]) if code == 422 else error
-        return Reply(to_json(quirky_envelope(error.body("injected"), quirks)), error.status, error.code, damaged=True)
-    errors = [{"code": code, "message": f"emulator: injected {fault}"}]
-    body = {"errors": errors, "success": False, "result": {}, "messages": []}
-    return Reply(to_json(body), code, code, damaged=True)
+    else:
+        errors = [{"code": code, "message": f"emulator: injected {fault}"}]
+        body = {"errors": errors, "success": False, "result": {}, "messages": []}
+        return Reply(to_json(body), code, code, damaged=True)
+    return Reply(to_json(quirky_envelope(error.body("injected"), quirks)), error.status, error.code, damaged=True)
 
 
 def deliver(reply: Reply, headers: Mapping[str, str]) -> Response:

@@ -44,12 +44,8 @@ _NUMBERS = {
     "five": 5, "six": 6, "many": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
 }  # fmt: skip
 _SIZES = {"small": 0.45, "little": 0.45, "tiny": 0.3, "big": 1.0, "large": 1.0, "huge": 1.0, "giant": 1.0}
-SHAPES = frozenset(
-    {
-        *("circle", "square", "rectangle", "triangle", "star", "heart"),
-        *("oval", "diamond", "pentagon", "hexagon", "cross", "ring"),
-    }
-)
+_SHAPES = "circle square rectangle triangle star heart oval diamond pentagon hexagon cross ring"
+SHAPES = frozenset(_SHAPES.split())
 _LIKE = {
     "disc": "circle", "disk": "circle", "dot": "circle", "ball": "circle", "ellipse": "oval", "box": "square",
     "rhombus": "diamond", "plus": "cross", "donut ring": "ring",
@@ -124,34 +120,29 @@ class Scene:
 
 def load(text: str) -> Scene | None:
     """Return the scene of a dump; ``None`` for any other text."""
+
+    def box(left: int, top: int, right: int, foot: int) -> Box:
+        return int(left), int(top), int(right), int(foot)
+
     try:
         found: Any = json.loads(text)
         if found.pop("emulator") != 1:
             return None
-        things = tuple(Thing(str(one["label"]), str(one["color"]), _box(*one["box"])) for one in found["things"])
+        things = tuple(Thing(str(one["label"]), str(one["color"]), box(*one["box"])) for one in found["things"])
         sides = int(found["width"]), int(found["height"])
         return Scene(str(found["prompt"]), *sides, str(found["ground"]), things)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
-def _box(left: int, top: int, right: int, foot: int) -> Box:
-    return int(left), int(top), int(right), int(foot)
-
-
 def scaled(things: tuple[Thing, ...], before: tuple[int, int], box: Box) -> tuple[Thing, ...]:
     """Return the things of a picture after it was scaled into a box of another picture."""
     across, down = (box[2] - box[0]) / before[0], (box[3] - box[1]) / before[1]
 
-    def moved(old: Box) -> Box:
-        return (
-            round(box[0] + old[0] * across),
-            round(box[1] + old[1] * down),
-            round(box[0] + old[2] * across),
-            round(box[1] + old[3] * down),
-        )
+    def moved(x: int, y: int) -> tuple[int, int]:
+        return round(box[0] + x * across), round(box[1] + y * down)
 
-    return tuple(Thing(thing.label, thing.color, moved(thing.box)) for thing in things)
+    return tuple(Thing(one.label, one.color, (*moved(*one.box[:2]), *moved(*one.box[2:]))) for one in things)
 
 
 def singular(word: str) -> str:
@@ -215,11 +206,8 @@ def _several(name: str, count: int) -> str:
     number = _COUNT_WORDS[count] if count < len(_COUNT_WORDS) else str(count)
     if name.endswith("person"):
         return f"{number} {name.removesuffix('person')}people"
-    return f"{number} {name}" + ("" if name.endswith(("sheep", "skis", "scissors")) else _ending(name))
-
-
-def _ending(name: str) -> str:
-    return "es" if name.endswith(("s", "x", "ch", "sh")) else "s"
+    ending = "es" if name.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{number} {name}" + ("" if name.endswith(("sheep", "skis", "scissors")) else ending)
 
 
 #: The PNG text chunk with the scene; in a JPEG it is the comment.
