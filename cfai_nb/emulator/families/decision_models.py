@@ -240,10 +240,8 @@ def _score(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
 _ANSWERS = {"choice": _choice, "noul": _noul, "score": _score}
 
 
-_MONTHS = (
-    "january", "february", "march", "april", "may", "june",
-    "july", "august", "september", "october", "november", "december",
-)  # fmt: skip
+_MONTH_NAMES = "january february march april may june july august september october november december"
+_MONTHS = _MONTH_NAMES.split()
 _MONTH = "|".join(f"{name[:3]}(?:{name[3:]})?" for name in _MONTHS)
 _DAY = r"(\d{1,2})(?:st|nd|rd|th|\.)?"
 _YEAR = r"(?:,? (\d{4})\b)?"
@@ -261,7 +259,7 @@ _PATTERNS = {
 _SECONDS = {
     "second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800, "month": 2_629_746, "year": 31_556_952
 }  # fmt: skip
-_INTERVALS = ("step", "minute", "hour", "day", "week", "month", "quarter", "year")
+
 _NAMES = re.compile(r"\b[A-Z]\w+\b")
 #: The most matches of a pattern, and mentions of a field, that are considered.
 _MOST = 200
@@ -280,22 +278,16 @@ def _clairic_input(model: Model) -> Schema:
         "null_threshold": NUMBER,
         "scale": one("linear", "log"),
         "horizon": {"type": "integer", "minimum": 1, "maximum": 64},
-        "interval": one(*_INTERVALS),
+        "interval": one("step", "minute", "hour", "day", "week", "month", "quarter", "year"),
     }
     single = one("text", "number", "date", "time", "datetime", "duration", "estimate", "forecast")
     several = obj(shared, type=one("list"), items=one("text", "number", "date"))
     names = {"pattern": r"^[A-Za-z_][A-Za-z0-9_.\-]{0,63}$"}
     spec = any_of(obj(shared, type=single), several)
-    return obj(
-        {
-            **_media_schemas("images"),
-            "reference_date": STRING,
-            "options": obj(each("include_quantiles return_state_text", BOOLEAN)),
-        },
-        model=one(model.short),
-        state=STRING,
-        fields={"type": "object", "minProperties": 1, "propertyNames": names, "additionalProperties": spec},
-    )
+    options = obj(each("include_quantiles return_state_text", BOOLEAN))
+    more = {**_media_schemas("images"), "reference_date": STRING, "options": options}
+    fields = {"type": "object", "minProperties": 1, "propertyNames": names, "additionalProperties": spec}
+    return obj(more, model=one(model.short), state=STRING, fields=fields)
 
 
 def _clairic_check(request: ModelRequest, schema: Schema) -> None:
@@ -327,14 +319,10 @@ def _clairic(request: ModelRequest) -> ModelResult:
     text = f"{state}\n{described}" if described else state
     quantiles = bool(request.body.get("options", {}).get("include_quantiles"))
     answers = {name: _field(name, spec, text, len(state), today, quantiles) for name, spec in fields.items()}
-    usage = {"input_tokens": min(state_tokens, room) + schema_tokens + media_tokens, "output_tokens": 0}
-    result = {
-        "model": request.model.short,
-        "answers": answers,
-        "truncated": len(state) < len(given),
-        "usage": {**usage, "state_tokens": state_tokens + media_tokens, "schema_tokens": schema_tokens, "passes": 1},
-    }
-    return ModelResult(result, {"input_tokens": usage["input_tokens"]})
+    spent = {"input_tokens": min(state_tokens, room) + schema_tokens + media_tokens}
+    parts = {"state_tokens": state_tokens + media_tokens, "schema_tokens": schema_tokens}
+    result = {"model": request.model.short, "answers": answers, "truncated": len(state) < len(given)}
+    return ModelResult({**result, "usage": {**spent, "output_tokens": 0, **parts, "passes": 1}}, spent)
 
 
 def _field(

@@ -275,14 +275,12 @@ def _response(request: ModelRequest, generated: prompts.Generated, usage: dict[s
         texts = [{"type": "output_text", "text": generated.content, "annotations": []}]
         message = {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "status": status}
         items.append({**message, "content": texts})
+    order = ("prompt_tokens", "prompt_tokens_details", "completion_tokens", "completion_tokens_details")
     counts = {
-        "input_tokens": usage["prompt_tokens"],
-        "input_tokens_details": usage["prompt_tokens_details"],
-        "output_tokens": usage["completion_tokens"],
-        "output_tokens_details": usage["completion_tokens_details"],
-        "total_tokens": usage["total_tokens"],
+        name.replace("prompt", "input").replace("completion", "output"): usage[name]
+        for name in (*order, "total_tokens", "neurons")
+        if name in usage
     }
-    neurons = {"neurons": usage["neurons"]} if "neurons" in usage else {}
     return {
         "id": f"resp_{uuid.uuid4().hex}",
         "object": "response",
@@ -299,7 +297,7 @@ def _response(request: ModelRequest, generated: prompts.Generated, usage: dict[s
         "tools": [],
         "temperature": request.body.get("temperature"),
         "top_p": request.body.get("top_p"),
-        "usage": {**counts, **neurons},
+        "usage": counts,
     }
 
 

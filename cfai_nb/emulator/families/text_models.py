@@ -1,4 +1,4 @@
-"""Models that read texts and write none (embeddings, sentiment, reranker, Llama Guard), and translation.
+"""Models that read texts: embeddings, sentiment, reranker, Llama Guard; and translation.
 
 Words are counted, not understood: vectors are lexical hashes, labels follow word lists, and a translation is the text
 itself, marked with the language it should be in. Embeddings have five dialects of "text in, vectors out" and ``/v1``.

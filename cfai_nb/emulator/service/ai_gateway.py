@@ -265,8 +265,9 @@ class Gateways:
         row = {
             "path": request.url.path.split("/", 6)[-1],
             "metadata": None if metadata is None else json.dumps(metadata),
+            "request_content_type": given.get("content-type", ""),
+            **{"custom_cost": False, "step": route.step},
         }
-        row |= {"request_content_type": given.get("content-type", ""), "custom_cost": False, "step": route.step}
         switches = (given.get(f"cf-aig-collect-log{what}", "") for what in ("", "-payload"))
         logged, payload = (switch.casefold() != "false" for switch in switches)
         return GatewayCall(account, name, key, ttl, headers, row, logged, payload, body, self._clock(), route.bare)

@@ -190,7 +190,8 @@ def _font(size: int) -> Any:
 
 def _refer(picture: Image.Image, beside: Sequence[bytes]) -> tuple[Thing, ...]:
     """Paste reference pictures along the top, small, and return the things in them."""
-    high, top, found = max(1, round(0.2 * picture.height)), round(0.07 * picture.height), []
+    high, top = max(1, round(0.2 * picture.height)), round(0.07 * picture.height)
+    found: list[Thing] = []
     left = picture.width - round(0.02 * picture.width)
     for raw in reversed(beside):
         seen, small = open_image(raw)

@@ -291,7 +291,7 @@ class ImageReading:
 
 
 def read_image(raw: bytes) -> ImageReading:
-    """Return the content of a picture; 8001 for bytes that are none, 3006 for over 50 million pixels."""
+    """Return the content of a picture; 8001 for other bytes, 3006 for over 50 million pixels."""
     return open_image(raw)[0]
 
 
