@@ -190,10 +190,7 @@ def read_prompt(prompt: str) -> Reading:
 
 def counted(things: tuple[Thing, ...]) -> str:
     """Return things in words: ``two blue squares and a red circle``."""
-    tally: dict[str, int] = {}
-    for thing in things:
-        tally[thing.named()] = tally.get(thing.named(), 0) + 1
-    names = [_several(name, count) for name, count in tally.items()]
+    names = [_several(name, count) for name, count in Counter(thing.named() for thing in things).items()]
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "nothing in particular"
 
 
@@ -213,10 +210,9 @@ def _several(name: str, count: int) -> str:
 #: The PNG text chunk with the scene; in a JPEG it is the comment.
 KEY = "cfai-emulator"
 
-#: The smallest share of a picture for a color to be named, and the side of the small copy that is measured.
-_SHARE, _SIDE = 0.03, 48
-#: The most pixels of a picture that is opened.
-MAX_PIXELS = 50_000_000
+#: The smallest share of a picture for a color to be named, the side of the small copy that is measured, and the most
+#: pixels of a picture that is opened.
+_SHARE, _SIDE, MAX_PIXELS = 0.03, 48, 50_000_000
 #: Formats that are opened. No others, since some of Pillow's readers start other programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _ANY = frozenset({"object", "shape", "thing", "item", "everything", "anything", "figure"})
@@ -248,17 +244,9 @@ class ImageReading:
                 return text
             return f"{text} ({self.share:.0%}){', with ' * bool(self.others)}{', '.join(self.others)}, {self.form}"
         text = f"{counted(self.things)} on a {self.color} ground"
-        if length == "short":
-            return text
         if length == "long":
-            text += "".join(f"; the {thing.named()} is {self._where(thing)}" for thing in self.things)
-        return f'{text}, drawn for "{self.prompt}"'
-
-    def _where(self, thing: Thing) -> str:
-        across = (thing.box[0] + thing.box[2]) / 2 / self.width
-        down = (thing.box[1] + thing.box[3]) / 2 / self.height
-        sides = "at the top" if down < 1 / 3 else "at the foot" if down > 2 / 3 else "in the middle"
-        return f"{sides} {'left' if across < 1 / 3 else 'right' if across > 2 / 3 else 'centre'}"
+            text += "".join(f"; the {thing.named()} covers {thing.box}" for thing in self.things)
+        return text if length == "short" else f'{text}, drawn for "{self.prompt}"'
 
     def find(self, target: str) -> list[Thing]:
         """Return the things that a phrase names (``red circles``, ``shapes``), in drawing order."""
@@ -267,9 +255,8 @@ class ImageReading:
         pairs = [" ".join(words[place : place + 2]) for place in range(len(words) - 1)]
         labels = {singular(word) for word in [*words, *pairs]} - {""}
         every = not labels and (bool(tints) or bool(_ANY & {word.removesuffix("s") for word in words}))
-        return [
-            thing for thing in self.things if (every or thing.label in labels) and (not tints or thing.color in tints)
-        ]
+        named = [thing for thing in self.things if every or thing.label in labels]
+        return [thing for thing in named if not tints or thing.color in tints]
 
     def answer(self, question: str) -> str:
         """Return the answer to a question about numbers, colors, presence or text; else the caption."""
