@@ -74,21 +74,17 @@ def _html(data: bytes) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-def _table(rows: list[list[str]]) -> str:
+def _csv(data: bytes) -> str:
     """Return rows as a Markdown table, the first row as its header."""
-    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    given = csv.reader(io.StringIO(_text(data), newline=""))
+    rows = [row for row in given if any(cell.strip() for cell in row)]
     if not rows:
         return ""
     width = max(map(len, rows))
-    cells = [
-        [" ".join(cell.split()).replace("|", "\\|") for cell in [*row, *[""] * (width - len(row))]] for row in rows
-    ]
+    padded = ([*row, *[""] * (width - len(row))] for row in rows)
+    cells = ([" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in padded)
     lines = ["| " + " | ".join(row) + " |" for row in cells]
     return "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])
-
-
-def _csv(data: bytes) -> str:
-    return _table(list(csv.reader(io.StringIO(_text(data), newline=""))))
 
 
 def _json(data: bytes) -> str:
