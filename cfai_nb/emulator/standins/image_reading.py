@@ -245,8 +245,14 @@ class ImageReading:
             return f"{text} ({self.share:.0%}){', with ' * bool(self.others)}{', '.join(self.others)}, {self.form}"
         text = f"{counted(self.things)} on a {self.color} ground"
         if length == "long":
-            text += "".join(f"; the {thing.named()} covers {thing.box}" for thing in self.things)
+            text += "".join(f"; the {thing.named()} is {self._where(thing)}" for thing in self.things)
         return text if length == "short" else f'{text}, drawn for "{self.prompt}"'
+
+    def _where(self, thing: Thing) -> str:
+        across = (thing.box[0] + thing.box[2]) / 2 / self.width
+        down = (thing.box[1] + thing.box[3]) / 2 / self.height
+        sides = "at the top" if down < 1 / 3 else "at the foot" if down > 2 / 3 else "in the middle"
+        return f"{sides} {'left' if across < 1 / 3 else 'right' if across > 2 / 3 else 'centre'}"
 
     def find(self, target: str) -> list[Thing]:
         """Return the things that a phrase names (``red circles``, ``shapes``), in drawing order."""
