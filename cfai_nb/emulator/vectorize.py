@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from .error_codes import ServiceError, refuse
 from .service import request_body
-from .service.limits import Ids, now
+from .service.responses import Ids, now
 
 Value = str | float | bool
 

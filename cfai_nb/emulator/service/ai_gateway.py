@@ -25,8 +25,8 @@ from starlette.responses import Response
 
 from ..error_codes import ServiceError, refuse
 from ..model_catalogue import Model, usd_per_neuron
-from .limits import Clock, Ids, now
-from .responses import Reply
+from .limits import Clock
+from .responses import Ids, Reply, now
 
 #: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`GatewayRoute`.
 ROUTE = "cfai_nb.gateway_route"

@@ -1,42 +1,16 @@
 """Limits: requests per minute, counted in the three ways a service may count, and the Neurons of a day.
 
-``app`` asks both before each call and charges the day after it. Ids and times come from here too.
+``app`` asks both before each call and charges the day after it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
-from datetime import UTC, datetime
-from random import Random
 from threading import Lock
 from typing import Literal
-from uuid import UUID
 
 Clock = Callable[[], float]
-
-
-class Ids:
-    """Ids out of a seed, so that a run can be repeated."""
-
-    def __init__(self, seed: int) -> None:
-        self._random, self._lock = Random(seed), Lock()
-
-    def bits(self, count: int) -> int:
-        """Return random bits."""
-        with self._lock:
-            return self._random.getrandbits(count)
-
-    def uuid(self) -> str:
-        """Return a random UUID."""
-        return str(UUID(int=self.bits(128), version=4))
-
-
-def now() -> str:
-    """Return the time as the service writes it."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
-
-
 WindowKind = Literal["sliding", "fixed", "bucket"]
 
 _DAY = 86_400.0

@@ -25,7 +25,7 @@ from ..families.document_conversion import formats
 from ..json_schema import BOOLEAN, STRING, obj, require
 from ..model_catalogue import Model, checked_on, find, models
 from . import request_body
-from .limits import Ids, now
+from .responses import Ids, now
 
 #: Catalogue capability -> property of the service. Every value on the wire is a string, except prices.
 _PROPERTIES = {

@@ -1,14 +1,18 @@
 """Responses: how a result or an error leaves, complete or damaged on purpose.
 
 ``app`` builds a :class:`Reply` from a finished result and sends it with :func:`deliver`; :class:`Envelopes` writes the
-results of the other addresses and all errors. The gateway keeps replies in its cache.
+results of the other addresses and all errors. The gateway keeps replies in its cache. Ids and times are made here.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+from threading import Lock
 from typing import Any
+from uuid import UUID
 
 import anyio
 from pydantic_core import to_json
@@ -18,7 +22,6 @@ from starlette.types import Receive, Scope, Send
 from ..error_codes import CODES, GATEWAY, ServiceError, malformed, refuse
 from ..families.family import ModelResult
 from .faults import quirky_envelope
-from .limits import Ids
 
 _JSON = "application/json"
 
@@ -138,6 +141,27 @@ async def _flow(frames: Iterator[bytes]) -> AsyncIterator[bytes]:
     for frame in frames:
         yield frame
         await anyio.lowlevel.checkpoint()
+
+
+class Ids:
+    """Ids out of a seed, so that a run can be repeated."""
+
+    def __init__(self, seed: int) -> None:
+        self._random, self._lock = Random(seed), Lock()
+
+    def bits(self, count: int) -> int:
+        """Return random bits."""
+        with self._lock:
+            return self._random.getrandbits(count)
+
+    def uuid(self) -> str:
+        """Return a random UUID."""
+        return str(UUID(int=self.bits(128), version=4))
+
+
+def now() -> str:
+    """Return the time as the service writes it."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 class Envelopes:
