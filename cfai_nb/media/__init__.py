@@ -2,15 +2,17 @@
 
 from .cells import Audio, Image
 from .form import Form, mime_of, sniff
-from .source import Link, Media, Parts, is_media, media_in, text_of
+from .source import Folder, Link, Media, Parts, as_folder, is_media, media_in, text_of
 
 __all__ = [
     "Audio",
+    "Folder",
     "Form",
     "Image",
     "Link",
     "Media",
     "Parts",
+    "as_folder",
     "is_media",
     "media_in",
     "mime_of",

@@ -86,10 +86,7 @@ class Image(_Cell):
     def thumbnail(self, pixels: int = SHOWN) -> bytes:
         """Return the picture as JPEG or WebP with at most so many pixels per side, without metadata.
 
-        Raises
-        ------
-        InputError
-            The bytes are not a picture, are broken, or claim more pixels than are decoded.
+        Raises InputError: the bytes are not a picture, are broken, or claim more pixels than are decoded.
         """
         return thumbnail(bytes(self), pixels).content
 

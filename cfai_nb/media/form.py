@@ -58,27 +58,14 @@ FORMATS = {
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """Media type, size and length of some bytes.
+    """Media type, size of a picture in pixels, and length of a sound."""
 
-    Attributes
-    ----------
-    mime : str
-        Such as ``"image/png"``; ``"application/octet-stream"`` if unknown.
-    kind : {"image", "audio", "video", "document"}
-    width, height : int or None
-        Of a picture, in pixels.
-    seconds : float or None
-        Of a sound.
-    rate : int or None
-        Of a sound, in samples per second.
-    """
-
-    mime: str
+    mime: str  #: Such as ``"image/png"``; ``"application/octet-stream"`` if unknown.
     kind: Kind
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
-    rate: int | None = None
+    rate: int | None = None  #: Of a sound, in samples per second.
 
     @property
     def suffix(self) -> str:
@@ -115,18 +102,9 @@ def mime_of(content: bytes | memoryview) -> str:
 
 
 def sniff(content: bytes, name: str = "") -> Form:
-    """Return what bytes are, with the size of a picture and the length of a sound.
+    """Return what bytes are; the name of a file only tells the kind of a document that has no known first bytes.
 
-    Parameters
-    ----------
-    content : bytes
-    name : str
-        Of the file: used only to tell the kind of a document that has no known first bytes.
-
-    Raises
-    ------
-    InputError
-        They begin like a picture or sound but cannot be read, or the picture claims more than 100 megapixels.
+    Raises InputError: they begin like a picture or sound but cannot be read, or the picture is too large.
     """
     mime = mime_of(content)
     kind: Kind = {"image": "image", "audio": "audio", "video": "video"}.get(mime.partition("/")[0], "document")  # type: ignore[assignment]

@@ -36,13 +36,7 @@ def _pillow(cell: Any) -> bool:
 
 
 def picture_of(cell: Any) -> Any:
-    """Return a cell that is a PIL image, or make one of an array of pixels.
-
-    Raises
-    ------
-    InputError
-        The array does not have the shape or values of a picture.
-    """
+    """Return a cell that is a PIL image, or make one of an array of pixels, or raise an InputError: it holds others."""
     if _pillow(cell):
         return cell
     from PIL import Image as pillow
@@ -51,13 +45,7 @@ def picture_of(cell: Any) -> Any:
 
 
 class Pixels:
-    """The pixels of a cell, read now for their digest and again when they are sent; only the cell is held meanwhile.
-
-    Raises
-    ------
-    InputError
-        The cell is not a picture, or has too many pixels.
-    """
+    """The pixels of a cell, read now for their digest and again when they are sent; only the cell is held meanwhile."""
 
     def __init__(self, cell: Any) -> None:
         self._cell = cell
@@ -121,13 +109,7 @@ def _unread(picture: Any) -> Any:
 
 
 def plain(picture: Any) -> Any:
-    """Return a picture in a mode that PNG holds and models read.
-
-    Raises
-    ------
-    InputError
-        Its pixels are 32-bit numbers, whose range is unknown.
-    """
+    """Return a picture in a mode that PNG holds and models read; 32-bit numbers, of unknown range, are refused."""
     if picture.mode in _PLAIN and "transparency" not in picture.info:
         return picture
     if picture.mode in ("I", "F"):
@@ -165,13 +147,7 @@ class Thumbnail:
 
 
 def resized(content: bytes, side: int) -> bytes:
-    """Return a picture as PNG, upright, scaled down where a side is longer than `side`.
-
-    Raises
-    ------
-    InputError
-        It is not a picture, or a broken one.
-    """
+    """Return a picture as PNG, upright, scaled down where a side is longer than `side`, or raise an InputError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of bombs (refused when the cell was read), and of odd metadata
@@ -183,18 +159,9 @@ def resized(content: bytes, side: int) -> bytes:
 
 
 def thumbnail(source: Any, pixels: int) -> Thumbnail:
-    """Make a small copy of a picture for display.
+    """Make a small copy of a picture, given as bytes or PIL image, for display: the longer side has at most `pixels`.
 
-    Parameters
-    ----------
-    source : bytes or PIL image
-    pixels : int
-        Maximum length of the longer side.
-
-    Raises
-    ------
-    InputError
-        It is not a picture, is broken, or claims more pixels than are decoded.
+    Raises InputError: it is not a picture, is broken, or claims more pixels than are decoded.
     """
     try:
         with warnings.catch_warnings():

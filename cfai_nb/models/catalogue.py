@@ -1,4 +1,4 @@
-"""The catalogue of models: the shipped, dated rows, updated by listings of the service.
+"""``Model`` and the catalogue of models: the shipped, dated rows, updated by listings of the service.
 
 ``catalogue.json`` is read once per process.  Sessions, tasks and the command line look models up here; ``update``
 merges what ``cf.models(refresh=True)`` asked for.
@@ -11,12 +11,95 @@ import difflib
 import functools
 import heapq
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal
 
 from ..errors import ModelError
-from .model import Model, Price, from_row
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """The price of ``per`` units: in Neurons, the billing unit, and in rounded dollars.  None: unpublished."""
+
+    per: float
+    neurons: float | None
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model of Workers AI: what it does, how requests to it are written, and what it costs.
+
+    Attributes
+    ----------
+    id : str
+        Full name, such as ``"@cf/baai/bge-m3"``.
+    task : str
+        The service's own name of the task.
+    family : str or None
+        The dialect of its requests and answers (``"legacy"``, ``"openai"``, ``"responses+chat"``, ``"system-one"``,
+        ``"bge"``, ...).
+    status : {"current", "uncertain", "retired"}
+        ``"uncertain"``: named in the docs, missing from the last catalogue listing.
+    retired_on : str or None
+        ISO date; ``replacement`` names the models the service suggests instead.
+    rate : int or None
+        Requests per minute and account; None where none is documented.
+    context : int or None
+        Tokens the model reads (and, for text generation, writes).
+    dims : int or None
+        Length of its vectors.
+    batch : int or None
+        Texts a request may carry.
+    prices : mapping of unit to Price, or None
+        None means that no price is published: unknown, which is not free.
+    json : {"bare", "wrapped", "guided", "object"} or None
+        How a JSON schema is asked for: ``response_format`` with the bare schema, with OpenAI's wrapper,
+        ``guided_json``, or only "some JSON object".
+    capabilities : frozenset of str
+        ``streaming``, ``function_calling``, ``vision``, ``reasoning``, ``requires_workers_paid``, ...
+    reasoning : mapping or None
+        For reasoning models: ``off`` holds the fields that switch reasoning off (None: impossible), ``levels`` the
+        accepted efforts.
+    checked_on : str
+        ISO date on which this row was read.
+    """
+
+    id: str
+    task: str
+    family: str | None = None
+    status: Literal["current", "uncertain", "retired"] = "current"
+    retired_on: str | None = None
+    replacement: tuple[str, ...] = ()
+    rate: int | None = None
+    rate_with_credits: int | None = None
+    context: int | None = None
+    dims: int | None = None
+    batch: int | None = None
+    prices: Mapping[str, Price] | None = None
+    json: Literal["bare", "wrapped", "guided", "object"] | None = None
+    capabilities: frozenset[str] = frozenset()
+    reasoning: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    checked_on: str = ""
+    source: str = field(default="shipped", compare=False)
+
+    @property
+    def name(self) -> str:
+        """The last part of the id: ``"bge-m3"``."""
+        return self.id.rsplit("/", 1)[-1]
+
+    @property
+    def is_external(self) -> bool:
+        """Whether another provider or server runs it; such models are called through OpenAI's endpoints."""
+        return self.source in ("gateway", "server")
+
+    def can(self, capability: str) -> bool:
+        """Whether the catalogue lists this capability."""
+        return capability in self.capabilities
+
 
 # Capabilities that a listing of the service states as properties with the value "true".
 _FLAGS = (
@@ -49,14 +132,7 @@ class Catalogue(Mapping[str, Model]):
         return len(self._models)
 
     def find(self, name: str | Model) -> Model:
-        """Find a model by id or short name.
-
-        Raises
-        ------
-        ModelError
-            The model is retired (the message names what replaces it) or not in the catalogue (the message names
-            the nearest ones).
-        """
+        """Find a model by id or short name, or raise a ModelError: it is retired, or not in the catalogue."""
         if isinstance(name, Model):
             return name
         found = self._models.get(name) or self._by_short_name(name)
@@ -144,11 +220,22 @@ def _match_score(given: str, name: str) -> float:
     return max(difflib.SequenceMatcher(None, given, part).ratio() for part in parts)
 
 
+def _from_row(row: Mapping[str, Any], checked_on: str) -> Model:
+    """Build a Model from a row of ``catalogue.json``."""
+    fields = dict(row)
+    if fields.get("prices") is not None:
+        fields["prices"] = {unit: Price(**price) for unit, price in fields["prices"].items()}
+    for name in ("replacement", "notes"):
+        fields[name] = tuple(fields.get(name) or ())
+    fields["capabilities"] = frozenset(fields.get("capabilities") or ())
+    return Model(**{"checked_on": checked_on, **fields})
+
+
 @functools.cache
 def catalogue() -> Catalogue:
     """Return the catalogue of this process: the shipped rows, changed only by ``update``."""
     data = json.loads(resources.files(__package__).joinpath("catalogue.json").read_text("utf-8"))
-    models = {row["id"]: from_row(row, data["checked_on"]) for row in data["models"]}
+    models = {row["id"]: _from_row(row, data["checked_on"]) for row in data["models"]}
     return Catalogue(models, data["defaults"], data["checked_on"])
 
 
@@ -160,6 +247,11 @@ def find(name: str | Model) -> Model:
 def default(work: str) -> Model:
     """Return the default model for a kind of work; ``catalogue().defaults`` holds the reason for each."""
     return catalogue().find(catalogue().defaults[work]["model"])
+
+
+def names_of_models(fits: Callable[[Model], bool]) -> str:
+    """Return the names of the current models that fit, for an error that refuses another one."""
+    return ", ".join(model.name for model in catalogue().values() if model.status == "current" and fits(model))
 
 
 _FREE = {unit: Price(per=1e6, neurons=0.0, usd=0.0) for unit in ("input_tokens", "output_tokens")}

@@ -29,8 +29,8 @@ from .._engine.store.store import Store
 from .._engine.wire import Wire
 from ..errors import CfaiWarning, ServiceError, SetupError, StoreError
 from ..markup import counted
+from ..media import Folder, as_folder
 from ..media.fetch import Fetcher
-from ..media.files import Folder, as_folder
 from ..models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from ..models.ledger import Budget, Charge, as_budget, midnight, spent_today
 from ..tasks import Input, Request, Task
