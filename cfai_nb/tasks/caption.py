@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from ..models import Model
-from .dialects import chat, vision
-from .dialects.request import Answer, Input
-from .task import Cells, ColumnKind, DialectTask
+from .dialects import chat
+from .dialects.request import ColumnKind
+from .task import DialectTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +35,7 @@ class Caption(DialectTask):
     name: ClassVar[str] = "caption"
     default_model: ClassVar[str | Model] = "caption"
     positional: ClassVar[tuple[str, ...]] = ("question",)
-    families: ClassVar[frozenset[str]] = vision.FAMILIES
+    families: ClassVar[frozenset[str]] = chat.SEEING
     kinds: ClassVar[frozenset[str]] = frozenset({"image"})
     column_kind: ClassVar[ColumnKind] = "text"
 
@@ -45,19 +44,13 @@ class Caption(DialectTask):
     max_tokens: int = chat.MAX_TOKENS
 
     def check(self, model: Model) -> None:
-        """Refuse models that do not see, and a length they do not take."""
         super().check(model)
-        vision.check(model)
+        chat.check_sees(model)
         if self.length not in (None, "short", "normal", "long"):
             raise ValueError(f'length={self.length!r}: give "short", "normal" or "long".')
         if self.length and (model.family != "moondream" or self.question):
             raise ValueError("length= is for descriptions by moondream; leave it out, or say it in question=.")
 
     @functools.cached_property
-    def _dialect(self) -> vision.PictureQuestion:
-        return vision.PictureQuestion(self.question, chat.Settings(max_tokens=self.max_tokens), self.length)
-
-    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
-        """Return the text, or the error that holds a text that was cut."""
-        reply = self._dialect.parse(answer, inputs[0], model)
-        return [reply.or_cut(reply.text.strip(), self.max_tokens)]
+    def _dialect(self) -> chat.PictureQuestion:
+        return chat.PictureQuestion(self.question, chat.Settings(max_tokens=self.max_tokens), self.length)

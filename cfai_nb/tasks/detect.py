@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import AnswerError, InputError
+from ..errors import AnswerError, InputError, check_count
 from ..media import Media, media_in
 from ..models import Model, Usage
 from .dialects import values
-from .dialects.request import Answer, Input, Json, Request, tokens_of
-from .task import Cells, Task, check_count
+from .dialects.request import Answer, Cells, Input, Json, Request, tokens_of
+from .task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +41,12 @@ class Detect(Task):
     max_boxes: int = 50
 
     def check(self, model: Model) -> None:
-        """Refuse to look for nothing."""
         super().check(model)
         if model.family == "moondream" and not (self.target and self.target.strip()):
             raise ValueError(f'{model.id} looks for one thing: give target=, such as "person".')
         check_count(max_boxes=self.max_boxes)
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        """Return the request in the model's own form."""
         (picture,) = media_in(inputs[0])
         if model.family == "detr":
             return Request(content=picture.content(), content_type=picture.form.mime)

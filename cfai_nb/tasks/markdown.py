@@ -10,8 +10,8 @@ from ..errors import AnswerError
 from ..media import media_in
 from ..models import Model, Usage
 from .dialects import values
-from .dialects.request import Answer, Input, Request
-from .task import Cell, Cells, Column, Task, display_only, members
+from .dialects.request import Answer, Cell, Cells, Column, Input, Request, members
+from .task import Task, display_only
 
 #: The converter is not in the catalogue, and publishes no price: pictures are described by models, which costs.
 CONVERTER = Model(id="tomarkdown", task="Markdown Conversion", family="tomarkdown")
@@ -40,7 +40,6 @@ class ToMarkdown(Task):
     details: bool = display_only(False)
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        """Return the file as a form."""
         (document,) = media_in(inputs[0])
         file = (document.name, document.content(), document.form.mime)
         return Request(form={"files": file}, path="tomarkdown", expected="document")
@@ -62,6 +61,5 @@ class ToMarkdown(Task):
         return Usage({"documents": float(len(inputs))})
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        """Return a column of text, or the text with its tokens and its media type."""
         columns = members(cells, {"markdown": "text", "tokens": "integer", "mime": "text"})
         return columns if self.details else columns["markdown"]

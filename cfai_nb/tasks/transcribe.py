@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..models import Model
-from .dialects import speech
-from .task import Cell, Column, DialectTask, display_only, members
+from .dialects import media
+from .dialects.request import Cell, Column, members
+from .task import DialectTask, display_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Transcribe(DialectTask):
 
     name: ClassVar[str] = "transcribe"
     default_model: ClassVar[str | Model] = "transcribe"
-    families: ClassVar[frozenset[str]] = speech.RECOGNIZERS
+    families: ClassVar[frozenset[str]] = media.RECOGNIZERS
     kinds: ClassVar[frozenset[str]] = frozenset({"audio", "video"})
 
     language: str | None = None
@@ -47,15 +48,13 @@ class Transcribe(DialectTask):
     details: bool = display_only(False)
 
     @functools.cached_property
-    def _dialect(self) -> speech.Recognition:
-        return speech.Recognition(self.language, self.translate_to_english, self.prompt, self.speakers)
+    def _dialect(self) -> media.Recognition:
+        return media.Recognition(self.language, self.translate_to_english, self.prompt, self.speakers)
 
     def check(self, model: Model) -> None:
-        """Refuse options the model would ignore."""
         super().check(model)
         self._dialect.check(model)
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        """Return a column of text, or one for each member of a transcript."""
-        columns = members(cells, speech.COLUMNS)
+        columns = members(cells, media.COLUMNS)
         return columns if self.details else columns["text"]

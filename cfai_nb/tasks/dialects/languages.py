@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import AnswerError
 from ...models import Model, Usage
-from .request import Answer, Input, Request, tokens_of
+from .request import Answer, Cell, Input, Request, tokens_of
 from .values import quoted
 
 #: Families that translate and do nothing else.
@@ -69,7 +69,12 @@ class Translation:
     source: str | None
 
     def check(self, model: Model) -> None:
-        """Refuse languages the model does not have."""
+        """Refuse what is not a language, and for a translation model a language it does not have."""
+        for name, language in (("to", self.to), ("source", self.source)):
+            if (language is not None or name == "to") and not (isinstance(language, str) and language.strip()):
+                raise ValueError(f"{name}={language!r}: give a language, such as 'German' or 'de'.")
+        if model.family not in FAMILIES:
+            return
         if model.family == "m2m100":
             code_of(self.source or "English", model)
         elif (self.source or "en").strip().lower() not in ("en", "english"):
@@ -77,7 +82,6 @@ class Translation:
         code_of(self.to, model)
 
     def build_request(self, value: Input, model: Model) -> Request:
-        """Return the request in the model's own form."""
         target = code_of(self.to, model)
         if model.family == "indictrans2":
             return Request(json={"text": value, "target_language": target})
@@ -89,8 +93,7 @@ class Translation:
         read = float(sum(map(tokens_of, inputs)))
         return Usage({"input_tokens": read, "output_tokens": 2 * read})
 
-    def parse(self, answer: Answer, value: Input, model: Model) -> str:
-        """Return the translation; raise an AnswerError where it is empty."""
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         output = answer.json if isinstance(answer.json, Mapping) else {}
         several = output.get("translations")
         text = output.get("translated_text") or (several[0] if isinstance(several, list) and several else None)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import pydantic_core
 
-from .request import Json
+from .request import MOST, Json
 
 T = TypeVar("T")
 #: Words that mean yes and no, in any case; also where the question is in another language.
@@ -25,8 +25,6 @@ _AROUND = " \t\r\n\"'`*_~.,;:!?()[]{}<>#-–—“”‘’„«»"
 _DIGITS = frozenset("0123456789+-.eE")
 #: Characters of a value that an error quotes; characters a word or a number may have.
 _QUOTED, _LONGEST = 80, 1_000
-#: Above this an amount is not one: 10**15 tokens would cost more than there is money.
-_MOST = 1e15
 
 
 def quoted(value: Json) -> str:
@@ -112,18 +110,13 @@ def probability(value: Json) -> float:
     return float(value)
 
 
-def amount(value: Json, *, written: bool = False) -> float | None:
-    """Read what was used of something: a finite number from 0 on; None where it is anything else.
-
-    With ``written`` it is text, as in a header.
-    """
-    if value is None or isinstance(value, str) is not written:
-        return None
+def amount(value: Json) -> float | None:
+    """Read what was used of something: a finite number from 0 on; None where it is anything else."""
     try:
-        found = number(value)
+        found = math.nan if isinstance(value, str) else number(value)
     except ValueError:
         return None
-    return found if 0 <= found <= _MOST else None
+    return found if 0 <= found <= MOST else None
 
 
 def text(value: Json) -> str:
