@@ -5,17 +5,6 @@ from .form import Form, mime_of, sniff
 from .source import Folder, Link, Media, Parts, as_folder, is_media, media_in, text_of
 
 __all__ = [
-    "Audio",
-    "Folder",
-    "Form",
-    "Image",
-    "Link",
-    "Media",
-    "Parts",
-    "as_folder",
-    "is_media",
-    "media_in",
-    "mime_of",
-    "sniff",
-    "text_of",
-]
+    "Audio", "Folder", "Form", "Image", "Link", "Media", "Parts", "as_folder", "is_media", "media_in", "mime_of",
+    "sniff", "text_of",
+]  # fmt: skip

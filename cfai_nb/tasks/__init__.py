@@ -17,51 +17,13 @@ from .markdown import ToMarkdown
 from .moderate import Moderate
 from .rank import Rank
 from .rewrite import FixGrammar, Mask, Summarize, Translate
-from .speak import Speak
+from .speech import Speak, Transcribe
 from .task import ChatTask, DialectTask, Task, display_only
-from .transcribe import Transcribe
 
 __all__ = [
-    "Answer",
-    "Ask",
-    "Caption",
-    "Cell",
-    "Cells",
-    "ChatTask",
-    "Check",
-    "Classify",
-    "Column",
-    "Conversation",
-    "Detect",
-    "DialectTask",
-    "Embed",
-    "Estimate",
-    "Extract",
-    "FixGrammar",
-    "Generate",
-    "GenerateImage",
-    "Input",
-    "Json",
-    "Local",
-    "Mask",
-    "Moderate",
-    "Rank",
-    "Request",
-    "Score",
-    "Sentiment",
-    "Speak",
-    "StreamReader",
-    "Summarize",
-    "Task",
-    "ToMarkdown",
-    "Transcribe",
-    "Translate",
-    "choice",
-    "display_only",
-    "estimate",
-    "forecast",
-    "reported",
-    "scale",
-    "tokens_of",
-    "yes_no",
-]
+    "Answer", "Ask", "Caption", "Cell", "Cells", "ChatTask", "Check", "Classify", "Column", "Conversation", "Detect",
+    "DialectTask", "Embed", "Estimate", "Extract", "FixGrammar", "Generate", "GenerateImage", "Input", "Json", "Local",
+    "Mask", "Moderate", "Rank", "Request", "Score", "Sentiment", "Speak", "StreamReader", "Summarize", "Task",
+    "ToMarkdown", "Transcribe", "Translate", "choice", "display_only", "estimate", "forecast", "reported", "scale",
+    "tokens_of", "yes_no",
+]  # fmt: skip
