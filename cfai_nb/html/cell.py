@@ -20,8 +20,7 @@ import pandas as pd
 from .. import markup
 from ..errors import InputError
 from ..frame.reading import is_missing
-from ..media import Folder, Link, is_media
-from ..media.form import Form, mime_of
+from ..media import Folder, Form, Link, is_media, mime_of
 from ..media.picture import thumbnail
 from ..media.source import File, media_of, pixels_of
 from ..vectors.vector import describe

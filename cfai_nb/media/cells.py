@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 
 from .. import markup
 from ..errors import InputError
-from .form import Form, Kind, sniff
-from .picture import thumbnail
+from .picture import Form, Kind, sniff, thumbnail
 
 #: Longer side in pixels of a picture as displayed; the cell keeps the original.
 SHOWN = 512

@@ -24,8 +24,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from ..errors import InputError
 from ..markup import address
-from .form import Form, sniff
-from .picture import Pixels, is_pixels, picture_of, resized
+from .picture import Form, Pixels, is_pixels, picture_of, resized, sniff
 
 #: Maximum bytes of a cell's content: no model here takes more (batches stop at 10 MB, Clef's bodies at 13 MiB;
 #: recordings are the longest).

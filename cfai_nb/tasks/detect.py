@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import AnswerError, InputError, check_count
+from ..errors import InputError, check_count
 from ..media import Media, media_in
 from ..models import Model, Usage
 from .dialects import values
-from .dialects.request import Answer, Cells, Input, Json, Request, tokens_of
+from .dialects.request import Answer, Cells, Input, Json, Request, reading, tokens_of
 from .task import Task
 
 
@@ -56,13 +56,11 @@ class Detect(Task):
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return the boxes in pixels; moondream's are shares of width and height."""
         (picture,) = media_in(inputs[0])
-        try:
+        with reading("boxes"):
             if model.family == "detr":
                 boxes = [self._box(one["label"], one["score"], one["box"]) for one in answer.json]
             else:
                 boxes = [self._scaled(one, picture) for one in answer.json["objects"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise AnswerError(f"the answer holds no boxes: {error}", "broken", again=True) from None
         wanted = (self.target or "").strip().lower()
         return [[box for box in boxes if model.family != "detr" or wanted in box["label"].lower()][: self.max_boxes]]
 

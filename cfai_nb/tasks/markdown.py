@@ -10,7 +10,7 @@ from ..errors import AnswerError
 from ..media import media_in
 from ..models import Model, Usage
 from .dialects import values
-from .dialects.request import Answer, Cell, Cells, Column, Input, Request, members
+from .dialects.request import Answer, Cell, Cells, Column, Input, Request, members, reading
 from .task import Task, display_only
 
 #: The converter is not in the catalogue, and publishes no price: pictures are described by models, which costs.
@@ -46,15 +46,13 @@ class ToMarkdown(Task):
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell ``{markdown, tokens, mime}``."""
-        try:
+        with reading("document"):
             (made,) = answer.json
             if made["format"] == "error":
                 raise AnswerError(f"the document was not converted: {made.get('error')}"[:300], "document")
             tokens, mime = made.get("tokens"), made.get("mimeType")
             facts = {"mime": mime and values.text(mime), "tokens": None if tokens is None else values.whole(tokens)}
             return [{"markdown": values.text(made["data"]), **facts}]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise AnswerError(f"the answer holds no document: {error}", "broken", again=True) from None
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count the documents; what a picture among them costs is not published."""

@@ -11,7 +11,7 @@ from ..errors import AnswerError, check_count
 from ..models import Model, Usage
 from .dialects import decision
 from .dialects.question_types import Scale
-from .dialects.request import Answer, Cells, ColumnKind, Input, Request, tokens_of
+from .dialects.request import Answer, Cells, ColumnKind, Input, Request, reading, tokens_of
 from .dialects.values import number, whole
 from .task import DialectTask, display_only
 
@@ -83,10 +83,8 @@ class Rank(DialectTask):
         """Return one score a text."""
         if model.family not in _RERANKERS:
             return [self._dialect.parse(answer, inputs[0], model)["score"] / (len(_LEVELS) - 1)]
-        try:
+        with reading("scores"):
             scores = {whole(each["id"]): number(each["score"]) for each in answer.json["response"]}
-        except (KeyError, TypeError, ValueError):
-            raise AnswerError("the answer holds no scores", "broken", again=True) from None
         if set(scores) != set(range(len(inputs))):
             raise AnswerError(f"{len(scores)} scores for {len(inputs)} texts", "mismatch", again=True)
         return [scores[at] for at in range(len(inputs))]

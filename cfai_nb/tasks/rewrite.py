@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from ..errors import check_count
 from ..models import Model
-from .dialects import chat, languages
+from .dialects import chat
 from .dialects.request import Dialect
 from .task import Rewrite
 
@@ -84,17 +84,17 @@ class Translate(Rewrite):
 
     name: ClassVar[str] = "translate"
     positional: ClassVar[tuple[str, ...]] = ("to",)
-    families: ClassVar[frozenset[str]] = chat.FAMILIES | languages.FAMILIES
+    families: ClassVar[frozenset[str]] = chat.FAMILIES | chat.TRANSLATORS
     to: str
     source: str | None = None
 
     def check(self, model: Model) -> None:
         super().check(model)
-        languages.Translation(self.to, self.source).check(model)
+        chat.Translation(self.to, self.source).check(model)
 
     def instructions(self) -> str:
         origin = f" from {self.source}" if self.source else ""
         return f"Translate the text{origin} into {self.to}; keep meaning, tone and layout."
 
     def dialect(self, model: Model) -> Dialect:
-        return languages.Translation(self.to, self.source) if model.family in languages.FAMILIES else self._dialect
+        return chat.Translation(self.to, self.source) if model.family in chat.TRANSLATORS else self._dialect

@@ -19,7 +19,7 @@ from ...models import Model, Usage, names_of_models, tokens_in
 from . import chat, values
 from .question_types import Choice, Question, sent_as
 from .reply import Reply
-from .request import Answer, Cell, Dialect, Input, Json, Request, shown_to, tokens_of
+from .request import Answer, Cell, Dialect, Input, Json, Request, reading, shown_to, tokens_of
 
 #: Families that answer questions.
 FAMILIES = chat.FAMILIES | {"system-one"}
@@ -314,11 +314,9 @@ class Scored:
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         """Return ``{label, confidence, p}``; raise an AnswerError where it holds no scores."""
-        try:
+        with reading("scores"):
             scores = {values.text(item["label"]): values.probability(item["score"]) for item in answer.json}
             folded = {name.lower(): score for name, score in scores.items()}
             p = scores if self.choice is None else {name: folded[name.lower()] for name in self.choice.names}
             best = max(p, key=lambda name: p[name])
-        except (KeyError, TypeError, ValueError):
-            raise AnswerError("the answer holds no scores", "broken", again=True) from None
-        return {"label": best, "confidence": p[best], "p": p}
+            return {"label": best, "confidence": p[best], "p": p}

@@ -16,7 +16,7 @@ from ...errors import AnswerError, InputError
 from ...media import Audio, Media, media_in, mime_of, sniff, text_of
 from ...models import Model, Usage, names_of_models
 from . import values
-from .request import Answer, Cell, ColumnKind, Input, Json, Request, seconds_of
+from .request import Answer, Cell, ColumnKind, Input, Json, Request, reading, seconds_of
 
 # Options of each family that recognizes speech.
 _OPTIONS = {
@@ -68,10 +68,8 @@ class Recognition:
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         """Return a cell of ``COLUMNS``, or raise an AnswerError: there is no text.  Silence is one, an empty text."""
         (sound,) = media_in(value)
-        try:
+        with reading("text"):
             cell = _nova(answer.json) if model.family == "nova-3" else _whisper(answer.json)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise AnswerError(f"the answer holds no text: {error}", "broken", again=True) from None
         return {**cell, "seconds": cell["seconds"] or sound.form.seconds}
 
 

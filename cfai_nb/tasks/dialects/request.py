@@ -6,10 +6,11 @@ The frame lays out the columns.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -203,23 +204,17 @@ class Answer:
 
     def listed(self) -> npt.NDArray[np.float32] | None:
         """Return the vectors of an answer in OpenAI's form, ``{data: [{embedding, index}]}``, as a matrix."""
-        try:
+        with reading("vectors"):
             rows = sorted(self.json["data"], key=lambda one: int(one["index"]))
             if [int(one["index"]) for one in rows] != list(range(len(rows))):
                 raise ValueError("its indexes leave gaps")
             return _as_matrix([one["embedding"] for one in rows]) if rows else None
-        except (KeyError, OverflowError, TypeError, ValueError) as error:
-            raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
 
     def _floats_by_list(self, names: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
-        result = self.json
-        for name in names:
-            if isinstance(result, Mapping) and isinstance(result.get(name), list):
-                try:
-                    return _as_matrix(result[name])
-                except (OverflowError, TypeError, ValueError) as error:
-                    raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
-        return None
+        result = self.json if isinstance(self.json, Mapping) else {}
+        found = [result[name] for name in names if isinstance(result.get(name), list)]
+        with reading("vectors"):
+            return _as_matrix(found[0]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +247,15 @@ class Dialect(Protocol):
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate what these inputs use at most."""
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn an error in the reading of an answer into an AnswerError: what it should hold is not there, or is broken."""
+    try:
+        yield
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
+        raise AnswerError(f"the answer holds no {what}: {error}", "broken", again=True) from None
 
 
 def _is_envelope(document: Any) -> bool:
