@@ -1,7 +1,7 @@
 """``Model`` and the catalogue of models: the shipped, dated rows, updated by listings of the service.
 
-``catalogue.json`` is read once per process.  Sessions, tasks and the command line look models up here; ``update``
-merges what ``cf.models(refresh=True)`` asked for.
+``catalogue.json`` is read once per process.  Sessions, tasks and the command line look models up here;
+``merge_listing`` adds what ``cf.models(refresh=True)`` asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import difflib
 import functools
 import heapq
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal
@@ -114,28 +114,19 @@ _UNITS = {
 }
 
 
-class Catalogue(Mapping[str, Model]):
+class Catalogue(dict[str, Model]):
     """Models by id; also finds short names, and names the nearest models where it finds none."""
 
     def __init__(self, models: Mapping[str, Model], defaults: Mapping[str, Mapping[str, str]], checked_on: str) -> None:
-        self._models = dict(models)
+        super().__init__(models)
         self.defaults = defaults
         self.checked_on = checked_on
-
-    def __getitem__(self, name: str) -> Model:
-        return self._models[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._models)
-
-    def __len__(self) -> int:
-        return len(self._models)
 
     def find(self, name: str | Model) -> Model:
         """Find a model by id or short name, or raise a ModelError: it is retired, or not in the catalogue."""
         if isinstance(name, Model):
             return name
-        found = self._models.get(name) or self._by_short_name(name)
+        found = self.get(name) or self._by_short_name(name)
         if found is None:
             raise ModelError(self._unknown(name))
         if found.status == "retired":
@@ -145,12 +136,12 @@ class Catalogue(Mapping[str, Model]):
 
     def _by_short_name(self, name: str) -> Model | None:
         lowered = name.lower()
-        hits = [m for m in self._models.values() if m.name.lower() == lowered or m.id.lower() == lowered]
+        hits = [m for m in self.values() if m.name.lower() == lowered or m.id.lower() == lowered]
         return min(hits, key=lambda m: m.status == "retired", default=None)
 
     def _unknown(self, name: str) -> str:
         given = name.rsplit("/", 1)[-1].lower()
-        scores = {m.id: _match_score(given, m.name.lower()) for m in self._models.values() if m.status != "retired"}
+        scores = {m.id: _match_score(given, m.name.lower()) for m in self.values() if m.status != "retired"}
         near = [each for each in heapq.nlargest(3, scores, key=scores.__getitem__) if scores[each] >= 0.6]
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         return (
@@ -158,7 +149,7 @@ class Catalogue(Mapping[str, Model]):
             "cf.models() lists it; cf.models(refresh=True) asks the service for newer ones."
         )
 
-    def update(self, listing: list[Mapping[str, Any]], checked_on: str) -> list[Model]:
+    def merge_listing(self, listing: list[Mapping[str, Any]], checked_on: str) -> list[Model]:
         """Merge a listing of ``/ai/models/search``, and return the models that are new or changed.
 
         A known model keeps what a listing does not contain (its dialect, its rate); a new one gets the usual dialect
@@ -166,11 +157,11 @@ class Catalogue(Mapping[str, Model]):
         """
         changed = []
         for entry in listing:
-            known = self._models.get(str(entry.get("name")))
+            known = self.get(str(entry.get("name")))
             model = _from_listing(entry, known, checked_on)
             if known is None or model != dataclasses.replace(known, checked_on=checked_on):
                 changed.append(model)
-            self._models[model.id] = model
+            self[model.id] = model
         return changed
 
 
@@ -233,7 +224,7 @@ def _from_row(row: Mapping[str, Any], checked_on: str) -> Model:
 
 @functools.cache
 def catalogue() -> Catalogue:
-    """Return the catalogue of this process: the shipped rows, changed only by ``update``."""
+    """Return the catalogue of this process: the shipped rows, changed only by ``merge_listing``."""
     data = json.loads(resources.files(__package__).joinpath("catalogue.json").read_text("utf-8"))
     models = {row["id"]: _from_row(row, data["checked_on"]) for row in data["models"]}
     return Catalogue(models, data["defaults"], data["checked_on"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -296,17 +295,6 @@ class StreamReader:
         except AnswerError:
             return None
 
-    def rest(self) -> str:
-        """Return the text of an answer that was not streamed, after the last line; "" where it was."""
-        whole = self.unstreamed(0.0)
-        if whole is None:
-            return ""
-        reply = parse(whole, sys.maxsize)[0]
-        self.ended, self.cut, self._pieces = True, reply.cut, [reply.text]
-        usage = whole.json.get("usage")
-        self._total = usage if isinstance(usage, Mapping) else None
-        return reply.text
-
     def answer(self, seconds: float) -> Answer:
         """Return the whole stream in the form of an answer that came in one piece."""
         message = {"content": "".join(self._pieces)}
@@ -315,10 +303,3 @@ class StreamReader:
         }
         usage = self._total if self._total is not None else self._sum
         return Answer(pydantic_core.to_json(document | ({"usage": usage} if usage else {})), seconds=seconds)
-
-    def finish(self, limit: str) -> None:
-        """Check that the stream came to its end.  Raises AnswerError: it broke off, or was cut at the token limit."""
-        if not self.ended:
-            raise AnswerError("the stream broke off before its end", "broken", again=True)
-        if self.cut:
-            raise AnswerError(f"the reply was cut at {limit}; raise it", "length")
