@@ -1,10 +1,8 @@
 """What to ask: one file per verb, pure."""
 
 from .ask import Ask
-from .caption import Caption
 from .check import Check, Score, Sentiment
 from .classify import Classify
-from .detect import Detect
 from .dialects.extraction import Estimate, estimate, forecast
 from .dialects.question_types import choice, scale, yes_no
 from .dialects.reply import StreamReader, reported
@@ -15,6 +13,7 @@ from .generate import Generate
 from .image import GenerateImage
 from .markdown import ToMarkdown
 from .moderate import Moderate
+from .pictures import Caption, Detect
 from .rank import Rank
 from .rewrite import FixGrammar, Mask, Summarize, Translate
 from .speech import Speak, Transcribe

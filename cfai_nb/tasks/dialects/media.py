@@ -1,7 +1,7 @@
-"""How models that hear, speak and draw are asked, by their published input schemas and pages (2026-11-21).
+"""How models that hear, speak, see and draw are asked, by their published input schemas and pages (2026-11-21).
 
 Recognizers take a recording and return one form of cell, whatever the model; synthesizers have voices and formats;
-text-to-image models have settings, with ranges and defaults of their own.
+detectors return boxes; text-to-image models have settings, with ranges and defaults of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...errors import AnswerError, InputError
 from ...media import Audio, Media, media_in, mime_of, sniff, text_of
 from ...models import Model, Usage, names_of_models
 from . import values
-from .request import Answer, Cell, ColumnKind, Input, Json, Request, reading, seconds_of
+from .request import Answer, Cell, ColumnKind, Input, Json, Request, reading, seconds_of, tokens_of
 
 # Options of each family that recognizes speech.
 _OPTIONS = {
@@ -164,6 +164,49 @@ class Synthesis:
         """Count the characters, and estimate the minutes they take."""
         characters = float(sum(len(text_of(each)) for each in inputs))
         return Usage({"characters": characters, "audio_minutes": characters / _CHARACTERS_PER_SECOND / 60})
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """The options of one task that finds things in pictures."""
+
+    target: str | None
+    max_boxes: int
+
+    def build_request(self, value: Input, model: Model) -> Request:
+        (picture,) = media_in(value)
+        if model.family == "detr":
+            return Request(content=picture.content(), content_type=picture.form.mime)
+        wanted: dict[str, Json] = {"task": "detect", "target": self.target, "max_objects": self.max_boxes}
+        return Request(json={**wanted, "image": picture.data_uri()})
+
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
+        """Return the boxes in pixels; moondream's are shares of width and height."""
+        (picture,) = media_in(value)
+        with reading("boxes"):
+            if model.family == "detr":
+                boxes = [self._box(one["label"], one["score"], one["box"]) for one in answer.json]
+            else:
+                boxes = [self._scaled(one, picture) for one in answer.json["objects"]]
+        wanted = (self.target or "").strip().lower()
+        return [box for box in boxes if model.family != "detr" or wanted in box["label"].lower()][: self.max_boxes]
+
+    def _box(self, label: Json, score: Json, box: Mapping[str, Json]) -> dict[str, Json]:
+        sides = {name: round(values.number(box[name]), 1) for name in ("xmin", "ymin", "xmax", "ymax")}
+        return {"label": values.text(label), "score": None if score is None else values.probability(score), **sides}
+
+    def _scaled(self, box: Mapping[str, Json], picture: Media) -> dict[str, Json]:
+        width, height = picture.form.width, picture.form.height
+        if width is None or height is None:
+            raise InputError("the size of the picture is not known")
+        sizes = {"x_min": width, "x_max": width, "y_min": height, "y_max": height}
+        scaled = {name.replace("_", ""): values.number(box[name]) * size for name, size in sizes.items()}
+        return self._box(self.target, None, scaled)
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the pictures, and some 20 tokens a box."""
+        read = float(sum(map(tokens_of, inputs)))
+        return Usage({"input_tokens": read, "output_tokens": 20.0 * self.max_boxes * len(inputs)})
 
 
 @dataclass(frozen=True, slots=True)

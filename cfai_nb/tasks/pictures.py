@@ -1,4 +1,4 @@
-"""Caption: a description of each picture, or an answer about it, in words."""
+"""Caption, Detect: each picture in words, and the things in it with the boxes they are in."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import functools
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from ..errors import check_count
 from ..models import Model
-from .dialects import chat
+from .dialects import chat, media
 from .dialects.request import ColumnKind
 from .task import DialectTask
 
@@ -54,3 +55,40 @@ class Caption(DialectTask):
     @functools.cached_property
     def _dialect(self) -> chat.PictureQuestion:
         return chat.PictureQuestion(self.question, chat.Settings(max_tokens=self.max_tokens), self.length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detect(DialectTask):
+    """Find things in each picture, with the box each is in.
+
+    Attributes
+    ----------
+    target : str, optional
+        What to look for, such as "person" (moondream needs it; detr-resnet-50 finds the kinds it was trained on).
+    max_boxes : int
+        The most boxes a picture may have.
+
+    Notes
+    -----
+    The result is a Series of lists, empty where nothing was found.  Each box is a dict: ``label``, ``score`` (None
+    where the model gives none), and ``xmin``, ``ymin``, ``xmax``, ``ymax`` in pixels from the upper left.
+    """
+
+    name: ClassVar[str] = "detect"
+    default_model: ClassVar[str | Model] = "detect"
+    positional: ClassVar[tuple[str, ...]] = ("target",)
+    families: ClassVar[frozenset[str]] = frozenset({"moondream", "detr"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"image"})
+
+    target: str | None = None
+    max_boxes: int = 50
+
+    @functools.cached_property
+    def _dialect(self) -> media.Detection:
+        return media.Detection(self.target, self.max_boxes)
+
+    def check(self, model: Model) -> None:
+        super().check(model)
+        if model.family == "moondream" and not (self.target and self.target.strip()):
+            raise ValueError(f'{model.id} looks for one thing: give target=, such as "person".')
+        check_count(max_boxes=self.max_boxes)
