@@ -117,10 +117,12 @@ _UNITS = {
 class Catalogue(dict[str, Model]):
     """Models by id; also finds short names, and names the nearest models where it finds none."""
 
-    def __init__(self, models: Mapping[str, Model], defaults: Mapping[str, Mapping[str, str]], checked_on: str) -> None:
-        super().__init__(models)
-        self.defaults = defaults
-        self.checked_on = checked_on
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        super().__init__({row["id"]: _from_row(row, data["checked_on"]) for row in data["models"]})
+        self.checked_on: str = data["checked_on"]
+        self.defaults: Mapping[str, Mapping[str, str]] = data["defaults"]  #: Kind of work -> its model, and why.
+        self.languages: Mapping[str, dict[str, str]] = data["languages"]  #: Family that translates -> its codes.
+        self.voices: Mapping[str, list[str]] = data["voices"]  #: Name of a model that speaks -> its voices.
 
     def find(self, name: str | Model) -> Model:
         """Find a model by id or short name, or raise a ModelError: it is retired, or not in the catalogue."""
@@ -225,9 +227,7 @@ def _from_row(row: Mapping[str, Any], checked_on: str) -> Model:
 @functools.cache
 def catalogue() -> Catalogue:
     """Return the catalogue of this process: the shipped rows, changed only by ``merge_listing``."""
-    data = json.loads(resources.files(__package__).joinpath("catalogue.json").read_text("utf-8"))
-    models = {row["id"]: _from_row(row, data["checked_on"]) for row in data["models"]}
-    return Catalogue(models, data["defaults"], data["checked_on"])
+    return Catalogue(json.loads(resources.files(__package__).joinpath("catalogue.json").read_text("utf-8")))
 
 
 def find(name: str | Model) -> Model:

@@ -190,10 +190,9 @@ def test_what_a_model_lacks_is_refused_before_sending(
 def test_voices_are_those_of_the_emulator() -> None:
     """Two lists, written down apart from each other, agree."""
     from cfai_nb.emulator.families.audio_models import _VOICES
-    from cfai_nb.tasks.dialects.media import VOICES
 
     theirs = {model.rpartition("/")[2]: set(names.split()) for model, names in _VOICES.items()}
-    assert theirs == {model: set(names) for model, names in VOICES.items()}
+    assert theirs == {model: set(names) for model, names in catalogue().voices.items()}
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------

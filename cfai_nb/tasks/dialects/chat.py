@@ -18,7 +18,7 @@ import pydantic_core
 
 from ...errors import AnswerError, ModelError, check_count
 from ...media import Media, Parts, media_in
-from ...models import Model, Usage, names_of_models, tokens_in
+from ...models import Model, Usage, catalogue, names_of_models, tokens_in
 from . import reply, values
 from .request import Answer, Cell, Input, Json, Request, tokens_of
 
@@ -277,31 +277,7 @@ class PictureQuestion:
         return Usage({"input_tokens": read, "output_tokens": float(self.settings.max_tokens * len(inputs))})
 
 
-#: The hundred languages of m2m100, by their English names (the model card of ``facebook/m2m100_1.2B``).
-M2M100 = {
-    "afrikaans": "af", "albanian": "sq", "amharic": "am", "arabic": "ar", "armenian": "hy", "asturian": "ast",
-    "azerbaijani": "az", "bashkir": "ba", "belarusian": "be", "bengali": "bn", "bosnian": "bs", "breton": "br",
-    "bulgarian": "bg", "burmese": "my", "catalan": "ca", "cebuano": "ceb", "chinese": "zh", "croatian": "hr",
-    "czech": "cs", "danish": "da", "dutch": "nl", "english": "en", "estonian": "et", "finnish": "fi", "french": "fr",
-    "fulah": "ff", "galician": "gl", "ganda": "lg", "georgian": "ka", "german": "de", "greek": "el", "gujarati": "gu",
-    "haitian": "ht", "hausa": "ha", "hebrew": "he", "hindi": "hi", "hungarian": "hu", "icelandic": "is", "igbo": "ig",
-    "iloko": "ilo", "indonesian": "id", "irish": "ga", "italian": "it", "japanese": "ja", "javanese": "jv",
-    "kannada": "kn", "kazakh": "kk", "khmer": "km", "korean": "ko", "lao": "lo", "latvian": "lv", "lingala": "ln",
-    "lithuanian": "lt", "luxembourgish": "lb", "macedonian": "mk", "malagasy": "mg", "malay": "ms", "malayalam": "ml",
-    "marathi": "mr", "mongolian": "mn", "nepali": "ne", "northern sotho": "ns", "norwegian": "no", "occitan": "oc",
-    "oriya": "or", "panjabi": "pa", "pashto": "ps", "persian": "fa", "polish": "pl", "portuguese": "pt",
-    "romanian": "ro", "russian": "ru", "scottish gaelic": "gd", "serbian": "sr", "sindhi": "sd", "sinhala": "si",
-    "slovak": "sk", "slovenian": "sl", "somali": "so", "spanish": "es", "sundanese": "su", "swahili": "sw",
-    "swati": "ss", "swedish": "sv", "tagalog": "tl", "tamil": "ta", "thai": "th", "tswana": "tn", "turkish": "tr",
-    "ukrainian": "uk", "urdu": "ur", "uzbek": "uz", "vietnamese": "vi", "welsh": "cy", "western frisian": "fy",
-    "wolof": "wo", "xhosa": "xh", "yiddish": "yi", "yoruba": "yo", "zulu": "zu",
-}  # fmt: skip
-#: Languages of indictrans2 that have a code of their own above; its codes carry the script, and there are more.
-INDIC = {
-    "as": "asm_Beng", "bn": "ben_Beng", "gu": "guj_Gujr", "hi": "hin_Deva", "kn": "kan_Knda", "ml": "mal_Mlym",
-    "mr": "mar_Deva", "ne": "npi_Deva", "or": "ory_Orya", "pa": "pan_Guru", "ta": "tam_Taml", "te": "tel_Telu",
-    "ur": "urd_Arab",
-}  # fmt: skip
+#: Names of languages that the model card of m2m100 does not have, or spells in another way.
 _OTHERS = {"assamese": "as", "odia": "or", "punjabi": "pa", "telugu": "te"}
 
 
@@ -311,14 +287,15 @@ def language_code(language: str, model: Model) -> str:
     Raises ValueError: the model does not have it; the message names one that is written alike.
     """
     wanted = language.strip()
-    code = (M2M100 | _OTHERS).get(wanted.lower(), wanted.lower())
-    scripts = model.family == "indictrans2"
-    if scripts and "_" in wanted:
-        return wanted
-    known = INDIC if scripts else set(M2M100.values())
+    languages = catalogue().languages
+    codes, scripts = languages["m2m100"] | _OTHERS, languages["indictrans2"]
+    code = codes.get(wanted.lower(), wanted.lower())
+    if model.family == "indictrans2" and ("_" in wanted or code in scripts):
+        return scripts.get(code, wanted)
+    known = set(scripts if model.family == "indictrans2" else languages["m2m100"].values())
     if code in known:
-        return INDIC[code] if scripts else code
-    names = [name for name, its in (M2M100 | _OTHERS).items() if its in known]
+        return code
+    names = [name for name, its in codes.items() if its in known]
     near = difflib.get_close_matches(wanted.lower(), names, n=1)
     hint = f" Did you mean {near[0].title()}?" if near else ""
     raise ValueError(f"{model.id} has no language {language!r}.{hint} A chat model may have it.")

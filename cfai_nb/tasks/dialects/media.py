@@ -14,7 +14,7 @@ from typing import Literal
 
 from ...errors import AnswerError, InputError
 from ...media import Audio, Media, media_in, mime_of, sniff, text_of
-from ...models import Model, Usage, names_of_models
+from ...models import Model, Usage, catalogue, names_of_models
 from . import values
 from .request import Answer, Cell, ColumnKind, Input, Json, Request, reading, seconds_of, tokens_of
 
@@ -100,22 +100,6 @@ def _dicts(found: Json) -> list[dict[str, Json]]:
     return found or []
 
 
-#: Model -> its voices.
-VOICES: Mapping[str, tuple[str, ...]] = {
-    "aura-1": (
-        "angus", "arcas", "asteria", "athena", "helios", "hera", "luna", "orion", "orpheus", "perseus", "stella",
-        "zeus",
-    ),
-    "aura-2-en": (
-        "amalthea", "andromeda", "apollo", "arcas", "aries", "asteria", "athena", "atlas", "aurora", "callista", "cora",
-        "cordelia", "delia", "draco", "electra", "harmonia", "helena", "hera", "hermes", "hyperion", "iris", "janus",
-        "juno", "jupiter", "luna", "mars", "minerva", "neptune", "odysseus", "ophelia", "orion", "orpheus", "pandora",
-        "phoebe", "pluto", "saturn", "thalia", "theia", "vesta", "zeus",
-    ),
-    "aura-2-es": (
-        "alvaro", "aquila", "carina", "celeste", "diana", "estrella", "javier", "nestor", "selena", "sirio",
-    ),
-}  # fmt: skip
 #: Form of a file -> how the aura models are asked for it.
 FORMATS: Mapping[str, Mapping[str, Json]] = {
     "mp3": {"encoding": "mp3"},
@@ -143,7 +127,7 @@ class Synthesis:
             )
         if model.family == "aura" and self.language:
             raise ValueError(f"{model.id} speaks one language; leave language= out, or use aura-2-es or melotts.")
-        known = VOICES.get(model.name, ())
+        known = catalogue().voices.get(model.name, ())
         if self.voice is not None and known and self.voice not in known:
             raise ValueError(f"voice={self.voice!r}: {model.id} has {', '.join(known)}.")
         if self.format is not None and self.format not in FORMATS:

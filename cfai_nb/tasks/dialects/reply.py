@@ -212,7 +212,8 @@ def reported(answer: Answer) -> Usage | None:
         document = None
     usage = (document.get("usage") or document.get("metrics")) if isinstance(document, dict) else None
     usage = usage if isinstance(usage, dict) else {}
-    neurons = values.amount(usage.get("neurons")) if answer.neurons is None else answer.neurons
+    if (neurons := answer.neurons) is None:
+        neurons = values.amount(usage.get("neurons"))
     amounts = _tokens(usage) | ({} if neurons is None else {"neurons": neurons})
     return Usage(amounts, exact=True) if amounts else None
 
