@@ -8,6 +8,7 @@ Markdown around it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 from collections.abc import Callable, Sequence
@@ -135,34 +136,24 @@ def several(value: Json, read: Callable[[Json], T]) -> list[T]:
 
 def day(value: Json) -> str:
     """Read a day, as ISO 8601 writes it ("2026-11-29", also "20261129" or with the time 00:00)."""
-    if isinstance(value, str) and len(value) <= _LONGEST:
-        given = value.strip()
-        for read in (dt.date.fromisoformat, _midnight):
-            try:
-                return read(given).isoformat()
-            except ValueError:
-                continue
-    raise ValueError(f"{quoted(value)} is not a day such as '2026-11-29'")
+    return _iso(value, "a day such as '2026-11-29'", dt.date.fromisoformat, _midnight)
 
 
 def moment(value: Json) -> str:
     """Read a day and time, as ISO 8601 writes them; a day alone is its midnight."""
-    if isinstance(value, str) and len(value) <= _LONGEST:
-        try:
-            return dt.datetime.fromisoformat(value.strip()).isoformat()
-        except ValueError:
-            pass
-    raise ValueError(f"{quoted(value)} is not a day and time such as '2026-11-29T16:00:00'")
+    return _iso(value, "a day and time such as '2026-11-29T16:00:00'", dt.datetime.fromisoformat)
 
 
 def clock(value: Json) -> str:
     """Read a time of day, as ISO 8601 writes it."""
-    if isinstance(value, str) and ":" in value and len(value) <= _LONGEST:
-        try:
-            return dt.time.fromisoformat(value.strip()).isoformat()
-        except ValueError:
-            pass
-    raise ValueError(f"{quoted(value)} is not a time such as '16:00'")
+    return _iso(value, "a time such as '16:00'", _time)
+
+
+def _iso(value: Json, what: str, *readers: Callable[[str], dt.date | dt.time]) -> str:
+    for read in readers if isinstance(value, str) and len(value) <= _LONGEST else ():
+        with contextlib.suppress(ValueError):
+            return read(value.strip()).isoformat()
+    raise ValueError(f"{quoted(value)} is not {what}")
 
 
 def _midnight(given: str) -> dt.date:
@@ -170,6 +161,12 @@ def _midnight(given: str) -> dt.date:
     if found.time() != dt.time():
         raise ValueError
     return found.date()
+
+
+def _time(given: str) -> dt.time:
+    if ":" not in given:  # Python takes "16" too
+        raise ValueError
+    return dt.time.fromisoformat(given)
 
 
 def _float(value: str | float) -> float:
