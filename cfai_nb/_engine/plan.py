@@ -18,7 +18,7 @@ from ..media import Media, Parts
 from ..models import Cost, Model, Usage, price, usage_in_words
 from ..models.ledger import money
 from ..tasks import ChatTask, Input, Task, tokens_of
-from ..tasks.code_digest import code_of
+from ..tasks.dialects.key import code_of
 
 #: The most estimated tokens in a batch.  No limit on the sum is documented, but batches far below the limit on the
 #: count were refused for their length (cloudflare-docs issue 11316); such a batch is halved.

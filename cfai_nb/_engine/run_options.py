@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypedDict, TypeVar
 
 from ..errors import refuse_unknown
-from ..media.files import Folder, as_folder
+from ..media import Folder, as_folder
 from ..models.ledger import Budget
 from .gateway import Gateway, as_gateway
 from .retry import PATIENCE

@@ -20,11 +20,9 @@ import pandas as pd
 from .. import markup
 from ..errors import InputError
 from ..frame.reading import is_missing
-from ..media import Link, is_media
-from ..media.files import File, Folder
-from ..media.form import Form, mime_of
+from ..media import Folder, Form, Link, is_media, mime_of
 from ..media.picture import thumbnail
-from ..media.source import media_of, pixels_of
+from ..media.source import File, media_of, pixels_of
 from ..vectors.vector import describe
 
 CellKind: TypeAlias = Literal["image", "audio", "video", "document", "vector", "text", "value", "other"]

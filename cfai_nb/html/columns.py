@@ -19,7 +19,7 @@ from ..errors import ColumnError
 from ..frame import call, rows
 from ..frame.reading import is_missing, is_sentence
 from ..frame.report import Report
-from ..media.files import Folder
+from ..media import Folder
 from ..vectors.vector import is_emulated
 from .cell import CellKind, is_media_name, kind_of, kind_of_name
 

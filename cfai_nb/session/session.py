@@ -29,8 +29,8 @@ from .._engine.store.store import Store
 from .._engine.wire import Wire
 from ..errors import CfaiWarning, ServiceError, SetupError, StoreError
 from ..markup import counted
+from ..media import Folder, as_folder
 from ..media.fetch import Fetcher
-from ..media.files import Folder, as_folder
 from ..models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from ..models.ledger import Budget, Charge, as_budget, midnight, spent_today
 from ..tasks import Input, Request, Task
@@ -147,7 +147,7 @@ class Session:
     def _update_catalogue(self, store: Store) -> None:
         kept = store.listing() if self.origin == "cloudflare" else None
         if kept is not None and kept[0] > catalogue().checked_on:
-            catalogue().update(kept[1], kept[0])
+            catalogue().merge_listing(kept[1], kept[0])
 
     def engine(self, *, cache: CacheMode) -> Engine:
         """Return what all runs on the current event loop share."""
@@ -233,8 +233,8 @@ class Session:
         return RunOptions(**wish)
 
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
-        if budget is None and neurons is None:
-            budget = self.defaults.get("budget")  # shared by all calls of the session
+        if budget is None and neurons is None and (budget := self.defaults.get("budget")) is None:
+            return None  # that of the session is shared by all its calls
         return self._daily_free_budget() if budget == "free" and neurons is None else as_budget(budget, neurons)
 
     def _daily_free_budget(self) -> Budget:
@@ -296,7 +296,7 @@ class Session:
         if not isinstance(listing, list) or not listing:
             raise SetupError("The service listed no models; the catalogue stays as it is.")
         today = time.strftime("%Y-%m-%d", time.gmtime())
-        changed = catalogue().update(listing, today)
+        changed = catalogue().merge_listing(listing, today)
         if engine.store is not None and self.origin == "cloudflare":
             engine.store.keep_listing(today, listing)
             engine.store.flush()
