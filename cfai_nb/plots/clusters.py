@@ -19,9 +19,18 @@ from .. import vectors as space
 from ..frame.progress import working
 from ..markup import counted
 from ..vectors.vector import is_emulated
-from .axes import DISTINCT, GREY, color_and_marker, new_axes, plot, run_layout, theme
-from .inputs import label_order, vectors
-from .inputs import labels as read_labels
+from .axes import (
+    DISTINCT,
+    GREY,
+    color_and_marker,
+    label_order,
+    new_axes,
+    plot,
+    read_labels,
+    read_vectors,
+    run_layout,
+    theme,
+)
 from .text import (
     Label,
     Points,
@@ -88,7 +97,7 @@ def clusters(
         The cells are not vectors of one length, there are not as many labels or texts as rows, or the index of these
         differs from that of the vectors.
     """
-    matrix, kept = vectors(points_or_vectors)
+    matrix, kept = read_vectors(points_or_vectors)
     given = None if labels is None else read_labels(labels, points_or_vectors, len(kept))[kept]
     words = None if texts is None else read_labels(texts, points_or_vectors, len(kept))[kept]
     ax = new_axes(7.5, 6) if ax is None else ax

@@ -13,10 +13,9 @@ from matplotlib.image import AxesImage
 
 from .. import vectors as space
 from ..markup import counted
-from ..vectors.vector import is_emulated, same_space
-from .axes import GREY, new_axes, plot, run_layout, theme
-from .inputs import labels as read_labels
-from .inputs import vectors
+from ..vectors.matrix import normalized
+from ..vectors.vector import is_emulated
+from .axes import GREY, new_axes, plot, read_labels, read_vectors, run_layout, theme
 from .text import chosen_mark, empty, heading, name_ticks
 
 _MAX_ROWS = 2_000
@@ -107,11 +106,8 @@ def _similarities(given: Any, metric: str) -> tuple[Matrix, npt.NDArray[np.bool_
         if values.ndim != 2 or values.shape[0] != values.shape[1]:
             raise ValueError(f"similarities must be a square matrix; this one has the shape {values.shape}")
         return values, np.ones(len(values), dtype=bool)
-    if not flat:
-        same_space(cell for cell in given if isinstance(cell, np.ndarray))
-    rows, kept = vectors(given)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit = np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float64)
+    rows, kept = read_vectors(given)
+    unit = normalized(rows).astype(np.float64)
     return unit @ unit.T, kept
 
 

@@ -70,8 +70,7 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
     names : mapping, optional
         The label to show for a value.
     """
-    from ...plots.axes import DISTINCT, color_and_marker
-    from ...plots.inputs import label_order
+    from ...plots.axes import DISTINCT, color_and_marker, label_order
 
     name = line(column.name, 60)
     dated = pd.api.types.is_datetime64_any_dtype(column)
