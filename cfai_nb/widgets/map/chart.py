@@ -2,7 +2,8 @@
 
 In: a `MapState`, which it follows, and what the user does.  Out: an ipywidget; only `map` imports this module, because
 jupyter-scatter is optional.  Tooltips and legends of jupyter-scatter are set as text, never as HTML, and its script is
-part of the package: nothing is fetched from elsewhere.  Pictures are shown beside the map (`hover_panel`).
+part of the package: nothing is fetched from elsewhere.  Pictures and sounds are shown beside the map (`HoverPanel`): a
+tooltip could show pictures too, but it loads any address it is given and needs the pictures of all rows at once.
 """
 
 from __future__ import annotations
@@ -17,13 +18,11 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import pandas as pd
 
-from ...html import plain
-from ...markup import badge, block, counted, inline, line
+from ...html import LIVE_SOUND, Renderer, plain
+from ...markup import badge, block, counted, escape, figure, inline, line, passage, remark
 from ..base import close
 from .describe import Description
-from .hover_panel import HoverPanel
-from .shading import PLAIN, shade
-from .snapshot import words
+from .picture import PLAIN, shade, words
 from .state import MapState
 
 with warnings.catch_warnings():
@@ -37,6 +36,9 @@ _DRAWN = 1.0
 _OPACITY = 0.85
 _MANY = 2_000
 _GRAY = "#B4B4B4"
+#: Seconds the mouse must rest on a point before its row is read and decoded.
+_REST = 0.15
+_SIDE = 240
 _TEXT = "text"
 #: Names that jupyter-scatter reserves.
 _TAKEN = ("x", "y", "color", "opacity", "size", _TEXT)
@@ -227,6 +229,39 @@ class Chart:
         self._offer()
         self._recolor()
         self._head()
+
+
+class HoverPanel:
+    """The media of one row, rendered on request; it stays when the mouse leaves, so that sound can be played."""
+
+    def __init__(self, state: MapState) -> None:
+        self._state = state
+        self._due: asyncio.TimerHandle | None = None
+        hint = block(remark("Rest the mouse on a point to see it here."))
+        width = f"{_SIDE + 40}px"
+        layout = {"flex": f"0 0 {width}", "width": width, "margin": "0 0 0 12px", "overflow": "auto"}
+        self.box = ipywidgets.HTML(hint, layout=layout)
+
+    def hovered(self, change: Any) -> None:
+        """Show the point under the mouse, unless the mouse leaves it at once."""
+        if self._due is not None:
+            self._due.cancel()
+        if change["new"] is not None:
+            row = int(self._state.rows[change["new"]])
+            self._due = asyncio.get_running_loop().call_later(_REST, self.show, row)
+
+    def show(self, row: int) -> None:
+        """Show a row, given by its position in the frame."""
+        renderer = Renderer(side=_SIDE, sound=LIVE_SOUND)
+        name = f"row {self._state.frame.index[row]}"
+        figures = []
+        for column in self._state.media:
+            cell = column.cells.iloc[row]
+            made = renderer.cell(cell, f"{column.name}, {name}", names=column.names, files=column.files)
+            figures.append(figure(made, escape(column.name)))
+        text = (self._state.texts[row] if self._state.texts is not None else None) or ""
+        words = f"<b>{escape(name)}</b><br>{passage(text)}"
+        self.box.value = block("".join([*figures, words]), role="status")
 
 
 def _short(cell: Any) -> str:

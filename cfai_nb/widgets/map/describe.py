@@ -22,7 +22,7 @@ from ...frame.steps import Forms, Steps
 from ...markup import block, counted, inline, line
 from ...models import Model
 from ...tasks import Generate
-from .shading import shade
+from .picture import shade
 from .state import NOTHING_SELECTED, MapState
 
 #: A model reads this many texts of each side, each cut to this many characters.
