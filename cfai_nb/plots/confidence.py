@@ -18,8 +18,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..markup import counted
 from ..quality import wilson
 from ..vectors.vector import is_emulated
-from .axes import BLUE, DASHED, GREY, new_axes, plot, read_labels, run_layout, theme, tidy
-from .text import chosen_mark, empty, heading
+from .axes import BLUE, DASHED, GREY, new_axes, plot, read_labels, theme, tidy
+from .text import empty, finish
 
 _BINS = 10
 
@@ -83,10 +83,8 @@ def confidence(
         _reliability(ax, scores, found)
         notes.insert(0, f"ECE {scores.ece:.3f} · Brier {scores.brier:.3f} · {counted(int(kept.sum()))}")
     ax.set_xlim(0, 1)
-    run_layout(ax)
     usual = f"{'Reliability' if right is not None else 'Confidence'} of {found.name}"
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, is_emulated(frame_or_series)))
-    return ax
+    return finish(ax, usual, title, notes, mark, is_emulated(frame_or_series))
 
 
 @dataclass(frozen=True)

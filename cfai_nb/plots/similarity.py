@@ -15,8 +15,8 @@ from .. import vectors as space
 from ..markup import counted
 from ..vectors.matrix import normalized
 from ..vectors.vector import is_emulated
-from .axes import GREY, new_axes, plot, read_labels, read_vectors, run_layout, theme
-from .text import chosen_mark, empty, heading, name_ticks
+from .axes import GREY, new_axes, plot, read_labels, read_vectors, theme
+from .text import empty, finish, name_ticks
 
 _MAX_ROWS = 2_000
 _NAMED, _NUMBERED = 40, 12  # rows up to which labels, and numbers in the cells, can be read
@@ -83,10 +83,7 @@ def similarity(
     image = _draw(ax, matrix)
     if few:
         _annotate(ax, matrix, names[kept].tolist(), image)
-    run_layout(ax)
-    usual = counted(len(matrix))
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, is_emulated(vectors_or_matrix)))
-    return ax
+    return finish(ax, counted(len(matrix)), title, notes, mark, is_emulated(vectors_or_matrix))
 
 
 def _names(given: Any, labels: Iterable[Any] | None, count: int) -> pd.Series[Any]:

@@ -78,26 +78,28 @@ class VectorColumn:
         )
         self.positions: Numbers = np.flatnonzero(self.present)
         there = every if whole else [_array(every[at], at) for at in self.positions.tolist()]
-        found = base_and_rows(there) if there else None
-        self._base: Matrix | None = None if found is None else found[0]
-        self._rows: Numbers = np.arange(len(there)) if found is None else found[1]
-        self._cells: Sequence[Any] = there if found is None else ()
-        if found is not None:
+        base, rows = (base_and_rows(there) if there else None) or (None, np.arange(len(there)))
+        if base is not None:
             self.space: Space | None = space_of(there[0])
-            self.shape = (len(there), found[0].shape[1])
-        else:
-            self.space = same_space(there)
-            alone = [] if self.space is None else [at for at, cell in enumerate(there) if space_of(cell) is None]
-            if alone:
-                raise ValueError(
-                    f"row {self.positions[alone[0]]} does not record which model made its vector; other rows are from "
-                    f"{self.space}. Embed the rows again."
-                )
-            sizes = sorted({cell.shape for cell in there})
-            if len(sizes) > 1 or any(len(size) != 1 for size in sizes):
-                raise ValueError(f"give one vector per row, all of one length; these have the shapes {sizes[:5]}")
-            self.shape = (len(there), sizes[0][0] if sizes else 0)
-        self._run = len(self._rows) > 0 and bool((np.diff(self._rows) == 1).all())
+            self._keep(base, rows, (), base.shape[1])
+            return
+        self.space = same_space(there)
+        alone = [] if self.space is None else [at for at, cell in enumerate(there) if space_of(cell) is None]
+        if alone:
+            raise ValueError(
+                f"row {self.positions[alone[0]]} does not record which model made its vector; other rows are from "
+                f"{self.space}. Embed the rows again."
+            )
+        sizes = sorted({cell.shape for cell in there})
+        if len(sizes) > 1 or any(len(size) != 1 for size in sizes):
+            raise ValueError(f"give one vector per row, all of one length; these have the shapes {sizes[:5]}")
+        self._keep(None, rows, there, sizes[0][0] if sizes else 0)
+
+    def _keep(self, base: Matrix | None, rows: Numbers, cells: Sequence[Any], dims: int) -> None:
+        """Set what the vectors are: rows of a matrix, or the cells themselves."""
+        self._base, self._rows, self._cells = base, rows, cells
+        self.shape = (len(rows), dims)
+        self._run = len(rows) > 0 and bool((np.diff(rows) == 1).all())  # consecutive rows of the matrix
 
     @property
     def base_rows(self) -> tuple[Matrix | None, Numbers]:
@@ -121,11 +123,10 @@ class VectorColumn:
         some = object.__new__(VectorColumn)
         chosen = np.flatnonzero(wanted[self.positions])
         some.present, some.positions, some.space = self.present & wanted, self.positions[chosen], self.space
-        some._base, some._rows, some._cells = self._base, self._rows[chosen], self._cells
         if self._base is None:
-            some._cells, some._rows = [self._cells[at] for at in chosen.tolist()], np.arange(len(chosen))
-        some.shape = (len(chosen), self.shape[1])
-        some._run = len(chosen) > 0 and bool((np.diff(some._rows) == 1).all())
+            some._keep(None, np.arange(len(chosen)), [self._cells[at] for at in chosen.tolist()], self.shape[1])
+        else:
+            some._keep(self._base, self._rows[chosen], (), self.shape[1])
         return some
 
     def finite(self) -> VectorColumn:

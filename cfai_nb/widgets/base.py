@@ -18,9 +18,9 @@ import traitlets
 from IPython.display import display
 
 from .. import html, markup
+from ..errors import CfaiError
 from ..frame import rows
 from ..frame.progress import in_notebook
-from ..html import LIVE_SOUND
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 publish: Callable[..., Any] = display  # IPython does not declare its types
@@ -37,6 +37,20 @@ def close(widget: Any) -> None:
     for child in getattr(widget, "children", ()):
         close(child)
     widget.close()
+
+
+def button(text: str, act: Callable[[], object], refused: Callable[[str], None], **looks: Any) -> Any:
+    """Return a button; `refused` shows the errors of its action, because those of a callback only reach the log."""
+    made = ipywidgets.Button(description=text, layout={"width": "auto"}, **looks)
+
+    def clicked(_: Any) -> None:
+        try:
+            act()
+        except (CfaiError, ValueError, TypeError) as error:
+            refused(str(error))
+
+    made.on_click(clicked)
+    return made
 
 
 class _Abstract(abc.ABCMeta, traitlets.MetaHasTraits):  # type: ignore[misc, unused-ignore]
@@ -154,7 +168,7 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
         """Return the page as HTML."""
 
     def _renderer(self, live: bool, side: int = 128) -> html.Renderer:
-        return html.Renderer(side=side, sound=max(self._sound, LIVE_SOUND) if live else self._sound)
+        return html.Renderer(side=side, sound=max(self._sound, html.LIVE_SOUND) if live else self._sound)
 
     def _state(self) -> tuple[Any, ...]:
         """Everything the page depends on."""
@@ -162,11 +176,9 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
 
     def fragment(self, live: bool = False) -> str:
         """Return the page as HTML; the live form may hold more sound than the saved one."""
-        state, made = self._drawn.get(live, (None, ""))
-        if state != self._state():
-            made = self._page(live)
-            self._drawn[live] = (self._state(), made)
-        return made
+        if self._drawn.get(live, (None,))[0] != self._state():
+            self._drawn[live] = (self._state(), self._page(live))
+        return self._drawn[live][1]
 
     def _summary(self) -> str:
         """Describe in words which rows are on the page."""

@@ -117,13 +117,9 @@ class LedgerView(View):
         rows = []
         for keys, row in zip(frame.index, frame.to_dict("records"), strict=True):
             tokens, saved = row["tokens"], row["saved_neurons"]
-            rows.append(
-                [
-                    *keys, f"{row['requests']:,.0f}", f"{row['rows']:,.0f}",
-                    "unknown" if pd.isna(tokens) else f"{tokens:,.0f}", _cost(row),
-                    "unknown" if pd.isna(saved) else money(saved) if saved else "",
-                ]
-            )  # fmt: skip
+            counts = [f"{row['requests']:,.0f}", f"{row['rows']:,.0f}"]
+            counts.append("unknown" if pd.isna(tokens) else f"{tokens:,.0f}")
+            rows.append([*keys, *counts, _cost(row), "unknown" if pd.isna(saved) else money(saved) if saved else ""])
         columns = dict.fromkeys(map(str, frame.index.names), "left")
         columns |= dict.fromkeys(["requests", "rows", "tokens", "cost", "saved"], "right")
         words = "".join(f"<p>{escape(line)}</p>" for line in self._totals(frame))
@@ -134,10 +130,7 @@ class LedgerView(View):
         lines = []
         for origin in dict.fromkeys(frame.index.get_level_values("origin")):
             part = frame.xs(origin, level="origin")
-            whole = {
-                "neurons": float(part["neurons"].sum()), "exact": bool(part["exact"].all()),
-                "unpriced": int(part["unpriced"].sum()),
-            }  # fmt: skip
+            whole = {**part[["neurons", "unpriced"]].sum(), "exact": bool(part["exact"].all())}
             verb = "the emulator would have cost" if origin == "emulator" else f"{origin}: spent"
             lines.append(f"{verb} {_cost(whole)} {_SINCE[self.since]}")
         return lines or [f"nothing spent {_SINCE[self.since]}"]
@@ -150,9 +143,8 @@ class LedgerView(View):
         """The switches, created on first use."""
         buttons = {"button_width": "auto"}
         since = ipywidgets.ToggleButtons(options=list(_SINCE), description="Since", style=buttons)
-        by = ipywidgets.ToggleButtons(
-            options=list(_BY), description="By", style=buttons, layout={"margin": "0 0 0 2em"}
-        )
+        apart = {"margin": "0 0 0 2em"}
+        by = ipywidgets.ToggleButtons(options=list(_BY), description="By", style=buttons, layout=apart)
         traitlets.link((self, "since"), (since, "value"))
         traitlets.link((self, "by"), (by, "value"))
         return ipywidgets.HBox([since, by], layout={"flex_flow": "row wrap"})
@@ -172,11 +164,11 @@ def _cost(row: dict[Any, Any]) -> str:
 
 def _listen_weakly(view: LedgerView) -> progress.Listening:
     """Follow runs while the view exists."""
-    reference = weakref.ref(view)
+    heard = weakref.WeakMethod(view.heard)
 
     def hear(event: Any) -> None:
-        found = reference()
-        found.heard(event.finished) if found is not None else listening.close()
+        method = heard()
+        method(event.finished) if method is not None else listening.close()
 
     listening = progress.Listening(hear)
     return listening
@@ -184,11 +176,11 @@ def _listen_weakly(view: LedgerView) -> progress.Listening:
 
 def _after_cells(shell: Any, view: LedgerView) -> Callable[[], None]:
     """Redraw after every cell while the view exists; the returned function ends it."""
-    reference = weakref.ref(view)
+    heard = weakref.WeakMethod(view.heard)
 
     def ran(result: Any = None) -> None:
-        found = reference()
-        found.heard(True) if found is not None else end()
+        method = heard()
+        method(True) if method is not None else end()
 
     def end() -> None:
         if ran in shell.events.callbacks["post_run_cell"]:

@@ -20,7 +20,7 @@ import pandas as pd
 
 from ...html import LIVE_SOUND, Renderer, plain
 from ...markup import badge, block, counted, escape, figure, inline, line, passage, remark
-from ..base import close
+from ..base import button, close
 from .describe import Description
 from .picture import PLAIN, shade, words
 from .state import MapState
@@ -83,7 +83,7 @@ class Chart:
         self.hover_panel = HoverPanel(state)
         self.canvas.layout.flex, self.canvas.layout.min_width = "1 1 0", "0"
         drawn = ipywidgets.HBox([self.canvas, *([self.hover_panel.box] if state.media else [])])
-        look = ipywidgets.HTML(_DARK, layout=ipywidgets.Layout(display="none"))
+        look = ipywidgets.HTML(_DARK, layout={"display": "none"})
         self.box = ipywidgets.VBox([self.head, self.tools, drawn, self.message, look]).add_class("cfai-map")
         self._held = contextlib.ExitStack()
         self._held.enter_context(self.canvas.hold_sync())
@@ -126,18 +126,18 @@ class Chart:
         }
 
     def _build(self) -> None:
-        layout = ipywidgets.Layout
         self.head = ipywidgets.HTML()
         named = {"description_width": "initial"}
-        self.by = ipywidgets.Dropdown(description="color by", style=named, layout=layout(width="16em"))
-        self.label = ipywidgets.Text(placeholder="label for the selection", layout=layout(width="14em"))
-        self.into = ipywidgets.Text(value="label", description="in column", style=named, layout=layout(width="13em"))
-        self.write = self._button("Label", "write the label for the selected rows", self._write)
-        self.back = self._button("Undo", "revert the last label", self._undo)
-        self.tell = self._button("Describe", "the terms of the selection; sends nothing", self._show_description)
+        self.by = ipywidgets.Dropdown(description="color by", style=named, layout={"width": "16em"})
+        self.label = ipywidgets.Text(placeholder="label for the selection", layout={"width": "14em"})
+        self.into = ipywidgets.Text("label", description="in column", style=named, layout={"width": "13em"})
+        self.write = button("Label", self._write, self._say, tooltip="write the label for the selected rows")
+        self.back = button("Undo", self._undo, self._say, tooltip="revert the last label")
+        what = "the terms of the selection; sends nothing"
+        self.tell = button("Describe", self._show_description, self._say, tooltip=what)
         self.tools = ipywidgets.HBox(
             [self.by, self.label, self.into, self.write, self.back, self.tell],
-            layout=layout(flex_flow="row wrap", align_items="center"),
+            layout={"flex_flow": "row wrap", "align_items": "center"},
         )
         self.message = ipywidgets.HTML()
         self._say(_HOW)
@@ -170,7 +170,7 @@ class Chart:
             return
         shading = shade(self.state.frame[self.state.color], self.state.value_names(self.state.color))
         groups, colors = shading.folded(_GRAY)
-        title = _free(shading.name, {*_TAKEN, *(title.casefold() for title in self._titles.values())})
+        title = _free(shading.name, {*_TAKEN, *map(str.casefold, self._titles.values())})
         self.data[title] = pd.Categorical(np.asarray(groups)[self.state.rows], categories=groups.categories)
         self.scatter.color(by=title, map=colors, labeling={"variable": title})
         self.scatter.legend(True, size="medium")
@@ -198,19 +198,6 @@ class Chart:
     def _show_description(self) -> None:
         self.message.value = self._describe()._repr_html_()
 
-    def _button(self, name: str, why: str, act: Callable[[], None]) -> Any:
-        """A button; errors are shown below the map, because those of a callback only reach the log."""
-        button = ipywidgets.Button(description=name, tooltip=why, layout=ipywidgets.Layout(width="auto"))
-
-        def clicked(_: Any) -> None:
-            try:
-                act()
-            except ValueError as error:
-                self._say(str(error))
-
-        button.on_click(clicked)
-        return button
-
     def _say(self, text: str) -> None:
         self.message.value = block(inline(text, 1_000), role="status")
 
@@ -232,7 +219,7 @@ class Chart:
 
 
 class HoverPanel:
-    """The media of one row, rendered on request; it stays when the mouse leaves, so that sound can be played."""
+    """The pictures and sounds of one row; they stay when the mouse leaves, so that sound can be played."""
 
     def __init__(self, state: MapState) -> None:
         self._state = state
@@ -282,7 +269,7 @@ def _titles(names: Sequence[Hashable]) -> dict[Hashable, str]:
     """A title for each hover column; jupyter-scatter ignores case in names, so titles must differ otherwise."""
     titles: dict[Hashable, str] = {}
     for name in names:
-        titles[name] = _free(line(name, 40), {*_TAKEN, *(title.casefold() for title in titles.values())})
+        titles[name] = _free(line(name, 40), {*_TAKEN, *map(str.casefold, titles.values())})
     return titles
 
 

@@ -31,24 +31,12 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class Shading:
-    """The colors of a column.
+    """The colors of a column."""
 
-    Attributes
-    ----------
-    name : str
-        The name of the column, safe to display.
-    labels : Series
-        Categorical, one label per row, on the frame's index; missing where the cell is.
-    colors : dict of str to str
-        Label to ``#rrggbb``, at most 24 of them; other labels are gray.
-    steps : bool
-        Whether the labels are steps of a number or a date.
-    """
-
-    name: str
-    labels: pd.Series[Any]
-    colors: dict[str, str]
-    steps: bool = False
+    name: str  #: of the column, safe to display
+    labels: pd.Series[Any]  #: categorical, one label per row, on the frame's index; missing where the cell is
+    colors: dict[str, str]  #: label to ``#rrggbb``, at most 24 of them; other labels are gray
+    steps: bool = False  #: whether the labels are steps of a number or a date
 
     def folded(self, gray: str) -> tuple[pd.Categorical, dict[str, str]]:
         """Return one label per row and the color of each; labels without a color and missing cells are gray."""
@@ -64,15 +52,10 @@ class Shading:
 
 
 def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -> Shading:
-    """Choose the colors of a column.
+    """Choose the colors of a column; `names` are the labels to show for its values.
 
-    Parameters
-    ----------
-    column : Series
-        Numbers and dates of more than eight distinct values are cut into seven steps with about as many rows each.
-        Everything else is a group for each value; the 24 largest groups have a color.
-    names : mapping, optional
-        The label to show for a value.
+    Numbers and dates of more than eight distinct values are cut into seven steps with about as many rows each.
+    Everything else is a group for each value; the 24 largest groups have a color.
     """
     from ...plots.axes import DISTINCT, color_and_marker, label_order
 

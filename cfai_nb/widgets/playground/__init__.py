@@ -19,12 +19,12 @@ from typing import Any
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 
 from ..._engine.bridge import bridge
-from ...errors import CfaiError
 from ...frame.call import Call
 from ...frame.progress import words
 from ...frame.report import Report
 from ...markup import FAILED, FONT, LONG, block, escape, line
 from ...models import catalogue
+from ..base import button
 from ..progress import bar
 from . import draft as drafts
 from .draft import MODES, Draft
@@ -178,17 +178,11 @@ class Panel:
         self.message = ipywidgets.HTML()
 
     def _button(self, text: str, does: Callable[[], object], **looks: Any) -> Any:
-        button = ipywidgets.Button(description=text, layout={"width": "auto"}, **looks)
-
-        def clicked(_: Any) -> None:
+        def act() -> None:
             self._say("")
-            try:
-                does()
-            except (CfaiError, ValueError, TypeError) as error:
-                self._say(str(error), alert=True)
+            does()
 
-        button.on_click(clicked)
-        return button
+        return button(text, act, partial(self._say, alert=True), **looks)
 
     # -- boxes and traits ----------------------------------------------------------------------------------------
 
@@ -347,8 +341,9 @@ class FullRun:
             self._say(f"Done: the result is in {self._where}.")
             return
         attempts = call.attempts()
-        future, report = self._begin(*next(attempts))
-        self._watcher = asyncio.get_running_loop().create_task(self._follow(call, attempts, future, report))
+        self._job, report = next(attempts)
+        follow = self._follow(call, attempts, bridge.start(self._job), report)
+        self._watcher = asyncio.get_running_loop().create_task(follow)
         self._changed()
 
     def stop(self) -> None:
@@ -360,19 +355,21 @@ class FullRun:
     def _where(self) -> str:
         return f"{self._playground.variable}.result"
 
-    def _begin(self, job: Any, report: Report) -> tuple[concurrent.futures.Future[Any], Report]:
-        self._job = job
-        return bridge.start(job), report
-
     async def _follow(
         self, call: Call, attempts: Iterator[tuple[Any, Report]], future: concurrent.futures.Future[Any], report: Report
     ) -> None:
         try:
-            await self._end(future, report)
-            for attempt in attempts:
+            while True:
+                while not future.done():
+                    await asyncio.sleep(PAUSE)
+                    self._say(words(report))
+                future.result()
+                attempt = next(attempts, None)
+                if attempt is None:
+                    break
                 self._say("\n".join(call.notes))
-                future, report = self._begin(*attempt)
-                await self._end(future, report)
+                self._job, report = attempt
+                future = bridge.start(self._job)
             self._playground.result = report.frame()
             warnings = []
             with contextlib.suppress(KeyboardInterrupt):
@@ -385,12 +382,6 @@ class FullRun:
         finally:
             self._job = None
             self._changed()
-
-    async def _end(self, future: concurrent.futures.Future[Any], report: Report) -> None:
-        while not future.done():
-            await asyncio.sleep(PAUSE)
-            self._say(words(report))
-        future.result()
 
 
 def in_a_loop() -> bool:
