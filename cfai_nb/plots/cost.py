@@ -151,7 +151,7 @@ def _named(sums: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def _summary(bars: pd.DataFrame, unit: str, by: str) -> list[str]:
-    """Return the parts of the line under the title: the total, what of it is estimated, what was saved, and the unknown."""
+    """Return the parts of the line under the title: the total, the estimated part, what was saved or is unknown."""
     emulated = bool(bars["emulated"].all())
     real = bars if emulated else bars[~bars["emulated"]]
     exact, estimated, saved = (float(real[part].sum()) for part in ("exact", "estimated", "saved"))
