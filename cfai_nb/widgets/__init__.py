@@ -2,9 +2,9 @@
 
 from .gallery import Gallery, Preview
 from .map import Map
+from .overviews import LedgerView, Models, ledger, models
 from .playground import Playground
 from .progress import Bar, bar
-from .tables import LedgerView, Models, ledger, models
 
 __all__ = [
     "Bar",

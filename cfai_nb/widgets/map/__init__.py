@@ -2,7 +2,7 @@
 
 In: a column of vectors, or of texts, which are embedded first.  Out: a `Map`, live where jupyter-scatter is installed,
 and otherwise a picture.  ``map_rows`` is the definition of the verb, which the accessor binds to a frame.
-`state` holds the points and what was done to them; `chart`, `picture` and `describe` read the state.
+`state` holds the points and what was done to them; `chart`, `still` and `describe` read the state.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from ...vectors.vector import is_emulated
 from ..base import bundle
 from ..progress import patiently
 from .describe import Describe
-from .picture import picture, still
 from .state import MapState
+from .still import picture, still
 
 __all__ = ["Map", "map_rows"]
 

@@ -22,8 +22,8 @@ from ...html import LIVE_SOUND, Renderer, plain
 from ...markup import badge, block, counted, escape, figure, inline, line, passage, remark
 from ..base import button, close
 from .describe import Description
-from .picture import PLAIN, shade, words
 from .state import MapState
+from .still import PLAIN, shade, words
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 reads its fonts the old pandas way

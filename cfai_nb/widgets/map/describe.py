@@ -23,8 +23,8 @@ from ...markup import block, counted, inline, line
 from ...models import Model
 from ...tasks import Generate
 from ...vectors.vector import is_emulated
-from .picture import shade
 from .state import NOTHING_SELECTED, MapState
+from .still import shade
 
 #: A model reads this many texts of each side, each cut to this many characters.
 _READ, _WIDTH = 30, 240

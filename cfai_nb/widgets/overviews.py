@@ -130,7 +130,8 @@ class LedgerView(View):
         lines = []
         for origin in dict.fromkeys(frame.index.get_level_values("origin")):
             part = frame.xs(origin, level="origin")
-            whole = {**part[["neurons", "unpriced"]].sum(), "exact": bool(part["exact"].all())}
+            sums = {name: part[name].sum() for name in ("neurons", "unpriced")}
+            whole = {**sums, "exact": bool(part["exact"].all())}
             verb = "the emulator would have cost" if origin == "emulator" else f"{origin}: spent"
             lines.append(f"{verb} {_cost(whole)} {_SINCE[self.since]}")
         return lines or [f"nothing spent {_SINCE[self.since]}"]
