@@ -50,7 +50,13 @@ _KERNEL_READY = """async () => {
   await jupyterapp.restored;
   const context = jupyterapp.shell.currentWidget.sessionContext;
   await context.ready;
-  await context.session.kernel.info;
+  const kernel = context.session.kernel;
+  await kernel.info;
+  // The manager of widgets asks a kernel for its widgets, and then draws again what is shown: not while a test looks.
+  for (let asked = 0; asked < 3; asked++) {
+    await kernel.requestCommInfo({target_name: 'jupyter.widget'});
+    await kernel.requestExecute({code: '', silent: true}).done;
+  }
 }"""
 _RUN = """at => {
   const notebook = jupyterapp.shell.currentWidget.content;
