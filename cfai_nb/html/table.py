@@ -61,13 +61,7 @@ class Column:
 def named_columns(
     data: rows.Frame, columns: Hashable | Sequence[Hashable], *, names: bool = False, files: Folder | None = None
 ) -> list[Column]:
-    """Return the columns of these names; ``names=True`` takes their texts for names of files.
-
-    Raises
-    ------
-    ColumnError
-        There is no column of a name, or there are several.
-    """
+    """Return the columns of these names; ``names=True`` takes their texts for names of files."""
     frame = rows.as_frame(data)
     wanted = list(columns) if isinstance(columns, (list, pd.Index)) else [columns]
     return [_column(label, rows.column(frame, label), files, names) for label in wanted]
@@ -80,13 +74,7 @@ def choose_columns(data: rows.Frame, files: Folder | None = None) -> tuple[list[
 
 
 def media_column(data: rows.Frame, column: Hashable, kind: CellKind, folder: Folder | None) -> Column:
-    """Return the column of pictures or sound: the named one, or the first; texts name files of the folder.
-
-    Raises
-    ------
-    ColumnError
-        There is no such column, or its texts are not names of files.
-    """
+    """Return the column of pictures or sound: the named one, or the first; its texts must name files of the folder."""
     what = _WORDS.get(kind, kind)
     if column is not None:
         found = named_columns(data, column, names=True, files=folder)[0]
@@ -157,13 +145,7 @@ def _searchable(cell: Any) -> str:
 
 
 def errors_of(failures: Failures, index: pd.Index[Any]) -> Errors:
-    """Return the errors of the rows; None takes those of the last run, if it was on this very index.
-
-    Raises
-    ------
-    TypeError
-        `failures` is neither a run nor a frame of failures.
-    """
+    """Return the errors of the rows; None takes those of the last run, if it was on this very index."""
     if failures is False:
         return {}
     if failures is None:

@@ -149,30 +149,16 @@ def _luminance(rgb: tuple[float, float, float]) -> float:
 def read_vectors(given: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Return the vectors that are present, shape (kept, d), and a mask of the rows they come from.
 
-    A row is missing if its cell is, or if its vector holds NaN.
-
-    Raises
-    ------
-    ValueError
-        The cells are not vectors, or the vectors differ in length or space.
+    A row is missing if its cell is, or if its vector holds NaN; vectors of different lengths or spaces are refused.
     """
     column = VectorColumn(given.to_numpy() if isinstance(given, pd.DataFrame) else given).finite()
     return column.to_matrix(), column.present
 
 
 def read_labels(given: Iterable[Any], like: Any, count: int) -> pd.Series[Any]:
-    """Return one label a row, in the order of the rows.
-
-    Raises
-    ------
-    ValueError
-        There are more or fewer labels than rows, or both are pandas objects with different indexes.
-    """
-    if (
-        isinstance(given, pd.Series)
-        and isinstance(like, (pd.Series, pd.DataFrame))
-        and not given.index.equals(like.index)
-    ):
+    """Return one label a row, in the order of the rows; another number of labels, or another index, is refused."""
+    index = like.index if isinstance(like, (pd.Series, pd.DataFrame)) else None
+    if isinstance(given, pd.Series) and index is not None and not given.index.equals(index):
         raise ValueError("the labels (or texts) and the vectors have different indexes: align them first")
     if not isinstance(given, (pd.Series, np.ndarray, pd.Categorical, pd.Index)):
         given = pd.Series(list(given), dtype=object)  # with a None in it pandas would turn integers into floats

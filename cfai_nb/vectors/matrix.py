@@ -171,10 +171,7 @@ def no_progress(text: str) -> None:
 def checked(matrix: Any) -> Vectors:
     """Return `matrix` as float32 of shape (n, d), without a copy where possible; a ``VectorColumn`` stays one.
 
-    Raises
-    ------
-    ValueError
-        It is not two-dimensional, or holds NaN or infinity.
+    What is not two-dimensional, or holds NaN or infinity, is refused.
     """
     if isinstance(matrix, VectorColumn):
         norms(matrix)
@@ -204,10 +201,7 @@ _known_norms: dict[int, tuple[weakref.ref[Any], Matrix]] = {}
 def norms(matrix: Vectors) -> Matrix:
     """Return the Euclidean norm of every vector, shape (n,); cached for the matrix behind a column.
 
-    Raises
-    ------
-    ValueError
-        A vector holds NaN or infinity.
+    A vector that holds NaN or infinity is refused.
     """
     if isinstance(matrix, VectorColumn):  # one that takes most of its matrix reuses the norms of the matrix
         base, rows = matrix.base_rows

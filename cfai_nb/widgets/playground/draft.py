@@ -58,12 +58,7 @@ class Draft:
     def call(self, *, series: tuple[str, ...] = ()) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and keyword arguments of the call, without those left at their default.
 
-        `series` is the name of a Series in a template; empty for a frame.
-
-        Raises
-        ------
-        ValueError
-            A required field is empty.
+        `series` is the name of a Series in a template, empty for a frame.  An empty required field is a ValueError.
         """
         mode = MODES[self.mode]
         if not self.prompt.strip():
@@ -135,13 +130,7 @@ _AFTER = {
 
 
 def read(what: str, text: str) -> Any:
-    """Turn lines into a schema, labels, questions or fields; None if there are no lines.
-
-    Raises
-    ------
-    ValueError
-        A line cannot be parsed; the message quotes it.
-    """
+    """Turn lines into a schema, labels, questions or fields; None if there are none.  An error quotes its line."""
     given = [line.strip() for line in text.splitlines() if line.strip()]
     if not given:
         return None
