@@ -82,7 +82,7 @@ def clusters(
     colors : mapping of label to color, optional
         Colors for some or all labels, such as a scale for labels that are steps of a number.
     legend : bool
-        Write all labels in a legend and none on the map: for labels that lie scattered over it.
+        Write all labels in a legend and none on the map: for labels that are scattered over it.
     method : {"auto", "tsne", "pca", "umap"}
         How vectors are projected, see `space.project`.
     random_state : int, default 0
@@ -173,7 +173,7 @@ def _wording(
 
 
 def _draw(ax: Axes, points: Points, groups: list[Label], grey: list[Label]) -> None:
-    """Draw the points of all groups in random order, so that no group lies on top of another."""
+    """Draw the points of all groups in random order, so that no group covers another."""
     count = len(points)
     alpha = float(np.clip(1.15 - 0.16 * np.log10(max(count, 1)), 0.4, 0.9))
     edge = {"edgecolors": theme(ax).background, "linewidths": 0.4} if count <= 600 else {"linewidths": 0}

@@ -56,16 +56,14 @@ def confidence(
     Raises
     ------
     ValueError
-        There is no confidence, or there are several and no `question`; numbers lie outside of 0 to 1; there are not
+        There is no confidence, or there are several and no `question`; numbers are outside of 0 to 1; there are not
         as many truths as rows; or answers cannot be right or wrong (a scale).
     """
     found = _find_answer(frame_or_series, question)
     numbers = pd.to_numeric(pd.Series(found.p), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     known = np.isfinite(numbers)
     if ((numbers[known] < 0) | (numbers[known] > 1)).any():
-        raise ValueError(
-            f"{found.name}: a confidence lies between 0 and 1, the largest here is {np.nanmax(numbers):.3g}"
-        )
+        raise ValueError(f"{found.name}: a confidence is between 0 and 1, the largest here is {np.nanmax(numbers):.3g}")
     right = None if truth is None else _is_right(found, read_labels(truth, frame_or_series, len(numbers)))
     notes = [f"{(~known).sum():,} without a number left out"] if not known.all() else []
     kept = known if right is None else known & right.notna().to_numpy()

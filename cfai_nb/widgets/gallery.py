@@ -200,9 +200,8 @@ class Gallery(PagedView):
     def _checked_picks(self, proposal: Any) -> tuple[int, ...]:
         wanted = np.unique(np.array(proposal["value"], dtype=np.int64))
         if len(wanted) and not (wanted[0] >= 0 and wanted[-1] < len(self._index)):
-            raise traitlets.TraitError(
-                f"there is no row {wanted[-1]}: positions count from 0 to {len(self._index) - 1}"
-            )
+            last = len(self._index) - 1
+            raise traitlets.TraitError(f"there is no row {wanted[-1]}: positions count from 0 to {last}")
         return tuple(wanted.tolist())
 
     @traitlets.observe("picks")

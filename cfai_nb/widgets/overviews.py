@@ -85,7 +85,7 @@ class LedgerView(View):
         self.observe(lambda change: self.update(), ["since", "by"])
         self._listening = _listen_weakly(self)
 
-    def heard(self, finished: bool) -> None:
+    def refresh(self, finished: bool) -> None:
         """Redraw after an event of a run, at most once a second until the run is finished."""
         now = self._clock()
         if finished or now - self._drawn >= PAUSE:
@@ -165,22 +165,22 @@ def _cost(row: dict[Any, Any]) -> str:
 
 def _listen_weakly(view: LedgerView) -> progress.Listening:
     """Follow runs while the view exists."""
-    heard = weakref.WeakMethod(view.heard)
+    refresh = weakref.WeakMethod(view.refresh)
 
-    def hear(event: Any) -> None:
-        method = heard()
+    def follow(event: Any) -> None:
+        method = refresh()
         method(event.finished) if method is not None else listening.close()
 
-    listening = progress.Listening(hear)
+    listening = progress.Listening(follow)
     return listening
 
 
 def _after_cells(shell: Any, view: LedgerView) -> Callable[[], None]:
     """Redraw after every cell while the view exists; the returned function ends it."""
-    heard = weakref.WeakMethod(view.heard)
+    refresh = weakref.WeakMethod(view.refresh)
 
     def ran(result: Any = None) -> None:
-        method = heard()
+        method = refresh()
         method(True) if method is not None else end()
 
     def end() -> None:
@@ -302,7 +302,7 @@ class Models(View):
         return ipywidgets.HBox([search, task, price, context, order], layout={"flex_flow": "row wrap"})
 
     def _limit(self, name: str, kind: Any, text: str) -> None:
-        """Set a limit from its box; an incomplete number is no limit."""
+        """Set a limit from its box; an incomplete number removes it."""
         try:
             setattr(self, name, kind(text.replace(",", "").replace("_", "")) if text.strip() else None)
         except ValueError:

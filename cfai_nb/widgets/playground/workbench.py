@@ -74,9 +74,8 @@ class SampleRows:
 
     def _choose(self, positions: list[int]) -> None:
         if len(positions) > MAX_ROWS:
-            raise ValueError(
-                f"{len(positions)} rows: a playground tries at most {MAX_ROWS}; p.apply() runs all of the frame."
-            )
+            count = len(positions)
+            raise ValueError(f"{count} rows: a playground tries at most {MAX_ROWS}; p.apply() runs all of the frame.")
         if not positions:
             raise ValueError("There are no rows with text to try.")
         self.positions = positions
