@@ -186,14 +186,9 @@ def mark_of(data: rows.Frame, columns: Sequence[Column]) -> str:
 
 
 def table(
-    columns: Sequence[Column],
-    rows: Sequence[int],
-    index: pd.Index[Any],
-    *,
-    caption: str = "",
-    errors: Errors | None = None,
-    renderer: Renderer | None = None,
-) -> str:
+    columns: Sequence[Column], rows: Sequence[int], index: pd.Index[Any], *, caption: str = "",
+    errors: Errors | None = None, renderer: Renderer | None = None,
+) -> str:  # fmt: skip
     """Return the rows at these positions as an HTML table.
 
     `caption` is HTML; `errors` are shown in the columns that the run left empty.

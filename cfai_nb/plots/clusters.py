@@ -50,20 +50,11 @@ _CORNERS = (("upper right", 1, 1), ("lower left", 0, 0), ("upper left", 0, 1), (
 
 @plot
 def clusters(
-    points_or_vectors: Any,
-    labels: Iterable[Any] | None = None,
-    *,
-    names: Mapping[Any, str] | Sequence[str] | None = None,
-    texts: Iterable[Any] | None = None,
-    colors: Mapping[Any, str] | None = None,
-    legend: bool = False,
-    ax: Axes | None = None,
-    title: str | None = None,
-    method: str = "auto",
-    mark: str | None = None,
-    random_state: int = 0,
-    progress: bool | None = None,
-) -> Axes:
+    points_or_vectors: Any, labels: Iterable[Any] | None = None, *,
+    names: Mapping[Any, str] | Sequence[str] | None = None, texts: Iterable[Any] | None = None,
+    colors: Mapping[Any, str] | None = None, legend: bool = False, ax: Axes | None = None, title: str | None = None,
+    method: str = "auto", mark: str | None = None, random_state: int = 0, progress: bool | None = None,
+) -> Axes:  # fmt: skip
     """Draw vectors as a map, colored by their labels, with the labels written on it.
 
     Parameters

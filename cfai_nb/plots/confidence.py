@@ -28,14 +28,9 @@ Numbers = npt.NDArray[np.float64]
 
 @plot
 def confidence(
-    frame_or_series: pd.DataFrame | pd.Series[Any],
-    truth: Iterable[Any] | None = None,
-    *,
-    question: str | None = None,
-    ax: Axes | None = None,
-    title: str | None = None,
-    mark: str | None = None,
-) -> Axes:
+    frame_or_series: pd.DataFrame | pd.Series[Any], truth: Iterable[Any] | None = None, *,
+    question: str | None = None, ax: Axes | None = None, title: str | None = None, mark: str | None = None,
+) -> Axes:  # fmt: skip
     """Draw how sure a model was; with the truth, how often that was right.
 
     Parameters

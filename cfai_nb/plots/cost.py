@@ -43,14 +43,10 @@ Numbers = npt.NDArray[np.float64]
 
 @plot
 def cost(
-    charges: pd.DataFrame,
-    by: Literal["model", "verb", "day", "hour", "time"] = "model",
-    *,
-    unit: Literal["usd", "neurons"] = "usd",
-    ax: Axes | None = None,
-    title: str | None = None,
+    charges: pd.DataFrame, by: Literal["model", "verb", "day", "hour", "time"] = "model", *,
+    unit: Literal["usd", "neurons"] = "usd", ax: Axes | None = None, title: str | None = None,
     mark: str | None = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Draw what calls have cost, as bars or as a running total: exact, estimated, and saved by stored answers.
 
     Solid is what the service itself counted, hatched is estimated, and the dashed outline is what answers from the

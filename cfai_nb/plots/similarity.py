@@ -28,14 +28,10 @@ Matrix = npt.NDArray[np.float64]
 
 @plot
 def similarity(
-    vectors_or_matrix: Any,
-    labels: Iterable[Any] | None = None,
-    *,
-    metric: Literal["auto", "cosine", "precomputed"] = "auto",
-    ax: Axes | None = None,
-    title: str | None = None,
+    vectors_or_matrix: Any, labels: Iterable[Any] | None = None, *,
+    metric: Literal["auto", "cosine", "precomputed"] = "auto", ax: Axes | None = None, title: str | None = None,
     mark: str | None = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Draw how alike rows are: every row against every other row, by cosine.
 
     Up to 40 rows keep their order and have labels, up to 12 also numbers; more rows are ordered so that neighbors are

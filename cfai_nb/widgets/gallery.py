@@ -67,17 +67,9 @@ class Preview(PagedView):
 
     @takes_options()
     def __init__(
-        self,
-        data: rows.Frame,
-        columns: Hashable | Sequence[Hashable] = None,
-        n: int = 12,
-        page: int = 0,
-        *,
-        filter: str = "",
-        failures: Failures = None,
-        sound: int = SOUND,
-        files: Any = None,
-    ) -> None:
+        self, data: rows.Frame, columns: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
+        filter: str = "", failures: Failures = None, sound: int = SOUND, files: Any = None,
+    ) -> None:  # fmt: skip
         folder = session.files_folder(files)
         if columns is None:
             self._columns, self._hidden = html.choose_columns(data, folder)
@@ -168,18 +160,10 @@ class Gallery(PagedView):
 
     @takes_options()
     def __init__(
-        self,
-        data: rows.Frame,
-        column: Hashable = None,
-        caption: Hashable | Sequence[Hashable] = None,
-        n: int = 12,
-        page: int = 0,
-        *,
-        kind: Literal["image", "audio"] = "image",
-        filter: str = "",
-        sound: int = SOUND,
+        self, data: rows.Frame, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12,
+        page: int = 0, *, kind: Literal["image", "audio"] = "image", filter: str = "", sound: int = SOUND,
         files: Any = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if kind not in _WIDTHS:
             raise ValueError(f"kind must be 'image' or 'audio', not {kind!r}.")
         self._width = _WIDTHS[kind]

@@ -36,18 +36,10 @@ class MapState(traitlets.HasTraits):
 
     @takes_options()
     def __init__(
-        self,
-        data: pd.DataFrame,
-        points: npt.NDArray[np.float64],
-        matrix: npt.NDArray[np.float32],
-        rows: npt.NDArray[np.int64],
-        *,
-        texts: Sequence[str | None] | None = None,
-        color: Hashable | None = None,
-        hover: Sequence[Hashable] = (),
-        notes: Sequence[str] = (),
-        mark: str = "",
-    ) -> None:
+        self, data: pd.DataFrame, points: npt.NDArray[np.float64], matrix: npt.NDArray[np.float32],
+        rows: npt.NDArray[np.int64], *, texts: Sequence[str | None] | None = None, color: Hashable | None = None,
+        hover: Sequence[Hashable] = (), notes: Sequence[str] = (), mark: str = "",
+    ) -> None:  # fmt: skip
         for name in (*hover, *([] if color is None else [color])):
             column(data, name)  # raises if there is no such column
         self._data = data.copy()

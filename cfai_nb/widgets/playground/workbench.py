@@ -138,15 +138,9 @@ class Workbench(View):
 
     @takes_options(*FIELDS, name="playground")
     def __init__(
-        self,
-        data: frames.Frame,
-        on: str | None = None,
-        *,
-        n: int = 5,
-        rows: Sequence[Hashable] | None = None,
-        name: str | None = None,
-        **draft: Any,
-    ) -> None:
+        self, data: frames.Frame, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None,
+        name: str | None = None, **draft: Any,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.result: Any = None
         self._job: Round | None = None
