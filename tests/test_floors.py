@@ -217,8 +217,7 @@ def test_no_import_goes_round_in_a_circle() -> None:
     """No two modules import each other, directly or through others: between rooms, inside one, or for types alone."""
     sources = dict(modules())
     assert len(sources) > 150
-    # Those among the widgets are cut by splitting state from view.
-    assert [each for each in circles(sources) if not all(name.startswith("widgets.") for name in each)] == []
+    assert circles(sources) == []
 
 
 def test_the_house_is_as_small_as_it_is_drawn() -> None:
