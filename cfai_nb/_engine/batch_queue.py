@@ -214,7 +214,7 @@ class Queue:
                 return
 
     def _resubmit(self, submission: _Submission) -> None:
-        """Submit again what the service no longer knows."""
+        """Submit again what the service has dropped."""
         self._submissions.pop(submission.id, None)
         if self._engine.store is not None:
             self._engine.store.dequeue(submission.id)

@@ -335,7 +335,7 @@ class Limiter:
                 with contextlib.suppress(ValueError):
                     line.remove(waiter)
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.leave(waiter.turn.result(), share)  # a place was given that is no longer needed
+                self.leave(waiter.turn.result(), share)  # a place was given that is not needed now
             raise
 
     def leave(self, sent: float, share: Share | None = None) -> None:

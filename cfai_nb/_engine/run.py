@@ -212,7 +212,7 @@ class Runner:
     def _most(self) -> int:
         """How many conversations may be held at once; few where each one holds media in memory.
 
-        Conversations that wait after a refusal do not block others, whose outcome shows whether the service works.
+        Conversations that wait after a refusal do not block others: their outcome shows whether the service works.
         """
         cap, heavy, waiting = self.run.options.concurrency, self._plan.heavy, len(self._sender.waiting)
         if self._sender.queue is not None:  # requests in the batch queue take no place here

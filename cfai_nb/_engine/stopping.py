@@ -336,7 +336,7 @@ def _started(do: Callable[[], T], stop: Stop) -> asyncio.Future[T]:
     done: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: BaseException | None) -> None:
-        if done.done():  # the caller no longer waits
+        if done.done():  # the caller has stopped waiting
             return
         if error is None:
             done.set_result(result)  # type: ignore[arg-type]
