@@ -126,10 +126,7 @@ class Conversations:
     async def hold(self, batch: list[int], flight: Flight, *, again: bool) -> Failed:
         """Hold the conversation about these inputs, keep its cells, and return the inputs that could not be read.
 
-        Raises
-        ------
-        CfaiError
-            No answer came, or none of it can be used; what was paid for is in the ledger all the same.
+        CfaiError is raised where no answer came or all of it is unusable; what was paid for is in the ledger anyway.
         """
         inputs = [self._plan.inputs[index] for index in batch]
         if self._plan.heavy:  # media is read now, and released when this conversation is over
@@ -231,13 +228,12 @@ class Conversations:
         store = None if run.options.cache is False else self._engine.store
         before, whole = point.paid, len(batch)
         failed: Failed = []
-        if not isinstance(cells, np.ndarray):
-            if any(isinstance(cell, RowError) for cell in cells):
-                failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
-                good = [(i, cell) for i, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
-                batch, cells = [i for i, _ in good], [cell for _, cell in good]
-        else:
+        if isinstance(cells, np.ndarray):
             batch, cells, failed = _finite(batch, cells)
+        elif any(isinstance(cell, RowError) for cell in cells):
+            failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
+            good = [(index, cell) for index, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
+            batch, cells = [index for index, _ in good], [cell for _, cell in good]
         try:
             run.deliver(batch, cells)
         except (CfaiError, LookupError, TypeError, ValueError) as error:  # paid for and not usable: its rows fail

@@ -48,9 +48,7 @@ class Runner:
     """Carries out one run; lives on the engine's loop."""
 
     def __init__(self, engine: Engine, run: Run) -> None:
-        self.run = run
-        self._engine = engine
-        self._plan = run.plan
+        self.run, self._engine, self._plan = run, engine, run.plan
         self._change = asyncio.Event()
         self._sender = RunSender(engine, run, self.halt, self._change.set)
         self._conversations = Conversations(engine, run, self._sender)
@@ -61,8 +59,6 @@ class Runner:
         self._followed: list[tuple[int, Flight]] = []  # in flight for another run
         self._late: list[int] = []  # stored by another run since this one looked into the store
         self.keeps: object = None  # its session, which must not be closed before the run ends
-
-    # -- from the outside ----------------------------------------------------------------------------------------
 
     async def execute(self) -> Run:
         """Carry the run out, and raise nothing: ``run.error`` says what ended it early."""
@@ -183,8 +179,6 @@ class Runner:
             engine.enter(entries)
         return [int(index) for index in np.sort(indexes[open_])]
 
-    # -- starting batches ---------------------------------------------------------------------------------------------
-
     async def _batches(self, pending: Sequence[int]) -> Iterator[list[int]]:
         """Return the inputs of each request; those in the batch queue already stay grouped as they were submitted."""
         if self._sender.queue is None:
@@ -267,9 +261,12 @@ class Runner:
             # The store does not have these (they could not be written), so it is not asked again.
             self._engine.completed.difference_update(self._plan.keys[index] for index in again)
         for index, flight in followed:
-            done = await self._followed_to_end(flight)
+            halted = asyncio.ensure_future(self._wake_followers.wait())
+            ends: set[asyncio.Future[Any]] = {flight.done, halted}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            halted.cancel()
             flight.unfollow()
-            if not done:
+            if self.run.halted:
                 return
             key = self._plan.keys[index]
             if key not in flight.cells:
@@ -280,16 +277,6 @@ class Runner:
                 self.run.logs[index] = log
         if again:
             await self._send_all(self._plan.batches(again))
-
-    async def _followed_to_end(self, flight: Flight) -> bool:
-        """Wait until another run's request is done; False where this run was halted before."""
-        halted = asyncio.ensure_future(self._wake_followers.wait())
-        ends: set[asyncio.Future[Any]] = {flight.done, halted}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        halted.cancel()
-        return not self.run.halted
-
-    # -- one batch -----------------------------------------------------------------------------------------------
 
     async def _work(self, batch: list[int], flight: Flight) -> None:
         """Work on one batch until every row is answered or failed; never raises for what the service does."""

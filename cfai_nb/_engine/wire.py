@@ -190,10 +190,6 @@ class _Whole:
         pass
 
 
-def _always() -> bool:
-    return True
-
-
 class Wire:
     """Sends requests to one account.
 
@@ -220,7 +216,7 @@ class Wire:
         self._deadlines.close()
 
     async def send(
-        self, request: Request, model: str, *, method: str = "POST", leaves: Callable[[], bool] = _always
+        self, request: Request, model: str, *, method: str = "POST", leaves: Callable[[], bool] = lambda: True
     ) -> Answer:
         """Send a request and wait for the whole answer.
 
@@ -250,7 +246,7 @@ class Wire:
         raise failure
 
     async def stream(
-        self, request: Request, model: str, *, leaves: Callable[[], bool] = _always
+        self, request: Request, model: str, *, leaves: Callable[[], bool] = lambda: True
     ) -> AsyncGenerator[bytes, None]:
         """Send a request and yield the lines of a streamed answer as they come; ``leaves`` and errors as for ``send``.
 
