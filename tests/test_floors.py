@@ -59,7 +59,6 @@ WITHOUT_PANDAS = (
     "quality.",
     "session.session.",
     "session.endpoint.",
-    "session.model_choice.",
 )
 
 

@@ -2,7 +2,7 @@
 
 ``GivenOptions`` is what a user may give to ``connect`` and to every verb.  The session merges both into the
 ``RunOptions`` a run holds.  Signatures, docstrings and the typed stub of the accessor are made from these two, so a new
-option is written here and read where it takes effect.  No option is part of a key: none changes what is asked.
+option is written here and read where it takes effect.  Options are not part of a key: what is asked stays the same.
 """
 
 from __future__ import annotations

@@ -211,7 +211,7 @@ class _SignalHandler:
                 raise
 
     def forget(self) -> None:
-        """Drop all waits: none of them continues in a forked process."""
+        """Drop all waits, which do not continue in a forked process."""
         self._waits.clear()
         if _installed() is self:
             self._pipe.end()

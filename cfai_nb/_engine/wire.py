@@ -376,7 +376,7 @@ def _late(model: str, seconds: float) -> AnswerError:
 
 
 def _says_failed(content: bytes) -> bool:
-    """Whether a body with status 200 reports a failure: in an envelope, or as nothing but an error."""
+    """Whether a body with status 200 reports a failure: in an envelope, or as an error alone."""
     if not (_FAILED.search(content, 0, 200) or _FAILED.search(content, max(0, len(content) - 500))):
         return False
     try:  # the model may have written these words
