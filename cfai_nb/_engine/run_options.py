@@ -211,11 +211,11 @@ _MADE_OF: dict[str, Callable[..., object]] = {
 
 def given_options(options: Mapping[str, object]) -> dict[str, object]:
     """Return those that are given and not None, each in the form that ``RunOptions`` holds; budgets as they are."""
-    return {name: _MADE_OF.get(name, _same)(value) for name, value in options.items() if value is not None}
-
-
-def _same(value: object) -> object:
-    return value
+    return {
+        name: _MADE_OF[name](value) if name in _MADE_OF else value
+        for name, value in options.items()
+        if value is not None
+    }
 
 
 def documented(names: tuple[str, ...] = NAMES) -> dict[str, str]:
