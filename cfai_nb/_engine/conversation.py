@@ -87,12 +87,11 @@ class Checkpoint:
         self.last = request, answer
         self.charges.append(charge)
 
-    def take_charges(self, rows: int | None) -> list[Charge]:
-        """Return the charges to enter in the ledger; the first one counts these rows (None: as it was charged)."""
+    def take_charges(self, rows: int) -> list[Charge]:
+        """Return the charges to enter in the ledger; the first one counts these rows."""
         new, self.entered = self.charges[self.entered :], len(self.charges)
         for at, charge in enumerate(new):
-            count = 0 if at else rows
-            if count is not None and charge.rows != count:
+            if charge.rows != (count := 0 if at else rows):
                 new[at] = replace(charge, rows=count)
         return new
 
@@ -212,7 +211,7 @@ class Conversations:
         else:
             self._engine.enter(charges)
 
-    def _noted(self, point: Checkpoint, rows: int | None = 0) -> list[Charge]:
+    def _noted(self, point: Checkpoint, rows: int = 0) -> list[Charge]:
         """Add the charges that are not in the ledger yet to the totals of the run, and return them."""
         charges = point.take_charges(rows)
         for charge in charges:
@@ -226,7 +225,7 @@ class Conversations:
         """
         run, keys = self._run, self._plan.keys
         store = None if run.options.cache is False else self._engine.store
-        before, whole = point.paid, len(batch)
+        before = point.paid
         failed: Failed = []
         if isinstance(cells, np.ndarray):
             batch, cells, failed = _finite(batch, cells)
@@ -242,7 +241,7 @@ class Conversations:
         records: list[tuple[list[int], Cells]] = [(batch, cells)] if batch else []
         records += [([index], [error]) for index, error in failed if error.code in KEPT]
         # A row counts once, in the first charge, however many turns it took.
-        charges = self._noted(point, None if len(batch) == whole else run.rows_of(batch))
+        charges = self._noted(point, run.rows_of(batch))
         if not records or store is None:
             self._engine.enter(charges)
         for indexes, found in records:
