@@ -234,14 +234,14 @@ class Conversations:
             good = [(index, cell) for index, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
             batch, cells = [index for index, _ in good], [cell for _, cell in good]
         try:
-            run.deliver(batch, cells)
+            rows = run.deliver(batch, cells)
         except (CfaiError, LookupError, TypeError, ValueError) as error:  # paid for and not usable: its rows fail
             failed += [(index, AnswerError(str(error), "dimensions")) for index in batch]
-            batch = []
+            rows, batch = 0, []
         records: list[tuple[list[int], Cells]] = [(batch, cells)] if batch else []
         records += [([index], [error]) for index, error in failed if error.code in KEPT]
         # A row counts once, in the first charge, however many turns it took.
-        charges = self._noted(point, run.rows_of(batch))
+        charges = self._noted(point, rows)
         if not records or store is None:
             self._engine.enter(charges)
         for indexes, found in records:
