@@ -58,7 +58,6 @@ WITHOUT_PANDAS = (
     "quality.",
     "session.session.",
     "session.endpoint.",
-    "session.model_choice.",
 )
 
 

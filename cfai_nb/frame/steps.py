@@ -17,10 +17,10 @@ from .call import Call
 from .progress import working
 
 if TYPE_CHECKING:
+    from .._engine.engine import Engine
     from .._engine.plan import Plan
     from .._engine.run_options import RunOptions
-    from .._engine.sender import RequestJob
-    from .._engine.shared import Engine
+    from ..session.requests import RequestJob
     from .compare_result import Plans
     from .progress import Display
 
@@ -63,7 +63,7 @@ class Requests:
         self, name: str, engine: Engine, work: Callable[[RequestJob[Any]], Awaitable[Any]], options: RunOptions, *,
         drain: bool, stopped: Callable[[], str],
     ) -> None:  # fmt: skip
-        from .._engine.sender import RequestJob
+        from ..session.requests import RequestJob
 
         self._name, self._progress, self._stopped = name, options.progress, stopped
         self._job: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)
@@ -128,7 +128,7 @@ class Forms(ABC):
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        from .._engine.loop import in_thread
+        from .._engine.stopping import in_thread
 
         steps = await in_thread(lambda: self._steps(*args, **options))
         step, finish = await in_thread(lambda: _advance(steps))
