@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import pydantic_core
 
@@ -57,16 +56,12 @@ class _Submission:
     looking: asyncio.Task[None] | None = None
 
 
-class _Send(Protocol):
-    """Sends a request about these rows until it is answered."""
-
-    async def __call__(self, request: Request, name: str, *, keys: Sequence[bytes]) -> Answer: ...
-
-
 class Queue:
     """Submits the requests of one run and fetches their answers; ``in_flight`` are tasks with a request in flight."""
 
-    def __init__(self, engine: Engine, run: Run, send: _Send, in_flight: set[asyncio.Task[None]]) -> None:
+    def __init__(
+        self, engine: Engine, run: Run, send: Callable[..., Awaitable[Answer]], in_flight: set[asyncio.Task[None]]
+    ) -> None:
         self._engine, self._run, self._send, self._in_flight = engine, run, send, in_flight
         self._waiting: list[_Place] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -214,7 +209,7 @@ class Queue:
                 return
 
     def _resubmit(self, submission: _Submission) -> None:
-        """Submit again what the service no longer knows."""
+        """Submit again what the service has dropped."""
         self._submissions.pop(submission.id, None)
         if self._engine.store is not None:
             self._engine.store.dequeue(submission.id)

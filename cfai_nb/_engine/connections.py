@@ -16,7 +16,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -68,15 +68,14 @@ class Network:
         self._silence = silence
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect)
         # Says where to connect to; all requests go there.
-        given: dict[str, Any] = dict(proxy)
-        if "proxy" in given:
-            given["proxy"] = URL(given["proxy"])
-        self._route = aiohttp.ClientRequest("GET", URL(root), loop=asyncio.get_running_loop(), **given)
-        self._absolute = "proxy" in given and not self._route.is_ssl()  # such a proxy is sent the whole address
+        if "proxy" in proxy:
+            proxy["proxy"] = URL(proxy["proxy"])
+        self._route = aiohttp.ClientRequest("GET", URL(root), loop=asyncio.get_running_loop(), **proxy)
+        self._absolute = "proxy" in proxy and not self._route.is_ssl()  # such a proxy is sent the whole address
         self._host = f"host: {self._route.headers['Host']}\r\naccept: */*\r\n"
 
     async def send(self, method: str, url: str, headers: Headers, body: bytes, leaves: Callable[[], bool]) -> Arriving:
-        """Send a request, unless it may no longer leave when it has a connection."""
+        """Send a request, if it may still leave when it has a connection."""
         if self._more_headers:
             headers = {**headers, **self._more_headers}
         head = f"{method} {url if self._absolute else _target(url)} HTTP/1.1\r\n{self._host}{_lines(headers)}"
@@ -119,13 +118,7 @@ def _target(url: str) -> str:
 
 
 def _lines(headers: Headers) -> str:
-    """Return headers as they are written.
-
-    Raises
-    ------
-    ValueError
-        One of them would end its line, and begin another header.
-    """
+    """Return headers as they are written; ValueError where one would end its line and begin another."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
         raise ValueError("a header may not contain line breaks or zero bytes")
@@ -274,16 +267,10 @@ class Unpacking:
             raise Unavailable(f"{model}: the answer was cut within compressed data", "connection lost", model=model)
 
 
-class _Proxy(TypedDict, total=False):
-    proxy: str
-    proxy_headers: dict[str, str]
-
-
-def proxy_for(root: str) -> tuple[_Proxy, Headers]:
+def proxy_for(root: str) -> tuple[dict[str, Any], Headers]:
     """Return the proxy of the environment as aiohttp takes it, and the headers each request needs for it.
 
-    Not left to aiohttp, which reads ``.netrc`` together with the environment; a password from there collides with the
-    token.
+    aiohttp itself would read ``.netrc`` together with the environment; a password from there collides with the token.
     """
     at = urlsplit(root)
     proxy = getproxies().get(at.scheme)

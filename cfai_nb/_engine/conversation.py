@@ -88,12 +88,11 @@ class Checkpoint:
         self.last = request, answer
         self.charges.append(charge)
 
-    def take_charges(self, rows: int | None) -> list[Charge]:
-        """Return the charges to enter in the ledger; the first one counts these rows (None: as it was charged)."""
+    def take_charges(self, rows: int) -> list[Charge]:
+        """Return the charges to enter in the ledger; the first one counts these rows."""
         new, self.entered = self.charges[self.entered :], len(self.charges)
         for at, charge in enumerate(new):
-            count = 0 if at else rows
-            if count is not None and charge.rows != count:
+            if charge.rows != (count := 0 if at else rows):
                 new[at] = replace(charge, rows=count)
         return new
 
@@ -127,10 +126,7 @@ class Conversations:
     async def hold(self, batch: list[int], flight: Flight, *, again: bool) -> Failed:
         """Hold the conversation about these inputs, keep its cells, and return the inputs that could not be read.
 
-        Raises
-        ------
-        CfaiError
-            No answer came, or none of it can be used; what was paid for is in the ledger all the same.
+        CfaiError is raised where no answer came or all of it is unusable; what was paid for is in the ledger anyway.
         """
         inputs = [self._plan.inputs[index] for index in batch]
         if self._plan.heavy:  # media is read now, and released when this conversation is over
@@ -216,7 +212,7 @@ class Conversations:
         else:
             self._engine.enter(charges)
 
-    def _noted(self, point: Checkpoint, rows: int | None = 0) -> list[Charge]:
+    def _noted(self, point: Checkpoint, rows: int = 0) -> list[Charge]:
         """Add the charges that are not in the ledger yet to the totals of the run, and return them."""
         charges = point.take_charges(rows)
         for charge in charges:
@@ -230,24 +226,23 @@ class Conversations:
         """
         run, keys = self._run, self._plan.keys
         store = None if run.options.cache is False else self._engine.store
-        before, whole = point.paid, len(batch)
+        before = point.paid
         failed: Failed = []
-        if not isinstance(cells, np.ndarray):
-            if any(isinstance(cell, RowError) for cell in cells):
-                failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
-                good = [(i, cell) for i, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
-                batch, cells = [i for i, _ in good], [cell for _, cell in good]
-        else:
+        if isinstance(cells, np.ndarray):
             batch, cells, failed = _finite(batch, cells)
+        elif any(isinstance(cell, RowError) for cell in cells):
+            failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
+            good = [(index, cell) for index, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
+            batch, cells = [index for index, _ in good], [cell for _, cell in good]
         try:
-            run.deliver(batch, cells)
+            rows = run.deliver(batch, cells)
         except (CfaiError, LookupError, TypeError, ValueError) as error:  # paid for and not usable: its rows fail
             failed += [(index, AnswerError(str(error), "dimensions")) for index in batch]
-            batch = []
+            rows, batch = 0, []
         records: list[tuple[list[int], Cells]] = [(batch, cells)] if batch else []
         records += [([index], [error]) for index, error in failed if error.code in KEPT]
         # A row counts once, in the first charge, however many turns it took.
-        charges = self._noted(point, None if len(batch) == whole else run.rows_of(batch))
+        charges = self._noted(point, rows)
         if not records or store is None:
             self._engine.enter(charges)
         for indexes, found in records:

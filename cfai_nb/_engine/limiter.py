@@ -2,7 +2,7 @@
 
 A ``Limiter`` is shared by all runs that use the same account and model.  Before a request leaves, ``RunSender`` asks it
 for a place (``Concurrency``), a turn in the minute (``Rate``) and the share of its run (``Share``); then it reports the
-outcome.  Models that the service counts together share one ``Rate``: given by the catalogue or the user, or
+outcome.  Models that the service counts together share one ``Rate``; the catalogue or the user gives it, or it is
 learned from refusals.
 
 When a request is refused access or quota, which would concern every row, its run is in doubt: it sends one request at a
@@ -237,13 +237,14 @@ class Witnesses:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, rows: Rows) -> None:
-        """Count a request.  Part of a counted one replaces it; one that only overlaps is not counted."""
+    def add(self, rows: Rows) -> bool:
+        """Count a request, if it can be.  Part of a counted one replaces it; one that only overlaps is not counted."""
         met = [at for at, others in enumerate(self._rows) if others & rows]
         if not met:
             self._rows.append(rows)
         elif rows <= self._rows[met[0]]:
             self._rows[met[0]] = rows
+        return not met
 
     def clear(self) -> list[Rows]:
         """Forget all of them, and return them."""
@@ -296,9 +297,7 @@ class Share:
             self._doubted = now
         elif sent <= self._last:  # already in flight at the previous refusal, so it confirms nothing
             return False
-        before = len(self._witnesses)
-        self._witnesses.add(rows)
-        if len(self._witnesses) > before:
+        if self._witnesses.add(rows):
             self._last = now
         return len(self._witnesses) >= needed
 
@@ -350,7 +349,7 @@ class Limiter:
                 with contextlib.suppress(ValueError):
                     line.remove(waiter)
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.leave(waiter.turn.result(), share)  # a place was given that is no longer needed
+                self.leave(waiter.turn.result(), share)  # a place was given that is not needed now
             raise
 
     def _at_once(self, share: Share | None) -> float | None:

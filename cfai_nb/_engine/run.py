@@ -49,9 +49,7 @@ class Runner:
     """Carries out one run; lives on the engine's loop."""
 
     def __init__(self, engine: Engine, run: Run) -> None:
-        self.run = run
-        self._engine = engine
-        self._plan = run.plan
+        self.run, self._engine, self._plan = run, engine, run.plan
         self._change = asyncio.Event()
         self._sender = RunSender(engine, run, self.halt, self._change.set)
         self._conversations = Conversations(engine, run, self._sender)
@@ -62,8 +60,6 @@ class Runner:
         self._followed: list[tuple[int, Flight]] = []  # in flight for another run
         self._late: list[int] = []  # stored by another run since this one looked into the store
         self.keeps: object = None  # its session, which must not be closed before the run ends
-
-    # -- from the outside ----------------------------------------------------------------------------------------
 
     async def execute(self) -> Run:
         """Carry the run out, and raise nothing: ``run.error`` says what ended it early."""
@@ -184,8 +180,6 @@ class Runner:
             engine.enter(entries)
         return [int(index) for index in np.sort(indexes[open_])]
 
-    # -- starting batches ---------------------------------------------------------------------------------------------
-
     async def _batches(self, pending: Sequence[int]) -> Iterator[list[int]]:
         """Return the inputs of each request; those in the batch queue already stay grouped as they were submitted."""
         if self._sender.queue is None:
@@ -213,7 +207,7 @@ class Runner:
     def _most(self) -> int:
         """How many conversations may be held at once; few where each one holds media in memory.
 
-        Conversations that wait after a refusal do not block others, whose outcome shows whether the service works.
+        Conversations that wait after a refusal do not block others: their outcome shows whether the service works.
         """
         cap, heavy, waiting = self.run.options.concurrency, self._plan.heavy, len(self._sender.waiting)
         if self._sender.queue is not None:  # requests in the batch queue take no place here
@@ -267,9 +261,12 @@ class Runner:
         again = await self._load_late(late)
         late = []
         for index, flight in followed:
-            done = await self._followed_to_end(flight)
+            halted = asyncio.ensure_future(self._wake_followers.wait())
+            ends: set[asyncio.Future[Any]] = {flight.done, halted}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            halted.cancel()
             flight.unfollow()
-            if not done:
+            if self.run.halted:
                 return
             key = self._plan.keys[index]
             if key not in flight.cells:
@@ -291,16 +288,6 @@ class Runner:
         # These could not be written, so the store is not asked again.
         self._engine.share.flights.own.completed.difference_update(self._plan.keys[index] for index in again)
         return again
-
-    async def _followed_to_end(self, flight: Flight) -> bool:
-        """Wait until another run's request is done; False where this run was halted before."""
-        halted = asyncio.ensure_future(self._wake_followers.wait())
-        ends: set[asyncio.Future[Any]] = {flight.done, halted}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        halted.cancel()
-        return not self.run.halted
-
-    # -- one batch -----------------------------------------------------------------------------------------------
 
     async def _work(self, batch: list[int], flight: Flight) -> None:
         """Work on one batch until every row is answered or failed; never raises for what the service does."""

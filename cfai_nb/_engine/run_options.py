@@ -2,7 +2,7 @@
 
 ``GivenOptions`` is what a user may give to ``connect`` and to every verb.  The session merges both into the
 ``RunOptions`` a run holds.  Signatures, docstrings and the typed stub of the accessor are made from these two, so a new
-option is written here and read where it takes effect.  No option is part of a key: none changes what is asked.
+option is written here and read where it takes effect.  Options are not part of a key: what is asked stays the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal, ParamSpec, TypedDict, TypeVar
 import pydantic_core
 
 from ..errors import refuse_unknown
-from ..media.files import Folder, as_folder
+from ..media import Folder, as_folder
 from ..models import Model
 from ..models.ledger import Budget
 from ..tasks import Request
@@ -211,11 +211,11 @@ _MADE_OF: dict[str, Callable[..., object]] = {
 
 def given_options(options: Mapping[str, object]) -> dict[str, object]:
     """Return those that are given and not None, each in the form that ``RunOptions`` holds; budgets as they are."""
-    return {name: _MADE_OF.get(name, _same)(value) for name, value in options.items() if value is not None}
-
-
-def _same(value: object) -> object:
-    return value
+    return {
+        name: _MADE_OF[name](value) if name in _MADE_OF else value
+        for name, value in options.items()
+        if value is not None
+    }
 
 
 def documented(names: tuple[str, ...] = NAMES) -> dict[str, str]:

@@ -247,7 +247,7 @@ class RunSender(Sender):
 
         The charge counts ``rows`` of the frame, and the caller corrects rows that fail.  Only the ``first`` request of
         a conversation goes into the batch queue.  ``again``: an earlier answer could not be read, so a gateway's cache
-        must be bypassed.  BudgetError is raised where the budget cannot hold it, even after all others are trued up.
+        must be bypassed.  BudgetError is raised where the budget cannot hold it, even after all others are settled.
         """
         plan, options, charge, place = self._run.plan, self._run.options, None, None
         budget, queue = options.budget, self.queue if first else None
@@ -295,7 +295,7 @@ class RunSender(Sender):
         return charge
 
     async def _reserve(self, inputs: Sequence[Input], further: Request | None) -> float | None:
-        """Reserve the most this request can cost; while it does not fit, wait for others to be trued up."""
+        """Reserve the most this request can cost; while it does not fit, wait until others are settled."""
         plan, budget = self._run.plan, self._run.options.budget
         assert budget is not None
         usage = plan.task.estimate_usage(inputs, plan.model)
@@ -326,8 +326,6 @@ class RunSender(Sender):
         """Return that requests wait for their turn in the minute, where they do."""
         turn, began = self._limiter.turn, self._run.began
         return None if turn is None else Waiting("minute", None, max(0.0, turn[0] - began), turn[1] - began)
-
-    # -- attempts ----------------------------------------------------------------------------------------------------
 
     async def _pause(self, failure: RowError, keys: Sequence[bytes], retry: Retry) -> None:
         if failure.reaction == "stop" and (self._run.halted or len(keys) > 1):

@@ -211,7 +211,7 @@ class _SignalHandler:
                 raise
 
     def forget(self) -> None:
-        """Drop all waits: none of them continues in a forked process."""
+        """Drop all waits, which do not continue in a forked process."""
         self._waits.clear()
         if _installed() is self:
             self._pipe.end()
@@ -336,7 +336,7 @@ def _started(do: Callable[[], T], stop: Stop) -> asyncio.Future[T]:
     done: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: BaseException | None) -> None:
-        if done.done():  # the caller no longer waits
+        if done.done():  # the caller has stopped waiting
             return
         if error is None:
             done.set_result(result)  # type: ignore[arg-type]

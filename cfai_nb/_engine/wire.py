@@ -5,26 +5,9 @@ httpx's client with its own pool costs 1.0 ms of CPU a request, with the ``httpx
 httpx builds addresses and forms, and calls an application in this process: a carrier's ``send`` is where the emulator
 takes the place of a server.
 
-Every answer is read within ``Bounds``: a server that never ends its answer costs bounded memory and bounded time, and
-the error says which bound was reached.
-
-==================  ===========  ==========  =====================================================
-what is asked for   bytes, most  seconds     examples
-==================  ===========  ==========  =====================================================
-``"text"``          16 MiB       900         chat, classification, listings, a query of an index
-``"vectors"``       64 MiB       900         embeddings; the results of a queued batch
-``"media"``         64 MiB       900         a picture or sound, also as base64 in JSON
-``"document"``      64 MiB       900         the text of a converted document
-a stream            16 MiB       3600        text that arrives piece by piece
-an error            256 KiB      900         a longer one is cut, not refused
-==================  ===========  ==========  =====================================================
-
-Bytes are counted during decompression, so that a small body never unpacks beyond the bound.  Seconds count from
-connecting to the last byte.  All answers share: 20 s to connect, 300 s without a single byte (a busy service queues a
-request, and giving up on it may pay for it twice), 1 MiB for one line of a stream, 128 headers of 8 KiB each.
-
-An answer that is too large or takes too long fails its row and is not repeated, since it would be paid for again.
-Silence is a fault of the connection (``Unavailable``), which is repeated.
+Every answer is read within ``Bounds``, so that a server that never ends its answer costs bounded memory and bounded
+time; the error says which bound was reached.  An answer that is too large or takes too long fails its row and is not
+repeated, since it would be paid for again.  Silence is a fault of the connection (``Unavailable``), which is repeated.
 """
 
 from __future__ import annotations
@@ -80,19 +63,22 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The bounds of one connection: seconds, then bytes; see the module for what they are."""
+    """How much of an answer is read, and how long it may take; 128 headers of 8 KiB are read at most.
 
-    connect: float = 20.0
-    silence: float = 300.0
-    seconds: float = 900.0
+    Bytes are counted during decompression, so that a small body never unpacks beyond the bound.
+    """
+
+    connect: float = 20.0  # seconds
+    silence: float = 300.0  # a busy service queues a request, and giving up on it may pay for it twice
+    seconds: float = 900.0  # from connecting to the last byte
     stream_seconds: float = 3600.0
-    text: int = 16 * MIB
-    vectors: int = 64 * MIB
-    media: int = 64 * MIB
-    document: int = 64 * MIB
+    text: int = 16 * MIB  # bytes: chat, classification, listings, a query of an index
+    vectors: int = 64 * MIB  # embeddings; the results of a queued batch
+    media: int = 64 * MIB  # a picture or sound, also as base64 in JSON
+    document: int = 64 * MIB  # the text of a converted document
     stream: int = 16 * MIB
-    error: int = MIB // 4
-    line: int = MIB
+    error: int = MIB // 4  # a longer one is cut, not refused
+    line: int = MIB  # of a stream
 
     def most(self, expected: Expected) -> int:
         """Return the most bytes of a whole answer of this kind."""
@@ -173,7 +159,7 @@ class _InProcess:
         self._transport = httpx.ASGITransport(app=app)
 
     async def send(self, method: str, url: str, headers: Headers, body: bytes, leaves: Callable[[], bool]) -> Arriving:
-        """Send a request, unless it may no longer leave."""
+        """Send a request, if it may still leave."""
         if not leaves():
             raise asyncio.CancelledError
         request = httpx.Request(method, url, headers=list(headers.items()), content=body or None)
@@ -204,10 +190,6 @@ class _Whole:
         pass
 
 
-def _always() -> bool:
-    return True
-
-
 class Wire:
     """Sends requests to one account.
 
@@ -219,11 +201,8 @@ class Wire:
     def __init__(
         self, root: str, token: Secret, app: _App | None = None, below: str = "/ai/", bounds: Bounds = BOUNDS
     ) -> None:
-        self._root = root.rstrip("/")
-        self._below = below
-        self._token = token
-        self._app = app
-        self._bounds = bounds
+        self._root, self._below = root.rstrip("/"), below
+        self._token, self._app, self._bounds = token, app, bounds
         self._deadlines = Deadlines(bounds.seconds)
         self._carrier: Network | _InProcess | None = None
         self._urls: dict[str, str] = {}
@@ -237,7 +216,7 @@ class Wire:
         self._deadlines.close()
 
     async def send(
-        self, request: Request, model: str, *, method: str = "POST", leaves: Callable[[], bool] = _always
+        self, request: Request, model: str, *, method: str = "POST", leaves: Callable[[], bool] = lambda: True
     ) -> Answer:
         """Send a request and wait for the whole answer.
 
@@ -250,10 +229,7 @@ class Wire:
         deadline = self._deadlines.begin()
         try:
             arriving = await self._sent(request, model, method, leaves)
-            try:
-                content = await self._whole(arriving, request, model)
-            finally:
-                arriving.close()
+            content = await self._whole(arriving, request, model)
         except asyncio.CancelledError:
             if not deadline.passed():
                 raise
@@ -270,7 +246,7 @@ class Wire:
         raise failure
 
     async def stream(
-        self, request: Request, model: str, *, leaves: Callable[[], bool] = _always
+        self, request: Request, model: str, *, leaves: Callable[[], bool] = lambda: True
     ) -> AsyncGenerator[bytes, None]:
         """Send a request and yield the lines of a streamed answer as they come; ``leaves`` and errors as for ``send``.
 
@@ -283,10 +259,7 @@ class Wire:
             async with limit:
                 arriving = await self._sent(request, model, "POST", leaves)
                 if arriving.status != 200:
-                    try:
-                        content = await self._whole(arriving, request, model)
-                    finally:
-                        arriving.close()
+                    content = await self._whole(arriving, request, model)
                     raise service_error(arriving.status, arriving.headers, content, model, self._product(request))
             try:
                 chunks = _chunks(arriving, bounds.stream, "a stream", model)
@@ -316,11 +289,8 @@ class Wire:
 
     async def _sent(self, request: Request, model: str, method: str, leaves: Callable[[], bool]) -> Arriving:
         if self._carrier is None:
-            self._carrier = (
-                Network(self._root, self._bounds.connect, self._bounds.silence)
-                if self._app is None
-                else _InProcess(self._app)
-            )
+            connect, silence = self._bounds.connect, self._bounds.silence
+            self._carrier = Network(self._root, connect, silence) if self._app is None else _InProcess(self._app)
         url, headers = self._url(request, model), self._head(request)
         if request.form is not None:
             headers, body = _multipart(request.form, headers)
@@ -332,10 +302,13 @@ class Wire:
         """Read an answer to its end; of an error only the beginning is read."""
         good = arriving.status == 200
         most, what = (self._bounds.most(request.expected), request.expected) if good else (self._bounds.error, "")
-        content = await arriving.whole(most)
-        if content is None:
-            content = b"".join([chunk async for chunk in _chunks(arriving, most, what, model)])
-        return content
+        try:
+            content = await arriving.whole(most)
+            if content is None:
+                content = b"".join([chunk async for chunk in _chunks(arriving, most, what, model)])
+            return content
+        finally:
+            arriving.close()
 
     def _product(self, request: Request) -> Product:
         return product_of(request, cloudflare=self._below != "/")
@@ -403,7 +376,7 @@ def _late(model: str, seconds: float) -> AnswerError:
 
 
 def _says_failed(content: bytes) -> bool:
-    """Whether a body with status 200 reports a failure: in an envelope, or as nothing but an error."""
+    """Whether a body with status 200 reports a failure: in an envelope, or as an error alone."""
     if not (_FAILED.search(content, 0, 200) or _FAILED.search(content, max(0, len(content) - 500))):
         return False
     try:  # the model may have written these words

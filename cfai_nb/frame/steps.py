@@ -8,6 +8,7 @@ call is answered by a placeholder and nothing is sent.  So a verb is written onc
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -101,15 +102,16 @@ def _silent(text: str) -> None:
     return None
 
 
-class Forms:
+class Forms(ABC):
     """The three forms of a verb; a subclass gives its ``_steps``."""
 
     __name__ = ""
     #: Makes the progress bar of a notebook.
     _display: Display | None = None
 
+    @abstractmethod
     def _steps(self, *args: Any, **options: Any) -> Steps[Any]:
-        raise NotImplementedError
+        """Define the verb."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Do it and wait."""

@@ -15,12 +15,12 @@ import hmac
 import json
 import os
 import secrets
-import sqlite3
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from ...errors import CfaiWarning
+from ..store.tables import Lock, lock
 from .coordinator import Coordinator, Message
 from .participant import Participant
 
@@ -51,7 +51,7 @@ class Election:
         self._lock_path, self._address = store.with_name(name + ".lock"), store.with_name(name + ".leader")
         self.participant = participant
         participant.role = "between"
-        self._lock: sqlite3.Connection | None = None
+        self._lock: Lock | None = None
         self._server: asyncio.Server | None = None
         self._coordinator: Coordinator | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -86,14 +86,8 @@ class Election:
     # -- leading -----------------------------------------------------------------------------------------------------
 
     def _locked(self) -> bool:
-        lock = sqlite3.connect(self._lock_path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            lock.execute("BEGIN EXCLUSIVE")
-        except sqlite3.Error:
-            lock.close()
-            return False
-        self._lock = lock
-        return True
+        self._lock = lock(self._lock_path)
+        return self._lock is not None
 
     async def _lead(self) -> None:
         here = self.participant
