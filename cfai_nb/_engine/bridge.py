@@ -25,7 +25,9 @@ from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple
 
 from ..errors import SetupError
+from .account.election import Election
 from .stopping import DROP, STOP, InterruptCount, Stop, soon
+from .wire import Wire
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -139,13 +141,6 @@ class LoopThread:
         self.thread.join()
 
 
-class Closing(Protocol):
-    """What is closed before the loop ends."""
-
-    async def close(self) -> None:
-        """Let go of connections and the like."""
-
-
 class Job(Protocol[T_co]):
     """Something that runs on the engine's loop and can be asked to stop, at any time and more than once."""
 
@@ -166,7 +161,7 @@ class Bridge:
         self._thread: LoopThread | None = None
         self._forgotten: list[object] = []
         # By process: a forked child does not use its parent's.
-        self._closers: dict[int, weakref.WeakSet[Closing]] = {}
+        self._closers: dict[int, weakref.WeakSet[Wire | Election]] = {}
         self._last: dict[int, list[Callable[[], object]]] = {}
         self._jobs: dict[Job[object], Stop] = {}
         self._pid = 0
@@ -216,7 +211,7 @@ class Bridge:
         while self._jobs and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
 
-    def before_close(self, one: Closing) -> None:
+    def before_close(self, one: Wire | Election) -> None:
         """Close something on the loop before the loop ends, unless it was collected by then."""
         self._closers.setdefault(os.getpid(), weakref.WeakSet()).add(one)
 
