@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from ..errors import CfaiError, CfaiWarning
@@ -59,14 +60,16 @@ class Engine:
     origin: str
     store: Store | None
     ledger: Callable[[Sequence[Charge]], object]  # takes charges when there is no store to keep them
-    election: Callable[[Participant], Election | None] = lambda share: None
+    beside: tuple[Path, str] | None = None  # the store and the account that it shares with other processes
     jobs: set[Closable] = field(default_factory=set)  # active runs and request jobs
     share: Participant = field(init=False)  # in the limits and the inputs in flight of the account
     _election: Election | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.share = Participant(self.written, self._known)
-        self._election = self.election(self.share)
+        self._election = None if self.beside is None else Election(self.share, *self.beside)
+        if self._election is not None:
+            bridge.before_close(self._election)
 
     def limiter(self, model: Model) -> Limiter:
         """Return the limiter of a model; models that the service counts together share a rate."""

@@ -16,8 +16,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Unpack
 
-from .._engine.account.election import Election
-from .._engine.account.participant import Participant
 from .._engine.bridge import bridge
 from .._engine.engine import Engine, Resources, close_at_exit, close_dropped
 from .._engine.plan import Plan, draw_up
@@ -160,16 +158,9 @@ class Session:
         wire = Wire(there.root, there.token, there.app, "/" if there.is_server else "/ai/")
         bridge.before_close(wire)
         # An emulator inside this process has limits of its own; the notebook's own loop stands still during a cell.
-        path = None if there.app is not None or bridge.own_loop is not None else self.store_path
-
-        def election(share: Participant) -> Election | None:
-            if path is None:
-                return None
-            made = Election(share, path, f"{self.account} {there.base}")
-            bridge.before_close(made)
-            return made
-
-        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend, election)
+        apart = there.app is not None or bridge.own_loop is not None
+        beside = None if apart or self.store_path is None else (self.store_path, f"{self.account} {there.base}")
+        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend, beside)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model that a task will use; see ``select_model``."""
