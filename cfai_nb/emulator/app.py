@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from .ai_search.namespaces import AiSearch, Page
 from .error_codes import ServiceError, refuse
 from .http import model_listing
 from .http.ai_gateway import Gateways
@@ -96,7 +97,7 @@ class Emulator:
     prompt_cache : bool
         Whether prompts with the same ``x-session-affinity`` are cached, on models with a price for it.
     vectorize_delay : int
-        Calls to a vector index that do not see the write before them yet.
+        Calls to a vector index, or to an AI Search instance, that do not see the write before them yet.
 
     Attributes
     ----------
@@ -139,6 +140,7 @@ class Emulator:
         self._gateways, self._cache = Gateways(gateways, clock, seed), PromptCache()
         self._gateway_token = gateway_token
         self._vectorize = Vectorize(vectorize_delay, seed)
+        self._ai_search = AiSearch(vectorize_delay, seed, self.quirks)
         batches = AsyncBatches(queue_polls, queue_seconds, clock, seed)
         self._adapters = LoraAdapters(seed)
         self._routing = Routing(
@@ -174,6 +176,7 @@ class Emulator:
             **model_listing.ROUTES,
             **self._gateways.logs.routes(),
             **self._vectorize.routes(),
+            **self._ai_search.routes(),
             **self._adapters.routes(),
         }
         host = GatewayHost(
@@ -190,6 +193,8 @@ class Emulator:
 
         async def handler(request: Request) -> Response:
             result = await methods[request.method](request)
+            if isinstance(result, Page):
+                return self._envelopes.result(result.rows, result_info=result.info)
             return result if isinstance(result, Response) else self._envelopes.result(result)
 
         return self._guarded(" ".join(methods), handler)
