@@ -42,6 +42,7 @@ from .models import Model, Usage
 from .session.listings import ledger, models
 from .tasks import (
     Answer,
+    AnswerFrom,
     Ask,
     Caption,
     Check,
@@ -93,6 +94,7 @@ __all__ = [
     "Accessor",
     "Answer",
     "AnswerError",
+    "AnswerFrom",
     "Ask",
     "Audio",
     "Budget",

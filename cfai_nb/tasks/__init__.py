@@ -1,5 +1,6 @@
 """What to ask: one file per verb, pure."""
 
+from .answer_from import AnswerFrom
 from .caption import Caption
 from .chat_task import ChatTask
 from .classify import Classify
@@ -23,6 +24,7 @@ from .transcribe import Transcribe
 
 __all__ = [
     "Answer",
+    "AnswerFrom",
     "Ask",
     "Caption",
     "Cell",

@@ -43,6 +43,11 @@ class Instance:
         return self.ask("POST", "/docs/search", json=body)
 
 
+def filtered(filters: Any) -> Any:
+    """The options of a search with a filter."""
+    return {"ai_search_options": {"retrieval": {"filters": filters}}}
+
+
 @pytest.fixture
 def docs(door: Any) -> Instance:
     """An instance with three documents."""
@@ -91,10 +96,8 @@ def test_filters(docs: Instance, filters: Any, keys: set[str]) -> None:
         ("POST", "", {"json": {"id": "docs"}}, 400, 7022),
         ("POST", "/docs/search", {"json": {}}, 400, 7039),
         ("POST", "/docs/chat/completions", {"json": {"messages": []}}, 400, 7038),
-        ("POST", "/docs/search", {"json": {"query": "x", "ai_search_options": {"retrieval": {"filters": {"no": 1}}}}},
-         400, 7058),
-        ("POST", "/docs/search", {"json": {"query": "x", "ai_search_options": {"retrieval": {"filters": {"day": "no"}}}}},
-         400, 7057),
+        ("POST", "/docs/search", {"json": {"query": "x", **filtered({"no": 1})}}, 400, 7058),
+        ("POST", "/docs/search", {"json": {"query": "x", **filtered({"day": "no"})}}, 400, 7057),
         ("GET", "/docs/items/none", {}, 404, 7041),
         ("POST", "/docs/items", {"data": {"metadata": "{}"}, "files": {"other": ("a", b"x")}}, 400, 7055),
         ("PATCH", "", {}, 405, 7001),

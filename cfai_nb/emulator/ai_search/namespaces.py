@@ -1,7 +1,8 @@
 """AI Search: the REST interface of namespaces, their instances, and the items of an instance.
 
 ``app`` serves :meth:`AiSearch.routes`. Paths, fields and answers are those of the service's own Python client (5.9.0),
-codes those of the service's page of AI Search errors. Jobs, tokens, websites and public endpoints are not imitated.
+codes those of the service's page of AI Search errors; for a malformed body, which has no documented code, 5006. Jobs,
+tokens, websites and public endpoints are not imitated.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from threading import Lock
 from typing import Any
 
@@ -32,9 +32,11 @@ _BASE = "/ai-search"
 #: The most bytes of a file, characters of a key, and instances of a search over several.
 _FILE, _KEY, _SEVERAL = 4 * 2**20, 128, 10
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
-_TEXT_FILES = frozenset(
-    ".md .markdown .mdx .txt .rst .log .ini .conf .env .toml .tex .ltx .csv .tsv .json .yaml .yml .xml .html .htm "
-    ".css .js .ts .py .sh .go .rs .java .c .h .cpp .rb .php .sql".split()
+#: A type of file is told by its name; those of pictures and documents are not imitated.
+_TEXT_FILE = re.compile(
+    r"\.(md|markdown|mdx|txt|rst|log|ini|conf|env|toml|tex|csv|tsv|json|ya?ml|xml|html?|css|js|ts|py|sh|go|rs|java|c|h"
+    r"|cpp|rb|php|sql)$",
+    re.IGNORECASE,
 )
 _MODEL = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 _DEFAULTS: Mapping[str, Any] = {
@@ -276,7 +278,7 @@ class AiSearch:
                 raise search_error(7054)
             if not file.name or len(file.name) > _KEY:
                 raise search_error(7072)
-            if PurePosixPath(file.name).suffix.lower() not in _TEXT_FILES:
+            if not _TEXT_FILE.search(file.name):
                 raise search_error(7060)
             metadata = _metadata(about)
             if any(item.key == file.name for item in there.items.values()):

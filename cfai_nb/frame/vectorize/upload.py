@@ -164,4 +164,3 @@ class Uploader(Uploading):
         ours = np.asarray(self.upload.vectors[np.array([at])])[0]
         same = values.shape == ours.shape and np.allclose(values, ours, rtol=1e-5, atol=1e-7)
         return same and (found.get("metadata") or {}) == self.upload.metadata_at(at)
-
