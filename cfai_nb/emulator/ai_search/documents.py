@@ -340,7 +340,7 @@ def _fused(
             scored[name] = sum(1 / (_RANK + place[name]) for place in ranks if name in place) * (_RANK + 1) / 2
     answered = []
     for name in sorted(scored, key=lambda name: -scored[name]):
-        chunk, details = chunks[name], {"fusion_method": fusion} if both else {}
+        chunk, details = chunks[name], dict[str, Any](fusion_method=fusion) if both else {}
         for word, found, place in (("vector", near, ranks[0]), ("keyword", worded, ranks[1])):
             if name in found:
                 details |= {f"{word}_score": found[name], f"{word}_rank": place[name]}

@@ -300,10 +300,10 @@ class AiSearch:
         if word := asked.get("search"):
             found = [item for item in found if word in item.key]
         if raw := asked.get("metadata_filter"):
-            wanted = _object(raw.encode(), 7058)
-            if why := filter_error(wanted):
+            filters = _object(raw.encode(), 7058)
+            if why := filter_error(filters):
                 raise search_error(7058, why)
-            found = [item for item in found if matches_filter(item.terms(there.fields), wanted)]
+            found = [item for item in found if matches_filter(item.terms(there.fields), filters)]
         return _page([item.entry() for item in found], request)
 
     def _delete_item(self, there: Instance, request: Request, _: Any) -> Any:

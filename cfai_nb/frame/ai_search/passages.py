@@ -124,7 +124,7 @@ def answer(
     >>> questions.cfai.answer("question", instance="handbook", filter={"topic": "returns"})
     """
     here, wanted = service("AI Search"), as_filter(filter)
-    own = {name: options.pop(name) for name in ("model", "gateway") if name in options}
+    own: dict[str, Any] = {name: options.pop(name) for name in ("model", "gateway") if name in options}
     refuse_needless(own, "an instance of AI Search answers with the model and the gateway of its own settings")
     task: dict[str, Any] = {"mode": mode, "top_k": top_k, "filter": wanted, "namespace": namespace}
     Call(AnswerFrom(instance=instance, **task), None, data, on, options)  # refuses what is wrong before it asks

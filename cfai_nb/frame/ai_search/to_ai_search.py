@@ -187,7 +187,8 @@ class Documents(Uploading):
         known, last = await self.known(engine, keys)
         pending = [at for at, key in enumerate(keys) if known.get(key, "").partition(" ")[0] != digests[at]]
         self.skipped = len(keys) - len(pending)
-        waits = {} if last is None or not self.skipped else {known[keys[last]].partition(" ")[2]: last}
+        earlier = "" if last is None else known[keys[last]].partition(" ")[2]
+        waits = {earlier: last} if last is not None and earlier else dict[str, int]()
 
         async def put(at: int) -> None:
             item = await there.put(made.ids[at] + SUFFIX, made.texts[at].encode(), made.metadata[at])
@@ -223,7 +224,7 @@ class Documents(Uploading):
                     "rename the column, or convert it."
                 )
         if wanted.keys() - has.keys():
-            if len(has | wanted) > RULES.properties:
+            if len(has.keys() | wanted.keys()) > RULES.properties:
                 raise ValueError(
                     f"filterable: an instance can be filtered by {RULES.properties} properties; {self.name!r} has "
                     f"{', '.join(has)} already."
