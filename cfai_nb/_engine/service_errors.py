@@ -45,6 +45,10 @@ _LEAD = re.compile(r"\s*(?:AiError:\s*)*(?:([0-9]{4,5}):\s*)?")
 _PAGE = re.compile(r"error code:? ([0-9]{4})\b", re.IGNORECASE)
 
 
+#: Bytes of a refusal that its error keeps.
+_KEPT = 16_384
+
+
 class _Meaning(NamedTuple):
     """What a code means, and the statuses it comes with."""
 
@@ -227,7 +231,7 @@ def service_error(
     answered = "refused in the batch" if status is None else f"HTTP {status}"
     named = answered if code is None else f"{code}" if fits else f"{answered} ({code})"
     advice = f" -- {meaning.todo.replace('{model}', model)}" if meaning.todo else ""
-    return meaning.kind(
+    error = meaning.kind(
         f"{model}: {named}: {_short(text) or 'the response gives no reason'}{advice}",
         # An unknown code is shown as it is; a known one with an unexpected status would mislead.
         code if code is not None and (fits or (known is None and isinstance(code, int))) else status,
@@ -236,6 +240,8 @@ def service_error(
         wait=_retry_after(headers),
         known=fits,
     )
+    error.content, error.headers = content[:_KEPT], headers
+    return error
 
 
 def _by_status(status: int | None, text: str, headers: Mapping[str, str], product: Product) -> _Meaning:
