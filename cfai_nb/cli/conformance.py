@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import __version__
 from ..errors import SetupError
 from ..markup import counted
 from ..models.ledger import Budget, money
@@ -43,7 +44,8 @@ def conformance(args: argparse.Namespace) -> int:
     _print_result(checked)
     for file, made in ((args.json, checked.to_json), (args.record, checked.recorded)):
         if file:
-            Path(file).write_text(json.dumps(made(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps({"version": __version__, **made()}, indent=1, ensure_ascii=False)
+            Path(file).write_text(text + "\n", encoding="utf-8")
             print(f"written: {file}")
     return 0 if checked.agrees else 1
 
@@ -103,4 +105,5 @@ def _print_result(checked: Checked) -> None:
         "not asked": "not asked",
     }
     print(", ".join(f"{counts.get(name, 0)} {word}" for name, word in words.items()) + f" ({checked.target})")
-    print(f"{len(LEFT_OUT)} codes have no statement: only an exhausted, foreign or misused account shows them.")
+    codes = ", ".join(str(each) for each in LEFT_OUT if isinstance(each, int))
+    print(f"Without a statement, since only an exhausted, foreign or misused account shows them: {codes}.")

@@ -1,8 +1,8 @@
 """Ask a session what the statements say, and report which of them hold.
 
 ``cfai-nb conformance`` calls ``prices`` and ``check``; ``Outcome`` and ``Checked`` go out.  Requests travel as all
-others do: through the session's engine, with its retries, a budget and the ledger.  Each is also asked of an emulator in
-this process, so that a field that only one of the two has is seen.
+others do: through the session's engine, with its retries, a budget and the ledger.  Each is also asked of an emulator
+in this process, so that a field that only one of the two has is seen.
 """
 
 from __future__ import annotations
@@ -111,9 +111,7 @@ class Check:
                 continue
             try:
                 await self._ask(job, sender, outcome)
-            except BudgetError as error:
-                outcome.why = str(error)
-            except RowError as error:  # no answer of the service: a broken connection, or none in time
+            except (BudgetError, RowError) as error:  # also where no answer came, or the day is used up
                 outcome.why = str(error)
 
     async def _ask(self, job: RequestJob[None], sender: Sender, outcome: Outcome) -> None:
@@ -127,7 +125,7 @@ class Check:
             try:
                 answer = await sender.send(statement.request, f"statement {statement.name}", method=statement.method)
             except ServiceError as error:
-                if error.content is None or error.status is None:
+                if error.content is None or error.status is None or _passing(error.status, statement):
                     raise
                 outcome.observed = Observed(error.status, error.headers, error.content)
             else:
@@ -143,6 +141,12 @@ class Check:
             if self._budget is not None and reserved is not None:
                 self._budget.settle(reserved, 0.0 if charge is None else charge.neurons)
         outcome.verdict, outcome.differences = verdict(statement, outcome.observed)
+
+
+def _passing(status: int, statement: Statement) -> bool:
+    """Whether a refusal says how the account or the service is at the moment, and nothing about the statement."""
+    wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
+    return (status in (408, 429) or status >= 500) and status not in wanted
 
 
 def _usage(answer: Answer, statement: Statement) -> Usage:
@@ -229,8 +233,6 @@ class Checked:
 
     def to_json(self) -> dict[str, Json]:
         """Return all of it as plain data."""
-        from ... import __name__ as package
-
         rows = [
             {
                 "name": each.statement.name, "says": each.statement.says, "verdict": each.verdict,
@@ -241,7 +243,7 @@ class Checked:
             for each in self.outcomes
         ]  # fmt: skip
         return {
-            "tool": package, "target": self.target, "date": _today(), "catalogue": catalogue().checked_on,
+            "target": self.target, "date": _today(), "catalogue": catalogue().checked_on,
             "counts": dict(self.counts), "statements": rows,
             "left_out": {str(code): why for code, why in LEFT_OUT.items()},
         }  # fmt: skip
