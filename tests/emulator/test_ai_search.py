@@ -178,8 +178,10 @@ def test_a_stream_begins_with_the_chunks(docs: Instance) -> None:
 
 @pytest.fixture
 def flare(service: Running) -> Iterator[Any]:
-    """The service's own client."""
-    with cloudflare.Cloudflare(api_token="x" * 40, base_url=service.url, max_retries=0) as client:
+    """The service's own client, told to refuse an answer that is not of its types."""
+    with cloudflare.Cloudflare(
+        api_token="x" * 40, base_url=service.url, max_retries=0, _strict_response_validation=True
+    ) as client:
         yield client
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudflare
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +19,7 @@ from starlette.responses import Response
 
 import cfai_nb as cf
 from cfai_nb._engine.service_errors import AI_SEARCH, service_error
+from cfai_nb.emulator import running
 from cfai_nb.emulator.ai_search.documents import Instance
 from cfai_nb.frame.ai_search import to_ai_search as uploading
 from cfai_nb.tasks.answer_from import AnswerFrom
@@ -374,3 +376,39 @@ def test_codes_of_ai_search(status: int, code: int, kind: type[Exception]) -> No
     """A code means what AI Search documents; 7001 is an internal error with a 5xx, and a wrong method else."""
     body = b'{"success": false, "errors": [{"code": %d, "message": "why"}], "result": {}}' % code
     assert type(service_error(status, {}, body, "AI Search instance 'docs'", AI_SEARCH)) is kind
+
+
+@pytest.mark.slow
+def test_the_official_client_sees_the_same_stores(tmp_path: Path, frame: pd.DataFrame) -> None:
+    """What the verbs wrote the service's own client reads, and what it wrote the verbs find: documents and vectors."""
+    account = "a" * 32
+    credentials: Any = {"account_id": account, "api_token": "x" * 40, "store": tmp_path / "s.sqlite"}
+    with (
+        running(rate=None) as there,
+        cf.connect(base_url=there.url, **credentials),
+        cloudflare.Cloudflare(api_token="x" * 40, base_url=there.url, max_retries=0) as client,
+    ):
+        write(frame, filterable=["Team"])
+        where: Any = {"account_id": account, "name": "default"}
+        instances = client.aisearch.namespaces.instances
+        assert {item.key for item in instances.items.list("docs", **where)} == {f"t{at}.txt" for at in (0, 1, 3, 4)}
+        file: Any = {"file": ("guide.md", b"The zebra returns.", "text/markdown"), "wait_for_completion": True}
+        instances.items.upload("docs", **where, file=file)
+        found = frame.cfai.search("zebra", 1, instance="docs", mode="keyword")
+        assert found.index.tolist() == ["guide.md"]
+        made = instances.search(
+            "docs", **where, query="crashes", aisearch_options={"retrieval": {"filters": {"team": "a"}}}
+        )
+        assert made.chunks[0].text == TEXTS[3]
+
+        frame["vec"] = frame.cfai.embed("text", model="bge-small-en-v1.5")
+        frame.cfai.to_vectorize("vecs", "vec", filterable=["Team"], create=True, wait=True)
+        indexes = client.vectorize.indexes
+        vector = frame["vec"].iloc[1].tolist()
+        matches = indexes.query("vecs", account_id=account, vector=vector, top_k=1, return_metadata="all").matches
+        assert [(match.id, match.metadata) for match in matches] == [("t1", {"Team": "b"})]
+        own = json.dumps({"id": "own", "values": [-value for value in vector]})
+        indexes.upsert("vecs", account_id=account, body=own)
+        indexes.info("vecs", account_id=account)
+        best = frame.cfai.search(np.negative(frame["vec"].iloc[1]), 1, index="vecs")
+        assert best.index.tolist() == ["own"]

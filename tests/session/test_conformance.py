@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
+from published import schemas
 from starlette.routing import Match
 
 import cfai_nb as cf
@@ -104,6 +106,19 @@ def test_every_address_has_a_statement_or_a_reason() -> None:
     assert [path for path in routes if path not in asked and not path.startswith(left)] == []
 
 
+def test_requests_fit_the_published_schemas() -> None:
+    """What is to be answered is asked as the service publishes that it may be."""
+    wrong = {}
+    for each in TABLE:
+        body, path = each.request.json, str(each.request.path)
+        if each.status == 200 and each.model in schemas() and body and path.startswith("/ai/run/"):
+            validator = Draft202012Validator(schemas()[each.model]["input"])
+            bodies = body["requests"] if each.name == "queue.send" else [body]
+            errors = [error.message for one in bodies for error in validator.iter_errors(one)]
+            wrong |= {each.name: errors} if errors else {}
+    assert wrong == {}
+
+
 @pytest.mark.parametrize("quirk", QUIRKS)
 def test_a_wrong_emulator_is_found_out(quirk: str) -> None:
     """Each quirk changes at least one verdict."""
@@ -170,6 +185,16 @@ def test_stop_ends_it() -> None:
         job.stop()
         bridge.wait(job, lambda: None)
     assert {each.why for each in made.outcomes} == {"stopped"}
+
+
+def test_what_is_left_in_the_account_is_said(right: list[Outcome]) -> None:
+    """Where an index or an instance was made and not deleted, the report names it."""
+    made = [each for each in right if each.statement.family in ("vectorize", "ai-search")]
+    assert not any("left" in line for line in Checked(made, "cloudflare").lines())
+    cut = [Outcome(each.statement, why="stopped") if each.statement.name.endswith("delete") else each for each in made]
+    told = "\n".join(Checked(cut, "cloudflare").lines())
+    assert "left     vectorize: 'cfai-nb-conformance' was made in the account and not deleted" in told
+    assert "left     ai-search: 'cfai-nb-conformance'" in told
 
 
 def test_faults_are_repeated_and_a_dead_service_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -127,16 +128,17 @@ def answer(
     own: dict[str, Any] = {name: options.pop(name) for name in ("model", "gateway") if name in options}
     refuse_needless(own, "an instance of AI Search answers with the model and the gateway of its own settings")
     task: dict[str, Any] = {"mode": mode, "top_k": top_k, "filter": wanted, "namespace": namespace}
-    Call(AnswerFrom(instance=instance, **task), None, data, on, options)  # refuses what is wrong before it asks
+    merged = dataclasses.replace(here.options(options), gateway=None)  # that of ``connect`` is for models
+    Call(AnswerFrom(instance=instance, **task), None, data, on, merged)  # refuses what is wrong before it asks
 
     async def look(job: Any) -> str:
         return await Instance(job, instance, namespace).changed()
 
     step = Requests(
-        "answer", here.engine(cache=False), look, here.options(options), drain=False,
+        "answer", here.engine(cache=False), look, merged, drain=False,
         stopped=lambda: "Stopped. Nothing was asked yet.", skippable=True,
     )  # fmt: skip
     state = yield step
     step.refuse_stopped()
-    answers = yield Call(AnswerFrom(instance=instance, as_of=state or "", **task), None, data, on, options)
+    answers = yield Call(AnswerFrom(instance=instance, as_of=state or "", **task), None, data, on, merged)
     return lambda: answers

@@ -23,6 +23,7 @@ from ...tasks import Answer, Json, Request, reported
 from ..session import Session, connect
 from .expectations import Difference, Observed, Statement, Verdict, scrubbed, shape, verdict
 from .statements import LEFT_OUT, TABLE
+from .store_statements import NAME
 
 #: Seconds a request is repeated where the service is busy or at fault.
 _PATIENCE = 60.0
@@ -222,8 +223,22 @@ class Checked:
             elif each.verdict == "not asked":
                 told.append(f"skipped  {name}: {scrubbed(each.why, self.secrets)}")
             if each.new:
-                told.append(f"new      {name}: {', '.join(each.new[:8])}{', ...' if len(each.new) > 8 else ''}")
-        return told
+                new = self._scrubbed(each.new[:8])
+                told.append(f"new      {name}: {', '.join(new)}{', ...' if len(each.new) > 8 else ''}")
+        return told + self._left()
+
+    def _left(self) -> list[str]:
+        """Return what was made in the account and not deleted, in words."""
+        done = {each.statement.name for each in self.outcomes if each.observed is not None and each.verdict == "holds"}
+        families = dict.fromkeys(each.statement.family for each in self.outcomes if each.statement.writes)
+        return [
+            f"left     {family}: {NAME!r} was made in the account and not deleted: the same command again deletes it"
+            for family in families
+            if f"{family}.create" in done and f"{family}.delete" not in done
+        ]
+
+    def _scrubbed(self, names: Iterable[str]) -> list[str]:
+        return [scrubbed(name, self.secrets) for name in names]
 
     def _shown(self, each: Outcome) -> list[Difference]:
         return [
@@ -237,7 +252,8 @@ class Checked:
             {
                 "name": each.statement.name, "says": each.statement.says, "verdict": each.verdict,
                 "status": None if each.observed is None else each.observed.status,
-                "differences": [asdict(d) for d in self._shown(each)], "new": each.new, "gone": each.gone,
+                "differences": [asdict(d) for d in self._shown(each)],
+                "new": self._scrubbed(each.new), "gone": self._scrubbed(each.gone),
                 "why": scrubbed(each.why, self.secrets), "neurons": each.neurons,
             }
             for each in self.outcomes
