@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add("target", nargs="?", choices=("cloudflare", "emulator"), default="cloudflare", help="default: your account")
     add("--only", metavar="A,B", help="families of statements, such as embed,chat")
     add("--budget", metavar="N", help="stop at so many Neurons, or at today's free ones: free")
-    add("--write", action="store_true", help="also those that create and delete an index and an instance")
+    add("--write", action="store_true", help="also those that make something in the account")
     add("--list", action="store_true", help="show the statements and send nothing")
     add("--json", metavar="FILE", help="save the report, without secrets, to attach to an issue")
     add("--record", metavar="FILE", help="save the answers, scrubbed, to hold the emulator against")

@@ -89,7 +89,7 @@ def _print_price(statements: Sequence[Statement], session: Session) -> None:
     if unknown:
         print(f"Of unknown price, and small: {', '.join(unknown)}.")
     if writing:
-        print(f"{writing} create and delete a Vectorize index and an AI Search instance in the account.")
+        print(f"{writing} create and delete a Vectorize index and an AI Search instance, or use the gateway 'default'.")
     if session.origin == "emulator":
         print("The emulator answers: this checks the statements, not the service.")
 

@@ -123,7 +123,7 @@ def test_requests_fit_the_published_schemas() -> None:
 def test_a_wrong_emulator_is_found_out(quirk: str) -> None:
     """Each quirk changes at least one verdict."""
     wanted = {"embed", "chat", "gateway"} if quirk != "no-ai-search" else {"ai-search"}
-    outcomes = asked(chosen(wanted), quirks={quirk})
+    outcomes = asked(chosen(wanted, writes=True), quirks={quirk})
     assert [each.statement.name for each in outcomes if each.verdict in ("differs", "closed")]
 
 

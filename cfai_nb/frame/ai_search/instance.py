@@ -77,7 +77,7 @@ class Instance:
         counts = await self._ask("GET", f"{self._path}/stats")
         if counts.get("degraded"):
             return None
-        return int(counts.get("queued") or 0) + int(counts.get("running") or 0) + int(counts.get("outdated") or 0)
+        return int(counts.get("queued") or 0) + int(counts.get("running") or 0)
 
     async def changed(self) -> str:
         """Return what changes with every change of its documents and settings; two requests."""
@@ -89,15 +89,17 @@ class Instance:
         """Upload a document, in place of one with this key, and return its id; up to four requests."""
         form: dict[str, Any] = {"file": (key, text, "text/plain; charset=utf-8")}
         form |= {} if metadata is None else {"metadata": metadata.decode()}
-        for last in (False, True):
-            try:
-                return str((await self._ask("POST", f"{self._path}/items", form=form))["id"])
-            except Refused as error:
-                if last or error.code != _KEY_TAKEN:
-                    raise
-            for found in await self._ask("GET", f"{self._path}/items", query={"key": key, "source": "builtin"}) or ():
-                await self._remove(str(found["id"]))
-        raise AssertionError
+        try:
+            return await self._upload(form)
+        except Refused as error:
+            if error.code != _KEY_TAKEN:
+                raise
+        for found in await self._ask("GET", f"{self._path}/items", query={"key": key, "source": "builtin"}) or ():
+            await self._remove(str(found["id"]))
+        return await self._upload(form)
+
+    async def _upload(self, form: Mapping[str, Any]) -> str:
+        return str((await self._ask("POST", f"{self._path}/items", form=form))["id"])
 
     async def _remove(self, item: str) -> None:
         try:
@@ -117,16 +119,15 @@ class Instance:
         return str(found.get("status")), str(found.get("error") or "")
 
     async def failed(self) -> dict[str, str]:
-        """Return the documents that could not be indexed, by their key; one request for 50."""
+        """Return the documents that were not indexed, by their key; one request for 50."""
         found: dict[str, str] = {}
-        page = 1
-        while not self._job.stopped:
-            query = {"status": "error", "per_page": str(_PAGE), "page": str(page)}
-            rows = await self._ask("GET", f"{self._path}/items", query=query) or ()
-            found |= {str(one["key"]): str(one.get("error") or "no reason given") for one in rows}
-            if len(rows) < _PAGE:
-                break
-            page += 1
+        for status in ("error", "skipped"):
+            page, more = 1, True
+            while more and not self._job.stopped:
+                query = {"status": status, "per_page": str(_PAGE), "page": str(page)}
+                rows = await self._ask("GET", f"{self._path}/items", query=query) or ()
+                found |= {str(one["key"]): str(one.get("error") or status) for one in rows}
+                page, more = page + 1, len(rows) == _PAGE
         return found
 
     async def search(self, query: str, options: Mapping[str, Json]) -> Sequence[Mapping[str, Any]]:

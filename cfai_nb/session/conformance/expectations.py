@@ -55,7 +55,7 @@ class Statement:
     uses : mapping of str to float
         What it uses at most, in the units of the price list.
     writes : bool
-        Whether it creates or deletes something in the account, which is done only where it is asked for.
+        Whether it makes or deletes something in the account, which is done only where it is asked for.
     """
 
     name: str

@@ -260,10 +260,10 @@ _ADDRESSES = [
     runs("queue.send", "a queued batch is acknowledged with its id", BGE, {"requests": [{"text": "one"}]},
          query={"queueRequest": "true"}, body={"result.status": ("queued", "running"), "result.request_id": "<text>"}),
     runs("gateway.envelope", "through a gateway, /run keeps its envelope", BGE, {"text": "one"}, gateway=True,
-         headers={"cf-aig-log-id": "~.", "cf-aig-cache-status": "~^(HIT|MISS)$"},
+         writes=True, headers={"cf-aig-log-id": "~.", "cf-aig-cache-status": "~^(HIT|MISS)$"},
          body={**_ENVELOPE, "result.shape": [1, 384]}),
     asks("gateway.logs", "a gateway's logs are a list with cost and tokens", "GET",
-        "/ai-gateway/gateways/default/logs", query={"per_page": "1"}, body={"result": "<list>"}),
+        "/ai-gateway/gateways/default/logs", query={"per_page": "1"}, writes=True, body={"result": "<list>"}),
     asks("gateway.generic", "POST /run without a gateway is refused with 3003", "POST", "/ai/run",
         {"model": BGE, "input": {"text": "one"}}, status=400, code=3003),
 ]  # fmt: skip
