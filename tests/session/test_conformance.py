@@ -18,8 +18,8 @@ from cfai_nb.cli import main
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.emulator.ai_search.documents import CODES as SEARCH_CODES
 from cfai_nb.emulator.error_codes import CODES
-from cfai_nb.emulator.families.registry import FAMILIES
-from cfai_nb.emulator.service.quirks import QUIRKS
+from cfai_nb.emulator.families import FAMILIES
+from cfai_nb.emulator.service.faults import QUIRKS
 from cfai_nb.models import catalogue
 from cfai_nb.models.ledger import Budget
 from cfai_nb.session.conformance.checking import Check, Checked, Outcome, check, chosen, cost_of, emulated, prices

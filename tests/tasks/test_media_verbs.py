@@ -19,7 +19,7 @@ from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.standins import sound as tune
+from cfai_nb.emulator.families import audio_models as tune
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import catalogue, find, price

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..error_codes import ServiceError
 from ..standins import lexical
-from ..vectorize.vector_index import filter_error, matches_filter
+from ..vectorize import filter_error, matches_filter
 
 #: Metadata fields an instance can be filtered by, and the characters of a text in one.
 FIELDS, TEXT = 5, 500

@@ -20,12 +20,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..error_codes import refuse
-from ..families import sse
-from ..http import request_body
-from ..service.quirks import refuses_ai_search
+from ..families import family
+from ..service import request_body
+from ..service.faults import refuses_ai_search
 from ..standins import lexical
 from ..standins.text_standin import MARK, split_tokens
-from ..vectorize.vector_index import filter_error, matches_filter
+from ..vectorize import filter_error, matches_filter
 from .documents import BUILT_IN, FIELDS, KINDS, Instance, Item, fits, now, search_error
 
 _BASE = "/ai-search"
@@ -252,11 +252,11 @@ class AiSearch:
         text = f"{MARK} {_said(query, chunks)}" if chunks else ""
         about = {"id": f"id-{self._new_id()}", "model": given.get("model") or there.settings["ai_search_model"]}
         if given.get("stream") is True:
-            frames = [sse.event(chunks, "chunks")]
+            frames = [family.event(chunks, "chunks")]
             for piece in split_tokens(text):
                 choice = {"index": 0, "delta": {"content": piece}}
-                frames.append(sse.event({**about, "object": "chat.completion.chunk", "choices": [choice]}))
-            return Response(b"".join([*frames, sse.DONE]), media_type="text/event-stream")
+                frames.append(family.event({**about, "object": "chat.completion.chunk", "choices": [choice]}))
+            return Response(b"".join([*frames, family.DONE]), media_type="text/event-stream")
         message = {"role": "assistant", "content": text}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}] if chunks else []
         whole = {**about, "object": "chat.completion", "choices": choices, "chunks": chunks}

@@ -1,7 +1,8 @@
-"""Routing: from an HTTP request to a checked model request and the family that answers it.
+"""Routing: who may call, and from an HTTP request to a checked model request and the family that answers it.
 
-``app`` calls :meth:`Routing.read` for every inference request. It finds the gateway, the model, the form of the body
-and whether the call is queued, and raises the service's error for what it would refuse.
+``app`` checks account, method and token with :class:`Auth` before anything else, and calls :meth:`Routing.read` for
+every inference request. It finds the gateway, the model, its licence, the form of the body and whether the call is
+queued. Each raises the service's error for what the service would refuse.
 """
 
 from __future__ import annotations
@@ -12,16 +13,85 @@ from dataclasses import dataclass, field, replace
 from starlette.requests import Request
 
 from ..error_codes import refuse
+from ..families import FAMILIES, not_emulated
 from ..families.family import Family, ModelRequest
-from ..families.registry import FAMILIES, not_emulated
 from ..model_catalogue import Model, find
-from ..service.async_batches import AsyncBatches
 from ..standins.lexical import count_tokens
 from . import request_body
-from .ai_gateway import EXTERNAL_FAMILIES, Gateways, external_model
-from .auth import Licences
-from .gateway_logs import GatewayCall
-from .lora_adapters import LoraAdapters
+from .ai_gateway import EXTERNAL_FAMILIES, GatewayCall, Gateways, external_model
+from .async_batches import AsyncBatches
+from .model_listing import LoraAdapters
+
+_ACCOUNT = re.compile(r"[0-9a-f]{32}", re.I)
+_TOKEN = re.compile(r"[A-Za-z0-9_\-]{32,}")
+
+
+class Auth:
+    """Checks account, method and token; without `token` and `account` every well-formed one is accepted."""
+
+    def __init__(self, token: str | None, account: str | None) -> None:
+        self._token, self._account = token, account
+
+    def admit(self, request: Request, methods: str) -> None:
+        """Refuse a malformed account (7003), another method (7001), a malformed token (9106), a wrong one (10000)."""
+        account = request.path_params["account"]
+        if not _ACCOUNT.fullmatch(account):
+            raise refuse(7003, path=request.url.path)
+        if request.method not in methods.split():
+            raise refuse(7001, method=request.method)
+        secret = _secret(request)
+        if not secret:
+            raise refuse(9106)
+        if self._token is not None and secret != self._token:
+            raise refuse(10000 if _TOKEN.fullmatch(secret) else 9106)
+        if self._account is not None and account.casefold() != self._account.casefold():
+            raise refuse(10000, status=403)
+
+
+def _secret(request: Request) -> str:
+    """Return the bearer token, or the key of the older pair of headers, or an empty text.
+
+    Anthropic's own client sends ``x-api-key``, and is documented to work at its address.
+    """
+    headers = request.headers
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    if scheme.casefold() == "bearer":
+        return bearer.strip()
+    if "x-api-key" in headers and request.url.path.endswith("/ai/v1/messages"):
+        return headers["x-api-key"].strip()
+    return headers.get("x-auth-key", "").strip() if headers.get("x-auth-email") else ""
+
+
+#: Models with a licence to accept, and models that an account has to apply for.
+GATED = frozenset({"@cf/meta/llama-3.2-11b-vision-instruct"})
+APPLIED = frozenset({"@cf/swiss-ai/apertus-v1.5-8b", "@cf/utter-project/eurollm-9b-it"})
+
+_AGREE = "agree"
+_THANKS = "Thank you for agreeing to this model's license and acceptable use policy. You may now use the model."
+
+
+class Licences:
+    """The licences that accounts have accepted; with `accepted` every account has access to every model.
+
+    Accepting a licence is also answered with 403 and a thank-you text (observed), so a client has to read the text.
+    """
+
+    def __init__(self, accepted: bool = False) -> None:
+        self._all, self._accepted = accepted, set[tuple[str, str]]()
+
+    def admit(self, account: str, request: ModelRequest) -> None:
+        """Refuse a model without access (5018) or without an accepted licence (5016), and the call that accepts it."""
+        if request.model.id in APPLIED and not self._all:
+            raise refuse(5018)
+        key = (account.casefold(), request.model.id)
+        if request.model.id not in GATED:
+            return
+        if request.body.get("prompt") == _AGREE and request.route == "run":
+            self._accepted.add(key)
+            raise refuse(5016, text=_THANKS)
+        if not self._all and key not in self._accepted:
+            raise refuse(5016)
+
 
 _MODEL = "/run/{model:path}"
 _ROUTES = {
@@ -40,15 +110,7 @@ _EXTERNAL = re.compile(r"[a-z][\w.\-]*/[\w.:\-]+", re.I)
 
 @dataclass
 class CallState:
-    """One inference request while it is served.
-
-    Attributes
-    ----------
-    patient : bool
-        Whether it would rather wait for capacity than be refused.
-    gateway_call : GatewayCall, optional
-        Its record in a gateway.
-    """
+    """One inference request while it is served; `patient`: it would rather wait for capacity than be refused."""
 
     path: str
     start: float
@@ -61,26 +123,16 @@ class CallState:
     gateway_call: GatewayCall | None = None
 
 
+@dataclass(frozen=True)
 class Routing:
-    """Reads requests: gateway, model, body and family.
+    """Reads requests: gateway, model, body and family. More than `batch_tokens` in one call are a 3006."""
 
-    Parameters
-    ----------
-    batch_tokens : int, optional
-        Estimated tokens of one call's texts together, above which it is refused with 3006.
-    """
-
-    def __init__(
-        self,
-        gateways: Gateways,
-        batches: AsyncBatches,
-        licences: Licences,
-        adapters: LoraAdapters,
-        quirks: frozenset[str],
-        batch_tokens: int | None,
-    ) -> None:
-        self._gateways, self._batches, self._licences, self._adapters = gateways, batches, licences, adapters
-        self._quirks, self._batch_tokens = quirks, batch_tokens
+    _gateways: Gateways
+    _batches: AsyncBatches
+    _licences: Licences
+    _adapters: LoraAdapters
+    _quirks: frozenset[str]
+    _batch_tokens: int | None
 
     async def read(self, request: Request, call: CallState) -> tuple[ModelRequest, Family]:
         """Return the checked model request, and the family that answers it."""
@@ -122,8 +174,7 @@ class Routing:
             call.name = model.id
             return await request_body.read(request, model, family), family
         body, route = request_body.parse(raw), _ROUTES.get(call.path, "run")
-        name = request_body.model_name(body)
-        model, family = await self._model_of(request, call, name, route)
+        model, family = await self._model_of(request, call, request_body.model_name(body), route)
         call.name = model.id
         if call.path == "/run":
             body = body.get("input")

@@ -1,17 +1,18 @@
 """Responses: how a result or an error leaves, complete or damaged on purpose.
 
 ``app`` builds a :class:`Reply` from a finished result and sends it with :func:`deliver`; :class:`Envelopes` writes the
-results of the other addresses and all errors. The gateway keeps replies in its cache.
+results of the other addresses and all errors. The gateway keeps replies in its cache. Ids and times are made here.
 """
 
 from __future__ import annotations
 
-import random
-import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
 from threading import Lock
 from typing import Any
+from uuid import UUID
 
 import anyio
 from pydantic_core import to_json
@@ -20,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..error_codes import CODES, GATEWAY, ServiceError, malformed, refuse
 from ..families.family import ModelResult
-from ..service.quirks import quirky_envelope
+from .faults import quirky_envelope
 
 _JSON = "application/json"
 
@@ -67,22 +68,10 @@ class Drop(Response):
 
 @dataclass
 class Reply:
-    """What is sent for one call.
+    """What is sent for one call: a body, or the events of a stream in `frames`.
 
-    Attributes
-    ----------
-    status, code : int
-        HTTP status and body code.
-    body : bytes
-        The whole body, unless it is a stream.
-    media : str
-        The media type of the body.
-    frames : list of bytes, optional
-        The events of a stream.
-    drop : str
-        How the connection is dropped: "" (it is not), "reset" (nothing arrives) or "cut" (half arrives).
-    damaged : bool
-        Whether the answer is spoiled by a fault.
+    `drop` is how the connection is dropped: "" (it is not), "reset" (nothing arrives) or "cut" (half arrives).
+    `damaged`: the answer is spoiled by a fault.
     """
 
     body: bytes = b""
@@ -100,9 +89,8 @@ class Reply:
         reply = cls(frames=result.frames, damaged=result.damaged)
         if result.frames is None:
             whole = {"result": result.result, "success": True, "errors": [], "messages": []}
-            reply.body = (
-                to_json(whole if route == "run" else result.result) if result.content is None else result.content
-            )
+            content = result.content
+            reply.body = to_json(whole if route == "run" else result.result) if content is None else content
             reply.media = result.media or reply.media
             if route == "run" and neurons is not None and result.usage and result.metered:
                 reply.headers["cf-ai-neurons"] = f"{neurons:.9f}".rstrip("0").rstrip(".") or "0"
@@ -122,18 +110,18 @@ def failed_early(fault: str, quirks: frozenset[str] = frozenset()) -> Reply:
     if fault == "html":
         return Reply(_PAGE, 502, media="text/html", damaged=True)
     if fault in ("502", "1015"):
-        status = 502 if fault == "502" else 429
-        return Reply(
-            f"error code: {fault}".encode(), status, int(fault) if status == 429 else 0, "text/plain", damaged=True
-        )
+        status, code = (502, 0) if fault == "502" else (429, 1015)
+        return Reply(f"error code: {fault}".encode(), status, code, "text/plain", damaged=True)
     code = 3007 if fault == "408" else int(fault)
-    if code in CODES or code == 422:
+    if code == 422:
+        error = malformed([((), "injected")])
+    elif code in CODES:
         error = refuse(code, name="(injected)", why="(injected)", wanted=0, context=0, method="", path="")
-        error = malformed([((), "injected")]) if code == 422 else error
-        return Reply(to_json(quirky_envelope(error.body("injected"), quirks)), error.status, error.code, damaged=True)
-    errors = [{"code": code, "message": f"emulator: injected {fault}"}]
-    body = {"errors": errors, "success": False, "result": {}, "messages": []}
-    return Reply(to_json(body), code, code, damaged=True)
+    else:
+        errors = [{"code": code, "message": f"emulator: injected {fault}"}]
+        body = {"errors": errors, "success": False, "result": {}, "messages": []}
+        return Reply(to_json(body), code, code, damaged=True)
+    return Reply(to_json(quirky_envelope(error.body("injected"), quirks)), error.status, error.code, damaged=True)
 
 
 def deliver(reply: Reply, headers: Mapping[str, str]) -> Response:
@@ -155,27 +143,36 @@ async def _flow(frames: Iterator[bytes]) -> AsyncIterator[bytes]:
         await anyio.lowlevel.checkpoint()
 
 
-class Envelopes:
-    """Writes the envelopes of results and errors.
+class Ids:
+    """Ids out of a seed, so that a run can be repeated."""
 
-    Parameters
-    ----------
-    seed : int
-        Seed of the ray ids and the request ids.
-    switched : frozenset of str
-        The quirks, some of which change errors.
-    """
+    def __init__(self, seed: int) -> None:
+        self._random, self._lock = Random(seed), Lock()
 
-    def __init__(self, seed: int, switched: frozenset[str]) -> None:
-        self._random, self._lock, self._switched = random.Random(seed), Lock(), switched
-
-    def _bits(self, count: int) -> int:
+    def bits(self, count: int) -> int:
+        """Return random bits."""
         with self._lock:
             return self._random.getrandbits(count)
 
+    def uuid(self) -> str:
+        """Return a random UUID."""
+        return str(UUID(int=self.bits(128), version=4))
+
+
+def now() -> str:
+    """Return the time as the service writes it."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+class Envelopes:
+    """Writes the envelopes of results and errors, as the quirks `switched` on change them."""
+
+    def __init__(self, seed: int, switched: frozenset[str]) -> None:
+        self._ids, self._switched = Ids(seed), switched
+
     def ray(self) -> dict[str, str]:
         """Return the headers that every response has."""
-        return {"cf-ray": f"{self._bits(64):016x}-EMU", "server": "cfai_nb emulator"}
+        return {"cf-ray": f"{self._ids.bits(64):016x}-EMU", "server": "cfai_nb emulator"}
 
     def result(self, value: Any, **more: Any) -> Response:
         """Return the response with a result."""
@@ -184,8 +181,7 @@ class Envelopes:
 
     def error(self, error: ServiceError) -> Response:
         """Return the response with an error, under a request id of its own."""
-        number = uuid.UUID(int=self._bits(128), version=4)
-        return self._response(quirky_envelope(error.body(str(number)), self._switched), error)
+        return self._response(quirky_envelope(error.body(self._ids.uuid()), self._switched), error)
 
     def gateway_error(self, error: ServiceError) -> Response:
         """Return the response with an error on the gateway's host, where the gateway's own errors look different."""

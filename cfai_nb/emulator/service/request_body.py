@@ -1,8 +1,8 @@
 """Request bodies: JSON, raw bytes or multipart, read into one :class:`ModelRequest`.
 
-``http.routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service holds a
-model's schema against one JSON object in every form, so the fields of a multipart form and the query beside raw bytes,
-which arrive as text, are converted to the numbers and flags that the schema declares.
+``routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service holds a model's
+schema against one JSON object in every form, so the fields of a multipart form and the query beside raw bytes, which
+arrive as text, are converted to the numbers and flags that the schema declares.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +23,12 @@ from starlette.requests import Request
 from ..error_codes import refuse
 from ..families.document_conversion import MODEL as DOCUMENTS
 from ..families.family import Family, ModelRequest
+from ..json_schema import Schema
 from ..model_catalogue import Model
-from ..schemas.json_schema import Schema
 
 _FORM = "multipart/form-data"
 #: Media types of a body that is the picture or the sound itself.
 _RAW = ("image/", "audio/", "video/", "application/octet-stream")
-_MISMATCH = "Type mismatch of '/', not in 'object'"
 
 
 def parse(raw: bytes) -> Any:
@@ -48,13 +48,7 @@ def model_name(body: Any) -> str:
 
 
 async def read(request: Request, model: Model, family: Family) -> ModelRequest:
-    """Return the model request of a ``/run`` request with a body.
-
-    Raises
-    ------
-    ServiceError
-        5006 when the body comes in a form that the model does not accept, or cannot be read.
-    """
+    """Return the model request of a ``/run`` request; 5006 for a form that the model does not accept."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
     raw = await request.body()
     # curl sends a file as a form and JavaScript sends JSON as text: where both forms are accepted, the bytes decide
@@ -70,7 +64,7 @@ async def read(request: Request, model: Model, family: Family) -> ModelRequest:
         raise refuse(5006, why=f"required properties at '/' are 'multipart' or 'audio': send {wanted}, not {media!r}")
     body = parse(raw)
     if not isinstance(body, dict):
-        raise refuse(5006, why=_MISMATCH)
+        raise refuse(5006, why="Type mismatch of '/', not in 'object'")
     return ModelRequest(model, body)
 
 
@@ -103,11 +97,10 @@ async def read_documents(request: Request) -> ModelRequest:
         raise refuse(5006, why="required properties at '/' are 'files' (multipart/form-data)")
     found = await parts(request)
     files = [part for name, part in found if name in ("files", "files[]") and isinstance(part, File)]
-    options: Any = next((part for name, part in found if name == "conversionOptions"), "{}")
-    try:
-        options = json.loads(options if isinstance(options, str) else "")
-    except ValueError:
-        options = None
+    given = next((part for name, part in found if name == "conversionOptions"), "{}")
+    options = None
+    with suppress(ValueError):
+        options = json.loads(given if isinstance(given, str) else "")
     if not isinstance(options, dict):
         raise refuse(5006, why="'/conversionOptions' is not a JSON object")
     if not files:
@@ -140,10 +133,7 @@ def _converted(fields: Iterable[tuple[str, str]], schema: Schema) -> dict[str, A
 def _value(text: str, kind: object) -> Any:
     if kind == "boolean" and text.casefold() in ("true", "false"):
         return text.casefold() == "true"
-    if kind in ("number", "integer"):
-        try:
-            number = float(text)
-        except ValueError:
-            return text
-        return text if not math.isfinite(number) else int(number) if number.is_integer() else number
+    with suppress(ValueError):
+        if kind in ("number", "integer") and math.isfinite(number := float(text)):
+            return int(number) if number.is_integer() else number
     return text

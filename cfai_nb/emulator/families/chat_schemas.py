@@ -5,11 +5,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from ..json_schema import (
+    ANY,
+    BOOLEAN,
+    NULL,
+    NUMBER,
+    OBJECT,
+    STRING,
+    Schema,
+    any_of,
+    array,
+    const,
+    each,
+    maybe,
+    obj,
+    one,
+)
 from ..model_catalogue import Model
-from .json_schema import ANY, BOOLEAN, NULL, NUMBER, OBJECT, STRING, Schema, any_of, array, const, each, maybe, obj, one
 
 _DETAIL = one("low", "high", "auto")
 _LEVEL = one("low", "high", "medium")
@@ -23,15 +38,13 @@ def _kind(kind: str, part: Schema) -> Schema:
     return obj({kind: part}, kind, type=const(kind))
 
 
-_PART = obj(
-    {
-        "text": STRING,
-        "image_url": obj({"url": STRING, "detail": _DETAIL}),
-        "input_audio": obj({"data": STRING, "format": one("wav", "mp3")}),
-        "file": obj(each("file_data file_id filename", STRING)),
-    },
-    type=one("text", "image_url", "input_audio", "file"),
-)
+_MEDIA = {
+    "text": STRING,
+    "image_url": obj({"url": STRING, "detail": _DETAIL}),
+    "input_audio": obj({"data": STRING, "format": one("wav", "mp3")}),
+    "file": obj(each("file_data file_id filename", STRING)),
+}
+_PART = obj(_MEDIA, type=one(*_MEDIA))
 _ASSISTANT_PART = obj(each("text refusal", STRING), type=one("text", "refusal"))
 _CALLED = any_of(
     obj(id=STRING, type=const("function"), function=_CALL),
@@ -98,40 +111,29 @@ CHAT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Variant:
-    """The input that one legacy model declares.
+    """The input that one legacy model declares: the content of a message, and the names of its optional fields.
 
-    Attributes
-    ----------
-    content : {"string", "parts", "media"}
-        The content of a message: text; text or text parts; text or parts with pictures (and then nothing is required).
-    lora, response_format, guided, image, requests : bool
-        Its optional fields.
-    loose : bool
-        Whether a batch may contain requests without a prompt.
+    The content is "string", "parts" (text or text parts) or "media" (with pictures; then nothing is required). "loose"
+    stands for a batch that may contain requests without a prompt.
     """
 
     content: str
-    lora: bool = False
-    response_format: bool = False
-    guided: bool = False
-    image: bool = False
-    requests: bool = False
-    loose: bool = False
+    fields: str = ""
 
 
-_FULL = Variant("parts", lora=True, response_format=True, requests=True)
-_GUIDED = Variant("media", guided=True)
+_FULL = Variant("parts", "lora response_format requests")
+_GUIDED = Variant("media", "guided_json")
 
 #: Models with separate schemas for prompt and messages. Every other legacy model takes one flat object.
 VARIANTS = {
-    "@cf/meta/llama-3.3-70b-instruct-fp8-fast": replace(_FULL, loose=True),
+    "@cf/meta/llama-3.3-70b-instruct-fp8-fast": Variant("parts", f"{_FULL.fields} loose"),
     "@cf/aisingapore/gemma-sea-lion-v4-27b-it": _FULL,
     "@cf/qwen/qwen3-30b-a3b-fp8": _FULL,
-    "@cf/meta/llama-4-scout-17b-16e-instruct": Variant("media", response_format=True, guided=True, requests=True),
+    "@cf/meta/llama-4-scout-17b-16e-instruct": Variant("media", "response_format guided_json requests"),
     "@cf/mistralai/mistral-small-3.1-24b-instruct": _GUIDED,
     "@cf/qwen/qwq-32b": _GUIDED,
-    "@cf/meta/llama-3.2-11b-vision-instruct": Variant("media", lora=True, image=True),
-    "@cf/qwen/qwen2.5-coder-32b-instruct": Variant("string", lora=True, response_format=True),
+    "@cf/meta/llama-3.2-11b-vision-instruct": Variant("media", "lora image"),
+    "@cf/qwen/qwen2.5-coder-32b-instruct": Variant("string", "lora response_format"),
 }
 
 #: Larger temperatures are refused (observed; the published schemas have lost their bounds).
@@ -155,9 +157,7 @@ def legacy_input(model: Model) -> Schema:
 def constrains_json(model: Model, field: str) -> bool:
     """Return whether a field of ``/run`` makes a legacy model follow a JSON Schema; undeclared fields do nothing."""
     variant = VARIANTS.get(model.id)
-    if variant is None:
-        return field == "response_format"
-    return {"guided_json": variant.guided, "response_format": variant.response_format}.get(field, False)
+    return field in ("guided_json", "response_format") and field in (variant or _FULL).fields.split()
 
 
 _LOOSE_FORMAT = obj({"json_schema": ANY}, type=STRING)
@@ -179,6 +179,12 @@ _FLAT = obj(
 )
 _STRICT_FUNCTION = obj(name=STRING, description=STRING, parameters=_PARAMETERS)
 _TOOLS = array(any_of(_STRICT_FUNCTION, obj(type=STRING, function=_STRICT_FUNCTION)))
+#: Fields that only some variants have.
+_OPTIONAL = {
+    "response_format": obj({"type": one("json_object", "json_schema"), "json_schema": ANY}),
+    "guided_json": OBJECT,
+    "image": any_of(array(NUMBER), STRING),
+}
 _MEDIA_PART = obj({"type": STRING, "text": STRING, "image_url": obj({"url": STRING})})
 #: Content of a variant -> its messages.
 _MESSAGES = {
@@ -190,20 +196,15 @@ _MESSAGES = {
 
 def _split(variant: Variant) -> Schema:
     """Return the input of a variant: a prompt or messages, and a batch of either where it accepts one."""
-    shared = dict(SAMPLING)
-    if variant.response_format:
-        shared["response_format"] = obj({"type": one("json_object", "json_schema"), "json_schema": ANY})
-    if variant.guided:
-        shared["guided_json"] = OBJECT
-    if variant.image:
-        shared["image"] = any_of(array(NUMBER), STRING)
-    prompt = obj({**shared, **({"lora": STRING} if variant.lora else {})}, prompt=STRING)
+    has = variant.fields.split()
+    shared = SAMPLING | {name: part for name, part in _OPTIONAL.items() if name in has}
+    prompt = obj({**shared, **({"lora": STRING} if "lora" in has else {})}, prompt=STRING)
     messages = obj({"functions": _CODE, "tools": _TOOLS, **shared}, messages=array(_MESSAGES[variant.content]))
-    if not variant.requests:
+    if "requests" not in has:
         return any_of(prompt, messages)
     queued = {name: part for name, part in shared.items() if name not in ("raw", "top_k")}
     loose = obj({**each("external_reference prompt", STRING), **queued})
-    return any_of(prompt, messages, obj(requests=array(loose if variant.loose else any_of(prompt, messages))))
+    return any_of(prompt, messages, obj(requests=array(loose if "loose" in has else any_of(prompt, messages))))
 
 
 def _text(kind: str) -> Schema:
@@ -218,17 +219,9 @@ _FOUND = array(any_of(_text("input_text"), obj({**_INPUT_IMAGE, "detail": maybe(
 #: What an input list of Responses may contain.
 _ITEMS = (
     obj(
-        {"type": one("message")},
-        content=any_of(STRING, _CONTENT),
-        role=one("user", "assistant", "system", "developer"),
+        {"type": one("message")}, content=any_of(STRING, _CONTENT), role=one("user", "assistant", "system", "developer")
     ),
-    obj(
-        id=STRING,
-        content=array(_OUTPUT_PART),
-        role=const("assistant"),
-        status=_STATUS,
-        type=const("message"),
-    ),
+    obj(id=STRING, content=array(_OUTPUT_PART), role=const("assistant"), status=_STATUS, type=const("message")),
     obj({"id": STRING, "status": _STATUS}, type=const("function_call"), **each("arguments call_id name", STRING)),
     obj(
         {"id": maybe(STRING), "status": maybe(_STATUS)},

@@ -21,19 +21,17 @@ from starlette.types import Message
 
 from ..error_codes import ServiceError, refuse
 from . import request_body
-from .gateway_logs import ROUTE, GatewayRoute
+from .ai_gateway import ROUTE, GatewayRoute
 from .responses import Drop
 from .routing import INFERENCE_PATHS
 
 _BASE = "/v1/{account}/{gateway}"
 _OWN, _ANTHROPIC, _COMPAT = "workers-ai", "anthropic", "compat"
 #: Providers in the gateway's table with a dialect of OpenAI's or Anthropic's, which a stand-in can answer.
-_OTHERS = frozenset(
-    {
-        *(_ANTHROPIC, "openai", "google-ai-studio", "grok", "groq", "deepseek", "mistral", "perplexity-ai"),
-        *("cerebras", "openrouter", "fireworks", "cohere"),
-    }
+_NAMES = (
+    "anthropic openai google-ai-studio grok groq deepseek mistral perplexity-ai cerebras openrouter fireworks cohere"
 )
+_OTHERS = frozenset(_NAMES.split())
 #: The last part of a provider's path -> the address after ``/ai``.
 _DIALECTS = {"completions": "/v1/chat/completions", "responses": "/v1/responses", "messages": "/v1/messages"}
 
@@ -41,19 +39,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class GatewayHost:
-    """Serves the gateway's own addresses.
-
-    Parameters
-    ----------
-    infer : callable of Request
-        Serves an address after ``/ai``, errors included.
-    send_error : callable of ServiceError
-        Returns the response with an error.
-    methods : list of str
-        The routed methods; all but POST are refused.
-    token : str, optional
-        The token of an authenticated gateway; by default gateways need none.
-    """
+    """Serves the gateway's own addresses with `infer`; `token` is that of an authenticated gateway."""
 
     def __init__(
         self, infer: Handler, send_error: Callable[[ServiceError], Response], methods: list[str], token: str | None
@@ -80,10 +66,9 @@ class GatewayHost:
 
     async def _direct(self, request: Request) -> Response:
         """Serve a provider's own path, with the body unchanged."""
-        provider, endpoint = request.path_params["provider"], request.path_params["endpoint"]
-        return await self._forward(
-            request, provider, endpoint, request.headers, await request.body(), GatewayRoute(_gateway(request))
-        )
+        places, body = request.path_params, await request.body()
+        route = GatewayRoute(places["gateway"])
+        return await self._forward(request, places["provider"], places["endpoint"], request.headers, body, route)
 
     async def _universal(self, request: Request) -> Response:
         """Return the first successful answer to several requests, else the last answer."""
@@ -93,22 +78,15 @@ class GatewayHost:
             raise refuse(3003)
         for step, one in enumerate(requests):
             headers = {**request.headers, **{name.lower(): str(value) for name, value in one["headers"].items()}}
-            route = GatewayRoute(_gateway(request), step, bare=one["provider"] == _OWN)
-            response = await self._forward(
-                request, one["provider"], one["endpoint"], headers, to_json(one["query"]), route
-            )
+            provider, body = one["provider"], to_json(one["query"])
+            route = GatewayRoute(request.path_params["gateway"], step, bare=provider == _OWN)
+            response = await self._forward(request, provider, one["endpoint"], headers, body, route)
             if response.status_code < 400 and not isinstance(response, Drop):
                 break
         return response
 
     async def _forward(
-        self,
-        request: Request,
-        provider: str,
-        endpoint: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        route: GatewayRoute,
+        self, request: Request, provider: str, endpoint: str, given: Mapping[str, str], body: bytes, route: GatewayRoute
     ) -> Response:
         """Send a request to the address behind a provider's path."""
         try:
@@ -119,16 +97,12 @@ class GatewayHost:
         places = {"account": account} | ({"model": path.removeprefix("/run/")} if path.startswith("/run/") else {})
         query = endpoint.partition("?")[2].encode() or request.scope["query_string"]
         scope = {**request.scope, "path": f"/client/v4/accounts/{account}/ai{path}", "query_string": query}
-        scope |= {"path_params": places, "headers": list(_headers(provider, headers)), ROUTE: route}
+        scope |= {"path_params": places, "headers": list(_headers(provider, given)), ROUTE: route}
 
         async def receive() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
         return await self._infer(Request(scope, receive))
-
-
-def _gateway(request: Request) -> str:
-    return str(request.path_params["gateway"])
 
 
 def _complete(one: Any) -> bool:
@@ -138,10 +112,7 @@ def _complete(one: Any) -> bool:
 
 
 def _headers(provider: str, given: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the headers for the address behind.
-
-    The gateway's token is used where Workers AI got none of its own, and for the key of another provider.
-    """
+    """Yield the headers for the address behind; the gateway's token where that got none, or another provider's."""
     names = {name.lower(): value for name, value in given.items()}
     for name in ("content-length", "transfer-encoding"):  # they describe another body
         names.pop(name, None)
@@ -154,11 +125,7 @@ def _headers(provider: str, given: Mapping[str, str]) -> Iterator[tuple[bytes, b
 def _behind(provider: str, endpoint: str, body: bytes) -> tuple[str, bytes]:
     """Return the address after ``/ai`` of a provider's path, and the body to send there.
 
-    Raises
-    ------
-    ServiceError
-        2008 for an unknown provider (an unprefixed model in `compat` included), 5007 for a path of another
-        provider that is not emulated.
+    An unknown provider (an unprefixed model in `compat` included) is a 2008, a path that is not emulated a 5007.
     """
     if provider == _OWN:
         path = f"/{endpoint}" if endpoint.startswith("v1/") else f"/run/{endpoint.removeprefix('run/')}"
@@ -166,23 +133,14 @@ def _behind(provider: str, endpoint: str, body: bytes) -> tuple[str, bytes]:
             raise refuse(7003, path=path)
         return path, body
     dialect = _DIALECTS.get(endpoint.rpartition("/")[2], "")
-    if provider == _COMPAT and endpoint == "chat/completions":
-        provider, name = _split(body)
-        return dialect, _renamed(body, name if provider == _OWN else f"{provider}/{name}")
-    if provider not in _OTHERS:
+    compat = provider == _COMPAT and endpoint == "chat/completions"
+    if not compat and provider not in _OTHERS:
         raise refuse(2008)
-    if not dialect or (dialect == _DIALECTS["messages"]) is not (provider == _ANTHROPIC):
+    if not compat and (not dialect or (dialect == _DIALECTS["messages"]) is not (provider == _ANTHROPIC)):
         raise refuse(5007, text=f"emulator: {endpoint} of {provider} is not emulated")
-    return dialect, _renamed(body, f"{provider}/{request_body.model_name(request_body.parse(body))}")
-
-
-def _split(body: bytes) -> tuple[str, str]:
-    """Return provider and model of a name such as ``workers-ai/@cf/...``."""
-    provider, _, name = request_body.model_name(request_body.parse(body)).partition("/")
+    given = request_body.parse(body)
+    name = request_body.model_name(given) if compat else f"{provider}/{request_body.model_name(given)}"
+    provider, _, rest = name.partition("/")  # compat has names such as workers-ai/@cf/...
     if provider not in _OTHERS | {_OWN}:
         raise refuse(2008)
-    return provider, name
-
-
-def _renamed(body: bytes, name: str) -> bytes:
-    return to_json({**request_body.parse(body), "model": name})
+    return dialect, to_json({**given, "model": rest if provider == _OWN else name})
