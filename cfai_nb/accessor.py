@@ -153,7 +153,7 @@ class Accessor:
     to_ai_search = Verb("frame.ai_search.to_ai_search", "to_ai_search")
     answer = Verb("frame.ai_search.passages", "answer")
 
-    map = Verb("widgets.map.map_verb", "map_rows")
+    map = Verb("widgets.map", "map_rows")
     playground = WidgetMethod("Playground")
     preview = WidgetMethod("Preview")
     gallery = WidgetMethod("Gallery", kind="image")

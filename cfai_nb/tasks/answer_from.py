@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from ..errors import AnswerError
+from ..errors import AnswerError, check_count
 from ..models import Model, Usage
-from .dialects.request import Answer, Input, Json, Request
-from .task import Cell, Cells, Column, Task, check_count, members
+from .dialects.request import Answer, Cell, Cells, Column, Input, Json, Request, members
+from .task import Task
 
 #: How an instance looks for passages.
 MODES = ("vector", "keyword", "hybrid")

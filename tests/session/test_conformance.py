@@ -13,7 +13,6 @@ from starlette.routing import Match
 
 import cfai_nb as cf
 from cfai_nb._engine.bridge import bridge
-from cfai_nb._engine.sender import RequestJob
 from cfai_nb.cli import main
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.emulator.ai_search.documents import CODES as SEARCH_CODES
@@ -34,6 +33,7 @@ from cfai_nb.session.conformance.expectations import (
     verdict,
 )
 from cfai_nb.session.conformance.statements import LEFT_OUT, TABLE
+from cfai_nb.session.requests import RequestJob
 from cfai_nb.tasks import Request
 
 RECORDED = Path(__file__).parent.parent / "data" / "conformance.json"

@@ -25,7 +25,7 @@ from cfai_nb.emulator.model_catalogue import models
 from cfai_nb.emulator.standins import schema_fill as pretended
 from cfai_nb.models import Model, catalogue, find
 from cfai_nb.tasks import Answer, Conversation, Generate, Local
-from cfai_nb.tasks.dialects.tools import tool_of, written
+from cfai_nb.tasks.dialects.conversation import as_text, tool_of
 
 CALLERS = [m for m in catalogue().values() if m.status == "current" and m.can("function_calling")]
 LEGACY, SCOUT = "llama-3.3-70b-instruct-fp8-fast", "llama-4-scout-17b-16e-instruct"
@@ -190,7 +190,7 @@ def test_what_no_model_could_call_is_refused(options: dict[str, Any], model: str
 )  # fmt: skip
 def test_results_are_written_as_json(result: Any, text: str) -> None:
     """Text stays text; numbers, arrays, frames, models and what else there is become JSON."""
-    assert written(result) == text
+    assert as_text(result) == text
 
 
 def exits(city: str) -> None:

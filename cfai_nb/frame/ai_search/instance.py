@@ -11,8 +11,8 @@ from typing import Any
 
 import pydantic_core
 
-from ..._engine.sender import RequestJob
 from ...errors import AccessError, Refused
+from ...session.requests import RequestJob
 from ...tasks import Json, Request
 from ...tasks.answer_from import instance_path
 

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import pydantic_core
 
-from ..._engine.sender import RequestJob
 from ...errors import AccessError, Unavailable
+from ...session.requests import RequestJob
 from ...tasks.answer_from import OWN, SUFFIX, instance_path
 from .. import rows
 from ..call import warn

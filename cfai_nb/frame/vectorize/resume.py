@@ -15,9 +15,9 @@ from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..._engine.sender import RequestJob
-from ..._engine.shared import Engine
+from ..._engine.engine import Engine
 from ...errors import RowError
+from ...session.requests import RequestJob
 from ..call import warn
 from ..steps import Requests
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..._engine.sender import RequestJob
 from ...errors import AccessError, Unavailable
+from ...session.requests import RequestJob
 from .batch import Upload, calls
 from .index import NOT_FOUND, Index, space_of
 from .metadata import DIMENSIONS, PROPERTIES

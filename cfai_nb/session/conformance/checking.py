@@ -8,18 +8,20 @@ in this process, so that a field that only one of the two has is seen.
 from __future__ import annotations
 
 import datetime as dt
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..._engine.bridge import bridge
-from ..._engine.retry import Retry
-from ..._engine.sender import RequestJob, Sender
+from ..._engine.engine import Engine
+from ..._engine.sender import Retry, Sender
 from ...errors import BudgetError, RowError, ServiceError
 from ...models import Cost, Model, Usage, catalogue, price
-from ...models.ledger import Budget
+from ...models.ledger import Budget, Charge
 from ...tasks import Answer, Json, Request, reported
+from ..requests import RequestJob
 from ..session import Session, connect
 from .expectations import Difference, Observed, Statement, Verdict, scrubbed, shape, verdict
 from .statements import LEFT_OUT, TABLE
@@ -132,10 +134,7 @@ class Check:
             else:
                 outcome.observed = Observed(200, answer.headers, answer.content)
                 if statement.model:
-                    charge = job.engine.charge(
-                        _usage(answer, statement), model, run="conformance", verb="conformance", rows=1,
-                        seconds=answer.seconds,
-                    )  # fmt: skip
+                    charge = _charge(job.engine, answer, statement, model)
                     job.engine.enter([charge])
                     outcome.neurons = charge.neurons
         finally:
@@ -148,6 +147,16 @@ def _passing(status: int, statement: Statement) -> bool:
     """Whether a refusal says how the account or the service is at the moment, and nothing about the statement."""
     wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
     return (status in (408, 429) or status >= 500) and status not in wanted
+
+
+def _charge(engine: Engine, answer: Answer, statement: Statement, model: Model) -> Charge:
+    """Return what one answer is charged; it belongs to no run of a verb."""
+    usage = _usage(answer, statement)
+    cost = price(usage, model)
+    return Charge(
+        time=time.time(), run="conformance", account=engine.account, origin=engine.origin, model=model.id,
+        verb="conformance", neurons=cost.neurons, exact=cost.exact, tokens=usage.tokens, seconds=answer.seconds,
+    )  # fmt: skip
 
 
 def _usage(answer: Answer, statement: Statement) -> Usage:

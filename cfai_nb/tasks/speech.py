@@ -1,4 +1,4 @@
-"""Transcribe: the words of each recording."""
+"""Speak, Transcribe: each text as sound, and the words of each recording."""
 
 from __future__ import annotations
 
@@ -8,8 +8,45 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..models import Model
-from .dialects import speech
-from .task import Cell, Column, DialectTask, display_only, members
+from .dialects import media
+from .dialects.request import Cell, Column, members
+from .task import DialectTask, display_only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speak(DialectTask):
+    """Read each text aloud.
+
+    Attributes
+    ----------
+    voice : str, optional
+        Of the aura models, such as ``"luna"`` or ``"orion"``; the error for another one lists them.
+    language : str, optional
+        Of melotts, such as ``"en"`` or ``"fr"``; the aura models speak the one in their name.
+    format : {"mp3", "wav", "flac", "ogg"}, optional
+        Of the aura models (mp3); melotts chooses for itself.
+
+    Notes
+    -----
+    One request per distinct text.  melotts is priced per minute of sound, aura per character.  The cells are
+    ``cf.Audio``: bytes that play and save themselves, with their real format.
+    """
+
+    name: ClassVar[str] = "speak"
+    default_model: ClassVar[str | Model] = "speak"
+    families: ClassVar[frozenset[str]] = frozenset({"melotts", "aura"})
+
+    voice: str | None = None
+    language: str | None = None
+    format: str | None = None
+
+    @functools.cached_property
+    def _dialect(self) -> media.Synthesis:
+        return media.Synthesis(self.voice, self.language, self.format)
+
+    def check(self, model: Model) -> None:
+        super().check(model)
+        self._dialect.check(model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +74,7 @@ class Transcribe(DialectTask):
 
     name: ClassVar[str] = "transcribe"
     default_model: ClassVar[str | Model] = "transcribe"
-    families: ClassVar[frozenset[str]] = speech.RECOGNIZERS
+    families: ClassVar[frozenset[str]] = media.RECOGNIZERS
     kinds: ClassVar[frozenset[str]] = frozenset({"audio", "video"})
 
     language: str | None = None
@@ -47,15 +84,13 @@ class Transcribe(DialectTask):
     details: bool = display_only(False)
 
     @functools.cached_property
-    def _dialect(self) -> speech.Recognition:
-        return speech.Recognition(self.language, self.translate_to_english, self.prompt, self.speakers)
+    def _dialect(self) -> media.Recognition:
+        return media.Recognition(self.language, self.translate_to_english, self.prompt, self.speakers)
 
     def check(self, model: Model) -> None:
-        """Refuse options the model would ignore."""
         super().check(model)
         self._dialect.check(model)
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        """Return a column of text, or one for each member of a transcript."""
-        columns = members(cells, speech.COLUMNS)
+        columns = members(cells, media.COLUMNS)
         return columns if self.details else columns["text"]

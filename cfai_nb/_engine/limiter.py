@@ -1,8 +1,9 @@
-"""How many requests are in flight: the places of a model, the turn in the minute, and the share of one run.
+"""When a request may leave: the places of a model, the turn in the minute, and the share of one run.
 
 A ``Limiter`` is shared by all runs that use the same account and model.  Before a request leaves, ``RunSender`` asks it
-for a place (``Concurrency``), a turn in the minute (``rate_limit.Rate``) and the share of its run (``Share``); then it
-reports the outcome.
+for a place (``Concurrency``), a turn in the minute (``Rate``) and the share of its run (``Share``); then it reports the
+outcome.  Models that the service counts together share one ``Rate``; the catalogue or the user gives it, or it is
+learned from refusals.
 
 When a request is refused access or quota, which would concern every row, its run is in doubt: it sends one request at a
 time.  An answer ends the doubt; refusals of other rows confirm it.
@@ -16,14 +17,158 @@ import contextlib
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import TypeAlias
-
-from .rate_limit import Rate
+from typing import Literal, TypeAlias
 
 #: Requests at once to begin with (but no more than a second's worth of a known rate), and the most there are unless a
 #: call asks for more.  At 64 in flight the documented rates (300 a minute for text, 3,000 for embeddings) are reached
 #: at latencies of 12 s and 1.3 s.
 START, MOST = 24, 64
+_MINUTE = 60.0
+#: Our minute and the service's do not begin together, and requests take time to arrive: a little over a minute.
+_WINDOW = _MINUTE + 0.4
+#: Share of a minute's requests that may be used to probe whether a closed minute has opened again.
+_PROBES = 0.05
+_QUICK = (0.1, 0.3, 0.9)  # the first probes: a service that hands its minute out evenly answers one of these
+_SILENT = 2.0  # a refusal comes at once: a probe that is not refused by then is being worked on
+_FORGET = 10 * _WINDOW  # a learned limit is tried again after this long without a refusal
+#: Seconds of an even flow that may be made up for: a busy machine sends late, and would lose what the service's bucket
+#: gained meanwhile (a tenth of the rate at 100 ms a request and a loop 20 ms late).  Buckets of one second were seen.
+_LATE = 0.25
+#: The rows a request is about, by key.
+Rows: TypeAlias = frozenset[bytes]
+
+
+class Rate:
+    """Requests per minute; None: learn it.  The caller passes the time, so that tests simulate hours in a moment.
+
+    With a given number, it never sends more than that in any minute.  Without one, it sends until the service refuses;
+    what was accepted in the last minute is then the limit.  After a refusal all requests wait, except one probe at a
+    time; the minute is expected to open when its oldest request is a minute old.  If a probe passes at once, the
+    service spreads its minute evenly: requests then go out evenly, faster and faster, until the next refusal shows how
+    many pass.
+    """
+
+    def __init__(self, per_minute: float | None) -> None:
+        self.given = per_minute
+        self.limit = per_minute  # or as learned
+        self.mode: Literal["open", "closed", "even"] = "open"
+        self._sent: collections.deque[float] = collections.deque()  # of the last minute, refused ones taken out
+        self._next = 0.0  # when the next may go, as far as spacing goes
+        # With a given number, the first requests start gently (half a second in total): a service that spreads its
+        # minute evenly then refuses after two or three of them, and not after all of a burst.
+        self._gap = min(0.05, _MINUTE / per_minute / 2) if per_minute else 0.0
+        self._settled = False  # even: the rate was measured, and grows slowly
+        self._grown_at = 0.0
+        self._early = False  # the minute opened well before ours did
+        self._refused_at = self._expected = self._probe_at = 0.0
+        self._probes = 0
+        self._probing = False
+        self._begun = 0.0  # when requests began to pass again after the last refusal
+
+    def wait(self, now: float) -> float:
+        """Seconds until a request may go; zero or less means now."""
+        self._forget(now)
+        if self.mode == "closed" and self._probing and now - self._probe_at > _SILENT:
+            self._reopen(now)
+        if self.mode == "closed":
+            return 1.0 if self._probing else min(self._expected, self._probe_at) - now
+        return self._next - now if self.mode == "even" else max(self._opens(now), self._next - now)
+
+    def take(self, now: float) -> None:
+        """Note that a request goes out."""
+        if self.mode == "closed":
+            self._probing, self._probe_at = True, now
+        elif self.mode == "even":
+            self._next = max(now - _LATE, self._next) + _MINUTE / (self.limit or _MINUTE)
+        elif self._gap > 0.001:
+            self._next = now + self._gap
+            self._gap /= 1.1
+        self._sent.append(now)
+
+    def clean(self, sent: float, now: float) -> None:
+        """Note that the request sent at ``sent`` was accepted."""
+        if self.mode == "closed":
+            if sent > self._refused_at:
+                self._reopen(now)
+            return
+        if self.mode == "even" and self.limit:
+            if not self._settled:
+                self.limit = self._capped(self.limit * 1.3)
+            elif now > self._grown_at + 1.0:
+                self.limit, self._grown_at = self._capped(self.limit * 1.01), now
+        elif self.given is None and self.limit and now > self._begun + _FORGET:
+            self.limit, self._begun = None, now
+
+    def void(self, sent: float, now: float) -> None:
+        """Note that the request sent at ``sent`` showed nothing about the limit: a probe is repeated."""
+        if self.mode == "closed" and self._probing and sent > self._refused_at:
+            self._probing = False
+            self._schedule(now)
+
+    def refused(self, sent: float, now: float, wait: float | None = None) -> None:
+        """Note that the request sent at ``sent`` was refused for the minute's limit, and the wait asked for, if any."""
+        with contextlib.suppress(ValueError):
+            self._sent.remove(sent)  # a refused request does not count
+        self._forget(now)
+        if self.mode == "closed":
+            if self.given is None and sent <= self._refused_at and not self._settled:
+                self.limit = float(max(1, len(self._sent)))  # it was in flight when the minute closed
+            if sent > self._refused_at:
+                self._probing = False
+                self._schedule(now)
+            return
+        if sent < self._begun:
+            return  # it went out before the last refusal was learned from
+        self._learn(now)
+        self.mode, self._refused_at, self._probes, self._probing = "closed", now, 0, False
+        self._expected = max(now, (self._sent[0] if self._sent else now) + _WINDOW)
+        self._schedule(now)
+        if wait:
+            self._probe_at = now + wait
+
+    def _learn(self, now: float) -> None:
+        """Learn from a refusal that closes the minute."""
+        # What passed since the last refusal: a bucket was empty then and is empty now, so this is its flow.
+        passed = sum(1 for sent in self._sent if sent > self._refused_at)
+        if self.mode == "even" and self._settled:
+            self.limit = max(1.0, (self.limit or 1.0) * 0.95)
+        elif self.mode == "even" or (self._early and passed < 0.5 * (self.limit or 1.0)):
+            even = 0.98 * passed / max(0.05, now - self._refused_at) * _MINUTE
+            self.limit, self._settled = self._capped(max(1.0, even)), True
+        elif self.given is None:
+            self.limit = float(max(1, len(self._sent)))
+
+    def _reopen(self, now: float) -> None:
+        early = now < self._expected - 0.5
+        self._begun, self._probing, self._early = now, False, early and now > self._refused_at + sum(_QUICK) + 0.5
+        if self._settled or (early and not self._early):  # a probe passed at once: the minute is spread evenly
+            if not self._settled:
+                self.limit = self._capped(_MINUTE / max(0.02, now - self._refused_at))
+            self.mode, self._next = "even", now + _MINUTE / (self.limit or _MINUTE)
+            return
+        self.mode = "open"
+        if self._early:  # the service's minutes are its own; a new one has begun
+            while len(self._sent) > 1:
+                self._sent.popleft()
+
+    def _schedule(self, now: float) -> None:
+        gap = max(0.5, _MINUTE / max(1.0, _PROBES * (self.limit or 1.0)))
+        self._probe_at = now + (_QUICK[self._probes] if self._probes < len(_QUICK) else gap)
+        self._probes += 1
+
+    def _capped(self, limit: float) -> float:
+        # At exactly the given rate, every delayed request would meet a bucket that is just empty.
+        return limit if self.given is None else min(limit, 0.985 * self.given)
+
+    def _opens(self, now: float) -> float:
+        """Seconds until the minute has room, counting what was sent in the last one."""
+        if self.limit is None or len(self._sent) < int(self.limit):
+            return 0.0
+        return self._sent[len(self._sent) - int(self.limit)] + _WINDOW - now
+
+    def _forget(self, now: float) -> None:
+        while self._sent and self._sent[0] <= now - _WINDOW:
+            self._sent.popleft()
 
 
 class Concurrency:
@@ -32,20 +177,11 @@ class Concurrency:
     A refusal shows how many requests the service holds: those still in flight.  The limit falls to that number and
     stays there for a cool-down.  Then one more place is tried; if that is refused at once, the next cool-down is
     doubled.
-
-    Attributes
-    ----------
-    limit : float
-        Requests at once at the moment.
-    most : int
-        What it grows to.
-    in_use : int
-        Requests in flight.
     """
 
-    def __init__(self, start: int = START) -> None:
-        self.limit = float(start)
-        self.most = MOST
+    def __init__(self, start: int) -> None:
+        self.limit = float(start)  # requests at once at the moment
+        self.most = MOST  # what it grows to
         self.in_use = 0
         self._refused = False  # from the first refusal on: no more doubling
         self._patience = 1  # rounds of clean answers before the next growth
@@ -80,10 +216,6 @@ class Concurrency:
         self._clean = self._grown = 0
 
 
-#: The rows a request is about, by key.
-Rows: TypeAlias = frozenset[bytes]
-
-
 class Witnesses:
     """Counts requests about different rows that ended in the same way, with no answer in between."""
 
@@ -93,13 +225,14 @@ class Witnesses:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, rows: Rows) -> None:
-        """Count a request.  Part of a counted one replaces it; one that only overlaps is not counted."""
+    def add(self, rows: Rows) -> bool:
+        """Count a request, if it can be.  Part of a counted one replaces it; one that only overlaps is not counted."""
         met = [at for at, others in enumerate(self._rows) if others & rows]
         if not met:
             self._rows.append(rows)
         elif rows <= self._rows[met[0]]:
             self._rows[met[0]] = rows
+        return not met
 
     def clear(self) -> list[Rows]:
         """Forget all of them, and return them."""
@@ -108,13 +241,7 @@ class Witnesses:
 
 
 class Share:
-    """The requests of one run that may be in flight at once.
-
-    Parameters
-    ----------
-    most : int or None
-        None: as many as the model has places.
-    """
+    """The requests of one run that may be in flight at once; None: as many as the model has places."""
 
     def __init__(self, most: int | None = None) -> None:
         self._most = most
@@ -143,16 +270,7 @@ class Share:
             self._asking = False
 
     def refused(self, rows: Collection[bytes], sent: float, now: float, *, needed: int) -> bool:
-        """Note a refusal that would end the run; return whether it is confirmed.
-
-        Parameters
-        ----------
-        rows : collection of bytes
-            What it was about.
-        sent, now : float
-        needed : int
-            Requests about different rows that must be refused.
-        """
+        """Note a refusal that would end the run; return whether `needed` requests about different rows confirm it."""
         rows = frozenset(rows)
         if rows <= self._alone:
             return False
@@ -160,9 +278,7 @@ class Share:
             self._doubted = now
         elif sent <= self._last:  # already in flight at the previous refusal, so it confirms nothing
             return False
-        before = len(self._witnesses)
-        self._witnesses.add(rows)
-        if len(self._witnesses) > before:
+        if self._witnesses.add(rows):
             self._last = now
         return len(self._witnesses) >= needed
 
@@ -183,15 +299,7 @@ class _Waiter:
 
 
 class Limiter:
-    """Hands out places and turns in the minute of one account and model, in order.
-
-    Parameters
-    ----------
-    rate : Rate
-        Shared by all models whose requests the service counts together.
-    clock : callable
-        Monotonic seconds.
-    """
+    """Hands out places and turns in the minute of one account and model, in order."""
 
     def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
         self.rate = rate
@@ -207,12 +315,8 @@ class Limiter:
     async def enter(self, *, first: bool = False, share: Share | None = None) -> float:
         """Wait for a place and for room in the minute; return the time at which the request goes out.
 
-        Parameters
-        ----------
-        first : bool
-            Before all requests that have not been refused: a refused request keeps its turn.
-        share : Share, optional
-            Of its run, which may have to wait while others go on; pass it again when the place is given back.
+        ``first``: before all requests that have not been refused, since a refused request keeps its turn.  ``share`` is
+        that of its run, which may have to wait while others go on; it is passed again when the place is given back.
         """
         if not (self._again or self._waiting) and self.concurrency.free and (share is None or share.free):
             now = self._clock()  # no request waits, so this one needs no future where it may leave now
@@ -230,7 +334,7 @@ class Limiter:
                 with contextlib.suppress(ValueError):
                     line.remove(waiter)
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.leave(waiter.turn.result(), share)  # a place was given that is no longer needed
+                self.leave(waiter.turn.result(), share)  # a place was given that is not needed now
             raise
 
     def leave(self, sent: float, share: Share | None = None) -> None:
@@ -260,8 +364,6 @@ class Limiter:
         self.rate.refused(sent, self._clock(), wait)
         self._free(sent, share)
 
-    # -- waiting for the minute ----------------------------------------------------------------------------------
-
     def held(self, now: float) -> float:
         """Seconds for which requests waited for their turn in a minute that was not refused, in total."""
         return self._held + (0.0 if self._held_since is None else now - self._held_since)
@@ -276,8 +378,6 @@ class Limiter:
             self._held_since = now
         elif not held and self._held_since is not None:
             self._held, self._held_since = self._held + now - self._held_since, None
-
-    # -- the order of turns ----------------------------------------------------------------------------------------
 
     def _next(self) -> tuple[collections.deque[_Waiter], _Waiter] | None:
         for line in (self._again, self._waiting):

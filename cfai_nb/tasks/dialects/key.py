@@ -22,7 +22,7 @@ from typing import Any
 
 import pydantic_core
 
-from .dialects.request import Json
+from .request import Json
 
 #: Packages that are not part of a key by their code: a task of this package has its ``version`` there.
 _NOT_OWN = frozenset({"cfai_nb", "pydantic", "pydantic_core", "annotated_types", *sys.stdlib_module_names})
@@ -32,6 +32,12 @@ _PLAIN = (str, int, float, complex, bool, bytes, type(None))
 def is_own(value: Any) -> bool:
     """Whether a class or function is the user's: neither of this package nor of the standard library or pydantic."""
     return str(getattr(value, "__module__", None) or "builtins").partition(".")[0] not in _NOT_OWN
+
+
+def fields_of(task: Any) -> dict[str, Json]:
+    """Return the fields of a task that are part of the question (see ``display_only``), in a canonical form."""
+    fields = [each.name for each in dataclasses.fields(task) if not each.metadata.get("display_only")]
+    return {name: canonical(getattr(task, name)) for name in fields}
 
 
 def canonical(value: Any) -> Json:
@@ -71,7 +77,7 @@ def _own(value: type) -> dict[str, Json]:
 
 
 def code_of(*values: Any) -> str:
-    """Return a digest of classes and functions, and of what they are made of; "" where none is the user's own.
+    """Return a digest of classes and functions; "" where none is the user's own.
 
     Of a class, every method and plain attribute counts, of itself and of its own bases.  Of a function, its code,
     defaults and closure, and what it refers to by name: functions and classes of its own package in the same way,
@@ -177,9 +183,8 @@ def _filled(cell: types.CellType) -> bool:
 
 
 def _compiled(code: types.CodeType) -> Json:
-    constants = [
-        _compiled(each) if isinstance(each, types.CodeType) else _fixed(each) or repr(each) for each in code.co_consts
-    ]
+    own = types.CodeType
+    constants = [_compiled(each) if isinstance(each, own) else _fixed(each) or repr(each) for each in code.co_consts]
     arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     return [code.co_code.hex(), constants, list(code.co_names), list(arguments), code.co_flags]
 
@@ -199,10 +204,7 @@ def _fixed(value: Any) -> Json:
     if isinstance(value, _PLAIN) or value is ...:
         return [type(value).__name__, repr(value)]
     if isinstance(value, (tuple, frozenset)):
-        parts = [_fixed(each) for each in value]
-        return (
-            None if None in parts else [type(value).__name__, *(parts if isinstance(value, tuple) else sorted(parts))]
-        )
+        return _joined(value, [_fixed(each) for each in value], isinstance(value, tuple))
     return None
 
 
@@ -212,6 +214,9 @@ def _constant(value: Any) -> Json:
         parts = [[_constant(name), _constant(each)] for name, each in value.items()]
         return None if any(None in part for part in parts) else ["dict", *parts]
     if isinstance(value, (list, set)):
-        parts = [_constant(each) for each in value]
-        return None if None in parts else [type(value).__name__, *(parts if isinstance(value, list) else sorted(parts))]
+        return _joined(value, [_constant(each) for each in value], isinstance(value, list))
     return _fixed(value)
+
+
+def _joined(value: Any, parts: list[Json], in_order: bool) -> Json:
+    return None if None in parts else [type(value).__name__, *(parts if in_order else sorted(parts))]
