@@ -22,7 +22,8 @@ from .task import ChatTask, DialectTask, Task, display_only
 
 __all__ = [
     "Answer", "AnswerFrom", "Ask", "Caption", "Cell", "Cells", "ChatTask", "Check", "Classify", "Column",
-    "Conversation", "Detect", "DialectTask", "Embed", "Estimate", "Extract", "FixGrammar", "Generate", "GenerateImage", "Input", "Json", "Local",
+    "Conversation", "Detect", "DialectTask", "Embed", "Estimate", "Extract", "FixGrammar", "Generate", "GenerateImage",
+    "Input", "Json", "Local",
     "Mask", "Moderate", "Rank", "Request", "Score", "Sentiment", "Speak", "StreamReader", "Summarize", "Task",
     "ToMarkdown", "Transcribe", "Translate", "choice", "display_only", "estimate", "forecast", "reported", "scale",
     "tokens_of", "yes_no",
