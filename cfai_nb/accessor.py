@@ -19,7 +19,7 @@ import pandas as pd
 from .errors import near
 from .frame import arrow, rows
 from .frame.progress import Display, Listener
-from .frame.verb import FilterVerb, RankVerb, TaskVerb, Verb
+from .frame.verb import FilterVerb, Function, RankVerb, TaskVerb, Verb
 from .tasks import (
     Ask,
     Caption,
@@ -172,6 +172,10 @@ class Accessor:
     @property
     def _names(self) -> list[str]:
         return [name for name in dir(type(self)) if not name.startswith("_")]
+
+
+#: ``cf.enrich``: its module, and pyarrow with it, is imported when it is used.
+enrich = Function("frame.enrich", "enrich", "plan_of", _bar)
 
 
 def on(data: rows.Frame) -> Accessor:

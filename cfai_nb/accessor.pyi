@@ -11,6 +11,9 @@ from ._engine.plan import Plan
 from ._engine.run_options import GivenOptions
 from .frame.call import Call
 from .frame.compare_result import Comparison, Plans
+from .frame.enrich import os
+from .frame.enrich_plan import EnrichPlan
+from .frame.enrich_report import EnrichReport
 from .frame.vectorize.upload import Written
 from .html import Failures
 from .models import Model
@@ -267,6 +270,39 @@ class Accessor:
         filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
         """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
+
+class EnrichForm:
+    """``cf.enrich``: call it, await ``.aio``, or price it with ``.plan``."""
+
+    def __call__(self, 
+        source: Any,
+        target: str | os.PathLike[str],
+        columns: Mapping[str, Any],
+        *,
+        memory: int = 512000000,
+        overwrite: bool = False,
+        **options: Unpack[GivenOptions],
+    ) -> EnrichReport: ...
+    async def aio(self, 
+        source: Any,
+        target: str | os.PathLike[str],
+        columns: Mapping[str, Any],
+        *,
+        memory: int = 512000000,
+        overwrite: bool = False,
+        **options: Unpack[GivenOptions],
+    ) -> EnrichReport: ...
+    def plan(self, 
+        source: Any,
+        target: str | os.PathLike[str],
+        columns: Mapping[str, Any],
+        *,
+        memory: int = 512000000,
+        overwrite: bool = False,
+        **options: Unpack[GivenOptions],
+    ) -> EnrichPlan: ...
+
+enrich: EnrichForm
 
 def on(data: pd.DataFrame | pd.Series[Any]) -> Accessor:
     """Return the accessor of a frame as a typed call."""
