@@ -3,6 +3,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, Unpack
 
 import pandas as pd
@@ -11,7 +12,6 @@ from ._engine.plan import Plan
 from ._engine.run_options import GivenOptions
 from .frame.call import Call
 from .frame.compare_result import Comparison, Plans
-from .frame.enrich import os
 from .frame.enrich_plan import EnrichPlan
 from .frame.enrich_report import EnrichReport
 from .frame.vectorize.upload import Written
@@ -274,27 +274,27 @@ class Accessor:
 class EnrichForm:
     """``cf.enrich``: call it, await ``.aio``, or price it with ``.plan``."""
 
-    def __call__(self, 
+    def __call__(self,
         source: Any,
-        target: str | os.PathLike[str],
+        target: str | Path,
         columns: Mapping[str, Any],
         *,
         memory: int = 512000000,
         overwrite: bool = False,
         **options: Unpack[GivenOptions],
     ) -> EnrichReport: ...
-    async def aio(self, 
+    async def aio(self,
         source: Any,
-        target: str | os.PathLike[str],
+        target: str | Path,
         columns: Mapping[str, Any],
         *,
         memory: int = 512000000,
         overwrite: bool = False,
         **options: Unpack[GivenOptions],
     ) -> EnrichReport: ...
-    def plan(self, 
+    def plan(self,
         source: Any,
-        target: str | os.PathLike[str],
+        target: str | Path,
         columns: Mapping[str, Any],
         *,
         memory: int = 512000000,

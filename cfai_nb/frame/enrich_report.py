@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .._engine.run_state import Event
+from .._engine.run_state import Event, Results
 from ..errors import CfaiError, RowsFailed, Stopped, StoreError
 from ..markup import counted
 from ..models import Cost
@@ -74,6 +74,8 @@ class EnrichReport(Report):
         self._failed += report.failed
         self._answered += event.done
         self._sum = event if self._sum is None else _added(self._sum, event)
+        # A run and its sender refer to each other: its answers would stay until the garbage collector comes by.
+        report.run.results = Results(0)
         return {"done": event.done, "failed": report.failed}
 
     def written(self, rows: int, *, before: bool = False) -> None:
