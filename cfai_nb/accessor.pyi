@@ -12,8 +12,7 @@ from ._engine.plan import Plan
 from ._engine.run_options import GivenOptions
 from .frame.call import Call
 from .frame.compare_result import Comparison, Plans
-from .frame.enrich_plan import EnrichPlan
-from .frame.enrich_report import EnrichReport
+from .frame.enrich_report import EnrichPlan, EnrichReport
 from .frame.vectorize.upload import Written
 from .html import Failures
 from .models import Model

@@ -81,7 +81,7 @@ _BASE = {
     ("typing", "ParamSpec"), ("typing", "TypeVar"), ("typing", "Unpack"), ("", "pandas as pd"),
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
     (".frame.call", "Call"), (".frame.compare_result", "Plans"), (".models", "Model"),
-    (".frame.enrich_plan", "EnrichPlan"), (".frame.enrich_report", "EnrichReport"),
+    (".frame.enrich_report", "EnrichPlan"), (".frame.enrich_report", "EnrichReport"),
 }  # fmt: skip
 
 

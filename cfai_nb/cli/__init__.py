@@ -1,4 +1,4 @@
-"""The command ``cfai-nb``: demo, emulator, models, verbs, doctor.
+"""The command ``cfai-nb``: demo, enrich, emulator, models, verbs, doctor.
 
 Arguments come in; each command is a function that prints and returns an exit code: 0 success, 1 a problem (printed on
 one line), 2 wrong usage, or nothing may be spent without ``--yes``, 130 interrupted.
@@ -16,6 +16,7 @@ from ..errors import CfaiError
 from .commands import Usage, fault, list_models, rate, serve_emulator
 from .demo import demo
 from .doctor import doctor
+from .enrich import enrich_files
 from .verbs import list_verbs
 
 __all__ = ["main", "parser"]
@@ -38,6 +39,21 @@ def parser() -> argparse.ArgumentParser:
     add("--labels", metavar="A,B,C", help="what to classify into (default for the tickets: their topics)")
     add("--out", metavar="DIR", default="cfai-demo", help="where to save (default: ./cfai-demo)")
     add("--model", help="what writes the summaries (default: see `cfai-nb models`)")
+    add("--yes", action="store_true", help="charge it to the account without asking")
+    add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
+    add = command("enrich", enrich_files).add_argument
+    add("source", metavar="IN", help="a parquet file, a glob in quotes, or a folder")
+    add("target", metavar="OUT", help="a folder of its own")
+    add(
+        "--embed", metavar="COLUMN", action="append", help="vectors, as COLUMN_vector; may be repeated, as the next two"
+    )
+    add("--classify", metavar="COLUMN=A,B,C", action="append", help="one of these labels, as COLUMN_label")
+    add("--generate", metavar="NAME=TEMPLATE", action="append", help='text: summary="In ten words: {text}"')
+    add("--model", help="what answers --generate (default: see `cfai-nb models`)")
+    add("--budget", type=float, metavar="USD", help="the most that may be spent, in dollars")
+    add("--memory", type=float, default=512, metavar="MB", help="for the rows that are worked on at a time (512)")
+    add("--overwrite", action="store_true", help="make parts again that answer another question")
+    add("--plan", action="store_true", help="print the price and send nothing")
     add("--yes", action="store_true", help="charge it to the account without asking")
     add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
     add = command("emulator", serve_emulator).add_argument

@@ -22,8 +22,7 @@ from . import rows as frames
 from .batches import Files, Held, Query, Reader, as_pandas, digest_of, source_of
 from .call import Call, remember, warn
 from .enrich_columns import Made, made_of
-from .enrich_plan import EnrichPlan
-from .enrich_report import EnrichReport
+from .enrich_report import EnrichPlan, EnrichReport
 from .parts import Part, Target, left
 from .progress import Display, listener
 from .steps import Steps
