@@ -16,7 +16,7 @@ from ..errors import CfaiError
 from .commands import Usage, fault, list_models, rate, serve_emulator
 from .demo import demo
 from .doctor import doctor
-from .enrich import enrich_files
+from .enrich_files import enrich_files
 from .verbs import list_verbs
 
 __all__ = ["main", "parser"]

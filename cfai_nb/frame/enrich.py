@@ -380,6 +380,6 @@ def plan_of(
         plan.parts, plan.rows = plan.parts + 1, plan.rows + len(frame)
         for one in job.asked:
             call = one.call(frame)
-            plan.add(one.name, call, call.plan().estimate)
+            plan.add(one.name, f"{call.task.name} with {call.model.id}", call.plan().estimate)
             frame = one.made.with_placeholders(frame, call)
     return plan

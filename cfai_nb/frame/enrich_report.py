@@ -25,7 +25,6 @@ from .report import Report, saved_words
 if TYPE_CHECKING:
     from .._engine.plan import Estimate
     from .._engine.run_state import Run
-    from .call import Call
 
 
 class EnrichReport(Report):
@@ -289,9 +288,9 @@ class EnrichPlan:
     parts: int = 0
     columns: dict[str, ColumnPlan] = field(default_factory=dict)
 
-    def add(self, name: str, call: Call, estimate: Estimate) -> None:
-        """Add the call of one part."""
-        one = self.columns.setdefault(name, ColumnPlan(f"{call.task.name} with {call.model.id}"))
+    def add(self, name: str, words: str, estimate: Estimate) -> None:
+        """Add the call of one part; `words` name task and model."""
+        one = self.columns.setdefault(name, ColumnPlan(words))
         one.requests += estimate.requests
         one.stored += estimate.stored
         one.missing += estimate.missing
