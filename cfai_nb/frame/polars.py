@@ -32,10 +32,8 @@ from .reading import is_missing
 
 #: Verbs whose result is rows of the frame, and the columns they add.
 _CHOOSING = {"filter": (), "rank": ("score",), "search": ("score", "query"), "dedupe": ()}
-#: Rows whose marks are computed at once.
-_BLOCK = 1_024
 #: Marks of the vectors that were handed out, by space: a column of Polars cannot record where its vectors come from.
-_marks: dict[Space, npt.NDArray[np.int64]] = {}
+_marks: dict[Space, npt.NDArray[np.uint64]] = {}
 
 
 class PolarsAccessor:
@@ -220,12 +218,10 @@ def _array(cells: pd.Series[Any], name: str) -> Any:
     return pl.Series(name, pl.from_arrow(array))
 
 
-def _marked(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Return the hash of each row, of all its bytes."""
-    made = np.empty(len(matrix), dtype=np.int64)
-    for at in range(0, len(matrix), _BLOCK):
-        rows = np.ascontiguousarray(matrix[at : at + _BLOCK]).view(f"V{4 * matrix.shape[1]}").ravel().tolist()
-        made[at : at + _BLOCK] = np.fromiter(map(hash, rows), dtype=np.int64, count=len(rows))
+def _marked(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.uint64]:
+    """Return a number for each row that every bit of it goes into: 64 bits, so that no two are the same by chance."""
+    bits = np.ascontiguousarray(matrix).view(np.uint32 if matrix.shape[1] % 2 else np.uint64)
+    made: npt.NDArray[np.uint64] = bits.sum(axis=1, dtype=np.uint64)
     return made
 
 

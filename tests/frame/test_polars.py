@@ -30,6 +30,7 @@ def frames(emulator: Emulator) -> tuple[Any, pd.DataFrame]:
     return pl.DataFrame(held), pd.DataFrame(held)
 
 
+@pytest.mark.slow  # processes that import Polars
 @pytest.mark.parametrize("first", ["polars", "cfai_nb"])
 def test_the_order_of_imports_does_not_matter(first: str, tmp_path: Path) -> None:
     """Importing the package does not import Polars; whichever comes first, frames have their verbs."""
