@@ -446,7 +446,7 @@ cf.enrich(folder + "/in", folder + "/out", {"vector": (cf.Embed(), "text", {"mod
 
 @pytest.mark.slow  # a process for each kill, and each has to import pandas
 def test_killed_at_random_moments(tmp_path: Path) -> None:
-    """Killed four times: every row once and in order, and billed twice at most what was in flight each time."""
+    """Killed twice: every row once and in order, and billed twice at most what was in flight each time."""
     written(tmp_path / "in", 600, 10)
     rng, kills = random.Random(7), 0
     with running(rate=None, latency=0.05) as server:
@@ -455,14 +455,14 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
             process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
             before, wait = server.emulator.requests, rng.randint(1, 6)
             with ended(process):
-                while process.poll() is None and (kills == 4 or server.emulator.requests < before + wait):
+                while process.poll() is None and (kills == 2 or server.emulator.requests < before + wait):
                     time.sleep(0.005)
                 if process.poll() is not None:
                     assert process.returncode == 0, process.stderr and process.stderr.read()
                     break
                 process.kill()
                 kills += 1
-        assert kills >= 3
+        assert kills == 2
         parts = len(list((tmp_path / "out").glob("*.parquet")))  # a request each
         assert server.emulator.requests <= parts + kills * 4
     made = read(tmp_path / "out")
