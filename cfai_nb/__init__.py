@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .accessor import Accessor, on
+from .accessor import Accessor, enrich, on
 from .accessor import register as _register
 from .errors import (
     AccessError,
@@ -146,6 +146,7 @@ __all__ = [
     "choice",
     "connect",
     "emulator",
+    "enrich",
     "estimate",
     "feedback",
     "forecast",

@@ -17,9 +17,9 @@ from typing import Any
 import pandas as pd
 
 from .errors import near
-from .frame import arrow, rows
+from .frame import arrow, polars, rows
 from .frame.progress import Display, Listener
-from .frame.verb import FilterVerb, RankVerb, TaskVerb, Verb
+from .frame.verb import FilterVerb, Function, RankVerb, TaskVerb, Verb
 from .tasks import (
     Ask,
     Caption,
@@ -176,14 +176,19 @@ class Accessor:
         return [name for name in dir(type(self)) if not name.startswith("_")]
 
 
+#: ``cf.enrich``: its module, and pyarrow with it, is imported when it is used.
+enrich = Function("frame.enrich", "enrich", "plan_of", _bar)
+
+
 def on(data: rows.Frame) -> Accessor:
     """Return the accessor of a frame as a typed call, since no type checker can see a registered one."""
     return Accessor(data)
 
 
 def register() -> None:
-    """Give DataFrame and Series their ``cfai``, and files their vectors; quiet when that is done already (a reload)."""
+    """Give DataFrame and Series their ``cfai``, also those of Polars, and files their vectors; quiet when done."""
     arrow.register()
+    polars.register(Accessor)
     for owner, add in (
         (pd.DataFrame, pd.api.extensions.register_dataframe_accessor),
         (pd.Series, pd.api.extensions.register_series_accessor),

@@ -3,6 +3,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, Unpack
 
 import pandas as pd
@@ -11,6 +12,7 @@ from ._engine.plan import Plan
 from ._engine.run_options import GivenOptions
 from .frame.call import Call
 from .frame.compare_result import Comparison, Plans
+from .frame.enrich_report import EnrichPlan, EnrichReport
 from .frame.vectorize.resume import Written
 from .html import Failures
 from .models import Model
@@ -282,6 +284,39 @@ class Accessor:
         filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
         """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
+
+class EnrichForm:
+    """``cf.enrich``: call it, await ``.aio``, or price it with ``.plan``."""
+
+    def __call__(self,
+        source: Any,
+        target: str | Path,
+        columns: Mapping[str, Any],
+        *,
+        memory: int = 512000000,
+        overwrite: bool = False,
+        **options: Unpack[GivenOptions],
+    ) -> EnrichReport: ...
+    async def aio(self,
+        source: Any,
+        target: str | Path,
+        columns: Mapping[str, Any],
+        *,
+        memory: int = 512000000,
+        overwrite: bool = False,
+        **options: Unpack[GivenOptions],
+    ) -> EnrichReport: ...
+    def plan(self,
+        source: Any,
+        target: str | Path,
+        columns: Mapping[str, Any],
+        *,
+        memory: int = 512000000,
+        overwrite: bool = False,
+        **options: Unpack[GivenOptions],
+    ) -> EnrichPlan: ...
+
+enrich: EnrichForm
 
 def on(data: pd.DataFrame | pd.Series[Any]) -> Accessor:
     """Return the accessor of a frame as a typed call."""

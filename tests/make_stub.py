@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import cfai_nb
+from cfai_nb import accessor
 from cfai_nb.accessor import Accessor, WidgetMethod
 from cfai_nb.frame.verb import FilterVerb, RankVerb, TaskVerb, Verb
 from cfai_nb.tasks import Task
@@ -60,6 +61,15 @@ class Accessor:
     def __init__(self, data: pd.DataFrame | pd.Series[Any]) -> None: ...
 {verbs}
 
+class EnrichForm:
+    """``cf.enrich``: call it, await ``.aio``, or price it with ``.plan``."""
+
+    def __call__(self,{enrich}) -> EnrichReport: ...
+    async def aio(self,{enrich}) -> EnrichReport: ...
+    def plan(self,{enrich}) -> EnrichPlan: ...
+
+enrich: EnrichForm
+
 def on(data: pd.DataFrame | pd.Series[Any]) -> Accessor:
     """Return the accessor of a frame as a typed call."""
 
@@ -71,6 +81,7 @@ _BASE = {
     ("typing", "ParamSpec"), ("typing", "TypeVar"), ("typing", "Unpack"), ("", "pandas as pd"),
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
     (".frame.call", "Call"), (".frame.compare_result", "Plans"), (".models", "Model"),
+    (".frame.enrich_report", "EnrichPlan"), (".frame.enrich_report", "EnrichReport"),
 }  # fmt: skip
 
 
@@ -207,7 +218,21 @@ def stub() -> str:
         elif isinstance(verb, WidgetMethod):
             imports.found.add((".widgets", verb.widget.__name__))
             verbs.append(_declared(name, list(_widget(verb, imports)), verb.widget.__name__, verb.doc))
-    return _HEAD.format(imports=imports, verbs="\n".join(verbs))
+    whole = "\n        ".join(["", *_enrich(imports)]) + "\n    "
+    return _HEAD.format(imports=imports, verbs="\n".join(verbs), enrich=whole)
+
+
+def _enrich(imports: Imports) -> Iterator[str]:
+    function = accessor.enrich._definition.definition
+    module = sys.modules[function.__module__]
+    for each in inspect.signature(function).parameters.values():
+        if each.name == "display":
+            continue
+        if each.name == "memory":
+            yield "*,"
+        stated = each.kind is each.VAR_KEYWORD
+        kind = "Unpack[GivenOptions]" if stated else imports.need(each.annotation, module)
+        yield f"{'**' * stated}{each.name}: {kind}{_default(each.default)},"
 
 
 def _widget(method: WidgetMethod, imports: Imports) -> Iterator[str]:

@@ -18,8 +18,8 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PASSING = re.compile(r"\d+\.\d s\b|\d+ ms\b|\s+")
 #: Lines that are there only where something took long enough.
 WAITING = re.compile(r"(?![✓!✗…]).+ · \d+(\.\d)? s( · done)?\s*")  # a receipt begins with a sign
-#: Notebooks about what is installed: their numbers are those of this machine.
-LOCAL = {"02_explore_embeddings"}
+#: Notebooks about what is installed, or stopped at a moment: their numbers are those of this machine.
+LOCAL = {"02_explore_embeddings", "06_files_larger_than_memory"}
 #: Bytes a notebook may have; those with more than a picture or two say how many.
 LARGEST = {"02_explore_embeddings": 1_500_000, "03_pictures_and_sound": 2_000_000}
 

@@ -18,8 +18,7 @@ from ..session import Session, connect
 from ..session.conformance.checking import Checked, check, chosen, cost_of, prices
 from ..session.conformance.expectations import Statement, Verdict
 from ..session.conformance.statements import LEFT_OUT
-from .commands import Usage, print_table
-from .demo import agreed
+from .commands import Usage, agreed, print_table
 
 
 def conformance(args: argparse.Namespace) -> int:

@@ -25,7 +25,7 @@ from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..models.ledger import money
 from ..session import Session, connect
 from ..session.listings import cost_in_words, ledger
-from .commands import Usage, print_table
+from .commands import Usage, agreed, print_table
 
 TOPICS = {
     "account": "logging in, passwords, profile, address or personal data",
@@ -133,18 +133,6 @@ def _print_plans(steps: dict[str, Step]) -> None:
     lines.append(("total", "", "", "", "", money(total.neurons, exact=False)))
     print_table(lines)
     print(f"{FREE_NEURONS_PER_DAY:,} Neurons a day are free.")
-
-
-def agreed(yes: bool) -> bool:
-    """Return whether the account may be charged, or raise ``Usage`` where nobody can be asked."""
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise Usage("nothing was sent: this would be charged to your account; add --yes to go on")
-    if input("Charge this to your account? [y/N] ").strip().lower() in ("y", "yes"):
-        return True
-    print("Nothing was sent.")
-    return False
 
 
 def _enrich(frame: pd.DataFrame, done: dict[str, Any]) -> pd.DataFrame:

@@ -53,6 +53,11 @@ class Report:
         return self.run.event()
 
     @property
+    def error(self) -> CfaiError | None:
+        """What ended the run early."""
+        return self.run.error
+
+    @property
     def failures(self) -> pd.DataFrame:
         """Rows that failed and why; ``position`` counts from 0, for ``df.iloc``, where labels of the index repeat."""
         run, index = self.run, self._rows.index

@@ -95,6 +95,13 @@ def rows_of(
     return Rows(inputs, bad, data.index, on if not isinstance(on, str) or "{" not in on else None)
 
 
+def names_in(on: Any, frame: pd.DataFrame, *, template: bool) -> list[Hashable]:
+    """Return the columns that a call works on: the one that `on` names, or those in its template."""
+    if not template and _has(frame, on):
+        return [on]
+    return [_label(frame, name) for _, name, _ in _parse(on, frame.columns) if name is not None]
+
+
 def column(frame: pd.DataFrame, name: Any) -> pd.Series[Any]:
     """Return the column of that name.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import inspect
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -87,6 +88,50 @@ class BoundVerb(Forms):
         unknown = options.keys() - self._verb.help.signature.parameters.keys()
         refuse_unknown(self.__name__, unknown, self._verb.help.options)
         return self._verb.definition(self._data, *args, **options)
+
+
+class Function(Forms):
+    """A verb over something other than a frame, such as ``cf.enrich`` over files, in the same three forms.
+
+    Parameters
+    ----------
+    module, name : str
+        As of a ``Verb``; its definition takes ``display``.
+    plan : str
+        The function of that module that prices it.
+    display : callable, optional
+        Makes the progress bar of a notebook.
+    """
+
+    def __init__(self, module: str, name: str, plan: str, display: Display | None = None) -> None:
+        self.__name__, self._display = name, display
+        self._definition, self._plan = Verb(module, name), Verb(module, plan)
+
+    @functools.cached_property
+    def _help(self) -> Help:
+        from .verb_help import of_function
+
+        return of_function(self._definition.definition, bound=False)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self._help.signature
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return self._help.doc
+
+    def __repr__(self) -> str:
+        return f"<cf.{self.__name__}: call it, await .aio(...), or price it with .plan(...)>"
+
+    def _steps(self, *args: Any, **options: Any) -> Steps[Any]:
+        refuse_unknown(self.__name__, options, self._help.options)
+        return self._definition.definition(*args, display=self._display, **options)
+
+    def plan(self, *args: Any, **options: Any) -> Any:
+        """Price it and send nothing."""
+        refuse_unknown(self.__name__, options, self._help.options)
+        return self._plan.definition(*args, **options)
 
 
 class BoundTaskVerb(BoundVerb):

@@ -47,21 +47,23 @@ _REQUIRED = _Required()
 _Parameter = inspect.Parameter
 
 
-def _with_run_options(own: list[inspect.Parameter]) -> inspect.Signature:
+def _with_run_options(own: list[inspect.Parameter], model: bool = True) -> inspect.Signature:
     there = {each.name for each in own}
-    names = [name for name in ("model", *NAMES) if name not in there and not (name == "model" and "models" in there)]
+    model = model and "models" not in there
+    names = [name for name in ("model", *NAMES) if name not in there and (model or name != "model")]
     return inspect.Signature([*own, *(_Parameter(name, _Parameter.KEYWORD_ONLY, default=None) for name in names)])
 
 
-def of_function(function: Callable[..., Any]) -> Help:
-    """Return the help of a verb that is a function over the data (its first parameter).
+def of_function(function: Callable[..., Any], *, bound: bool = True) -> Help:
+    """Return the help of a verb that is a function; `bound` if its first parameter is the frame it is a method of.
 
     Where it takes ``**options``, these are the run options.  They are not in its docstring, nor is an ``on`` that is a
     column of vectors or text.
     """
-    _, *own = inspect.signature(function).parameters.values()
+    given = inspect.signature(function).parameters.values()
+    own = [each for at, each in enumerate(given) if each.name != "display" and not (bound and not at)]
     named = [each.replace(annotation=_Parameter.empty) for each in own if each.kind is not each.VAR_KEYWORD]
-    signature = _with_run_options(named) if len(named) < len(own) else inspect.Signature(named)
+    signature = _with_run_options(named, bound) if len(named) < len(own) else inspect.Signature(named)
     before, heading, after = inspect.cleandoc(function.__doc__ or "").partition("Parameters\n----------\n")
     entries, *rest = re.split(r"\n(?=\n\w+\n-+\n)", after, maxsplit=1)
     own_entries = {name: entry for entry in _ENTRY.findall(entries) for name in entry.partition(" :")[0].split(", ")}

@@ -141,6 +141,6 @@ def test_widgets_explain_themselves(frame: pd.DataFrame) -> None:
 def test_run_options_are_declared_once() -> None:
     """Every option a user may give is documented, and resolves to one of a run; ``connect`` takes them all."""
     fields = set(RunOptions.__dataclass_fields__)
-    assert set(NAMES) - {"neurons"} == fields - {"on_token"}
+    assert set(NAMES) - {"neurons"} == fields - {"on_token", "part"}
     assert list(documented()) == [name for name in NAMES if name != "neurons"]
     assert set(NAMES) < set(inspect.signature(cf.connect).parameters)
