@@ -12,23 +12,23 @@ in a random part of a finite set follow the hypergeometric distribution.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from .arrays import Flags, Numbers, Positions, numbers, percent, same_rows, share_of
+from .arrays import Flags, Positions, percent, share_of
+from .ranking import Ranked, order_statistic
 
 #: Beginnings of the ranking that are tested, one after the other.
-STAGES = 40
-#: More than this share of the rows is never sampled: there would be nothing left to save.
-MOST = 0.5
-#: A stream of random numbers of its own: data that were made with the same seed have nothing to do with the sample.
-_STREAM = (0x5A11,)
+STAGES = 100
+#: Of what the promise may miss, the part kept for cheap answers that are so good that hardly an error is corrected.
+_SPARE = 0.03
 
-Ask = Callable[[Positions], Any]
+Ask: TypeAlias = Callable[[Positions], Any]
+#: Yields positions to ask, is sent whether each cheap answer is right, and returns the certificate.
+Steps: TypeAlias = "Generator[Positions, Any, Certificate]"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Certificate:
     target, confidence : float
         With probability `confidence` the promise is at least `target`.
     rows : int
-        How many rows the promise is about; a row of weight 3 counts three times.
+        How many rows the promise is about; a row of weight 3 counts three times.  Those that are `sure` are among them.
     kept, sent : int
         Of these, how many keep the cheap answer, and how many take the strong model's.
     checked, wrong : int
@@ -101,9 +101,14 @@ def cascade(
     2. For growing beginnings of the ranking test exactly whether more than (1 - `accuracy`) * n errors are in them.
        The first that cannot be shown to hold fewer ends the search; tested in a fixed order, each test may use the
        whole of 1 - `confidence` (Maurer, Hothorn and Lehmacher 1995).
-    3. Errors in the sample are corrected by the strong answer, so the last beginning is certified if its errors less
-       the corrected ones are within bounds.  Only the last: the order of the tests would depend on the sample if a
-       later one could be reached with the help of corrected errors, and the promise would be broken more often.
+    3. Errors in the sample are corrected by the strong answer.  So the tests allow for a number of errors more that is
+       fixed before anything is asked (what a passing sample can be expected to correct), and a beginning is certified
+       if the sample really corrected as many in it.  The number may not follow the sample: then the order of the
+       tests would, and the promise would be broken more often.  Only the first beginning that fails is tested once
+       more, for what was really corrected: what passes this test there, and what passed the one before, are two
+       lower tails of one number, so that together they happen no more often than the larger.
+    4. Cheap answers without an error correct nothing.  For them the same is done for no corrected errors, with 3 % of
+       1 - `confidence`, and the longer of the two beginnings is taken.
 
     Parameters
     ----------
@@ -142,17 +147,60 @@ def cascade(
     >>> found.saved > 0.8
     True
     """
+    return _asked(accuracy_steps(scores, accuracy, confidence, weights, seed), ask)
+
+
+def accuracy_steps(
+    scores: Any, accuracy: float, confidence: float, weights: Any = None, seed: int = 0, sure: int = 0
+) -> Steps:
+    """Let cheap answers stand as `cascade` does; `sure` rows besides these are known to be the strong model's."""
     target, confidence = share_of(accuracy, "accuracy"), share_of(confidence, "confidence")
-    rank = _Ranked(scores, weights, seed)
-    budget = int(np.floor((1 - target) * rank.total + 1e-9))
+    rank = Ranked(scores, weights, seed)
+    found = _Result(rank, "accuracy", target, confidence, sure)
+    budget = _errors(target, rank.total + sure)
     if budget < 1:
-        return rank.nothing("accuracy", target, confidence, f"{rank.total:,} rows leave no room for a single error")
-    rank.ask(ask, rank.sample(1 - target, 1 - confidence))
+        return found.nothing(f"{found.rows:,} rows leave no room for a single error")
+    draws = rank.sample(1 - target, 1 - confidence)
+    if len(rows := rank.fresh(draws)):
+        rank.take(draws, rows, (yield rows))
     ends = rank.ends(STAGES)
-    last = rank.longest(ends, np.full(len(ends), budget), 1.0, 1 - confidence)
-    if last < 0 or rank.size[ends[last]] <= budget:  # a part that is smaller than the budget proves nothing
-        return rank.nothing("accuracy", target, confidence, "the cheap answers differ too often from the strong ones")
-    return rank.certificate(rank.beginning(ends[last]), "accuracy", target, confidence)
+    bounds, delta = np.full(len(ends), budget), 1 - confidence
+    credit = _credit(rank.total, len(draws), budget, (1 - _SPARE) * delta)
+    last = max(
+        rank.longest(ends, bounds, 1.0, (1 - _SPARE) * delta, credit), rank.longest(ends, bounds, 1.0, _SPARE * delta)
+    )
+    made = found.certificate(rank.beginning(ends[last])) if last >= 0 else None
+    if made is None or made.kept <= budget:  # a part that is smaller than the budget proves nothing
+        return found.nothing("the cheap answers differ too often from the strong ones")
+    return made
+
+
+def first_sample(
+    rows: int, accuracy: float, confidence: float, weights: Any = None, seed: int = 0, sure: int = 0
+) -> Positions:
+    """Return the rows that `accuracy_steps` will ask, which no score has a say in; none where it asks for none."""
+    rank = Ranked(np.zeros(rows), weights, seed)
+    if _errors(accuracy, rank.total + sure) < 1:
+        return rank.asked
+    return rank.fresh(rank.sample(1 - accuracy, 1 - confidence))
+
+
+def _errors(target: float, rows: int) -> int:
+    """Return how many errors a promise about so many rows leaves room for."""
+    return int(np.floor((1 - target) * rows + 1e-9))
+
+
+def _credit(rows: int, drawn: int, budget: int, delta: float) -> int:
+    """Return how many errors a sample that passes can be expected to hold: two less than the most it may hold."""
+    from scipy.special import bdtr
+
+    credit = 0
+    while budget + credit + 1 < rows:
+        # Near enough: this number may be any, as long as it is fixed before the answers are seen.
+        if bdtr(credit + 2.0, drawn, (budget + credit + 1) / rows) > delta:
+            break
+        credit += 1
+    return credit
 
 
 def precision_cut(
@@ -187,18 +235,26 @@ def precision_cut(
     >>> bool(yes[found.keep].mean() >= 0.9)
     True
     """
+    return _asked(precision_steps(scores, precision, confidence, weights, seed), ask)
+
+
+def precision_steps(scores: Any, precision: float, confidence: float, weights: Any = None, seed: int = 0) -> Steps:
+    """Let cheap "yes" stand as `precision_cut` does."""
     target, confidence = share_of(precision, "precision"), share_of(confidence, "confidence")
-    rank = _Ranked(scores, weights, seed)
-    rank.ask(ask, size := rank.sample(1 - target, 1 - confidence))
+    rank = Ranked(scores, weights, seed)
+    found = _Result(rank, "precision", target, confidence)
+    draws = rank.sample(1 - target, 1 - confidence)
+    if len(rows := rank.fresh(draws)):
+        rank.take(draws, rows, (yield rows))
     # A part too small for its sample to show anything would end the search before it began.
-    least = 2 * np.log(1 - confidence) / np.log(target) * rank.total / max(size, 1)
+    least = 2 * np.log(1 - confidence) / np.log(target) * rank.total / max(len(draws), 1)
     ends = np.array([end for end in rank.ends(STAGES) if rank.size[end] >= least], dtype=np.int64)
     bounds = (1 - target) * rank.size[ends] + 1e-9
     last = rank.longest(ends, bounds, target, 1 - confidence)
     if last < 0:
         few = f"{rank.total:,} rows are too few" if not len(ends) else "too many were not positive in the sample"
-        return rank.nothing("precision", target, confidence, few)
-    return rank.certificate(rank.beginning(ends[last]), "precision", target, confidence)
+        return found.nothing(few)
+    return found.certificate(rank.beginning(ends[last]))
 
 
 def recall_cut(
@@ -240,204 +296,68 @@ def recall_cut(
     >>> bool(yes[~found.keep].sum() >= 0.9 * yes.sum())
     True
     """
+    return _asked(recall_steps(scores, recall, confidence, weights, seed, labels), ask)
+
+
+def recall_steps(
+    scores: Any, recall: float, confidence: float, weights: Any = None, seed: int = 0, labels: int | None = None
+) -> Steps:
+    """Let cheap "no" stand as `recall_cut` does."""
     target, confidence = share_of(recall, "recall"), share_of(confidence, "confidence")
-    rank = _Ranked(scores, weights, seed)
-    if labels is None:
-        least = int(np.ceil(np.log(1 - confidence) / np.log(target)))
-        rank.ask_until(ask, 3 * least, int(0.3 * rank.total))
-    else:
-        rank.ask(ask, labels)
+    rank = Ranked(scores, weights, seed)
+    # The number of positives may decide when to stop: which of all positive rows were found stays a matter of chance.
+    least = 3 * int(np.ceil(np.log(1 - confidence) / np.log(target)))
+    most = int(0.3 * rank.total) if labels is None else labels
+    begin, step = 0, max(least, 50) if labels is None else labels
+    while begin < most and (labels is not None or rank.drawn[rank.right].sum() < least):
+        draws = rank.draws(begin, min(most, begin + step))
+        rows = rank.fresh(draws)
+        rank.take(draws, rows, (yield rows) if len(rows) else ())
+        begin, step = begin + step, max(step, begin // 4)
     positive = np.repeat(rank.scores, np.where(rank.right, rank.drawn, 0))  # a row drawn twice counts twice
     positive = np.sort(np.where(np.isnan(positive), np.inf, positive))
-    allowed = _order_statistic(len(positive), 1 - target, 1 - confidence)
+    allowed = order_statistic(len(positive), 1 - target, 1 - confidence)
+    found = _Result(rank, "recall", target, confidence)
     if not allowed:
-        few = f"{len(positive):,} positive rows among {len(rank.asked):,} asked are too few"
-        return rank.nothing("recall", target, confidence, few)
-    return rank.certificate(rank.scores < positive[allowed - 1], "recall", target, confidence)
+        return found.nothing(f"{len(positive):,} positive rows among {len(rank.asked):,} asked are too few")
+    return found.certificate(rank.scores < positive[allowed - 1])
 
 
-def sample_share(rows: int, bound: float, delta: float) -> float:
-    """Return the share of the rows to sample, so that the most rows keep the cheap answer.
-
-    A larger sample costs its own rows and brings the certified part closer to the bound.  With errors that become more
-    along the ranking, the bound is met at rank k with an error rate of p = bound * rows / k so far and of about 1.5p
-    just there; a test at level `delta` stops z * sqrt(k p (1 - p) / f) errors short of it, at 1 / (1.5p) rows an error.
-    The sum of both costs is least at the f returned.  It depends on nothing that is observed, so it cannot spoil a
-    test; half or twice as much costs one or two rows in a hundred.
-
-    Examples
-    --------
-    >>> round(sample_share(10_000, 0.05, 0.1), 3)
-    0.07
-    """
-    from scipy.special import ndtri
-
-    if not rows:
-        return 0.0
-    rank = 0.8 * rows
-    rate = min(bound / 0.8, 0.5)
-    f = (max(-ndtri(delta), 0.5) * np.sqrt(rate * (1 - rate) / rank) / (3 * rate)) ** (2 / 3)
-    return float(min(MOST, f))
+def _asked(steps: Steps, ask: Ask) -> Certificate:
+    """Run a promise with a callback."""
+    given: Any = None
+    while True:
+        try:
+            rows = steps.send(given)
+        except StopIteration as end:
+            found: Certificate = end.value
+            return found
+        given = ask(rows)
 
 
-class _Ranked:
-    """Rows in the order of their scores, and what the sample showed of them."""
+@dataclass(frozen=True)
+class _Result:
+    """A promise about ranked rows, of which the certificate is made."""
 
-    def __init__(self, scores: Any, weights: Any, seed: int) -> None:
-        same_rows(scores=scores, weights=weights)
-        self.scores = numbers(scores, "scores")
-        self.weights = _counts(weights, len(self.scores))
-        self.total = int(self.weights.sum())
-        random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=_STREAM))
-        # The sample is one of rows of the frame, so that of a row of weight 3 three can be drawn.
-        self._draws: Positions = random.permutation(self.total)
-        if weights is not None:
-            self._draws = np.repeat(np.arange(len(self.scores)), self.weights)[self._draws]
-        # Equal scores are ranked at random: the order of the frame may say more than it should.
-        ties = random.permutation(len(self.scores))
-        self.order = ties[np.argsort(np.where(np.isnan(self.scores), np.inf, -self.scores)[ties], kind="stable")]
-        self.size = np.cumsum(self.weights[self.order])
-        self.drawn = np.zeros(len(self.scores), dtype=np.int64)
-        self.right = np.zeros(len(self.scores), dtype=bool)
-        self.asked: Positions = np.empty(0, dtype=np.int64)
+    rank: Ranked
+    promise: Literal["accuracy", "recall", "precision"]
+    target: float
+    confidence: float
+    sure: int = 0
 
-    def sample(self, bound: float, delta: float) -> int:
-        """Return how many rows of the frame to draw."""
-        # A row of weight 3 is drawn three times as often, and then leaves the cheap side with all three.
-        each = float((self.weights**2).sum() / max(self.total, 1))
-        return int(np.ceil(sample_share(self.total, bound, delta) / max(each, 1.0) ** (2 / 3) * self.total))
+    @property
+    def rows(self) -> int:
+        return self.rank.total + self.sure
 
-    def ask(self, ask: Ask, count: int) -> None:
-        """Ask for the rows of a uniform sample."""
-        self._ask(ask, self._draws[:count])
-
-    def ask_until(self, ask: Ask, positives: int, most: int) -> None:
-        """Ask for more and more rows until so many are positive, or `most` were drawn.
-
-        The number of positives may decide when to stop: which of all positive rows were found stays a matter of chance.
-        """
-        begin, step = 0, max(positives, 50)
-        while begin < most and self.drawn[self.right].sum() < positives:
-            self._ask(ask, self._draws[begin : min(most, begin + step)])
-            begin, step = begin + step, max(step, begin // 4)
-
-    def _ask(self, ask: Ask, draws: Positions) -> None:
-        rows = draws[np.sort(np.unique(draws, return_index=True)[1])]
-        rows = rows[self.drawn[rows] == 0]
-        np.add.at(self.drawn, draws, 1)
-        if len(rows):
-            self.right[rows] = _answers(ask(rows.copy()), len(rows))
-            self.asked = np.concatenate([self.asked, rows])
-
-    def ends(self, stages: int) -> Positions:
-        """Return where the beginnings of the ranking end that are tested; rows without a score are in none."""
-        scored = int(self.weights[~np.isnan(self.scores)].sum())
-        goals = np.ceil(np.arange(1, stages + 1) / stages * scored)
-        found = np.searchsorted(self.size, goals[goals > 0])
-        return np.unique(found).astype(np.int64)
-
-    def longest(self, ends: Positions, bounds: npt.NDArray[Any], credit: float, delta: float) -> int:
-        """Return the number of the last beginning that is certified, -1 for none.
-
-        A beginning holds at most ``bounds`` errors, plus ``credit`` for each that the sample has corrected.  The next
-        one is tested only if this one needs no credit: see `cascade`, step 3.
-        """
-        wrong = np.where(self.right, 0, 1)
-        drawn = self.drawn[self.order]
-        draws, found = np.cumsum(drawn), np.cumsum(drawn * wrong[self.order])
-        known = np.cumsum((self.weights * wrong * (self.drawn > 0))[self.order])
-        if not len(ends):
-            return -1
-        seen = self.size[ends], draws[ends], found[ends]
-        errors = np.floor([bounds + credit * known[ends], bounds]) + 1
-        certified, alone = as_few(*seen, errors) <= delta
-        reached = np.flatnonzero(~alone)  # the first of these ends the search, with credit or without
-        if not len(reached):
-            return len(ends) - 1
-        return int(reached[0]) if certified[reached[0]] else int(reached[0]) - 1
-
-    def beginning(self, end: int) -> Flags:
-        """Return the rows of a beginning of the ranking."""
-        kept = np.zeros(len(self.scores), dtype=bool)
-        kept[self.order[: end + 1]] = True
-        return kept
-
-    def certificate(self, kept: Flags, promise: Any, target: float, confidence: float) -> Certificate:
+    def certificate(self, kept: Flags, reason: str = "") -> Certificate:
         """Return the certificate for rows of which the asked ones take the strong answer."""
-        keep = kept & (self.drawn == 0)
-        wrong = int((~self.right[self.asked]).sum())
-        count = int(self.weights[keep].sum())
-        return Certificate(keep, self.asked, promise, target, confidence, self.total, count, len(self.asked), wrong)
-
-    def nothing(self, promise: Any, target: float, confidence: float, reason: str) -> Certificate:
-        """Return the certificate that sends all rows to the strong model."""
-        none = np.zeros(len(self.scores), dtype=bool)
-        wrong = int((~self.right[self.asked]).sum())
+        rank = self.rank
+        keep = kept & (rank.drawn == 0)
         return Certificate(
-            none, self.asked, promise, target, confidence, self.total, 0, len(self.asked), wrong, reason
+            keep, rank.asked, self.promise, self.target, self.confidence, self.rows, int(rank.weights[keep].sum()),
+            len(rank.asked), int((~rank.right[rank.asked]).sum()), reason,
         )  # fmt: skip
 
-
-def as_few(rows: Any, drawn: Any, found: Any, errors: Any) -> Numbers:
-    """Return the chance of finding as few errors as were found, if so many were among the rows.
-
-    The lower tail of the hypergeometric distribution: `drawn` of `rows` without replacement, `errors` of them wrong,
-    at most `found` drawn.  It falls as `errors` grows, so whoever refutes a number refutes all larger ones.
-
-    Parameters
-    ----------
-    rows, drawn, found, errors : array_like of int
-        Shapes that fit one another, such as (m,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the same shape.
-
-    Examples
-    --------
-    >>> as_few([1_000, 1_000], [100, 100], [2, 2], [80, 50]).round(3).tolist()
-    [0.009, 0.106]
-    """
-    rows, drawn, found, errors = (
-        np.asarray(given, dtype=np.float64)[..., None] for given in (rows, drawn, found, errors)
-    )
-    x = np.arange(found.max(initial=0) + 1)
-    possible = (x <= found) & (x <= errors) & (drawn - x <= rows - errors)
-    # Where the right rows that were seen leave no room for so many errors, nothing is possible: the chance is 0.
-    ways = _log_choose(errors, x) + _log_choose(rows - errors, drawn - x) - _log_choose(rows, drawn)
-    chance: Numbers = np.exp(np.where(possible, ways, -np.inf)).sum(axis=-1)
-    return np.minimum(chance, 1.0)
-
-
-def _log_choose(n: Any, k: Any) -> Any:
-    """Return the logarithm of n over k; any number where there is no such thing."""
-    from scipy.special import gammaln
-
-    return gammaln(np.maximum(n, 0) + 1) - gammaln(np.maximum(k, 0) + 1) - gammaln(np.maximum(n - k, 0) + 1)
-
-
-def _order_statistic(count: int, share: float, delta: float) -> int:
-    """Return the largest k with P(Binomial(count, share) < k) <= delta; 0 if there is none."""
-    from scipy.special import bdtr
-
-    if not count:
-        return 0
-    tail: Numbers = bdtr(np.arange(count, dtype=float), count, share)
-    return int(np.searchsorted(tail, delta, side="right"))
-
-
-def _counts(weights: Any, rows: int) -> npt.NDArray[np.int64]:
-    if weights is None:
-        return np.ones(rows, dtype=np.int64)
-    counts = numbers(weights, "weights")
-    if np.isnan(counts).any() or (counts < 1).any() or (counts != np.floor(counts)).any():
-        raise ValueError("weights must be whole numbers from 1 on: how many rows each distinct row stands for")
-    return counts.astype(np.int64)
-
-
-def _answers(given: Any, count: int) -> Flags:
-    answers = numbers(given, "the answers of ask()", 0, 1)
-    if len(answers) != count or np.isnan(answers).any() or ((answers != 0) & (answers != 1)).any():
-        raise ValueError(f"ask() must return True or False for each of the {count:,} rows it was given")
-    return answers.astype(bool)
+    def nothing(self, reason: str) -> Certificate:
+        """Return the certificate that sends all rows to the strong model."""
+        return self.certificate(np.zeros(len(self.rank.scores), dtype=bool), reason)

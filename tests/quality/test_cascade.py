@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import binom, hypergeom
 
 from cfai_nb import quality
-from cfai_nb.quality.cascade import as_few, sample_share
+from cfai_nb.quality.ranking import as_few, sample_share
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "quality"
 RUNS = 400
