@@ -37,7 +37,7 @@ R = TypeVar("R")
 class EmbeddingOptions(GivenOptions, total=False):
     """The run options of a verb, and its model."""
 
-    model: str | Model | None
+    model: str | Model | Cascade | None
 
 class Form(Generic[P, R]):
     """A verb on a frame: call it, await ``.aio``, or price it with ``.plan``."""
@@ -46,13 +46,18 @@ class Form(Generic[P, R]):
     def __init__(self, definition: Callable[Concatenate[Any, P], R]) -> None: ...
     def __call__(self, *args: P.args, **options: P.kwargs) -> R: ...
     async def aio(self, *args: P.args, **options: P.kwargs) -> R: ...
-    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | Plans: ...
+    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | Plans | CascadePlan: ...
 
-class TaskForm(Form[P, R]):
+class DecidingForm(Form[P, R]):
+    """A task on a frame that a cascade can do, too."""
+
+    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | CascadePlan: ...
+    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
+
+class TaskForm(DecidingForm[P, R]):
     """A task on a frame."""
 
     def plan(self, *args: P.args, **options: P.kwargs) -> Plan: ...
-    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
 
 class Accessor:
     """Verbs of Workers AI on a DataFrame or Series."""
@@ -70,7 +75,8 @@ _BASE = {
     ("collections.abc", "Callable"), ("typing", "Any"), ("typing", "Concatenate"), ("typing", "Generic"),
     ("typing", "ParamSpec"), ("typing", "TypeVar"), ("typing", "Unpack"), ("", "pandas as pd"),
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
-    (".frame.call", "Call"), (".frame.compare_result", "Plans"), (".models", "Model"),
+    (".frame.call", "Call"), (".frame.cascade", "Cascade"), (".frame.cascade_plan", "CascadePlan"),
+    (".frame.compare_result", "Plans"), (".models", "Model"),
 }  # fmt: skip
 
 
@@ -180,6 +186,9 @@ def _task(verb: TaskVerb, imports: Imports) -> Iterator[str]:
         kind = imports.need(str(fields[name].type), sys.modules[owner.__module__])
         given = _default(fields[name].default)
         yield f"{name}: {kind}{given or (' = ...' if name in task.positional else '')}"
+    if verb.extra and not others:
+        yield "*"
+    yield from (f"{name}: {'Any' if name == 'truth' else 'float | None'} = None" for name in verb.extra)
     yield "**options: Unpack[EmbeddingOptions]"
 
 
@@ -198,7 +207,8 @@ def stub() -> str:
     imports, verbs = Imports(), []
     for name, verb in vars(Accessor).items():
         if isinstance(verb, TaskVerb):
-            verbs.append(_declared(name, list(_task(verb, imports)), _returned(verb), verb.help.doc, "TaskForm"))
+            form = "DecidingForm" if verb.extra else "TaskForm"
+            verbs.append(_declared(name, list(_task(verb, imports)), _returned(verb), verb.help.doc, form))
         elif isinstance(verb, Verb):
             function, module = verb.definition, sys.modules[verb.definition.__module__]
             kind = str(inspect.signature(function).return_annotation).removeprefix("Steps[").removesuffix("]")

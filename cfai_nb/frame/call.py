@@ -138,7 +138,7 @@ class Call:
         from . import report
 
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
-        self.report = report.Report(runner.run, self.rows, functools.partial(_built, index=self.rows.index), self.title)
+        self.report = report.Report(runner.run, self.rows, functools.partial(built, index=self.rows.index), self.title)
         return runner, self.report
 
     def placeholder(self) -> pd.Series[Any] | None:
@@ -205,7 +205,7 @@ class Call:
         self._warn()
         return frame
 
-    def _concluded(self) -> tuple[list[str], pd.Series[Any] | pd.DataFrame]:
+    def _concluded(self) -> tuple[list[str], Any]:
         assert self.report is not None
         return self.report.conclude(self.options.on_error), self.report.frame()
 
@@ -239,7 +239,7 @@ class Call:
         return True
 
 
-def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
+def built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
     """Return what a run delivered; apart from the call, which a report would hold, and with it the session."""
     results, task, model, origin = run.results, run.plan.task, run.plan.model.id, run.plan.origin
     space = None
@@ -255,6 +255,11 @@ def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
 
 #: The last report, in a list: a name that is imported would go on meaning an old one.
 _reports: list[Report] = []
+
+
+def report_last(report: Report) -> None:
+    """Make this the report that ``last_run`` returns: that of a whole, in place of its last part's."""
+    _reports[:] = [report]
 
 
 def last_run() -> Report:

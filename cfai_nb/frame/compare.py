@@ -82,7 +82,7 @@ class _Trial:
             raise ValueError("models: give at least two names from cf.models().")
         self.task = _plain(task)
         self.names = _names(self.task)
-        truths = _truths(data, truth, self.names)
+        truths = rows.truths(data, truth, self.names)
         whole = Call(self.task, models[0], data, on, {})
         chosen = _drawn(whole.rows.inputs, truths, sample, random_state)
         self.data = data.iloc[chosen]
@@ -154,35 +154,6 @@ def _names(task: Task) -> list[str]:
     if any(column.kind == "vector" for column in named.values()):
         raise ValueError(f"{task.name} answers with vectors, which are never equal; compare what is done with them.")
     return list(named)
-
-
-def _truths(data: rows.Frame, truth: Any, names: Sequence[str]) -> pd.DataFrame | None:
-    """The right answers by position, a column an answer."""
-    if truth is None:
-        return None
-    if not isinstance(truth, Mapping):
-        if len(names) > 1:
-            raise ValueError(f"truth: there are several answers; give a dict with some of {', '.join(names)}.")
-        truth = {names[0]: truth}
-    if unknown := set(truth) - set(names):
-        raise ValueError(
-            f"truth: there is no answer {', '.join(map(str, unknown))}; the answers are {', '.join(names)}."
-        )
-    return pd.DataFrame({name: _column(data, given) for name, given in truth.items()})
-
-
-def _column(data: rows.Frame, given: Any) -> pd.Series[Any]:
-    if isinstance(given, str):
-        if not isinstance(data, pd.DataFrame) or given not in data.columns:
-            columns = ", ".join(map(str, data.columns)) if isinstance(data, pd.DataFrame) else "none"
-            raise ValueError(f"truth: there is no column {given!r}. Columns: {columns}.")
-        given = data[given]
-    if isinstance(given, pd.Series) and not given.index.equals(data.index):
-        raise ValueError("truth and frame have different indexes: align them first.")
-    series = given if isinstance(given, pd.Series) else pd.Series(list(given), dtype=object)
-    if len(series) != len(data):
-        raise ValueError(f"truth: {len(series):,} answers for {len(data):,} rows.")
-    return series.reset_index(drop=True)
 
 
 def _drawn(inputs: Sequence[Any], truths: pd.DataFrame | None, sample: int | None, random_state: int) -> Any:

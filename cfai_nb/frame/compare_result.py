@@ -20,6 +20,7 @@ from .._engine.run_state import Run
 from ..errors import CfaiError
 from ..models import USD_PER_NEURON, Cost
 from ..models.ledger import money
+from .cascade_plan import CascadePlan
 from .reading import is_missing
 
 #: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.
@@ -36,7 +37,7 @@ class Plans:
         By model where one task is put to several, else by what is embedded.
     """
 
-    plans: Mapping[str, Plan]
+    plans: Mapping[str, Plan | CascadePlan]
 
     @property
     def cost(self) -> Cost:

@@ -18,6 +18,7 @@ from ..errors import CfaiError, RowError, RowsFailed, ServiceError, Stopped, Sto
 from ..errors import CfaiWarning as CfaiWarning
 from ..markup import NO_MATH, counted
 from ..models.ledger import money
+from .cascade_plan import Certificate
 from .rows import Rows
 
 
@@ -33,6 +34,10 @@ class Report:
         One line: rows, requests, cost, time.
     title : str
         What that begins with instead of the verb, as where several models take their turns.
+    certificate : object or None
+        Of a call with a cascade: what is promised about its answers, in ``.words``.
+    answered_by : Series or None
+        Of a call with a cascade: what answered each row.
     """
 
     def __init__(
@@ -42,6 +47,8 @@ class Report:
         self.title = title
         self._rows = rows
         self._build = build
+        self.certificate: Certificate | None = None
+        self.answered_by: pd.Series[Any] | None = None
 
     def frame(self) -> pd.Series[Any] | pd.DataFrame:
         """Return what was delivered so far, on the index of the frame; missing where there is nothing."""
@@ -150,6 +157,8 @@ class Report:
         if saved := saved_words(event.saved_neurons, event.unknown_saved):
             parts.append(f"saved {saved}")
         parts.append(f"{event.seconds:.1f} s")
+        if self.certificate is not None:
+            parts.append(self.certificate.words)
         return " · ".join(parts)
 
     @property
@@ -185,8 +194,10 @@ class Report:
             return _with_text(copy.copy(first), f"{_sentence(str(first))}{rows} cf.last_run().failures lists them.")
         return RowsFailed(self._first_failures())
 
-    def conclude(self, on_error: str) -> list[str]:
+    def conclude(self, on_error: str, *, failures: bool = True) -> list[str]:
         """Raise what the run ends with, or return the warnings that go with its result.
+
+        Without ``failures`` rows that failed are left to the caller, for whom the run is a part of something.
 
         Raises
         ------
@@ -202,7 +213,7 @@ class Report:
         if run.error is not None:
             text = str(run.error)
             raise _with_text(run.error, f"{_sentence(text)} {self._kept_words}" if run.done else text)
-        if (ended := self.ended) is not None:
+        if failures and (ended := self.ended) is not None:
             raise ended
         warned = []
         if run.damaged:
@@ -211,7 +222,7 @@ class Report:
             warned.append(f"{counted(run.damaged, 'stored answer')} {was} damaged {end}.")
         if run.store_failure is not None:
             warned.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
-        if self.failed:
+        if failures and self.failed:
             text = self._first_failures()
             if on_error == "raise":
                 raise RowsFailed(f"{text} {self._kept_words}" if run.done else text)

@@ -8,11 +8,13 @@ call is answered by a placeholder and nothing is sent.  So a verb is written onc
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ..errors import CfaiError, Stopped
 from .call import Call
+from .cascade_plan import CascadePlan, Outline
 from .progress import working
 
 if TYPE_CHECKING:
@@ -114,14 +116,15 @@ class Forms:
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Do it and wait."""
         steps = self._steps(*args, **options)
-        step, finish = _advance(steps)
-        while step is not None:
-            answer, error = None, None
-            try:
-                answer = step.wait(self._display)
-            except CfaiError as raised:  # a verb may go on without it, as compare does
-                error = raised
-            step, finish = _advance(steps, answer, error)
+        with contextlib.closing(steps):  # so that it can say how far it came, whatever ends it
+            step, finish = _advance(steps)
+            while step is not None:
+                answer, error = None, None
+                try:
+                    answer = step.wait(self._display)
+                except CfaiError as raised:  # a verb may go on without it, as compare does
+                    error = raised
+                step, finish = _advance(steps, answer, error)
         return finish()
 
     async def aio(self, *args: Any, **options: Any) -> Any:
@@ -129,17 +132,18 @@ class Forms:
         from .._engine.loop import in_thread
 
         steps = await in_thread(lambda: self._steps(*args, **options))
-        step, finish = await in_thread(lambda: _advance(steps))
-        while step is not None:
-            answer, error = None, None
-            try:
-                answer = await step.wait_async(self._display)
-            except CfaiError as raised:
-                error = raised
-            step, finish = await in_thread(lambda: _advance(steps, answer, error))  # noqa: B023
+        with contextlib.closing(steps):
+            step, finish = await in_thread(lambda: _advance(steps))
+            while step is not None:
+                answer, error = None, None
+                try:
+                    answer = await step.wait_async(self._display)
+                except CfaiError as raised:
+                    error = raised
+                step, finish = await in_thread(lambda: _advance(steps, answer, error))  # noqa: B023
         return await in_thread(finish)
 
-    def plan(self, *args: Any, **options: Any) -> Plan | Plans:
+    def plan(self, *args: Any, **options: Any) -> Plan | Plans | CascadePlan:
         """Price it and send nothing.
 
         Raises
@@ -147,9 +151,10 @@ class Forms:
         ValueError
             It would send no rows, so there is nothing to price.
         """
-        steps, plans = self._steps(*args, **options), {}
+        steps = self._steps(*args, **options)
+        plans: dict[str, Plan | CascadePlan] = {}
         step, _ = _advance(steps)
-        while isinstance(step, Call):  # what else a verb may wait for has no price here
+        while isinstance(step, (Call, Outline)):  # what else a verb may wait for has no price here
             plans[step.part or step.model.id] = step.plan()
             step, _ = _advance(steps, step.placeholder())
         steps.close()

@@ -147,7 +147,7 @@ def cascade(
     >>> found.saved > 0.8
     True
     """
-    return _asked(accuracy_steps(scores, accuracy, confidence, weights, seed), ask)
+    return answered(accuracy_steps(scores, accuracy, confidence, weights, seed), ask)
 
 
 def accuracy_steps(
@@ -235,7 +235,7 @@ def precision_cut(
     >>> bool(yes[found.keep].mean() >= 0.9)
     True
     """
-    return _asked(precision_steps(scores, precision, confidence, weights, seed), ask)
+    return answered(precision_steps(scores, precision, confidence, weights, seed), ask)
 
 
 def precision_steps(scores: Any, precision: float, confidence: float, weights: Any = None, seed: int = 0) -> Steps:
@@ -296,7 +296,7 @@ def recall_cut(
     >>> bool(yes[~found.keep].sum() >= 0.9 * yes.sum())
     True
     """
-    return _asked(recall_steps(scores, recall, confidence, weights, seed, labels), ask)
+    return answered(recall_steps(scores, recall, confidence, weights, seed, labels), ask)
 
 
 def recall_steps(
@@ -323,8 +323,8 @@ def recall_steps(
     return found.certificate(rank.scores < positive[allowed - 1])
 
 
-def _asked(steps: Steps, ask: Ask) -> Certificate:
-    """Run a promise with a callback."""
+def answered(steps: Steps, ask: Ask) -> Certificate:
+    """Run a promise with a callback, and return its certificate."""
     given: Any = None
     while True:
         try:
