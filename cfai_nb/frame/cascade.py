@@ -29,8 +29,8 @@ from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
 
 if TYPE_CHECKING:
     from .._engine.run_options import RunOptions
-    from ..quality.cascade import Certificate as Found
-    from ..quality.cascade import Steps as Promise
+    from ..quality.certificate import Certificate as Found
+    from ..quality.certificate import Steps as Promise
     from ..vectors import VectorColumn
     from .cascade_rows import Rows
     from .report import Report
@@ -364,7 +364,7 @@ class CascadeCall:
 
     def _agree(self) -> Generator[Step, Any, None]:
         """Keep cheap answers as far as an accuracy is certain."""
-        from ..quality.cascade import accuracy_steps
+        from ..quality.certificate import accuracy_steps
 
         rows, open_ = self.rows, self.rows.open
         scores = sureness(self.parts, [self.answers.guesses[row] for row in open_.tolist()])
@@ -376,7 +376,7 @@ class CascadeCall:
 
     def _select(self) -> Generator[Step, Any, None]:
         """Keep the cheap model's "no" as far as a recall is certain, and its "yes" as far as a precision is."""
-        from ..quality.cascade import precision_steps, recall_steps
+        from ..quality.certificate import precision_steps, recall_steps
 
         (part,), rows, answers = self.parts, self.rows, self.answers
         delta = (1 - self.cascade.confidence) / len(self.targets)

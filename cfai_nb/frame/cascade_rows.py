@@ -112,7 +112,7 @@ class CascadeRows:
 
         For an accuracy they are the whole sample; for a recall its beginning, of about this size.
         """
-        from ..quality.cascade import first_sample
+        from ..quality.certificate import first_sample
 
         if (target := self.targets.get("accuracy")) is not None:
             weights = self.weights[self.open]
@@ -122,7 +122,7 @@ class CascadeRows:
     @functools.cached_property
     def too_few(self) -> str:
         """Why there are too few rows to show anything, even if every cheap answer were right; else empty."""
-        from ..quality.cascade import accuracy_steps, answered
+        from ..quality.certificate import accuracy_steps, answered
 
         rows, delta = f"{int(self.weights.sum()):,} rows are too few", 1 - self.confidence
         if self.learns and 4 * len(self.taught) > len(self):

@@ -1,6 +1,6 @@
 """Rows in the order of their scores, a uniform sample of them, and the exact tests of what the sample showed.
 
-`cascade` asks for the sample, and cuts the ranking where these tests allow it.  Errors in a random part of a finite
+`certificate` asks for the sample, and cuts the ranking where these tests allow it.  Errors in a random part of a finite
 set follow the hypergeometric distribution, so that nothing here is approximate.
 """
 
