@@ -173,7 +173,7 @@ class CascadeCall:
     def label(self) -> str:
         """What answers, in order."""
         models = [each.name for each in (self.cheap, self.model) if each is not None]
-        return ", then ".join([_EMBEDDINGS] * self.cascade.learns + models)
+        return " → ".join([_EMBEDDINGS] * self.cascade.learns + models)
 
     # -- before --------------------------------------------------------------------------------------------------
 
@@ -320,7 +320,7 @@ class CascadeCall:
 
     def _learn(self, vectors: VectorColumn) -> Rows:
         """Learn from the answers there are; return the rows that stay unsure, for a cheap model that comes next."""
-        from ..vectors.classifier import classify
+        from ..vectors.classifier import classify, sure_from
 
         answers, place = self.answers, vectors.per_cell(np.arange(len(vectors)), -1, np.int64)
         known = [row for row, cell in enumerate(answers.cells) if cell is not None and place[row] >= 0]
@@ -336,7 +336,7 @@ class CascadeCall:
             cells.append([part.guessed(dict(zip(found.labels, each, strict=True))) for each in p.tolist()])
             right = [found.labels[at] for at in found.held_out.argmax(axis=1).tolist()]
             agrees = np.array([one == other for one, other in zip(right, labels, strict=True)])
-            bars *= p.max(axis=1) >= _bar(found.held_out.max(axis=1), agrees, min(self.targets.values()))
+            bars *= p.max(axis=1) >= sure_from(found.held_out.max(axis=1), agrees, min(self.targets.values()))
         made = [cell_of(self.parts, each) for each in zip(*cells, strict=True)]
         answers.guess(others, made, _EMBEDDINGS, np.zeros(len(others), dtype=bool))
         return np.setdiff1d(self.rows.open, others[bars > 0])
@@ -442,10 +442,3 @@ class CascadeCall:
         if not count or cost.neurons is None:
             return self.rows.price(self.task, self.model, np.arange(len(self.rows)))
         return Cost(cost.neurons * len(self.rows) / count)
-
-
-def _bar(sure: npt.NDArray[np.float64], right: npt.NDArray[np.bool_], target: float) -> float:
-    """Return the probability from which on held-out answers are right often enough; above 1 if they never are."""
-    order = np.argsort(-sure, kind="stable")
-    good = np.flatnonzero(np.cumsum(right[order]) >= target * np.arange(1, len(order) + 1))
-    return float(sure[order[good[-1]]]) if len(good) else 2.0

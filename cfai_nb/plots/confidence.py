@@ -1,7 +1,6 @@
 """`confidence`: how sure a model was, and how often it was right. Results with probabilities in, the axes out.
 
-Without a truth it is a histogram; with one it is a reliability curve, with ECE and Brier score. `wilson` is also used
-by `compare`.
+Without a truth it is a histogram; with one it is a reliability curve, with ECE and Brier score.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..markup import counted
+from ..quality import wilson
 from ..vectors.vector import is_emulated
 from .axes import BLUE, DASHED, GREY, new_axes, plot, run_layout, theme, tidy
 from .inputs import labels as read_labels
 from .text import chosen_mark, empty, heading
 
 _BINS = 10
-_Z = 1.96  # 95 %
 
 Numbers = npt.NDArray[np.float64]
 
@@ -61,14 +60,14 @@ def confidence(
         There is no confidence, or there are several and no `question`; numbers lie outside of 0 to 1; there are not
         as many truths as rows; or answers cannot be right or wrong (a scale).
     """
-    found = _find_answer(frame_or_series, question)
+    found = find_answer(frame_or_series, question)
     numbers = pd.to_numeric(pd.Series(found.p), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     known = np.isfinite(numbers)
     if ((numbers[known] < 0) | (numbers[known] > 1)).any():
         raise ValueError(
             f"{found.name}: a confidence lies between 0 and 1, the largest here is {np.nanmax(numbers):.3g}"
         )
-    right = None if truth is None else _is_right(found, read_labels(truth, frame_or_series, len(numbers)))
+    right = None if truth is None else is_right(found, read_labels(truth, frame_or_series, len(numbers)))
     notes = [f"{(~known).sum():,} without a number left out"] if not known.all() else []
     kept = known if right is None else known & right.notna().to_numpy()
     if right is not None and (unknown := int((known & ~kept).sum())):
@@ -92,7 +91,7 @@ def confidence(
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     """One answer of a frame: its name, its probabilities, the answers themselves, and whether it is a yes or no."""
 
     name: str
@@ -108,9 +107,9 @@ class _Answer:
         return "confidence" if self.answers is None else "probability of the answer given"
 
 
-def _find_answer(given: pd.DataFrame | pd.Series[Any], question: str | None) -> _Answer:
+def find_answer(given: pd.DataFrame | pd.Series[Any], question: str | None) -> Answer:
     if isinstance(given, pd.Series):
-        return _Answer(str(given.name or "confidence"), given, None, False)
+        return Answer(str(given.name or "confidence"), given, None, False)
     columns = list(given.columns)
     known: dict[str, tuple[str, Any]] = {}  # name of the answer: its column of probabilities, its own column
     for at, column in enumerate(columns):
@@ -132,10 +131,10 @@ def _find_answer(given: pd.DataFrame | pd.Series[Any], question: str | None) -> 
                          f"another of {', '.join(known)}")  # fmt: skip
     name = question if question is not None else next(iter(known))
     column, answer = known[name]
-    return _Answer(name, given[column], given[answer], column == "p" or column.endswith("__p"))
+    return Answer(name, given[column], given[answer], column == "p" or column.endswith("__p"))
 
 
-def _is_right(found: _Answer, truth: pd.Series[Any]) -> pd.Series[Any]:
+def is_right(found: Answer, truth: pd.Series[Any]) -> pd.Series[Any]:
     """Return row by row whether the answer came true; missing where the truth is unknown."""
     if found.binary or found.answers is None:
         odd = [value for value in truth.dropna().unique() if value not in (True, False)]
@@ -151,14 +150,14 @@ def _is_right(found: _Answer, truth: pd.Series[Any]) -> pd.Series[Any]:
     return same.astype("boolean").mask(truth.isna() | answers.isna())
 
 
-def _histogram(ax: Axes, numbers: Numbers, found: _Answer) -> None:
+def _histogram(ax: Axes, numbers: Numbers, found: Answer) -> None:
     tidy(ax, "y", x=found.meaning, y="rows")
     ax.hist(numbers, bins=2 * _BINS, range=(0, 1), color=BLUE, edgecolor=theme(ax).background, linewidth=0.8)
     ax.axvline(float(np.median(numbers)), color=theme(ax).ink, linewidth=1, linestyle=DASHED)
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
-def _reliability(ax: Axes, scores: Calibration, found: _Answer) -> None:
+def _reliability(ax: Axes, scores: Calibration, found: Answer) -> None:
     tidy(ax, "y", x=found.meaning, y="the answer was yes" if found.binary else "the answer was right")
     faint = theme(ax).faint
     heights = 0.22 * scores.count / scores.count.max()
@@ -213,11 +212,3 @@ def calibrate(confidence: Numbers, true: npt.NDArray[np.bool_]) -> Calibration:
         ece=float(np.average(np.abs(share - mean), weights=count[some])),
         brier=float(np.mean((confidence - true) ** 2)),
     )  # fmt: skip
-
-
-def wilson(share: Numbers, count: npt.NDArray[np.int64]) -> tuple[Numbers, Numbers]:
-    """Return the 95 % interval of a share of `count` rows (Wilson 1927), which holds for few rows too."""
-    spread = _Z**2 / np.asarray(count)
-    middle = (share + spread / 2) / (1 + spread)
-    half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)

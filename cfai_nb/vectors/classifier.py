@@ -66,6 +66,13 @@ def classify(vectors: VectorColumn, rows: Numbers, labels: Sequence[Any]) -> Cla
     )
 
 
+def sure_from(sure: Matrix64, right: npt.NDArray[np.bool_], target: float) -> float:
+    """Return the probability from which on held-out answers are right often enough; above 1 if they never are."""
+    order = np.argsort(-sure, kind="stable")
+    good = np.flatnonzero(np.cumsum(right[order]) >= target * np.arange(1, len(order) + 1))
+    return float(sure[order[good[-1]]]) if len(good) else 2.0
+
+
 def _unit(matrix: npt.NDArray[Any]) -> Matrix64:
     made = np.asarray(matrix, dtype=np.float64)
     length = np.linalg.norm(made, axis=1, keepdims=True)

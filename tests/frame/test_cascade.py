@@ -458,3 +458,26 @@ def test_mistakes_are_named(
     with pytest.raises(error, match=message):
         call(frame(10)[:10])
     assert not clefs.asked
+
+
+def test_a_cascade_is_compared_with_models(clefs: Clefs) -> None:
+    """Of the same rows: accuracy with interval, pairs tested, what a right answer costs, and the rows that differ."""
+    data = frame(200)[:200].reset_index(drop=True)
+    data["truth"] = data["text"].map(right)
+    cascade, task = cf.Cascade(FLASH, OMNI, 0.8, 0.8), cf.Classify(labels=LABELS)
+    given: dict[str, Any] = {"models": [FLASH, OMNI, cascade], "truth": "truth", "sample": None}
+    plan = data.cfai.compare.plan(task, "text", **given)
+    assert list(plan.plans) == ["@cf/cloudflare/clef-flash", "@cf/cloudflare/clef-omni", "clef-flash → clef-omni"]
+    assert not clefs.asked
+    found = data.cfai.compare(task, "text", **given)
+    assert set(clefs.asked.values()) == {1}, "the cascade finds the answers of both in the store"
+    table = found.table
+    assert (table["low"] <= table["accuracy"]).all()
+    assert (table["accuracy"] <= table["high"]).all()
+    assert table.loc["clef-flash → clef-omni", "accuracy"] >= 0.8
+    assert table["usd_per_right"].tolist() == pytest.approx((table["usd_per_1k"] / 1_000 / table["accuracy"]).tolist())
+    assert len(found.pairs) == len(found.verdicts) == 3
+    assert found.verdicts[0].startswith("clef-omni is better by")
+    flash, omni, _ = table.index
+    assert len(found.differing(flash, omni)) == (data["text"].map(cheap) != data["truth"]).sum()
+    assert found.verdicts[0] in repr(found)
