@@ -78,7 +78,7 @@ def reliability(
     ax.set_ylim(0, 1)
     ax.xaxis.set_major_formatter(PercentFormatter(1))
     ax.yaxis.set_major_formatter(PercentFormatter(1))
-    legend = ax.legend(loc="upper left", fontsize=8, frameon=False, labelcolor=theme(ax).ink)
+    legend = ax.legend(loc="lower right", fontsize=8, frameon=False, labelcolor=theme(ax).ink)
     for text in legend.get_texts():
         text.set_parse_math(False)
     run_layout(ax)
