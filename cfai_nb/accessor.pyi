@@ -65,7 +65,8 @@ class Accessor:
     @DecidingForm
     def classify(
         self, on: Any = None, labels: Sequence[str] | Mapping[str, str | None] | None = None, *,
-        instructions: str = "Which label fits the text best?", probabilities: bool = False, truth: Any = None,
+        instructions: str = "Which label fits the text best?", multiple: bool = False, threshold: float = 0.5,
+        uncertain: float | None = None, probabilities: bool = False, truth: Any = None,
         **options: Unpack[EmbeddingOptions],
     ) -> Any:
         """Give each row one of the labels."""
@@ -189,10 +190,16 @@ class Accessor:
         """Run any task, also one written in a cell, in the same three forms as every verb."""
     @Form
     def compare(
-        self, task: Task, on: Any = None, *, models: Sequence[str] = (), sample: int | None = 50, truth: Any = None,
-        random_state: int = 0, **options: Unpack[GivenOptions],
+        self, task: Task, on: Any = None, *, models: Sequence[str | Cascade] = (), sample: int | None = 50,
+        truth: Any = None, margin: float | None = None, random_state: int = 0, **options: Unpack[GivenOptions],
     ) -> Comparison:
         """Put one task to several models, on a sample of the rows."""
+    @Form
+    def verify(
+        self, claim: str, source: str, *, probabilities: bool = False, model: str | Model | Cascade | None = None,
+        truth: Any = None, **options: Unpack[GivenOptions],
+    ) -> Any:
+        """Say of each claim whether a source supports it, contradicts it, or does not mention it."""
     @Form
     def as_vectors(self, on: Any = None, *, model: str, origin: str, form: str = "") -> pd.Series[Any]:
         """Record where plain vectors come from, so that they can be compared."""
@@ -232,6 +239,12 @@ class Accessor:
         labels: Mapping[Any, str] | None = None, n: int = 3, **options: Unpack[GivenOptions],
     ) -> pd.Series[Any]:
         """Name clusters: a categorical Series of labels, one a row."""
+    @Form
+    def discover(
+        self, text: Any = None, k: int = 8, *, sample: int = 500, model: str | Model | None = None,
+        random_state: int = 0, **options: Unpack[GivenOptions],
+    ) -> dict[str, str]:
+        """Propose categories for texts: a sample is embedded and clustered, and a chat model names the clusters."""
     @Form
     def project(
         self, on: Any = None, *, method: Literal['auto', 'tsne', 'pca', 'umap'] = "auto", random_state: int = 0,

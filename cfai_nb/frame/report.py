@@ -73,6 +73,14 @@ class Report:
         return pd.DataFrame(found, columns=names).astype({"truncated": bool, "text": object})
 
     @property
+    def uncertain(self) -> pd.DataFrame:
+        """Rows with an answer that is too uncertain to be shown (``uncertain=``): ``row, answer, position``."""
+        run, cells = self.run, self.run.results.cells()
+        unsure = {at for at, cell in enumerate(cells) if cell is not None and run.plan.task.unsure(cell)}
+        found = [(self._rows.index[at], cells[i], at) for at, i in enumerate(run.plan.where.tolist()) if i in unsure]
+        return pd.DataFrame(found, columns=["row", "answer", "position"])
+
+    @property
     def logs(self) -> pd.Series[Any]:
         """The id of the gateway's log of each row's answer, for ``cf.feedback``; missing where there is none."""
         ids = [self.run.logs.get(at) for at in self.run.plan.where.tolist()]
@@ -147,6 +155,8 @@ class Report:
             parts.append(f"{self._filled:,} truncated")
         if self.not_run:
             parts.append(f"{self.not_run:,} not run")
+        if getattr(self.run.plan.task, "uncertain", None) is not None and (unsure := len(self.uncertain)):
+            parts.append(f"{unsure:,} uncertain")
         if event.missing - len(self._rows.bad):
             parts.append(f"{event.missing - len(self._rows.bad):,} {self.run.plan.lacking}")
         parts.append(f"{event.requests:,} request" + "s" * (event.requests != 1))

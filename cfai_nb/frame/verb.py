@@ -17,7 +17,7 @@ import pandas as pd
 
 from ..errors import ColumnError, ModelError, refuse_unknown
 from ..models import Model
-from ..tasks import Check, Rank, Task
+from ..tasks import Check, Rank, Task, Verify
 from ..tasks.answers import DECIDING
 from . import rows
 from .call import Call
@@ -272,3 +272,41 @@ def run(
         return whole.frame
     answers = yield Call(task, model, data, on, _without({**options, "truth": truth}, ("truth",)))
     return lambda: answers
+
+
+def verify(
+    data: rows.Frame, /, claim: str, source: str, *, probabilities: bool = False,
+    model: str | Model | Cascade | None = None, truth: Any = None, **options: Any,
+) -> Steps[Any]:  # fmt: skip
+    """Say of each claim whether a source supports it, contradicts it, or does not mention it.
+
+    Parameters
+    ----------
+    claim, source : str
+        Columns of text: what is claimed, and what it is held against.  A row without one of both has no verdict.
+    probabilities : bool
+        Return a DataFrame ``verify, confidence, p__<verdict>`` instead of a categorical Series.
+    model : str, Model or cf.Cascade, optional
+        A name from ``cf.models()``; default: that of ``classify``.
+    truth : column, Series or list, optional
+        With a cascade: right verdicts where they are known, see ``classify``.
+
+    Returns
+    -------
+    Series or DataFrame
+        ``"supported"``, ``"contradicted"`` or ``"not mentioned"``, on the index of the frame.
+
+    Raises
+    ------
+    ColumnError
+        There is no such column.
+
+    Examples
+    --------
+    >>> df["verdict"] = df.cfai.verify("summary", "article")
+    """
+    both = rows.as_frame(data)
+    pair = pd.concat([rows.column(both, claim), rows.column(both, source)], axis=1)
+    pair.columns = pd.Index(["claim", "source"])
+    task = Verify(probabilities=probabilities)
+    return (yield from run(pair, task, "Claim: {claim}\n\nSource: {source}", model=model, truth=truth, **options))

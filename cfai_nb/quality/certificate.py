@@ -19,11 +19,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from .arrays import Flags, Positions, percent, share_of
-from .ranking import Ranked, order_statistic
+from .ranking import Ranked, as_few, order_statistic
 
 #: Beginnings of the ranking that are tested, one after the other.
 STAGES = 100
-#: Of what the promise may miss, the part kept for cheap answers that are so good that hardly an error is corrected.
+#: Of what the promise may miss, the part kept at least for cheap answers that are so good that hardly an error is
+#: corrected.
 _SPARE = 0.03
 
 Ask: TypeAlias = Callable[[Positions], Any]
@@ -107,8 +108,8 @@ def cascade(
        tests would, and the promise would be broken more often.  Only the first beginning that fails is tested once
        more, for what was really corrected: what passes this test there, and what passed the one before, are two
        lower tails of one number, so that together they happen no more often than the larger.
-    4. Cheap answers without an error correct nothing.  For them the same is done for no corrected errors, with 3 % of
-       1 - `confidence`, and the longer of the two beginnings is taken.
+    4. Cheap answers without an error correct nothing.  For them the same is done for no corrected errors, with a small
+       part of 1 - `confidence` (3 %, of few rows more), and the longer of the two beginnings is taken.
 
     Parameters
     ----------
@@ -165,10 +166,13 @@ def accuracy_steps(
         rank.take(draws, rows, (yield rows))
     ends = rank.ends(STAGES)
     bounds, delta = np.full(len(ends), budget), 1 - confidence
-    credit = _credit(rank.total, len(draws), budget, (1 - _SPARE) * delta)
-    last = max(
-        rank.longest(ends, bounds, 1.0, (1 - _SPARE) * delta, credit), rank.longest(ends, bounds, 1.0, _SPARE * delta)
-    )
+    spare = _spare(rank.total, len(draws), budget, delta)
+    if spare == 1:
+        last = rank.longest(ends, bounds, 1.0, delta)
+    else:
+        credit = _credit(rank.total, len(draws), budget, (1 - spare) * delta)
+        last = rank.longest(ends, bounds, 1.0, (1 - spare) * delta, credit)
+        last = max(last, rank.longest(ends, bounds, 1.0, spare * delta))
     made = found.certificate(rank.beginning(ends[last])) if last >= 0 else None
     if made is None or made.kept <= budget:  # a part that is smaller than the budget proves nothing
         return found.nothing("the cheap answers differ too often from the strong ones")
@@ -188,6 +192,13 @@ def first_sample(
 def _errors(target: float, rows: int) -> int:
     """Return how many errors a promise about so many rows leaves room for."""
     return int(np.floor((1 - target) * rows + 1e-9))
+
+
+def _spare(rows: int, drawn: int, budget: int, delta: float) -> float:
+    """Return which part of `delta` is kept for cheap answers without an error: so much that a clean sample passes."""
+    clean = float(as_few(rows, drawn, 0, budget + 1))
+    part = max(_SPARE, 6 * clean / delta)  # a beginning may hold fewer of the sample than its share
+    return part if part <= 0.5 and _credit(rows, drawn, budget, (1 - part) * delta) else 1.0
 
 
 def _credit(rows: int, drawn: int, budget: int, delta: float) -> int:

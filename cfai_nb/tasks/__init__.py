@@ -14,7 +14,7 @@ from .generate import Generate
 from .image import GenerateImage
 from .markdown import ToMarkdown
 from .moderate import Moderate
-from .questions import Ask, Check, Score, Sentiment
+from .questions import Ask, Check, Score, Sentiment, Verify
 from .rank import Rank
 from .rewrite import FixGrammar, Mask, Summarize, Translate
 from .speak import Speak
@@ -56,6 +56,7 @@ __all__ = [
     "ToMarkdown",
     "Transcribe",
     "Translate",
+    "Verify",
     "choice",
     "display_only",
     "estimate",

@@ -17,11 +17,11 @@ from ..errors import ModelError
 from .classify import Classify
 from .dialects.question_types import Choice, Scale
 from .moderate import Moderate
-from .questions import Ask, Check, Sentiment
+from .questions import Ask, Check, Sentiment, Verify
 from .task import Cell, Column, Task
 
 #: Tasks with answers that are equal or not.
-DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Ask, Moderate)
+DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Moderate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +92,12 @@ def parts_of(task: Task) -> tuple[Part, ...]:
         Its answers are not simply equal or not.
     """
     if isinstance(task, Classify) and task.labels is not None:
+        if task.multiple:
+            return tuple(Part(name, None, task.threshold) for name in task.labels)
         return (Part(None, tuple(task.labels)),)
     if isinstance(task, Check):
         return (Part(None, None, task.threshold),)
-    if isinstance(task, Sentiment):
+    if isinstance(task, (Sentiment, Verify)):
         return (Part(None, task.question().names),)
     if isinstance(task, Moderate):
         return tuple(Part(name, None, task.threshold) for name in task.questions)

@@ -169,10 +169,10 @@ def _tokens_read(answer: Answer) -> float:
     return (values.amount(usage.get("input_tokens")) if isinstance(usage, Mapping) else None) or 0.0
 
 
-def check_threshold(threshold: object) -> None:
+def check_threshold(threshold: object, name: str = "threshold") -> None:
     """Refuse a threshold that is not a probability."""
     if not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
-        raise ValueError(f"threshold={threshold!r}: a probability lies between 0 and 1.")
+        raise ValueError(f"{name}={threshold!r}: a probability lies between 0 and 1.")
 
 
 def check_probabilities(wanted: bool, model: Model, families: frozenset[str] = frozenset({"system-one"})) -> None:
