@@ -13,10 +13,8 @@ from matplotlib.axes import Axes
 from ..markup import counted
 from ..quality import accuracy
 from ..vectors.vector import is_emulated
-from .axes import new_axes, plot, run_layout, theme
-from .inputs import label_order
-from .inputs import labels as read_labels
-from .text import chosen_mark, empty, heading, name_ticks
+from .axes import label_order, new_axes, plot, read_labels, theme
+from .text import empty, finish, name_ticks
 
 _MOST, _NUMBERED = 60, 16  # labels that can be told apart, and up to which the cells hold counts and shares
 _WIDTH = 18  # characters of a label
@@ -71,13 +69,11 @@ def confusion(
     if not known.any():
         return empty(ax, title, "no row has a truth")
     _draw(ax, table, names, few)
-    run_layout(ax)
     notes = [accuracy(answers[known], right[known].set_axis(answers.index[known])).words] if table[:, :-1].sum() else []
     notes += [f"{int((~known).sum()):,} without truth left out"] if not known.all() else []
     usual = f"{counted(int(known.sum()))}, right answers in rows"
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, is_emulated(guess)))
     ax.rows_of = _Rows(answers, right)  # type: ignore[attr-defined]
-    return ax
+    return finish(ax, usual, title, notes, mark, is_emulated(guess))
 
 
 class _Rows:

@@ -12,10 +12,9 @@ from matplotlib.ticker import PercentFormatter
 
 from ..markup import counted
 from ..vectors.vector import is_emulated
-from .axes import DASHED, color_and_marker, new_axes, plot, run_layout, theme, tidy
+from .axes import DASHED, color_and_marker, new_axes, plot, read_labels, theme, tidy
 from .confidence import Answer, calibrate, find_answer, is_right
-from .inputs import labels as read_labels
-from .text import chosen_mark, drawable, empty, heading
+from .text import drawable, empty, finish
 
 
 @plot
@@ -81,7 +80,5 @@ def reliability(
     legend = ax.legend(loc="lower right", fontsize=8, frameon=False, labelcolor=theme(ax).ink)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    run_layout(ax)
     emulated = any(is_emulated(given) for given in several.values())
-    heading(ax, "Reliability" if title is None else title, "", chosen_mark(mark, emulated))
-    return ax
+    return finish(ax, "Reliability", title, (), mark, emulated)

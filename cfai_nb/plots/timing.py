@@ -15,8 +15,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ..frame.call import last_run
 from ..frame.report import Report
 from ..markup import counted
-from .axes import BLUE, DASHED, new_axes, plot, run_layout, theme, tidy
-from .text import caption, chosen_mark, empty, halo, heading
+from .axes import BLUE, DASHED, new_axes, plot, theme, tidy
+from .text import caption, empty, finish, halo
 
 _WIDE = 30  # from this ratio of the slowest to the 5th percentile on, equal steps would show one bar and a tail
 
@@ -115,11 +115,10 @@ def duration(seconds: float, digits: int = 3) -> str:
 
 
 def _finish(ax: Axes, given: Any, what: str, title: str | None, notes: list[str], mark: str | None) -> Axes:
-    run_layout(ax)
-    emulated = isinstance(given, Report) and given.event.origin == "emulator"
-    usual = f"{what} of {given.event.verb}, {given.event.model}" if isinstance(given, Report) else what
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, emulated))
-    return ax
+    if not isinstance(given, Report):
+        return finish(ax, what, title, notes, mark, emulated=False)
+    usual = f"{what} of {given.event.verb}, {given.event.model}"
+    return finish(ax, usual, title, notes, mark, given.event.origin == "emulator")
 
 
 def _no_requests(given: Any) -> str:

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ModelError
+from .ask import Ask
+from .check import Check, Sentiment, Verify
 from .classify import Classify
 from .dialects.question_types import Choice, Scale
+from .dialects.request import Cell, Column
 from .moderate import Moderate
-from .questions import Ask, Check, Sentiment, Verify
-from .task import Cell, Column, Task
+from .task import Task
 
 #: Tasks with answers that are equal or not.
 DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Moderate)

@@ -9,10 +9,9 @@ from typing import ClassVar
 
 from ..models import Model
 from .dialects import decision
-from .dialects import labels as labelling
 from .dialects.question_types import Choice
-from .dialects.request import Json
-from .task import Cell, Column, Dialect, DialectTask, display_only
+from .dialects.request import Cell, Column, Dialect, Json
+from .task import DialectTask, display_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +48,12 @@ class Classify(DialectTask):
     version: ClassVar[int] = 2
     default_model: ClassVar[str | Model] = "classify"
     positional: ClassVar[tuple[str, ...]] = ("labels",)
-    families: ClassVar[frozenset[str]] = labelling.FAMILIES
+    families: ClassVar[frozenset[str]] = decision.LABELLERS
     fallback: ClassVar[str] = "generate"
     kinds: ClassVar[frozenset[str]] = decision.KINDS
 
     labels: Sequence[str] | Mapping[str, str | None] | None = None
-    instructions: str = labelling.BEST
+    instructions: str = decision.BEST
     multiple: bool = False
     threshold: float = display_only(0.5)
     uncertain: float | None = display_only(None)
@@ -62,38 +61,38 @@ class Classify(DialectTask):
 
     @functools.cached_property
     def _choice(self) -> Choice | None:
-        return labelling.choice_of(self.labels, self.instructions)
+        return decision.choice_of(self.labels, self.instructions)
 
     @functools.cached_property
     def _dialects(self) -> dict[str, Dialect]:
-        return labelling.dialects(self._choice, multiple=self.multiple)
+        return decision.label_dialects(self._choice, multiple=self.multiple)
 
     def key_fields(self) -> dict[str, Json]:
         """Return what is asked."""
         return {name: value for name, value in super().key_fields().items() if name != "multiple" or value}
 
     def input_kinds(self, model: Model) -> frozenset[str]:
-        """Take pictures where the model sees."""
-        return labelling.input_kinds(model)
+        return decision.kinds_for_label(model)
 
     def check(self, model: Model) -> None:
         """Refuse labels no model could choose between."""
         super().check(model)
         if self.labels is not None and (isinstance(self.labels, str) or len(self.labels) < 2):
             raise ValueError(f"labels={self.labels!r}: give at least two labels, as a list or a dict.")
-        labelling.check(self._choice, model, multiple=self.multiple)
-        labelling.check_numbers(self.threshold, self.uncertain, self.probabilities, model)
+        decision.check_labels(self._choice, model, multiple=self.multiple)
+        decision.check_numbers(self.threshold, self.uncertain, self.probabilities, model)
 
     def dialect(self, model: Model) -> Dialect:
-        """Return how the model is asked for a label."""
         return self._dialects[model.family or ""]
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return the labels, or labels with confidence and probabilities."""
         cells = [None if cell is None or self.unsure(cell) else cell for cell in cells]
-        found = labelling.columns(self._choice, cells, self.threshold, multiple=self.multiple, all_=self.probabilities)
+        found = decision.label_columns(
+            self._choice, cells, self.threshold, multiple=self.multiple, all_=self.probabilities
+        )
         return found if self.probabilities else found["label"]
 
     def unsure(self, cell: Cell) -> bool:
         """Say whether an answer is below ``uncertain``."""
-        return labelling.unsure(cell, self.uncertain)
+        return decision.unsure(cell, self.uncertain)

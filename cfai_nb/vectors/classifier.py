@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .matrix import Numbers
-from .vector_column import VectorColumn
+from .matrix import Numbers, VectorColumn
 
 Matrix64 = npt.NDArray[np.float64]
 _FOLDS, _BLOCK = 5, 20_000
