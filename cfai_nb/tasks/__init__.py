@@ -1,7 +1,7 @@
 """What to ask: one file per verb, pure."""
 
 from .ask import Ask
-from .check import Check, Score, Sentiment, Verify
+from .check import Check, Score, Sentiment
 from .classify import Classify
 from .dialects.extraction import Estimate, estimate, forecast
 from .dialects.question_types import choice, scale, yes_no
@@ -18,6 +18,7 @@ from .rank import Rank
 from .rewrite import FixGrammar, Mask, Summarize, Translate
 from .speech import Speak, Transcribe
 from .task import ChatTask, DialectTask, Task, display_only
+from .verify import Verify
 
 __all__ = [
     "Answer", "Ask", "Caption", "Cell", "Cells", "ChatTask", "Check", "Classify", "Column", "Conversation", "Detect",

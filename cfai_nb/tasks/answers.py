@@ -15,12 +15,13 @@ from typing import Any
 
 from ..errors import ModelError
 from .ask import Ask
-from .check import Check, Sentiment, Verify
+from .check import Check, Sentiment
 from .classify import Classify
 from .dialects.question_types import Choice, Scale
 from .dialects.request import Cell, Column
 from .moderate import Moderate
 from .task import Task
+from .verify import Verify
 
 #: Tasks with answers that are equal or not.
 DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Moderate)

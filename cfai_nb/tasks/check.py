@@ -1,4 +1,4 @@
-"""Check, Score, Sentiment, Verify: one typed question about each row, with one column for its answer."""
+"""Check, Score, Sentiment: one typed question about each row, with one column for its answer."""
 
 from __future__ import annotations
 
@@ -81,29 +81,3 @@ class Sentiment(OneQuestion):
 
     def question(self) -> Choice:
         return Choice((("negative", None), ("neutral", None), ("positive", None)), "What is the sentiment of the text?")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verify(OneQuestion):
-    """Say of each claim whether a source supports it, contradicts it, or does not mention it.
-
-    Attributes
-    ----------
-    probabilities : bool
-        Return a DataFrame ``verify, confidence, p__<verdict>`` instead of a categorical Series; ``confidence`` is the
-        probability of the verdict given.
-    """
-
-    name: ClassVar[str] = "verify"
-    kinds: ClassVar[frozenset[str]] = frozenset({"text"})
-
-    def question(self) -> Choice:
-        """Return the three verdicts."""
-        return Choice(
-            (
-                ("supported", "the source says so, or it follows from what the source says"),
-                ("contradicted", "the source says otherwise"),
-                ("not mentioned", "the source says nothing about it, whether it is true or not"),
-            ),
-            "What does the source say about the claim? Go by the source alone, and not by what you know.",
-        )

@@ -723,7 +723,9 @@ def test_models_without_answers_or_columns() -> None:
 
 def test_completion_shows_plots_only() -> None:
     """``cf.plots.<TAB>`` offers the plots and nothing else."""
-    assert dir(cf.plots) == ["clusters", "compare", "concurrency", "confidence", "cost", "latency", "similarity"]
+    assert dir(cf.plots) == [
+        "clusters", "compare", "concurrency", "confidence", "confusion", "cost", "latency", "reliability", "similarity",
+    ]  # fmt: skip
 
 
 def test_plots_pick_no_backend_for_a_given_axes() -> None:
