@@ -38,6 +38,7 @@ from .errors import (
 )
 from .frame import progress as _progress
 from .frame.call import last_run
+from .frame.cascade import Cascade
 from .models import Model, Usage
 from .session.listings import ledger, models
 from .tasks import (
@@ -66,6 +67,7 @@ from .tasks import (
     ToMarkdown,
     Transcribe,
     Translate,
+    Verify,
     choice,
     estimate,
     forecast,
@@ -100,6 +102,7 @@ __all__ = [
     "BudgetError",
     "Busy",
     "Caption",
+    "Cascade",
     "CfaiError",
     "CfaiWarning",
     "Check",
@@ -143,6 +146,7 @@ __all__ = [
     "Translate",
     "Unavailable",
     "Usage",
+    "Verify",
     "choice",
     "connect",
     "emulator",

@@ -139,6 +139,7 @@ class Accessor:
     rank = RankVerb(Rank)
     run = Verb("frame.verb", "run")
     compare = Verb("frame.compare", "compare")
+    verify = Verb("frame.verb", "verify")
 
     as_vectors = Verb("frame.vectors", "as_vectors")
     search = Verb("frame.vectors", "search")
@@ -147,6 +148,7 @@ class Accessor:
     dedupe = Verb("frame.vectors", "dedupe")
     cluster = Verb("frame.vectors", "cluster")
     label_clusters = Verb("frame.label_clusters", "label_clusters")
+    discover = Verb("frame.label_clusters", "discover")
     project = Verb("frame.vectors", "project")
     outliers = Verb("frame.vectors", "outliers")
     to_vectorize = Verb("frame.vectorize.to_vectorize", "to_vectorize")

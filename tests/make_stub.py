@@ -38,7 +38,7 @@ R = TypeVar("R")
 class EmbeddingOptions(GivenOptions, total=False):
     """The run options of a verb, and its model."""
 
-    model: str | Model | None
+    model: str | Model | Cascade | None
 
 class Form(Generic[P, R]):
     """A verb on a frame: call it, await ``.aio``, or price it with ``.plan``."""
@@ -47,13 +47,18 @@ class Form(Generic[P, R]):
     def __init__(self, definition: Callable[Concatenate[Any, P], R]) -> None: ...
     def __call__(self, *args: P.args, **options: P.kwargs) -> R: ...
     async def aio(self, *args: P.args, **options: P.kwargs) -> R: ...
-    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | Plans: ...
+    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | Plans | CascadePlan: ...
 
-class TaskForm(Form[P, R]):
+class DecidingForm(Form[P, R]):
+    """A task on a frame that a cascade can do, too."""
+
+    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | CascadePlan: ...
+    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
+
+class TaskForm(DecidingForm[P, R]):
     """A task on a frame."""
 
     def plan(self, *args: P.args, **options: P.kwargs) -> Plan: ...
-    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
 
 class Accessor:
     """Verbs of Workers AI on a DataFrame or Series."""
@@ -80,8 +85,9 @@ _BASE = {
     ("collections.abc", "Callable"), ("typing", "Any"), ("typing", "Concatenate"), ("typing", "Generic"),
     ("typing", "ParamSpec"), ("typing", "TypeVar"), ("typing", "Unpack"), ("", "pandas as pd"),
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
-    (".frame.call", "Call"), (".frame.compare_result", "Plans"), (".models", "Model"),
+    (".frame.compare_result", "Plans"), (".models", "Model"),
     (".frame.enrich_report", "EnrichPlan"), (".frame.enrich_report", "EnrichReport"),
+    (".frame.call", "Call"), (".frame.cascade", "Cascade"), (".frame.cascade_plan", "CascadePlan"),
 }  # fmt: skip
 
 
@@ -191,6 +197,9 @@ def _task(verb: TaskVerb, imports: Imports) -> Iterator[str]:
         kind = imports.need(str(fields[name].type), sys.modules[owner.__module__])
         given = _default(fields[name].default)
         yield f"{name}: {kind}{given or (' = ...' if name in task.positional else '')}"
+    if verb.extra and not others:
+        yield "*"
+    yield from (f"{name}: {'Any' if name == 'truth' else 'float | None'} = None" for name in verb.extra)
     yield "**options: Unpack[EmbeddingOptions]"
 
 
@@ -209,7 +218,8 @@ def stub() -> str:
     imports, verbs = Imports(), []
     for name, verb in vars(Accessor).items():
         if isinstance(verb, TaskVerb):
-            verbs.append(_declared(name, list(_task(verb, imports)), _returned(verb), verb.help.doc, "TaskForm"))
+            form = "DecidingForm" if verb.extra else "TaskForm"
+            verbs.append(_declared(name, list(_task(verb, imports)), _returned(verb), verb.help.doc, form))
         elif isinstance(verb, Verb):
             function, module = verb.definition, sys.modules[verb.definition.__module__]
             kind = str(inspect.signature(function).return_annotation).removeprefix("Steps[").removesuffix("]")

@@ -143,7 +143,7 @@ class Call:
         from . import report
 
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
-        self.report = report.Report(runner.run, self.rows, functools.partial(_built, index=self.rows.index), self.title)
+        self.report = report.Report(runner.run, self.rows, functools.partial(built, index=self.rows.index), self.title)
         return runner, self.report
 
     def placeholder(self) -> pd.Series[Any] | None:
@@ -219,7 +219,7 @@ class Call:
         self._warn()
         return frame
 
-    def _concluded(self) -> tuple[list[str], pd.Series[Any] | pd.DataFrame]:
+    def _concluded(self) -> tuple[list[str], Any]:
         assert self.report is not None
         return (self._whole or self.report).conclude(self.options.on_error), self.report.frame()
 
@@ -253,7 +253,7 @@ class Call:
         return True
 
 
-def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
+def built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
     """Return what a run delivered; apart from the call, which a report would hold, and with it the session."""
     results, task, model, origin = run.results, run.plan.task, run.plan.model.id, run.plan.origin
     space = None

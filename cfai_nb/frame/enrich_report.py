@@ -201,7 +201,7 @@ class EnrichReport(Report):
         """What an interrupt leaves behind, in words."""
         return f"Stopped. {self._kept_words}"
 
-    def conclude(self, on_error: str) -> list[str]:
+    def conclude(self, on_error: str, *, failures: bool = True) -> list[str]:
         """Raise what ends the whole, and count everything else.
 
         Raises

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ..errors import CfaiError, Stopped
 from .call import Call
+from .cascade_plan import CascadePlan, Outline
 from .progress import working
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ class Forms(ABC):
                 steps.close()
         return await in_thread(finish)
 
-    def plan(self, *args: Any, **options: Any) -> Plan | Plans:
+    def plan(self, *args: Any, **options: Any) -> Plan | Plans | CascadePlan:
         """Price it and send nothing.
 
         Raises
@@ -157,9 +158,10 @@ class Forms(ABC):
         ValueError
             It would send no rows, so there is nothing to price.
         """
-        steps, plans = self._steps(*args, **options), {}
+        steps = self._steps(*args, **options)
+        plans: dict[str, Plan | CascadePlan] = {}
         step, _ = _advance(steps)
-        while isinstance(step, Call) or (isinstance(step, Requests) and step.skippable):
+        while isinstance(step, (Call, Outline)) or (isinstance(step, Requests) and step.skippable):
             if isinstance(step, Requests):
                 step, _ = _advance(steps)
                 continue
