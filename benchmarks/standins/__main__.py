@@ -100,7 +100,7 @@ def fit(model: local_model.LocalModel) -> None:
 
         print(f"{name} = {math.exp(minimize(loss, [-3.0], method='Nelder-Mead').x[0]):.3f}")
     asked = [row for row in rows if row[0] in ("yes", "no")]
-    near = [[model.similarity(text, [(question, "")])[0]] for _, question, text in asked]
+    near = [[model.nearness(text, question)] for _, question, text in asked]
     truth = [answer == "yes" for answer, _, _ in asked]
     line = LogisticRegression(C=1e4).fit(near, truth)
     print(f"SLOPE, INTERCEPT = {line.coef_[0, 0]:.1f}, {line.intercept_[0]:.2f}; {line.score(near, truth):.2f} right")
@@ -128,8 +128,9 @@ def measure(name: str, embed: Callable[[Sequence[str]], Any]) -> None:
         names = np.array(list(TOPICS))
         zero = [(names[(some @ each.T).argmax(1)] == truth).mean() for each in (bare, bare + described)]
         groups = KMeans(6, n_init=10, random_state=0).fit_predict(some)
-        print(f"  {which}: logistic regression {fitted:.2f}, from 10 a label {np.mean(few):.2f}, zero-shot bare "
-              f"{zero[0]:.2f}, described {zero[1]:.2f}, k-means ARI {adjusted_rand_score(truth, groups):.2f}")  # fmt: skip
+        rand = adjusted_rand_score(truth, groups)
+        print(f"  {which}: logistic regression {fitted:.2f}, from 10 a label {np.mean(few):.2f}")
+        print(f"    zero-shot bare {zero[0]:.2f}, described {zero[1]:.2f}, k-means ARI {rand:.2f}")
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import pandas as pd
 from ..accessor import on
 from ..data import sample
 from ..frame.call import last_run
-from ..markup import counted
+from ..markup import counted, stand_in
 from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..models.ledger import money
 from ..session import Session, connect
@@ -81,7 +81,7 @@ def demo(args: argparse.Namespace) -> int:
         steps, docs = _steps(frame, args)
         print("\nThe price first: at most, by the list, before the free Neurons. Nothing is sent yet.")
         _print_plans(steps)
-        if session.origin != "emulator" and not _agreed(args.yes):
+        if not stand_in(session.origin) and not _agreed(args.yes):
             return 1
         began = time.time()
         print()
@@ -186,7 +186,7 @@ def _dims(vectors: pd.Series[Any]) -> str:
 
 
 def _print_receipt(charges: pd.DataFrame, session: Session) -> None:
-    emulated = session.origin == "emulator"
+    emulated = bool(stand_in(session.origin))
     print("\nReceipt" + (": what it would have cost on Workers AI (nothing was billed)" if emulated else ""))
     lines = []
     for (verb, model), part in charges.groupby(["verb", "model"], sort=False):

@@ -18,6 +18,7 @@ import pandas as pd
 from .._engine.plan import Plan
 from .._engine.run_state import Run
 from ..errors import CfaiError
+from ..markup import stand_in
 from ..models import USD_PER_NEURON, Cost
 from ..models.ledger import money
 from .reading import is_missing
@@ -154,7 +155,7 @@ class Comparison:
     @property
     def words(self) -> str:
         """One line: what was compared, on how many rows, and who answered."""
-        pretended = ", emulator: nothing was billed" if self.origin == "emulator" else ""
+        pretended = f", {stamp}: nothing was billed" if (stamp := stand_in(self.origin)) else ""
         return f"{self.verb} by {len(self.table)} models on {len(self.rows):,} rows{pretended}"
 
     def __repr__(self) -> str:

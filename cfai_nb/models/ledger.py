@@ -26,7 +26,7 @@ class Charge:
     time : float
         Seconds since 1970.
     run, account, origin, model, verb : str
-        ``account`` is a digest, not the id; ``origin`` is ``"cloudflare"``, ``"emulator"`` or a host.
+        ``account`` is a digest, not the id; ``origin`` is ``"cloudflare"``, ``"emulator"``, its stand-in or a host.
     requests, rows : int
         ``rows`` are the answered rows of the frame; in a conversation of several turns one charge counts them.
     neurons : float or None

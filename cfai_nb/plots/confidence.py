@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..markup import counted
-from ..vectors.vector import is_emulated
+from ..vectors.vector import stand_in_of
 from .axes import BLUE, DASHED, GREY, new_axes, plot, run_layout, theme, tidy
 from .inputs import labels as read_labels
 from .text import chosen_mark, empty, heading
@@ -87,7 +87,7 @@ def confidence(
     ax.set_xlim(0, 1)
     run_layout(ax)
     usual = f"{'Reliability' if right is not None else 'Confidence'} of {found.name}"
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, is_emulated(frame_or_series)))
+    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, stand_in_of(frame_or_series)))
     return ax
 
 

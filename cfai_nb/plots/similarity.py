@@ -13,7 +13,7 @@ from matplotlib.image import AxesImage
 
 from .. import vectors as space
 from ..markup import counted
-from ..vectors.vector import is_emulated, same_space
+from ..vectors.vector import same_space, stand_in_of
 from .axes import GREY, new_axes, plot, run_layout, theme
 from .inputs import labels as read_labels
 from .inputs import vectors
@@ -86,7 +86,7 @@ def similarity(
         _annotate(ax, matrix, names[kept].tolist(), image)
     run_layout(ax)
     usual = counted(len(matrix))
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, is_emulated(vectors_or_matrix)))
+    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, stand_in_of(vectors_or_matrix)))
     return ax
 
 

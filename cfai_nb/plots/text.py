@@ -172,9 +172,9 @@ def stamp(ax: Axes, mark: str, *, above: bool = False) -> Annotation:
                    ha="right", va="bottom", bbox=box, zorder=9, weight="bold")  # fmt: skip
 
 
-def chosen_mark(mark: str | None, emulated: bool) -> str | None:
-    """Return the word to stamp: the one the user asked for, else "emulator" for the emulator's data."""
-    return "emulator" if mark is None and emulated else mark
+def chosen_mark(mark: str | None, stamp: str) -> str | None:
+    """Return the word to stamp: the one the user asked for, else what the data of a stand-in are stamped with."""
+    return stamp or mark if mark is None else mark
 
 
 def empty(ax: Axes, title: str | None, text: str) -> Axes:

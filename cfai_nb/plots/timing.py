@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..frame.call import last_run
 from ..frame.report import Report
-from ..markup import counted
+from ..markup import counted, stand_in
 from .axes import BLUE, DASHED, new_axes, plot, run_layout, theme, tidy
 from .text import caption, chosen_mark, empty, halo, heading
 
@@ -116,9 +116,9 @@ def duration(seconds: float, digits: int = 3) -> str:
 
 def _finish(ax: Axes, given: Any, what: str, title: str | None, notes: list[str], mark: str | None) -> Axes:
     run_layout(ax)
-    emulated = isinstance(given, Report) and given.event.origin == "emulator"
+    stamp = stand_in(given.event.origin) if isinstance(given, Report) else ""
     usual = f"{what} of {given.event.verb}, {given.event.model}" if isinstance(given, Report) else what
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, emulated))
+    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, stamp))
     return ax
 
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from .._engine.wire import Secret
 from ..errors import SetupError
+from ..markup import stand_in
 
 _EMULATED_ACCOUNT = "0" * 32
 SERVICE = "https://api.cloudflare.com/client/v4"
@@ -37,7 +38,8 @@ class Endpoint:
         Account id; empty for another server.
     token : Secret
     origin : str
-        Who answers, as shown: ``"cloudflare"``, ``"emulator"``, or host, port and path of another server.
+        Who answers, as shown: ``"cloudflare"``, ``"emulator"``, ``"local stand-in: "`` and its model, or host, port and
+        path of another server.
     app : ASGI application or None
         Answers in this process, without a network.
     """
@@ -65,7 +67,12 @@ class Endpoint:
     @property
     def server(self) -> str:
         """Who answers, as part of store keys: the origin, or the whole address of another server."""
-        return self.origin if self.origin in ("cloudflare", "emulator") else self.base
+        return self.origin if self.origin == "cloudflare" or stand_in(self.origin) else self.base
+
+    def origin_of(self, task: str, family: str) -> str:
+        """Return who answers a task with a model of this family: a local stand-in does not stand in for all."""
+        known = getattr(self.app, "understands", None)
+        return self.origin if known is None or task == "summarize" or known(family) else "emulator"
 
     @property
     def root(self) -> str:
@@ -74,8 +81,9 @@ class Endpoint:
 
 
 def resolve_endpoint(
-    target: Any, account_id: str | None, api_token: str | None, base_url: str | None, *, allow_http: bool = False
-) -> Endpoint:
+    target: Any, account_id: str | None, api_token: str | None, base_url: str | None, *, allow_http: bool = False,
+    standins: str | None = None,
+) -> Endpoint:  # fmt: skip
     """Return the endpoint for the arguments of ``connect``; missing credentials are taken from the environment.
 
     Raises
@@ -87,10 +95,18 @@ def resolve_endpoint(
         from .. import emulator
 
         # Without limits, unless an Emulator with limits is passed: waiting for an emulated minute helps nobody.
-        app = target if callable(target) else emulator.Emulator(rate=None)
+        if callable(target) and standins is not None:
+            raise SetupError('standins= is for connect("emulator"); give it to the Emulator instead.')
+        wanted: Any = standins or os.environ.get("CFAI_STANDINS", "").strip() or "auto"
+        try:
+            app = target if callable(target) else emulator.Emulator(rate=None, standins=wanted)
+        except ValueError as error:
+            raise SetupError(str(error)) from None
         token = Secret(api_token or "emulator")
         account = account_id or _EMULATED_ACCOUNT
-        return Endpoint(base="http://emulator/client/v4", account=account, token=token, origin="emulator", app=app)
+        return Endpoint(base="http://emulator/client/v4", account=account, token=token, origin=_origin(app), app=app)
+    if standins is not None:
+        raise SetupError(f'standins={standins!r} is for connect("emulator"), where no account answers; remove it.')
     if target not in (None, "cloudflare"):
         raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
     base = _checked(base_url or SERVICE)
@@ -108,6 +124,11 @@ def resolve_endpoint(
             "connection is protected otherwise (a VPN, a tunnel)."
         )
     return endpoint
+
+
+def _origin(app: Any) -> str:
+    """Return who answers from an application in this process."""
+    return stand_in(getattr(app, "origin", "")) or "emulator"
 
 
 def _checked(base_url: str) -> str:

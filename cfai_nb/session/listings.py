@@ -14,7 +14,7 @@ import pandas as pd
 
 from .. import tasks
 from ..errors import ModelError, takes_options
-from ..markup import NO_MATH, counted
+from ..markup import NO_MATH, counted, stand_in
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
 from ..models.ledger import Charge, money
 from ..tasks import Task
@@ -137,7 +137,7 @@ class LedgerFrame(pd.DataFrame):
 
     def _repr_html_(self) -> str | None:
         frame = pd.DataFrame(self)
-        emulated = frame["origin"] == "emulator"
+        emulated = frame["origin"].map(stand_in).ne("")
         words = f"spent {cost}" if (cost := cost_in_words(frame[~emulated])) else "nothing spent"
         if cost := cost_in_words(frame[emulated]):
             words += f"; the emulator would have cost {cost}"

@@ -20,7 +20,7 @@ from IPython import get_ipython
 from .. import session
 from ..errors import takes_options
 from ..frame import progress
-from ..markup import block, counted, escape
+from ..markup import block, counted, escape, stand_in
 from ..models.ledger import midnight, money
 from ..session import listings
 from .base import View, table
@@ -111,7 +111,7 @@ class LedgerView(View):
                 "neurons": float(part["neurons"].sum()), "exact": bool(part["exact"].all()),
                 "unpriced": int(part["unpriced"].sum()),
             }  # fmt: skip
-            verb = "the emulator would have cost" if origin == "emulator" else f"{origin}: spent"
+            verb = f"the {origin} would have cost" if stand_in(origin) else f"{origin}: spent"
             lines.append(f"{verb} {_cost(whole)} {_SINCE[self.since]}")
         return lines or [f"nothing spent {_SINCE[self.since]}"]
 

@@ -1,12 +1,13 @@
 """Clef, the decision models: typed questions in, probabilities out.
 
-The probabilities are shares of lexical similarity, not calibrated.
+The probabilities are shares of lexical similarity, not calibrated; a local model's are (``standins.local_model``).
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ from ..schemas.json_schema import (
     require,
 )
 from ..standins import lexical
+from ..standins.local_model import LocalModel
 from . import state_media
 from .family import Family, ModelRequest, ModelResult
 
@@ -38,6 +40,8 @@ _KINDS = {
     "score": obj(type=const("score"), instructions=ANY, criteria=array(ANY, minItems=2, maxItems=10)),
 }
 _HAZARDS = frozenset(lexical.stems(" ".join(lexical.HAZARDS.values())))
+#: A question about harm as such, or for a reason that it names.
+_ABOUT_HARM = re.compile(r"Is the text (?:harmful\b|unsafe because of (?P<why>.+)\?)", re.IGNORECASE)
 _NAMES = {"pattern": r"^[A-Za-z0-9_.\-]{1,100}$"}
 
 
@@ -92,7 +96,8 @@ def _answer(request: ModelRequest) -> ModelResult:
         f"{lexical.truncate(_text_of(request.body['state']), room)}\n{described}".strip()
     )  # long text is cut to the context
     answers = {
-        name: _ANSWERS[question["type"]](state, question) for name, question in request.body["questions"].items()
+        name: _ANSWERS[question["type"]](state, question, request.local)
+        for name, question in request.body["questions"].items()
     }
     count = lexical.count_tokens(state) + spent
     usage = {"input_tokens": count, "output_tokens": 0}
@@ -105,19 +110,23 @@ def _confidence(shares: list[float]) -> float:
     return round(max(0.0, (max(shares) - even) / (1 - even)), 4)
 
 
-def _choice(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
+def _choice(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
     options = [(name, _text_of(text)) for name, text in question["criteria"].items()]
-    shares = lexical.softmax(lexical.similarity(state, options))
+    shares = local.shares(state, options) if local else lexical.softmax(lexical.similarity(state, options))
     names = [name for name, _ in options]
     best = names[max(range(len(names)), key=shares.__getitem__)]
     probabilities = dict(zip(names, shares, strict=True))
     return {"type": "choice", "choice": best, "probabilities": probabilities, "confidence": _confidence(shares)}
 
 
-def _noul(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
+def _noul(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
     criteria = question.get("criteria") or {}
     yes, no = _text_of(criteria.get("true")), _text_of(criteria.get("false"))
     question_text = _text_of(question["instructions"])
+    if local:
+        harm = _ABOUT_HARM.match(question_text)
+        push = local.hazard(state, yes or harm["why"] or "") if harm else local.yes(state, question_text, yes, no)
+        return {"type": "noul", "noul": push}
     weights = lexical.similarity(state, [(f"{question_text} {yes}", ""), (no, "")])
     # polarity is the one thing the word lists know beyond similarity, so a question about it is answered from them;
     # a question about hate as a hazard is not one about mood
@@ -127,14 +136,18 @@ def _noul(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "noul", "noul": round(1 / (1 + math.exp(-1.5 * push)), 4)}
 
 
-def _score(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
-    levels = [_text_of(level) for level in question["criteria"]]
+def _level_shares(state: str, levels: list[str]) -> list[float]:
     weights = lexical.similarity(state, [(level, "") for level in levels])
     moods = [lexical.polarity(level) for level in levels]
     if max(moods) - min(moods) > 0:
         here = lexical.polarity(state)
         weights = [weight - 1.5 * abs(mood - here) for weight, mood in zip(weights, moods, strict=True)]
-    shares = lexical.softmax(weights)
+    return lexical.softmax(weights)
+
+
+def _score(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
+    levels = [_text_of(level) for level in question["criteria"]]
+    shares = local.levels(state, levels) if local else _level_shares(state, levels)
     return {
         "type": "score",
         "score": round(sum(place * share for place, share in enumerate(shares)), 4),

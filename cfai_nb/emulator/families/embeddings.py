@@ -1,4 +1,4 @@
-"""Embeddings: five dialects of "text in, vectors out" and the ``/v1`` one. The vectors are lexical hashes."""
+"""Embeddings: five dialects of "text in, vectors out" and the ``/v1`` one. Hashes or a local model make them."""
 
 from __future__ import annotations
 
@@ -99,9 +99,10 @@ def _vectors(request: ModelRequest, found: Sequence[str], instruction: str = "")
         found = [text if len(text) < model.context else lexical.truncate(text, model.context) for text in found]
     if not found:
         return lexical.embed(["-"], dims)[:0]
-    matrix = lexical.embed(found, dims)
+    embed = request.local.embed if request.local else lexical.embed
+    matrix = embed(found, dims)
     if instruction:
-        matrix = matrix + _INSTRUCTED * lexical.embed([instruction], dims)
+        matrix = matrix + _INSTRUCTED * embed([instruction], dims)
         matrix /= (matrix**2).sum(axis=1, keepdims=True) ** 0.5
     order, signs = lexical.model_space(f"{model.id} {request.body.get('pooling', 'mean')}", dims)
     return (matrix[:, order] * signs).round(7) + 0.0

@@ -18,6 +18,7 @@ from typing import Any
 from ..error_codes import refuse
 from ..model_catalogue import Model
 from ..schemas.json_schema import BINARY, Schema, one_of, require
+from ..standins.local_model import LocalModel
 
 _DATA = re.compile(r"data:(?P<media>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(?P<base64>;base64)?,", re.ASCII)
 
@@ -43,6 +44,8 @@ class ModelRequest:
         The switches of :mod:`cfai_nb.emulator.service.quirks`.
     cached : int
         Input tokens that the prompt cache holds.
+    local : LocalModel, optional
+        The model that answers, in place of letters and words.
     """
 
     model: Model
@@ -54,6 +57,7 @@ class ModelRequest:
     files: Mapping[str, bytes] = field(default_factory=dict)
     quirks: frozenset[str] = frozenset()
     cached: int = 0
+    local: LocalModel | None = None
 
     def media_bytes(self, name: str) -> bytes:
         """Return the one picture or recording: the raw body, or the JSON field of that name."""

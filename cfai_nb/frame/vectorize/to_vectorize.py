@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from ...markup import stand_in
 from ...vectors import VectorColumn
 from ...vectors.matrix import checked
 from ...vectors.vector import Space
@@ -153,7 +154,7 @@ def _listed(columns: Any) -> list[Any]:
 def _space(vectors: VectorColumn, here: Session) -> Space | None:
     """Return where these vectors come from, if this session could embed a query for them."""
     own = vectors.space
-    if own is not None and own.origin == "emulator" != here.origin:
+    if own is not None and stand_in(own.origin) and own.origin != here.origin:
         raise ValueError(
             f"These vectors were made by the emulator ({own}) and cannot be written to {here.origin}. Embed the column "
             "again."

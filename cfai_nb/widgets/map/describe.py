@@ -19,7 +19,7 @@ from ..._engine.run_options import NAMES
 from ...errors import refuse_unknown
 from ...frame.call import Call
 from ...frame.steps import Forms, Steps
-from ...markup import block, counted, inline, line
+from ...markup import block, counted, inline, line, stand_in
 from ...models import Model
 from ...tasks import Generate
 from .shading import shade
@@ -157,7 +157,7 @@ class Describe(Forms):
             rows=len(ours),
             of=len(ours) + len(others),
             read=min(_READ, len(ours)),
-            mark="emulator" if origin == "emulator" else "",
+            mark=stand_in(origin),
         )
 
     def _by_terms(self, travel: dict[str, Any]) -> Description:

@@ -40,7 +40,7 @@ class Map(MapState):
     notes : list of str
         How the points were computed.
     mark : str
-        ``"emulator"`` if the vectors come from the emulator, else empty.
+        What the picture is stamped with where the vectors come from the emulator, else empty.
     """
 
     _chart: Any = None

@@ -22,7 +22,7 @@ from ...markup import counted
 from ...media import text_of
 from ...models import Model
 from ...tasks import Embed
-from ...vectors.vector import is_emulated, same_space
+from ...vectors.vector import same_space, stand_in_of
 from ..progress import patiently
 from .map import Map
 
@@ -121,7 +121,7 @@ def _map(
         notes.append(f"{counted(len(frame) - len(rows))} without a vector left out")
     return Map(
         frame, laid.points, matrix, rows, texts=texts, color=color, hover=hover, notes=notes,
-        mark="emulator" if is_emulated(cells) else "",
+        mark=stand_in_of(cells),
     )  # fmt: skip
 
 
