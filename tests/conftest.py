@@ -46,7 +46,12 @@ def emulator(tmp_path: Path) -> Emulator:
 @pytest.fixture
 def bare_environment(tmp_path: Path) -> dict[str, str]:
     """The environment for a process of its own: no credentials, a store in the test's folder, no screen to draw on."""
-    return {**without_credentials(dict(os.environ)), "CFAI_STORE": str(tmp_path / "store.sqlite"), "MPLBACKEND": "agg", "CFAI_STANDINS": "hash"}
+    return {
+        **without_credentials(dict(os.environ)),
+        "CFAI_STORE": str(tmp_path / "store.sqlite"),
+        "MPLBACKEND": "agg",
+        "CFAI_STANDINS": "hash",
+    }
 
 
 def forget_session() -> None:

@@ -24,9 +24,10 @@ def docstrings() -> pd.DataFrame:
 
 
 def test_tickets_have_the_promised_shape(tickets: pd.DataFrame) -> None:
-    """There are 200 tickets with the documented columns and ids that occur once."""
-    assert list(tickets.columns) == ["id", "text", "product", "channel", "priority", "topic", "language"]
-    assert len(tickets) == 200
+    """There are 606 tickets with the documented columns and ids that occur once."""
+    columns = ["id", "text", "product", "channel", "priority", "topic", "mood", "language", "ambiguous"]
+    assert list(tickets.columns) == columns
+    assert len(tickets) == 606
     assert tickets["id"].is_unique
     assert tickets["id"].str.fullmatch(r"T-\d{4}").all()
     assert set(tickets["channel"]) == {"email", "chat", "phone", "web"}
@@ -34,19 +35,36 @@ def test_tickets_have_the_promised_shape(tickets: pd.DataFrame) -> None:
 
 
 def test_every_text_has_an_answer(tickets: pd.DataFrame) -> None:
-    """Five texts are missing; every other row has one of six topics, each with at least twenty rows."""
+    """Five texts are missing; every other row has one of six topics, each with ninety rows or more, and a mood."""
     assert tickets["text"].isna().sum() == 5
     assert tickets["topic"].isna().equals(tickets["text"].isna())
+    assert tickets["mood"].isna().equals(tickets["text"].isna())
     sizes = tickets["topic"].value_counts()
     assert set(sizes.index) == TOPICS
-    assert sizes.min() >= 20
+    assert sizes.min() >= 90
+    assert set(tickets["mood"].dropna()) == {"negative", "neutral", "positive"}
+
+
+def test_what_may_be_read_two_ways_is_marked(tickets: pd.DataFrame) -> None:
+    """Some texts fit a second topic as well; it is named, and it is another than the gold one."""
+    marked = tickets.dropna(subset=["ambiguous"])
+    assert 30 <= len(marked) <= 60
+    assert set(marked["ambiguous"]) <= TOPICS
+    assert (marked["ambiguous"] != marked["topic"]).all()
+
+
+def test_texts_are_no_variations_of_a_template(tickets: pd.DataFrame) -> None:
+    """Few texts begin with the same four words, and no two different ones are the same but for a word."""
+    texts = tickets["text"].dropna().drop_duplicates()
+    openings = texts[texts.str.split().str.len() >= 6].str.lower().str.split().str[:4].str.join(" ")
+    assert openings.value_counts().max() <= 3
 
 
 def test_equal_texts_have_equal_answers(tickets: pd.DataFrame) -> None:
     """Eight rows repeat an earlier text exactly, and never with another topic."""
     said = tickets.dropna(subset=["text"])
     assert said["text"].duplicated().sum() == 8
-    assert said.groupby("text")["topic"].nunique().max() == 1
+    assert said.groupby("text")[["topic", "mood"]].nunique().max().max() == 1
 
 
 def test_tickets_hold_the_awkward_cases(tickets: pd.DataFrame) -> None:

@@ -99,11 +99,17 @@ def fit(model: local_model.LocalModel) -> None:
             return total
 
         print(f"{name} = {math.exp(minimize(loss, [-3.0], method='Nelder-Mead').x[0]):.3f}")
-    asked = [row for row in rows if row[0] in ("yes", "no")]
-    near = [[model.nearness(text, question)] for _, question, text in asked]
-    truth = [answer == "yes" for answer, _, _ in asked]
-    line = LogisticRegression(C=1e4).fit(near, truth)
-    print(f"SLOPE, INTERCEPT = {line.coef_[0, 0]:.1f}, {line.intercept_[0]:.2f}; {line.score(near, truth):.2f} right")
+    asked = [(text, question, answer == "yes", 1.0) for answer, question, text in rows if answer in ("yes", "no")]
+    count = len(asked)
+    for group, label, text in rows:  # whether a text is about each topic of its set
+        if group in ("news", "intent") and label != "other":
+            others = ((name, about) for name, about in DESCRIBED[group].items() if name != "other")
+            asked += [(text, about, name == label, 0.25 if name == label else 0.05) for name, about in others]
+    near = [[model.nearness(text, question)] for text, question, _, _ in asked]
+    truth, weights = [each[2] for each in asked], [each[3] for each in asked]
+    line = LogisticRegression(C=1e4).fit(near, truth, sample_weight=weights)
+    score = line.score(near[:count], truth[:count])
+    print(f"SLOPE, INTERCEPT = {line.coef_[0, 0]:.1f}, {line.intercept_[0]:.2f}; {score:.2f} of the questions right")
 
 
 def measure(name: str, embed: Callable[[Sequence[str]], Any]) -> None:

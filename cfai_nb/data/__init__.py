@@ -40,9 +40,10 @@ def sample(name: str) -> pd.DataFrame:
     Parameters
     ----------
     name : {"tickets", "docstrings"}
-        ``"tickets"``: 200 hand-written customer-support tickets of an invented shop, with the columns ``id``,
-        ``text``, ``product``, ``channel``, ``priority``, ``topic`` (the right answer, one of six) and ``language``
-        (ISO 639-1). A few texts are missing, a few occur twice, about a third are not in English.
+        ``"tickets"``: 606 hand-written customer-support tickets of an invented shop, with the columns ``id``,
+        ``text``, ``product``, ``channel``, ``priority``, ``topic`` (the right answer, one of six), ``mood`` (negative,
+        neutral or positive), ``language`` (ISO 639-1) and ``ambiguous`` (a second topic that fits as well, missing for
+        most). A few texts are missing, a few occur twice, two in five are not in English.
 
         ``"docstrings"``: up to 1,000 docstrings of the installed NumPy, SciPy, pandas, scikit-learn and Matplotlib,
         200 from each where there are as many, with the columns ``name``, ``package`` (the right answer), ``module`` and

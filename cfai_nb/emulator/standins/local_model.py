@@ -19,9 +19,11 @@ ten languages differ (``e5_space.npy``, fitted on translated sentences of ours):
 any language, and unrelated texts have a cosine near 0. A model with wider vectors gets zeros behind them, which changes
 no cosine.
 
-**Where it is weak.** It compares topics, so it does not see negation, numbers, irony or who did what; yes-or-no
-questions and moods are right about three times in four. English, German, French, Spanish, Portuguese, Italian, Dutch,
-Polish, Swedish and Japanese were tried; other languages keep a direction of their own and cluster by language.
+**Where it is weak.** It compares topics, so it does not see negation, numbers, irony or who did what. Moods are right
+two times in three, yes-or-no questions about a topic four times in five, and a yes-or-no question about a mood hardly
+ever: ``sentiment`` is the verb for that. Of harm it sees threats, hate and self-harm, and misses fraud and drugs.
+English, German, French, Spanish, Portuguese, Italian, Dutch, Polish, Swedish and Japanese were tried; other languages
+keep a direction of their own and cluster by language.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ FAMILIES = frozenset(
 
 #: Fitted by ``python -m benchmarks.standins`` on ``benchmarks/standins/calibration.tsv``, not on the sample's answers:
 #: temperatures of labels and of levels, and slope and intercept of yes-or-no questions.
-LABELS, LEVELS, SLOPE, INTERCEPT = 0.039, 0.065, 40.2, -3.38
+LABELS, LEVELS, SLOPE, INTERCEPT = 0.039, 0.065, 33.0, 1.27
 
 #: How a question opens, which says nothing about its topic: "Does the customer", "The text is about".
 _OPENING = re.compile(
@@ -68,6 +70,23 @@ _OPENING = re.compile(
     r"(?:is about)?\s*",
     re.IGNORECASE,
 )
+#: What a text may be about instead: yes means that the question is nearly as near as the nearest of these.
+BACKGROUND = (
+    "food, cooking and restaurants", "sport and games", "government, elections and politics",
+    "companies, markets and the economy", "science and research", "illness, medicine and health",
+    "books, music, film and art", "travel, hotels and flights", "weather and nature", "school, studies and exams",
+    "work, jobs and applications", "family and friends", "houses, flats and neighbours", "cars, trains and traffic",
+    "animals and plants", "computers, software and the internet", "phones and devices", "clothes and shoes",
+    "law, crime and police", "religion and holidays", "money, prices and payments", "orders, parcels and delivery",
+    "returning or exchanging a purchase", "an account, a password or signing in",
+    "a defect, an error or a broken thing",
+    "praise and thanks", "complaint, anger and disappointment", "a question about a product",
+    "a wish or a suggestion", "an appointment, a date or a meeting", "advertising and spam",
+    "a greeting or small talk", "a cancellation", "noise and disturbance", "an accident or damage",
+    "an invitation or an event", "history and war", "language and translation", "personal data and privacy",
+    "art of doing something by hand",
+)  # fmt: skip
+_NEAREST = 3
 #: What a text is compared with that may be harmful, and how much nearer to harm it has to be.
 _HARMLESS = "an everyday message or a question to customer service"
 _HARM = "violence, weapons, threats, hate, crime, drugs or suicide"
@@ -197,16 +216,21 @@ class LocalModel:
         """Return the probabilities of the levels of a scale."""
         return lexical.softmax(self.similarity(text, [(level, "") for level in levels]), LEVELS)
 
-    def nearness(self, text: str, question: str, more: str = "") -> float:
-        """Return the cosine of a text and what a question is about: the words that open it are left out."""
+    def nearness(self, text: str, question: str, no: str = "") -> float:
+        """Return by how much a text is nearer to what a question is about than to `no`, or to what else there is.
+
+        The words that open a question are left out. Without the background, every text of one field would be near every
+        question of that field.
+        """
         asked = _OPENING.sub("", question.rstrip("?. ")) or question
-        rows = self.embed([text, f"{asked} {more}".strip()])
-        return float(rows[0] @ rows[1])
+        rows = self.embed([text, asked, *([no] if no else BACKGROUND)])
+        near = rows[1:] @ rows[0]
+        nearest = sorted(near[1:].tolist())[-_NEAREST:]
+        return float(near[0]) - sum(nearest) / len(nearest)
 
     def yes(self, text: str, question: str, yes: str = "", no: str = "") -> float:
         """Return the probability of yes; a description of no is what yes is compared with."""
-        near = self.nearness(text, question, yes)
-        push = SLOPE * (near - self.nearness(text, no)) if no else SLOPE * near + INTERCEPT
+        push = SLOPE * self.nearness(text, f"{question} {yes}".strip(), no) + (0.0 if no else INTERCEPT)
         return round(1 / (1 + math.exp(-push)), 4)
 
     def hazard(self, text: str, about: str = "") -> float:
