@@ -33,11 +33,6 @@ _CHIP = "background: #FFF3D6; color: #7A4900; border: 1px solid #B36B00; border-
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def stand_in(origin: object) -> str:
-    """Return what to stamp on what this origin answered: the emulator's or its local stand-in's name, else nothing."""
-    return origin if isinstance(origin, str) and (origin == "emulator" or origin.startswith("local stand-in: ")) else ""
-
-
 def clean(text: str) -> str:
     """Replace characters that a page cannot hold or that would disturb the text around them."""
     return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))

@@ -20,11 +20,12 @@ import pandas as pd
 from ..accessor import on
 from ..data import sample
 from ..frame.call import last_run
-from ..markup import counted, stand_in
+from ..markup import counted
 from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..models.ledger import money
 from ..session import Session, connect
 from ..session.listings import cost_in_words, ledger
+from ..vectors.vector import stand_in
 from .commands import Usage, print_table
 
 TOPICS = {

@@ -18,9 +18,9 @@ import pandas as pd
 from .._engine.plan import Plan
 from .._engine.run_state import Run
 from ..errors import CfaiError
-from ..markup import stand_in
 from ..models import USD_PER_NEURON, Cost
 from ..models.ledger import money
+from ..vectors.vector import stand_in
 from .reading import is_missing
 
 #: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.

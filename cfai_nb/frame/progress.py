@@ -114,8 +114,8 @@ def in_notebook() -> bool:
 
 def words(report: Report) -> str:
     """Say in one line how far a run is: done of total, kept, failed, what it waits for, cost, time left."""
-    from ..markup import stand_in
     from ..models.ledger import money
+    from ..vectors.vector import stand_in
 
     event = report.event
     parts = [f"{report.title or event.verb} {event.done + event.failed:,}/{event.rows:,}"]

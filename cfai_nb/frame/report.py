@@ -16,8 +16,9 @@ import pandas as pd
 from .._engine.run_state import Event, Run
 from ..errors import CfaiError, RowError, RowsFailed, ServiceError, Stopped, StoreError
 from ..errors import CfaiWarning as CfaiWarning
-from ..markup import NO_MATH, counted, stand_in
+from ..markup import NO_MATH, counted
 from ..models.ledger import money
+from ..vectors.vector import stand_in
 from .rows import Rows
 
 

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .. import markup
 from ..models import USD_PER_NEURON
+from ..vectors.vector import stand_in
 from .axes import BLUE, GREY, inches, new_axes, plot, run_layout, theme, tidy
 from .text import chosen_mark, empty, heading, name_ticks
 
@@ -84,7 +85,7 @@ def cost(
     absent = [column for column in ("time" if by in _OF_TIME else by, *_REQUIRED) if column not in charges.columns]
     if absent and len(charges.columns):
         raise ValueError(f"not a frame of charges: {', '.join(absent)} missing; cf.ledger() has these columns")
-    stamps = charges["origin"].map(markup.stand_in) if len(charges) else pd.Series(dtype=str)
+    stamps = charges["origin"].map(stand_in) if len(charges) else pd.Series(dtype=str)
     emulated = bool(len(charges)) and bool(stamps.ne("").all())
     what = "What it would have cost" if emulated else "Cost"
     usual = f"{what} so far" if by == "time" else f"{what}, by {by}" + " (UTC)" * (by in _OF_TIME)
@@ -119,7 +120,7 @@ def sum_up(charges: pd.DataFrame, by: str, unit: str) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "key": key,
-            "emulated": charges["origin"].map(markup.stand_in).ne(""),
+            "emulated": charges["origin"].map(stand_in).ne(""),
             "exact": amounts.where(exact, 0).fillna(0),
             "estimated": amounts.where(~exact, 0).fillna(0),
             "saved": saved,

@@ -14,7 +14,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..frame.call import last_run
 from ..frame.report import Report
-from ..markup import counted, stand_in
+from ..markup import counted
+from ..vectors.vector import stand_in
 from .axes import BLUE, DASHED, new_axes, plot, run_layout, theme, tidy
 from .text import caption, chosen_mark, empty, halo, heading
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from .._engine.wire import Secret
 from ..errors import SetupError
-from ..markup import stand_in
+from ..vectors.vector import stand_in
 
 _EMULATED_ACCOUNT = "0" * 32
 SERVICE = "https://api.cloudflare.com/client/v4"

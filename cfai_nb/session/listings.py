@@ -14,10 +14,11 @@ import pandas as pd
 
 from .. import tasks
 from ..errors import ModelError, takes_options
-from ..markup import NO_MATH, counted, stand_in
+from ..markup import NO_MATH, counted
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
 from ..models.ledger import Charge, money
 from ..tasks import Task
+from ..vectors.vector import stand_in
 
 _CHARGE_COLUMNS = (
     "time", "origin", "model", "verb", "requests", "rows", "tokens", "neurons", "usd", "exact", "saved_neurons",

@@ -20,9 +20,10 @@ from IPython import get_ipython
 from .. import session
 from ..errors import takes_options
 from ..frame import progress
-from ..markup import block, counted, escape, stand_in
+from ..markup import block, counted, escape
 from ..models.ledger import midnight, money
 from ..session import listings
+from ..vectors.vector import stand_in
 from .base import View, table
 
 #: Seconds between two drawings during a run; each reads the ledger.

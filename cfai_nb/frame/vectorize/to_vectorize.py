@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from ...markup import stand_in
 from ...vectors import VectorColumn
 from ...vectors.matrix import checked
-from ...vectors.vector import Space
+from ...vectors.vector import Space, stand_in
 from .. import rows
 from ..call import warn
 from ..steps import Requests, Steps

@@ -12,8 +12,9 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
-from ...markup import CODE, LINE, RULE, TEXT, badge, block, counted, escape, stand_in
+from ...markup import CODE, LINE, RULE, TEXT, badge, block, counted, escape
 from ...models.ledger import money
+from ...vectors.vector import stand_in
 from .trial import Outcome, Trial
 
 _CELL = f"padding: 6px 8px; vertical-align: top; border: {RULE}; text-align: left"
