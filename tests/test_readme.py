@@ -20,6 +20,7 @@ import pytest
 
 import cfai_nb as cf
 
+
 @pytest.fixture(autouse=True)
 def _local_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the local model answer, as it does for whoever follows the README."""

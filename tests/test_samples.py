@@ -8,6 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
+import cfai_nb as cf
 from cfai_nb.data import sample
 
 TOPICS = {"account", "billing", "bug", "other", "returns", "shipping"}
@@ -130,12 +131,26 @@ def test_docstrings_are_the_same_everywhere_and_import_nothing(docstrings: pd.Da
     assert run.stdout.split("\n")[:2] == [str(int(pd.util.hash_pandas_object(docstrings).sum())), "[]"]
 
 
-@pytest.mark.parametrize("name", ["tickets", "docstrings"])
+def test_products_have_pictures_of_what_they_are() -> None:
+    """Twelve products of four categories, each with a picture of its own that shows it, in its color."""
+    made = sample("products")
+    assert list(made.columns) == ["id", "name", "category", "color", "price", "description", "picture"]
+    assert made["category"].value_counts().to_dict() == dict.fromkeys(("kettle", "lamp", "watch", "vacuum"), 3)
+    assert made["picture"].map(hash).is_unique
+    with cf.connect("emulator", store=False):
+        found = made.cfai.caption("picture")
+    named = [f"a {color} {kind} on" for color, kind in zip(made["color"], made["category"], strict=True)]
+    assert [name in text for name, text in zip(named, found, strict=True)] == [True] * 12
+    assert sum(map(len, made["picture"])) < 200_000
+
+
+@pytest.mark.parametrize("name", ["tickets", "products", "docstrings"])
 def test_samples_are_never_shared(name: str, docstrings: pd.DataFrame) -> None:
     """What a caller does to a frame reaches no other caller."""
     first = sample(name)
-    first["text"] = "changed"
-    assert not sample(name)["text"].eq("changed").any()
+    column = "name" if name == "products" else "text"
+    first[column] = "changed"
+    assert not sample(name)[column].eq("changed").any()
 
 
 @pytest.mark.parametrize(
@@ -143,11 +158,11 @@ def test_samples_are_never_shared(name: str, docstrings: pd.DataFrame) -> None:
 )
 def test_a_near_miss_is_answered_with_the_name(name: str, meant: str) -> None:
     """An unknown name is refused with all names and the one that was probably meant."""
-    with pytest.raises(ValueError, match=rf"'tickets', 'docstrings'\. Did you mean '{meant}'\?"):
+    with pytest.raises(ValueError, match=rf"'tickets', 'products', 'docstrings'\. Did you mean '{meant}'\?"):
         sample(name)
 
 
 def test_a_far_miss_gets_no_guess() -> None:
     """A name that resembles none is refused without a guess."""
-    with pytest.raises(ValueError, match=r"'tickets', 'docstrings'\.$"):
+    with pytest.raises(ValueError, match=r"'tickets', 'products', 'docstrings'\.$"):
         sample("zzz")
