@@ -355,11 +355,15 @@ def connect(
         Credentials are missing; the message says what to set.
     """
     global _current
-    if target == "auto":
+    automatic = target == "auto"
+    if automatic:
         found = (api_token or from_environment(TOKEN_NAMES)) and (account_id or from_environment(ACCOUNT_NAMES))
         target = "cloudflare" if found else "emulator"
-        print("cfai_nb: " + ("Cloudflare Workers AI" if found else "no credentials found: the emulator (no model)"))
     endpoint = resolve_endpoint(target, account_id, api_token, base_url, allow_http=allow_http, standins=standins)
+    if automatic:
+        who = "no model" if endpoint.origin == "emulator" else endpoint.origin
+        without = f"no credentials found: the emulator ({who})"
+        print(f"cfai_nb: {'Cloudflare Workers AI' if endpoint.app is None else without}")
     if rate == "auto" and (endpoint.is_server or (endpoint.app is not None and not callable(target))):
         rate = None  # a server has no known limit, and waiting for an emulated minute helps nobody
     if (
