@@ -170,7 +170,7 @@ class LocalModel:
             if (found := self._vectors.get(text)) is not None:
                 self._vectors.move_to_end(text)
                 return found
-        here = self.raw(text) - self._mean
+        here: NDArray[np.float32] = self.raw(text) - self._mean
         here -= (self._languages @ here) @ self._languages
         here /= np.linalg.norm(here) or 1.0
         with self._lock:
@@ -224,9 +224,9 @@ class LocalModel:
         """
         asked = _OPENING.sub("", question.rstrip("?. ")) or question
         rows = self.embed([text, asked, *([no] if no else BACKGROUND)])
-        near = rows[1:] @ rows[0]
-        nearest = sorted(near[1:].tolist())[-_NEAREST:]
-        return float(near[0]) - sum(nearest) / len(nearest)
+        here, *others = map(float, rows[1:] @ rows[0])
+        nearest = sorted(others)[-_NEAREST:]
+        return here - sum(nearest) / len(nearest)
 
     def yes(self, text: str, question: str, yes: str = "", no: str = "") -> float:
         """Return the probability of yes; a description of no is what yes is compared with."""
