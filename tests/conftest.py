@@ -16,6 +16,10 @@ from cfai_nb.emulator import Emulator
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Hashes answer in tests, quickly and exactly, also in fixtures of a module and in processes of their own. A test about the
+# local model, or about what people see, takes the variable away.
+os.environ["CFAI_STANDINS"] = "hash"
+
 CREDENTIAL_PREFIXES = ("CLOUDFLARE_", "CF_", "WORKERS_AI_")
 
 
@@ -26,11 +30,10 @@ def without_credentials(environment: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def _own_corner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Remove credentials and the user's store, and let hashes answer: a test that needs others sets them itself."""
+    """Remove credentials and the user's store: a test that needs some sets them itself."""
     for name in set(os.environ) - set(without_credentials(dict(os.environ))):
         monkeypatch.delenv(name)
     monkeypatch.setenv("CFAI_STORE", str(tmp_path / "store.sqlite"))
-    monkeypatch.setenv("CFAI_STANDINS", "hash")  # quick and exact
     yield
     forget_session()
 
@@ -46,12 +49,7 @@ def emulator(tmp_path: Path) -> Emulator:
 @pytest.fixture
 def bare_environment(tmp_path: Path) -> dict[str, str]:
     """The environment for a process of its own: no credentials, a store in the test's folder, no screen to draw on."""
-    return {
-        **without_credentials(dict(os.environ)),
-        "CFAI_STORE": str(tmp_path / "store.sqlite"),
-        "MPLBACKEND": "agg",
-        "CFAI_STANDINS": "hash",
-    }
+    return {**without_credentials(dict(os.environ)), "CFAI_STORE": str(tmp_path / "store.sqlite"), "MPLBACKEND": "agg"}
 
 
 def forget_session() -> None:
