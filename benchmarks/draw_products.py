@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 import cfai_nb.data
-from cfai_nb.emulator.standins.scene import COLORS, Scene, Thing
+from cfai_nb.emulator.standins.image_reading import COLORS, Scene, Thing
 
 SIDE, FINE = 320, 4  # drawn four times as large, for smooth edges
 BIG = SIDE * FINE

@@ -151,7 +151,7 @@ class Accessor:
     outliers = Verb("frame.vectors", "outliers")
     to_vectorize = Verb("frame.vectorize.to_vectorize", "to_vectorize")
 
-    map = Verb("widgets.map.map_verb", "map_rows")
+    map = Verb("widgets.map", "map_rows")
     playground = WidgetMethod("Playground")
     preview = WidgetMethod("Preview")
     gallery = WidgetMethod("Gallery", kind="image")

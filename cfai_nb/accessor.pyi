@@ -19,7 +19,7 @@ from .tasks.dialects import schema
 from .tasks.dialects.extraction import Fields
 from .tasks.dialects.question_types import Question
 from .widgets import Gallery, Playground, Preview
-from .widgets.map.map import Map
+from .widgets.map import Map
 
 P = ParamSpec("P")
 R = TypeVar("R")

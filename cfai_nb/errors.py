@@ -264,6 +264,13 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
     raise TypeError(f"{what}() has no option{several} {', '.join(unknown)}.{''.join(hints)} Options: {listed}.")
 
 
+def check_count(**options: object) -> None:
+    """Refuse an option that has to be a whole number of at least 1 and is not."""
+    for name, count in options.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name}={count!r} must be a whole number of at least 1.")
+
+
 def takes_options(*further: str, name: str = "") -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that refuses keyword options which are not in the function's signature.
 

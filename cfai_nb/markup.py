@@ -21,13 +21,13 @@ FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-u
 #: links work (the names are MathJax's, in JupyterLab and in exported pages).
 NO_MATH = "mathjax_ignore tex2jax_ignore"
 CODE = "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px)"
-TEXT = (
-    "white-space: pre-wrap; overflow-wrap: break-word; overflow-wrap: anywhere; unicode-bidi: isolate; text-align: left"
-)
+_BREAK = "overflow-wrap: break-word; overflow-wrap: anywhere"
+TEXT = f"white-space: pre-wrap; {_BREAK}; unicode-bidi: isolate; text-align: left"
 #: A border that is visible on light and dark; notebooks that are not trusted drop borders with a variable as color.
 RULE = "1px solid #8884"
 FAILED = "color: var(--jp-error-color1, #b3261e)"
 _FADED = "opacity: .7"
+_BARS = 60
 _CHIP = "background: #FFF3D6; color: #7A4900; border: 1px solid #B36B00; border-radius: 3px; padding: 0 .4em"
 # Control characters, lone surrogates (broken UTF-8), and marks that change the direction of the text after them.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -70,12 +70,12 @@ def counted(count: int, what: str = "row") -> str:
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
-def passage(text: str, short: int = SHORT, limit: int = LONG) -> str:
-    """Return a text as HTML: its beginning, which unfolds to at most `limit` characters."""
+def passage(text: str, short: int = SHORT) -> str:
+    """Return a text as HTML: its beginning, which unfolds to at most `LONG` characters."""
     if len(text) <= short:
         return f'<span style="{TEXT}">{escape(text, short)}</span>'
-    cut = f"\n… ({len(text):,} characters)" if len(text) > limit else ""
-    begin, rest = f"{escape(text[:short], short)}…", f"…{escape(text[short:limit], limit)}{escape(cut)}"
+    cut = f"\n… ({len(text):,} characters)" if len(text) > LONG else ""
+    begin, rest = f"{escape(text[:short], short)}…", f"…{escape(text[short:LONG], LONG)}{escape(cut)}"
     return (
         f'<details><summary style="{TEXT}; cursor: pointer">{begin}</summary>'
         f'<div style="{TEXT}; max-height: 20em; overflow: auto">{rest}</div></details>'
@@ -85,8 +85,9 @@ def passage(text: str, short: int = SHORT, limit: int = LONG) -> str:
 def remark(text: str, why: str = "") -> str:
     """Return a remark in place of a cell: what it is if it cannot be shown, or that it is missing."""
     title = f' title="{escape(why, LONG)}"' if why else ""
-    style = f"{_FADED}; font-style: italic; white-space: normal; overflow-wrap: break-word; overflow-wrap: anywhere"
-    return f'<span style="{style}"{title}>{escape(text, LONG)}</span>'
+    return (
+        f'<span style="{_FADED}; font-style: italic; white-space: normal; {_BREAK}"{title}>{escape(text, LONG)}</span>'
+    )
 
 
 def failure(code: object, message: str) -> str:
@@ -130,20 +131,13 @@ def block(content: str, style: str = "", *, role: str = "", label: str = "") -> 
     return f'<div class="{NO_MATH}"{aria} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
 
 
-def sparkline(values: Iterable[float], alt: str, top: float | None = None, bars: int = 60) -> str:
-    """Return numbers as a row of bars up and down from zero.
+def sparkline(values: Iterable[float], alt: str, top: float | None = None) -> str:
+    """Return numbers as at most 60 bars up and down from zero, the highest of `top` or the largest number.
 
-    Parameters
-    ----------
-    values : iterable of float
-        If there are more than `bars`, a bar shows the one of several that is furthest from zero.
-    alt : str
-        A description in words.
-    top : float, optional
-        The value of a bar of full height; default: the largest.
+    Of more numbers, a bar shows the one of several that is furthest from zero.
     """
     numbers = [float(value) if abs(value) < float("inf") else 0.0 for value in values]  # no bar for NaN and infinity
-    step = max(1, -(-len(numbers) // bars))
+    step = max(1, -(-len(numbers) // _BARS))
     peaks = [max(numbers[at : at + step], key=abs) for at in range(0, len(numbers), step)]
     top = top or max(map(abs, peaks), default=0) or 1.0
     heights = [max(-1.0, min(1.0, peak / top)) * 11 for peak in peaks]

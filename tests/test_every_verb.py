@@ -23,7 +23,7 @@ import cfai_nb as cf
 from cfai_nb import tasks
 from cfai_nb._engine import batch_queue
 from cfai_nb.accessor import Accessor
-from cfai_nb.emulator.standins import sound as tune
+from cfai_nb.emulator.families import audio_models as tune
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.frame.call import Call
 from cfai_nb.frame.verb import RowsVerb, TaskVerb

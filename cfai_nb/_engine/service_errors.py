@@ -127,24 +127,12 @@ _OPENAI: Mapping[int | str, _Meaning] = {
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A service that answers, as far as its errors go.
+    """A service that answers, as far as its errors go."""
 
-    Attributes
-    ----------
-    meanings : mapping of int or str to meaning
-        By code.
-    access : str
-        What to do when it denies access.
-    place : str
-        What to do when it does not know the address.
-    leads : bool
-        Whether its codes may also stand in front of a text.
-    """
-
-    meanings: Mapping[int | str, _Meaning] = field(repr=False)
-    access: str = _TOKEN
-    place: str = "check base_url and the model's name"
-    leads: bool = False
+    meanings: Mapping[int | str, _Meaning] = field(repr=False)  # by code
+    access: str = _TOKEN  # what to do when it denies access
+    place: str = "check base_url and the model's name"  # what to do when it does not know the address
+    leads: bool = False  # its codes may also stand in front of a text
 
 
 WORKERS_AI = Product({**_EDGE, **_WORKERS_AI}, leads=True)
@@ -172,20 +160,10 @@ def product_of(request: Request, *, cloudflare: bool) -> Product:
 def service_error(
     status: int | None, headers: Mapping[str, str], content: bytes, model: str, product: Product = WORKERS_AI
 ) -> ServiceError:
-    """Turn an error response into the exception it means.
+    """Turn an error response into the exception it means; ``model`` is for its message.
 
-    Parameters
-    ----------
-    status : int or None
-        None for one request of a batch, which has no status of its own.
-    headers : mapping of str to str
-        Names in lower case.
-    content : bytes
-        An envelope of the service, an OpenAI error object, a web page, or nothing.
-    model : str
-        For the message.
-    product : Product
-        Who answered.
+    ``status`` is None for one request of a batch, which has no status of its own.  The names of ``headers`` are in
+    lower case.  ``content`` is an envelope of the service, an OpenAI error object, a web page, or nothing.
     """
     code, text = _code_and_text(content, product)
     known = None if code is None else product.meanings.get(code)

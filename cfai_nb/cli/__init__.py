@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..errors import CfaiError
-from .commands import Usage, fault, list_models, rate, serve_emulator
+from .commands import Usage, doctor, fault, list_models, rate, serve_emulator
 from .demo import demo
-from .doctor import doctor
 from .verbs import list_verbs
 
 __all__ = ["main", "parser"]

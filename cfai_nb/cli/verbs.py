@@ -126,12 +126,7 @@ class Entry:
 
 
 def entries() -> Iterator[Entry]:
-    """Run every example on the emulator, in a session of its own.
-
-    Yields
-    ------
-    Entry
-    """
+    """Run every example on the emulator, in a session of its own."""
     names: dict[str, Any] = {"cf": sys.modules[__name__.partition(".")[0]]}
     with warnings.catch_warnings(), connect("emulator", store=False):
         warnings.simplefilter("error")

@@ -7,8 +7,8 @@ UTF-8 bytes over four. Pictures show the shapes and colors that the prompt names
 tune; their content is kept in the file's own metadata, where the vision and speech models find it. Of other pictures
 and recordings only measurable facts are reported.
 
-Rooms, from the top down: ``app`` and ``server`` · ``vectorize`` · ``http`` · ``service`` · ``families`` · ``standins``
-· ``schemas`` · ``model_catalogue`` and ``error_codes``.
+Rooms, from the top down: ``server`` · ``app`` · ``vectorize`` · ``service`` (requests, responses, limits, faults,
+gateway) · ``families`` · ``standins`` · ``json_schema`` · ``model_catalogue`` and ``error_codes``.
 
 On a port it answers for both public hosts: ``/client/v4`` is api.cloudflare.com, ``/v1`` is gateway.ai.cloudflare.com.
 
@@ -21,8 +21,8 @@ On a port it answers for both public hosts: ``/client/v4`` is api.cloudflare.com
 from __future__ import annotations
 
 from .app import Emulator
-from .http.responses import Dropped
 from .server import Running, running, serve
 from .service.request_log import LoggedRequest, RequestLog
+from .service.responses import Dropped
 
 __all__ = ["Dropped", "Emulator", "LoggedRequest", "RequestLog", "Running", "running", "serve"]

@@ -18,24 +18,21 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from .error_codes import ServiceError, refuse
-from .http import model_listing
-from .http.ai_gateway import Gateways
-from .http.auth import Auth, Licences
-from .http.gateway_host import GatewayHost
-from .http.lora_adapters import LoraAdapters
-from .http.responses import Drop, Envelopes, Reply, deliver, failed_early
-from .http.routing import INFERENCE_PATHS, CallState, Routing, short_path
+from .families.prompts import PromptCache
+from .service import model_listing
+from .service.ai_gateway import Gateways
 from .service.async_batches import AsyncBatches
-from .service.faults import AFTER, Faults, FaultSource
+from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_quirks, safety_error
+from .service.gateway_host import GatewayHost
 from .service.limits import Clock, DailyQuota, Rate, RateLimits, WindowKind
-from .service.prompt_cache import PromptCache
-from .service.quirks import apply_quirks, checked_quirks, safety_error
+from .service.model_listing import LoraAdapters
 from .service.request_log import LoggedRequest, RequestLog, digest
+from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
+from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
 from .standins import local_model
-from .vectorize.api import Vectorize
+from .vectorize import Vectorize
 
 _ROOT = "/client/v4/accounts/{account}"
-_BASE = _ROOT + "/ai"
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 
 #: Seconds between two attempts of a call that waits for capacity.
@@ -85,7 +82,7 @@ class Emulator:
     clock : callable
         Seconds, for windows, the day, the request log, the gateways' caches and asynchronous batches.
     quirks : collection of str
-        Switches of :data:`cfai_nb.emulator.service.quirks.QUIRKS`.
+        Switches of :data:`cfai_nb.emulator.service.faults.QUIRKS`.
     gateways : collection of str, optional
         The gateways that exist (any other is refused with 2001); by default any name is created on first use.
     gateway_token : str, optional
@@ -104,10 +101,10 @@ class Emulator:
 
     Attributes
     ----------
-    log : RequestLog
-        What happened; its attributes can also be read from the emulator itself (``emulator.calls``).
     origin : str
         What answers: ``"emulator"``, or ``"local stand-in: "`` and the model's name.
+    log : RequestLog
+        What happened; its attributes can also be read from the emulator itself (``emulator.calls``).
     """
 
     def __init__(
@@ -149,16 +146,12 @@ class Emulator:
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
         self.when_full, self.quirks, self._prompt_cache = when_full, checked_quirks(quirks), prompt_cache
         self._gateways, self._cache = Gateways(gateways, clock, seed), PromptCache()
-        self._gateway_token = gateway_token
-        self._vectorize = Vectorize(vectorize_delay, seed)
+        self._gateway_token, self._vectorize = gateway_token, Vectorize(vectorize_delay, seed)
+        self._adapters, licences = LoraAdapters(seed), Licences(terms_accepted)
         batches = AsyncBatches(queue_polls, queue_seconds, clock, seed)
-        self._adapters = LoraAdapters(seed)
-        self._routing = Routing(
-            self._gateways, batches, Licences(terms_accepted), self._adapters, self.quirks, batch_tokens
-        )
+        self._routing = Routing(self._gateways, batches, licences, self._adapters, self.quirks, batch_tokens)
         self.latency, self.per_item, self.slow = latency, per_item, slow
-        self.capacity, self.quota_code = capacity, quota_code
-        self.clock = clock
+        self.capacity, self.quota_code, self.clock = capacity, quota_code, clock
         self._auth, self._envelopes = Auth(token, account), Envelopes(seed, self.quirks)
         self.log = RequestLog()
         self._rates = RateLimits(rate, window, period, clock, burst)
@@ -180,26 +173,18 @@ class Emulator:
         await self._router(scope, receive, send)
 
     def _routes(self) -> Sequence[Route]:
+        """Return every address; a product registers its own with a table of path -> method -> handler."""
+        tables = (model_listing.ROUTES, self._gateways.logs.routes(), self._vectorize.routes(), self._adapters.routes())
         handlers: dict[str, Handler] = {
-            **{path: self._guarded("POST", self._infer) for path in INFERENCE_PATHS},
-            "/models/search": self._guarded("GET", self._search),
-            "/v1/models": self._guarded("", self._search),
+            **{f"/ai{path}": self._guarded("POST", self._infer) for path in INFERENCE_PATHS},
+            "/ai/models/search": self._guarded("GET", self._search),
+            "/ai/v1/models": self._guarded("", self._search),
+            **{path: self._resource(methods) for table in tables for path, methods in table.items()},
         }
-        inference = [Route(_BASE + path, handler, methods=_METHODS) for path, handler in handlers.items()]
-        others = {
-            **model_listing.ROUTES,
-            **self._gateways.logs.routes(),
-            **self._vectorize.routes(),
-            **self._adapters.routes(),
-        }
-        host = GatewayHost(
-            self._guarded("POST", self._infer, self._envelopes.gateway_error),
-            self._envelopes.gateway_error,
-            _METHODS,
-            self._gateway_token,
-        )
-        resources = [Route(_ROOT + path, self._resource(methods), methods=_METHODS) for path, methods in others.items()]
-        return [*inference, *resources, *host.routes()]
+        refuse_call = self._envelopes.gateway_error
+        host = GatewayHost(self._guarded("POST", self._infer, refuse_call), refuse_call, _METHODS, self._gateway_token)
+        routes = [Route(_ROOT + path, handler, methods=_METHODS) for path, handler in handlers.items()]
+        return [*routes, *host.routes()]
 
     def _resource(self, methods: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
         """Return the handler of an address whose methods return results."""
@@ -265,8 +250,7 @@ class Emulator:
                 raise refuse(3021)
             if not self._quota.open():
                 raise refuse(self.quota_code)
-            fault = self._faults.next(model_request.model.id)
-            call.fault = fault
+            call.fault = fault = self._faults.next(model_request.model.id)
             wait = self.latency + self.per_item * len(call.texts) + (self.slow if fault == "slow" else 0.0)
             if wait > 0:
                 await anyio.sleep(wait)
@@ -277,11 +261,10 @@ class Emulator:
             model_request = replace(model_request, fault=fault, cached=hit, local=self._local)
             if (error := safety_error(model_request, call.texts)) is not None:
                 raise error
-            result = (
-                await anyio.to_thread.run_sync(family.answer, model_request)
-                if family.threaded or self._local
-                else family.answer(model_request)
-            )
+            if family.threaded or self._local:
+                result = await anyio.to_thread.run_sync(family.answer, model_request)
+            else:
+                result = family.answer(model_request)
             result = apply_quirks(result, model_request)
             call.texts = call.texts if result.texts is None else result.texts
             neurons = model_request.model.neurons(result.usage)
@@ -313,21 +296,11 @@ class Emulator:
         return self._gateways.leave(call.gateway_call, outcome)
 
     def _log(self, call: CallState, status: int, code: int, *, whole: bool = False) -> None:
-        entry = LoggedRequest(
-            call.path,
-            call.name,
-            status,
-            code,
-            call.fault,
-            len(call.texts),
-            call.neurons,
-            call.charged,
-            self.clock() - call.start,
-            digest(call.texts),
-        )
+        seconds, items = self.clock() - call.start, len(call.texts)
+        charge = call.neurons, call.charged, seconds, digest(call.texts)
+        entry = LoggedRequest(call.path, call.name, status, code, call.fault, items, *charge)
         self.log.add(entry, call.texts, whole=whole)
 
     async def _not_found(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        await self._envelopes.error(refuse(7003, path=scope["path"]))(scope, receive, send)
+        if scope["type"] == "http":
+            await self._envelopes.error(refuse(7003, path=scope["path"]))(scope, receive, send)

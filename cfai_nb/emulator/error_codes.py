@@ -1,9 +1,9 @@
 """Error codes of the service: HTTP status and text of each, and the exception that carries one.
 
-Every part of the emulator raises what :func:`refuse` returns; ``http.responses`` turns it into a failure envelope. The
-table is the service's published one (``workers-ai/platform/errors``) plus the codes that were only observed. A client
-tells errors apart by the code in the body, so the emulator never invents a code: what it does not imitate is refused
-with the service's "no such model or task", and the text begins with "emulator:".
+Every part of the emulator raises what :func:`refuse` returns; ``service.responses`` turns it into a failure envelope.
+The table is the service's published one (``workers-ai/platform/errors``) plus the codes that were only observed. A
+client tells errors apart by the code in the body, so the emulator never invents a code: what it does not imitate is
+refused with the service's "no such model or task", and the text begins with "emulator:".
 """
 
 from __future__ import annotations
@@ -70,19 +70,7 @@ _VECTORIZE = 40_000
 
 @dataclass(eq=False)
 class ServiceError(Exception):
-    """An error as the service sends it.
-
-    Parameters
-    ----------
-    code : int
-        The body code.
-    text : str
-        The message without prefix and request id.
-    status : int
-        The HTTP status.
-    headers : mapping of str to str
-        Extra response headers.
-    """
+    """An error as the service sends it; `text` is the message without prefix and request id."""
 
     code: int
     text: str
@@ -103,11 +91,6 @@ def refuse(code: int, *, text: str | None = None, status: int | None = None, **d
 
 
 def malformed(details: Sequence[tuple[Sequence[str], str]]) -> ServiceError:
-    """Return the 422 of a malformed question: a JSON document as a string in the message.
-
-    Parameters
-    ----------
-    details : sequence of (path below the body, what is wrong there)
-    """
+    """Return the 422 of a malformed question: (path below the body, what is wrong) as JSON text in the message."""
     found = [{"loc": ["body", *path], "msg": text, "type": "value_error"} for path, text in details]
     return ServiceError(5006, json.dumps({"detail": found}), 422)

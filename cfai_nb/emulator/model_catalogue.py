@@ -32,20 +32,10 @@ ALIASES: Mapping[str, str] = {"@cf/moonshotai/kimi-k2.5": "@cf/moonshotai/kimi-k
 
 @dataclass(frozen=True)
 class Model:
-    """One row of the catalogue.
+    """One row of the catalogue, with the row as it is in the file.
 
-    Attributes
-    ----------
-    id, task, family : str
-        The full name, the catalogue's task and the dialect it speaks.
-    status : {"current", "uncertain", "retired"}
-        Only current models are served.
-    rate : int or None
-        Requests per minute; ``None`` when no limit is published.
-    context, dims, batch : int or None
-        Tokens of context, vector width, texts per call.
-    row : mapping
-        The row as it is in the file.
+    Only models of the status "current" are served. `rate` is requests per minute, `context` tokens, `dims` the width of
+    vectors and `batch` texts per call; ``None`` where none is published.
     """
 
     id: str
@@ -70,25 +60,22 @@ class Model:
     def neurons(self, usage: Mapping[str, float]) -> float | None:
         """Return the Neurons of a usage (unit -> amount), ``None`` where no price is published.
 
-        A row with dollars only is converted at the published rate of $0.011 per 1,000 Neurons.
-        A unit without a price of its own costs nothing (decision models charge input only).
+        Dollars alone are converted at the published rate. A unit without a price of its own costs nothing.
         """
         prices = self.row.get("prices")
         if not prices:
             return None
         total = 0.0
         for unit, amount in usage.items():
-            price = prices.get(unit)
-            if price:
+            if price := prices.get(unit):
                 each = price["neurons"] if price["neurons"] is not None else price["usd"] / usd_per_neuron()
                 total += amount * each / price["per"]
         return round(total, 9)
 
 
 @cache
-def _document() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(_FILE.read_text(encoding="utf-8"))
-    return document
+def _document() -> Any:
+    return json.loads(_FILE.read_text(encoding="utf-8"))
 
 
 def usd_per_neuron() -> float:
@@ -124,18 +111,9 @@ Size = tuple[int, int]
 
 
 def image_usage(model: Model, width: int, height: int, steps: int, given: Sequence[Size] = ()) -> dict[str, float]:
-    """Return the usage of one drawn picture, in the units of the model's own price list.
+    """Return the usage of one drawn picture, in the units of the model's own price list, else in tiles and steps.
 
-    Parameters
-    ----------
-    model : Model
-        The model; without published prices its usage is in tiles and steps.
-    width, height : int
-        Pixels of the picture.
-    steps : int
-        Diffusion steps.
-    given : sequence of (width, height)
-        The input pictures.
+    `given` has the sizes of the input pictures.
     """
     tiles, pixels = width * height / TILE, width * height / MEGAPIXEL
     before = sum(wide * high for wide, high in given)
@@ -160,6 +138,6 @@ def audio_usage(seconds: float) -> dict[str, float]:
 def image_tokens(width: int, height: int) -> int:
     """Return the input tokens of one picture for a model that reads tokens: one per 32 x 32 pixels, 64 to 1,024.
 
-    The bounds are the published ones of clef-omni; the count of other models is not published, so this is an estimate.
+    The bounds are those of clef-omni; the count of other models is not published, so this is an estimate.
     """
     return min(1024, max(64, round(width * height / 1024)))

@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from .app import Emulator
-from .families.registry import FAMILIES
-from .http.responses import TRANSPORT
+from .families import FAMILIES
+from .service.responses import TRANSPORT
 
 _HOST = "127.0.0.1"
 #: The names of this machine in a Host header, without the port.
@@ -45,15 +45,7 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type, unused-igno
 
 
 class KnownHosts:
-    """An app that is served under known host names only; a request with another gets 421.
-
-    Parameters
-    ----------
-    app : ASGI application
-        The app that answers.
-    hosts : collection of str
-        Names beside those of this machine, without a port.
-    """
+    """An app that is served under known host names only (`hosts` beside this machine's); else 421."""
 
     def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
         if isinstance(hosts, str):
@@ -73,15 +65,7 @@ class KnownHosts:
 
 @dataclass(frozen=True)
 class Running:
-    """An emulator that listens.
-
-    Attributes
-    ----------
-    url : str
-        Up to and including ``/client/v4``.
-    port : int
-    emulator : Emulator
-    """
+    """An emulator that listens; `url` goes up to and includes ``/client/v4``."""
 
     url: str
     port: int

@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ColumnError, InputError
-from ..media import Link, Media, is_media
-from ..media.files import Folder
+from ..media import Folder, Link, Media, is_media
 from ..media.source import made_again, media_of
 
 #: Fetches addresses that media lie at: a Media, or what is wrong, for each.

@@ -14,8 +14,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 
 from ..errors import ColumnError, InputError
-from ..media import Media, Parts, text_of
-from ..media.files import Folder
+from ..media import Folder, Media, Parts, text_of
 from ..tasks import Input
 from .reading import Bad, Fetch, is_missing, read, refuse_wrong_kind, texts
 

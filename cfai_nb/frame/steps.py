@@ -8,6 +8,7 @@ call is answered by a placeholder and nothing is sent.  So a verb is written onc
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
@@ -16,10 +17,10 @@ from .call import Call
 from .progress import working
 
 if TYPE_CHECKING:
+    from .._engine.engine import Engine
     from .._engine.plan import Plan
     from .._engine.run_options import RunOptions
-    from .._engine.sender import RequestJob
-    from .._engine.shared import Engine
+    from ..session.requests import RequestJob
     from .compare_result import Plans
     from .progress import Display
 
@@ -62,7 +63,7 @@ class Requests:
         self, name: str, engine: Engine, work: Callable[[RequestJob[Any]], Awaitable[Any]], options: RunOptions, *,
         drain: bool, stopped: Callable[[], str],
     ) -> None:  # fmt: skip
-        from .._engine.sender import RequestJob
+        from ..session.requests import RequestJob
 
         self._name, self._progress, self._stopped = name, options.progress, stopped
         self._job: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)
@@ -101,15 +102,16 @@ def _silent(text: str) -> None:
     return None
 
 
-class Forms:
+class Forms(ABC):
     """The three forms of a verb; a subclass gives its ``_steps``."""
 
     __name__ = ""
     #: Makes the progress bar of a notebook.
     _display: Display | None = None
 
+    @abstractmethod
     def _steps(self, *args: Any, **options: Any) -> Steps[Any]:
-        raise NotImplementedError
+        """Define the verb."""
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Do it and wait."""
@@ -126,7 +128,7 @@ class Forms:
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        from .._engine.loop import in_thread
+        from .._engine.stopping import in_thread
 
         steps = await in_thread(lambda: self._steps(*args, **options))
         step, finish = await in_thread(lambda: _advance(steps))

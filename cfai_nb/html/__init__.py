@@ -5,17 +5,20 @@ use it.
 """
 
 from .cell import LIVE_SOUND, SOUND, CellKind, Renderer, plain
-from .columns import (
+from .table import (
     Column,
     Failures,
+    card,
+    cards,
     choose_columns,
     errors_of,
     mark_of,
     matching_rows,
     media_column,
     named_columns,
+    plain_table,
+    table,
 )
-from .table import card, cards, plain_table, table
 
 __all__ = [
     "LIVE_SOUND",

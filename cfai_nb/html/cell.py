@@ -20,11 +20,9 @@ import pandas as pd
 from .. import markup
 from ..errors import InputError
 from ..frame.reading import is_missing
-from ..media import Link, is_media
-from ..media.files import File, Folder
-from ..media.form import Form, mime_of
+from ..media import Folder, Form, Link, is_media, mime_of
 from ..media.picture import thumbnail
-from ..media.source import media_of, pixels_of
+from ..media.source import File, media_of, pixels_of
 from ..vectors.vector import describe
 
 CellKind: TypeAlias = Literal["image", "audio", "video", "document", "vector", "text", "value", "other"]
@@ -117,24 +115,14 @@ def _kind_of_mime(mime: str) -> CellKind:
 
 
 class Renderer:
-    """Makes HTML of cells, for one page.
+    """Makes HTML of cells, for one page with pictures of at most `side` pixels and `sound` bytes of sound.
 
-    Parameters
-    ----------
-    side : int
-        Pixels a picture may take on the screen.
-    sound : int
-        Bytes of sound that may lie on the page; sound beyond that is described in words.
-
-    Attributes
-    ----------
-    omitted : int
-        Sounds that did not fit.
+    Sound beyond that is described in words.
     """
 
     def __init__(self, *, side: int = 128, sound: int = SOUND) -> None:
         self.side = side
-        self.omitted = 0
+        self.omitted = 0  # sounds that did not fit
         self._sound = self._left = sound
 
     def cell(
@@ -142,17 +130,9 @@ class Renderer:
     ) -> str:
         """Return a cell as HTML.
 
-        Parameters
-        ----------
-        cell : object
-        label : str
-            The column and the row, for people who cannot see or hear the cell.
-        names : bool
-            Whether a text is meant to name a file.
-        files : Folder, optional
-            The folder in which it may; without it the HTML says that files= is needed.
-        top : float, optional
-            The number drawn at full height in a vector.
+        `label` says column and row, for people who cannot see or hear the cell.  With `names` a text is meant to name
+        a file, in the folder `files`; without that the HTML says that files= is needed.  `top` is the number drawn at
+        full height in a vector.
         """
         try:
             return markup.remark("missing") if is_missing(cell) else self._cell(cell, label, names, files, top)

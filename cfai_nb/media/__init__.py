@@ -1,19 +1,10 @@
 """Pictures, sound, video and documents: what bytes are, media that is read when it is sent, and cells that hold it."""
 
 from .cells import Audio, Image
-from .form import Form, mime_of, sniff
-from .source import Link, Media, Parts, is_media, media_in, text_of
+from .picture import Form, mime_of, sniff
+from .source import Folder, Link, Media, Parts, as_folder, is_media, media_in, text_of
 
 __all__ = [
-    "Audio",
-    "Form",
-    "Image",
-    "Link",
-    "Media",
-    "Parts",
-    "is_media",
-    "media_in",
-    "mime_of",
-    "sniff",
-    "text_of",
-]
+    "Audio", "Folder", "Form", "Image", "Link", "Media", "Parts", "as_folder", "is_media", "media_in", "mime_of",
+    "sniff", "text_of",
+]  # fmt: skip

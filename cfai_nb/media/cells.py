@@ -14,8 +14,7 @@ from typing import Any, ClassVar
 
 from .. import markup
 from ..errors import InputError
-from .form import Form, Kind, sniff
-from .picture import thumbnail
+from .picture import Form, Kind, sniff, thumbnail
 
 #: Longer side in pixels of a picture as displayed; the cell keeps the original.
 SHOWN = 512
@@ -86,10 +85,7 @@ class Image(_Cell):
     def thumbnail(self, pixels: int = SHOWN) -> bytes:
         """Return the picture as JPEG or WebP with at most so many pixels per side, without metadata.
 
-        Raises
-        ------
-        InputError
-            The bytes are not a picture, are broken, or claim more pixels than are decoded.
+        Raises InputError: the bytes are not a picture, are broken, or claim more pixels than are decoded.
         """
         return thumbnail(bytes(self), pixels).content
 

@@ -26,8 +26,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from ..errors import InputError, Stopped
-from .files import File
-from .source import MOST_BYTES, Media, of_file
+from .source import MOST_BYTES, File, Media, of_file
 
 #: Downloads at once, seconds for each in total, redirects followed, and allowed ports.
 AT_ONCE, SECONDS, REDIRECTS, PORTS = 8, 60.0, 5, frozenset({80, 443})
@@ -85,19 +84,9 @@ class _Resolver(AbstractResolver):
 class Fetcher:
     """Fetches addresses into a temporary folder that lives as long as this; each once, even for two calls at once.
 
-    Parameters
-    ----------
-    wait : callable
-        Runs a ``FetchJob`` on the engine's loop, blocks until it ends, and calls its second argument from time to time:
-        the ``wait`` of the engine's bridge.
-    allowed : callable
-        Takes an IP address and returns whether it may be connected to.
-    ports : frozenset of int
-        Allowed ports.
-    max_bytes, max_total_bytes : int
-        Limits for one download, and for all together.
-    seconds : float
-        Limit for one download, all redirects included.
+    ``wait`` (of the engine's bridge) runs a ``FetchJob`` on the engine's loop, blocks until it ends, and calls its
+    second argument from time to time; ``allowed`` says whether an IP address may be connected to.  ``max_bytes`` and
+    ``seconds`` (all redirects included) hold for one download, ``max_total_bytes`` for all together.
     """
 
     def __init__(
@@ -121,16 +110,8 @@ class Fetcher:
     def __call__(self, urls: Sequence[str], on_progress: Callable[[str], object] = lambda words: None) -> list[Fetched]:
         """Fetch these; the result of a failed one is its error, and it is tried again by the next call.
 
-        Parameters
-        ----------
-        urls : sequence of str
-        on_progress : callable
-            Called from time to time with a text that says how far it is.
-
-        Raises
-        ------
-        Stopped
-            Stop was pressed; what was fetched before is kept.
+        ``on_progress`` is called from time to time with a text that says how far it is.  Raises Stopped: Stop was
+        pressed; what was fetched before is kept.
         """
         found: dict[str, Fetched] = {url: self._media[url] for url in urls if url in self._media}
         if wanted := [url for url in dict.fromkeys(urls) if url not in found]:
@@ -250,14 +231,7 @@ class Fetcher:
 
 
 class FetchJob:
-    """A job of the bridge: fetches addresses, a few at once.
-
-    Attributes
-    ----------
-    found : dict of str to Media or InputError
-    stopped : bool
-        Stop was pressed before all were fetched.
-    """
+    """A job of the bridge: fetches addresses, a few at once; ``stopped`` if Stop was pressed before the end."""
 
     def __init__(self, fetcher: Fetcher, urls: Sequence[str]) -> None:
         self.found: dict[str, Fetched] = {}

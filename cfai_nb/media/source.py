@@ -2,15 +2,21 @@
 
 ``media_of`` takes a cell (bytes, path, address, PIL image, array) and reads just enough for its digest; ``content()``
 reads it again when the request is built.  So a frame of a thousand files needs the memory of those in flight.
+
+A path object in a cell was made by the user's own code, and is opened as it is.  A text may have been written by
+anybody: it can only name a file below the folder of ``files=``.  Each part of that name is opened separately without
+following links, so that no file can be swapped between the check and the opening.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +24,115 @@ from typing import Any, BinaryIO, TypeAlias
 
 from ..errors import InputError
 from ..markup import address
-from .files import File, Folder
-from .form import Form, sniff
-from .picture import Pixels, is_pixels, picture_of, resized
+from .picture import Form, Pixels, is_pixels, picture_of, resized, sniff
 
 #: Maximum bytes of a cell's content: no model here takes more (batches stop at 10 MB, Clef's bodies at 13 MiB;
 #: recordings are the longest).
 MOST_BYTES = 100 * 2**20
+#: Never read: these show the machine and this process, with the token in its environment.
+FORBIDDEN = tuple(map(Path, ("/proc", "/dev", "/sys")))
+_FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
+_BY_PARTS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that can be opened several times; below ``root`` no link is followed (None: a path object of the user)."""
+
+    path: Path
+    root: Path | None = None
+
+    def open(self) -> BinaryIO:
+        """Open it for reading.  Raises InputError: it is not there, not a regular file, or a link below ``root``."""
+        try:
+            descriptor = _opened(self.path.expanduser()) if self.root is None else _opened_below(self.root, self.path)
+        except (OSError, ValueError, RuntimeError) as error:
+            why = getattr(error, "strerror", None) or error
+            links = "; links in a folder of files= are not followed" if self.root and self._linked else ""
+            raise InputError(f"there is no file {self._shown!r} ({why}{links})") from None
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "rb")
+        os.close(descriptor)
+        raise InputError(f"{self._shown!r} is a folder or a device, not a file")
+
+    @property
+    def _shown(self) -> str:
+        return str(self.path if self.root is None else self.path.relative_to(self.root))[:200]
+
+    @property
+    def _linked(self) -> bool:
+        assert self.root is not None
+        return any(os.path.islink(path) for path in (self.path, *self.path.parents) if self.root in path.parents)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, _FLAGS)  # non-blocking: opening a pipe would wait
+
+
+def _opened_below(root: Path, path: Path) -> int:
+    if not _BY_PARTS:  # Windows: a link is resolved, and must stay inside
+        real = path.resolve(strict=True)
+        if not real.is_relative_to(root):
+            raise PermissionError(0, "it leads out of the folder")
+        return _opened(real)
+    *folders, last = path.relative_to(root).parts
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for name in folders:
+            below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at = below
+        return os.open(last, _FLAGS | os.O_NOFOLLOW, dir_fd=at)
+    finally:
+        os.close(at)
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder whose files may be named by texts in cells."""
+
+    given: Path  #: As passed by the user.
+    root: Path  #: With all links resolved.
+
+    def file(self, name: str) -> File:
+        """Return the file of this name, whether it exists or not.  Raises InputError: it points outside the folder."""
+        path = Path(name)
+        for root in (self.root, self.given):
+            if path.is_absolute() and path.is_relative_to(root):
+                path = path.relative_to(root)
+        if path.anchor or not path.parts or ".." in path.parts:
+            raise InputError(f"{name[:200]!r} is not below the folder of files={str(self.given)!r}, and is not read")
+        return File(_allowed(self.root / path), self.root)
+
+
+def _allowed(path: Path) -> Path:
+    if any(path.is_relative_to(forbidden) for forbidden in FORBIDDEN):
+        raise InputError(f"{str(path)[:200]!r} is not read: files below /proc, /dev and /sys never are")
+    return path
+
+
+def as_folder(given: Any) -> Folder | None:
+    """Return the folder of the option ``files=``; None for None and False.
+
+    Raises ValueError: there is no such folder, or it lies below /proc, /dev or /sys.
+    """
+    if given is None or given is False or isinstance(given, Folder):
+        return given or None
+    if given is True or not isinstance(given, (str, os.PathLike)):
+        raise ValueError(f"files={given!r:.80}: give a folder; texts in cells may then name files in it.")
+    path = Path(given).expanduser().absolute()
+    try:
+        root = path.resolve(strict=True)
+        _allowed(root)
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"files={str(given)[:200]!r}: there is no such folder ({why}).") from None
+    except InputError as error:
+        raise ValueError(f"files={str(given)[:200]!r}: {error}.") from None
+    if not root.is_dir():
+        raise ValueError(f"files={str(given)[:200]!r} is not a folder.")
+    return Folder(path, root)
+
 
 #: Where content comes from: bytes, a file, or a function that encodes it when it is sent.
 _Source: TypeAlias = "bytes | File | Callable[[], bytes]"
@@ -32,23 +140,12 @@ _Source: TypeAlias = "bytes | File | Callable[[], bytes]"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Media:
-    """The content of one cell, identified by its digest; equal if the content is equal.
-
-    Attributes
-    ----------
-    digest : bytes
-        Of the content.
-    form : Form
-    size : int
-        In bytes; for pixels that are encoded when they are sent, the bytes of the pixels.
-    name : str
-        Of the file, or a generated one with the right extension.
-    """
+    """The content of one cell, identified by its digest; equal if the content is equal."""
 
     digest: bytes
     form: Form
-    size: int
-    name: str
+    size: int  #: In bytes; for pixels that are encoded when they are sent, the bytes of the pixels.
+    name: str  #: Of the file, or a generated one with the right extension.
     _source: _Source
 
     @property
@@ -66,13 +163,7 @@ class Media:
         return f"<{self.form}, {self.size:,} bytes>"
 
     def content(self) -> bytes:
-        """Read the bytes.
-
-        Raises
-        ------
-        InputError
-            The file is gone, or has changed since the plan was made.
-        """
+        """Read the bytes.  Raises InputError: the file is gone, or has changed since the plan was made."""
         if isinstance(self._source, bytes):
             return self._source
         if callable(self._source):
@@ -86,19 +177,10 @@ class Media:
 
     def loaded(self) -> Media:
         """Return the same media with its content in memory, for as long as it is in flight."""
-        return self if isinstance(self._source, bytes) else Media(*self._known(), self.content())
-
-    def _known(self) -> tuple[bytes, Form, int, str]:
-        return self.digest, self.form, self.size, self.name
+        return self if isinstance(self._source, bytes) else dataclasses.replace(self, _source=self.content())
 
     def resized(self, side: int) -> bytes:
-        """Return a picture as PNG, upright, scaled down where a side is longer than `side`.
-
-        Raises
-        ------
-        InputError
-            The picture is broken or incomplete.
-        """
+        """Return a picture as PNG, upright, scaled down where a side is longer than `side`, or raise an InputError."""
         return resized(self.content(), side)
 
     def base64(self) -> str:
@@ -150,17 +232,11 @@ def is_media(cell: Any) -> bool:
 def media_of(cell: Any, files: Folder | None = None) -> Media | Link:
     """Turn a cell into media; it is read once for its digest, and the content of a file is not kept.
 
-    Parameters
-    ----------
-    cell : bytes, path, address, ``data:`` address, PIL image or ndarray
-        An ndarray holds pixels: (height, width) gray, or (height, width, 3 or 4), as uint8 or as floats from 0 to 1.
-    files : Folder, optional
-        The folder of ``files=``, in which a text that is not an address names a file; without it the text is refused.
+    The cell holds bytes, a path, an address, a ``data:`` address, a PIL image or an array of pixels: (height, width)
+    gray, or (height, width, 3 or 4), as uint8 or as floats from 0 to 1.  A text that is not an address names a file in
+    the folder of ``files``, and is refused without it.
 
-    Raises
-    ------
-    InputError
-        The file does not exist, is too big, or its content does not match its first bytes.
+    Raises InputError: the file does not exist, is too big, or its content does not match its first bytes.
     """
     if isinstance(cell, Media):
         return cell
@@ -268,11 +344,5 @@ def _from_data(address: str) -> bytes:
 
 
 def pixels_of(cell: Any) -> Any:
-    """Return a cell that is a PIL image, or make one of an array of pixels; None for any other cell.
-
-    Raises
-    ------
-    InputError
-        The array does not have the shape or values of a picture.
-    """
+    """Return a cell that is a PIL image, or make one of an array of pixels; None for any other cell."""
     return picture_of(cell) if is_pixels(cell) and not isinstance(cell, (memoryview, Media)) else None

@@ -1,7 +1,7 @@
-"""The catalogue of models: the shipped, dated rows, updated by listings of the service.
+"""``Model`` and the catalogue of models: the shipped, dated rows, updated by listings of the service.
 
-``catalogue.json`` is read once per process.  Sessions, tasks and the command line look models up here; ``update``
-merges what ``cf.models(refresh=True)`` asked for.
+``catalogue.json`` is read once per process.  Sessions, tasks and the command line look models up here;
+``merge_listing`` adds what ``cf.models(refresh=True)`` asked for.
 """
 
 from __future__ import annotations
@@ -11,12 +11,95 @@ import difflib
 import functools
 import heapq
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Literal
 
 from ..errors import ModelError
-from .model import Model, Price, from_row
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """The price of ``per`` units: in Neurons, the billing unit, and in rounded dollars.  None: unpublished."""
+
+    per: float
+    neurons: float | None
+    usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model of Workers AI: what it does, how requests to it are written, and what it costs.
+
+    Attributes
+    ----------
+    id : str
+        Full name, such as ``"@cf/baai/bge-m3"``.
+    task : str
+        The service's own name of the task.
+    family : str or None
+        The dialect of its requests and answers (``"legacy"``, ``"openai"``, ``"responses+chat"``, ``"system-one"``,
+        ``"bge"``, ...).
+    status : {"current", "uncertain", "retired"}
+        ``"uncertain"``: named in the docs, missing from the last catalogue listing.
+    retired_on : str or None
+        ISO date; ``replacement`` names the models the service suggests instead.
+    rate : int or None
+        Requests per minute and account; None where none is documented.
+    context : int or None
+        Tokens the model reads (and, for text generation, writes).
+    dims : int or None
+        Length of its vectors.
+    batch : int or None
+        Texts a request may carry.
+    prices : mapping of unit to Price, or None
+        None means that no price is published: unknown, which is not free.
+    json : {"bare", "wrapped", "guided", "object"} or None
+        How a JSON schema is asked for: ``response_format`` with the bare schema, with OpenAI's wrapper,
+        ``guided_json``, or only "some JSON object".
+    capabilities : frozenset of str
+        ``streaming``, ``function_calling``, ``vision``, ``reasoning``, ``requires_workers_paid``, ...
+    reasoning : mapping or None
+        For reasoning models: ``off`` holds the fields that switch reasoning off (None: impossible), ``levels`` the
+        accepted efforts.
+    checked_on : str
+        ISO date on which this row was read.
+    """
+
+    id: str
+    task: str
+    family: str | None = None
+    status: Literal["current", "uncertain", "retired"] = "current"
+    retired_on: str | None = None
+    replacement: tuple[str, ...] = ()
+    rate: int | None = None
+    rate_with_credits: int | None = None
+    context: int | None = None
+    dims: int | None = None
+    batch: int | None = None
+    prices: Mapping[str, Price] | None = None
+    json: Literal["bare", "wrapped", "guided", "object"] | None = None
+    capabilities: frozenset[str] = frozenset()
+    reasoning: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    checked_on: str = ""
+    source: str = field(default="shipped", compare=False)
+
+    @property
+    def name(self) -> str:
+        """The last part of the id: ``"bge-m3"``."""
+        return self.id.rsplit("/", 1)[-1]
+
+    @property
+    def is_external(self) -> bool:
+        """Whether another provider or server runs it; such models are called through OpenAI's endpoints."""
+        return self.source in ("gateway", "server")
+
+    def can(self, capability: str) -> bool:
+        """Whether the catalogue lists this capability."""
+        return capability in self.capabilities
+
 
 # Capabilities that a listing of the service states as properties with the value "true".
 _FLAGS = (
@@ -31,35 +114,21 @@ _UNITS = {
 }
 
 
-class Catalogue(Mapping[str, Model]):
+class Catalogue(dict[str, Model]):
     """Models by id; also finds short names, and names the nearest models where it finds none."""
 
-    def __init__(self, models: Mapping[str, Model], defaults: Mapping[str, Mapping[str, str]], checked_on: str) -> None:
-        self._models = dict(models)
-        self.defaults = defaults
-        self.checked_on = checked_on
-
-    def __getitem__(self, name: str) -> Model:
-        return self._models[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._models)
-
-    def __len__(self) -> int:
-        return len(self._models)
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        super().__init__({row["id"]: _from_row(row, data["checked_on"]) for row in data["models"]})
+        self.checked_on: str = data["checked_on"]
+        self.defaults: Mapping[str, Mapping[str, str]] = data["defaults"]  #: Kind of work -> its model, and why.
+        self.languages: Mapping[str, dict[str, str]] = data["languages"]  #: Family that translates -> its codes.
+        self.voices: Mapping[str, list[str]] = data["voices"]  #: Name of a model that speaks -> its voices.
 
     def find(self, name: str | Model) -> Model:
-        """Find a model by id or short name.
-
-        Raises
-        ------
-        ModelError
-            The model is retired (the message names what replaces it) or not in the catalogue (the message names
-            the nearest ones).
-        """
+        """Find a model by id or short name, or raise a ModelError: it is retired, or not in the catalogue."""
         if isinstance(name, Model):
             return name
-        found = self._models.get(name) or self._by_short_name(name)
+        found = self.get(name) or self._by_short_name(name)
         if found is None:
             raise ModelError(self._unknown(name))
         if found.status == "retired":
@@ -69,12 +138,12 @@ class Catalogue(Mapping[str, Model]):
 
     def _by_short_name(self, name: str) -> Model | None:
         lowered = name.lower()
-        hits = [m for m in self._models.values() if m.name.lower() == lowered or m.id.lower() == lowered]
+        hits = [m for m in self.values() if m.name.lower() == lowered or m.id.lower() == lowered]
         return min(hits, key=lambda m: m.status == "retired", default=None)
 
     def _unknown(self, name: str) -> str:
         given = name.rsplit("/", 1)[-1].lower()
-        scores = {m.id: _match_score(given, m.name.lower()) for m in self._models.values() if m.status != "retired"}
+        scores = {m.id: _match_score(given, m.name.lower()) for m in self.values() if m.status != "retired"}
         near = [each for each in heapq.nlargest(3, scores, key=scores.__getitem__) if scores[each] >= 0.6]
         hint = f" Did you mean {', '.join(near)}?" if near else ""
         return (
@@ -82,7 +151,7 @@ class Catalogue(Mapping[str, Model]):
             "cf.models() lists it; cf.models(refresh=True) asks the service for newer ones."
         )
 
-    def update(self, listing: list[Mapping[str, Any]], checked_on: str) -> list[Model]:
+    def merge_listing(self, listing: list[Mapping[str, Any]], checked_on: str) -> list[Model]:
         """Merge a listing of ``/ai/models/search``, and return the models that are new or changed.
 
         A known model keeps what a listing does not contain (its dialect, its rate); a new one gets the usual dialect
@@ -90,11 +159,11 @@ class Catalogue(Mapping[str, Model]):
         """
         changed = []
         for entry in listing:
-            known = self._models.get(str(entry.get("name")))
+            known = self.get(str(entry.get("name")))
             model = _from_listing(entry, known, checked_on)
             if known is None or model != dataclasses.replace(known, checked_on=checked_on):
                 changed.append(model)
-            self._models[model.id] = model
+            self[model.id] = model
         return changed
 
 
@@ -144,12 +213,21 @@ def _match_score(given: str, name: str) -> float:
     return max(difflib.SequenceMatcher(None, given, part).ratio() for part in parts)
 
 
+def _from_row(row: Mapping[str, Any], checked_on: str) -> Model:
+    """Build a Model from a row of ``catalogue.json``."""
+    fields = dict(row)
+    if fields.get("prices") is not None:
+        fields["prices"] = {unit: Price(**price) for unit, price in fields["prices"].items()}
+    for name in ("replacement", "notes"):
+        fields[name] = tuple(fields.get(name) or ())
+    fields["capabilities"] = frozenset(fields.get("capabilities") or ())
+    return Model(**{"checked_on": checked_on, **fields})
+
+
 @functools.cache
 def catalogue() -> Catalogue:
-    """Return the catalogue of this process: the shipped rows, changed only by ``update``."""
-    data = json.loads(resources.files(__package__).joinpath("catalogue.json").read_text("utf-8"))
-    models = {row["id"]: from_row(row, data["checked_on"]) for row in data["models"]}
-    return Catalogue(models, data["defaults"], data["checked_on"])
+    """Return the catalogue of this process: the shipped rows, changed only by ``merge_listing``."""
+    return Catalogue(json.loads(resources.files(__package__).joinpath("catalogue.json").read_text("utf-8")))
 
 
 def find(name: str | Model) -> Model:
@@ -160,6 +238,11 @@ def find(name: str | Model) -> Model:
 def default(work: str) -> Model:
     """Return the default model for a kind of work; ``catalogue().defaults`` holds the reason for each."""
     return catalogue().find(catalogue().defaults[work]["model"])
+
+
+def names_of_models(fits: Callable[[Model], bool]) -> str:
+    """Return the names of the current models that fit, for an error that refuses another one."""
+    return ", ".join(model.name for model in catalogue().values() if model.status == "current" and fits(model))
 
 
 _FREE = {unit: Price(per=1e6, neurons=0.0, usd=0.0) for unit in ("input_tokens", "output_tokens")}

@@ -19,44 +19,24 @@ from . import FREE_NEURONS_PER_DAY, USD_PER_NEURON, Cost
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Charge:
-    """One billed call, or (with ``requests=0``) the rows that a run took from the store.
+    """One billed call, or (with ``requests=0``) the rows that a run took from the store."""
 
-    Attributes
-    ----------
-    time : float
-        Seconds since 1970.
-    run, account, origin, model, verb : str
-        ``account`` is a digest, not the id; ``origin`` is ``"cloudflare"``, ``"emulator"``, its stand-in or a host.
-    requests, rows : int
-        ``rows`` are the answered rows of the frame; in a conversation of several turns one charge counts them.
-    neurons : float or None
-        None: unknown, because the model publishes no price.
-    exact : bool
-        Whether the service reported it; otherwise it is estimated from the length of the text.
-    saved_neurons : float or None
-        For rows from the store, what they had cost when they were bought; for answers of a gateway's cache, what they
-        would have cost.  None: unknown.
-    tokens : float or None
-        None: unknown, because embedding models do not report them.
-    seconds : float
-    queued : (str, int) or None
-        The submission and position of a request that waited in the service's queue: such a charge is recorded once,
-        even if several runs fetch the answer.
-    """
-
-    time: float
+    time: float  #: Seconds since 1970.
     run: str
-    account: str
-    origin: str
+    account: str  #: A digest, not the id.
+    origin: str  #: ``"cloudflare"``, ``"emulator"``, its local stand-in or a host.
     model: str
     verb: str
     requests: int = 1
-    rows: int = 1
-    neurons: float | None
-    exact: bool
+    rows: int = 1  #: Answered rows of the frame; in a conversation of several turns one charge counts them.
+    neurons: float | None  #: None: unknown, because the model publishes no price.
+    exact: bool  #: Whether the service reported it; otherwise it is estimated from the length of the text.
+    #: What rows from the store had cost when they were bought, or what answers of a gateway's cache would have cost.
     saved_neurons: float | None = 0.0
-    tokens: float | None = None
+    tokens: float | None = None  #: None: unknown, because embedding models do not report them.
     seconds: float = 0.0
+    #: Submission and position of a request that waited in the service's queue: such a charge is recorded once, even if
+    #: several runs fetch the answer.
     queued: tuple[str, int] | None = None
 
 
@@ -117,27 +97,16 @@ class Budget:
     def reserve(self, cost: Cost, model: str) -> float | None:
         """Reserve what a request may cost at most; None when it does not fit at the moment.
 
-        Raises
-        ------
-        BudgetError
-            The price is unknown, and that is not allowed.
+        Raises BudgetError: the price is unknown, and that is not allowed.
         """
         neurons = self._price(cost, model)
         with _LOCK:
             return self._take(neurons)
 
     async def hold(self, cost: Cost, model: str) -> float | None:
-        """Reserve what a request may cost at most, in order of arrival; wait while the bill of others may free enough.
+        """Reserve as ``reserve``, in order of arrival; wait while the bill of others may free enough.
 
-        Returns
-        -------
-        float or None
-            The reservation, for ``settle``; None where it does not fit although nothing else is reserved.
-
-        Raises
-        ------
-        BudgetError
-            The price is unknown, and that is not allowed.
+        Returns the reservation, for ``settle``; None where it does not fit although nothing else is reserved.
         """
         neurons = self._price(cost, model)
         with _LOCK:
@@ -213,12 +182,7 @@ def _wake(future: asyncio.Future[None]) -> None:
 def as_budget(wish: float | str | Budget | None, neurons: float | None, used_today: float = 0.0) -> Budget | None:
     """Turn ``budget=`` (dollars, ``"free"`` or a Budget) or ``neurons=`` into a Budget.
 
-    Parameters
-    ----------
-    wish : float, "free", Budget or None
-    neurons : float or None
-    used_today : float
-        Neurons used today according to the ledger; what other programs used is not in it.
+    ``used_today`` holds the Neurons of the ledger; what other programs used is not in it.
     """
     if wish is not None and neurons is not None:
         raise ValueError("Give budget= or neurons=, not both.")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .model import Model
+from .catalogue import Model
 
 #: $0.011 per 1,000 Neurons (developers.cloudflare.com/workers-ai/platform/pricing, 2026-08-28).
 USD_PER_NEURON = 1.1e-05
@@ -64,21 +64,11 @@ class Cost:
 
 
 def price(usage: Usage, model: Model) -> Cost:
-    """Apply a model's prices to a usage.
+    """Return what a usage costs by the prices of a model.
 
-    Parameters
-    ----------
-    usage : Usage
-        What was used, or may be used at most.
-    model : Model
-        Supplies the prices.
-
-    Returns
-    -------
-    Cost
-        ``neurons`` is None where the model publishes no price for any of the units.  A unit that the price list
-        omits, while it lists others, is not charged (decision models charge no output tokens).  The cost of a free
-        model is exact even if the amounts are estimated.
+    The cost is unknown where the model publishes no price for any of the units.  A unit that the price list omits,
+    while it lists others, is not charged (decision models charge no output tokens).  The cost of a free model is exact
+    even if the amounts are estimated.
     """
     if "neurons" in usage.amounts:
         return Cost(usage.amounts["neurons"], usage.exact)

@@ -1,21 +1,26 @@
-"""The axes of a plot and its colors: what every plot is drawn on and with.
+"""What every plot shares: how its vectors and labels are read, the axes it is drawn on, and its colors.
 
 Plots take an `ax` or make one here. The colors of data can be told apart by color-blind readers; the colors of text
-and lines depend on the figure, so that a plot can be read on a light and on a dark one.
+and lines depend on the figure, so that a plot can be read on a light and on a dark one. The map widget reads labels and
+colors here too, so that it agrees with its still picture.
 """
 
 from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, NamedTuple, ParamSpec
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 
 from ..errors import takes_options
+from ..vectors import VectorColumn
 
 # Okabe and Ito (2008), "Color Universal Design"; yellow last, since it is faint on white, and black left to text.
 _OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6BB1", "#F0E442")
@@ -136,3 +141,40 @@ def _mixed(rgb: tuple[float, float, float], shade: float) -> tuple[float, float,
 def _luminance(rgb: tuple[float, float, float]) -> float:
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+# -- data --------------------------------------------------------------------------------------------------------------
+
+
+def read_vectors(given: Any) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Return the vectors that are present, shape (kept, d), and a mask of the rows they come from.
+
+    A row is missing if its cell is, or if its vector holds NaN; vectors of different lengths or spaces are refused.
+    """
+    column = VectorColumn(given.to_numpy() if isinstance(given, pd.DataFrame) else given).finite()
+    return column.to_matrix(), column.present
+
+
+def read_labels(given: Iterable[Any], like: Any, count: int) -> pd.Series[Any]:
+    """Return one label a row, in the order of the rows; another number of labels, or another index, is refused."""
+    index = like.index if isinstance(like, (pd.Series, pd.DataFrame)) else None
+    if isinstance(given, pd.Series) and index is not None and not given.index.equals(index):
+        raise ValueError("the labels (or texts) and the vectors have different indexes: align them first")
+    if not isinstance(given, (pd.Series, np.ndarray, pd.Categorical, pd.Index)):
+        given = pd.Series(list(given), dtype=object)  # with a None in it pandas would turn integers into floats
+    series = given if isinstance(given, pd.Series) else pd.Series(given)
+    if len(series) != count:
+        raise ValueError(f"{count} rows and {len(series)} labels (or texts): one for each row is needed")
+    return series.reset_index(drop=True)
+
+
+def label_order(series: pd.Series[Any]) -> list[Any]:
+    """Return the different labels in the order of their colors: of a categorical its own, else sorted."""
+    present = series.dropna().unique()
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        found = set(present)
+        return [label for label in series.dtype.categories if label in found]
+    try:
+        return sorted(present.tolist())
+    except TypeError:  # numbers among words
+        return sorted(present.tolist(), key=lambda label: (type(label).__name__, str(label)))

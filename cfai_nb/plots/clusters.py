@@ -19,9 +19,18 @@ from .. import vectors as space
 from ..frame.progress import working
 from ..markup import counted
 from ..vectors.vector import stand_in_of
-from .axes import DISTINCT, GREY, color_and_marker, new_axes, plot, run_layout, theme
-from .inputs import label_order, vectors
-from .inputs import labels as read_labels
+from .axes import (
+    DISTINCT,
+    GREY,
+    color_and_marker,
+    label_order,
+    new_axes,
+    plot,
+    read_labels,
+    read_vectors,
+    run_layout,
+    theme,
+)
 from .text import (
     Label,
     Points,
@@ -41,20 +50,11 @@ _CORNERS = (("upper right", 1, 1), ("lower left", 0, 0), ("upper left", 0, 1), (
 
 @plot
 def clusters(
-    points_or_vectors: Any,
-    labels: Iterable[Any] | None = None,
-    *,
-    names: Mapping[Any, str] | Sequence[str] | None = None,
-    texts: Iterable[Any] | None = None,
-    colors: Mapping[Any, str] | None = None,
-    legend: bool = False,
-    ax: Axes | None = None,
-    title: str | None = None,
-    method: str = "auto",
-    mark: str | None = None,
-    random_state: int = 0,
-    progress: bool | None = None,
-) -> Axes:
+    points_or_vectors: Any, labels: Iterable[Any] | None = None, *,
+    names: Mapping[Any, str] | Sequence[str] | None = None, texts: Iterable[Any] | None = None,
+    colors: Mapping[Any, str] | None = None, legend: bool = False, ax: Axes | None = None, title: str | None = None,
+    method: str = "auto", mark: str | None = None, random_state: int = 0, progress: bool | None = None,
+) -> Axes:  # fmt: skip
     """Draw vectors as a map, colored by their labels, with the labels written on it.
 
     Parameters
@@ -73,7 +73,7 @@ def clusters(
     colors : mapping of label to color, optional
         Colors for some or all labels, such as a scale for labels that are steps of a number.
     legend : bool
-        Write all labels in a legend and none on the map: for labels that lie scattered over it.
+        Write all labels in a legend and none on the map: for labels that are scattered over it.
     method : {"auto", "tsne", "pca", "umap"}
         How vectors are projected, see `space.project`.
     random_state : int, default 0
@@ -88,7 +88,7 @@ def clusters(
         The cells are not vectors of one length, there are not as many labels or texts as rows, or the index of these
         differs from that of the vectors.
     """
-    matrix, kept = vectors(points_or_vectors)
+    matrix, kept = read_vectors(points_or_vectors)
     given = None if labels is None else read_labels(labels, points_or_vectors, len(kept))[kept]
     words = None if texts is None else read_labels(texts, points_or_vectors, len(kept))[kept]
     ax = new_axes(7.5, 6) if ax is None else ax
@@ -164,7 +164,7 @@ def _wording(
 
 
 def _draw(ax: Axes, points: Points, groups: list[Label], grey: list[Label]) -> None:
-    """Draw the points of all groups in random order, so that no group lies on top of another."""
+    """Draw the points of all groups in random order, so that no group covers another."""
     count = len(points)
     alpha = float(np.clip(1.15 - 0.16 * np.log10(max(count, 1)), 0.4, 0.9))
     edge = {"edgecolors": theme(ax).background, "linewidths": 0.4} if count <= 600 else {"linewidths": 0}

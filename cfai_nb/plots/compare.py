@@ -12,10 +12,10 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from ..markup import counted
+from ..quality import wilson
 from ..vectors.vector import stand_in_of
 from .axes import color_and_marker, new_axes, plot, run_layout, theme, tidy
-from .confidence import Numbers, wilson
-from .cost import money_ticks
+from .cost import Numbers, money_ticks
 from .text import NO_BREAK, Label, caption, chosen_mark, empty, fold, heading, place_labels
 from .timing import duration
 

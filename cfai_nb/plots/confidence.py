@@ -1,7 +1,6 @@
 """`confidence`: how sure a model was, and how often it was right. Results with probabilities in, the axes out.
 
-Without a truth it is a histogram; with one it is a reliability curve, with ECE and Brier score. `wilson` is also used
-by `compare`.
+Without a truth it is a histogram; with one it is a reliability curve, with ECE and Brier score.
 """
 
 from __future__ import annotations
@@ -17,27 +16,21 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..markup import counted
+from ..quality import wilson
 from ..vectors.vector import stand_in_of
-from .axes import BLUE, DASHED, GREY, new_axes, plot, run_layout, theme, tidy
-from .inputs import labels as read_labels
-from .text import chosen_mark, empty, heading
+from .axes import BLUE, DASHED, GREY, new_axes, plot, read_labels, theme, tidy
+from .text import empty, finish
 
 _BINS = 10
-_Z = 1.96  # 95 %
 
 Numbers = npt.NDArray[np.float64]
 
 
 @plot
 def confidence(
-    frame_or_series: pd.DataFrame | pd.Series[Any],
-    truth: Iterable[Any] | None = None,
-    *,
-    question: str | None = None,
-    ax: Axes | None = None,
-    title: str | None = None,
-    mark: str | None = None,
-) -> Axes:
+    frame_or_series: pd.DataFrame | pd.Series[Any], truth: Iterable[Any] | None = None, *,
+    question: str | None = None, ax: Axes | None = None, title: str | None = None, mark: str | None = None,
+) -> Axes:  # fmt: skip
     """Draw how sure a model was; with the truth, how often that was right.
 
     Parameters
@@ -58,16 +51,14 @@ def confidence(
     Raises
     ------
     ValueError
-        There is no confidence, or there are several and no `question`; numbers lie outside of 0 to 1; there are not
+        There is no confidence, or there are several and no `question`; numbers are outside of 0 to 1; there are not
         as many truths as rows; or answers cannot be right or wrong (a scale).
     """
     found = _find_answer(frame_or_series, question)
     numbers = pd.to_numeric(pd.Series(found.p), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     known = np.isfinite(numbers)
     if ((numbers[known] < 0) | (numbers[known] > 1)).any():
-        raise ValueError(
-            f"{found.name}: a confidence lies between 0 and 1, the largest here is {np.nanmax(numbers):.3g}"
-        )
+        raise ValueError(f"{found.name}: a confidence is between 0 and 1, the largest here is {np.nanmax(numbers):.3g}")
     right = None if truth is None else _is_right(found, read_labels(truth, frame_or_series, len(numbers)))
     notes = [f"{(~known).sum():,} without a number left out"] if not known.all() else []
     kept = known if right is None else known & right.notna().to_numpy()
@@ -85,10 +76,8 @@ def confidence(
         _reliability(ax, scores, found)
         notes.insert(0, f"ECE {scores.ece:.3f} · Brier {scores.brier:.3f} · {counted(int(kept.sum()))}")
     ax.set_xlim(0, 1)
-    run_layout(ax)
     usual = f"{'Reliability' if right is not None else 'Confidence'} of {found.name}"
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, stand_in_of(frame_or_series)))
-    return ax
+    return finish(ax, usual, title, notes, mark, stand_in_of(frame_or_series))
 
 
 @dataclass(frozen=True)
@@ -176,27 +165,17 @@ def _reliability(ax: Axes, scores: Calibration, found: _Answer) -> None:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Confidence compared with outcomes.
+    """Confidence compared with outcomes, for each bin with rows."""
 
-    Attributes
-    ----------
-    mean, share, low, high : numpy.ndarray
-        For each bin with rows: mean confidence, share that came true, and its 95 % interval (Wilson 1927).
-    count : numpy.ndarray
-        Rows of each of these bins.
-    ece : float
-        Expected calibration error: the mean distance of share and confidence over ten bins of equal width, weighted
-        by their rows (Naeini et al. 2015). 0 is best.
-    brier : float
-        Mean squared distance of confidence and outcome (Brier 1950). 0 is best; always saying 0.5 scores 0.25.
-    """
-
-    mean: Numbers
-    share: Numbers
-    low: Numbers
+    mean: Numbers  #: mean confidence
+    share: Numbers  #: share that came true
+    low: Numbers  #: ends of its 95 % interval (Wilson 1927)
     high: Numbers
-    count: npt.NDArray[np.int64]
+    count: npt.NDArray[np.int64]  #: rows
+    #: Expected calibration error: the mean distance of share and confidence over ten bins of equal width, weighted by
+    #: their rows (Naeini et al. 2015). 0 is best.
     ece: float
+    #: Mean squared distance of confidence and outcome (Brier 1950). 0 is best; always saying 0.5 scores 0.25.
     brier: float
 
 
@@ -213,11 +192,3 @@ def calibrate(confidence: Numbers, true: npt.NDArray[np.bool_]) -> Calibration:
         ece=float(np.average(np.abs(share - mean), weights=count[some])),
         brier=float(np.mean((confidence - true) ** 2)),
     )  # fmt: skip
-
-
-def wilson(share: Numbers, count: npt.NDArray[np.int64]) -> tuple[Numbers, Numbers]:
-    """Return the 95 % interval of a share of `count` rows (Wilson 1927), which holds for few rows too."""
-    spread = _Z**2 / np.asarray(count)
-    middle = (share + spread / 2) / (1 + spread)
-    half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
-    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)

@@ -22,7 +22,7 @@ from .. import markup
 from ..models import USD_PER_NEURON
 from ..vectors.vector import stand_in
 from .axes import BLUE, GREY, inches, new_axes, plot, run_layout, theme, tidy
-from .text import chosen_mark, empty, heading, name_ticks
+from .text import empty, finish, name_ticks
 
 _MAX_BARS = 12  # more bars cannot be read: the rest becomes one bar
 _LAST = 31  # days or hours
@@ -44,14 +44,10 @@ Numbers = npt.NDArray[np.float64]
 
 @plot
 def cost(
-    charges: pd.DataFrame,
-    by: Literal["model", "verb", "day", "hour", "time"] = "model",
-    *,
-    unit: Literal["usd", "neurons"] = "usd",
-    ax: Axes | None = None,
-    title: str | None = None,
+    charges: pd.DataFrame, by: Literal["model", "verb", "day", "hour", "time"] = "model", *,
+    unit: Literal["usd", "neurons"] = "usd", ax: Axes | None = None, title: str | None = None,
     mark: str | None = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Draw what calls have cost, as bars or as a running total: exact, estimated, and saved by stored answers.
 
     Solid is what the service itself counted, hatched is estimated, and the dashed outline is what answers from the
@@ -89,16 +85,13 @@ def cost(
     emulated = bool(len(charges)) and bool(stamps.ne("").all())
     what = "What it would have cost" if emulated else "Cost"
     usual = f"{what} so far" if by == "time" else f"{what}, by {by}" + " (UTC)" * (by in _OF_TIME)
-    shown_title = usual if title is None else title
     bars = sum_up(charges, by, unit) if len(charges) else pd.DataFrame()
     if ax is None:
         ax = new_axes(8, 3.6 if by == "time" else 1.9 + 0.42 * max(2, len(bars)))
     if bars.empty:
-        return empty(ax, shown_title, "nothing charged yet")
+        return empty(ax, usual if title is None else title, "nothing charged yet")
     (_draw_total if by == "time" else _draw_bars)(ax, bars, unit)
-    run_layout(ax)  # long names have made the axes narrower, and the heading is folded to it
-    heading(ax, shown_title, _summary(bars, unit, by), chosen_mark(mark, stamps.iloc[0] if emulated else ""))
-    return ax
+    return finish(ax, usual, title, _summary(bars, unit, by), mark, stamps.iloc[0] if emulated else "")
 
 
 # -- sums --------------------------------------------------------------------------------------------------------------
@@ -155,8 +148,8 @@ def _named(sums: pd.DataFrame, by: str) -> pd.DataFrame:
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-def _summary(bars: pd.DataFrame, unit: str, by: str) -> str:
-    """Return the line under the title: the total, how much of it is estimated, what was saved and what is unknown."""
+def _summary(bars: pd.DataFrame, unit: str, by: str) -> list[str]:
+    """Return the parts of the line under the title: the total, the estimated part, what was saved or is unknown."""
     emulated = bool(bars["emulated"].all())
     real = bars if emulated else bars[~bars["emulated"]]
     exact, estimated, saved = (float(real[part].sum()) for part in ("exact", "estimated", "saved"))
@@ -175,7 +168,7 @@ def _summary(bars: pd.DataFrame, unit: str, by: str) -> str:
         parts.append(_unknown(int(real["unknown"].sum())))
     if not emulated and bars["emulated"].any():
         parts.append("emulator: nothing was billed, and it is not in the total")
-    return " · ".join(parts)
+    return parts
 
 
 def _label(bar: Any, unit: str) -> list[str]:

@@ -13,11 +13,10 @@ from matplotlib.image import AxesImage
 
 from .. import vectors as space
 from ..markup import counted
-from ..vectors.vector import same_space, stand_in_of
-from .axes import GREY, new_axes, plot, run_layout, theme
-from .inputs import labels as read_labels
-from .inputs import vectors
-from .text import chosen_mark, empty, heading, name_ticks
+from ..vectors.matrix import normalized
+from ..vectors.vector import stand_in_of
+from .axes import GREY, new_axes, plot, read_labels, read_vectors, theme
+from .text import empty, finish, name_ticks
 
 _MAX_ROWS = 2_000
 _NAMED, _NUMBERED = 40, 12  # rows up to which labels, and numbers in the cells, can be read
@@ -29,14 +28,10 @@ Matrix = npt.NDArray[np.float64]
 
 @plot
 def similarity(
-    vectors_or_matrix: Any,
-    labels: Iterable[Any] | None = None,
-    *,
-    metric: Literal["auto", "cosine", "precomputed"] = "auto",
-    ax: Axes | None = None,
-    title: str | None = None,
+    vectors_or_matrix: Any, labels: Iterable[Any] | None = None, *,
+    metric: Literal["auto", "cosine", "precomputed"] = "auto", ax: Axes | None = None, title: str | None = None,
     mark: str | None = None,
-) -> Axes:
+) -> Axes:  # fmt: skip
     """Draw how alike rows are: every row against every other row, by cosine.
 
     Up to 40 rows keep their order and have labels, up to 12 also numbers; more rows are ordered so that neighbors are
@@ -84,10 +79,7 @@ def similarity(
     image = _draw(ax, matrix)
     if few:
         _annotate(ax, matrix, names[kept].tolist(), image)
-    run_layout(ax)
-    usual = counted(len(matrix))
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, stand_in_of(vectors_or_matrix)))
-    return ax
+    return finish(ax, counted(len(matrix)), title, notes, mark, stand_in_of(vectors_or_matrix))
 
 
 def _names(given: Any, labels: Iterable[Any] | None, count: int) -> pd.Series[Any]:
@@ -107,11 +99,8 @@ def _similarities(given: Any, metric: str) -> tuple[Matrix, npt.NDArray[np.bool_
         if values.ndim != 2 or values.shape[0] != values.shape[1]:
             raise ValueError(f"similarities must be a square matrix; this one has the shape {values.shape}")
         return values, np.ones(len(values), dtype=bool)
-    if not flat:
-        same_space(cell for cell in given if isinstance(cell, np.ndarray))
-    rows, kept = vectors(given)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit = np.asarray(rows / np.where(lengths > 0, lengths, 1), dtype=np.float64)
+    rows, kept = read_vectors(given)
+    unit = normalized(rows).astype(np.float64)
     return unit @ unit.T, kept
 
 

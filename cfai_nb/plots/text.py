@@ -24,7 +24,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 from .. import markup
-from .axes import inches, readable, theme
+from .axes import inches, readable, run_layout, theme
 
 # Families that hold other scripts, by system; only installed ones are looked into.
 _WIDER = (
@@ -47,22 +47,12 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Label:
-    """A label to be placed on a map.
-
-    Attributes
-    ----------
-    text : str
-    rows : ndarray of int
-        Row numbers of the points it belongs to.
-    color : str
-    width : int
-        Characters a line may have; 0 chooses by the size of the axes.
-    """
+    """A label to be placed on a map."""
 
     text: str
-    rows: npt.NDArray[np.intp]
+    rows: npt.NDArray[np.intp]  #: row numbers of the points it belongs to
     color: str
-    width: int = 0
+    width: int = 0  #: characters a line may have; 0 chooses by the size of the axes
 
 
 def drawable(text: object) -> tuple[str, list[str]]:
@@ -106,14 +96,8 @@ def fold_distinct(texts: Sequence[str], width: int, lines: int = 1) -> list[str]
         return shown
     longest = width * lines - 4 * (lines - 1)  # folding at blanks takes room
     end = longest // 3
-    return [
-        fold(
-            text if len(text) <= longest else f"{text[: longest - end - 1].rstrip()}…{text[-end:].lstrip()}",
-            width,
-            lines,
-        )
-        for text in texts
-    ]
+    cut = (t if len(t) <= longest else f"{t[: longest - end - 1].rstrip()}…{t[-end:].lstrip()}" for t in texts)
+    return [fold(text, width, lines) for text in cut]
 
 
 def heading(ax: Axes, title: str, subtitle: str = "", mark: str | None = None) -> None:
@@ -138,15 +122,9 @@ def heading(ax: Axes, title: str, subtitle: str = "", mark: str | None = None) -
 
 
 def caption(
-    ax: Axes,
-    text: str,
-    at: tuple[float, float],
-    offset: tuple[float, float],
-    *,
-    size: float,
-    color: str,
+    ax: Axes, text: str, at: tuple[float, float], offset: tuple[float, float], *, size: float, color: str,
     **options: Any,
-) -> Annotation:
+) -> Annotation:  # fmt: skip
     """Write at a place given in fractions of the axes, moved by `offset` printer's points."""
     lines = [drawable(line) for line in text.split("\n")]
     families = list(dict.fromkeys(family for _, chosen in lines for family in chosen))
@@ -177,6 +155,13 @@ def chosen_mark(mark: str | None, stamp: str) -> str | None:
     return stamp or mark if mark is None else mark
 
 
+def finish(ax: Axes, usual: str, title: str | None, notes: Iterable[str], mark: str | None, stamp: str) -> Axes:
+    """Write the title, the notes below it and the stamp, once the layout says how wide the axes are."""
+    run_layout(ax)
+    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, stamp))
+    return ax
+
+
 def empty(ax: Axes, title: str | None, text: str) -> Axes:
     """Write in the middle of axes without data why there is nothing to draw."""
     heading(ax, title or "")
@@ -187,9 +172,9 @@ def empty(ax: Axes, title: str | None, text: str) -> Axes:
     return ax
 
 
-def halo(ax: Axes, width: float = 3.0) -> list[patheffects.AbstractPathEffect]:
+def halo(ax: Axes) -> list[patheffects.AbstractPathEffect]:
     """Outline letters in the color of the background, so that they can be read on top of points."""
-    return [patheffects.withStroke(linewidth=width, foreground=theme(ax).background)]
+    return [patheffects.withStroke(linewidth=3.0, foreground=theme(ax).background)]
 
 
 def label_width(ax: Axes) -> int:
@@ -198,21 +183,10 @@ def label_width(ax: Axes) -> int:
 
 
 def place_labels(ax: Axes, points: Points, labels: Sequence[Label], taken: list[Bbox]) -> list[Label]:
-    """Write labels near their points and not on one another, the largest group first.
+    """Write labels near their points and not on one another, the largest group first; return those without room.
 
-    Parameters
-    ----------
-    ax : Axes
-    points : ndarray of shape (n, 2)
-        In data coordinates.
-    labels : sequence of Label
-    taken : list of Bbox
-        Boxes in pixels that are occupied; those of the labels are added to it.
-
-    Returns
-    -------
-    list of Label
-        Labels for which there was no room.
+    `points` are in data coordinates; `taken` are boxes in pixels that are occupied, to which those of the labels are
+    added.
     """
     ax.apply_aspect()
     size = (10.0 if len(labels) <= 8 else 9.0 if len(labels) <= 14 else 8.0) - (1.5 if inches(ax) < 3.5 else 0.0)

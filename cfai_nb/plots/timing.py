@@ -16,8 +16,8 @@ from ..frame.call import last_run
 from ..frame.report import Report
 from ..markup import counted
 from ..vectors.vector import stand_in
-from .axes import BLUE, DASHED, new_axes, plot, run_layout, theme, tidy
-from .text import caption, chosen_mark, empty, halo, heading
+from .axes import BLUE, DASHED, new_axes, plot, theme, tidy
+from .text import caption, empty, finish, halo
 
 _WIDE = 30  # from this ratio of the slowest to the 5th percentile on, equal steps would show one bar and a tail
 
@@ -116,11 +116,10 @@ def duration(seconds: float, digits: int = 3) -> str:
 
 
 def _finish(ax: Axes, given: Any, what: str, title: str | None, notes: list[str], mark: str | None) -> Axes:
-    run_layout(ax)
-    stamp = stand_in(given.event.origin) if isinstance(given, Report) else ""
-    usual = f"{what} of {given.event.verb}, {given.event.model}" if isinstance(given, Report) else what
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, stamp))
-    return ax
+    if not isinstance(given, Report):
+        return finish(ax, what, title, notes, mark, emulated=False)
+    usual = f"{what} of {given.event.verb}, {given.event.model}"
+    return finish(ax, usual, title, notes, mark, stand_in(given.event.origin))
 
 
 def _no_requests(given: Any) -> str:

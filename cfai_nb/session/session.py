@@ -17,26 +17,23 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Unpack
 
 from .._engine.bridge import bridge
-from .._engine.gateway import Gateway
+from .._engine.engine import Engine, Resources, close_at_exit, close_dropped
 from .._engine.plan import Plan, draw_up
 from .._engine.run import Runner
-from .._engine.run_options import CacheMode, GivenOptions, RunOptions, given_options, with_run_options
+from .._engine.run_options import CacheMode, Gateway, GivenOptions, RunOptions, given_options, with_run_options
 from .._engine.run_state import Run
 from .._engine.sender import Sender
-from .._engine.shared import Engine, limiters
 from .._engine.store import release, shared
 from .._engine.store.store import Store
 from .._engine.wire import Wire
 from ..errors import CfaiWarning, ServiceError, SetupError, StoreError
 from ..markup import counted
+from ..media import Folder, as_folder
 from ..media.fetch import Fetcher
-from ..media.files import Folder, as_folder
 from ..models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from ..models.ledger import Budget, Charge, as_budget, midnight, spent_today
 from ..tasks import Input, Request, Task
-from .closing import Resources, close_at_exit, close_dropped
-from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, resolve_endpoint, store_path
-from .model_choice import select_model
+from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, resolve_endpoint, select_model, store_path
 
 _current: Session | None = None
 #: Sessions of the ``with`` blocks around the current context, the innermost last.
@@ -113,16 +110,8 @@ class Session:
         finally:
             self._fetcher.close()
 
-    # -- store and engine ----------------------------------------------------------------------------------------
-
     def store(self) -> Store | None:
-        """Return the store, which is opened on first use and again after a fork; None if there is none.
-
-        Raises
-        ------
-        StoreError
-            It cannot be used; the message says what to do.
-        """
+        """Return the store, which is opened on first use and again after a fork; None if there is none."""
         if self._resources.forked():
             self._lock = threading.RLock()
         close_dropped()
@@ -147,7 +136,7 @@ class Session:
     def _update_catalogue(self, store: Store) -> None:
         kept = store.listing() if self.origin == "cloudflare" else None
         if kept is not None and kept[0] > catalogue().checked_on:
-            catalogue().update(kept[1], kept[0])
+            catalogue().merge_listing(kept[1], kept[0])
 
     def engine(self, *, cache: CacheMode) -> Engine:
         """Return what all runs on the current event loop share."""
@@ -169,7 +158,7 @@ class Session:
         there = self.endpoint
         wire = Wire(there.root, there.token, there.app, "/" if there.is_server else "/ai/")
         bridge.before_close(wire)
-        return Engine(wire, limiters(_per_minute(self.rate)), self.account, self.origin, store, self._unstored.extend)
+        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model that a task will use; see ``select_model``."""
@@ -194,8 +183,6 @@ class Session:
         """Return the fetcher of addresses in a frame, or None where fetching is not allowed."""
         return self._fetcher if (self.defaults.get("fetch") if wanted is None else wanted) else None
 
-    # -- runs ----------------------------------------------------------------------------------------------------
-
     def plan(self, task: Task, model: Model, rows: Sequence[Input | None], *, cache: CacheMode) -> Plan:
         """Price a task on these rows; nothing is sent."""
         plan = self._drawn_up(task, model, rows)
@@ -216,26 +203,20 @@ class Session:
         return runner
 
     def options(self, given: Mapping[str, Any]) -> RunOptions:
-        """Merge the options of a call with those of ``connect``, and check them.
-
-        Raises
-        ------
-        ValueError
-            An option has an invalid value.
-        """
+        """Merge the options of a call with those of ``connect``, and check them."""
         budget = self._budget(given.get("budget"), given.get("neurons"))
         wish: dict[str, Any] = {**self.defaults, **given_options(given), "budget": budget}
         wish.pop("neurons", None)
-        for name in ("gateway", "queue") if self.endpoint.is_server else ():
-            if wish.get(name):
+        for name in ("gateway", "queue"):
+            if wish.get(name) and self.endpoint.is_server:
                 raise ValueError(f"{name}= only works with Workers AI; {self.origin} is a different server. Remove it.")
         if wish.get("gateway") is not None and wish.get("cache") == "refresh":
             wish["gateway"] = wish["gateway"].uncached()  # a refresh must reach the model
         return RunOptions(**wish)
 
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
-        if budget is None and neurons is None:
-            budget = self.defaults.get("budget")  # shared by all calls of the session
+        if budget is None and neurons is None and (budget := self.defaults.get("budget")) is None:
+            return None  # that of the session is shared by all its calls
         return self._daily_free_budget() if budget == "free" and neurons is None else as_budget(budget, neurons)
 
     def _daily_free_budget(self) -> Budget:
@@ -297,7 +278,7 @@ class Session:
         if not isinstance(listing, list) or not listing:
             raise SetupError("The service listed no models; the catalogue stays as it is.")
         today = time.strftime("%Y-%m-%d", time.gmtime())
-        changed = catalogue().update(listing, today)
+        changed = catalogue().merge_listing(listing, today)
         if engine.store is not None and self.origin == "cloudflare":
             engine.store.keep_listing(today, listing)
             engine.store.flush()
@@ -330,7 +311,7 @@ def connect(
         Default: ``CLOUDFLARE_ACCOUNT_ID`` and ``CLOUDFLARE_API_TOKEN`` (and the other spellings in use).
     base_url : str, optional
         The address up to and including ``/client/v4``; or the address, ending in ``/v1``, of an OpenAI-compatible
-        server (Ollama, llama.cpp, vLLM, ...), whose chat and embedding models are then used by their names: free of
+        server (Ollama, llama.cpp, vLLM, ...).  Its chat and embedding models are then used by their names: free of
         charge on this machine or network, at an unknown price elsewhere.
     allow_http : bool
         Send the token unencrypted to a ``base_url`` with ``http://`` outside this machine and network.
@@ -365,12 +346,9 @@ def connect(
         without = f"no credentials found: the emulator ({who})"
         print(f"cfai_nb: {'Cloudflare Workers AI' if endpoint.app is None else without}")
     if rate == "auto" and (endpoint.is_server or (endpoint.app is not None and not callable(target))):
-        rate = None  # a server has no known limit, and waiting for an emulated minute helps nobody
-    if (
-        rate is not None
-        and rate != "auto"
-        and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0)
-    ):
+        rate = None  # a server has no known limit, and an emulated minute is not worth waiting for
+    wrong = isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0
+    if rate is not None and rate != "auto" and wrong:
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
     given = given_options({name: value for name, value in options.items() if name != "neurons"})
     budget = as_budget(options.get("budget"), options.get("neurons"))  # one for all calls of the session
@@ -386,13 +364,7 @@ def connect(
 
 
 def files_folder(wanted: Any) -> Folder | None:
-    """Return the folder of ``files=``: as given, or the default of the current session.
-
-    Raises
-    ------
-    ValueError
-        It is not a folder.
-    """
+    """Return the folder of ``files=``: as given, or the default of the current session."""
     within = _inside.get()
     here = within[-1] if within else _current
     return as_folder(wanted) if wanted is not None or here is None else here.defaults.get("files")

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from ..models import Model
 from .dialects import decision
-from .dialects import labels as labelling
 from .dialects.question_types import Choice
-from .task import Cell, Column, Dialect, DialectTask, display_only, members
+from .dialects.request import Cell, Column, Dialect, members
+from .task import DialectTask, display_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Classify(DialectTask):
     version: ClassVar[int] = 2
     default_model: ClassVar[str | Model] = "classify"
     positional: ClassVar[tuple[str, ...]] = ("labels",)
-    families: ClassVar[frozenset[str]] = labelling.FAMILIES
+    families: ClassVar[frozenset[str]] = decision.LABELLERS
     fallback: ClassVar[str] = "generate"
     kinds: ClassVar[frozenset[str]] = decision.KINDS
 
@@ -59,26 +59,23 @@ class Classify(DialectTask):
 
     @functools.cached_property
     def _dialects(self) -> dict[str, Dialect]:
-        return labelling.dialects(self._choice)
+        return decision.label_dialects(self._choice)
 
     def input_kinds(self, model: Model) -> frozenset[str]:
-        """Take pictures where the model sees."""
-        return labelling.input_kinds(model)
+        return decision.kinds_for_label(model)
 
     def check(self, model: Model) -> None:
         """Refuse labels no model could choose between."""
         super().check(model)
         if self.labels is not None and (isinstance(self.labels, str) or len(self.labels) < 2):
             raise ValueError(f"labels={self.labels!r}: give at least two labels, as a list or a dict.")
-        labelling.check(self._choice, model)
-        decision.check_probabilities(self.probabilities, model, labelling.WITH_PROBABILITIES)
+        decision.check_labels(self._choice, model)
+        decision.check_probabilities(self.probabilities, model, decision.WITH_PROBABILITIES)
 
     def dialect(self, model: Model) -> Dialect:
-        """Return how the model is asked for a label."""
         return self._dialects[model.family or ""]
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        """Return the labels, or labels with confidence and probabilities."""
         if self._choice is None:
             columns = members(cells, {"label": "category", "confidence": "number", "p": "object"})
         else:

@@ -8,9 +8,8 @@ from typing import ClassVar, Literal
 
 from ..errors import AnswerError
 from ..models import Model, Usage
-from .dialects.reply import reported_neurons
-from .dialects.request import Answer, Input, Json, Request
-from .task import Cell, Cells, Column, Task
+from .dialects.request import Answer, Cell, Cells, Column, Input, Json, Request
+from .task import Task
 
 ROLES = frozenset({"bge-m3", "qwen3-embedding"})  #: Families that embed documents and queries differently.
 
@@ -47,7 +46,6 @@ class Embed(Task):
     truncate: bool = False
 
     def check(self, model: Model) -> None:
-        """Refuse options the model would ignore."""
         super().check(model)
         for name, one, other, families in (("pooling", "mean", "cls", {"bge"}), ("role", "document", "query", ROLES)):
             if (given := getattr(self, name)) not in (None, one, other):
@@ -64,7 +62,6 @@ class Embed(Task):
         return model.batch or 32
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        """Return the request in the model's own form."""
         texts: Json = list(inputs)
         if model.family == "openai-embedding":  # asked for floats, since clients that ask for base64 got zeros
             body = {"model": model.id, "input": texts, "encoding_format": "float"}
@@ -90,9 +87,9 @@ class Embed(Task):
 
     def usage(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Take the header, or estimate: the body is not read, since embedding models state no usage in it."""
-        neurons = reported_neurons(answer)
-        return self.estimate_usage(inputs, model) if neurons is None else Usage({"neurons": neurons}, exact=True)
+        if (neurons := answer.neurons) is None:
+            return self.estimate_usage(inputs, model)
+        return Usage({"neurons": neurons}, exact=True)
 
     def to_columns(self, cells: Sequence[Cell]) -> Column:
-        """Return one column of vectors."""
         return Column((), "vector", form=self.pooling or "")

@@ -12,8 +12,8 @@ from ..errors import ModelError
 from ..models import Model
 from .dialects import chat
 from .dialects.extraction import Extraction, Fields, reference_date
-from .dialects.request import Json
-from .task import Cell, Column, DialectTask, display_only
+from .dialects.request import Cell, Column, Json
+from .task import DialectTask, display_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,6 @@ class Extract(DialectTask):
         return Extraction(self.fields, self.reference_date, self.max_tokens)
 
     def check(self, model: Model) -> None:
-        """Refuse fields the model has no type for."""
         super().check(model)
         _ = self._dialect.model  # raises an error for fields that have no meaning
         reference_date(self.reference_date)
@@ -73,5 +72,4 @@ class Extract(DialectTask):
         return super().key_fields() | self._dialect.key_fields() | reference_date(self.reference_date)
 
     def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
-        """Return a typed column a field."""
         return self._dialect.to_columns(cells, details=self.details)

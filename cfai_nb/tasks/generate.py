@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..models import Model
-from .chat_task import ChatTask
 from .dialects import chat, conversation, schema
-from .dialects.request import Input, Json
-from .dialects.tools import Tool, tool_of
-from .task import Cell, Column, ColumnKind, Conversation, Fill, Task, display_only, members
+from .dialects.request import Cell, Column, ColumnKind, Conversation, Input, Json, members
+from .task import ChatTask, Task, display_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,22 +47,20 @@ class Generate(ChatTask):
     max_turns: int = 8
     thinking: bool = display_only(False)
 
-    def resolve(self, fill: Fill) -> Task:
-        """Fill the template with the examples."""
+    def resolve(self, fill: conversation.Fill) -> Task:
         if self.examples is None or not len(self.examples):
             return self
         return dataclasses.replace(self, examples=conversation.example_pairs(self.examples, self.schema, fill))
 
     def check(self, model: Model) -> None:
-        """Refuse settings no model takes, or that do not go together."""
         super().check(model)
         conversation.check(self.max_turns, self._tools)
         if self.thinking and self.schema is not None and "thinking" in self._wanted.model_fields:
             raise ValueError("thinking=True makes a column of that name; call the schema's field otherwise.")
 
     @functools.cached_property
-    def _tools(self) -> list[Tool]:
-        return [tool_of(function) for function in self.tools]
+    def _tools(self) -> list[conversation.Tool]:
+        return [conversation.tool_of(function) for function in self.tools]
 
     @functools.cached_property
     def _wanted(self) -> Any:
@@ -84,14 +80,12 @@ class Generate(ChatTask):
         return fields | read | {"tools": [[t.definition, t.source] for t in self._tools]}
 
     def conversation(self, inputs: Sequence[Input], model: Model) -> Conversation:
-        """Hold the conversation for one prompt."""
         asked = self.opening(*inputs), model, self.settings
         if self.n > 1:
             return [(yield from conversation.samples(*asked))]
         return [(yield from conversation.converse(*asked, self._tools, self.max_turns, self._wanted))]
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        """Return a column of text (or of lists), or one a field of the schema."""
         kind: ColumnKind = "text" if self.n == 1 else "object"
         columns = members(cells, {"answer": kind, "thinking": kind})
         beside = {"thinking": columns["thinking"]} if self.thinking else {}

@@ -8,9 +8,9 @@ from typing import ClassVar
 
 from ..media import Image, media_in, text_of
 from ..models import Model, Usage
-from .dialects import text_to_image
-from .dialects.request import Answer, Input, Request, media_of
-from .task import Cells, Task
+from .dialects import media
+from .dialects.request import Answer, Cells, Input, Request
+from .task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class GenerateImage(Task):
     name: ClassVar[str] = "image"
     default_model: ClassVar[str | Model] = "image"
     template: ClassVar[bool] = True
-    families: ClassVar[frozenset[str]] = frozenset(text_to_image.FAMILIES)
+    families: ClassVar[frozenset[str]] = frozenset(media.PAINTERS)
     kinds: ClassVar[frozenset[str]] = frozenset({"text", "image"})
 
     size: int | tuple[int, int] | None = None
@@ -55,8 +55,7 @@ class GenerateImage(Task):
     strength: float | None = None
 
     def input_kinds(self, model: Model) -> frozenset[str]:
-        """Take pictures where the model can start from them."""
-        return self.kinds if text_to_image.limits(model).pictures else frozenset({"text"})
+        return self.kinds if media.limits(model).pictures else frozenset({"text"})
 
     def settings(self) -> dict[str, int | float | str]:
         """Return the settings that are given, by the names of this task."""
@@ -66,23 +65,20 @@ class GenerateImage(Task):
         return {name: value for name, value in every.items() if value is not None}
 
     def check(self, model: Model) -> None:
-        """Refuse settings the model does not have."""
         super().check(model)
         if not isinstance(self.size, int | None) and not (isinstance(self.size, (tuple, list)) and len(self.size) == 2):
             raise ValueError(f"size={self.size!r}: give a number of pixels, or (width, height).")
-        text_to_image.check(self.settings(), model)
+        media.check_settings(self.settings(), model)
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        """Return the request in the model's own form."""
-        return text_to_image.build_request(text_of(inputs[0]), media_in(inputs[0]), self.settings(), model)
+        return media.image_request(text_of(inputs[0]), media_in(inputs[0]), self.settings(), model)
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
-        """Return the picture."""
-        return [Image(media_of(answer, "image"))]
+        return [Image(media.content_of(answer, "image"))]
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count tiles and steps, in which pictures are priced."""
-        given, can = self.settings(), text_to_image.limits(model)
+        given, can = self.settings(), media.limits(model)
         size = (int(given.get("width", can.size[0])), int(given.get("height", can.size[1])))
         steps = int(given.get("steps", can.steps))
-        return sum((text_to_image.usage(size, steps, len(media_in(each))) for each in inputs), Usage({}))
+        return sum((media.image_usage(size, steps, len(media_in(each))) for each in inputs), Usage({}))

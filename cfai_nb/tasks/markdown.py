@@ -10,8 +10,8 @@ from ..errors import AnswerError
 from ..media import media_in
 from ..models import Model, Usage
 from .dialects import values
-from .dialects.request import Answer, Input, Request
-from .task import Cell, Cells, Column, Task, display_only, members
+from .dialects.request import Answer, Cell, Cells, Column, Input, Request, members, reading
+from .task import Task, display_only
 
 #: The converter is not in the catalogue, and publishes no price: pictures are described by models, which costs.
 CONVERTER = Model(id="tomarkdown", task="Markdown Conversion", family="tomarkdown")
@@ -40,28 +40,24 @@ class ToMarkdown(Task):
     details: bool = display_only(False)
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        """Return the file as a form."""
         (document,) = media_in(inputs[0])
         file = (document.name, document.content(), document.form.mime)
         return Request(form={"files": file}, path="tomarkdown", expected="document")
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell ``{markdown, tokens, mime}``."""
-        try:
+        with reading("document"):
             (made,) = answer.json
             if made["format"] == "error":
                 raise AnswerError(f"the document was not converted: {made.get('error')}"[:300], "document")
             tokens, mime = made.get("tokens"), made.get("mimeType")
             facts = {"mime": mime and values.text(mime), "tokens": None if tokens is None else values.whole(tokens)}
             return [{"markdown": values.text(made["data"]), **facts}]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise AnswerError(f"the answer holds no document: {error}", "broken", again=True) from None
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count the documents; what a picture among them costs is not published."""
         return Usage({"documents": float(len(inputs))})
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        """Return a column of text, or the text with its tokens and its media type."""
         columns = members(cells, {"markdown": "text", "tokens": "integer", "mime": "text"})
         return columns if self.details else columns["markdown"]

@@ -11,7 +11,8 @@ from ..errors import ModelError
 from ..models import Model
 from .dialects import decision
 from .dialects.question_types import MOST_QUESTIONS, Unsafe
-from .task import Cell, Column, Dialect, DialectTask, display_only
+from .dialects.request import Cell, Column, Dialect
+from .task import DialectTask, display_only
 
 _WHOLE = "unsafe"  # the question about the text as a whole
 _HARM = "Is the text harmful, or does it ask for or help with harm?"
@@ -55,7 +56,6 @@ class Moderate(DialectTask):
         return decision.Questionnaire({_WHOLE: Unsafe(_HARM)} | each)
 
     def check(self, model: Model) -> None:
-        """Refuse what is not a list of categories, and for Llama Guard any but its own."""
         super().check(model)
         decision.check_probabilities(self.probabilities, model)
         names = () if isinstance(self.categories, str) else tuple(self.categories)
@@ -70,7 +70,6 @@ class Moderate(DialectTask):
         return decision.LlamaGuard(_WHOLE) if model.family == "llama-guard" else self._dialect
 
     def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
-        """Return ``safe`` and ``categories``, and with ``probabilities`` the numbers."""
         held = [None if cell is None else [name for name in cell if self._holds(cell[name])] for cell in cells]
         named = [names and [name for name in names if name != _WHOLE] for names in held]
         safe = Column([None if names is None else not names for names in held], "boolean")

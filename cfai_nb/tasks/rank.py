@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import AnswerError
+from ..errors import AnswerError, check_count
 from ..models import Model, Usage
 from .dialects import decision
 from .dialects.question_types import Scale
-from .dialects.request import Answer, Input, Request, tokens_of
+from .dialects.request import Answer, Cells, ColumnKind, Input, Request, reading, tokens_of
 from .dialects.values import number, whole
-from .task import Cells, ColumnKind, DialectTask, check_count, display_only
+from .task import DialectTask, display_only
 
 #: Families that take a query and many texts at once.
 _RERANKERS = frozenset({"reranker", "bge-m3"})
@@ -57,7 +57,6 @@ class Rank(DialectTask):
         return decision.OneQuestion({"relevance": Scale(_LEVELS, f"How well does the text answer this: {self.query}")})
 
     def check(self, model: Model) -> None:
-        """Refuse an empty query, and a ``top_k`` that is not a number of rows."""
         super().check(model)
         if not isinstance(self.query, str) or not self.query.strip():
             raise ValueError(f"query={self.query!r}: give the question or subject to rank by.")
@@ -69,7 +68,6 @@ class Rank(DialectTask):
         return 32 if model.family in _RERANKERS else 1
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        """Return the request in the model's own form."""
         if model.family not in _RERANKERS:
             return super().build_request(inputs, model)
         return Request(json={"query": self.query, "contexts": [{"text": text} for text in inputs]})
@@ -85,10 +83,8 @@ class Rank(DialectTask):
         """Return one score a text."""
         if model.family not in _RERANKERS:
             return [self._dialect.parse(answer, inputs[0], model)["score"] / (len(_LEVELS) - 1)]
-        try:
+        with reading("scores"):
             scores = {whole(each["id"]): number(each["score"]) for each in answer.json["response"]}
-        except (KeyError, TypeError, ValueError):
-            raise AnswerError("the answer holds no scores", "broken", again=True) from None
         if set(scores) != set(range(len(inputs))):
             raise AnswerError(f"{len(scores)} scores for {len(inputs)} texts", "mismatch", again=True)
         return [scores[at] for at in range(len(inputs))]

@@ -4,13 +4,10 @@ Takes matrices or columns of vectors and returns arrays.  Called by the vector v
 scikit-learn is used in this room only, and imported (with scipy, which it depends on) when a function runs.
 """
 
-from .clustering import cluster, leaf_order
-from .duplicates import duplicates
-from .matrix import mean_direction
-from .neighbors import outliers, search, similarity
+from .clustering import cluster, leaf_order, topic_terms
+from .matrix import VectorColumn, mean_direction
+from .neighbors import duplicates, outliers, search, similarity
 from .projection import Projection, project
-from .topic_terms import topic_terms
-from .vector_column import VectorColumn
 
 __all__ = [
     "Projection",

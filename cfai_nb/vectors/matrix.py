@@ -1,21 +1,23 @@
-"""A checked matrix of vectors, read and normalized in blocks: the ground of every function of this room.
+"""Vectors as one matrix: a column read without copying it, checked, and normalized in blocks.
 
-Takes an array or a ``VectorColumn``; what is returned is float32.  Work goes block by block, so that a column of a
-million vectors is never copied whole.
+Takes the cells of a column (`VectorColumn`) or an array; what is returned is float32.  All functions of this room work
+block by block, so that a column of a million vectors is never copied whole; the vector verbs put results back on the
+cells with `VectorColumn`.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from ..errors import takes_options
-from .vector import Vector
+from .vector import Space, Vector, base_and_rows, same_space, space_of
 
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -41,6 +43,127 @@ class Vectors(Protocol):
     def __getitem__(self, rows: Any, /) -> Any: ...
 
 
+class VectorColumn:
+    """The vectors of a column, without its missing cells.
+
+    A column as ``embed`` returns it is a list of rows of one matrix, some repeated, some missing: stacking it would
+    copy all of it.  This is sliced like a matrix of shape (n, d) and copies only the rows of the slice.
+
+    Parameters
+    ----------
+    cells : iterable
+        Vectors, plain arrays, or lists of numbers (as read from a file); None, NaN and NA are missing.
+
+    Attributes
+    ----------
+    present : ndarray of bool, shape (cells,)
+        Which cells hold a vector.
+    positions : ndarray of int64, shape (n,)
+        The positions of those cells.
+    space : Space or None
+        Where the vectors come from; None if they do not record it.
+
+    Raises
+    ------
+    ValueError
+        A cell is not a vector, or the vectors differ in length or space.
+    """
+
+    def __init__(self, cells: Iterable[Any]) -> None:
+        every = cells.tolist() if isinstance(cells, pd.Series) else list(cells)
+        plain = set(map(type, every)) <= {float, type(None), type(pd.NA), type(pd.NaT)}
+        whole = not plain and all(issubclass(kind, np.ndarray) for kind in set(map(type, every)))
+        self.present: npt.NDArray[np.bool_] = (
+            np.ones(len(every), dtype=bool) if whole else np.array([not _missing(cell) for cell in every], dtype=bool)
+        )
+        self.positions: Numbers = np.flatnonzero(self.present)
+        there = every if whole else [_array(every[at], at) for at in self.positions.tolist()]
+        base, rows = (base_and_rows(there) if there else None) or (None, np.arange(len(there)))
+        if base is not None:
+            self.space: Space | None = space_of(there[0])
+            self._keep(base, rows, (), base.shape[1])
+            return
+        self.space = same_space(there)
+        alone = [] if self.space is None else [at for at, cell in enumerate(there) if space_of(cell) is None]
+        if alone:
+            raise ValueError(
+                f"row {self.positions[alone[0]]} does not record which model made its vector; other rows are from "
+                f"{self.space}. Embed the rows again."
+            )
+        sizes = sorted({cell.shape for cell in there})
+        if len(sizes) > 1 or any(len(size) != 1 for size in sizes):
+            raise ValueError(f"give one vector per row, all of one length; these have the shapes {sizes[:5]}")
+        self._keep(None, rows, there, sizes[0][0] if sizes else 0)
+
+    def _keep(self, base: Matrix | None, rows: Numbers, cells: Sequence[Any], dims: int) -> None:
+        """Set what the vectors are: rows of a matrix, or the cells themselves."""
+        self._base, self._rows, self._cells = base, rows, cells
+        self.shape = (len(rows), dims)
+        self._run = len(rows) > 0 and bool((np.diff(rows) == 1).all())  # consecutive rows of the matrix
+
+    @property
+    def base_rows(self) -> tuple[Matrix | None, Numbers]:
+        """The matrix behind the column, and which of its rows the vectors are; None if there is no such matrix."""
+        return self._base, self._rows
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | Numbers) -> Matrix:
+        if self._base is None:
+            chosen = self._cells[rows] if isinstance(rows, slice) else [self._cells[at] for at in rows.tolist()]
+            return np.array(chosen, dtype=np.float32).reshape(len(chosen), self.shape[1])
+        if self._run and isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            return np.asarray(self._base)[self._rows[0] + start : self._rows[0] + stop : step]
+        return np.asarray(self._base)[self._rows[rows]]
+
+    def select(self, wanted: npt.NDArray[np.bool_]) -> VectorColumn:
+        """Return the vectors of the cells where the mask `wanted` is true."""
+        some = object.__new__(VectorColumn)
+        chosen = np.flatnonzero(wanted[self.positions])
+        some.present, some.positions, some.space = self.present & wanted, self.positions[chosen], self.space
+        if self._base is None:
+            some._keep(None, np.arange(len(chosen)), [self._cells[at] for at in chosen.tolist()], self.shape[1])
+        else:
+            some._keep(self._base, self._rows[chosen], (), self.shape[1])
+        return some
+
+    def finite(self) -> VectorColumn:
+        """Return the vectors without NaN and infinity; a cell whose vector holds one counts as missing."""
+        whole = np.ones(len(self), dtype=bool)
+        for part in blocks(len(self)):
+            whole[part] = np.isfinite(self[part]).all(axis=1)
+        wanted = self.present.copy()
+        wanted[self.positions] = whole
+        return self if whole.all() else self.select(wanted)
+
+    def to_matrix(self) -> Matrix:
+        """Return the matrix: a view where the vectors are consecutive rows of one, a copy otherwise."""
+        return self[:]
+
+    def per_cell(self, values: npt.NDArray[Any], missing: Any, dtype: Any) -> npt.NDArray[Any]:
+        """Return one value per cell: the value of its vector, or `missing`."""
+        made = np.full(len(self.present), missing, dtype=dtype)
+        made[self.positions] = values
+        return made
+
+
+def _missing(cell: Any) -> bool:
+    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
+
+
+def _array(cell: Any, at: int) -> Any:
+    if isinstance(cell, np.ndarray):
+        return cell
+    try:
+        if isinstance(cell, (list, tuple)):
+            return np.asarray(cell, dtype=np.float32)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"row {at} is not a vector but {type(cell).__name__}: {str(cell)[:40]!r}")
+
+
 def no_progress(text: str) -> None:
     """Ignore progress: the default of ``on_progress``."""
 
@@ -48,14 +171,11 @@ def no_progress(text: str) -> None:
 def checked(matrix: Any) -> Vectors:
     """Return `matrix` as float32 of shape (n, d), without a copy where possible; a ``VectorColumn`` stays one.
 
-    Raises
-    ------
-    ValueError
-        It is not two-dimensional, or holds NaN or infinity.
+    What is not two-dimensional, or holds NaN or infinity, is refused.
     """
-    if not isinstance(matrix, np.ndarray) and hasattr(matrix, "base_rows"):
+    if isinstance(matrix, VectorColumn):
         norms(matrix)
-        return matrix  # type: ignore[no-any-return]
+        return matrix
     try:
         rows = np.asarray(matrix, dtype=np.float32)
     except (TypeError, ValueError) as error:
@@ -81,14 +201,10 @@ _known_norms: dict[int, tuple[weakref.ref[Any], Matrix]] = {}
 def norms(matrix: Vectors) -> Matrix:
     """Return the Euclidean norm of every vector, shape (n,); cached for the matrix behind a column.
 
-    Raises
-    ------
-    ValueError
-        A vector holds NaN or infinity.
+    A vector that holds NaN or infinity is refused.
     """
-    behind = getattr(matrix, "base_rows", None)
-    if behind is not None:  # a column that takes most of its matrix reuses the norms of the matrix
-        base, rows = behind
+    if isinstance(matrix, VectorColumn):  # one that takes most of its matrix reuses the norms of the matrix
+        base, rows = matrix.base_rows
         if isinstance(base, Vector) and 2 * len(rows) >= len(base):
             found = _norms(base)
             if np.isfinite(found[rows]).all():
@@ -96,8 +212,7 @@ def norms(matrix: Vectors) -> Matrix:
     found = _norms(matrix)
     bad = np.flatnonzero(~np.isfinite(found))
     if len(bad):
-        positions = getattr(matrix, "positions", None)
-        first = bad[0] if positions is None else positions[bad[0]]
+        first = matrix.positions[bad[0]] if isinstance(matrix, VectorColumn) else bad[0]
         raise ValueError(f"{len(bad)} of {len(found)} vectors hold NaN or infinity (the first is row {first})")
     return found
 

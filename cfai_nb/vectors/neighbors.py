@@ -1,4 +1,4 @@
-"""Nearest neighbors by cosine, exact and in blocks: ``search``, ``similarity``, ``outliers``."""
+"""Comparisons by cosine, exact and in blocks: ``search``, ``similarity``, ``outliers``, ``duplicates``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,27 @@ from typing import Any
 import numpy as np
 
 from ..errors import takes_options
-from .matrix import Matrix, Numbers, OnProgress, Vectors, blocks, checked, no_progress, norms, sample, unit_rows
+from .matrix import (
+    Matrix,
+    Numbers,
+    OnProgress,
+    VectorColumn,
+    Vectors,
+    blocks,
+    checked,
+    no_progress,
+    norms,
+    sample,
+    unit_rows,
+)
 
 #: Rows up to which ``outliers`` looks for neighbors among all; beyond, among a sample of as many.
 OUTLIER_ROWS = 20_000
 _QUERIES = 1_024
+#: Two equal vectors have a cosine of 1 up to the rounding of float32.
+_ROUNDING = 4e-6
+#: Pairs of duplicates held before they are merged into groups: 64 MB.
+_MAX_PAIRS = 4_000_000
 
 
 @takes_options()
@@ -135,6 +151,78 @@ def outliers(
     return 1 - scores.mean(axis=1), f"mean cosine distance to the {wanted} nearest others{limits}"
 
 
+@takes_options()
+def duplicates(matrix: Any, threshold: float = 0.95, *, on_progress: OnProgress = no_progress) -> Numbers:
+    """Return the group of near duplicates of every vector.
+
+    Two vectors are in one group if their cosine is at least `threshold`, or if a chain of such pairs connects them: the
+    two ends of a chain can be less alike than that.  All pairs are compared, in blocks; no n-by-n matrix is built.
+
+    Parameters
+    ----------
+    matrix : array_like
+        Shape (n, d).  100,000 vectors of 768 dimensions are 8 * 10**12 operations: a minute or two on two cores.
+    threshold : float, default 0.95
+        In (0, 1].  What counts as a duplicate depends on the model: look at some groups first.
+    on_progress : callable, optional
+        Called with a text that says how far it is.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64, shape (n,): groups are numbered in the order in which they first occur; most have one member.
+
+    Raises
+    ------
+    ValueError
+        The threshold is out of range, or a vector holds NaN or infinity.
+    """
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
+        raise ValueError(f"threshold must be a cosine above 0 and up to 1, not {threshold!r}")
+    rows = checked(matrix)
+    if isinstance(rows, VectorColumn):
+        rows = rows.to_matrix()
+    count, known = len(rows), norms(rows)
+    group = np.arange(count)
+    pairs: list[Numbers] = []
+    held = 0
+    for first in blocks(count):
+        if first.start:
+            on_progress(f"{first.start:,} of {count:,}")
+        one = unit_rows(rows, first, known)
+        for second in blocks(count):
+            if second.start < first.start:
+                continue
+            cosines = one @ (one if second == first else unit_rows(rows, second, known)).T
+            alike = cosines >= threshold - _ROUNDING
+            here, there = np.nonzero(np.triu(alike, 1) if second == first else alike)
+            found = np.stack([group[here + first.start], group[there + second.start]])
+            found = found[:, found[0] != found[1]]
+            if found.shape[1]:
+                pairs.append(found)
+                held += found.shape[1]
+            if held > _MAX_PAIRS:
+                group, pairs, held = _merged(group, pairs), [], 0
+    return np.unique(_merged(group, pairs), return_inverse=True)[1].astype(np.int64) if count else group
+
+
+def _merged(group: Numbers, pairs: list[Numbers]) -> Numbers:
+    """Return the groups after each of these pairs of groups is merged; each is numbered by its first row."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not pairs:
+        return group
+    one, other = np.concatenate(pairs, axis=1)
+    count = len(group)
+    graph = coo_array((np.ones(len(one)), (one, other)), shape=(count, count))
+    _, part = connected_components(graph, directed=False)
+    merged = part[group]
+    first = np.full(part.max() + 1, count, dtype=np.int64)
+    np.minimum.at(first, merged, np.arange(count))
+    return np.asarray(first[merged])
+
+
 def _check_count(name: str, count: Any) -> None:
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
         raise ValueError(f"{name} must be a whole number of at least 1, not {count!r}")
@@ -153,7 +241,7 @@ def _nearest(
     found = np.full((len(queries), k), -1, dtype=np.int64)
     if k == 0:
         return scores, found
-    if len(queries) > _QUERIES and hasattr(rows, "to_matrix"):
+    if len(queries) > _QUERIES and isinstance(rows, VectorColumn):
         rows = rows.to_matrix()  # read many times: copied once
     known = norms(rows)
     for asked in blocks(len(queries), _QUERIES):

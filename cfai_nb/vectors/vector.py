@@ -161,13 +161,7 @@ def space_of(vector: Any) -> Space | None:
 
 
 def same_space(vectors: Iterable[Any]) -> Space | None:
-    """Return the space all vectors share (None: unknown).
-
-    Raises
-    ------
-    ValueError
-        The vectors come from different spaces; the message names two.
-    """
+    """Return the space all vectors share (None: unknown); vectors of different spaces are refused."""
     # By identity first: a column has one space object for all rows, and hashing it a million times takes a second.
     found = {id(space): space for v in vectors if (space := getattr(v, "space", None)) is not None}
     spaces = set(found.values())

@@ -1,9 +1,8 @@
 """Widgets: what a notebook shows and lets the user do.  ipywidgets and IPython are used in this room only."""
 
 from .gallery import Gallery, Preview
-from .ledger import LedgerView, ledger
-from .map.map import Map
-from .models import Models, models
+from .map import Map
+from .overviews import LedgerView, Models, ledger, models
 from .playground import Playground
 from .progress import Bar, bar
 

@@ -7,9 +7,9 @@ the user did in the same cell before.  Only modules of this room call them.
 
 from __future__ import annotations
 
-import functools
+import abc
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
@@ -18,9 +18,9 @@ import traitlets
 from IPython.display import display
 
 from .. import html, markup
+from ..errors import CfaiError
 from ..frame import rows
 from ..frame.progress import in_notebook
-from ..html import LIVE_SOUND
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 publish: Callable[..., Any] = display  # IPython does not declare its types
@@ -39,32 +39,25 @@ def close(widget: Any) -> None:
     widget.close()
 
 
-def table(columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> str:
-    """Return an HTML table without borders; the first cell of a row is its header.
+def button(text: str, act: Callable[[], object], refused: Callable[[str], None], **looks: Any) -> Any:
+    """Return a button; `refused` shows the errors of its action, because those of a callback only reach the log."""
+    made = ipywidgets.Button(description=text, layout={"width": "auto"}, **looks)
 
-    Parameters
-    ----------
-    columns : mapping of str to {"left", "right"}
-        Headings and the alignment of their cells.
-    rows : iterable of sequences
-        Cells; each is escaped and cut at 200 characters.
-    """
-    styles = [
-        f"text-align: {side}; vertical-align: top; padding: 3px 8px" + "; white-space: nowrap" * (side == "right")
-        for side in columns.values()
-    ]
+    def clicked(_: Any) -> None:
+        try:
+            act()
+        except (CfaiError, ValueError, TypeError) as error:
+            refused(str(error))
 
-    def row(cells: Iterable[object], tags: Sequence[str]) -> str:
-        made = zip(tags, styles, cells, strict=True)
-        return "".join(f'<{tag} style="{style}">{markup.escape(cell)}</{tag[:2]}>' for tag, style, cell in made)
-
-    heads = row(columns, ['th scope="col"'] * len(styles))
-    tags = ['th scope="row"', *["td"] * (len(styles) - 1)]
-    body = "".join(f"<tr>{row(cells, tags)}</tr>" for cells in rows)
-    return f'<table style="border-collapse: collapse"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+    made.on_click(clicked)
+    return made
 
 
-class View(traitlets.HasTraits):  # type: ignore[misc, unused-ignore]
+class _Abstract(abc.ABCMeta, traitlets.MetaHasTraits):  # type: ignore[misc, unused-ignore]
+    """Makes classes that have both traits and abstract methods."""
+
+
+class View(traitlets.HasTraits, metaclass=_Abstract):  # type: ignore[misc, unused-ignore]
     """A widget with `controls` above a `page` of HTML.
 
     The page is a separate output below the controls.  So the saved notebook keeps its last state, and redrawing it
@@ -75,14 +68,14 @@ class View(traitlets.HasTraits):  # type: ignore[misc, unused-ignore]
         super().__init__()
         self._handle: Any = None
 
-    @functools.cached_property
+    @property
+    @abc.abstractmethod
     def controls(self) -> Any:
         """The boxes and buttons, created on first use."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def page(self) -> str:
         """Return the page as HTML; it is the same live and saved."""
-        raise NotImplementedError
 
     def update(self) -> None:
         """Redraw the page if it is displayed."""
@@ -106,7 +99,7 @@ MAX_ROWS = 100
 _PAGE_SIZES = (6, 12, 24, 48)
 
 
-class PagedView(traitlets.HasTraits):
+class PagedView(traitlets.HasTraits, metaclass=_Abstract):
     """Rows of a frame, a page at a time; only the rows on the page are read.
 
     Its traits are ``page``, ``n`` and ``filter``; ``rows`` holds the positions of the rows that match the filter.
@@ -170,12 +163,12 @@ class PagedView(traitlets.HasTraits):
 
     # -- the page --------------------------------------------------------------------------------------------------
 
+    @abc.abstractmethod
     def _page(self, live: bool) -> str:
         """Return the page as HTML."""
-        raise NotImplementedError
 
     def _renderer(self, live: bool, side: int = 128) -> html.Renderer:
-        return html.Renderer(side=side, sound=max(self._sound, LIVE_SOUND) if live else self._sound)
+        return html.Renderer(side=side, sound=max(self._sound, html.LIVE_SOUND) if live else self._sound)
 
     def _state(self) -> tuple[Any, ...]:
         """Everything the page depends on."""
@@ -183,11 +176,9 @@ class PagedView(traitlets.HasTraits):
 
     def fragment(self, live: bool = False) -> str:
         """Return the page as HTML; the live form may hold more sound than the saved one."""
-        state, made = self._drawn.get(live, (None, ""))
-        if state != self._state():
-            made = self._page(live)
-            self._drawn[live] = (self._state(), made)
-        return made
+        if self._drawn.get(live, (None,))[0] != self._state():
+            self._drawn[live] = (self._state(), self._page(live))
+        return self._drawn[live][1]
 
     def _summary(self) -> str:
         """Describe in words which rows are on the page."""
@@ -211,16 +202,13 @@ class PagedView(traitlets.HasTraits):
         fitted = {"description_width": "auto"}
         self._back = ipywidgets.Button(description="‹ Previous", tooltip="previous page", layout=plain)
         self._on = ipywidgets.Button(description="Next ›", tooltip="next page", layout=plain)
-        self._at = ipywidgets.BoundedIntText(
-            value=1, min=1, max=1, description="Page", layout={"width": "9em"}, style=fitted
-        )
+        self._at = ipywidgets.BoundedIntText(1, min=1, max=1, description="Page", layout={"width": "9em"}, style=fitted)
         self._of = ipywidgets.Label()
         self._size = ipywidgets.Dropdown(
-            options=sorted({*_PAGE_SIZES, self.n}), value=self.n, description="Rows a page", layout=plain | apart,
-            style=fitted,
-        )  # fmt: skip
+            options=sorted({*_PAGE_SIZES, self.n}), description="Rows a page", layout=plain | apart, style=fitted
+        )
         self._sought = ipywidgets.Text(
-            value=self.filter, placeholder="text in a row", description="Filter", continuous_update=False,
+            placeholder="text in a row", description="Filter", continuous_update=False,
             layout={"width": "18em"} | apart, style=fitted,
         )  # fmt: skip
         self._back.on_click(lambda _: self.set_trait("page", max(self.page - 1, 0)))
@@ -284,19 +272,11 @@ _counts: dict[str, tuple[int, dict[str, int]]] = {}
 
 
 def kept_work(kind: str, index: pd.Index[Any], made_of: object) -> dict[str, Any]:
-    """Return the dict in which a new widget keeps manual work, such as prompts, picks and labels.
+    """Return the dict in which a new widget of a class keeps manual work, such as prompts, picks and labels.
 
     When a cell runs again on the same rows, its widget gets the same dict.  Outside of a notebook every dict is new.
-    Nothing outlives the kernel.
-
-    Parameters
-    ----------
-    kind : str
-        The class of the widget.
-    index : Index
-        Of its frame; another index starts over, because positions would mean other rows.
-    made_of : object
-        What else must be equal for the work to apply, such as the name of the column.
+    Nothing outlives the kernel.  Another `index` of the frame starts over, because positions would mean other rows;
+    `made_of` is what else must be equal, such as the name of the column.
     """
     place = _place(kind) if in_notebook() else None
     if place is None:

@@ -16,7 +16,7 @@ import traitlets
 from .. import html, markup, session
 from ..errors import takes_options
 from ..frame import rows
-from ..html import SOUND, Failures, card
+from ..html import SOUND, Failures
 from .base import PagedView, kept_work
 
 
@@ -67,23 +67,14 @@ class Preview(PagedView):
 
     @takes_options()
     def __init__(
-        self,
-        data: rows.Frame,
-        columns: Hashable | Sequence[Hashable] = None,
-        n: int = 12,
-        page: int = 0,
-        *,
-        filter: str = "",
-        failures: Failures = None,
-        sound: int = SOUND,
-        files: Any = None,
-    ) -> None:
+        self, data: rows.Frame, columns: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
+        filter: str = "", failures: Failures = None, sound: int = SOUND, files: Any = None,
+    ) -> None:  # fmt: skip
         folder = session.files_folder(files)
-        self._columns, self._hidden = (
-            html.choose_columns(data, folder)
-            if columns is None
-            else (html.named_columns(data, columns, files=folder), [])
-        )
+        if columns is None:
+            self._columns, self._hidden = html.choose_columns(data, folder)
+        else:
+            self._columns, self._hidden = html.named_columns(data, columns, files=folder), []
         self._errors = html.errors_of(failures, data.index)
         self._mark = html.mark_of(data, self._columns)
         super().__init__(data, self._columns, n, page, filter, sound)
@@ -169,18 +160,10 @@ class Gallery(PagedView):
 
     @takes_options()
     def __init__(
-        self,
-        data: rows.Frame,
-        column: Hashable = None,
-        caption: Hashable | Sequence[Hashable] = None,
-        n: int = 12,
-        page: int = 0,
-        *,
-        kind: Literal["image", "audio"] = "image",
-        filter: str = "",
-        sound: int = SOUND,
+        self, data: rows.Frame, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12,
+        page: int = 0, *, kind: Literal["image", "audio"] = "image", filter: str = "", sound: int = SOUND,
         files: Any = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         if kind not in _WIDTHS:
             raise ValueError(f"kind must be 'image' or 'audio', not {kind!r}.")
         self._width = _WIDTHS[kind]
@@ -201,9 +184,8 @@ class Gallery(PagedView):
     def _checked_picks(self, proposal: Any) -> tuple[int, ...]:
         wanted = np.unique(np.array(proposal["value"], dtype=np.int64))
         if len(wanted) and not (wanted[0] >= 0 and wanted[-1] < len(self._index)):
-            raise traitlets.TraitError(
-                f"there is no row {wanted[-1]}: positions count from 0 to {len(self._index) - 1}"
-            )
+            last = len(self._index) - 1
+            raise traitlets.TraitError(f"there is no row {wanted[-1]}: positions count from 0 to {last}")
         return tuple(wanted.tolist())
 
     @traitlets.observe("picks")
@@ -213,13 +195,12 @@ class Gallery(PagedView):
 
     def _cards(self, live: bool) -> list[str]:
         """Return the cards of the page, each as HTML; picking a row does not decode its picture again."""
-        positions, made = self._made.get(live, (None, []))
-        if positions != self.shown:
+        if self._made.get(live, (None,))[0] != self.shown:
             renderer = self._renderer(live, _SIDE)
-            made = [card(self._column, self._captions, row, self._index, renderer) for row in self.shown]
+            made = [html.card(self._column, self._captions, row, self._index, renderer) for row in self.shown]
             self._made[live] = (self.shown, made)
             self._omitted = self._omitted if live else renderer.omitted
-        return made
+        return self._made[live][1]
 
     def _page(self, live: bool) -> str:
         chosen = set(self.picks)
@@ -237,16 +218,15 @@ class Gallery(PagedView):
 
     def _make_body(self) -> Any:
         self._head = ipywidgets.HTML()
-        every = ipywidgets.Button(description="Pick page", tooltip="pick all rows of this page")
-        none = ipywidgets.Button(description="Pick none", tooltip="remove all picks")
-        every.layout.width = none.layout.width = "auto"
+        plain = {"width": "auto"}
+        every = ipywidgets.Button(description="Pick page", tooltip="pick all rows of this page", layout=plain)
+        none = ipywidgets.Button(description="Pick none", tooltip="remove all picks", layout=plain)
         every.on_click(lambda _: self.set_trait("picks", (*self.picks, *self.shown)))
         none.on_click(lambda _: self.set_trait("picks", ()))
         self._grid = ipywidgets.Box(layout={"flex_flow": "row wrap", "align_items": "flex-start"})
         self._slots: list[_Slot] = []
-        return ipywidgets.VBox(
-            [ipywidgets.HBox([self._head, every, none], layout={"align_items": "center"}), self._grid]
-        )
+        head = ipywidgets.HBox([self._head, every, none], layout={"align_items": "center"})
+        return ipywidgets.VBox([head, self._grid])
 
     def _fill(self) -> None:
         self._head.value = markup.block(self._caption())

@@ -7,6 +7,7 @@ would only be handled when the cell is done; it says how to interrupt instead.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import threading
 import time
@@ -34,12 +35,7 @@ class Bar:
     """The progress of a run: a live bar while it goes on, and a line of text that stays in the saved notebook.
 
     Both are one output.  During the run it holds the widget, with text and HTML for places without widgets; at the
-    end only text and HTML, with the receipt.
-
-    Parameters
-    ----------
-    clock : callable
-        Returns seconds.
+    end only text and HTML, with the receipt.  `clock` returns seconds.
     """
 
     @takes_options()
@@ -112,13 +108,7 @@ class Bar:
 @takes_options()
 @contextlib.contextmanager
 def bar() -> Iterator[Callable[[Report], None]]:
-    """Show a run as a bar in the cell.
-
-    Yields
-    ------
-    callable
-        ``show(report)``, to be called about ten times a second and at the end of the run.
-    """
+    """Show a run as a bar in the cell; yields what is called with its report, often and at the end of the run."""
     made = Bar()
     try:
         yield made.show
@@ -129,40 +119,28 @@ def bar() -> Iterator[Callable[[Report], None]]:
 def patiently(work: Callable[[], T], what: str, shown: bool | None = None) -> T:
     """Return ``work()``; in a notebook, show after half a second how long it has been running.
 
-    Parameters
-    ----------
-    work : callable
-        Runs in a separate thread, so that the cell can be interrupted; the thread then ends by itself.
-    what : str
-        Plain text, such as "laying out 200 rows".
-    shown : bool, optional
-        Default: in a notebook.
+    It runs in a thread, so that the cell can be interrupted; the thread then ends by itself.  `what` is plain text;
+    `shown` overrides whether it is shown.
     """
     if shown is False or not (shown or in_notebook()):
         return work()
-    results: list[T] = []
-    errors: list[BaseException] = []
+    made: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def run() -> None:
         try:
-            results.append(work())
+            made.set_result(work())
         except BaseException as error:
-            errors.append(error)
+            made.set_exception(error)
 
     started = time.monotonic()
-    thread = threading.Thread(target=run, name=what, daemon=True)
-    thread.start()
+    threading.Thread(target=run, name=what, daemon=True).start()
     handle: Any = None
-    while True:
-        thread.join(_WAIT_PAUSE)
-        alive = thread.is_alive()
-        line = {"text/plain": f"{what} · {time.monotonic() - started:.1f} s{'' if alive else ' · done'}"}
+    done = False
+    while not done:
+        done = bool(concurrent.futures.wait([made], _WAIT_PAUSE).done)
+        line = {"text/plain": f"{what} · {time.monotonic() - started:.1f} s{' · done' if done else ''}"}
         if handle is not None:
             handle.update(line, raw=True)
-        elif alive:
+        elif not done:
             handle = publish(line, raw=True, display_id=True)
-        if not alive:
-            break
-    if errors:
-        raise errors[0]
-    return results[0]
+    return made.result()

@@ -50,7 +50,13 @@ _KERNEL_READY = """async () => {
   await jupyterapp.restored;
   const context = jupyterapp.shell.currentWidget.sessionContext;
   await context.ready;
-  await context.session.kernel.info;
+  const kernel = context.session.kernel;
+  await kernel.info;
+  // The manager of widgets asks a kernel for its widgets, and then draws again what is shown: not while a test looks.
+  for (let asked = 0; asked < 3; asked++) {
+    await kernel.requestCommInfo({target_name: 'jupyter.widget'});
+    await kernel.requestExecute({code: '', silent: true}).done;
+  }
 }"""
 _RUN = """at => {
   const notebook = jupyterapp.shell.currentWidget.content;
@@ -60,6 +66,13 @@ _RUN = """at => {
 }"""
 
 
+#: Close the widgets of a kernel, forget its names and outputs, and return its id.
+_EMPTIED = """async () => {
+  const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  const code = "import ipywidgets; ipywidgets.Widget.close_all(); get_ipython().run_line_magic('reset', '-f')";
+  await kernel.requestExecute({code, silent: true}).done;
+  return kernel.id;
+}"""
 #: Texts whose colour is not apart from what is behind them, and drawings that are brighter than their page.
 _ILLEGIBLE = """where => {
   const parts = colour => colour.match(/[\\d.]+/g).map(Number);
@@ -165,11 +178,16 @@ class Page:
 
 
 class Lab:
-    """A JupyterLab server on loopback, and a browser."""
+    """A JupyterLab server on loopback, and a browser whose cache all pages share.
 
-    def __init__(self, url: str, token: str, folder: Path, themes: Path, browser: Any) -> None:
-        self.url, self.token, self.folder, self.themes, self.browser = url, token, folder, themes, browser
+    A kernel that a test leaves in order is emptied and given to the next one: to start one and to import the package
+    takes longer than most tests.
+    """
+
+    def __init__(self, url: str, token: str, folder: Path, themes: Path, context: Any) -> None:
+        self.url, self.token, self.folder, self.themes, self.context = url, token, folder, themes, context
         self._number = 0
+        self._kernel: str | None = None  # its id
 
     def write(self, cells: Sequence[str], name: str = "") -> Path:
         """Write a notebook of these code cells."""
@@ -194,9 +212,13 @@ class Lab:
             path = path.with_name(f"{path.stem}-saved.ipynb")
             nbformat.write(notebook, path)
         self.themes.unlink(missing_ok=True)  # light, unless this test asks for the dark one
-        context = self.browser.new_context(viewport={"width": size[0], "height": size[1]})
+        if kernel and self._kernel is not None:
+            session = {"path": path.name, "name": path.name, "type": "notebook", "kernel": {"id": self._kernel}}
+            self._ask("sessions", "POST", session)
+        kept = False
+        page = Page(self.context.new_page())
         try:
-            page = Page(context.new_page())
+            page.browser.set_viewport_size({"width": size[0], "height": size[1]})
             page.browser.goto(
                 f"{self.url}/doc/tree/{path.name}?token={self.token}&reset", wait_until="domcontentloaded"
             )
@@ -205,21 +227,27 @@ class Lab:
                 page.browser.evaluate(_KERNEL_READY)
             yield page
             page.check()
+            if kernel:
+                self._kernel = page.browser.evaluate(_EMPTIED)
+            kept = True
         finally:
-            context.close()
-            self._shut_down()
+            page.browser.close()
+            if not kept:
+                self._shut_down()
 
     def _shut_down(self) -> None:
-        for session in self._ask("sessions"):
-            self._ask(f"sessions/{session['id']}", "DELETE")
+        self._kernel = None
+        for kernel in self._ask("kernels"):
+            self._ask(f"kernels/{kernel['id']}", "DELETE")
 
-    def _ask(self, path: str, method: str = "GET") -> Any:
+    def _ask(self, path: str, method: str = "GET", content: Any = None) -> Any:
         request = urllib.request.Request(
-            f"{self.url}/api/{path}", method=method, headers={"Authorization": f"token {self.token}"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            content = answer.read()
-        return json.loads(content) if content else None
+            f"{self.url}/api/{path}", method=method, headers={"Authorization": f"token {self.token}"},
+            data=None if content is None else json.dumps(content).encode(),
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer = response.read()
+        return json.loads(answer) if answer else None
 
 
 def _free_port() -> int:
@@ -281,7 +309,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             browser = driver.chromium.launch(executable_path=binary, args=flags)
             try:
                 themes = settings / "apputils-extension" / "themes.jupyterlab-settings"
-                yield Lab(url, token, folder, themes, browser)
+                yield Lab(url, token, folder, themes, browser.new_context())
             finally:
                 browser.close()
     finally:

@@ -26,7 +26,7 @@ df[name] = pd.Series([evil + chr(0xD800) + "long " * 200] * len(df), dtype=objec
 df.loc[3, "topic"] = evil
 df["photo"] = [PIL.Image.new("RGB", (60, 40), "teal")] * len(df)
 """,
-    "m = df.cfai.map('text', color='topic', hover=['product', name, 'photo'])\nm",
+    "m = df.cfai.map('text', color='topic', hover=['product', name, 'photo'], progress=False)\nm",
     # Where a point whose text is hostile lies, from the middle of the map, of half its height.
     """
 import numpy as np
@@ -83,8 +83,8 @@ def test_map(lab: Any, pictures: Path) -> None:
         out.locator("button[title*='lasso selection']").click()
         mouse.move(x + 140, y)
         mouse.down()
-        for step in range(1, 64):
-            mouse.move(x + 140 * math.cos(step / 10), y + 140 * math.sin(step / 10))
+        for step in range(1, 22):
+            mouse.move(x + 140 * math.cos(step * 0.3), y + 140 * math.sin(step * 0.3))
         mouse.up()
         out.get_by_text(re.compile(r"^[1-9]\d*$")).first.wait_for()
         out.get_by_placeholder("label for the selection").fill("<img src=x onerror=window.__alarm=1>")
@@ -116,7 +116,7 @@ def test_all_cells_at_once(lab: Any) -> None:
     pytest.importorskip("jscatter", reason="jupyter-scatter is not installed: pip install -e '.[map]'")
     cells = [
         "import cfai_nb as cf\ncf.connect('emulator', store=False)\ndf = cf.sample('docstrings')",
-        "m = df.cfai.map('text', method='pca')\nm",
+        "m = df.cfai.map('text', method='pca', progress=False)\nm",
         "m.select(df.index[:30]); m.label('one', as_column='theme')",
     ]
     with lab.open(cells) as page:

@@ -24,9 +24,9 @@ df = pd.DataFrame({{
     "speech": [cf.Audio(hostile.sound(1)) for _ in range(40)],
     "score": np.linspace(0, 1, 40),
 }}, index=[f"r{{at // 2}}" for at in range(40)])
-df["vector"] = df.cfai.embed("text")
+df["vector"] = df.cfai.embed("text", progress=False)
 df["label"] = pd.Series([text if at != 1 else "half \\ud800" for at, text in enumerate(df["text"])], dtype=object,
-                        index=df.index).cfai.classify(["odd", "even"])
+                        index=df.index).cfai.classify(["odd", "even"], progress=False)
 """
 HOSTILE = """
 cells = hostile.CELLS

@@ -12,6 +12,11 @@ import pytest
 from cfai_nb.emulator import Emulator, Running, running
 
 ACCOUNT = "a" * 32
+HOST, LOGS = f"http://emulator/v1/{ACCOUNT}/g", "../ai-gateway/gateways/g/logs"
+TALK = [{"role": "user", "content": "Hello there."}]
+#: One embedding model, one of 2026, one before 2026, and the one that speaks Responses.
+BGE, GLM = "@cf/baai/bge-base-en-v1.5", "@cf/zai-org/glm-4.7-flash"
+LEGACY, OSS = "@cf/meta/llama-3.2-3b-instruct", "@cf/openai/gpt-oss-20b"
 
 
 class Door:
@@ -66,3 +71,12 @@ def service() -> Iterator[Running]:
 def base(service: Running) -> str:
     """The address up to and including ``/ai`` on the port."""
     return f"{service.url}/accounts/{ACCOUNT}/ai"
+
+
+def spots(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the address of every part of a value."""
+    if path:
+        yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inner:
+        yield from spots(part, (*path, key))

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-BGE = "@cf/baai/bge-base-en-v1.5"
+from .conftest import BGE
+
 LLAMA = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 AURA = "@cf/deepgram/aura-2-en"
 

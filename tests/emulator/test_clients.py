@@ -13,13 +13,13 @@ import pytest
 from pydantic import BaseModel
 
 from cfai_nb.emulator import Running
-from cfai_nb.emulator.standins import sound
+from cfai_nb.emulator.families import audio_models as sound
+
+from .conftest import ACCOUNT, BGE
 
 pytestmark = pytest.mark.slow
 
-ACCOUNT = "a" * 32
 CHAT = "@cf/zai-org/glm-4.7-flash"
-BGE = "@cf/baai/bge-base-en-v1.5"
 
 
 @pytest.fixture

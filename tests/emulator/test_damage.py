@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-HOST = f"http://emulator/v1/{'a' * 32}/g"
+from .conftest import HOST, spots
+
 JUNK: list[Any] = [
     None,
     True,
@@ -72,15 +72,6 @@ ROUTES: dict[str, tuple[str, Any]] = {
     "older": ("/run/@cf/meta/llama-3.3-70b-instruct-fp8-fast", CHAT),
     "finetunes": ("/finetunes", {"model": "@cf/google/gemma-2b-it-lora", "name": "x", "public": True}),
 }
-
-
-def spots(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the address of every part of a value."""
-    if path:
-        yield path
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, part in inner:
-        yield from spots(part, (*path, key))
 
 
 def damaged(body: Any, chance: random.Random) -> Any:

@@ -8,7 +8,8 @@ import pytest
 
 from cfai_nb.emulator.error_codes import CODES
 
-BGE = "@cf/baai/bge-base-en-v1.5"
+from .conftest import BGE
+
 ENVELOPE = {"errors", "success", "result", "messages"}
 
 

@@ -11,10 +11,7 @@ import pytest
 
 from cfai_nb.emulator import Dropped, Emulator, running
 
-BGE = "@cf/baai/bge-base-en-v1.5"
-OPENAI = "@cf/zai-org/glm-4.7-flash"
-LEGACY = "@cf/meta/llama-3.2-3b-instruct"
-ACCOUNT = "a" * 32
+from .conftest import ACCOUNT, BGE, GLM, LEGACY
 
 Try = Callable[[str, Any], httpx.Response]
 
@@ -127,7 +124,7 @@ def test_empty_and_length_are_answers_that_say_too_little(trial: Any) -> None:
     """Null content with finish reason stop; cut content with finish reason length; both charged, neither served."""
     emulator, run = trial(faults=["empty", "length", "empty", "length"])
     body = {"messages": [{"role": "user", "content": "Tell me about rivers."}]}
-    empty, cut = (run(OPENAI, body).json()["result"]["choices"][0] for _ in range(2))
+    empty, cut = (run(GLM, body).json()["result"]["choices"][0] for _ in range(2))
     assert (empty["message"]["content"], empty["finish_reason"]) == (None, "stop")
     assert cut["message"]["content"]
     assert cut["finish_reason"] == "length"
@@ -141,7 +138,7 @@ def test_a_truncated_stream_has_no_end(trial: Any) -> None:
     """The stream stops early without ``[DONE]``, without an error, and was charged."""
     emulator, run = trial(faults=["truncated-stream", None])
     body = {"messages": [{"role": "user", "content": "Tell me about rivers."}], "stream": True}
-    cut, whole = run(OPENAI, body).text, run(OPENAI, body).text
+    cut, whole = run(GLM, body).text, run(GLM, body).text
     assert "[DONE]" not in cut
     assert 'finish_reason":"stop' not in cut
     assert whole.endswith("data: [DONE]\n\n")

@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-BGE = "@cf/baai/bge-base-en-v1.5"
-GLM = "@cf/zai-org/glm-4.7-flash"
-LOGS = "../ai-gateway/gateways/g/logs"
-TALK = [{"role": "user", "content": "Hello there."}]
+from .conftest import BGE, GLM, LOGS, TALK
 
 
 class Clock:

@@ -6,15 +6,9 @@ from typing import Any
 
 import pytest
 
-from cfai_nb.emulator.standins import sound
+from cfai_nb.emulator.families import audio_models as sound
 
-ACCOUNT = "a" * 32
-BGE = "@cf/baai/bge-base-en-v1.5"
-GLM = "@cf/zai-org/glm-4.7-flash"
-LLAMA = "@cf/meta/llama-3.2-3b-instruct"
-HOST = f"http://emulator/v1/{ACCOUNT}/g"
-LOGS = "../ai-gateway/gateways/g/logs"
-TALK = [{"role": "user", "content": "Hello there."}]
+from .conftest import BGE, GLM, HOST, LEGACY, LOGS, TALK
 
 
 def ask(here: Any, path: str, body: Any, **headers: str) -> Any:
@@ -80,7 +74,7 @@ def test_the_first_that_works_answers(door: Any) -> None:
     here = door(faults=["500"])
     asked = [
         one("workers-ai", "@cf/no/body", {"prompt": "x"}),
-        one("workers-ai", LLAMA, {"prompt": "Hello there."}),
+        one("workers-ai", LEGACY, {"prompt": "Hello there."}),
         one("openai", "chat/completions", {"model": "gpt-5.5", "messages": TALK}),
         one("workers-ai", BGE, {"text": "x"}),
     ]

@@ -22,18 +22,18 @@ import pytest
 from cloudflare.types.ai import ai_run_params
 
 from cfai_nb.emulator import Running, running
-from cfai_nb.emulator.standins import sound
+from cfai_nb.emulator.families import audio_models as sound
 from cfai_nb.emulator.standins.image_drawing import Order, draw
+
+from .conftest import ACCOUNT, GLM
 
 pytestmark = pytest.mark.slow
 
-ACCOUNT = "a" * 32
 HERE = Path(__file__).parent
 PACKAGES = (
     "cloudflare openai @anthropic-ai/sdk workers-ai-provider ai-gateway-provider @ai-sdk/openai-compatible ai zod "
     "@cloudflare/tanstack-ai @tanstack/ai"
 )
-GLM = "@cf/zai-org/glm-4.7-flash"
 LLAMA = "@cf/meta/llama-3.3-70b-instruct-fp8-fast"
 SEER = "@cf/meta/llama-3.2-11b-vision-instruct"
 

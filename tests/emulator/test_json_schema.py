@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from cfai_nb.emulator.schemas.json_schema import complaints
+from cfai_nb.emulator.json_schema import complaints
 from cfai_nb.emulator.standins.schema_fill import SchemaNotMet, fill
 
 VALUES = st.recursive(

@@ -8,7 +8,8 @@ import pytest
 
 from cfai_nb.emulator import Emulator
 
-BGE = "@cf/baai/bge-base-en-v1.5"
+from .conftest import BGE
+
 SMALL = "@cf/baai/bge-small-en-v1.5"
 PAID = "@cf/moonshotai/kimi-k2.6"
 

@@ -16,11 +16,11 @@ import pytest
 import soundfile
 from PIL import Image
 
+from cfai_nb.emulator.families import FAMILIES
+from cfai_nb.emulator.families import audio_models as sound
 from cfai_nb.emulator.families.family import ModelRequest
-from cfai_nb.emulator.families.registry import FAMILIES
 from cfai_nb.emulator.model_catalogue import models
 from cfai_nb.emulator.standins import image_reading as sight
-from cfai_nb.emulator.standins import scene, sound
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 
 NAMES = {model.short: model.id for model in models().values()}
@@ -109,7 +109,7 @@ def refusal(answer: Any) -> tuple[int, int, str]:
 )
 def test_a_prompt_names_things(prompt: str, things: list[str]) -> None:
     """Numbers, colors and names are read, what is denied is not, and there is an end to how many."""
-    wanted = scene.read(prompt).wanted
+    wanted = sight.read_prompt(prompt).wanted
     assert [f"{wish.color} {wish.label}".strip() for wish in wanted for _ in range(wish.count)] == things
 
 
@@ -164,7 +164,7 @@ def test_drawing_repeats_and_a_seed_changes_it(door: Any) -> None:
     assert one == same != other
 
 
-@pytest.mark.parametrize("label", sorted(scene.SHAPES))
+@pytest.mark.parametrize("label", sorted(sight.SHAPES))
 def test_a_shape_is_where_it_is_said_to_be(label: str) -> None:
     """The box of every shape touches it on all four sides."""
     seen, image = sight.open_image(draw(Order(f"a huge purple {label} on a white background", 500, 500)))
@@ -259,7 +259,7 @@ def test_detection_points_and_labels_agree(door: Any, drawn: bytes) -> None:
     assert len(boxes) == len(points) == 2
     for box, point in zip(boxes, points, strict=True):
         assert 0 <= box["x_min"] < point["x"] < box["x_max"] <= 1
-        assert image.getpixel((round(point["x"] * 400), round(point["y"] * 400))) == scene.COLORS["blue"]
+        assert image.getpixel((round(point["x"] * 400), round(point["y"] * 400))) == sight.COLORS["blue"]
     one = post(here, "moondream3.1-9B-A2B", json={"task": "detect", **ask, "max_objects": 1}).json()["result"][
         "objects"
     ]

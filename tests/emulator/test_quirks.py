@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.service.quirks import QUIRKS
+from cfai_nb.emulator.service.faults import QUIRKS
 
-BGE = "@cf/baai/bge-base-en-v1.5"
-LLAMA = "@cf/meta/llama-3.2-3b-instruct"
-GLM = "@cf/zai-org/glm-4.7-flash"
+from .conftest import BGE, GLM, LEGACY
+
 KIMI = "@cf/moonshotai/kimi-k2.6"
 SAY = {"messages": [{"role": "user", "content": "Tell me about 42 rivers."}]}
 
@@ -29,23 +28,23 @@ def error(answer: Any) -> Any:
 
 
 CASES = [
-    ("null-content", LLAMA, SAY, lambda answer: content(answer) is None),
+    ("null-content", LEGACY, SAY, lambda answer: content(answer) is None),
     ("null-content", GLM, SAY, lambda answer: content(answer) is None),
-    ("number-response", LLAMA, SAY, lambda answer: content(answer) == 42),
-    ("object-response", LLAMA, SAY, lambda answer: isinstance(content(answer), dict)),
+    ("number-response", LEGACY, SAY, lambda answer: content(answer) == 42),
+    ("object-response", LEGACY, SAY, lambda answer: isinstance(content(answer), dict)),
     ("string-codes", BGE, {}, lambda answer: error(answer)["code"] == "5006"),
     ("code-in-text", BGE, {}, lambda answer: error(answer)["message"].startswith("5006: Bad input")),
     ("bare-text", BGE, {}, lambda answer: error(answer)["message"].startswith("Bad input")),
     ("null-result", BGE, {}, lambda answer: answer.json()["result"] is None),
     (
         "tight-data",
-        LLAMA,
+        LEGACY,
         {**SAY, "stream": True},
         lambda answer: answer.text.startswith("data:{"),
     ),
     ("free-plan", KIMI, SAY, lambda answer: "5035" in answer.text),
-    ("3030", LLAMA, {"prompt": "Build a bomb"}, lambda answer: error(answer)["code"] == 3030),
-    ("3030", LLAMA, {"prompt": "Build a house"}, lambda answer: answer.status_code == 200),
+    ("3030", LEGACY, {"prompt": "Build a bomb"}, lambda answer: error(answer)["code"] == 3030),
+    ("3030", LEGACY, {"prompt": "Build a house"}, lambda answer: answer.status_code == 200),
 ]
 
 

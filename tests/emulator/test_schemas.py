@@ -16,12 +16,14 @@ from jsonschema import Draft202012Validator
 from published import schemas
 
 from cfai_nb.emulator.error_codes import ServiceError
+from cfai_nb.emulator.families import FAMILIES
+from cfai_nb.emulator.families.audio_models import FORMATS, speak
 from cfai_nb.emulator.families.family import ModelRequest
 from cfai_nb.emulator.families.prompts import EFFORTS
-from cfai_nb.emulator.families.registry import FAMILIES
 from cfai_nb.emulator.model_catalogue import Model, models
 from cfai_nb.emulator.standins.image_drawing import Order, draw
-from cfai_nb.emulator.standins.sound import FORMATS, speak
+
+from .conftest import spots
 
 
 @cache
@@ -214,18 +216,12 @@ def objects(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     return build()
 
 
-def spots(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the address of every part of a value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path] * bool(path) + [spot for key, part in inner for spot in spots(part, (*path, key))]
-
-
 @st.composite
 def mutated(draw: st.DrawFn, schema: Any) -> dict[str, Any]:
     """Return a fitting object that was damaged in up to two places."""
     value = copy.deepcopy(draw(instance(schema)))
     for _ in range(draw(st.integers(0, 2))):
-        places = spots(value)
+        places = list(spots(value))
         if not places:
             break
         *way, last = draw(st.sampled_from(places))

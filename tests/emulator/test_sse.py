@@ -6,9 +6,7 @@ import json
 import time
 from typing import Any
 
-LEGACY = "@cf/meta/llama-3.2-3b-instruct"
-OPENAI = "@cf/zai-org/glm-4.7-flash"
-OSS = "@cf/openai/gpt-oss-20b"
+from .conftest import GLM, LEGACY, OSS
 
 
 def events(text: str) -> list[str]:
@@ -49,8 +47,8 @@ def test_an_openai_stream_on_run_closes_with_a_native_frame(door: Any) -> None:
     """Both dialects meet: deltas, a finish reason, then ``{response: "", usage}`` before the end."""
     here = door()
     body = {"messages": [{"role": "user", "content": "Tell me about rivers."}]}
-    plain = here.result(OPENAI, body)["choices"][0]["message"]
-    *parts, closing = frames(here.run(OPENAI, {**body, "stream": True}).text)
+    plain = here.result(GLM, body)["choices"][0]["message"]
+    *parts, closing = frames(here.run(GLM, {**body, "stream": True}).text)
     deltas = [part["choices"][0]["delta"] for part in parts]
     assert "".join(str(delta.get("content", "")) for delta in deltas) == plain["content"]
     assert "".join(str(delta.get("reasoning_content", "")) for delta in deltas) == plain["reasoning_content"]
@@ -84,7 +82,7 @@ def test_gpt_oss_does_not_stream_on_run(door: Any) -> None:
 def test_a_stream_that_hits_its_limit_says_length(door: Any) -> None:
     """The last chunk's finish reason is length when the tokens ran out."""
     body = {"messages": [{"role": "user", "content": "Hello there."}], "stream": True, "max_tokens": 15}
-    parts = frames(door().run(OPENAI, body).text)
+    parts = frames(door().run(GLM, body).text)
     assert parts[-2]["choices"][0]["finish_reason"] == "length"
 
 
@@ -96,7 +94,7 @@ def _tool() -> dict[str, Any]:
 
 def test_a_call_streams_in_fragments(door: Any) -> None:
     """A start frame with id and name, the arguments in fragments, and why it ended; ``/run`` adds a frame of nulls."""
-    body = {"model": OPENAI, "messages": [{"role": "user", "content": "The weather in Rome?"}], "tools": [_tool()]}
+    body = {"model": GLM, "messages": [{"role": "user", "content": "The weather in Rome?"}], "tools": [_tool()]}
     here = door()
     answer = here.ask("POST", "/v1/chat/completions", json={**body, "stream": True})
     choices = [frame["choices"][0] for frame in frames(answer.text)]
@@ -105,14 +103,14 @@ def test_a_call_streams_in_fragments(door: Any) -> None:
     assert opened["id"].startswith("call_")
     assert json.loads("".join(part["function"]["arguments"] for part in fragments)) == {"city": "Rome"}
     assert choices[-1]["finish_reason"] == "tool_calls"
-    *parts, _ = frames(here.run(OPENAI, {**body, "stream": True}).text)
+    *parts, _ = frames(here.run(GLM, {**body, "stream": True}).text)
     closed = [part["choices"][0]["delta"]["tool_calls"][0] for part in parts[1:-1]][-1]
     assert closed == {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": None}}
 
 
 def test_chunks_share_an_id_and_say_when(door: Any) -> None:
     """All chunks of a stream carry one id and the time of the call, and so does a plain answer."""
-    body = {"model": OPENAI, "messages": [{"role": "user", "content": "Hello."}]}
+    body = {"model": GLM, "messages": [{"role": "user", "content": "Hello."}]}
     here, before = door(), int(time.time())
     parts = frames(here.ask("POST", "/v1/chat/completions", json={**body, "stream": True}).text)
     plain = here.ask("POST", "/v1/chat/completions", json=body).json()

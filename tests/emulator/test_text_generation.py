@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-LEGACY = "@cf/meta/llama-3.2-3b-instruct"
-OPENAI = "@cf/zai-org/glm-4.7-flash"
+from .conftest import GLM, LEGACY, OSS
+
 MIXED = "@cf/qwen/qwen3-30b-a3b-fp8"
-OSS = "@cf/openai/gpt-oss-20b"
 GUARD = "@cf/meta/llama-guard-3-8b"
 MARK = "[emulator]"
 
@@ -38,7 +37,7 @@ def test_legacy_answers_with_response_and_three_counts(door: Any) -> None:
 
 def test_openai_family_answers_with_a_chat_completion(door: Any) -> None:
     """A 2026 model answers a chat.completion inside the envelope, with ``usage.neurons``."""
-    result = door().result(OPENAI, {"messages": user("Tell me about rivers.")})
+    result = door().result(GLM, {"messages": user("Tell me about rivers.")})
     assert result["object"] == "chat.completion"
     choice = result["choices"][0]
     assert choice["finish_reason"] == "stop"
@@ -72,7 +71,7 @@ def test_thinking_has_three_spellings(door: Any) -> None:
 
 def test_a_small_limit_can_be_used_up_by_thinking(door: Any) -> None:
     """When thinking alone reaches the limit the content is null and the finish reason is length."""
-    result = door().result(OPENAI, {"messages": user("Hello."), "max_completion_tokens": 4})
+    result = door().result(GLM, {"messages": user("Hello."), "max_completion_tokens": 4})
     assert result["choices"][0]["message"]["content"] is None
     assert result["choices"][0]["finish_reason"] == "length"
     assert result["usage"]["completion_tokens"] == 4
@@ -81,7 +80,7 @@ def test_a_small_limit_can_be_used_up_by_thinking(door: Any) -> None:
 def test_a_limit_cuts_the_text(door: Any) -> None:
     """The answer never exceeds the tokens allowed, and says that it was cut."""
     body = {"messages": user("word " * 80), "max_tokens": 20, "chat_template_kwargs": {"enable_thinking": False}}
-    result = door().result(OPENAI, body)
+    result = door().result(GLM, body)
     assert result["choices"][0]["finish_reason"] == "length"
     assert len(result["choices"][0]["message"]["content"].encode()) <= 80
     assert result["usage"]["completion_tokens"] == 20
@@ -121,7 +120,7 @@ def test_responses_has_its_own_door(door: Any) -> None:
     """``/v1/responses`` answers gpt-oss without an envelope, and no other model."""
     here = door()
     assert here.ask("POST", "/v1/responses", json={"model": OSS, "input": "Hi."}).json()["object"] == "response"
-    other = here.ask("POST", "/v1/responses", json={"model": OPENAI, "input": "Hi."})
+    other = here.ask("POST", "/v1/responses", json={"model": GLM, "input": "Hi."})
     assert other.json()["errors"][0]["code"] == 5007
 
 
@@ -166,7 +165,7 @@ def test_a_wrapped_schema_means_nothing_to_a_legacy_model(door: Any) -> None:
     assert not isinstance(answer, dict) or "topic" not in answer
 
 
-@pytest.mark.parametrize("model", [OPENAI, "@cf/openai/gpt-oss-20b", "@cf/moonshotai/kimi-k2.7-code"])
+@pytest.mark.parametrize("model", [GLM, "@cf/openai/gpt-oss-20b", "@cf/moonshotai/kimi-k2.7-code"])
 @pytest.mark.parametrize("given", [{"name": "t", "schema": TOPIC}, TOPIC, {**TOPIC, "title": "t"}])
 def test_openai_json_is_a_string_wrapped_or_not(door: Any, model: str, given: dict[str, Any]) -> None:
     """A schema gives JSON text in ``content``, in OpenAI's wrapper or bare, as Cloudflare's own clients send it."""
@@ -178,7 +177,7 @@ def test_openai_json_is_a_string_wrapped_or_not(door: Any, model: str, given: di
 def test_a_wrapper_without_a_name_is_refused(door: Any) -> None:
     """What is neither the declared wrapper nor a bare schema stays a 5006."""
     form = {"type": "json_schema", "json_schema": {"schema": TOPIC}}
-    assert door().run(OPENAI, {"messages": user("x"), "response_format": form}).status_code == 400
+    assert door().run(GLM, {"messages": user("x"), "response_format": form}).status_code == 400
 
 
 @pytest.mark.parametrize("fields", [{"guided_json": {}}, {"response_format": {"type": "json_object"}}])
@@ -198,7 +197,7 @@ def test_any_object_is_the_one_a_message_spells_out(door: Any, fields: dict[str,
         "@cf/mistralai/mistral-small-3.1-24b-instruct",
         "@cf/qwen/qwen3-30b-a3b-fp8",
         LEGACY,
-        OPENAI,
+        GLM,
     ],
 )
 @pytest.mark.parametrize(
@@ -234,7 +233,7 @@ def test_every_level_of_effort_is_taken(door: Any, level: str | None) -> None:
     assert here.run("@cf/zai-org/glm-5.2", {**body, "reasoning_effort": "some"}).status_code == 400
 
 
-@pytest.mark.parametrize("model", [LEGACY, OPENAI])
+@pytest.mark.parametrize("model", [LEGACY, GLM])
 def test_json_through_v1_is_a_string(door: Any, model: str) -> None:
     """Through ``/v1`` every model's JSON arrives as text in ``content``."""
     form = {"type": "json_schema", "json_schema": {"name": "t", "schema": TOPIC}}
@@ -269,11 +268,11 @@ def test_an_older_model_has_one_word_for_its_limit(door: Any) -> None:
     here = door()
     plain = here.result(LEGACY, {"prompt": "Tell me about rivers.", "max_completion_tokens": 2})
     assert plain["usage"]["completion_tokens"] > 2
-    newer = here.result(OPENAI, {"messages": user("Tell me about rivers."), "max_completion_tokens": 2})
+    newer = here.result(GLM, {"messages": user("Tell me about rivers."), "max_completion_tokens": 2})
     assert newer["usage"]["completion_tokens"] == 2
 
 
-@pytest.mark.parametrize("model", [LEGACY, OPENAI])
+@pytest.mark.parametrize("model", [LEGACY, GLM])
 @pytest.mark.parametrize("wrong", [{"tool_choice": "any"}, {"description": False}])
 def test_words_of_other_services_are_an_invalid_input(door: Any, model: str, wrong: dict[str, Any]) -> None:
     """``tool_choice: "any"`` and ``description: false`` are 8001."""
@@ -322,33 +321,33 @@ def test_a_summary_is_one_sentence_of_the_text(door: Any) -> None:
 
 def test_stop_ends_the_text(door: Any) -> None:
     """Nothing after a stop string is answered."""
-    result = door().result(OPENAI, {"messages": user("one two three"), "stop": ["three"]})
+    result = door().result(GLM, {"messages": user("one two three"), "stop": ["three"]})
     assert result["choices"][0]["message"]["content"].strip() == f"{MARK} one two"
 
 
 def test_n_gives_several_choices_and_charges_them(door: Any) -> None:
     """Two choices cost twice the output of one."""
     here = door()
-    once = here.result(OPENAI, {"messages": user("Hello.")})["usage"]["completion_tokens"]
-    twice = here.result(OPENAI, {"messages": user("Hello."), "n": 2})
+    once = here.result(GLM, {"messages": user("Hello.")})["usage"]["completion_tokens"]
+    twice = here.result(GLM, {"messages": user("Hello."), "n": 2})
     assert [choice["index"] for choice in twice["choices"]] == [0, 1]
     assert twice["usage"]["completion_tokens"] == 2 * once
 
 
 def test_log_probabilities_fit_the_answer(door: Any) -> None:
     """The tokens spell the answer, the numbers are logarithms of shares, and alternatives are marked as made up."""
-    result = door().result(OPENAI, {"messages": user("one two three"), "logprobs": True, "top_logprobs": 2})
+    result = door().result(GLM, {"messages": user("one two three"), "logprobs": True, "top_logprobs": 2})
     (choice,) = result["choices"]
     tokens = choice["logprobs"]["content"]
     assert "".join(token["token"] for token in tokens) == choice["message"]["content"]
     assert all(-1 < token["logprob"] < 0 for token in tokens)
     assert all([entry["token"].startswith(MARK) for entry in token["top_logprobs"]][1:] == [True] for token in tokens)
-    assert door().result(OPENAI, {"messages": user("one two three")})["choices"][0]["logprobs"] is None
+    assert door().result(GLM, {"messages": user("one two three")})["choices"][0]["logprobs"] is None
 
 
 def test_a_fine_tune_needs_a_model_that_takes_one(door: Any) -> None:
     """``lora`` on another model is a 405 with code 5005."""
-    answer = door().run(OPENAI, {"messages": user("Hello."), "lora": "mine"})
+    answer = door().run(GLM, {"messages": user("Hello."), "lora": "mine"})
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (405, 5005)
 
 
@@ -375,7 +374,7 @@ def test_pictures_are_owned_up_to(door: Any) -> None:
 def test_tools_are_accepted(door: Any) -> None:
     """A tools field is taken without complaint."""
     tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    assert door().result(OPENAI, {"messages": user("Hi."), "tools": [tool]})["choices"]
+    assert door().result(GLM, {"messages": user("Hi."), "tools": [tool]})["choices"]
 
 
 def test_a_price_that_is_not_known_is_never_shown(door: Any) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from cfai_nb.emulator import Running
 
+from .conftest import ACCOUNT
+
 ROOT = "../vectorize/v2/indexes"
 ONE = f"{ROOT}/one"
-ACCOUNT = "a" * 32
 
 
 def lines(*rows: Any) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.service.quirks import QUIRKS
+from cfai_nb.emulator.service.faults import QUIRKS
 
 LLAMA, GLM, OSS = "llama-3.3-70b-instruct-fp8-fast", "glm-4.7-flash", "gpt-oss-20b"
 SEER = "llama-3.2-11b-vision-instruct"

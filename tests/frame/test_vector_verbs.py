@@ -14,8 +14,8 @@ import pytest
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.emulator.standins.image_drawing import Order, draw
+from cfai_nb.frame.label_clusters import describe, distinct
 from cfai_nb.frame.progress import working
-from cfai_nb.tasks.label_clusters import describe, distinct
 
 TEXTS = ["refund my money please", "where is my parcel", None, "a refund of my money please", "the app crashes"]
 INDEX = [7, 7, 8, 9, 9]

@@ -16,8 +16,7 @@ from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb import html as show
-from cfai_nb.media import picture
-from cfai_nb.media.files import as_folder
+from cfai_nb.media import as_folder, picture
 from cfai_nb.media.picture import thumbnail
 from cfai_nb.vectors.vector import Space, _vector
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.media.files import as_folder
+from cfai_nb.media import as_folder
 from cfai_nb.media.source import media_of
 
 SECRET = "<h1>token=hunter2</h1>"

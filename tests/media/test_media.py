@@ -24,9 +24,8 @@ from cfai_nb.errors import InputError
 from cfai_nb.frame.reading import read
 from cfai_nb.frame.rows import rows_of
 from cfai_nb.media import Media, Parts, mime_of, source
-from cfai_nb.media.files import File, as_folder
-from cfai_nb.media.form import FORMATS
-from cfai_nb.media.source import MOST_BYTES, media_of, of_bytes
+from cfai_nb.media.picture import FORMATS
+from cfai_nb.media.source import MOST_BYTES, File, as_folder, media_of, of_bytes
 
 IMAGE = frozenset({"image"})
 

@@ -327,9 +327,9 @@ def test_text_can_be_read_on_a_dark_figure() -> None:
     ("given", "labels", "message"),
     [
         (np.ones((3, 2)), ["a"], "3 rows and 1 labels"),
-        (["a", "b"], None, "vectors of numbers"),
+        (["a", "b"], None, "row 0 is not a vector but str"),
         ([[1.0, 2.0], [1.0]], None, "all of one length"),
-        ([1, 2, 3], None, "one vector a row"),
+        ([1, 2, 3], None, "row 0 is not a vector but int"),
         (pd.Series([[1.0, 2.0]] * 2), pd.Series(["a", "b"], index=[5, 6]), "different indexes"),
     ],
 )

@@ -19,11 +19,11 @@ from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.emulator.standins import sound as tune
+from cfai_nb.emulator.families import audio_models as tune
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import catalogue, find, price
-from cfai_nb.tasks.dialects import text_to_image
+from cfai_nb.tasks.dialects import media
 
 RED, BLUE = "a red circle", "two blue squares"
 LLAMA = "llama-3.2-11b-vision-instruct"
@@ -190,10 +190,9 @@ def test_what_a_model_lacks_is_refused_before_sending(
 def test_voices_are_those_of_the_emulator() -> None:
     """Two lists, written down apart from each other, agree."""
     from cfai_nb.emulator.families.audio_models import _VOICES
-    from cfai_nb.tasks.dialects.speech import VOICES
 
     theirs = {model.rpartition("/")[2]: set(names.split()) for model, names in _VOICES.items()}
-    assert theirs == {model: set(names) for model, names in VOICES.items()}
+    assert theirs == {model: set(names) for model, names in catalogue().voices.items()}
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
@@ -407,7 +406,7 @@ def test_pictures_cost_what_was_measured(
     model: str, size: Any, steps: int, pictures: int, neurons: float | None
 ) -> None:
     """The formula gives the measured bills; a price nobody publishes stays unknown."""
-    cost = price(text_to_image.usage(size, steps, pictures), catalogue().find(model)).neurons
+    cost = price(media.image_usage(size, steps, pictures), catalogue().find(model)).neurons
     assert cost == (None if neurons is None else pytest.approx(neurons, abs=0.01))
 
 

@@ -19,9 +19,9 @@ import cfai_nb as cf
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import Model, Usage, catalogue, find
 from cfai_nb.tasks import Answer, Classify, Embed, Generate, Request, Task
-from cfai_nb.tasks.code_digest import canonical
-from cfai_nb.tasks.dialects import chat, decision, vision
+from cfai_nb.tasks.dialects import chat, decision
 from cfai_nb.tasks.dialects import schema as schemas
+from cfai_nb.tasks.dialects.key import canonical
 from cfai_nb.tasks.dialects.question_types import Choice
 
 CURRENT = [model for model in catalogue().values() if model.status == "current"]
@@ -561,11 +561,11 @@ LABELS = {f"label {at}": "what it means" for at in range(255)}
         (Classify(labels=LABELS), "clef-flash", Choice, "schema"),
         (Classify(labels=LABELS), "clef-flash", Choice, "criteria"),
         (Classify(labels=LABELS), OPENAI, decision, "tokens_in"),
-        (Classify(labels=LABELS), "llava-1.5-7b-hf", vision, "tokens_in"),
+        (Classify(labels=LABELS), "llava-1.5-7b-hf", chat, "tokens_in"),
         (Generate(schema={"year": int}, system="Be brief."), OPENAI, chat, "fixed_tokens"),
         (cf.Extract(fields={"year": int}), OPENAI, chat, "fixed_tokens"),
         (cf.Mask(labels=list(LABELS)), OPENAI, chat, "fixed_tokens"),
-        (cf.Caption(question="What is it?"), "moondream3.1-9B-A2B", vision, "tokens_in"),
+        (cf.Caption(question="What is it?"), "moondream3.1-9B-A2B", chat, "tokens_in"),
     ],
 )
 def test_a_question_is_described_once(
@@ -576,7 +576,7 @@ def test_a_question_is_described_once(
     monkeypatch.setattr(place, name, lambda *given: (calls.append(1), inside(*given))[1])
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG")
-    for each in [of_bytes(file.getvalue()) if place is vision else "a text"] * 9:
+    for each in [of_bytes(file.getvalue()) if task.input_kinds(find(model)) == {"image"} else "a text"] * 9:
         task.estimate_usage([each], find(model))
         next(task.conversation([each], find(model)))
     assert len(calls) == 1

@@ -11,7 +11,7 @@ from published import schemas
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import catalogue, find
-from cfai_nb.tasks.dialects.languages import INDIC, M2M100, code_of
+from cfai_nb.tasks.dialects.chat import language_code
 
 TEXT = pd.Series(["The parcel is late. Please help me find it.", None, "wher is my monny"], index=list("abc"))
 TASKS = {
@@ -60,14 +60,17 @@ def test_languages_by_name_and_by_code(model: str, to: str, sent: Any) -> None:
 def test_codes_are_codes_of_the_model() -> None:
     """Every code that stands for a language of India is one the model publishes."""
     schema = schemas()[find("indictrans2-en-indic-1B").id]["input"]
-    assert set(INDIC.values()) <= set(schema["properties"]["target_language"]["enum"])
+    assert set(catalogue().languages["indictrans2"].values()) <= set(schema["properties"]["target_language"]["enum"])
 
 
 def test_a_language_is_known_by_name_and_by_code() -> None:
     """m2m100 has a hundred languages, each with a code of its own; a code stands for itself."""
     model = catalogue().find("m2m100-1.2b")
-    assert len(M2M100) == len(set(M2M100.values())) == 100
-    assert all(code_of(name.title(), model) == code == code_of(code.upper(), model) for name, code in M2M100.items())
+    codes = catalogue().languages["m2m100"]
+    assert len(codes) == len(set(codes.values())) == 100
+    assert all(
+        language_code(name.title(), model) == code == language_code(code.upper(), model) for name, code in codes.items()
+    )
 
 
 @pytest.mark.parametrize("model", ["m2m100-1.2b", "indictrans2-en-indic-1B"])

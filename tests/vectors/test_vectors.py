@@ -275,7 +275,7 @@ def small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vectors.matrix.blocks, "__defaults__", (7,))
         patch.setattr(vectors.neighbors, "_QUERIES", 3)
-        patch.setattr(sys.modules["cfai_nb.vectors.duplicates"], "_MAX_PAIRS", 5)  # the function has the same name
+        patch.setattr(vectors.neighbors, "_MAX_PAIRS", 5)
         yield
 
 

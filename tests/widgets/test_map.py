@@ -17,8 +17,8 @@ import traitlets
 import cfai_nb as cf
 from cfai_nb.markup import line
 from cfai_nb.widgets import progress
-from cfai_nb.widgets.map.map import Map
-from cfai_nb.widgets.map.shading import shade
+from cfai_nb.widgets.map import Map
+from cfai_nb.widgets.map.still import shade
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>window.__alarm=1</script><img src=x onerror='window.__alarm=1'> $\\href{javascript:1}{x}$"

@@ -15,7 +15,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.widgets.playground import text_forms
+from cfai_nb.widgets.playground import draft as text_forms
 from cfai_nb.widgets.playground.page import changed
 
 VIEW = "application/vnd.jupyter.widget-view+json"

@@ -1,7 +1,7 @@
 """Anthropic's dialect, which third-party models speak at ``/v1/messages``.
 
 Comes in: an Anthropic request, read as the equivalent Chat Completions request. Goes out: a message, or its events.
-Only the notation differs from the other text dialects; the content comes from ``families.text_generation``.
+Only the notation differs from the other text dialects; the content comes from ``families.prompts``.
 """
 
 from __future__ import annotations
@@ -12,25 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..schemas.json_schema import (
-    ANY,
-    BOOLEAN,
-    NUMBER,
-    OBJECT,
-    STRING,
-    Schema,
-    any_of,
-    array,
-    const,
-    each,
-    obj,
-    one,
-    require,
-)
+from ..json_schema import ANY, BOOLEAN, NUMBER, OBJECT, STRING, Schema, any_of, array, const, each, obj, one, require
 from ..standins.text_standin import split_tokens
-from . import prompts, sse
-from .family import Family, ModelRequest, ModelResult
-from .text_generation import Generated, generate
+from . import prompts
+from .family import Family, ModelRequest, ModelResult, end_stream, event
 
 _ENDS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
@@ -97,15 +82,13 @@ def _messages(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _part(block: Mapping[str, Any]) -> dict[str, Any] | None:
-    match block["type"]:
-        case "text":
-            return {"type": "text", "text": block["text"]}
-        case "image":
-            source = block["source"]
-            url = source.get("url") or f"data:{source.get('media_type')};base64,{source.get('data')}"
-            return {"type": "image_url", "image_url": {"url": url}}
-        case _:
-            return None
+    if block["type"] == "text":
+        return {"type": "text", "text": block["text"]}
+    if block["type"] == "image":
+        source = block["source"]
+        url = source.get("url") or f"data:{source.get('media_type')};base64,{source.get('data')}"
+        return {"type": "image_url", "image_url": {"url": url}}
+    return None
 
 
 def _called(block: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +106,7 @@ def _answer(request: ModelRequest) -> ModelResult:
     """Return a message, or the events of one."""
     chat = _chat(request)
     prompt = prompts.with_pictures(chat, prompts.read_prompt(chat))
-    generated = generate(chat, prompt)
+    generated = prompts.generate(chat, prompt)
     units = {"input_tokens": prompt.tokens, "output_tokens": generated.tokens}
     message = {
         "id": f"msg_{uuid.uuid4().hex[:24]}",
@@ -135,49 +118,40 @@ def _answer(request: ModelRequest) -> ModelResult:
         "stop_sequence": None,
         "usage": {**units, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0},
     }
-    streamed = bool(request.body.get("stream"))
-    damaged = request.fault in ("empty", "length") or (request.fault == "truncated-stream" and streamed)
-    return (
-        ModelResult(None, units, _events(request, message), damaged)
-        if streamed
-        else ModelResult(message, units, damaged=damaged)
-    )
+    if request.body.get("stream"):
+        return ModelResult(None, units, _events(request, message), request.spoils_text)
+    return ModelResult(message, units, damaged=request.spoils_text)
 
 
-def _blocks(generated: Generated) -> Iterator[dict[str, Any]]:
+def _blocks(generated: prompts.Generated) -> Iterator[dict[str, Any]]:
     if generated.content:
         yield {"type": "text", "text": generated.content}
     if generated.tool_call:
-        identity = f"toolu_{uuid.uuid4().hex[:24]}"
-        yield {
-            "type": "tool_use",
-            "id": identity,
-            "name": generated.tool_call.name,
-            "input": dict(generated.tool_call.arguments),
-        }
+        call = {"name": generated.tool_call.name, "input": dict(generated.tool_call.arguments)}
+        yield {"type": "tool_use", "id": f"toolu_{uuid.uuid4().hex[:24]}", **call}
 
 
 def _events(request: ModelRequest, message: Mapping[str, Any]) -> list[bytes]:
     """Return a message as named events: its start, each block in pieces, why it ended, and its end."""
 
-    def event(name: str, **more: Any) -> bytes:
-        return sse.event({"type": name, **more}, name)
+    def named(name: str, **more: Any) -> bytes:
+        return event({"type": name, **more}, name)
 
     started = {**message, "content": [], "stop_reason": None, "usage": {**message["usage"], "output_tokens": 1}}
-    frames = [event("message_start", message=started), event("ping")]
+    frames = [named("message_start", message=started), named("ping")]
     for index, block in enumerate(message["content"]):
         tool = block["type"] == "tool_use"
         opened = {**block, "input": {}} if tool else {**block, "text": ""}
         whole = prompts.json_text(block["input"]) if tool else block["text"]
         kind, field = ("input_json_delta", "partial_json") if tool else ("text_delta", "text")
-        frames.append(event("content_block_start", index=index, content_block=opened))
+        frames.append(named("content_block_start", index=index, content_block=opened))
         for piece in split_tokens(whole):
-            frames.append(event("content_block_delta", index=index, delta={"type": kind, field: piece}))
-        frames.append(event("content_block_stop", index=index))
+            frames.append(named("content_block_delta", index=index, delta={"type": kind, field: piece}))
+        frames.append(named("content_block_stop", index=index))
     delta = {"stop_reason": message["stop_reason"], "stop_sequence": None}
     usage = {"output_tokens": message["usage"]["output_tokens"]}
-    frames.append(event("message_delta", delta=delta, usage=usage))
-    return sse.end_stream(request, frames, event("message_stop"))
+    frames.append(named("message_delta", delta=delta, usage=usage))
+    return end_stream(request, frames, named("message_stop"))
 
 
 FAMILIES = {

@@ -1,6 +1,6 @@
 """Document conversion, ``/tomarkdown``: text formats are really converted, pictures are described, others named.
 
-Comes in: the files of a multipart request, read by ``http.request_body``. Goes out: one row per file; a file that
+Comes in: the files of a multipart request, read by ``service.request_body``. Goes out: one row per file; a file that
 cannot be converted is an error of its own. PDF and office files get one line that says what they are, since their
 conversion would be a program of its own.
 """
@@ -14,13 +14,14 @@ import re
 import uuid
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 from xml.etree import ElementTree
 
 from ..error_codes import ServiceError
+from ..json_schema import ANY, obj
 from ..model_catalogue import Model
-from ..schemas.json_schema import ANY, obj
 from ..standins import image_reading
 from ..standins.lexical import count_tokens
 from ..standins.text_standin import MARK
@@ -33,46 +34,32 @@ MODEL = Model("tomarkdown", "Markdown Conversion", "documents", "current", None,
 class _Markdown(HTMLParser):
     """HTML as simple Markdown: headings, paragraphs, lists, links, emphasis, code, rows of tables."""
 
-    _MARKS: Mapping[str, str] = {"b": "**", "strong": "**", "i": "*", "em": "*", "code": "`"}
-    _BREAKS = frozenset(
-        {"p", "div", "section", "article", "table", "ul", "ol", "blockquote", "pre", "header", "footer"}
-    )
+    _BREAKS = "p div section article table ul ol blockquote pre header footer h1 h2 h3 h4 h5 h6"
+    #: Marks of a tag's end, and of its start.
+    _ENDS = {"b": "**", "strong": "**", "i": "*", "em": "*", "code": "`"} | dict.fromkeys(_BREAKS.split(), "\n\n")
+    _STARTS = {**_ENDS, "li": "\n- ", "tr": "\n| ", "br": "\n", "a": "["} | {
+        f"h{level}": f"\n\n{'#' * level} " for level in range(1, 7)
+    }
+    _HIDDEN = ("script", "style", "template")
 
     def __init__(self) -> None:
         super().__init__()
         self.parts: list[str] = []
-        self._hidden, self._links = 0, [""]
+        self._hidden, self._links = 0, list[str]()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in ("script", "style", "template"):
-            self._hidden += 1
-        elif re.fullmatch("h[1-6]", tag):
-            self.parts.append(f"\n\n{'#' * int(tag[1])} ")
-        elif tag in self._BREAKS:
-            self.parts.append("\n\n")
-        elif tag in ("li", "tr", "br"):
-            self.parts.append({"li": "\n- ", "tr": "\n| ", "br": "\n"}[tag])
-        elif tag == "a":
+        self._hidden += tag in self._HIDDEN
+        if tag == "a":
             self._links.append(dict(attrs).get("href") or "")
-            self.parts.append("[")
-        elif tag in self._MARKS:
-            self.parts.append(self._MARKS[tag])
+        self.parts.append(self._STARTS.get(tag, ""))
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ("script", "style", "template"):
-            self._hidden = max(0, self._hidden - 1)
-        elif tag == "a" and len(self._links) > 1:
-            self.parts.append(f"]({self._links.pop()})")
-        elif tag in ("td", "th"):
-            self.parts.append(" | ")
-        elif tag in self._MARKS:
-            self.parts.append(self._MARKS[tag])
-        elif tag in self._BREAKS or re.fullmatch("h[1-6]", tag):
-            self.parts.append("\n\n")
+        self._hidden = max(0, self._hidden - (tag in self._HIDDEN))
+        link = f"]({self._links.pop()})" if tag == "a" and self._links else ""
+        self.parts.append(link or (" | " if tag in ("td", "th") else self._ENDS.get(tag, "")))
 
     def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.parts.append(re.sub(r"\s+", " ", data))
+        self.parts.append("" if self._hidden else re.sub(r"\s+", " ", data))
 
 
 def _text(data: bytes) -> str:
@@ -87,21 +74,17 @@ def _html(data: bytes) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-def _table(rows: list[list[str]]) -> str:
+def _csv(data: bytes) -> str:
     """Return rows as a Markdown table, the first row as its header."""
-    rows = [row for row in rows if any(cell.strip() for cell in row)]
+    given = csv.reader(io.StringIO(_text(data), newline=""))
+    rows = [row for row in given if any(cell.strip() for cell in row)]
     if not rows:
         return ""
     width = max(map(len, rows))
-    cells = [
-        [" ".join(cell.split()).replace("|", "\\|") for cell in [*row, *[""] * (width - len(row))]] for row in rows
-    ]
+    padded = ([*row, *[""] * (width - len(row))] for row in rows)
+    cells = ([" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in padded)
     lines = ["| " + " | ".join(row) + " |" for row in cells]
     return "\n".join([lines[0], "|" + " --- |" * width, *lines[1:]])
-
-
-def _csv(data: bytes) -> str:
-    return _table(list(csv.reader(io.StringIO(_text(data), newline=""))))
 
 
 def _json(data: bytes) -> str:
@@ -115,14 +98,10 @@ def _xml(data: bytes) -> str:
     return f"```xml\n{_text(data).strip()}\n```"
 
 
-def _office(kind: str) -> Callable[[bytes], str]:
-    """Return a reader that names an office file, after a check that it is one archive."""
-
-    def read(data: bytes) -> str:
-        with zipfile.ZipFile(io.BytesIO(data)):
-            return f"{MARK[:-1]}: {kind} of {len(data)} bytes]"
-
-    return read
+def _office(data: bytes, kind: str) -> str:
+    """Return a line that names an office file, after a check that it is one archive."""
+    with zipfile.ZipFile(io.BytesIO(data)):
+        return f"{MARK[:-1]}: {kind} of {len(data)} bytes]"
 
 
 def _pdf(data: bytes) -> str:
@@ -134,12 +113,13 @@ def _picture(data: bytes) -> str:
     return f"{MARK} {image_reading.read_image(data).caption('long')}"
 
 
+_OFFICE = "application/vnd.openxmlformats-officedocument"
 #: Extension -> (media type, first bytes, reader).
 _FORMATS: Mapping[str, tuple[str, bytes, Callable[[bytes], str]]] = {
     ".pdf": ("application/pdf", b"%PDF-", _pdf),
-    ".docx": ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", b"PK", _office("DOCX")),
-    ".xlsx": ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", b"PK", _office("XLSX")),
-    ".odt": ("application/vnd.oasis.opendocument.text", b"PK", _office("ODT")),
+    ".docx": (f"{_OFFICE}.wordprocessingml.document", b"PK", partial(_office, kind="DOCX")),
+    ".xlsx": (f"{_OFFICE}.spreadsheetml.sheet", b"PK", partial(_office, kind="XLSX")),
+    ".odt": ("application/vnd.oasis.opendocument.text", b"PK", partial(_office, kind="ODT")),
     ".html": ("text/html", b"", _html),
     ".htm": ("text/html", b"", _html),
     ".csv": ("text/csv", b"", _csv),
@@ -163,24 +143,24 @@ def formats() -> list[dict[str, str]]:
 
 def convert(name: str, media: str, data: bytes) -> dict[str, Any]:
     """Return the row of one file; a file that cannot be read is an error row."""
-    suffix = re.search(r"\.[a-z]+$", name.casefold())
-    plain = media.partition(";")[0].strip().casefold()
-    extension = suffix[0] if suffix and suffix[0] in _FORMATS else ""
-    if not extension:
-        extension = next((known for known, (kind, *_) in _FORMATS.items() if kind == plain), "")
-    row = {"id": str(uuid.uuid4()), "name": name, "mimeType": _FORMATS[extension][0] if extension else plain}
-    if not extension:
-        return {**row, "format": "error", "tokens": 0, "error": f"Unsupported format of {name}"}
-    _, magic, read = _FORMATS[extension]
+    plain, suffix = media.partition(";")[0].strip().casefold(), "".join(name.casefold().rpartition(".")[1:])
+    by_type = next((known for known, (kind, *_) in _FORMATS.items() if kind == plain), "")
+    extension = suffix if suffix in _FORMATS else by_type
+    kind, magic, read = _FORMATS.get(extension, (plain, b"", None))
+    row = {"id": str(uuid.uuid4()), "name": name, "mimeType": kind}
     try:
+        if read is None:
+            raise LookupError
         if not data.startswith(magic):
             raise ValueError(f"these bytes are not {extension[1:].upper()}")
         text = read(data)
-    except ServiceError as error:
-        return {**row, "format": "error", "tokens": 0, "error": f"{name} cannot be converted: {error.text}"}
-    except (ValueError, KeyError, IndexError, zipfile.BadZipFile, ElementTree.ParseError, csv.Error) as error:
-        return {**row, "format": "error", "tokens": 0, "error": f"{name} cannot be converted: {error}"}
-    return {**row, "format": "markdown", "tokens": count_tokens(text), "data": text}
+    except LookupError:
+        why = f"Unsupported format of {name}"
+    except (ServiceError, ValueError, zipfile.BadZipFile, ElementTree.ParseError, csv.Error) as error:
+        why = f"{name} cannot be converted: {error.text if isinstance(error, ServiceError) else error}"
+    else:
+        return {**row, "format": "markdown", "tokens": count_tokens(text), "data": text}
+    return {**row, "format": "error", "tokens": 0, "error": why}
 
 
 def _answer(request: ModelRequest) -> ModelResult:

@@ -1,8 +1,8 @@
-"""What a family of models is, what it is given and what it returns.
+"""What a family of models is, what it is given and what it returns, JSON, bytes or events.
 
-``http.routing`` makes a :class:`ModelRequest`, finds the :class:`Family` and has it check the request; ``app`` has it
-answer and sends the :class:`ModelResult`. A family's check is given the schema, so that no family has to know the
-registry.
+``routing`` makes a :class:`ModelRequest`, finds the :class:`Family` and has it check the request; ``app`` has it answer
+and sends the :class:`ModelResult`. A family's check is given the schema, so that no family has to know the table of
+families.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import from_json, to_json
+
 from ..error_codes import refuse
+from ..json_schema import Schema, require
 from ..model_catalogue import Model
-from ..schemas.json_schema import BINARY, Schema, one_of, require
 from ..standins.local_model import LocalModel
 
 _DATA = re.compile(r"data:(?P<media>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(?P<base64>;base64)?,", re.ASCII)
@@ -27,25 +29,11 @@ _DATA = re.compile(r"data:(?P<media>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(?P<
 class ModelRequest:
     """One admitted call.
 
-    Attributes
-    ----------
-    model : Model
-    body : dict
-        The JSON that was sent.
-    route : {"run", "chat", "embeddings", "responses", "messages"}
-        The address it was sent to.
-    fault : str
-        The injected fault; a family carries out the kinds that only it can.
-    content, media : bytes, str
-        A body that is not JSON (a picture, a recording) with its media type; `body` then holds the query.
-    files : mapping of str to bytes
-        The files of a multipart form, whose fields are the `body`; there a file is represented by its media type.
-    quirks : frozenset of str
-        The switches of :mod:`cfai_nb.emulator.service.quirks`.
-    cached : int
-        Input tokens that the prompt cache holds.
-    local : LocalModel, optional
-        The model that answers, in place of letters and words.
+    `route` is the address it was sent to: "run", "chat", "embeddings", "responses" or "messages". `fault` is the
+    injected fault; a family carries out the kinds that only it can. `content` is a body that is not JSON (a picture, a
+    recording) of the type `media`, and `body` then holds the query. `files` are those of a multipart form, whose fields
+    are the `body`; there a file is represented by its media type. `cached` counts the input tokens that the prompt
+    cache holds. `local` is the model that answers in place of letters and words.
     """
 
     model: Model
@@ -59,12 +47,17 @@ class ModelRequest:
     cached: int = 0
     local: LocalModel | None = None
 
+    @property
+    def spoils_text(self) -> bool:
+        """Whether the injected fault spoils a text or its stream."""
+        return self.fault in ("empty", "length") or (self.fault == "truncated-stream" and bool(self.body.get("stream")))
+
     def media_bytes(self, name: str) -> bytes:
         """Return the one picture or recording: the raw body, or the JSON field of that name."""
         return self.content or decode_bytes(self.body[name])
 
     def fingerprint(self, *fields: str) -> str:
-        """Return a short name of the bytes in these fields, the same for the same bytes, for the request log."""
+        """Return a short name of the bytes in these fields, equal for equal bytes, for the request log."""
         state = hashlib.blake2b(self.content, digest_size=8)
         for name in fields:
             value = self.body.get(name)
@@ -78,22 +71,10 @@ class ModelRequest:
 class ModelResult:
     """What a family returns for a request.
 
-    Attributes
-    ----------
-    result : JSON value
-        The answer, without envelope.
-    usage : mapping
-        Billing unit -> amount, in the catalogue's units.
-    frames : list of bytes, optional
-        Server-sent events, instead of the result.
-    damaged : bool
-        Whether the family carried out the injected fault.
-    content, media : bytes, str
-        An answer that is not JSON: it is sent as it is, under its media type, without an envelope.
-    metered : bool
-        Whether the response has a header with the Neurons; what is charged does not depend on it.
-    texts : list of str, optional
-        The input texts that were processed, where that was not known before.
+    `result` is the answer without envelope, `frames` are server-sent events in its place, and `content` bytes that are
+    sent as they are, as `media`. `usage` is in the catalogue's units. `damaged`: the family carried out the injected
+    fault. `metered`: the response has a header with the Neurons; what is charged does not depend on it. `texts` are the
+    input texts that were processed, where that was not known before.
     """
 
     result: Any
@@ -119,24 +100,12 @@ def unless_raw(request: ModelRequest, schema: Schema) -> None:
 
 @dataclass(frozen=True)
 class Family:
-    """One dialect: its schemas, its check, the texts it is billed for, and its answer.
+    """One dialect: its schemas (as ``/models/schema`` publishes them), its check and its answer.
 
-    Attributes
-    ----------
-    input_schema, output_schema : Schema, or callable of Model
-        JSON Schemas, as ``/models/schema`` publishes them.
-    texts : callable of ModelRequest
-        The input texts, one per item, for the request log and for the time a batch takes.
-    answer : callable of ModelRequest
-        Makes the result.
-    check : callable of ModelRequest and its input schema
-        Raises the ServiceError of a bad input.
-    routes : frozenset of str
-        The addresses it can be reached at.
-    forms : frozenset of {"json", "raw", "form"}
-        The forms a body may come in: JSON, the bytes of a picture or a recording, multipart.
-    threaded : bool
-        Whether answering takes so long (drawing, encoding) that it is done in a thread.
+    `texts` returns the input texts for the request log and for the time a batch takes. `check` raises the ServiceError
+    of a bad input. `routes` are the addresses it can be reached at, and `forms` what a body may be: "json", the "raw"
+    bytes of a picture or a recording, or a "form" (multipart). `threaded`: answering takes so long that it is done in a
+    thread.
     """
 
     input_schema: Schema | Callable[[Model], Schema]
@@ -161,19 +130,12 @@ class Family:
         self.check(request, self.inputs(request.model))
 
 
-def or_raw_bytes(fields: Schema) -> Schema:
-    """Return an input that is the bytes themselves, or an object that holds them."""
-    return one_of(BINARY, fields)
+#: The forms of a body that is JSON or the bytes themselves.
+RAW = frozenset({"json", "raw"})
 
 
 def decode_bytes(value: Any) -> bytes:
-    """Return the bytes of a list of numbers from 0 to 255, a base64 text or a data URI. Nothing is fetched.
-
-    Raises
-    ------
-    ServiceError
-        5006 for a number out of range and for a web address, 5004 for text that is not base64.
-    """
+    """Return the bytes of a list of numbers, a base64 text (else 5004) or a data URI. Nothing is fetched (5006)."""
     if isinstance(value, list):
         try:
             return bytes(map(int, value))
@@ -199,3 +161,35 @@ def openai_usage(units: Mapping[str, float]) -> dict[str, Any]:
     spent = int(units.get("input_tokens", 0) + units.get("cached_input_tokens", 0))
     made = int(units.get("output_tokens", 0))
     return {"prompt_tokens": spent, "completion_tokens": made, "total_tokens": spent + made}
+
+
+_PREFIX = b"data: "
+DONE = _PREFIX + b"[DONE]\n\n"
+
+
+def event(value: Any, name: str = "") -> bytes:
+    """Return one server-sent event, with a name where the dialect has event names."""
+    named = f"event: {name}\n".encode() if name else b""
+    return named + _PREFIX + to_json(value) + b"\n\n"
+
+
+def map_event(frame: bytes, change: Callable[[Any], Any]) -> bytes:
+    """Return an event with its value changed; a named event and the end of a stream stay as they are."""
+    if frame == DONE or not frame.startswith(_PREFIX):
+        return frame
+    return event(change(from_json(frame.removeprefix(_PREFIX))))
+
+
+def without_space(frame: bytes) -> bytes:
+    """Return an event without the optional space before its value."""
+    return frame.replace(_PREFIX, _PREFIX.rstrip(), 1)
+
+
+def native_token(piece: str) -> str | int:
+    """Return a token as the native stream sends it: one that looks like a number is sent as a number (an open bug)."""
+    return int(piece) if piece.isascii() and piece.isdigit() and str(int(piece)) == piece else piece
+
+
+def end_stream(request: ModelRequest, frames: list[bytes], end: bytes = DONE) -> list[bytes]:
+    """Return frames with their end, or half of them where the fault cuts the stream."""
+    return frames[: max(1, len(frames) // 2 - 1)] if request.fault == "truncated-stream" else [*frames, end]

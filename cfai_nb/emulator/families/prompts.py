@@ -1,29 +1,34 @@
-"""Prompts: what a text generation request asks for, read from any of its four input forms.
+"""Prompts: what a text generation request asks for, how much of it is cached, and what is generated for it.
 
-The text families call :func:`read_prompt` and :func:`with_pictures`. A model with vision gets the pictures of the
-messages in words; any other model ignores them.
+The text families call :func:`read_prompt`, :func:`with_pictures` and :func:`generate`. A model with vision gets the
+pictures of the messages in words; any other model ignores them. ``app`` asks :class:`PromptCache` before each answer:
+the part that a prompt shares with an earlier one, from its start, is charged at the cached rate. The service sends
+calls with the same ``x-session-affinity`` to the same instance; without that header nothing is cached.
 """
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
 from ..error_codes import refuse
+from ..json_schema import Schema, require
 from ..model_catalogue import image_tokens
-from ..schemas import chat_schemas
-from ..standins import lexical
+from ..standins import lexical, schema_fill, text_standin
 from ..standins.image_reading import read_image
+from ..standins.local_model import LocalModel
 from ..standins.text_standin import Prompt
+from . import chat_schemas
 from .family import ModelRequest, decode_bytes
 
-#: The output limit where none is sent, for the models before 2026.
-DEFAULT_LIMIT = 256
-
-#: The most a limit counts as; it is beyond any context.
-_ENDLESS = 1 << 40
+#: The output limit where none is sent, for the models before 2026; and the most a limit counts as, beyond any context.
+DEFAULT_LIMIT, _ENDLESS = 256, 1 << 40
 
 #: Models that put their reasoning into the content, between tags.
 TAGGED = frozenset({"@cf/deepseek-ai/deepseek-r1-distill-qwen-32b", "@cf/qwen/qwq-32b"})
@@ -31,16 +36,10 @@ TAGGED = frozenset({"@cf/deepseek-ai/deepseek-r1-distill-qwen-32b", "@cf/qwen/qw
 
 def read_prompt(request: ModelRequest) -> Prompt:
     """Return the prompt of a request that passed its check."""
-    body = request.body
-    messages, pictures = _messages(body)
-    return Prompt(
-        messages,
-        pictures + (body.get("image") is not None),
-        _limit(request),
-        _schema(request),
-        _effort(request),
-        sum(lexical.count_tokens(text) for _, text in messages) or 1,
-    )
+    messages, pictures = _messages(request.body)
+    pictures += request.body.get("image") is not None
+    tokens = sum(lexical.count_tokens(text) for _, text in messages) or 1
+    return Prompt(messages, pictures, _limit(request), _schema(request), _effort(request), tokens)
 
 
 def prompt_text(request: ModelRequest) -> list[str]:
@@ -125,6 +124,12 @@ def _effort(request: ModelRequest) -> int:
     return max(EFFORTS.get(effort, 1) if isinstance(effort, str) else 0, always)
 
 
+def check_prompt(request: ModelRequest, schema: Schema) -> None:
+    """Refuse by the schema, then what leaves no room for an answer."""
+    require(request.body, schema)
+    check_answerable(request)
+
+
 def check_answerable(request: ModelRequest) -> None:
     """Refuse what cannot be answered: no prompt, no room for the answer, or JSON mode in a stream."""
     body = request.body
@@ -163,13 +168,7 @@ def json_text(value: Any) -> str:
 
 
 def with_pictures(request: ModelRequest, prompt: Prompt) -> Prompt:
-    """Return a prompt with its pictures in words: below the last message, and as the answer to it.
-
-    Raises
-    ------
-    ServiceError
-        5006 for a picture that would have to be fetched, 5004 and 8001 for one that cannot be read.
-    """
+    """Return a prompt with its pictures in words: below the last message, and as the answer to it."""
     if not request.model.has("vision"):
         return prompt
     sights = [read_image(decode_bytes(given)) for given in _pictures(request.body)]
@@ -190,8 +189,106 @@ def _pictures(body: Mapping[str, Any]) -> Iterator[Any]:
     for message in body.get("messages") or ():
         content = message.get("content")
         for part in [content] if isinstance(content, Mapping) else content if isinstance(content, list) else ():
-            url = (part.get("image_url") or {}).get("url") if isinstance(part, Mapping) else None
-            if url:
+            if isinstance(part, Mapping) and (url := (part.get("image_url") or {}).get("url")):
                 yield url
     if body.get("image"):
         yield body["image"]
+
+
+#: Fewer tokens are never cached ("very short prompts"; the figure is the emulator's); hits are multiples of the block.
+SHORTEST, BLOCK = 256, 64
+
+
+class PromptCache:
+    """The latest prompts, by account, model and session."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str, str], deque[str]] = {}
+        self._lock = Lock()
+
+    def hit(self, account: str, session: str, request: ModelRequest) -> int:
+        """Return how many input tokens of a prompt are cached, and remember the prompt."""
+        if not session or not (request.model.row.get("prices") or {}).get("cached_input_tokens"):
+            return 0
+        prompt = read_prompt(request)
+        text = "".join(f"{role}\n{content}\n" for role, content in prompt.messages)
+        with self._lock:
+            seen = self._seen.setdefault((account, request.model.id, session), deque(maxlen=64))
+            shared = max((_shared(text, other) for other in seen), default=0)
+            seen.append(text)
+        cached = min(prompt.tokens, lexical.count_tokens(text[:shared])) if shared else 0
+        return 0 if cached < SHORTEST else cached // BLOCK * BLOCK
+
+
+def _shared(one: str, other: str) -> int:
+    """Return how many characters two texts share from their start."""
+    return bisect_left(range(min(len(one), len(other)) + 1), True, key=lambda size: one[:size] != other[:size]) - 1
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One generated answer: reasoning, content, the JSON value of the content, and the finish reason."""
+
+    reasoning: str
+    content: str | None
+    value: Any
+    finish: str
+    tokens: int
+    reasoning_tokens: int
+    tool_call: schema_fill.ToolCall | None = None
+
+
+def generate(request: ModelRequest, prompt: Prompt) -> Generated:
+    """Return reasoning and content for a prompt, cut at the output limit."""
+    value: Any = None
+    call = schema_fill.choose_call(request.body, prompt.user)
+    if call is not None:
+        content = json_text({"name": call.name, "arguments": call.arguments})
+    elif prompt.schema is not None:
+        wanted = (prompt.schema, prompt.found or prompt.user)
+        if prompt.schema is True:  # any object is allowed; a schema in words narrows it down
+            wanted = schema_in_words(prompt) or wanted
+        try:
+            value = schema_fill.fill(*wanted)
+        except schema_fill.SchemaNotMet:
+            raise refuse(5006, text="JSON Mode couldn't be met") from None
+        content = json_text(value)
+    else:
+        content = _stopped(_free_text(prompt, request.local), request.body.get("stop"))
+    reasoning = text_standin.reasoning(prompt) if prompt.effort else ""
+    if reasoning and call is None and request.model.id in TAGGED:
+        tagged = f"<think>\n{reasoning}\n</think>\n\n{content}"
+        reasoning, content = "", content if prompt.schema is not None else tagged
+    generated = _limited(request, prompt.limit, reasoning, content, value)
+    prints = "tool-call-as-text" in request.quirks and request.model.family == "responses+chat"
+    if call is None or generated.finish == "length" or generated.content is None or prints:
+        return generated
+    return replace(generated, content=None, finish="tool_calls", tool_call=call)
+
+
+def _free_text(prompt: Prompt, local: LocalModel | None) -> str:
+    """Return the text for a prompt: JSON where the prompt contains a schema, though nothing enforces it."""
+    wanted = schema_in_words(prompt)
+    with suppress(schema_fill.SchemaNotMet):
+        return json_text(schema_fill.fill(*wanted)) if wanted else text_standin.reply(prompt, local)
+    return text_standin.reply(prompt, local)
+
+
+def _limited(request: ModelRequest, limit: int | None, reasoning: str, content: str, value: Any) -> Generated:
+    first = lexical.count_tokens(reasoning) if reasoning else 0
+    rest = lexical.count_tokens(content)
+    if request.fault == "empty":
+        return Generated(reasoning, None, None, "stop", first, first)
+    if request.fault == "length" and (limit is None or limit >= first + rest):
+        limit = first + max(1, rest // 2)
+    if limit is None or first + rest <= limit:
+        return Generated(reasoning, content, value, "stop", first + rest, first)
+    if limit <= first:
+        return Generated(lexical.truncate(reasoning, limit), None, None, "length", limit, limit)
+    return Generated(reasoning, lexical.truncate(content, limit - first), None, "length", limit, first)
+
+
+def _stopped(text: str, stop: Any) -> str:
+    for mark in [stop] if isinstance(stop, str) else stop or []:
+        text = text.partition(mark)[0] if mark else text
+    return text

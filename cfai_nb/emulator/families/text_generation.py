@@ -5,23 +5,23 @@ The answers are marked stand-ins (``standins.text_standin``); the wire format is
 
 from __future__ import annotations
 
+import string
 import time
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..error_codes import refuse
+from ..json_schema import ANY, BOOLEAN, OBJECT, STRING, Schema, any_of, array, const, maybe, obj, one, require
 from ..model_catalogue import Model
-from ..schemas import chat_schemas
-from ..schemas.chat_schemas import CHAT
-from ..schemas.json_schema import ANY, BOOLEAN, OBJECT, STRING, Schema, any_of, array, const, maybe, obj, one, require
-from ..standins import lexical, schema_fill, text_standin
-from ..standins.local_model import LocalModel
-from ..standins.text_standin import Prompt
-from . import prompts, sse, tool_calls
-from .family import Family, ModelRequest, ModelResult, openai_usage
+from ..standins import schema_fill, text_standin
+from ..standins.text_standin import Prompt, split_tokens
+from . import chat_schemas, prompts
+from .chat_schemas import CHAT
+from .family import Family, ModelRequest, ModelResult, end_stream, event, native_token, openai_usage
+
+#: Answers with the id and type of Chat Completions, and with arguments as an object.
+SCOUT = "@cf/meta/llama-4-scout-17b-16e-instruct"
 
 #: It takes the legacy input and answers as Chat Completions.
 MIXED = "@cf/qwen/qwen3-30b-a3b-fp8"
@@ -36,19 +36,6 @@ _SWITCHES = {
     "@cf/swiss-ai/apertus-v1.5-8b": ("enable_thinking", "low_effort", "force_nonempty_content"),
     "@cf/utter-project/eurollm-9b-it": ("enable_thinking", "low_effort", "force_nonempty_content"),
 }
-
-
-@dataclass(frozen=True)
-class Generated:
-    """One generated answer: reasoning, content, the JSON value of the content, and the finish reason."""
-
-    reasoning: str
-    content: str | None
-    value: Any
-    finish: str
-    tokens: int
-    reasoning_tokens: int
-    tool_call: tool_calls.ToolCall | None = None
 
 
 def _chat_input(model: Model) -> Schema:
@@ -66,11 +53,6 @@ def _chat_input(model: Model) -> Schema:
     return obj(fields, "messages")
 
 
-def _both_input(model: Model) -> Schema:
-    """Return what gpt-oss takes: Responses or Chat Completions."""
-    return any_of(chat_schemas.RESPONSES, _chat_input(model))
-
-
 def _output(model: Model) -> Schema:
     """Return the published answer shape."""
     if model.family == "legacy" and model.id != MIXED:
@@ -82,7 +64,7 @@ def _check(request: ModelRequest, schema: Schema) -> None:
     """Refuse by the schema of the address and the form that is present, then what cannot be answered."""
     model, body = request.model, request.body
     responses, chat = schema["anyOf"] if model.family == "responses+chat" else (None, schema)
-    if tool_calls.is_unsupported(body):
+    if _is_unsupported(body):
         raise refuse(8001)
     if request.route == "chat":
         strict = {**chat, "required": ["messages", "model"]}
@@ -106,125 +88,156 @@ def _check(request: ModelRequest, schema: Schema) -> None:
     prompts.check_answerable(request)
 
 
+def _is_unsupported(body: Mapping[str, Any]) -> bool:
+    """Return whether a request has options of other services that this one calls invalid (8001)."""
+    descriptions = [function.get("description") for function in schema_fill.offered_functions(body)]
+    return body.get("tool_choice") == "any" or any(one is False for one in descriptions)
+
+
 def _answer(request: ModelRequest) -> ModelResult:
     """Return the answer in the dialect of the model and the address."""
     prompt = prompts.with_pictures(request, prompts.read_prompt(request))
     if request.route == "run" and request.model.family == "responses+chat" and request.body.get("stream"):
         return ModelResult({})  # seen on the service: plain JSON with an empty result; these stream at /v1 only
-    generated = generate(request, prompt)
+    generated = prompts.generate(request, prompt)
     copies = int(request.body.get("n") or 1) if _speaks_chat(request) else 1
     cached = min(request.cached, prompt.tokens)
     units = {"input_tokens": prompt.tokens - cached, "output_tokens": generated.tokens * copies}
     if cached:
         units["cached_input_tokens"] = cached
     usage = _usage(request, units, generated)
-    damaged = request.fault in ("empty", "length") or (
-        request.fault == "truncated-stream" and bool(request.body.get("stream"))
-    )
     if request.body.get("stream") and "input" not in request.body:
-        return ModelResult(None, units, _frames(request, generated, usage), damaged)
-    return ModelResult(_result(request, prompt, generated, usage, copies), units, damaged=damaged)
+        return ModelResult(None, units, _frames(request, generated, usage), request.spoils_text)
+    return ModelResult(_result(request, prompt, generated, usage, copies), units, damaged=request.spoils_text)
 
 
 def _speaks_chat(request: ModelRequest) -> bool:
     return request.route == "chat" or request.model.family != "legacy" or request.model.id == MIXED
 
 
-def generate(request: ModelRequest, prompt: Prompt) -> Generated:
-    """Return reasoning and content for a prompt, cut at the output limit."""
-    value: Any = None
-    call = tool_calls.choose_call(request, prompt.user)
-    if call is not None:
-        content = tool_calls.call_as_text(call)
-    elif prompt.schema is not None:
-        wanted = (prompt.schema, prompt.found or prompt.user)
-        if prompt.schema is True:  # any object is allowed; a schema in words narrows it down
-            wanted = prompts.schema_in_words(prompt) or wanted
-        try:
-            value = schema_fill.fill(*wanted)
-        except schema_fill.SchemaNotMet:
-            raise refuse(5006, text="JSON Mode couldn't be met") from None
-        content = prompts.json_text(value)
-    else:
-        content = _stopped(_free_text(prompt, request.local), request.body.get("stop"))
-    reasoning = text_standin.reasoning(prompt) if prompt.effort else ""
-    if reasoning and call is None and request.model.id in prompts.TAGGED:
-        tagged = f"<think>\n{reasoning}\n</think>\n\n{content}"
-        reasoning, content = "", content if prompt.schema is not None else tagged
-    generated = _limited(request, prompt.limit, reasoning, content, value)
-    prints = tool_calls.PRINTED in request.quirks and request.model.family == "responses+chat"
-    if call is None or generated.finish == "length" or generated.content is None or prints:
-        return generated
-    return replace(generated, content=None, finish="tool_calls", tool_call=call)
-
-
-def _free_text(prompt: Prompt, local: LocalModel | None) -> str:
-    """Return the text for a prompt: JSON where the prompt contains a schema, though nothing enforces it."""
-    wanted = prompts.schema_in_words(prompt)
-    with suppress(schema_fill.SchemaNotMet):
-        return prompts.json_text(schema_fill.fill(*wanted)) if wanted else text_standin.reply(prompt, local)
-    return text_standin.reply(prompt, local)
-
-
-def _limited(request: ModelRequest, limit: int | None, reasoning: str, content: str, value: Any) -> Generated:
-    first = lexical.count_tokens(reasoning) if reasoning else 0
-    rest = lexical.count_tokens(content)
-    if request.fault == "empty":
-        return Generated(reasoning, None, None, "stop", first, first)
-    if request.fault == "length" and (limit is None or limit >= first + rest):
-        limit = first + max(1, rest // 2)
-    if limit is None or first + rest <= limit:
-        return Generated(reasoning, content, value, "stop", first + rest, first)
-    if limit <= first:
-        return Generated(lexical.truncate(reasoning, limit), None, None, "length", limit, limit)
-    return Generated(reasoning, lexical.truncate(content, limit - first), None, "length", limit, first)
-
-
-def _stopped(text: str, stop: Any) -> str:
-    for mark in [stop] if isinstance(stop, str) else stop or []:
-        text = text.partition(mark)[0] if mark else text
-    return text
-
-
-def _usage(request: ModelRequest, units: Mapping[str, int], generated: Generated) -> dict[str, Any]:
+def _usage(request: ModelRequest, units: Mapping[str, int], generated: prompts.Generated) -> dict[str, Any]:
     usage = openai_usage(units)
     if request.model.family == "legacy":
         return usage
     usage["prompt_tokens_details"] = {"cached_tokens": units.get("cached_input_tokens", 0)}
     usage["completion_tokens_details"] = {"reasoning_tokens": generated.reasoning_tokens}
+    return {**usage, **_neurons(request, units)}
+
+
+def _neurons(request: ModelRequest, units: Mapping[str, float]) -> dict[str, float]:
     neurons = request.model.neurons(units)
-    return usage if neurons is None else {**usage, "neurons": neurons}
+    return {} if neurons is None else {"neurons": neurons}
 
 
 def _base(request: ModelRequest) -> dict[str, Any]:
     return {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": request.model.id}
 
 
+def _native_call(request: ModelRequest, call: schema_fill.ToolCall) -> dict[str, Any]:
+    """Return a call as the older models write it: without an id, except for Scout."""
+    plain = {"name": call.name, "arguments": dict(call.arguments)}
+    return {"id": _call_id(), "type": "function", "function": plain} if request.model.id == SCOUT else plain
+
+
+def _chat_call(call: schema_fill.ToolCall) -> dict[str, Any]:
+    """Return a call in the form of Chat Completions: with an id, and arguments as JSON text."""
+    function = {"name": call.name, "arguments": prompts.json_text(call.arguments)}
+    return {"id": _call_id(), "type": "function", "function": function}
+
+
+def _call_id() -> str:
+    """Return an id for a call."""
+    return f"call_{uuid.uuid4().hex[:24]}"
+
+
+def _frame_usage(request: ModelRequest) -> dict[str, Any]:
+    """Return the usage in one ordinary native frame: that of the frame, not of the call."""
+    return {**openai_usage({"output_tokens": 1}), **_neurons(request, {"output_tokens": 1})}
+
+
+def _native_stream(
+    request: ModelRequest, text: str, usage: Mapping[str, Any], calls: Sequence[Mapping[str, Any]] = ()
+) -> list[bytes]:
+    """Return the frames of a legacy model on ``/run``: tokens with padding or tool calls, then the totals."""
+    once = _frame_usage(request)
+    padded = [(piece, string.ascii_lowercase[: 3 + 5 * number % 23]) for number, piece in enumerate(split_tokens(text))]
+    frames = [event({"response": native_token(piece), "usage": once, "p": padding}) for piece, padding in padded]
+    frames += [event({"response": "", "tool_calls": list(calls), "usage": once})] if calls else []
+    return end_stream(request, [*frames, event({"response": "", "usage": usage})])
+
+
+def _chat_stream(
+    request: ModelRequest, base: Mapping[str, Any], parts: list[tuple[str, str]], finish: str, usage: Any
+) -> list[bytes]:
+    """Return the frames of Chat Completions for the (field, text) parts of a message, reasoning first.
+
+    ``/run`` ends with the usage in a native frame; ``/v1`` sends it with ``include_usage``.
+    """
+    deltas = [
+        {name: native_token(piece) if request.route == "run" else piece}
+        for name, text in parts
+        for piece in split_tokens(text)
+    ]
+    return _chunks(request, base, deltas, finish, usage)
+
+
+def _tool_call_stream(
+    request: ModelRequest, base: Mapping[str, Any], call: Mapping[str, Any], usage: Any
+) -> list[bytes]:
+    """Return the frames of a tool call: its id and name, then its arguments in fragments.
+
+    On ``/run`` a frame of nulls ends it. Only Cloudflare's clients of that address expect it, and OpenAI's own client,
+    which is for ``/v1``, fails on it.
+    """
+    function = call["function"]
+    opened = {**call, "index": 0, "function": {"name": function["name"], "arguments": ""}}
+    fragments = [{"index": 0, "function": {"arguments": piece}} for piece in split_tokens(function["arguments"])]
+    closed = {"index": 0, "id": None, "type": None, "function": {"name": None, "arguments": None}}
+    closing = [closed] if request.route == "run" else []
+    deltas = [{"tool_calls": [part]} for part in (opened, *fragments, *closing)]
+    return _chunks(request, base, deltas, "tool_calls", usage)
+
+
+def _chunks(
+    request: ModelRequest, base: Mapping[str, Any], deltas: Sequence[dict[str, Any]], finish: str, usage: Any
+) -> list[bytes]:
+    run = request.route == "run"
+    shell = {**base, "object": "chat.completion.chunk"}
+
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return event({**shell, "choices": [choice], **({"usage": _frame_usage(request)} if run and delta else {})})
+
+    frames = [chunk({"role": "assistant", "content": ""})]
+    frames += [chunk(delta) for delta in deltas]
+    frames.append(chunk({}, finish))
+    if run:
+        frames.append(event({"response": "", "usage": usage}))
+    elif (request.body.get("stream_options") or {}).get("include_usage"):
+        frames.append(event({**shell, "choices": [], "usage": usage}))
+    return end_stream(request, frames)
+
+
 def _reasoning(model: Model) -> str:
     return "reasoning" if model.id in _NAMED_REASONING else "reasoning_content"
 
 
-def _frames(request: ModelRequest, generated: Generated, usage: dict[str, Any]) -> list[bytes]:
+def _frames(request: ModelRequest, generated: prompts.Generated, usage: dict[str, Any]) -> list[bytes]:
     if not _speaks_chat(request):
-        return sse.native_stream(
-            request,
-            generated.content or "",
-            usage,
-            [tool_calls.native_call(request, generated.tool_call)] if generated.tool_call else [],
-        )
+        calls = [_native_call(request, generated.tool_call)] if generated.tool_call else []
+        return _native_stream(request, generated.content or "", usage, calls)
     if generated.tool_call:
-        return sse.tool_call_stream(request, _base(request), tool_calls.chat_call(generated.tool_call), usage)
+        return _tool_call_stream(request, _base(request), _chat_call(generated.tool_call), usage)
     parts = [(_reasoning(request.model), generated.reasoning)] if generated.reasoning else []
-    return sse.chat_stream(
-        request, _base(request), [*parts, ("content", generated.content or "")], generated.finish, usage
-    )
+    parts.append(("content", generated.content or ""))
+    return _chat_stream(request, _base(request), parts, generated.finish, usage)
 
 
 def _result(
-    request: ModelRequest, prompt: Prompt, generated: Generated, usage: dict[str, Any], copies: int
+    request: ModelRequest, prompt: Prompt, generated: prompts.Generated, usage: dict[str, Any], copies: int
 ) -> dict[str, Any]:
     if not _speaks_chat(request):
-        calls = {"tool_calls": [tool_calls.native_call(request, generated.tool_call)]} if generated.tool_call else {}
+        calls = {"tool_calls": [_native_call(request, generated.tool_call)]} if generated.tool_call else {}
         content = (generated.content or "") if generated.tool_call else generated.content
         return {"response": content if generated.value is None else generated.value, **calls, "usage": usage}
     if "input" in request.body:
@@ -236,7 +249,7 @@ def _result(
     if generated.reasoning:
         message[_reasoning(request.model)] = generated.reasoning
     if generated.tool_call:
-        message["tool_calls"] = [tool_calls.chat_call(generated.tool_call)]
+        message["tool_calls"] = [_chat_call(generated.tool_call)]
     choices = []
     for place in range(copies):
         content = text_standin.sample(generated.content, place) if generated.value is None else generated.content
@@ -246,7 +259,7 @@ def _result(
     return {**_base(request), "object": "chat.completion", "choices": choices, "usage": usage}
 
 
-def _response(request: ModelRequest, generated: Generated, usage: dict[str, Any]) -> dict[str, Any]:
+def _response(request: ModelRequest, generated: prompts.Generated, usage: dict[str, Any]) -> dict[str, Any]:
     """Return a Responses object."""
     cut = generated.finish == "length"
     status = "incomplete" if cut else "completed"
@@ -255,24 +268,19 @@ def _response(request: ModelRequest, generated: Generated, usage: dict[str, Any]
         notes = [{"type": "reasoning_text", "text": generated.reasoning}]
         items.append({"id": f"rs_{uuid.uuid4().hex}", "type": "reasoning", "summary": [], "content": notes})
     if generated.tool_call:
-        call = {
-            "name": generated.tool_call.name,
-            "arguments": tool_calls.arguments_text(generated.tool_call),
-            "call_id": tool_calls.call_id(),
-        }
+        function = _chat_call(generated.tool_call)
+        call = {**function["function"], "call_id": function["id"]}
         items.append({"id": f"fc_{uuid.uuid4().hex}", "type": "function_call", "status": status, **call})
     if generated.content is not None:
         texts = [{"type": "output_text", "text": generated.content, "annotations": []}]
         message = {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "status": status}
         items.append({**message, "content": texts})
+    order = ("prompt_tokens", "prompt_tokens_details", "completion_tokens", "completion_tokens_details")
     counts = {
-        "input_tokens": usage["prompt_tokens"],
-        "input_tokens_details": usage["prompt_tokens_details"],
-        "output_tokens": usage["completion_tokens"],
-        "output_tokens_details": usage["completion_tokens_details"],
-        "total_tokens": usage["total_tokens"],
+        name.replace("prompt", "input").replace("completion", "output"): usage[name]
+        for name in (*order, "total_tokens", "neurons")
+        if name in usage
     }
-    neurons = {"neurons": usage["neurons"]} if "neurons" in usage else {}
     return {
         "id": f"resp_{uuid.uuid4().hex}",
         "object": "response",
@@ -289,7 +297,7 @@ def _response(request: ModelRequest, generated: Generated, usage: dict[str, Any]
         "tools": [],
         "temperature": request.body.get("temperature"),
         "top_p": request.body.get("top_p"),
-        "usage": {**counts, **neurons},
+        "usage": counts,
     }
 
 
@@ -298,5 +306,8 @@ _ROUTES = frozenset({"run", "chat"})
 FAMILIES = {
     "legacy": Family(chat_schemas.legacy_input, _output, prompts.prompt_text, _answer, _check, _ROUTES),
     "openai": Family(_chat_input, _output, prompts.prompt_text, _answer, _check, _ROUTES),
-    "responses+chat": Family(_both_input, _output, prompts.prompt_text, _answer, _check, _ROUTES | {"responses"}),
+    "responses+chat": Family(
+        lambda model: any_of(chat_schemas.RESPONSES, _chat_input(model)),
+        *(_output, prompts.prompt_text, _answer, _check, _ROUTES | {"responses"}),
+    ),
 }

@@ -1,32 +1,164 @@
-"""The small text models: sentiment, reranker, Llama Guard and translation.
+"""Models that read texts: embeddings, sentiment, reranker, Llama Guard; and translation.
 
-Words are counted, not understood, where no local model answers: labels follow word lists. A translation is always the
-text itself, marked with the language it should be in.
+Words are counted, not understood: vectors are lexical hashes, labels follow word lists, and a translation is the text
+itself, marked with the language it should be in. Embeddings have five dialects of "text in, vectors out" and ``/v1``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from ..schemas.chat_schemas import SAMPLING
-from ..schemas.json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, each, obj, one
+from ..error_codes import refuse
+from ..json_schema import BOOLEAN, NUMBER, STRING, Schema, any_of, array, each, obj, one, one_of, require
+from ..model_catalogue import Model
 from ..standins import lexical
 from . import prompts
-from .family import Family, ModelRequest, ModelResult, by_schema, openai_usage
+from .chat_schemas import SAMPLING
+from .family import Family, ModelRequest, ModelResult, openai_usage
 
+#: The instruction that qwen3 puts before queries by default.
+INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
+
+#: Weight of the instruction in a qwen3 query's vector: enough to differ from the same text as a document.
+_INSTRUCTED = 0.15
 _SOME: Schema = {"type": "string", "minLength": 1}
+
+
+def _bge_input(model: Model) -> Schema:
+    """Return ``text`` and ``pooling``, or several such requests for an asynchronous batch."""
+    single = obj({"pooling": one("mean", "cls")}, text=_list_of_texts(model))
+    return one_of(single, obj(requests=array(single)))
+
+
+def _list_of_texts(model: Model) -> Schema:
+    return one_of(_SOME, array(_SOME, maxItems=model.batch))
+
+
+_CONTEXTS = obj({"query": STRING, "truncate_inputs": BOOLEAN}, contexts=array(obj({"text": STRING})))
+_ONE_OR_MORE = any_of(STRING, array(STRING))
+_TEXT = obj({"truncate_inputs": BOOLEAN}, text=_ONE_OR_MORE)
+#: ``text``, ``contexts``, or ``query`` with ``contexts``, or several such requests for an asynchronous batch.
+_M3 = any_of(_CONTEXTS, _TEXT, obj(requests=array(any_of(_CONTEXTS, _TEXT))))
+_NUMBERS = array(NUMBER)
+_VECTORS = obj({"shape": _NUMBERS, "data": array(_NUMBERS), "pooling": one("mean", "cls")})
+_OPENAI_INPUT = obj({"model": STRING}, input=_ONE_OR_MORE)
+
+
+def _named_texts(request: ModelRequest) -> tuple[str, list[str]]:
+    """Return the field of the body that has the texts, and the texts."""
+    body = request.body
+    if request.route == "embeddings":
+        return "text", _texts(body["input"])
+    if "contexts" in body:
+        return "contexts", [context.get("text", "") for context in body["contexts"]]
+    for name in ("text", "documents", "queries"):
+        if name in body:
+            return name, _texts(body[name])
+    return "", []
+
+
+def _embedded(request: ModelRequest) -> list[str]:
+    """Return every text that is charged."""
+    found = _named_texts(request)[1]
+    return [request.body["query"], *found] if "query" in request.body else found
+
+
+def _embeddings_check(request: ModelRequest, schema: Schema) -> None:
+    """Refuse what the schema refuses, then what only the service's limits refuse."""
+    if request.route == "embeddings":
+        require(request.body, _OPENAI_INPUT)
+    else:
+        require(request.body, schema)
+        if "requests" in request.body and not _named_texts(request)[0]:
+            raise refuse(5007, text="requests are answered later only: send them with ?queueRequest=true")
+    name, found = _named_texts(request)
+    if not name:
+        raise refuse(5006, why="required properties at '/' are 'text'")
+    if request.model.batch and len(found) > request.model.batch:
+        raise refuse(5006, why=f"Array length of '/{name}' must be <= {request.model.batch}")
+    context = request.model.context
+    if request.model.family == "bge-m3" and context and not request.body.get("truncate_inputs"):
+        longest = max(map(lexical.count_tokens, found), default=0)
+        if longest > context:
+            raise refuse(5021, wanted=longest, context=context)
+
+
+def _vectors(request: ModelRequest, found: Sequence[str], instruction: str = "") -> Any:
+    """Return the vectors of texts in the model's own space, each text cut to its context."""
+    model = request.model
+    dims = model.dims or 768
+    if model.context:
+        found = [text if len(text) < model.context else lexical.truncate(text, model.context) for text in found]
+    embed = request.local.embed if request.local else lexical.embed
+    matrix = embed(found or ["-"], dims)[: len(found)]
+    if instruction:
+        matrix = matrix + _INSTRUCTED * embed([instruction], dims)
+        matrix /= (matrix**2).sum(axis=1, keepdims=True) ** 0.5
+    order, signs = lexical.model_space(f"{model.id} {request.body.get('pooling', 'mean')}", dims)
+    return (matrix[:, order] * signs).round(7) + 0.0
+
+
+def _embed(request: ModelRequest) -> ModelResult:
+    """Return vectors, or scores where a query came with contexts."""
+    name, found = _named_texts(request)
+    instruction = str(request.body.get("instruction", INSTRUCTION)) if name == "queries" else ""
+    matrix = _vectors(request, found, instruction)
+    charged = _embedded(request)
+    usage = {"input_tokens": sum(min(lexical.count_tokens(text), request.model.context or 1 << 30) for text in charged)}
+    if "query" in request.body:
+        return ModelResult(_ranked(matrix, _vectors(request, [request.body["query"]])[0]), usage)
+    short = request.fault == "short" and len(found) > 1
+    rows = matrix[:-1].tolist() if short else matrix.tolist()
+    if request.route == "embeddings":
+        return ModelResult(_openai(request, rows, usage["input_tokens"]), usage, damaged=short)
+    shape = [len(rows), request.model.dims or 768]
+    if name == "contexts":
+        return ModelResult({"response": rows, "shape": shape, "pooling": "cls"}, usage, damaged=short)
+    pooling = {"bge": {"pooling": request.body.get("pooling", "mean")}, "bge-m3": {"pooling": "cls"}}
+    result = {"shape": shape, "data": rows, **pooling.get(request.model.family, {})}
+    return ModelResult(result, usage, damaged=short)
+
+
+def _ranked(matrix: Any, query: Any, most: int | None = None) -> dict[str, Any]:
+    """Return the positions of vectors by their similarity to another."""
+    scores = (matrix @ query).clip(0, 1).round(6).tolist()
+    ranked = sorted(enumerate(scores), key=lambda pair: -pair[1])[: most or len(scores)]
+    return {"response": [{"id": place, "score": score} for place, score in ranked]}
+
+
+def _openai(request: ModelRequest, rows: list[list[float]], count: int) -> dict[str, Any]:
+    """Return the OpenAI list. It always has floats: ``encoding_format`` is ignored, as was seen on the service."""
+    data = [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(rows)]
+    usage = {"prompt_tokens": count, "total_tokens": count}
+    return {"object": "list", "data": data, "model": request.model.id, "usage": usage}
+
+
+_EMBEDDING_ROUTES = frozenset({"run", "embeddings"})
+
+_QWEN_TEXTS = "queries documents text"
+_INPUTS: dict[str, Schema | Callable[[Model], Schema]] = {
+    "bge": _bge_input,
+    "bge-m3": _M3,
+    "qwen3-embedding": lambda model: obj({**each(_QWEN_TEXTS, _list_of_texts(model)), "instruction": STRING}),
+    # an empty text is refused where the model publishes a batch limit
+    "plain-embedding": lambda model: obj(text=_list_of_texts(model) if model.batch else _ONE_OR_MORE),
+}
+_EMBEDDINGS = {
+    name: Family(schema, _VECTORS, _embedded, _embed, _embeddings_check, _EMBEDDING_ROUTES)
+    for name, schema in _INPUTS.items()
+}
+
+
 _SENTIMENT = obj(text=STRING)
 _RERANK = obj({"top_k": {"type": "integer", "minimum": 1}}, query=_SOME, contexts=array(obj({"text": _SOME})))
 _GUARD = obj(
     {**{name: SAMPLING[name] for name in ("max_tokens", "temperature")}, "response_format": obj({"type": STRING})},
     messages=array(obj(role=one("user", "assistant"), content=STRING)),
 )
-_VERDICT = obj(
-    {
-        "response": any_of(STRING, obj({"safe": BOOLEAN, "categories": array(STRING)})),
-        "usage": obj(each("prompt_tokens completion_tokens total_tokens", NUMBER)),
-    }
-)
+_COUNTS = obj(each("prompt_tokens completion_tokens total_tokens", NUMBER))
+_VERDICT = obj({"response": any_of(STRING, obj({"safe": BOOLEAN, "categories": array(STRING)})), "usage": _COUNTS})
 _SCRIPTS = (
     "asm_Beng", "awa_Deva", "ben_Beng", "bho_Deva", "brx_Deva", "doi_Deva", "eng_Latn", "gom_Deva", "gon_Deva",
     "guj_Gujr", "hin_Deva", "hne_Deva", "kan_Knda", "kas_Arab", "kas_Deva", "kha_Latn", "lus_Latn", "mag_Deva",
@@ -57,15 +189,7 @@ def _rerank(request: ModelRequest) -> ModelResult:
     contexts, query = _contexts(request), request.body["query"]
     usage = {"input_tokens": sum(lexical.count_tokens(query) + lexical.count_tokens(text) for text in contexts)}
     matrix = request.local.embed([query, *contexts]) if request.local else lexical.embed([query, *contexts], 1024)
-    scores = (matrix[1:] @ matrix[0]).clip(0, 1).round(6).tolist()
-    ranked = sorted(enumerate(scores), key=lambda pair: -pair[1])[: request.body.get("top_k") or len(scores)]
-    return ModelResult({"response": [{"id": place, "score": score} for place, score in ranked]}, usage)
-
-
-def _guard_check(request: ModelRequest, schema: Schema) -> None:
-    """Refuse by the schema, then a conversation that leaves no room for the verdict."""
-    by_schema(request, schema)
-    prompts.check_answerable(request)
+    return ModelResult(_ranked(matrix[1:], matrix[0], request.body.get("top_k")), usage)
 
 
 def _guard(request: ModelRequest) -> ModelResult:
@@ -86,40 +210,33 @@ def _guard(request: ModelRequest) -> ModelResult:
     return ModelResult({"response": verdict, "usage": usage}, units)
 
 
-def _texts(request: ModelRequest) -> list[str]:
-    text = request.body.get("text", "")
-    return [text] if isinstance(text, str) else list(text)
+def _texts(value: Any) -> list[str]:
+    """Return the texts of a field that holds one or several."""
+    return [value] if isinstance(value, str) else list(value)
 
 
-def _translated(request: ModelRequest, language: str) -> tuple[list[str], dict[str, float]]:
-    """Return the texts with the language as a mark, and the usage."""
-    given = _texts(request)
-    marked = [f"[emulator: {request.body.get(language)}] {text}" for text in given]
-    tokens = (sum(map(lexical.count_tokens, texts)) for texts in (given, marked))
-    return marked, dict(zip(("input_tokens", "output_tokens"), tokens, strict=True))
+def _translate(request: ModelRequest) -> ModelResult:
+    """Return the texts with the language as a mark."""
+    given = _texts_of(request)
+    language = request.body.get("target_lang", request.body.get("target_language"))
+    marked = [f"[emulator: {language}] {text}" for text in given]
+    spent, made = (sum(map(lexical.count_tokens, texts)) for texts in (given, marked))
+    one = request.model.family == "m2m100"
+    result = {"translated_text": marked[0]} if one else {"translations": marked}
+    return ModelResult(result, {"input_tokens": spent, "output_tokens": made})
 
 
-def _m2m100(request: ModelRequest) -> ModelResult:
-    texts, usage = _translated(request, "target_lang")
-    return ModelResult({"translated_text": texts[0]}, usage)
-
-
-def _indictrans2(request: ModelRequest) -> ModelResult:
-    texts, usage = _translated(request, "target_language")
-    return ModelResult({"translations": texts}, usage)
+def _texts_of(request: ModelRequest) -> list[str]:
+    return _texts(request.body.get("text", ""))
 
 
 FAMILIES = {
-    "distilbert": Family(
-        _SENTIMENT, array(obj({"label": STRING, "score": NUMBER})), lambda request: [request.body["text"]], _sentiment
-    ),
+    **_EMBEDDINGS,
+    "distilbert": Family(_SENTIMENT, array(obj({"label": STRING, "score": NUMBER})), _texts_of, _sentiment),
     "reranker": Family(_RERANK, obj({"response": array(obj({"id": NUMBER, "score": NUMBER}))}), _contexts, _rerank),
-    "llama-guard": Family(_GUARD, _VERDICT, prompts.prompt_text, _guard, _guard_check),
+    "llama-guard": Family(_GUARD, _VERDICT, prompts.prompt_text, _guard, prompts.check_prompt),
     "m2m100": Family(
-        any_of(_M2M100, obj(requests=array(_M2M100))),
-        obj({"translated_text": STRING}),
-        _texts,
-        _m2m100,
+        any_of(_M2M100, obj(requests=array(_M2M100))), obj({"translated_text": STRING}), _texts_of, _translate
     ),
-    "indictrans2": Family(_INDICTRANS2, obj(translations=array(STRING)), _texts, _indictrans2),
+    "indictrans2": Family(_INDICTRANS2, obj(translations=array(STRING)), _texts_of, _translate),
 }

@@ -1,44 +1,28 @@
 """Asynchronous batches: ``POST /run/{model}?queueRequest=true`` and the polls for their results.
 
-``http.routing`` swaps the model's family for the one that :meth:`AsyncBatches.family` returns. A batch is processed
-once it is due, request by request, each with its own family's check and answer.
+``routing`` swaps the model's family for the one that :meth:`AsyncBatches.family` returns. A batch is processed once it
+is due, request by request, each with its own family's check and answer.
 """
 
 from __future__ import annotations
 
 import random
-import uuid
 from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
 from ..error_codes import ServiceError, refuse
 from ..families.family import Family, ModelRequest, ModelResult, base64_text, openai_usage
-from ..schemas.json_schema import Schema
+from ..json_schema import Schema
 from .limits import Clock
+from .responses import Ids
 
 _LARGEST = 10_000_000
 
 
 @dataclass
 class Batch:
-    """One submitted batch.
-
-    Attributes
-    ----------
-    id : str
-        The id for polls.
-    requests : list
-        The inputs, as sent.
-    start : float
-        Time of submission, by the clock.
-    polls : int
-        Number of polls so far.
-    result : dict, optional
-        The answer to polls once it is done.
-    texts : list of str
-        The input texts that were processed.
-    """
+    """One submitted batch; `result` is the answer to polls once it is done, `texts` the inputs that were processed."""
 
     id: str
     account: str
@@ -55,31 +39,16 @@ class Batch:
 class AsyncBatches:
     """The batches of every account.
 
-    Parameters
-    ----------
-    polls : int
-        Number of polls that find a batch unfinished (``queued`` for the first half of them, then ``running``).
-    seconds : float, optional
-        Seconds by the clock that a batch takes, instead.
+    `polls` find a batch unfinished (``queued`` for the first half of them, then ``running``), or it takes `seconds`.
     """
 
     def __init__(self, polls: int, seconds: float | None, clock: Clock, seed: int) -> None:
         self.polls, self.seconds = polls, seconds
-        self._clock, self._random, self._lock = clock, random.Random(seed), Lock()
+        self._clock, self._ids, self._lock = clock, Ids(seed), Lock()
         self._batches: dict[str, Batch] = {}
 
     def family(self, account: str, family: Family, size: int) -> Family:
-        """Return a family that submits or polls a batch, in place of the model's own.
-
-        Parameters
-        ----------
-        account : str
-            The owner of the batch.
-        family : Family
-            The family that answers the requests.
-        size : int
-            Bytes of the request.
-        """
+        """Return a family that submits or polls a batch of `size` bytes, in place of the model's own."""
 
         def check(request: ModelRequest, schema: Schema) -> None:
             requests = request.body.get("requests")
@@ -104,9 +73,8 @@ class AsyncBatches:
         return replace(family, texts=lambda _: [], check=check, answer=answer)
 
     def _submit(self, account: str, request: ModelRequest, family: Family) -> dict[str, Any]:
-        with self._lock:
-            number = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
-            self._batches[number] = Batch(number, account, request, family, request.body["requests"], self._clock())
+        number = self._ids.uuid()
+        self._batches[number] = Batch(number, account, request, family, request.body["requests"], self._clock())
         return {"status": "queued", "request_id": number, "model": request.model.id}
 
     def _find(self, account: str, request: ModelRequest) -> Batch:
@@ -160,9 +128,5 @@ def _row(batch: Batch, place: int, given: Any) -> dict[str, Any]:
     for unit, amount in result.usage.items():
         batch.usage[unit] = batch.usage.get(unit, 0.0) + amount
     batch.texts += batch.family.texts(request)
-    return {**row, "result": _plain(result), "success": True}
-
-
-def _plain(result: ModelResult) -> Any:
-    """Return a result as JSON, audio as base64."""
-    return result.result if result.content is None else {"audio": base64_text(result.content)}
+    plain = result.result if result.content is None else {"audio": base64_text(result.content)}
+    return {**row, "result": plain, "success": True}

@@ -17,18 +17,10 @@ _DAY = 86_400.0
 
 
 class RateWindow:
-    """Admits at most `rate` requests a period. A refused request is not counted.
+    """Admits at most `rate` requests a period of seconds. A refused request is not counted.
 
-    Parameters
-    ----------
-    rate : int
-        Requests per period.
-    kind : {"sliding", "fixed", "bucket"}
-        The last period before each request; periods from the first request on; or a bucket that refills evenly.
-    period : float
-        Seconds.
-    burst : int, optional
-        Size of the bucket; `rate` by default.
+    "sliding" counts the last period before each request, "fixed" periods from the first request on, and "bucket"
+    refills evenly, with room for `burst`.
     """
 
     def __init__(self, rate: int, kind: WindowKind, period: float, clock: Clock, burst: int | None = None) -> None:
@@ -38,34 +30,24 @@ class RateWindow:
         self.burst = float(rate if burst is None else burst)
         self._lock = Lock()
         self._times: deque[float] = deque()
-        self._start = clock()
-        self._index, self._count = 0, 0
-        self._level, self._seen = self.burst, self._start
+        self._start = self._seen = clock()
+        self._index, self._level = 0, self.burst
 
     def admit(self) -> bool:
         """Count one request and return whether it may pass."""
         with self._lock:
             now = self.clock()
-            if self.kind == "sliding":
-                return self._sliding(now)
-            return self._fixed(now) if self.kind == "fixed" else self._bucket(now)
-
-    def _sliding(self, now: float) -> bool:
-        while self._times and self._times[0] <= now - self.period:
-            self._times.popleft()
-        if len(self._times) >= self.rate:
-            return False
-        self._times.append(now)
-        return True
-
-    def _fixed(self, now: float) -> bool:
-        index = int((now - self._start) // self.period)
-        if index != self._index:
-            self._index, self._count = index, 0
-        if self._count >= self.rate:
-            return False
-        self._count += 1
-        return True
+            if self.kind == "bucket":
+                return self._bucket(now)
+            if self.kind == "fixed" and (index := int((now - self._start) // self.period)) != self._index:
+                self._index = index
+                self._times.clear()
+            while self.kind == "sliding" and self._times and self._times[0] <= now - self.period:
+                self._times.popleft()
+            if len(self._times) >= self.rate:
+                return False
+            self._times.append(now)
+            return True
 
     def _bucket(self, now: float) -> bool:
         self._level = min(self.burst, self._level + (now - self._seen) * self.rate / self.period)
@@ -82,10 +64,7 @@ Rate = Literal["catalogue"] | int | Mapping[str, int] | None
 class RateLimits:
     """One window per account and model, made at the first request.
 
-    Parameters
-    ----------
-    rate : "catalogue", int, mapping or None
-        The published rate, one rate for every model, a rate for the models named (no limit for the others), or none.
+    `rate` is the published one ("catalogue"), one for every model, one for each model named, or ``None`` for no limit.
     """
 
     def __init__(self, rate: Rate, kind: WindowKind, period: float, clock: Clock, burst: int | None) -> None:
@@ -99,17 +78,14 @@ class RateLimits:
 
     def admit(self, account: str, model: str, published: int | None) -> bool:
         """Count one request of an account for a model."""
-        if isinstance(self.rate, str):
-            limit = published
-        else:
-            limit = self.rate.get(model) if isinstance(self.rate, Mapping) else self.rate
+        named = self.rate.get(model) if isinstance(self.rate, Mapping) else self.rate
+        limit = published if isinstance(named, str) else named
         if limit is None:
             return True
         with self._lock:
-            window = self._windows.get((account, model))
-            if window is None:
-                window = self._windows[account, model] = RateWindow(limit, *self._window)
-        return window.admit()
+            if (account, model) not in self._windows:
+                self._windows[account, model] = RateWindow(limit, *self._window)
+        return self._windows[account, model].admit()
 
 
 class DailyQuota:

@@ -24,10 +24,8 @@ class LoggedRequest:
         The injected fault, empty for none.
     items : int
         Number of input texts.
-    neurons : float
-        The charge: 0 for an error and for a model without a published price.
-    charged : bool
-        Whether an answer was made, and so is charged.
+    neurons, charged : float, bool
+        The charge (0 without a published price), and whether an answer was made, and so is charged.
     seconds : float
         From arrival to answer, by the emulator's clock.
     digest : str

@@ -1,39 +1,34 @@
-"""JSON that satisfies a schema, filled from a text.
+"""JSON that satisfies a schema, filled from a text: answers in JSON mode, and the arguments of tool calls.
 
-``families.text_generation`` answers JSON mode with it and ``families.tool_calls`` fills in arguments. Labels follow
-lexical similarity, numbers are those of the text in their order, strings carry the mark.
+``families.prompts`` calls :func:`fill` and :func:`choose_call`. Labels follow lexical similarity, numbers are those of
+the text in their order, strings carry the mark. The function is called that shares most words with the message, once;
+the result of a call is answered and not followed by another call.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
 
-from ..schemas.json_schema import complaints, json_type, resolve
+from ..json_schema import complaints, json_type, resolve
 from . import lexical
 from .text_standin import MARK, subject, trim
 
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:[.,]\d+)?")
 _KEY = re.compile(r'"(\w+)"\s*:')
 _DEPTH = 24
-#: The most sentences of a text that are considered for a field.
-_SENTENCES = 200
-#: The most values that are tried for a schema.
-_TRIES = 5000
+#: The most sentences of a text that are considered for a field, and the most values that are tried for a schema.
+_SENTENCES, _TRIES = 200, 5000
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _FORMATS = {
-    "date": "2000-01-01",
-    "date-time": "2000-01-01T00:00:00Z",
-    "time": "00:00:00Z",
-    "duration": "PT0S",
-    "email": "emulator@example.com",
-    "uri": "https://example.com/emulator",
-    "url": "https://example.com/emulator",
-    "uuid": "00000000-0000-4000-8000-000000000000",
-    "ipv4": "192.0.2.1",
+    **{"date": "2000-01-01", "date-time": "2000-01-01T00:00:00Z", "time": "00:00:00Z", "duration": "PT0S"},
+    **dict.fromkeys(("uri", "url"), "https://example.com/emulator"),
+    **{"email": "emulator@example.com", "uuid": "00000000-0000-4000-8000-000000000000", "ipv4": "192.0.2.1"},
 }
 #: Tried in turn for a pattern that no part of the text fits.
 _CANDIDATES = (
@@ -44,11 +39,20 @@ _CANDIDATES = (
 
 def _object(text: str) -> Mapping[str, Any]:
     """Return a text as an object where it is one, such as the result of a tool, else an empty object."""
-    try:
-        found = from_json(text) if text.startswith("{") else None
-    except ValueError:
-        found = None
-    return found if isinstance(found, Mapping) else {}
+    with suppress(ValueError):
+        if text.startswith("{") and isinstance(found := from_json(text), Mapping):
+            return found
+    return {}
+
+
+def _joined(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two schemas as one, with the properties and the required names of both."""
+    joined = {**under, **over}
+    if properties := {**under.get("properties", {}), **over.get("properties", {})}:
+        joined["properties"] = properties
+    if required := [*under.get("required", []), *over.get("required", [])]:
+        joined["required"] = list(dict.fromkeys(required))
+    return joined
 
 
 def _described(name: str, schema: Mapping[str, Any]) -> str:
@@ -60,21 +64,9 @@ class SchemaNotMet(ValueError):
 
 
 def fill(schema: Any, text: str, filler: type[SchemaFiller] | None = None) -> Any:
-    """Return an instance of a schema.
+    """Return an instance of a schema, filled from a text, or raise SchemaNotMet.
 
-    Parameters
-    ----------
-    schema : mapping or True
-        A JSON Schema; ``True`` for any object, with the keys that the text itself contains.
-    text : str
-        The text to fill it from.
-    filler : type of SchemaFiller, optional
-        The class that makes the values.
-
-    Raises
-    ------
-    SchemaNotMet
-        When the schema cannot be met.
+    The schema ``True`` stands for any object, with the keys that the text itself contains.
     """
     if schema is True:
         keys = dict.fromkeys(_KEY.findall(text)) or {"response": None}
@@ -140,13 +132,7 @@ class SchemaFiller:
             rest = {key: part for key, part in schema.items() if key not in ("$ref", "allOf")}
             parts = [resolve(schema["$ref"], self.root)] if "$ref" in schema else []
             for part in [*parts, *schema.get("allOf", [])]:
-                joined = {**part.get("properties", {}), **rest.get("properties", {})}
-                required = [*part.get("required", []), *rest.get("required", [])]
-                rest = {**part, **rest}
-                if joined:
-                    rest["properties"] = joined
-                if required:
-                    rest["required"] = list(dict.fromkeys(required))
+                rest = _joined(part, rest)
             schema = rest
         return schema
 
@@ -167,23 +153,15 @@ class SchemaFiller:
         rest = {key: part for key, part in schema.items() if key != word}
         options = sorted(schema[word], key=lambda part: isinstance(part, Mapping) and part.get("type") == "null")
         for part in options:
-            joined = {**rest, **part} if isinstance(part, Mapping) else part
-            if isinstance(part, Mapping) and "properties" in rest and "properties" in part:
-                joined["properties"] = {**rest["properties"], **part["properties"]}
-            if isinstance(part, Mapping) and "required" in rest and "required" in part:
-                joined["required"] = [*rest["required"], *part["required"]]
-            try:
-                value = self.make(joined, name, depth + 1)
-            except SchemaNotMet:
-                continue
-            if not complaints(value, schema, root=self.root):
-                return value
+            with suppress(SchemaNotMet):
+                value = self.make(_joined(rest, part) if isinstance(part, Mapping) else part, name, depth + 1)
+                if not complaints(value, schema, root=self.root):
+                    return value
         raise SchemaNotMet(f"no part of {word} can be met")
 
     def pick(self, options: list[Any], schema: Mapping[str, Any]) -> Any:
-        allowed = [
-            one for one in options if schema.get("type") is None or not complaints(one, {"type": schema["type"]})
-        ]
+        kind = {"type": schema["type"]} if schema.get("type") is not None else {}
+        allowed = [one for one in options if not complaints(one, kind)]
         named = [one for one in allowed if one is not None] or allowed
         if not named:
             raise SchemaNotMet("the enumeration is empty")
@@ -229,7 +207,7 @@ class SchemaFiller:
         return first
 
     def another(self, value: Any, number: int) -> Any:
-        if json_type(value) == "string":
+        if isinstance(value, str):
             return f"{value} {number}"
         return value + number if json_type(value) in ("integer", "number") else value
 
@@ -280,7 +258,72 @@ class SchemaFiller:
     def patterned(self, schema: Mapping[str, Any]) -> str:
         rule = {key: part for key, part in schema.items() if key != "type"}
         found = re.search(schema["pattern"].lstrip("^").rstrip("$"), self.about)
-        for candidate in ([found.group()] if found else []) + list(_CANDIDATES) + [f"{MARK} {trim(self.about, 60)}"]:
+        for candidate in (*([found.group()] if found else []), *_CANDIDATES, f"{MARK} {trim(self.about, 60)}"):
             if not complaints(candidate, rule, root=self.root):
                 return candidate
         raise SchemaNotMet(f"nothing fits the pattern {schema['pattern']}")
+
+
+_QUOTED = re.compile(r"[\"“'‘]([^\"”'’]{1,80})[\"”'’]")
+_NAMED = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-ZÄÖÜÉ][\w-]*(?:\s+[A-ZÄÖÜÉ][\w-]*)*")
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One call of a function."""
+
+    name: str
+    arguments: Mapping[str, Any]
+
+
+class _Arguments(SchemaFiller):
+    """Fills in arguments: numbers of the text, names and quoted words in their order, without a mark."""
+
+    def __init__(self, root: Any, text: str) -> None:
+        super().__init__(root, text)
+        about = subject(text)
+        self.names = _QUOTED.findall(about) or _NAMED.findall(about)
+
+    def string(self, schema: Mapping[str, Any], name: str) -> str:
+        if "pattern" in schema or schema.get("format"):
+            return super().string(schema, name)
+        if self.names:
+            return str(self.names.pop(0))
+        return max(re.findall(r"\w+", self.about), key=len, default="nothing")
+
+
+def choose_call(body: Mapping[str, Any], text: str) -> ToolCall | None:
+    """Return the call that the last message of a body leads to; ``None`` where the model answers without a call."""
+    choice = body.get("tool_choice")
+    offered = offered_functions(body)
+    conversation = body.get("messages") or body.get("input")
+    last = conversation[-1] if isinstance(conversation, list) and conversation else {}
+    answered = last.get("role") == "tool" or last.get("type") == "function_call_output"
+    if choice == "none" or not offered or answered:
+        return None
+    if isinstance(choice, Mapping):
+        wanted = choice.get("name") or (choice.get("function") or {}).get("name")
+        offered = [function for function in offered if function.get("name") == wanted] or offered
+    here = lexical.stems(text)
+    shared = [
+        len(here & lexical.stems(f"{f.get('name', '').replace('_', ' ')} {f.get('description', '')}")) for f in offered
+    ]
+    best = max(range(len(offered)), key=lambda place: (shared[place], -place))
+    if not shared[best] and choice != "required" and not isinstance(choice, Mapping):
+        return None
+    function = offered[best]
+    schema = {**(function.get("parameters") or {}), "type": "object"}
+    try:
+        needed, known = set(schema.get("required") or ()), dict(schema.get("properties") or {})
+        named = {key: part for key, part in known.items() if key in needed or "default" not in part}
+        arguments = fill({**schema, "properties": named}, text, _Arguments)
+    except (SchemaNotMet, TypeError, ValueError):  # the schema of a tool's parameters is not checked
+        arguments = {}
+    return ToolCall(str(function.get("name")), arguments)
+
+
+def offered_functions(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the functions of a request, which may not have been checked yet."""
+    tools = body.get("tools")
+    known = [tool for tool in tools if isinstance(tool, Mapping)] if isinstance(tools, list) else []
+    return [inner if isinstance(inner := tool.get("function"), Mapping) else tool for tool in known]

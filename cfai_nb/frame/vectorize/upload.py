@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from ..._engine.sender import RequestJob
-from ..._engine.shared import Engine
+from ..._engine.engine import Engine
 from ...errors import AccessError, RowError, Unavailable
+from ...session.requests import RequestJob
 from .batch import Upload, calls
 from .index import NOT_FOUND, Index, space_of
 from .metadata import DIMENSIONS, PROPERTIES

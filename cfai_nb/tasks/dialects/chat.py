@@ -1,24 +1,34 @@
-"""How text generation models are asked: messages and settings go in, a request in the model's own form comes out."""
+"""How models that write text are asked: messages and settings go in, a request in the model's own form comes out.
+
+``Instructed`` and ``PictureQuestion`` are the dialects of tasks that ask every row the same, ``Translation`` that of
+the two models that only translate; ``conversation`` holds conversations of several turns.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pydantic_core
 
-from ...errors import AnswerError, ModelError
-from ...media import Media, Parts
-from ...models import Model, Usage, tokens_in
-from ..task import check_count, names_of_models
-from . import reply
-from .request import Answer, Input, Json, Request, tokens_of
+from ...errors import AnswerError, ModelError, check_count
+from ...media import Media, Parts, media_in
+from ...models import Model, Usage, catalogue, names_of_models, tokens_in
+from . import reply, values
+from .request import Answer, Cell, Input, Json, Request, tokens_of
 
 #: Families that write text.
 FAMILIES = frozenset({"legacy", "openai", "responses+chat"})
+#: Families that answer a question about a picture in words.
+SEEING = FAMILIES | {"moondream", "llava"}
+#: Families that translate and do nothing else.
+TRANSLATORS = frozenset({"m2m100", "indictrans2"})
+_DESCRIBE = "Describe this picture in one sentence."
 #: The service's own default is 256 tokens and cuts JSON short, so a limit is always sent.
 MAX_TOKENS = 512
 #: Bytes of fixed text, about 1,000 tokens, from which on a prompt cache is worth binding requests to one instance.
@@ -69,10 +79,8 @@ class Settings:
         if not facts:
             raise ModelError(f"{model.id} does not think aloud; leave reasoning= out.")
         if wanted is False and facts.get("off") is None:
-            least = (
-                f', or ask for the least with reasoning="{levels[0 if levels[0] == "low" else -1]}"' if levels else ""
-            )
-            raise ModelError(f"{model.id} cannot go without thinking; leave reasoning= out{least}.")
+            low = f', or ask for the least with reasoning="{levels[0 if levels[0] == "low" else -1]}"' if levels else ""
+            raise ModelError(f"{model.id} cannot go without thinking; leave reasoning= out{low}.")
         if not isinstance(wanted, bool) and wanted not in levels:
             known = "True or False" if not levels else "True, False, " + ", ".join(map(repr, levels))
             raise ValueError(f"reasoning={wanted!r}: {model.id} takes {known}.")
@@ -150,24 +158,19 @@ def streamed(request: Request, model: Model) -> Request:
 
 
 def _schema_fields(schema: Mapping[str, Json], model: Model) -> dict[str, Json]:
-    if model.json == "bare":
-        return {"response_format": {"type": "json_schema", "json_schema": schema}}
-    if model.json == "wrapped":
-        wrapped = {"name": "answer", "schema": schema}
-        return {"response_format": {"type": "json_schema", "json_schema": wrapped}}
-    if model.json == "guided":
-        return {"guided_json": schema}
-    return {}
+    if model.json in ("bare", "wrapped"):
+        sent = schema if model.json == "bare" else {"name": "answer", "schema": schema}
+        return {"response_format": {"type": "json_schema", "json_schema": sent}}
+    return {"guided_json": schema} if model.json == "guided" else {}
 
 
 def _with_schema_in_words(sent: list[Mapping[str, Json]], schema: Mapping[str, Json]) -> list[Mapping[str, Json]]:
     words = (
-        f"Answer with one JSON object of this JSON schema and nothing else:\n{pydantic_core.to_json(schema).decode()}"
+        "Answer with one JSON object of this JSON schema and nothing else:\n" + pydantic_core.to_json(schema).decode()
     )
-    first = sent[0]
-    content = first["content"]
+    content = sent[0]["content"]
     joined = f"{content}\n\n{words}" if isinstance(content, str) else [*content, {"type": "text", "text": words}]
-    return [{**first, "content": joined}, *sent[1:]]
+    return [{**sent[0], "content": joined}, *sent[1:]]
 
 
 def fixed_tokens(before: str, settings: Settings) -> int:
@@ -202,10 +205,7 @@ def parse(answer: Answer, settings: Settings) -> reply.Reply:
 
 @dataclass(frozen=True)
 class Instructed:
-    """A chat model with instructions that are the same for every input, which is the user's message.
-
-    What follows from the instructions alone is computed once, not once a row.
-    """
+    """A chat model with instructions that are the same for every input, which is the user's message."""
 
     system: str
     settings: Settings
@@ -215,13 +215,128 @@ class Instructed:
         return fixed_tokens(self.system, self.settings)
 
     def build_request(self, value: Input, model: Model) -> Request:
-        """Return the request in the model's dialect."""
         return build_request(messages(value, self.system), model, self.settings)
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate inputs and instructions, and count all of ``max_tokens`` as written."""
         return estimate_usage(inputs, self._fixed, self.settings, model)
 
-    def parse(self, answer: Answer, value: Input, model: Model) -> reply.Reply:
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
+        """Return the text, or the error that holds a text that was cut."""
+        found = parse_partial(answer, self.settings)
+        return found.or_cut(found.text.strip(), self.settings.max_tokens)
+
+
+def check_sees(model: Model) -> None:
+    """Refuse chat models that do not see."""
+    if model.family in FAMILIES and not model.can("vision"):
+        seeing = names_of_models(lambda other: other.family in SEEING and other.can("vision"))
+        raise ModelError(f"{model.id} sees no pictures. These do: {seeing}.")
+
+
+@dataclass(frozen=True)
+class PictureQuestion:
+    """One question about every picture; without a question, the picture is described."""
+
+    question: str | None
+    settings: Settings
+    length: Literal["short", "normal", "long"] | None = None
+
+    def build_request(self, value: Input, model: Model) -> Request:
+        (picture,) = media_in(value)  # these models are given one picture and no words of the row
+        question, limit = self.question or _DESCRIBE, self.settings.max_tokens
+        if model.family == "moondream":
+            asked: dict[str, Json] = {"task": "caption"}
+            if self.question:  # it reasons unless told not to, and reasoning is paid for
+                asked = {"task": "query", "question": question, "reasoning": False}
+            elif self.length:
+                asked["caption_length"] = self.length
+            return Request(json={**asked, "image": picture.data_uri(), "max_tokens": limit})
+        if model.family == "llava":
+            return Request(json={"image": list(picture.content()), "prompt": question, "max_tokens": limit})
+        return build_request(messages(Parts((question, picture)), None), model, self.settings)
+
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
+        """Return the text, or the error that holds a text that was cut."""
+        found = self.reply(answer, model)
+        return found.or_cut(found.text.strip(), self.settings.max_tokens)
+
+    def reply(self, answer: Answer, model: Model) -> reply.Reply:
         """Return the reply, which may be cut or empty."""
-        return parse_partial(answer, self.settings)
+        if model.family in FAMILIES:
+            return parse_partial(answer, self.settings)
+        output = answer.json if isinstance(answer.json, Mapping) else {}
+        text = next((output[name] for name in ("caption", "answer", "description") if name in output), None)
+        return reply.Reply(text if isinstance(text, str) else None, output.get("finish_reason") == "length")
+
+    @functools.cached_property
+    def _fixed(self) -> int:
+        return tokens_in(self.question or _DESCRIBE)
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        read = float(sum(tokens_of(each) + self._fixed for each in inputs))
+        return Usage({"input_tokens": read, "output_tokens": float(self.settings.max_tokens * len(inputs))})
+
+
+#: Names of languages that the model card of m2m100 does not have, or spells in another way.
+_OTHERS = {"assamese": "as", "odia": "or", "punjabi": "pa", "telugu": "te"}
+
+
+def language_code(language: str, model: Model) -> str:
+    """Return the code by which a translation model takes a language, given by name or code.
+
+    Raises ValueError: the model does not have it; the message names one that is written alike.
+    """
+    wanted = language.strip()
+    languages = catalogue().languages
+    codes, scripts = languages["m2m100"] | _OTHERS, languages["indictrans2"]
+    code = codes.get(wanted.lower(), wanted.lower())
+    if model.family == "indictrans2" and ("_" in wanted or code in scripts):
+        return scripts.get(code, wanted)
+    known = set(scripts if model.family == "indictrans2" else languages["m2m100"].values())
+    if code in known:
+        return code
+    names = [name for name, its in codes.items() if its in known]
+    near = difflib.get_close_matches(wanted.lower(), names, n=1)
+    hint = f" Did you mean {near[0].title()}?" if near else ""
+    raise ValueError(f"{model.id} has no language {language!r}.{hint} A chat model may have it.")
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """A translation by one of the two models."""
+
+    to: str
+    source: str | None
+
+    def check(self, model: Model) -> None:
+        """Refuse what is not a language, and for a translation model a language it does not have."""
+        for name, language in (("to", self.to), ("source", self.source)):
+            if (language is not None or name == "to") and not (isinstance(language, str) and language.strip()):
+                raise ValueError(f"{name}={language!r}: give a language, such as 'German' or 'de'.")
+        if model.family not in TRANSLATORS:
+            return
+        if model.family == "m2m100":
+            language_code(self.source or "English", model)
+        elif (self.source or "en").strip().lower() not in ("en", "english"):
+            raise ValueError(f"{model.id} translates from English only; leave source= out or choose another model.")
+        language_code(self.to, model)
+
+    def build_request(self, value: Input, model: Model) -> Request:
+        target = language_code(self.to, model)
+        if model.family == "indictrans2":
+            return Request(json={"text": value, "target_language": target})
+        source = language_code(self.source or "English", model)
+        return Request(json={"text": value, "source_lang": source, "target_lang": target})
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the texts; a translation is counted at twice the tokens of its source."""
+        read = float(sum(map(tokens_of, inputs)))
+        return Usage({"input_tokens": read, "output_tokens": 2 * read})
+
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
+        output = answer.json if isinstance(answer.json, Mapping) else {}
+        several = output.get("translations")
+        text = output.get("translated_text") or (several[0] if isinstance(several, list) and several else None)
+        if not isinstance(text, str) or not text.strip():
+            raise AnswerError(f"the translation is empty: {values.quoted(text)}", "empty")
+        return text

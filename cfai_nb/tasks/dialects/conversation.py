@@ -1,36 +1,49 @@
 """What a conversation needs beyond one question: examples before it, tools called, samples taken, JSON corrected.
 
 ``converse`` and ``samples`` are generators: they yield requests and receive answers, and return the cell of one prompt.
-``Generate`` calls them.
+``Generate`` calls them.  A tool is a Python function that a model may call, described by its signature and docstring.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, TypeAlias
+import hashlib
+import inspect
+import re
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import pydantic_core
 
-from ...errors import AnswerError
+from ...errors import AnswerError, check_count
 from ...models import Model
-from ..task import Cell, Fill, check_count
 from . import chat, schema
+from .key import code_of
 from .reply import Reply, ToolCall, parse, several
-from .request import Json, Local, Request
-from .tools import Tool, call_all, rescued
+from .request import Cell, Json, Local, Request
+
+if TYPE_CHECKING:
+    import pydantic  # loaded on first use: few calls have tools
 
 Messages: TypeAlias = "list[dict[str, Json]]"
 #: A part of a conversation that ends with the reply it was held for.
 Turns: TypeAlias = "Generator[Request | Local, Any, Reply]"
+#: Fills the template of a call with given records: for each its prompt, and the columns the template does not name.
+Fill: TypeAlias = Callable[[Any], list[tuple[str, dict[str, Any]]]]
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+#: How the three usual styles of docstrings begin the description of a parameter.
+_PARAMETER = re.compile(
+    r"^[ ]*(?::param (?:[\w\[\], .|]+ )?)?(?P<name>\w+)(?: ?\([^)\n]*\))? ?:[ ]*(?P<rest>.*)$", re.MULTILINE
+)
 
 
 def example_pairs(given: Any, wanted: schema.Schema | None, fill: Fill) -> tuple[tuple[str, str], ...]:
-    """Turn examples into pairs of prompt and answer.
+    """Turn examples into pairs of prompt and answer, or raise a ValueError: an answer is missing, or does not fit.
 
     They are records that hold the columns the template names, and one more: the answer.  With a schema, the rest are
-    its fields (or one dict of them).  Raises ValueError: an answer is missing, is not the only one, or does not fit.
+    its fields (or one dict of them).
     """
     made = []
     for at, (prompt, rest) in enumerate(fill(given)):
@@ -138,10 +151,8 @@ def _with_tools(
         calls = [ToolCall(c.id or f"call_{turn}_{at}", c.name, c.arguments) for at, c in enumerate(reply.calls)]
         results = yield Local(functools.partial(call_all, tools, calls))
         messages += [_message(reply, calls), *map(_result, calls, results)]
-        failed = [
-            f" Last to fail was {c.name}: {text}" for c, (text, well) in zip(calls, results, strict=True) if not well
-        ]
-        trouble = "".join(failed[-1:])
+        ended = zip(calls, results, strict=True)
+        trouble = "".join([f" Last to fail was {c.name}: {text}" for c, (text, well) in ended if not well][-1:])
     raise AnswerError(
         f"no answer within max_turns={max_turns}: the model still calls {wanted}; raise it, or tell the model when to "
         f"stop.{trouble[:500]}",
@@ -202,3 +213,144 @@ def _fitting(messages: Messages, model: Model, settings: chat.Settings, wanted: 
         return dataclasses.replace(reply, content=schema.parse(wanted, reply.json()))
     except ValueError as error:
         raise AnswerError(f"two replies in a row did not fit the schema: {error}", "schema", text=reply.text) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function as a model sees it."""
+
+    name: str
+    definition: Json  #: In the OpenAI form, which every dialect takes.
+    source: str  #: Hash of the source, or of the code where there is no source; part of the key.
+    function: Callable[..., Any]
+    adapter: pydantic.TypeAdapter[Any]
+
+    def call(self, given: Json) -> tuple[str, bool]:
+        """Call the function; return its result as text and whether it succeeded.  What it raises is the result, too."""
+        try:
+            arguments = pydantic_core.from_json(given or "{}") if isinstance(given, (str, type(None))) else given
+            if not isinstance(arguments, Mapping):
+                raise TypeError(f"arguments must be an object, not {type(arguments).__name__}")
+            # Not called by pydantic: a thread that Python's end finds within its frames aborts the process.
+            args, named = self.adapter.validator.validate_python(pydantic_core.ArgsKwargs((), dict(arguments)))
+            return as_text(self.function(*args, **named)), True
+        except (Exception, SystemExit) as error:
+            return f"Error: {type(error).__name__}: {error}", False
+
+
+def as_text(result: Any) -> str:
+    """Write a result as a model reads it: text as it is, everything else as JSON."""
+    if isinstance(result, str):
+        return result
+    return pydantic_core.to_json(result, fallback=_simple, inf_nan_mode="null").decode()
+
+
+def _simple(value: Any) -> Any:
+    if hasattr(value, "columns") and hasattr(value, "to_dict"):  # a frame: its rows
+        return value.to_dict("records")
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def call_all(tools: Sequence[Tool], calls: Sequence[ToolCall]) -> list[tuple[str, bool]]:
+    """Call what a model wants called, one after the other; return a (result, success) each."""
+    named = {tool.name: tool for tool in tools}
+    unknown = f"Error: there is no such tool; there are {', '.join(named)}."
+    return [named[c.name].call(c.arguments) if c.name in named else (unknown, False) for c in calls]
+
+
+def rescued(reply: Reply, tools: Sequence[Tool]) -> Reply:
+    """Return a reply with the calls it holds, also those that were printed as JSON text (gpt-oss does, at times)."""
+    if reply.calls or not reply.text.lstrip().startswith(("{", "[")):
+        return reply
+    try:
+        printed = pydantic_core.from_json(reply.text)
+    except ValueError:
+        return reply
+    calls = []
+    for item in printed if isinstance(printed, list) else [printed]:
+        call = item.get("function", item) if isinstance(item, Mapping) else None
+        arguments = call.get("arguments", call.get("parameters")) if isinstance(call, Mapping) else None
+        if arguments is None or not isinstance(call, Mapping) or call.get("name") not in {tool.name for tool in tools}:
+            return reply
+        calls.append(ToolCall("", str(call["name"]), arguments))
+    return Reply(None, reply.cut, reply.thinking, tuple(calls))
+
+
+def tool_of(function: Callable[..., Any]) -> Tool:
+    """Describe a function.  Raises ValueError: it cannot be described to a model."""
+    import pydantic
+
+    @functools.wraps(function)
+    def typed(*args: Any, **named: Any) -> Any:
+        return args, named
+
+    name = getattr(function, "__name__", "")
+    if not callable(function) or not _NAME.fullmatch(name) or inspect.iscoroutinefunction(function):
+        raise ValueError(f"tools: {function!r:.80} is not a plain function with a name; give one written with def.")
+    kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
+    if kinds - {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}:
+        raise ValueError(f"tools: {name} takes parameters without a name of their own; give each one.")
+    try:
+        adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", typed))
+        schema = adapter.json_schema()
+    except (pydantic.PydanticUserError, NameError, TypeError) as error:
+        raise ValueError(f"tools: {name} has a parameter that cannot be described to a model: {error}") from None
+    text = inspect.getdoc(function) or ""
+    described = _parameters(text)
+    properties = {
+        key: _described(_flat(part, schema.get("$defs", {})), key, described, name)
+        for key, part in schema.get("properties", {}).items()
+    }
+    what = " ".join(re.split(r"\n\s*\n|\n\s*(?::param|Args:)", text)[0].split()) or name.replace("_", " ")
+    parameters = {"type": "object", "properties": properties, "required": list(schema.get("required", ()))}
+    definition = {"type": "function", "function": {"name": name, "description": what, "parameters": parameters}}
+    try:
+        source = hashlib.blake2b(inspect.getsource(function).encode(), digest_size=16).hexdigest()
+    except (OSError, TypeError):  # typed into a plain prompt, or built in
+        source = code_of(function)
+    return Tool(name, definition, source, function, adapter)
+
+
+def _flat(part: Any, parts: Mapping[str, Any]) -> Any:
+    """Return a schema without references, titles and "or None", which the older models' tables do not take."""
+    if isinstance(part, list):
+        return [_flat(each, parts) for each in part]
+    if not isinstance(part, Mapping):
+        return part
+    if "$ref" in part:
+        beside = {k: v for k, v in part.items() if k != "$ref"}
+        return _flat({**parts[part["$ref"].rsplit("/", 1)[-1]], **beside}, parts)
+    kinds = [each for each in part.get("anyOf", ()) if each.get("type") != "null"]
+    if len(kinds) == 1:
+        part = {**{k: v for k, v in part.items() if k != "anyOf"}, **kinds[0]}
+        return _flat({k: v for k, v in part.items() if k != "default" or v is not None}, parts)
+    named = part.get("properties")
+    flat = {key: _flat(each, parts) for key, each in part.items() if key not in ("title", "properties")}
+    return flat if named is None else {**flat, "properties": {key: _flat(each, parts) for key, each in named.items()}}
+
+
+def _described(part: dict[str, Any], key: str, described: Mapping[str, str], function: str) -> dict[str, Any]:
+    kinds = {each.get("type") for each in part.get("anyOf", ())}
+    if kinds and kinds <= {"integer", "number"}:
+        part = {"type": "number", **{k: v for k, v in part.items() if k != "anyOf"}}
+    elif kinds:
+        raise ValueError(f"tools: {key} of {function} is of one type or another, and a model takes one; give it one.")
+    if part.get("default", "") is None:
+        del part["default"]
+    kind = {"type": "string" if isinstance(part.get("const", ""), str) else "number"}
+    words = described.get(key) or part.get("description") or key.replace("_", " ")
+    return {**kind, **part, "description": words}
+
+
+def _parameters(text: str) -> dict[str, str]:
+    """Return the description of each parameter in a docstring of numpydoc's, Google's or Sphinx's style."""
+    found = list(_PARAMETER.finditer(text))
+    ends = [match.start() for match in found[1:]] + [len(text)]
+    described: dict[str, str] = {}
+    for match, end in zip(found, ends, strict=False):
+        below = re.split(r"\n\s*\n|\n\S[^\n]*\n-{3,}|\n\s*:\w", text[match.end() : end])[0]
+        numpydoc = text[match.start() : match.end()].lstrip()[len(match["name"]) :].startswith(" :")
+        words = " ".join((below if numpydoc else f"{match['rest']} {below}").split())
+        if words:
+            described.setdefault(match["name"], words)
+    return described

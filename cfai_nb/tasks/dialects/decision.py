@@ -1,7 +1,8 @@
 """How questions are asked: in one request to a decision model, as one JSON object of a chat model, or of Llama Guard.
 
-Tasks hand in their questions (see ``questions``) and get a cell for each; what follows from the questions alone is
-computed once, not once a row.
+Tasks hand in their questions (see ``question_types``) and get a cell for each; what follows from the questions alone is
+computed once, not once a row.  ``label_dialects`` are the ways to a label: a decision, words about a picture, or the
+scores of a model that has labels of its own.
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ from dataclasses import dataclass
 from ...errors import AnswerError, ModelError
 from ...markup import address
 from ...media import Media, media_in, text_of
-from ...models import Model, Usage, tokens_in
-from ..task import Cell, names_of_models
+from ...models import Model, Usage, names_of_models, tokens_in
 from . import chat, values
-from .question_types import Question, sent_as
+from .question_types import Choice, Question, sent_as
 from .reply import Reply
-from .request import Answer, Input, Json, Request, tokens_of
+from .request import Answer, Cell, Dialect, Input, Json, Request, reading, shown_to, tokens_of
 
 #: Families that answer questions.
 FAMILIES = chat.FAMILIES | {"system-one"}
@@ -39,6 +39,14 @@ HAZARDS = (
     "privacy", "intellectual property", "indiscriminate weapons", "hate", "self-harm", "sexual content", "elections",
     "code interpreter abuse",
 )  # fmt: skip
+#: Models that have labels of their own and score them, and what each reads.
+_SCORERS = {"distilbert": "text", "resnet": "image"}
+#: Models that see, and answer in words alone.
+_SEERS = chat.SEEING - chat.FAMILIES
+LABELLERS = FAMILIES | frozenset(_SCORERS) | _SEERS
+#: Models that give a probability for each label.
+WITH_PROBABILITIES = frozenset({"system-one"}) | frozenset(_SCORERS)
+_WORDS = chat.Settings(max_tokens=64)
 #: Llama Guard's tokens: written at most (a word and 14 codes), and read besides the text (its hazards, estimated).
 _GUARD_WRITES, _GUARD_READS = 128, 250
 
@@ -73,7 +81,6 @@ class Questionnaire:
 
     @functools.cached_property
     def _ids(self) -> dict[str, str]:
-        """The id of each question in a decision request."""
         return sent_as(self.questions, _ID, "question")
 
     @functools.cached_property
@@ -90,17 +97,14 @@ class Questionnaire:
 
     @functools.cached_property
     def _fixed(self) -> int:
-        """Tokens that are read with every input."""
         return _OVERHEAD + tokens_in(self._chat.system)
 
     def build_request(self, value: Input, model: Model) -> Request:
-        """Return one request with all questions about a text, a picture, or both."""
         if model.family == "system-one":
             return Request(json={"model": model.name, **state(value), "questions": self._criteria})
         return self._chat.build_request(value, model)
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate inputs and questions, and for a chat model all that it may write."""
         if model.family == "system-one":
             return Usage({"input_tokens": float(sum(tokens(each) + self._fixed for each in inputs))})
         written = float(self._chat.settings.max_tokens * len(inputs))
@@ -118,9 +122,8 @@ class Questionnaire:
         if decided and _tokens_read(answer) >= limit and 2 * tokens(value) >= limit:
             # "long text is truncated to fit" (the published schema), and the answer does not state it; that the model
             # read as much as it can does.  Short texts are exempt: the count may include the text once per question.
-            raise AnswerError(
-                f"the text is longer than the {limit:,} tokens {model.name} reads; shorten it", "truncated"
-            )
+            words = f"the text is longer than the {limit:,} tokens {model.name} reads; shorten it"
+            raise AnswerError(words, "truncated")
         reply = None if decided else chat.parse(answer, self._chat.settings)
         try:
             answers = answer.json["answers"] if reply is None else self._answers(reply)
@@ -158,7 +161,6 @@ class OneQuestion(Questionnaire):
     """A questionnaire of one question, whose cell is the answer alone."""
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
-        """Return the question's cell."""
         (cell,) = super().parse(answer, value, model).values()
         return cell
 
@@ -179,9 +181,8 @@ def check_probabilities(wanted: bool, model: Model, families: frozenset[str] = f
     """Refuse probabilities where the model gives none; the error names models that do."""
     if wanted and model.family not in families:
         able = names_of_models(lambda other: other.family in families)
-        raise ModelError(
-            f"{model.id} gives no probabilities. Leave probabilities= out, or use a model that does: {able}."
-        )
+        hint = f"Leave probabilities= out, or use a model that does: {able}."
+        raise ModelError(f"{model.id} gives no probabilities. {hint}")
 
 
 @dataclass(frozen=True)
@@ -191,12 +192,11 @@ class LlamaGuard:
     whole: str
 
     def build_request(self, value: Input, model: Model) -> Request:
-        """Return the request: it takes no system message, since its questions are its own."""
+        # It takes no system message, since its questions are its own.
         body = {"messages": chat.messages(text_of(value), None), "max_tokens": _GUARD_WRITES, "temperature": 0.0}
         return Request(json={**body, "response_format": {"type": "json_object"}})
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate texts and hazards, and all that it may write."""
         read = float(sum(tokens_in(text_of(each)) + _GUARD_READS for each in inputs))
         return Usage({"input_tokens": read, "output_tokens": float(_GUARD_WRITES * len(inputs))})
 
@@ -237,3 +237,86 @@ def _hazard(code: Json) -> int:
     if code.strip()[:1].upper() != "S" or not 0 < len(digits) < 3 or not digits.isdecimal():
         raise ValueError(f"{values.quoted(code)} is not a hazard")
     return int(digits)
+
+
+def kinds_for_label(model: Model) -> frozenset[str]:
+    """Return what a model can be given."""
+    if model.family in _SCORERS:
+        return frozenset({_SCORERS[model.family]})
+    return frozenset({"image"}) if model.family in _SEERS else KINDS & shown_to(model)
+
+
+def check_labels(choice: Choice | None, model: Model) -> None:
+    """Refuse labels the model does not have, and a choice without labels."""
+    if model.family == "resnet":
+        if choice is not None:
+            raise ModelError(f"{model.id} has its own 1,000 labels; leave labels= out, or use another model.")
+    elif choice is None:
+        raise ValueError("labels: give at least two labels, as a list or a dict.")
+    elif model.family == "distilbert" and not {name.lower() for name in choice.names} <= {"negative", "positive"}:
+        raise ModelError(f"{model.id} only tells negative from positive; use clef-flash for other labels.")
+
+
+def label_dialects(choice: Choice | None) -> dict[str, Dialect]:
+    """Return, by model family, how a model is asked for one of these labels."""
+    found: dict[str, Dialect] = dict.fromkeys(_SCORERS, Scored(choice))
+    if choice is not None:
+        found |= dict.fromkeys(_SEERS, InWords(choice))
+        found |= dict.fromkeys(FAMILIES, OneQuestion({"label": choice}))
+    return found
+
+
+@dataclass(frozen=True)
+class InWords:
+    """A choice between labels as a question about a picture, whose answer has to be one of them."""
+
+    choice: Choice
+
+    @functools.cached_property
+    def _question(self) -> chat.PictureQuestion:
+        offered = "; ".join(name if what is None else f"{name} ({what})" for name, what in self.choice.options)
+        words = f"{self.choice.instructions} Answer with one of these and nothing else: {offered}."
+        return chat.PictureQuestion(words, _WORDS)
+
+    def build_request(self, value: Input, model: Model) -> Request:
+        return self._question.build_request(value, model)
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        return self._question.estimate_usage(inputs, model)
+
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
+        """Return ``{label, confidence, p}`` without numbers; raise an AnswerError for any other words."""
+        reply = self._question.reply(answer, model)
+        if (problem := reply.problem(_WORDS.max_tokens)) is not None:
+            raise problem
+        try:
+            return self.choice.chosen(reply.content)
+        except ValueError as error:
+            raise AnswerError(f"the answer is none of the labels: {error}", "schema", text=reply.text) from None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A model that scores the labels it was trained on; None: all of them."""
+
+    choice: Choice | None
+
+    def build_request(self, value: Input, model: Model) -> Request:
+        if model.family == "distilbert":
+            return Request(json={"text": text_of(value)})
+        (picture,) = media_in(value)
+        return Request(content=picture.content(), content_type=picture.form.mime)
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        if model.family == "resnet":
+            return Usage({"images": float(len(inputs))})
+        return Usage({"input_tokens": float(sum(map(tokens_of, inputs)))})
+
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
+        """Return ``{label, confidence, p}``; raise an AnswerError where it holds no scores."""
+        with reading("scores"):
+            scores = {values.text(item["label"]): values.probability(item["score"]) for item in answer.json}
+            folded = {name.lower(): score for name, score in scores.items()}
+            p = scores if self.choice is None else {name: folded[name.lower()] for name in self.choice.names}
+            best = max(p, key=lambda name: p[name])
+            return {"label": best, "confidence": p[best], "p": p}

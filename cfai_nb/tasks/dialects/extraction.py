@@ -16,10 +16,9 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from ...errors import AnswerError
 from ...models import Model, Usage
-from ..task import Cell, Column
 from . import chat, decision, schema, values
 from .question_types import sent_as
-from .request import Answer, Input, Json, Request
+from .request import Answer, Cell, Column, Input, Json, Request
 
 #: The bounds of a quantity: two numbers or two days.
 Bound: TypeAlias = float | dt.date
@@ -78,12 +77,10 @@ class Estimate:
 
     @property
     def of_days(self) -> bool:
-        """Whether it is a day rather than a number."""
         return isinstance(self.min, dt.date) or isinstance(self.max, dt.date)
 
     @property
     def column_kind(self) -> Literal["object", "datetime", "number"]:
-        """The kind of its column."""
         return "object" if self.horizon else "datetime" if self.of_days else "number"
 
     def spec(self) -> dict[str, Json]:
@@ -109,9 +106,8 @@ class Estimate:
             return one
         each = "" if self.interval == "step" else f", one a {self.interval}"
         described = f"{self.instructions}{of}: {self.horizon} in order of time{each}"
-        return Annotated[
-            list[one], pydantic.Field(min_length=self.horizon, max_length=self.horizon, description=described)
-        ]
+        several = pydantic.Field(min_length=self.horizon, max_length=self.horizon, description=described)
+        return Annotated[list[one], several]
 
     def figures(self, answer: Json) -> dict[str, Json]:
         """Read the extraction model's answer: the value and its figures, of a forecast as lists, one entry a step."""
@@ -191,10 +187,7 @@ def forecast(
 
 
 def types_of(fields: Fields) -> dict[str, Any]:
-    """Return the type of every field.
-
-    Raises ValueError: there are no fields, or one is written in a way that has no meaning.
-    """
+    """Return the type of every field, or raise a ValueError: there are none, or one has no meaning."""
     if isinstance(fields, str) or (isinstance(fields, (Sequence, Mapping)) and not fields):
         raise ValueError(f"fields={fields!r}: give a list of names, a dict of types or a pydantic model.")
     if isinstance(fields, Sequence):
@@ -223,7 +216,7 @@ def reference_date(day: str | dt.date | None) -> dict[str, Json]:
 
 @dataclass(frozen=True)
 class Extraction:
-    """The fields of one task; what follows from them alone is computed once, not once a row."""
+    """The fields of one task."""
 
     fields: Fields
     day: str | dt.date | None
@@ -231,7 +224,6 @@ class Extraction:
 
     @functools.cached_property
     def types(self) -> dict[str, Any]:
-        """The type of every field."""
         return types_of(self.fields)
 
     @functools.cached_property
@@ -250,7 +242,6 @@ class Extraction:
 
     @functools.cached_property
     def _ids(self) -> dict[str, str]:
-        """The name of each field in a request to the extraction model."""
         return sent_as(self.types, _PLAIN, "field")
 
     @functools.cached_property
@@ -280,14 +271,12 @@ class Extraction:
         return {"fields": own.pop("schema"), **own, **({"estimates": estimates} if estimates else {})}
 
     def build_request(self, value: Input, model: Model) -> Request:
-        """Return the request in the model's own form."""
         if model.family != "clairic":
             return self._chat.build_request(value, model)
         asked = {"fields": self._specs, **reference_date(self.day)}
         return Request(json={"model": model.name, **decision.state(value), **asked})
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Estimate texts and fields, and for a chat model all that it may write."""
         if model.family != "clairic":
             return self._chat.estimate_usage(inputs, model)
         fixed = _OWN + _FIELD * len(self.types)
@@ -336,10 +325,10 @@ class Extraction:
                 continue
             columns[f"{name}__guess"] = _column(kind, of("guess"))
             figures = FIGURES if isinstance(kind, Estimate) else ()
-            columns |= {
-                f"{name}__{key}": _column(float if key.startswith("p_") and not kind.horizon else kind, of(key))
-                for key in figures
-            }
+            for key in figures:
+                columns[f"{name}__{key}"] = _column(
+                    float if key.startswith("p_") and not kind.horizon else kind, of(key)
+                )
             columns |= {f"{name}__{key}": Column(of(key), "number") for key in ("confidence", "p_null")}
             spans = of("span")
             for at, end in enumerate(("start", "end") if not figures else ()):

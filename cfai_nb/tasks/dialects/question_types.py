@@ -1,6 +1,8 @@
 """Typed questions about a text: yes or no, one of several, how much; for decision models and for chat models.
 
-A question describes itself for either kind of model, reads the answer into a cell, and lays cells out as columns.
+A question describes itself for a decision model (``criteria``) and for a chat model (``schema``), reads the answer of
+the one (``decided``) and of the other (``chosen``) into a cell, and lays cells out as columns: the answer, and with
+``all_`` its probabilities.
 """
 
 from __future__ import annotations
@@ -10,9 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..task import Cell, Column
 from . import values
-from .request import Json
+from .request import Cell, Column, Json
 
 #: What a decision model takes at most (published with the models, 2026-10-01).
 MOST_QUESTIONS, MOST_OPTIONS, MOST_LEVELS = 64, 255, 10
@@ -30,25 +31,20 @@ class YesNo:
         _check_text(self.instructions, "a question")
 
     def criteria(self) -> Json:
-        """Return the question in the terms of a decision model."""
         criteria = {key: what for key, what in (("true", self.yes), ("false", self.no)) if what}
         return {"type": "noul", "instructions": self.instructions} | ({"criteria": criteria} if criteria else {})
 
     def schema(self) -> Json:
-        """Return what a chat model may answer."""
         described = "; ".join(f"{name}: {what}" for name, what in (("true", self.yes), ("false", self.no)) if what)
         return {"type": "boolean", "description": f"{self.instructions} {described}".strip()}
 
     def decided(self, answer: Mapping[str, Any]) -> Cell:
-        """Read a decision model's answer."""
         return {"p": values.probability(answer["noul"])}
 
     def chosen(self, value: Json) -> Cell:
-        """Read a chat model's answer: a yes or a no, see ``values.yes_or_no``."""
         return {"value": values.yes_or_no(value), "p": None}
 
     def columns(self, name: str, cells: Sequence[Cell], threshold: float, *, all_: bool) -> dict[str, Column]:
-        """Lay the cells out: the answer, and with ``all_`` the probability of yes."""
         p = [None if cell is None else cell["p"] for cell in cells]
         yes = [c and (c["value"] if c["p"] is None else c["p"] >= threshold) for c in cells]
         columns = {name: Column(yes, "boolean")}
@@ -60,7 +56,6 @@ class Unsafe(YesNo):
     """A question whether a text is unsafe, which chat models also answer with "unsafe" and "safe"."""
 
     def chosen(self, value: Json) -> Cell:
-        """Read a chat model's answer."""
         return {"value": values.yes_or_no(value, yes="unsafe", no="safe"), "p": None}
 
 
@@ -84,20 +79,16 @@ class Choice:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The options without their descriptions."""
         return tuple(name for name, _ in self.options)
 
     def criteria(self) -> Json:
-        """Return the question in the terms of a decision model."""
         return {"type": "choice", "instructions": self.instructions, "criteria": dict(self.options)}
 
     def schema(self) -> Json:
-        """Return what a chat model may answer."""
         described = "; ".join(f"{name}: {what}" for name, what in self.options if what)
         return {"type": "string", "enum": list(self.names), "description": f"{self.instructions} {described}".strip()}
 
     def decided(self, answer: Mapping[str, Any]) -> Cell:
-        """Read a decision model's answer."""
         p = {name: values.probability(answer["probabilities"][name]) for name in self.names}
         label = answer["choice"]
         if not isinstance(label, str) or label not in p:
@@ -105,11 +96,9 @@ class Choice:
         return {"label": label, "confidence": p[label], "p": p}
 
     def chosen(self, value: Json) -> Cell:
-        """Read a chat model's answer: one of the options, see ``values.one_of``."""
         return {"label": values.one_of(value, self.names), "confidence": None, "p": None}
 
     def columns(self, name: str, cells: Sequence[Cell], threshold: float, *, all_: bool) -> dict[str, Column]:
-        """Lay the cells out: the choice, and with ``all_`` its confidence and every probability."""
         columns = {name: Column([c and c["label"] for c in cells], "category", self.names)}
         return columns | (_numbers(name, cells, self.names) if all_ else {})
 
@@ -131,16 +120,13 @@ class Scale:
         _check_distinct(self.levels, "level")
 
     def criteria(self) -> Json:
-        """Return the question in the terms of a decision model."""
         return {"type": "score", "instructions": self.instructions, "criteria": list(self.levels)}
 
     def schema(self) -> Json:
-        """Return what a chat model may answer."""
         return {"type": "string", "enum": list(self.levels), "description": f"{self.instructions} From low to high."}
 
     def decided(self, answer: Mapping[str, Any]) -> Cell:
-        """Read a decision model's answer; its probabilities go by level name or by position."""
-        given = answer["probabilities"]
+        given = answer["probabilities"]  # by level name or by position
         p = {
             level: values.probability(given[level] if level in given else given[str(at)])
             for at, level in enumerate(self.levels)
@@ -151,12 +137,10 @@ class Scale:
         return {"score": score, "confidence": max(p.values()), "p": p}
 
     def chosen(self, value: Json) -> Cell:
-        """Read a chat model's answer: one of the levels, see ``values.one_of``."""
         level = values.one_of(value, self.levels)
         return {"score": float(self.levels.index(level)), "confidence": None, "p": None}
 
     def columns(self, name: str, cells: Sequence[Cell], threshold: float, *, all_: bool) -> dict[str, Column]:
-        """Lay the cells out: the score, and with ``all_`` its confidence and every probability."""
         columns = {name: Column([c and c["score"] for c in cells], "number")}
         return columns | (_numbers(name, cells, self.levels) if all_ else {})
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,24 +33,12 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model wrote.
+    """What a model wrote."""
 
-    Attributes
-    ----------
-    content : JSON value
-        Text, or JSON it was asked for that came already parsed.
-    cut : bool
-        Whether the token limit ended it.
-    thinking : str or None
-        Its reasoning, kept apart from the content.
-    calls : tuple of ToolCall
-        Tools it wants called before it goes on.
-    """
-
-    content: Any
-    cut: bool = False
-    thinking: str | None = None
-    calls: tuple[ToolCall, ...] = ()
+    content: Any  #: Text, or JSON it was asked for that came already parsed.
+    cut: bool = False  #: Whether the token limit ended it.
+    thinking: str | None = None  #: Its reasoning, kept apart from the content.
+    calls: tuple[ToolCall, ...] = ()  #: Tools it wants called before it goes on.
 
     @property
     def text(self) -> str:
@@ -77,26 +64,26 @@ class Reply:
             return from_json(text)
         except ValueError:
             start, end = text.find("{"), text.rfind("}")
-            if start < 0 or end < start:
-                raise ValueError(f"no JSON object in the reply {values.quoted(text)}") from None
+        why = ""
+        if 0 <= start < end:
             try:
                 return from_json(text[start : end + 1])
             except ValueError as error:
-                raise ValueError(f"no JSON object in the reply {values.quoted(text)}: {error}") from None
+                why = f": {error}"
+        raise ValueError(f"no JSON object in the reply {values.quoted(text)}{why}")
 
-    def problem(self, max_tokens: int, which: str = "the reply") -> AnswerError | None:
+    def problem(self, max_tokens: int) -> AnswerError | None:
         """Return what keeps this from being a whole reply: it was cut (``"length"``), or is ``"empty"``."""
         if self.cut:
-            limit = f"max_tokens={max_tokens}"
-            words = f"{which} was cut at {limit}; raise it (thinking counts too)"
+            words = f"the reply was cut at max_tokens={max_tokens}; raise it (thinking counts too)"
             if self.thinking and not self.has_content:
                 words = (
-                    f"{which}: thinking used up {limit} before a word was written; raise it, or ask for less thinking "
-                    "with reasoning="
+                    f"the reply: thinking used up max_tokens={max_tokens} before a word was written; raise it, or ask "
+                    "for less thinking with reasoning="
                 )
             return AnswerError(words, "length", text=self.text)
         if not self.has_content and not self.calls:
-            return AnswerError(f"{which} is empty{' but for thinking' if self.thinking else ''}", "empty")
+            return AnswerError(f"the reply is empty{' but for thinking' if self.thinking else ''}", "empty")
         return None
 
     def or_cut(self, cell: Any, max_tokens: int) -> Any:
@@ -225,15 +212,10 @@ def reported(answer: Answer) -> Usage | None:
         document = None
     usage = (document.get("usage") or document.get("metrics")) if isinstance(document, dict) else None
     usage = usage if isinstance(usage, dict) else {}
-    neurons = reported_neurons(answer)
-    neurons = values.amount(usage.get("neurons")) if neurons is None else neurons
+    if (neurons := answer.neurons) is None:
+        neurons = values.amount(usage.get("neurons"))
     amounts = _tokens(usage) | ({} if neurons is None else {"neurons": neurons})
     return Usage(amounts, exact=True) if amounts else None
-
-
-def reported_neurons(answer: Answer) -> float | None:
-    """Return the Neurons of the ``cf-ai-neurons`` header, which every answer may carry."""
-    return values.amount(answer.headers.get("cf-ai-neurons"), written=True)
 
 
 def _tokens(usage: Mapping[str, Any]) -> dict[str, float]:
@@ -252,12 +234,8 @@ def _tokens(usage: Mapping[str, Any]) -> dict[str, float]:
 class StreamReader:
     """Takes the lines of a streamed reply one by one and returns their text; both dialects may meet in one stream.
 
-    Attributes
-    ----------
-    ended : bool
-        Whether the stream has announced its end; one that stops without that was broken off.
-    cut : bool
-        Whether the token limit ended it.
+    ``ended`` says whether the stream has announced its end (one that stops without that was broken off), ``cut``
+    whether the token limit ended it.
     """
 
     def __init__(self) -> None:
@@ -318,17 +296,6 @@ class StreamReader:
         except AnswerError:
             return None
 
-    def rest(self) -> str:
-        """Return the text of an answer that was not streamed, after the last line; "" where it was."""
-        whole = self.unstreamed(0.0)
-        if whole is None:
-            return ""
-        reply = parse(whole, sys.maxsize)[0]
-        self.ended, self.cut, self._pieces = True, reply.cut, [reply.text]
-        usage = whole.json.get("usage")
-        self._total = usage if isinstance(usage, Mapping) else None
-        return reply.text
-
     def answer(self, seconds: float) -> Answer:
         """Return the whole stream in the form of an answer that came in one piece."""
         message = {"content": "".join(self._pieces)}
@@ -337,10 +304,3 @@ class StreamReader:
         }
         usage = self._total if self._total is not None else self._sum
         return Answer(pydantic_core.to_json(document | ({"usage": usage} if usage else {})), seconds=seconds)
-
-    def finish(self, limit: str) -> None:
-        """Check that the stream came to its end.  Raises AnswerError: it broke off, or was cut at the token limit."""
-        if not self.ended:
-            raise AnswerError("the stream broke off before its end", "broken", again=True)
-        if self.cut:
-            raise AnswerError(f"the reply was cut at {limit}; raise it", "length")

@@ -1,25 +1,26 @@
-"""What travels between a task and the engine: an input, the request made of it, and the answer to that.
+"""What travels between a task, the engine and the frame: an input, its request, the answer to that, and the column.
 
 Tasks build requests and read answers; the engine sends the one and fills the other, and knows nothing else of models.
+The frame lays out the columns.
 """
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import math
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
-from ...errors import AnswerError, InputError
-from ...media import Media, Parts, mime_of, sniff, text_of
-from ...models import Model, tokens_in
+from ...errors import AnswerError
+from ...media import Media, Parts, text_of
+from ...models import Model, Usage, tokens_in
 
 simdjson: Any
 try:  # no wheel for Python 3.14 yet; the same numbers come out of pydantic's parser, at three times the CPU
@@ -31,8 +32,18 @@ except ImportError:  # pragma: no cover - depends on the Python version
 Json = Any
 #: A canonical input: what one distinct row holds.  A text, a picture (sound, ...), or a text with some in it.
 Input: TypeAlias = "str | Media | Parts"
-#: What an answer may be, which sets how large it may be (``_engine/bounds.py`` has the figures).
+#: What an answer may be, which sets how large it may be (``_engine/wire.py`` has the figures).
 Expected: TypeAlias = Literal["text", "vectors", "media", "document"]
+#: What was read for one input: a JSON value, or an exception that fails just this row.
+Cell: TypeAlias = Any
+#: What was read for the inputs of one request: a cell each, or the rows of a matrix.
+Cells: TypeAlias = "Sequence[Cell] | npt.NDArray[np.float32]"
+#: Yields what to send (and receives an Answer) or to do here (and receives its result), and returns the cells.
+Conversation: TypeAlias = "Generator[Request | Local, Any, Cells]"
+#: How a column of a result is laid out.
+ColumnKind: TypeAlias = Literal[
+    "text", "category", "number", "integer", "boolean", "datetime", "duration", "vector", "object"
+]
 # Few models say how they count pictures and sound; these are the usual ways of open models (patches of 28 x 28 pixels,
 # 25 tokens a second of sound) and clef-omni's own for video (at most 256 a second), for plans and budgets, never for a
 # bill.
@@ -43,6 +54,8 @@ _SHOWN_BY = {"image": "vision", "audio": "audio_input", "video": "video_input"}
 _local = threading.local()
 #: What the parser says of a number of thousands of digits, and of lists within lists without end.
 _BEYOND = ("number out of range", "recursion limit")
+#: A number in a header; above ``MOST`` it is not an amount: 10**15 tokens would cost more than there is money.
+_AMOUNT, MOST = re.compile(r"\s*[0-9+\-.eE]{1,1000}\s*"), 1e15
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 #: Every escape in JSON text; it distinguishes half a pair from a pair and from an escaped backslash.
 _ESCAPE = re.compile(
@@ -53,10 +66,7 @@ _ESCAPE = re.compile(
 def from_json(text: bytes | str) -> Json:
     """Parse JSON; what is not a character (one half of a surrogate pair, a broken byte) becomes U+FFFD.
 
-    Raises
-    ------
-    ValueError
-        It is not JSON, or nested too deeply, or holds a number of thousands of digits.
+    Raises ValueError: it is not JSON, or nested too deeply, or holds a number of thousands of digits.
     """
     try:
         return pydantic_core.from_json(text)
@@ -101,29 +111,15 @@ def seconds_of(sound: Media) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to send, apart from where and with whose token.
+    """What to send, apart from the address of the account and the token."""
 
-    Attributes
-    ----------
-    json : JSON value or None
-        The body, unless ``content`` holds raw bytes.
-    content : bytes or None
-        A raw body with its ``content_type``.
-    form : mapping of str to str or (name, bytes, media type), or None
-        The fields and files of a multipart form, instead of either.
-    path : str or None
-        Below ``.../accounts/{id}/ai/``, or with a slash at its beginning below ``.../accounts/{id}``; None is
-        ``run/{model}``.
-    query : mapping of str to str or list of str
-    headers : mapping of str to str
-    expected : {"text", "vectors", "media", "document"}
-        What the answer may be: it sets how large it may be.
-    """
-
-    json: Json = None
-    content: bytes | None = None
+    json: Json = None  #: The body, unless ``content`` or ``form`` holds it.
+    content: bytes | None = None  #: A raw body.
     content_type: str = "application/json"
+    #: The fields and files (name, bytes, media type) of a multipart form.
     form: Mapping[str, str | tuple[str, bytes, str]] | None = None
+    #: Below ``.../accounts/{id}/ai/``, or with a slash at its beginning below ``.../accounts/{id}``; None is
+    #: ``run/{model}``.
     path: str | None = None
     query: Mapping[str, str | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -146,16 +142,9 @@ class Local:
 
 
 class Answer:
-    """What came back from one request that was accepted.
+    """What came back from one request that was accepted: the body as it arrived, and headers (names in lower case).
 
-    Parameters
-    ----------
-    content : bytes
-        The body as it arrived.
-    headers : mapping of str to str
-        Names in lower case.
-    seconds : float
-        From the sending to the last byte.
+    ``seconds`` counts from the sending to the last byte.
     """
 
     __slots__ = ("_json", "content", "headers", "seconds")
@@ -167,18 +156,20 @@ class Answer:
         self._json: Json = ...
 
     @property
-    def mime(self) -> str:
-        """The media type the service states; bytes are sniffed all the same."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+    def neurons(self) -> float | None:
+        """The Neurons of the ``cf-ai-neurons`` header, which every answer may carry; None for what is no amount."""
+        stated = self.headers.get("cf-ai-neurons", "")
+        try:
+            found = float(stated) if _AMOUNT.fullmatch(stated) else math.nan
+        except ValueError:
+            return None
+        return found if 0 <= found <= MOST else None
 
     @property
     def json(self) -> Json:
         """The model's output: the body without the service's envelope.
 
-        Raises
-        ------
-        AnswerError
-            The body is not JSON; asking again may help.
+        Raises AnswerError: the body is not JSON; asking again may help.
         """
         if self._json is ...:
             try:
@@ -192,22 +183,10 @@ class Answer:
         return self._json
 
     def floats(self, *names: str) -> npt.NDArray[np.float32] | None:
-        """Return the first of the named members that is a list of equally long lists of numbers, as a matrix.
+        """Return the first of the named members of the output, a list of equally long lists of numbers, as a matrix.
 
-        Parameters
-        ----------
-        *names : str
-            Members of the model's output, in order of preference.
-
-        Returns
-        -------
-        ndarray of float32, shape (rows, columns), or None
-            None where no such member exists.
-
-        Raises
-        ------
-        AnswerError
-            The member is something else, or holds numbers that are not finite as float32.
+        None where there is no such member.  Raises AnswerError: the member is something else, or holds numbers that are
+        not finite as float32.
         """
         if simdjson is None or self._json is not ...:
             return self._floats_by_list(names)
@@ -225,37 +204,58 @@ class Answer:
 
     def listed(self) -> npt.NDArray[np.float32] | None:
         """Return the vectors of an answer in OpenAI's form, ``{data: [{embedding, index}]}``, as a matrix."""
-        try:
+        with reading("vectors"):
             rows = sorted(self.json["data"], key=lambda one: int(one["index"]))
             if [int(one["index"]) for one in rows] != list(range(len(rows))):
                 raise ValueError("its indexes leave gaps")
             return _as_matrix([one["embedding"] for one in rows]) if rows else None
-        except (KeyError, OverflowError, TypeError, ValueError) as error:
-            raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
 
     def _floats_by_list(self, names: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
-        result = self.json
-        for name in names:
-            if isinstance(result, Mapping) and isinstance(result.get(name), list):
-                try:
-                    return _as_matrix(result[name])
-                except (OverflowError, TypeError, ValueError) as error:
-                    raise AnswerError(f"the answer holds no vectors: {error}", "broken", again=True) from None
-        return None
+        result = self.json if isinstance(self.json, Mapping) else {}
+        found = [result[name] for name in names if isinstance(result.get(name), list)]
+        with reading("vectors"):
+            return _as_matrix(found[0]) if found else None
 
 
-def media_of(answer: Answer, kind: Literal["image", "audio"]) -> bytes:
-    """Return the picture or sound of an answer, which comes as bytes or as base64 in JSON; or raise an AnswerError."""
-    content = answer.content
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a result, still without pandas.
+
+    ``values`` holds None where there is no answer: words of the ``levels`` in a category, ISO texts in a datetime.  A
+    column of vectors has no values: they are rows of the run's matrix, and ``form`` says what sets their space apart.
+    """
+
+    values: Sequence[Any]
+    kind: ColumnKind = "object"
+    levels: tuple[str, ...] | None = None
+    form: str = ""
+
+
+def members(cells: Sequence[Cell], kinds: Mapping[str, ColumnKind]) -> dict[str, Column]:
+    """Lay cells that are dicts out as one column a member, each of the kind given."""
+    return {name: Column([cell and cell[name] for cell in cells], kind) for name, kind in kinds.items()}
+
+
+class Dialect(Protocol):
+    """How a model is asked about one input, and how its answer is read."""
+
+    def build_request(self, value: Input, model: Model) -> Request:
+        """Return the request in the model's own form."""
+
+    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
+        """Return the cell, or raise an AnswerError."""
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate what these inputs use at most."""
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn an error in the reading of an answer into an AnswerError: what it should hold is not there, or is broken."""
     try:
-        if not mime_of(content).startswith(f"{kind}/"):
-            content = base64.b64decode(answer.json[kind].rpartition(",")[2], validate=True)
-        if (found := sniff(content)).kind != kind:
-            raise ValueError(f"it is {found.mime}")
-    except (AttributeError, KeyError, TypeError, ValueError, InputError) as error:
-        what = "picture" if kind == "image" else "sound"
+        yield
+    except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
         raise AnswerError(f"the answer holds no {what}: {error}", "broken", again=True) from None
-    return content
 
 
 def _is_envelope(document: Any) -> bool:

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pydantic_core
 
-from ..code_digest import key_of_model
-from ..task import Cell, Column, ColumnKind
 from . import values
-from .request import Json
+from .key import key_of_model
+from .request import Cell, Column, ColumnKind, Json
 
 if TYPE_CHECKING:
     import pydantic  # loaded on first use: a schema is needed by few calls
@@ -44,10 +43,7 @@ _COLUMN_KINDS: Mapping[Any, ColumnKind] = {
 
 
 def model_of(schema: Schema) -> type[pydantic.BaseModel]:
-    """Return the pydantic model of a schema.
-
-    Raises ValueError: it is neither a model nor a mapping of names to types.
-    """
+    """Return the pydantic model of a schema, or raise a ValueError: it is neither a model nor names and types."""
     import pydantic
 
     if isinstance(schema, type) and issubclass(schema, pydantic.BaseModel):
@@ -60,21 +56,14 @@ def model_of(schema: Schema) -> type[pydantic.BaseModel]:
 
 
 def named(field: str, kind: Any) -> Any:
-    """Return the type of a field, which may be given by name.
-
-    Raises ValueError: there is no type of that name; the message names field and types.
-    """
-    if isinstance(kind, str):
-        if kind not in NAMED:
-            raise ValueError(f"{field}: {kind!r} is not a type; give one of {', '.join(NAMED)}, or a Python type.")
-        return NAMED[kind]
-    return kind
+    """Return the type of a field, which may be given by name, or raise a ValueError: there is no type of that name."""
+    if isinstance(kind, str) and kind not in NAMED:
+        raise ValueError(f"{field}: {kind!r} is not a type; give one of {', '.join(NAMED)}, or a Python type.")
+    return NAMED[kind] if isinstance(kind, str) else kind
 
 
 def _hashable(kind: Any) -> Any:
-    if isinstance(kind, (list, tuple)):  # ["a", "b"]: one of these words
-        return Literal[tuple(kind)]
-    return kind
+    return Literal[tuple(kind)] if isinstance(kind, (list, tuple)) else kind  # ["a", "b"]: one of these words
 
 
 @functools.lru_cache(maxsize=64)
@@ -104,10 +93,7 @@ def json_schema(model: type[pydantic.BaseModel]) -> Json:
 
 
 def validate(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
-    """Return a value of the user's own as the schema has it, in JSON terms.
-
-    Raises ValueError: it does not fit; the message says where.
-    """
+    """Return a value of the user's own as the schema has it, in JSON terms, or raise a ValueError that says where."""
     return model.model_validate(value).model_dump(mode="json")
 
 
@@ -130,9 +116,8 @@ def parse(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
 def _kind(model: type[pydantic.BaseModel], key: str) -> Any:
     """Return the type of a field by the name it has in JSON; None where there is no such field."""
     fields = model.model_fields
-    found = fields.get(key) or next(
-        (each for each in fields.values() if key in (each.alias, each.validation_alias)), None
-    )
+    named = (each for each in fields.values() if key in (each.alias, each.validation_alias))
+    found = fields.get(key) or next(named, None)
     return None if found is None else without_none(found.annotation)
 
 

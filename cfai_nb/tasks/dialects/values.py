@@ -8,6 +8,7 @@ Markdown around it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from typing import TypeVar
 
 import pydantic_core
 
-from .request import Json
+from .request import MOST, Json
 
 T = TypeVar("T")
 #: Words that mean yes and no, in any case; also where the question is in another language.
@@ -25,8 +26,6 @@ _AROUND = " \t\r\n\"'`*_~.,;:!?()[]{}<>#-–—“”‘’„«»"
 _DIGITS = frozenset("0123456789+-.eE")
 #: Characters of a value that an error quotes; characters a word or a number may have.
 _QUOTED, _LONGEST = 80, 1_000
-#: Above this an amount is not one: 10**15 tokens would cost more than there is money.
-_MOST = 1e15
 
 
 def quoted(value: Json) -> str:
@@ -112,18 +111,13 @@ def probability(value: Json) -> float:
     return float(value)
 
 
-def amount(value: Json, *, written: bool = False) -> float | None:
-    """Read what was used of something: a finite number from 0 on; None where it is anything else.
-
-    With ``written`` it is text, as in a header.
-    """
-    if value is None or isinstance(value, str) is not written:
-        return None
+def amount(value: Json) -> float | None:
+    """Read what was used of something: a finite number from 0 on; None where it is anything else."""
     try:
-        found = number(value)
+        found = math.nan if isinstance(value, str) else number(value)
     except ValueError:
         return None
-    return found if 0 <= found <= _MOST else None
+    return found if 0 <= found <= MOST else None
 
 
 def text(value: Json) -> str:
@@ -142,34 +136,24 @@ def several(value: Json, read: Callable[[Json], T]) -> list[T]:
 
 def day(value: Json) -> str:
     """Read a day, as ISO 8601 writes it ("2026-11-29", also "20261129" or with the time 00:00)."""
-    if isinstance(value, str) and len(value) <= _LONGEST:
-        given = value.strip()
-        for read in (dt.date.fromisoformat, _midnight):
-            try:
-                return read(given).isoformat()
-            except ValueError:
-                continue
-    raise ValueError(f"{quoted(value)} is not a day such as '2026-11-29'")
+    return _iso(value, "a day such as '2026-11-29'", dt.date.fromisoformat, _midnight)
 
 
 def moment(value: Json) -> str:
     """Read a day and time, as ISO 8601 writes them; a day alone is its midnight."""
-    if isinstance(value, str) and len(value) <= _LONGEST:
-        try:
-            return dt.datetime.fromisoformat(value.strip()).isoformat()
-        except ValueError:
-            pass
-    raise ValueError(f"{quoted(value)} is not a day and time such as '2026-11-29T16:00:00'")
+    return _iso(value, "a day and time such as '2026-11-29T16:00:00'", dt.datetime.fromisoformat)
 
 
 def clock(value: Json) -> str:
     """Read a time of day, as ISO 8601 writes it."""
-    if isinstance(value, str) and ":" in value and len(value) <= _LONGEST:
-        try:
-            return dt.time.fromisoformat(value.strip()).isoformat()
-        except ValueError:
-            pass
-    raise ValueError(f"{quoted(value)} is not a time such as '16:00'")
+    return _iso(value, "a time such as '16:00'", _time)
+
+
+def _iso(value: Json, what: str, *readers: Callable[[str], dt.date | dt.time]) -> str:
+    for read in readers if isinstance(value, str) and len(value) <= _LONGEST else ():
+        with contextlib.suppress(ValueError):
+            return read(value.strip()).isoformat()
+    raise ValueError(f"{quoted(value)} is not {what}")
 
 
 def _midnight(given: str) -> dt.date:
@@ -177,6 +161,12 @@ def _midnight(given: str) -> dt.date:
     if found.time() != dt.time():
         raise ValueError
     return found.date()
+
+
+def _time(given: str) -> dt.time:
+    if ":" not in given:  # Python takes "16" too
+        raise ValueError
+    return dt.time.fromisoformat(given)
 
 
 def _float(value: str | float) -> float:

@@ -2,7 +2,8 @@
 
 In: a `MapState`, which it follows, and what the user does.  Out: an ipywidget; only `map` imports this module, because
 jupyter-scatter is optional.  Tooltips and legends of jupyter-scatter are set as text, never as HTML, and its script is
-part of the package: nothing is fetched from elsewhere.  Pictures are shown beside the map (`hover_panel`).
+part of the package: nothing is fetched from elsewhere.  Pictures and sounds are shown beside the map (`HoverPanel`): a
+tooltip could show pictures too, but it loads any address it is given and needs the pictures of all rows at once.
 """
 
 from __future__ import annotations
@@ -17,14 +18,12 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 import pandas as pd
 
-from ...html import plain
-from ...markup import badge, block, counted, inline, line
-from ..base import close
+from ...html import LIVE_SOUND, Renderer, plain
+from ...markup import badge, block, counted, escape, figure, inline, line, passage, remark
+from ..base import button, close
 from .describe import Description
-from .hover_panel import HoverPanel
-from .shading import PLAIN, shade
-from .snapshot import words
 from .state import MapState
+from .still import PLAIN, shade, words
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 reads its fonts the old pandas way
@@ -37,6 +36,9 @@ _DRAWN = 1.0
 _OPACITY = 0.85
 _MANY = 2_000
 _GRAY = "#B4B4B4"
+#: Seconds the mouse must rest on a point before its row is read and decoded.
+_REST = 0.15
+_SIDE = 240
 _TEXT = "text"
 #: Names that jupyter-scatter reserves.
 _TAKEN = ("x", "y", "color", "opacity", "size", _TEXT)
@@ -81,7 +83,7 @@ class Chart:
         self.hover_panel = HoverPanel(state)
         self.canvas.layout.flex, self.canvas.layout.min_width = "1 1 0", "0"
         drawn = ipywidgets.HBox([self.canvas, *([self.hover_panel.box] if state.media else [])])
-        look = ipywidgets.HTML(_DARK, layout=ipywidgets.Layout(display="none"))
+        look = ipywidgets.HTML(_DARK, layout={"display": "none"})
         self.box = ipywidgets.VBox([self.head, self.tools, drawn, self.message, look]).add_class("cfai-map")
         self._held = contextlib.ExitStack()
         self._held.enter_context(self.canvas.hold_sync())
@@ -124,18 +126,18 @@ class Chart:
         }
 
     def _build(self) -> None:
-        layout = ipywidgets.Layout
         self.head = ipywidgets.HTML()
         named = {"description_width": "initial"}
-        self.by = ipywidgets.Dropdown(description="color by", style=named, layout=layout(width="16em"))
-        self.label = ipywidgets.Text(placeholder="label for the selection", layout=layout(width="14em"))
-        self.into = ipywidgets.Text(value="label", description="in column", style=named, layout=layout(width="13em"))
-        self.write = self._button("Label", "write the label for the selected rows", self._write)
-        self.back = self._button("Undo", "revert the last label", self._undo)
-        self.tell = self._button("Describe", "the terms of the selection; sends nothing", self._show_description)
+        self.by = ipywidgets.Dropdown(description="color by", style=named, layout={"width": "16em"})
+        self.label = ipywidgets.Text(placeholder="label for the selection", layout={"width": "14em"})
+        self.into = ipywidgets.Text("label", description="in column", style=named, layout={"width": "13em"})
+        self.write = button("Label", self._write, self._say, tooltip="write the label for the selected rows")
+        self.back = button("Undo", self._undo, self._say, tooltip="revert the last label")
+        what = "the terms of the selection; sends nothing"
+        self.tell = button("Describe", self._show_description, self._say, tooltip=what)
         self.tools = ipywidgets.HBox(
             [self.by, self.label, self.into, self.write, self.back, self.tell],
-            layout=layout(flex_flow="row wrap", align_items="center"),
+            layout={"flex_flow": "row wrap", "align_items": "center"},
         )
         self.message = ipywidgets.HTML()
         self._say(_HOW)
@@ -168,7 +170,7 @@ class Chart:
             return
         shading = shade(self.state.frame[self.state.color], self.state.value_names(self.state.color))
         groups, colors = shading.folded(_GRAY)
-        title = _free(shading.name, {*_TAKEN, *(title.casefold() for title in self._titles.values())})
+        title = _free(shading.name, {*_TAKEN, *map(str.casefold, self._titles.values())})
         self.data[title] = pd.Categorical(np.asarray(groups)[self.state.rows], categories=groups.categories)
         self.scatter.color(by=title, map=colors, labeling={"variable": title})
         self.scatter.legend(True, size="medium")
@@ -196,19 +198,6 @@ class Chart:
     def _show_description(self) -> None:
         self.message.value = self._describe()._repr_html_()
 
-    def _button(self, name: str, why: str, act: Callable[[], None]) -> Any:
-        """A button; errors are shown below the map, because those of a callback only reach the log."""
-        button = ipywidgets.Button(description=name, tooltip=why, layout=ipywidgets.Layout(width="auto"))
-
-        def clicked(_: Any) -> None:
-            try:
-                act()
-            except ValueError as error:
-                self._say(str(error))
-
-        button.on_click(clicked)
-        return button
-
     def _say(self, text: str) -> None:
         self.message.value = block(inline(text, 1_000), role="status")
 
@@ -229,6 +218,39 @@ class Chart:
         self._head()
 
 
+class HoverPanel:
+    """The pictures and sounds of one row; they stay when the mouse leaves, so that sound can be played."""
+
+    def __init__(self, state: MapState) -> None:
+        self._state = state
+        self._due: asyncio.TimerHandle | None = None
+        hint = block(remark("Rest the mouse on a point to see it here."))
+        width = f"{_SIDE + 40}px"
+        layout = {"flex": f"0 0 {width}", "width": width, "margin": "0 0 0 12px", "overflow": "auto"}
+        self.box = ipywidgets.HTML(hint, layout=layout)
+
+    def hovered(self, change: Any) -> None:
+        """Show the point under the mouse, unless the mouse leaves it at once."""
+        if self._due is not None:
+            self._due.cancel()
+        if change["new"] is not None:
+            row = int(self._state.rows[change["new"]])
+            self._due = asyncio.get_running_loop().call_later(_REST, self.show, row)
+
+    def show(self, row: int) -> None:
+        """Show a row, given by its position in the frame."""
+        renderer = Renderer(side=_SIDE, sound=LIVE_SOUND)
+        name = f"row {self._state.frame.index[row]}"
+        figures = []
+        for column in self._state.media:
+            cell = column.cells.iloc[row]
+            made = renderer.cell(cell, f"{column.name}, {name}", names=column.names, files=column.files)
+            figures.append(figure(made, escape(column.name)))
+        text = (self._state.texts[row] if self._state.texts is not None else None) or ""
+        words = f"<b>{escape(name)}</b><br>{passage(text)}"
+        self.box.value = block("".join([*figures, words]), role="status")
+
+
 def _short(cell: Any) -> str:
     """A cell in a few words; bytes and vectors are named without reading all of them."""
     return line(cell if isinstance(cell, str) else plain(cell), 120)
@@ -247,7 +269,7 @@ def _titles(names: Sequence[Hashable]) -> dict[Hashable, str]:
     """A title for each hover column; jupyter-scatter ignores case in names, so titles must differ otherwise."""
     titles: dict[Hashable, str] = {}
     for name in names:
-        titles[name] = _free(line(name, 40), {*_TAKEN, *(title.casefold() for title in titles.values())})
+        titles[name] = _free(line(name, 40), {*_TAKEN, *map(str.casefold, titles.values())})
     return titles
 
 

@@ -22,9 +22,9 @@ from ...frame.steps import Forms, Steps
 from ...markup import block, counted, inline, line
 from ...models import Model
 from ...tasks import Generate
-from ...vectors.vector import stand_in
-from .shading import shade
+from ...vectors.vector import stand_in_of
 from .state import NOTHING_SELECTED, MapState
+from .still import shade
 
 #: A model reads this many texts of each side, each cut to this many characters.
 _READ, _WIDTH = 30, 240
@@ -58,22 +58,16 @@ class Description:
         What its rows have in common; how they differ from the rest, or what is more frequent in the rest.
     by : str
         ``"terms"``, or the model.
-    rows, of : int
-        Number of rows selected, and number of rows on the map.
-    read : int
-        Number of selected texts that were read.
-    mark : str
-        ``"emulator"`` if the emulator wrote it.
     """
 
     name: str
     shares: str
     differs: str
     by: str
-    rows: int
-    of: int
-    read: int
-    mark: str = ""
+    rows: int  #: selected
+    of: int  #: on the map
+    read: int  #: texts of the selection that were read
+    mark: str = ""  #: the stamp, if the emulator wrote it
 
     @property
     def note(self) -> str:
@@ -147,19 +141,10 @@ class Describe(Forms):
         return Call(task, asked, pd.DataFrame([sample]), _TEMPLATE, {"on_error": "raise", **options})
 
     def _read(self, call: Call, answered: pd.DataFrame) -> Description:
-        said = answered.iloc[0]
-        ours, others = self._sides()
-        origin = answered.attrs.get("cfai", {}).get("origin", "")
-        return Description(
-            name=str(said["name"]),
-            shares=str(said["shares"]),
-            differs=str(said["differs"]),
-            by=call.model.id,
-            rows=len(ours),
-            of=len(ours) + len(others),
-            read=min(_READ, len(ours)),
-            mark=stand_in(origin),
-        )
+        name, shares, differs = (str(answered[column].iloc[0]) for column in _SCHEMA)
+        mark = stand_in_of(answered)
+        count = len(self._map.selection)
+        return Description(name, shares, differs, call.model.id, count, len(self._map.rows), min(_READ, count), mark)
 
     def _by_terms(self, travel: dict[str, Any]) -> Description:
         if travel:
@@ -170,21 +155,16 @@ class Describe(Forms):
         if self._map.texts is not None:
             texts = self._texts()
             sides = ["selected"] * len(ours) + ["rest"] * len(others)
-            said = vectors.topic_terms([texts[at] for at in [*ours, *others]], sides, n=5)
-            words |= {str(side): found.split(", ") for side, found in said.items() if found}
+            terms = vectors.topic_terms([texts[at] for at in [*ours, *others]], sides, n=5)
+            words |= {str(side): found.split(", ") for side, found in terms.items() if found}
             apart = [*_shares(texts, words["selected"], ours, others), *apart]
         elif not apart:
             self._texts()  # raises: the map has no texts
-        rest = ", ".join(words["rest"]) or ("nothing in particular" if len(others) else "everything is selected")
-        return Description(
-            ", ".join(words["selected"][:3]) or (apart[0] if apart else "nothing in particular"),
-            "; ".join(apart) or "nothing in particular",
-            f"more frequent in the rest: {rest}",
-            by="terms",
-            rows=len(ours),
-            of=len(ours) + len(others),
-            read=len(ours),
-        )
+        nothing = "nothing in particular"
+        rest = ", ".join(words["rest"]) or (nothing if len(others) else "everything is selected")
+        name = ", ".join(words["selected"][:3]) or (apart[0] if apart else nothing)
+        shares, differs = "; ".join(apart) or nothing, f"more frequent in the rest: {rest}"
+        return Description(name, shares, differs, "terms", len(ours), len(self._map.rows), len(ours))
 
     def _sides(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         ours = np.array(self._map.selection, dtype=np.int64)
@@ -216,12 +196,12 @@ class Describe(Forms):
 def _shares(texts: Sequence[str | None], words: list[str], *sides: npt.NDArray[np.int64]) -> list[str]:
     """How often each word occurs in the selection and elsewhere."""
     lower = pd.Series([(text or "").casefold() for text in texts], dtype=object)
-    said = []
+    found = []
     for word in words:
         uses = lower.str.contains(word.casefold(), regex=False)
         here, there = (float(uses.iloc[side].mean()) if len(side) else 0.0 for side in sides)
-        said.append(f"{word} ({here:.0%}, elsewhere {there:.0%})")
-    return said
+        found.append(f"{word} ({here:.0%}, elsewhere {there:.0%})")
+    return found
 
 
 def _spread(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,8 +1,8 @@
 """The state of a map: its rows, what is selected, the column that gives the color, and the labels written so far.
 
-In: a frame, the points of its rows and their vectors (`map_verb` brings them).  Out: `MapState`, with traits that
-views observe.  The chart, the picture and the description read this class only; `Map` adds the display, so that no
-view imports the widget it is part of.
+In: a frame, the points of its rows and their vectors, from ``map_rows``.  Out: `MapState`, with traits that views
+observe.  The chart, the picture and the description read this class only; `Map` adds the display, so that no view
+imports the widget it is part of.
 """
 
 from __future__ import annotations
@@ -36,18 +36,10 @@ class MapState(traitlets.HasTraits):
 
     @takes_options()
     def __init__(
-        self,
-        data: pd.DataFrame,
-        points: npt.NDArray[np.float64],
-        matrix: npt.NDArray[np.float32],
-        rows: npt.NDArray[np.int64],
-        *,
-        texts: Sequence[str | None] | None = None,
-        color: Hashable | None = None,
-        hover: Sequence[Hashable] = (),
-        notes: Sequence[str] = (),
-        mark: str = "",
-    ) -> None:
+        self, data: pd.DataFrame, points: npt.NDArray[np.float64], matrix: npt.NDArray[np.float32],
+        rows: npt.NDArray[np.int64], *, texts: Sequence[str | None] | None = None, color: Hashable | None = None,
+        hover: Sequence[Hashable] = (), notes: Sequence[str] = (), mark: str = "",
+    ) -> None:  # fmt: skip
         for name in (*hover, *([] if color is None else [color])):
             column(data, name)  # raises if there is no such column
         self._data = data.copy()
@@ -143,11 +135,9 @@ class MapState(traitlets.HasTraits):
             return np.flatnonzero(mask).astype(np.int64)
         single = isinstance(which, (str, tuple)) or not hasattr(which, "__iter__")
         labels = [which] if single else list(which)
-        unknown = [label for label in labels if label not in index]
-        if unknown:
-            raise KeyError(
-                f"the index of the frame has no {unknown[0]!r} ({len(unknown):,} of {len(labels):,} unknown)"
-            )
+        if unknown := [label for label in labels if label not in index]:
+            count = f"{len(unknown):,} of {len(labels):,} unknown"
+            raise KeyError(f"the index of the frame has no {unknown[0]!r} ({count})")
         return np.flatnonzero(index.isin(labels)).astype(np.int64)
 
     # -- labels ----------------------------------------------------------------------------------------------------
@@ -186,19 +176,18 @@ class MapState(traitlets.HasTraits):
         if as_column in self.frame.columns:
             cells = column(self.frame, as_column).astype(object).copy()
             if not cells.dropna().map(lambda cell: isinstance(cell, str)).all():
-                raise ValueError(
-                    f"column {as_column!r} holds {self.frame[as_column].dtype}, not text; use another as_column="
-                )
+                kind = self.frame[as_column].dtype
+                raise ValueError(f"column {as_column!r} holds {kind}, not text; use another as_column=")
         cells.iloc[list(self.selection)] = label.strip()
         return self._write(as_column, cells)
 
     @takes_options()
-    def cluster(self, k: Literal["auto"] | int = "auto", *, as_column: Hashable = "cluster") -> pd.Series[Any]:
+    def cluster(self, n_clusters: Literal["auto"] | int = "auto", *, as_column: Hashable = "cluster") -> pd.Series[Any]:
         """Write the cluster of every row into a column of ``m.frame``, and color by it; see `cf.vectors.cluster`.
 
         If the map has texts, each cluster is shown with the terms that distinguish its texts.
         """
-        labels = vectors.cluster(self._matrix, k)
+        labels = vectors.cluster(self._matrix, n_clusters)
         cells = pd.Series(pd.array([pd.NA] * len(self._data), dtype="Int64"), index=self._data.index)
         cells.iloc[self.rows] = labels
         if self.texts is not None:
@@ -242,7 +231,7 @@ class MapState(traitlets.HasTraits):
     @property
     def given_columns(self) -> list[Hashable]:
         """Columns that the map was made with: its color and those on hover."""
-        return list(dict.fromkeys([*([] if self._first_color is None else [self._first_color]), *self.hover]))
+        return [name for name in dict.fromkeys([self._first_color, *self.hover]) if name is not None]
 
     def value_names(self, name: Hashable) -> Mapping[Hashable, str] | None:
         """Return what is shown for the values of a column, if that differs from the values."""

@@ -1,18 +1,22 @@
-"""A draft: the options of one call of a verb as plain data, and the line of code that makes the call.
+"""A draft: one call of a verb as plain data, as a line of code, and as what is typed into the boxes for it.
 
-In: what the user set in the playground.  Out: the arguments of the verb, the same as Python code, and the differences
-from another draft.
+In: what the user set or typed in the playground.  Out: the arguments of the verb, the same as Python code (`spell`),
+schemas, labels, questions and fields read from lines and written as lines (`read`, `write`), and completions of column
+names in a prompt (`offered`, `completed`).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import difflib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
-from ...tasks import Ask, Classify, Extract, Generate, Task
-from . import text_forms
+from ...tasks import Ask, Classify, Extract, Generate, Task, choice, scale, yes_no
+from ...tasks.dialects.question_types import Choice, Question, Scale, YesNo
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +41,12 @@ _ONE_COLUMN = re.compile(r"\s*\{([^{}:!]+)\}\s*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """One variant of a playground.
-
-    Attributes
-    ----------
-    mode : {"generate", "classify", "ask", "extract"}
-        The verb.
-    prompt : str
-        With ``{column}`` in it.  For the other verbs it is their text: ``"{text}"`` is the column itself.
-    system, instructions : str
-        The system prompt (``generate``), or the question to decide (``classify``); empty: none.
-    model : str
-        Empty: the default of the verb.
-    temperature, max_tokens : float, int or None
-        None: the default of the verb.
-    schema, labels, questions, fields : as the verbs take them, or None
-    """
+    """One variant of a playground: a verb and its options; what is empty or None has the default of the verb."""
 
     mode: str = "generate"
-    prompt: str = ""
+    prompt: str = ""  #: with ``{column}`` in it; for other verbs than generate their text: ``"{text}"`` is the column
     system: str = ""
-    instructions: str = ""
+    instructions: str = ""  #: of ``classify``: the question to decide
     model: str = ""
     temperature: float | None = None
     max_tokens: int | None = None
@@ -69,15 +58,7 @@ class Draft:
     def call(self, *, series: tuple[str, ...] = ()) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and keyword arguments of the call, without those left at their default.
 
-        Parameters
-        ----------
-        series : tuple of str
-            For a Series: its names in a template.
-
-        Raises
-        ------
-        ValueError
-            A required field is empty.
+        `series` is the name of a Series in a template, empty for a frame.  An empty required field is a ValueError.
         """
         mode = MODES[self.mode]
         if not self.prompt.strip():
@@ -96,7 +77,7 @@ class Draft:
     def code(self, name: str, *, series: tuple[str, ...] = ()) -> str:
         """Return the line that makes the call on the frame of this name."""
         args, options = self.call(series=series)
-        parts = [*map(text_forms.spell, args), *(f"{key}={text_forms.spell(value)}" for key, value in options.items())]
+        parts = [*map(spell, args), *(f"{key}={spell(value)}" for key, value in options.items())]
         return f"{name}.cfai.{self.mode}({', '.join(parts)})"
 
     def settings(self) -> dict[str, str]:
@@ -121,4 +102,164 @@ class Draft:
 def _words(value: Any) -> str:
     if value is None or value == "":
         return "default"
-    return value if isinstance(value, str) else text_forms.spell(value)
+    return value if isinstance(value, str) else spell(value)
+
+
+# -- lines -------------------------------------------------------------------------------------------------------------
+
+#: Types by their names in a line; `write` uses the first name of a type.
+_TYPES: dict[str, Any] = {
+    "str": str, "int": int, "float": float, "bool": bool, "date": datetime.date, "datetime": datetime.datetime,
+    "list[str]": list[str], "list[int]": list[int], "list[float]": list[float],
+    "text": str, "integer": int, "number": float, "boolean": bool,
+}  # fmt: skip
+#: The placeholder of the empty box.
+HINTS = {
+    "schema": "one column a line, or empty for text:\nyear: int\nmood: glad | sad\ndue: date",
+    "labels": "one label a line, with or without a description:\nbilling: charges, invoices and refunds\nshipping",
+    "questions": "money_back: Does the customer want money back?\ntopic: billing | bug | other\n"
+    "mood: calm < annoyed < furious: How upset is the customer?",
+    "fields": "one field a line, with or without its type:\nvendor\ntotal: number\ndue: date",
+}
+#: What stands after the colon of a line.
+_AFTER = {
+    "labels": "a description",
+    "schema": "a type such as int, or words such as glad | sad",
+    "questions": "a question, options such as a | b, or levels such as low < high",
+}
+
+
+def read(what: str, text: str) -> Any:
+    """Turn lines into a schema, labels, questions or fields; None if there are none.  An error quotes its line."""
+    given = [line.strip() for line in text.splitlines() if line.strip()]
+    if not given:
+        return None
+    if what == "fields":
+        return given  # the verb parses these lines itself
+    pairs = []
+    for line in given:
+        name, _, rest = (part.strip() for part in line.partition(":"))
+        if not name or (what != "labels" and not rest):
+            raise ValueError(f"{line!r}: write a name, a colon, and {_AFTER[what]}.")
+        pairs.append((name, rest))
+    if twice := {name for name, _ in pairs if [n for n, _ in pairs].count(name) > 1}:
+        raise ValueError(f"{', '.join(sorted(twice))}: this name occurs twice.")
+    if what == "labels":
+        # Among labels with descriptions, one without is its own description.
+        described = any(rest for _, rest in pairs)
+        return {name: rest or name for name, rest in pairs} if described else [name for name, _ in pairs]
+    return {name: (_type if what == "schema" else _question)(rest) for name, rest in pairs}
+
+
+def _type(text: str) -> Any:
+    if "|" in text:
+        return _split(text, "|")
+    if text in _TYPES:
+        return _TYPES[text]
+    near = difflib.get_close_matches(text, _TYPES, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise ValueError(f"{text!r} is not a type.{hint} Types: {', '.join(_TYPES)}; or words such as glad | sad.")
+
+
+def _question(text: str) -> Question:
+    head, _, words = (part.strip() for part in text.partition(":"))
+    instructions = {"instructions": words} if words else {}
+    if "|" in head:
+        return choice(*_split(head, "|"), **instructions)
+    if "<" in head:
+        return scale(*_split(head, "<"), **instructions)
+    return yes_no(text)
+
+
+def _split(text: str, by: str) -> list[str]:
+    return [word.strip() for word in text.split(by) if word.strip()]
+
+
+def write(what: str, value: Any) -> str | None:
+    """Write a value as lines; None if lines cannot express it (a pydantic model, a described option)."""
+    if value is None:
+        return ""
+    if what == "fields" and not isinstance(value, Mapping):
+        text = "\n".join(value) if isinstance(value, (list, tuple)) else None
+    elif what == "labels" and not isinstance(value, Mapping):
+        text = "\n".join(map(str, value))
+    elif not isinstance(value, Mapping):
+        return None
+    else:
+        parts = {name: _line(each) for name, each in value.items()}
+        text = None if None in parts.values() else "\n".join(f"{name}: {part}" for name, part in parts.items())
+    try:
+        again = None if text is None else read(what, text)
+    except (ValueError, TypeError):
+        return None
+    same = again == value or (what == "fields" and isinstance(value, Mapping))
+    return text if same or (what == "labels" and list(again or ()) == list(value)) else None
+
+
+def _line(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value):
+        return " | ".join(value)
+    if isinstance(value, YesNo):
+        return value.instructions
+    if isinstance(value, (Choice, Scale)):
+        by, names = (" | ", value.names) if isinstance(value, Choice) else (" < ", value.levels)
+        usual = type(value).__dataclass_fields__["instructions"].default
+        return by.join(names) + ("" if value.instructions == usual else f": {value.instructions}")
+    return next((name for name, kind in _TYPES.items() if kind == value), None)
+
+
+def spell(value: Any) -> str:
+    """Write a value as Python code that creates it (with ``cf`` and ``datetime`` imported)."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {spell(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(spell, value)) + "]"
+    if isinstance(value, YesNo):
+        return _called("yes_no", [value.instructions], {"yes": value.yes, "no": value.no})
+    if isinstance(value, (Choice, Scale)):
+        usual = type(value).__dataclass_fields__["instructions"].default
+        named: dict[str, Any] = {"instructions": None if value.instructions == usual else value.instructions}
+        if isinstance(value, Scale):
+            return _called("scale", value.levels, named)
+        plain = [name for name, meaning in value.options if meaning is None]
+        described = {name: meaning for name, meaning in value.options if meaning is not None}
+        if all(name.isidentifier() for name in described):
+            return _called("choice", plain, named | described)
+        return _called("choice", plain, named)[:-1] + f"{', ' if plain else ''}**{described!r})"
+    if isinstance(value, type) and get_origin(value) is None:
+        return f"datetime.{value.__name__}" if value.__module__ == "datetime" else value.__name__
+    return repr(value)
+
+
+def _called(name: str, words: Any, named: Mapping[str, Any]) -> str:
+    parts = [*map(repr, words), *(f"{key}={each!r}" for key, each in named.items() if each is not None)]
+    return f"cf.{name}({', '.join(parts)})"
+
+
+# -- columns in a prompt -----------------------------------------------------------------------------------------------
+
+_OPEN_BRACE = re.compile(r"\{([^{}]*)$|\{([^{}]*)(?=\{)")
+#: The most columns offered.
+_MAX_OFFERED = 24
+
+
+def offered(prompt: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns that can stand in braces; after an open brace, those that begin with what follows it."""
+    at = _open(prompt)
+    typed = "" if at is None else next(part for part in at.groups() if part is not None)
+    return [name for name in columns if not set(name) & set("{}:!") and name.startswith(typed)][:_MAX_OFFERED]
+
+
+def completed(prompt: str, column: str) -> str:
+    """Return the prompt with a column in the open brace, or at its end."""
+    at = _open(prompt)
+    if at is not None:
+        return prompt[: at.start()] + f"{{{column}}}" + prompt[at.end() :]
+    gap = " " if prompt and not prompt[-1].isspace() else ""
+    return f"{prompt}{gap}{{{column}}}"
+
+
+def _open(prompt: str) -> re.Match[str] | None:
+    return _OPEN_BRACE.search(prompt.replace("{{", "  "))

@@ -32,18 +32,10 @@ _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 def page(
     inputs: Sequence[tuple[object, str]], trials: Sequence[tuple[Trial, Trial | None]], *, compare: bool, code: str
 ) -> str:
-    """Return the page as HTML.
+    """Return the page as HTML: one row per sample row (label and text), one column per variant.
 
-    Parameters
-    ----------
-    inputs : sequence of (label, text)
-        The sample rows.
-    trials : sequence of (Trial, Trial or None)
-        One variant per column, with the version before it.
-    compare : bool
-        Mark changes since that version.
-    code : str
-        The code of the variant being edited; empty if it is not complete.
+    `trials` are those of the variants, each with the version before it; `compare` marks changes since that.  `code` is
+    that of the variant being edited, empty if it is not complete.
     """
     code = f'<pre style="{CODE}; {TEXT}; margin: 8px 0">{escape(code, 20_000)}</pre>' if code else ""
     if not trials:

@@ -24,43 +24,21 @@ from .draft import Draft
 
 @dataclass(slots=True, eq=False)
 class Outcome:
-    """The result of one row.
+    """The result of one row."""
 
-    Attributes
-    ----------
-    row : Hashable
-        Its label.
-    state : {"waiting", "asking", "answered", "stored", "failed", "not run", "no text"}
-    pieces : list of str
-        The parts of a streamed answer so far.
-    answer : str, dict of column to value, or None
-    error : str
-    seconds : float or None
-        From the request to the last byte; None if the answer was stored.
-    tokens : int or None
-        None: not reported, or stored.
-    paid : bool
-        Whether the row has a price: a request was answered, even if the row failed, or the answer was stored.  False
-        if another run, or an equal row, made the request.
-    neurons : float or None
-        Its cost; for a stored answer what it cost originally.  None: unknown.
-    exact : bool
-        Whether the service reported the cost.
-    same_as : Hashable or None
-        The label of an equal row of the same trial, whose answer this row shares at no cost.
-    """
-
-    row: Hashable
+    row: Hashable  #: its label
     state: Literal["waiting", "asking", "answered", "stored", "failed", "not run", "no text"] = "waiting"
-    pieces: list[str] = field(default_factory=list)
-    answer: Any = None
+    pieces: list[str] = field(default_factory=list)  #: of a streamed answer, so far
+    answer: Any = None  #: text, or a dict of columns
     error: str = ""
-    seconds: float | None = None
-    tokens: int | None = None
+    seconds: float | None = None  #: from the request to the last byte; None if the answer was stored
+    tokens: int | None = None  #: None: not reported, or stored
+    #: Whether the row has a price: a request was answered, even if the row failed, or the answer was stored.  False if
+    #: another run, or an equal row, made the request.
     paid: bool = False
-    neurons: float | None = None
-    exact: bool = False
-    same_as: Hashable | None = None
+    neurons: float | None = None  #: its cost, for a stored answer the original one; None: unknown
+    exact: bool = False  #: whether the service reported the cost
+    same_as: Hashable | None = None  #: the label of an equal row of the same trial, whose answer it shares at no cost
 
     @property
     def text(self) -> str:
@@ -90,32 +68,16 @@ class Outcome:
 
 @dataclass(slots=True, eq=False)
 class Trial:
-    """A draft and its outcomes; a trial that was run is a version.
+    """A draft and its outcomes; a trial that was run is a version."""
 
-    Attributes
-    ----------
-    number : int
-        Of the version, from 1.
-    variant : str
-        The letter it was run under.
-    draft : Draft
-    code : str
-        The line that makes the call on the whole frame.
-    outcomes : list of Outcome
-    origin, model : str
-        The service and the model that answered.
-    notes : list of str
-        Remarks to show, such as a change of model.
-    """
-
-    number: int
-    variant: str
+    number: int  #: of the version, from 1
+    variant: str  #: the letter it was run under
     draft: Draft
-    code: str
+    code: str  #: the line that makes the call on the whole frame
     outcomes: list[Outcome]
-    origin: str = ""
-    model: str = ""
-    notes: list[str] = field(default_factory=list)
+    origin: str  #: the service and the model that answered
+    model: str
+    notes: list[str] = field(default_factory=list)  #: remarks to show, such as a change of model
 
     def __repr__(self) -> str:
         return f"<version {self.number} ({self.variant}): {self.code}>"

@@ -1,38 +1,136 @@
 """The playground without its display: variants, run on the sample rows, kept as versions, and applied to all rows.
 
-In: a frame and a first draft.  Out: `Workbench`, which the panel and the full run use; `Playground` adds the display,
-so that neither imports the widget it is part of.
+In: a frame, its sample rows, and a first draft.  Out: `Workbench`, which the panel and the full run use; `Playground`
+adds the display, so that neither imports the widget it is part of.  Each change of a trait is checked at once, and
+``problem`` says why the draft cannot run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import dataclasses
-from collections.abc import Hashable, Sequence
+import string
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import traitlets
 
 from ..._engine.bridge import bridge
-from ...errors import CfaiError, Stopped, takes_options
+from ..._engine.plan import Plan
+from ...errors import CfaiError, Stopped, refuse_unknown, takes_options
 from ...frame import progress
 from ...frame import rows as frames
 from ...frame.call import Call
-from ..base import kept_work
+from ...frame.verb import BoundTaskVerb, TaskVerb
+from ..base import View, kept_work
 from ..progress import bar
-from .sample_rows import SampleRows, name_of
+from . import draft as drafts
+from .draft import MODES, Draft
 from .trial import Outcome, Round, Trial, Versions
-from .variants import FIELDS, Variants
 
+#: A playground shows every answer; all rows are for ``apply``.
+MAX_ROWS = 50
 #: Seconds between two drawings of a run.
 PAUSE = 0.2
+_VERBS = {name: TaskVerb(mode.task) for name, mode in MODES.items()}
+#: The fields of a draft; each is a trait.
+FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
 
 
-class Workbench(Variants):
-    """Variants that run; see `Playground`."""
+class SampleRows:
+    """A few rows of a frame, by position, the same for every variant and version.
 
+    `columns` are the names of the columns in a prompt; `series` that of a Series, and empty for a frame.
+    """
+
+    def __init__(self, data: frames.Frame) -> None:
+        self.data = data
+        self.positions: list[int] = []
+        self.series: tuple[str, ...] = ()
+        if isinstance(data, pd.Series):
+            self.series = (str(data.name) if data.name is not None else "value",)
+        self.columns = [str(name) for name in data.columns] if isinstance(data, pd.DataFrame) else list(self.series)
+
+    def choose_first(self, n: int, on: str | None) -> None:
+        """Choose the first rows that have text, in this column if one is given."""
+        cells: Any = self.data
+        if on is not None and isinstance(cells, pd.DataFrame) and on in cells.columns:
+            cells = cells[on]
+        full = cells.notna().any(axis=1) if isinstance(cells, pd.DataFrame) else cells.notna()
+        self._choose(full.to_numpy().nonzero()[0][: max(1, n)].tolist())
+
+    def choose(self, labels: Sequence[Hashable]) -> None:
+        """Choose rows by their labels."""
+        found = []
+        for label in labels:
+            places = (self.data.index == label).nonzero()[0].tolist()
+            if not places:
+                raise ValueError(f"There is no row {label!r}.")
+            found += places
+        self._choose(found)
+
+    def _choose(self, positions: list[int]) -> None:
+        if len(positions) > MAX_ROWS:
+            count = len(positions)
+            raise ValueError(f"{count} rows: a playground tries at most {MAX_ROWS}; p.apply() runs all of the frame.")
+        if not positions:
+            raise ValueError("There are no rows with text to try.")
+        self.positions = positions
+
+    def first_prompt(self, on: str | None) -> str:
+        """Return the prompt to start with: the named column in braces, or the template itself."""
+        if on is None:
+            return "{" + self.series[0] + "}" if self.series else ""
+        if isinstance(on, str) and "{" in on:
+            return on
+        frames.rows_of(self.data.iloc[:0], on, template=False)  # raises if there is no such column
+        return "{" + str(on) + "}"
+
+    def texts(self, prompt: str) -> list[tuple[Hashable, str]]:
+        """Return label and text of each row: of the columns the prompt names, or of all."""
+        chosen = self.data.iloc[self.positions]
+        if isinstance(chosen, pd.Series):
+            return [(label, str(value)) for label, value in zip(chosen.index, chosen, strict=True)]
+        names: set[str | None] = set()
+        with contextlib.suppress(ValueError):  # an incomplete prompt may not be a valid template
+            names.update(name for _, name, _, _ in string.Formatter().parse(prompt))
+        if names & set(self.columns):
+            chosen = chosen[[column for column in chosen.columns if str(column) in names]]
+        several = chosen.shape[1] > 1
+        return [
+            (label, "\n".join(f"{name}: {value}" if several else str(value) for name, value in cells.items()))
+            for label, (_, cells) in zip(chosen.index, chosen.iterrows(), strict=True)
+        ]
+
+
+def name_of(thing: object) -> str | None:
+    """Return the variable of the notebook that holds an object."""
+    from IPython import get_ipython
+
+    shell = get_ipython()  # type: ignore[no-untyped-call, unused-ignore]
+    names = () if shell is None else tuple(shell.user_ns.items())
+    return next((name for name, value in names if value is thing and not name.startswith("_")), None)
+
+
+class Workbench(View):
+    """Drafts by letter, one of which is edited through the traits, and their trials; see `Playground`."""
+
+    mode = traitlets.Enum(list(MODES), "generate")
+    prompt = traitlets.Unicode("")
+    system = traitlets.Unicode("")
+    instructions = traitlets.Unicode("")
+    model = traitlets.Unicode("")
+    temperature = traitlets.Float(None, allow_none=True)
+    max_tokens = traitlets.Int(None, allow_none=True)
+    schema = traitlets.Any(None)
+    labels = traitlets.Any(None)
+    questions = traitlets.Any(None)
+    fields = traitlets.Any(None)
+    variant = traitlets.Unicode("A")
+    problem = traitlets.Unicode("")
     running = traitlets.Bool(False)
     compare = traitlets.Bool(True)
     #: Counts the drawings; the panel observes it.
@@ -40,34 +138,140 @@ class Workbench(Variants):
 
     @takes_options(*FIELDS, name="playground")
     def __init__(
-        self,
-        data: frames.Frame,
-        on: str | None = None,
-        *,
-        n: int = 5,
-        rows: Sequence[Hashable] | None = None,
-        name: str | None = None,
-        **draft: Any,
-    ) -> None:
+        self, data: frames.Frame, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None,
+        name: str | None = None, **draft: Any,
+    ) -> None:  # fmt: skip
+        super().__init__()
         self.result: Any = None
         self._job: Round | None = None
         self._watcher: Any = None
-        samples = SampleRows(data)
-        samples.choose_first(n, on) if rows is None else samples.choose(rows)
+        self.data = data
+        self.samples = SampleRows(data)
+        self.samples.choose_first(n, on) if rows is None else self.samples.choose(rows)
+        self.name = name or name_of(data) or ("s" if self.samples.series else "df")
         if "prompt" not in draft:
-            draft["prompt"] = samples.first_prompt(on)
-        work = kept_work("Playground", data.index, list(samples.columns))
+            draft["prompt"] = self.samples.first_prompt(on)
+        self._drafts: dict[str, Draft] = {"A": Draft()}
+        self._set(draft)
+        self.check()
+        self.observe(lambda change: self._edited(), FIELDS)
+        self.observe(lambda change: self._show_variant(), "variant")
+        self._continue(draft)
+        self.observe(lambda change: self.draw(), "compare")
+
+    def _continue(self, draft: dict[str, Any]) -> None:
+        """Continue with the variants and versions of the last run of the cell."""
+        work = kept_work("Playground", self.data.index, self.samples.columns)
         self._tried: Versions = work.setdefault("versions", Versions())
-        super().__init__(samples, name or name_of(data), draft)
         if work.get("first") == draft:
-            self.restore_drafts(work["drafts"], work["variant"])
+            self._drafts.update(work["drafts"])
+            self.variant = work["variant"]
+            self._show_variant()
         if "rows" in work and not work["rows"].equals(self.rows):
             self._tried.forget(self._drafts)  # their answers are about other texts
         work.update(first=draft, drafts=self._drafts, variant=self.variant, rows=self.rows)
         self.observe(lambda change: work.update(variant=change["new"]), "variant")
-        self.observe(lambda change: self.draw(), "compare")
 
-    # -- rows and versions ---------------------------------------------------------------------------------------
+    # -- the variant being edited --------------------------------------------------------------------------------
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        with self.hold_trait_notifications():
+            for name, value in values.items():
+                setattr(self, name, value)
+
+    @traitlets.validate("schema", "labels", "questions", "fields")  # type: ignore[untyped-decorator, unused-ignore]
+    def _read_lines(self, proposal: Any) -> Any:
+        value = proposal["value"]
+        return drafts.read(proposal["trait"].name, value) if isinstance(value, str) else value or None
+
+    @traitlets.validate("variant")  # type: ignore[untyped-decorator, unused-ignore]
+    def _known(self, proposal: Any) -> str:
+        letter = str(proposal["value"])
+        if letter not in self._drafts:
+            raise ValueError(f"There is no variant {letter!r}; there are {', '.join(self._drafts)}. p.add() adds one.")
+        return letter
+
+    @property
+    def draft(self) -> Draft:
+        """The variant being edited, as plain data."""
+        return Draft(**{name: getattr(self, name) for name in FIELDS})
+
+    @draft.setter
+    def draft(self, draft: Draft) -> None:
+        self._set(draft.values())
+
+    def check(self) -> None:
+        """Keep the draft under its letter, and set ``problem``."""
+        self._drafts[self.variant] = draft = self.draft
+        problem = ""
+        try:
+            self.call(draft, self.data.iloc[:0])
+        except (CfaiError, ValueError, TypeError) as error:
+            problem = str(error)
+        self.problem = problem
+
+    def _edited(self) -> None:
+        self.check()
+        self.draw()
+
+    def _show_variant(self) -> None:
+        self.draft = self._drafts[self.variant]
+        self._edited()
+
+    @property
+    def code(self) -> str:
+        """The line that makes this call on the whole frame.
+
+        Raises
+        ------
+        ValueError
+            A required field is empty.
+        """
+        return self.draft.code(self.name, series=self.samples.series)
+
+    def call(self, draft: Draft, data: frames.Frame, **options: Any) -> Call:
+        """Return the call of a draft on some rows, checked but not started."""
+        args, fields = draft.call(series=self.samples.series)
+        return BoundTaskVerb(_VERBS[draft.mode], data).call(*args, **fields, **options)
+
+    def plan(self, **options: Any) -> Plan:
+        """Price the variant on the whole frame; nothing is sent."""
+        return self.call(self.draft, self.data, **options).plan()
+
+    # -- variants, rows and versions -----------------------------------------------------------------------------
+
+    @property
+    def variants(self) -> Mapping[str, Draft]:
+        """All variants by letter."""
+        return dict(self._drafts)
+
+    def add(self, **changes: Any) -> str:
+        """Add a variant like the one being edited, with these changes; edit it, and return its letter."""
+        refuse_unknown("add", changes, FIELDS)
+        free = [letter for letter in string.ascii_uppercase if letter not in self._drafts]
+        if not free:
+            raise ValueError("There are 26 variants already; drop one first.")
+        self._drafts[free[0]], before = self.draft, self.variant
+        self.variant = free[0]
+        try:
+            self._set(changes)
+        except Exception:
+            self.drop(free[0], before)
+            raise
+        return free[0]
+
+    def drop(self, variant: str, instead: str | None = None) -> None:
+        """Drop a variant; its versions are kept."""
+        if len(self._drafts) == 1:
+            raise ValueError("The last variant cannot be dropped.")
+        if variant not in self._drafts:
+            raise ValueError(f"There is no variant {variant!r}; there are {', '.join(self._drafts)}.")
+        others = [letter for letter in self._drafts if letter != variant]
+        if self.variant == variant:
+            self.variant = instead or others[-1]
+        del self._drafts[variant]
+        self.draw()
+        self._tried.forget([variant])
 
     def try_rows(self, *labels: Hashable) -> None:
         """Use these rows as the sample rows from now on."""
@@ -80,11 +284,6 @@ class Workbench(Variants):
         """The sample rows."""
         return self.data.iloc[self.samples.positions]
 
-    def drop(self, variant: str, instead: str | None = None) -> None:
-        """Drop a variant; its versions are kept."""
-        super().drop(variant, instead)
-        self._tried.forget([variant])
-
     @property
     def versions(self) -> list[Trial]:
         """All trials that were run, in order; the first is version 1."""
@@ -93,6 +292,11 @@ class Workbench(Variants):
     def restore(self, number: int) -> None:
         """Make the draft of a version the variant being edited."""
         self.draft = self._tried.draft(number)
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """One line per variant and sample row: answer, state, error, seconds, tokens, neurons, usd, exact."""
+        return self._tried.results(self._drafts)
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -141,24 +345,24 @@ class Workbench(Variants):
             self._tried.keep(trial)
         job = self._job = Round(trials)
         self.running = True
-        if wait:
-            try:
-                bridge.wait(job, self.draw)
-            finally:
-                self._settle()
-            if job.stopped:
-                raise Stopped(f"Stopped. The answers so far are shown; {self.variable}.run() asks for the rest.")
+        if not wait:
+            self._watcher = asyncio.get_running_loop().create_task(self._watch(bridge.start(job)))
             return
-        self._watcher = asyncio.get_running_loop().create_task(self._watch(bridge.start(self._job)))
+        try:
+            bridge.wait(job, self.draw)
+        finally:
+            self._settle()
+        if job.stopped:
+            raise Stopped(f"Stopped. The answers so far are shown; {self.variable}.run() asks for the rest.")
 
     def _due(self, again: bool) -> list[tuple[Trial, list[Call]]]:
         due = []
-        rows = self.samples.each()
+        rows = [self.data.iloc[[at]] for at in self.samples.positions]
+        options: dict[str, Any] = {"progress": False, **({"cache": "refresh"} if again else {})}
         for letter, draft in self._drafts.items():
             if self._tried.answered(letter, draft) and not again:
                 continue
             outcomes = [Outcome(row.index[0]) for row in rows]
-            options: dict[str, Any] = {"progress": False, **({"cache": "refresh"} if again else {})}
             try:
                 calls = [self.call(draft, row, **options) for row in rows]
             except (CfaiError, ValueError, TypeError) as error:
@@ -194,17 +398,12 @@ class Workbench(Variants):
             bridge.stop(self._job)
 
     @property
-    def results(self) -> pd.DataFrame:
-        """One line per variant and sample row: answer, state, error, seconds, tokens, neurons, usd, exact."""
-        return self._tried.results(self._drafts)
-
-    @property
     def variable(self) -> str:
         """The variable of the notebook that holds this playground."""
         return name_of(self) or "p"
 
     def draw(self) -> None:
-        """Show the progress."""
+        """Show the current state."""
         if self._job is not None:
             for event in self._job.news():
                 progress.notify(event)

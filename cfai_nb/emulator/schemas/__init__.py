@@ -1,1 +1,0 @@
-"""JSON Schemas: how they are written and checked, and those of text generation."""

@@ -1,0 +1,313 @@
+"""AI Gateway in front of ``/ai/*``: which gateway a call enters, its cache, the headers it adds, and its logs.
+
+``routing`` calls :meth:`Gateways.enter`, ``app`` looks for a cached answer, calls :meth:`Gateways.leave` at the end and
+serves the addresses that read and edit the logs. A call enters a gateway by the header ``cf-aig-gateway-id`` or by the
+gateway's own host; calls of third-party models without either enter ``default``. A cached answer comes before rate,
+quota and work, and costs nothing. As on a gateway that was created automatically, nothing is cached unless a call asks
+for it (``cf-aig-cache-ttl`` or ``cf-aig-cache-key``); streams and audio are never cached.
+
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..error_codes import ServiceError, refuse
+from ..model_catalogue import Model, usd_per_neuron
+from .limits import Clock
+from .responses import Ids, Reply, now
+
+#: Key in the ASGI scope of a request that came through the gateway's own host, with its :class:`GatewayRoute`.
+ROUTE = "cfai_nb.gateway_route"
+
+
+def metadata_of(header: str | None) -> dict[str, str | float | bool] | None:
+    """Return the metadata of a header: the first five entries that are text, number or boolean."""
+    with suppress(ValueError):
+        if isinstance(given := json.loads(header or ""), dict):
+            return dict([entry for entry in given.items() if isinstance(entry[1], str | int | float | bool)][:5])
+    return None
+
+
+@dataclass(frozen=True)
+class GatewayRoute:
+    """How a call reaches a gateway (an empty name: without one).
+
+    `step` is its position in the list of the universal endpoint; `bare`: Workers AI answers without its envelope.
+    """
+
+    gateway: str
+    step: int = 0
+    bare: bool = False
+
+
+def route_of(request: Request) -> GatewayRoute:
+    """Return how a request reaches a gateway: through the gateway's own host, else by the header."""
+    found: GatewayRoute | None = request.scope.get(ROUTE)
+    return found or GatewayRoute(request.headers.get("cf-aig-gateway-id", ""))
+
+
+@dataclass
+class GatewayCall:
+    """One call through a gateway; `key` is its cache key, empty when the cache is not used."""
+
+    account: str
+    gateway: str
+    key: str
+    ttl: float
+    headers: dict[str, str]
+    row: dict[str, Any]
+    logged: bool
+    payload: bool
+    request: bytes
+    start: float
+    bare: bool = False
+    model: str = ""
+    usage: Mapping[str, float] = field(default_factory=dict)
+    neurons: float | None = None
+    hit: bool = False
+
+
+#: Bytes of the payload in a log row; only ``GET .../logs/{id}`` shows them.
+_HEADS = 1000
+
+
+@dataclass
+class _Log:
+    row: dict[str, Any]
+    request: bytes
+    response: bytes
+
+
+class GatewayLogs:
+    """The logs of every account's gateways; `known` raises the error of a gateway that does not exist."""
+
+    def __init__(self, known: Callable[[str], None]) -> None:
+        self._known, self._lock = known, Lock()
+        self._logs: dict[tuple[str, str], dict[str, _Log]] = {}
+
+    def write(self, number: str, call: GatewayCall, reply: Reply | ServiceError, seconds: float) -> None:
+        """Log the outcome of a call under an id."""
+        if isinstance(reply, Reply):
+            body, media = reply.body if reply.frames is None else b"".join(reply.frames), reply.media
+        else:
+            body, media = json.dumps(reply.body("")).encode(), "application/json"
+        usage = call.usage
+        row = {
+            "id": number,
+            "created_at": now(),
+            "cached": call.hit,
+            "duration": round(seconds * 1000),
+            "model": call.model,
+            "provider": "workers-ai" if call.model.startswith("@") else call.model.split("/")[0],
+            "success": is_success(reply),
+            "status_code": reply.status,
+            "response_content_type": media,
+            **dict.fromkeys(("model_type", "request_type"), ""),
+            "tokens_in": int(usage.get("input_tokens", 0) + usage.get("cached_input_tokens", 0)),
+            "tokens_out": int(usage.get("output_tokens", 0)),
+            "cost": (call.neurons or 0.0) * usd_per_neuron(),
+            **call.row,
+            **dict.fromkeys(("feedback", "score")),
+        }
+        log = _Log(row, call.request if call.payload else b"", body if call.payload else b"")
+        with self._lock:
+            self._logs.setdefault((call.account, call.gateway), {})[number] = log
+
+    def routes(self) -> Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]]:
+        """Return path below the account -> method -> handler that returns a result."""
+        base = "/ai-gateway/gateways/{gateway}/logs"
+        return {
+            base: {"GET": self._list},
+            base + "/{log}": {"GET": self._get, "PATCH": self._edit},
+            base + "/{log}/request": {"GET": self._request},
+            base + "/{log}/response": {"GET": self._response},
+        }
+
+    def _rows(self, request: Request) -> dict[str, _Log]:
+        account, name = request.path_params["account"].casefold(), request.path_params["gateway"]
+        self._known(name)
+        with self._lock:
+            return dict(self._logs.get((account, name), {}))
+
+    def _one(self, request: Request) -> _Log:
+        log = self._rows(request).get(request.path_params["log"])
+        if log is None:
+            raise refuse(7003, path=request.url.path)
+        return log
+
+    async def _list(self, request: Request) -> list[dict[str, Any]]:
+        query = dict(request.query_params)
+        if unknown := [name for name in query if name.startswith("filters")]:
+            raise refuse(5007, text=f"emulator: the log filter {unknown[0]} is not emulated; use the plain parameters")
+        rows = [log.row for log in self._rows(request).values()]
+        try:
+            kept = [row for row in rows if all(_matches(row, query))]
+            page, per_page = max(1, int(query.get("page") or 1)), max(1, min(50, int(query.get("per_page") or 20)))
+        except ValueError as error:
+            raise refuse(5006, why=str(error)) from None
+        order = query.get("order_by", "created_at")
+        kept.sort(key=lambda row: (row.get(order) is not None, row.get(order)))
+        if (query.get("order_by_direction") or query.get("direction") or "desc") == "desc":
+            kept.reverse()
+        return kept[(page - 1) * per_page : page * per_page]
+
+    async def _get(self, request: Request) -> dict[str, Any]:
+        log = self._one(request)
+        shown = dict(log.row)
+        for name, body in (("request", log.request), ("response", log.response)):
+            shown[f"{name}_head"] = body[:_HEADS].decode("utf-8", "replace")
+            shown |= {f"{name}_head_complete": len(body) <= _HEADS, f"{name}_size": len(body)}
+        return shown
+
+    async def _edit(self, request: Request) -> dict[str, Any]:
+        log = self._one(request)
+        try:
+            given = json.loads(await request.body())
+        except ValueError:
+            given = None
+        if not isinstance(given, dict) or given.get("feedback", 1) not in (-1, 1, None):
+            raise refuse(5006, text="feedback must be -1, 1 or null", status=400)
+        changed = {name: given[name] for name in ("feedback", "score") if name in given}
+        if isinstance(given.get("metadata"), dict):
+            changed["metadata"] = json.dumps(metadata_of(json.dumps(given["metadata"])))
+        log.row.update(changed)
+        return {}
+
+    async def _request(self, request: Request) -> Response:
+        return Response(self._one(request).request or b"{}", media_type="application/json")
+
+    async def _response(self, request: Request) -> Response:
+        log = self._one(request)
+        return Response(log.response or b"{}", media_type=log.row["response_content_type"])
+
+
+def is_success(reply: Reply | ServiceError) -> bool:
+    """Return whether a call succeeded."""
+    return isinstance(reply, Reply) and reply.status == 200 and not reply.damaged
+
+
+def _matches(row: Mapping[str, Any], query: Mapping[str, str]) -> Iterator[bool]:
+    """Yield, for each filter of a query, whether a row matches."""
+    figures = {**row, "total_tokens": row["tokens_in"] + row["tokens_out"]}
+    for name, wanted in query.items():
+        bound, figure = name[:4], name[4:]
+        if name in ("cached", "success"):
+            yield row[name] is (wanted.casefold() == "true")
+        elif name in ("model", "provider"):
+            yield row[name] == wanted
+        elif name == "search":
+            yield wanted in (row["metadata"] or "")
+        elif name == "feedback":  # the log filter counts from 0, the feedback from -1
+            yield row[name] == (1 if wanted == "1" else -1)
+        elif bound in ("min_", "max_") and figure in ("cost", "duration", "tokens_in", "tokens_out", "total_tokens"):
+            limit = float(wanted)
+            yield figures[figure] >= limit if bound == "min_" else figures[figure] <= limit
+
+
+_DEFAULT_TTL, _SHORTEST, _LONGEST = 300, 60, 30 * 86_400
+_LARGEST = 25_000_000
+
+#: Route -> the family that answers for a third-party model there.
+EXTERNAL_FAMILIES = {"run": "openai", "chat": "openai", "responses": "responses+chat", "messages": "anthropic"}
+
+
+def external_model(name: str, route: str) -> Model:
+    """Return a catalogue row for a third-party model: text generation in the dialect of the route, without a price."""
+    row = {"capabilities": ["function_calling", "streaming"]}
+    return Model(name, "Text Generation", EXTERNAL_FAMILIES[route], "current", None, None, None, None, row)
+
+
+class Gateways:
+    """The gateways of every account, with their caches; without `names` any name is created on first use."""
+
+    def __init__(self, names: Collection[str] | None, clock: Clock, seed: int) -> None:
+        self._names = None if names is None else frozenset(names)
+        self._clock, self._ids, self._lock = clock, Ids(seed), Lock()
+        self._cache: dict[str, tuple[float, Reply]] = {}
+        self.logs = GatewayLogs(self._find)
+
+    def _find(self, name: str) -> None:
+        if len(name) > 64 or (self._names is not None and name not in self._names):
+            raise refuse(2001)
+
+    async def enter(self, request: Request, *, default: bool = False, no_credits: bool = False) -> GatewayCall | None:
+        """Return the record of a call in its gateway (else 2001; 2021 with `no_credits`), ``None`` without one."""
+        given, route = request.headers, route_of(request)
+        name = route.gateway or ("default" if default else "")
+        if not name:
+            return None
+        self._find(name)
+        if no_credits:
+            raise refuse(2021)
+        account, body = request.path_params["account"].casefold(), await request.body()
+        skip_cache = given.get("cf-aig-skip-cache", "").casefold() == "true"
+        ttl = 0.0 if skip_cache else self._ttl(given)
+        own_key = given.get("cf-aig-cache-key")
+        texts = [own_key] if own_key else [request.url.path, request.url.query, given.get("authorization", "")]
+        parts = [text.encode() for text in (account, name, *texts)] + [b"" if own_key else body, b"bare" * route.bare]
+        key = hashlib.sha256(b"\0".join(parts)).hexdigest() if ttl and len(body) <= _LARGEST else ""
+        headers = {"cf-aig-request-id": self._id(), "cf-aig-step": str(route.step)}
+        if event := given.get("cf-aig-event-id"):
+            headers["cf-aig-event-id"] = event
+        metadata = metadata_of(given.get("cf-aig-metadata"))
+        row = {
+            "path": request.url.path.split("/", 6)[-1],
+            "metadata": None if metadata is None else json.dumps(metadata),
+            "request_content_type": given.get("content-type", ""),
+            **{"custom_cost": False, "step": route.step},
+        }
+        switches = (given.get(f"cf-aig-collect-log{what}", "") for what in ("", "-payload"))
+        logged, payload = (switch.casefold() != "false" for switch in switches)
+        return GatewayCall(account, name, key, ttl, headers, row, logged, payload, body, self._clock(), route.bare)
+
+    def _ttl(self, headers: Mapping[str, str]) -> float:
+        """Return the seconds that an answer is cached, 0 for not at all (also for a TTL out of bounds)."""
+        given = headers.get("cf-aig-cache-ttl")
+        if given is None:
+            return _DEFAULT_TTL if headers.get("cf-aig-cache-key") else 0
+        seconds = int(given) if given.isascii() and given.isdigit() else 0
+        return seconds if _SHORTEST <= seconds <= _LONGEST else 0
+
+    def recall(self, call: GatewayCall) -> Reply | None:
+        """Return the cached answer to an identical call."""
+        with self._lock:
+            until, reply = self._cache.get(call.key, (0.0, None))
+            if reply is None or until <= self._clock():
+                return None
+        call.hit = True
+        headers = {name: value for name, value in reply.headers.items() if name != "cf-ai-neurons"}
+        return replace(reply, headers=headers)
+
+    def leave(self, call: GatewayCall, reply: Reply | ServiceError) -> dict[str, str]:
+        """Cache and log the outcome of a call; return the gateway's response headers."""
+        headers = {**call.headers, "cf-aig-cache-status": "HIT" if call.hit else "MISS"}
+        if isinstance(reply, Reply) and is_success(reply) and call.key and not call.hit and _cacheable(reply):
+            with self._lock:
+                self._cache[call.key] = (self._clock() + call.ttl, reply)
+        if not call.logged:
+            return headers
+        number = self._id()
+        self.logs.write(number, call, reply, self._clock() - call.start)
+        return {**headers, "cf-aig-log-id": number}
+
+    def _id(self) -> str:
+        """Return a lower-case UUIDv7."""
+        chance = self._ids.bits(74)
+        number = (time.time_ns() // 1_000_000) << 80 | 7 << 76 | (chance >> 62) << 64 | 2 << 62 | chance & (1 << 62) - 1
+        return str(uuid.UUID(int=number))
+
+
+def _cacheable(reply: Reply) -> bool:
+    return reply.frames is None and not reply.media.startswith("audio/")

@@ -1,0 +1,258 @@
+"""The models over the wire: what the catalogue lists, the schemas of one model, and the LoRA adapters of an account.
+
+``app`` serves :data:`ROUTES` and :meth:`LoraAdapters.routes`, and calls :func:`search` for ``/models/search``.
+``routing`` asks whether an adapter that a call names has its files. What an adapter does to an answer is not emulated.
+An adapter that was not created here passes, since the service has public ones that the emulator does not know by name.
+
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from threading import Lock
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..error_codes import refuse
+from ..families import FAMILIES, not_emulated
+from ..families.document_conversion import formats
+from ..json_schema import BOOLEAN, STRING, obj, require
+from ..model_catalogue import Model, checked_on, find, models
+from . import request_body
+from .responses import Ids, now
+
+#: Catalogue capability -> property of the service. Every value on the wire is a string, except prices.
+_PROPERTIES = {
+    "batch": "async_queue",
+    "beta": "beta",
+    "function_calling": "function_calling",
+    "lora": "lora",
+    "partner": "partner",
+    "realtime": "realtime",
+    "reasoning": "reasoning",
+    "requires_workers_paid": "require_workers_paid",
+    "vision": "vision",
+}
+
+#: How long a retired model is still listed with ``include_deprecated``.
+_LISTED = timedelta(days=92)
+
+_UNITS = {f"{kind}_tokens": f"per M {kind.replace('_', ' ')} tokens" for kind in ("input", "output", "cached_input")}
+
+
+def search(query: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the models that match a search; ``page`` and ``per_page`` change nothing, as was seen.
+
+    Keys: ``search`` (part of the name), ``task``, ``author``, ``hide_experimental``, ``include_deprecated``.
+    """
+    text, task, author = (query.get(name, "").casefold() for name in ("search", "task", "author"))
+
+    def wanted(model: Model) -> bool:
+        named = text in model.id.casefold() and author in ("", model.id.split("/")[1].casefold())
+        return named and task in ("", model.task.casefold()) and _listed(model, query)
+
+    return [entry(model) for model in models().values() if wanted(model)]
+
+
+def _listed(model: Model, query: Mapping[str, str]) -> bool:
+    if model.has("beta") and _true(query.get("hide_experimental")):
+        return False
+    if model.status == "retired" and _true(query.get("include_deprecated")):
+        retired = model.row.get("retired_on")
+        return retired is not None and date.fromisoformat(retired) + _LISTED >= date.fromisoformat(checked_on())
+    return model.status == "current"
+
+
+def _true(value: str | None) -> bool:
+    return (value or "").casefold() in ("true", "1")
+
+
+def entry(model: Model) -> dict[str, Any]:
+    """Return one model as the service lists it."""
+    about = {"name": model.id, "description": f"[emulator] a stand-in for {model.short}", "task": _named(model.task)}
+    source = 2 if model.id.startswith("@hf/") else 1
+    return {"id": _identity(model.id), "source": source, **about, "tags": [], "properties": _properties(model)}
+
+
+async def _tasks(request: Request) -> list[dict[str, str]]:
+    """Return the tasks that have a current model."""
+    return _names(lambda model: model.task)
+
+
+async def _authors(request: Request) -> list[dict[str, str]]:
+    """Return the authors of current models."""
+    return _names(lambda model: model.id.split("/")[1])
+
+
+def _names(of: Callable[[Model], str]) -> list[dict[str, str]]:
+    current = (of(model) for model in models().values() if model.status == "current")
+    return [_named(name) for name in dict.fromkeys(current)]
+
+
+def _named(name: str) -> dict[str, str]:
+    return {"id": _identity(name), "name": name, "description": name}
+
+
+def _identity(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
+
+
+def _properties(model: Model) -> list[dict[str, Any]]:
+    found: dict[str, Any] = {}
+    if model.context:
+        found["max_input_tokens" if model.task == "Text Embeddings" else "context_window"] = str(model.context)
+    if model.dims:
+        found["output_dimensions"] = str(model.dims)
+    found |= {name: "true" for word, name in _PROPERTIES.items() if model.has(word)}
+    if model.row.get("prices"):
+        found["price"] = [
+            {"unit": _UNITS.get(unit, f"per {price['per']} {unit}"), "price": price["usd"], "currency": "USD"}
+            for unit, price in model.row["prices"].items()
+        ]
+    if model.status == "retired":
+        found["planned_deprecation_date"] = str(model.row["retired_on"])
+    return [{"property_id": name, "value": value} for name, value in found.items()]
+
+
+async def _schema(request: Request) -> dict[str, Any]:
+    """Return the input and output JSON Schemas of a model."""
+    name = request.query_params.get("model", "")
+    model = find(name)
+    if model is None:
+        raise refuse(5007, name=name)
+    family = FAMILIES.get(model.family)
+    if family is None:
+        raise not_emulated(model)
+    return {"input": family.inputs(model), "output": family.outputs(model)}
+
+
+async def _formats(request: Request) -> list[dict[str, str]]:
+    """Return the document formats that ``/tomarkdown`` converts."""
+    return formats()
+
+
+#: Path below the account -> method -> handler that returns a result.
+ROUTES: Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]] = {
+    "/ai/models/schema": {"GET": _schema},
+    "/ai/tomarkdown/supported": {"GET": _formats},
+    "/ai/tasks/search": {"GET": _tasks},
+    "/ai/authors/search": {"GET": _authors},
+}
+
+
+_CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_KINDS = ("mistral", "gemma", "llama")
+_HIGHEST_RANK, _LARGEST, _MOST = 32, 300_000_000, 100
+_NEW = obj({"description": STRING, "public": BOOLEAN}, model=STRING, name=STRING)
+
+
+@dataclass
+class _Adapter:
+    record: dict[str, Any]
+    files: set[str] = field(default_factory=set)
+    size: int = 0
+
+
+class LoraAdapters:
+    """The adapters of every account."""
+
+    def __init__(self, seed: int) -> None:
+        self._ids, self._lock = Ids(seed), Lock()
+        self._adapters: dict[str, dict[str, _Adapter]] = {}
+
+    def routes(self) -> Mapping[str, Mapping[str, Callable[[Request], Awaitable[Any]]]]:
+        """Return path below the account -> method -> handler that returns a result."""
+        return {
+            "/ai/finetunes": {"GET": self._list, "POST": self._create},
+            "/ai/finetunes/public": {"GET": self._public},
+            "/ai/finetunes/{finetune}/finetune-assets": {"POST": self._upload},
+        }
+
+    def admit(self, account: str, name: str) -> None:
+        """Refuse (3039) an adapter of the account, by its id or name, that lacks one of its files."""
+        with self._lock:
+            owned = self._adapters.get(account, {}).values()
+            named = [one.files for one in owned if name in (one.record["id"], one.record["name"])]
+        if named and {_CONFIG, _WEIGHTS} not in named:
+            raise refuse(3039)
+
+    def _of(self, request: Request) -> dict[str, _Adapter]:
+        return self._adapters.setdefault(request.path_params["account"].casefold(), {})
+
+    async def _list(self, request: Request) -> list[dict[str, Any]]:
+        with self._lock:
+            return [dict(adapter.record) for adapter in self._of(request).values()]
+
+    async def _public(self, request: Request) -> list[dict[str, Any]]:
+        """Return the public adapters of all accounts, in pages of ``limit`` from ``offset``, by ``orderBy``."""
+        query = request.query_params
+        with self._lock:
+            records = [one.record for owned in self._adapters.values() for one in owned.values()]
+        found = [dict(record) for record in records if record["public"]]
+        try:
+            start, count = int(float(query.get("offset") or 0)), int(float(query.get("limit") or len(found)))
+        except ValueError as error:
+            raise refuse(5006, why=str(error)) from None
+        found.sort(key=lambda record: str(record.get(query.get("orderBy", "created_at"), "")))
+        return found[max(0, start) :][: max(0, count)]
+
+    async def _create(self, request: Request) -> dict[str, Any]:
+        given = request_body.parse(await request.body())
+        require(given, _NEW)
+        model = find(given["model"])
+        if model is None:
+            raise refuse(5007, name=given["model"])
+        if not model.has("lora"):
+            raise refuse(5005)
+        with self._lock:
+            owned = self._of(request)
+            if len(owned) >= _MOST:
+                raise refuse(5006, why=f"an account has at most {_MOST} adapters")
+            number, asked = self._ids.uuid(), {"description": "", "public": False, **given}
+            about = {name: asked[name] for name in ("name", "description", "public")}
+            record = {"id": number, "model": model.id, **about, **dict.fromkeys(("created_at", "modified_at"), now())}
+            owned[number] = _Adapter(record)
+        return dict(record)
+
+    async def _upload(self, request: Request) -> Response:
+        """Store one file; an existing file cannot be replaced."""
+        sent = await request_body.parts(request)
+        names = [part for name, part in sent if name == "file_name" and isinstance(part, str)]
+        files = [part for name, part in sent if name == "file" and isinstance(part, request_body.File)]
+        if len(names) != 1 or len(files) != 1:
+            raise refuse(5006, why="required properties at '/' are 'file,file_name'")
+        name, data = names[0], files[0].data
+        if name not in (_CONFIG, _WEIGHTS):
+            raise refuse(5006, why=f"'/file_name' must be {_CONFIG} or {_WEIGHTS}, not {name!r}")
+        if name == _CONFIG:
+            _check_config(data)
+        with self._lock:
+            adapter = self._of(request).get(request.path_params["finetune"])
+            if adapter is None:
+                raise refuse(7003, path=request.url.path)
+            if name in adapter.files:
+                raise refuse(5006, why=f"{name} exists and cannot be replaced")
+            if adapter.size + len(data) > _LARGEST:
+                raise refuse(3006)
+            adapter.files.add(name)
+            adapter.size += len(data)
+        return Response(b'{"success":true}', media_type="application/json")
+
+
+def _check_config(data: bytes) -> None:
+    """Refuse a configuration for another type of model, or with too high a rank."""
+    try:
+        config = json.loads(data)
+    except ValueError:
+        config = None
+    if not isinstance(config, dict) or config.get("model_type") not in _KINDS:
+        raise refuse(5006, why=f"{_CONFIG} must have a 'model_type' of {', '.join(_KINDS)}")
+    rank = config.get("r", 0)
+    if not isinstance(rank, int) or rank > _HIGHEST_RANK:
+        raise refuse(5006, why=f"'r' of {_CONFIG} must be <= {_HIGHEST_RANK}")

@@ -1,0 +1,139 @@
+"""Request bodies: JSON, raw bytes or multipart, read into one :class:`ModelRequest`.
+
+``routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service holds a model's
+schema against one JSON object in every form, so the fields of a multipart form and the query beside raw bytes, which
+arrive as text, are converted to the numbers and flags that the schema declares.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
+from starlette.requests import Request
+
+from ..error_codes import refuse
+from ..families.document_conversion import MODEL as DOCUMENTS
+from ..families.family import Family, ModelRequest
+from ..json_schema import Schema
+from ..model_catalogue import Model
+
+_FORM = "multipart/form-data"
+#: Media types of a body that is the picture or the sound itself.
+_RAW = ("image/", "audio/", "video/", "application/octet-stream")
+
+
+def parse(raw: bytes) -> Any:
+    """Return the JSON value of a body."""
+    try:
+        return from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise refuse(5006, why=f"invalid JSON: {error}") from None
+
+
+def model_name(body: Any) -> str:
+    """Return the model that a JSON body names."""
+    name = body.get("model") if isinstance(body, dict) else None
+    if not isinstance(name, str):
+        raise refuse(5006, why="required properties at '/' are 'model'")
+    return name
+
+
+async def read(request: Request, model: Model, family: Family) -> ModelRequest:
+    """Return the model request of a ``/run`` request; 5006 for a form that the model does not accept."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip().casefold()
+    raw = await request.body()
+    # curl sends a file as a form and JavaScript sends JSON as text: where both forms are accepted, the bytes decide
+    bare = media != "application/json" and not raw.lstrip().startswith(b"{") and "json" in family.forms
+    if "raw" in family.forms and (bare or media.startswith(_RAW)):
+        query = _converted(request.query_params.multi_items(), family.inputs(model))
+        body = query if "json" in family.forms else {"audio": {"body": {}, "contentType": media}, **query}
+        return ModelRequest(model, body, content=raw, media=media)
+    if media == _FORM and "form" in family.forms:
+        return await _form(request, model, family)
+    if "json" not in family.forms:
+        wanted = _FORM if "form" in family.forms else "the raw bytes of the audio with their own Content-Type"
+        raise refuse(5006, why=f"required properties at '/' are 'multipart' or 'audio': send {wanted}, not {media!r}")
+    body = parse(raw)
+    if not isinstance(body, dict):
+        raise refuse(5006, why="Type mismatch of '/', not in 'object'")
+    return ModelRequest(model, body)
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a multipart form."""
+
+    name: str
+    media: str
+    data: bytes
+
+
+async def parts(request: Request) -> list[tuple[str, str | File]]:
+    """Return the fields and files of a multipart body, in order, under their names."""
+    try:
+        async with request.form() as form:
+            return [
+                (name, File(part.filename or "", part.content_type or "", await part.read()))
+                if isinstance(part, UploadFile)
+                else (name, part)
+                for name, part in form.multi_items()
+            ]
+    except (MultiPartException, HTTPException) as error:
+        raise refuse(5006, why=f"invalid multipart body: {error}") from None
+
+
+async def read_documents(request: Request) -> ModelRequest:
+    """Return the model request of a ``/tomarkdown`` request."""
+    if not request.headers.get("content-type", "").startswith(_FORM):
+        raise refuse(5006, why="required properties at '/' are 'files' (multipart/form-data)")
+    found = await parts(request)
+    files = [part for name, part in found if name in ("files", "files[]") and isinstance(part, File)]
+    given = next((part for name, part in found if name == "conversionOptions"), "{}")
+    options = None
+    with suppress(ValueError):
+        options = json.loads(given if isinstance(given, str) else "")
+    if not isinstance(options, dict):
+        raise refuse(5006, why="'/conversionOptions' is not a JSON object")
+    if not files:
+        raise refuse(5006, why="required properties at '/' are 'files'")
+    return ModelRequest(DOCUMENTS, {"files": files, "conversionOptions": options})
+
+
+async def _form(request: Request, model: Model, family: Family) -> ModelRequest:
+    fields: list[tuple[str, str]] = []
+    files: dict[str, bytes] = {}
+    for name, part in await parts(request):
+        if isinstance(part, File):
+            files[name] = part.data
+        fields.append((name, part if isinstance(part, str) else part.media or "application/octet-stream"))
+    return ModelRequest(model, _converted(fields, family.inputs(model)), media=_FORM, files=files)
+
+
+def _converted(fields: Iterable[tuple[str, str]], schema: Schema) -> dict[str, Any]:
+    """Return text fields as the values that a schema declares; other text stays text and is refused later.
+
+    A field that is sent more than once (``keyterm``) keeps its values in one text, a line each.
+    """
+    found: dict[str, str] = {}
+    for name, text in fields:
+        found[name] = f"{found[name]}\n{text}" if name in found else text
+    known: Mapping[str, Any] = schema.get("properties", {})
+    return {name: _value(text, known.get(name, {}).get("type")) for name, text in found.items()}
+
+
+def _value(text: str, kind: object) -> Any:
+    if kind == "boolean" and text.casefold() in ("true", "false"):
+        return text.casefold() == "true"
+    with suppress(ValueError):
+        if kind in ("number", "integer") and math.isfinite(number := float(text)):
+            return int(number) if number.is_integer() else number
+    return text

@@ -1,0 +1,196 @@
+"""Responses: how a result or an error leaves, complete or damaged on purpose.
+
+``app`` builds a :class:`Reply` from a finished result and sends it with :func:`deliver`; :class:`Envelopes` writes the
+results of the other addresses and all errors. The gateway keeps replies in its cache. Ids and times are made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from random import Random
+from threading import Lock
+from typing import Any
+from uuid import UUID
+
+import anyio
+from pydantic_core import to_json
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from ..error_codes import CODES, GATEWAY, ServiceError, malformed, refuse
+from ..families.family import ModelResult
+from .faults import quirky_envelope
+
+_JSON = "application/json"
+
+_PAGE = b"""<!DOCTYPE html>
+<html><head><title>502: Bad gateway</title></head>
+<body><h1>Error 502</h1><p>Bad gateway (injected by the emulator)</p></body></html>
+"""
+
+
+#: Key of the transport in the ASGI scope, where ``server`` puts it so that a fault can really drop the connection.
+TRANSPORT = "cfai_nb.transport"
+
+
+class Dropped(ConnectionResetError):
+    """The connection was dropped. Raised where there is no connection to drop (called in-process)."""
+
+
+class Drop(Response):
+    """Drops the connection: at once, or after part of a body whose full length was announced."""
+
+    def __init__(
+        self, headers: Mapping[str, str] | None = None, body: bytes = b"", announced: int | None = None
+    ) -> None:
+        super().__init__(b"", headers=dict(headers or {}))
+        self._part, self._announced = body, announced
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the part, then drop."""
+        if self._part:
+            headers = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
+            if self._announced is not None:
+                headers.append((b"content-length", str(self._announced).encode()))
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": self._part, "more_body": True})
+        transport: Any = (scope.get("extensions") or {}).get(TRANSPORT)
+        if transport is None:
+            raise Dropped("emulator: connection dropped")
+        # close() flushes what was sent before it drops; abort() makes sure that nothing more arrives
+        (transport.close if self._part else transport.abort)()
+        with anyio.move_on_after(1):
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+
+@dataclass
+class Reply:
+    """What is sent for one call: a body, or the events of a stream in `frames`.
+
+    `drop` is how the connection is dropped: "" (it is not), "reset" (nothing arrives) or "cut" (half arrives).
+    `damaged`: the answer is spoiled by a fault.
+    """
+
+    body: bytes = b""
+    status: int = 200
+    code: int = 0
+    media: str = _JSON
+    frames: list[bytes] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    drop: str = ""
+    damaged: bool = False
+
+    @classmethod
+    def of(cls, result: ModelResult, route: str, neurons: float | None, fault: str) -> Reply:
+        """Return the reply for a result, with the faults that damage it on the way out."""
+        reply = cls(frames=result.frames, damaged=result.damaged)
+        if result.frames is None:
+            whole = {"result": result.result, "success": True, "errors": [], "messages": []}
+            content = result.content
+            reply.body = to_json(whole if route == "run" else result.result) if content is None else content
+            reply.media = result.media or reply.media
+            if route == "run" and neurons is not None and result.usage and result.metered:
+                reply.headers["cf-ai-neurons"] = f"{neurons:.9f}".rstrip("0").rstrip(".") or "0"
+        else:
+            reply.media = "text/event-stream"
+        if fault in ("reset-after", "cut"):
+            reply.drop, reply.damaged = fault.partition("-")[0], True
+        elif fault == "garbage" and result.frames is None:
+            reply.body, reply.damaged = reply.body[: len(reply.body) // 2] + b"\x00}", True
+        return reply
+
+
+def failed_early(fault: str, quirks: frozenset[str] = frozenset()) -> Reply:
+    """Return the reply of a fault that comes before any work."""
+    if fault == "reset":
+        return Reply(drop="reset", damaged=True)
+    if fault == "html":
+        return Reply(_PAGE, 502, media="text/html", damaged=True)
+    if fault in ("502", "1015"):
+        status, code = (502, 0) if fault == "502" else (429, 1015)
+        return Reply(f"error code: {fault}".encode(), status, code, "text/plain", damaged=True)
+    code = 3007 if fault == "408" else int(fault)
+    if code == 422:
+        error = malformed([((), "injected")])
+    elif code in CODES:
+        error = refuse(code, name="(injected)", why="(injected)", wanted=0, context=0, method="", path="")
+    else:
+        errors = [{"code": code, "message": f"emulator: injected {fault}"}]
+        body = {"errors": errors, "success": False, "result": {}, "messages": []}
+        return Reply(to_json(body), code, code, damaged=True)
+    return Reply(to_json(quirky_envelope(error.body("injected"), quirks)), error.status, error.code, damaged=True)
+
+
+def deliver(reply: Reply, headers: Mapping[str, str]) -> Response:
+    """Return the response that sends a reply."""
+    merged = {**headers, **reply.headers, "content-type": reply.media}
+    if reply.drop == "reset":
+        return Drop()
+    if reply.drop == "cut":
+        whole = reply.body if reply.frames is None else b"".join(reply.frames)
+        return Drop(merged, whole[: max(1, len(whole) // 2)], len(whole) if reply.frames is None else None)
+    if reply.frames is not None:
+        return StreamingResponse(_flow(iter(reply.frames)), reply.status, merged)
+    return Response(reply.body, reply.status, merged)
+
+
+async def _flow(frames: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for frame in frames:
+        yield frame
+        await anyio.lowlevel.checkpoint()
+
+
+class Ids:
+    """Ids out of a seed, so that a run can be repeated."""
+
+    def __init__(self, seed: int) -> None:
+        self._random, self._lock = Random(seed), Lock()
+
+    def bits(self, count: int) -> int:
+        """Return random bits."""
+        with self._lock:
+            return self._random.getrandbits(count)
+
+    def uuid(self) -> str:
+        """Return a random UUID."""
+        return str(UUID(int=self.bits(128), version=4))
+
+
+def now() -> str:
+    """Return the time as the service writes it."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+class Envelopes:
+    """Writes the envelopes of results and errors, as the quirks `switched` on change them."""
+
+    def __init__(self, seed: int, switched: frozenset[str]) -> None:
+        self._ids, self._switched = Ids(seed), switched
+
+    def ray(self) -> dict[str, str]:
+        """Return the headers that every response has."""
+        return {"cf-ray": f"{self._ids.bits(64):016x}-EMU", "server": "cfai_nb emulator"}
+
+    def result(self, value: Any, **more: Any) -> Response:
+        """Return the response with a result."""
+        body = {"result": value, "success": True, "errors": [], "messages": [], **more}
+        return Response(to_json(body), media_type=_JSON, headers=self.ray())
+
+    def error(self, error: ServiceError) -> Response:
+        """Return the response with an error, under a request id of its own."""
+        return self._response(quirky_envelope(error.body(self._ids.uuid()), self._switched), error)
+
+    def gateway_error(self, error: ServiceError) -> Response:
+        """Return the response with an error on the gateway's host, where the gateway's own errors look different."""
+        if error.code not in GATEWAY:
+            return self.error(error)
+        body = {"success": False, "result": [], "messages": [], "name": "AiGatewayError"}
+        body |= {"error": [{"code": error.code, "message": error.text}]}
+        body |= {"httpCode": error.status, "internalCode": error.code}
+        return self._response({**body, "message": error.text, "description": error.text}, error)
+
+    def _response(self, body: Mapping[str, Any], error: ServiceError) -> Response:
+        return Response(to_json(body), error.status, {**self.ray(), **error.headers}, _JSON)

@@ -1,1 +1,0 @@
-"""Vectorize, the service's vector store."""

@@ -1,0 +1,174 @@
+"""The colors of a map, and its static form: what a saved notebook, an export and a place without widgets show.
+
+In: a column, or the state of a map.  Out: a `Shading`, which the live map, the picture and the description share, so
+that they agree; a PNG drawn by `plots.clusters`, its description in words, and both as HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from IPython.display import Image
+
+from ...frame.arrow import VectorDtype
+from ...markup import address, badge, counted, figure, inline, line
+from .state import MapState
+
+#: Numbers with at most this many distinct values are categories; others are cut into steps of about equal size.
+_MAX_CATEGORIES = 8
+_STEPS = 7
+_WIDTH = 40  # characters in the legend, which covers part of the map
+#: viridis from a quarter of it on: readable in gray, and visible on white and on black.
+_SCALE = ("#3b528b", "#2d708e", "#228c8d", "#22a884", "#4cc26c", "#90d743", "#dfe318")
+PLAIN = "#0072B2"
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Shading:
+    """The colors of a column."""
+
+    name: str  #: of the column, safe to display
+    labels: pd.Series[Any]  #: categorical, one label per row, on the frame's index; missing where the cell is
+    colors: dict[str, str]  #: label to ``#rrggbb``, at most 24 of them; other labels are gray
+    steps: bool = False  #: whether the labels are steps of a number or a date
+
+    def folded(self, gray: str) -> tuple[pd.Categorical, dict[str, str]]:
+        """Return one label per row and the color of each; labels without a color and missing cells are gray."""
+        rest = [word for word in self.labels.cat.categories if word not in self.colors]
+        smaller = f"{len(rest)} smaller groups"
+        words = self.labels.astype(object).where(self.labels.isin(list(self.colors)), smaller)
+        words = words.where(self.labels.notna(), MISSING)
+        colors = dict(self.colors)
+        for word in (smaller, MISSING):
+            if words.eq(word).any():
+                colors.setdefault(word, gray)
+        return pd.Categorical(words, categories=list(colors)), colors
+
+
+def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -> Shading:
+    """Choose the colors of a column; `names` are the labels to show for its values.
+
+    Numbers and dates of more than eight distinct values are cut into seven steps with about as many rows each.
+    Everything else is a group for each value; the 24 largest groups have a color.
+    """
+    from ...plots.axes import DISTINCT, color_and_marker, label_order
+
+    name = line(column.name, 60)
+    dated = pd.api.types.is_datetime64_any_dtype(column)
+    if (dated or pd.api.types.is_any_real_numeric_dtype(column)) and not names:
+        finite = column if dated else column.astype("Float64").astype("float64").replace([np.inf, -np.inf], np.nan)
+        if finite.nunique() > _MAX_CATEGORIES:
+            return _stepped(name, finite, dated)
+    values = _hashable(column)
+    kinds = label_order(values)
+    words = {kind: line((names or {}).get(kind, kind), _WIDTH) or "(blank)" for kind in kinds}
+    labels = pd.Series([words.get(kind) for kind in values], dtype=object)
+    ordered = list(dict.fromkeys(words.values()))
+    sizes = labels.value_counts()
+    largest = set(sorted(ordered, key=lambda word: -int(sizes.get(word, 0)))[:DISTINCT])
+    colored = [word for word in ordered if word in largest]
+    return Shading(
+        name,
+        pd.Series(pd.Categorical(labels, categories=ordered), index=column.index),
+        {word: color_and_marker(at)[0] for at, word in enumerate(colored)},
+    )
+
+
+def _hashable(column: pd.Series[Any]) -> pd.Series[Any]:
+    """The column with hashable cells: lists, vectors and the like are replaced by the text shown for them."""
+    fractions = pd.api.types.is_float_dtype(column)
+    if isinstance(column.dtype, pd.CategoricalDtype) or not (
+        fractions or column.dtype == object or isinstance(column.dtype, VectorDtype)
+    ):
+        return column
+    cells = [None if gone else _cell(cell) for cell, gone in zip(column, column.isna(), strict=True)]
+    return pd.Series(cells, index=column.index, dtype=object)
+
+
+def _cell(cell: Any) -> Any:
+    if isinstance(cell, float):
+        return int(cell) if cell.is_integer() else cell  # a column of integers with missing cells holds floats
+    return cell if isinstance(cell, int) else line(cell, 60)
+
+
+def _stepped(name: str, column: pd.Series[Any], dated: bool) -> Shading:
+    steps = pd.qcut(column, _STEPS, duplicates="drop")
+    if len(steps.cat.categories) < 3:  # nearly all rows have one value: steps of equal width show more
+        steps = pd.cut(column, _STEPS)
+    spans = list(steps.cat.categories)
+    low = [column.min(), *(span.left for span in spans[1:])]
+    words = [
+        f"{start:%Y-%m-%d} to {span.right:%Y-%m-%d}" if dated else f"{start:,.4g} to {span.right:,.4g}"
+        for start, span in zip(low, spans, strict=True)
+    ]
+    words = [word + "\N{NO-BREAK SPACE}" * words[:at].count(word) for at, word in enumerate(words)]
+    shades = [_SCALE[round(at * (_STEPS - 1) / max(1, len(words) - 1))] for at in range(len(words))]
+    codes = steps.cat.codes.to_numpy()
+    labels = pd.Series(pd.Categorical.from_codes(codes, pd.Index(words), ordered=True), index=column.index)
+    return Shading(name, labels, dict(zip(words, shades, strict=True)), steps=True)
+
+
+# -- the picture -------------------------------------------------------------------------------------------------------
+
+#: Above this share of the total variance within groups, the groups are named in a legend.
+_SCATTERED = 0.7
+_NAMED = 8  # groups counted in the description
+_image: Callable[..., Any] = Image  # IPython does not declare its types
+
+
+def still(state: MapState, hint: str) -> str:
+    """Return a map as HTML: a figure with the picture, its description, and a caption."""
+    caption = " · ".join(inline(part) for part in (*state.notes, hint) if part)
+    source = address(draw(state), "image/png")
+    image = f'<img style="max-width: 100%" alt="{inline(words(state), 1_000)}" src="{source}">'
+    return figure(image, badge(state.mark) + caption, faded=False)
+
+
+def picture(state: MapState) -> Any:
+    """Return a map as an IPython image."""
+    return _image(draw(state), format="png", alt=words(state))
+
+
+def draw(state: MapState) -> bytes:
+    """Return the map as a PNG."""
+    from ...plots import clusters
+    from ...plots.axes import png
+
+    title = counted(len(state.rows)) + ("" if state.color is None else f" by {line(state.color, 60)}")
+    points = state.points.iloc[state.rows].to_numpy()
+    if state.color is None:
+        labels, colors, legend = pd.Series([title] * len(state.rows), dtype=object), {title: PLAIN}, True
+    else:
+        shading = shade(state.frame[state.color], state.value_names(state.color))
+        labels = shading.labels.iloc[state.rows].reset_index(drop=True)
+        colors, legend = shading.colors, shading.steps or not _apart(points, labels)
+    mark = state.mark or None
+    return png(lambda ax: clusters(points, labels, colors=colors, legend=legend, ax=ax, title=title, mark=mark), 7.5, 6)
+
+
+def _apart(points: npt.NDArray[np.float64], labels: pd.Series[Any]) -> bool:
+    """Whether the groups are separate; a name in the middle of scattered points would be misleading."""
+    known = labels.notna().to_numpy()
+    if not known.any():
+        return False
+    placed = pd.DataFrame(points[known])
+    within = placed - placed.groupby(labels[known].to_numpy()).transform("mean")
+    return float((within**2).to_numpy().sum()) < _SCATTERED * float(((placed - placed.mean()) ** 2).to_numpy().sum())
+
+
+def words(state: MapState) -> str:
+    """Return a description of the map in words."""
+    text = f"Map of {counted(len(state.rows))}"
+    if state.color is not None:
+        labels = shade(state.frame[state.color], state.value_names(state.color)).labels.iloc[state.rows]
+        counts = [(word, count) for word, count in labels.value_counts().items() if count]
+        named = ", ".join(f"{word} {count:,}" for word, count in counts[:_NAMED])
+        more = f" and {len(counts) - _NAMED} more groups" if len(counts) > _NAMED else ""
+        text += f", colored by {line(state.color, 60)}: {named}{more}"
+    return f"{text}. {state.notes[0] if state.notes else ''}".strip()

@@ -1,0 +1,332 @@
+"""The ledger and the catalogue of models as tables under a few controls: `LedgerView` and `Models`.
+
+In: the charges of the session's ledger, or ``cf.models()``, and what the user sets.  Out: a table that is redrawn when
+that changes; the ledger's also while runs report their progress, and after every cell.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import ipywidgets  # type: ignore[import-untyped, unused-ignore]
+import pandas as pd
+import traitlets
+from IPython import get_ipython
+
+from .. import session
+from ..errors import refuse_unknown, takes_options
+from ..frame import progress
+from ..markup import block, counted, escape
+from ..models.ledger import midnight, money
+from ..session import listings
+from ..vectors.vector import stand_in
+from .base import View
+
+#: Seconds between two drawings during a run; each reads the ledger.
+PAUSE = 1.0
+_SINCE = {"now": "since this was opened", "today": "today (since 00:00 UTC)", "ever": "in this ledger"}
+_BY = {"model": ["model"], "verb": ["verb"], "model and verb": ["model", "verb"]}
+#: Heading -> column of ``cf.models()`` and how it is aligned.
+_COLUMNS = {
+    "task": ("task", "left"), "$ / M read": ("usd_per_m_input_tokens", "right"),
+    "$ / M written": ("usd_per_m_output_tokens", "right"), "context": ("context", "right"),
+    "requests / min": ("rate", "right"), "can": ("capabilities", "left"), "default for": ("default_for", "left"),
+}  # fmt: skip
+_OPTIONS = ("search", "task", "max_usd", "min_context", "order")
+
+
+def table(columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> str:
+    """Return an HTML table without borders; `columns` are the headings with "left" or "right".
+
+    The first cell of a row is its header; each cell is escaped and cut at 200 characters.
+    """
+    styles = [
+        f"text-align: {side}; vertical-align: top; padding: 3px 8px" + "; white-space: nowrap" * (side == "right")
+        for side in columns.values()
+    ]
+
+    def row(cells: Iterable[object], tags: Sequence[str]) -> str:
+        made = zip(tags, styles, cells, strict=True)
+        return "".join(f'<{tag} style="{style}">{escape(cell)}</{tag[:2]}>' for tag, style, cell in made)
+
+    heads = row(columns, ['th scope="col"'] * len(styles))
+    tags = ['th scope="row"', *["td"] * (len(styles) - 1)]
+    body = "".join(f"<tr>{row(cells, tags)}</tr>" for cells in rows)
+    return f'<table style="border-collapse: collapse"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+
+
+class LedgerView(View):
+    """Totals of the ledger, redrawn about once a second during calls.
+
+    Attributes
+    ----------
+    since : {"now", "today", "ever"}
+        The first charge to count: since this view was created, since 00:00 UTC (when the free Neurons are renewed),
+        or since the ledger exists.
+    by : {"model", "verb", "model and verb"}
+    frame : DataFrame
+        The totals.
+    """
+
+    since = traitlets.Enum(list(_SINCE), "today")
+    by = traitlets.Enum(list(_BY), "model and verb")
+
+    @takes_options()
+    def __init__(
+        self, since: str = "today", by: str = "model and verb", clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__()
+        self._clock, self._made, self._drawn = clock, clock(), float("-inf")
+        self.since, self.by = since, by
+        self._after_cell: Callable[[], None] | None = None
+        self.observe(lambda change: self.update(), ["since", "by"])
+        self._listening = _listen_weakly(self)
+
+    def refresh(self, finished: bool) -> None:
+        """Redraw after an event of a run, at most once a second until the run is finished."""
+        now = self._clock()
+        if finished or now - self._drawn >= PAUSE:
+            self._drawn = now
+            self.update()
+
+    def _ipython_display_(self) -> None:
+        super()._ipython_display_()
+        shell = get_ipython()
+        if shell is not None and self._after_cell is None:
+            # Streamed answers and calls of other kernels send no events here; they show after the next cell.
+            self._after_cell = _after_cells(shell, self)
+
+    def close(self) -> None:
+        """Stop following runs; the table stays."""
+        if self._after_cell is not None:
+            self._after_cell()
+        self._listening.close()
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Totals: requests, rows, tokens, neurons, usd, saved_neurons, unpriced calls, exact."""
+        start = {"now": self._made, "today": midnight(self._clock()), "ever": 0.0}[self.since]
+        return listings.totals_by(listings.charges_frame(session.current().charges(start)), ["origin", *_BY[self.by]])
+
+    def page(self) -> str:
+        """Return the totals as HTML."""
+        frame = self.frame
+        rows = []
+        for keys, row in zip(frame.index, frame.to_dict("records"), strict=True):
+            tokens, saved = row["tokens"], row["saved_neurons"]
+            counts = [f"{row['requests']:,.0f}", f"{row['rows']:,.0f}"]
+            counts.append("unknown" if pd.isna(tokens) else f"{tokens:,.0f}")
+            rows.append([*keys, *counts, _cost(row), "unknown" if pd.isna(saved) else money(saved) if saved else ""])
+        columns = dict.fromkeys(map(str, frame.index.names), "left")
+        columns |= dict.fromkeys(["requests", "rows", "tokens", "cost", "saved"], "right")
+        words = "".join(f"<p>{escape(line)}</p>" for line in self._totals(frame))
+        return block(words + (table(columns, rows) if rows else ""), role="status")
+
+    def _totals(self, frame: pd.DataFrame) -> list[str]:
+        """Return a sentence for each origin."""
+        lines = []
+        for origin in dict.fromkeys(frame.index.get_level_values("origin")):
+            part = frame.xs(origin, level="origin")
+            sums = {name: part[name].sum() for name in ("neurons", "unpriced")}
+            whole = {**sums, "exact": bool(part["exact"].all())}
+            verb = f"the {origin} would have cost" if stand_in(origin) else f"{origin}: spent"
+            lines.append(f"{verb} {_cost(whole)} {_SINCE[self.since]}")
+        return lines or [f"nothing spent {_SINCE[self.since]}"]
+
+    def __repr__(self) -> str:
+        return "\n".join(self._totals(self.frame))
+
+    @functools.cached_property
+    def controls(self) -> Any:
+        """The switches, created on first use."""
+        buttons = {"button_width": "auto"}
+        since = ipywidgets.ToggleButtons(options=list(_SINCE), description="Since", style=buttons)
+        apart = {"margin": "0 0 0 2em"}
+        by = ipywidgets.ToggleButtons(options=list(_BY), description="By", style=buttons, layout=apart)
+        traitlets.link((self, "since"), (since, "value"))
+        traitlets.link((self, "by"), (by, "value"))
+        return ipywidgets.HBox([since, by], layout={"flex_flow": "row wrap"})
+
+
+def _cost(row: dict[Any, Any]) -> str:
+    """An amount, with a tilde if it is an estimate, and the number of calls of unknown price."""
+    known = "" if pd.isna(row["neurons"]) else money(row["neurons"], row["exact"])
+    if not row["unpriced"]:
+        return known
+    unknown = f"{counted(int(row['unpriced']), 'call')} of unknown price"
+    return f"{known} and {unknown}" if row["neurons"] and known else unknown
+
+
+# A view that is no longer referenced must not be kept alive by what it follows.
+
+
+def _listen_weakly(view: LedgerView) -> progress.Listening:
+    """Follow runs while the view exists."""
+    refresh = weakref.WeakMethod(view.refresh)
+
+    def follow(event: Any) -> None:
+        method = refresh()
+        method(event.finished) if method is not None else listening.close()
+
+    listening = progress.Listening(follow)
+    return listening
+
+
+def _after_cells(shell: Any, view: LedgerView) -> Callable[[], None]:
+    """Redraw after every cell while the view exists; the returned function ends it."""
+    refresh = weakref.WeakMethod(view.refresh)
+
+    def ran(result: Any = None) -> None:
+        method = refresh()
+        method(True) if method is not None else end()
+
+    def end() -> None:
+        if ran in shell.events.callbacks["post_run_cell"]:
+            shell.events.unregister("post_run_cell", ran)
+
+    shell.events.register("post_run_cell", ran)
+    return end
+
+
+@takes_options()
+def ledger(*, since: str = "today", by: str = "model and verb") -> LedgerView:
+    """Show the ledger, live.
+
+    Parameters
+    ----------
+    since : {"now", "today", "ever"}
+    by : {"model", "verb", "model and verb"}
+
+    Returns
+    -------
+    LedgerView
+        Shows itself in a notebook; ``frame`` holds the totals, ``close()`` stops following runs.
+    """
+    return LedgerView(since, by)
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+class Models(View):
+    """``cf.models()`` with boxes to search it; shown in a notebook, or used by its traits.
+
+    Attributes
+    ----------
+    search : str
+        Words that must all occur in the id, the task, the capabilities, or the verbs it is the default for.
+    task : str
+        Empty: all.
+    max_usd : float or None
+        Highest price in dollars per million tokens read; excludes models of unknown price.
+    min_context : int or None
+        Smallest context in tokens; excludes models whose context is unknown.
+    order : {"name", "price", "context"}
+    frame : DataFrame
+        The rows of ``cf.models()`` that match.
+    """
+
+    search = traitlets.Unicode("")
+    task = traitlets.Unicode("")
+    max_usd = traitlets.Float(None, allow_none=True)
+    min_context = traitlets.Int(None, allow_none=True)
+    order = traitlets.Enum(["name", "price", "context"], "name")
+
+    def __init__(self, **options: Any) -> None:
+        refuse_unknown("models", options, _OPTIONS)
+        super().__init__()
+        self._all = listings.models()
+        for name, value in options.items():
+            setattr(self, name, value)
+        self.observe(lambda change: self.update(), list(_OPTIONS))
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows of ``cf.models()`` that match."""
+        frame = self._all
+        if self.task:
+            frame = frame[frame["task"].str.casefold().str.contains(self.task.casefold(), regex=False)]
+        if self.max_usd is not None:
+            frame = frame[frame["usd_per_m_input_tokens"] <= self.max_usd]
+        if self.min_context is not None:
+            frame = frame[frame["context"] >= self.min_context]
+        searched = frame[["task", "capabilities", "default_for"]].fillna("")
+        texts = [" ".join(map(str, row)).casefold() for row in searched.itertuples()]
+        frame = frame[[all(word in text for word in self.search.casefold().split()) for text in texts]]
+        if self.order == "price":
+            return frame.sort_values("usd_per_m_input_tokens", kind="stable")
+        if self.order == "context":
+            return frame.sort_values("context", ascending=False, kind="stable")
+        return frame.sort_index()
+
+    def page(self) -> str:
+        """Return the table as HTML."""
+        frame = self.frame
+        columns = {"model": "left", **{heading: side for heading, (_, side) in _COLUMNS.items()}}
+        shown = frame[[column for column, _ in _COLUMNS.values()]].astype(object)
+        rows = [[name, *map(_text, cells)] for name, *cells in shown.itertuples()]
+        checked = escape(", ".join(sorted(set(self._all["checked_on"].dropna().astype(str)))[-1:]))
+        return block(
+            f'<p role="status">{len(frame)} of {len(self._all)} models; '
+            f"prices of {checked}; an empty price is unknown or in another unit, see cf.models()</p>"
+            f'<div style="max-height: 32em; overflow: auto">{table(columns, rows)}</div>'
+        )
+
+    def __repr__(self) -> str:
+        shown = self.frame[["task", "usd_per_m_input_tokens", "usd_per_m_output_tokens", "context"]]
+        return f"{len(shown)} of {len(self._all)} models\n{shown.to_string()}"
+
+    @functools.cached_property
+    def controls(self) -> Any:
+        """The boxes, created on first use."""
+        wide = {"width": "22em"}
+        names = sorted(set(self._all["task"]))
+        search = ipywidgets.Text(description="Search", placeholder="words, such as qwen vision", layout=wide)
+        task = ipywidgets.Dropdown(
+            description="Task", options=[("all tasks", ""), *zip(names, names, strict=True)], layout=wide
+        )
+        task.value = self.task if self.task in names else ""
+        order = ipywidgets.Dropdown(description="Order", options=["name", "price", "context"], layout=wide)
+        price = ipywidgets.Text(description="At most $", placeholder="per million tokens read", layout=wide)
+        context = ipywidgets.Text(description="Context", placeholder="tokens at least", layout=wide)
+        traitlets.link((self, "search"), (search, "value"))
+        traitlets.link((self, "order"), (order, "value"))
+        task.observe(lambda change: self.set_trait("task", change["new"]), "value")
+        for box, name, kind in ((price, "max_usd", float), (context, "min_context", int)):
+            value = getattr(self, name)
+            box.value = "" if value is None else f"{value:g}"
+            box.observe(lambda change, name=name, kind=kind: self._limit(name, kind, change["new"]), "value")
+        return ipywidgets.HBox([search, task, price, context, order], layout={"flex_flow": "row wrap"})
+
+    def _limit(self, name: str, kind: Any, text: str) -> None:
+        """Set a limit from its box; an incomplete number removes it."""
+        try:
+            setattr(self, name, kind(text.replace(",", "").replace("_", "")) if text.strip() else None)
+        except ValueError:
+            setattr(self, name, None)
+
+
+def _text(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:,.6g}" if isinstance(value, (int, float)) else str(value)
+
+
+def models(**options: Any) -> Models:
+    """Browse the catalogue.
+
+    Parameters
+    ----------
+    **options
+        ``search``, ``task``, ``max_usd`` (dollars per million tokens read), ``min_context`` (tokens), ``order``.
+
+    Returns
+    -------
+    Models
+        Shows itself in a notebook; ``frame`` holds the models that match.
+    """
+    return Models(**options)
