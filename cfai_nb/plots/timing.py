@@ -117,7 +117,7 @@ def duration(seconds: float, digits: int = 3) -> str:
 
 def _finish(ax: Axes, given: Any, what: str, title: str | None, notes: list[str], mark: str | None) -> Axes:
     if not isinstance(given, Report):
-        return finish(ax, what, title, notes, mark, emulated=False)
+        return finish(ax, what, title, notes, mark, "")
     usual = f"{what} of {given.event.verb}, {given.event.model}"
     return finish(ax, usual, title, notes, mark, stand_in(given.event.origin))
 

@@ -3,9 +3,9 @@
 Both take pictures, recordings and videos beside the state. Videos are not looked at: of an MP4 only the length is read.
 Clef's probabilities are shares of lexical similarity, not calibrated; a local model's are. Clairic returns values with
 their place in the text. Fields with a pattern (numbers, dates, times, durations) are found by it; any other field gets
-the sentence that shares most words with its name. Of several matches it takes the one nearest to a word of the field's name or
-instructions. Nothing is computed or predicted: an estimate is a number or date from the text, moved between its bounds,
-and a forecast repeats it. The format is what public clients read (litellm 1.109.1, PSAIClairic 0.2.0); none is
+the sentence that shares most words with its name. Of several matches it takes the one nearest to a word of the field's
+name or instructions. Nothing is computed or predicted: an estimate is a number or date from the text, moved between its
+bounds, and a forecast repeats it. The format is what public clients read (litellm 1.109.1, PSAIClairic 0.2.0); none is
 documented.
 """
 
