@@ -42,6 +42,7 @@ from .models import Model, Usage
 from .session.listings import ledger, models
 from .tasks import (
     Answer,
+    AnswerFrom,
     Ask,
     Caption,
     Check,
@@ -92,6 +93,7 @@ __all__ = [
     "Accessor",
     "Answer",
     "AnswerError",
+    "AnswerFrom",
     "Ask",
     "Audio",
     "Budget",

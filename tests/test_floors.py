@@ -231,6 +231,7 @@ def test_the_rooms_of_the_emulator_are_floors() -> None:
         {"__init__"},
         {"server"},
         {"app"},
+        {"ai_search"},
         {"vectorize"},
         {"service"},
         {"families"},

@@ -26,7 +26,8 @@ from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
 from ..models.ledger import Charge
 from ..tasks import Answer, Cells, Conversation, Input, Local, Request, Task
-from .engine import Engine, Flight
+from .account.flights import Flight
+from .engine import Engine
 from .run_options import digest_of
 from .run_state import Run
 from .sender import RunSender

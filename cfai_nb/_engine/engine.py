@@ -5,9 +5,7 @@ register in ``Engine.jobs`` while they are active.  Closing (by ``close``, by ga
 are ended, requests in flight are awaited, and pending answers and charges are written to the store; a warning lists
 what could not be written.
 
-In-flight sharing (single-flight): ``Runner`` claims the inputs of each request here before it sends them.  A run that
-needs an input that another run sends waits for that answer instead of paying for it again.  A tool may start a run
-inside a conversation; where such a run would wait for itself, the claim says so.
+Limits and inputs in flight are in ``share``: those of all runs here, and of all processes that use the same store.
 """
 
 from __future__ import annotations
@@ -18,26 +16,25 @@ import queue
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from ..errors import CfaiError, CfaiWarning
 from ..markup import counted
 from ..models import Cost, Model, Usage, price
 from ..models.ledger import Charge, money
-from ..tasks import Cells
+from .account.election import Election
+from .account.participant import Participant
 from .bridge import bridge
-from .limiter import Limiter, Rate
+from .limiter import Limiter
 from .run_state import Run
 from .store import release, release_all
 from .store.store import Store
 from .store.writer import Job
 from .wire import Wire
 
-#: The flight of the conversation that the current context belongs to.
-_current: ContextVar[Flight | None] = ContextVar("cfai_nb_flight", default=None)
 _LATER = "They stay in memory and are written when the store is used again in this process."
 #: Resources of sessions that were garbage-collected while no loop was running to close them on.
 _dropped: queue.SimpleQueue[Resources] = queue.SimpleQueue()
@@ -53,41 +50,6 @@ class Closable(Protocol):
         """End now."""
 
 
-@dataclass(slots=True, eq=False)
-class Flight:
-    """The inputs of one request, from its claim until its answer was read."""
-
-    done: asyncio.Future[None]
-    keys: list[bytes] = field(default_factory=list)
-    cells: dict[bytes, Cells] = field(default_factory=dict)  # what was read; a missing input failed, or was not sent
-    logs: dict[bytes, str] = field(default_factory=dict)  # the gateway's
-    outer: Flight | None = None  # of the tool that began this run; it waits for this one
-    followers: list[Flight] = field(default_factory=list)  # of tools that began a run which waits for this one
-    followed: bool = False  # another run takes its cells once it is done
-
-    def enter(self) -> None:
-        """Make this the outer flight of everything begun in the current context."""
-        _current.set(self)
-
-    def unfollow(self) -> None:
-        """Note that the current run waits for a key of this flight no more."""
-        if (outer := _current.get()) is not None:
-            self.followers.remove(outer)
-
-    def waits_for(self, other: Flight) -> bool:
-        """Whether this one cannot end before the other, through any number of tools and runs."""
-        seen: set[int] = set()
-        waiting = [other]
-        while waiting:
-            one = waiting.pop()
-            if one is self:
-                return True
-            if id(one) not in seen:
-                seen.add(id(one))
-                waiting += [*one.followers, *([one.outer] if one.outer is not None else [])]
-        return False
-
-
 @dataclass(slots=True)
 class Engine:
     """What all runs of a session share, on one event loop."""
@@ -98,58 +60,34 @@ class Engine:
     origin: str
     store: Store | None
     ledger: Callable[[Sequence[Charge]], object]  # takes charges when there is no store to keep them
+    beside: tuple[Path, str] | None = None  # the store and the account that it shares with other processes
     jobs: set[Closable] = field(default_factory=set)  # active runs and request jobs
-    flights: dict[bytes, Flight] = field(default_factory=dict)  # by key
-    # Keys of answers that went into the store while several jobs were active: the others had looked there before.
-    completed: set[bytes] = field(default_factory=set)
-    _limiters: dict[str, Limiter] = field(default_factory=dict)
-    _rates: dict[str, Rate] = field(default_factory=dict)
+    share: Participant = field(init=False)  # in the limits and the inputs in flight of the account
+    _election: Election | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.share = Participant(self.written, self._known)
+        self._election = None if self.beside is None else Election(self.share, *self.beside)
+        if self._election is not None:
+            bridge.before_close(self._election)
 
     def limiter(self, model: Model) -> Limiter:
         """Return the limiter of a model; models that the service counts together share a rate."""
-        if model.id not in self._limiters:
-            rate = self.per_minute(model)
-            # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
-            group = model.id if model.can("requires_workers_paid") else f"{model.task} {rate}"
-            self._limiters[model.id] = Limiter(self._rates.setdefault(group, Rate(rate)))
-        return self._limiters[model.id]
+        rate = self.per_minute(model)
+        # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
+        return self.share.limiter(model.id, model.id if model.can("requires_workers_paid") else model.task, rate)
 
-    def leave(self, job: Closable) -> None:
-        """Note that a job ended."""
+    async def begin(self, job: Closable) -> None:
+        """Note that a run begins, which may claim inputs."""
+        if self._election is not None:
+            await self._election.ready()
+        self.jobs.add(job)
+        await self.share.flights.join()
+
+    def end(self, job: Closable) -> None:
+        """Note that a run ended."""
         self.jobs.discard(job)
-        if not self.jobs:
-            self.completed.clear()
-
-    def claim(self, keys: Sequence[bytes]) -> tuple[Flight, dict[bytes, Flight | None]]:
-        """Claim the keys that are not in flight yet; return their flight, and the flights of all other keys.
-
-        None in place of a flight: the other run waits for this very call, so that following it would never end.
-        """
-        outer = _current.get()
-        mine = Flight(asyncio.get_running_loop().create_future(), outer=outer)
-        others: dict[bytes, Flight | None] = {}
-        for key in keys:
-            other = self.flights.setdefault(key, mine)
-            if other is mine:
-                mine.keys.append(key)
-            elif outer is not None and other.waits_for(outer):
-                others[key] = None
-            else:
-                others[key], other.followed = other, True
-                if outer is not None:
-                    other.followers.append(outer)
-        return mine, others
-
-    def complete(self, flight: Flight) -> None:
-        """End a flight: the runs that follow it find its cells."""
-        for key in flight.keys:
-            self.flights.pop(key, None)
-        if len(self.jobs) > 1 and flight.keys:
-            self.completed.update(flight.cells)
-        if not flight.followed:  # cancelled timers keep the context, and the flight in it, for a while
-            flight.cells.clear()
-        if not flight.done.done():
-            flight.done.set_result(None)
+        self.share.flights.leave()
 
     def charge(
         self, run: Run, usage: Usage, rows: int, *, seconds: float = 0.0, free: bool = False,
@@ -181,6 +119,13 @@ class Engine:
             await asyncio.sleep(pause)
             pause = min(0.05, 1.5 * pause)
 
+    def _known(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return those of these keys that the store holds."""
+        if self.store is None:
+            return []
+        records, _ = self.store.locate(keys)
+        return [key for key, record in zip(keys, records.tolist(), strict=True) if record >= 0]
+
     async def close(self, seconds: float) -> int:
         """End all jobs, keep answers that arrive within this time, close the connections; return how many were late."""
         why = CfaiError("The session was closed while this was under way; nothing more was sent.")
@@ -191,6 +136,8 @@ class Engine:
         for job in late:
             job.abandon()
         await self._ended(1.0)
+        if self._election is not None:
+            await self._election.close()
         await self.wire.close()
         return len(late)
 

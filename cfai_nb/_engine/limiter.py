@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import math
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -125,6 +126,17 @@ class Rate:
         self._schedule(now)
         if wait:
             self._probe_at = now + wait
+
+    def used(self, now: float) -> tuple[int, float]:
+        """Return how many requests the last minute had, and when the first of them left."""
+        self._forget(now)
+        return len(self._sent), self._sent[0] if self._sent else now
+
+    def assume(self, used: int, oldest: float, now: float) -> None:
+        """Take over the minute of another process, which had this many requests since ``oldest``."""
+        if used > len(self._sent):
+            step = (now - oldest) / used
+            self._sent = collections.deque(oldest + step * at for at in range(used))
 
     def _learn(self, now: float) -> None:
         """Learn from a refusal that closes the minute."""
@@ -258,6 +270,13 @@ class Share:
             return not self._asking
         return self._most is None or self._in_use < self._most
 
+    @property
+    def room(self) -> float:
+        """How many requests may be sent at once now."""
+        if self._witnesses:
+            return float(not self._asking)
+        return math.inf if self._most is None else self._most - self._in_use
+
     def take(self) -> None:
         """Note that a request is sent."""
         self._in_use += 1
@@ -318,12 +337,8 @@ class Limiter:
         ``first``: before all requests that have not been refused, since a refused request keeps its turn.  ``share`` is
         that of its run, which may have to wait while others go on; it is passed again when the place is given back.
         """
-        if not (self._again or self._waiting) and self.concurrency.free and (share is None or share.free):
-            now = self._clock()  # no request waits, so this one needs no future where it may leave now
-            if self.rate.wait(now) <= 0:
-                self._hold(False, now)
-                self._take(now, share)
-                return now
+        if (now := self._at_once(share)) is not None:
+            return now
         waiter = _Waiter(asyncio.get_running_loop().create_future(), share)
         (self._again if first else self._waiting).append(waiter)
         self._hand_out()
@@ -336,6 +351,16 @@ class Limiter:
             if waiter.turn.done() and not waiter.turn.cancelled():
                 self.leave(waiter.turn.result(), share)  # a place was given that is not needed now
             raise
+
+    def _at_once(self, share: Share | None) -> float | None:
+        """Let a request out where nothing else waits, without a future; None where it has to wait."""
+        if not (self._again or self._waiting) and self.concurrency.free and (share is None or share.free):
+            now = self._clock()
+            if self.rate.wait(now) <= 0:
+                self._hold(False, now)
+                self._take(now, share)
+                return now
+        return None
 
     def leave(self, sent: float, share: Share | None = None) -> None:
         """Give back the place of the request that went out at ``sent``, learning nothing from it."""

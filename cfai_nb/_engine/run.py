@@ -23,8 +23,9 @@ import numpy as np
 from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, RowsFailed, StoreError, bare
 from ..models import Usage, price
 from ..models.ledger import money
+from .account.flights import Flight
 from .conversation import Conversations
-from .engine import Engine, Flight
+from .engine import Engine
 from .limiter import MOST
 from .run_state import Run
 from .sender import RunSender
@@ -64,7 +65,7 @@ class Runner:
         """Carry the run out, and raise nothing: ``run.error`` says what ended it early."""
         run = self.run
         run.stop = current()
-        self._engine.jobs.add(self)
+        await self._engine.begin(self)
         try:
             if self._engine.store is not None and run.options.cache is not False:
                 self._engine.store.retry()
@@ -81,7 +82,7 @@ class Runner:
             self.halt(bare(error))
         finally:
             await self._drain()
-            self._engine.leave(self)
+            self._engine.end(self)
         return run
 
     def halt(self, error: CfaiError | None = None) -> None:
@@ -194,7 +195,7 @@ class Runner:
                 await self._changed()
             if self.run.halted:
                 break
-            self._start(batch)
+            await self._start(batch)
             if len(self._tasks) % 8 == 0:  # let them begin; a turn of the loop for each one would be slow
                 await asyncio.sleep(0)
         self._untried = False
@@ -222,13 +223,16 @@ class Runner:
         if (trouble := self._conversations.trouble()) is not None:
             self.halt(trouble)
 
-    def _start(self, batch: list[int]) -> None:
-        keys = self._plan.keys
-        if self.run.options.cache is True and (completed := self._engine.completed):
-            self._late += [index for index in batch if keys[index] in completed]
-            batch = [index for index in batch if keys[index] not in completed]
-        alone = self.run.options.cache is False  # its answers are not shared with other runs
-        flight, others = self._engine.claim([] if alone else [keys[index] for index in batch])
+    async def _start(self, batch: list[int]) -> None:
+        keys, cache, flights = self._plan.keys, self.run.options.cache, self._engine.share.flights
+        wanted = [] if cache is False else [keys[index] for index in batch]  # else its answers are not shared
+        flight, others, late = await flights.claim(wanted, stored=cache is True)
+        if self.run.halted:
+            flights.complete(flight)
+            return
+        if late:
+            self._late += [index for index in batch if keys[index] in late]
+            batch = [index for index in batch if keys[index] not in late]
         for index in batch if others else ():
             if (other := others.get(keys[index])) is not None:
                 self._followed.append((index, other))
@@ -242,7 +246,7 @@ class Runner:
             task.add_done_callback(lambda task: self._done(task, flight))
 
     def _done(self, task: asyncio.Task[None], flight: Flight) -> None:
-        self._engine.complete(flight)
+        self._engine.share.flights.complete(flight)
         self._tasks.discard(task)
         self._change.set()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -254,12 +258,8 @@ class Runner:
     async def _collect_followed(self) -> None:
         """Take the answers to what other runs sent meanwhile, and send what they did not get."""
         followed, self._followed, late, self._late = self._followed, [], self._late, []
-        again: list[int] = []
-        if late:
-            await self._engine.written()  # they may still wait for the disk
-            again += await self._load_stored(late)
-            # The store does not have these (they could not be written), so it is not asked again.
-            self._engine.completed.difference_update(self._plan.keys[index] for index in again)
+        again = await self._load_late(late)
+        late = []
         for index, flight in followed:
             halted = asyncio.ensure_future(self._wake_followers.wait())
             ends: set[asyncio.Future[Any]] = {flight.done, halted}
@@ -270,13 +270,24 @@ class Runner:
                 return
             key = self._plan.keys[index]
             if key not in flight.cells:
-                again.append(index)
+                (late if flight.elsewhere else again).append(index)
                 continue
             self.run.stored += self.run.deliver([index], flight.cells[key])
             if log := flight.logs.get(key):
                 self.run.logs[index] = log
+        again += await self._load_late(late)
         if again:
             await self._send_all(self._plan.batches(again))
+
+    async def _load_late(self, late: Sequence[int]) -> list[int]:
+        """Take what went into the store after this run had looked there; return what the store does not have."""
+        if not late:
+            return []
+        await self._engine.written()  # it may still wait for the disk
+        again = await self._load_stored(late)
+        # These could not be written, so the store is not asked again.
+        self._engine.share.flights.own.completed.difference_update(self._plan.keys[index] for index in again)
+        return again
 
     async def _work(self, batch: list[int], flight: Flight) -> None:
         """Work on one batch until every row is answered or failed; never raises for what the service does."""

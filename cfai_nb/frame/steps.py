@@ -57,15 +57,17 @@ class Requests:
         See ``RequestJob``.
     stopped : callable
         Says what Stop left behind.
+    skippable : bool
+        Whether a plan goes on without its result, which is None then.
     """
 
     def __init__(
         self, name: str, engine: Engine, work: Callable[[RequestJob[Any]], Awaitable[Any]], options: RunOptions, *,
-        drain: bool, stopped: Callable[[], str],
+        drain: bool, stopped: Callable[[], str], skippable: bool = False,
     ) -> None:  # fmt: skip
         from ..session.requests import RequestJob
 
-        self._name, self._progress, self._stopped = name, options.progress, stopped
+        self._name, self._progress, self._stopped, self.skippable = name, options.progress, stopped, skippable
         self._job: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)
         self._say: Callable[[str], None] = _silent
 
@@ -151,9 +153,12 @@ class Forms(ABC):
         """
         steps, plans = self._steps(*args, **options), {}
         step, _ = _advance(steps)
-        while isinstance(step, Call):  # what else a verb may wait for has no price here
+        while isinstance(step, Call) or (isinstance(step, Requests) and step.skippable):
+            if isinstance(step, Requests):
+                step, _ = _advance(steps)
+                continue
             plans[step.part or step.model.id] = step.plan()
-            step, _ = _advance(steps, step.placeholder())
+            step, _ = _advance(steps, step.placeholder())  # what else a verb may wait for has no price here
         steps.close()
         if not plans:
             raise ValueError(f"{self.__name__}() sends no rows here, so there is nothing to price.")

@@ -60,7 +60,7 @@ class RequestJob(Generic[T]):
             self._task.cancel()
         self.engine.jobs.add(self)
         await asyncio.wait({self._task})
-        self.engine.leave(self)
+        self.engine.jobs.discard(self)
         return None if self._task.cancelled() else self._task.result()
 
     @property

@@ -61,7 +61,6 @@ class Session:
         self._entered = 0  # `with` blocks it is in
         self.previous: Session | None = None
         self.inaccessible: set[str] = set()  # models that the service refused to this account
-        self._daily_budget: tuple[float, Budget] | None = None  # with the start of its day (UTC)
         self._fetcher = Fetcher(bridge.wait)
         self._lock = threading.RLock()  # several threads may use it for the first time at once
         # A garbage-collected session closes what it holds open; at exit the bridge does that.
@@ -158,7 +157,10 @@ class Session:
         there = self.endpoint
         wire = Wire(there.root, there.token, there.app, "/" if there.is_server else "/ai/")
         bridge.before_close(wire)
-        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend)
+        # An emulator inside this process has limits of its own; the notebook's own loop stands still during a cell.
+        apart = there.app is not None or bridge.own_loop is not None
+        beside = None if apart or self.store_path is None else (self.store_path, f"{self.account} {there.base}")
+        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend, beside)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model that a task will use; see ``select_model``."""
@@ -220,13 +222,12 @@ class Session:
         return self._daily_free_budget() if budget == "free" and neurons is None else as_budget(budget, neurons)
 
     def _daily_free_budget(self) -> Budget:
-        """Return the budget of today's free Neurons, which all calls share."""
-        day, used = midnight(time.time()), self.spent_today()
-        if self._daily_budget is None or self._daily_budget[0] != day:
-            made = as_budget("free", None, used)
-            assert made is not None
-            self._daily_budget = day, made
-        budget = self._daily_budget[1]
+        """Return the budget of today's free Neurons, which all calls share, in all processes that use the store."""
+        used = self.spent_today()
+        made = as_budget("free", None, used)
+        assert made is not None
+        share = self.engine(cache=False).share
+        budget = share.budget(f"free {midnight(time.time()):.0f}", made.limit, made.label)
         # Neurons that other calls used, in this session or another, count too.
         budget.limit = min(budget.limit, FREE_NEURONS_PER_DAY - max(0.0, used - budget.spent))
         return budget
