@@ -54,7 +54,7 @@ def _connected(args: argparse.Namespace) -> Session:
     if args.target == "emulator":
         if args.base_url:
             raise Usage("give emulator, or --base-url for one that listens on a port")
-        return connect("emulator", store=False)
+        return connect("emulator", store=False, standins="hash")
     session = connect("cloudflare", base_url=args.base_url)
     if session.endpoint.is_server:
         raise SetupError(f"{session.origin} has OpenAI's addresses alone; the statements are about the service's own.")

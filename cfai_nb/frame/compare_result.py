@@ -21,6 +21,7 @@ from ..errors import CfaiError
 from ..models import USD_PER_NEURON, Cost
 from ..models.ledger import money
 from ..quality import Difference, wilson
+from ..vectors.vector import stand_in
 from .cascade_plan import CascadePlan
 from .reading import is_missing
 
@@ -188,7 +189,7 @@ class Comparison:
     @property
     def words(self) -> str:
         """One line: what was compared, on how many rows, and who answered."""
-        pretended = ", emulator: nothing was billed" if self.origin == "emulator" else ""
+        pretended = f", {stamp}: nothing was billed" if (stamp := stand_in(self.origin)) else ""
         return f"{self.verb} by {len(self.table)} models on {len(self.rows):,} rows{pretended}"
 
     def __repr__(self) -> str:

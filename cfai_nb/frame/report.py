@@ -18,6 +18,7 @@ from ..errors import CfaiError, RowError, RowsFailed, ServiceError, Stopped, Sto
 from ..errors import CfaiWarning as CfaiWarning
 from ..markup import NO_MATH, counted
 from ..models.ledger import money
+from ..vectors.vector import stand_in
 from .cascade_plan import Certificate
 from .rows import Rows
 
@@ -166,9 +167,9 @@ class Report:
             parts.append(f"{event.missing - len(self._rows.bad):,} {self.run.plan.lacking}")
         parts.append(f"{event.requests:,} request" + "s" * (event.requests != 1))
         cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
-        pretended = event.origin == "emulator" and event.requests
+        pretended = stand_in(event.origin) if event.requests else ""
         would = "" if event.spent.neurons is None else "would be "
-        parts.append(f"emulator, {would}{cost}" if pretended else cost)
+        parts.append(f"{pretended}, {would}{cost}" if pretended else cost)
         if saved := saved_words(event.saved_neurons, event.unknown_saved):
             parts.append(f"saved {saved}")
         parts.append(f"{event.seconds:.1f} s")

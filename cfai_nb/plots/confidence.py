@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..markup import counted
 from ..quality import wilson
-from ..vectors.vector import is_emulated
+from ..vectors.vector import stand_in_of
 from .axes import BLUE, DASHED, GREY, new_axes, plot, read_labels, theme, tidy
 from .text import empty, finish
 
@@ -77,7 +77,7 @@ def confidence(
         notes.insert(0, f"ECE {scores.ece:.3f} · Brier {scores.brier:.3f} · {counted(int(kept.sum()))}")
     ax.set_xlim(0, 1)
     usual = f"{'Reliability' if right is not None else 'Confidence'} of {found.name}"
-    return finish(ax, usual, title, notes, mark, is_emulated(frame_or_series))
+    return finish(ax, usual, title, notes, mark, stand_in_of(frame_or_series))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from ..markup import counted
 from ..quality import accuracy
-from ..vectors.vector import is_emulated
+from ..vectors.vector import stand_in_of
 from .axes import label_order, new_axes, plot, read_labels, theme
 from .text import empty, finish, name_ticks
 
@@ -73,7 +73,7 @@ def confusion(
     notes += [f"{int((~known).sum()):,} without truth left out"] if not known.all() else []
     usual = f"{counted(int(known.sum()))}, right answers in rows"
     ax.rows_of = _Rows(answers, right)  # type: ignore[attr-defined]
-    return finish(ax, usual, title, notes, mark, is_emulated(guess))
+    return finish(ax, usual, title, notes, mark, stand_in_of(guess))
 
 
 class _Rows:

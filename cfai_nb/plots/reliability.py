@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from ..markup import counted
-from ..vectors.vector import is_emulated
+from ..vectors.vector import stand_in_of
 from .axes import DASHED, color_and_marker, new_axes, plot, read_labels, theme, tidy
 from .confidence import Answer, calibrate, find_answer, is_right
 from .text import drawable, empty, finish
@@ -80,5 +80,4 @@ def reliability(
     legend = ax.legend(loc="lower right", fontsize=8, frameon=False, labelcolor=theme(ax).ink)
     for text in legend.get_texts():
         text.set_parse_math(False)
-    emulated = any(is_emulated(given) for given in several.values())
-    return finish(ax, "Reliability", title, (), mark, emulated)
+    return finish(ax, "Reliability", title, (), mark, stand_in_of(*several.values()))
