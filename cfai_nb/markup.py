@@ -209,6 +209,45 @@ def block(content: str, style: str = "", *, role: str = "", label: str = "", loo
     return f'{rules}<div class="cfai {NO_MATH}"{aria} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
 
 
+def table(heads: Iterable[tuple[str, str]], rows: Iterable[Iterable[object]], *, foot: Iterable[object] = ()) -> str:
+    """Return texts as an HTML table; a head is its text and "left" or "right", and a row begins with its name.
+
+    Each cell is escaped and cut.  A row of sums may stand below.
+    """
+    given = list(heads)
+    looks = [' class="cfai-number"' * (side == "right") for _, side in given]
+
+    def line(cells: Iterable[object], tag: str, scope: str) -> str:
+        made = [
+            f'<{"th" if at == 0 else tag}{f" scope={chr(34)}{scope}{chr(34)}" if at == 0 or tag == "th" else ""}{look}>'
+            f"{escape(cell)}</{'th' if at == 0 else tag}>"
+            for at, (cell, look) in enumerate(zip(cells, looks, strict=True))
+        ]
+        return f"<tr>{''.join(made)}</tr>"
+
+    below = f"<tfoot>{line(foot, 'td', 'row')}</tfoot>" if (foot := list(foot)) else ""
+    top = line([text for text, _ in given], "th", "col")
+    body = "".join(line(cells, "td", "row") for cells in rows)
+    return (
+        f'<div class="cfai-frame" tabindex="0"><table class="cfai-table"><thead>{top}</thead>'
+        f"<tbody>{body}</tbody>{below}</table></div>"
+    )
+
+
+def frame_html(frame: Any, head: str, number: Any = "{:,.6g}".format) -> str:
+    """Return a small frame of words and numbers as a table below `head`, which is HTML already."""
+
+    def word(cell: Any) -> str:
+        if cell is None or cell != cell or str(cell) == "<NA>":  # missing
+            return "unknown"
+        return number(cell) if isinstance(cell, float) else f"{cell:,}" if type(cell) is int else str(cell)
+
+    flat = frame.reset_index()
+    kinds = [(str(name), "right" if flat[name].dtype.kind in "iuf" else "left") for name in flat.columns]
+    rows = [[word(cell) for cell in cells] for cells in flat.astype(object).itertuples(index=False, name=None)]
+    return block(f'<div class="cfai-head">{head}</div>{table(kinds, rows)}', look=("table",))
+
+
 def sparkline(values: Iterable[float], alt: str, top: float | None = None) -> str:
     """Return numbers as at most 60 bars up and down from zero, the highest of `top` or the largest number.
 

@@ -8,7 +8,6 @@ here: ``error``, ``stopped``, ``halted`` and ``finished`` are asked of the run a
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from ..errors import CfaiError, RowError, bare
 from ..models import Cost
-from ..models.ledger import Charge
+from ..models.ledger import Charge, new_run
 from ..tasks import Cells
 from ..vectors.vector import Space, views
 from .plan import Plan
@@ -153,7 +152,7 @@ class Run:
 
     plan: Plan
     options: RunOptions
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    id: str = field(default_factory=new_run)
     results: Results = field(init=False)
     failures: dict[int, RowError] = field(default_factory=dict)
     logs: dict[int, str] = field(default_factory=dict)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .. import markup
 from .._engine.plan import Plan
 from .._engine.run_state import Run
 from ..errors import CfaiError
@@ -161,7 +161,7 @@ class Comparison:
         return f"{self.words}\n{self.table.to_string(float_format=_short)}"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.words)}</p>{self.table.to_html(escape=True, float_format=_short)}"
+        return markup.frame_html(self.table, f"<b>{markup.escape(self.words)}</b>", _short)
 
 
 def _short(value: float) -> str:

@@ -17,6 +17,8 @@ from .table import (
     media_column,
     named_columns,
     plain_table,
+    sortable,
+    sorted_rows,
     table,
 )
 
@@ -37,5 +39,7 @@ __all__ = [
     "named_columns",
     "plain",
     "plain_table",
+    "sortable",
+    "sorted_rows",
     "table",
 ]

@@ -29,6 +29,8 @@ CellKind: TypeAlias = Literal["image", "audio", "video", "document", "vector", "
 
 #: Pixels of a thumbnail's longer side; it is shown at half of that or less, so that it is sharp on any screen.
 PIXELS = 256
+#: The same where a click shows it larger.
+ZOOMED = 384
 #: Bytes of sound on one page: in the notebook's file, where sound takes a third more; and sent to the browser only.
 SOUND, LIVE_SOUND = 1_500_000, 12_000_000
 _MAX_NAME = 1_024  # characters of a file name
@@ -117,11 +119,11 @@ def _kind_of_mime(mime: str) -> CellKind:
 class Renderer:
     """Makes HTML of cells, for one page with pictures of at most `side` pixels and `sound` bytes of sound.
 
-    Sound beyond that is described in words.
+    Sound beyond that is described in words.  With `zooms` a click shows a picture larger.
     """
 
-    def __init__(self, *, side: int = 128, sound: int = SOUND) -> None:
-        self.side = side
+    def __init__(self, *, side: int = 128, sound: int = SOUND, zooms: bool = False) -> None:
+        self.side, self.zooms = side, zooms
         self.omitted = 0  # sounds that did not fit
         self._sound = self._left = sound
 
@@ -172,11 +174,13 @@ class Renderer:
 
     def _picture(self, source: Any, label: str, form: str) -> str:
         try:
-            made = thumbnail(source, PIXELS)
+            made = thumbnail(source, ZOOMED if self.zooms else PIXELS)
         except InputError as error:
             size = f", {_size(len(source))}" if isinstance(source, bytes) else ""
             return markup.remark(f"{form}{size}: {error}")
-        return markup.picture(made.content, made.mime, f"{label} ({form})", self.side)
+        image = markup.picture(made.content, made.mime, f"{label} ({form})", self.side)
+        # A click or Enter shows it larger, also without a kernel and without a script.
+        return f'<details class="cfai-zoom"><summary>{image}</summary></details>' if self.zooms else image
 
     def _player(self, content: bytes, form: Form, label: str) -> str:
         words = f"{form}, {_size(len(content))}"

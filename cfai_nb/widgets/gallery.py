@@ -87,8 +87,9 @@ class Preview(PagedView):
     def _page(self, live: bool) -> str:
         renderer = self._renderer(live)
         made = html.table(
-            self._columns, self.shown, self._index, caption=self._caption(), errors=self._errors, renderer=renderer
-        )
+            self._columns, self.shown, self._index, caption=self._caption(), errors=self._errors, renderer=renderer,
+            ordered=(self.sort, self.descending), nothing="No row matches the filter." if self.filter else "No rows.",
+        )  # fmt: skip
         self._omitted = self._omitted if live else renderer.omitted
         return made
 
@@ -97,7 +98,7 @@ class Preview(PagedView):
         if self._hidden:
             names = ", ".join(self._hidden[:5]) + (", …" if len(self._hidden) > 5 else "")
             words += f" · {markup.counted(len(self._hidden), 'more column')} hidden ({names}); choose with columns="
-        return markup.badge(self._mark) + markup.escape(words, 400)
+        return markup.badge(self._mark) + markup.soft(words, 400)
 
     def _summary(self) -> str:
         failed = len(self._errors)
@@ -166,6 +167,7 @@ class Gallery(PagedView):
     ) -> None:  # fmt: skip
         if kind not in _WIDTHS:
             raise ValueError(f"kind must be 'image' or 'audio', not {kind!r}.")
+        self._wide = kind == "audio"
         self._width = _WIDTHS[kind]
         self._column = html.media_column(data, column, kind, session.files_folder(files))
         self._captions = [] if caption is None else html.named_columns(data, caption)
@@ -205,7 +207,7 @@ class Gallery(PagedView):
     def _page(self, live: bool) -> str:
         chosen = set(self.picks)
         made = [(shown, row in chosen) for shown, row in zip(self._cards(live), self.shown, strict=True)]
-        return html.cards(made, caption=self._caption(), width=self._width)
+        return html.cards(made, caption=self._caption(), wide=self._wide)
 
     def _state(self) -> tuple[Any, ...]:
         return *super()._state(), self.picks
@@ -214,7 +216,7 @@ class Gallery(PagedView):
         return super()._summary() + (f" · {len(self.picks):,} picked" if self.picks else "")
 
     def _caption(self) -> str:
-        return markup.badge(self._mark) + markup.escape(f"{self._column.name}: {self._summary()}")
+        return markup.badge(self._mark) + markup.soft(f"{self._column.name}: {self._summary()}")
 
     def _make_body(self) -> Any:
         self._head = ipywidgets.HTML()
@@ -254,7 +256,8 @@ class _Slot:
         self._html = ipywidgets.HTML()
         self._button = ipywidgets.ToggleButton(layout={"width": "auto"})
         self._button.observe(self._pressed, "value")
-        self.box = ipywidgets.VBox([self._html, self._button], layout={"width": width, "margin": "0 1em 1em 0"})
+        self.box = ipywidgets.VBox([self._html, self._button], layout={"width": width})
+        self.box.add_class("cfai-slot")
 
     def show(self, row: int, label: str, card: str, picked: bool) -> None:
         """Show a row here."""
@@ -263,6 +266,7 @@ class _Slot:
         self._button.value = picked
         self._button.description = "✓ Picked" if picked else "Pick"
         self._button.button_style = "info" if picked else ""
+        self.box.add_class("cfai-picked") if picked else self.box.remove_class("cfai-picked")
         self._button.tooltip = f"pick row {markup.clean(label[:60])}"
         self._row = row
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 from ..._engine.sender import RequestJob
 from ..._engine.shared import Engine
 from ...errors import AccessError, RowError, Unavailable
+from ...models.ledger import new_run
 from .batch import Upload, calls
 from .index import NOT_FOUND, Index, space_of
 from .metadata import DIMENSIONS, PROPERTIES
@@ -91,7 +91,7 @@ class Uploader:
     def __init__(
         self, name: str, upload: Upload, *, reads: bool = True, keeps: bool = True, tell: Callable[[str], None]
     ) -> None:
-        self.name, self.upload, self.id = name, upload, uuid.uuid4().hex[:12]
+        self.name, self.upload, self.id = name, upload, new_run()
         self.sent = self.skipped = 0
         self.mutations: list[str] = []
         self.visible: bool | None = None
