@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from .errors import near
+from .errors import near, takes_options
 from .frame import arrow, rows
 from .frame.progress import Display, Listener
 from .frame.verb import FilterVerb, RankVerb, TaskVerb, Verb
@@ -174,6 +174,7 @@ class Accessor:
         return [name for name in dir(type(self)) if not name.startswith("_")]
 
 
+@takes_options()
 def on(data: rows.Frame) -> Accessor:
     """Return the accessor of a frame as a typed call, since no type checker can see a registered one."""
     return Accessor(data)

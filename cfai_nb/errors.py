@@ -36,10 +36,15 @@ the name, the nearest known option, and all options.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+import linecache
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -64,7 +69,64 @@ def bare(error: _E) -> _E:
     return error.with_traceback(None)
 
 
-class CfaiError(Exception):
+class Folded:
+    """An error that a notebook shows as its message and the user's own line, without the frames of the package.
+
+    ``%tb`` shows all frames, and ``%xmode Verbose`` does so for every error.
+    """
+
+    _shown = False
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows instead of its traceback; the second time, for ``%tb``, all of it."""
+        assert isinstance(self, BaseException)
+        return render(self)
+
+
+def render(error: BaseException) -> list[str]:
+    """Return an error as a notebook shows it; see `Folded`."""
+    shell = sys.modules["IPython"].get_ipython()  # only IPython asks for this
+    whole = shell.InteractiveTB
+    again, error._shown = getattr(error, "_shown", False), True  # type: ignore[attr-defined]
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not _is_inner(each.filename)]
+    if again or whole.mode == "Verbose" or not frames:
+        lines: list[str] = whole.structured_traceback(type(error), error, error.__traceback__)
+        return lines
+    shown = [f"{type(error).__name__}: {error}", ""]
+    for each in frames:
+        source = linecache.getlines(each.filename)
+        first = max(0, (each.lineno or 1) - 2)
+        name = "this cell" if any(mark in each.filename for mark in _CELL_FILES) else each.filename
+        shown.append(f"{name}, line {each.lineno}")
+        shown += [
+            f"{'---->' if at == each.lineno else '     '} {at} {line.rstrip()}"
+            for at, line in enumerate(source[first : each.end_lineno], first + 1)
+        ]
+    return [*shown, "", "(%tb shows all frames)"]
+
+
+#: How the files are called that IPython makes of cells.
+_CELL_FILES = ("ipykernel_", "<ipython-input")
+_PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+def _is_inner(filename: str) -> bool:
+    """Whether a frame is of this package, or of what carries out a cell."""
+    return filename.startswith(_PACKAGE) or "/IPython/" in filename.replace(os.sep, "/")
+
+
+@contextlib.contextmanager
+def folding() -> Iterator[None]:
+    """Let a notebook show errors of Python that the package raises as it shows its own: for what users call."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, OSError) as error:
+        if not hasattr(error, "_render_traceback_"):
+            setattr(error, "_render_traceback_", functools.partial(render, error))  # noqa: B010
+        raise
+
+
+class CfaiError(Folded, Exception):
     """Base class of every error of this package, except ``Stopped``."""
 
 
@@ -214,7 +276,7 @@ class AccessError(ServiceError):
     reaction = "stop"
 
 
-class Stopped(KeyboardInterrupt):
+class Stopped(Folded, KeyboardInterrupt):
     """The run was interrupted; finished rows are kept, and a re-run sends only the rest."""
 
 
@@ -261,7 +323,8 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
     hints = [f" Did you mean {meant}?" for meant in dict.fromkeys(near(name, known) for name in unknown) if meant]
     several = "s" if len(unknown) > 1 else ""
     listed = ", ".join(known) or "none"
-    raise TypeError(f"{what}() has no option{several} {', '.join(unknown)}.{''.join(hints)} Options: {listed}.")
+    with folding():
+        raise TypeError(f"{what}() has no option{several} {', '.join(unknown)}.{''.join(hints)} Options: {listed}.")
 
 
 def check_count(**options: object) -> None:
@@ -290,7 +353,8 @@ def takes_options(*further: str, name: str = "") -> Callable[[Callable[P, R]], C
         def checked(*args: P.args, **options: P.kwargs) -> R:
             made = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
             refuse_unknown(name or made, options, known)
-            return function(*args, **options)
+            with folding():
+                return function(*args, **options)
 
         return checked
 

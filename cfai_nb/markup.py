@@ -28,7 +28,7 @@ TEXT = f"white-space: pre-wrap; {_BREAK}; unicode-bidi: isolate; text-align: lef
 #: A border that is visible on light and dark; notebooks that are not trusted drop borders with a variable as color.
 RULE = "1px solid #8884"
 FAILED = "color: var(--jp-error-color1, #b3261e)"
-_FADED = "opacity: .7"
+_FADED = "color: var(--cf-soft, inherit)"
 _BARS = 60
 # Control characters, lone surrogates (broken UTF-8), and marks that change the direction of the text after them.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -119,12 +119,12 @@ def failure(code: object, message: str) -> str:
 
 def badge(mark: str) -> str:
     """Return a mark, such as "emulator", as a conspicuous chip; an empty mark as nothing."""
-    return f'{chip(mark, "emu")} ' if mark else ""
+    return f"{chip(mark, 'emu')} " if mark else ""
 
 
 def chip(text: str, kind: str = "") -> str:
     """Return a few words in a rounded box; `kind` is "emu" for a warning, "on" for what is chosen, or empty."""
-    return f'<span class="cfai-chip{f" cfai-{kind}" if kind else ""}">{escape(text)}</span>'
+    return f'<b class="cfai-chip{f" cfai-{kind}" if kind else ""}">{escape(text)}</b>'
 
 
 def bar(share: float, color: str = "", width: str = "") -> str:
@@ -168,7 +168,7 @@ def card(content: str, label: str, *, more: str = "", line: bool = False, alarm:
     With `line` it is as wide as a line and lower; `alarm` gives it the color of warnings.  `content` and `more` are
     HTML already; `label` is for screen readers.
     """
-    kind = f"cfai cfai-card{' cfai-line' * line}{' cfai-alarm' * alarm} {NO_MATH}"
+    kind = f"{NO_MATH} cfai cfai-card{' cfai-line' * line}{' cfai-alarm' * alarm}"
     if more:
         content = f'<details><summary>{content}</summary><div class="cfai-more">{more}</div></details>'
     return f'{sheet("card")}<div class="{kind}" role="group" aria-label="{escape(label, LINE)}">{content}</div>'
@@ -206,7 +206,7 @@ def block(content: str, style: str = "", *, role: str = "", label: str = "", loo
     """
     aria = f' role="{role}"' * bool(role) + f' aria-label="{escape(label, 1_000)}"' * bool(label)
     rules = "" if look is None else sheet(*look)
-    return f'{rules}<div class="cfai {NO_MATH}"{aria} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
+    return f'{rules}<div class="{NO_MATH} cfai"{aria} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
 
 
 def table(heads: Iterable[tuple[str, str]], rows: Iterable[Iterable[object]], *, foot: Iterable[object] = ()) -> str:
@@ -219,7 +219,7 @@ def table(heads: Iterable[tuple[str, str]], rows: Iterable[Iterable[object]], *,
 
     def line(cells: Iterable[object], tag: str, scope: str) -> str:
         made = [
-            f'<{"th" if at == 0 else tag}{f" scope={chr(34)}{scope}{chr(34)}" if at == 0 or tag == "th" else ""}{look}>'
+            f"<{'th' if at == 0 else tag}{f' scope={chr(34)}{scope}{chr(34)}' if at == 0 or tag == 'th' else ''}{look}>"
             f"{escape(cell)}</{'th' if at == 0 else tag}>"
             for at, (cell, look) in enumerate(zip(cells, looks, strict=True))
         ]
@@ -261,7 +261,7 @@ def sparkline(values: Iterable[float], alt: str, top: float | None = None) -> st
     path = "".join(f"M{2 * at + 1} 12v{-height:.1f}" for at, height in enumerate(heights))
     wide = 2 * len(peaks)
     drawn = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="24" viewBox="0 0 {wide} 24">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="24" viewBox="0 0 {wide} 24" preserveAspectRatio="none">'
         f'<path d="M0 12h{wide}" stroke="#999" stroke-width=".5"/>'
         f'<path d="{path}" stroke="#3b82c4" stroke-width="1.6"/></svg>'
     )

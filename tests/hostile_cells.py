@@ -20,8 +20,8 @@ _TAGS = frozenset((
     "tbody", "tr", "th", "td", "p", "small",
 ))  # fmt: skip
 _ATTRIBUTES = frozenset((
-    "style", "title", "alt", "src", "role", "scope", "controls", "preload", "aria-label", "aria-live", "class", "tabindex",
-    "aria-sort",
+    "style", "title", "alt", "src", "role", "scope", "controls", "preload", "aria-label", "aria-live", "class",
+    "tabindex", "aria-sort",
 ))  # fmt: skip
 _SOURCE = re.compile(r"data:(image/(jpeg|png|webp|svg\+xml)|audio/[a-z0-9]+);base64,[A-Za-z0-9+/=]*")
 

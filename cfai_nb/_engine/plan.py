@@ -223,14 +223,16 @@ def card(plan: Plan) -> str:
     ]
     who = plan.origin if plan.origin == "emulator" else ""
     top = markup.row(
-        f"<b>{markup.escape(plan.task.name)}</b>", markup.soft(plan.model.id), "",
+        f"<b>{markup.escape(plan.task.name)}</b>", markup.soft(plan.model.name), "",
         markup.chip(who, "emu") if who else markup.chip(plan.origin),
     )  # fmt: skip
     figure = f'<span class="cfai-big">{price_}</span>'
     time = markup.soft(_time(e.minutes)) if e.requests else ""
     alarm = ""
     if e.overlong:
-        long = f"{markup.counted(e.overlong, 'input')} may be longer than the {plan.model.context:,} tokens of the model"
+        long = (
+            f"{markup.counted(e.overlong, 'input')} may be longer than the {plan.model.context:,} tokens of the model"
+        )
         alarm = f'<div class="cfai-warn cfai-small">⚠ {long}</div>'
     middle = markup.row(figure, markup.soft(unit), "", time, style="align-items: baseline; margin-top: 4px")
     parts = markup.split((count, color) for count, _, color, _ in counts)

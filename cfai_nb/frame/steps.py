@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from ..errors import CfaiError, Stopped
+from ..errors import CfaiError, Stopped, folding
 from .call import Call
 from .progress import working
 
@@ -115,6 +115,10 @@ class Forms(ABC):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Do it and wait."""
+        with folding():
+            return self._done(*args, **options)
+
+    def _done(self, *args: Any, **options: Any) -> Any:
         steps = self._steps(*args, **options)
         step, finish = _advance(steps)
         while step is not None:
@@ -128,6 +132,10 @@ class Forms(ABC):
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
+        with folding():
+            return await self._awaited(*args, **options)
+
+    async def _awaited(self, *args: Any, **options: Any) -> Any:
         from .._engine.loop import in_thread
 
         steps = await in_thread(lambda: self._steps(*args, **options))
@@ -149,6 +157,10 @@ class Forms(ABC):
         ValueError
             It would send no rows, so there is nothing to price.
         """
+        with folding():
+            return self._priced(*args, **options)
+
+    def _priced(self, *args: Any, **options: Any) -> Plan | Plans:
         steps, plans = self._steps(*args, **options), {}
         step, _ = _advance(steps)
         while isinstance(step, Call):  # what else a verb may wait for has no price here

@@ -33,7 +33,13 @@ _ORDER = ("image", "audio", "video", "text", "value", "vector", "long", "other",
 _WORDS = {"image": "pictures", "audio": "sound"}
 
 #: Kind of a column -> class of its cells in the style sheet.
-_BY_KIND = {"image": "cfai-media", "audio": "cfai-sound", "value": "cfai-number", "long": "cfai-prose"}
+_BY_KIND = {
+    "image": "cfai-media",
+    "audio": "cfai-sound",
+    "text": "cfai-words",
+    "value": "cfai-number",
+    "long": "cfai-prose",
+}
 #: Columns of probabilities and scores, which are drawn as bars.
 _SHARES = re.compile(r"(confidence|probability|score|similarity|p__.*)$")
 _COMPARED = re.compile(r"(<=|>=|<|>|=)\s*(\S.*)")
@@ -117,9 +123,7 @@ def _kind(cells: pd.Series[Any], files: Folder | None) -> tuple[CellKind | Liter
     return max(kinds, key=kinds.count), False
 
 
-def matching_rows(
-    columns: Sequence[Column], index: pd.Index[Any], text: str, only: str = ""
-) -> npt.NDArray[np.int64]:
+def matching_rows(columns: Sequence[Column], index: pd.Index[Any], text: str, only: str = "") -> npt.NDArray[np.int64]:
     """Return the positions of the rows that have a text in a cell, a file's name or their label, in any case.
 
     ``only`` names the one column that is searched; ``"> 3"`` compares there, if it holds numbers or dates.
@@ -156,7 +160,7 @@ def _compared(cells: pd.Series[Any], text: str) -> npt.NDArray[np.bool_] | None:
         held = _OPERATORS[match[1]](cells, limit)
     except (ValueError, TypeError):  # while it is being typed
         return None
-    return held.fillna(False).to_numpy(dtype=bool)
+    return np.asarray(held.fillna(False), dtype=bool)
 
 
 def sorted_rows(column: Column, rows: npt.NDArray[np.int64], descending: bool) -> npt.NDArray[np.int64]:
@@ -167,7 +171,7 @@ def sorted_rows(column: Column, rows: npt.NDArray[np.int64], descending: bool) -
     except TypeError:  # numbers among words
         words = cells.map(lambda cell: None if is_missing(cell) else str(cell))
         order = words.sort_values(ascending=not descending, kind="stable", na_position="last").index
-    return rows[order.to_numpy()]
+    return np.asarray(rows[order.to_numpy()], dtype=np.int64)
 
 
 def sortable(columns: Sequence[Column]) -> list[str]:
@@ -307,8 +311,7 @@ def card(column: Column, captions: Sequence[Column], row: int, index: pd.Index[A
 def cards(made: Sequence[tuple[str, bool]], *, caption: str, wide: bool = False) -> str:
     """Return figures, each with whether it is picked, side by side below a caption; `wide` gives each more room."""
     boxes = [
-        f'<div class="{"cfai-picked" if picked else ""}">'
-        f"{markup.chip('✓ picked', 'on') if picked else ''}{shown}</div>"
+        f'<div class="{"cfai-picked" if picked else ""}">{markup.chip("✓ picked", "on") if picked else ""}{shown}</div>'
         for shown, picked in made
     ]
     grid = f'<div class="cfai-grid{" cfai-wide" * wide}">{"".join(boxes)}</div>'

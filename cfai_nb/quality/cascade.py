@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import takes_options
 from .arrays import Flags, Numbers, Positions, numbers, percent, same_rows, share_of
 
 #: Beginnings of the ranking that are tested, one after the other.
@@ -90,6 +91,7 @@ class Certificate:
         )
 
 
+@takes_options()
 def cascade(
     scores: Any, ask: Ask, accuracy: float = 0.95, confidence: float = 0.95, weights: Any = None, seed: int = 0
 ) -> Certificate:
@@ -155,6 +157,7 @@ def cascade(
     return rank.certificate(rank.beginning(ends[last]), "accuracy", target, confidence)
 
 
+@takes_options()
 def precision_cut(
     scores: Any, ask: Ask, precision: float = 0.9, confidence: float = 0.95, weights: Any = None, seed: int = 0
 ) -> Certificate:
@@ -201,6 +204,7 @@ def precision_cut(
     return rank.certificate(rank.beginning(ends[last]), "precision", target, confidence)
 
 
+@takes_options()
 def recall_cut(
     scores: Any, ask: Ask, recall: float = 0.9, confidence: float = 0.95, weights: Any = None, seed: int = 0,
     labels: int | None = None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
@@ -111,7 +111,7 @@ class LedgerView(View):
         """Return a sentence for each origin."""
         lines = []
         for origin, part in frame.groupby(level="origin", sort=False):
-            verb = "the emulator would have cost" if origin == "emulator" else f"{origin}: spent"
+            verb = "the emulator would have cost" if str(origin) == "emulator" else f"{origin}: spent"
             lines.append(f"{verb} {_cost(_sum(part))} {_SINCE[self.since]}")
         return lines or [f"nothing spent {_SINCE[self.since]}"]
 
@@ -273,9 +273,7 @@ class Models(View):
             rows.append([name, task, read, written, other_prices(name), *rest])
         checked = ", ".join(sorted(set(self._all["checked_on"].dropna().astype(str)))[-1:])
         words = f"{len(frame)} of {len(self._all)} models; prices of {checked}, in dollars"
-        return block(
-            f'<div class="cfai-head" role="status">{soft(words)}</div>{table(heads, rows)}', look=("table",)
-        )
+        return block(f'<div class="cfai-head" role="status">{soft(words)}</div>{table(heads, rows)}', look=("table",))
 
     def __repr__(self) -> str:
         shown = self.frame[["task", "usd_per_m_input_tokens", "usd_per_m_output_tokens", "context"]]
@@ -301,7 +299,9 @@ class Models(View):
         verb.value = self.verb if self.verb in known else ""
         verb.observe(lambda change: self.set_trait("verb", change["new"]), "value")
         task.value = self.task if self.task in names else ""
-        order = ipywidgets.Dropdown(description="Order", options=["name", "price", "context"], layout=narrow, style=fitted)
+        order = ipywidgets.Dropdown(
+            description="Order", options=["name", "price", "context"], layout=narrow, style=fitted
+        )
         price = ipywidgets.Text(
             description="At most $", placeholder="per M tokens read", layout={"width": "17em"}, style=fitted
         )
