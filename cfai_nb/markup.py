@@ -261,7 +261,8 @@ def sparkline(values: Iterable[float], alt: str, top: float | None = None) -> st
     path = "".join(f"M{2 * at + 1} 12v{-height:.1f}" for at, height in enumerate(heights))
     wide = 2 * len(peaks)
     drawn = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="24" viewBox="0 0 {wide} 24" preserveAspectRatio="none">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="24" viewBox="0 0 {wide} 24" '
+        'preserveAspectRatio="none">'
         f'<path d="M0 12h{wide}" stroke="#999" stroke-width=".5"/>'
         f'<path d="{path}" stroke="#3b82c4" stroke-width="1.6"/></svg>'
     )

@@ -5,6 +5,7 @@ use it.
 """
 
 from .cell import LIVE_SOUND, SOUND, CellKind, Renderer, plain
+from .page import save as save_page
 from .table import (
     Column,
     Failures,
@@ -39,6 +40,7 @@ __all__ = [
     "named_columns",
     "plain",
     "plain_table",
+    "save_page",
     "sortable",
     "sorted_rows",
     "table",

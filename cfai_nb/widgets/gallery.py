@@ -7,6 +7,7 @@ In: a frame, its columns, and where the user is (page, filter).  Out: `Preview` 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
@@ -92,6 +93,39 @@ class Preview(PagedView):
         )  # fmt: skip
         self._omitted = self._omitted if live else renderer.omitted
         return made
+
+    @takes_options()
+    def save(self, path: str | Path, *, title: str = "Preview", n: int = 1_000) -> Path:
+        """Write the rows that match the filter as one page of HTML, which sorts and filters without a kernel.
+
+        The page loads nothing from elsewhere, and runs nothing that a cell holds.
+
+        Parameters
+        ----------
+        path : path
+        title : str
+        n : int
+            The most rows; their pictures and sounds are part of the file.
+
+        Returns
+        -------
+        Path
+            Of the file.
+
+        Examples
+        --------
+        >>> df.cfai.preview().save("rows.html")
+        """
+        positions = [int(row) for row in self.rows[:n]]
+        renderer = html.Renderer(sound=max(self._sound, html.LIVE_SOUND), zooms=True)
+        left_out = len(self.rows) - len(positions)
+        caption = markup.badge(self._mark) + (
+            markup.soft(f"{markup.counted(left_out, 'more row')}") if left_out else ""
+        )
+        made = html.table(
+            self._columns, positions, self._index, caption=caption, errors=self._errors, renderer=renderer
+        )
+        return html.save_page(path, title, made)
 
     def _caption(self) -> str:
         words = self._summary()

@@ -347,7 +347,8 @@ def models(**options: Any) -> Models:
     Parameters
     ----------
     **options
-        ``search``, ``task``, ``verb``, ``max_usd`` (dollars per million tokens read), ``min_context`` (tokens), ``order``.
+        ``search``, ``task``, ``verb``, ``max_usd`` (dollars per million tokens read), ``min_context`` (tokens) and
+        ``order``.
 
     Returns
     -------
