@@ -36,7 +36,6 @@ the name, the nearest known option, and all options.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
 import inspect
@@ -44,7 +43,7 @@ import linecache
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -115,18 +114,17 @@ def _is_inner(filename: str) -> bool:
     return filename.startswith(_PACKAGE) or "/IPython/" in filename.replace(os.sep, "/")
 
 
-@contextlib.contextmanager
-def folding() -> Iterator[None]:
-    """Let a notebook show errors of Python that the package raises as it shows its own: for what users call."""
-    try:
-        yield
-    except (TypeError, ValueError, LookupError, OSError) as error:
-        if not hasattr(error, "_render_traceback_"):
-            setattr(error, "_render_traceback_", functools.partial(render, error))  # noqa: B010
-        raise
+#: Errors of Python that the package raises for mistakes of the caller.
+FOLDED = (TypeError, ValueError, LookupError, OSError)
 
 
-class CfaiError(Folded, Exception):
+def fold(error: BaseException) -> None:
+    """Let a notebook show an error of Python as it shows those of the package: for what users call."""
+    if not hasattr(error, "_render_traceback_"):
+        setattr(error, "_render_traceback_", functools.partial(render, error))  # noqa: B010
+
+
+class CfaiError(Exception, Folded):
     """Base class of every error of this package, except ``Stopped``."""
 
 
@@ -276,7 +274,7 @@ class AccessError(ServiceError):
     reaction = "stop"
 
 
-class Stopped(Folded, KeyboardInterrupt):
+class Stopped(KeyboardInterrupt, Folded):
     """The run was interrupted; finished rows are kept, and a re-run sends only the rest."""
 
 
@@ -323,8 +321,9 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
     hints = [f" Did you mean {meant}?" for meant in dict.fromkeys(near(name, known) for name in unknown) if meant]
     several = "s" if len(unknown) > 1 else ""
     listed = ", ".join(known) or "none"
-    with folding():
-        raise TypeError(f"{what}() has no option{several} {', '.join(unknown)}.{''.join(hints)} Options: {listed}.")
+    error = TypeError(f"{what}() has no option{several} {', '.join(unknown)}.{''.join(hints)} Options: {listed}.")
+    fold(error)
+    raise error
 
 
 def check_count(**options: object) -> None:
@@ -353,8 +352,11 @@ def takes_options(*further: str, name: str = "") -> Callable[[Callable[P, R]], C
         def checked(*args: P.args, **options: P.kwargs) -> R:
             made = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
             refuse_unknown(name or made, options, known)
-            with folding():
+            try:
                 return function(*args, **options)
+            except FOLDED as error:
+                fold(error)
+                raise
 
         return checked
 

@@ -7,6 +7,7 @@ here: ``error``, ``stopped``, ``halted`` and ``finished`` are asked of the run a
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +18,23 @@ import numpy.typing as npt
 
 from ..errors import CfaiError, RowError, bare
 from ..models import Cost
-from ..models.ledger import Charge, new_run
+from ..models.ledger import Charge
 from ..tasks import Cells
 from ..vectors.vector import Space, views
 from .plan import Plan
 from .retry import Waiting
 from .run_options import RunOptions
 from .stopping import NEVER, Stop
+
+#: What the ids of all runs of this process begin with: so the ledger, which holds those of every notebook, tells them
+#: apart.
+HERE = secrets.token_hex(4)
+
+
+def new_run() -> str:
+    """Return the id of a new run."""
+    return f"{HERE}{secrets.token_hex(4)}"
+
 
 #: Seconds without an answer after which a run says what it waits for.
 _MOMENT = 1.0

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from ..errors import CfaiError, Stopped, folding
+from ..errors import FOLDED, CfaiError, Stopped, fold
 from .call import Call
 from .progress import working
 
@@ -115,8 +115,11 @@ class Forms(ABC):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Do it and wait."""
-        with folding():
+        try:
             return self._done(*args, **options)
+        except FOLDED as error:
+            fold(error)
+            raise
 
     def _done(self, *args: Any, **options: Any) -> Any:
         steps = self._steps(*args, **options)
@@ -132,8 +135,11 @@ class Forms(ABC):
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        with folding():
+        try:
             return await self._awaited(*args, **options)
+        except FOLDED as error:
+            fold(error)
+            raise
 
     async def _awaited(self, *args: Any, **options: Any) -> Any:
         from .._engine.loop import in_thread
@@ -157,8 +163,11 @@ class Forms(ABC):
         ValueError
             It would send no rows, so there is nothing to price.
         """
-        with folding():
+        try:
             return self._priced(*args, **options)
+        except FOLDED as error:
+            fold(error)
+            raise
 
     def _priced(self, *args: Any, **options: Any) -> Plan | Plans:
         steps, plans = self._steps(*args, **options), {}

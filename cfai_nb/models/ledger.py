@@ -9,7 +9,6 @@ import asyncio
 import collections
 import datetime as dt
 import math
-import secrets
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -39,16 +38,6 @@ class Charge:
     #: Submission and position of a request that waited in the service's queue: such a charge is recorded once, even if
     #: several runs fetch the answer.
     queued: tuple[str, int] | None = None
-
-
-#: What the ids of all runs of this process begin with: so the ledger, which holds those of every notebook, tells them
-#: apart.
-HERE = secrets.token_hex(4)
-
-
-def new_run() -> str:
-    """Return the id of a new run."""
-    return f"{HERE}{secrets.token_hex(4)}"
 
 
 def midnight(now: float) -> float:

@@ -18,11 +18,12 @@ import traitlets
 from IPython import get_ipython
 
 from .. import session
+from .._engine.run_state import HERE
 from ..errors import refuse_unknown, takes_options
 from ..frame import progress
 from ..markup import block, counted, escape, soft, table
 from ..models import catalogue
-from ..models.ledger import HERE, midnight, money
+from ..models.ledger import midnight, money
 from ..session import listings
 from .base import View
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ..._engine.run_state import new_run
 from ..._engine.sender import RequestJob
 from ..._engine.shared import Engine
 from ...errors import AccessError, RowError, Unavailable
-from ...models.ledger import new_run
 from .batch import Upload, calls
 from .index import NOT_FOUND, Index, space_of
 from .metadata import DIMENSIONS, PROPERTIES

@@ -195,6 +195,15 @@ class MapState(traitlets.HasTraits):
             self._names[as_column] = {at: f"{at}: {words}" if words else str(at) for at, words in terms.items()}
         return self._write(as_column, cells)
 
+    def neighbors_of(self, row: int, n: int) -> tuple[int, ...]:
+        """Return the positions in the frame of the `n` rows nearest to a row of the map, nearest first."""
+        at = int(np.searchsorted(self.rows, row))
+        length = np.linalg.norm(self._matrix, axis=1)
+        likeness = self._matrix @ self._matrix[at] / np.maximum(length * length[at], 1e-12)
+        likeness[at] = -np.inf
+        order = np.argsort(-likeness, kind="stable")[: min(n, len(likeness) - 1)]
+        return tuple(self.rows[order].tolist())
+
     def nearest(self, n: int) -> npt.NDArray[np.int64]:
         """Return for each row on the map the places in ``rows`` of its nearest others by cosine, shape (rows, n)."""
         unit = self._matrix / np.maximum(np.linalg.norm(self._matrix, axis=1, keepdims=True), 1e-12)

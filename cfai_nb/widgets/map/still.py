@@ -72,6 +72,10 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
     labels = pd.Series([words.get(kind) for kind in values], dtype=object)
     ordered = list(dict.fromkeys(words.values()))
     sizes = labels.value_counts()
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.ordered and 2 < len(ordered) <= _STEPS:
+        shades = [_SCALE[round(at * (_STEPS - 1) / (len(ordered) - 1))] for at in range(len(ordered))]
+        placed = pd.Series(pd.Categorical(labels, categories=ordered, ordered=True), index=column.index)
+        return Shading(name, placed, dict(zip(ordered, shades, strict=True)))
     largest = set(sorted(ordered, key=lambda word: -int(sizes.get(word, 0)))[:DISTINCT])
     colored = [word for word in ordered if word in largest]
     return Shading(
