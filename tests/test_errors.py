@@ -172,7 +172,9 @@ def test_a_notebook_shows_the_message_and_the_users_line(tmp_path: Path) -> None
 
     shell = InteractiveShell.instance()
     try:
-        shell.run_cell("import pandas as pd, cfai_nb as cf\nemulator = cf.connect('emulator')\nf = pd.DataFrame({'text': ['a']})")
+        shell.run_cell(
+            "import pandas as pd, cfai_nb as cf\nemulator = cf.connect('emulator')\nf = pd.DataFrame({'text': ['a']})"
+        )
         for cell, name in (
             ("f.cfai.embed('txt')", "ColumnError"), ("f.cfai.embed('text', modle=1)", "TypeError"),
             ("f.cfai.generate('{text}', n=-1)", "Error"),

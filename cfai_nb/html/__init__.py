@@ -5,7 +5,7 @@ use it.
 """
 
 from .cell import LIVE_SOUND, SOUND, CellKind, Renderer, plain
-from .page import save as save_page
+from .saved_page import save as save_page
 from .table import (
     Column,
     Failures,

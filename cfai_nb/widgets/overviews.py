@@ -25,6 +25,7 @@ from ..markup import block, counted, escape, soft, table
 from ..models import catalogue
 from ..models.ledger import midnight, money
 from ..session import listings
+from ..vectors.vector import stand_in
 from .base import View
 
 #: Seconds between two drawings during a run; each reads the ledger.
@@ -112,7 +113,7 @@ class LedgerView(View):
         """Return a sentence for each origin."""
         lines = []
         for origin, part in frame.groupby(level="origin", sort=False):
-            verb = "the emulator would have cost" if str(origin) == "emulator" else f"{origin}: spent"
+            verb = f"the {origin} would have cost" if stand_in(str(origin)) else f"{origin}: spent"
             lines.append(f"{verb} {_cost(_sum(part))} {_SINCE[self.since]}")
         return lines or [f"nothing spent {_SINCE[self.since]}"]
 

@@ -26,7 +26,7 @@ from ...markup import badge, counted, inline, line
 from ...media import text_of
 from ...models import Model
 from ...tasks import Embed
-from ...vectors.vector import is_emulated
+from ...vectors.vector import stand_in_of
 from ..base import bundle
 from ..progress import patiently
 from .describe import Describe
@@ -65,7 +65,7 @@ class Map(MapState):
     notes : list of str
         How the points were computed.
     mark : str
-        ``"emulator"`` if the vectors come from the emulator, else empty.
+        What it is stamped with where the vectors come from the emulator, else empty.
     """
 
     _chart: Any = None
@@ -202,7 +202,7 @@ def map_rows(
             notes.append(f"{counted(len(frame) - len(column))} without a vector left out")
         return Map(
             frame, laid.points, matrix, column.positions, texts=texts, color=color, hover=columns, notes=notes,
-            mark="emulator" if is_emulated(cells) else "",
+            mark=stand_in_of(cells),
         )  # fmt: skip
 
     return result

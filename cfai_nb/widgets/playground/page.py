@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from ...markup import LINE, badge, block, counted, escape, soft
 from ...models.ledger import money
+from ...vectors.vector import stand_in
 from .trial import Outcome, Trial
 
 #: Characters shown of an input, and of an answer; the whole of both is in the frame.
@@ -36,15 +37,14 @@ def page(
         rows = "".join(_tr([_th(escape(label, 80)), _td(_box(escape(text, _INPUT)))]) for label, text in inputs)
         head = f"<thead>{_tr([_th('row', scope='col', style='width: 22%'), _th('text', scope='col')])}</thead>"
         return _shown("", f"{head}<tbody>{rows}</tbody>", code)
-    mark = (
-        f'<div class="cfai-head">{badge("emulator")}{soft("no model answered; prices are what it would charge")}</div>'
-    )
-    emulated = any(trial.origin == "emulator" for trial, _ in trials)
+    stamp = next(filter(None, (stand_in(trial.origin) for trial, _ in trials)), "")
+    words = soft("no model of the service answered; prices are what it would charge")
+    mark = f'<div class="cfai-head">{badge(stamp)}{words}</div>' if stamp else ""
     tops = [_th(_top(trial, before if compare else None), scope="col") for trial, before in trials]
     body = "".join(_row(at, label, text, trials, compare) for at, (label, text) in enumerate(inputs))
     feet = [_td(_total(trial)) for trial, _ in trials]
     return _shown(
-        mark * emulated,
+        mark,
         f"<thead>{_tr([_th('row', scope='col', style='width: 22%'), *tops])}</thead><tbody>{body}</tbody>"
         f"<tfoot>{_tr([_th('total'), *feet])}</tfoot>",
         code,
@@ -207,6 +207,6 @@ def plain(trials: Sequence[Trial], code: str, rows: int) -> str:
     """Return the page as text."""
     out = [f"playground on {counted(rows)}" if not trials else ""]
     for trial in trials:
-        origin = "emulator, would be: " if trial.origin == "emulator" else ""
+        origin = f"{stamp}, would be: " if (stamp := stand_in(trial.origin)) else ""
         out.append(f"{trial.variant} (version {trial.number}): {origin}{' · '.join(totals(trial))}")
     return "\n".join(part for part in [*out, code] if part)
