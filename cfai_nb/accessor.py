@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from .errors import near
+from .errors import near, takes_options
 from .frame import arrow, polars, rows
 from .frame.progress import Display, Listener
 from .frame.verb import FilterVerb, Function, RankVerb, TaskVerb, Verb
@@ -182,6 +182,7 @@ class Accessor:
 enrich = Function("frame.files.enrich", "enrich", "plan_of", _bar)
 
 
+@takes_options()
 def on(data: rows.Frame) -> Accessor:
     """Return the accessor of a frame as a typed call, since no type checker can see a registered one."""
     return Accessor(data)

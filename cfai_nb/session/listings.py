@@ -6,15 +6,14 @@ The widgets, the plots of costs and the command line show the same frames.
 from __future__ import annotations
 
 import difflib
-import html
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from .. import tasks
+from .. import markup, tasks
 from ..errors import ModelError, takes_options
-from ..markup import NO_MATH, counted
+from ..markup import counted
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
 from ..models.ledger import Charge, money
 from ..tasks import Task
@@ -61,7 +60,7 @@ def models(
         current().refresh_models()
     found = [m for m in catalogue().values() if retired or m.status != "retired"]
     if name is not None:
-        families = _families(name)
+        families = families_of(name)
         found = [m for m in found if name.casefold() in m.id.casefold() or m.family in families]
     if task is not None:
         found = [m for m in found if task.casefold() in m.task.casefold()]
@@ -75,9 +74,14 @@ def models(
     return pd.DataFrame(rows, columns=columns).set_index("id")
 
 
-def _families(verb: str) -> frozenset[str]:
+def families_of(verb: str) -> frozenset[str]:
     """Return the families of models that a verb accepts; none if there is no such verb."""
     return frozenset().union(*(kind.families for kind in _tasks() if kind.name == verb.casefold()))
+
+
+def verbs() -> list[str]:
+    """Return the names of all verbs that ask a model."""
+    return sorted({kind.name for kind in _tasks() if kind.name})
 
 
 def _tasks() -> list[type[Task]]:
@@ -89,8 +93,7 @@ def _no_models(name: str | None, task: str | None, retired: bool) -> str:
     filters = {"id": name, "task": task}
     what = " and ".join(f"{given!r} in its {word}" for word, given in filters.items() if given is not None)
     known = list(catalogue().values())
-    verbs = sorted({kind.name for kind in _tasks()})
-    near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *verbs], n=1)
+    near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *verbs()], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     gone = "" if retired else " retired=True includes retired models."
     listed = ", ".join(sorted({m.task for m in known if m.task}))
@@ -142,8 +145,7 @@ class LedgerFrame(pd.DataFrame):
         words = f"spent {cost}" if (cost := cost_in_words(frame[~emulated])) else "nothing spent"
         if cost := cost_in_words(frame[emulated]):
             words += f"; the emulator would have cost {cost}"
-        table = self.totals().to_html(escape=True, float_format=lambda value: f"{value:,.6g}")
-        return f'<div class="{NO_MATH}"><p><b>Ledger</b>: {html.escape(words)}</p>{table}</div>'
+        return markup.frame_html(self.totals(), f"<b>Ledger</b> {markup.soft(words)}")
 
 
 def cost_in_words(charges: pd.DataFrame) -> str:
