@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from . import emulator, plots, quality, vectors, widgets
     from ._engine.gateway import Gateway
     from .data import sample
+    from .frame.gold import gold
     from .frame.report import CfaiWarning, Report
     from .media import Audio, Image
     from .models.ledger import Budget
@@ -148,6 +149,7 @@ __all__ = [
     "estimate",
     "feedback",
     "forecast",
+    "gold",
     "last_run",
     "ledger",
     "listen",
@@ -173,6 +175,7 @@ _LAZY = {
     "Gateway": ("_engine.gateway", "Gateway"),
     "Image": ("media", "Image"),
     "feedback": ("session.feedback", "feedback"),
+    "gold": ("frame.gold", "gold"),
     "Report": ("frame.report", "Report"),
     "Session": ("session", "Session"),
     "connect": ("session", "connect"),

@@ -153,6 +153,7 @@ class Accessor:
 
     map = Verb("widgets.map", "map_rows")
     playground = WidgetMethod("Playground")
+    review = WidgetMethod("Review")
     preview = WidgetMethod("Preview")
     gallery = WidgetMethod("Gallery", kind="image")
     player = WidgetMethod("Gallery", kind="audio")
