@@ -42,6 +42,7 @@ from .models import Model, Usage
 from .session.listings import ledger, models
 from .tasks import (
     Answer,
+    AnswerFrom,
     Ask,
     Caption,
     Check,
@@ -77,15 +78,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from . import emulator, plots, quality, vectors, widgets
-    from ._engine.gateway import Gateway
+    from ._engine.run_options import Gateway
     from .data import sample
     from .frame.gold import gold
     from .frame.report import CfaiWarning, Report
     from .media import Audio, Image
     from .models.ledger import Budget
     from .session import Session, connect
-    from .session.feedback import feedback
-    from .session.stream import stream
+    from .session.requests import feedback, stream
 
 __version__ = "0.1.0"
 
@@ -94,6 +94,7 @@ __all__ = [
     "Accessor",
     "Answer",
     "AnswerError",
+    "AnswerFrom",
     "Ask",
     "Audio",
     "Budget",
@@ -172,9 +173,9 @@ _LAZY = {
     "Audio": ("media", "Audio"),
     "Budget": ("models.ledger", "Budget"),
     "CfaiWarning": ("frame.report", "CfaiWarning"),
-    "Gateway": ("_engine.gateway", "Gateway"),
+    "Gateway": ("_engine.run_options", "Gateway"),
     "Image": ("media", "Image"),
-    "feedback": ("session.feedback", "feedback"),
+    "feedback": ("session.requests", "feedback"),
     "gold": ("frame.gold", "gold"),
     "Report": ("frame.report", "Report"),
     "Session": ("session", "Session"),
@@ -184,7 +185,7 @@ _LAZY = {
     "plots": ("plots", None),
     "quality": ("quality", None),
     "sample": ("data", "sample"),
-    "stream": ("session.stream", "stream"),
+    "stream": ("session.requests", "stream"),
     "vectors": ("vectors", None),
     "widgets": ("widgets", None),
 }

@@ -150,6 +150,8 @@ class Accessor:
     project = Verb("frame.vectors", "project")
     outliers = Verb("frame.vectors", "outliers")
     to_vectorize = Verb("frame.vectorize.to_vectorize", "to_vectorize")
+    to_ai_search = Verb("frame.ai_search.to_ai_search", "to_ai_search")
+    answer = Verb("frame.ai_search.passages", "answer")
 
     map = Verb("widgets.map", "map_rows")
     playground = WidgetMethod("Playground")

@@ -11,7 +11,7 @@ from ._engine.plan import Plan
 from ._engine.run_options import GivenOptions
 from .frame.call import Call
 from .frame.compare_result import Comparison, Plans
-from .frame.vectorize.upload import Written
+from .frame.vectorize.resume import Written
 from .html import Failures
 from .models import Model
 from .tasks import Task
@@ -187,9 +187,10 @@ class Accessor:
         """Record where plain vectors come from, so that they can be compared."""
     @Form
     def search(
-        self, query: Any, top_k: int = 5, on: Any = None, *, index: str | None = None,
-        filter: Mapping[str, Any] | None = None, namespace: str | None = None, metadata: bool = True, id: Any = None,
-        join: bool = True, **options: Unpack[EmbeddingOptions],
+        self, query: Any, top_k: int = 5, on: Any = None, *, index: str | None = None, instance: str | None = None,
+        mode: Literal['vector', 'keyword', 'hybrid'] | None = None, filter: Mapping[str, Any] | None = None,
+        namespace: str | None = None, metadata: bool = True, id: Any = None, join: bool = True,
+        **options: Unpack[EmbeddingOptions],
     ) -> pd.DataFrame:
         """Return the rows closest to a text or vector."""
     @Form
@@ -240,6 +241,20 @@ class Accessor:
         wait: bool | float = False, **options: Unpack[EmbeddingOptions],
     ) -> Written:
         """Write vectors into an index of Vectorize, the service's store of vectors, or bring what is there up to ..."""
+    @Form
+    def to_ai_search(
+        self, instance: str, on: Any = None, *, id: Any = None, metadata: Any = None, filterable: Any = None,
+        namespace: str = "default", create: bool = False, wait: bool | float = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Written:
+        """Upload texts to an instance of AI Search, the service's search over documents, or bring it up to date."""
+    @Form
+    def answer(
+        self, on: Any = None, *, instance: str, mode: Literal['vector', 'keyword', 'hybrid'] | None = None,
+        top_k: int = 10, filter: Mapping[str, Any] | None = None, namespace: str = "default",
+        **options: Unpack[EmbeddingOptions],
+    ) -> pd.DataFrame:
+        """Answer questions from the documents of an instance of AI Search."""
     @Form
     def map(
         self, on: Any = None, *, color: Hashable | None = None, hover: Hashable | Sequence[Hashable] | None = None,

@@ -1,4 +1,4 @@
-"""The command ``cfai-nb``: demo, emulator, models, verbs, doctor.
+"""The command ``cfai-nb``: demo, emulator, models, verbs, doctor, conformance.
 
 Arguments come in; each command is a function that prints and returns an exit code: 0 success, 1 a problem (printed on
 one line), 2 wrong usage, or nothing may be spent without ``--yes``, 130 interrupted.
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from .. import __version__
 from ..errors import CfaiError
 from .commands import Usage, doctor, fault, list_models, rate, serve_emulator
+from .conformance import conformance
 from .demo import demo
 from .verbs import list_verbs
 
@@ -61,6 +62,16 @@ def parser() -> argparse.ArgumentParser:
     add = command("doctor", doctor).add_argument
     add("--offline", action="store_true", help="do not try the credentials")
     add("--base-url", metavar="URL", help="everything up to and including /client/v4")
+    add = command("conformance", conformance).add_argument
+    add("target", nargs="?", choices=("cloudflare", "emulator"), default="cloudflare", help="default: your account")
+    add("--only", metavar="A,B", help="families of statements, such as embed,chat")
+    add("--budget", metavar="N", help="stop at so many Neurons, or at today's free ones: free")
+    add("--write", action="store_true", help="also those that make something in the account")
+    add("--list", action="store_true", help="show the statements and send nothing")
+    add("--json", metavar="FILE", help="save the report, without secrets, to attach to an issue")
+    add("--record", metavar="FILE", help="save the answers, scrubbed, to hold the emulator against")
+    add("--yes", action="store_true", help="charge it to the account without asking")
+    add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
     return top
 
 

@@ -81,7 +81,7 @@ def demo(args: argparse.Namespace) -> int:
         steps, docs = _steps(frame, args)
         print("\nThe price first: at most, by the list, before the free Neurons. Nothing is sent yet.")
         _print_plans(steps)
-        if session.origin != "emulator" and not _agreed(args.yes):
+        if session.origin != "emulator" and not agreed(args.yes):
             return 1
         began = time.time()
         print()
@@ -135,7 +135,8 @@ def _print_plans(steps: dict[str, Step]) -> None:
     print(f"{FREE_NEURONS_PER_DAY:,} Neurons a day are free.")
 
 
-def _agreed(yes: bool) -> bool:
+def agreed(yes: bool) -> bool:
+    """Return whether the account may be charged, or raise ``Usage`` where nobody can be asked."""
     if yes:
         return True
     if not sys.stdin.isatty():

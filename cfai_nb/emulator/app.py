@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from .ai_search.namespaces import AiSearch, Page
 from .error_codes import ServiceError, refuse
 from .families.prompts import PromptCache
 from .service import model_listing
@@ -93,7 +94,7 @@ class Emulator:
     prompt_cache : bool
         Whether prompts with the same ``x-session-affinity`` are cached, on models with a price for it.
     vectorize_delay : int
-        Calls to a vector index that do not see the write before them yet.
+        Calls to a vector index, or to an AI Search instance, that do not see the write before them yet.
 
     Attributes
     ----------
@@ -135,6 +136,7 @@ class Emulator:
         self.when_full, self.quirks, self._prompt_cache = when_full, checked_quirks(quirks), prompt_cache
         self._gateways, self._cache = Gateways(gateways, clock, seed), PromptCache()
         self._gateway_token, self._vectorize = gateway_token, Vectorize(vectorize_delay, seed)
+        self._ai_search = AiSearch(vectorize_delay, seed, self.quirks)
         self._adapters, licences = LoraAdapters(seed), Licences(terms_accepted)
         batches = AsyncBatches(queue_polls, queue_seconds, clock, seed)
         self._routing = Routing(self._gateways, batches, licences, self._adapters, self.quirks, batch_tokens)
@@ -158,7 +160,8 @@ class Emulator:
 
     def _routes(self) -> Sequence[Route]:
         """Return every address; a product registers its own with a table of path -> method -> handler."""
-        tables = (model_listing.ROUTES, self._gateways.logs.routes(), self._vectorize.routes(), self._adapters.routes())
+        stores = self._vectorize.routes(), self._ai_search.routes()
+        tables = (model_listing.ROUTES, self._gateways.logs.routes(), *stores, self._adapters.routes())
         handlers: dict[str, Handler] = {
             **{f"/ai{path}": self._guarded("POST", self._infer) for path in INFERENCE_PATHS},
             "/ai/models/search": self._guarded("GET", self._search),
@@ -175,6 +178,8 @@ class Emulator:
 
         async def handler(request: Request) -> Response:
             result = await methods[request.method](request)
+            if isinstance(result, Page):
+                return self._envelopes.result(result.rows, result_info=result.info)
             return result if isinstance(result, Response) else self._envelopes.result(result)
 
         return self._guarded(" ".join(methods), handler)

@@ -187,7 +187,7 @@ class Call:
         import asyncio
 
         from .._engine.bridge import bridge
-        from .._engine.loop import in_thread
+        from .._engine.stopping import in_thread
         from . import progress
 
         attempts = self.attempts(self._start)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._engine.retry import Waiting
+    from .._engine.run_state import Waiting
     from .report import Report
 
 #: Shows how far a run is; called ten times a second and once at the end.

@@ -17,10 +17,10 @@ from .call import Call
 from .progress import working
 
 if TYPE_CHECKING:
+    from .._engine.engine import Engine
     from .._engine.plan import Plan
     from .._engine.run_options import RunOptions
-    from .._engine.sender import RequestJob
-    from .._engine.shared import Engine
+    from ..session.requests import RequestJob
     from .compare_result import Plans
     from .progress import Display
 
@@ -57,15 +57,17 @@ class Requests:
         See ``RequestJob``.
     stopped : callable
         Says what Stop left behind.
+    skippable : bool
+        Whether a plan goes on without its result, which is None then.
     """
 
     def __init__(
         self, name: str, engine: Engine, work: Callable[[RequestJob[Any]], Awaitable[Any]], options: RunOptions, *,
-        drain: bool, stopped: Callable[[], str],
+        drain: bool, stopped: Callable[[], str], skippable: bool = False,
     ) -> None:  # fmt: skip
-        from .._engine.sender import RequestJob
+        from ..session.requests import RequestJob
 
-        self._name, self._progress, self._stopped = name, options.progress, stopped
+        self._name, self._progress, self._stopped, self.skippable = name, options.progress, stopped, skippable
         self._job: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)
         self._say: Callable[[str], None] = _silent
 
@@ -128,7 +130,7 @@ class Forms(ABC):
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        from .._engine.loop import in_thread
+        from .._engine.stopping import in_thread
 
         steps = await in_thread(lambda: self._steps(*args, **options))
         step, finish = await in_thread(lambda: _advance(steps))
@@ -151,9 +153,12 @@ class Forms(ABC):
         """
         steps, plans = self._steps(*args, **options), {}
         step, _ = _advance(steps)
-        while isinstance(step, Call):  # what else a verb may wait for has no price here
+        while isinstance(step, Call) or (isinstance(step, Requests) and step.skippable):
+            if isinstance(step, Requests):
+                step, _ = _advance(steps)
+                continue
             plans[step.part or step.model.id] = step.plan()
-            step, _ = _advance(steps, step.placeholder())
+            step, _ = _advance(steps, step.placeholder())  # what else a verb may wait for has no price here
         steps.close()
         if not plans:
             raise ValueError(f"{self.__name__}() sends no rows here, so there is nothing to price.")

@@ -247,12 +247,13 @@ class Review:
         )
 
     def _ahead(self, place: int) -> dict[str, str]:
-        """Return the HTML of the open cards from a place on, as many as are sent at once, and of the one before."""
+        """Return the HTML of the open cards from a place on, as many as are sent at once, and of the last ones said."""
         marks = self._state.marks
         order = [*range(place, len(marks)), *range(place)]
         wanted = [place, *(at for at in order if marks[at].state == "open" and at != place)]
         said = [at for at in range(len(marks)) if marks[at].state != "open" and at != place]
-        wanted[1:1] = sorted(said, key=lambda at: -marks[at].time)[:1]  # for undo
+        wanted[1:1] = sorted(said, key=lambda at: -marks[at].time)[:5]  # for undo
+        wanted += [at for at in said if marks[at].state == "skipped" and at not in wanted]
         found: dict[str, str] = {}
         size = 0
         for at in wanted:
