@@ -139,6 +139,7 @@ class Accessor:
     rank = RankVerb(Rank)
     run = Verb("frame.verb", "run")
     compare = Verb("frame.compare", "compare")
+    tune = Verb("frame.tune", "tune")
 
     as_vectors = Verb("frame.vectors", "as_vectors")
     search = Verb("frame.vectors", "search")

@@ -211,7 +211,9 @@ class ReviewState:
         found = self._index.get_indexer_for([row])
         places = {self._place.get(self._digests[at] or b"") for at in found if at >= 0}
         if len(places) != 1 or None in places:
-            why = "is not in the frame" if found[0] < 0 else "names several rows" if len(places) > 1 else "was not drawn"
+            why = (
+                "is not in the frame" if found[0] < 0 else "names several rows" if len(places) > 1 else "was not drawn"
+            )
             raise LookupError(f"row {row!r} {why}: .rows lists the rows of this review.")
         return int(places.pop() or 0)
 
@@ -301,7 +303,9 @@ class ReviewState:
     def to_frame(self) -> pd.DataFrame:
         """Return the rows drawn with content, answer, and what was said."""
         frame = frame_of(self.marks).set_axis(pd.Index(self.rows, name=self._index.name))
-        frame.insert(0, "guess", pd.Series([self.answer(at) for at in range(len(self.marks))], frame.index, dtype=object))
+        frame.insert(
+            0, "guess", pd.Series([self.answer(at) for at in range(len(self.marks))], frame.index, dtype=object)
+        )
         shown = [self.content(at) for at in range(len(self.marks))]
         frame.insert(0, "content", pd.Series(shown, frame.index, dtype=object))
         return frame

@@ -54,7 +54,7 @@ class Mark:
 
 
 def read_review(store: Store, name: str) -> tuple[list[Mark], int]:
-    """Return the rows of a review in their order (none if there is no review of that name), and how many are damaged."""
+    """Return the rows of a review in their order, none if there is no such review, and how many are damaged."""
     store.flush()
     with store._reading() as connection:
         query = f"SELECT name, {_COLUMNS}, sum FROM reviews WHERE name = ? ORDER BY place"

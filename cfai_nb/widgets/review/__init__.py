@@ -115,7 +115,9 @@ class Review:
         column = rows.column_of(data, on)
         folder = session.files_folder(files)
         self._column = None if column is None else html.named_columns(column, rows.name_of(column), files=folder)[0]
-        self._mark = "emulator" if is_emulated(*[each.iloc[:0] for each in (data, guess) if hasattr(each, "iloc")]) else ""
+        self._mark = (
+            "emulator" if is_emulated(*[each.iloc[:0] for each in (data, guess) if hasattr(each, "iloc")]) else ""
+        )
         self._seen: dict[str, int] = {}
         self._error = ""
         self._card: _Card | None = None
@@ -187,8 +189,8 @@ class Review:
         Returns
         -------
         DataFrame
-            ``state`` is ``"open"``, ``"label"``, ``"skipped"`` or ``"unclear"``; ``blind`` says whether the card hid the
-            model's answer.
+            ``state`` is ``"open"``, ``"label"``, ``"skipped"`` or ``"unclear"``; ``blind`` says whether the card hid
+            the model's answer.
         """
         frame = self._state.to_frame()
         return frame.assign(blind=[self._blind(place) for place in range(len(frame))])
@@ -205,7 +207,8 @@ class Review:
         if self._card is None:
             state = self._state
             self._card = _Card(
-                name=markup.line(state.name, 60), mark=self._mark, labels=[_word(label) for label in state.guess.labels],
+                name=markup.line(state.name, 60), mark=self._mark,
+                labels=[_word(label) for label in state.guess.labels],
                 about=[self._about(place) for place in range(len(state.marks))], cards=self._ahead(self._next()),
                 marks=self._marks(), head=self._head(), place=self._next(), made=1_000 * time.time(),
             )  # fmt: skip
@@ -330,7 +333,9 @@ class Review:
         return f"<Review {markup.line(self.name, 60)!r}: {self._words()}>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        page = markup.block(f"{markup.badge(self._mark)}<b>{markup.inline(self.name, 60)}</b> {markup.inline(self._words())}")
+        page = markup.block(
+            f"{markup.badge(self._mark)}<b>{markup.inline(self.name, 60)}</b> {markup.inline(self._words())}"
+        )
         return bundle(repr(self), page, self.card)
 
 

@@ -226,8 +226,8 @@ class View {
     if (store.waiting.length && Date.now() - store.since > SLOW)
       return make("span", "state warn", `${store.waiting.length} not stored yet: the kernel is busy, or gone`);
     if (store.waiting.length) return make("span", "state", "storing …");
-    if (!this.root.contains(document.activeElement)) return make("span", "state", "click here to use the keys");
-    return make("span", "state", head.stored ? "stored" : "kept in this kernel only");
+    const away = this.root.contains(document.activeElement) ? "" : ", click to use the keys";
+    return make("span", "state", `${head.stored ? "stored" : "kept in this kernel only"}${away}`);
   }
 
   say(type, label = null) {
