@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .accessor import Accessor, on
+from .accessor import Accessor, enrich, on
 from .accessor import register as _register
 from .errors import (
     AccessError,
@@ -38,6 +38,7 @@ from .errors import (
 )
 from .frame import progress as _progress
 from .frame.call import last_run
+from .frame.cascade import Cascade
 from .models import Model, Usage
 from .session.listings import ledger, models
 from .tasks import (
@@ -66,6 +67,7 @@ from .tasks import (
     ToMarkdown,
     Transcribe,
     Translate,
+    Verify,
     choice,
     estimate,
     forecast,
@@ -101,6 +103,7 @@ __all__ = [
     "BudgetError",
     "Busy",
     "Caption",
+    "Cascade",
     "CfaiError",
     "CfaiWarning",
     "Check",
@@ -144,9 +147,11 @@ __all__ = [
     "Translate",
     "Unavailable",
     "Usage",
+    "Verify",
     "choice",
     "connect",
     "emulator",
+    "enrich",
     "estimate",
     "feedback",
     "forecast",

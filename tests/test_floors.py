@@ -47,6 +47,7 @@ HOMES = {
     "starlette": {"emulator."},
     "uvicorn": {"emulator."},
     "platformdirs": {"session.endpoint"},
+    "polars": {"frame.polars", "frame.batches"},
 }
 #: Rooms and modules that know no pandas.
 WITHOUT_PANDAS = (

@@ -26,6 +26,8 @@ from .service_errors import service_error
 #: The most requests and bytes of a submission (the service takes less than 10 MB), and the seconds without a further
 #: request after which it is submitted.
 MOST_REQUESTS, MOST_BYTES, MOMENT = 1_000, 8_000_000, 0.2
+#: The most inputs of a submission: the vectors of all of them come in one answer, which has at most 64 MiB.
+MOST_INPUTS = 3_000
 #: Seconds between looks at a submission: the first, the longest, and the growth.
 FIRST_LOOK, LAST_LOOK, GROWTH = 0.25, 20.0, 1.5
 #: How often an unreadable answer is asked for again.
@@ -64,6 +66,7 @@ class Queue:
     ) -> None:
         self._engine, self._run, self._send, self._in_flight = engine, run, send, in_flight
         self._waiting: list[_Place] = []
+        self._inputs = 0  # of those that wait
         self._timer: asyncio.TimerHandle | None = None
         self._handing: set[asyncio.Task[None]] = set()
         self._submissions: dict[str, _Submission] = {}
@@ -97,7 +100,9 @@ class Queue:
             self._look_for(submission)
         else:
             self._add(place)
-        return await place.answer
+        answer = await place.answer
+        place.body, place.answer = None, _spent()  # a million rows would keep theirs to the end of the run
+        return answer
 
     def abandon(self) -> None:
         """Drop even what is being submitted."""
@@ -129,8 +134,10 @@ class Queue:
                 store.dequeue(submission.id)
 
     def _add(self, place: _Place) -> None:
-        if self._waiting and sum(each.size for each in self._waiting) + place.size > MOST_BYTES:
+        size = sum(each.size for each in self._waiting) + place.size
+        if self._waiting and (size > MOST_BYTES or self._inputs + len(place.keys) > MOST_INPUTS):
             self._submit_waiting()
+        self._inputs += len(place.keys)
         self._waiting.append(place)
         if self._timer is not None:
             self._timer.cancel()
@@ -139,7 +146,7 @@ class Queue:
             self._submit_waiting()
 
     def _submit_waiting(self) -> None:
-        waiting, self._waiting = [place for place in self._waiting if not place.answer.done()], []
+        waiting, self._waiting, self._inputs = [p for p in self._waiting if not p.answer.done()], [], 0
         if waiting:
             task = asyncio.get_running_loop().create_task(self._submit(waiting))
             self._handing.add(task)
@@ -268,6 +275,13 @@ class Queue:
         model = self._run.plan.model
         request = request if gateway is None else gateway.uncached().route(request, model)
         return (await self._send(request, model.id, keys=rows)).json
+
+
+def _spent() -> asyncio.Future[tuple[Answer, tuple[str, int]]]:
+    """Return a future that is done and holds nothing."""
+    future: asyncio.Future[tuple[Answer, tuple[str, int]]] = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
 
 
 def _result(answered: Mapping[str, Json], position: int) -> Json:

@@ -127,7 +127,7 @@ class Runner:
     def _refuse_beyond_budget(self, pending: Sequence[int]) -> None:
         """Refuse what cannot fit before the first request, by the price of the inputs alone, which is certain."""
         budget, model = self.run.options.budget, self._plan.model
-        if budget is None:
+        if budget is None or self.run.options.part:
             return
         total, fits = 0.0, 0
         for batch in self._plan.batches(pending):
@@ -346,7 +346,7 @@ class Runner:
 
     def _fail(self, index: int, failure: RowError) -> None:
         self.run.fail(index, failure)
-        if not self.run.done and not self.run.filled(failure):
+        if not self.run.done and not self.run.filled(failure) and self.run.options.part != "later":
             self._hopeless += 1
             if self._hopeless >= HOPELESS and self._untried:
                 self.halt(RowsFailed(f"The first {HOPELESS} rows all failed and the rest was not sent: {failure}"))

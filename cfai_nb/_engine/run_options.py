@@ -169,6 +169,9 @@ class RunOptions:
     store_errors : {"stop", "continue"}, optional
         When the store cannot keep answers (a full disk, a deleted file): send nothing more and raise StoreError, or
         continue and warn at the end.  Default: ``"stop"``.
+    part : {"", "first", "later"}
+        For a run that is one part of a longer one, set by callers inside the package: its budget is spent as far as it
+        goes, and once an earlier part was answered (``"later"``), rows that all fail do not end it.
     on_token : callable or None
         For a run of one input, set by callers inside the package: called on the engine's thread with each piece of the
         answer as it is written, where the task can be streamed; with None where an answer begins (again).
@@ -185,6 +188,7 @@ class RunOptions:
     files: Folder | None = None
     progress: bool | None = None
     store_errors: Literal["stop", "continue"] = "stop"
+    part: Literal["", "first", "later"] = ""
     on_token: Callable[[str | None], object] | None = None
 
     def __post_init__(self) -> None:

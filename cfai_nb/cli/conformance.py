@@ -18,8 +18,7 @@ from ..session import Session, connect
 from ..session.conformance.checking import Checked, check, chosen, cost_of, prices
 from ..session.conformance.expectations import Statement, Verdict
 from ..session.conformance.statements import LEFT_OUT
-from .commands import Usage, print_table
-from .demo import agreed
+from .commands import Usage, agreed, print_table
 
 
 def conformance(args: argparse.Namespace) -> int:
@@ -55,7 +54,7 @@ def _connected(args: argparse.Namespace) -> Session:
     if args.target == "emulator":
         if args.base_url:
             raise Usage("give emulator, or --base-url for one that listens on a port")
-        return connect("emulator", store=False)
+        return connect("emulator", store=False, standins="hash")
     session = connect("cloudflare", base_url=args.base_url)
     if session.endpoint.is_server:
         raise SetupError(f"{session.origin} has OpenAI's addresses alone; the statements are about the service's own.")

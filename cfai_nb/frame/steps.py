@@ -8,12 +8,14 @@ call is answered by a placeholder and nothing is sent.  So a verb is written onc
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ..errors import CfaiError, Stopped
 from .call import Call
+from .cascade_plan import CascadePlan, Outline
 from .progress import working
 
 if TYPE_CHECKING:
@@ -118,14 +120,15 @@ class Forms(ABC):
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Do it and wait."""
         steps = self._steps(*args, **options)
-        step, finish = _advance(steps)
-        while step is not None:
-            answer, error = None, None
-            try:
-                answer = step.wait(self._display)
-            except CfaiError as raised:  # a verb may go on without it, as compare does
-                error = raised
-            step, finish = _advance(steps, answer, error)
+        with contextlib.closing(steps):  # also by an interrupt, which would else leave it half done
+            step, finish = _advance(steps)
+            while step is not None:
+                answer, error = None, None
+                try:
+                    answer = step.wait(self._display)
+                except CfaiError as raised:  # a verb may go on without it, as compare does
+                    error = raised
+                step, finish = _advance(steps, answer, error)
         return finish()
 
     async def aio(self, *args: Any, **options: Any) -> Any:
@@ -133,17 +136,21 @@ class Forms(ABC):
         from .._engine.stopping import in_thread
 
         steps = await in_thread(lambda: self._steps(*args, **options))
-        step, finish = await in_thread(lambda: _advance(steps))
-        while step is not None:
-            answer, error = None, None
-            try:
-                answer = await step.wait_async(self._display)
-            except CfaiError as raised:
-                error = raised
-            step, finish = await in_thread(lambda: _advance(steps, answer, error))  # noqa: B023
+        try:
+            step, finish = await in_thread(lambda: _advance(steps))
+            while step is not None:
+                answer, error = None, None
+                try:
+                    answer = await step.wait_async(self._display)
+                except CfaiError as raised:
+                    error = raised
+                step, finish = await in_thread(lambda: _advance(steps, answer, error))  # noqa: B023
+        finally:
+            with contextlib.suppress(ValueError):  # a thread nobody waits for any more is in it, and ends it
+                steps.close()
         return await in_thread(finish)
 
-    def plan(self, *args: Any, **options: Any) -> Plan | Plans:
+    def plan(self, *args: Any, **options: Any) -> Plan | Plans | CascadePlan:
         """Price it and send nothing.
 
         Raises
@@ -151,9 +158,10 @@ class Forms(ABC):
         ValueError
             It would send no rows, so there is nothing to price.
         """
-        steps, plans = self._steps(*args, **options), {}
+        steps = self._steps(*args, **options)
+        plans: dict[str, Plan | CascadePlan] = {}
         step, _ = _advance(steps)
-        while isinstance(step, Call) or (isinstance(step, Requests) and step.skippable):
+        while isinstance(step, (Call, Outline)) or (isinstance(step, Requests) and step.skippable):
             if isinstance(step, Requests):
                 step, _ = _advance(steps)
                 continue

