@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..errors import BudgetError
+from ..errors import BudgetError, RowsFailed
 from ..markup import counted, line
 from ..models import Model
 from ..models.ledger import money
@@ -186,8 +186,13 @@ class _Match:
 
     def _ask(self, tried: _Tried, at: Any, part: str) -> Steps[Any]:
         """Ask about these rows, and note which answers are right; a row without an answer is not."""
-        answers = yield self._call(tried.candidate, at, part=f"{tried.candidate.name}, {part}")
         right = np.zeros(len(at), dtype=bool)
+        try:
+            answers = yield self._call(tried.candidate, at, part=f"{tried.candidate.name}, {part}")
+        except RowsFailed:  # a wording that no model follows is wrong everywhere
+            if tried is self.tried[0] or self.options.on_error == "raise":
+                raise
+            return lambda: right
         self.planned = answers is None  # a plan goes on without answers
         if answers is not None:
             right, _ = judge(answers.astype(object).to_numpy(), self.truth.iloc[at].to_numpy(dtype=object))

@@ -22,7 +22,7 @@ from ...frame import rows
 from ...frame.review import ReviewState
 from ...media import Parts
 from ...quality import Estimate
-from ...vectors.vector import is_emulated
+from ...vectors.vector import stand_in_of
 from ..base import bundle
 
 _HERE = Path(__file__).parent
@@ -115,9 +115,7 @@ class Review:
         column = rows.column_of(data, on)
         folder = session.files_folder(files)
         self._column = None if column is None else html.named_columns(column, rows.name_of(column), files=folder)[0]
-        self._mark = (
-            "emulator" if is_emulated(*[each.iloc[:0] for each in (data, guess) if hasattr(each, "iloc")]) else ""
-        )
+        self._mark = stand_in_of(*[each.iloc[:0] for each in (guess, data) if hasattr(each, "iloc")])
         self._seen: dict[str, int] = {}
         self._error = ""
         self._card: _Card | None = None
