@@ -19,8 +19,8 @@ from . import rows
 from .call import warn
 
 if TYPE_CHECKING:
-    from .._engine.store import Store
     from .._engine.store.reviews import Mark
+    from .._engine.store.store import Store
 
 _ANY = frozenset({"text", "image", "audio", "video", "document"})
 
@@ -115,7 +115,7 @@ def laid(rows_of: Sequence[bytes | None], known: dict[bytes, Any], absent: Any =
 
 def frame_of(marks: Sequence[Mark]) -> pd.DataFrame:
     """Return what was said of each row drawn."""
-    times = pd.to_datetime([mark.time or None for mark in marks], unit="s", utc=True)
+    times = pd.to_datetime([mark.time or np.nan for mark in marks], unit="s", utc=True)
     return pd.DataFrame(
         {
             "state": [mark.state for mark in marks],

@@ -24,8 +24,8 @@ from .gold import contents, digests, frame_of, laid, read_marks
 from .reading import is_missing
 
 if TYPE_CHECKING:
-    from .._engine.store import Store
     from .._engine.store.reviews import Mark, State
+    from .._engine.store.store import Store
 
 #: The most labels among which one is chosen with a key or a click.
 MOST_LABELS = 100
@@ -141,7 +141,8 @@ class ReviewState:
             raise ValueError(f"name={name!r}: give the review a name, under which its labels are kept.")
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             raise ValueError(f"n={n!r}: give a number of rows of at least 1.")
-        self.name, self.notes = name, []
+        self.name = name
+        self.notes: list[str] = []
         self._index = data.index
         self._contents = contents(data, on)
         self._digests = digests(self._contents)
@@ -208,7 +209,7 @@ class ReviewState:
 
     def place_of(self, row: Hashable) -> int:
         """Return the card of a row, given by its label in the index."""
-        found = self._index.get_indexer_for([row])
+        found = self._index.get_indexer_for(pd.Index([row]))
         places = {self._place.get(self._digests[at] or b"") for at in found if at >= 0}
         if len(places) != 1 or None in places:
             why = (

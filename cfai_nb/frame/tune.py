@@ -279,7 +279,11 @@ class _Match:
 def _first_ones(inputs: Sequence[Any]) -> npt.NDArray[np.bool_]:
     """Return which rows have content that no row before them has: equal rows must not lie in both halves."""
     seen: set[Any] = {None}
-    return np.array([not (value in seen or seen.add(value)) for value in inputs], dtype=bool)  # type: ignore[func-returns-value]
+    fresh = np.zeros(len(inputs), dtype=np.bool_)
+    for at, value in enumerate(inputs):
+        fresh[at] = value not in seen
+        seen.add(value)
+    return fresh
 
 
 def split(truth: Any, usable: npt.NDArray[np.bool_], seed: int) -> tuple[Any, Any, Any]:
@@ -297,9 +301,9 @@ def split(truth: Any, usable: npt.NDArray[np.bool_], seed: int) -> tuple[Any, An
     there = random.permutation(there)
     codes, _ = pd.factorize(pd.Series(truth, dtype=object).iloc[there])
     turn = pd.Series(codes).groupby(codes).cumcount().to_numpy()  # of its label, the how manieth
-    order = np.lexsort((codes, turn))
-    there = there[order]
-    first, second = there[0::2], there[1::2]
+    order = np.lexsort((codes, turn))  # any number of the first ones has all labels about equally often
+    half = ((turn + codes) % 2)[order]
+    first, second = there[order][half == 0], there[order][half == 1]
     count = round(len(first) * _SHOWN)
     return first[:count], first[count:], second
 

@@ -59,8 +59,12 @@ def read_review(store: Store, name: str) -> tuple[list[Mark], int]:
     with store._reading() as connection:
         query = f"SELECT name, {_COLUMNS}, sum FROM reviews WHERE name = ? ORDER BY place"
         rows = connection.execute(query, (name,)).fetchall()
-    whole = [row[1:-1] for row in rows if seal(*row[:-1]) == row[-1]]
-    return [Mark(*row[:5], json.loads(row[5]), *row[6:]) for row in whole], len(rows) - len(whole)
+    whole = []
+    for row in rows:
+        if seal(*row[:-1]) == row[-1]:
+            digest, place, chance, population, state, label, note, moment = row[1:-1]
+            whole.append(Mark(digest, place, chance, population, state, json.loads(label), note, moment))
+    return whole, len(rows) - len(whole)
 
 
 def review_names(store: Store) -> list[str]:

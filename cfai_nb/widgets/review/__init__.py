@@ -43,8 +43,8 @@ class _Card(anywidget.AnyWidget):
 
     name = traitlets.Unicode().tag(sync=True)
     mark = traitlets.Unicode().tag(sync=True)
-    labels = traitlets.List().tag(sync=True)
-    about = traitlets.List(help="of each card: guess, p, blind").tag(sync=True)
+    labels: Any = traitlets.List().tag(sync=True)
+    about: Any = traitlets.List(help="of each card: guess, p, blind").tag(sync=True)
     cards = traitlets.Dict(help="HTML by place, of the first cards").tag(sync=True)
     marks = traitlets.Dict(help="what was said, and which messages that includes").tag(sync=True)
     head = traitlets.Dict().tag(sync=True)
