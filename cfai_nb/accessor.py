@@ -139,6 +139,7 @@ class Accessor:
     rank = RankVerb(Rank)
     run = Verb("frame.verb", "run")
     compare = Verb("frame.compare", "compare")
+    tune = Verb("frame.tune", "tune")
     verify = Verb("frame.verb", "verify")
 
     as_vectors = Verb("frame.vectors", "as_vectors")
@@ -157,6 +158,7 @@ class Accessor:
 
     map = Verb("widgets.map", "map_rows")
     playground = WidgetMethod("Playground")
+    review = WidgetMethod("Review")
     preview = WidgetMethod("Preview")
     gallery = WidgetMethod("Gallery", kind="image")
     player = WidgetMethod("Gallery", kind="audio")
