@@ -147,8 +147,9 @@ class Peer:
     # -- places ------------------------------------------------------------------------------------------------------
 
     def _limiter(self, message: Message) -> Limiter:
-        limiter = self._here.limiter(message["model"], message["group"], message["rate"])
-        limiter.concurrency.most = max(limiter.concurrency.most, int(message.get("most", 0)))
+        server = bool(message.get("server"))
+        limiter = self._here.limiter(message["model"], message["group"], message["rate"], server=server)
+        limiter.concurrency.want(int(message.get("wanted", 0)))
         return limiter
 
     async def _enter(self, message: Message) -> None:
