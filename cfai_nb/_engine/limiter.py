@@ -1,7 +1,7 @@
 """When a request may leave: the places of a model, the turn in the minute, and the share of one run.
 
 A ``Limiter`` is shared by all runs that use the same account and model.  Before a request leaves, ``RunSender`` asks it
-for a place (``Concurrency``), a turn in the minute (``Rate``) and the share of its run (``Share``); then it reports the
+for a place (``concurrency``), a turn in the minute (``Rate``) and the share of its run (``Share``); then it reports the
 outcome.  Models that the service counts together share one ``Rate``; the catalogue or the user gives it, or it is
 learned from refusals.
 
