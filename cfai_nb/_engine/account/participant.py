@@ -57,7 +57,7 @@ class Participant:
         self._settled.set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def limiter(self, model: str, group: str, rate: float | None, *, server: bool = False) -> SharedLimiter:
+    def limiter(self, model: str, group: str, rate: float | None, server: bool = False) -> SharedLimiter:
         """Return the limiter of a model; the models of a group, which the service counts together, share a rate.
 
         ``server``: it is a model of another server, which lets requests wait rather than refuse them.
