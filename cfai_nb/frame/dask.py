@@ -196,6 +196,11 @@ class Part:
             [call.session],
         )  # fmt: skip
 
+    @property
+    def __name__(self) -> str:
+        """What Dask names its tasks after: without it, all of what was asked would be in their names."""
+        return f"cfai-{self.verb}"
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_held": []}
 

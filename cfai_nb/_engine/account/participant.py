@@ -113,7 +113,8 @@ class Participant:
     def receive(self, message: Message) -> None:
         """Take a message of the coordinator."""
         if "done" in message:
-            self.flights.done(message["done"])
+            # In the next turn: where it came right behind the answer to a claim, that was not read yet.
+            asyncio.get_running_loop().call_soon(self.flights.done, message["done"])
         elif "turn" in message:
             if message["model"] is not None:
                 self._limiters[message["model"]].waits(message["turn"])
