@@ -188,7 +188,7 @@ def on(data: rows.Frame) -> Accessor:
 
 
 def register() -> None:
-    """Give DataFrame and Series their ``cfai``, also those of Polars and Dask, and files their vectors; quiet when done."""
+    """Give DataFrame and Series their ``cfai``, also those of Polars and Dask; and files their vectors."""
     arrow.register()
     polars.register(Accessor)
     dask.register(Accessor)

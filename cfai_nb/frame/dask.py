@@ -114,8 +114,7 @@ class DaskVerb:
             if isinstance(given, Cascade):
                 raise ModelError("a cascade is planned over all rows, and a Dask frame has them in partitions.")
         steps = self._bound._steps(*args, **options)
-        call: Call
-        call, _ = advance(steps)
+        call = _call_of(steps)
         _, finish = advance(steps, _no_answers(call))
         part = Part.of(self.__name__, args, options, call, finish())
         _join_cluster(call.session)
@@ -135,6 +134,13 @@ class DaskVerb:
             names = [given["claim"], given["source"]]
         wanted = set(names) or {columns[0]}
         return self._data if len(set(columns)) < len(columns) else self._data[[c for c in columns if c in wanted]]
+
+
+def _call_of(steps: Any) -> Call:
+    """Return the call that a verb begins with."""
+    call: Any = advance(steps)[0]
+    made: Call = call
+    return made
 
 
 def _no_answers(call: Call) -> Any:
@@ -252,9 +258,7 @@ class Part:
 
         use(session)
         steps = getattr(frame.cfai, self.verb)._steps(*self.args, **self.options, progress=False)
-        call, _ = advance(steps)
-        made: Call = call
-        return steps, made
+        return steps, _call_of(steps)
 
     def _planned(self, session: Session, frame: Any, link: Any) -> Any:
         steps, call = self._checked(session, frame)
@@ -304,7 +308,7 @@ def _conformed(result: Any, meta: Any) -> Any:
 
 
 def _fitted(cells: pd.Series[Any], wanted: Any) -> pd.Series[Any]:
-    if cells.dtype == wanted or isinstance(wanted, pd.CategoricalDtype) or wanted == object:
+    if cells.dtype == wanted or isinstance(wanted, pd.CategoricalDtype) or pd.api.types.is_object_dtype(wanted):
         return cells
     from .call import warn
 

@@ -307,8 +307,8 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
             The call was ended by an error of another part.
         """
         key = self._worker.get_current_task()
-        if (error := self._ended.get(call)) is not None:
-            raise error
+        if (ended := self._ended.get(call)) is not None:
+            raise ended
         self._parts[key] = call, stop
         self._say(key, call, "begins")
         failed: list[str] = []

@@ -69,7 +69,7 @@ class Session:
         self.inaccessible: set[str] = set()  # models that the service refused to this account
         self._fetcher = Fetcher(bridge.wait)
         self.name = secrets.token_hex(8)  # by which the parts of a Dask frame find it again
-        self.joined: Callable[[Participant], Membership] | None = None  # in a worker of a cluster, the way to its limits
+        self.joined: Callable[[Participant], Membership] | None = None  # in a cluster's worker
         _named[self.name] = self
         self._lock = threading.RLock()  # several threads may use it for the first time at once
         # A garbage-collected session closes what it holds open; at exit the bridge does that.
