@@ -308,8 +308,8 @@ def dask_rate(rows: int = 1_200, rate: int = 600) -> str:
             permitted = counted["seconds"] * rate / 60 + (rate if window == "sliding" else rate / 60)
             lines.append(
                 f"{window}{', one killed' if kill else ''}: missing {done['missing']} [0], refused "
-                f"{counted['refused'] / counted['requests']:.1%} [<= 1 %], {counted['answered'] / permitted:.2f} of what "
-                f"is permitted [>= 0.95], billed twice {counted['twice']}"
+                f"{counted['refused'] / counted['requests']:.1%} [<= 1 %], {counted['answered'] / permitted:.2f} of "
+                f"what is permitted [>= 0.95], billed twice {counted['twice']}"
             )
     return "; ".join(lines)
 
@@ -330,7 +330,8 @@ def dask_duplicates(rows: int = 20_000) -> str:
         done = cluster("ask", url, rows=rows, verb="embed", distinct=rows // 10)
         counted = stats(url)
     most = -(-rows // 10 // 100) + 16
-    return f"missing {done['missing']} [0], {counted['requests']} requests [<= {most}], billed twice {counted['twice']} [0]"
+    asked = f"{counted['requests']} requests [<= {most}]"
+    return f"missing {done['missing']} [0], {asked}, billed twice {counted['twice']} [0]"
 
 
 def dask_overhead(rows: int = 50_000) -> str:

@@ -29,8 +29,8 @@ def _requests(url: str) -> int:
 
 
 def ask(
-    url: str, *, rows: int, verb: str = "generate", distinct: int = 10**9, partitions: int = 16, rate: float | None = None,
-    places: int = 64, kill: int = 0,
+    url: str, *, rows: int, verb: str = "generate", distinct: int = 10**9, partitions: int = 16,
+    rate: float | None = None, places: int = 64, kill: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Ask with four workers; ``kill`` is the number of requests after which one is killed."""
     import dask.dataframe as dd
