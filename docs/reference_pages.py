@@ -142,8 +142,8 @@ def _verbs() -> str:
             parts.append(_entry("method", f"df.cfai.{name}", signature, _doc(inspect.getdoc(verb), given)))
     before = (
         "Methods of ``df.cfai`` and ``s.cfai``. Each that sends requests has three forms: the call, "
-        "``await verb.aio(...)`` and ``verb.plan(...)``, which shows the price and sends nothing. ``**run_options`` are :doc:`the same for all "
-        "<options>`; :doc:`table` shows every verb with an example."
+        "``await verb.aio(...)`` and ``verb.plan(...)``, which shows the price and sends nothing. ``**run_options`` are "
+        ":doc:`the same for all <options>`; :doc:`table` shows every verb with an example."
     )
     return _page("Verbs", parts, before)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import functools
 import io
 import itertools
 import os
@@ -51,13 +50,14 @@ _NO_MODEL = {
 }
 
 
-#: What can be read beside text with separators: reader of pandas, and the package it needs.
-_FORMATS: dict[str, tuple[Callable[[Path], pd.DataFrame], str]] = {
-    ".parquet": (pd.read_parquet, "pyarrow"), ".feather": (pd.read_feather, "pyarrow"),
-    ".xlsx": (functools.partial(pd.read_excel, engine="openpyxl"), "openpyxl"),
-    ".xls": (functools.partial(pd.read_excel, engine="xlrd"), "xlrd"),
-    ".ods": (functools.partial(pd.read_excel, engine="odf"), "odfpy"),
-}  # fmt: skip
+#: What can be read beside text with separators: reader of pandas, its options, the package it needs.
+_FORMATS: dict[str, tuple[Callable[..., pd.DataFrame], dict[str, Any], str]] = {
+    ".parquet": (pd.read_parquet, {}, "pyarrow"),
+    ".feather": (pd.read_feather, {}, "pyarrow"),
+    ".xlsx": (pd.read_excel, {"engine": "openpyxl"}, "openpyxl"),
+    ".xls": (pd.read_excel, {"engine": "xlrd"}, "xlrd"),
+    ".ods": (pd.read_excel, {"engine": "odf"}, "odfpy"),
+}
 _SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " "}
 #: Seconds between two lines of progress where the output goes to a file or a pipe.
 _EVERY = 5.0
@@ -152,15 +152,15 @@ def read_table(path: Path, sep: str | None = None, encoding: str | None = None) 
     Usage
         The package for the format is missing, the encoding is wrong, or a line has more fields than the header.
     """
-    reader, needs = _FORMATS.get(path.suffix.lower(), (None, ""))
-    if reader is not None:
+    if (suffix := path.suffix.lower()) in _FORMATS:
+        reader, options, needs = _FORMATS[suffix]
         try:
-            return reader(path)
+            return reader(path, **options)
         except ImportError:
             raise Usage(f"{path.name} needs {needs}: pip install {needs}") from None
     text = _decoded(path, encoding)
     first = text.partition("\n")[0]
-    common = "\t" if path.suffix.lower() in (".tsv", ".tab") else max(",;\t|", key=first.count)
+    common = "\t" if suffix in (".tsv", ".tab") else max(",;\t|", key=first.count)
     separator = common if sep is None else _SEPARATORS.get(sep, sep)
     if len(separator) != 1:
         raise Usage(f"--sep {sep}: give one character, tab or space")
