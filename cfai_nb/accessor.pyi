@@ -11,10 +11,10 @@ import pandas as pd
 from ._engine.plan import Plan
 from ._engine.run_options import GivenOptions
 from .frame.call import Call
-from .frame.cascade import Cascade
-from .frame.cascade_plan import CascadePlan
+from .frame.cascades.cascade import Cascade
+from .frame.cascades.cascade_plan import CascadePlan
 from .frame.compare_result import Comparison, Plans
-from .frame.enrich_report import EnrichPlan, EnrichReport
+from .frame.files.enrich_report import EnrichPlan, EnrichReport
 from .frame.vectorize.resume import Written
 from .html import Failures
 from .models import Model

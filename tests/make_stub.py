@@ -86,8 +86,8 @@ _BASE = {
     ("typing", "ParamSpec"), ("typing", "TypeVar"), ("typing", "Unpack"), ("", "pandas as pd"),
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
     (".frame.compare_result", "Plans"), (".models", "Model"),
-    (".frame.enrich_report", "EnrichPlan"), (".frame.enrich_report", "EnrichReport"),
-    (".frame.call", "Call"), (".frame.cascade", "Cascade"), (".frame.cascade_plan", "CascadePlan"),
+    (".frame.files.enrich_report", "EnrichPlan"), (".frame.files.enrich_report", "EnrichReport"),
+    (".frame.call", "Call"), (".frame.cascades.cascade", "Cascade"), (".frame.cascades.cascade_plan", "CascadePlan"),
 }  # fmt: skip
 
 

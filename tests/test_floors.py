@@ -46,7 +46,7 @@ HOMES = {
     "starlette": {"emulator."},
     "uvicorn": {"emulator."},
     "platformdirs": {"session.endpoint"},
-    "polars": {"frame.polars", "frame.batches"},
+    "polars": {"frame.polars", "frame.files.batches"},
 }
 #: Rooms and modules that know no pandas.
 WITHOUT_PANDAS = (

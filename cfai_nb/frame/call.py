@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..media import Media
     from ..media.fetch import Fetcher
     from ..session import Session
-    from .enrich_report import EnrichReport
+    from .files.enrich_report import EnrichReport
     from .progress import Display, Listener
     from .report import Report
 

@@ -17,7 +17,7 @@ from ..tasks import Ask, Column, Score, Task
 from ..tasks.dialects.question_types import Scale
 from . import rows
 from .call import Call
-from .cascade import Cascade, CascadeCall
+from .cascades.cascade import Cascade, CascadeCall
 from .compare_result import Comparison, front, hits, judge, measured, with_intervals
 from .steps import Steps
 

@@ -22,7 +22,7 @@ from ..models import USD_PER_NEURON, Cost
 from ..models.ledger import money
 from ..quality import Difference, wilson
 from ..vectors.vector import stand_in
-from .cascade_plan import CascadePlan
+from .cascades.cascade_plan import CascadePlan
 from .reading import is_missing
 
 #: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.

@@ -141,7 +141,7 @@ def _series(data: Any) -> pd.Series[Any]:
     import polars as pl
     import pyarrow as pa
 
-    from .batches import as_pandas
+    from .files.batches import as_pandas
 
     kind, name = data.dtype, data.name or None
     if isinstance(kind, pl.Array) and len(kind.shape) == 1 and kind.inner in (pl.Float32, pl.Float64):

@@ -19,7 +19,7 @@ from ..errors import CfaiWarning as CfaiWarning
 from ..markup import NO_MATH, counted
 from ..models.ledger import money
 from ..vectors.vector import stand_in
-from .cascade_plan import Certificate
+from .cascades.cascade_plan import Certificate
 from .rows import Rows
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ..errors import CfaiError, Stopped
 from .call import Call
-from .cascade_plan import CascadePlan, Outline
+from .cascades.cascade_plan import CascadePlan, Outline
 from .progress import working
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from ..tasks import Check, Rank, Task, Verify
 from ..tasks.answers import DECIDING
 from . import rows
 from .call import Call
-from .cascade import Cascade, CascadeCall
+from .cascades.cascade import Cascade, CascadeCall
 from .progress import Display
 from .steps import Forms, Steps
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from ..errors import ColumnError, InputError, SetupError
+from ...errors import ColumnError, InputError, SetupError
 
 #: A cell is there as Arrow, as Python, and in a request.
 _COPIES = 3

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..markup import counted
-from ..models import Cost, Model
-from ..models.ledger import money
+from ...markup import counted
+from ...models import Cost, Model
+from ...models.ledger import money
 
 if TYPE_CHECKING:
-    from .._engine.plan import Estimate, Plan
+    from ..._engine.plan import Estimate, Plan
 
 #: Sent to a definition in place of a result: what follows is priced already.
 PRICED = object()
@@ -58,14 +58,14 @@ class Certificate:
         if not self.targets or self.reason:
             why = f": {self.reason}" if self.reason else ""
             return f"every answer is one of {self.strong}{why}; {self._money}"
-        from ..quality.arrays import percent  # importing the package loads none of that room
+        from ...quality.arrays import percent  # importing the package loads none of that room
 
         sure = f"with {percent(self.confidence)} confidence"
         return f"{sure} {' and '.join(self._promises)}; {self.asked:,} were asked of it; {self._money}"
 
     @property
     def _promises(self) -> list[str]:
-        from ..quality.arrays import percent
+        from ...quality.arrays import percent
 
         made = []
         if (share := self.targets.get("accuracy")) is not None:

@@ -18,23 +18,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..errors import ModelError
-from ..models import Cost, Model
-from ..tasks import Embed, Task
-from ..tasks.answers import cell_of, parts_of, sureness
-from . import rows as frames
-from .call import Call, remember
+from ...errors import ModelError
+from ...models import Cost, Model
+from ...tasks import Embed, Task
+from ...tasks.answers import cell_of, parts_of, sureness
+from .. import rows as frames
+from ..call import Call, remember
 from .cascade_parts import Answers, Finish, PartCall, Warn, cost_of, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
 
 if TYPE_CHECKING:
-    from .._engine.run_options import RunOptions
-    from ..quality.certificate import Certificate as Found
-    from ..quality.certificate import Steps as Promise
-    from ..vectors import VectorColumn
+    from ..._engine.run_options import RunOptions
+    from ...quality.certificate import Certificate as Found
+    from ...quality.certificate import Steps as Promise
+    from ...vectors import VectorColumn
+    from ..report import Report
+    from ..steps import Step
     from .cascade_rows import Rows
-    from .report import Report
-    from .steps import Step
 
 _EMBEDDINGS = "embeddings"
 _TRUTH = "truth"
@@ -295,7 +295,7 @@ class CascadeCall:
 
     def _vector_column(self) -> Any:
         """Return the only column of vectors of the frame, if it has one."""
-        from .vector_input import holds_vectors
+        from ..vector_input import holds_vectors
 
         if not isinstance(self.data, pd.DataFrame):
             return None
@@ -308,7 +308,7 @@ class CascadeCall:
         return call
 
     def _vectors(self) -> Generator[Step, Any, VectorColumn]:
-        from ..vectors import VectorColumn
+        from ...vectors import VectorColumn
 
         column = self._vector_column()
         if column is not None:
@@ -320,7 +320,7 @@ class CascadeCall:
 
     def _learn(self, vectors: VectorColumn) -> Rows:
         """Learn from the answers there are; return the rows that stay unsure, for a cheap model that comes next."""
-        from ..vectors.classifier import classify, sure_from
+        from ...vectors.classifier import classify, sure_from
 
         answers, place = self.answers, vectors.per_cell(np.arange(len(vectors)), -1, np.int64)
         known = [row for row, cell in enumerate(answers.cells) if cell is not None and place[row] >= 0]
@@ -364,7 +364,7 @@ class CascadeCall:
 
     def _agree(self) -> Generator[Step, Any, None]:
         """Keep cheap answers as far as an accuracy is certain."""
-        from ..quality.certificate import accuracy_steps
+        from ...quality.certificate import accuracy_steps
 
         rows, open_ = self.rows, self.rows.open
         scores = sureness(self.parts, [self.answers.guesses[row] for row in open_.tolist()])
@@ -376,7 +376,7 @@ class CascadeCall:
 
     def _select(self) -> Generator[Step, Any, None]:
         """Keep the cheap model's "no" as far as a recall is certain, and its "yes" as far as a precision is."""
-        from ..quality.certificate import precision_steps, recall_steps
+        from ...quality.certificate import precision_steps, recall_steps
 
         (part,), rows, answers = self.parts, self.rows, self.answers
         delta = (1 - self.cascade.confidence) / len(self.targets)

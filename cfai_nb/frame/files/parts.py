@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import CfaiError, SetupError, StoreError
+from ...errors import CfaiError, SetupError, StoreError
 
 #: The key of a part's record in the metadata of its file.
 RECORD = b"cfai_nb.enrich"

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .._engine.plan import Plan
-from ..models import Cost, Model, price
-from ..tasks import Task
-from ..tasks.answers import Part, cell_of
+from ..._engine.plan import Plan
+from ...models import Cost, Model, price
+from ...tasks import Task
+from ...tasks.answers import Part, cell_of
 
 Rows = npt.NDArray[np.int64]
 #: Rows that a classifier on vectors learns from: at least, for each label, as a share of all, and at most.
@@ -112,7 +112,7 @@ class CascadeRows:
 
         For an accuracy they are the whole sample; for a recall its beginning, of about this size.
         """
-        from ..quality.certificate import first_sample
+        from ...quality.certificate import first_sample
 
         if (target := self.targets.get("accuracy")) is not None:
             weights = self.weights[self.open]
@@ -122,7 +122,7 @@ class CascadeRows:
     @functools.cached_property
     def too_few(self) -> str:
         """Why there are too few rows to show anything, even if every cheap answer were right; else empty."""
-        from ..quality.certificate import accuracy_steps, answered
+        from ...quality.certificate import accuracy_steps, answered
 
         rows, delta = f"{int(self.weights.sum()):,} rows are too few", 1 - self.confidence
         if self.learns and 4 * len(self.taught) > len(self):
@@ -144,7 +144,7 @@ class CascadeRows:
 
     def expected(self) -> float:
         """Return the share of the rows beyond the checked ones that is saved if about nine of ten answers are right."""
-        from ..quality import cascade
+        from ...quality import cascade
 
         random = np.random.default_rng(0)
         scores = random.beta(8, 1, min(len(self.open), 5_000))

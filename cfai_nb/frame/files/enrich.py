@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from ..errors import ColumnError, InputError, Stopped, refuse_unknown
-from ..tasks import ChatTask, Task
-from . import rows as frames
+from ...errors import ColumnError, InputError, Stopped, refuse_unknown
+from ...tasks import ChatTask, Task
+from .. import rows as frames
+from ..call import Call, remember, warn
+from ..progress import Display, listener
+from ..steps import Steps
 from .batches import Files, Held, Query, Reader, as_pandas, digest_of, source_of
-from .call import Call, remember, warn
 from .enrich_columns import Made, made_of
 from .enrich_report import EnrichPlan, EnrichReport
 from .parts import Part, Target, left
-from .progress import Display, listener
-from .steps import Steps
 
 if TYPE_CHECKING:
-    from .._engine.run_options import RunOptions
+    from ..._engine.run_options import RunOptions
 
 #: What a row takes beside its cells and answers: inputs, keys, places in lists, what waits for the store.
 _BYTES_A_ROW = 1_500
@@ -84,7 +84,7 @@ class Enrichment:
         self, source: Any, target: str | Path, columns: Mapping[str, Any], memory: int, overwrite: bool,
         options: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        from .. import session
+        from ... import session
 
         if isinstance(memory, bool) or not isinstance(memory, (int, float)) or memory < 100_000:
             raise ValueError(f"memory={memory!r}: give bytes, at least 100,000, such as 512_000_000.")
@@ -136,8 +136,8 @@ class Enrichment:
             )
         if refused := [each for each in own if each in _WHOLE]:
             raise ColumnError(f"columns[{name!r}]: {refused[0]}= is of the whole; give it to enrich itself.")
-        from .._engine.plan import keys_of
-        from .._engine.run_options import NAMES
+        from ..._engine.plan import keys_of
+        from ..._engine.run_options import NAMES
 
         refuse_unknown(f"columns[{name!r}]", own, ("model", *(each for each in NAMES if each not in _WHOLE)))
         given = {each: value for each, value in own.items() if each != "model"}

@@ -15,15 +15,15 @@ import numpy as np
 import pandas as pd
 import pydantic_core
 
-from ..errors import ColumnError
-from ..tasks import Column
-from ..vectors.vector import Space
-from .arrow import VectorArray, arrow_type
-from .reading import is_missing
+from ...errors import ColumnError
+from ...tasks import Column
+from ...vectors.vector import Space
+from ..arrow import VectorArray, arrow_type
+from ..reading import is_missing
 
 if TYPE_CHECKING:
-    from .call import Call
-    from .report import Report
+    from ..call import Call
+    from ..report import Report
 
 #: Bytes an answer takes, by the name of the task that makes media.
 _MEDIA = {"image": 1_500_000, "speak": 1_000_000}

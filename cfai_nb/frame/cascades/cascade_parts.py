@@ -14,18 +14,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..models import Cost
-from ..tasks import Task
-from ..tasks.answers import shown
-from .call import Call, built, warn
+from ...models import Cost
+from ...tasks import Task
+from ...tasks.answers import shown
+from ..call import Call, built, warn
 from .cascade_plan import Certificate
 
 if TYPE_CHECKING:
-    from .._engine.run_options import RunOptions
-    from .._engine.run_state import Run
+    from ..._engine.run_options import RunOptions
+    from ..._engine.run_state import Run
+    from ..progress import Display
+    from ..report import Report
     from .cascade_rows import CascadeRows, Rows
-    from .progress import Display
-    from .report import Report
 
 TRUTH = "truth"
 
@@ -82,7 +82,7 @@ class Finish:
 
     def wait(self, display: Display | None = None) -> None:
         """Show it."""
-        from . import progress
+        from .. import progress
 
         with progress.listener(self._options.progress, display) as show:
             show(self._report)
@@ -156,7 +156,7 @@ class Answers:
 
 def cost_of(call: Call) -> Cost:
     """Return what the answers of a call cost, those from the store at what they had cost."""
-    from .compare_result import cost_of
+    from ..compare_result import cost_of
 
     return Cost(0.0, True) if call.report is None else cost_of(call.report.run)
 
@@ -168,8 +168,8 @@ def whole(
 
     Without a certificate, that of what was asked of the strong model before something ended the call.
     """
-    from .._engine.run_state import Run
-    from .report import Report
+    from ..._engine.run_state import Run
+    from ..report import Report
 
     run = Run(rows.plan, strong.options)
     for part in (call.report.run for call in calls if call.report is not None):

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .._engine.run_state import Event, Results
-from ..errors import CfaiError, RowsFailed, Stopped, StoreError
-from ..markup import counted
-from ..models import Cost
-from ..models.ledger import money
-from .report import Report, saved_words
+from ..._engine.run_state import Event, Results
+from ...errors import CfaiError, RowsFailed, Stopped, StoreError
+from ...markup import counted
+from ...models import Cost
+from ...models.ledger import money
+from ..report import Report, saved_words
 
 if TYPE_CHECKING:
-    from .._engine.plan import Estimate
-    from .._engine.run_state import Run
+    from ..._engine.plan import Estimate
+    from ..._engine.run_state import Run
 
 
 class EnrichReport(Report):
