@@ -142,8 +142,8 @@ def _verbs() -> str:
             parts.append(_entry("method", f"df.cfai.{name}", signature, _doc(inspect.getdoc(verb), given)))
     before = (
         "Methods of ``df.cfai`` and ``s.cfai``. Each that sends requests has three forms: the call, "
-        "``await verb.aio(...)`` and ``verb.plan(...)``, which shows the price and sends nothing. ``**run_options`` are "
-        ":doc:`the same for all <options>`; :doc:`table` shows every verb with an example."
+        "``await verb.aio(...)`` and ``verb.plan(...)``, which shows the price and sends nothing. ``**run_options`` "
+        "are :doc:`the same for all <options>`; :doc:`table` shows every verb with an example."
     )
     return _page("Verbs", parts, before)
 
@@ -210,8 +210,7 @@ def _errors() -> str:
     for name in REMEDIES:
         value = getattr(cf, name)
         body = f"{_doc(value.__doc__)}\n\n**What to do:** {REMEDIES[name]}"
-        base = value.__mro__[1].__name__
-        parts.append(_entry("exception", f"cf.{name}", "", f"{body}\n\nA ``{base}``."))
+        parts.append(_entry("exception", f"cf.{name}", f"({value.__mro__[1].__name__})", body))
     return _page("Errors", parts, "What a message of the package means, and what to do about it.")
 
 
