@@ -26,7 +26,7 @@ import pandas as pd
 
 from ..errors import ColumnError, InputError, ModelError, SetupError, near
 from . import rows as frames
-from .cascade import Cascade
+from .cascades.cascade import Cascade
 from .dask_plan import DaskPlan, Priced
 from .polars import WhenImported
 from .steps import advance

