@@ -173,6 +173,8 @@ class RunSender(Sender):
         cost, task = price(usage, plan.model), asyncio.current_task()
         self._run.waits[task] = Waiting("budget", None, time.monotonic() - self._run.began, None)
         try:
+            if budget.refresh is not None:
+                await budget.refresh(budget, self.may_send)
             reserved = await budget.hold(cost, plan.model.id)
         finally:
             del self._run.waits[task]

@@ -152,8 +152,9 @@ THROUGH_GATEWAY = Product({**_EDGE, **_WORKERS_AI, **_GATEWAY, **_OPENAI}, leads
 GATEWAY = Product({**_EDGE, **_GATEWAY}, place="check the name of the gateway and the id of the log")
 VECTORIZE = Product({**_EDGE, **_VECTORIZE}, place="check the name of the index")
 AI_SEARCH = Product(_EDGE, place="check the name of the instance")
+ANALYTICS = Product(_EDGE, access="give the token the permission Account Analytics: Read", place="check base_url")
 SERVER = Product(_OPENAI, access="check api_token and base_url")
-_BY_PATH = {"/vectorize/": VECTORIZE, "/ai-gateway/": GATEWAY, "/ai-search/": AI_SEARCH}
+_BY_PATH = {"/vectorize/": VECTORIZE, "/ai-gateway/": GATEWAY, "/ai-search/": AI_SEARCH, "/graphql": ANALYTICS}
 
 
 def product_of(request: Request, *, cloudflare: bool) -> Product:

@@ -5,19 +5,24 @@ The widgets, the plots of costs and the command line show the same frames.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import html
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from .. import tasks
-from ..errors import ModelError, takes_options
+from ..errors import ModelError, SetupError, takes_options
 from ..markup import NO_MATH, counted
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
-from ..models.ledger import Charge, money
+from ..models.ledger import Charge, midnight, money
 from ..tasks import Task
+
+if TYPE_CHECKING:
+    from .account_usage import UsageRow  # brings the engine
 
 _CHARGE_COLUMNS = (
     "time", "origin", "model", "verb", "requests", "rows", "tokens", "neurons", "usd", "exact", "saved_neurons",
@@ -175,13 +180,15 @@ def totals_by(charges: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 @takes_options()
-def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
+def ledger(*, since: float | str | pd.Timestamp | None = None, account: bool = False) -> pd.DataFrame:
     """Return the ledger of charges: one row per billed call, kept across notebooks.
 
     Parameters
     ----------
     since : time, optional
         Seconds since 1970, or anything ``pd.Timestamp`` reads (UTC unless it has a time zone).
+    account : bool
+        Return the use of the whole account beside ours instead, as the service's own meter shows it.
 
     Returns
     -------
@@ -190,9 +197,17 @@ def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
         (missing: unknown), ``exact`` (reported by the service) and ``saved_neurons`` (what rows from the store had
         cost, and what answers of a gateway's cache would have cost; missing: unknown).  ``rows`` are the answered rows
         of the frame, each counted once, however many requests it took.  ``usd`` is the list price, before the 10,000
-        free Neurons a day.
+        free Neurons a day.  With ``account=True`` indexed by ``day`` (UTC) and ``model``: ``account_requests`` and
+        ``account_neurons`` of all programs, ``requests`` and ``neurons`` of our ledger, and ``other_neurons``, what
+        other programs used at least.  The meter goes back 30 days and lags a minute or two.
+
+    Raises
+    ------
+    AccessError
+        ``account=True``, and the token lacks the permission Account Analytics: Read.
     """
     from . import current
+    from .account_usage import DAYS_KEPT
 
     start = 0.0
     if isinstance(since, (int, float)):
@@ -200,7 +215,31 @@ def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
     elif since is not None:
         moment = pd.Timestamp(since)
         start = (moment.tz_localize("UTC") if moment.tzinfo is None else moment).timestamp()
-    return charges_frame(current().charges(start))
+    here = current()
+    if not account:
+        return charges_frame(here.charges(start))
+    if here.endpoint.is_server:
+        raise SetupError(f"account= reads the meter of a Cloudflare account; {here.origin} is another server.")
+    now = time.time()
+    start = max(start, midnight(now) - (DAYS_KEPT - 1) * 86_400)
+    charges = [c for c in here.charges(start) if c.account == here.account and c.origin == here.origin]
+    return beside(here.meter.rows(start, now + 60), charges_frame(charges))
+
+
+def beside(metered: Sequence[UsageRow], charges: pd.DataFrame) -> pd.DataFrame:
+    """Return the account's use by day and model beside that of our ledger."""
+    names = {"day": "day", "model": "model", "requests": "account_requests", "neurons": "account_neurons"}
+    theirs = pd.DataFrame([dataclasses.asdict(row) for row in metered], columns=list(names)).rename(columns=names)
+    keys = ["day", "model"]
+    ours = charges.assign(day=charges["time"].dt.strftime("%Y-%m-%d"))[charges["requests"].to_numpy() > 0]
+    sums = ours.groupby(keys)[["requests", "neurons"]].sum(min_count=1)
+    found = theirs.groupby(keys).sum().join(sums, how="outer").sort_index()
+    counts = ["account_requests", "requests"]
+    found[counts] = found[counts].fillna(0).astype("int64")
+    missing = found["requests"] == 0  # nothing of ours, which is not an unknown price
+    found["neurons"] = found["neurons"].mask(missing, 0.0)
+    found["other_neurons"] = (found["account_neurons"].fillna(0.0) - found["neurons"].fillna(0.0)).clip(lower=0.0)
+    return found[["account_requests", "account_neurons", "requests", "neurons", "other_neurons"]]
 
 
 def charges_frame(charges: Sequence[Charge]) -> LedgerFrame:

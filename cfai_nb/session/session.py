@@ -34,6 +34,7 @@ from ..media.fetch import Fetcher
 from ..models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from ..models.ledger import Budget, Charge, as_budget, midnight, spent_today
 from ..tasks import Input, Request, Task
+from .account_usage import AccountMeter
 from .closing import Resources, close_at_exit, close_dropped
 from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, resolve_endpoint, store_path
 from .model_choice import select_model
@@ -66,12 +67,15 @@ class Session:
         self.inaccessible: set[str] = set()  # models that the service refused to this account
         self._daily_budget: tuple[float, Budget] | None = None  # with the start of its day (UTC)
         self._fetcher = Fetcher(bridge.wait)
+        here = weakref.ref(self)
+        self.meter = AccountMeter(endpoint, lambda: 0.0 if (own := here()) is None else own.spent_today())
         self._lock = threading.RLock()  # several threads may use it for the first time at once
         # A garbage-collected session closes what it holds open; at exit the bridge does that.
         weakref.finalize(self, self._resources.close_later).atexit = False
 
     def __repr__(self) -> str:
-        return f"<cfai_nb session: {self.origin} at {self.endpoint.base}, store {self.store_path or 'none'}>"
+        used = f"; {self.meter.usage}" if self.meter.usage is not None else ""
+        return f"<cfai_nb session: {self.origin} at {self.endpoint.base}, store {self.store_path or 'none'}{used}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
@@ -239,14 +243,19 @@ class Session:
 
     def _daily_free_budget(self) -> Budget:
         """Return the budget of today's free Neurons, which all calls share."""
+        if not self.endpoint.is_server:
+            self.meter.update()
         day, used = midnight(time.time()), self.spent_today()
         if self._daily_budget is None or self._daily_budget[0] != day:
-            made = as_budget("free", None, used)
+            made = as_budget("free", None, used, self.meter.elsewhere)
             assert made is not None
+            if not self.endpoint.is_server:
+                made.refresh = self.meter.refresh
             self._daily_budget = day, made
         budget = self._daily_budget[1]
         # Neurons that other calls used, in this session or another, count too.
         budget.limit = min(budget.limit, FREE_NEURONS_PER_DAY - max(0.0, used - budget.spent))
+        self.meter.apply(budget)
         return budget
 
     def spent_today(self) -> float:
@@ -313,6 +322,7 @@ def connect(
     allow_http: bool = False,
     store: str | os.PathLike[str] | Literal[False] | None = None,
     rate: float | Literal["auto"] | None = "auto",
+    usage: bool = False,
     **options: Unpack[GivenOptions],
 ) -> Session:
     """Connect to Workers AI, or to the emulator, and make it the current session.
@@ -336,6 +346,10 @@ def connect(
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
+    usage : bool
+        Read how many Neurons the account used today, all programs together; the session shows it, and
+        ``session.meter.usage`` has it.  ``budget="free"`` always reads it, also during a run.  The token needs the
+        permission Account Analytics: Read; without it a warning says so, and our own ledger counts.
     **options
         Run options.
 
@@ -367,6 +381,10 @@ def connect(
     given |= {} if budget is None else {"budget": "free" if options.get("budget") == "free" else budget}
     session = Session(endpoint, store=store_path(store), rate=rate, defaults=given)
     session.options({})  # an invalid default is reported here, not at the first call
+    if usage:
+        if endpoint.is_server:
+            raise SetupError(f"usage= reads the meter of a Cloudflare account; {endpoint.origin} is another server.")
+        session.meter.update()
     if _current is not None:
         _current.previous = None  # only one previous session is kept: a chain of them would all stay open
     session.previous, _current = _current, session
