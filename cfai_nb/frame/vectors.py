@@ -90,7 +90,7 @@ def search(
     namespace : str, optional
         Only this part of the index.
     metadata : bool
-        Whether to ask for metadata; for `top_k` above 20 that is one more call for 20 vectors.
+        Whether to ask for metadata; for `top_k` above 50 that is one more call for 20 vectors.
     id : str, optional
         The column of ids ``to_vectorize`` was given.  Default: the labels of the frame's index.
     join : bool

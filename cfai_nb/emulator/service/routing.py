@@ -163,7 +163,7 @@ class Routing:
         return model_request, family
 
     async def _enter_gateway(self, request: Request, *, default: bool = False) -> GatewayCall | None:
-        return await self._gateways.enter(request, default=default, no_credits="no-credits" in self._quirks)
+        return await self._gateways.enter(request, default=default, quirks=self._quirks)
 
     async def _identify(self, request: Request, call: CallState) -> tuple[ModelRequest, Family]:
         raw = await request.body()

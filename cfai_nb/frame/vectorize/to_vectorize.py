@@ -11,6 +11,7 @@ from .. import rows
 from ..call import warn
 from ..steps import Requests, Steps
 from ..vector_input import Embedding, as_they_are, is_text, refuse_needless
+from .index import MAX_VECTORS
 from .metadata import about, ids_of, kinds_of, records_of
 from .stored import check, service
 
@@ -106,6 +107,9 @@ def to_vectorize(
     kept = gathered.positions.tolist()
     if not kept:
         raise ValueError("There is no vector to write: no row has one.")
+    if len(kept) > MAX_VECTORS:
+        most = f"an index holds at most {MAX_VECTORS:,}"
+        raise ValueError(f"{len(kept):,} vectors: {most}. Write parts of the rows to several indexes.")
     by = _listed(filterable)
     records = records_of(data, list(dict.fromkeys([*_listed(metadata), *by])), kept)
     upload = Upload(
