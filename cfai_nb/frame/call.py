@@ -165,6 +165,10 @@ class Call:
 
     def _start(self) -> tuple[Runner, Report]:
         runner, made = self.prepare()
+        caution = self.task.caution(self.model)
+        if caution and self.model.id not in self.session.cautioned:
+            self.session.cautioned.add(self.model.id)
+            self.notes.append(f"{caution}.")
         _reports[:] = [made]
         return runner, made
 

@@ -10,14 +10,16 @@ import dataclasses
 import functools
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
 from ..errors import ColumnError, refuse_unknown
 from ..models import Model
-from ..tasks import Check, Rank, Task
+from ..tasks import Ask, Check, Extract, Rank, Task
+from ..tasks.dialects.extraction import NOT_STATED, types_of
+from ..tasks.dialects.question_types import Choice, Question, YesNo
 from . import rows
 from .call import Call
 from .progress import Display
@@ -137,6 +139,11 @@ class TaskVerb(Verb):
 
     def call(self, data: rows.Frame, on: Any = None, *args: Any, **options: Any) -> Call:
         """Return the call that these arguments mean, checked and not yet made."""
+        task, model, on, given = self.meant(data, on, *args, **options)
+        return Call(task, model, data, on, given)
+
+    def meant(self, data: rows.Frame, on: Any, *args: Any, **options: Any) -> tuple[Task, Any, Any, dict[str, Any]]:
+        """Return task, model, column and run options that these arguments mean."""
         names = self.task.positional
         if isinstance(data, pd.Series) and on is not None and names and not args and names[0] not in options:
             on, args = None, (on,)  # a Series needs no column: s.cfai.classify(labels)
@@ -152,11 +159,69 @@ class TaskVerb(Verb):
         except TypeError as error:
             text = re.sub(r"^\w+\.__init__", self.name, str(error)).rstrip(".?")
             raise TypeError(f"{text}. Options: {', '.join(self.help.options)}.") from None
-        return Call(task, model, data, on, given)
+        return task, model, on, given
 
     def result(self, data: rows.Frame, call: Call, answers: Any) -> Any:
         """Return what the verb returns, given the answers of its call."""
         return answers
+
+
+class ExtractVerb(TaskVerb):
+    """``extract``, with those fields put to a decision model that the extraction model has no type for."""
+
+    def _steps(self, data: rows.Frame, *args: Any, **options: Any) -> Steps[Any]:
+        task, model, on, given = self.meant(data, *(args or (None,)), **options)
+        assert isinstance(task, Extract)
+        asked, rest = self._divided(task, model)
+        if not asked:
+            answers = yield Call(task, model, data, on, given)
+            return lambda: answers
+        from ..session import current
+
+        merged = current().options(given)  # once, so that both calls share one budget
+        found = pd.DataFrame(index=data.index)
+        if rest is not None:
+            answers = yield Call(rest, model, data, on, merged)
+            found = answers if isinstance(answers, pd.DataFrame) else found  # a plan has no answers
+        decided = yield Call(Ask(questions=asked, probabilities=task.details), None, data, on, merged)
+        return lambda: _together(types_of(task.fields), asked, found, decided)
+
+    def _divided(self, task: Extract, model: Any) -> tuple[dict[str, Question], Extract | None]:
+        from ..session import current
+
+        here = current()
+        # With any gateway, since the call itself says where one is missing.
+        chosen = None if here.endpoint.is_server else here.model_for(task, model, "default")
+        return ({}, task) if chosen is None or chosen.family != "clairic" else task.divided()
+
+
+def _together(
+    names: Iterable[str], asked: Mapping[str, Question], found: pd.DataFrame, decided: pd.DataFrame
+) -> pd.DataFrame:
+    """Return the columns of both calls in the order of the fields."""
+    columns: dict[str, pd.Series[Any]] = {}
+    known = sorted(names, key=len, reverse=True)
+    owners = {each: next((n for n in known if each == n or each.startswith(f"{n}__")), each) for each in found.columns}
+    for name in names:
+        question = asked.get(name)
+        if question is None:
+            columns |= {each: found[each] for each, owner in owners.items() if owner == name}
+        elif isinstance(question, YesNo):
+            columns[name] = decided[name]
+            if f"{name}__p" in decided:
+                p = decided[f"{name}__p"]
+                columns[f"{name}__confidence"] = p.where(p >= 0.5, 1 - p)
+        else:
+            words = question.names if isinstance(question, Choice) else ()
+            columns[name] = decided[name].cat.set_categories([each for each in words if each != NOT_STATED])
+            if f"{name}__confidence" in decided:
+                columns[f"{name}__confidence"] = decided[f"{name}__confidence"]
+                columns[f"{name}__p_null"] = decided[f"{name}__p__{NOT_STATED}"]
+    result = pd.DataFrame(columns, index=decided.index)
+    facts = [frame.attrs["cfai"] for frame in (found, decided) if "cfai" in frame.attrs]
+    models = ", ".join(each["model"] for each in facts)
+    result.attrs["cfai"] = {**facts[0], "verb": "extract", "model": models}
+    return result
 
 
 class RowsVerb(TaskVerb):

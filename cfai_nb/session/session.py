@@ -65,6 +65,7 @@ class Session:
         self._entered = 0  # `with` blocks it is in
         self.previous: Session | None = None
         self.inaccessible: set[str] = set()  # models that the service refused to this account
+        self.cautioned: set[str] = set()  # models of whose weakness a warning was given
         self._daily_budget: tuple[float, Budget] | None = None  # with the start of its day (UTC)
         self._fetcher = Fetcher(bridge.wait)
         here = weakref.ref(self)

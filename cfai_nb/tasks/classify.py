@@ -72,6 +72,9 @@ class Classify(DialectTask):
         decision.check_labels(self._choice, model)
         decision.check_probabilities(self.probabilities, model, decision.WITH_PROBABILITIES)
 
+    def caution(self, model: Model) -> str:
+        return "" if self._choice is None else decision.weakness([self._choice], model)
+
     def dialect(self, model: Model) -> Dialect:
         return self._dialects[model.family or ""]
 
