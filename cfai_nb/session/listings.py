@@ -32,7 +32,12 @@ _CHARGE_COLUMNS = (
 
 @takes_options()
 def models(
-    name: str | None = None, *, task: str | None = None, refresh: bool = False, retired: bool = False
+    name: str | None = None,
+    *,
+    task: str | None = None,
+    verb: str | None = None,
+    refresh: bool = False,
+    retired: bool = False,
 ) -> pd.DataFrame:
     """List the models of Workers AI.
 
@@ -42,6 +47,8 @@ def models(
         Part of the model's id, such as ``"llama"``; or a verb, such as ``"classify"``, for the models it accepts.
     task : str, optional
         Part of the task's name, such as ``"embed"``.
+    verb : str, optional
+        A verb, such as ``"classify"``: only the models it accepts.
     refresh : bool
         Update the catalogue from the service first (needs an account; the emulator has no newer list).
     retired : bool
@@ -52,7 +59,8 @@ def models(
     DataFrame
         Indexed by model id.  Prices in Neurons and in dollars per million tokens where the model is priced by the
         token; missing means unknown (or another unit, see ``prices``), not free.  ``default_for`` names the verbs that
-        use the model by default, ``why`` the reason.
+        use the model by default, ``why`` the reason.  ``evidence`` says where the figures come from, ``checked_on``
+        when they were read, and ``notes`` where sources disagree.
 
     Raises
     ------
@@ -64,13 +72,19 @@ def models(
 
         current().refresh_models()
     found = [m for m in catalogue().values() if retired or m.status != "retired"]
+    if verb is not None:
+        taken = [kind for kind in _tasks() if kind.name == verb.casefold()]
+        if not taken:
+            raise ModelError(f"verb={verb!r}: there is no such verb. {_known_words()}")
+        found = [m for m in found if any(not kind.families or m.family in kind.families for kind in taken)]
     if name is not None:
         families = _families(name)
         found = [m for m in found if name.casefold() in m.id.casefold() or m.family in families]
     if task is not None:
         found = [m for m in found if task.casefold() in m.task.casefold()]
     if not found and (name is not None or task is not None):
-        raise ModelError(_no_models(name, task, retired))
+        of = f" Only models of verb={verb!r} were searched." if verb is not None else ""
+        raise ModelError(f"{_no_models(name, task, retired)}{of}")
     defaults: dict[str, list[tuple[str, str]]] = {}
     for work, entry in catalogue().defaults.items():
         defaults.setdefault(entry["model"], []).append((work, entry["why"]))
@@ -97,9 +111,19 @@ def _no_models(name: str | None, task: str | None, retired: bool) -> str:
     near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *verbs], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     gone = "" if retired else " retired=True includes retired models."
-    listed = ", ".join(sorted({m.task for m in known if m.task}))
     verb = f", and no verb is called {name!r}" if name is not None else ""
-    return f"No model has {what}{verb}.{hint} Tasks: {listed}.{gone}"
+    return f"No model has {what}{verb}.{hint} {_known_words()}{gone}"
+
+
+def _known_words() -> str:
+    """Return what can be searched for: tasks, verbs, authors."""
+    current = [model for model in catalogue().values() if model.status != "retired"]
+    words = {
+        "Tasks": {model.task for model in current if model.task},
+        "Verbs": {kind.name for kind in _tasks() if kind.name != Task.name},
+        "Authors": {model.id.split("/")[1] for model in current if model.id.count("/") == 2},
+    }
+    return " ".join(f"{kind}: {', '.join(sorted(found))}." for kind, found in words.items())
 
 
 def _row(model: Model, defaults: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -121,7 +145,9 @@ def _row(model: Model, defaults: Sequence[tuple[str, str]]) -> dict[str, Any]:
         "why": "; ".join(dict.fromkeys(why for _, why in defaults)) or None,
         "retired_on": model.retired_on,
         "replacement": ", ".join(model.replacement) or None,
+        "evidence": model.evidence,
         "checked_on": model.checked_on,
+        "notes": "; ".join(model.notes) or None,
     }
 
 

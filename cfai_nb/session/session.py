@@ -151,7 +151,7 @@ class Session:
 
     def _update_catalogue(self, store: Store) -> None:
         kept = store.listing() if self.origin == "cloudflare" else None
-        if kept is not None and kept[0] > catalogue().checked_on:
+        if kept is not None and kept[0] >= catalogue().checked_on:
             catalogue().merge_listing(kept[1], kept[0])
 
     def engine(self, *, cache: CacheMode) -> Engine:
