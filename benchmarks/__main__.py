@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -235,11 +237,62 @@ def media() -> str:
     return "1,000 x 1 MB, " + "; ".join(lines)
 
 
+def files(*words: object) -> dict[str, Any]:
+    """Measure files and frames in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.files", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return dict(json.loads(done.stdout.splitlines()[-1])) if done.stdout else {}
+
+
+def enrich(count: int = 1_000_000) -> str:
+    with tempfile.TemporaryDirectory() as folder, server() as url:
+        files("fill", f"{folder}/in", count)
+        done = files("enrich", url, folder, 512_000_000)
+        right = files("check", folder, count)
+        twice = stats(url)["twice"]
+    return (
+        f"{count:,} x 768, memory=512 MB: peak {done['peak_mb']:.0f} MB [<= 1024], CPU {done['cpu_us']:.0f} us a row "
+        f"[<= 80], {right['rows']:,} rows, wrong {right['wrong']} [0], billed twice {twice} [0], {done['wall']:.0f} s"
+    )
+
+
+def killed(count: int = 60_000, kills: int = 10) -> str:
+    rng = random.Random(3)
+    with tempfile.TemporaryDirectory() as folder, server("--latency", 0.02) as url:
+        files("fill", f"{folder}/in", count)
+        command = [sys.executable, "-m", "benchmarks.files", "enrich", url, folder, "30000000"]
+        worst = before = 0
+        for left in range(kills, -1, -1):
+            answered = stats(url)["answered"]
+            process = subprocess.Popen(command, cwd=HERE.parent, stdout=subprocess.DEVNULL)
+            until = answered + rng.randint(5, 50)
+            while left and process.poll() is None and stats(url)["answered"] < until:
+                time.sleep(0.01)
+            process.kill() if left else process.wait()
+            process.wait()
+            worst, before = max(worst, stats(url)["twice"] - before), stats(url)["twice"]
+        right, most = files("check", folder, count), stats(url)["most"]
+    return (
+        f"killed {kills} times: {right['rows']:,} rows of {count:,}, wrong {right['wrong']} [0], texts billed twice "
+        f"{before:,}, at most {worst:,} after one kill [<= {most} in flight x 100]"
+    )
+
+
+def polars(count: int = 200_000) -> str:
+    with server() as url:
+        pairs = [(files("frame", "polars", url, count), files("frame", "pandas", url, count)) for _ in range(3)]
+    wall, peak = (statistics.median(a[name] / b[name] for a, b in pairs) for name in ("wall", "peak_mb"))
+    wrong = sum(one["wrong"] for pair in pairs for one in pair)
+    return f"{count:,} x 768 embedded and searched: wall {wall:.2f} x pandas, peak {peak:.2f} x [<= 1.1], wrong {wrong}"
+
+
 CASES: dict[str, Callable[[], str]] = {
     "embed": embed, "duplicates": duplicates, "generate": generate, "capacity": capacity, "rate-told": rate_told,
     "rate-learned": rate_learned, "faults": faults, "quota": quota, "bulk": bulk, "store": store, "recall": recall,
     "import": imports, "search": search, "picture": picture, "preview": preview,
-    "media": media, "certificate": certificate,
+    "media": media, "certificate": certificate, "enrich": enrich, "killed": killed, "polars": polars,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .accessor import Accessor, on
+from .accessor import Accessor, enrich, on
 from .accessor import register as _register
 from .errors import (
     AccessError,
@@ -38,10 +38,12 @@ from .errors import (
 )
 from .frame import progress as _progress
 from .frame.call import last_run
+from .frame.cascades.cascade import Cascade
 from .models import Model, Usage
 from .session.listings import ledger, models
 from .tasks import (
     Answer,
+    AnswerFrom,
     Ask,
     Caption,
     Check,
@@ -65,6 +67,7 @@ from .tasks import (
     ToMarkdown,
     Transcribe,
     Translate,
+    Verify,
     choice,
     estimate,
     forecast,
@@ -77,14 +80,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from . import emulator, plots, quality, vectors, widgets
-    from ._engine.gateway import Gateway
+    from ._engine.run_options import Gateway
     from .data import sample
     from .frame.report import CfaiWarning, Report
     from .media import Audio, Image
     from .models.ledger import Budget
     from .session import Session, connect
-    from .session.feedback import feedback
-    from .session.stream import stream
+    from .session.requests import feedback, stream
 
 __version__ = "0.1.0"
 
@@ -93,12 +95,14 @@ __all__ = [
     "Accessor",
     "Answer",
     "AnswerError",
+    "AnswerFrom",
     "Ask",
     "Audio",
     "Budget",
     "BudgetError",
     "Busy",
     "Caption",
+    "Cascade",
     "CfaiError",
     "CfaiWarning",
     "Check",
@@ -142,9 +146,11 @@ __all__ = [
     "Translate",
     "Unavailable",
     "Usage",
+    "Verify",
     "choice",
     "connect",
     "emulator",
+    "enrich",
     "estimate",
     "feedback",
     "forecast",
@@ -170,9 +176,9 @@ _LAZY = {
     "Audio": ("media", "Audio"),
     "Budget": ("models.ledger", "Budget"),
     "CfaiWarning": ("frame.report", "CfaiWarning"),
-    "Gateway": ("_engine.gateway", "Gateway"),
+    "Gateway": ("_engine.run_options", "Gateway"),
     "Image": ("media", "Image"),
-    "feedback": ("session.feedback", "feedback"),
+    "feedback": ("session.requests", "feedback"),
     "Report": ("frame.report", "Report"),
     "Session": ("session", "Session"),
     "connect": ("session", "connect"),
@@ -181,7 +187,7 @@ _LAZY = {
     "plots": ("plots", None),
     "quality": ("quality", None),
     "sample": ("data", "sample"),
-    "stream": ("session.stream", "stream"),
+    "stream": ("session.requests", "stream"),
     "vectors": ("vectors", None),
     "widgets": ("widgets", None),
 }

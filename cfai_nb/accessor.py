@@ -17,9 +17,9 @@ from typing import Any
 import pandas as pd
 
 from .errors import near
-from .frame import arrow, rows
+from .frame import arrow, polars, rows
 from .frame.progress import Display, Listener
-from .frame.verb import ExtractVerb, FilterVerb, RankVerb, TaskVerb, Verb
+from .frame.verb import ExtractVerb, FilterVerb, Function, RankVerb, TaskVerb, Verb
 from .tasks import (
     Ask,
     Caption,
@@ -139,6 +139,7 @@ class Accessor:
     rank = RankVerb(Rank)
     run = Verb("frame.verb", "run")
     compare = Verb("frame.compare", "compare")
+    verify = Verb("frame.verb", "verify")
 
     as_vectors = Verb("frame.vectors", "as_vectors")
     search = Verb("frame.vectors", "search")
@@ -147,9 +148,12 @@ class Accessor:
     dedupe = Verb("frame.vectors", "dedupe")
     cluster = Verb("frame.vectors", "cluster")
     label_clusters = Verb("frame.label_clusters", "label_clusters")
+    discover = Verb("frame.label_clusters", "discover")
     project = Verb("frame.vectors", "project")
     outliers = Verb("frame.vectors", "outliers")
     to_vectorize = Verb("frame.vectorize.to_vectorize", "to_vectorize")
+    to_ai_search = Verb("frame.ai_search.to_ai_search", "to_ai_search")
+    answer = Verb("frame.ai_search.passages", "answer")
 
     map = Verb("widgets.map", "map_rows")
     playground = WidgetMethod("Playground")
@@ -174,14 +178,19 @@ class Accessor:
         return [name for name in dir(type(self)) if not name.startswith("_")]
 
 
+#: ``cf.enrich``: its module, and pyarrow with it, is imported when it is used.
+enrich = Function("frame.files.enrich", "enrich", "plan_of", _bar)
+
+
 def on(data: rows.Frame) -> Accessor:
     """Return the accessor of a frame as a typed call, since no type checker can see a registered one."""
     return Accessor(data)
 
 
 def register() -> None:
-    """Give DataFrame and Series their ``cfai``, and files their vectors; quiet when that is done already (a reload)."""
+    """Give DataFrame and Series their ``cfai``, also those of Polars, and files their vectors; quiet when done."""
     arrow.register()
+    polars.register(Accessor)
     for owner, add in (
         (pd.DataFrame, pd.api.extensions.register_dataframe_accessor),
         (pd.Series, pd.api.extensions.register_series_accessor),

@@ -3,6 +3,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, Unpack
 
 import pandas as pd
@@ -10,8 +11,11 @@ import pandas as pd
 from ._engine.plan import Plan
 from ._engine.run_options import GivenOptions
 from .frame.call import Call
+from .frame.cascades.cascade import Cascade
+from .frame.cascades.cascade_plan import CascadePlan
 from .frame.compare_result import Comparison, Plans
-from .frame.vectorize.upload import Written
+from .frame.files.enrich_report import EnrichPlan, EnrichReport
+from .frame.vectorize.resume import Written
 from .html import Failures
 from .models import Model
 from .tasks import Task
@@ -27,7 +31,7 @@ R = TypeVar("R")
 class EmbeddingOptions(GivenOptions, total=False):
     """The run options of a verb, and its model."""
 
-    model: str | Model | None
+    model: str | Model | Cascade | None
 
 class Form(Generic[P, R]):
     """A verb on a frame: call it, await ``.aio``, or price it with ``.plan``."""
@@ -36,13 +40,18 @@ class Form(Generic[P, R]):
     def __init__(self, definition: Callable[Concatenate[Any, P], R]) -> None: ...
     def __call__(self, *args: P.args, **options: P.kwargs) -> R: ...
     async def aio(self, *args: P.args, **options: P.kwargs) -> R: ...
-    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | Plans: ...
+    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | Plans | CascadePlan: ...
 
-class TaskForm(Form[P, R]):
+class DecidingForm(Form[P, R]):
+    """A task on a frame that a cascade can do, too."""
+
+    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | CascadePlan: ...
+    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
+
+class TaskForm(DecidingForm[P, R]):
     """A task on a frame."""
 
     def plan(self, *args: P.args, **options: P.kwargs) -> Plan: ...
-    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
 
 class Accessor:
     """Verbs of Workers AI on a DataFrame or Series."""
@@ -55,10 +64,11 @@ class Accessor:
         **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
         """Turn texts into vectors that lie close together when the texts mean similar things."""
-    @TaskForm
+    @DecidingForm
     def classify(
         self, on: Any = None, labels: Sequence[str] | Mapping[str, str | None] | None = None, *,
-        instructions: str = "Which label fits the text best?", probabilities: bool = False,
+        instructions: str = "Which label fits the text best?", multiple: bool = False, threshold: float = 0.5,
+        uncertain: float | None = None, probabilities: bool = False, truth: Any = None,
         **options: Unpack[EmbeddingOptions],
     ) -> Any:
         """Give each row one of the labels."""
@@ -71,16 +81,16 @@ class Accessor:
         **options: Unpack[EmbeddingOptions],
     ) -> Any:
         """Fill a prompt template with each row and return what the model writes."""
-    @TaskForm
+    @DecidingForm
     def ask(
         self, on: Any = None, questions: Mapping[str, Question] = ..., *, probabilities: bool = False,
-        threshold: float | Mapping[str, float] = 0.5, **options: Unpack[EmbeddingOptions],
+        threshold: float | Mapping[str, float] = 0.5, truth: Any = None, **options: Unpack[EmbeddingOptions],
     ) -> pd.DataFrame:
         """Ask up to 64 questions about each row, in one call per distinct row."""
-    @TaskForm
+    @DecidingForm
     def check(
         self, on: Any = None, condition: str = ..., *, probabilities: bool = False, threshold: float = 0.5,
-        **options: Unpack[EmbeddingOptions],
+        truth: Any = None, **options: Unpack[EmbeddingOptions],
     ) -> Any:
         """Say for each row whether a condition holds."""
     @TaskForm
@@ -89,12 +99,15 @@ class Accessor:
         instructions: str = "Which level fits the text best?", **options: Unpack[EmbeddingOptions],
     ) -> Any:
         """Place each row on a scale; the number counts levels from 0 and lies between them where the model wavers."""
-    @TaskForm
-    def sentiment(self, on: Any = None, *, probabilities: bool = False, **options: Unpack[EmbeddingOptions]) -> Any:
+    @DecidingForm
+    def sentiment(
+        self, on: Any = None, *, probabilities: bool = False, truth: Any = None, **options: Unpack[EmbeddingOptions],
+    ) -> Any:
         """Tell negative, neutral and positive texts apart."""
-    @TaskForm
+    @DecidingForm
     def filter(
         self, on: Any = None, condition: str = ..., *, probabilities: bool = False, threshold: float = 0.5,
+        truth: Any = None, recall: float | None = None, precision: float | None = None,
         **options: Unpack[EmbeddingOptions],
     ) -> Any:
         """Keep the rows for which a condition holds; rows without an answer are left out."""
@@ -163,10 +176,10 @@ class Accessor:
         details: bool = False, **options: Unpack[EmbeddingOptions],
     ) -> Any:
         """Turn documents (PDF, Office, HTML, pictures, ...) into Markdown."""
-    @TaskForm
+    @DecidingForm
     def moderate(
         self, on: Any = None, *, categories: Sequence[str] | Mapping[str, str | None] = ..., threshold: float = 0.5,
-        probabilities: bool = False, **options: Unpack[EmbeddingOptions],
+        probabilities: bool = False, truth: Any = None, **options: Unpack[EmbeddingOptions],
     ) -> pd.DataFrame:
         """Say for each row whether it is safe, and what makes it unsafe."""
     @TaskForm
@@ -177,23 +190,31 @@ class Accessor:
         """Order the rows by how well they answer a query."""
     @Form
     def run(
-        self, task: Task, on: Any = None, *, model: str | Model | None = None, **options: Unpack[GivenOptions],
+        self, task: Task, on: Any = None, *, model: str | Model | Cascade | None = None, truth: Any = None,
+        **options: Unpack[GivenOptions],
     ) -> Any:
         """Run any task, also one written in a cell, in the same three forms as every verb."""
     @Form
     def compare(
-        self, task: Task, on: Any = None, *, models: Sequence[str] = (), sample: int | None = 50, truth: Any = None,
-        random_state: int = 0, **options: Unpack[GivenOptions],
+        self, task: Task, on: Any = None, *, models: Sequence[str | Cascade] = (), sample: int | None = 50,
+        truth: Any = None, margin: float | None = None, random_state: int = 0, **options: Unpack[GivenOptions],
     ) -> Comparison:
         """Put one task to several models, on a sample of the rows."""
+    @Form
+    def verify(
+        self, claim: str, source: str, *, probabilities: bool = False, model: str | Model | Cascade | None = None,
+        truth: Any = None, **options: Unpack[GivenOptions],
+    ) -> Any:
+        """Say of each claim whether a source supports it, contradicts it, or does not mention it."""
     @Form
     def as_vectors(self, on: Any = None, *, model: str, origin: str, form: str = "") -> pd.Series[Any]:
         """Record where plain vectors come from, so that they can be compared."""
     @Form
     def search(
-        self, query: Any, top_k: int = 5, on: Any = None, *, index: str | None = None,
-        filter: Mapping[str, Any] | None = None, namespace: str | None = None, metadata: bool = True, id: Any = None,
-        join: bool = True, **options: Unpack[EmbeddingOptions],
+        self, query: Any, top_k: int = 5, on: Any = None, *, index: str | None = None, instance: str | None = None,
+        mode: Literal['vector', 'keyword', 'hybrid'] | None = None, filter: Mapping[str, Any] | None = None,
+        namespace: str | None = None, metadata: bool = True, id: Any = None, join: bool = True,
+        **options: Unpack[EmbeddingOptions],
     ) -> pd.DataFrame:
         """Return the rows closest to a text or vector."""
     @Form
@@ -226,6 +247,12 @@ class Accessor:
     ) -> pd.Series[Any]:
         """Name clusters: a categorical Series of labels, one a row."""
     @Form
+    def discover(
+        self, text: Any = None, k: int = 8, *, sample: int = 500, model: str | Model | None = None,
+        random_state: int = 0, **options: Unpack[GivenOptions],
+    ) -> dict[str, str]:
+        """Propose categories for texts: a sample is embedded and clustered, and a chat model names the clusters."""
+    @Form
     def project(
         self, on: Any = None, *, method: Literal['auto', 'tsne', 'pca', 'umap'] = "auto", random_state: int = 0,
         **options: Unpack[EmbeddingOptions],
@@ -244,6 +271,20 @@ class Accessor:
         wait: bool | float = False, **options: Unpack[EmbeddingOptions],
     ) -> Written:
         """Write vectors into an index of Vectorize, the service's store of vectors, or bring what is there up to ..."""
+    @Form
+    def to_ai_search(
+        self, instance: str, on: Any = None, *, id: Any = None, metadata: Any = None, filterable: Any = None,
+        namespace: str = "default", create: bool = False, wait: bool | float = False,
+        **options: Unpack[EmbeddingOptions],
+    ) -> Written:
+        """Upload texts to an instance of AI Search, the service's search over documents, or bring it up to date."""
+    @Form
+    def answer(
+        self, on: Any = None, *, instance: str, mode: Literal['vector', 'keyword', 'hybrid'] | None = None,
+        top_k: int = 10, filter: Mapping[str, Any] | None = None, namespace: str = "default",
+        **options: Unpack[EmbeddingOptions],
+    ) -> pd.DataFrame:
+        """Answer questions from the documents of an instance of AI Search."""
     @Form
     def map(
         self, on: Any = None, *, color: Hashable | None = None, hover: Hashable | Sequence[Hashable] | None = None,
@@ -271,6 +312,39 @@ class Accessor:
         filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
         """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
+
+class EnrichForm:
+    """``cf.enrich``: call it, await ``.aio``, or price it with ``.plan``."""
+
+    def __call__(self,
+        source: Any,
+        target: str | Path,
+        columns: Mapping[str, Any],
+        *,
+        memory: int = 512000000,
+        overwrite: bool = False,
+        **options: Unpack[GivenOptions],
+    ) -> EnrichReport: ...
+    async def aio(self,
+        source: Any,
+        target: str | Path,
+        columns: Mapping[str, Any],
+        *,
+        memory: int = 512000000,
+        overwrite: bool = False,
+        **options: Unpack[GivenOptions],
+    ) -> EnrichReport: ...
+    def plan(self,
+        source: Any,
+        target: str | Path,
+        columns: Mapping[str, Any],
+        *,
+        memory: int = 512000000,
+        overwrite: bool = False,
+        **options: Unpack[GivenOptions],
+    ) -> EnrichPlan: ...
+
+enrich: EnrichForm
 
 def on(data: pd.DataFrame | pd.Series[Any]) -> Accessor:
     """Return the accessor of a frame as a typed call."""

@@ -39,7 +39,8 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -155,7 +156,14 @@ class ServiceError(RowError):
         Seconds that the service asked to wait (Retry-After).
     known : bool
         Whether the code is one the service is known to use; otherwise the meaning is taken from the status alone.
+    content : bytes or None
+        The body of the refusal; None where nothing came.
+    headers : mapping of str to str
+        Its headers, with names in lower case.
     """
+
+    content: bytes | None = None
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,

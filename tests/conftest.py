@@ -16,6 +16,10 @@ from cfai_nb.emulator import Emulator
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Hashes answer in tests, quickly and exactly, also in fixtures of a module and in processes of their own. A test
+# about the local model, or about what people see, takes the variable away.
+os.environ["CFAI_STANDINS"] = "hash"
+
 CREDENTIAL_PREFIXES = ("CLOUDFLARE_", "CF_", "WORKERS_AI_")
 
 

@@ -68,7 +68,7 @@ def commands() -> Iterator[str]:
     """The help of every command."""
     from cfai_nb import cli
 
-    for command in ([], ["demo"], ["emulator"], ["models"], ["verbs"], ["doctor"]):
+    for command in ([], ["demo"], ["enrich"], ["emulator"], ["models"], ["verbs"], ["doctor"]):
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
             cli.main([*command, "--help"])

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import cfai_nb
+from cfai_nb import accessor
 from cfai_nb.accessor import Accessor, WidgetMethod
 from cfai_nb.frame.verb import FilterVerb, RankVerb, TaskVerb, Verb
 from cfai_nb.tasks import Task
@@ -37,7 +38,7 @@ R = TypeVar("R")
 class EmbeddingOptions(GivenOptions, total=False):
     """The run options of a verb, and its model."""
 
-    model: str | Model | None
+    model: str | Model | Cascade | None
 
 class Form(Generic[P, R]):
     """A verb on a frame: call it, await ``.aio``, or price it with ``.plan``."""
@@ -46,19 +47,33 @@ class Form(Generic[P, R]):
     def __init__(self, definition: Callable[Concatenate[Any, P], R]) -> None: ...
     def __call__(self, *args: P.args, **options: P.kwargs) -> R: ...
     async def aio(self, *args: P.args, **options: P.kwargs) -> R: ...
-    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | Plans: ...
+    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | Plans | CascadePlan: ...
 
-class TaskForm(Form[P, R]):
+class DecidingForm(Form[P, R]):
+    """A task on a frame that a cascade can do, too."""
+
+    def plan(self, *args: P.args, **options: P.kwargs) -> Plan | CascadePlan: ...
+    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
+
+class TaskForm(DecidingForm[P, R]):
     """A task on a frame."""
 
     def plan(self, *args: P.args, **options: P.kwargs) -> Plan: ...
-    def call(self, *args: P.args, **options: P.kwargs) -> Call: ...
 
 class Accessor:
     """Verbs of Workers AI on a DataFrame or Series."""
 
     def __init__(self, data: pd.DataFrame | pd.Series[Any]) -> None: ...
 {verbs}
+
+class EnrichForm:
+    """``cf.enrich``: call it, await ``.aio``, or price it with ``.plan``."""
+
+    def __call__(self,{enrich}) -> EnrichReport: ...
+    async def aio(self,{enrich}) -> EnrichReport: ...
+    def plan(self,{enrich}) -> EnrichPlan: ...
+
+enrich: EnrichForm
 
 def on(data: pd.DataFrame | pd.Series[Any]) -> Accessor:
     """Return the accessor of a frame as a typed call."""
@@ -70,7 +85,9 @@ _BASE = {
     ("collections.abc", "Callable"), ("typing", "Any"), ("typing", "Concatenate"), ("typing", "Generic"),
     ("typing", "ParamSpec"), ("typing", "TypeVar"), ("typing", "Unpack"), ("", "pandas as pd"),
     ("._engine.plan", "Plan"), ("._engine.run_options", "GivenOptions"),
-    (".frame.call", "Call"), (".frame.compare_result", "Plans"), (".models", "Model"),
+    (".frame.compare_result", "Plans"), (".models", "Model"),
+    (".frame.files.enrich_report", "EnrichPlan"), (".frame.files.enrich_report", "EnrichReport"),
+    (".frame.call", "Call"), (".frame.cascades.cascade", "Cascade"), (".frame.cascades.cascade_plan", "CascadePlan"),
 }  # fmt: skip
 
 
@@ -180,6 +197,9 @@ def _task(verb: TaskVerb, imports: Imports) -> Iterator[str]:
         kind = imports.need(str(fields[name].type), sys.modules[owner.__module__])
         given = _default(fields[name].default)
         yield f"{name}: {kind}{given or (' = ...' if name in task.positional else '')}"
+    if verb.extra and not others:
+        yield "*"
+    yield from (f"{name}: {'Any' if name == 'truth' else 'float | None'} = None" for name in verb.extra)
     yield "**options: Unpack[EmbeddingOptions]"
 
 
@@ -198,7 +218,8 @@ def stub() -> str:
     imports, verbs = Imports(), []
     for name, verb in vars(Accessor).items():
         if isinstance(verb, TaskVerb):
-            verbs.append(_declared(name, list(_task(verb, imports)), _returned(verb), verb.help.doc, "TaskForm"))
+            form = "DecidingForm" if verb.extra else "TaskForm"
+            verbs.append(_declared(name, list(_task(verb, imports)), _returned(verb), verb.help.doc, form))
         elif isinstance(verb, Verb):
             function, module = verb.definition, sys.modules[verb.definition.__module__]
             kind = str(inspect.signature(function).return_annotation).removeprefix("Steps[").removesuffix("]")
@@ -207,7 +228,21 @@ def stub() -> str:
         elif isinstance(verb, WidgetMethod):
             imports.found.add((".widgets", verb.widget.__name__))
             verbs.append(_declared(name, list(_widget(verb, imports)), verb.widget.__name__, verb.doc))
-    return _HEAD.format(imports=imports, verbs="\n".join(verbs))
+    whole = "\n        ".join(["", *_enrich(imports)]) + "\n    "
+    return _HEAD.format(imports=imports, verbs="\n".join(verbs), enrich=whole)
+
+
+def _enrich(imports: Imports) -> Iterator[str]:
+    function = accessor.enrich._definition.definition
+    module = sys.modules[function.__module__]
+    for each in inspect.signature(function).parameters.values():
+        if each.name == "display":
+            continue
+        if each.name == "memory":
+            yield "*,"
+        stated = each.kind is each.VAR_KEYWORD
+        kind = "Unpack[GivenOptions]" if stated else imports.need(each.annotation, module)
+        yield f"{'**' * stated}{each.name}: {kind}{_default(each.default)},"
 
 
 def _widget(method: WidgetMethod, imports: Imports) -> Iterator[str]:

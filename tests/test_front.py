@@ -15,7 +15,7 @@ import cfai_nb as cf
 
 HEAVY = (
     "matplotlib", "ipywidgets", "IPython", "sklearn", "scipy", "dask", "starlette", "uvicorn", "httpx", "aiohttp",
-    "pydantic", "sqlite3", "nest_asyncio", "nest_asyncio2", "PIL", "tinytag",
+    "pydantic", "sqlite3", "nest_asyncio", "nest_asyncio2", "PIL", "tinytag", "polars",
 )  # fmt: skip
 
 

@@ -18,8 +18,10 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 PASSING = re.compile(r"\d+\.\d s\b|\d+ ms\b|\s+")
 #: Lines that are there only where something took long enough.
 WAITING = re.compile(r"(?![✓!✗…]).+ · \d+(\.\d)? s( · done)?\s*")  # a receipt begins with a sign
-#: Notebooks about what is installed: their numbers are those of this machine.
-LOCAL = {"02_explore_embeddings"}
+#: Notebooks about what is installed, or stopped at a moment: their numbers are those of this machine.
+LOCAL = {"02_explore_embeddings", "06_files_larger_than_memory"}
+#: Notebooks that the local stand-in answers: 25 and 40 seconds of one core for its vectors.
+MEANING = {"01_quickstart", "02_explore_embeddings"}
 #: Bytes a notebook may have; those with more than a picture or two say how many.
 LARGEST = {"02_explore_embeddings": 1_500_000, "03_pictures_and_sound": 2_000_000}
 
@@ -84,13 +86,16 @@ def test_there_is_a_quickstart() -> None:
     assert "01_quickstart.ipynb" in [path.name for path in NOTEBOOKS]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_without_an_account(path: Path, bare_environment: dict[str, str], tmp_path: Path) -> None:
     """In a fresh kernel with no credentials every cell runs, and shows and says what is kept in the file."""
     kept, fresh = read(path), read(path)
     inline = bare_environment | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    if path.stem in MEANING:
+        del inline["CFAI_STANDINS"]
     client = nbclient.NotebookClient(
-        fresh, timeout=90, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+        fresh, timeout=180, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute(env=inline)
     assert outputs(fresh, live=True) == outputs(kept)

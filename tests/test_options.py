@@ -18,7 +18,7 @@ from cfai_nb.errors import near, refuse_unknown, takes_options
 #: What some calls cannot do without before their options are looked at.
 NEEDED: dict[str, tuple[Any, ...]] = {
     "to_vectorize": ("index",), "run": (cf.Embed(),), "compare": (cf.Classify(labels=["a", "b"]),),
-    "label_clusters": ("text", [0, 1]),
+    "label_clusters": ("text", [0, 1]), "to_ai_search": ("instance",),
 }  # fmt: skip
 
 

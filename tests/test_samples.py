@@ -8,6 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
+import cfai_nb as cf
 from cfai_nb.data import sample
 
 TOPICS = {"account", "billing", "bug", "other", "returns", "shipping"}
@@ -24,9 +25,10 @@ def docstrings() -> pd.DataFrame:
 
 
 def test_tickets_have_the_promised_shape(tickets: pd.DataFrame) -> None:
-    """There are 200 tickets with the documented columns and ids that occur once."""
-    assert list(tickets.columns) == ["id", "text", "product", "channel", "priority", "topic", "language"]
-    assert len(tickets) == 200
+    """There are 606 tickets with the documented columns and ids that occur once."""
+    columns = ["id", "text", "product", "channel", "priority", "topic", "mood", "language", "ambiguous"]
+    assert list(tickets.columns) == columns
+    assert len(tickets) == 606
     assert tickets["id"].is_unique
     assert tickets["id"].str.fullmatch(r"T-\d{4}").all()
     assert set(tickets["channel"]) == {"email", "chat", "phone", "web"}
@@ -34,19 +36,36 @@ def test_tickets_have_the_promised_shape(tickets: pd.DataFrame) -> None:
 
 
 def test_every_text_has_an_answer(tickets: pd.DataFrame) -> None:
-    """Five texts are missing; every other row has one of six topics, each with at least twenty rows."""
+    """Five texts are missing; every other row has one of six topics, each with ninety rows or more, and a mood."""
     assert tickets["text"].isna().sum() == 5
     assert tickets["topic"].isna().equals(tickets["text"].isna())
+    assert tickets["mood"].isna().equals(tickets["text"].isna())
     sizes = tickets["topic"].value_counts()
     assert set(sizes.index) == TOPICS
-    assert sizes.min() >= 20
+    assert sizes.min() >= 90
+    assert set(tickets["mood"].dropna()) == {"negative", "neutral", "positive"}
+
+
+def test_what_may_be_read_two_ways_is_marked(tickets: pd.DataFrame) -> None:
+    """Some texts fit a second topic as well; it is named, and it is another than the gold one."""
+    marked = tickets.dropna(subset=["ambiguous"])
+    assert 30 <= len(marked) <= 60
+    assert set(marked["ambiguous"]) <= TOPICS
+    assert (marked["ambiguous"] != marked["topic"]).all()
+
+
+def test_texts_are_no_variations_of_a_template(tickets: pd.DataFrame) -> None:
+    """Few texts begin with the same four words, and no two different ones are the same but for a word."""
+    texts = tickets["text"].dropna().drop_duplicates()
+    openings = texts[texts.str.split().str.len() >= 6].str.lower().str.split().str[:4].str.join(" ")
+    assert openings.value_counts().max() <= 3
 
 
 def test_equal_texts_have_equal_answers(tickets: pd.DataFrame) -> None:
     """Eight rows repeat an earlier text exactly, and never with another topic."""
     said = tickets.dropna(subset=["text"])
     assert said["text"].duplicated().sum() == 8
-    assert said.groupby("text")["topic"].nunique().max() == 1
+    assert said.groupby("text")[["topic", "mood"]].nunique().max().max() == 1
 
 
 def test_tickets_hold_the_awkward_cases(tickets: pd.DataFrame) -> None:
@@ -112,12 +131,26 @@ def test_docstrings_are_the_same_everywhere_and_import_nothing(docstrings: pd.Da
     assert run.stdout.split("\n")[:2] == [str(int(pd.util.hash_pandas_object(docstrings).sum())), "[]"]
 
 
-@pytest.mark.parametrize("name", ["tickets", "docstrings"])
+def test_products_have_pictures_of_what_they_are() -> None:
+    """Twelve products of four categories, each with a picture of its own that shows it, in its color."""
+    made = sample("products")
+    assert list(made.columns) == ["id", "name", "category", "color", "price", "description", "picture"]
+    assert made["category"].value_counts().to_dict() == dict.fromkeys(("kettle", "lamp", "watch", "vacuum"), 3)
+    assert made["picture"].map(hash).is_unique
+    with cf.connect("emulator", store=False):
+        found = made.cfai.caption("picture")
+    named = [f"a {color} {kind} on" for color, kind in zip(made["color"], made["category"], strict=True)]
+    assert [name in text for name, text in zip(named, found, strict=True)] == [True] * 12
+    assert sum(map(len, made["picture"])) < 200_000
+
+
+@pytest.mark.parametrize("name", ["tickets", "products", "docstrings"])
 def test_samples_are_never_shared(name: str, docstrings: pd.DataFrame) -> None:
     """What a caller does to a frame reaches no other caller."""
     first = sample(name)
-    first["text"] = "changed"
-    assert not sample(name)["text"].eq("changed").any()
+    column = "name" if name == "products" else "text"
+    first[column] = "changed"
+    assert not sample(name)[column].eq("changed").any()
 
 
 @pytest.mark.parametrize(
@@ -125,11 +158,11 @@ def test_samples_are_never_shared(name: str, docstrings: pd.DataFrame) -> None:
 )
 def test_a_near_miss_is_answered_with_the_name(name: str, meant: str) -> None:
     """An unknown name is refused with all names and the one that was probably meant."""
-    with pytest.raises(ValueError, match=rf"'tickets', 'docstrings'\. Did you mean '{meant}'\?"):
+    with pytest.raises(ValueError, match=rf"'tickets', 'products', 'docstrings'\. Did you mean '{meant}'\?"):
         sample(name)
 
 
 def test_a_far_miss_gets_no_guess() -> None:
     """A name that resembles none is refused without a guess."""
-    with pytest.raises(ValueError, match=r"'tickets', 'docstrings'\.$"):
+    with pytest.raises(ValueError, match=r"'tickets', 'products', 'docstrings'\.$"):
         sample("zzz")

@@ -1,1 +1,1 @@
-"""How it travels: plan, store, pace, wire, run, bridge.  Knows tasks only by their shape, and no pandas."""
+"""How a call travels: plan, run, conversation, sender, limiter, wire, store, bridge.  It imports no pandas."""

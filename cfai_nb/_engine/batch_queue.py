@@ -11,23 +11,23 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import pydantic_core
 
 from ..errors import AnswerError, CfaiError, Refused, RowError, ServiceError, bare
 from ..models import price
 from ..tasks import Answer, Json, Request, reported
-from .gateway import with_gateway
+from .engine import Engine
 from .run_state import Run
 from .service_errors import service_error
-from .shared import Engine
 
 #: The most requests and bytes of a submission (the service takes less than 10 MB), and the seconds without a further
 #: request after which it is submitted.
 MOST_REQUESTS, MOST_BYTES, MOMENT = 1_000, 8_000_000, 0.2
+#: The most inputs of a submission: the vectors of all of them come in one answer, which has at most 64 MiB.
+MOST_INPUTS = 3_000
 #: Seconds between looks at a submission: the first, the longest, and the growth.
 FIRST_LOOK, LAST_LOOK, GROWTH = 0.25, 20.0, 1.5
 #: How often an unreadable answer is asked for again.
@@ -47,46 +47,26 @@ class _Place:
 
 @dataclass(slots=True, eq=False)
 class _Submission:
-    """Requests that were submitted together.
-
-    ``places`` is by position, without those that no conversation waits for.  ``ours``: this run submitted it.
-    ``done``: it was answered.
-    """
+    """Requests that were submitted together."""
 
     id: str
     began: float
     requests: Sequence[Sequence[bytes]]
-    places: dict[int, _Place] = field(default_factory=dict)
-    ours: bool = False
-    done: bool = False
+    places: dict[int, _Place] = field(default_factory=dict)  # by position, without those that no conversation waits for
+    ours: bool = False  # this run submitted it
+    done: bool = False  # it was answered
     looking: asyncio.Task[None] | None = None
 
 
-class _Send(Protocol):
-    """Sends a request about these rows until it is answered."""
-
-    async def __call__(self, request: Request, name: str, *, keys: Sequence[bytes]) -> Answer: ...
-
-
 class Queue:
-    """Submits the requests of one run and fetches their answers.
+    """Submits the requests of one run and fetches their answers; ``in_flight`` are tasks with a request in flight."""
 
-    Parameters
-    ----------
-    engine : Engine
-    run : Run
-    send : callable
-        ``RunSender.send``.
-    in_flight : set of Task
-        Tasks that have a request in flight.
-    """
-
-    def __init__(self, engine: Engine, run: Run, send: _Send, in_flight: set[asyncio.Task[None]]) -> None:
-        self._engine = engine
-        self._run = run
-        self._send = send
-        self._in_flight = in_flight
+    def __init__(
+        self, engine: Engine, run: Run, send: Callable[..., Awaitable[Answer]], in_flight: set[asyncio.Task[None]]
+    ) -> None:
+        self._engine, self._run, self._send, self._in_flight = engine, run, send, in_flight
         self._waiting: list[_Place] = []
+        self._inputs = 0  # of those that wait
         self._timer: asyncio.TimerHandle | None = None
         self._handing: set[asyncio.Task[None]] = set()
         self._submissions: dict[str, _Submission] = {}
@@ -120,7 +100,9 @@ class Queue:
             self._look_for(submission)
         else:
             self._add(place)
-        return await place.answer
+        answer = await place.answer
+        place.body, place.answer = None, _spent()  # a million rows would keep theirs to the end of the run
+        return answer
 
     def abandon(self) -> None:
         """Drop even what is being submitted."""
@@ -130,11 +112,8 @@ class Queue:
     async def close(self, *, whole: bool) -> None:
         """End it: wait for what is being submitted, so that its id is kept, and forget finished submissions.
 
-        Parameters
-        ----------
-        whole : bool
-            Whether every answer that came was read; otherwise the run was stopped, and only answers that the store
-            holds need not be fetched again.
+        ``whole``: every answer that came was read.  Otherwise the run was stopped, and only answers that the store
+        holds need not be fetched again.
         """
         if self._timer is not None:
             self._timer.cancel()
@@ -154,11 +133,11 @@ class Queue:
             if submission.done and (not rest or (store.locate(rest)[0] >= 0).all()):
                 store.dequeue(submission.id)
 
-    # -- submitting ----------------------------------------------------------------------------------------------
-
     def _add(self, place: _Place) -> None:
-        if self._waiting and sum(each.size for each in self._waiting) + place.size > MOST_BYTES:
+        size = sum(each.size for each in self._waiting) + place.size
+        if self._waiting and (size > MOST_BYTES or self._inputs + len(place.keys) > MOST_INPUTS):
             self._submit_waiting()
+        self._inputs += len(place.keys)
         self._waiting.append(place)
         if self._timer is not None:
             self._timer.cancel()
@@ -167,7 +146,7 @@ class Queue:
             self._submit_waiting()
 
     def _submit_waiting(self) -> None:
-        waiting, self._waiting = [place for place in self._waiting if not place.answer.done()], []
+        waiting, self._waiting, self._inputs = [p for p in self._waiting if not p.answer.done()], [], 0
         if waiting:
             task = asyncio.get_running_loop().create_task(self._submit(waiting))
             self._handing.add(task)
@@ -203,15 +182,11 @@ class Queue:
             return AnswerError("the queue's answer holds no request_id", "broken", again=True)
         submission = _Submission(name, began, [place.keys for place in places], dict(enumerate(places)), ours=True)
         self._submissions[name] = submission
-        if self._engine.store is not None:
-            plan = self._run.plan
-            self._engine.store.enqueue(
-                name, self._engine.account, self._engine.origin, plan.model.id, submission.requests
-            )
+        if (store := self._engine.store) is not None:
+            engine, model = self._engine, self._run.plan.model
+            store.enqueue(name, engine.account, engine.origin, model.id, submission.requests)
         self._look_for(submission)
         return None
-
-    # -- fetching -------------------------------------------------------------------------------------------------
 
     def _look_for(self, submission: _Submission) -> None:
         # An answered submission is fetched again for a place that came late (a budget held it back).
@@ -241,7 +216,7 @@ class Queue:
                 return
 
     def _resubmit(self, submission: _Submission) -> None:
-        """Submit again what the service no longer knows."""
+        """Submit again what the service has dropped."""
         self._submissions.pop(submission.id, None)
         if self._engine.store is not None:
             self._engine.store.dequeue(submission.id)
@@ -252,10 +227,7 @@ class Queue:
     def _hand_out(self, submission: _Submission, response: Json) -> bool:
         """Give every request its answer, by id, since their order is not promised; False where there is none yet.
 
-        Raises
-        ------
-        AnswerError
-            It is neither waiting nor answered.
+        AnswerError is raised where the submission is neither waiting nor answered.
         """
         if not isinstance(response, Mapping) or not isinstance(response.get("responses"), list):
             status = response.get("status") if isinstance(response, Mapping) else None
@@ -300,8 +272,16 @@ class Queue:
         """Send to the queue, past a gateway's cache, which would go on answering "queued"."""
         gateway = self._run.options.gateway
         request = Request(json=body, query=_QUERY, expected="vectors")
-        request = with_gateway(request, self._run.plan.model, None if gateway is None else gateway.uncached())
-        return (await self._send(request, self._run.plan.model.id, keys=rows)).json
+        model = self._run.plan.model
+        request = request if gateway is None else gateway.uncached().route(request, model)
+        return (await self._send(request, model.id, keys=rows)).json
+
+
+def _spent() -> asyncio.Future[tuple[Answer, tuple[str, int]]]:
+    """Return a future that is done and holds nothing."""
+    future: asyncio.Future[tuple[Answer, tuple[str, int]]] = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
 
 
 def _result(answered: Mapping[str, Json], position: int) -> Json:

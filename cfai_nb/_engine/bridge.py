@@ -1,15 +1,18 @@
-"""Between callers and the engine's loop: starts jobs there, waits for them and stops them.
+"""Between callers and the engine's loop: runs the loop in a thread, starts jobs there, waits for them and stops them.
 
 Callers are plain or awaiting, on any thread.  A job is a run, a ``RequestJob``, or anything else with ``execute``,
 ``stop`` and ``abandon``.  Whatever ends a wait (an interrupt, a listener that raises, a cancelled task, a dropped
 coroutine), the job is asked to stop, so that it does not continue unseen.
+
+Why a thread: patching the notebook's own loop loses interrupts and, with the archived package on Python 3.14, breaks
+the whole kernel.  Why our own worker threads: those of ``concurrent.futures`` refuse work as soon as the main thread
+ends, so a run in a thread that outlives it would lose what it paid for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
 import contextlib
 import functools
 import os
@@ -17,27 +20,125 @@ import queue
 import sys
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Executor, Future
+from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple
 
 from ..errors import SetupError
-from .loop import LoopThread
+from .account.election import Election
 from .stopping import DROP, STOP, InterruptCount, Stop, soon
+from .wire import Wire
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 #: Seconds between two progress updates.  An awaiting caller's loop is woken as often, since an interrupt does not wake
 #: an idle loop (ipython/ipykernel#881).
 BEAT = 0.1
 #: Seconds to await what is in flight when Python ends.
 AT_EXIT = 10.0
+#: Threads for blocking work: the store, name resolution, reading files.
+_THREADS = 16
+_INSIDE = "This code runs on the engine's own loop, which would wait for itself. Use `await ....aio(...)` here."
+_ENDING = (
+    "Python is ending, so a call made now (in atexit, or in a thread that Python does not wait for) could not finish; "
+    "nothing was sent. Make the call before the program ends."
+)
 
 
-class Closable(Protocol):
-    """Something with connections on the engine's loop."""
+if sys.platform == "win32":
+    _Base = asyncio.ProactorEventLoop
+else:
+    _Base = asyncio.SelectorEventLoop
 
-    async def close(self) -> None:
-        """Close them."""
+
+class _Threads(Executor):
+    """A few daemon threads, started on demand."""
+
+    def __init__(self) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._count = 0
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Call a function in one of the threads."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        if not self._idle.acquire(blocking=False) and self._count < _THREADS:
+            try:
+                threading.Thread(target=self._serve, name="cfai-nb work", daemon=True).start()
+                self._count += 1
+            except RuntimeError:  # Python is ending and cannot start threads
+                if not self._count:
+                    run()
+                    return future
+        self._work.put(run)
+        return future
+
+    def _serve(self) -> None:
+        while (run := self._work.get()) is not None:
+            run()
+            del run  # it holds a request and an answer
+            self._idle.release()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads once all work is done."""
+        for _ in range(self._count):
+            self._work.put(None)
+
+
+class _Loop(_Base):
+    """An event loop that runs blocking work in daemon threads of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads = _Threads()
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        return super().run_in_executor(executor or self._threads, func, *args)
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        super().close()
+
+
+class LoopThread:
+    """An event loop in a daemon thread."""
+
+    def __init__(self) -> None:
+        started: Future[asyncio.AbstractEventLoop] = Future()
+        self.thread = threading.Thread(target=self._run, args=(started,), name="cfai-nb", daemon=True)
+        self.thread.start()
+        self.loop = started.result()
+
+    def _run(self, started: Future[asyncio.AbstractEventLoop]) -> None:
+        async def live() -> None:
+            self._over = asyncio.Event()
+            started.set_result(asyncio.get_running_loop())
+            await self._over.wait()
+
+        with asyncio.Runner(loop_factory=_Loop) as runner:
+            runner.run(live())
+
+    def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine on the loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(make(), self.loop).result()
+
+    def end(self) -> None:
+        """End the loop and its thread; remaining tasks are cancelled."""
+        self.loop.call_soon_threadsafe(self._over.set)
+        self.thread.join()
 
 
 class Job(Protocol[T_co]):
@@ -60,7 +161,7 @@ class Bridge:
         self._thread: LoopThread | None = None
         self._forgotten: list[object] = []
         # By process: a forked child does not use its parent's.
-        self._closers: dict[int, weakref.WeakSet[Closable]] = {}
+        self._closers: dict[int, weakref.WeakSet[Wire | Election]] = {}
         self._last: dict[int, list[Callable[[], object]]] = {}
         self._jobs: dict[Job[object], Stop] = {}
         self._pid = 0
@@ -68,16 +169,8 @@ class Bridge:
         self._lock = threading.Lock()
         self.own_loop: asyncio.AbstractEventLoop | None = None
 
-    # -- the loop ------------------------------------------------------------------------------------------------
-
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Return the loop that jobs run on; its thread is started on first use, and again after a fork.
-
-        Raises
-        ------
-        SetupError
-            Python is ending, so a job could not finish.
-        """
+        """Return the loop that jobs run on; its thread is started on first use, and again after a fork."""
         if self.own_loop is not None:
             return self.own_loop
         refuse_broken_patch()
@@ -99,15 +192,14 @@ class Bridge:
     def close(self) -> None:
         """Ask all jobs to stop, await what is in flight, for a bounded time, and end the loop and its thread."""
         atexit.unregister(self._exit)
-        if self._thread is not None and self._pid == os.getpid():
-            thread = self._thread
+        if (thread := self._mine) is not None:
             for level, seconds in ((STOP, AT_EXIT), (DROP, AT_EXIT / 5)):
                 for stop in tuple(self._jobs.values()):
                     stop.ask(level)
                 with contextlib.suppress(KeyboardInterrupt):  # an interrupt: drop it
                     thread.call(functools.partial(self._idle, seconds))
             for each in tuple(self._closers.pop(os.getpid(), ())):
-                thread.call(_as_coroutine(each.close))
+                thread.call(each.close)
             self._thread = None
             thread.end()
         for finish in self._last.pop(os.getpid(), []):
@@ -119,9 +211,9 @@ class Bridge:
         while self._jobs and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
 
-    def before_close(self, closable: Closable) -> None:
-        """Close this on the loop before the loop ends, unless it was collected by then."""
-        self._closers.setdefault(os.getpid(), weakref.WeakSet()).add(closable)
+    def before_close(self, one: Wire | Election) -> None:
+        """Close something on the loop before the loop ends, unless it was collected by then."""
+        self._closers.setdefault(os.getpid(), weakref.WeakSet()).add(one)
 
     def after_close(self, finish: Callable[[], object]) -> None:
         """Call a function once when Python ends, after the loop has ended."""
@@ -132,41 +224,41 @@ class Bridge:
             atexit.unregister(self._exit)
             atexit.register(self._exit)
 
-    def soon(self, make: Callable[[], Awaitable[object]]) -> bool:
+    def soon(self, make: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Start a coroutine on the loop if there is one; takes no lock, so that a finalizer may call it."""
-        thread = self._thread
-        if thread is None or self._pid != os.getpid() or not thread.thread.is_alive():
+        if (thread := self._mine) is None or not thread.thread.is_alive():
             return False
         soon(thread.loop, lambda: _held(asyncio.ensure_future(make())))
         return True
 
-    def call_thread(self, make: Callable[[], Awaitable[T]]) -> T | None:
+    def call_thread(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
         """Run a short coroutine to its end on the background thread's loop; None where there is no such thread."""
         if self.inside():
             raise SetupError(_INSIDE)
-        if self._thread is None or self._pid != os.getpid():
-            return None
-        return self._thread.call(_as_coroutine(make))
+        return None if (thread := self._mine) is None else thread.call(make)
+
+    @property
+    def _mine(self) -> LoopThread | None:
+        """The loop's thread, where it was started by this process and not by the parent of a fork."""
+        return self._thread if self._pid == os.getpid() else None
 
     def inside(self) -> bool:
         """Whether the caller runs on the engine's loop."""
-        return self._thread is not None and self._pid == os.getpid() and self._thread.inside()
+        return (thread := self._mine) is not None and thread.thread.ident == threading.get_ident()
 
-    def call(self, make: Callable[[], Awaitable[T]]) -> T:
+    def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a short coroutine to its end."""
         if self.inside():
             raise SetupError(_INSIDE)
         loop = self.loop()
         if self._nested():
-            return loop.run_until_complete(_as_coroutine(make)())
-        future = asyncio.run_coroutine_threadsafe(_as_coroutine(make)(), loop)
+            return loop.run_until_complete(make())
+        future = asyncio.run_coroutine_threadsafe(make(), loop)
         try:
             return future.result()
         except BaseException:  # an interrupt: it does not go on unseen
             future.cancel()
             raise
-
-    # -- waiting -------------------------------------------------------------------------------------------------
 
     def wait(self, job: Job[T], tick: Callable[[], None]) -> T:
         """Run a job and block until it ends; the first interrupt asks it to stop, the second to drop what is in flight.
@@ -182,12 +274,7 @@ class Bridge:
                     failure = self.loop().run_until_complete(_watched(future, stop, tick))
             else:
                 failure = _blocked(future, stop, tick, interrupts)
-        if stop.level:
-            job.stop()  # also after its last step, so that it is reported as stopped
-        result = future.result()
-        if failure is not None:
-            raise failure
-        return result
+        return _outcome(job, stop, future, failure)
 
     async def wait_async(self, job: Job[T], tick: Callable[[], None]) -> T:
         """Run a job and await its end; a listener that raises stops it.
@@ -204,16 +291,12 @@ class Bridge:
                 if interrupts.count:  # cancelled by an interrupt: a second one drops what is in flight
                     await _watched(future, stop, tick)
                 raise
-        if stop.level:
-            job.stop()
-        result = future.result()
-        if failure is not None:
-            raise failure
+        result = _outcome(job, stop, future, failure)
         if interrupts.count:  # nothing else cancelled the caller for it
             raise asyncio.CancelledError
         return result
 
-    def start(self, job: Job[T]) -> concurrent.futures.Future[T]:
+    def start(self, job: Job[T]) -> Future[T]:
         """Start a job that continues across cells; ``stop`` asks it to stop."""
         return self._begun(job)[1]
 
@@ -223,7 +306,7 @@ class Bridge:
             self._jobs[job].ask(STOP)
 
     @contextlib.contextmanager
-    def attended(self, job: Job[T]) -> Iterator[tuple[Stop, concurrent.futures.Future[T]]]:
+    def attended(self, job: Job[T]) -> Iterator[tuple[Stop, Future[T]]]:
         """Start a job for the length of the block; whatever ends the block early drops the job."""
         stop, future = self._begun(job)
         try:
@@ -235,7 +318,7 @@ class Bridge:
             stop.ask(DROP)
             raise
 
-    def _begun(self, job: Job[T]) -> tuple[Stop, concurrent.futures.Future[T]]:
+    def _begun(self, job: Job[T]) -> tuple[Stop, Future[T]]:
         main = threading.main_thread()
         in_atexit = main.ident == threading.get_ident() and not main.is_alive()
         if in_atexit or (self._exited and self._pid == os.getpid()):
@@ -262,11 +345,10 @@ class Bridge:
         self._jobs.pop(job, None)
         stop.end()
 
-    # -- the notebook's own loop ---------------------------------------------------------------------------------
-
     def _nested(self) -> bool:
         """Whether jobs run on the caller's own loop, which is then nested."""
-        return self.own_loop is not None and (_running() is self.own_loop or not self.own_loop.is_running())
+        own = self.own_loop
+        return own is not None and (own is _running() or not own.is_running())
 
     def use_notebook_loop(self, wanted: bool) -> None:
         """Run jobs on the loop of the calling notebook instead of the background thread (or go back to it)."""
@@ -290,16 +372,7 @@ class Bridge:
         self.own_loop = loop
 
 
-_INSIDE = "This code runs on the engine's own loop, which would wait for itself. Use `await ....aio(...)` here."
-_ENDING = (
-    "Python is ending, so a call made now (in atexit, or in a thread that Python does not wait for) could not finish; "
-    "nothing was sent. Make the call before the program ends."
-)
-
-
-def _blocked(
-    future: concurrent.futures.Future[T], stop: Stop, tick: Callable[[], None], interrupts: InterruptCount
-) -> Exception | None:
+def _blocked(future: Future[T], stop: Stop, tick: Callable[[], None], interrupts: InterruptCount) -> Exception | None:
     """Block until a job has ended; return what its listener raised, if it did."""
     ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # unlike a lock, safe to be interrupted in
     future.add_done_callback(lambda _: ended.put(None))
@@ -312,7 +385,7 @@ def _blocked(
     return failure
 
 
-async def _watched(future: concurrent.futures.Future[T], stop: Stop, tick: Callable[[], None]) -> Exception | None:
+async def _watched(future: Future[T], stop: Stop, tick: Callable[[], None]) -> Exception | None:
     """Await the end of a job, on any loop; return what its listener raised, if it did."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     future.add_done_callback(lambda _: soon(loop, ended.set))
@@ -323,6 +396,16 @@ async def _watched(future: concurrent.futures.Future[T], stop: Stop, tick: Calla
                 await ended.wait()
         failure = failure or _shown(stop, tick)
     return failure
+
+
+def _outcome(job: Job[T], stop: Stop, future: Future[T], failure: Exception | None) -> T:
+    """Return what a job that has ended returned, or raise its error or that of its listener."""
+    if stop.level:
+        job.stop()  # also after its last step, so that it is reported as stopped
+    result = future.result()
+    if failure is not None:
+        raise failure
+    return result
 
 
 def _shown(stop: Stop, tick: Callable[[], None]) -> Exception | None:
@@ -342,13 +425,6 @@ def _held(task: asyncio.Future[object]) -> None:
     """Keep a task from being collected before it ends."""
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
-
-
-def _as_coroutine(make: Callable[[], Awaitable[T]]) -> Callable[[], Coroutine[None, None, T]]:
-    async def made() -> T:
-        return await make()
-
-    return made
 
 
 def _running() -> asyncio.AbstractEventLoop | None:

@@ -12,10 +12,11 @@ import asyncio
 import collections
 import functools
 import math
+import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -25,7 +26,7 @@ from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
-from .bounds import HEADER, Bounds
+from ..errors import AnswerError, Unavailable
 
 if TYPE_CHECKING:
     from aiohttp.client_reqrep import ClientRequest, ConnectionKey
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from aiohttp.tracing import Trace
 
+#: Bytes of one header, and of the status line; aiohttp allows 128 headers.
+HEADER = 8_190
 #: Headers by name, in lower case.
 Headers: TypeAlias = dict[str, str]
 
@@ -54,30 +57,25 @@ class Arriving(Protocol):
 
 
 class Network:
-    """Sends requests to a server.
+    """Sends requests to a server: the host of ``root``, with which all addresses begin, or the proxy for it.
 
-    Parameters
-    ----------
-    root : str
-        The address that all requests begin with: its host is connected to, and it decides about a proxy.
-    bounds : Bounds
+    ``connect`` and ``silence`` are the most seconds to connect, and without a single byte.
     """
 
-    def __init__(self, root: str, bounds: Bounds) -> None:
+    def __init__(self, root: str, connect: float, silence: float) -> None:
         proxy, self._more_headers = proxy_for(root)
         self._connector = Connector()
-        self._silence = bounds.silence
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=bounds.connect)
+        self._silence = silence
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect)
         # Says where to connect to; all requests go there.
-        given: dict[str, Any] = dict(proxy)
-        if "proxy" in given:
-            given["proxy"] = URL(given["proxy"])
-        self._route = aiohttp.ClientRequest("GET", URL(root), loop=asyncio.get_running_loop(), **given)
-        self._absolute = "proxy" in given and not self._route.is_ssl()  # such a proxy is sent the whole address
+        if "proxy" in proxy:
+            proxy["proxy"] = URL(proxy["proxy"])
+        self._route = aiohttp.ClientRequest("GET", URL(root), loop=asyncio.get_running_loop(), **proxy)
+        self._absolute = "proxy" in proxy and not self._route.is_ssl()  # such a proxy is sent the whole address
         self._host = f"host: {self._route.headers['Host']}\r\naccept: */*\r\n"
 
     async def send(self, method: str, url: str, headers: Headers, body: bytes, leaves: Callable[[], bool]) -> Arriving:
-        """Send a request, unless it may no longer leave when it has a connection."""
+        """Send a request, if it may still leave when it has a connection."""
         if self._more_headers:
             headers = {**headers, **self._more_headers}
         head = f"{method} {url if self._absolute else _target(url)} HTTP/1.1\r\n{self._host}{_lines(headers)}"
@@ -120,13 +118,7 @@ def _target(url: str) -> str:
 
 
 def _lines(headers: Headers) -> str:
-    """Return headers as they are written.
-
-    Raises
-    ------
-    ValueError
-        One of them would end its line, and begin another header.
-    """
+    """Return headers as they are written; ValueError where one would end its line and begin another."""
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
         raise ValueError("a header may not contain line breaks or zero bytes")
@@ -252,16 +244,33 @@ class Connector(aiohttp.TCPConnector):
         self._distrusted = self._loop.time() + self.distrust
 
 
-class _Proxy(TypedDict, total=False):
-    proxy: str
-    proxy_headers: dict[str, str]
+class Unpacking:
+    """A compressed body, decompressed as it arrives and never beyond a given size."""
+
+    def __init__(self, encoding: str) -> None:
+        if encoding not in ("gzip", "x-gzip", "deflate"):
+            raise AnswerError(f"the answer is encoded as {encoding[:40]!r}, which was not asked for", "encoding")
+        self._inner = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip or zlib, by its first bytes
+
+    def __call__(self, packed: bytes, most: int) -> bytes:
+        """Decompress a piece; what is beyond `most` bytes stays compressed."""
+        if self._inner.eof:
+            return b""  # padding after the end
+        try:
+            return self._inner.decompress(packed, max(1, most))
+        except zlib.error as error:
+            raise AnswerError(f"the answer cannot be decompressed: {error}", "broken", again=True) from None
+
+    def end(self, model: str) -> None:
+        """Note that nothing more comes."""
+        if not self._inner.eof:
+            raise Unavailable(f"{model}: the answer was cut within compressed data", "connection lost", model=model)
 
 
-def proxy_for(root: str) -> tuple[_Proxy, Headers]:
+def proxy_for(root: str) -> tuple[dict[str, Any], Headers]:
     """Return the proxy of the environment as aiohttp takes it, and the headers each request needs for it.
 
-    Not left to aiohttp, which reads ``.netrc`` together with the environment; a password from there collides with the
-    token.
+    aiohttp itself would read ``.netrc`` together with the environment; a password from there collides with the token.
     """
     at = urlsplit(root)
     proxy = getproxies().get(at.scheme)

@@ -1,16 +1,22 @@
 """One conversation about a batch: the task asks and reads the answers; the cells are charged, delivered and stored.
 
 ``Runner`` calls ``Conversations.hold`` for each batch.  The task yields requests, which ``RunSender`` sends, and local
-steps (tools), which run in threads; each turn is saved as a checkpoint.  What the task returns is delivered to the run,
-stored, and shared with other runs that wait for it; rows that could not be read go back to the runner.
+steps (tools), which run in threads.  What the task returns is delivered to the run, stored, and shared with other runs
+that wait for it; rows that could not be read go back to the runner.
+
+A conversation is stored under its input's key once it has ended.  Where it has several turns (tools, samples, repair of
+JSON), each answer is saved before as a checkpoint, so that none is paid for twice: if Stop, a budget, the service or a
+kill ends the run earlier, the next run replays the saved answers, as long as the task sends the same requests.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -18,15 +24,18 @@ import numpy.typing as npt
 
 from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
-from ..tasks import Answer, Cells, Conversation, Input, Local, Request
-from .checkpoints import Checkpoint, Checkpoints
-from .gateway import log_of
-from .loop import run_local
-from .run_sender import RunSender
+from ..models.ledger import Charge
+from ..tasks import Answer, Cells, Conversation, Input, Local, Request, Task
+from .account.flights import Flight
+from .engine import Engine
+from .run_options import digest_of
 from .run_state import Run
-from .shared import Engine
-from .single_flight import Flight
+from .sender import RunSender
+from .stopping import run_local
+from .store.codec import Turn
 
+#: The headers of an answer that are kept: how it is read, and the gateway's log.
+_HEADERS = ("content-type", "cf-aig-log-id")
 _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
 
 #: Index of an input, and what was wrong with its answer.
@@ -47,30 +56,84 @@ class _Ended:
     cells: Cells
 
 
+@dataclass(slots=True)
+class Checkpoint:
+    """One conversation: how far it is, and the saved answers of an earlier run that were not replayed yet."""
+
+    key: bytes | None  # None: nothing is saved
+    id: bytes = b""  # which conversation about this key; made when its first turn is saved
+    saved: list[Turn] = field(default_factory=list)
+    before: float | None = 0.0  # Neurons that the answers of the earlier run had cost; None: unknown
+    turns: int = 0  # answers so far, replayed ones included
+    charges: list[Charge] = field(default_factory=list)  # of this run; the first `entered` are in the ledger
+    entered: int = 0
+    resumed: bool = False  # a saved answer was replayed
+    last: tuple[Request, Answer] | None = None  # the newest turn, where this run sent it
+
+    def replay(self, request: Request) -> Answer | None:
+        """Return the saved answer to this request; None from the first request on that differs."""
+        if not self.saved:
+            return None
+        if self.saved[0].asked != digest_of(request, 16):
+            self.saved = []
+            return None
+        turn = self.saved.pop(0)
+        self.turns += 1
+        self.resumed, self.last = True, None
+        return Answer(turn.content, turn.headers)
+
+    def add(self, request: Request, answer: Answer, charge: Charge) -> None:
+        """Note a request of this run and its answer."""
+        self.turns += 1
+        self.last = request, answer
+        self.charges.append(charge)
+
+    def take_charges(self, rows: int) -> list[Charge]:
+        """Return the charges to enter in the ledger; the first one counts these rows."""
+        new, self.entered = self.charges[self.entered :], len(self.charges)
+        for at, charge in enumerate(new):
+            if charge.rows != (count := 0 if at else rows):
+                new[at] = replace(charge, rows=count)
+        return new
+
+    @property
+    def paid(self) -> float | None:
+        """Neurons of all that is in the ledger; None where that is unknown."""
+        return _sum([self.before, *(charge.neurons for charge in self.charges[: self.entered])])
+
+    @property
+    def stored_key(self) -> bytes | None:
+        """The key under which the store has turns of it; None where it has none."""
+        return self.key if self.resumed or self.entered else None
+
+
 class Conversations:
     """Holds the conversations of a run, one for each batch."""
 
-    def __init__(self, engine: Engine, run: Run, sender: RunSender, checkpoints: Checkpoints) -> None:
-        self._engine = engine
-        self._run = run
-        self._plan = run.plan
-        self._sender = sender
-        self._checkpoints = checkpoints
+    def __init__(self, engine: Engine, run: Run, sender: RunSender) -> None:
+        self._engine, self._run, self._plan, self._sender = engine, run, run.plan, sender
+        # A conversation of a single question needs no checkpoints: it has ended with its answer.
+        several = type(run.plan.task).conversation is not Task.conversation
+        self._turns = engine.store if several and run.options.cache is not False else None
+        self._left: dict[bytes, tuple[bytes, list[Turn]]] = {}  # by an earlier run
+
+    async def load(self, pending: Sequence[int]) -> None:
+        """Read the checkpoints that the store has of these inputs."""
+        if self._turns is not None and self._run.options.cache is True:
+            keys = [_key(self._plan.keys[index]) for index in pending]
+            self._left = await asyncio.to_thread(self._turns.turns, keys)
 
     async def hold(self, batch: list[int], flight: Flight, *, again: bool) -> Failed:
         """Hold the conversation about these inputs, keep its cells, and return the inputs that could not be read.
 
-        Raises
-        ------
-        CfaiError
-            No answer came, or none of it can be used; what was paid for is in the ledger all the same.
+        CfaiError is raised where no answer came or all of it is unusable; what was paid for is in the ledger anyway.
         """
         inputs = [self._plan.inputs[index] for index in batch]
         if self._plan.heavy:  # media is read now, and released when this conversation is over
             inputs = await asyncio.to_thread(_held, inputs)
         keys = [self._plan.keys[index] for index in batch]
         rows = self._run.rows_of(batch)
-        point = self._checkpoints.open(keys)
+        point = self._open(keys)
         log: str | None = None
         steps = self._plan.task.conversation(inputs, self._plan.model)
         cells: Cells
@@ -91,16 +154,16 @@ class Conversations:
                     point.add(step, answer, charge)
                     if _is_nothing(answer):
                         raise AnswerError("the answer has no body, or a result that is null", "empty", again=True)
-                log = log_of(answer) or log
+                log = answer.headers.get("cf-aig-log-id") or log
                 step = _next_turn(steps, answer) if len(answer.content) < LARGE else await _read(steps, answer)
                 if not isinstance(step, _Ended):
-                    self._checkpoints.save(point)
+                    self._save(point)
             cells = step.cells
             if len(cells) != len(batch):
                 raise AnswerError(f"{len(cells)} answers for {len(batch)} inputs", "mismatch", again=True)
         except BaseException as why:
             if not (isinstance(why, AnswerError) and why.code in KEPT and len(batch) == 1):
-                self._checkpoints.leave(point, why)  # paid for all the same
+                self._leave(point, why)  # paid for all the same
                 raise
             cells = [why.with_traceback(None)]
         finally:
@@ -116,6 +179,46 @@ class Conversations:
             return None
         return store.trouble(self._run.id)
 
+    def _open(self, keys: Sequence[bytes]) -> Checkpoint:
+        """Resume the saved conversation for this key, once; a second call starts from scratch."""
+        if self._turns is None or len(keys) > 1:
+            return Checkpoint(None)
+        key = _key(keys[0])
+        if (left := self._left.pop(key, None)) is None:
+            return Checkpoint(key)
+        return Checkpoint(key, left[0], left[1], _sum([turn.neurons for turn in left[1]]))
+
+    def _save(self, point: Checkpoint) -> None:
+        """Save the newest turn of a conversation that goes on, with its charges."""
+        if point.last is None:
+            return
+        request, answer = point.last
+        charges, point.last = self._noted(point), None
+        if self._turns is None or point.key is None:
+            self._engine.enter(charges)
+            return
+        headers = {name: answer.headers[name] for name in _HEADERS if name in answer.headers}
+        cost = _sum([charge.neurons for charge in charges])
+        turn = Turn(asked=digest_of(request, 16), content=answer.content, headers=headers, neurons=cost)
+        point.id = point.id or os.urandom(8)
+        self._turns.add_turn(point.key, point.id, point.turns - 1, turn, charges)
+
+    def _leave(self, point: Checkpoint, why: BaseException) -> None:
+        """Enter the charges of a conversation that did not end; one that ended with a bad answer is not resumed."""
+        failed = isinstance(why, AnswerError) and point.stored_key is not None
+        charges = self._noted(point)
+        if self._turns is not None and point.key is not None and failed:
+            self._turns.drop_turns(point.key, charges)
+        else:
+            self._engine.enter(charges)
+
+    def _noted(self, point: Checkpoint, rows: int = 0) -> list[Charge]:
+        """Add the charges that are not in the ledger yet to the totals of the run, and return them."""
+        charges = point.take_charges(rows)
+        for charge in charges:
+            self._run.note(charge)
+        return charges
+
     async def _keep(self, batch: list[int], cells: Cells, point: Checkpoint, flight: Flight, log: str | None) -> Failed:
         """Deliver the cells, charge the requests and store both; return the inputs that could not be read.
 
@@ -123,26 +226,23 @@ class Conversations:
         """
         run, keys = self._run, self._plan.keys
         store = None if run.options.cache is False else self._engine.store
-        before, whole = point.paid, len(batch)
+        before = point.paid
         failed: Failed = []
-        if not isinstance(cells, np.ndarray):
-            if any(isinstance(cell, RowError) for cell in cells):
-                failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
-                good = [(i, cell) for i, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
-                batch, cells = [i for i, _ in good], [cell for _, cell in good]
-        else:
+        if isinstance(cells, np.ndarray):
             batch, cells, failed = _finite(batch, cells)
+        elif any(isinstance(cell, RowError) for cell in cells):
+            failed = [(index, cell) for index, cell in zip(batch, cells, strict=True) if isinstance(cell, RowError)]
+            good = [(index, cell) for index, cell in zip(batch, cells, strict=True) if not isinstance(cell, RowError)]
+            batch, cells = [index for index, _ in good], [cell for _, cell in good]
         try:
-            run.deliver(batch, cells)
+            rows = run.deliver(batch, cells)
         except (CfaiError, LookupError, TypeError, ValueError) as error:  # paid for and not usable: its rows fail
             failed += [(index, AnswerError(str(error), "dimensions")) for index in batch]
-            batch = []
+            rows, batch = 0, []
         records: list[tuple[list[int], Cells]] = [(batch, cells)] if batch else []
         records += [([index], [error]) for index, error in failed if error.code in KEPT]
         # A row counts once, in the first charge, however many turns it took.
-        charges = point.take_charges(rows=None if len(batch) == whole else run.rows_of(batch))
-        for charge in charges:
-            run.note(charge)
+        charges = self._noted(point, rows)
         if not records or store is None:
             self._engine.enter(charges)
         for indexes, found in records:
@@ -214,3 +314,11 @@ def _next_turn(steps: Conversation, given: object, *, first: bool = False) -> Re
             raise
         reason = f"{type(error).__name__}: {error}"[:300]
         raise AnswerError(f"the answer does not have the expected form ({reason})", "unreadable") from error
+
+
+def _sum(amounts: Sequence[float | None]) -> float | None:
+    return None if None in amounts else sum(filter(None, amounts))
+
+
+def _key(key: bytes) -> bytes:
+    return hashlib.blake2b(key, digest_size=16, person=b"begun").digest()  # "begun": stored keys must not change

@@ -27,72 +27,36 @@ BATCH_TOKENS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a plan needs; tokens and price are upper bounds, estimated from the length of the texts.
+    """What a plan needs; tokens and price are upper bounds, estimated from the length of the texts."""
 
-    Attributes
-    ----------
-    rows, missing, distinct, stored : int
-        Rows of the frame, rows without input, distinct inputs, and how many of these the store already holds.
-    requests : int
-    usage : Usage
-    cost : Cost
-        ``neurons`` None: the model publishes no price.
-    minutes : float or None
-        At the requests per minute of the session; None where no limit is known.
-    overlong : int
-        Distinct inputs that seem longer than the model's context.
-    """
-
-    rows: int
-    missing: int
+    rows: int  # of the frame
+    missing: int  # rows without an input
     distinct: int
-    stored: int
+    stored: int  # distinct inputs that the store already holds
     requests: int
     usage: Usage
-    cost: Cost
-    minutes: float | None
-    overlong: int
+    cost: Cost  # `neurons` None: the model publishes no price
+    minutes: float | None  # at the requests per minute of the session; None where no limit is known
+    overlong: int  # distinct inputs that seem longer than the model's context
 
 
 @dataclass(slots=True)
 class Plan:
-    """Rows turned into distinct inputs with their keys.
-
-    Attributes
-    ----------
-    task, model : Task, Model
-    inputs : list of Input
-        Distinct, in order of first appearance.
-    keys : list of bytes
-        16 bytes each, of the same length as ``inputs``.
-    where : ndarray of int64, shape (rows,)
-        For each row the index of its input; -1 where there is none.
-    records, slots : ndarray of int64
-        Where the store holds each input: its record and the place in it; record -1 where it does not.
-    origin : str
-        Who answers: the service, the emulator, or a host.
-    rate : float or None
-        Requests per minute; None where no limit is known.
-    bad : int
-        Rows with a cell that cannot be sent, among those without an input.
-    fetched : int
-        Addresses that were fetched to price it.
-    heavy : bool
-        Whether there is media among the inputs.
-    """
+    """Rows turned into distinct inputs with their keys."""
 
     task: Task
     model: Model
-    inputs: list[Input]
-    keys: list[bytes]
-    where: npt.NDArray[np.int64]
+    inputs: list[Input]  # distinct, in order of first appearance
+    keys: list[bytes]  # of the inputs, 16 bytes each
+    where: npt.NDArray[np.int64]  # for each row the index of its input; -1 where there is none
+    #: Where the store holds each input: its record and the place in it; record -1 where it does not.
     records: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     slots: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    origin: str = "cloudflare"
-    rate: float | None = None
-    bad: int = 0
-    fetched: int = 0
-    heavy: bool = field(init=False)
+    origin: str = "cloudflare"  # who answers: the service, the emulator, or a host
+    rate: float | None = None  # requests per minute; None where no limit is known
+    bad: int = 0  # rows with a cell that cannot be sent, among those without an input
+    fetched: int = 0  # addresses that were fetched to price it
+    heavy: bool = field(init=False)  # there is media among the inputs
 
     def __post_init__(self) -> None:
         self.heavy = any(not isinstance(value, str) for value in self.inputs)
@@ -207,21 +171,10 @@ def draw_up(
     task: Task, model: Model, rows: Sequence[Input | None], origin: str, rate: float | None = None, *,
     server: str = "", account: str = "",
 ) -> Plan:  # fmt: skip
-    """Turn rows into a plan.
+    """Turn rows into a plan; None is a row without input.
 
-    Parameters
-    ----------
-    task, model : Task, Model
-    rows : sequence of Input or None
-        None is a row without input.
-    origin : str
-        Who answers.  It is part of the key, so an emulator's answers are never taken for the service's.
-    rate : float or None
-        Requests per minute.
-    server : str
-        Its full address, where `origin` alone does not identify it.
-    account : str
-        Part of the key where the task names something that belongs to the account.
+    ``origin`` is who answers, and part of the key, so an emulator's answers are never taken for the service's; or its
+    full address ``server``, where `origin` alone does not identify it.  ``rate`` is in requests per minute.
     """
     task.check(model)
     index: dict[Input, int] = {}
@@ -229,9 +182,8 @@ def draw_up(
         (-1 if row is None else index.setdefault(row, len(index)) for row in rows), dtype=np.int64, count=len(rows)
     )
     inputs = list(index)
-    return Plan(
-        task, model, inputs, keys_of(task, model, inputs, server or origin, account), where, origin=origin, rate=rate
-    )
+    keys = keys_of(task, model, inputs, server or origin, account)
+    return Plan(task, model, inputs, keys, where, origin=origin, rate=rate)
 
 
 def keys_of(task: Task, model: Model, inputs: Sequence[Input], server: str, account: str = "") -> list[bytes]:

@@ -23,13 +23,12 @@ import numpy as np
 from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, RowsFailed, StoreError, bare
 from ..models import Usage, price
 from ..models.ledger import money
-from .checkpoints import Checkpoints
-from .concurrency import MOST
+from .account.flights import Flight
 from .conversation import Conversations
-from .run_sender import RunSender
+from .engine import Engine
+from .limiter import MOST
 from .run_state import Run
-from .shared import Engine
-from .single_flight import Flight
+from .sender import RunSender
 from .stopping import current
 
 #: How many rows may fail without any success before the run ends, since the question itself must be wrong.
@@ -50,13 +49,10 @@ class Runner:
     """Carries out one run; lives on the engine's loop."""
 
     def __init__(self, engine: Engine, run: Run) -> None:
-        self.run = run
-        self._engine = engine
-        self._plan = run.plan
+        self.run, self._engine, self._plan = run, engine, run.plan
         self._change = asyncio.Event()
         self._sender = RunSender(engine, run, self.halt, self._change.set)
-        self._checkpoints = Checkpoints(engine, run)
-        self._conversations = Conversations(engine, run, self._sender, self._checkpoints)
+        self._conversations = Conversations(engine, run, self._sender)
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake_followers = asyncio.Event()
         self._untried = False  # whether there are rows for which no request was made yet
@@ -65,32 +61,28 @@ class Runner:
         self._late: list[int] = []  # stored by another run since this one looked into the store
         self.keeps: object = None  # its session, which must not be closed before the run ends
 
-    # -- from the outside ----------------------------------------------------------------------------------------
-
     async def execute(self) -> Run:
         """Carry the run out, and raise nothing: ``run.error`` says what ended it early."""
         run = self.run
         run.stop = current()
-        self._engine.single_flight.join()
-        self._engine.jobs.add(self)
+        await self._engine.begin(self)
         try:
             if self._engine.store is not None and run.options.cache is not False:
                 self._engine.store.retry()
-                await self._engine.written()
+                await self._engine.written()  # another run's latest answers may still wait for the disk
             pending = await self._load_stored(range(len(self._plan.inputs)))
             if run.options.cache == "only":
                 for index in pending:
                     run.fail(index, InputError('cache="only", and the store has no answer', "not stored"))
             elif pending and not run.halted:
                 self._refuse_beyond_budget(pending)
-                await self._checkpoints.load(pending)
+                await self._conversations.load(pending)
                 await self._send_all(await self._batches(pending))
         except CfaiError as error:
             self.halt(bare(error))
         finally:
             await self._drain()
-            self._engine.jobs.discard(self)
-            self._engine.single_flight.leave()
+            self._engine.end(self)
         return run
 
     def halt(self, error: CfaiError | None = None) -> None:
@@ -135,7 +127,7 @@ class Runner:
     def _refuse_beyond_budget(self, pending: Sequence[int]) -> None:
         """Refuse what cannot fit before the first request, by the price of the inputs alone, which is certain."""
         budget, model = self.run.options.budget, self._plan.model
-        if budget is None:
+        if budget is None or self.run.options.part:
             return
         total, fits = 0.0, 0
         for batch in self._plan.batches(pending):
@@ -162,7 +154,6 @@ class Runner:
         if store is None or run.options.cache not in (True, "only") or not wanted:
             return list(wanted)
         indexes = np.asarray(wanted, dtype=np.int64)
-        await engine.written()  # another run's latest answers may still wait for the disk
         parts = store.held([plan.keys[index] for index in wanted])
         open_ = np.ones(len(indexes), dtype=bool)  # another process may evict an answer between the two looks
         saved, rows, unpriced = 0.0, 0, 0
@@ -182,15 +173,12 @@ class Runner:
                 break
         run.stored += rows + unpriced
         amounts = ((saved, rows), (None, unpriced))  # kept separate: an unknown price is not zero
-        entries = [
-            engine.saving(n, plan.model, run=run.id, verb=plan.task.name, rows=count) for n, count in amounts if count
-        ]
+        entries = [engine.saving(run, neurons, count) for neurons, count in amounts if count]
         for entry in entries:
             run.note(entry)
-        engine.enter(entries)
+        if entries:
+            engine.enter(entries)
         return [int(index) for index in np.sort(indexes[open_])]
-
-    # -- starting batches ---------------------------------------------------------------------------------------------
 
     async def _batches(self, pending: Sequence[int]) -> Iterator[list[int]]:
         """Return the inputs of each request; those in the batch queue already stay grouped as they were submitted."""
@@ -207,7 +195,7 @@ class Runner:
                 await self._changed()
             if self.run.halted:
                 break
-            self._start(batch)
+            await self._start(batch)
             if len(self._tasks) % 8 == 0:  # let them begin; a turn of the loop for each one would be slow
                 await asyncio.sleep(0)
         self._untried = False
@@ -219,14 +207,15 @@ class Runner:
     def _most(self) -> int:
         """How many conversations may be held at once; few where each one holds media in memory.
 
-        Conversations that wait after a refusal do not block others, whose outcome shows whether the service works.
+        Conversations that wait after a refusal do not block others: their outcome shows whether the service works.
         """
         cap, heavy, waiting = self.run.options.concurrency, self._plan.heavy, len(self._sender.waiting)
         if self._sender.queue is not None:  # requests in the batch queue take no place here
             return MOST if heavy else _QUEUED
         most = MOST if cap == "auto" else cap
         most = min(most, self._sender.places + _READY) if heavy else most
-        return max(most, min(MOST, most + (waiting if self._sender.serving else min(waiting, _BESIDE))))
+        beside = waiting if not waiting or self._sender.serving else min(waiting, _BESIDE)
+        return max(most, min(MOST, most + beside))
 
     async def _changed(self) -> None:
         self._change.clear()
@@ -234,13 +223,16 @@ class Runner:
         if (trouble := self._conversations.trouble()) is not None:
             self.halt(trouble)
 
-    def _start(self, batch: list[int]) -> None:
-        keys = self._plan.keys
-        if self.run.options.cache is True and (completed := self._engine.single_flight.completed):
-            self._late += [index for index in batch if keys[index] in completed]
-            batch = [index for index in batch if keys[index] not in completed]
-        alone = self.run.options.cache is False  # its answers are not shared with other runs
-        flight, others = self._engine.single_flight.claim([] if alone else [keys[index] for index in batch])
+    async def _start(self, batch: list[int]) -> None:
+        keys, cache, flights = self._plan.keys, self.run.options.cache, self._engine.share.flights
+        wanted = [] if cache is False else [keys[index] for index in batch]  # else its answers are not shared
+        flight, others, late = await flights.claim(wanted, stored=cache is True)
+        if self.run.halted:
+            flights.complete(flight)
+            return
+        if late:
+            self._late += [index for index in batch if keys[index] in late]
+            batch = [index for index in batch if keys[index] not in late]
         for index in batch if others else ():
             if (other := others.get(keys[index])) is not None:
                 self._followed.append((index, other))
@@ -254,7 +246,7 @@ class Runner:
             task.add_done_callback(lambda task: self._done(task, flight))
 
     def _done(self, task: asyncio.Task[None], flight: Flight) -> None:
-        self._engine.single_flight.complete(flight)
+        self._engine.share.flights.complete(flight)
         self._tasks.discard(task)
         self._change.set()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -266,35 +258,36 @@ class Runner:
     async def _collect_followed(self) -> None:
         """Take the answers to what other runs sent meanwhile, and send what they did not get."""
         followed, self._followed, late, self._late = self._followed, [], self._late, []
-        again: list[int] = []
-        if late:
-            again += await self._load_stored(late)
-            # The store does not have these (they could not be written), so it is not asked again.
-            self._engine.single_flight.completed.difference_update(self._plan.keys[index] for index in again)
+        again = await self._load_late(late)
+        late = []
         for index, flight in followed:
-            done = await self._followed_to_end(flight)
-            self._engine.single_flight.unfollow(flight)
-            if not done:
+            halted = asyncio.ensure_future(self._wake_followers.wait())
+            ends: set[asyncio.Future[Any]] = {flight.done, halted}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            halted.cancel()
+            flight.unfollow()
+            if self.run.halted:
                 return
             key = self._plan.keys[index]
             if key not in flight.cells:
-                again.append(index)
+                (late if flight.elsewhere else again).append(index)
                 continue
             self.run.stored += self.run.deliver([index], flight.cells[key])
             if log := flight.logs.get(key):
                 self.run.logs[index] = log
+        again += await self._load_late(late)
         if again:
             await self._send_all(self._plan.batches(again))
 
-    async def _followed_to_end(self, flight: Flight) -> bool:
-        """Wait until another run's request is done; False where this run was halted before."""
-        halted = asyncio.ensure_future(self._wake_followers.wait())
-        ends: set[asyncio.Future[Any]] = {flight.done, halted}
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        halted.cancel()
-        return not self.run.halted
-
-    # -- one batch -----------------------------------------------------------------------------------------------
+    async def _load_late(self, late: Sequence[int]) -> list[int]:
+        """Take what went into the store after this run had looked there; return what the store does not have."""
+        if not late:
+            return []
+        await self._engine.written()  # it may still wait for the disk
+        again = await self._load_stored(late)
+        # These could not be written, so the store is not asked again.
+        self._engine.share.flights.own.completed.difference_update(self._plan.keys[index] for index in again)
+        return again
 
     async def _work(self, batch: list[int], flight: Flight) -> None:
         """Work on one batch until every row is answered or failed; never raises for what the service does."""
@@ -353,7 +346,7 @@ class Runner:
 
     def _fail(self, index: int, failure: RowError) -> None:
         self.run.fail(index, failure)
-        if not self.run.done and not self.run.filled(failure):
+        if not self.run.done and not self.run.filled(failure) and self.run.options.part != "later":
             self._hopeless += 1
             if self._hopeless >= HOPELESS and self._untried:
                 self.halt(RowsFailed(f"The first {HOPELESS} rows all failed and the rest was not sent: {failure}"))

@@ -1,29 +1,117 @@
-"""How a call travels: every run option is declared, documented and checked here, once.
+"""How a call travels: every run option is declared, documented and checked here, once; ``Gateway`` is one of them.
 
 ``GivenOptions`` is what a user may give to ``connect`` and to every verb.  The session merges both into the
 ``RunOptions`` a run holds.  Signatures, docstrings and the typed stub of the accessor are made from these two, so a new
-option is written here and read where it takes effect.  No option is part of a key: none changes what is asked.
+option is written here and read where it takes effect.  Options are not part of a key: what is asked stays the same.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import hashlib
 import inspect
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypedDict, TypeVar
 
+import pydantic_core
+
 from ..errors import refuse_unknown
 from ..media import Folder, as_folder
+from ..models import Model
 from ..models.ledger import Budget
-from .gateway import Gateway, as_gateway
-from .retry import PATIENCE
+from ..tasks import Request
 
 CacheMode = Literal[True, False, "refresh", "only"]
 P = ParamSpec("P")
 R = TypeVar("R")
+#: Seconds that one row waits from its first refusal or fault on, and a run without any answer.
+PATIENCE = 120.0
+
+
+#: How many entries of metadata a gateway keeps; it drops the rest (developers.cloudflare.com/ai-gateway, 2026-10).
+MOST_METADATA = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """An AI Gateway, and how calls use it.
+
+    Parameters
+    ----------
+    name : str
+        ``"default"`` is created on its first use.
+    cache_ttl : int, optional
+        Seconds for which it may answer equal requests from its cache: 60 to 2,592,000 (a month).
+    skip_cache : bool
+        Ask the model, whatever is cached.
+    cache_key : str, optional
+        How the keys of its cache begin, in place of address and token; the request stays part of each key, so that no
+        row gets another row's answer.
+    metadata : mapping of str to str, number or bool, optional
+        Up to 5 entries, kept with each log.
+    log, log_payload : bool, optional
+        Whether it keeps logs, and in them what was asked and answered; the gateway's own setting otherwise.
+    """
+
+    name: str
+    cache_ttl: int | None = None
+    skip_cache: bool = False
+    cache_key: str | None = None
+    metadata: Mapping[str, str | int | float | bool] | None = None
+    log: bool | None = None
+    log_payload: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.-]{1,64}", self.name, re.ASCII):
+            raise ValueError(f"gateway={self.name!r}: a gateway's name has at most 64 letters, digits, - and _.")
+        if self.cache_ttl is not None and (type(self.cache_ttl) is not int or not 60 <= self.cache_ttl <= 2_592_000):
+            raise ValueError(f"cache_ttl={self.cache_ttl!r}: give 60 to 2,592,000 whole seconds.")
+        if self.cache_key is not None and not re.fullmatch(r"[!-~]{1,200}", self.cache_key):
+            raise ValueError(f"cache_key={self.cache_key!r}: give up to 200 plain characters without spaces.")
+        if len(self.metadata or ()) > MOST_METADATA:
+            raise ValueError(f"metadata: a gateway keeps {MOST_METADATA} entries, and drops the rest; give fewer.")
+        if any(not isinstance(value, (str, int, float, bool)) for value in (self.metadata or {}).values()):
+            raise ValueError("metadata: its values are texts, numbers or booleans.")
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of each request."""
+        headers = {
+            "cf-aig-gateway-id": self.name,
+            "cf-aig-cache-ttl": self.cache_ttl,
+            "cf-aig-skip-cache": "true" if self.skip_cache else None,
+            "cf-aig-cache-key": self.cache_key,
+            "cf-aig-metadata": json.dumps(dict(self.metadata)) if self.metadata else None,  # plain ASCII
+            "cf-aig-collect-log": None if self.log is None else str(self.log).lower(),
+            "cf-aig-collect-log-payload": None if self.log_payload is None else str(self.log_payload).lower(),
+        }
+        return {name: str(value) for name, value in headers.items() if value is not None}
+
+    def uncached(self) -> Gateway:
+        """Return the same gateway without its cache."""
+        return dataclasses.replace(self, cache_ttl=None, cache_key=None, skip_cache=True)
+
+    def route(self, request: Request, model: Model) -> Request:
+        """Return a request that goes through the gateway."""
+        headers = self.headers()
+        if self.cache_key is not None:
+            headers["cf-aig-cache-key"] += f"-{digest_of(request, 12, model.id)}"
+        return dataclasses.replace(request, headers={**request.headers, **headers})
+
+
+def as_gateway(given: Gateway | str | None) -> Gateway | None:
+    """Return a gateway, given as such or by name."""
+    return given if given is None or isinstance(given, Gateway) else Gateway(given)
+
+
+def digest_of(request: Request, size: int, *before: str) -> str:
+    """Return a digest of a request: what it asks, without its headers."""
+    asked = [*before, request.path, request.query, request.json, request.content, request.form]
+    return hashlib.blake2b(pydantic_core.to_json(asked, bytes_mode="base64"), digest_size=size).hexdigest()
 
 
 class GivenOptions(TypedDict, total=False):
@@ -81,6 +169,9 @@ class RunOptions:
     store_errors : {"stop", "continue"}, optional
         When the store cannot keep answers (a full disk, a deleted file): send nothing more and raise StoreError, or
         continue and warn at the end.  Default: ``"stop"``.
+    part : {"", "first", "later"}
+        For a run that is one part of a longer one, set by callers inside the package: its budget is spent as far as it
+        goes, and once an earlier part was answered (``"later"``), rows that all fail do not end it.
     on_token : callable or None
         For a run of one input, set by callers inside the package: called on the engine's thread with each piece of the
         answer as it is written, where the task can be streamed; with None where an answer begins (again).
@@ -97,6 +188,7 @@ class RunOptions:
     files: Folder | None = None
     progress: bool | None = None
     store_errors: Literal["stop", "continue"] = "stop"
+    part: Literal["", "first", "later"] = ""
     on_token: Callable[[str | None], object] | None = None
 
     def __post_init__(self) -> None:
@@ -123,11 +215,11 @@ _MADE_OF: dict[str, Callable[..., object]] = {
 
 def given_options(options: Mapping[str, object]) -> dict[str, object]:
     """Return those that are given and not None, each in the form that ``RunOptions`` holds; budgets as they are."""
-    return {name: _MADE_OF.get(name, _same)(value) for name, value in options.items() if value is not None}
-
-
-def _same(value: object) -> object:
-    return value
+    return {
+        name: _MADE_OF[name](value) if name in _MADE_OF else value
+        for name, value in options.items()
+        if value is not None
+    }
 
 
 def documented(names: tuple[str, ...] = NAMES) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """The state of a run, while it goes on and afterwards: options, results, failures, costs, and whether it was ended.
 
 ``Session.runner`` makes a ``Run`` from a plan and options.  The runner and its parts write it, on the engine's loop;
-reports, progress displays and widgets read it, and take an ``Event`` as a snapshot.  Everything that can end a run is
-here: ``error``, ``stopped``, ``halted`` and ``finished`` are asked of the run and kept nowhere else.
+reports, progress displays and widgets read it, and take an ``Event`` as a snapshot.  Whatever ends a run is kept here
+and nowhere else: ``error``, ``stopped``, ``halted`` and ``finished``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +22,24 @@ from ..models.ledger import Charge
 from ..tasks import Cells
 from ..vectors.vector import Space, views
 from .plan import Plan
-from .retry import Waiting
 from .run_options import RunOptions
 from .stopping import NEVER, Stop
 
 #: Seconds without an answer after which a run says what it waits for.
 _MOMENT = 1.0
+#: What is waited for: a free place, the minute's limit, a failing service, access that is in doubt, the bills of
+#: requests in flight (for the budget), or the batch queue.
+Reason: TypeAlias = Literal["capacity", "minute", "outage", "access", "budget", "queue"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a run waits for, in seconds since the run began."""
+
+    reason: Reason
+    code: int | str | None  # of the refusal or fault
+    since: float
+    until: float | None  # when the row is given up, or the minute opens; None: not bounded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +73,7 @@ class Event:
 
 
 class Results:
-    """The cells that a run delivers, by input, in whatever order the answers arrive.
-
-    Parameters
-    ----------
-    count : int
-        Number of distinct inputs.
-    """
+    """The cells that a run delivers, by distinct input, in whatever order the answers arrive."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -86,28 +92,20 @@ class Results:
                     f'{self.matrix.shape[1]}; cache="refresh" asks for all of them again'
                 )
             self.matrix[indexes] = cells
-        else:
-            if self._cells is None:
-                self._cells = [None] * self.count
-            for index, cell in zip(indexes, cells, strict=True):
-                self._cells[index] = cell
-                self.filled[index] = True
+            self.filled[indexes] = True
             return
-        self.filled[indexes] = True
+        if self._cells is None:
+            self._cells = [None] * self.count
+        for index, cell in zip(indexes, cells, strict=True):
+            self._cells[index] = cell
+            self.filled[index] = True
 
     def cells(self) -> list[Any]:
         """Return the cells by input; None where there is none."""
         return self._cells if self._cells is not None else [None] * self.count
 
     def vectors(self, where: npt.NDArray[np.int64], space: Space | None) -> list[Any]:
-        """Return a vector a row, each a read-only view of one matrix; None where there is none.
-
-        Parameters
-        ----------
-        where : ndarray of int64, shape (rows,)
-            The input of each row; -1 for none.
-        space : Space or None
-        """
+        """Return a vector a row, each a read-only view of one matrix; `where` is the input of each row, or -1."""
         if self.matrix is None:
             return [None] * len(where)
         return views(self.matrix, np.where((where >= 0) & self.filled[where], where, -1), space)
@@ -117,48 +115,17 @@ class Results:
 class Run:
     """One call of a verb: what was asked, what came of each row, what it cost and how it went.
 
-    Attributes
-    ----------
-    plan : Plan
-    options : RunOptions
-    results : Results
-        The cells delivered so far.
-    failures : dict of int to RowError
-        By index of the distinct input.
-    stored : int
-        Rows answered from the store.
-    damaged : int
-        Answers of the store that were damaged, and are not used.
-    error : CfaiError or None
-        What ended the run early.
-    stopped : bool
-        Whether it was interrupted.
-    stop : Stop
-        Of the job it is part of; raised before the run notices it.
-    restarts : bool
-        Whether an answer that broke off while ``on_token`` took its pieces is asked for again.
-    charges : list of Charge
-        Summed up by ``spent``; a charge a request.
-    logs : dict of int to str
-        By index of the distinct input: the id of the gateway's log of its answer.
-    tokens : float or None
-        Read and written; None where an answer did not say.
-    flow : list of (seconds, requests in flight)
-        Concurrency over time, in a few thousand points however long the run.
-    waits : dict of object to Waiting
-        What its waiting requests wait for.
-    answered : float or None
-        When the last answer came (monotonic seconds).
+    Rows are rows of the frame; what is listed by index is listed by the index of the distinct input.
     """
 
     plan: Plan
     options: RunOptions
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
-    results: Results = field(init=False)
-    failures: dict[int, RowError] = field(default_factory=dict)
-    logs: dict[int, str] = field(default_factory=dict)
-    stored: int = 0
-    damaged: int = 0
+    results: Results = field(init=False)  # the cells delivered so far
+    failures: dict[int, RowError] = field(default_factory=dict)  # by index
+    logs: dict[int, str] = field(default_factory=dict)  # by index: the id of the gateway's log of its answer
+    stored: int = 0  # rows answered from the store
+    damaged: int = 0  # answers of the store that were damaged, and are not used
     failed: int = 0
     done: int = 0
     requests: int = 0
@@ -166,20 +133,21 @@ class Run:
     neurons: float = 0.0
     unpriced: int = 0
     exact: bool = True
-    tokens: float | None = 0.0
+    tokens: float | None = 0.0  # read and written; None where an answer did not say
     saved_neurons: float = 0.0
     unknown_saved: int = 0
-    error: CfaiError | None = None
-    stopped: bool = False
-    stop: Stop = NEVER
-    restarts: bool = True
+    error: CfaiError | None = None  # what ended the run early
+    stopped: bool = False  # it was interrupted
+    stop: Stop = NEVER  # of the job it is part of; raised before the run notices it
+    restarts: bool = True  # an answer that broke off while `on_token` took its pieces is asked for again
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
     seconds_of_requests: list[float] = field(default_factory=list)
+    #: (seconds, requests in flight) over time, in a few thousand points however long the run.
     flow: list[tuple[float, int]] = field(default_factory=list)
     store_failure: CfaiError | None = None
-    waits: dict[object, Waiting] = field(default_factory=dict)
-    answered: float | None = None
+    waits: dict[object, Waiting] = field(default_factory=dict)  # of its requests that wait
+    answered: float | None = None  # when the last answer came (monotonic seconds)
     turn: Callable[[], Waiting | None] = field(default=lambda: None)
     _ended_early: bool = False
     _beat: float = 0.0
@@ -221,18 +189,15 @@ class Run:
     def deliver(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Cells) -> int:
         """Keep cells and return how many rows they are; those that are errors fail their rows.
 
-        Raises
-        ------
-        CfaiError
-            Vectors of another length than those of the run.
+        CfaiError is raised for vectors of another length than those of the run.
         """
-        if not isinstance(cells, np.ndarray):
-            errors = {int(at): each for at, each in zip(indexes, cells, strict=True) if isinstance(each, RowError)}
-            if errors:
-                pairs = [(int(at), each) for at, each in zip(indexes, cells, strict=True) if int(at) not in errors]
-                indexes, cells = [at for at, _ in pairs], [each for _, each in pairs]
-            for at, error in errors.items():
-                self.fail(at, error)
+        if not isinstance(cells, np.ndarray) and any(isinstance(cell, RowError) for cell in cells):
+            pairs = [(int(at), cell) for at, cell in zip(indexes, cells, strict=True)]
+            for at, cell in pairs:
+                if isinstance(cell, RowError):
+                    self.fail(at, cell)
+            pairs = [(at, cell) for at, cell in pairs if not isinstance(cell, RowError)]
+            indexes, cells = [at for at, _ in pairs], [cell for _, cell in pairs]
         if not len(indexes):
             return 0
         self.results.put(indexes, cells)
@@ -290,8 +255,10 @@ class Run:
         Refusals and faults come before waits of our own (the minute, the budget, the queue); the longest one counts.
         """
         before = time.monotonic() - _MOMENT
+        if self.finished or (self.answered or 0.0) > before:
+            return None
         waits = [wait for wait in (*list(self.waits.values()), self.turn()) if wait is not None]
-        if self.finished or not waits or (self.answered or 0.0) > before:
+        if not waits:
             return None
         longest = min(waits, key=lambda wait: (wait.reason == "queue", wait.reason in ("minute", "budget"), wait.since))
         return longest if longest.since <= before - self.began else None

@@ -5,7 +5,8 @@ decides what the sender does.  A code has a meaning only within its product.  It
 it is known to come with, so a 5xx is always repeated; a code that only asks to wait counts with any status.
 
 Codes and texts: developers.cloudflare.com/workers-ai/platform/errors (2026-09-17), and for 3021, 4006, 7001, 7003,
-6003, 8001, 8006, 9106, 10000 and those of Vectorize (3000, 3002, 400xx) dated observations of the live service.
+6003, 8001, 8006, 9106, 10000 and those of Vectorize (3000, 3002, 400xx) dated observations of the live service; those
+of AI Search (70xx): developers.cloudflare.com/ai-search/troubleshooting/api-error-codes.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ _PAGE = re.compile(r"error code:? ([0-9]{4})\b", re.IGNORECASE)
 
 #: What the text of a gateway's spend limit says; its code is not known.  It is a 429 as a full minute is.
 _SPEND_LIMIT = re.compile(r"spend(?:ing)?[ _-]?limit", re.IGNORECASE)
+
+
+#: Bytes of a refusal that its error keeps.
+_KEPT = 16_384
 
 
 class _Meaning(NamedTuple):
@@ -118,6 +123,34 @@ _VECTORIZE: Mapping[int | str, _Meaning] = {
     40023: _Meaning(Refused, (400,), "check the ids, values and metadata of the row it names"),
     40025: _Meaning(Refused, (400,), "ask for fewer matches"),
 }
+_FILTER = "check filter=: the names must be filterable, the dates ISO texts"
+_AI_SEARCH: Mapping[int | str, _Meaning] = {
+    7002: _Meaning(AccessError, (404,), "this instance does not exist; to_ai_search(..., create=True) creates it"),
+    7010: _Meaning(AccessError, (400,), "check the models in the instance's settings"),
+    7012: _Meaning(AccessError, (400,), "renew the instance's service token in the dashboard"),
+    7013: _Meaning(AccessError, (403,), "the account has as many instances as it may have"),
+    7022: _Meaning(Refused, (400,), "an instance of this name already exists"),
+    7030: _Meaning(Unavailable, (400,)),
+    7031: _Meaning(Unavailable, (400,)),
+    7032: _Meaning(AccessError, (400,), "resume the instance in the dashboard"),
+    7038: _Meaning(Refused, (400,)),
+    7039: _Meaning(Refused, (400,)),
+    7041: _Meaning(Refused, (404,), "this document does not exist"),
+    7042: _Meaning(Refused, (409,), "a document with this key already exists"),
+    7053: _Meaning(AccessError, (400,), "the instance has no storage of its own: create another"),
+    7054: _Meaning(TooLarge, (413,), "split the text: 4 MiB a document"),
+    7056: _Meaning(Refused, (400,)),
+    7057: _Meaning(Refused, (400,), _FILTER),
+    7058: _Meaning(Refused, (400,), _FILTER),
+    7060: _Meaning(Refused, (400,)),
+    7063: _Meaning(AccessError, (404,), "this namespace does not exist: check namespace="),
+    7069: _Meaning(QuotaExhausted, (429,), "the month's queries are used up"),
+    7070: _Meaning(AccessError, (400,), "the instance has no index for this mode: leave mode= out"),
+    7072: _Meaning(Refused, (400,), "shorten the id"),
+    7077: _Meaning(AccessError, (401,), "check the provider's key in the gateway's settings"),
+    7078: _Meaning(QuotaExhausted, (402,), "the provider's bill is not settled"),
+    7079: _Meaning(TooLarge, (413,), "lower top_k"),
+}
 #: The ``code`` or ``type`` of an error in OpenAI's format, from that company and from compatible servers.
 _OPENAI: Mapping[int | str, _Meaning] = {
     "insufficient_quota": _Meaning(QuotaExhausted, (402, 403, 429), "the account's credits are used up"),
@@ -136,31 +169,23 @@ _OPENAI: Mapping[int | str, _Meaning] = {
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A service that answers, as far as its errors go.
+    """A service that answers, as far as its errors go."""
 
-    Attributes
-    ----------
-    meanings : mapping of int or str to meaning
-        By code.
-    access : str
-        What to do when it denies access.
-    place : str
-        What to do when it does not know the address.
-    leads : bool
-        Whether its codes may also stand in front of a text.
-    """
-
-    meanings: Mapping[int | str, _Meaning] = field(repr=False)
-    access: str = _TOKEN
-    place: str = "check base_url and the model's name"
-    leads: bool = False
+    meanings: Mapping[int | str, _Meaning] = field(repr=False)  # by code
+    access: str = _TOKEN  # what to do when it denies access
+    place: str = "check base_url and the model's name"  # what to do when it does not know the address
+    leads: bool = False  # its codes may also stand in front of a text
 
 
 WORKERS_AI = Product({**_EDGE, **_WORKERS_AI}, leads=True)
 THROUGH_GATEWAY = Product({**_EDGE, **_WORKERS_AI, **_GATEWAY, **_OPENAI}, leads=True)
 GATEWAY = Product({**_EDGE, **_GATEWAY}, place="check the name of the gateway and the id of the log")
 VECTORIZE = Product({**_EDGE, **_VECTORIZE}, place="check the name of the index")
-AI_SEARCH = Product(_EDGE, place="check the name of the instance")
+AI_SEARCH = Product(
+    {**_EDGE, **_AI_SEARCH},
+    access="the token needs the permissions AI Search: Edit and Run",
+    place="check the name of the instance",
+)
 ANALYTICS = Product(_EDGE, access="give the token the permission Account Analytics: Read", place="check base_url")
 SERVER = Product(_OPENAI, access="check api_token and base_url")
 _BY_PATH = {"/vectorize/": VECTORIZE, "/ai-gateway/": GATEWAY, "/ai-search/": AI_SEARCH, "/graphql": ANALYTICS}
@@ -182,20 +207,10 @@ def product_of(request: Request, *, cloudflare: bool) -> Product:
 def service_error(
     status: int | None, headers: Mapping[str, str], content: bytes, model: str, product: Product = WORKERS_AI
 ) -> ServiceError:
-    """Turn an error response into the exception it means.
+    """Turn an error response into the exception it means; ``model`` is for its message.
 
-    Parameters
-    ----------
-    status : int or None
-        None for one request of a batch, which has no status of its own.
-    headers : mapping of str to str
-        Names in lower case.
-    content : bytes
-        An envelope of the service, an OpenAI error object, a web page, or nothing.
-    model : str
-        For the message.
-    product : Product
-        Who answered.
+    ``status`` is None for one request of a batch, which has no status of its own.  The names of ``headers`` are in
+    lower case.  ``content`` is an envelope of the service, an OpenAI error object, a web page, or nothing.
     """
     code, text = _code_and_text(content, product)
     known = None if code is None else product.meanings.get(f"{code} {status}") or product.meanings.get(code)
@@ -204,7 +219,7 @@ def service_error(
     answered = "refused in the batch" if status is None else f"HTTP {status}"
     named = answered if code is None else f"{code}" if fits else f"{answered} ({code})"
     advice = f" -- {meaning.todo.replace('{model}', model)}" if meaning.todo else ""
-    return meaning.kind(
+    error = meaning.kind(
         f"{model}: {named}: {_short(text) or 'the response gives no reason'}{advice}",
         # An unknown code is shown as it is; a known one with an unexpected status would mislead.
         code if code is not None and (fits or (known is None and isinstance(code, int))) else status,
@@ -213,6 +228,8 @@ def service_error(
         wait=_retry_after(headers),
         known=fits,
     )
+    error.content, error.headers = content[:_KEPT], headers
+    return error
 
 
 def _by_status(status: int | None, text: str, headers: Mapping[str, str], product: Product) -> _Meaning:

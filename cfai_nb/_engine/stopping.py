@@ -1,12 +1,16 @@
 """How Stop reaches the work: the interrupts of the main thread, and the ``Stop`` of every piece of work.
 
-In comes SIGINT while the main thread waits for work (``Interrupts``); out goes a level on the ``Stop`` of that work and
-of everything begun inside it.  ``bridge`` and ``loop`` make one ``Stop`` for each job and each step that runs in a
-thread of its own.  The sender reads the level right before it writes a request.
+In comes SIGINT while the main thread waits for work (``InterruptCount``); out goes a level on the ``Stop`` of that work
+and of everything begun inside it: ``bridge`` makes one for each job, ``run_local`` and ``in_thread`` for each step that
+runs in a thread of its own.  The sender reads the level right before it writes a request.
 
 Interrupts are counted, not raised: a KeyboardInterrupt raised at an arbitrary line can get lost or leave a lock held.
 The first one asks the work to stop, the second one to drop what is in flight, the third one raises as usual.  The
 handler is in place only while something waits; the last wait to end restores the previous handler.
+
+``run_local`` runs a local step of a conversation (a tool); ``in_thread`` runs what an awaiting caller would block its
+own loop with.  Each gets a new thread: a pool's few threads would wait for the slowest step, and Python waits for them
+at exit.  A caller that stops waiting leaves the thread to finish; the calls it began stop, and it can begin no other.
 """
 
 from __future__ import annotations
@@ -21,8 +25,9 @@ import threading
 from collections.abc import Callable, Iterator
 from contextvars import Context, ContextVar, copy_context
 from types import FrameType
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
+T = TypeVar("T")
 #: Levels: go on; send nothing more and await what is in flight; drop that as well.
 GO, STOP, DROP = 0, 1, 2
 
@@ -33,17 +38,14 @@ _Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.H
 class Stop:
     """The stop level of one piece of work: a plain attribute that a signal handler can raise at once.
 
-    Parameters
-    ----------
-    tell : callable, optional
-        Called with the level whenever it rises, in the thread that asks, which may be inside a signal handler.
+    ``tell`` is called with the level whenever it rises, in the thread that asks, which may be inside a signal handler.
     """
 
     def __init__(self, tell: Callable[[int], object] | None = None) -> None:
         self._level = GO
         self._tell = tell
         self._inner: set[Stop] = set()
-        self._changed: Callable[[], object] = _nothing
+        self._changed: Callable[[], object] = lambda: None
         self._outer = _current.get()
         if self._outer is not None:
             self._outer._inner.add(self)  # before the look at its level, so that no request falls in between
@@ -98,10 +100,6 @@ def soon(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> Non
         loop.call_soon_threadsafe(function)
 
 
-def _nothing() -> None:
-    return None
-
-
 def current() -> Stop:
     """Return the ``Stop`` of the work that the caller is part of, or ``NEVER``."""
     return _current.get() or NEVER
@@ -114,16 +112,9 @@ NEVER = Stop()
 class InterruptCount:
     """Counts the interrupts during one wait, as a context manager; outside the main thread it counts none.
 
-    Parameters
-    ----------
-    awaited : bool
-        The caller's event loop goes on meanwhile: the previous handler is called too, so that everything else on the
-        loop sees the interrupt as it would without this package.
-
-    Attributes
-    ----------
-    count : int
-        Final after the block; an interrupt at its last moment is included.
+    ``awaited``: the caller's event loop goes on meanwhile, so the previous handler is called too, and everything else
+    on the loop sees the interrupt as it would without this package.  ``count`` is final after the block; an interrupt
+    at its last moment is included.
     """
 
     def __init__(self, *, awaited: bool = False) -> None:
@@ -220,7 +211,7 @@ class _SignalHandler:
                 raise
 
     def forget(self) -> None:
-        """Drop all waits: none of them continues in a forked process."""
+        """Drop all waits, which do not continue in a forked process."""
         self._waits.clear()
         if _installed() is self:
             self._pipe.end()
@@ -306,3 +297,62 @@ if hasattr(os, "register_at_fork"):
 def check_interrupts() -> None:
     """Act on an interrupt that Python has not handled yet; the sender calls this right before it writes a request."""
     _interrupts.look()
+
+
+async def run_local(do: Callable[[], T]) -> T:
+    """Run a step of a conversation in a thread of its own and return its result.
+
+    When cancelled, it stops the calls begun in the step and awaits what they have in flight.
+    """
+    stop = Stop()
+    try:
+        return await _started(do, stop)
+    except asyncio.CancelledError:
+        stop.ask(STOP)
+        await stop.idle()
+        raise
+    finally:
+        stop.end()
+
+
+async def in_thread(do: Callable[[], T]) -> T:
+    """Run what would block an awaiting caller's loop in a thread; when cancelled or interrupted, return at once."""
+    stop = Stop()
+    try:
+        with InterruptCount(awaited=True) as interrupts:
+            interrupts.reach(stop)
+            return await _started(do, stop)
+    except asyncio.CancelledError:
+        stop.ask(STOP)
+        raise
+    except KeyboardInterrupt as error:  # raised in a task it would end the caller's loop
+        raise asyncio.CancelledError(str(error)) from None
+    finally:
+        stop.end()
+
+
+def _started(do: Callable[[], T], stop: Stop) -> asyncio.Future[T]:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.done():  # the caller has stopped waiting
+            return
+        if error is None:
+            done.set_result(result)  # type: ignore[arg-type]
+        else:
+            done.set_exception(error)
+
+    def work() -> None:
+        result, error = None, None
+        try:
+            result = context.run(do)
+        except BaseException as raised:
+            # These cannot leave a task as themselves: they mean the end of an iteration or of the program.
+            plain = not isinstance(raised, (StopIteration, SystemExit, GeneratorExit))
+            error = raised if plain else RuntimeError(f"{type(raised).__name__}: {raised}")
+        soon(loop, lambda: settle(result, error))
+
+    context = stop.context()  # calls made in the step use the caller's session
+    threading.Thread(target=work, name="cfai local step", daemon=True).start()
+    return done

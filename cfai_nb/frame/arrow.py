@@ -182,7 +182,7 @@ class VectorArray(ExtensionArray, NDArrayOperatorsMixin):  # type: ignore[misc, 
         if space is None or type is not None:  # nothing to record, or the caller says what it shall be
             return pyarrow.array(self._cells.tolist(), type=getattr(type, "storage_type", type))
         storage = _stored(self._cells)
-        return pyarrow.ExtensionArray.from_storage(_arrow_type(space, storage.type), storage)
+        return pyarrow.ExtensionArray.from_storage(arrow_type(space, storage.type), storage)
 
 
 def _objects(cells: Iterable[Any]) -> npt.NDArray[np.object_]:
@@ -244,7 +244,7 @@ def _cells_of(storage: Any, space: Space | None) -> Iterator[Any]:
     yield from views(matrix, where, space if space is None or space.dims == width else None)
 
 
-def _arrow_type(space: Space | None, storage: Any = None) -> Any:
+def arrow_type(space: Space | None, storage: Any = None) -> Any:
     """Return the extension type of vectors of a space."""
     import pyarrow
 
@@ -307,6 +307,6 @@ def register() -> None:
     except ImportError:
         return
     try:
-        pyarrow.register_extension_type(_arrow_type(None))
+        pyarrow.register_extension_type(arrow_type(None))
     except pyarrow.ArrowKeyError:  # registered already
         return

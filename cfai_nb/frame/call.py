@@ -6,10 +6,12 @@ it out themselves.  The result lies on the index of the frame; ``cf.last_run()``
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from ..media import Media
     from ..media.fetch import Fetcher
     from ..session import Session
-    from .progress import Display
+    from .files.enrich_report import EnrichReport
+    from .progress import Display, Listener
     from .report import Report
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
@@ -63,6 +66,8 @@ class Call:
         As given by the user; or merged already, where several calls share them and with them one budget.
     part : str
         What a plan of several calls names it.
+    whole : EnrichReport, optional
+        What it is one of many calls of: its run is shown there, and its outcome counted there.
 
     Attributes
     ----------
@@ -76,7 +81,7 @@ class Call:
 
     def __init__(
         self, task: Task, model: Any, data: frames.Frame, on: Any, options: Mapping[str, Any] | RunOptions,
-        part: str = "",
+        part: str = "", *, whole: EnrichReport | None = None,
     ) -> None:  # fmt: skip
         from .. import session
         from .._engine.run_options import NAMES
@@ -103,7 +108,7 @@ class Call:
         self._given = data, on
         self._fetched = 0  # addresses
         self.rows = self._read()
-        self.title, self.part = "", part
+        self.title, self.part, self._whole = "", part, whole
         self.report: Report | None = None
         self.notes: list[str] = []
 
@@ -138,7 +143,7 @@ class Call:
         from . import report
 
         runner = self.session.runner(self.task, self.model, self.rows.inputs, self.options)
-        self.report = report.Report(runner.run, self.rows, functools.partial(_built, index=self.rows.index), self.title)
+        self.report = report.Report(runner.run, self.rows, functools.partial(built, index=self.rows.index), self.title)
         return runner, self.report
 
     def placeholder(self) -> pd.Series[Any] | None:
@@ -169,19 +174,28 @@ class Call:
         if caution and self.model.id not in self.session.cautioned:
             self.session.cautioned.add(self.model.id)
             self.notes.append(f"{caution}.")
-        _reports[:] = [made]
+        if self._whole is not None:
+            self._whole.follow(made)
+        remember(made if self._whole is None else self._whole)
         return runner, made
+
+    def _listener(self, display: Display | None) -> AbstractContextManager[Listener]:
+        from . import progress
+
+        if self._whole is not None:
+            return contextlib.nullcontext(self._whole.show)
+        return progress.listener(self.options.progress, display)
 
     def wait(self, display: Display | None = None) -> Any:
         """Do it and wait; `display` makes the progress bar of a notebook."""
         from .._engine.bridge import bridge
-        from . import progress
 
         for runner, made in self.attempts(self._start):
             self._warn()
-            with progress.listener(self.options.progress, display) as show:
-                bridge.wait(runner, functools.partial(show, made))
-                show(made)
+            with self._listener(display) as show:
+                shown = self._whole or made
+                bridge.wait(runner, functools.partial(show, shown))
+                show(shown)
         self.notes, frame = self._concluded()
         self._warn()
         return frame
@@ -191,27 +205,27 @@ class Call:
         import asyncio
 
         from .._engine.bridge import bridge
-        from .._engine.loop import in_thread
-        from . import progress
+        from .._engine.stopping import in_thread
 
         attempts = self.attempts(self._start)
         while (attempt := await in_thread(lambda: next(attempts, None))) is not None:
             runner, made = attempt
             self._warn()
-            with progress.listener(self.options.progress, display) as show:
+            with self._listener(display) as show:
+                shown = self._whole or made
                 try:
-                    await bridge.wait_async(runner, functools.partial(show, made))
+                    await bridge.wait_async(runner, functools.partial(show, shown))
                 except asyncio.CancelledError:
-                    show(made)
-                    raise asyncio.CancelledError(made.stopped_words) from None
-                show(made)
+                    show(shown)
+                    raise asyncio.CancelledError(shown.stopped_words) from None
+                show(shown)
         self.notes, frame = await in_thread(self._concluded)
         self._warn()
         return frame
 
-    def _concluded(self) -> tuple[list[str], pd.Series[Any] | pd.DataFrame]:
+    def _concluded(self) -> tuple[list[str], Any]:
         assert self.report is not None
-        return self.report.conclude(self.options.on_error), self.report.frame()
+        return (self._whole or self.report).conclude(self.options.on_error), self.report.frame()
 
     def _warn(self) -> None:
         while self.notes:
@@ -243,7 +257,7 @@ class Call:
         return True
 
 
-def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
+def built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
     """Return what a run delivered; apart from the call, which a report would hold, and with it the session."""
     results, task, model, origin = run.results, run.plan.task, run.plan.model.id, run.plan.origin
     space = None
@@ -259,6 +273,11 @@ def _built(run: Run, index: pd.Index[Any]) -> pd.Series[Any] | pd.DataFrame:
 
 #: The last report, in a list: a name that is imported would go on meaning an old one.
 _reports: list[Report] = []
+
+
+def remember(report: Report) -> None:
+    """Make a report the one that ``cf.last_run()`` returns."""
+    _reports[:] = [report]
 
 
 def last_run() -> Report:

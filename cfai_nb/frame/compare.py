@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,17 +12,19 @@ import numpy as np
 import pandas as pd
 
 from ..errors import CfaiError, RowsFailed
+from ..quality import Difference, differences
 from ..tasks import Ask, Column, Score, Task
 from ..tasks.dialects.question_types import Scale
 from . import rows
 from .call import Call
-from .compare_result import Comparison, front, judge, measured
+from .cascades.cascade import Cascade, CascadeCall
+from .compare_result import Comparison, front, hits, judge, measured, with_intervals
 from .steps import Steps
 
 
 def compare(
-    data: rows.Frame, /, task: Task, on: Any = None, *, models: Sequence[str] = (), sample: int | None = 50,
-    truth: Any = None, random_state: int = 0, **options: Any,
+    data: rows.Frame, /, task: Task, on: Any = None, *, models: Sequence[str | Cascade] = (), sample: int | None = 50,
+    truth: Any = None, margin: float | None = None, random_state: int = 0, **options: Any,
 ) -> Steps[Comparison]:  # fmt: skip
     """Put one task to several models, on a sample of the rows.
 
@@ -34,20 +37,24 @@ def compare(
         Such as ``cf.Classify(labels=[...])`` or ``cf.Ask(questions={...})``.
     on : str
         A column, or a template with ``{column}`` in it.  A Series needs none.
-    models : list of str
+    models : list of str or cf.Cascade
         At least two.
     sample : int or None
         Rows drawn at random (always the same ones for the same frame), of those with an input and, if there is one,
         a truth.  None takes all.
     truth : column name, Series or list, or dict of answer to one of these, optional
         The right answers; missing where they are unknown.  With several answers a row (``ask``, ``extract``) a dict.
+    margin : float, optional
+        A difference in accuracy below this does not matter, such as 0.02: pairs are then also tested for being equal
+        within it.
     random_state : int
         For the sample.
 
     Returns
     -------
     Comparison
-        ``.table``, ``.answers``, ``.disagreements``, ``.best()``; ``cf.plots.compare`` draws it.
+        ``.table``, ``.pairs``, ``.verdicts``, ``.answers``, ``.disagreements``, ``.best()``; ``cf.plots.compare`` draws
+        it.
 
     Raises
     ------
@@ -62,10 +69,13 @@ def compare(
     >>> found = df.cfai.compare(task, "text", models=["clef-flash", "glm-4.7-flash"], truth="topic")
     >>> found.best(max_usd_per_1k=0.5)
     """
-    trial = _Trial(data, task, on, models, sample, truth, random_state, options)
-    for call in trial.calls.values():
-        with trial.noting(call):
-            yield call
+    trial = _Trial(data, task, on, models, sample, truth, random_state, options, margin)
+    for name, call in trial.calls.items():
+        with trial.noting(name, call):
+            if isinstance(call, CascadeCall):
+                yield from call.steps()
+            else:
+                yield call
     return trial.result
 
 
@@ -73,8 +83,8 @@ class _Trial:
     """One comparison under way: the calls, and what came of each."""
 
     def __init__(
-        self, data: rows.Frame, task: Task, on: Any, models: Sequence[str], sample: int | None, truth: Any,
-        random_state: int, given: Mapping[str, Any],
+        self, data: rows.Frame, task: Task, on: Any, models: Sequence[str | Cascade], sample: int | None, truth: Any,
+        random_state: int, given: Mapping[str, Any], margin: float | None,
     ) -> None:  # fmt: skip
         if not isinstance(task, Task):
             raise TypeError(f"compare() takes a Task such as cf.Classify(labels=[...]), not {task!r:.60}.")
@@ -82,23 +92,29 @@ class _Trial:
             raise ValueError("models: give at least two names from cf.models().")
         self.task = _plain(task)
         self.names = _names(self.task)
-        truths = _truths(data, truth, self.names)
-        whole = Call(self.task, models[0], data, on, {})
+        truths = rows.truths(data, truth, self.names)
+        first = models[0].strong if isinstance(models[0], Cascade) else models[0]
+        whole = Call(self.task, first, data, on, {})
         chosen = _drawn(whole.rows.inputs, truths, sample, random_state)
         self.data = data.iloc[chosen]
         self.truth = None if truths is None else truths.iloc[chosen].set_axis(data.index[chosen])
         options = whole.session.options(given)  # merged once: one budget for all
-        self.calls = {}
+        self.calls: dict[str, Call | CascadeCall] = {}
         for model in models:
+            if isinstance(model, Cascade):
+                whole_call = CascadeCall(self.task, model, self.data, on, options)
+                self.calls[whole_call.label] = whole_call
+                continue
             call = Call(self.task, model, self.data, on, options)
             call.title = f"{self.task.name} with {call.model.name}"
             self.calls[call.model.id] = call
+        self.margin = margin
         if len(self.calls) < 2:
             raise ValueError(f"models: these are all names of {', '.join(self.calls)}; give at least two models.")
         self.errors: dict[str, CfaiError] = {}
 
     @contextlib.contextmanager
-    def noting(self, call: Call) -> Iterator[None]:
+    def noting(self, name: str, call: Call | CascadeCall) -> Iterator[None]:
         """Note what ended a model's run early, so that the next one has its turn."""
         try:
             yield
@@ -106,7 +122,7 @@ class _Trial:
             asked_for = isinstance(error, RowsFailed) and call.options.on_error == "raise"
             if asked_for or call.report is None:  # or it has nothing to do with the model
                 raise
-            self.errors[call.model.id] = error
+            self.errors[name] = error
 
     def result(self) -> Comparison:
         """Put together what came of all calls."""
@@ -119,9 +135,10 @@ class _Trial:
             name: pd.DataFrame({m: f if isinstance(f, pd.Series) else f[name] for m, f in found.items()}, frame.index)
             for name in self.names
         }
-        judged = judge(parts, self.truth, {model: report.answered for model, report in reports.items()})
+        answered = {model: report.answered for model, report in reports.items()}
+        judged = judge(parts, self.truth, answered)
         measures = {model: measured(report.run, self.errors.get(model)) for model, report in reports.items()}
-        table = judged.join(pd.DataFrame.from_dict(measures, orient="index"))
+        table = with_intervals(judged.join(pd.DataFrame.from_dict(measures, orient="index")))
         table.insert(table.columns.get_loc("error"), "on_front", front(table, judged.columns[0]))  # type: ignore[arg-type]
         answers = parts[self.names[0]]
         if len(self.names) > 1:
@@ -130,8 +147,22 @@ class _Trial:
         table.attrs["cfai"] = {"verb": self.task.name, "origin": origin}
         failures = pd.concat([report.failures for report in reports.values()], ignore_index=True)
         return Comparison(
-            frame, answers, self.truth, table.rename_axis("model"), failures, origin, self.task.name, parts
-        )
+            frame, answers, self.truth, table.rename_axis("model"), failures, origin, self.task.name, parts,
+            self._differences(parts, answered),
+        )  # fmt: skip
+
+    def _differences(self, parts: Mapping[str, pd.DataFrame], answered: Mapping[str, Any]) -> list[Difference]:
+        """Test every pair of models on the rows that both answered and that have a truth."""
+        if self.truth is None:
+            return []
+        right = hits(parts, self.truth, answered)
+        there = [str(model) for model in right if right[model].notna().any()]
+        pairs = itertools.combinations(there, 2)
+        if len(there) < 2 or any(right[list(pair)].notna().all(axis=1).sum() < 2 for pair in pairs):
+            return []
+        short = {model: model.rsplit("/", 1)[-1] for model in there}
+        names = short if len(set(short.values())) == len(short) else {model: model for model in there}
+        return differences({names[model]: right[model] for model in there}, None, margin=self.margin)
 
     def _levels(self, frame: pd.Series[Any] | pd.DataFrame) -> pd.Series[Any] | pd.DataFrame:
         """A place on a scale is compared by the level it is nearest to."""
@@ -154,35 +185,6 @@ def _names(task: Task) -> list[str]:
     if any(column.kind == "vector" for column in named.values()):
         raise ValueError(f"{task.name} answers with vectors, which are never equal; compare what is done with them.")
     return list(named)
-
-
-def _truths(data: rows.Frame, truth: Any, names: Sequence[str]) -> pd.DataFrame | None:
-    """The right answers by position, a column an answer."""
-    if truth is None:
-        return None
-    if not isinstance(truth, Mapping):
-        if len(names) > 1:
-            raise ValueError(f"truth: there are several answers; give a dict with some of {', '.join(names)}.")
-        truth = {names[0]: truth}
-    if unknown := set(truth) - set(names):
-        raise ValueError(
-            f"truth: there is no answer {', '.join(map(str, unknown))}; the answers are {', '.join(names)}."
-        )
-    return pd.DataFrame({name: _column(data, given) for name, given in truth.items()})
-
-
-def _column(data: rows.Frame, given: Any) -> pd.Series[Any]:
-    if isinstance(given, str):
-        if not isinstance(data, pd.DataFrame) or given not in data.columns:
-            columns = ", ".join(map(str, data.columns)) if isinstance(data, pd.DataFrame) else "none"
-            raise ValueError(f"truth: there is no column {given!r}. Columns: {columns}.")
-        given = data[given]
-    if isinstance(given, pd.Series) and not given.index.equals(data.index):
-        raise ValueError("truth and frame have different indexes: align them first.")
-    series = given if isinstance(given, pd.Series) else pd.Series(list(given), dtype=object)
-    if len(series) != len(data):
-        raise ValueError(f"truth: {len(series):,} answers for {len(data):,} rows.")
-    return series.reset_index(drop=True)
 
 
 def _drawn(inputs: Sequence[Any], truths: pd.DataFrame | None, sample: int | None, random_state: int) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ from .._engine.run_state import Run
 from ..errors import CfaiError
 from ..models import USD_PER_NEURON, Cost
 from ..models.ledger import money
+from ..quality import Difference, wilson
+from ..vectors.vector import stand_in
+from .cascades.cascade_plan import CascadePlan
 from .reading import is_missing
 
 #: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.
@@ -36,7 +39,7 @@ class Plans:
         By model where one task is put to several, else by what is embedded.
     """
 
-    plans: Mapping[str, Plan]
+    plans: Mapping[str, Plan | CascadePlan]
 
     @property
     def cost(self) -> Cost:
@@ -89,10 +92,11 @@ class Comparison:
         The right answers, a column an answer.
     table : DataFrame
         Indexed by model.  ``accuracy``: of the rows with a truth that the model answered, the share it answered right;
-        ``judged``: how many rows that is; ``agreement``: mean share of rows answered as by each other model;
-        ``answered``, ``failed``: rows with and without an answer, of which only the first are judged;
-        ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered rows, missing where unknown; ``price``: "exact",
-        "estimated" or "unknown"; ``p50`` and ``p95``: seconds of a request, missing where all came from the store;
+        ``low`` and ``high``: its 95 % interval (Wilson); ``judged``: how many rows that is; ``agreement``: mean share
+        of rows answered as by each other model; ``answered``, ``failed``: rows with and without an answer, of which
+        only the first are judged; ``usd_per_1k`` and ``neurons_per_1k``: per 1,000 answered rows, missing where
+        unknown; ``usd_per_right``: dollars for each right answer; ``price``: "exact", "estimated" or "unknown"; ``p50``
+        and ``p95``: seconds of a request, missing where all came from the store;
         ``on_front``: no other model is at least as good for at most the money, and better in one; ``error``: what
         ended a model early.
     failures : DataFrame
@@ -100,6 +104,9 @@ class Comparison:
     origin : str
         Who answered.
     verb : str
+    differences : list of cf.quality.Difference
+        Every pair of models on the rows that both answered, second minus first: exact McNemar test, adjusted for the
+        number of pairs (Holm); ``.words`` is the verdict.  Empty without a truth.
     """
 
     rows: pd.DataFrame
@@ -110,6 +117,7 @@ class Comparison:
     origin: str
     verb: str
     _parts: Answers
+    differences: Sequence[Difference] = ()
 
     @property
     def judged_by(self) -> str:
@@ -117,12 +125,39 @@ class Comparison:
         return "agreement" if self.truth is None else "accuracy"
 
     @property
+    def verdicts(self) -> list[str]:
+        """What can be said about each pair of models, in words; empty without a truth."""
+        return [pair.words for pair in self.differences]
+
+    @property
+    def pairs(self) -> pd.DataFrame:
+        """Every pair of models: the difference of their accuracies, its interval, flips both ways, p and verdict."""
+        names = ["first", "second", "difference", "low", "high", "first_better", "second_better", "n", "p", "verdict"]
+        found = [
+            (*pair.names, pair.estimate, pair.low, pair.high, pair.first_better, pair.second_better, pair.n, pair.p,
+             pair.words) for pair in self.differences
+        ]  # fmt: skip
+        return pd.DataFrame(found, columns=names)
+
+    @property
     def disagreements(self) -> pd.DataFrame:
         """The rows on which models that answered differ, with the answers (and the truth) beside them."""
+        return self.differing(*self.table.index)
+
+    def differing(self, *models: str) -> pd.DataFrame:
+        """Return the rows on which these models differ, with the answers (and the truth) beside them.
+
+        Parameters
+        ----------
+        *models : str
+            As they are named in ``table``.
+        """
         differ = np.zeros(len(self.rows), dtype=bool)
         for part in self._parts.values():
-            differ |= np.array([len(set(map(canonical, row[pd.notna(row)]))) > 1 for row in _cells(part)], dtype=bool)
-        answers = self.answers.copy()
+            cells = _cells(part[list(models)])
+            differ |= np.array([len(set(map(canonical, row[pd.notna(row)]))) > 1 for row in cells], dtype=bool)
+        several = isinstance(self.answers.columns, pd.MultiIndex)
+        answers = self.answers.loc[:, list(models)].copy() if several else self.answers[list(models)].copy()
         if isinstance(answers.columns, pd.MultiIndex):
             answers.columns = pd.Index([f"{model}: {name}" for model, name in answers.columns])
         parts = [self.rows, answers]
@@ -155,14 +190,16 @@ class Comparison:
     @property
     def words(self) -> str:
         """One line: what was compared, on how many rows, and who answered."""
-        pretended = ", emulator: nothing was billed" if self.origin == "emulator" else ""
+        pretended = f", {stamp}: nothing was billed" if (stamp := stand_in(self.origin)) else ""
         return f"{self.verb} by {len(self.table)} models on {len(self.rows):,} rows{pretended}"
 
     def __repr__(self) -> str:
-        return f"{self.words}\n{self.table.to_string(float_format=_short)}"
+        return "\n".join([self.words, self.table.to_string(float_format=_short), *self.verdicts])
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(self.words)}</p>{self.table.to_html(escape=True, float_format=_short)}"
+        said = "".join(f"<li>{html.escape(each)}</li>" for each in self.verdicts)
+        table = self.table.to_html(escape=True, float_format=_short)
+        return f"<p>{html.escape(self.words)}</p>{table}{f'<ul>{said}</ul>' if said else ''}"
 
 
 def _short(value: float) -> str:
@@ -192,10 +229,7 @@ def same(one: pd.Series[Any], other: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def judge(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
-    """Return accuracy (where there is a truth) and agreement of each model, averaged over the answers of a row.
-
-    A missing answer is wrong where there should be one; a row that was not ``answered`` is not judged.
-    """
+    """Return accuracy (where there is a truth) and agreement of each model, averaged over the answers of a row."""
     models = list(next(iter(parts.values())).columns)
     pairs: dict[str, list[float]] = {model: [] for model in models}
     for part, (one, other) in itertools.product(parts.values(), itertools.combinations(models, 2)):
@@ -205,14 +239,37 @@ def judge(parts: Answers, truth: pd.DataFrame | None, answered: Mapping[str, npt
     table = pd.DataFrame({"agreement": {m: float(np.mean(found)) if found else np.nan for m, found in pairs.items()}})
     if truth is None:
         return table
-    right: dict[str, Any] = {model: [] for model in models}
-    for name, model in itertools.product(truth.columns, models):
-        hits = same(parts[name][model], truth[name]).fillna(False)
-        right[model].append(hits[truth[name].notna() & answered[model]])
-    scores = {model: pd.concat(found) for model, found in right.items()}
-    table.insert(0, "accuracy", pd.Series({m: float(s.mean()) if len(s) else np.nan for m, s in scores.items()}))
-    table.insert(1, "judged", pd.Series({m: len(s) for m, s in scores.items()}))
+    right = hits(parts, truth, answered)
+    table.insert(0, "accuracy", right.mean())
+    table.insert(1, "judged", right.count())
     return table
+
+
+def hits(parts: Answers, truth: pd.DataFrame, answered: Mapping[str, npt.NDArray[np.bool_]]) -> pd.DataFrame:
+    """Return whether each model is right, a row for each row and answer; missing where that cannot be judged.
+
+    A missing answer is wrong where there should be one; a row that was not ``answered`` is not judged.
+    """
+    models = list(next(iter(parts.values())).columns)
+    found = []
+    for name in truth.columns:
+        known = truth[name].notna().to_numpy()
+        right = {m: same(parts[name][m], truth[name]).fillna(False).to_numpy(dtype=float) for m in models}
+        found.append(pd.DataFrame({m: np.where(known & answered[m], each, np.nan) for m, each in right.items()}))
+    return pd.concat(found, ignore_index=True)
+
+
+def with_intervals(table: pd.DataFrame) -> pd.DataFrame:
+    """Add to the accuracies of a table, if it has them, their intervals and what a right answer cost."""
+    if "accuracy" not in table:
+        return table
+    made = table.copy()
+    low, high = wilson(table["accuracy"], table["judged"].where(table["judged"] > 0))
+    for at, (name, column) in enumerate((("low", low), ("high", high))):
+        made.insert(1 + at, name, column)
+    right = table["usd_per_1k"] / 1_000 / table["accuracy"].where(table["accuracy"] > 0)
+    made.insert(list(made).index("usd_per_1k") + 1, "usd_per_right", right)
+    return made
 
 
 def measured(run: Run, error: CfaiError | None) -> dict[str, Any]:

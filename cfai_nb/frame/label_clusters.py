@@ -1,10 +1,11 @@
-"""``label_clusters``: names for clusters, by their words, by a chat model, or by hand.
+"""``label_clusters`` and ``discover``: names for clusters, by their words, by a chat model, or by hand.
 
 The chat model is asked by ``Label``, an ordinary task, in one request for all clusters.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -93,6 +94,67 @@ def label_clusters(
     given = options | {"on_error": "raise"}  # each cluster needs its label
     answer = yield Call(Label(schema=distinct(words)), chosen, pd.Series([prompt], dtype=object), None, given)
     return lambda: known.named([str(answer.iloc[0][f"group_{at}"]).strip() for at in range(len(known.names))])
+
+
+def discover(
+    data: frames.Frame, /, text: Any = None, k: int = 8, *, sample: int = 500, model: str | Model | None = None,
+    random_state: int = 0, **options: Any,
+) -> Steps[dict[str, str]]:  # fmt: skip
+    """Propose categories for texts: a sample is embedded and clustered, and a chat model names the clusters.
+
+    The result is a dict that ``classify`` takes as its labels: look at it, change it, then use it.  Embeddings and
+    names are ordinary calls under one budget: priced by ``.plan(...)``, and kept in the store.
+
+    Parameters
+    ----------
+    text : str
+        Column of text; a Series needs none.
+    k : int, default 8
+        Number of categories; fewer where the texts do not differ enough.
+    sample : int, default 500
+        Texts drawn at random (always the same ones for the same frame), each distinct one once.
+    model : str or Model, optional
+        A chat model from ``cf.models()``.
+    random_state : int
+        For the sample and the clusters.
+
+    Returns
+    -------
+    dict of str to str
+        Label to description (the words that set the category apart), the largest category first.
+
+    Raises
+    ------
+    ValueError
+        There are fewer than two texts, or `k` or `sample` is below 2.
+    RowsFailed
+        The model gave no fitting labels twice.
+
+    Examples
+    --------
+    >>> categories = df.cfai.discover("text", k=6)
+    >>> categories["other"] = "none of the others"
+    >>> df["category"] = df.cfai.classify("text", categories)
+    """
+    if min(k, sample) < 2:
+        raise ValueError(f"k={k} and sample={sample} must be at least 2.")
+    inputs = frames.rows_of(data, text, template=False).inputs
+    places = list({given: at for at, given in reversed(list(enumerate(inputs))) if given is not None}.values())
+    if len(places) < 2:
+        raise ValueError("fewer than two texts: there is nothing to tell apart.")
+    drawn = np.random.default_rng(random_state).permutation(np.sort(places))[:sample]
+    some = data.iloc[np.sort(drawn)]
+    embedding = Embedding(options)
+    column = yield from embedding.column(some, text, asks=True)
+    if column.to_matrix().any():
+        found = vectors.cluster(column, min(k, len(column)), random_state)
+    else:  # of a plan, which has no vectors yet
+        found = np.arange(len(column)) % k
+    known = _Clusters(some, text, pd.Series(column.per_cell(found, pd.NA, object), index=some.index), {})
+    prompt, words = known.prompt(column)
+    given = dataclasses.replace(embedding.options, on_error="raise")
+    answer = yield Call(Label(schema=distinct(words)), model, pd.Series([prompt], dtype=object), None, given, "names")
+    return lambda: {str(answer.iloc[0][f"group_{at}"]).strip(): word for at, word in enumerate(words)}
 
 
 def _vectors(data: frames.Frame, on: Any) -> Vectors:

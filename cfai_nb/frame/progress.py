@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .._engine.retry import Waiting
+    from .._engine.run_state import Waiting
     from .report import Report
 
 #: Shows how far a run is; called ten times a second and once at the end.
@@ -115,6 +115,7 @@ def in_notebook() -> bool:
 def words(report: Report) -> str:
     """Say in one line how far a run is: done of total, kept, failed, what it waits for, cost, time left."""
     from ..models.ledger import money
+    from ..vectors.vector import stand_in
 
     event = report.event
     parts = [f"{report.title or event.verb} {event.done + event.failed:,}/{event.rows:,}"]
@@ -129,7 +130,7 @@ def words(report: Report) -> str:
         if event.projected.neurons is not None and not event.finished:
             cost += f" of {money(event.projected.neurons, False)}"
         would = "" if event.spent.neurons is None else "would be "
-        parts.append(f"emulator, {would}{cost}" if event.origin == "emulator" else cost)
+        parts.append(f"{pretended}, {would}{cost}" if (pretended := stand_in(event.origin)) else cost)
     if event.left is not None and not event.finished:
         parts.append(f"{event.left:.0f} s left")
     if event.in_flight:

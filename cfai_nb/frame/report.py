@@ -18,6 +18,8 @@ from ..errors import CfaiError, RowError, RowsFailed, ServiceError, Stopped, Sto
 from ..errors import CfaiWarning as CfaiWarning
 from ..markup import NO_MATH, counted
 from ..models.ledger import money
+from ..vectors.vector import stand_in
+from .cascades.cascade_plan import Certificate
 from .rows import Rows
 
 
@@ -33,6 +35,10 @@ class Report:
         One line: rows, requests, cost, time.
     title : str
         What that begins with instead of the verb, as where several models take their turns.
+    certificate : object or None
+        Of a call with a cascade: what is promised about its answers, in ``.words``.
+    answered_by : Series or None
+        Of a call with a cascade: what answered each row.
     """
 
     def __init__(
@@ -42,6 +48,8 @@ class Report:
         self.title = title
         self._rows = rows
         self._build = build
+        self.certificate: Certificate | None = None
+        self.answered_by: pd.Series[Any] | None = None
 
     def frame(self) -> pd.Series[Any] | pd.DataFrame:
         """Return what was delivered so far, on the index of the frame; missing where there is nothing."""
@@ -51,6 +59,11 @@ class Report:
     def event(self) -> Event:
         """How far the run is: rows done, stored, failed; requests; cost."""
         return self.run.event()
+
+    @property
+    def error(self) -> CfaiError | None:
+        """What ended the run early."""
+        return self.run.error
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -64,6 +77,14 @@ class Report:
             found.append((index[at], error.code, text, model, error.code == "length", getattr(error, "text", None), at))
         names = ["row", "code", "message", "model", "truncated", "text", "position"]
         return pd.DataFrame(found, columns=names).astype({"truncated": bool, "text": object})
+
+    @property
+    def uncertain(self) -> pd.DataFrame:
+        """Rows with an answer that is too uncertain to be shown (``uncertain=``): ``row, answer, position``."""
+        run, cells = self.run, self.run.results.cells()
+        unsure = {at for at, cell in enumerate(cells) if cell is not None and run.plan.task.unsure(cell)}
+        found = [(self._rows.index[at], cells[i], at) for at, i in enumerate(run.plan.where.tolist()) if i in unsure]
+        return pd.DataFrame(found, columns=["row", "answer", "position"])
 
     @property
     def logs(self) -> pd.Series[Any]:
@@ -140,16 +161,20 @@ class Report:
             parts.append(f"{self._filled:,} truncated")
         if self.not_run:
             parts.append(f"{self.not_run:,} not run")
+        if getattr(self.run.plan.task, "uncertain", None) is not None and (unsure := len(self.uncertain)):
+            parts.append(f"{unsure:,} uncertain")
         if event.missing - len(self._rows.bad):
             parts.append(f"{event.missing - len(self._rows.bad):,} {self.run.plan.lacking}")
         parts.append(f"{event.requests:,} request" + "s" * (event.requests != 1))
         cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
-        pretended = event.origin == "emulator" and event.requests
+        pretended = stand_in(event.origin) if event.requests else ""
         would = "" if event.spent.neurons is None else "would be "
-        parts.append(f"emulator, {would}{cost}" if pretended else cost)
+        parts.append(f"{pretended}, {would}{cost}" if pretended else cost)
         if saved := saved_words(event.saved_neurons, event.unknown_saved):
             parts.append(f"saved {saved}")
         parts.append(f"{event.seconds:.1f} s")
+        if self.certificate is not None:
+            parts.append(self.certificate.words)
         return " · ".join(parts)
 
     @property
@@ -185,8 +210,10 @@ class Report:
             return _with_text(copy.copy(first), f"{_sentence(str(first))}{rows} cf.last_run().failures lists them.")
         return RowsFailed(self._first_failures())
 
-    def conclude(self, on_error: str) -> list[str]:
+    def conclude(self, on_error: str, *, failures: bool = True) -> list[str]:
         """Raise what the run ends with, or return the warnings that go with its result.
+
+        Without ``failures`` rows that failed are left to the caller, for whom the run is a part of something.
 
         Raises
         ------
@@ -202,7 +229,7 @@ class Report:
         if run.error is not None:
             text = str(run.error)
             raise _with_text(run.error, f"{_sentence(text)} {self._kept_words}" if run.done else text)
-        if (ended := self.ended) is not None:
+        if failures and (ended := self.ended) is not None:
             raise ended
         warned = []
         if run.damaged:
@@ -211,7 +238,7 @@ class Report:
             warned.append(f"{counted(run.damaged, 'stored answer')} {was} damaged {end}.")
         if run.store_failure is not None:
             warned.append(f"Answers could not be kept: {run.store_failure} They are in this result all the same.")
-        if self.failed:
+        if failures and self.failed:
             text = self._first_failures()
             if on_error == "raise":
                 raise RowsFailed(f"{text} {self._kept_words}" if run.done else text)

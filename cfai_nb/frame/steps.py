@@ -8,19 +8,21 @@ call is answered by a placeholder and nothing is sent.  So a verb is written onc
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from ..errors import CfaiError, Stopped
 from .call import Call
+from .cascades.cascade_plan import CascadePlan, Outline
 from .progress import working
 
 if TYPE_CHECKING:
+    from .._engine.engine import Engine
     from .._engine.plan import Plan
     from .._engine.run_options import RunOptions
-    from .._engine.sender import RequestJob
-    from .._engine.shared import Engine
+    from ..session.requests import RequestJob
     from .compare_result import Plans
     from .progress import Display
 
@@ -57,15 +59,17 @@ class Requests:
         See ``RequestJob``.
     stopped : callable
         Says what Stop left behind.
+    skippable : bool
+        Whether a plan goes on without its result, which is None then.
     """
 
     def __init__(
         self, name: str, engine: Engine, work: Callable[[RequestJob[Any]], Awaitable[Any]], options: RunOptions, *,
-        drain: bool, stopped: Callable[[], str],
+        drain: bool, stopped: Callable[[], str], skippable: bool = False,
     ) -> None:  # fmt: skip
-        from .._engine.sender import RequestJob
+        from ..session.requests import RequestJob
 
-        self._name, self._progress, self._stopped = name, options.progress, stopped
+        self._name, self._progress, self._stopped, self.skippable = name, options.progress, stopped, skippable
         self._job: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)
         self._say: Callable[[str], None] = _silent
 
@@ -116,32 +120,37 @@ class Forms(ABC):
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Do it and wait."""
         steps = self._steps(*args, **options)
-        step, finish = _advance(steps)
-        while step is not None:
-            answer, error = None, None
-            try:
-                answer = step.wait(self._display)
-            except CfaiError as raised:  # a verb may go on without it, as compare does
-                error = raised
-            step, finish = _advance(steps, answer, error)
+        with contextlib.closing(steps):  # also by an interrupt, which would else leave it half done
+            step, finish = _advance(steps)
+            while step is not None:
+                answer, error = None, None
+                try:
+                    answer = step.wait(self._display)
+                except CfaiError as raised:  # a verb may go on without it, as compare does
+                    error = raised
+                step, finish = _advance(steps, answer, error)
         return finish()
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        from .._engine.loop import in_thread
+        from .._engine.stopping import in_thread
 
         steps = await in_thread(lambda: self._steps(*args, **options))
-        step, finish = await in_thread(lambda: _advance(steps))
-        while step is not None:
-            answer, error = None, None
-            try:
-                answer = await step.wait_async(self._display)
-            except CfaiError as raised:
-                error = raised
-            step, finish = await in_thread(lambda: _advance(steps, answer, error))  # noqa: B023
+        try:
+            step, finish = await in_thread(lambda: _advance(steps))
+            while step is not None:
+                answer, error = None, None
+                try:
+                    answer = await step.wait_async(self._display)
+                except CfaiError as raised:
+                    error = raised
+                step, finish = await in_thread(lambda: _advance(steps, answer, error))  # noqa: B023
+        finally:
+            with contextlib.suppress(ValueError):  # a thread nobody waits for any more is in it, and ends it
+                steps.close()
         return await in_thread(finish)
 
-    def plan(self, *args: Any, **options: Any) -> Plan | Plans:
+    def plan(self, *args: Any, **options: Any) -> Plan | Plans | CascadePlan:
         """Price it and send nothing.
 
         Raises
@@ -149,11 +158,15 @@ class Forms(ABC):
         ValueError
             It would send no rows, so there is nothing to price.
         """
-        steps, plans = self._steps(*args, **options), {}
+        steps = self._steps(*args, **options)
+        plans: dict[str, Plan | CascadePlan] = {}
         step, _ = _advance(steps)
-        while isinstance(step, Call):  # what else a verb may wait for has no price here
+        while isinstance(step, (Call, Outline)) or (isinstance(step, Requests) and step.skippable):
+            if isinstance(step, Requests):
+                step, _ = _advance(steps)
+                continue
             plans[step.part or step.model.id] = step.plan()
-            step, _ = _advance(steps, step.placeholder())
+            step, _ = _advance(steps, step.placeholder())  # what else a verb may wait for has no price here
         steps.close()
         if not plans:
             raise ValueError(f"{self.__name__}() sends no rows here, so there is nothing to price.")

@@ -75,7 +75,8 @@ class Embedding:
         self.progress: bool | None = given.get("progress")
 
     @functools.cached_property
-    def _options(self) -> RunOptions:
+    def options(self) -> RunOptions:
+        """The run options, merged with those of the session."""
         from .. import session
 
         return session.current().options({name: value for name, value in self.given.items() if name != "model"})
@@ -203,7 +204,7 @@ class Embedding:
         if query and model is not None:  # asked of the session: a server's models are in no catalogue
             model = here.model_for(Embed(), model, self.given.get("gateway"))
         role: Any = "query" if query and isinstance(model, Model) and model.family in ROLES else None
-        return Call(Embed(pooling=pooling, role=role), model, data, on, self._options, part)
+        return Call(Embed(pooling=pooling, role=role), model, data, on, self.options, part)
 
 
 def recorded(column: pd.Series[Any]) -> pd.Series[Any]:

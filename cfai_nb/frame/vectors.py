@@ -69,6 +69,7 @@ def as_vectors(data: Frame, /, on: Any = None, *, model: str, origin: str, form:
 
 def search(
     data: Frame, /, query: Any, top_k: int = 5, on: Any = None, *, index: str | None = None,
+    instance: str | None = None, mode: Literal["vector", "keyword", "hybrid"] | None = None,
     filter: Mapping[str, Any] | None = None, namespace: str | None = None, metadata: bool = True, id: Any = None,
     join: bool = True, **options: Any,
 ) -> Steps[pd.DataFrame]:  # fmt: skip
@@ -79,23 +80,28 @@ def search(
     query : str, array_like, or a list or Series of them
         Texts are embedded with the model of the vectors, as queries where it tells them from documents.
     top_k : int, default 5
-        Rows for each query; at most 100 with `index`.
+        Rows for each query; at most 100 with `index`, and 50 passages with `instance`.
     index : str, optional
         Look in this index of Vectorize, where ``to_vectorize`` wrote the vectors, instead of in the frame.  The
         model that embeds the query is the one the index was made for (``to_vectorize(create=True)`` writes it in
         its description); else that of `on`, or of the frame's only column of vectors; else ``model=``.
+    instance : str, optional
+        Look in this instance of AI Search, where ``to_ai_search`` wrote texts.  It embeds queries itself, so they are
+        texts, and `on` and ``model=`` have no effect.
+    mode : {"vector", "keyword", "hybrid"}, optional
+        How an instance looks: by meaning, by words, or by both.  Default: as it is set.
     filter : dict, optional
         Only vectors whose metadata fit, by columns that were ``filterable``: ``{"team": "a", "year": {"$gte":
         2020}}``, with ``$eq``, ``$ne``, ``$in``, ``$nin``, ``$lt``, ``$lte``, ``$gt``, ``$gte``.
     namespace : str, optional
-        Only this part of the index.
+        Only this part of the index; or where the instance lies.
     metadata : bool
         Whether to ask for metadata; for `top_k` above 50 that is one more call for 20 vectors.
     id : str, optional
-        The column of ids ``to_vectorize`` was given.  Default: the labels of the frame's index.
+        The column of ids ``to_vectorize`` or ``to_ai_search`` was given.  Default: the labels of the frame's index.
     join : bool
-        Whether what is found in an index becomes rows of this frame again, where it has the id.  For a frame that
-        was not written there, give False.
+        Whether what is found in an index or instance becomes rows of this frame again, where it has the id.  For a
+        frame that was not written there, give False.
 
     Returns
     -------
@@ -109,14 +115,30 @@ def search(
         Euclidean: lower is better).  Matches that are not in the frame are labelled with their id, and have their
         metadata alone.
 
+        With `instance`: the same, with ``passage``, the part of the text that was found, and ``score`` from 0 to 1.  A
+        row is there once for each of its passages.
+
     Raises
     ------
     ValueError
         The query has another type or is of another space, `top_k` is out of range, the model of the index is unknown,
         or the index cannot be filtered like that.
     AccessError
-        There is no such index, or the token may not read it.
+        There is no such index or instance, or the token may not read it.
     """
+    if instance is not None and index is not None:
+        raise ValueError("index= is for Vectorize and instance= for AI Search: give one of them.")
+    if instance is not None:
+        from .ai_search.passages import passages_in
+
+        return (
+            yield from passages_in(
+                data, instance, query, top_k, on, mode=mode, filter=filter, namespace=namespace, metadata=metadata,
+                id=id, join=join, options=options,
+            )
+        )  # fmt: skip
+    if mode is not None:
+        raise ValueError("mode= is for an instance of AI Search: give instance=, or leave it out.")
     embedding = Embedding(options)
     if index is not None:
         from .vectorize.stored import found_in  # when it is used: importing the package is quick
@@ -128,7 +150,9 @@ def search(
             )
         )  # fmt: skip
     if filter is not None or namespace is not None:
-        raise ValueError("filter= and namespace= are for an index of Vectorize: give index=, or filter the frame.")
+        raise ValueError(
+            "filter= and namespace= are for a store of the service: give index= or instance=, or filter the frame."
+        )
     column = yield from embedding.column(data, on, asks=sends_text(query))
     wanted = yield from embedding.query(query, column.space)
     if isinstance(query, pd.Series) and not sends_text(query):

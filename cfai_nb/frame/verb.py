@@ -9,23 +9,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
-from ..errors import ColumnError, refuse_unknown
+from ..errors import ColumnError, ModelError, refuse_unknown
 from ..models import Model
-from ..tasks import Ask, Check, Extract, Rank, Task
-from ..tasks.dialects.extraction import NOT_STATED, types_of
-from ..tasks.dialects.question_types import Choice, Question, YesNo
+from ..tasks import Ask, Check, Extract, Rank, Task, Verify
+from ..tasks.answers import DECIDING
 from . import rows
-from .call import Call
+from .call import Call, remember
+from .cascades.cascade import Cascade, CascadeCall
 from .progress import Display
 from .steps import Forms, Steps
 
 if TYPE_CHECKING:
+    from ..tasks.dialects.question_types import Question
     from .verb_help import Help
 
 
@@ -91,6 +93,50 @@ class BoundVerb(Forms):
         return self._verb.definition(self._data, *args, **options)
 
 
+class Function(Forms):
+    """A verb over something other than a frame, such as ``cf.enrich`` over files, in the same three forms.
+
+    Parameters
+    ----------
+    module, name : str
+        As of a ``Verb``; its definition takes ``display``.
+    plan : str
+        The function of that module that prices it.
+    display : callable, optional
+        Makes the progress bar of a notebook.
+    """
+
+    def __init__(self, module: str, name: str, plan: str, display: Display | None = None) -> None:
+        self.__name__, self._display = name, display
+        self._definition, self._plan = Verb(module, name), Verb(module, plan)
+
+    @functools.cached_property
+    def _help(self) -> Help:
+        from .verb_help import of_function
+
+        return of_function(self._definition.definition, bound=False)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return self._help.signature
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        return self._help.doc
+
+    def __repr__(self) -> str:
+        return f"<cf.{self.__name__}: call it, await .aio(...), or price it with .plan(...)>"
+
+    def _steps(self, *args: Any, **options: Any) -> Steps[Any]:
+        refuse_unknown(self.__name__, options, self._help.options)
+        return self._definition.definition(*args, display=self._display, **options)
+
+    def plan(self, *args: Any, **options: Any) -> Any:
+        """Price it and send nothing."""
+        refuse_unknown(self.__name__, options, self._help.options)
+        return self._plan.definition(*args, **options)
+
+
 class BoundTaskVerb(BoundVerb):
     """A task on a frame."""
 
@@ -112,8 +158,16 @@ class TaskVerb(Verb):
         What it does, where that is not what the task says of itself.
     """
 
+    #: Options that go with a cascade alone.
+    _with_cascades: tuple[str, ...] = ("truth",)
+
     def __init__(self, task: type[Task], about: str = "") -> None:
         self.task, self._about, self.name = task, about, task.name
+
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """Options that go with a cascade alone; none where its answers are not equal or not."""
+        return self._with_cascades if issubclass(self.task, DECIDING) else ()
 
     @functools.cached_property
     def definition(self) -> Callable[..., Steps[Any]]:
@@ -125,7 +179,7 @@ class TaskVerb(Verb):
         """Its signature and docstring; built once."""
         from .verb_help import of_task
 
-        return of_task(self.task, self._about)
+        return of_task(self.task, self._about, self.extra)
 
     def __get__(self, accessor: Holder | None, owner: type) -> Any:
         if accessor is None:
@@ -133,17 +187,27 @@ class TaskVerb(Verb):
         return BoundTaskVerb(self, accessor._data, accessor._display)
 
     def _steps(self, data: rows.Frame, *args: Any, **options: Any) -> Steps[Any]:
-        call = self.call(data, *args, **options)
+        task, model, on, given = self._arguments(data, *args, **options)
+        if isinstance(model, Cascade):
+            own = {name: given.pop(name, None) for name in self.extra}
+            whole = CascadeCall(task, model, data, on, given, **own)
+            yield from whole.steps()
+            return lambda: self.result(data, whole, whole.frame())
+        call = Call(task, model, data, on, _without(given, self.extra))
         answers = yield call
         return lambda: self.result(data, call, answers)
 
-    def call(self, data: rows.Frame, on: Any = None, *args: Any, **options: Any) -> Call:
+    def call(self, data: rows.Frame, *args: Any, **options: Any) -> Call:
         """Return the call that these arguments mean, checked and not yet made."""
-        task, model, on, given = self.meant(data, on, *args, **options)
-        return Call(task, model, data, on, given)
+        task, model, on, given = self._arguments(data, *args, **options)
+        if isinstance(model, Cascade):
+            raise ModelError(f"a cascade is several calls; call {self.name}() itself, or give one model.")
+        return Call(task, model, data, on, _without(given, self.extra))
 
-    def meant(self, data: rows.Frame, on: Any, *args: Any, **options: Any) -> tuple[Task, Any, Any, dict[str, Any]]:
-        """Return task, model, column and run options that these arguments mean."""
+    def _arguments(
+        self, data: rows.Frame, on: Any = None, *args: Any, **options: Any
+    ) -> tuple[Task, Any, Any, dict[str, Any]]:
+        """Return the task, the model, the column and the run options that these arguments mean."""
         names = self.task.positional
         if isinstance(data, pd.Series) and on is not None and names and not args and names[0] not in options:
             on, args = None, (on,)  # a Series needs no column: s.cfai.classify(labels)
@@ -155,36 +219,56 @@ class TaskVerb(Verb):
         given = {name: options.pop(name) for name in list(options) if name not in fields}
         model = given.pop("model", None)
         try:
-            task = self.task(**options)
+            return self.task(**options), model, on, given
         except TypeError as error:
             text = re.sub(r"^\w+\.__init__", self.name, str(error)).rstrip(".?")
             raise TypeError(f"{text}. Options: {', '.join(self.help.options)}.") from None
-        return task, model, on, given
 
-    def result(self, data: rows.Frame, call: Call, answers: Any) -> Any:
+    def result(self, data: rows.Frame, call: Call | CascadeCall, answers: Any) -> Any:
         """Return what the verb returns, given the answers of its call."""
         return answers
 
 
+def _without(given: Mapping[str, Any], extra: Sequence[str]) -> dict[str, Any]:
+    """Return the run options; refuses options that only go with a cascade."""
+    if idle := [name for name in extra if given.get(name) is not None]:
+        raise TypeError(f"{' and '.join(idle)}: these go with model=cf.Cascade(cheap, strong) alone. Leave them out.")
+    return {name: value for name, value in given.items() if name not in extra}
+
+
 class ExtractVerb(TaskVerb):
-    """``extract``, with those fields put to a decision model that the extraction model has no type for."""
+    """``extract``, with those fields put to a decision model that the extraction model has no type for.
+
+    A decision model is asked for a boolean, and for one of several words (``Extract.divided``).  A plan prices both
+    calls; they share one budget.
+    """
 
     def _steps(self, data: rows.Frame, *args: Any, **options: Any) -> Steps[Any]:
-        task, model, on, given = self.meant(data, *(args or (None,)), **options)
+        task, model, on, given = self._arguments(data, *args, **options)
         assert isinstance(task, Extract)
+        if isinstance(model, Cascade):
+            raise ModelError("a cascade cannot extract: its answers must be equal or not. Give extract() one model.")
         asked, rest = self._divided(task, model)
         if not asked:
             answers = yield Call(task, model, data, on, given)
             return lambda: answers
         from ..session import current
+        from .extract_answers import BothReport, together
 
         merged = current().options(given)  # once, so that both calls share one budget
-        found = pd.DataFrame(index=data.index)
-        if rest is not None:
-            answers = yield Call(rest, model, data, on, merged)
-            found = answers if isinstance(answers, pd.DataFrame) else found  # a plan has no answers
-        decided = yield Call(Ask(questions=asked, probabilities=task.details), None, data, on, merged)
-        return lambda: _together(types_of(task.fields), asked, found, decided)
+        deciding = Call(Ask(questions=asked, probabilities=task.details), None, data, on, merged)
+        deciding.title = self.name
+        calls = [deciding] if rest is None else [Call(rest, model, data, on, merged), deciding]
+        join = functools.partial(together, task.fields, asked)
+        found: list[Any] = []
+        try:
+            for call in calls:
+                found.append((yield call))
+        finally:  # what came before Stop, too
+            reports = [call.report for call in calls if call.report is not None]
+            if len(reports) > 1:
+                remember(BothReport(reports, calls[0].rows, join))
+        return lambda: join(*found)
 
     def _divided(self, task: Extract, model: Any) -> tuple[dict[str, Question], Extract | None]:
         from ..session import current
@@ -195,35 +279,6 @@ class ExtractVerb(TaskVerb):
         return ({}, task) if chosen is None or chosen.family != "clairic" else task.divided()
 
 
-def _together(
-    names: Iterable[str], asked: Mapping[str, Question], found: pd.DataFrame, decided: pd.DataFrame
-) -> pd.DataFrame:
-    """Return the columns of both calls in the order of the fields."""
-    columns: dict[str, pd.Series[Any]] = {}
-    known = sorted(names, key=len, reverse=True)
-    owners = {each: next((n for n in known if each == n or each.startswith(f"{n}__")), each) for each in found.columns}
-    for name in names:
-        question = asked.get(name)
-        if question is None:
-            columns |= {each: found[each] for each, owner in owners.items() if owner == name}
-        elif isinstance(question, YesNo):
-            columns[name] = decided[name]
-            if f"{name}__p" in decided:
-                p = decided[f"{name}__p"]
-                columns[f"{name}__confidence"] = p.where(p >= 0.5, 1 - p)
-        else:
-            words = question.names if isinstance(question, Choice) else ()
-            columns[name] = decided[name].cat.set_categories([each for each in words if each != NOT_STATED])
-            if f"{name}__confidence" in decided:
-                columns[f"{name}__confidence"] = decided[f"{name}__confidence"]
-                columns[f"{name}__p_null"] = decided[f"{name}__p__{NOT_STATED}"]
-    result = pd.DataFrame(columns, index=decided.index)
-    facts = [frame.attrs["cfai"] for frame in (found, decided) if "cfai" in frame.attrs]
-    models = ", ".join(each["model"] for each in facts)
-    result.attrs["cfai"] = {**facts[0], "verb": "extract", "model": models}
-    return result
-
-
 class RowsVerb(TaskVerb):
     """A verb whose answers choose among the rows of the frame, or order them."""
 
@@ -231,10 +286,12 @@ class RowsVerb(TaskVerb):
 class FilterVerb(RowsVerb):
     """``check``, and then the rows of the frame where it holds; rows without an answer are left out."""
 
+    _with_cascades = ("truth", "recall", "precision")
+
     def __init__(self, task: type[Check]) -> None:
         super().__init__(task, "Keep the rows for which a condition holds; rows without an answer are left out.")
 
-    def result(self, data: rows.Frame, call: Call, answers: Any) -> Any:
+    def result(self, data: rows.Frame, call: Call | CascadeCall, answers: Any) -> Any:
         """Return the rows where it holds."""
         holds = answers["check"] if isinstance(answers, pd.DataFrame) else answers
         return data[holds.fillna(False).to_numpy(dtype=bool)]
@@ -243,15 +300,15 @@ class FilterVerb(RowsVerb):
 class RankVerb(RowsVerb):
     """``rank``, and then the rows of the frame in that order, with a column of scores."""
 
-    def call(self, data: rows.Frame, on: Any = None, *args: Any, **options: Any) -> Call:
-        """Return the call; refuses a column of scores that is there already."""
-        call = super().call(data, on, *args, **options)
-        column = call.task.column if isinstance(call.task, Rank) else ""
+    def _arguments(self, data: rows.Frame, *args: Any, **options: Any) -> tuple[Task, Any, Any, dict[str, Any]]:
+        """Return what they mean; refuses a column of scores that is there already."""
+        made = super()._arguments(data, *args, **options)
+        column = made[0].column if isinstance(made[0], Rank) else ""
         if column in (data.columns if isinstance(data, pd.DataFrame) else [data.name]):
             raise ColumnError(f"There is a column {column!r} already; column= gives the scores another name.")
-        return call
+        return made
 
-    def result(self, data: rows.Frame, call: Call, answers: Any) -> Any:
+    def result(self, data: rows.Frame, call: Call | CascadeCall, answers: Any) -> Any:
         """Return the rows in the order of their scores."""
         task = call.task
         assert isinstance(task, Rank)
@@ -266,8 +323,9 @@ class RankVerb(RowsVerb):
 
 
 def run(
-    data: rows.Frame, /, task: Task, on: Any = None, *, model: str | Model | None = None, **options: Any
-) -> Steps[Any]:
+    data: rows.Frame, /, task: Task, on: Any = None, *, model: str | Model | Cascade | None = None, truth: Any = None,
+    **options: Any,
+) -> Steps[Any]:  # fmt: skip
     """Run any task, also one written in a cell, in the same three forms as every verb.
 
     Parameters
@@ -276,8 +334,10 @@ def run(
         An instance, which holds the options of the question.
     on : str
         A column, or a template with ``{column}`` in it.  A Series needs none.
-    model : str or Model, optional
+    model : str, Model or cf.Cascade, optional
         A name from ``cf.models()``; default: that for the task's kind of work.
+    truth : column, Series or list, or dict of answer to one of these, optional
+        With a cascade: right answers where they are known, see ``classify``.
 
     Returns
     -------
@@ -295,5 +355,47 @@ def run(
     """
     if not isinstance(task, Task):
         raise TypeError(f"run() takes a Task such as cf.Embed(), not {task!r:.60}; its options go into the Task.")
-    answers = yield Call(task, model, data, on, options)
+    if isinstance(model, Cascade):
+        whole = CascadeCall(task, model, data, on, options, truth=truth)
+        yield from whole.steps()
+        return whole.frame
+    answers = yield Call(task, model, data, on, _without({**options, "truth": truth}, ("truth",)))
     return lambda: answers
+
+
+def verify(
+    data: rows.Frame, /, claim: str, source: str, *, probabilities: bool = False,
+    model: str | Model | Cascade | None = None, truth: Any = None, **options: Any,
+) -> Steps[Any]:  # fmt: skip
+    """Say of each claim whether a source supports it, contradicts it, or does not mention it.
+
+    Parameters
+    ----------
+    claim, source : str
+        Columns of text: what is claimed, and what it is held against.  A row without one of both has no verdict.
+    probabilities : bool
+        Return a DataFrame ``verify, confidence, p__<verdict>`` instead of a categorical Series.
+    model : str, Model or cf.Cascade, optional
+        A name from ``cf.models()``; default: that of ``classify``.
+    truth : column, Series or list, optional
+        With a cascade: right verdicts where they are known, see ``classify``.
+
+    Returns
+    -------
+    Series or DataFrame
+        ``"supported"``, ``"contradicted"`` or ``"not mentioned"``, on the index of the frame.
+
+    Raises
+    ------
+    ColumnError
+        There is no such column.
+
+    Examples
+    --------
+    >>> df["verdict"] = df.cfai.verify("summary", "article")
+    """
+    both = rows.as_frame(data)
+    pair = pd.concat([rows.column(both, claim), rows.column(both, source)], axis=1)
+    pair.columns = pd.Index(["claim", "source"])
+    task = Verify(probabilities=probabilities)
+    return (yield from run(pair, task, "Claim: {claim}\n\nSource: {source}", model=model, truth=truth, **options))

@@ -26,6 +26,23 @@ _ON_VECTORS = """on : str, optional
 _MODEL = """model : str or Model, optional
     A name from ``cf.models()``; the catalogue says why the default is the default."""
 
+_CASCADE = """model : str, Model or cf.Cascade, optional
+    A name from ``cf.models()``; the catalogue says why the default is the default.  A cascade takes a cheap model's
+    answers as far as they are those of a strong one with a stated probability; ``cf.last_run()`` has its
+    ``certificate``, and ``answered_by`` for each row (a column of the result, where that is a frame)."""
+#: Options that go with a cascade alone.
+_WITH_CASCADES = {
+    "truth": """truth : column, Series or list, or dict of answer to one of these, optional
+    With a cascade: right answers where they are known, missing elsewhere.  Their rows carry them, nothing is asked
+    about them, and embeddings learn from them.  So they cannot show how good the result is.""",
+    "recall": """recall : float, optional
+    With a cascade, in place of its accuracy: which share of the rows that the strong model would keep is kept at
+    least.""",
+    "precision": """precision : float, optional
+    With a cascade, in place of its accuracy: which share of the rows that are kept the strong model would keep at
+    least.  With both, the cascade's confidence is that both hold.""",
+}
+
 
 @dataclass(frozen=True)
 class Help:
@@ -47,21 +64,23 @@ _REQUIRED = _Required()
 _Parameter = inspect.Parameter
 
 
-def _with_run_options(own: list[inspect.Parameter]) -> inspect.Signature:
+def _with_run_options(own: list[inspect.Parameter], model: bool = True) -> inspect.Signature:
     there = {each.name for each in own}
-    names = [name for name in ("model", *NAMES) if name not in there and not (name == "model" and "models" in there)]
+    model = model and "models" not in there
+    names = [name for name in ("model", *NAMES) if name not in there and (model or name != "model")]
     return inspect.Signature([*own, *(_Parameter(name, _Parameter.KEYWORD_ONLY, default=None) for name in names)])
 
 
-def of_function(function: Callable[..., Any]) -> Help:
-    """Return the help of a verb that is a function over the data (its first parameter).
+def of_function(function: Callable[..., Any], *, bound: bool = True) -> Help:
+    """Return the help of a verb that is a function; `bound` if its first parameter is the frame it is a method of.
 
     Where it takes ``**options``, these are the run options.  They are not in its docstring, nor is an ``on`` that is a
     column of vectors or text.
     """
-    _, *own = inspect.signature(function).parameters.values()
+    given = inspect.signature(function).parameters.values()
+    own = [each for at, each in enumerate(given) if each.name != "display" and not (bound and not at)]
     named = [each.replace(annotation=_Parameter.empty) for each in own if each.kind is not each.VAR_KEYWORD]
-    signature = _with_run_options(named) if len(named) < len(own) else inspect.Signature(named)
+    signature = _with_run_options(named, bound) if len(named) < len(own) else inspect.Signature(named)
     before, heading, after = inspect.cleandoc(function.__doc__ or "").partition("Parameters\n----------\n")
     entries, *rest = re.split(r"\n(?=\n\w+\n-+\n)", after, maxsplit=1)
     own_entries = {name: entry for entry in _ENTRY.findall(entries) for name in entry.partition(" :")[0].split(", ")}
@@ -71,8 +90,11 @@ def of_function(function: Callable[..., Any]) -> Help:
     return Help(signature, doc, list(signature.parameters))
 
 
-def of_task(task: type[Task], about: str = "") -> Help:
-    """Return the help of a verb that is a task; `about` takes the place of what the task says of itself."""
+def of_task(task: type[Task], about: str = "", extra: tuple[str, ...] = ()) -> Help:
+    """Return the help of a verb that is a task; `about` takes the place of what the task says of itself.
+
+    `extra` names the options it has with a cascade.
+    """
     head, _, notes = inspect.cleandoc(task.__doc__ or "").partition("\n\nNotes\n-----\n")
     options: dict[str, str] = {}  # each as it is documented where it is declared
     for owner in task.__mro__[: task.__mro__.index(Task)]:
@@ -80,10 +102,13 @@ def of_task(task: type[Task], about: str = "") -> Help:
         for entry in _ENTRY.findall(listed):
             options.setdefault(entry.split()[0], entry)
     about = about or head.partition(_OPTIONS)[0]
-    parts = [about, "", "Parameters", "----------", _ON, *options.values(), _MODEL, *documented().values()]
+    options |= {name: _WITH_CASCADES[name] for name in extra}
+    model = _CASCADE if extra else _MODEL
+    parts = [about, "", "Parameters", "----------", _ON, *options.values(), model, *documented().values()]
     doc = "\n".join([*parts, *(["", "Notes", "-----", notes] if notes else [])])
     known = [field.name for field in dataclasses.fields(task)]
-    return Help(_with_run_options(_parameters(task)), doc, [*known, "model", *NAMES])
+    own = [*_parameters(task), *(_Parameter(name, _Parameter.KEYWORD_ONLY, default=None) for name in extra)]
+    return Help(_with_run_options(own), doc, [*known, *extra, "model", *NAMES])
 
 
 def _parameters(task: type[Task]) -> list[inspect.Parameter]:

@@ -21,7 +21,7 @@ from ..frame import call, rows
 from ..frame.reading import is_missing, is_sentence
 from ..frame.report import Report
 from ..media import Folder
-from ..vectors.vector import is_emulated
+from ..vectors.vector import stand_in_of
 from .cell import CellKind, Renderer, is_media_name, is_vector, kind_of, kind_of_name, plain
 
 _MAX_COLUMNS = 8
@@ -177,9 +177,9 @@ def failed_columns(columns: Sequence[Column], errors: Errors) -> set[int]:
 
 
 def mark_of(data: rows.Frame, columns: Sequence[Column]) -> str:
-    """Return "emulator" where the data say that they come from the emulator."""
+    """Return the stamp where the data say that they come from the emulator or its local stand-in."""
     cells = (column.cells if column.kind == "vector" else column.cells.iloc[:0] for column in columns)
-    return "emulator" if is_emulated(data.iloc[:0], *cells) else ""
+    return stand_in_of(data.iloc[:0], *cells)
 
 
 # -- HTML --------------------------------------------------------------------------------------------------------------

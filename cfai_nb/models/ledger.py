@@ -24,7 +24,7 @@ class Charge:
     time: float  #: Seconds since 1970.
     run: str
     account: str  #: A digest, not the id.
-    origin: str  #: ``"cloudflare"``, ``"emulator"`` or a host.
+    origin: str  #: ``"cloudflare"``, ``"emulator"``, its local stand-in or a host.
     model: str
     verb: str
     requests: int = 1

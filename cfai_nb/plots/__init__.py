@@ -2,7 +2,8 @@
 
 `clusters` draws a map of vectors or points with its labels on it, `similarity` compares rows with one another, `cost`
 shows what calls have cost, `confidence` how sure a model was and how often it was right, `latency` and `concurrency`
-how a run went, and `compare` how models did on the same rows.
+how a run went, `compare` how models did on the same rows, `confusion` which labels were mistaken for which, and
+`reliability` whether models were as often right as they were sure.
 
 All of them take `ax` (where to draw; default: a new figure), `title` (replaces the usual one; ``""`` for none) and
 `mark` (a word to stamp on the plot). Data that say they come from the emulator are stamped without being asked:
@@ -15,11 +16,23 @@ shows anything by itself; text and lines are dark on a light figure and light on
 from .clusters import clusters
 from .compare import compare
 from .confidence import confidence
+from .confusion import confusion
 from .cost import cost
+from .reliability import reliability
 from .similarity import similarity
 from .timing import concurrency, latency
 
-__all__ = ["clusters", "compare", "concurrency", "confidence", "cost", "latency", "similarity"]
+__all__ = [
+    "clusters",
+    "compare",
+    "concurrency",
+    "confidence",
+    "confusion",
+    "cost",
+    "latency",
+    "reliability",
+    "similarity",
+]
 
 
 def __dir__() -> list[str]:

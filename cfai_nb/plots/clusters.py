@@ -18,7 +18,7 @@ from matplotlib.transforms import Bbox
 from .. import vectors as space
 from ..frame.progress import working
 from ..markup import counted
-from ..vectors.vector import is_emulated
+from ..vectors.vector import stand_in_of
 from .axes import (
     DISTINCT,
     GREY,
@@ -113,7 +113,7 @@ def clusters(
     usual = f"{counted(len(matrix))}, {counted(count, 'group')}"
     heading(ax, usual if title is None else title, " · ".join(notes))
     run_layout(ax)
-    word = chosen_mark(mark, is_emulated(points_or_vectors, labels, texts))
+    word = chosen_mark(mark, stand_in_of(points_or_vectors, labels, texts))
     taken = [stamp(ax, word).get_window_extent()] if word else []
     unplaced = groups if legend else place_labels(ax, points, groups, taken)
     _add_legend(ax, points, unplaced, groups, grey, taken)

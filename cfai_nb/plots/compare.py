@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 
 from ..markup import counted
 from ..quality import wilson
-from ..vectors.vector import is_emulated
+from ..vectors.vector import stand_in_of
 from .axes import color_and_marker, new_axes, plot, run_layout, theme, tidy
 from .cost import Numbers, money_ticks
 from .text import NO_BREAK, Label, caption, chosen_mark, empty, fold, heading, place_labels
@@ -73,7 +73,7 @@ def compare(
     left_out = [f"{len(table) - len(shown)} without answers left out"] if len(shown) < len(table) else []
     usual = f"{by.capitalize()} and cost"
     heading(ax, usual if title is None else title, " · ".join([words, *left_out, *_legend(shown)]),
-            chosen_mark(mark, is_emulated(table)))  # fmt: skip
+            chosen_mark(mark, stand_in_of(table)))  # fmt: skip
     run_layout(ax)
     _name_models(ax, shown, x, quality, sizes)
     return ax

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..markup import counted
 from ..quality import wilson
-from ..vectors.vector import is_emulated
+from ..vectors.vector import stand_in_of
 from .axes import BLUE, DASHED, GREY, new_axes, plot, read_labels, theme, tidy
 from .text import empty, finish
 
@@ -54,12 +54,12 @@ def confidence(
         There is no confidence, or there are several and no `question`; numbers are outside of 0 to 1; there are not
         as many truths as rows; or answers cannot be right or wrong (a scale).
     """
-    found = _find_answer(frame_or_series, question)
+    found = find_answer(frame_or_series, question)
     numbers = pd.to_numeric(pd.Series(found.p), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
     known = np.isfinite(numbers)
     if ((numbers[known] < 0) | (numbers[known] > 1)).any():
         raise ValueError(f"{found.name}: a confidence is between 0 and 1, the largest here is {np.nanmax(numbers):.3g}")
-    right = None if truth is None else _is_right(found, read_labels(truth, frame_or_series, len(numbers)))
+    right = None if truth is None else is_right(found, read_labels(truth, frame_or_series, len(numbers)))
     notes = [f"{(~known).sum():,} without a number left out"] if not known.all() else []
     kept = known if right is None else known & right.notna().to_numpy()
     if right is not None and (unknown := int((known & ~kept).sum())):
@@ -77,11 +77,11 @@ def confidence(
         notes.insert(0, f"ECE {scores.ece:.3f} · Brier {scores.brier:.3f} · {counted(int(kept.sum()))}")
     ax.set_xlim(0, 1)
     usual = f"{'Reliability' if right is not None else 'Confidence'} of {found.name}"
-    return finish(ax, usual, title, notes, mark, is_emulated(frame_or_series))
+    return finish(ax, usual, title, notes, mark, stand_in_of(frame_or_series))
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     """One answer of a frame: its name, its probabilities, the answers themselves, and whether it is a yes or no."""
 
     name: str
@@ -97,9 +97,9 @@ class _Answer:
         return "confidence" if self.answers is None else "probability of the answer given"
 
 
-def _find_answer(given: pd.DataFrame | pd.Series[Any], question: str | None) -> _Answer:
+def find_answer(given: pd.DataFrame | pd.Series[Any], question: str | None) -> Answer:
     if isinstance(given, pd.Series):
-        return _Answer(str(given.name or "confidence"), given, None, False)
+        return Answer(str(given.name or "confidence"), given, None, False)
     columns = list(given.columns)
     known: dict[str, tuple[str, Any]] = {}  # name of the answer: its column of probabilities, its own column
     for at, column in enumerate(columns):
@@ -121,10 +121,10 @@ def _find_answer(given: pd.DataFrame | pd.Series[Any], question: str | None) -> 
                          f"another of {', '.join(known)}")  # fmt: skip
     name = question if question is not None else next(iter(known))
     column, answer = known[name]
-    return _Answer(name, given[column], given[answer], column == "p" or column.endswith("__p"))
+    return Answer(name, given[column], given[answer], column == "p" or column.endswith("__p"))
 
 
-def _is_right(found: _Answer, truth: pd.Series[Any]) -> pd.Series[Any]:
+def is_right(found: Answer, truth: pd.Series[Any]) -> pd.Series[Any]:
     """Return row by row whether the answer came true; missing where the truth is unknown."""
     if found.binary or found.answers is None:
         odd = [value for value in truth.dropna().unique() if value not in (True, False)]
@@ -140,14 +140,14 @@ def _is_right(found: _Answer, truth: pd.Series[Any]) -> pd.Series[Any]:
     return same.astype("boolean").mask(truth.isna() | answers.isna())
 
 
-def _histogram(ax: Axes, numbers: Numbers, found: _Answer) -> None:
+def _histogram(ax: Axes, numbers: Numbers, found: Answer) -> None:
     tidy(ax, "y", x=found.meaning, y="rows")
     ax.hist(numbers, bins=2 * _BINS, range=(0, 1), color=BLUE, edgecolor=theme(ax).background, linewidth=0.8)
     ax.axvline(float(np.median(numbers)), color=theme(ax).ink, linewidth=1, linestyle=DASHED)
     ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
 
 
-def _reliability(ax: Axes, scores: Calibration, found: _Answer) -> None:
+def _reliability(ax: Axes, scores: Calibration, found: Answer) -> None:
     tidy(ax, "y", x=found.meaning, y="the answer was yes" if found.binary else "the answer was right")
     faint = theme(ax).faint
     heights = 0.22 * scores.count / scores.count.max()

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from .. import markup
 from ..models import USD_PER_NEURON
+from ..vectors.vector import stand_in
 from .axes import BLUE, GREY, inches, new_axes, plot, run_layout, theme, tidy
 from .text import empty, finish, name_ticks
 
@@ -59,7 +60,7 @@ def cost(
     ----------
     charges : pandas.DataFrame
         The ledger, one row a charge: ``time`` (UTC), ``model``, ``verb``, ``requests``, ``neurons`` and ``usd`` (NaN
-        where unknown), ``exact`` (bool), ``saved_neurons`` and ``origin`` ("emulator" or anything else). Of ``time``,
+        where unknown), ``exact`` (bool), ``saved_neurons`` and ``origin`` ("emulator" or another). Of ``time``,
         ``model`` and ``verb`` only the one that `by` names is required.
     by : {"model", "verb", "day", "hour", "time"}
         What a bar stands for, or ``"time"`` for the running total. Beyond 12 models or verbs the cheapest share one
@@ -80,7 +81,8 @@ def cost(
     absent = [column for column in ("time" if by in _OF_TIME else by, *_REQUIRED) if column not in charges.columns]
     if absent and len(charges.columns):
         raise ValueError(f"not a frame of charges: {', '.join(absent)} missing; cf.ledger() has these columns")
-    emulated = bool(len(charges)) and bool(charges["origin"].eq("emulator").all())
+    stamps = charges["origin"].map(stand_in) if len(charges) else pd.Series(dtype=str)
+    emulated = bool(len(charges)) and bool(stamps.ne("").all())
     what = "What it would have cost" if emulated else "Cost"
     usual = f"{what} so far" if by == "time" else f"{what}, by {by}" + " (UTC)" * (by in _OF_TIME)
     bars = sum_up(charges, by, unit) if len(charges) else pd.DataFrame()
@@ -89,7 +91,7 @@ def cost(
     if bars.empty:
         return empty(ax, usual if title is None else title, "nothing charged yet")
     (_draw_total if by == "time" else _draw_bars)(ax, bars, unit)
-    return finish(ax, usual, title, _summary(bars, unit, by), mark, emulated)
+    return finish(ax, usual, title, _summary(bars, unit, by), mark, stamps.iloc[0] if emulated else "")
 
 
 # -- sums --------------------------------------------------------------------------------------------------------------
@@ -111,7 +113,7 @@ def sum_up(charges: pd.DataFrame, by: str, unit: str) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "key": key,
-            "emulated": charges["origin"].eq("emulator"),
+            "emulated": charges["origin"].map(stand_in).ne(""),
             "exact": amounts.where(exact, 0).fillna(0),
             "estimated": amounts.where(~exact, 0).fillna(0),
             "saved": saved,

@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from .. import vectors as space
 from ..markup import counted
 from ..vectors.matrix import normalized
-from ..vectors.vector import is_emulated
+from ..vectors.vector import stand_in_of
 from .axes import GREY, new_axes, plot, read_labels, read_vectors, theme
 from .text import empty, finish, name_ticks
 
@@ -79,7 +79,7 @@ def similarity(
     image = _draw(ax, matrix)
     if few:
         _annotate(ax, matrix, names[kept].tolist(), image)
-    return finish(ax, counted(len(matrix)), title, notes, mark, is_emulated(vectors_or_matrix))
+    return finish(ax, counted(len(matrix)), title, notes, mark, stand_in_of(vectors_or_matrix))
 
 
 def _names(given: Any, labels: Iterable[Any] | None, count: int) -> pd.Series[Any]:

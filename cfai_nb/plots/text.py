@@ -150,15 +150,15 @@ def stamp(ax: Axes, mark: str, *, above: bool = False) -> Annotation:
                    ha="right", va="bottom", bbox=box, zorder=9, weight="bold")  # fmt: skip
 
 
-def chosen_mark(mark: str | None, emulated: bool) -> str | None:
-    """Return the word to stamp: the one the user asked for, else "emulator" for the emulator's data."""
-    return "emulator" if mark is None and emulated else mark
+def chosen_mark(mark: str | None, stamp: str) -> str | None:
+    """Return the word to stamp: the one the user asked for, else what the data of a stand-in are stamped with."""
+    return stamp or mark if mark is None else mark
 
 
-def finish(ax: Axes, usual: str, title: str | None, notes: Iterable[str], mark: str | None, emulated: bool) -> Axes:
+def finish(ax: Axes, usual: str, title: str | None, notes: Iterable[str], mark: str | None, stamp: str) -> Axes:
     """Write the title, the notes below it and the stamp, once the layout says how wide the axes are."""
     run_layout(ax)
-    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, emulated))
+    heading(ax, usual if title is None else title, " · ".join(notes), chosen_mark(mark, stamp))
     return ax
 
 

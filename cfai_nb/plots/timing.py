@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ..frame.call import last_run
 from ..frame.report import Report
 from ..markup import counted
+from ..vectors.vector import stand_in
 from .axes import BLUE, DASHED, new_axes, plot, theme, tidy
 from .text import caption, empty, finish, halo
 
@@ -116,9 +117,9 @@ def duration(seconds: float, digits: int = 3) -> str:
 
 def _finish(ax: Axes, given: Any, what: str, title: str | None, notes: list[str], mark: str | None) -> Axes:
     if not isinstance(given, Report):
-        return finish(ax, what, title, notes, mark, emulated=False)
+        return finish(ax, what, title, notes, mark, "")
     usual = f"{what} of {given.event.verb}, {given.event.model}"
-    return finish(ax, usual, title, notes, mark, given.event.origin == "emulator")
+    return finish(ax, usual, title, notes, mark, stand_in(given.event.origin))
 
 
 def _no_requests(given: Any) -> str:

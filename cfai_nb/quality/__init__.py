@@ -12,7 +12,7 @@ that every promise can be tested by simulation.
 scipy is loaded when a function runs, not when the room is imported.
 """
 
-from .cascade import Certificate, cascade, precision_cut, recall_cut
+from .certificate import Certificate, cascade, precision_cut, recall_cut
 from .estimates import Estimate, accuracy, assert_accuracy, mean, share, wilson
 from .sampling import draw, rows_for_difference, rows_for_width
 from .significance import Difference, difference, differences, holm, mcnemar

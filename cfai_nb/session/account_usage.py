@@ -5,8 +5,7 @@ goes out, rows come back.  Our own ledger knows only what this computer spent, s
 used.  The meter lags a minute or two behind: at each reading the larger of the two counts, and what others used is kept
 at the most that was seen today.
 
-The route, its fields and its lag were observed in a dozen public programs (October and November 2026); Cloudflare
-documents the dataset, but not that it lists Neurons.
+The route, its fields and its lag were observed in a dozen public programs alone (October and November 2026).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .._engine.bridge import bridge
-from .._engine.loop import in_thread
+from .._engine.stopping import in_thread
 from .._engine.wire import Wire
 from ..errors import AccessError, AnswerError, CfaiError, CfaiWarning
 from ..models import FREE_NEURONS_PER_DAY

@@ -1,4 +1,4 @@
-"""``Endpoint``: where requests go and with which credentials, from the arguments of ``connect`` and the environment.
+"""Where requests go, with which credentials and to which model: from the arguments of ``connect`` and the environment.
 
 Nothing here shows a token: it is a ``Secret`` from the start, and no message contains it.
 """
@@ -8,13 +8,17 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from .._engine.wire import Secret
-from ..errors import SetupError
+from ..errors import ModelError, SetupError
+from ..models import Model, default, external_model, find
+from ..tasks import Task
+from ..vectors.vector import stand_in
 
 _EMULATED_ACCOUNT = "0" * 32
 SERVICE = "https://api.cloudflare.com/client/v4"
@@ -27,26 +31,13 @@ TOKEN_NAMES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Where requests go.
+    """Where requests go."""
 
-    Attributes
-    ----------
-    base : str
-        The address up to and including ``/client/v4``; for another server, without its ``/v1``.
-    account : str
-        Account id; empty for another server.
-    token : Secret
-    origin : str
-        Who answers, as shown: ``"cloudflare"``, ``"emulator"``, or host, port and path of another server.
-    app : ASGI application or None
-        Answers in this process, without a network.
-    """
-
-    base: str
-    account: str
+    base: str  # the address up to and including ``/client/v4``; for another server, without its ``/v1``
+    account: str  # its id; empty for another server
     token: Secret
-    origin: str
-    app: Any = None
+    origin: str  # who answers, as shown: "cloudflare", "emulator", "local stand-in: ...", or another server's address
+    app: Any = None  # an ASGI application that answers in this process, without a network
 
     @property
     def is_server(self) -> bool:
@@ -65,7 +56,12 @@ class Endpoint:
     @property
     def server(self) -> str:
         """Who answers, as part of store keys: the origin, or the whole address of another server."""
-        return self.origin if self.origin in ("cloudflare", "emulator") else self.base
+        return self.origin if self.origin == "cloudflare" or stand_in(self.origin) else self.base
+
+    def origin_of(self, task: str, family: str) -> str:
+        """Return who answers a task with a model of this family: a local stand-in does not stand in for all."""
+        known = getattr(self.app, "understands", None)
+        return self.origin if known is None or task == "summarize" or known(family) else "emulator"
 
     @property
     def root(self) -> str:
@@ -74,23 +70,27 @@ class Endpoint:
 
 
 def resolve_endpoint(
-    target: Any, account_id: str | None, api_token: str | None, base_url: str | None, *, allow_http: bool = False
-) -> Endpoint:
-    """Return the endpoint for the arguments of ``connect``; missing credentials are taken from the environment.
-
-    Raises
-    ------
-    SetupError
-        Credentials are missing, or ``base_url`` is not an address.
-    """
+    target: Any, account_id: str | None, api_token: str | None, base_url: str | None, *, allow_http: bool = False,
+    standins: str | None = None,
+) -> Endpoint:  # fmt: skip
+    """Return the endpoint for the arguments of ``connect``; missing credentials are taken from the environment."""
     if target == "emulator" or callable(target):
         from .. import emulator
 
-        # Without limits, unless an Emulator with limits is passed: waiting for an emulated minute helps nobody.
-        app = target if callable(target) else emulator.Emulator(rate=None)
+        # Without limits, unless an Emulator with limits is passed: an emulated minute is not worth waiting for.
+        if callable(target) and standins is not None:
+            raise SetupError('standins= is for connect("emulator"); give it to the Emulator instead.')
+        wanted: Any = standins or os.environ.get("CFAI_STANDINS", "").strip() or "auto"
+        try:
+            app = target if callable(target) else emulator.Emulator(rate=None, standins=wanted)
+        except ValueError as error:
+            raise SetupError(str(error)) from None
         token = Secret(api_token or "emulator")
         account = account_id or _EMULATED_ACCOUNT
-        return Endpoint(base="http://emulator/client/v4", account=account, token=token, origin="emulator", app=app)
+        origin = stand_in(getattr(app, "origin", "")) or "emulator"
+        return Endpoint(base="http://emulator/client/v4", account=account, token=token, origin=origin, app=app)
+    if standins is not None:
+        raise SetupError(f'standins={standins!r} is for connect("emulator"), where no account answers; remove it.')
     if target not in (None, "cloudflare"):
         raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
     base = _checked(base_url or SERVICE)
@@ -113,10 +113,7 @@ def resolve_endpoint(
 def _checked(base_url: str) -> str:
     """Return an address in normal form: scheme and host in lower case, without a default port or a final slash.
 
-    Raises
-    ------
-    SetupError
-        It is not an address, or contains a user or a query, which may be secret and are not shown.
+    SetupError: it is not an address, or contains a user or a query, which may be secret and are not shown.
     """
     bare = base_url.rpartition("@")[2].partition("?")[0].partition("#")[0]
     try:
@@ -141,13 +138,7 @@ def from_environment(names: tuple[str, ...]) -> str | None:
 
 
 def credentials(account_id: str | None, api_token: str | None) -> tuple[str, Secret]:
-    """Return account id and token, from the arguments or else the environment.
-
-    Raises
-    ------
-    SetupError
-        One is missing or malformed; the message says what to do and shows neither.
-    """
+    """Return account id and token, from the arguments or else the environment; an error shows neither."""
     account = account_id or from_environment(ACCOUNT_NAMES)
     token = api_token or from_environment(TOKEN_NAMES)
     if not account or not token:
@@ -177,3 +168,32 @@ def store_path(store: str | os.PathLike[str] | Literal[False] | None) -> Path | 
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("cfai_nb", appauthor=False)) / "store.sqlite"
+
+
+def select_model(
+    task: Task, wanted: str | Model | None, endpoint: Endpoint, *, gateway: bool, list_models: Callable[[], list[str]]
+) -> Model:
+    """Return the model that a task will use.
+
+    ``wanted`` is the value of ``model=``.  ``gateway``: one is set, which gives access to other providers' models.
+    ``list_models`` asks an OpenAI-compatible server for its own models; it is called only if none is named.
+    """
+    if isinstance(task.default_model, Model):
+        return task.default_model
+    if isinstance(wanted, Model):
+        return wanted
+    if wanted is not None and not isinstance(wanted, str):
+        raise ModelError(f"model={wanted!r}: give a name such as 'bge-m3'.")
+    embeds = "openai-embedding" in task.families
+    if endpoint.is_server:
+        names = [wanted] if wanted else list_models()
+        if len(names) != 1:
+            raise ModelError(f"Give model=: {endpoint.origin} has {', '.join(names[:20]) or 'no model'}.")
+        return external_model(names[0], "server", embeds=embeds, free=endpoint.is_local)
+    if wanted is None:
+        return find(task.default_model) if task.default_model.startswith("@") else default(task.default_model)
+    if "/" in wanted and not wanted.startswith("@"):
+        if not gateway:
+            raise ModelError(f"{wanted} is another provider's model: set gateway=, here or in connect.")
+        return external_model(wanted, "gateway", embeds=embeds)
+    return find(wanted)

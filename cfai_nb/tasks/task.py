@@ -156,6 +156,10 @@ class Task:
         """Lay the cells out as one column, or as several by name."""
         return Column(cells, self.column_kind)
 
+    def unsure(self, cell: Cell) -> bool:
+        """Say whether an answer is too uncertain to be shown."""
+        return False
+
     def key_fields(self) -> dict[str, Json]:
         """Return every field that is part of the question, in a canonical form."""
         return fields_of(self)

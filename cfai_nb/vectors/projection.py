@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,11 @@ Points = npt.NDArray[np.float64]
 TSNE_ROWS = 5_000
 # t-SNE and UMAP run on this many principal components: the same neighbors in a fraction of the time.
 _COMPONENTS = 50
+# So many layouts are kept: a map, a plot of its clusters and `project` of the same vectors are computed once.
+_KEPT = 8
+_LARGEST = 1 << 29  # bytes of a matrix that is compared with the kept ones
+_layouts: OrderedDict[tuple[bytes, str, int], Projection] = OrderedDict()
+_lock = threading.Lock()
 # A vector that was not in the sample is placed at the median of this many neighbors.
 _NEIGHBORS = 5
 
@@ -73,7 +81,8 @@ def project(
         random sample of 5,000, and every other vector is placed at the median of its 5 nearest neighbors in the sample,
         by all dimensions. The note says which. Fewer than five distinct vectors are always laid out by PCA.
     random_state : int, default 0
-        The same value and vectors give the same points.
+        The same value and vectors give the same points. The last few layouts are kept, so that the same call again
+        (by a map or a plot of the same vectors) computes nothing.
     on_progress : callable, optional
         Called with a text that says what is being done.
 
@@ -92,6 +101,31 @@ def project(
     if method not in ("auto", "tsne", "pca", "umap"):
         raise ValueError(f"method must be 'auto', 'tsne', 'pca' or 'umap', not {method!r}")
     rows = checked(matrix)
+    key = _key(rows, method, random_state)
+    with _lock:
+        laid = _layouts.get(key) if key else None
+    if laid is None:
+        laid = _project(rows, method, random_state, on_progress)
+        with _lock:
+            if key:
+                _layouts[key] = laid
+            while len(_layouts) > _KEPT:
+                _layouts.popitem(last=False)
+    return replace(laid, points=laid.points.copy())
+
+
+def _key(rows: Vectors, method: str, random_state: int) -> tuple[bytes, str, int] | None:
+    """Return what identifies a layout; None for a matrix that takes longer to compare than it is worth."""
+    if len(rows) * rows.shape[1] * 4 > _LARGEST:
+        return None
+    state = hashlib.blake2b(repr(rows.shape).encode(), digest_size=16)
+    for part in blocks(len(rows)):
+        state.update(np.ascontiguousarray(rows[part], dtype=np.float32).tobytes())
+    return state.digest(), method, random_state
+
+
+def _project(rows: Vectors, method: str, random_state: int, on_progress: OnProgress) -> Projection:
+    """Compute a layout."""
     count = len(rows)
     chosen = sample(count, TSNE_ROWS, random_state)
     different = count_distinct(unit_rows(rows, chosen))
@@ -152,7 +186,9 @@ def _tsne(rows: Vectors, random_state: int) -> Points:
     # package with it, and 47.0% without (mean of three runs that differ by 1% themselves).
     angle = 0.7 if len(rows) > 1_000 else 0.5
     model = TSNE(init=start, perplexity=perplexity, method=method, angle=angle, random_state=random_state)
-    with limit_threads(1 if len(rows) <= 1_000 else None):  # more threads only pay off beyond that
+    # One thread: several spin for each other on a machine that others use as well (1,980 rows took 40 s there, one
+    # thread 7), and sum in another order.
+    with limit_threads(1):
         return _centered(model.fit_transform(close))
 
 

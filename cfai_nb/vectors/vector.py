@@ -88,16 +88,21 @@ def _vector(values: npt.NDArray[np.float32], space: Space | None) -> Vector:
     return vector
 
 
-def is_emulated(*given: Any) -> bool:
-    """Whether any of these was made by the emulator: a result of a verb, a vector, or a column with vectors."""
+def stand_in(origin: object) -> str:
+    """Return what to stamp on what this origin answered: the emulator's or its local stand-in's name, else nothing."""
+    return origin if isinstance(origin, str) and (origin == "emulator" or origin.startswith("local stand-in: ")) else ""
+
+
+def stand_in_of(*given: Any) -> str:
+    """Return the stamp if any of these was made by the emulator: a result of a verb, a vector, a column of vectors."""
     for each in given:
-        if getattr(each, "attrs", {}).get("cfai", {}).get("origin") == "emulator":
-            return True
+        if found := stand_in(getattr(each, "attrs", {}).get("cfai", {}).get("origin")):
+            return found
         cells = [each] if isinstance(each, np.ndarray) or not isinstance(each, Collection) else each
         vector = next((cell for cell in cells if isinstance(cell, Vector)), None)
-        if vector is not None and vector.space is not None and vector.space.origin == "emulator":
-            return True
-    return False
+        if vector is not None and vector.space is not None and (found := stand_in(vector.space.origin)):
+            return found
+    return ""
 
 
 def views(numbers: npt.NDArray[np.float32], where: npt.NDArray[np.int64], space: Space | None) -> list[Any]:

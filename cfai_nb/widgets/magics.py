@@ -28,7 +28,7 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 from ..frame.verb import BoundVerb, TaskVerb
 from ..models import catalogue
-from ..session.stream import stream
+from ..session.requests import stream
 from ..tasks import Generate
 from ..tasks.dialects.chat import FAMILIES
 from .progress import bar

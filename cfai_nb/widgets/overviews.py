@@ -23,6 +23,7 @@ from ..frame import progress
 from ..markup import block, counted, escape
 from ..models.ledger import midnight, money
 from ..session import listings
+from ..vectors.vector import stand_in
 from .base import View
 
 #: Seconds between two drawings during a run; each reads the ledger.
@@ -132,7 +133,7 @@ class LedgerView(View):
             part = frame.xs(origin, level="origin")
             sums = {name: part[name].sum() for name in ("neurons", "unpriced")}
             whole = {**sums, "exact": bool(part["exact"].all())}
-            verb = "the emulator would have cost" if origin == "emulator" else f"{origin}: spent"
+            verb = f"the {origin} would have cost" if stand_in(origin) else f"{origin}: spent"
             lines.append(f"{verb} {_cost(whole)} {_SINCE[self.since]}")
         return lines or [f"nothing spent {_SINCE[self.since]}"]
 

@@ -52,7 +52,7 @@ class Bar:
         """Draw the progress, at most every quarter of a second and only if it changed; at the end, the receipt."""
         event = report.event
         if event.finished:
-            failed = report.run.error is not None
+            failed = report.error is not None
             self._state = "danger" if failed else "warning" if report.failed or report.not_run else "success"
             self._settle(report.receipt)
             return

@@ -27,7 +27,7 @@ trial.add(prompt="In ten words: {text}", model="llama-3.2-3b-instruct")
 trial.run()"""
 SHOWN = {
     "preview": 'shop.cfai.preview(["product", "photo", "voice", "caption", "vector"])',
-    "map": 'tickets.cfai.map("vector", text="text", color="language")',
+    "map": 'tickets.cfai.map("vector", text="text", color="topic")',
     "cost": "axes = cf.plots.cost(cf.ledger())",
     "playground": "trial",
 }

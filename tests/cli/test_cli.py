@@ -259,3 +259,26 @@ def test_csv_where_parquet_cannot_be_written(
     said = capsys.readouterr().out
     assert 'pip install "cfai_nb[parquet]"' in said
     assert "no map: fewer than three rows" in said
+
+
+def test_enrich_adds_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    """`enrich` prints the price, writes the parts, and goes on when it is given again; a wrong option costs nothing."""
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame({"text": ["my parcel is late", "charged twice", None]}).to_parquet("in.parquet")
+    words = ["enrich", "in.parquet", "out", "--embed", "text", "--classify", "text=billing, shipping"]
+    words += ["--generate", "summary=In ten words: {text}"]
+    assert main([*words, "--plan"]) == 0
+    assert not Path("out").exists()
+    assert main(words) == 0
+    assert "3 of 3 rows in 1 part" in capsys.readouterr().out
+    made = pd.read_parquet("out")
+    assert [name for name in made.columns if "__" not in name] == ["text", "text_vector", "text_label", "summary"]
+    assert made["text_label"].tolist()[:2] == ["shipping", "billing"]
+    assert main(words) == 0
+    assert "3 there already" in capsys.readouterr().out
+    assert main(["enrich", "in.parquet", "out"]) == 2
+    assert main(["enrich", "in.parquet", "out", "--classify", "text"]) == 2
+    assert main(["enrich", "in.parquet", "out", "--embed", "txt"]) == 1
+    assert "Did you mean 'text'" in capsys.readouterr().err

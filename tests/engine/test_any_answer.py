@@ -14,7 +14,7 @@ import pytest
 from intercept import Faulty, failure, poison
 
 import cfai_nb as cf
-from cfai_nb._engine import batch_queue, rate_limit, retry
+from cfai_nb._engine import batch_queue, limiter, sender
 
 ROWS = 6
 STATUSES = (200, 302, 400, 401, 402, 403, 404, 413, 422, 429, 500, 503, 529)
@@ -56,9 +56,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "uniform", lambda low, high: uniform(low, high) / 400)
     for name, seconds in {"MOMENT": 0.005, "FIRST_LOOK": 0.003, "LAST_LOOK": 0.01}.items():
         monkeypatch.setattr(batch_queue, name, seconds)
-    monkeypatch.setattr(retry, "MINUTE", 0.3)
-    monkeypatch.setattr(rate_limit, "_WINDOW", 0.3)
-    monkeypatch.setattr(rate_limit, "_QUICK", (0.01, 0.03, 0.09))
+    monkeypatch.setattr(sender, "MINUTE", 0.3)
+    monkeypatch.setattr(limiter, "_WINDOW", 0.3)
+    monkeypatch.setattr(limiter, "_QUICK", (0.01, 0.03, 0.09))
 
 
 def ended(route: str, here: Faulty, store: Path | bool) -> tuple[Exception | None, float]:

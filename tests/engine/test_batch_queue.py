@@ -469,3 +469,23 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
         assert second.stdout.split() == ["40", "40", "40"], second.stderr
         assert book.requests == before + 1, "one look, and no submission"
         assert set(book.billed_inputs.values()) == {1}
+
+
+def test_a_submission_holds_as_many_vectors_as_an_answer_may(
+    front: Callable[..., Witness], monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """Batches of texts are submitted a bounded number of texts at a time; what was answered is not kept in memory."""
+    monkeypatch.setattr(batch_queue, "MOST_INPUTS", 250)
+    witness, kept = front(), []
+    close = batch_queue.Queue.close
+
+    async def closing(self: batch_queue.Queue, *, whole: bool) -> None:
+        places = [place for submission in self._submissions.values() for place in submission.places.values()]
+        kept.extend((place.body, place.answer.cancelled()) for place in places)
+        await close(self, whole=whole)
+
+    monkeypatch.setattr(batch_queue.Queue, "close", closing)
+    rows = pd.Series([f"text number {i}" for i in range(620)])
+    assert rows.cfai.embed(model=BGE, queue=True).notna().all()
+    assert [len(requests) for requests in witness.handed_in] == [2, 2, 3]
+    assert kept == [(None, True)] * 7

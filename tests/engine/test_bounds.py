@@ -19,8 +19,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine import connections
-from cfai_nb._engine.bounds import BOUNDS, MIB, Bounds
-from cfai_nb._engine.wire import Secret, Wire
+from cfai_nb._engine.wire import BOUNDS, MIB, Bounds, Secret, Wire
 from cfai_nb.errors import AnswerError, CfaiError, RowError, ServiceError, Unavailable
 from cfai_nb.tasks import Answer, Request
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from simulation import simulate
 
-from cfai_nb._engine.concurrency import MOST, START, Limiter
-from cfai_nb._engine.rate_limit import Rate
+from cfai_nb._engine.limiter import MOST, START, Limiter, Rate
 
 
 async def _serve(capacity: Callable[[float], int], seconds: float, wanted: int = MOST, latency: float = 0.5) -> Any:

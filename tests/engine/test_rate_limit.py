@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import pytest
 from simulation import simulate
 
-from cfai_nb._engine.concurrency import Limiter
-from cfai_nb._engine.rate_limit import Rate
+from cfai_nb._engine.limiter import Limiter, Rate
 
 PLACES, LATENCY, REFUSAL, WAY = 64, 0.3, 0.02, 0.005
 

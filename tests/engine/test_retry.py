@@ -19,9 +19,9 @@ from intercept import Faulty, failure, poison
 from starlette.responses import Response
 
 import cfai_nb as cf
-from cfai_nb._engine import batch_queue, rate_limit, retry
-from cfai_nb._engine.concurrency import Share
-from cfai_nb._engine.retry import ATTEMPTS, MINUTE, PATIENCE, Retry, Service
+from cfai_nb._engine import batch_queue, limiter, sender
+from cfai_nb._engine.limiter import Share
+from cfai_nb._engine.sender import ATTEMPTS, MINUTE, PATIENCE, Retry, Service
 from cfai_nb.emulator import Emulator
 
 LABELS = ["billing", "shipping"]
@@ -34,9 +34,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "uniform", lambda low, high: high / 50)
     for name, seconds in {"MOMENT": 0.005, "FIRST_LOOK": 0.003, "LAST_LOOK": 0.01}.items():
         monkeypatch.setattr(batch_queue, name, seconds)
-    monkeypatch.setattr(retry, "MINUTE", 0.5)
-    monkeypatch.setattr(rate_limit, "_WINDOW", 0.5)
-    monkeypatch.setattr(rate_limit, "_QUICK", (0.01, 0.03, 0.09))
+    monkeypatch.setattr(sender, "MINUTE", 0.5)
+    monkeypatch.setattr(limiter, "_WINDOW", 0.5)
+    monkeypatch.setattr(limiter, "_QUICK", (0.01, 0.03, 0.09))
 
 
 def words(count: int, bad: int | None = None) -> pd.Series:
@@ -113,9 +113,9 @@ def test_patience_bounds_what_waits(failure: cf.RowError, seconds: float) -> Non
 def test_a_refused_row_is_asked_once_more_and_oftener_where_others_pass() -> None:
     """An error of access that nothing contradicts is repeated once; beside answers it is tried like a fault."""
     service = Service()
-    assert tries(Retry(service, PATIENCE), CLOSED)[0] == retry.REFUSED
+    assert tries(Retry(service, PATIENCE), CLOSED)[0] == sender.REFUSED
     service.note(1_000.0, 1_000.0)
-    assert tries(Retry(service, PATIENCE), CLOSED)[0] == retry.ALONE
+    assert tries(Retry(service, PATIENCE), CLOSED)[0] == sender.ALONE
 
 
 def test_two_different_rows_confirm_and_an_answer_clears() -> None:
@@ -337,7 +337,7 @@ def test_what_is_waited_for_is_said(reason: str) -> None:
 def test_the_turn_in_the_minute_the_budget_and_the_queue_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waiting for what is in order is said as well: it has no patience."""
     heard: list[Any] = []
-    monkeypatch.setattr(rate_limit, "_WINDOW", 1.7)
+    monkeypatch.setattr(limiter, "_WINDOW", 1.7)
     with cf.listen(lambda event: heard.append(event.waiting)):
         cf.connect(Emulator(rate=None), store=False, rate=5)
         words(7).cfai.classify(LABELS, progress=False)

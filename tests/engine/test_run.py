@@ -288,8 +288,8 @@ def test_a_long_frame_is_not_turned_into_tasks_at_once(open_: Any, monkeypatch: 
     most = [0]
     start = engine.Runner._start
 
-    def watched(self: engine.Runner, batch: list[int]) -> None:
-        start(self, batch)
+    async def watched(self: engine.Runner, batch: list[int]) -> None:
+        await start(self, batch)
         most[0] = max(most[0], len(self._tasks))
 
     monkeypatch.setattr(engine.Runner, "_start", watched)

@@ -113,7 +113,7 @@ def test_every_verb_explains_itself(frame: pd.DataFrame, name: str) -> None:
     assert getattr(cf.Accessor, name).__doc__ == verb.__doc__
 
 
-@pytest.mark.parametrize("name", ["map", "compare", "run", "label_clusters", "to_vectorize"])
+@pytest.mark.parametrize("name", ["map", "compare", "run", "label_clusters", "discover", "verify", "to_vectorize"])
 def test_what_takes_more_than_a_column_shows_how(frame: pd.DataFrame, name: str) -> None:
     """Verbs that are not one task say what they return, and show a call."""
     doc = getattr(frame.cfai, name).__doc__
@@ -141,6 +141,6 @@ def test_widgets_explain_themselves(frame: pd.DataFrame) -> None:
 def test_run_options_are_declared_once() -> None:
     """Every option a user may give is documented, and resolves to one of a run; ``connect`` takes them all."""
     fields = set(RunOptions.__dataclass_fields__)
-    assert set(NAMES) - {"neurons"} == fields - {"on_token"}
+    assert set(NAMES) - {"neurons"} == fields - {"on_token", "part"}
     assert list(documented()) == [name for name in NAMES if name != "neurons"]
     assert set(NAMES) < set(inspect.signature(cf.connect).parameters)

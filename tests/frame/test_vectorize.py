@@ -20,13 +20,13 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
-from cfai_nb._engine.sender import RequestJob
 from cfai_nb._engine.service_errors import VECTORIZE, service_error
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.emulator.vectorize import Mutation
 from cfai_nb.frame.vectorize import batch as spelled
 from cfai_nb.frame.vectorize.batch import calls, decimals, lines
 from cfai_nb.frame.vectorize.metadata import kinds_of, plain
+from cfai_nb.session.requests import RequestJob
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-the-tests-0123456789abcdef"

@@ -22,7 +22,17 @@ from matplotlib.text import Text
 
 import cfai_nb as cf
 from cfai_nb.frame.compare_result import front
-from cfai_nb.plots import clusters, compare, concurrency, confidence, cost, latency, similarity
+from cfai_nb.plots import (
+    clusters,
+    compare,
+    concurrency,
+    confidence,
+    confusion,
+    cost,
+    latency,
+    reliability,
+    similarity,
+)  # fmt: skip
 from cfai_nb.plots.axes import DISTINCT, GREY, color_and_marker, readable
 from cfai_nb.plots.confidence import calibrate
 from cfai_nb.plots.cost import amount
@@ -713,7 +723,9 @@ def test_models_without_answers_or_columns() -> None:
 
 def test_completion_shows_plots_only() -> None:
     """``cf.plots.<TAB>`` offers the plots and nothing else."""
-    assert dir(cf.plots) == ["clusters", "compare", "concurrency", "confidence", "cost", "latency", "similarity"]
+    assert dir(cf.plots) == [
+        "clusters", "compare", "concurrency", "confidence", "confusion", "cost", "latency", "reliability", "similarity",
+    ]  # fmt: skip
 
 
 def test_plots_pick_no_backend_for_a_given_axes() -> None:
@@ -724,3 +736,35 @@ def test_plots_pick_no_backend_for_a_given_axes() -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "False"
+
+
+def test_confusion_counts_and_names_the_rows() -> None:
+    """Counts and shares of each pair, a column for rows without an answer, and the rows behind a cell."""
+    guess = pd.Series(["a", "a", "b", "b", None, "a", "c"], index=list("tuvwxyz"))
+    truth = pd.Series(["a", "a", "a", "b", "b", "b", None], index=guess.index)
+    ax = confusion(guess, truth, ax=axes())
+    assert sorted(text.get_text() for text in ax.texts if "\n" in text.get_text()) == [
+        "1\n33%", "1\n33%", "1\n33%", "1\n33%", "2\n67%",
+    ]  # fmt: skip
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["a", "b", "c", "no answer"]
+    assert ax.rows_of("a", "b") == ["v"]
+    assert ax.rows_of("b", None) == ["x"]
+    words = " ".join(texts_of(ax)) + ax.get_title(loc="left")
+    assert "0.6, " in words
+    assert "1 without truth left out" in words
+    assert confusion(guess, [None] * 7, ax=axes()).get_title(loc="left") == ""
+    with pytest.raises(ValueError, match="more than 60 cannot be read"):
+        confusion([f"label {at}" for at in range(61)], [f"label {at}" for at in range(61)])
+
+
+def test_reliability_compares_models() -> None:
+    """A curve for each model, with its scores in the legend; hostile names are drawn as they are."""
+    truth = ["a", "b", "b", "b"]
+    ax = reliability({"one $x$": sure(), "two": sure(confidence=[0.9, 0.9, 0.9, 0.9])}, truth, ax=axes())
+    words = texts_of(ax)
+    assert any(word.startswith("one $x$: ECE ") and word.endswith("3 rows") for word in words)
+    assert any(word.startswith("two: ECE ") and word.endswith("4 rows") for word in words)
+    assert len(ax.containers) == 2
+    assert reliability(sure(), truth, ax=axes()).get_title(loc="left") == "Reliability"
+    with pytest.raises(ValueError, match="probabilities=True"):
+        reliability({}, truth)

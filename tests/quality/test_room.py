@@ -12,7 +12,7 @@ import pytest
 from cfai_nb import quality
 
 
-@pytest.mark.parametrize("module", ["cascade", "estimates", "sampling", "significance"])
+@pytest.mark.parametrize("module", ["certificate", "estimates", "ranking", "sampling", "significance"])
 def test_examples_are_true(module: str) -> None:
     """Every example of a docstring gives what stands below it."""
     found = doctest.testmod(importlib.import_module(f"cfai_nb.quality.{module}"))

@@ -250,6 +250,46 @@ def test_booleans_and_words_go_to_a_decision_model(emulator: Emulator, fields: A
     assert full["state"].isna().tolist() == out["state"].isna().tolist()
 
 
+def test_both_calls_have_one_report(emulator: Emulator) -> None:
+    """``cf.last_run()`` is about both calls: their cost, their requests, the whole frame."""
+    out = TEXT.cfai.extract(MIXED)
+    report = cf.last_run()
+    assert report.receipt.startswith("extract: 3 of 3 rows")
+    assert report.event.requests == emulator.requests == 6
+    assert report.event.spent.neurons == pytest.approx(emulator.billed)
+    assert report.frame().equals(out)
+    TEXT.cfai.extract(MIXED)
+    assert (cf.last_run().event.stored, cf.last_run().event.requests) == (3, 0)
+    TEXT.cfai.extract({"paid": bool})
+    assert cf.last_run().receipt.startswith("extract: 3 of 3 rows")
+
+
+def test_a_row_that_one_call_cannot_answer_fails() -> None:
+    """It is missing in the columns of that call alone; the failure names its model, and the row is not done."""
+    failed: list[int] = []
+
+    def fault(number: int, model: str) -> str | None:
+        failed.extend([number] * (not failed and "clef" in model))
+        return "5006" if failed == [number] else None
+
+    cf.connect(Emulator(rate=None, faults=fault), store=False)
+    with pytest.warns(cf.CfaiWarning, match="1 of 4 rows failed"):
+        out = TEXT.cfai.extract(MIXED)
+    report = cf.last_run()
+    assert (report.event.done, report.failed, report.not_run) == (2, 1, 0)
+    at = int(report.failures["position"][0])
+    assert report.failures["model"].tolist() == ["@cf/cloudflare/clef-flash"]
+    assert out["paid"].isna().tolist() == [position in (at, 2) for position in range(4)]
+    assert out["total"].tolist()[0] == 41.5
+
+
+def test_a_cascade_does_not_extract(emulator: Emulator) -> None:
+    """It is refused before anything is sent, with what to do."""
+    with pytest.raises(cf.ModelError, match="cascade cannot extract"):
+        TEXT.cfai.extract(MIXED, model=cf.Cascade("clef-flash", "clef-omni"))
+    assert emulator.requests == 0
+
+
 def test_decided_fields_alone_are_one_call(emulator: Emulator) -> None:
     """Without other fields the extraction model is not asked; an own model of the call is asked for everything."""
     assert TEXT.cfai.extract({"paid": bool})["paid"].notna().sum() == 3

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -229,3 +230,20 @@ def explain(error: Exception, path: Path) -> StoreError:
         f"The store {path}: {what}. {todo[0].upper()}{todo[1:]}, or pass store=PATH for another file, "
         "or cache=False to go without."
     )
+
+
+Lock: TypeAlias = sqlite3.Connection
+
+
+def lock(path: Path) -> Lock | None:
+    """Take the one lock at this path, which is held until it is closed or the process dies; None where another has it.
+
+    SQLite's own lock: portable, not inherited by a fork, and different for two sessions of one process.
+    """
+    held = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        held.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error:
+        held.close()
+        return None
+    return held

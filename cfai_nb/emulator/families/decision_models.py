@@ -1,11 +1,11 @@
 """Models that decide about a state: Clef (typed questions in, probabilities out), Clairic (fields in, values out).
 
 Both take pictures, recordings and videos beside the state. Videos are not looked at: of an MP4 only the length is read.
-Clef's probabilities are shares of lexical similarity, not calibrated. Clairic returns values with their place in the
-text. Fields with a pattern (numbers, dates, times, durations) are found by it; any other field gets the sentence that
-shares most words with its name. Of several matches it takes the one nearest to a word of the field's name or
-instructions. Nothing is computed or predicted: an estimate is a number or date from the text, moved between its bounds,
-and a forecast repeats it. The format is what public clients read (litellm 1.109.1, PSAIClairic 0.2.0); none is
+Clef's probabilities are shares of lexical similarity, not calibrated; a local model's are. Clairic returns values with
+their place in the text. Fields with a pattern (numbers, dates, times, durations) are found by it; any other field gets
+the sentence that shares most words with its name. Of several matches it takes the one nearest to a word of the field's
+name or instructions. Nothing is computed or predicted: an estimate is a number or date from the text, moved between its
+bounds, and a forecast repeats it. The format is what public clients read (litellm 1.109.1, PSAIClairic 0.2.0); none is
 documented.
 """
 
@@ -41,6 +41,7 @@ from ..json_schema import (
 from ..model_catalogue import Model, image_tokens
 from ..standins import lexical
 from ..standins.image_reading import read_image
+from ..standins.local_model import LocalModel
 from .audio_models import listen, video_seconds
 from .family import Family, ModelRequest, ModelResult, decode_bytes
 
@@ -131,6 +132,8 @@ _KINDS = {
 }
 _OFFER = "noul, choice or score"
 _HAZARDS = frozenset(lexical.stems(" ".join(lexical.HAZARDS.values())))
+#: A question about harm as such, or for a reason that it names.
+_ABOUT_HARM = re.compile(r"Is the text (?:harmful\b|unsafe because of (?P<why>.+)\?)", re.IGNORECASE)
 _QUESTION_NAMES = {"pattern": r"^[A-Za-z0-9_.\-]{1,100}$"}
 
 
@@ -178,7 +181,7 @@ def _clef(request: ModelRequest) -> ModelResult:
     room = (request.model.context or 1 << 30) - spent - (lexical.count_tokens(f"\n{described}") if described else 0)
     # long text is cut to the context
     state = f"{lexical.truncate(_text_of(request.body['state']), room)}\n{described}".strip()
-    answers = {name: _ANSWERS[question["type"]](state, question) for name, question in questions.items()}
+    answers = {name: _ANSWERS[question["type"]](state, question, request.local) for name, question in questions.items()}
     count = lexical.count_tokens(state) + spent
     usage = {"input_tokens": count, "output_tokens": 0}
     return ModelResult({"model": request.model.short, "answers": answers, "usage": usage}, {"input_tokens": count})
@@ -190,18 +193,22 @@ def _confidence(shares: list[float]) -> float:
     return round(max(0.0, (max(shares) - even) / (1 - even)), 4)
 
 
-def _choice(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
+def _choice(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
     options = [(name, _text_of(text)) for name, text in question["criteria"].items()]
-    shares = lexical.softmax(lexical.similarity(state, options))
+    shares = local.shares(state, options) if local else lexical.softmax(lexical.similarity(state, options))
     probabilities = {name: share for (name, _), share in zip(options, shares, strict=True)}
     best = max(probabilities, key=probabilities.__getitem__)
     return {"type": "choice", "choice": best, "probabilities": probabilities, "confidence": _confidence(shares)}
 
 
-def _noul(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
+def _noul(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
     criteria = question.get("criteria") or {}
     yes, no = _text_of(criteria.get("true")), _text_of(criteria.get("false"))
     question_text = _text_of(question["instructions"])
+    if local:
+        harm = _ABOUT_HARM.match(question_text)
+        push = local.hazard(state, yes or harm["why"] or "") if harm else local.yes(state, question_text, yes, no)
+        return {"type": "noul", "noul": push}
     weights = lexical.similarity(state, [(f"{question_text} {yes}", ""), (no, "")])
     # polarity is the one thing the word lists know beyond similarity, so a question about it is answered from them;
     # a question about hate as a hazard is not one about mood
@@ -211,14 +218,9 @@ def _noul(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "noul", "noul": round(1 / (1 + math.exp(-1.5 * push)), 4)}
 
 
-def _score(state: str, question: Mapping[str, Any]) -> dict[str, Any]:
+def _score(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
     levels = [_text_of(level) for level in question["criteria"]]
-    weights = lexical.similarity(state, [(level, "") for level in levels])
-    moods = [lexical.polarity(level) for level in levels]
-    if max(moods) - min(moods) > 0:
-        here = lexical.polarity(state)
-        weights = [weight - 1.5 * abs(mood - here) for weight, mood in zip(weights, moods, strict=True)]
-    shares = lexical.softmax(weights)
+    shares = local.levels(state, levels) if local else lexical.level_shares(state, levels)
     score = round(sum(place * share for place, share in enumerate(shares)), 4)
     legend, probabilities = ({str(at): one for at, one in enumerate(part)} for part in (question["criteria"], shares))
     shown = {"type": "score", "score": score, "legend": legend, "probabilities": probabilities}

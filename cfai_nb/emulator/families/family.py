@@ -20,6 +20,7 @@ from pydantic_core import from_json, to_json
 from ..error_codes import refuse
 from ..json_schema import Schema, require
 from ..model_catalogue import Model
+from ..standins.local_model import LocalModel
 
 _DATA = re.compile(r"data:(?P<media>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(?P<base64>;base64)?,", re.ASCII)
 
@@ -32,7 +33,7 @@ class ModelRequest:
     injected fault; a family carries out the kinds that only it can. `content` is a body that is not JSON (a picture, a
     recording) of the type `media`, and `body` then holds the query. `files` are those of a multipart form, whose fields
     are the `body`; there a file is represented by its media type. `cached` counts the input tokens that the prompt
-    cache holds.
+    cache holds. `local` is the model that answers in place of letters and words.
     """
 
     model: Model
@@ -44,6 +45,7 @@ class ModelRequest:
     files: Mapping[str, bytes] = field(default_factory=dict)
     quirks: frozenset[str] = frozenset()
     cached: int = 0
+    local: LocalModel | None = None
 
     @property
     def spoils_text(self) -> bool:

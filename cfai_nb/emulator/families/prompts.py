@@ -22,6 +22,7 @@ from ..json_schema import Schema, require
 from ..model_catalogue import image_tokens
 from ..standins import lexical, schema_fill, text_standin
 from ..standins.image_reading import read_image
+from ..standins.local_model import LocalModel
 from ..standins.text_standin import Prompt
 from . import chat_schemas
 from .family import ModelRequest, decode_bytes
@@ -253,7 +254,7 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
             raise refuse(5006, text="JSON Mode couldn't be met") from None
         content = json_text(value)
     else:
-        content = _stopped(_free_text(prompt), request.body.get("stop"))
+        content = _stopped(_free_text(prompt, request.local), request.body.get("stop"))
     reasoning = text_standin.reasoning(prompt) if prompt.effort else ""
     if reasoning and call is None and request.model.id in TAGGED:
         tagged = f"<think>\n{reasoning}\n</think>\n\n{content}"
@@ -265,12 +266,12 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
     return replace(generated, content=None, finish="tool_calls", tool_call=call)
 
 
-def _free_text(prompt: Prompt) -> str:
+def _free_text(prompt: Prompt, local: LocalModel | None) -> str:
     """Return the text for a prompt: JSON where the prompt contains a schema, though nothing enforces it."""
     wanted = schema_in_words(prompt)
     with suppress(schema_fill.SchemaNotMet):
-        return json_text(schema_fill.fill(*wanted)) if wanted else text_standin.reply(prompt)
-    return text_standin.reply(prompt)
+        return json_text(schema_fill.fill(*wanted)) if wanted else text_standin.reply(prompt, local)
+    return text_standin.reply(prompt, local)
 
 
 def _limited(request: ModelRequest, limit: int | None, reasoning: str, content: str, value: Any) -> Generated:

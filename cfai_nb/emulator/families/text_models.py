@@ -91,9 +91,10 @@ def _vectors(request: ModelRequest, found: Sequence[str], instruction: str = "")
     dims = model.dims or 768
     if model.context:
         found = [text if len(text) < model.context else lexical.truncate(text, model.context) for text in found]
-    matrix = lexical.embed(found or ["-"], dims)[: len(found)]
+    embed = request.local.embed if request.local else lexical.embed
+    matrix = embed(found or ["-"], dims)[: len(found)]
     if instruction:
-        matrix = matrix + _INSTRUCTED * lexical.embed([instruction], dims)
+        matrix = matrix + _INSTRUCTED * embed([instruction], dims)
         matrix /= (matrix**2).sum(axis=1, keepdims=True) ** 0.5
     order, signs = lexical.model_space(f"{model.id} {request.body.get('pooling', 'mean')}", dims)
     return (matrix[:, order] * signs).round(7) + 0.0
@@ -171,7 +172,10 @@ _INDICTRANS2 = obj(text=any_of(STRING, array(STRING)), target_language=one(*_SCR
 def _sentiment(request: ModelRequest) -> ModelResult:
     """Return NEGATIVE and POSITIVE with scores that add up to 1, the likelier last as the service does."""
     text = request.body["text"]
-    positive = round(1 / (1 + math.exp(-4 * lexical.polarity(text))), 6)
+    if request.local:
+        positive = request.local.levels(text, ["negative", "positive"])[1]
+    else:
+        positive = round(1 / (1 + math.exp(-4 * lexical.polarity(text))), 6)
     result = [{"label": "NEGATIVE", "score": round(1 - positive, 6)}, {"label": "POSITIVE", "score": positive}]
     return ModelResult(result, {"input_tokens": min(512, lexical.count_tokens(text))})
 
@@ -184,15 +188,18 @@ def _rerank(request: ModelRequest) -> ModelResult:
     """Return the positions of the contexts in order of score, at most `top_k`; the query is charged with each."""
     contexts, query = _contexts(request), request.body["query"]
     usage = {"input_tokens": sum(lexical.count_tokens(query) + lexical.count_tokens(text) for text in contexts)}
-    matrix = lexical.embed([query, *contexts], 1024)
+    matrix = request.local.embed([query, *contexts]) if request.local else lexical.embed([query, *contexts], 1024)
     return ModelResult(_ranked(matrix[1:], matrix[0], request.body.get("top_k")), usage)
 
 
 def _guard(request: ModelRequest) -> ModelResult:
     """Return the verdict on the last message, as text or as an object, by a word list."""
     prompt = prompts.read_prompt(request)
-    here = lexical.stems(prompt.messages[-1][1] if prompt.messages else "")
-    found = [name for name, hazards in lexical.HAZARDS.items() if here & lexical.stems(hazards)]
+    last = prompt.messages[-1][1] if prompt.messages else ""
+    if request.local:
+        found = [name for name, hazards in lexical.HAZARDS.items() if request.local.hazard(last, hazards) >= 0.5]
+    else:
+        found = [n for n, hazards in lexical.HAZARDS.items() if lexical.stems(last) & lexical.stems(hazards)]
     text = f"unsafe\n{','.join(found)}" if found else "safe"
     units = {"input_tokens": prompt.tokens, "output_tokens": lexical.count_tokens(text)}
     usage = openai_usage(units)

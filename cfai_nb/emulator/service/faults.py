@@ -95,6 +95,7 @@ QUIRKS: Mapping[str, str] = {
     "bare-gateway": "through a gateway, /run answers without its envelope",
     "free-plan": "models that need Workers Paid are refused (403, code 5035)",
     "no-credits": "a gateway is out of prepaid credits (402, code 2021)",
+    "no-ai-search": "the token lacks the permissions of AI Search (401, code 10000)",
     "spend-limit": "a gateway has reached its spend limit (429 until its window ends)",
     "model-length": "a reply that is cut ends with finish_reason model_length",
     "tool-call-as-text": "gpt-oss prints a forced tool call as JSON text in its content",
@@ -111,6 +112,12 @@ def checked_quirks(quirks: Collection[str]) -> frozenset[str]:
     if isinstance(quirks, str) or unknown:
         raise ValueError(f"no quirk called {unknown or quirks!r}; there are {', '.join(QUIRKS)}")
     return frozenset(quirks)
+
+
+def refuses_ai_search(quirks: frozenset[str]) -> None:
+    """Refuse a call to AI Search, under the quirk "no-ai-search"."""
+    if "no-ai-search" in quirks:
+        raise refuse(10000)
 
 
 def safety_error(request: ModelRequest, texts: Collection[str]) -> ServiceError | None:

@@ -58,7 +58,7 @@ _NAMED = (
     "cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange fruit,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
     "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,"
     "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush,"
-    "house,tree,flower,sun,moon,mountain,robot,table,lamp,cloud,fish,fox,key,door,window,hat,shoe,rocket"
+    "house,tree,flower,sun,moon,mountain,robot,table,lamp,kettle,watch,vacuum,cloud,fish,fox,key,door,window,hat,shoe,rocket"
 )
 THINGS = frozenset(_NAMED.split(","))
 _IRREGULAR = {"people": "person", "men": "person", "women": "person", "man": "person", "woman": "person"} | {

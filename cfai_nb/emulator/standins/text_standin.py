@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import lexical
+from .local_model import LocalModel
 
 MARK = "[emulator]"
+EXTRACTED = "[extracted]"
 
 _SHORTEN = re.compile(
     r"\b(summar\w*|tl;?dr|shorten|condense|gist|brief\w*|headline|title|one sentence|zusammenfass\w*|r[ée]sum\w*)\b",
@@ -78,8 +80,11 @@ def split_tokens(text: str) -> list[str]:
     return _TOKEN.findall(text)
 
 
-def reply(prompt: Prompt) -> str:
-    """Return the answer: the result of a tool, the most central sentence for a summary, else the first sentence."""
+def reply(prompt: Prompt, local: LocalModel | None = None) -> str:
+    """Return the answer: the result of a tool, the most central sentence for a summary, else the first sentence.
+
+    The sentence that a local model finds nearest to the whole text is marked as extracted: nothing was written.
+    """
     if prompt.found and prompt.found == prompt.user:
         return f"{MARK} the tool says: {trim(prompt.found)}"
     text = subject(prompt.user) or prompt.user.strip()
@@ -89,6 +94,8 @@ def reply(prompt: Prompt) -> str:
     if not text:
         return f"{MARK}{unseen} (the message is empty)"
     if _SHORTEN.search(f"{prompt.system} {prompt.user[:200]}"):
+        if local:
+            return f"{EXTRACTED}{unseen} {trim(local.central(text))}"
         return f"{MARK}{unseen} {trim(central(text))}"
     return f"{MARK}{unseen} {trim(lexical.sentences(text)[0])}"
 

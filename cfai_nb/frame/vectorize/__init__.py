@@ -1,1 +1,4 @@
-"""Vectorize, the service's vector database: `verb` uploads the vectors of a frame, `stored` searches an index."""
+"""Vectorize, the vector database of the service: ``to_vectorize`` uploads vectors, ``stored`` searches an index.
+
+``metadata``, ``resume`` and the second half of ``stored`` serve AI Search (``frame/ai_search``) as well.
+"""

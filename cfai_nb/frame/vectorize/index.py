@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..._engine.sender import RequestJob
 from ...errors import AccessError, Refused
+from ...session.requests import RequestJob
 from ...tasks import Json, Request
 from ...vectors.vector import Space
 from .batch import decimals

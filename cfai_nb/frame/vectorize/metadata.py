@@ -1,13 +1,16 @@
-"""Ids and metadata of the rows, checked against the rules of Vectorize before anything is sent.
+"""Ids and metadata of the rows, checked against the rules of a store of the service before anything is sent.
 
-`verb` and `stored` pass a frame and columns and get texts and JSON. Limits and rules:
-developers.cloudflare.com/vectorize/platform/limits and /reference/client-api.
+The uploads and the searches pass a frame and columns and get texts and JSON. Limits and rules:
+developers.cloudflare.com/vectorize/platform/limits and /reference/client-api, and for AI Search
+/ai-search/configuration/indexing/metadata and /troubleshooting/api-error-codes.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,72 @@ DIMENSIONS, PROPERTIES = 1_536, 10
 _EXACT = 2**53
 
 
-def ids_of(data: rows.Frame, column: Any, kept: Sequence[int]) -> list[str]:
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a store takes as an id, as a property of metadata, and as its value.
+
+    Attributes
+    ----------
+    store : str
+    most : int
+        Of an id, in its ``unit``: bytes or characters.
+    never : str
+        A pattern of what an id may not hold.
+    properties : int
+        How many it can be filtered by.
+    lists : bool
+        Whether a value may be a list of texts.
+    text : int or None
+        The most characters of a text.
+    reserved : frozenset of str
+        Names that properties may not have.
+    lower : bool
+        Whether names of properties are stored in lower case.
+    """
+
+    store: str
+    most: int
+    unit: str = "bytes"
+    never: str = ""
+    properties: int
+    lists: bool = True
+    text: int | None = None
+    reserved: frozenset[str] = frozenset()
+    lower: bool = False
+
+    def size(self, name: str) -> int:
+        """Return how long an id is, in its unit."""
+        return len(name.encode()) if self.unit == "bytes" else len(name)
+
+    def key(self, column: Any) -> str:
+        """Return the name of a column as a property, or raise ColumnError."""
+        key = str(column)
+        if not key or "." in key or '"' in key or key.startswith("$"):
+            raise ColumnError(
+                f"{self.store} does not accept the property name {key!r}: it must not be empty, start with a dollar "
+                "sign, or contain a dot or a double quote. Rename the column."
+            )
+        if key.lower() in self.reserved:
+            raise ColumnError(f"{self.store} has a property {key.lower()!r} of its own. Rename the column.")
+        return key.lower() if self.lower else key
+
+    def value(self, cell: Any) -> Any:
+        """Return a cell as a value of metadata, None where it is missing, or raise ValueError."""
+        made = plain(cell)
+        if isinstance(made, list) and not self.lists:
+            raise ValueError(f"{self.store} takes no lists in metadata: make a text of it")
+        if isinstance(made, str) and self.text is not None and len(made) > self.text:
+            raise ValueError(
+                f"the text has {len(made):,} characters, and {self.store} cuts one at {self.text} without saying so: "
+                "shorten it, or leave the column out"
+            )
+        return made
+
+
+VECTORIZE = Rules(store="Vectorize", most=NAME_BYTES, properties=PROPERTIES)
+
+
+def ids_of(data: rows.Frame, column: Any, kept: Sequence[int], rules: Rules = VECTORIZE) -> list[str]:
     """Return the id of each of these rows (positions): the labels of the index, or a column, as text.
 
     Raises
@@ -35,7 +103,7 @@ def ids_of(data: rows.Frame, column: Any, kept: Sequence[int]) -> list[str]:
     ColumnError
         There is no such column, or the index has several levels.
     ValueError
-        An id is missing, empty, over 64 bytes, or used by two rows.
+        An id is missing, empty, too long, or used by two rows.
     """
     if column is None and data.index.nlevels > 1:
         raise ColumnError("The index has several levels and an id must be one text: name a column with id=.")
@@ -49,10 +117,15 @@ def ids_of(data: rows.Frame, column: Any, kept: Sequence[int]) -> list[str]:
             raise ValueError(
                 f"row {row!r}: its id in {where} is missing. Give id= a column in which every row has one."
             )
-        if (size := len(name.encode())) > NAME_BYTES:
+        if (size := rules.size(name)) > rules.most:
             raise ValueError(
-                f"row {row!r}: its id in {where} has {size} bytes, and Vectorize takes {NAME_BYTES}. Give id= a column "
-                "of shorter ones, such as a number or a hash."
+                f"row {row!r}: its id in {where} has {size} {rules.unit}, and {rules.store} takes {rules.most}. Give "
+                "id= a column of shorter ones, such as a number or a hash."
+            )
+        if rules.never and (found := re.search(rules.never, name)):
+            raise ValueError(
+                f"row {row!r}: its id in {where} holds {found[0]!r}, which the key of a document cannot. Give id= "
+                "another column."
             )
         if name in ids:
             raise ValueError(
@@ -108,29 +181,28 @@ def plain(cell: Any) -> Any:
     )
 
 
-def records_of(data: rows.Frame, columns: Sequence[Any], kept: Sequence[int]) -> list[dict[str, Any]]:
+def records_of(
+    data: rows.Frame, columns: Sequence[Any], kept: Sequence[int], rules: Rules = VECTORIZE
+) -> list[dict[str, Any]]:
     """Return the metadata of each of these rows, without missing cells.
 
     Raises
     ------
     ColumnError
-        There is no such column, or Vectorize does not accept its name.
+        There is no such column, or the store does not accept its name.
     ValueError
         Metadata cannot hold a cell.
     """
-    frame = rows.as_frame(data)
+    frame, names = rows.as_frame(data), dict[str, Any]()
     records: list[dict[str, Any]] = [{} for _ in kept]
     for column in columns:
-        key = str(column)
-        if not key or "." in key or '"' in key or key.startswith("$"):
-            raise ColumnError(
-                f"Vectorize does not accept the property name {key!r}: it must not be empty, start with a dollar "
-                "sign, or contain a dot or a double quote. Rename the column."
-            )
+        key = rules.key(column)
+        if names.setdefault(key, column) != column:
+            raise ColumnError(f"Columns {names[key]!r} and {column!r} would both be the property {key!r}: rename one.")
         cells = rows.column(frame, column).tolist()
         for record, at in zip(records, kept, strict=True):
             try:
-                value = plain(cells[at])
+                value = rules.value(cells[at])
             except ValueError as error:
                 raise ValueError(f"row {data.index[at]!r}, column {column!r}: {error}.") from None
             if value is not None:
@@ -159,16 +231,17 @@ def about(records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[in
     return made
 
 
-def kinds_of(records: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, str]:
+def kinds_of(records: Sequence[Mapping[str, Any]], keys: Sequence[str], rules: Rules = VECTORIZE) -> dict[str, str]:
     """Return the type of the metadata index of each property: ``"string"``, ``"number"`` or ``"boolean"``.
 
     Raises
     ------
     ValueError
-        There are more than 10, or one is empty or holds several types.
+        There are too many, or one is empty or holds several types.
     """
-    if len(keys) > PROPERTIES:
-        raise ValueError(f"filterable: an index can be filtered by {PROPERTIES} properties, not {len(keys)}.")
+    if len(keys) > rules.properties:
+        what = "an index" if rules is VECTORIZE else f"an instance of {rules.store}"
+        raise ValueError(f"filterable: {what} can be filtered by {rules.properties} properties, not {len(keys)}.")
     kinds = {}
     for key in keys:
         found = {_kind(record[key]) for record in records if key in record}

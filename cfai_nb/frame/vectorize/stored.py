@@ -16,7 +16,7 @@ from ...vectors.vector import Space
 from .. import rows
 from ..call import warn
 from ..steps import Requests, Step, Steps
-from ..vector_input import Embedding, Query, holds_vectors, is_text, sends_text
+from ..vector_input import Embedding, holds_vectors, is_text, sends_text
 from .metadata import NAME_BYTES, names_of, plain
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def found_in(
             f"top_k={top_k!r}: an index of the service gives 1 to {indexes.MAX_MATCHES} vectors for a query. filter= "
             "narrows it; search without index= goes through the frame's own vectors, however many."
         )
-    wanted = _filter(filter)
+    wanted = as_filter(filter)
     engine = here.engine(cache=False)
     options = here.options({name: value for name, value in embedding.given.items() if name != "model"})
 
@@ -81,20 +81,21 @@ def found_in(
 
     found = yield from carried_out(search)
     frame = rows.as_frame(data)
-    return lambda: _rows(frame if join else frame.iloc[:0, :0], asked, found, id if join else None, index)
+    what = f"The index {index!r}"
+    return lambda: rows_found(frame if join else frame.iloc[:0, :0], asked.names, found, id if join else None, what)
 
 
 # -- what is told, and what is known ---------------------------------------------------------------------------------
 
 
-def service() -> Session:
-    """Return the session, if what it is connected to can have indexes."""
+def service(product: str = "Vectorize") -> Session:
+    """Return the session, if what it is connected to has this product."""
     from ... import session
 
     here = session.current()
     if here.endpoint.is_server:
         raise SetupError(
-            f"{here.origin} is a server of models and has no Vectorize: connect to an account, cf.connect()."
+            f"{here.origin} is a server of models and has no {product}: connect to an account, cf.connect()."
         )
     return here
 
@@ -109,7 +110,7 @@ def check(index: Any, namespace: Any) -> None:
         raise ValueError(f"namespace={namespace!r}: give a text of at most {NAME_BYTES} bytes.")
 
 
-def _filter(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def as_filter(given: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return a filter as it is sent: dates as the ISO texts they were written as."""
 
     def sent(value: Any) -> Any:
@@ -147,8 +148,24 @@ def _space_in(held: Space | None, data: rows.Frame, on: Any, index: str) -> Spac
 # -- what becomes of what was found ----------------------------------------------------------------------------------
 
 
-def _rows(frame: pd.DataFrame, asked: Query, found: Sequence[Sequence[Match]], id: Any, index: str) -> pd.DataFrame:
-    """Return the rows of the frame that have these ids, with what the metadata tells beyond it."""
+def rows_found(
+    frame: pd.DataFrame, queries: Sequence[Any] | None, found: Sequence[Sequence[Match]], id: Any, what: str, *,
+    lower: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Return the rows of the frame that have these ids, with what the metadata tells beyond it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    queries : sequence or None
+        The name of each query; a single one has none.
+    found : matches of each query
+    id : column label or None
+    what : str
+        What was searched, for a warning.
+    lower : bool
+        Whether it stores names of properties in lower case.
+    """
     matches = [match for one in found for match in one]
     at = _places(frame, id, [match.id for match in matches])
     ours = at >= 0
@@ -157,8 +174,8 @@ def _rows(frame: pd.DataFrame, asked: Query, found: Sequence[Sequence[Match]], i
     made.index = (
         frame.index.take(at) if ours.all() and len(frame) else pd.Index(labels, dtype=None if labels else object)
     )
-    names = {str(column): column for column in frame.columns}
-    _compare(frame, at, matches, names, index)
+    names = {str(column).lower() if lower else str(column): column for column in frame.columns}
+    _compare(frame, at, matches, names, what)
     for key in dict.fromkeys(key for match in matches for key in match.metadata):
         own = frame[names[key]] if key in names else None
         values = [match.metadata.get(key) for match in matches]
@@ -166,8 +183,8 @@ def _rows(frame: pd.DataFrame, asked: Query, found: Sequence[Sequence[Match]], i
     ids = [match.id for match in matches]
     made["id" if id is None else id] = _filled(None if id is None else frame[id], at, ids).set_axis(made.index)
     made["score"] = np.array([match.score for match in matches], dtype=float)
-    if asked.names is not None:
-        told = pd.Series(asked.names, dtype=object if not asked.names else None)
+    if queries is not None:
+        told = pd.Series(list(queries), dtype=object if not queries else None)
         made["query"] = told.repeat([len(one) for one in found]).to_numpy()
     return made
 
@@ -181,7 +198,7 @@ def _places(frame: pd.DataFrame, id: Any, wanted: Sequence[str]) -> npt.NDArray[
             what = "labels of the index" if id is None else f"column {id!r}"
             raise ValueError(
                 f"{what}: {name!r} is found and is the id of several rows (position {places[name]} and {place}). Give "
-                "id= the column to_vectorize was given, or join=False."
+                "id= the column it was written with, or join=False."
             )
     return np.array([places.get(name, -1) for name in wanted], dtype=np.int64)
 
@@ -202,9 +219,9 @@ def _filled(own: pd.Series[Any] | None, at: npt.NDArray[np.int64], values: list[
 
 
 def _compare(
-    frame: pd.DataFrame, at: npt.NDArray[np.int64], matches: Sequence[Match], names: Mapping[str, Any], index: str
+    frame: pd.DataFrame, at: npt.NDArray[np.int64], matches: Sequence[Match], names: Mapping[str, Any], what: str
 ) -> None:
-    """Warn where the index says otherwise than the frame: it has changed since, or the ids are another frame's."""
+    """Warn where the store says otherwise than the frame: it has changed since, or the ids are another frame's."""
     for key, column in names.items():
         cells = frame[column]
         for place, match in zip(at.tolist(), matches, strict=True):
@@ -216,8 +233,8 @@ def _compare(
                 same = False
             if not same:
                 warn(
-                    f"The index {index!r} holds another {key!r} for the id {match.id!r} than row "
-                    f"{frame.index[place]!r} of the frame, whose cells are shown: it was changed since to_vectorize, "
-                    "or this is not the frame that was written; join=False shows what the index holds."
+                    f"{what} holds another {key!r} for the id {match.id!r} than row "
+                    f"{frame.index[place]!r} of the frame, whose cells are shown: it was changed since it was "
+                    "written, or this is not the frame that was written; join=False shows what is stored."
                 )
                 return

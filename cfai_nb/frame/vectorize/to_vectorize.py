@@ -6,22 +6,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ...vectors import VectorColumn
 from ...vectors.matrix import checked
-from ...vectors.vector import Space
+from ...vectors.vector import Space, stand_in
 from .. import rows
-from ..call import warn
-from ..steps import Requests, Steps
+from ..steps import Steps
 from ..vector_input import Embedding, as_they_are, is_text, refuse_needless
 from .index import MAX_VECTORS
 from .metadata import about, ids_of, kinds_of, records_of
+from .resume import Written, carried_out, listed, seconds_of_wait
 from .stored import check, service
 
 if TYPE_CHECKING:
-    from ..._engine.store.store import Store
     from ...session import Session
-    from .upload import Uploader, Written
-
-#: Seconds ``wait=True`` waits at most; the service says "a few seconds".
-_WAIT = 300.0
 
 
 def to_vectorize(
@@ -88,14 +83,13 @@ def to_vectorize(
     >>> tickets.cfai.search("late parcels", index="tickets", filter={"team": "a"})
     """
     from .batch import METRICS, Upload
-    from .upload import Uploader, Written
+    from .upload import Uploader
 
     here = service()
     check(index, namespace)
     if create not in (False, True, *METRICS):
         raise ValueError(f"create={create!r}: give True, or one of {', '.join(METRICS)}.")
-    if not isinstance(wait, (bool, int, float)) or wait < 0:
-        raise ValueError(f"wait={wait!r}: give True, or seconds.")
+    until = seconds_of_wait(wait)
     merged = here.options({name: value for name, value in options.items() if name != "model"})
     if merged.cache == "only":
         raise ValueError('cache="only" sends nothing, and to_vectorize does nothing else.')
@@ -110,54 +104,28 @@ def to_vectorize(
     if len(kept) > MAX_VECTORS:
         most = f"an index holds at most {MAX_VECTORS:,}"
         raise ValueError(f"{len(kept):,} vectors: {most}. Write parts of the rows to several indexes.")
-    by = _listed(filterable)
-    records = records_of(data, list(dict.fromkeys([*_listed(metadata), *by])), kept)
+    by = listed(filterable)
+    records = records_of(data, list(dict.fromkeys([*listed(metadata), *by])), kept)
     upload = Upload(
         ids=ids_of(data, id, kept), vectors=gathered, metadata=about(records, data, kept),
         namespace=namespace, create=("cosine" if create is True else create) or None, any_metric=create is True,
         properties=kinds_of(records, [str(key) for key in by]), space=_space(gathered, here),
-        wait=None if wait is False else _WAIT if wait is True else float(wait),
+        wait=until,
     )  # fmt: skip
-    writing = Uploader(
-        index, upload, reads=merged.cache is True, keeps=merged.cache is not False, tell=lambda text: step.tell(text)
-    )
-    engine = here.engine(cache=merged.cache)
-    step = Requests(
-        "to_vectorize", engine, writing, merged, drain=True, stopped=lambda: _stopped(writing, engine.store)
-    )
-    yield step
+    writing = Uploader(index, upload, reads=merged.cache is True, keeps=merged.cache is not False)
+    conclude = yield from carried_out("to_vectorize", writing, here.engine(cache=merged.cache), merged)
 
     def result() -> Written:
-        failure = engine.store.take_failure(writing.id) if engine.store is not None else None
-        if failure is not None:
-            warn(f"The vectors are written, and it could not be kept that they are: {failure}")
-        step.refuse_stopped()
-        return Written(
-            index=index, sent=writing.sent, skipped=writing.skipped, missing=len(data) - len(kept),
-            mutations=tuple(writing.mutations), visible=writing.visible, origin=here.origin,
-        )  # fmt: skip
+        conclude()
+        return writing.written(len(data) - len(kept), here.origin)
 
     return result
-
-
-def _stopped(writing: Uploader, store: Store | None) -> str:
-    """Say what is there, and what the same call would do."""
-    kept = writing.keeps and store is not None and store.trouble(writing.id) is None
-    then = "sends only the rest" if kept else "starts from the beginning"
-    return (
-        f"Stopped. {writing.sent + writing.skipped:,} of {len(writing.upload.ids):,} vectors are in the index "
-        f"{writing.name!r}; running the same call again {then}."
-    )
-
-
-def _listed(columns: Any) -> list[Any]:
-    return [] if columns is None else [columns] if isinstance(columns, str) else list(columns)
 
 
 def _space(vectors: VectorColumn, here: Session) -> Space | None:
     """Return where these vectors come from, if this session could embed a query for them."""
     own = vectors.space
-    if own is not None and own.origin == "emulator" != here.origin:
+    if own is not None and stand_in(own.origin) and own.origin != here.origin:
         raise ValueError(
             f"These vectors were made by the emulator ({own}) and cannot be written to {here.origin}. Embed the column "
             "again."

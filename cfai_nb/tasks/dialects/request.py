@@ -32,7 +32,7 @@ except ImportError:  # pragma: no cover - depends on the Python version
 Json = Any
 #: A canonical input: what one distinct row holds.  A text, a picture (sound, ...), or a text with some in it.
 Input: TypeAlias = "str | Media | Parts"
-#: What an answer may be, which sets how large it may be (``_engine/bounds.py`` has the figures).
+#: What an answer may be, which sets how large it may be (``_engine/wire.py`` has the figures).
 Expected: TypeAlias = Literal["text", "vectors", "media", "document"]
 #: What was read for one input: a JSON value, or an exception that fails just this row.
 Cell: TypeAlias = Any

@@ -23,7 +23,7 @@ from ...markup import counted, line
 from ...media import text_of
 from ...models import Model
 from ...tasks import Embed
-from ...vectors.vector import is_emulated
+from ...vectors.vector import stand_in_of
 from ..base import bundle
 from ..progress import patiently
 from .describe import Describe
@@ -62,7 +62,7 @@ class Map(MapState):
     notes : list of str
         How the points were computed.
     mark : str
-        ``"emulator"`` if the vectors come from the emulator, else empty.
+        What it is stamped with where the vectors come from the emulator, else empty.
     """
 
     _chart: Any = None
@@ -173,7 +173,7 @@ def map_rows(
             notes.append(f"{counted(len(frame) - len(column))} without a vector left out")
         return Map(
             frame, laid.points, matrix, column.positions, texts=texts, color=color, hover=columns, notes=notes,
-            mark="emulator" if is_emulated(cells) else "",
+            mark=stand_in_of(cells),
         )  # fmt: skip
 
     return result

@@ -22,7 +22,7 @@ from ...frame.steps import Forms, Steps
 from ...markup import block, counted, inline, line
 from ...models import Model
 from ...tasks import Generate
-from ...vectors.vector import is_emulated
+from ...vectors.vector import stand_in_of
 from .state import NOTHING_SELECTED, MapState
 from .still import shade
 
@@ -67,7 +67,7 @@ class Description:
     rows: int  #: selected
     of: int  #: on the map
     read: int  #: texts of the selection that were read
-    mark: str = ""  #: "emulator" if the emulator wrote it
+    mark: str = ""  #: the stamp, if the emulator wrote it
 
     @property
     def note(self) -> str:
@@ -142,7 +142,7 @@ class Describe(Forms):
 
     def _read(self, call: Call, answered: pd.DataFrame) -> Description:
         name, shares, differs = (str(answered[column].iloc[0]) for column in _SCHEMA)
-        mark = "emulator" if is_emulated(answered) else ""
+        mark = stand_in_of(answered)
         count = len(self._map.selection)
         return Description(name, shares, differs, call.model.id, count, len(self._map.rows), min(_READ, count), mark)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from ...markup import CODE, LINE, RULE, TEXT, badge, block, counted, escape
 from ...models.ledger import money
+from ...vectors.vector import stand_in
 from .trial import Outcome, Trial
 
 _CELL = f"padding: 6px 8px; vertical-align: top; border: {RULE}; text-align: left"
@@ -42,13 +43,13 @@ def page(
         head = f"<thead>{_tr([_th('row', scope='col'), _th('text', scope='col')])}</thead>"
         caption = '<caption style="text-align: left">sample rows</caption>'
         return block(f'<table style="border-collapse: collapse">{caption}{head}{rows}</table>{code}')
-    mark = f"<p>{badge('emulator')}no model answered; prices are what the service would charge</p>"
-    emulated = any(trial.origin == "emulator" for trial, _ in trials)
+    stamp = next(filter(None, (stand_in(trial.origin) for trial, _ in trials)), "")
+    mark = f"<p>{badge(stamp)}no model of the service answered; prices are what it would charge</p>" if stamp else ""
     tops = [_th(_top(trial, before if compare else None), scope="col") for trial, before in trials]
     body = "".join(_row(at, label, text, trials, compare) for at, (label, text) in enumerate(inputs))
     feet = [_td("<br>".join(map(escape, totals(trial)))) for trial, _ in trials]
     return block(
-        f'{mark * emulated}<table style="border-collapse: collapse; width: 100%; table-layout: fixed">'
+        f'{mark}<table style="border-collapse: collapse; width: 100%; table-layout: fixed">'
         f"<thead>{_tr([_th('row', scope='col', style='; width: 22%'), *tops])}</thead><tbody>{body}</tbody>"
         f"<tfoot>{_tr([_th('total'), *feet])}</tfoot></table>{code}"
     )
@@ -195,6 +196,6 @@ def plain(trials: Sequence[Trial], code: str, rows: int) -> str:
     """Return the page as text."""
     out = [f"playground on {counted(rows)}" if not trials else ""]
     for trial in trials:
-        origin = "emulator, would be: " if trial.origin == "emulator" else ""
+        origin = f"{stamp}, would be: " if (stamp := stand_in(trial.origin)) else ""
         out.append(f"{trial.variant} (version {trial.number}): {origin}{' · '.join(totals(trial))}")
     return "\n".join(part for part in [*out, code] if part)

@@ -1,0 +1,1 @@
+"""Fit and measure the local stand-in: ``python -m benchmarks.standins``."""

@@ -1,0 +1,251 @@
+"""The side that decides: it hands places, turns in the minute, inputs and budget to the processes of one account.
+
+The process that leads (``election``), or a cluster's scheduler, has one ``Coordinator``.  It uses the limiters and the
+inputs in flight of its own engine, so that its own runs need no message.  Every other process is a ``Peer``: messages
+go in by ``receive``, replies go out by the function that it was made with.  What carries them is not known here.
+
+A peer that is lost gives everything back: its places are free, its inputs can be claimed by others, and what it had
+reserved of a budget counts as spent, since it may be billed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeAlias
+
+from ...models import Cost
+from ...models.ledger import Budget
+from ..limiter import Limiter
+from .flights import Flight, Flights
+
+#: What is sent between two processes: JSON with text, numbers and lists.
+Message: TypeAlias = Mapping[str, Any]
+Send: TypeAlias = Callable[[Message], object]
+
+#: Seconds between two messages that say what requests wait for.
+_BEAT = 0.5
+_KEY = 16
+
+
+def packed(keys: list[bytes]) -> str:
+    """Return keys as text, for a message."""
+    return b"".join(keys).hex()
+
+
+def unpacked(text: str) -> list[bytes]:
+    """Return the keys of a message."""
+    raw = bytes.fromhex(text)
+    return [raw[at : at + _KEY] for at in range(0, len(raw), _KEY)]
+
+
+class Coordinator:
+    """What all processes of an account share.
+
+    Parameters
+    ----------
+    limiter : callable
+        (model id, name of its group, requests a minute or None) -> Limiter.
+    flights : Flights
+    written : callable
+        Waits until the store has committed what this process handed to it.
+    budget : callable
+        (name, Neurons, words for them) -> Budget that all processes share; the first that asks says how much it is.
+    """
+
+    def __init__(
+        self, limiter: Callable[[str, str, float | None], Limiter], flights: Flights,
+        written: Callable[[], Awaitable[None]], budget: Callable[[str, float, str], Budget],
+    ) -> None:  # fmt: skip
+        self.limiter, self.flights, self.written, self.budget = limiter, flights, written, budget
+        self.opened = asyncio.Event()  # set once the processes of an earlier coordinator had time to come back
+        self.peers: set[Peer] = set()
+        self.numbers: dict[Flight, int] = {}  # of flights that a peer waits for
+        self.count = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def join(self, send: Send) -> Peer:
+        """Take a process in; ``send`` carries a message to it."""
+        peer = Peer(self, send)
+        self.peers.add(peer)
+        return peer
+
+    def close(self) -> None:
+        """Let go of all peers."""
+        for peer in tuple(self.peers):
+            peer.lost()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task, and keep it until it ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class Peer:
+    """One process, as the coordinator sees it."""
+
+    def __init__(self, here: Coordinator, send: Send) -> None:
+        self._here, self._send = here, send
+        self._asked: dict[int, asyncio.Task[None]] = {}  # what it asked for and did not get yet, by number
+        self._waiting: dict[int, tuple[str, Limiter]] = {}  # of those, what waits for a place
+        self._places: dict[int, tuple[Limiter, float]] = {}  # by the same number, with when the request left
+        self._claims: dict[int, Flight] = {}
+        self._reserved: dict[int, tuple[Budget, float]] = {}
+        self._runs = 0
+        self._beat: asyncio.TimerHandle | None = None
+
+    def receive(self, message: Message) -> None:
+        """Take a message; one that is not understood raises, and its sender is let go."""
+        match message["do"]:
+            case "enter":
+                self._wait(message["id"], self._enter(message))
+            case "end":
+                self._end(message)
+            case "claim":
+                self._here.start(self._claim(message))
+            case "complete":
+                self._complete(int(message["claim"]), stored=bool(message["stored"]))
+            case "hold":
+                self._wait(message["id"], self._hold(message))
+            case "settle":
+                budget, held = self._reserved.pop(message["hold"])
+                budget.settle(held, message["neurons"])
+            case "join":
+                self._runs += 1
+                self._here.flights.join()
+                self._send({"id": message["id"]})
+            case "leave":
+                self._runs -= 1
+                self._here.flights.leave()
+            case "resume":
+                self._resume(message)
+            case unknown:
+                raise ValueError(f"unknown message {unknown!r:.40}")
+
+    def lost(self) -> None:
+        """Give back everything that this process had."""
+        self._here.peers.discard(self)
+        self._send = lambda message: None
+        for task in tuple(self._asked.values()):
+            task.cancel()
+        for limiter, sent in self._places.values():
+            limiter.leave(sent)
+        self._places.clear()
+        for number in tuple(self._claims):
+            self._complete(number, stored=False)
+        for budget, held in self._reserved.values():
+            budget.settle(held, held)
+        self._reserved.clear()
+        while self._runs:
+            self._runs -= 1
+            self._here.flights.leave()
+
+    # -- places ------------------------------------------------------------------------------------------------------
+
+    def _limiter(self, message: Message) -> Limiter:
+        limiter = self._here.limiter(message["model"], message["group"], message["rate"])
+        limiter.concurrency.most = max(limiter.concurrency.most, int(message.get("most", 0)))
+        return limiter
+
+    async def _enter(self, message: Message) -> None:
+        number, model, limiter = message["id"], message["model"], self._limiter(message)
+        self._waiting[number] = model, limiter
+        before = limiter.held(time.monotonic())
+        try:
+            await self._here.opened.wait()
+            sent = await limiter.enter(first=bool(message["first"]))
+        finally:
+            del self._waiting[number]
+        self._places[number] = limiter, sent
+        now = time.monotonic()
+        used, oldest = limiter.rate.used(now)
+        held, places = limiter.held(now) - before, limiter.concurrency.limit
+        self._send({"id": number, "held": held, "places": places, "used": used, "oldest": oldest})
+
+    def _end(self, message: Message) -> None:
+        limiter, sent = self._places.pop(message["place"])
+        match message["how"]:
+            case "clean":
+                limiter.clean(sent)
+            case "busy":
+                limiter.busy(sent)
+            case "limited":
+                limiter.limited(sent, message.get("wait"))
+            case _:
+                limiter.leave(sent)
+
+    def _resume(self, message: Message) -> None:
+        """Take over what the process had from an earlier coordinator: requests in flight, and the minute it saw."""
+        limiter = self._limiter(message)
+        for number, sent in message["places"]:
+            self._places[number] = limiter, float(sent)
+            limiter.concurrency.in_use += 1
+        used, oldest = message["minute"]
+        limiter.rate.assume(int(used), float(oldest), time.monotonic())
+
+    def _wait(self, number: int, work: Coroutine[Any, Any, None]) -> None:
+        self._asked[number] = task = self._here.start(work)
+        task.add_done_callback(lambda task: self._asked.pop(number, None))
+        self._tell()
+
+    def _tell(self) -> None:
+        """Say from time to time what requests wait for, as long as some do; so the peer knows that this lives."""
+        if self._beat is None and self._asked:
+            self._beat = asyncio.get_running_loop().call_later(_BEAT, self._told)
+
+    def _told(self) -> None:
+        self._beat, now = None, time.monotonic()
+        for model, limiter in dict(self._waiting.values()).items():
+            turn = limiter.turn
+            self._send({"model": model, "turn": None if turn is None else [now - turn[0], turn[1] - now]})
+        if not self._waiting:
+            self._send({"model": None, "turn": None})
+        self._tell()
+
+    # -- inputs --------------------------------------------------------------------------------------------------------
+
+    async def _claim(self, message: Message) -> None:
+        """Claim inputs; say which are in flight elsewhere, and which were stored since the process looked."""
+        if not message["held"]:  # inputs that it held before are claimed at once
+            await self._here.opened.wait()
+        keys = unpacked(message["keys"])
+        flight, others, late = self._here.flights.claim(keys, stored=True)
+        flight.elsewhere = True
+        self._claims[message["id"]] = flight
+        stored = [at for at, key in enumerate(keys) if key in set(late)]
+        elsewhere = [(at, self._number(other)) for at, key in enumerate(keys) if (other := others.get(key)) is not None]
+        if stored:
+            await self._here.written()
+        self._send({"id": message["id"], "stored": stored, "others": elsewhere})
+
+    def _number(self, flight: Flight) -> int:
+        """Return the number of a flight that another process waits for; it is told when the answers are stored."""
+        if (number := self._here.numbers.get(flight)) is None:
+            number = self._here.numbers[flight] = next(self._here.count)
+        self._here.start(self._watch(flight, number))
+        return number
+
+    async def _watch(self, flight: Flight, number: int) -> None:
+        await flight.done
+        await self._here.written()
+        self._here.numbers.pop(flight, None)
+        self._send({"done": number})
+
+    def _complete(self, number: int, *, stored: bool) -> None:
+        flight = self._claims.pop(number)
+        self._here.flights.complete(flight, stored=flight.keys if stored else ())
+
+    # -- budget --------------------------------------------------------------------------------------------------------
+
+    async def _hold(self, message: Message) -> None:
+        budget = self._here.budget(message["budget"], float(message["limit"]), message["label"])
+        # Each process reads the account's meter; what it saw of other programs at most counts.
+        budget.elsewhere = max(budget.elsewhere, float(message["elsewhere"]))
+        held = await budget.hold(Cost(float(message["neurons"]), False), "")
+        if held is not None:
+            self._reserved[message["id"]] = budget, held
+        self._send({"id": message["id"], "held": held, "spent": budget.spent, "elsewhere": budget.elsewhere})

@@ -1,0 +1,406 @@
+"""The side that asks: a process's part in the limits of its account.
+
+An ``Engine`` has one ``Participant``.  While it leads (or is alone), its limiters, inputs in flight and budgets are
+decided here, without a message.  While it follows, they ask the ``Coordinator`` of another process; the order of the
+requests within this process, and the share of each run, are still decided here.  Between the loss of one coordinator
+and the next, nothing new leaves, and what is in flight goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import itertools
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Literal
+
+from ...models import Cost
+from ...models.ledger import Budget
+from ..limiter import Limiter, Rate, Share
+from .coordinator import Message, Send, packed
+from .flights import Claim, Flight, Flights
+
+
+class Lost(Exception):
+    """The coordinator is gone; what was asked of it is asked of the next one."""
+
+
+class Participant:
+    """What this process shares with others, and the way to their coordinator.
+
+    Parameters
+    ----------
+    written : callable
+        Waits until the store has committed what this process handed to it.
+    known : callable
+        Keys -> those that the store holds.
+
+    Attributes
+    ----------
+    role : {"leads", "follows", "between"}
+    """
+
+    def __init__(
+        self, written: Callable[[], Awaitable[None]], known: Callable[[Sequence[bytes]], Sequence[bytes]]
+    ) -> None:
+        self.role: Literal["leads", "follows", "between"] = "leads"
+        self.flights = SharedFlights(self)
+        self.written, self.known = written, known
+        self.budgets: dict[str, SharedBudget] = {}
+        self._limiters: dict[str, SharedLimiter] = {}
+        self._rates: dict[str, Rate] = {}
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[Message]] = {}
+        self._send: Send = lambda message: None
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def limiter(self, model: str, group: str, rate: float | None) -> SharedLimiter:
+        """Return the limiter of a model; the models of a group, which the service counts together, share a rate."""
+        if model not in self._limiters:
+            shared = self._rates.setdefault(f"{group} {rate}", Rate(rate))
+            self._limiters[model] = SharedLimiter(self, model, group, shared)
+        return self._limiters[model]
+
+    def budget(self, name: str, limit: float, label: str) -> Budget:
+        """Return a budget that all processes share."""
+        return self.budgets.setdefault(name, SharedBudget(limit, label, here=self, name=name))
+
+    # -- the coordinator -----------------------------------------------------------------------------------------------
+
+    def lead(self) -> None:
+        """Decide here from now on."""
+        self._become("leads")
+
+    def follow(self, send: Send) -> None:
+        """Ask the coordinator that ``send`` reaches from now on; its messages go to ``receive``."""
+        self._send = send
+        for limiter in self._limiters.values():
+            limiter.resume(send)
+        self.flights.resume()
+        self._become("follows")
+
+    def _become(self, role: Literal["leads", "follows"]) -> None:
+        self.role = role
+        self._settled.set()
+        for limiter in self._limiters.values():
+            limiter.go_on()
+
+    def lost(self) -> None:
+        """Note that the coordinator is gone: what was asked is asked again once there is another."""
+        self.role, self._send = "between", lambda message: None
+        self._settled.clear()
+        asked, self._asked = self._asked, {}
+        for future in asked.values():
+            if not future.done():
+                future.set_exception(Lost())
+        self.flights.lost()
+        for limiter in self._limiters.values():
+            limiter.lost()
+
+    def receive(self, message: Message) -> None:
+        """Take a message of the coordinator."""
+        if "done" in message:
+            self.flights.done(message["done"])
+        elif "turn" in message:
+            if message["model"] is not None:
+                self._limiters[message["model"]].waits(message["turn"])
+        elif (future := self._asked.pop(message["id"], None)) is not None and not future.done():
+            future.set_result(message)
+
+    def send(self, message: Message) -> None:
+        """Tell the coordinator something."""
+        self._send(message)
+
+    def ask(self, **message: Any) -> tuple[int, asyncio.Future[Message]]:
+        """Ask the coordinator; return the number of the question and its answer."""
+        number = next(self._numbers)
+        future = self._asked[number] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda future: future.cancelled() or future.exception())  # where nothing awaits it
+        self._send({"id": number, **message})
+        return number, future
+
+    @property
+    def asks(self) -> bool:
+        """Whether an answer of the coordinator is waited for."""
+        return bool(self._asked)
+
+    async def settled(self) -> None:
+        """Wait until this process leads or follows."""
+        await self._settled.wait()
+
+    def later(self, work: Awaitable[object]) -> None:
+        """Do something that nothing here waits for."""
+
+        async def done() -> None:
+            await work
+
+        task = asyncio.get_running_loop().create_task(done())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class SharedLimiter(Limiter):
+    """A limiter whose places and turns are those of the account, whichever process asks."""
+
+    def __init__(self, here: Participant, model: str, group: str, rate: Rate) -> None:
+        super().__init__(rate)
+        self._here, self._model, self._group = here, model, group
+        self._wanted = 0  # places that were asked for and have not come
+        self._places: dict[float, int] = {}  # when a request left -> the coordinator's number of its place
+        self._minute = (0, 0.0)  # requests of the account in the last minute, and when the first of them left
+
+    def _at_once(self, share: Share | None) -> float | None:
+        return super()._at_once(share) if self._here.role == "leads" else None
+
+    def _hand_out(self) -> None:
+        if self._here.role == "leads":
+            super()._hand_out()
+        elif self._here.role == "follows":
+            for first in self._eligible()[self._wanted :]:
+                self._wanted += 1
+                self._here.later(self._asked(first))
+
+    def _eligible(self) -> list[bool]:
+        """Return for each request that could leave if there were a place whether it was refused before."""
+        room: dict[int, float] = {}
+        found = []
+        for first, line in ((True, self._again), (False, self._waiting)):
+            for waiter in line:
+                if (share := waiter.share) is not None:
+                    room.setdefault(id(share), share.room)
+                    if room[id(share)] < 1:
+                        continue
+                    room[id(share)] -= 1
+                found.append(first)
+        return found
+
+    async def _asked(self, first: bool) -> None:
+        """Ask for one place, and hand it to the next request that may leave; give it back where there is none."""
+        rate, most = self.rate.given, self.concurrency.most
+        question = {"model": self._model, "group": self._group, "rate": rate, "most": most, "first": first}
+        try:
+            number, answer = self._here.ask(do="enter", **question)
+            given = await answer
+        except Lost:
+            return
+        self._wanted -= 1
+        self._held, self._held_since = self._held + given["held"], None
+        self.concurrency.limit, self._minute = given["places"], (given["used"], given["oldest"])
+        while (found := self._next()) is not None:
+            line, waiter = found
+            line.remove(waiter)
+            if not waiter.turn.done():
+                break
+        else:
+            self._here.send(_ended(number, "leave"))
+            return
+        now = self._clock()
+        while now in self._places:  # two at the same tick of the clock
+            now = math.nextafter(now, math.inf)
+        self._places[now] = number
+        self.concurrency.in_use += 1
+        if waiter.share is not None:
+            waiter.share.take()
+        waiter.turn.set_result(now)
+
+    def waits(self, turn: Sequence[float] | None) -> None:
+        """Note what requests wait for, as the coordinator says: since when, and until when."""
+        now = self._clock()
+        if turn is None or not self._wanted:
+            self._held_since = None
+        else:
+            self._held_since, self._opens = now - turn[0], now + turn[1]
+
+    def _far(self, sent: float, how: str, share: Share | None, wait: float | None = None) -> bool:
+        """Give a place of the coordinator back; False where it was handed out here."""
+        number = self._places.pop(sent, None)
+        if number is None or self._here.role == "leads":
+            return False
+        self._here.send(_ended(number, how, wait))
+        self._free(sent, share)
+        return True
+
+    def leave(self, sent: float, share: Share | None = None) -> None:
+        if not self._far(sent, "leave", share):
+            super().leave(sent, share)
+
+    def clean(self, sent: float, share: Share | None = None) -> None:
+        if not self._far(sent, "clean", share):
+            super().clean(sent, share)
+
+    def busy(self, sent: float, share: Share | None = None) -> None:
+        if not self._far(sent, "busy", share):
+            super().busy(sent, share)
+
+    def limited(self, sent: float, wait: float | None = None, share: Share | None = None) -> None:
+        if not self._far(sent, "limited", share, wait):
+            super().limited(sent, wait, share)
+
+    # -- from one coordinator to the next ------------------------------------------------------------------------------
+
+    def lost(self) -> None:
+        """Note that what was asked for will not come."""
+        self._wanted, self._held_since = 0, None
+
+    def resume(self, send: Send) -> None:
+        """Tell a coordinator what is in flight here, and what is known of the minute."""
+        send({
+            "do": "resume", "model": self._model, "group": self._group, "rate": self.rate.given,
+            "most": self.concurrency.most, "minute": self._minute,
+            "places": [(number, sent) for sent, number in self._places.items()],
+        })  # fmt: skip
+
+    def go_on(self) -> None:
+        """Hand out, or ask for, what requests wait for."""
+        if self._here.role == "leads":
+            self.rate.assume(*self._minute, self._clock())
+        self._hand_out()
+
+
+def _ended(number: int, how: str, wait: float | None = None) -> Message:
+    return {"do": "end", "place": number, "how": how, "wait": wait}
+
+
+class SharedFlights:
+    """The inputs in flight of all processes, and the runs that may want them.
+
+    Attributes
+    ----------
+    own : Flights
+        As far as they are known here; where this process leads, that is all of them.
+    """
+
+    def __init__(self, here: Participant) -> None:
+        self.own = Flights()
+        self._here = here
+        self._far: dict[int, Flight] = {}  # of other processes, by the coordinator's number
+        self._claimed: dict[Flight, int] = {}  # of ours that the coordinator knows
+        self._look = False  # runs are active that had another coordinator, which knew what was stored since they began
+
+    async def join(self) -> None:
+        """Note that a run begins; it may look into the store afterwards."""
+        while True:
+            await self._here.settled()
+            if self._here.role == "leads":
+                break
+            try:
+                await self._here.ask(do="join")[1]
+                break
+            except Lost:
+                continue
+        self.own.join()
+
+    def leave(self) -> None:
+        """Note that a run ended."""
+        self.own.leave()
+        self._look = self._look and self.own.runs > 0
+        self._here.send({"do": "leave"})
+
+    async def claim(self, keys: Sequence[bytes], *, stored: bool) -> Claim:
+        """Claim keys here, and those that are free here in the account too.
+
+        Only for runs that take answers from the store, through which other processes hand theirs over; and not for
+        runs inside a tool, so that two processes never wait for each other.
+        """
+        while True:
+            await self._here.settled()
+            if self._look and stored:
+                self.own.completed.update(self._here.known(keys))
+            claim = self.own.claim(keys, stored=stored)
+            mine = claim.flight
+            if self._here.role == "leads" or not stored or not mine.keys or mine.outer is not None:
+                return claim
+            number, answer = self._here.ask(do="claim", held=False, keys=packed(mine.keys))
+            try:
+                given = await answer
+            except Lost:
+                self.own.complete(mine)
+                continue
+            self._claimed[mine] = number
+            return self._divided(claim, given)
+
+    def _divided(self, claim: Claim, given: Message) -> Claim:
+        """Leave out of a claim what is in flight elsewhere, and what was stored meanwhile."""
+        mine, by_key = claim.flight, self.own.by_key
+        late = [mine.keys[at] for at in given["stored"]]
+        others: dict[bytes, Flight | None] = {}
+        for at, where in given["others"]:
+            others[mine.keys[at]] = by_key[mine.keys[at]] = self._elsewhere(where, mine.keys[at])
+        for key in late:
+            del by_key[key]
+        mine.keys = [key for key in mine.keys if by_key.get(key) is mine]
+        return Claim(mine, claim.others | others, [*claim.stored, *late])
+
+    def _elsewhere(self, number: int, key: bytes) -> Flight:
+        """Return the flight of another process; its answers are in the store once it is done."""
+        flight = self._far.get(number)
+        if flight is None:
+            flight = self._far[number] = Flight(asyncio.get_running_loop().create_future(), elsewhere=True)
+        flight.keys.append(key)
+        return flight
+
+    def done(self, number: int) -> None:
+        """Note that another process has answered, or given up, what it had claimed."""
+        if (flight := self._far.pop(number, None)) is not None:
+            self.own.complete(flight)
+
+    def complete(self, flight: Flight) -> None:
+        """End a flight of this process: who waits for it finds its cells here, or elsewhere in the store."""
+        stored = bool(flight.cells)
+        self.own.complete(flight)
+        if (number := self._claimed.pop(flight, None)) is not None:
+            self._here.later(self._say(number, stored=stored))
+
+    async def _say(self, number: int, *, stored: bool) -> None:
+        await self._here.written()
+        self._here.send({"do": "complete", "claim": number, "stored": stored})
+
+    def resume(self) -> None:
+        """Tell a coordinator of the runs and the inputs in flight here; it cannot take those back."""
+        for _ in range(self.own.runs):
+            self._here.ask(do="join")
+        for flight in {flight for flight in self.own.by_key.values() if not flight.elsewhere}:
+            self._claimed[flight], _ = self._here.ask(do="claim", held=True, keys=packed(flight.keys))
+
+    def lost(self) -> None:
+        """End the flights of other processes: who waits for one looks into the store, and asks again."""
+        for number in tuple(self._far):
+            self.done(number)
+        self._claimed.clear()
+        self._look = self.own.runs > 0
+
+
+class SharedBudget(Budget):
+    """A budget that all processes of an account share."""
+
+    def __init__(self, limit: float, label: str, *, here: Participant, name: str) -> None:
+        super().__init__(limit, label)
+        self._here, self._name = here, name
+        self._far: dict[float, list[int]] = collections.defaultdict(list)  # the coordinator's reservations, by amount
+
+    async def hold(self, cost: Cost, model: str) -> float | None:
+        while True:
+            await self._here.settled()
+            if self._here.role == "leads":
+                return await super().hold(cost, model)
+            question = {"budget": self._name, "limit": self.limit, "elsewhere": self.elsewhere, "label": self.label}
+            try:
+                number, answer = self._here.ask(do="hold", neurons=self._price(cost, model), **question)
+                given = await answer
+            except Lost:
+                continue
+            self.spent, self.elsewhere = given["spent"], max(self.elsewhere, given["elsewhere"])
+            held: float | None = given["held"]
+            if held is not None:
+                self.reserved += held
+                self.requests += 1
+                self._far[held].append(number)
+            return held
+
+    def settle(self, reserved: float, neurons: float | None) -> None:
+        super().settle(reserved, neurons)
+        if numbers := self._far[reserved]:
+            self._here.send({"do": "settle", "hold": numbers.pop(), "neurons": neurons})

@@ -1,0 +1,1 @@
+"""AI Search, the service's search over documents."""

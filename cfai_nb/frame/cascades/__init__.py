@@ -1,0 +1,1 @@
+"""``cf.Cascade``: cheap answers where they may stand, with a stated probability."""

@@ -1,0 +1,444 @@
+"""``cf.Cascade``: cheap answers where they may stand, a strong model's elsewhere, with a stated probability.
+
+A verb that is given one in the place of a model yields the calls of a ``CascadeCall``: some rows of the strong model
+to learn from or to check, the cheap answers, and the strong model for the rest.  Which rows are drawn depends on the
+keys of the questions alone, so that sorted or repeated rows change nothing, and the same call again asks the same rows
+and finds them in the store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ...errors import ModelError
+from ...models import Cost, Model
+from ...tasks import Embed, Task
+from ...tasks.answers import cell_of, parts_of, sureness
+from .. import rows as frames
+from ..call import Call, remember
+from .cascade_parts import Answers, Finish, PartCall, Warn, cost_of, whole
+from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
+
+if TYPE_CHECKING:
+    from ..._engine.run_options import RunOptions
+    from ...quality.certificate import Certificate as Found
+    from ...quality.certificate import Steps as Promise
+    from ...vectors import VectorColumn
+    from ..report import Report
+    from ..steps import Step
+    from .cascade_rows import Rows
+
+_EMBEDDINGS = "embeddings"
+_TRUTH = "truth"
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A cheap model and a strong one, in the place of a model: ``model=cf.Cascade("embeddings", "clef-omni")``.
+
+    The strong model answers a random sample; an exact test on it says down to which confidence the cheap answers may
+    stand, so that with probability `confidence` at least `accuracy` of all rows carry the strong model's answer (or the
+    truth, where ``truth=`` has it).  All other rows are asked of the strong model.  Where it does not pay (few rows, a
+    cheap model that is often wrong, many labels) a warning says so and the strong model answers everything.
+
+    Parameters
+    ----------
+    cheap : str, Model, or list of both kinds
+        A model that gives probabilities; ``"embeddings"``: the vectors of the frame (if it has one column of them) or
+        bought ones, with logistic regression learned from answers of the strong model; or ``["embeddings", model]``,
+        where the model is asked what the embeddings leave unsure.
+    strong : str or Model
+    accuracy : float, default 0.95
+    confidence : float, default 0.95
+
+    Raises
+    ------
+    ValueError
+        A number is not strictly between 0 and 1, or `cheap` is not as described.
+
+    Examples
+    --------
+    >>> cheap = cf.Cascade("clef-flash", "clef-omni", accuracy=0.9)
+    >>> df["topic"] = df.cfai.classify("text", ["billing", "shipping"], model=cheap)
+    >>> cf.last_run().certificate
+    """
+
+    cheap: str | Model | Sequence[str | Model]
+    strong: str | Model
+    accuracy: float = 0.95
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy", "confidence"):
+            share(getattr(self, name), name)
+        given = [self.cheap] if isinstance(self.cheap, (str, Model)) else list(self.cheap)
+        models = [each for each in given if each != _EMBEDDINGS]
+        if not given or len(models) > 1 or len(given) > len(set(map(str, given))):
+            raise ValueError(f'cheap={self.cheap!r}: give a model, "embeddings", or a list of both.')
+        if not all(isinstance(each, (str, Model)) for each in (*given, self.strong)):
+            raise TypeError(f"Cascade({self.cheap!r}, {self.strong!r}): give names from cf.models().")
+        if models and str(models[0]) == str(self.strong):
+            raise ValueError(f"cheap and strong are the same model, {self.strong}.")
+        object.__setattr__(self, "cheap", self.cheap if isinstance(self.cheap, (str, Model)) else tuple(given))
+
+    @property
+    def learns(self) -> bool:
+        """Whether embeddings are asked first."""
+        return self.cheap == _EMBEDDINGS or (isinstance(self.cheap, tuple) and _EMBEDDINGS in self.cheap)
+
+    @property
+    def model(self) -> str | Model | None:
+        """The cheap model; None where embeddings are alone."""
+        given = [self.cheap] if isinstance(self.cheap, (str, Model)) else list(self.cheap)
+        return next((each for each in given if each != _EMBEDDINGS), None)
+
+
+def share(value: Any, name: str) -> float:
+    """Return a number strictly between 0 and 1, such as a confidence."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+        raise ValueError(f"{name} must be a number between 0 and 1, both excluded, not {value!r}")
+    return float(value)
+
+
+class CascadeCall:
+    """One call of a verb with a cascade.
+
+    Parameters
+    ----------
+    task : Task
+    cascade : Cascade
+    data : DataFrame or Series
+    on : column or template, or None
+    options : mapping or RunOptions
+    truth : column, Series, list or dict of them, optional
+        Right answers, which their rows carry.
+    recall, precision : float, optional
+        For a filter: what is promised instead of the accuracy.
+
+    Attributes
+    ----------
+    report : Report or None
+        Of the whole, once it has ended.
+    """
+
+    def __init__(
+        self, task: Task, cascade: Cascade, data: frames.Frame, on: Any, options: Mapping[str, Any] | RunOptions, *,
+        truth: Any = None, recall: float | None = None, precision: float | None = None,
+    ) -> None:  # fmt: skip
+        from .cascade_rows import CascadeRows  # brings the engine: importing the package is quick
+
+        self.parts = parts_of(task)
+        self.cascade, self.task, self.data, self.on = cascade, task, data, on
+        given = {"recall": recall, "precision": precision}
+        chosen = {name: share(value, name) for name, value in given.items() if value is not None}
+        self.targets = chosen or {"accuracy": cascade.accuracy}
+        self.strong = PartCall(task, cascade.strong, data, on, options)
+        self.options = self.strong.options
+        self.cheap: Model | None = None
+        self.cheap_task: Task = dataclasses.replace(task, probabilities=True)  # type: ignore[call-arg]
+        if cascade.model is not None:
+            self.cheap = self.strong.session.model_for(task, cascade.model, self.options.gateway)
+            self.cheap_task.check(self.cheap)  # without probabilities there is nothing to rank
+            if self.cheap.id == self.model.id:
+                raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
+        names = [task.name if part.name is None else part.name for part in self.parts]
+        truths = frames.truths(data, truth, names)
+        if truths is not None and (absent := [name for name in names if name not in truths]):
+            raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
+        self.rows = CascadeRows(
+            self.strong.plan(), self.parts, None if truths is None else truths[names], learns=cascade.learns,
+            targets=self.targets, confidence=cascade.confidence,
+        )  # fmt: skip
+        self.answers = Answers(len(self.rows), self.rows.gold)
+        self.calls: list[PartCall] = []
+        self.found: list[Found] = []
+        self.complete = False
+        self.report: Report | None = None
+        self.embedded: Call | None = None
+
+    @property
+    def model(self) -> Model:
+        """The strong model."""
+        return self.strong.model
+
+    @property
+    def label(self) -> str:
+        """What answers, in order."""
+        models = [each.name for each in (self.cheap, self.model) if each is not None]
+        return " → ".join([_EMBEDDINGS] * self.cascade.learns + models)
+
+    # -- before --------------------------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def reason(self) -> str:
+        """Why it does not pay; at first as far as that can be seen before anything is sent."""
+        rows = self.rows
+        if not len(rows.open) or rows.too_few:
+            return rows.too_few if len(rows.open) else ""
+        alone = rows.price(self.task, self.model, np.arange(len(rows)))
+        least = rows.price(self.task, self.model, np.append(rows.taught, rows.checked))
+        if self.cheap is not None and not self.cascade.learns:
+            least = least + rows.price(self.cheap_task, self.cheap, rows.open)
+        if alone.neurons and least.neurons is not None and least.neurons >= alone.neurons:
+            return f"it costs at least as much as {self.model.name} alone"
+        return ""
+
+    def _plan(self) -> CascadePlan:
+        """Price it as a range."""
+        rows, cheap = self.rows, {}
+        if self.cascade.learns and self._vector_column() is None:
+            cheap[_EMBEDDINGS] = self._embed().plan()
+        if self.cheap is not None:
+            asked = self._call(self.cheap_task, self.cheap, np.setdiff1d(rows.open, rows.taught))
+            cheap[self.cheap.name] = asked.plan()
+        known = rows.plan.records[rows.order] >= 0
+        checked = np.append(rows.taught, rows.checked)
+        rest = np.setdiff1d(rows.open, checked)
+        sent, more = (rows.price(self.task, self.model, some[~known[some]]) for some in (checked, rest))
+        each = {name: plan.estimate.cost for name, plan in cheap.items()}
+        most = sum(each.values(), sent + more)
+        if self.reason:
+            return CascadePlan(
+                cheap, rows.plan, len(rows), len(rows), sent + more, sent + more, sent + more, self.reason
+            )
+        saved = rows.expected() if len(rest) else 0.0
+        part = Cost(None if more.neurons is None else more.neurons * (1 - saved))
+        # What embeddings leave to the cheap model may be nothing.
+        certain = [cost for name, cost in each.items() if name == _EMBEDDINGS or not self.cascade.learns]
+        return CascadePlan(
+            cheap, rows.plan, len(checked), len(checked) + round((1 - saved) * len(rest)),
+            sum(certain, sent), sum(each.values(), sent + part), most,
+        )  # fmt: skip
+
+    # -- the calls -----------------------------------------------------------------------------------------------
+
+    def steps(self) -> Generator[Step, Any, bool]:
+        """Yield the calls; return whether they were made, and not only priced."""
+        if (yield Outline(self.label, self.model, self._plan)) is PRICED:
+            return False
+        try:
+            if self.reason:
+                yield self._does_not_pay(self.reason)
+            else:
+                yield from self._save()
+            yield from self._ask(np.flatnonzero(~self.answers.settled & ~self.answers.kept))
+            self.complete = True
+        finally:
+            self.report = self._whole()
+            remember(self.report)
+        yield Finish(self.report, self.options)
+        return True
+
+    def _does_not_pay(self, why: str) -> Warn:
+        self.reason = why
+        return Warn(f"The cascade does not pay: {why}. {self.model.name} is asked about every row.")
+
+    def _save(self) -> Generator[Step, Any, None]:
+        """Get cheap answers, and find out which of them may stand."""
+        rows, wanted = self.rows, self.rows.open
+        if self.cascade.learns:
+            vectors = yield from self._vectors()
+            yield from self._ask(rows.taught)
+            wanted = self._learn(vectors)
+        if self.cheap is not None:
+            if "accuracy" in self.targets and not self.cascade.learns:
+                yield from self._guess(rows.checked)
+                yield from self._ask(rows.checked)
+                if why := self._hopeless():  # before the other rows are bought
+                    yield self._does_not_pay(why)
+                    return
+                wanted = np.setdiff1d(wanted, rows.checked)
+            yield from self._guess(wanted)
+        if "accuracy" in self.targets:
+            yield from self._agree()
+        else:
+            yield from self._select()
+
+    def _call(self, task: Task, model: Model, some: Rows) -> PartCall:
+        call = PartCall(task, model, self.data.iloc[self.rows.at[some]], self.on, self.options)
+        call.title = f"{task.name} with {model.name}"
+        return call
+
+    def _ask(self, some: Rows) -> Generator[Step, Any, None]:
+        """Ask the strong model about those of these rows that are not settled."""
+        some = some[~self.answers.settled[some]]
+        if not len(some):
+            return
+        call = self._call(self.task, self.model, some)
+        self.calls.append(call)
+        call.look()
+        try:
+            yield call
+        finally:  # what came before Stop, too
+            self.answers.take(some, call)
+        self.answers.settled[some] = True
+
+    def _guess(self, some: Rows) -> Generator[Step, Any, None]:
+        """Ask the cheap model."""
+        if self.cheap is None or not len(some):
+            return
+        call = self._call(self.cheap_task, self.cheap, some)
+        self.calls.append(call)
+        call.look()
+        yield call
+        self.answers.guess(some, call.cells(), self.cheap.name, call.stored)
+
+    # -- embeddings ----------------------------------------------------------------------------------------------
+
+    def _vector_column(self) -> Any:
+        """Return the only column of vectors of the frame, if it has one."""
+        from ..vector_input import holds_vectors
+
+        if not isinstance(self.data, pd.DataFrame):
+            return None
+        found = [at for at in range(self.data.shape[1]) if holds_vectors(self.data.iloc[:, at])]
+        return self.data.iloc[:, found[0]] if len(found) == 1 else None
+
+    def _embed(self) -> Call:
+        call = Call(Embed(), None, self.data.iloc[self.rows.at], self.on, self.options, _EMBEDDINGS)
+        call.title = "embed for the cascade"
+        return call
+
+    def _vectors(self) -> Generator[Step, Any, VectorColumn]:
+        from ...vectors import VectorColumn
+
+        column = self._vector_column()
+        if column is not None:
+            return VectorColumn(column.iloc[self.rows.at])
+        call = self._embed()
+        found = yield call
+        self.embedded = call
+        return VectorColumn(found)
+
+    def _learn(self, vectors: VectorColumn) -> Rows:
+        """Learn from the answers there are; return the rows that stay unsure, for a cheap model that comes next."""
+        from ...vectors.classifier import classify, sure_from
+
+        answers, place = self.answers, vectors.per_cell(np.arange(len(vectors)), -1, np.int64)
+        known = [row for row, cell in enumerate(answers.cells) if cell is not None and place[row] >= 0]
+        others = self.rows.open[place[self.rows.open] >= 0]
+        if len(known) < 2:
+            return self.rows.open
+        cells: list[list[Any]] = []
+        bars = np.ones(len(others))
+        for part in self.parts:
+            labels = [part.answer(answers.cells[row]) for row in known]
+            found = classify(vectors, place[known], labels)
+            p = found.p[place[others]]
+            cells.append([part.guessed(dict(zip(found.labels, each, strict=True))) for each in p.tolist()])
+            right = [found.labels[at] for at in found.held_out.argmax(axis=1).tolist()]
+            agrees = np.array([one == other for one, other in zip(right, labels, strict=True)])
+            bars *= p.max(axis=1) >= sure_from(found.held_out.max(axis=1), agrees, min(self.targets.values()))
+        made = [cell_of(self.parts, each) for each in zip(*cells, strict=True)]
+        answers.guess(others, made, _EMBEDDINGS, np.zeros(len(others), dtype=bool))
+        return np.setdiff1d(self.rows.open, others[bars > 0])
+
+    # -- what may stand ------------------------------------------------------------------------------------------
+
+    def _hopeless(self) -> str:
+        """Why the cheap model is not worth its price, going by the rows checked so far; empty if it may be."""
+        rows, checked, answers = self.rows, self.rows.checked, self.answers
+        if not len(checked):
+            return ""
+        scores = np.array(sureness(self.parts, [answers.guesses[row] for row in checked.tolist()]))
+        right = answers.agree(self.task, checked)
+        order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
+        wrong = np.cumsum(~right[order] | np.isnan(scores[order]))
+        share_kept = float((wrong <= (1 - self.targets["accuracy"]) * len(checked)).mean())
+        rest = np.setdiff1d(rows.open, checked)
+        gain, pay = rows.price(self.task, self.model, rest), rows.price(self.cheap_task, self.cheap, rest)  # type: ignore[arg-type]
+        small = share_kept < 0.1 if None in (gain.neurons, pay.neurons) else (
+            share_kept * (gain.neurons or 0) <= (pay.neurons or 0)
+        )  # fmt: skip
+        if not small:
+            return ""
+        return f"{self.cheap.name} gave the same answer on {right.sum():,} of {len(checked):,} rows"  # type: ignore[union-attr]
+
+    def _agree(self) -> Generator[Step, Any, None]:
+        """Keep cheap answers as far as an accuracy is certain."""
+        from ...quality.certificate import accuracy_steps
+
+        rows, open_ = self.rows, self.rows.open
+        scores = sureness(self.parts, [self.answers.guesses[row] for row in open_.tolist()])
+        promise = accuracy_steps(
+            scores, self.targets["accuracy"], self.cascade.confidence, rows.weights[open_], rows.seed, rows.sure
+        )
+        found = yield from self._prove(promise, open_, lambda some: self.answers.agree(self.task, some))
+        self.answers.kept[open_[found.keep]] = True
+
+    def _select(self) -> Generator[Step, Any, None]:
+        """Keep the cheap model's "no" as far as a recall is certain, and its "yes" as far as a precision is."""
+        from ...quality.certificate import precision_steps, recall_steps
+
+        (part,), rows, answers = self.parts, self.rows, self.answers
+        delta = (1 - self.cascade.confidence) / len(self.targets)
+        yes = np.array([np.nan if cell is None else part.yes(cell) for cell in answers.guesses], dtype=float)
+
+        def positive(some: Rows, failed: bool) -> npt.NDArray[np.bool_]:
+            cells = [answers.cells[row] for row in some.tolist()]
+            return np.array([failed if cell is None else part.answer(cell) for cell in cells], dtype=bool)
+
+        if (recall := self.targets.get("recall")) is not None:
+            promise = recall_steps(yes[rows.open], recall, 1 - delta, rows.weights[rows.open], rows.seed)
+            # A row that failed may be positive: it never counts as one that may be dropped.
+            found = yield from self._prove(promise, rows.open, lambda some: positive(some, failed=True))
+            dropped = rows.open[found.keep]
+            answers.kept[dropped[yes[dropped] < 0.5]] = True
+        else:
+            answers.kept[rows.open[yes[rows.open] < 0.5]] = True
+        if (precision := self.targets.get("precision")) is not None:
+            left = rows.open[~answers.settled[rows.open] & (yes[rows.open] >= 0.5)]
+            promise = precision_steps(yes[left], precision, 1 - delta, rows.weights[left], rows.seed + 1)
+            found = yield from self._prove(promise, left, lambda some: positive(some, failed=False))
+            answers.kept[left[found.keep]] = True
+
+    def _prove(self, promise: Promise, some: Rows, right: Any) -> Generator[Step, Any, Found]:
+        """Ask what a promise needs, and return its certificate."""
+        given: Any = None
+        while True:
+            try:
+                wanted = some[promise.send(given)]
+            except StopIteration as end:
+                self.found.append(end.value)
+                return self.found[-1]
+            yield from self._ask(wanted)
+            given = right(wanted)
+
+    def frame(self) -> Any:
+        """Return the answers, on the index of the frame."""
+        assert self.report is not None
+        return self.report.frame()
+
+    # -- after ---------------------------------------------------------------------------------------------------
+
+    def _whole(self) -> Report:
+        """Return the report of the whole: of all calls together, with the answers that stand."""
+        weights, answers = self.rows.weights, self.answers
+        if self.complete:
+            answers.stand()
+        calls = [*([] if self.embedded is None else [self.embedded]), *self.calls]
+        reason = self.reason or next((found.reason for found in self.found if found.reason), "")
+        failed = [cell is None for cell in answers.cells]
+        certificate = Certificate(
+            rows=int(weights.sum()), asked=int(weights[answers.asked].sum()), kept=int(weights[answers.kept].sum()),
+            failed=int(weights[failed].sum()), strong=self.model.name, confidence=self.cascade.confidence,
+            targets=dict(self.targets) if answers.kept.any() else {}, reason="" if answers.kept.any() else reason,
+            cost=sum((cost_of(call) for call in calls), Cost(0.0, True)), alone=self._alone(),
+        )  # fmt: skip
+        return whole(self.strong, self.rows, answers, calls, certificate if self.complete else None)
+
+    def _alone(self) -> Cost:
+        """Return what the strong model would cost for every row, going by the rows that it was asked."""
+        bought = [call for call in self.calls if call.model.id == self.model.id]
+        cost, count = sum((cost_of(call) for call in bought), Cost(0.0)), sum(len(call.rows.inputs) for call in bought)
+        if not count or cost.neurons is None:
+            return self.rows.price(self.task, self.model, np.arange(len(self.rows)))
+        return Cost(cost.neurons * len(self.rows) / count)

@@ -1,0 +1,215 @@
+"""The parts of a cascade's call: its calls, its answers row by row, and the report of the whole.
+
+``cascade`` puts them together.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ...models import Cost
+from ...tasks import Task
+from ...tasks.answers import shown
+from ..call import Call, built, warn
+from .cascade_plan import Certificate
+
+if TYPE_CHECKING:
+    from ..._engine.run_options import RunOptions
+    from ..._engine.run_state import Run
+    from ..progress import Display
+    from ..report import Report
+    from .cascade_rows import CascadeRows, Rows
+
+TRUTH = "truth"
+
+
+class PartCall(Call):
+    """A call that is a part of a cascade: rows that fail are left to the whole.
+
+    Attributes
+    ----------
+    stored : ndarray of bool
+        Which rows the store can answer, before it is made.
+    """
+
+    stored: npt.NDArray[np.bool_]
+
+    def look(self) -> None:
+        """Look which rows the store can answer."""
+        plan = self.plan()
+        self.stored = np.append(plan.records >= 0, False)[plan.where]
+
+    def cells(self) -> list[Any]:
+        """Return the cell of each row; None where there is none."""
+        if self.report is None:
+            return [None] * len(self.rows.inputs)
+        run = self.report.run
+        found = run.results.cells()
+        return [None if at < 0 or at in run.failures else found[at] for at in run.plan.where.tolist()]
+
+    def _concluded(self) -> tuple[list[str], Any]:
+        assert self.report is not None
+        return self.report.conclude("keep", failures=False), self.report.frame()
+
+
+class Warn:
+    """A step that says something before the next one."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def wait(self, display: Display | None = None) -> None:
+        """Say it."""
+        warn(self._text)
+
+    async def wait_async(self, display: Display | None = None) -> None:
+        """Say it."""
+        warn(self._text)
+
+
+class Finish:
+    """The last step: shows the report of the whole, and raises or warns as every call does."""
+
+    def __init__(self, report: Report, options: RunOptions) -> None:
+        self._report, self._options = report, options
+
+    def wait(self, display: Display | None = None) -> None:
+        """Show it."""
+        from .. import progress
+
+        with progress.listener(self._options.progress, display) as show:
+            show(self._report)
+        for text in self._report.conclude(self._options.on_error):
+            warn(text)
+
+    async def wait_async(self, display: Display | None = None) -> None:
+        """Show it."""
+        self.wait(display)
+
+
+class Answers:
+    """The answers of a cascade, by row: those that stand whatever happens, and guesses that may.
+
+    Attributes
+    ----------
+    cells : list
+        The strong model's cells, and those of truths; None where there is none (yet).
+    settled : ndarray of bool
+        Rows with a truth, and those that the strong model was asked about, whether it answered or not.
+    guesses : list
+        Cheap cells.
+    kept : ndarray of bool
+        Rows of which the guess stands.
+    """
+
+    def __init__(self, count: int, gold: Mapping[int, Any]) -> None:
+        self.cells: list[Any] = [gold.get(row) for row in range(count)]
+        self.by = np.array([TRUTH if row in gold else "" for row in range(count)], dtype=object)
+        self.settled = self.by == TRUTH
+        self.guesses: list[Any] = [None] * count
+        self.guessed_by = np.full(count, "", dtype=object)
+        self.kept = np.zeros(count, dtype=bool)
+        self.stored = np.zeros((2, count), dtype=bool)  # of guesses, and of answers
+        self.errors: dict[int, Any] = {}
+
+    def take(self, some: Rows, call: PartCall) -> None:
+        """Take what the strong model answered."""
+        for at, (row, cell) in enumerate(zip(some.tolist(), call.cells(), strict=True)):
+            if cell is not None:
+                self.cells[row], self.by[row], self.stored[1, row] = cell, call.model.name, call.stored[at]
+        if call.report is not None:
+            self.errors |= {int(some[at]): error for at, error in call.report.errors.items()}
+
+    def guess(self, some: Rows, cells: Sequence[Any], by: str, stored: npt.NDArray[np.bool_]) -> None:
+        """Take cheap answers; one that is missing leaves an earlier one."""
+        for at, (row, cell) in enumerate(zip(some.tolist(), cells, strict=True)):
+            if cell is not None:
+                self.guesses[row], self.guessed_by[row], self.stored[0, row] = cell, by, stored[at]
+
+    @property
+    def asked(self) -> npt.NDArray[np.bool_]:
+        """Rows that the strong model was asked about."""
+        asked: npt.NDArray[np.bool_] = self.settled & (self.by != TRUTH)
+        return asked
+
+    def stand(self) -> None:
+        """Let the guesses that are kept be answers."""
+        for row in np.flatnonzero(self.kept).tolist():
+            self.cells[row], self.by[row], self.stored[1, row] = (
+                self.guesses[row], self.guessed_by[row], self.stored[0, row],
+            )  # fmt: skip
+
+    def agree(self, task: Task, some: Rows) -> npt.NDArray[np.bool_]:
+        """Return of which rows the guess is the strong model's answer; where one of both is missing, it is not."""
+        one, other = (shown(task, [cells[row] for row in some.tolist()]) for cells in (self.guesses, self.cells))
+        same = (a is not None and a == b for a, b in zip(one, other, strict=True))
+        found: npt.NDArray[np.bool_] = np.fromiter(same, dtype=bool, count=len(some))
+        return found
+
+
+def cost_of(call: Call) -> Cost:
+    """Return what the answers of a call cost, those from the store at what they had cost."""
+    from ..compare_result import cost_of
+
+    return Cost(0.0, True) if call.report is None else cost_of(call.report.run)
+
+
+def whole(
+    strong: PartCall, rows: CascadeRows, answers: Answers, calls: Sequence[Call], certificate: Certificate | None
+) -> Report:
+    """Return the report of all calls of a cascade together.
+
+    Without a certificate, that of what was asked of the strong model before something ended the call.
+    """
+    from ..._engine.run_state import Run
+    from ..report import Report
+
+    run = Run(rows.plan, strong.options)
+    for part in (call.report.run for call in calls if call.report is not None):
+        add(run, part)
+    there = [row for row, cell in enumerate(answers.cells) if cell is not None]
+    run.deliver(rows.order[there], [answers.cells[row] for row in there])
+    run.stored = int(rows.weights[[row for row in there if answers.stored[1, row] or answers.by[row] == TRUTH]].sum())
+    for row, error in answers.errors.items():
+        if answers.cells[row] is None:
+            run.fail(int(rows.order[row]), error)
+    run.ended = time.monotonic()
+    names = list(dict.fromkeys([TRUTH, *answers.guessed_by.tolist(), strong.model.name]))
+    by = dict(zip(rows.order.tolist(), answers.by.tolist(), strict=True))
+    sources = [by.get(at) or None for at in rows.plan.where.tolist()]
+    categories = [name for name in names if name and name in sources]
+    column = pd.Series(pd.Categorical(sources, categories), index=strong.rows.index, name="answered_by")
+    build = functools.partial(_with_sources, index=strong.rows.index, sources=column)
+    made = Report(run, strong.rows, build, f"{rows.plan.task.name} with a cascade")
+    made.certificate, made.answered_by = certificate, column
+    return made
+
+
+def add(run: Run, part: Run) -> None:
+    """Add what a part sent and spent to the run of the whole."""
+    run.began, offset = min(run.began, part.began), part.began
+    run.requests += part.requests
+    run.neurons += part.neurons
+    run.unpriced += part.unpriced
+    run.exact = run.exact and part.exact
+    run.saved_neurons += part.saved_neurons
+    run.unknown_saved += part.unknown_saved
+    run.tokens = None if run.tokens is None or part.tokens is None else run.tokens + part.tokens
+    run.seconds_of_requests += part.seconds_of_requests
+    run.flow += [(seconds + offset - run.began, flying) for seconds, flying in part.flow]
+    run.stopped = run.stopped or part.stopped
+    run.error = run.error or part.error
+
+
+def _with_sources(run: Run, index: pd.Index[Any], sources: pd.Series[Any]) -> pd.Series[Any] | pd.DataFrame:
+    made = built(run, index)
+    if isinstance(made, pd.DataFrame):
+        made.insert(made.shape[1], str(sources.name), sources.array)
+    return made

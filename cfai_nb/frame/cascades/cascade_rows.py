@@ -1,0 +1,153 @@
+"""The rows of a cascade: which are distinct, which have a truth, which are learned from, and which are checked first.
+
+``CascadeRows`` is made of a plan of the strong model, and of nothing that is answered: everything here is decided
+before a request is sent.  Rows are the distinct inputs in the order of their keys, so that the order of the frame, and
+how often a row occurs in it, cannot make a promise untrue.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..._engine.plan import Plan
+from ...models import Cost, Model, price
+from ...tasks import Task
+from ...tasks.answers import Part, cell_of
+
+Rows = npt.NDArray[np.int64]
+#: Rows that a classifier on vectors learns from: at least, for each label, as a share of all, and at most.
+_LEAST, _A_LABEL, _SHARE, _MOST = 100, 20, 0.1, 1_000
+
+
+class CascadeRows:
+    """Distinct rows.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the strong model, for all rows.
+    parts : sequence of Part
+        The questions of the task.
+    truths : DataFrame or None
+        By position, a column a question.
+    learns : bool
+        Whether some rows are needed to learn from.
+    targets : mapping of str to float
+        What is promised.
+    confidence : float
+
+    Attributes
+    ----------
+    order : ndarray of int64, shape (n,)
+        The input of the plan that each row is.
+    at : ndarray of int64, shape (n,)
+        Its first position in the frame.
+    weights : ndarray of int64, shape (n,)
+        How many rows of the frame it stands for.
+    seed : int
+        Of what is drawn.
+    gold : dict of int to cell
+        Rows with a truth.
+    taught : ndarray of int64
+        Rows of the strong model that are learned from.
+    open : ndarray of int64
+        Rows that a promise has to be made about; of the others the answer is known.
+    sure : int
+        How many rows of the frame these others are.
+    """
+
+    def __init__(
+        self, plan: Plan, parts: Sequence[Part], truths: pd.DataFrame | None, *, learns: bool,
+        targets: Mapping[str, float], confidence: float,
+    ) -> None:  # fmt: skip
+        self.plan, self.parts, self.learns = plan, parts, learns
+        self.targets, self.confidence = targets, confidence
+        there = np.flatnonzero(plan.where >= 0)
+        _, first = np.unique(plan.where[there], return_index=True)
+        self.order: Rows = np.array(sorted(range(len(plan.keys)), key=plan.keys.__getitem__), dtype=np.int64)
+        self.at: Rows = there[first][self.order]
+        self.weights = np.bincount(plan.where[there], minlength=len(plan.keys))[self.order]
+        keys = b"".join(plan.keys[at] for at in self.order.tolist())
+        self.seed = int.from_bytes(hashlib.blake2b(keys, digest_size=8).digest(), "big")
+        self.gold = {} if truths is None else self._known(truths)
+        unknown = np.array([row for row in range(len(self)) if row not in self.gold], dtype=np.int64)
+        shuffled = np.random.default_rng([self.seed, 1]).permutation(unknown)
+        self.taught: Rows = shuffled[: max(0, self.lessons - len(self.gold))] if learns else shuffled[:0]
+        self.open: Rows = np.setdiff1d(unknown, self.taught)
+        self.sure = int(self.weights.sum() - self.weights[self.open].sum())
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @property
+    def lessons(self) -> int:
+        """Return how many rows are learned from."""
+        wanted = max(_LEAST, _A_LABEL * max(2 if part.labels is None else len(part.labels) for part in self.parts))
+        return min(max(wanted, int(_SHARE * len(self))), max(wanted, _MOST))
+
+    def _known(self, truths: pd.DataFrame) -> dict[int, Any]:
+        """Return the cells of rows with a truth; equal rows with different truths have none."""
+        columns = [truths[name].astype(object).tolist() for name in truths.columns]
+        found: dict[int, tuple[Any, ...]] = {}
+        for position, at in enumerate(self.plan.where.tolist()):
+            each = tuple(column[position] for column in columns)
+            if at >= 0 and not any(pd.isna(one) for one in each) and found.setdefault(at, each) != each:
+                found[at] = ()
+        made = {}
+        for row, at in enumerate(self.order.tolist()):
+            if each := found.get(at, ()):
+                made[row] = cell_of(self.parts, [part.known(one) for part, one in zip(self.parts, each, strict=True)])
+        return made
+
+    @functools.cached_property
+    def checked(self) -> Rows:
+        """The rows that are checked in any case, whatever the cheap answers: the strong model is asked at least these.
+
+        For an accuracy they are the whole sample; for a recall its beginning, of about this size.
+        """
+        from ...quality.certificate import first_sample
+
+        if (target := self.targets.get("accuracy")) is not None:
+            weights = self.weights[self.open]
+            return self.open[first_sample(len(self.open), target, self.confidence, weights, self.seed, self.sure)]
+        return self.open[: min(50, len(self.open) // 3)] if "recall" in self.targets else self.open[:0]
+
+    @functools.cached_property
+    def too_few(self) -> str:
+        """Why there are too few rows to show anything, even if every cheap answer were right; else empty."""
+        from ...quality.certificate import accuracy_steps, answered
+
+        rows, delta = f"{int(self.weights.sum()):,} rows are too few", 1 - self.confidence
+        if self.learns and 4 * len(self.taught) > len(self):
+            return f"{rows} to learn from {len(self.taught):,} of them"
+        if (target := self.targets.get("accuracy")) is not None:
+            weights = self.weights[self.open]
+            best = accuracy_steps(np.arange(len(self.open)), target, self.confidence, weights, self.seed, self.sure)
+            if answered(best, lambda asked: np.ones(len(asked), dtype=bool)).reason:
+                return f"{rows} to show it"
+        recall = self.targets.get("recall")
+        if recall is not None and 0.3 * len(self.open) < np.log(delta) / np.log(recall):
+            return f"{rows} to find enough of those that are kept"
+        return ""
+
+    def price(self, task: Task, model: Model, rows: Rows) -> Cost:
+        """Return what these rows cost at most."""
+        inputs = [self.plan.inputs[at] for at in self.order[rows].tolist()]
+        return price(task.estimate_usage(inputs, model), model) if inputs else Cost(0.0)
+
+    def expected(self) -> float:
+        """Return the share of the rows beyond the checked ones that is saved if about nine of ten answers are right."""
+        from ...quality import cascade
+
+        random = np.random.default_rng(0)
+        scores = random.beta(8, 1, min(len(self.open), 5_000))
+        right = random.random(len(scores)) < scores
+        found = cascade(scores, lambda asked: right[asked], min(self.targets.values()), self.confidence)
+        return min(1.0, found.kept / max(found.rows - found.checked, 1))

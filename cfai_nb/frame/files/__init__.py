@@ -1,0 +1,1 @@
+"""``cf.enrich``: verbs over files larger than memory."""

@@ -1,0 +1,374 @@
+"""Which cheap answers may stand, with a promise about all rows that holds with a stated probability.
+
+A cheap model has answered every row.  `ask` sends a random sample of the rows to the strong model and returns which of
+the cheap answers were the same (or the same as the gold).  What comes out is a `Certificate`: the rows whose cheap
+answer stands, and the rows that were asked.  All others take the strong model's answer, the asked ones too.
+
+The sample is uniform over the rows, whatever their scores and their order, so the promise does not rest on the scores
+being probabilities, or on the frame being shuffled; bad scores cost savings.  Rows outside of the certified part go to
+the strong model anyway, so asking the whole sample at once costs nothing more, and every test below is exact: errors
+in a random part of a finite set follow the hypergeometric distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from .arrays import Flags, Positions, percent, share_of
+from .ranking import Ranked, as_few, order_statistic
+
+#: Beginnings of the ranking that are tested, one after the other.
+STAGES = 100
+#: Of what the promise may miss, the part kept at least for cheap answers that are so good that hardly an error is
+#: corrected.
+_SPARE = 0.03
+
+Ask: TypeAlias = Callable[[Positions], Any]
+#: Yields positions to ask, is sent whether each cheap answer is right, and returns the certificate.
+Steps: TypeAlias = "Generator[Positions, Any, Certificate]"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """For which rows the cheap answer stands, and what is promised about them.
+
+    Attributes
+    ----------
+    keep : numpy.ndarray
+        bool, shape (n,): the cheap answer stands.  No row of `asked` is among them.
+    asked : numpy.ndarray
+        int64: positions of the rows that were asked, in the order in which they were drawn.
+    promise : {"accuracy", "recall", "precision"}
+    target, confidence : float
+        With probability `confidence` the promise is at least `target`.
+    rows : int
+        How many rows the promise is about; a row of weight 3 counts three times.  Those that are `sure` are among them.
+    kept, sent : int
+        Of these, how many keep the cheap answer, and how many take the strong model's.
+    checked, wrong : int
+        Distinct rows that were asked, and of these, how many cheap answers were not the strong one's.
+    reason : str
+        Why nothing is certified; ``""`` where something is.
+    """
+
+    keep: Flags = field(repr=False)
+    asked: Positions = field(repr=False)
+    promise: Literal["accuracy", "recall", "precision"]
+    target: float
+    confidence: float
+    rows: int
+    kept: int
+    checked: int
+    wrong: int
+    reason: str = ""
+
+    @property
+    def sent(self) -> int:
+        return self.rows - self.kept
+
+    @property
+    def saved(self) -> float:
+        """Share of the rows that the strong model never sees."""
+        return self.kept / self.rows if self.rows else 0.0
+
+    @property
+    def words(self) -> str:
+        """The promise in one sentence, or why there is none."""
+        if self.reason:
+            return f"nothing is certified, every row takes the strong model's answer: {self.reason}"
+        about = {
+            "accuracy": f"of {self.rows:,} answers are the strong model's",
+            "recall": f"of the positive rows among {self.rows:,} are found",
+            "precision": f"of the rows returned as positive, of {self.rows:,} in question, are positive",
+        }[self.promise]
+        return (
+            f"with {percent(self.confidence)} confidence at least {percent(self.target)} {about}; "
+            f"{self.kept:,} keep the cheap answer, {self.sent:,} take the strong one ({self.checked:,} asked to check)"
+        )
+
+
+def cascade(
+    scores: Any, ask: Ask, accuracy: float = 0.95, confidence: float = 0.95, weights: Any = None, seed: int = 0
+) -> Certificate:
+    """Let as many cheap answers stand as the promise allows: at least `accuracy` of all rows as the strong model says.
+
+    Any number of labels: all that counts is whether the two answers are equal.
+
+    1. Draw a uniform sample of the rows, ask for it, and rank all rows by score.
+    2. For growing beginnings of the ranking test exactly whether more than (1 - `accuracy`) * n errors are in them.
+       The first that cannot be shown to hold fewer ends the search; tested in a fixed order, each test may use the
+       whole of 1 - `confidence` (Maurer, Hothorn and Lehmacher 1995).
+    3. Errors in the sample are corrected by the strong answer.  So the tests allow for a number of errors more that is
+       fixed before anything is asked (what a passing sample can be expected to correct), and a beginning is certified
+       if the sample really corrected as many in it.  The number may not follow the sample: then the order of the
+       tests would, and the promise would be broken more often.  Only the first beginning that fails is tested once
+       more, for what was really corrected: what passes this test there, and what passed the one before, are two
+       lower tails of one number, so that together they happen no more often than the larger.
+    4. Cheap answers without an error correct nothing.  For them the same is done for no corrected errors, with a small
+       part of 1 - `confidence` (3 %, of few rows more), and the longer of the two beginnings is taken.
+
+    Parameters
+    ----------
+    scores : array_like
+        Shape (n,): how sure the cheap model is of each answer; higher is surer, any scale.  A row without a score takes
+        the strong model's answer.
+    ask : callable
+        ``ask(rows)`` gets positions (int64, distinct) and returns for each whether the cheap answer is the strong
+        one.  Called once at most.
+    accuracy : float, default 0.95
+    confidence : float, default 0.95
+    weights : array_like of int, optional
+        Shape (n,): how many rows of the frame each distinct row stands for; default 1.
+    seed : int, default 0
+        The same seed and rows give the same sample, whatever the scores; a stricter promise asks the same rows and
+        further ones.
+
+    Returns
+    -------
+    Certificate
+
+    Raises
+    ------
+    ValueError
+        An option is out of range, or `ask` returned something else than one truth value a row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> random = np.random.default_rng(0)
+    >>> scores = random.beta(8, 1, 20_000)
+    >>> same = random.random(20_000) < scores
+    >>> found = cascade(scores, lambda rows: same[rows], accuracy=0.9)
+    >>> bool((found.keep & ~same).mean() <= 0.1)
+    True
+    >>> found.saved > 0.8
+    True
+    """
+    return answered(accuracy_steps(scores, accuracy, confidence, weights, seed), ask)
+
+
+def accuracy_steps(
+    scores: Any, accuracy: float, confidence: float, weights: Any = None, seed: int = 0, sure: int = 0
+) -> Steps:
+    """Let cheap answers stand as `cascade` does; `sure` rows besides these are known to be the strong model's."""
+    target, confidence = share_of(accuracy, "accuracy"), share_of(confidence, "confidence")
+    rank = Ranked(scores, weights, seed)
+    found = _Result(rank, "accuracy", target, confidence, sure)
+    budget = _errors(target, rank.total + sure)
+    if budget < 1:
+        return found.nothing(f"{found.rows:,} rows leave no room for a single error")
+    draws = rank.sample(1 - target, 1 - confidence)
+    if len(rows := rank.fresh(draws)):
+        rank.take(draws, rows, (yield rows))
+    ends = rank.ends(STAGES)
+    bounds, delta = np.full(len(ends), budget), 1 - confidence
+    spare = _spare(rank.total, len(draws), budget, delta)
+    if spare == 1:
+        last = rank.longest(ends, bounds, 1.0, delta)
+    else:
+        credit = _credit(rank.total, len(draws), budget, (1 - spare) * delta)
+        last = rank.longest(ends, bounds, 1.0, (1 - spare) * delta, credit)
+        last = max(last, rank.longest(ends, bounds, 1.0, spare * delta))
+    made = found.certificate(rank.beginning(ends[last])) if last >= 0 else None
+    if made is None or made.kept <= budget:  # a part that is smaller than the budget proves nothing
+        return found.nothing("the cheap answers differ too often from the strong ones")
+    return made
+
+
+def first_sample(
+    rows: int, accuracy: float, confidence: float, weights: Any = None, seed: int = 0, sure: int = 0
+) -> Positions:
+    """Return the rows that `accuracy_steps` will ask, which no score has a say in; none where it asks for none."""
+    rank = Ranked(np.zeros(rows), weights, seed)
+    if _errors(accuracy, rank.total + sure) < 1:
+        return rank.asked
+    return rank.fresh(rank.sample(1 - accuracy, 1 - confidence))
+
+
+def _errors(target: float, rows: int) -> int:
+    """Return how many errors a promise about so many rows leaves room for."""
+    return int(np.floor((1 - target) * rows + 1e-9))
+
+
+def _spare(rows: int, drawn: int, budget: int, delta: float) -> float:
+    """Return which part of `delta` is kept for cheap answers without an error: so much that a clean sample passes."""
+    clean = float(as_few(rows, drawn, 0, budget + 1))
+    part = max(_SPARE, 6 * clean / delta)  # a beginning may hold fewer of the sample than its share
+    return part if part <= 0.5 and _credit(rows, drawn, budget, (1 - part) * delta) else 1.0
+
+
+def _credit(rows: int, drawn: int, budget: int, delta: float) -> int:
+    """Return how many errors a sample that passes can be expected to hold: two less than the most it may hold."""
+    from scipy.special import bdtr
+
+    credit = 0
+    while budget + credit + 1 < rows:
+        # Near enough: this number may be any, as long as it is fixed before the answers are seen.
+        if bdtr(credit + 2.0, drawn, (budget + credit + 1) / rows) > delta:
+            break
+        credit += 1
+    return credit
+
+
+def precision_cut(
+    scores: Any, ask: Ask, precision: float = 0.9, confidence: float = 0.95, weights: Any = None, seed: int = 0
+) -> Certificate:
+    """Let the surest "yes" of a cheap filter stand: at least `precision` of the rows returned are positive.
+
+    Give only the rows that the cheap model calls positive.  The test is that of `cascade`, with bounds that grow with
+    the part that is certified: what the filter returns is that part, and what the strong model adds is right.
+
+    Parameters
+    ----------
+    scores : array_like
+        Shape (n,): the cheap model's score of "yes".
+    ask : callable
+        ``ask(rows)`` returns for each position whether the strong model says "yes" too.  Called once at most.
+    precision, confidence, weights, seed
+        As in `cascade`.
+
+    Returns
+    -------
+    Certificate
+        ``.keep``: the cheap "yes" stands.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> random = np.random.default_rng(0)
+    >>> scores = random.beta(8, 1, 5_000)
+    >>> yes = random.random(5_000) < scores
+    >>> found = precision_cut(scores, lambda rows: yes[rows], precision=0.9)
+    >>> bool(yes[found.keep].mean() >= 0.9)
+    True
+    """
+    return answered(precision_steps(scores, precision, confidence, weights, seed), ask)
+
+
+def precision_steps(scores: Any, precision: float, confidence: float, weights: Any = None, seed: int = 0) -> Steps:
+    """Let cheap "yes" stand as `precision_cut` does."""
+    target, confidence = share_of(precision, "precision"), share_of(confidence, "confidence")
+    rank = Ranked(scores, weights, seed)
+    found = _Result(rank, "precision", target, confidence)
+    draws = rank.sample(1 - target, 1 - confidence)
+    if len(rows := rank.fresh(draws)):
+        rank.take(draws, rows, (yield rows))
+    # A part too small for its sample to show anything would end the search before it began.
+    least = 2 * np.log(1 - confidence) / np.log(target) * rank.total / max(len(draws), 1)
+    ends = np.array([end for end in rank.ends(STAGES) if rank.size[end] >= least], dtype=np.int64)
+    bounds = (1 - target) * rank.size[ends] + 1e-9
+    last = rank.longest(ends, bounds, target, 1 - confidence)
+    if last < 0:
+        few = f"{rank.total:,} rows are too few" if not len(ends) else "too many were not positive in the sample"
+        return found.nothing(few)
+    return found.certificate(rank.beginning(ends[last]))
+
+
+def recall_cut(
+    scores: Any, ask: Ask, recall: float = 0.9, confidence: float = 0.95, weights: Any = None, seed: int = 0,
+    labels: int | None = None,
+) -> Certificate:  # fmt: skip
+    """Let the surest "no" of a cheap filter stand: at least `recall` of all positive rows are found.
+
+    Among m positive rows of a uniform sample the k-th lowest score is the cut, with the largest k for which
+    P(Binomial(m, 1 - recall) < k) <= 1 - confidence (an exact order statistic bound).  Rows below take "no"; the
+    sampled rows and those above are the strong model's.  Without enough positives in the sample there is no
+    certificate.
+
+    Parameters
+    ----------
+    scores : array_like
+        Shape (n,): the cheap model's score of "yes".  A row without a score is never dropped.
+    ask : callable
+        ``ask(rows)`` returns for each position whether the strong model says "yes".  Called several times, until
+        enough positive rows are found or the sample is used up; no row twice.
+    recall, confidence, weights, seed
+        As in `cascade`.
+    labels : int, optional
+        Ask this many rows, in one call.  Default: until three times as many positives are found as the loosest cut
+        needs, and at most 30 % of the rows.
+
+    Returns
+    -------
+    Certificate
+        ``.keep``: the cheap "no" stands.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> random = np.random.default_rng(0)
+    >>> scores = random.beta(0.2, 2, 20_000)
+    >>> yes = random.random(20_000) < scores
+    >>> found = recall_cut(scores, lambda rows: yes[rows], recall=0.9)
+    >>> bool(yes[~found.keep].sum() >= 0.9 * yes.sum())
+    True
+    """
+    return answered(recall_steps(scores, recall, confidence, weights, seed, labels), ask)
+
+
+def recall_steps(
+    scores: Any, recall: float, confidence: float, weights: Any = None, seed: int = 0, labels: int | None = None
+) -> Steps:
+    """Let cheap "no" stand as `recall_cut` does."""
+    target, confidence = share_of(recall, "recall"), share_of(confidence, "confidence")
+    rank = Ranked(scores, weights, seed)
+    # The number of positives may decide when to stop: which of all positive rows were found stays a matter of chance.
+    least = 3 * int(np.ceil(np.log(1 - confidence) / np.log(target)))
+    most = int(0.3 * rank.total) if labels is None else labels
+    begin, step = 0, max(least, 50) if labels is None else labels
+    while begin < most and (labels is not None or rank.drawn[rank.right].sum() < least):
+        draws = rank.draws(begin, min(most, begin + step))
+        rows = rank.fresh(draws)
+        rank.take(draws, rows, (yield rows) if len(rows) else ())
+        begin, step = begin + step, max(step, begin // 4)
+    positive = np.repeat(rank.scores, np.where(rank.right, rank.drawn, 0))  # a row drawn twice counts twice
+    positive = np.sort(np.where(np.isnan(positive), np.inf, positive))
+    allowed = order_statistic(len(positive), 1 - target, 1 - confidence)
+    found = _Result(rank, "recall", target, confidence)
+    if not allowed:
+        return found.nothing(f"{len(positive):,} positive rows among {len(rank.asked):,} asked are too few")
+    return found.certificate(rank.scores < positive[allowed - 1])
+
+
+def answered(steps: Steps, ask: Ask) -> Certificate:
+    """Run a promise with a callback, and return its certificate."""
+    given: Any = None
+    while True:
+        try:
+            rows = steps.send(given)
+        except StopIteration as end:
+            found: Certificate = end.value
+            return found
+        given = ask(rows)
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A promise about ranked rows, of which the certificate is made."""
+
+    rank: Ranked
+    promise: Literal["accuracy", "recall", "precision"]
+    target: float
+    confidence: float
+    sure: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.rank.total + self.sure
+
+    def certificate(self, kept: Flags, reason: str = "") -> Certificate:
+        """Return the certificate for rows of which the asked ones take the strong answer."""
+        rank = self.rank
+        keep = kept & (rank.drawn == 0)
+        return Certificate(
+            keep, rank.asked, self.promise, self.target, self.confidence, self.rows, int(rank.weights[keep].sum()),
+            len(rank.asked), int((~rank.right[rank.asked]).sum()), reason,
+        )  # fmt: skip
+
+    def nothing(self, reason: str) -> Certificate:
+        """Return the certificate that sends all rows to the strong model."""
+        return self.certificate(np.zeros(len(self.rank.scores), dtype=bool), reason)

@@ -1,0 +1,289 @@
+"""Ask a session what the statements say, and report which of them hold.
+
+``cfai-nb conformance`` calls ``prices`` and ``check``; ``Outcome`` and ``Checked`` go out.  Requests travel as all
+others do: through the session's engine, with its retries, a budget and the ledger.  Each is also asked of an emulator
+in this process, so that a field that only one of the two has is seen.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ..._engine.bridge import bridge
+from ..._engine.engine import Engine
+from ..._engine.sender import Retry, Sender
+from ...errors import BudgetError, RowError, ServiceError
+from ...models import Cost, Model, Usage, catalogue, price
+from ...models.ledger import Budget, Charge
+from ...tasks import Answer, Json, Request, reported
+from ..requests import RequestJob
+from ..session import Session, connect
+from .expectations import Difference, Observed, Statement, Verdict, scrubbed, shape, verdict
+from .statements import LEFT_OUT, TABLE
+from .store_statements import NAME
+
+#: Seconds a request is repeated where the service is busy or at fault.
+_PATIENCE = 60.0
+_HEADERS = ("content-type", "cf-ai-neurons", "cf-aig-cache-status", "cf-aig-log-id")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one statement.
+
+    Attributes
+    ----------
+    verdict : {"holds", "differs", "closed", "not asked"}
+    differences : list of Difference
+    new, gone : list of str
+        Fields that the emulator does not have, and those that only it has.
+    why : str
+        Why it was not asked.
+    observed : Observed or None
+    """
+
+    statement: Statement
+    verdict: Verdict = "not asked"
+    differences: list[Difference] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    why: str = ""
+    neurons: float | None = None
+    observed: Observed | None = None
+
+
+def chosen(only: Collection[str] = (), *, writes: bool = False) -> list[Statement]:
+    """Return the statements of these families, or of all if none is named; an unknown one is a ValueError."""
+    families = list(dict.fromkeys(each.family for each in TABLE))
+    if unknown := sorted(set(only) - set(families)):
+        raise ValueError(f"there are no statements about {', '.join(unknown)}; about {', '.join(families)} there are")
+    return [each for each in TABLE if (not only or each.family in only) and (writes or not each.writes)]
+
+
+def cost_of(statement: Statement) -> Cost:
+    """Return what a statement costs at most: nothing where it runs no model, or is refused."""
+    if not statement.model or not statement.uses:
+        return Cost(0.0, exact=True)
+    model = catalogue().get(statement.model)
+    return Cost(None) if model is None else price(Usage(statement.uses), model)
+
+
+def prices(statements: Iterable[Statement]) -> tuple[float, list[str]]:
+    """Return what the statements cost at most, in Neurons, and those of unknown price."""
+    costs = {each.name: cost_of(each).neurons for each in statements}
+    return sum(cost or 0.0 for cost in costs.values()), [name for name, cost in costs.items() if cost is None]
+
+
+class _Observer(Sender):
+    """A sender that takes any answer as it is."""
+
+    async def _attempt(
+        self, request: Request, name: str, method: str, keys: Sequence[bytes], retry: Retry | None
+    ) -> Answer:
+        return await self._engine.wire.send(request, name, method=method, leaves=self.may_send)
+
+
+class Check:
+    """One check of statements, for a ``RequestJob``.
+
+    Parameters
+    ----------
+    statements : list of Statement
+    budget : Budget or None
+
+    Attributes
+    ----------
+    outcomes : list of Outcome
+    """
+
+    def __init__(self, statements: Sequence[Statement], budget: Budget | None = None) -> None:
+        self.outcomes = [Outcome(each) for each in statements]
+        self._budget = budget
+
+    async def __call__(self, job: RequestJob[None]) -> None:
+        """Ask one after the other, since some need what an earlier one made."""
+        sender = _Observer(job.engine, lambda: job.stopped, _PATIENCE, job.pause)
+        for outcome in self.outcomes:
+            if job.stopped:
+                outcome.why = "stopped"
+                continue
+            try:
+                await self._ask(job, sender, outcome)
+            except (BudgetError, RowError) as error:  # also where no answer came, or the day is used up
+                outcome.why = str(error)
+
+    async def _ask(self, job: RequestJob[None], sender: Sender, outcome: Outcome) -> None:
+        statement = outcome.statement
+        model = catalogue().get(statement.model) or Model(id=statement.model or "conformance", task="")
+        cost, charge = cost_of(statement), None
+        reserved = None if self._budget is None else await self._budget.hold(cost, model.id)
+        if self._budget is not None and reserved is None:
+            raise BudgetError(f"the budget of {self._budget.label} is used up")
+        try:
+            try:
+                answer = await sender.send(statement.request, f"statement {statement.name}", method=statement.method)
+            except ServiceError as error:
+                if error.content is None or error.status is None or _passing(error.status, statement):
+                    raise
+                outcome.observed = Observed(error.status, error.headers, error.content)
+            else:
+                outcome.observed = Observed(200, answer.headers, answer.content)
+                if statement.model:
+                    charge = _charge(job.engine, answer, statement, model)
+                    job.engine.enter([charge])
+                    outcome.neurons = charge.neurons
+        finally:
+            if self._budget is not None and reserved is not None:
+                self._budget.settle(reserved, 0.0 if charge is None else charge.neurons)
+        outcome.verdict, outcome.differences = verdict(statement, outcome.observed)
+
+
+def _passing(status: int, statement: Statement) -> bool:
+    """Whether a refusal says how the account or the service is at the moment, and nothing about the statement."""
+    wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
+    return (status in (408, 429) or status >= 500) and status not in wanted
+
+
+def _charge(engine: Engine, answer: Answer, statement: Statement, model: Model) -> Charge:
+    """Return what one answer is charged; it belongs to no run of a verb."""
+    usage = _usage(answer, statement)
+    cost = price(usage, model)
+    return Charge(
+        time=time.time(), run="conformance", account=engine.account, origin=engine.origin, model=model.id,
+        verb="conformance", neurons=cost.neurons, exact=cost.exact, tokens=usage.tokens, seconds=answer.seconds,
+    )  # fmt: skip
+
+
+def _usage(answer: Answer, statement: Statement) -> Usage:
+    try:
+        found = reported(answer)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RowError):
+        found = None
+    return found or Usage(statement.uses)
+
+
+def check(session: Session, statements: Sequence[Statement], budget: Budget | None = None) -> list[Outcome]:
+    """Ask a session, and compare the fields of its answers with those of a right emulator."""
+    made = Check(statements, budget)
+    bridge.wait(RequestJob(session.engine(cache=False), made, drain=True, patience=_PATIENCE), lambda: None)
+    ours = {one.statement.name: one.observed for one in emulated(statements)}
+    for outcome in made.outcomes:
+        theirs = ours[outcome.statement.name]
+        if outcome.observed is not None and theirs is not None and outcome.observed.status == theirs.status:
+            fields, known = shape(outcome.observed.document), shape(theirs.document)
+            outcome.new, outcome.gone = sorted(fields - known), sorted(known - fields)
+    return made.outcomes
+
+
+def emulated(statements: Sequence[Statement]) -> list[Outcome]:
+    """Ask a right emulator in this process."""
+    from ...emulator import Emulator  # it is heavy
+
+    made = Check(statements)
+    here = connect(Emulator(rate=None, terms_accepted=True), store=False)
+    with here:
+        bridge.wait(RequestJob(here.engine(cache=False), made, drain=True), lambda: None)
+    return made.outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The result of a check, to be shown or attached to an issue: no secret, no id of the account.
+
+    Parameters
+    ----------
+    outcomes : list of Outcome
+    target : str
+        Who answered.
+    secrets : collection of str
+        What must not be in it.
+    """
+
+    outcomes: Sequence[Outcome]
+    target: str
+    secrets: Collection[str] = field(default=(), repr=False)
+
+    @property
+    def counts(self) -> Mapping[Verdict, int]:
+        """How many statements have each verdict."""
+        return Counter(each.verdict for each in self.outcomes)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing that was asked differs."""
+        return not any(each.verdict == "differs" for each in self.outcomes)
+
+    def lines(self) -> list[str]:
+        """Return what does not hold, what is new, and what was not asked, in words."""
+        told = []
+        for each in self.outcomes:
+            name = each.statement.name
+            if each.verdict == "differs":
+                told.append(f"DIFFERS  {name}: {each.statement.says}")
+                told += [f"         {d.where}: expected {d.expected!r}, got {d.got!r}" for d in self._shown(each)]
+            elif each.verdict == "closed":
+                code = None if each.observed is None else each.observed.code
+                told.append(f"closed   {name}: not open to this account ({code})")
+            elif each.verdict == "not asked":
+                told.append(f"skipped  {name}: {scrubbed(each.why, self.secrets)}")
+            if each.new:
+                new = self._scrubbed(each.new[:8])
+                told.append(f"new      {name}: {', '.join(new)}{', ...' if len(each.new) > 8 else ''}")
+        return told + self._left()
+
+    def _left(self) -> list[str]:
+        """Return what was made in the account and not deleted, in words."""
+        done = {each.statement.name for each in self.outcomes if each.observed is not None and each.verdict == "holds"}
+        families = dict.fromkeys(each.statement.family for each in self.outcomes if each.statement.writes)
+        return [
+            f"left     {family}: {NAME!r} was made in the account and not deleted: the same command again deletes it"
+            for family in families
+            if f"{family}.create" in done and f"{family}.delete" not in done
+        ]
+
+    def _scrubbed(self, names: Iterable[str]) -> list[str]:
+        return [scrubbed(name, self.secrets) for name in names]
+
+    def _shown(self, each: Outcome) -> list[Difference]:
+        return [
+            Difference(d.where, scrubbed(d.expected, self.secrets), scrubbed(d.got, self.secrets))
+            for d in each.differences
+        ]
+
+    def to_json(self) -> dict[str, Json]:
+        """Return all of it as plain data."""
+        rows = [
+            {
+                "name": each.statement.name, "says": each.statement.says, "verdict": each.verdict,
+                "status": None if each.observed is None else each.observed.status,
+                "differences": [asdict(d) for d in self._shown(each)],
+                "new": self._scrubbed(each.new), "gone": self._scrubbed(each.gone),
+                "why": scrubbed(each.why, self.secrets), "neurons": each.neurons,
+            }
+            for each in self.outcomes
+        ]  # fmt: skip
+        return {
+            "target": self.target, "date": _today(), "catalogue": catalogue().checked_on,
+            "counts": dict(self.counts), "statements": rows,
+            "left_out": {str(code): why for code, why in LEFT_OUT.items()},
+        }  # fmt: skip
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the answers, scrubbed, to hold the emulator against."""
+        answers = {}
+        for each in self.outcomes:
+            if (seen := each.observed) is not None and each.verdict != "closed":
+                kept = {name: seen.headers[name] for name in _HEADERS if name in seen.headers}
+                kept = {name: scrubbed(value, self.secrets) for name, value in kept.items()}
+                body = scrubbed(seen.document, self.secrets)
+                answers[each.statement.name] = {"status": seen.status, "headers": kept, "body": body}
+        return {"target": self.target, "date": _today(), "answers": answers}
+
+
+def _today() -> str:
+    return dt.datetime.now(dt.UTC).date().isoformat()

@@ -1,0 +1,224 @@
+"""One statement about the service, and whether an answer agrees with it; plain functions over plain data.
+
+``statements`` makes a table of ``Statement``; ``checking`` observes an answer and passes it in here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from ...media import sniff
+from ...tasks import Json, Request
+from ...tasks.dialects.request import from_json
+
+#: What a value must be: a kind in brackets ("<text>"), a pattern after a tilde ("~^AiError"), a value; a tuple of these
+#: holds if one of them does, and "!" before a kind or a pattern says that no value may be that.
+Expected: TypeAlias = Any
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "text": (str,), "number": (int, float), "list": (list,), "object": (dict,), "boolean": (bool,),
+    "null": (type(None),),
+}  # fmt: skip
+_ID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
+#: What is kept of a text and of a list of an answer.
+_TEXT, _LIST = 200, 3
+#: Codes of a model or product that this account may not use; with a status that says the same they need no code.
+_CLOSED_CODES = frozenset({2021, 3023, 3041, 5016, 5018, 5035, 10000})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One statement: a request, and what must hold of its answer.
+
+    Attributes
+    ----------
+    name : str
+        Family and subject, such as ``"embed.shape"``; the part before the dot is what ``--only`` chooses.
+    says : str
+        The statement in words.
+    request : Request
+        Its path begins with a slash, below ``.../accounts/{id}``.
+    method : str
+    status : int or tuple of int
+        The HTTP status.
+    code : int or None
+        The code of the first error.
+    headers : mapping of str to expected
+        By lower-case name; "<none>": there is no such header.
+    body : mapping of str to expected
+        By path: ``"result.shape.0"``; ``*`` stands for every member.  A stream has ``events``, ``names``,
+        ``spaced`` and ``ended``; bytes have ``mime``.
+    model : str
+        The model that is charged; empty: nothing is.
+    uses : mapping of str to float
+        What it uses at most, in the units of the price list.
+    writes : bool
+        Whether it makes or deletes something in the account, which is done only where it is asked for.
+    """
+
+    name: str
+    says: str
+    request: Request
+    method: str = "POST"
+    status: int | tuple[int, ...] = 200
+    code: int | None = None
+    headers: Mapping[str, Expected] = field(default_factory=dict)
+    body: Mapping[str, Expected] = field(default_factory=dict)
+    model: str = ""
+    uses: Mapping[str, float] = field(default_factory=dict)
+    writes: bool = False
+
+    @property
+    def family(self) -> str:
+        """What ``--only`` chooses it by."""
+        return self.name.partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """An answer as it came, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def document(self) -> Json:
+        """The body as JSON; a stream as its events, bytes as what they are."""
+        media = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media == "text/event-stream":
+            return _events(self.content.decode("utf-8", "replace"))
+        try:
+            return from_json(self.content)
+        except ValueError:
+            return {"mime": sniff(self.content).mime if self.content else "", "stated": media}
+
+    @property
+    def code(self) -> Json:
+        """The code of the first error, as it is written; None where there is none."""
+        found = list(at(self.document, "errors.0.code"))
+        return found[0] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Something that does not hold: where, what was expected, and what came."""
+
+    where: str
+    expected: Json
+    got: Json
+
+
+Verdict: TypeAlias = Literal["holds", "differs", "closed", "not asked"]
+
+
+def verdict(statement: Statement, observed: Observed) -> tuple[Verdict, list[Difference]]:
+    """Compare an answer with a statement; "closed" where this account may not use what it is about."""
+    found = differences(statement, observed)
+    code = observed.code
+    told = isinstance(code, (int, str)) and str(code).isdigit() and int(code) in _CLOSED_CODES
+    wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
+    if found and observed.status not in wanted and (told or observed.status in (401, 402, 403)):
+        return "closed", found
+    return ("differs" if found else "holds"), found
+
+
+def differences(statement: Statement, observed: Observed) -> list[Difference]:
+    """Return what of a statement does not hold of an answer."""
+    wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
+    found = [] if observed.status in wanted else [Difference("status", list(wanted), observed.status)]
+    if statement.code is not None and observed.code != statement.code:  # as a number: "5006" is not 5006
+        found.append(Difference("code", statement.code, observed.code))
+    for name, expected in statement.headers.items():
+        got = observed.headers.get(name)
+        if (got is None and expected != "<none>") or (got is not None and not fits(got, expected)):
+            found.append(Difference(f"header {name}", expected, got))
+    document = observed.document
+    for path, expected in statement.body.items():
+        values = list(at(document, path))
+        if isinstance(expected, str) and expected.startswith("!"):
+            holds = not any(fits(value, expected[1:]) for value in values)
+        else:
+            holds = any(fits(value, expected) for value in values)
+        if not holds:
+            found.append(Difference(path, expected, _some(values)))
+    return found
+
+
+def fits(value: Json, expected: Expected) -> bool:
+    """Whether a value is what is expected."""
+    if isinstance(expected, tuple):
+        return any(fits(value, one) for one in expected)
+    if isinstance(expected, str) and expected[:1] == "<" and expected[1:-1] in _KINDS:
+        # Truth values are numbers to Python, and not to JSON.
+        return isinstance(value, _KINDS[expected[1:-1]]) and isinstance(value, bool) == (expected == "<boolean>")
+    if isinstance(expected, str) and expected.startswith("~"):
+        return isinstance(value, str) and re.search(expected[1:], value) is not None
+    return type(value) is type(expected) and bool(value == expected)
+
+
+def at(document: Json, path: str) -> Iterator[Json]:
+    """Yield the values at a path; ``*`` stands for every member of a list or object."""
+    first, _, rest = path.partition(".")
+    if isinstance(document, list):
+        members = document if first == "*" else document[int(first) :][:1] if first.isdigit() else []
+    elif isinstance(document, dict):
+        members = list(document.values()) if first == "*" else [document[first]] if first in document else []
+    else:
+        members = []
+    for member in members:
+        if rest:
+            yield from at(member, rest)
+        else:
+            yield member
+
+
+def shape(document: Json, path: str = "") -> frozenset[str]:
+    """Return the fields of a document: their paths, with ``*`` for the members of a list."""
+    found: set[str] = set()
+    if isinstance(document, dict):
+        for name, value in document.items():
+            inside = f"{path}.{name}" if path else str(name)
+            found |= {inside} | shape(value, inside)
+    elif isinstance(document, list):
+        for value in document:
+            found |= shape(value, f"{path}.*" if path else "*")
+    return frozenset(found)
+
+
+def scrubbed(document: Json, secrets: Collection[str]) -> Json:
+    """Return a document without secrets and ids, its long texts and lists cut."""
+    if isinstance(document, dict):
+        return {scrubbed(str(name), secrets): scrubbed(value, secrets) for name, value in document.items()}
+    if isinstance(document, list):
+        return [scrubbed(value, secrets) for value in document[:_LIST]]
+    if not isinstance(document, str):
+        return document
+    for secret in secrets:
+        if secret:
+            document = document.replace(secret, "<secret>")
+    document = _ID.sub("<id>", document)
+    return document if len(document) <= _TEXT else f"{document[:_TEXT]}..."
+
+
+def _some(values: Sequence[Json]) -> Json:
+    return "<none>" if not values else values[0] if len(values) == 1 else list(values[:_LIST])
+
+
+def _events(text: str) -> dict[str, Json]:
+    """Read server-sent events: their values, their names, whether a space stands before each, and whether it ended."""
+    events: list[Json] = []
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    given = [line for line in lines if line.startswith("data:")]
+    for line in given:
+        value = line[5:].strip()
+        if value != "[DONE]":
+            try:
+                events.append(from_json(value))
+            except ValueError:
+                events.append({"text": value})
+    names = [line[6:].strip() for line in lines if line.startswith("event:")]
+    spaced = all(line.startswith("data: ") for line in given)
+    return {"events": events, "names": names, "spaced": spaced, "ended": "[DONE]" in "".join(given[-1:])}

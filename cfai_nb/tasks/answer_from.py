@@ -1,0 +1,125 @@
+"""AnswerFrom: questions that an instance of AI Search answers from its documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ..errors import AnswerError, check_count
+from ..models import Model, Usage
+from .dialects.request import Answer, Cell, Cells, Column, Input, Json, Request, members
+from .task import Task
+
+#: How an instance looks for passages.
+MODES = ("vector", "keyword", "hybrid")
+#: Passages an instance returns at most.
+MOST_PASSAGES = 50
+#: The key of a document is the id of its row with this, since AI Search tells types of files by their names.
+SUFFIX = ".txt"
+#: What AI Search keeps of every document by itself.
+OWN = frozenset({"filename", "folder", "timestamp"})
+#: An instance answers with the model of its own settings, and AI Search publishes no price.
+INSTANCE = Model(id="ai-search", task="AI Search", family="ai-search")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
+
+
+def instance_path(instance: Any, namespace: Any) -> str:
+    """Return the path of an instance, or raise ValueError where no instance has such a name."""
+    for word, name in (("instance", instance), ("namespace", namespace)):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(
+                f"{word}={name!r}: give a name of AI Search; lower-case letters, digits, hyphens and underscores."
+            )
+    return f"/ai-search/namespaces/{namespace}/instances/{instance}"
+
+
+def retrieval(mode: Any, top_k: Any, filter: Mapping[str, Json] | None) -> dict[str, Json]:
+    """Return what an instance is told about its search, or raise ValueError."""
+    if mode is not None and mode not in MODES:
+        raise ValueError(f"mode={mode!r}: give one of {', '.join(MODES)}; by default the instance's own.")
+    check_count(top_k=top_k)
+    if top_k > MOST_PASSAGES:
+        raise ValueError(f"top_k={top_k!r}: AI Search returns 1 to {MOST_PASSAGES} passages for a query.")
+    given = {"retrieval_type": mode, "filters": dict(filter) if filter else None, "max_num_results": top_k}
+    return {"retrieval": {name: value for name, value in given.items() if value is not None}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerFrom(Task):
+    """Answer questions from the documents of an instance of AI Search.
+
+    Attributes
+    ----------
+    instance : str
+        Its name.
+    namespace : str
+        Where the instance lies.
+    mode : {"vector", "keyword", "hybrid"}, optional
+        How passages are looked for; by default as the instance is set.
+    top_k : int
+        Passages to answer from, 50 at most.
+    filter : dict, optional
+        Only documents whose metadata fit.
+    as_of : str
+        The state of the instance: answers of another state are asked for again.
+    """
+
+    name: ClassVar[str] = "answer"
+    families: ClassVar[frozenset[str]] = frozenset({"ai-search"})
+    default_model: ClassVar[str | Model] = INSTANCE
+
+    instance: str
+    namespace: str = "default"
+    mode: Literal["vector", "keyword", "hybrid"] | None = None
+    top_k: int = 10
+    filter: Mapping[str, Any] | None = None
+    as_of: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what no instance takes."""
+        super().__post_init__()
+        instance_path(self.instance, self.namespace)
+        retrieval(self.mode, self.top_k, self.filter)
+
+    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
+        """Return the question as a chat of one message."""
+        body = {
+            "messages": [{"role": "user", "content": inputs[0]}],
+            "ai_search_options": retrieval(self.mode, self.top_k, self.filter),
+        }
+        return Request(json=body, path=f"{instance_path(self.instance, self.namespace)}/chat/completions")
+
+    def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
+        """Return one cell ``{answer, sources}``; no answer where no passage was found, since none is written then."""
+        try:
+            sources = [source(chunk) for chunk in answer.json["chunks"]]
+            choices = answer.json["choices"]
+            text = choices[0]["message"]["content"] if choices else None
+            if text is not None and not isinstance(text, str):
+                raise TypeError(f"content is {type(text).__name__}")
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+            raise AnswerError(
+                f"the answer holds no chunks and choices: {error!r}"[:300], "broken", again=True
+            ) from None
+        if sources and not (text or "").strip():
+            raise AnswerError(f"{len(sources)} passages were found, and the answer is empty", "empty")
+        return [{"answer": (text or "").strip() or None, "sources": sources}]
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Count the questions; AI Search publishes no price."""
+        return Usage({"questions": float(len(inputs))})
+
+    def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
+        """Return a column of text and one of lists of sources."""
+        return members(cells, {"answer": "text", "sources": "object"})
+
+
+def source(chunk: Mapping[str, Json]) -> dict[str, Json]:
+    """Return one passage of an answer: ``id`` (that of the row, for a row), ``score``, ``text`` and ``metadata``."""
+    item = chunk["item"]
+    return {
+        "id": str(item["key"]).removesuffix(SUFFIX), "score": float(chunk["score"]), "text": str(chunk["text"]),
+        "metadata": {name: value for name, value in (item.get("metadata") or {}).items() if name not in OWN},
+    }  # fmt: skip

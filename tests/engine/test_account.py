@@ -1,0 +1,199 @@
+"""One limit for an account: processes ask a coordinator, which may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import pytest
+
+from cfai_nb._engine.account.coordinator import Coordinator, Peer
+from cfai_nb._engine.account.participant import Participant
+from cfai_nb.models import Cost
+
+KEYS = [bytes([at]) * 16 for at in range(10)]
+
+
+async def written() -> None:
+    await asyncio.sleep(0)
+
+
+class Account:
+    """A leader and processes that follow it, in one loop; messages are JSON and take a turn of the loop."""
+
+    def __init__(self, followers: int, rate: float | None = None) -> None:
+        self.leader = Participant(written, lambda keys: [])
+        self.rate = rate
+        self.followers = [Participant(written, lambda keys: []) for _ in range(followers)]
+        self.peers: dict[Participant, Peer] = {}
+        self.elect(self.leader, self.followers)
+
+    def elect(self, leader: Participant, followers: list[Participant]) -> None:
+        leader.lead()
+        here = Coordinator(leader.limiter, leader.flights.own, leader.written, leader.budget)
+        here.opened.set()
+        for each in followers:
+            peer = self.peers[each] = here.join(self.later(each.receive))
+            each.follow(self.later(peer.receive))
+
+    @staticmethod
+    def later(receive: Callable[[object], object]) -> Callable[[object], object]:
+        loop = asyncio.get_running_loop()
+        return lambda message: loop.call_soon(receive, json.loads(json.dumps(message)))
+
+    def limiter(self, who: Participant):
+        return who.limiter("model", "group", self.rate)
+
+
+async def turns(count: int = 20) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def in_loop(test):
+    return lambda: asyncio.run(test())
+
+
+@in_loop
+async def test_places_are_of_the_account():
+    """However many processes ask, no more requests are in flight than the model has places."""
+    account = Account(3)
+    for who in (account.leader, *account.followers):
+        account.limiter(who)
+    account.limiter(account.leader).concurrency.limit = 8.0
+    asked = [asyncio.ensure_future(account.limiter(who).enter()) for who in account.followers for _ in range(10)]
+    await turns()
+    assert sum(one.done() for one in asked) == 8
+    for at, one in enumerate(asked):
+        if one.done():
+            account.limiter(account.followers[at // 10]).leave(one.result())
+    await turns()
+    assert sum(one.done() for one in asked) == 16
+    for one in asked:
+        one.cancel()
+    await turns()
+    assert account.limiter(account.leader).concurrency.in_use == 8  # those that were given to cancelled ones came back
+
+
+@in_loop
+async def test_a_minute_is_of_the_account():
+    """Requests of all processes together stay within the minute, and a refusal of one holds all back."""
+    account = Account(2, rate=12)
+    for who in account.followers:
+        account.limiter(who)
+    one, two = account.followers
+    account.limiter(account.leader).rate._gap = 0.0
+    sent = [await account.limiter(one).enter()]
+    account.limiter(one).limited(sent[0], 5.0)
+    await turns()
+    assert account.limiter(account.leader).rate.mode == "closed"
+    waits = asyncio.ensure_future(account.limiter(two).enter())
+    await turns()
+    assert not waits.done()
+    waits.cancel()
+    await turns()
+
+
+@in_loop
+async def test_equal_inputs_are_claimed_once():
+    """An input in flight in one process is waited for in the others; what was stored meanwhile is not claimed."""
+    account = Account(2)
+    one, two = account.followers
+    for who in (account.leader, one, two):
+        await who.flights.join()
+    await turns()
+    first = await one.flights.claim(KEYS[:6], stored=True)
+    assert first.flight.keys == KEYS[:6]
+    assert not first.others
+    second = await two.flights.claim(KEYS[4:8], stored=True)
+    assert second.flight.keys == KEYS[6:8]
+    assert set(second.others) == set(KEYS[4:6])
+    third = await account.leader.flights.claim(KEYS[5:9], stored=True)
+    assert third.flight.keys == KEYS[8:9]
+    assert third.others[KEYS[5]].elsewhere
+    first.flight.cells = {key: ["x"] for key in KEYS[:6]}
+    one.flights.complete(first.flight)
+    await turns()
+    assert second.others[KEYS[4]].done.done()
+    assert third.others[KEYS[5]].done.done()
+    assert (await two.flights.claim(KEYS[:2], stored=True)).stored == KEYS[:2]
+
+
+@in_loop
+async def test_a_lost_process_gives_everything_back():
+    """Places, inputs and runs of a process that dies are free; what it had reserved counts as spent."""
+    account = Account(2)
+    one, two = account.followers
+    await one.flights.join()
+    await account.limiter(one).enter()
+    await one.flights.claim(KEYS[:3], stored=True)
+    budget = [who.budget("free", 100.0, "100 Neurons") for who in (account.leader, one, two)]
+    assert await budget[1].hold(Cost(60.0), "model") == 60.0
+    waits = asyncio.ensure_future(budget[2].hold(Cost(60.0), "model"))
+    await turns()
+    assert not waits.done()
+    account.peers[one].lost()
+    await turns()
+    assert account.limiter(account.leader).concurrency.in_use == 0
+    assert (await two.flights.claim(KEYS[:3], stored=True)).flight.keys == KEYS[:3]
+    assert account.leader.flights.own.runs == 0
+    assert await waits is None  # 60 of 100 count as spent
+    assert budget[0].spent == pytest.approx(60.0)
+
+
+@in_loop
+async def test_a_budget_is_of_the_account():
+    """Processes spend one budget: what one is billed, another no longer has."""
+    account = Account(2)
+    one, two = (who.budget("free", 100.0, "100 Neurons") for who in account.followers)
+    assert await one.hold(Cost(70.0), "model") == 70.0
+    one.settle(70.0, 40.0)
+    assert await two.hold(Cost(70.0), "model") is None
+    assert await two.hold(Cost(60.0), "model") == 60.0
+    assert two.spent == pytest.approx(40.0)
+
+
+@in_loop
+async def test_what_other_programs_used_reaches_all_processes():
+    """The account's meter as one process read it counts for all: the coordinator keeps the largest reading."""
+    account = Account(2)
+    one, two = (who.budget("free", 100.0, "100 Neurons") for who in account.followers)
+    one.elsewhere = 50.0
+    assert await one.hold(Cost(60.0), "model") is None
+    assert await two.hold(Cost(60.0), "model") is None
+    assert two.elsewhere == 50.0
+    assert await two.hold(Cost(40.0), "model") == 40.0
+    assert account.leader.budget("free", 100.0, "100 Neurons").left == pytest.approx(10.0)
+
+
+@in_loop
+async def test_another_process_takes_the_lead():
+    """A lost leader is replaced: requests in flight keep their places, the minute goes on, nothing waits for ever."""
+    account = Account(2, rate=10)
+    one, two = account.followers
+    for who in (one, two):
+        account.limiter(who)
+    account.limiter(account.leader).rate._gap = 0.0
+    sent = [await account.limiter(who).enter() for who in (one, one, two)]
+    await one.flights.claim(KEYS[:2], stored=True)
+    followed = await two.flights.claim(KEYS[:4], stored=True)
+    waits = [asyncio.ensure_future(account.limiter(two).enter()) for _ in range(9)]
+    await turns()
+    granted = sum(wait.done() for wait in waits)
+    for who in (one, two):
+        who.lost()
+    assert followed.others[KEYS[0]].done.done()
+    account.elect(two, [one])
+    await turns()
+    rate = account.limiter(two).rate
+    assert rate.used(account.limiter(two)._clock())[0] >= 3 + granted
+    assert account.limiter(two).concurrency.in_use >= 3 + granted
+    again = await two.flights.claim(KEYS[:2], stored=True)
+    assert set(again.others) == set(KEYS[:2])  # still in flight in the other process
+    account.limiter(one).clean(sent[0])
+    account.limiter(two).clean(sent[2])
+    await turns()
+    for wait in waits:
+        wait.cancel()
+    await turns()
