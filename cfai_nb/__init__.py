@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from . import emulator, plots, quality, vectors, widgets
     from ._engine.run_options import Gateway
     from .data import sample
+    from .frame.gold import gold
     from .frame.report import CfaiWarning, Report
     from .media import Audio, Image
     from .models.ledger import Budget
@@ -154,6 +155,7 @@ __all__ = [
     "estimate",
     "feedback",
     "forecast",
+    "gold",
     "last_run",
     "ledger",
     "listen",
@@ -179,6 +181,7 @@ _LAZY = {
     "Gateway": ("_engine.run_options", "Gateway"),
     "Image": ("media", "Image"),
     "feedback": ("session.requests", "feedback"),
+    "gold": ("frame.gold", "gold"),
     "Report": ("frame.report", "Report"),
     "Session": ("session", "Session"),
     "connect": ("session", "connect"),

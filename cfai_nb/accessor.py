@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from .errors import near
+from .errors import near, takes_options
 from .frame import arrow, polars, rows
 from .frame.progress import Display, Listener
 from .frame.verb import ExtractVerb, FilterVerb, Function, RankVerb, TaskVerb, Verb
@@ -139,6 +139,7 @@ class Accessor:
     rank = RankVerb(Rank)
     run = Verb("frame.verb", "run")
     compare = Verb("frame.compare", "compare")
+    tune = Verb("frame.tune", "tune")
     verify = Verb("frame.verb", "verify")
 
     as_vectors = Verb("frame.vectors", "as_vectors")
@@ -157,6 +158,7 @@ class Accessor:
 
     map = Verb("widgets.map", "map_rows")
     playground = WidgetMethod("Playground")
+    review = WidgetMethod("Review")
     preview = WidgetMethod("Preview")
     gallery = WidgetMethod("Gallery", kind="image")
     player = WidgetMethod("Gallery", kind="audio")
@@ -182,6 +184,7 @@ class Accessor:
 enrich = Function("frame.files.enrich", "enrich", "plan_of", _bar)
 
 
+@takes_options()
 def on(data: rows.Frame) -> Accessor:
     """Return the accessor of a frame as a typed call, since no type checker can see a registered one."""
     return Accessor(data)

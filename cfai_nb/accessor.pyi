@@ -15,6 +15,7 @@ from .frame.cascades.cascade import Cascade
 from .frame.cascades.cascade_plan import CascadePlan
 from .frame.compare_result import Comparison, Plans
 from .frame.files.enrich_report import EnrichPlan, EnrichReport
+from .frame.tune import Tuned
 from .frame.vectorize.resume import Written
 from .html import Failures
 from .models import Model
@@ -22,7 +23,7 @@ from .tasks import Task
 from .tasks.dialects import schema
 from .tasks.dialects.extraction import Fields
 from .tasks.dialects.question_types import Question
-from .widgets import Gallery, Playground, Preview
+from .widgets import Gallery, Playground, Preview, Review
 from .widgets.map import Map
 
 P = ParamSpec("P")
@@ -201,6 +202,12 @@ class Accessor:
     ) -> Comparison:
         """Put one task to several models, on a sample of the rows."""
     @Form
+    def tune(
+        self, task: Task, on: Any = None, *, truth: Any = None, variants: Any = (), model: str | Model | None = None,
+        random_state: int = 0, **options: Unpack[GivenOptions],
+    ) -> Tuned:
+        """Find the wording of a task that is right most often, and say whether it really beats yours."""
+    @Form
     def verify(
         self, claim: str, source: str, *, probabilities: bool = False, model: str | Model | Cascade | None = None,
         truth: Any = None, **options: Unpack[GivenOptions],
@@ -297,6 +304,11 @@ class Accessor:
         **draft: Any,
     ) -> Playground:
         """Prompts, models and settings tried on a few sample rows, until they are a line of code."""
+    def review(
+        self, on: Any = None, guess: Any = None, *, n: int = 60, name: str = "review",
+        labels: Sequence[Any] | None = None, random_state: int = 0, files: Any = None,
+    ) -> Review:
+        """Judge a model's answers with single keys; every key is kept, and gives gold and an accuracy with its ..."""
     def preview(
         self, columns: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *, filter: str = "",
         failures: Failures = None, sound: int = 1500000, files: Any = None,

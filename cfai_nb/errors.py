@@ -39,6 +39,10 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import linecache
+import os
+import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -65,7 +69,63 @@ def bare(error: _E) -> _E:
     return error.with_traceback(None)
 
 
-class CfaiError(Exception):
+class Folded:
+    """An error that a notebook shows as its message and the user's own line, without the frames of the package.
+
+    ``%tb`` shows all frames, and ``%xmode Verbose`` does so for every error.
+    """
+
+    _shown = False
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows instead of its traceback; the second time, for ``%tb``, all of it."""
+        assert isinstance(self, BaseException)
+        return render(self)
+
+
+def render(error: BaseException) -> list[str]:
+    """Return an error as a notebook shows it; see `Folded`."""
+    shell = sys.modules["IPython"].get_ipython()  # only IPython asks for this
+    whole = shell.InteractiveTB
+    again, error._shown = getattr(error, "_shown", False), True  # type: ignore[attr-defined]
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not _is_inner(each.filename)]
+    if again or whole.mode == "Verbose" or not frames:
+        lines: list[str] = whole.structured_traceback(type(error), error, error.__traceback__)
+        return lines
+    shown = [f"{type(error).__name__}: {error}", ""]
+    for each in frames:
+        source = linecache.getlines(each.filename)
+        first = max(0, (each.lineno or 1) - 2)
+        name = "this cell" if any(mark in each.filename for mark in _CELL_FILES) else each.filename
+        shown.append(f"{name}, line {each.lineno}")
+        shown += [
+            f"{'---->' if at == each.lineno else '     '} {at} {line.rstrip()}"
+            for at, line in enumerate(source[first : each.end_lineno], first + 1)
+        ]
+    return [*shown, "", "(%tb shows all frames)"]
+
+
+#: How the files are called that IPython makes of cells.
+_CELL_FILES = ("ipykernel_", "<ipython-input")
+_PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+def _is_inner(filename: str) -> bool:
+    """Whether a frame is of this package, or of what carries out a cell."""
+    return filename.startswith(_PACKAGE) or "/IPython/" in filename.replace(os.sep, "/")
+
+
+#: Errors of Python that the package raises for mistakes of the caller.
+FOLDED = (TypeError, ValueError, LookupError, OSError)
+
+
+def fold(error: BaseException) -> None:
+    """Let a notebook show an error of Python as it shows those of the package: for what users call."""
+    if not hasattr(error, "_render_traceback_"):
+        setattr(error, "_render_traceback_", functools.partial(render, error))  # noqa: B010
+
+
+class CfaiError(Exception, Folded):
     """Base class of every error of this package, except ``Stopped``."""
 
 
@@ -222,7 +282,7 @@ class AccessError(ServiceError):
     reaction = "stop"
 
 
-class Stopped(KeyboardInterrupt):
+class Stopped(KeyboardInterrupt, Folded):
     """The run was interrupted; finished rows are kept, and a re-run sends only the rest."""
 
 
@@ -269,7 +329,9 @@ def refuse_unknown(what: str, given: Iterable[str], known: Sequence[str]) -> Non
     hints = [f" Did you mean {meant}?" for meant in dict.fromkeys(near(name, known) for name in unknown) if meant]
     several = "s" if len(unknown) > 1 else ""
     listed = ", ".join(known) or "none"
-    raise TypeError(f"{what}() has no option{several} {', '.join(unknown)}.{''.join(hints)} Options: {listed}.")
+    error = TypeError(f"{what}() has no option{several} {', '.join(unknown)}.{''.join(hints)} Options: {listed}.")
+    fold(error)
+    raise error
 
 
 def check_count(**options: object) -> None:
@@ -298,7 +360,11 @@ def takes_options(*further: str, name: str = "") -> Callable[[Callable[P, R]], C
         def checked(*args: P.args, **options: P.kwargs) -> R:
             made = type(args[0]).__name__ if function.__name__ == "__init__" else function.__name__
             refuse_unknown(name or made, options, known)
-            return function(*args, **options)
+            try:
+                return function(*args, **options)
+            except FOLDED as error:
+                fold(error)
+                raise
 
         return checked
 

@@ -8,8 +8,10 @@ plans, ledgers, vectors, media, tables and widgets. It imports nothing of the pa
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 #: Characters of a cell that are shown at once, and that are shown when it unfolds; the frame holds all of them.
@@ -26,11 +28,28 @@ TEXT = f"white-space: pre-wrap; {_BREAK}; unicode-bidi: isolate; text-align: lef
 #: A border that is visible on light and dark; notebooks that are not trusted drop borders with a variable as color.
 RULE = "1px solid #8884"
 FAILED = "color: var(--jp-error-color1, #b3261e)"
-_FADED = "opacity: .7"
+_FADED = "color: var(--cf-soft, inherit)"
 _BARS = 60
-_CHIP = "background: #FFF3D6; color: #7A4900; border: 1px solid #B36B00; border-radius: 3px; padding: 0 .4em"
 # Control characters, lone surrogates (broken UTF-8), and marks that change the direction of the text after them.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+#: The parts of ``look.css`` by name.
+_PART = re.compile(r"/\* == (\w+) == \*/")
+
+
+@functools.cache
+def sheet(*parts: str) -> str:
+    """Return the style sheet as HTML: its base and these parts, which are named in ``html/look.css``.
+
+    Every output that is shown by itself carries the parts it needs, since a saved notebook loads nothing.  It is read
+    from a file beside the tables, and not imported, because plans and reports lie below that room.
+    """
+    text = (Path(__file__).parent / "html" / "look.css").read_text("utf-8")
+    found = _PART.split(text)[1:]
+    known = dict(zip(found[::2], found[1::2], strict=True))
+    rules = "".join(known[part] for part in ("base", *parts))
+    return f"<style>{' '.join(rules.split())}</style>"
 
 
 def clean(text: str) -> str:
@@ -92,12 +111,67 @@ def remark(text: str, why: str = "") -> str:
 
 def failure(code: object, message: str) -> str:
     """Return the error of a row as HTML."""
-    return f'<div role="note" style="{FAILED}"><b>✗ failed</b> ({escape(code, 40)})<br>{passage(message, 120)}</div>'
+    return (
+        f'<div role="note" class="cfai-fail" style="{FAILED}"><b>✗ failed</b> ({escape(code, 40)})'
+        f"<br>{passage(message, 120)}</div>"
+    )
 
 
 def badge(mark: str) -> str:
     """Return a mark, such as "emulator", as a conspicuous chip; an empty mark as nothing."""
-    return f'<b style="{_CHIP}">{escape(mark)}</b> ' if mark else ""
+    return f"{chip(mark, 'emu')} " if mark else ""
+
+
+def chip(text: str, kind: str = "") -> str:
+    """Return a few words in a rounded box; `kind` is "emu" for a warning, "on" for what is chosen, or empty."""
+    return f'<b class="cfai-chip{f" cfai-{kind}" if kind else ""}">{escape(text)}</b>'
+
+
+def bar(share: float, color: str = "", width: str = "") -> str:
+    """Return a share of 0 to 1 as a bar; `color` and `width` are CSS."""
+    length = f"width: {100 * min(1.0, max(0.0, share)):.1f}%"
+    return (
+        f'<span class="cfai-bar" style="{f"width: {width}" if width else ""}">'
+        f'<i style="{length}{f"; background: {color}" if color else ""}"></i></span>'
+    )
+
+
+def split(shares: Iterable[tuple[int, str]]) -> str:
+    """Return counts as one bar in parts, each with its color in CSS; zeros take no place."""
+    given = [(count, color) for count, color in shares if count]
+    whole = sum(count for count, _ in given) or 1
+    parts = "".join(f'<i style="width: {100 * count / whole:.2f}%; background: {color}"></i>' for count, color in given)
+    return f'<div class="cfai-split" aria-hidden="true">{parts}</div>'
+
+
+def row(*parts: str, style: str = "") -> str:
+    """Return pieces of HTML side by side; an empty one moves those after it to the right."""
+    # With spaces between them, because a notebook that is not trusted shows them without the style sheet.
+    made = " ".join(part or '<span class="cfai-grow"></span>' for part in parts)
+    return f'<div class="cfai-row"{f" style={chr(34)}{style}{chr(34)}" if style else ""}>{made}</div>'
+
+
+def soft(text: object, limit: int = SHORT) -> str:
+    """Return words of less weight."""
+    return f'<span class="cfai-soft">{escape(text, limit)}</span>'
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> str:
+    """Return names and what they are as a list in two columns; the texts are escaped."""
+    made = "".join(f"<dt>{escape(name)}</dt> <dd>{escape(value, LONG)}</dd> " for name, value in pairs)
+    return f"<dl>{made}</dl>"
+
+
+def card(content: str, label: str, *, more: str = "", line: bool = False, alarm: bool = False) -> str:
+    """Return a card that shows itself: a few facts, and `more` that unfolds when they are clicked.
+
+    With `line` it is as wide as a line and lower; `alarm` gives it the color of warnings.  `content` and `more` are
+    HTML already; `label` is for screen readers.
+    """
+    kind = f"{NO_MATH} cfai cfai-card{' cfai-line' * line}{' cfai-alarm' * alarm}"
+    if more:
+        content = f'<details><summary>{content}</summary><div class="cfai-more">{more}</div></details>'
+    return f'{sheet("card")}<div class="{kind}" role="group" aria-label="{escape(label, LINE)}">{content}</div>'
 
 
 def address(content: bytes, mime: str) -> str:
@@ -125,10 +199,53 @@ def figure(shown: str, caption: str, *, faded: bool = True) -> str:
     return f'<figure class="{NO_MATH}" style="margin: 0; {FONT}">{shown}{below}</figure>'
 
 
-def block(content: str, style: str = "", *, role: str = "", label: str = "") -> str:
-    """Return HTML in a box of its own; `role` and `label` are for screen readers."""
+def block(content: str, style: str = "", *, role: str = "", label: str = "", look: Iterable[str] | None = None) -> str:
+    """Return HTML in a box of its own; `role` and `label` are for screen readers.
+
+    `look` names the parts of the style sheet that it carries; None for what stands beside something that carries them.
+    """
     aria = f' role="{role}"' * bool(role) + f' aria-label="{escape(label, 1_000)}"' * bool(label)
-    return f'<div class="{NO_MATH}"{aria} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
+    rules = "" if look is None else sheet(*look)
+    return f'{rules}<div class="{NO_MATH} cfai"{aria} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
+
+
+def table(heads: Iterable[tuple[str, str]], rows: Iterable[Iterable[object]], *, foot: Iterable[object] = ()) -> str:
+    """Return texts as an HTML table; a head is its text and "left" or "right", and a row begins with its name.
+
+    Each cell is escaped and cut.  A row of sums may stand below.
+    """
+    given = list(heads)
+    looks = [' class="cfai-number"' * (side == "right") for _, side in given]
+
+    def line(cells: Iterable[object], tag: str, scope: str) -> str:
+        made = [
+            f"<{'th' if at == 0 else tag}{f' scope={chr(34)}{scope}{chr(34)}' if at == 0 or tag == 'th' else ''}{look}>"
+            f"{escape(cell)}</{'th' if at == 0 else tag}>"
+            for at, (cell, look) in enumerate(zip(cells, looks, strict=True))
+        ]
+        return f"<tr>{''.join(made)}</tr>"
+
+    below = f"<tfoot>{line(foot, 'td', 'row')}</tfoot>" if (foot := list(foot)) else ""
+    top = line([text for text, _ in given], "th", "col")
+    body = "".join(line(cells, "td", "row") for cells in rows)
+    return (
+        f'<div class="cfai-frame" tabindex="0"><table class="cfai-table"><thead>{top}</thead>'
+        f"<tbody>{body}</tbody>{below}</table></div>"
+    )
+
+
+def frame_html(frame: Any, head: str, number: Any = "{:,.6g}".format) -> str:
+    """Return a small frame of words and numbers as a table below `head`, which is HTML already."""
+
+    def word(cell: Any) -> str:
+        if cell is None or cell != cell or str(cell) == "<NA>":  # missing
+            return "unknown"
+        return number(cell) if isinstance(cell, float) else f"{cell:,}" if type(cell) is int else str(cell)
+
+    flat = frame.reset_index()
+    kinds = [(str(name), "right" if flat[name].dtype.kind in "iuf" else "left") for name in flat.columns]
+    rows = [[word(cell) for cell in cells] for cells in flat.astype(object).itertuples(index=False, name=None)]
+    return block(f'<div class="cfai-head">{head}</div>{table(kinds, rows)}', look=("table",))
 
 
 def sparkline(values: Iterable[float], alt: str, top: float | None = None) -> str:
@@ -144,7 +261,8 @@ def sparkline(values: Iterable[float], alt: str, top: float | None = None) -> st
     path = "".join(f"M{2 * at + 1} 12v{-height:.1f}" for at, height in enumerate(heights))
     wide = 2 * len(peaks)
     drawn = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="24" viewBox="0 0 {wide} 24">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="24" viewBox="0 0 {wide} 24" '
+        'preserveAspectRatio="none">'
         f'<path d="M0 12h{wide}" stroke="#999" stroke-width=".5"/>'
         f'<path d="{path}" stroke="#3b82c4" stroke-width="1.6"/></svg>'
     )

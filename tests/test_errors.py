@@ -164,3 +164,27 @@ def test_the_end_of_a_budget_has_a_public_name(tmp_path: Path) -> None:
     with pytest.raises(cf.BudgetError) as caught:
         rows.cfai.generate("Repeat: {value}", neurons=whole * 0.02)
     assert type(caught.value).__name__ in cf.__all__
+
+
+def test_a_notebook_shows_the_message_and_the_users_line(tmp_path: Path) -> None:
+    """Frames of the package are left out, for its own errors and for those of Python; %tb shows all of them."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        shell.run_cell(
+            "import pandas as pd, cfai_nb as cf\nemulator = cf.connect('emulator')\nf = pd.DataFrame({'text': ['a']})"
+        )
+        for cell, name in (
+            ("f.cfai.embed('txt')", "ColumnError"), ("f.cfai.embed('text', modle=1)", "TypeError"),
+            ("f.cfai.generate('{text}', n=-1)", "Error"),
+        ):  # fmt: skip
+            error = shell.run_cell(cell).error_in_exec
+            error._shown = False
+            first, *lines = error._render_traceback_()
+            assert name in first
+            assert any(cell in line for line in lines), lines
+            assert not any("steps.py" in line for line in lines)
+            assert "steps.py" in "\n".join(error._render_traceback_())
+    finally:
+        InteractiveShell.clear_instance()

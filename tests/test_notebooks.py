@@ -20,8 +20,8 @@ PASSING = re.compile(r"\d+\.\d s\b|\d+ ms\b|\s+")
 WAITING = re.compile(r"(?![✓!✗…]).+ · \d+(\.\d)? s( · done)?\s*")  # a receipt begins with a sign
 #: Notebooks about what is installed, or stopped at a moment: their numbers are those of this machine.
 LOCAL = {"02_explore_embeddings", "06_files_larger_than_memory"}
-#: Notebooks that the local stand-in answers: 25 and 40 seconds of one core for its vectors.
-MEANING = {"01_quickstart", "02_explore_embeddings"}
+#: Notebooks that the local stand-in answers: 25 to 40 seconds of one core for its vectors.
+MEANING = {"01_quickstart", "02_explore_embeddings", "07_how_sure"}
 #: Bytes a notebook may have; those with more than a picture or two say how many.
 LARGEST = {"02_explore_embeddings": 1_500_000, "03_pictures_and_sound": 2_000_000}
 

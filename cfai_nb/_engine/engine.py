@@ -75,7 +75,8 @@ class Engine:
         """Return the limiter of a model; models that the service counts together share a rate."""
         rate = self.per_minute(model)
         # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
-        return self.share.limiter(model.id, model.id if model.can("requires_workers_paid") else model.task, rate)
+        group = model.id if model.can("requires_workers_paid") else model.task
+        return self.share.limiter(model.id, group, rate, server=model.source == "server")
 
     async def begin(self, job: Closable) -> None:
         """Note that a run begins, which may claim inputs."""

@@ -1,7 +1,7 @@
 """When a request may leave: the places of a model, the turn in the minute, and the share of one run.
 
 A ``Limiter`` is shared by all runs that use the same account and model.  Before a request leaves, ``RunSender`` asks it
-for a place (``Concurrency``), a turn in the minute (``Rate``) and the share of its run (``Share``); then it reports the
+for a place (``concurrency``), a turn in the minute (``Rate``) and the share of its run (``Share``); then it reports the
 outcome.  Models that the service counts together share one ``Rate``; the catalogue or the user gives it, or it is
 learned from refusals.
 
@@ -20,10 +20,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-#: Requests at once to begin with (but no more than a second's worth of a known rate), and the most there are unless a
-#: call asks for more.  At 64 in flight the documented rates (300 a minute for text, 3,000 for embeddings) are reached
-#: at latencies of 12 s and 1.3 s.
-START, MOST = 24, 64
+from .concurrency import START, Concurrency, ServerConcurrency
+
 _MINUTE = 60.0
 #: Our minute and the service's do not begin together, and requests take time to arrive: a little over a minute.
 _WINDOW = _MINUTE + 0.4
@@ -183,51 +181,6 @@ class Rate:
             self._sent.popleft()
 
 
-class Concurrency:
-    """How many requests may be under way: grows while answers are clean and places are used, cut on a refusal.
-
-    A refusal shows how many requests the service holds: those still in flight.  The limit falls to that number and
-    stays there for a cool-down.  Then one more place is tried; if that is refused at once, the next cool-down is
-    doubled.
-    """
-
-    def __init__(self, start: int) -> None:
-        self.limit = float(start)  # requests at once at the moment
-        self.most = MOST  # what it grows to
-        self.in_use = 0
-        self._refused = False  # from the first refusal on: no more doubling
-        self._patience = 1  # rounds of clean answers before the next growth
-        self._clean = 0
-        self._grown = 0  # growths since the last refusal
-
-    @property
-    def free(self) -> bool:
-        """Whether a place is free."""
-        return self.in_use < int(self.limit)
-
-    def clean(self) -> None:
-        """Note an answer; ``in_use`` still counts its place."""
-        if self.in_use < int(self.limit):
-            return  # not all places are used, so more would change nothing
-        self._clean += 1
-        if not self._refused:
-            self.limit = min(self.limit + 1, max(self.most, self.limit))
-        elif self._clean >= self._patience * self.limit and self.limit < self.most:
-            self.limit = min(self.limit + max(1.0, self.limit // 10), float(self.most))
-            self._clean = 0
-            self._grown += 1
-            if self._grown > 1:
-                self._patience = 1  # two increases in a row without a refusal: the service has more room now
-
-    def refused(self) -> None:
-        """Note a refusal for lack of capacity; ``in_use`` still counts its place."""
-        if self._grown == 1:
-            self._patience = min(32, self._patience * 2)  # the place just tried was one too many
-        self._refused = True
-        self.limit = float(max(1, min(int(self.limit), self.in_use) - 1))
-        self._clean = self._grown = 0
-
-
 class Witnesses:
     """Counts requests about different rows that ended in the same way, with no answer in between."""
 
@@ -318,11 +271,15 @@ class _Waiter:
 
 
 class Limiter:
-    """Hands out places and turns in the minute of one account and model, in order."""
+    """Hands out places and turns in the minute of one account and model, in order.
 
-    def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic) -> None:
+    ``server``: the model is that of an OpenAI-compatible server, which lets requests wait rather than refuse them.
+    """
+
+    def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic, *, server: bool = False) -> None:
         self.rate = rate
-        self.concurrency = Concurrency(START if rate.given is None else int(min(START, max(4.0, rate.given / 60))))
+        start = START if rate.given is None else int(min(START, max(4.0, rate.given / 60)))
+        self.concurrency = ServerConcurrency() if server else Concurrency(start)
         self._clock = clock
         self._again: collections.deque[_Waiter] = collections.deque()  # refused before, so they come first
         self._waiting: collections.deque[_Waiter] = collections.deque()
@@ -375,8 +332,9 @@ class Limiter:
 
     def clean(self, sent: float, share: Share | None = None) -> None:
         """Give back the place of the request that went out at ``sent`` and was answered."""
-        self.concurrency.clean()
-        self.rate.clean(sent, self._clock())
+        now = self._clock()
+        self.concurrency.clean(now)
+        self.rate.clean(sent, now)
         self._free(sent, share)
 
     def busy(self, sent: float, share: Share | None = None) -> None:

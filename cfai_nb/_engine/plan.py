@@ -14,11 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
+from .. import markup
 from ..media import Media, Parts
 from ..models import Cost, Model, Usage, price, usage_in_words
-from ..models.ledger import money
+from ..models.ledger import dollars, money, neurons_only
 from ..tasks import ChatTask, Input, Task, tokens_of
 from ..tasks.dialects.key import code_of
+from ..vectors.vector import stand_in
 
 #: The most estimated tokens in a batch.  No limit on the sum is documented, but batches far below the limit on the
 #: count were refused for their length (cloudflare-docs issue 11316); such a batch is halved.
@@ -130,6 +132,9 @@ class Plan:
     def __repr__(self) -> str:
         return self.describe("nothing sent")
 
+    def _repr_html_(self) -> str:
+        return card(self)
+
     def describe(self, what: str) -> str:
         """Return the plan in a few lines; `what` says what happens next, such as "nothing sent"."""
         e = self.estimate
@@ -165,6 +170,48 @@ def _time(minutes: float | None) -> str:
         return "no known rate limit"
     least = f"{minutes / 60:,.0f} h" if minutes >= 120 else f"{minutes:,.0f} min"
     return f"{f'at least {least}' if minutes >= 1 else 'under 1 min'} at the rate limit"
+
+
+def card(plan: Plan) -> str:
+    """Return a plan as HTML: what it costs, how long it takes and which rows are sent; all of it behind "more"."""
+    e = plan.estimate
+    empty, duplicates = e.missing - plan.bad, e.rows - e.missing - e.distinct
+    if not e.requests:
+        price_, unit = "$0", "nothing to send"
+    elif e.cost.neurons is None:
+        price_, unit = "price unknown", "this model publishes none"
+    else:
+        price_, unit = dollars(e.cost.neurons), f"at most, {neurons_only(e.cost.neurons)}, estimated"
+    to_send = e.distinct - e.stored
+    counts = [
+        (to_send, "to send", "var(--cf-accent)", "cfai-accent"), (e.stored, "stored", "var(--cf-ok)", "cfai-ok"),
+        (duplicates, "duplicates", "var(--cf-faint)", ""), (empty, plan.lacking, "var(--cf-line)", ""),
+        (plan.bad, "cannot be sent", "var(--cf-bad)", "cfai-bad"),
+    ]  # fmt: skip
+    words = [
+        f'<span><b class="{look}">{count:,}</b> {markup.soft(what)}</span>'
+        for count, what, _, look in counts
+        if count or what == "to send"
+    ]
+    stamp = stand_in(plan.origin)
+    top = markup.row(
+        f"<b>{markup.escape(plan.task.name)}</b>", markup.soft(plan.model.name), "",
+        markup.chip(plan.origin, "emu" if stamp else ""),
+    )  # fmt: skip
+    figure = f'<span class="cfai-big">{price_}</span>'
+    time = markup.soft(_time(e.minutes)) if e.requests else ""
+    alarm = ""
+    if e.overlong:
+        long = (
+            f"{markup.counted(e.overlong, 'input')} may be longer than the {plan.model.context:,} tokens of the model"
+        )
+        alarm = f'<div class="cfai-warn cfai-small">⚠ {long}</div>'
+    middle = markup.row(figure, markup.soft(unit), "", time, style="align-items: baseline; margin-top: 4px")
+    parts = markup.split((count, color) for count, _, color, _ in counts)
+    below = markup.row(*words, "", '<span class="cfai-accent">more</span>', style="font-size: 12px")
+    return markup.card(
+        f"{top}{middle}{parts}{alarm}{below}", f"plan of {plan.task.name}", more=markup.escape(repr(plan), markup.LONG)
+    )
 
 
 def draw_up(

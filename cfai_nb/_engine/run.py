@@ -24,9 +24,9 @@ from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, 
 from ..models import Usage, price
 from ..models.ledger import money
 from .account.flights import Flight
+from .concurrency import MOST
 from .conversation import Conversations
 from .engine import Engine
-from .limiter import MOST
 from .run_state import Run
 from .sender import RunSender
 from .stopping import current

@@ -7,8 +7,8 @@ and nowhere else: ``error``, ``stopped``, ``halted`` and ``finished``.
 
 from __future__ import annotations
 
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -24,6 +24,16 @@ from ..vectors.vector import Space, views
 from .plan import Plan
 from .run_options import RunOptions
 from .stopping import NEVER, Stop
+
+#: What the ids of all runs of this process begin with: so the ledger, which holds those of every notebook, tells them
+#: apart.
+HERE = secrets.token_hex(4)
+
+
+def new_run() -> str:
+    """Return the id of a new run."""
+    return f"{HERE}{secrets.token_hex(4)}"
+
 
 #: Seconds without an answer after which a run says what it waits for.
 _MOMENT = 1.0
@@ -120,7 +130,7 @@ class Run:
 
     plan: Plan
     options: RunOptions
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    id: str = field(default_factory=new_run)
     results: Results = field(init=False)  # the cells delivered so far
     failures: dict[int, RowError] = field(default_factory=dict)  # by index
     logs: dict[int, str] = field(default_factory=dict)  # by index: the id of the gateway's log of its answer

@@ -210,7 +210,7 @@ class RunSender(Sender):
         most = run.options.concurrency
         self._share = Share(None if most == "auto" else most)
         if most != "auto":
-            self._limiter.concurrency.most = max(self._limiter.concurrency.most, most)
+            self._limiter.concurrency.want(most)
         self._given_up = Witnesses()
         self._stream: StreamReader | None = None  # of a streamed answer that began to arrive
         self.in_flight: set[asyncio.Task[None]] = set()  # tasks with a request that was written and is not answered yet

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..errors import AccessError, CfaiError, InputError, ModelError, refuse_unknown
+from ..errors import AccessError, CfaiError, InputError, ModelError, refuse_unknown, takes_options
 from ..models import catalogue, default
 from ..tasks import ChatTask, Column, DialectTask, Embed, Task
 from ..vectors.vector import Space, views
@@ -280,6 +280,7 @@ def remember(report: Report) -> None:
     _reports[:] = [report]
 
 
+@takes_options()
 def last_run() -> Report:
     """Return what happened in the last run of this process: receipt, failures, partial result.
 

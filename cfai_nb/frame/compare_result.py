@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import html
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .. import markup
 from .._engine.plan import Plan
 from .._engine.run_state import Run
 from ..errors import CfaiError
@@ -197,9 +197,9 @@ class Comparison:
         return "\n".join([self.words, self.table.to_string(float_format=_short), *self.verdicts])
 
     def _repr_html_(self) -> str:
-        said = "".join(f"<li>{html.escape(each)}</li>" for each in self.verdicts)
-        table = self.table.to_html(escape=True, float_format=_short)
-        return f"<p>{html.escape(self.words)}</p>{table}{f'<ul>{said}</ul>' if said else ''}"
+        verdicts = "".join(f"<li>{markup.escape(each, markup.LONG)}</li>" for each in self.verdicts)
+        below = f"<ul>{verdicts}</ul>" if verdicts else ""
+        return markup.frame_html(self.table, f"<b>{markup.escape(self.words)}</b>", _short) + below
 
 
 def _short(value: float) -> str:

@@ -155,7 +155,10 @@ def _text_of(value: Any) -> str:
             ) from None
         return str(value)
     if isinstance(value, (int, float, bool, np.generic, pd.Timestamp, pd.Timedelta, pd.Period)):
-        return str(value)
+        try:
+            return str(value)
+        except ValueError as error:  # an integer too long for Python to write
+            raise InputError(f"the cell cannot be written as text: {error}") from None
     if hasattr(value, "isoformat"):
         return str(value.isoformat())
     if is_media(value):

@@ -6,7 +6,6 @@ A ``Call`` makes one for each run; ``cf.last_run()``, progress and plots read it
 from __future__ import annotations
 
 import copy
-import html
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +15,8 @@ import pandas as pd
 from .._engine.run_state import Event, Run
 from ..errors import CfaiError, RowError, RowsFailed, ServiceError, Stopped, StoreError
 from ..errors import CfaiWarning as CfaiWarning
-from ..markup import NO_MATH, counted
-from ..models.ledger import money
+from ..markup import card, chip, counted, escape, facts, row, soft
+from ..models.ledger import dollars, money
 from ..vectors.vector import stand_in
 from .cascades.cascade_plan import Certificate
 from .rows import Rows
@@ -261,7 +260,49 @@ class Report:
         return f"<{self.receipt}>"
 
     def _repr_html_(self) -> str:
-        return f'<div class="{NO_MATH}"><code>{html.escape(self.receipt)}</code></div>'
+        return receipt_card(self)
+
+
+#: Failed rows that a receipt lists; ``failures`` has all.
+_LISTED = 10
+
+
+def receipt_card(report: Report) -> str:
+    """Return the receipt as HTML: one line, which unfolds to all facts and the first rows that failed."""
+    event, failed = report.event, report.failed
+    broken = report.run.error is not None
+    alarm = bool(failed or report.not_run or broken)
+    sign, look = ("✗", "bad") if broken else ("⚠", "warn") if alarm else ("✓", "ok")
+    rows = f"{event.done:,} of {counted(report._wanted)}" if alarm else counted(event.done)
+    rows += f", {counted(event.requests, 'request')}" if event.requests else ""
+    marks = [chip(f"{failed:,} failed: show", "emu")] if failed else []
+    marks += [chip(f"{report.not_run:,} not run", "emu")] if report.not_run else []
+    marks += [chip(stamp, "emu")] if (stamp := stand_in(event.origin)) and event.requests else []
+    neurons = event.spent.neurons
+    cost = "nothing spent" if not event.requests else "price unknown"
+    cost = cost if neurons is None or not event.requests else dollars(neurons, event.spent.exact)
+    saved = f"saved {dollars(event.saved_neurons)}" if event.saved_neurons else ""
+    head = row(
+        f'<span class="cfai-{look}" aria-hidden="true">{sign}</span>',
+        f"<b>{escape(report.title or event.verb, 80)}</b>", soft(rows), *marks, "",
+        f"<b>{cost}</b>", *([soft(saved)] if saved else []), soft(f"{event.seconds:.1f} s"),
+        '<span class="cfai-accent">more</span>',
+    )  # fmt: skip
+    return card(head, report.receipt, more=_details(report), line=True, alarm=alarm)
+
+
+def _details(report: Report) -> str:
+    event = report.event
+    pairs = [("model", report.run.plan.model.id), ("answered by", event.origin)]
+    pairs += [("receipt", report.receipt)]
+    if len(report.latency):
+        middle, slow = np.percentile(report.latency, [50, 95])
+        pairs.append(("seconds a request", f"{middle:.2g} (median), {slow:.2g} (95 %)"))
+    listed = report.failures.head(_LISTED) if report.failed else pd.DataFrame()
+    pairs += [(f"row {_plain(each.row)}", f"{each.code}: {each.message}") for each in listed.itertuples()]
+    if report.failed > len(listed):
+        pairs.append(("", f"{counted(report.failed - len(listed), 'more failed row')}: cf.last_run().failures"))
+    return facts(pairs)
 
 
 def saved_words(neurons: float, unknown: int) -> str:

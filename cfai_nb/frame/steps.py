@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from ..errors import CfaiError, Stopped
+from ..errors import FOLDED, CfaiError, Stopped, fold
 from .call import Call
 from .cascades.cascade_plan import CascadePlan, Outline
 from .progress import working
@@ -119,6 +119,13 @@ class Forms(ABC):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Do it and wait."""
+        try:
+            return self._done(*args, **options)
+        except FOLDED as error:
+            fold(error)
+            raise
+
+    def _done(self, *args: Any, **options: Any) -> Any:
         steps = self._steps(*args, **options)
         with contextlib.closing(steps):  # also by an interrupt, which would else leave it half done
             step, finish = _advance(steps)
@@ -133,6 +140,13 @@ class Forms(ABC):
 
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
+        try:
+            return await self._awaited(*args, **options)
+        except FOLDED as error:
+            fold(error)
+            raise
+
+    async def _awaited(self, *args: Any, **options: Any) -> Any:
         from .._engine.stopping import in_thread
 
         steps = await in_thread(lambda: self._steps(*args, **options))
@@ -158,6 +172,13 @@ class Forms(ABC):
         ValueError
             It would send no rows, so there is nothing to price.
         """
+        try:
+            return self._priced(*args, **options)
+        except FOLDED as error:
+            fold(error)
+            raise
+
+    def _priced(self, *args: Any, **options: Any) -> Plan | Plans | CascadePlan:
         steps = self._steps(*args, **options)
         plans: dict[str, Plan | CascadePlan] = {}
         step, _ = _advance(steps)

@@ -5,6 +5,7 @@ use it.
 """
 
 from .cell import LIVE_SOUND, SOUND, CellKind, Renderer, plain
+from .saved_page import save as save_page
 from .table import (
     Column,
     Failures,
@@ -17,6 +18,8 @@ from .table import (
     media_column,
     named_columns,
     plain_table,
+    sortable,
+    sorted_rows,
     table,
 )
 
@@ -37,5 +40,8 @@ __all__ = [
     "named_columns",
     "plain",
     "plain_table",
+    "save_page",
+    "sortable",
+    "sorted_rows",
     "table",
 ]

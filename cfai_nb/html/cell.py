@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import mimetypes
 import os
 import reprlib
+import wave
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -31,6 +33,7 @@ CellKind: TypeAlias = Literal["image", "audio", "video", "document", "vector", "
 PIXELS = 256
 #: Bytes of sound on one page: in the notebook's file, where sound takes a third more; and sent to the browser only.
 SOUND, LIVE_SOUND = 1_500_000, 12_000_000
+_PEAKS = 60  # parts of a sound that are drawn
 _MAX_NAME = 1_024  # characters of a file name
 _MIN_VECTOR = 8  # a shorter list of numbers is read more easily than drawn
 _HEAD = 16  # bytes that tell what a file is
@@ -117,11 +120,11 @@ def _kind_of_mime(mime: str) -> CellKind:
 class Renderer:
     """Makes HTML of cells, for one page with pictures of at most `side` pixels and `sound` bytes of sound.
 
-    Sound beyond that is described in words.
+    Sound beyond that is described in words.  With `zooms` a click shows a picture larger.
     """
 
-    def __init__(self, *, side: int = 128, sound: int = SOUND) -> None:
-        self.side = side
+    def __init__(self, *, side: int = 128, sound: int = SOUND, zooms: bool = False) -> None:
+        self.side, self.zooms = side, zooms
         self.omitted = 0  # sounds that did not fit
         self._sound = self._left = sound
 
@@ -176,7 +179,9 @@ class Renderer:
         except InputError as error:
             size = f", {_size(len(source))}" if isinstance(source, bytes) else ""
             return markup.remark(f"{form}{size}: {error}")
-        return markup.picture(made.content, made.mime, f"{label} ({form})", self.side)
+        image = markup.picture(made.content, made.mime, f"{label} ({form})", self.side)
+        # A click or Enter shows it larger, also without a kernel and without a script.
+        return f'<details class="cfai-zoom"><summary>{image}</summary></details>' if self.zooms else image
 
     def _player(self, content: bytes, form: Form, label: str) -> str:
         words = f"{form}, {_size(len(content))}"
@@ -187,7 +192,24 @@ class Renderer:
                 f"{words}: not saved here, since a page holds {limit} of sound; change that with sound="
             )
         self._left -= len(content)
-        return markup.figure(markup.player(content, form.mime, f"{label} ({form})"), markup.escape(words))
+        sound = markup.player(content, form.mime, f"{label} ({form})")
+        # The player rounds to seconds, so the length stands below it.
+        if peaks := loudness(content):
+            sound = f'<div class="cfai-player">{markup.sparkline(peaks, f"{label}: loudness over time")}{sound}</div>'
+        return markup.figure(sound, f'<span class="cfai-soft">{markup.escape(words)}</span>')
+
+
+def loudness(content: bytes) -> list[float]:
+    """Return the loudest sample of each of 60 parts of a WAV file of 16 bits, 0 to 1; empty for other content."""
+    try:
+        with wave.open(io.BytesIO(content)) as sound:
+            if sound.getsampwidth() != 2:
+                return []
+            samples = np.frombuffer(sound.readframes(sound.getnframes()), dtype="<i2")
+    except (wave.Error, EOFError, ValueError):
+        return []
+    parts = [part for part in np.array_split(samples, _PEAKS) if len(part)]
+    return [float(np.abs(part.astype(np.int32)).max()) / 32_768 for part in parts]
 
 
 # -- text --------------------------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ A frame or Series comes in; `Column` objects, positions of rows, errors, HTML, a
 
 from __future__ import annotations
 
+import operator
+import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -30,16 +32,17 @@ _SHORT = 120  # characters of a text that is read at a glance
 _ORDER = ("image", "audio", "video", "text", "value", "vector", "long", "other", "document")
 _WORDS = {"image": "pictures", "audio": "sound"}
 
-_LEFT = "text-align: left"  # set on every cell: JupyterLab's own tables align to the right
-_CELL = f"padding: .3em .6em; vertical-align: top; max-width: 24em; overflow: hidden; border-bottom: {markup.RULE}"
-_HEAD = f"{_CELL}; {_LEFT}; font-weight: 600; white-space: nowrap"
-_LABEL = f"{_CELL}; {_LEFT}; font-weight: 600; max-width: 12em; overflow-wrap: break-word; overflow-wrap: anywhere"
+#: Kind of a column -> class of its cells in the style sheet.
 _BY_KIND = {
-    "image": f"{_LEFT}; min-width: 8em",
-    "audio": f"{_LEFT}; min-width: 17em",
-    "text": f"{_LEFT}; min-width: 6em",  # a short word is not broken to make room for long ones
-    "value": "text-align: right; white-space: nowrap",
+    "image": "cfai-media",
+    "audio": "cfai-sound",
+    "text": "cfai-words",
+    "value": "cfai-number",
+    "long": "cfai-prose",
 }
+#: Columns of probabilities and scores, which are drawn as bars.
+_SHARES = re.compile(r"(confidence|probability|score|similarity|p__.*)$")
+_COMPARED = re.compile(r"(<=|>=|<|>|=)\s*(\S.*)")
 
 #: Where failures come from: a run, its frame of failures, the last run over the same rows (None), or nowhere (False).
 Failures: TypeAlias = "Report | pd.DataFrame | Literal[False] | None"
@@ -120,17 +123,60 @@ def _kind(cells: pd.Series[Any], files: Folder | None) -> tuple[CellKind | Liter
     return max(kinds, key=kinds.count), False
 
 
-def matching_rows(columns: Sequence[Column], index: pd.Index[Any], text: str) -> npt.NDArray[np.int64]:
-    """Return the positions of the rows that have a text in a cell, a file's name or their label, in any case."""
+def matching_rows(columns: Sequence[Column], index: pd.Index[Any], text: str, only: str = "") -> npt.NDArray[np.int64]:
+    """Return the positions of the rows that have a text in a cell, a file's name or their label, in any case.
+
+    ``only`` names the one column that is searched; ``"> 3"`` compares there, if it holds numbers or dates.
+    """
     wanted = text.casefold()
     if not wanted:
         return np.arange(len(index), dtype=np.int64)
-    held = np.fromiter((wanted in str(label).casefold() for label in index), dtype=bool, count=len(index))
+    held = np.zeros(len(index), dtype=bool)
+    if only:
+        columns = [column for column in columns if column.name == only]
+        for column in columns:
+            if (compared := _compared(column.cells, text)) is not None:
+                return np.flatnonzero(compared).astype(np.int64)
+    else:
+        held |= np.fromiter((wanted in str(label).casefold() for label in index), dtype=bool, count=len(index))
     for column in columns:
         if column.kind not in ("vector", "other"):
             words = (_searchable(cell) for cell in column.cells)
             held |= np.fromiter((wanted in word.casefold() for word in words), dtype=bool, count=len(index))
     return np.flatnonzero(held).astype(np.int64)
+
+
+_OPERATORS = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operator.ge, "=": operator.eq}
+
+
+def _compared(cells: pd.Series[Any], text: str) -> npt.NDArray[np.bool_] | None:
+    """Return where a comparison such as "> 3" holds; None for a text that is none, or a column that is not ordered."""
+    match = _COMPARED.fullmatch(text.strip())
+    dated = pd.api.types.is_datetime64_any_dtype(cells.dtype)
+    if match is None or not (dated or pd.api.types.is_numeric_dtype(cells.dtype)):
+        return None
+    try:
+        limit = pd.Timestamp(match[2]) if dated else float(match[2])
+        held = _OPERATORS[match[1]](cells, limit)
+    except (ValueError, TypeError):  # while it is being typed
+        return None
+    return np.asarray(held.fillna(False), dtype=bool)
+
+
+def sorted_rows(column: Column, rows: npt.NDArray[np.int64], descending: bool) -> npt.NDArray[np.int64]:
+    """Return positions of rows in the order of their cells in a column, missing ones last; equal ones keep theirs."""
+    cells = column.cells.iloc[rows].reset_index(drop=True)
+    try:
+        order = cells.sort_values(ascending=not descending, kind="stable", na_position="last").index
+    except TypeError:  # numbers among words
+        words = cells.map(lambda cell: None if is_missing(cell) else str(cell))
+        order = words.sort_values(ascending=not descending, kind="stable", na_position="last").index
+    return np.asarray(rows[order.to_numpy()], dtype=np.int64)
+
+
+def sortable(columns: Sequence[Column]) -> list[str]:
+    """Return the names of the columns that have an order: of texts and values."""
+    return [column.name for column in columns if column.kind in ("text", "value", "long")]
 
 
 def _searchable(cell: Any) -> str:
@@ -187,11 +233,13 @@ def mark_of(data: rows.Frame, columns: Sequence[Column]) -> str:
 
 def table(
     columns: Sequence[Column], rows: Sequence[int], index: pd.Index[Any], *, caption: str = "",
-    errors: Errors | None = None, renderer: Renderer | None = None,
+    errors: Errors | None = None, renderer: Renderer | None = None, ordered: tuple[str, bool] = ("", False),
+    nothing: str = "",
 ) -> str:  # fmt: skip
     """Return the rows at these positions as an HTML table.
 
-    `caption` is HTML; `errors` are shown in the columns that the run left empty.
+    `caption` is HTML; `errors` are shown in the columns that the run left empty.  `ordered` names the column that the
+    rows are sorted by, and whether it falls.
     """
     renderer = renderer or Renderer()
     errors = errors or {}
@@ -199,25 +247,37 @@ def table(
     tops = [_top(column, rows) for column in columns]
     lines = []
     for row in rows:
-        line = [f'<th scope="row" style="{_LABEL}">{markup.escape(index[row], 60)}</th>']
+        line = [f'<th scope="row">{markup.escape(index[row], 60)}</th>']
         for at, column in enumerate(columns):
-            if at in empty and row in errors and is_missing(column.cells.iloc[row]):
+            cell = column.cells.iloc[row]
+            if at in empty and row in errors and is_missing(cell):
                 shown = markup.failure(*errors[row])
+            elif column.kind == "value" and _is_share(column.name, cell):
+                shown = f"{markup.bar(float(cell), width='48px')} {renderer.cell(cell, column.name)}"
             else:
                 label = f"{column.name}, row {index[row]}"
-                shown = renderer.cell(
-                    column.cells.iloc[row], label, names=column.names, files=column.files, top=tops[at]
-                )
-            line.append(f'<td style="{_CELL}; {_BY_KIND.get(column.kind, _LEFT)}">{shown}</td>')
+                shown = renderer.cell(cell, label, names=column.names, files=column.files, top=tops[at])
+            line.append(f'<td class="{_BY_KIND.get(column.kind, "")}">{shown}</td>')
         lines.append(f"<tr>{''.join(line)}</tr>")
-    names = ["row" if index.name is None else index.name, *(column.name for column in columns)]
-    heads = "".join(f'<th scope="col" style="{_HEAD}">{markup.escape(name, 60)}</th>' for name in names)
+    heads = [_head("row" if index.name is None else index.name, "", ordered)]
+    heads += [_head(column.name, _BY_KIND.get(column.kind, ""), ordered) for column in columns]
+    none = f'<div class="cfai-empty">{markup.escape(nothing)}</div>' if nothing and not rows else ""
     return markup.block(
-        f'<table style="border-collapse: collapse; margin: 0">'
-        f'<caption style="text-align: left; caption-side: top; padding: .3em 0">{caption}</caption>'
-        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody></table>",
-        "overflow-x: auto",
+        f'<div class="cfai-head">{caption}</div><div class="cfai-frame" role="region" tabindex="0" '
+        f'aria-label="rows"><table class="cfai-table"><thead><tr>{"".join(heads)}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table>{none}</div>",
+        look=("table",),
     )
+
+
+def _head(name: object, look: str, ordered: tuple[str, bool]) -> str:
+    arrow = (" ▼" if ordered[1] else " ▲") if ordered[0] and str(name) == ordered[0] else ""
+    sort = f' aria-sort="{"descending" if ordered[1] else "ascending"}"' if arrow else ""
+    return f'<th scope="col" class="{look}"{sort}>{markup.escape(name, 60)}{arrow}</th>'
+
+
+def _is_share(name: str, cell: Any) -> bool:
+    return isinstance(cell, float) and 0 <= cell <= 1 and _SHARES.match(name) is not None
 
 
 def _top(column: Column, rows: Sequence[int]) -> float | None:
@@ -248,12 +308,11 @@ def card(column: Column, captions: Sequence[Column], row: int, index: pd.Index[A
     return markup.figure(shown, markup.passage(words, 120), faded=False)
 
 
-def cards(made: Sequence[tuple[str, bool]], *, caption: str, width: str) -> str:
-    """Return figures, each with whether it is picked, side by side below a caption; `width` is that of each in CSS."""
-    style = f"display: inline-block; vertical-align: top; width: {width}; margin: 0 1em 1em 0; padding: .3em"
+def cards(made: Sequence[tuple[str, bool]], *, caption: str, wide: bool = False) -> str:
+    """Return figures, each with whether it is picked, side by side below a caption; `wide` gives each more room."""
     boxes = [
-        f'<div style="{style}; border: 2px solid {"#2f6fb3" if picked else "transparent"}; border-radius: 5px">'
-        f"{'<b>✓ picked</b>' if picked else ''}{shown}</div>"
+        f'<div class="{"cfai-picked" if picked else ""}">{markup.chip("✓ picked", "on") if picked else ""}{shown}</div>'
         for shown, picked in made
     ]
-    return markup.block(f'<div style="padding: .3em 0">{caption}</div>{"".join(boxes)}')
+    grid = f'<div class="cfai-grid{" cfai-wide" * wide}">{"".join(boxes)}</div>'
+    return markup.block(f'<div class="cfai-head">{caption}</div>{grid}', look=("table", "cards"))

@@ -225,8 +225,16 @@ def money(neurons: float | None, exact: bool = True) -> str:
     """Return Neurons and dollars in words: ``"~2.8 Neurons ($0.000031)"``; a tilde marks an estimate."""
     if neurons is None:
         return "price unknown"
-    mark = "" if exact else "~"
+    return f"{neurons_only(neurons, exact)} ({dollars(neurons, exact)})"
+
+
+def dollars(neurons: float, exact: bool = True) -> str:
+    """Return Neurons as dollars alone, with two significant digits: ``"~$0.000031"``."""
     usd = neurons * USD_PER_NEURON
-    decimals = max(2, 1 - int(f"{usd:.1e}".partition("e")[2]))  # two significant digits
-    dollars = f"${usd:,.{decimals}f}" if usd else "$0"
-    return f"{mark}{_plain(neurons)} Neurons ({mark}{dollars})"
+    decimals = max(2, 1 - int(f"{usd:.1e}".partition("e")[2]))
+    return f"{'' if exact else '~'}{f'${usd:,.{decimals}f}' if usd else '$0'}"
+
+
+def neurons_only(neurons: float, exact: bool = True) -> str:
+    """Return Neurons alone: ``"~2.8 Neurons"``."""
+    return f"{'' if exact else '~'}{_plain(neurons)} Neurons"

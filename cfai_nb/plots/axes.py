@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb, to_rgba
 from matplotlib.figure import Figure
 
+from .. import markup
 from ..errors import takes_options
 from ..vectors import VectorColumn
 
@@ -76,16 +77,62 @@ def new_axes(width: float, height: float) -> Axes:
     """Return the axes of a new pyplot figure, sizes in inches; a notebook shows such a figure by itself."""
     import matplotlib.pyplot as plt  # only here: pyplot picks a backend, and a given `ax` has one already
 
-    return plt.subplots(figsize=(width, height), layout="constrained")[1]
+    figure = plt.figure(figsize=(width, height), layout="constrained", FigureClass=ThemedFigure)
+    return figure.subplots()
+
+
+class ThemedFigure(Figure):
+    """A figure that a notebook shows twice, on no ground: with light ink in dark themes; the theme picks one."""
+
+    def _repr_html_(self) -> str:
+        return themed(self, "a plot")
+
+
+def themed(figure: Figure, alt: str) -> str:
+    """Return a figure as HTML with a picture for light themes and one for dark ones; `alt` is its description."""
+    from PIL import Image
+
+    written = io.BytesIO()
+    figure.savefig(written, format="png", facecolor="none", dpi=96, metadata={"Software": None})
+    pixels = np.asarray(Image.open(written).convert("RGBA"))
+    other = io.BytesIO()
+    Image.fromarray(for_dark(pixels)).save(other, "PNG", optimize=True)
+    words, shown = markup.escape(alt, 1_000), ""
+    # Where the style sheet is dropped, as in notebooks that are not trusted, the second one stays hidden.
+    for look, content, style in (
+        ("light", written, "max-width: 100%"),
+        ("dark", other, "max-width: 100%; display: none"),
+    ):
+        source = markup.address(content.getvalue(), "image/png")
+        shown += f'<img class="cfai-{look}" alt="{words}" style="{style}" src="{source}">'
+    return f'{markup.sheet("plot")}<div class="cfai cfai-plot">{shown}</div>'
+
+
+def for_dark(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return the pixels (height, width, RGBA) for a dark ground: grays are turned around, dark colors lightened."""
+    color = pixels[..., :3].astype(np.float32) / 255
+    low, high = color.min(axis=2, keepdims=True), color.max(axis=2, keepdims=True)
+    middle, spread = (low + high) / 2, np.clip((high - low) * 3, 0, 1)
+    gray = 0.93 - 0.86 * middle  # near white for ink, near the ground for what was white
+    lift = np.clip((0.56 - middle) / np.maximum(1 - middle, 1e-6), 0, 1)
+    lighter = color + (1 - color) * lift
+    made = (spread * lighter + (1 - spread) * gray) * 255
+    return np.concatenate([np.clip(made, 0, 255).astype(np.uint8), pixels[..., 3:]], axis=2)
 
 
 def png(draw: Callable[[Axes], Any], width: float, height: float, dpi: int = 96) -> bytes:
     """Return what `draw(ax)` draws as a PNG, sizes in inches; the figure is not registered with pyplot."""
-    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
-    draw(figure.subplots())
+    figure = drawn(draw, width, height, dpi)
     written = io.BytesIO()
     figure.savefig(written, format="png", metadata={"Software": None})
     return written.getvalue()
+
+
+def drawn(draw: Callable[[Axes], Any], width: float, height: float, dpi: int = 96) -> Figure:
+    """Return a figure with what `draw(ax)` draws; it is not registered with pyplot."""
+    figure = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    draw(figure.subplots())
+    return figure
 
 
 def tidy(ax: Axes, grid: Literal["x", "y", "both"], *, x: str = "", y: str = "") -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import takes_options
 from ..markup import counted, line
 from .arrays import Flags, Numbers, column, missing, names, numbers, percent, same_rows, share_of
 
@@ -61,6 +62,7 @@ def _span(found: Estimate) -> str:
     return f"{found.estimate:.3g}, {found.low:.3g} to {found.high:.3g}"
 
 
+@takes_options()
 def wilson(share: Any, count: Any, confidence: float = 0.95) -> tuple[Any, Any]:
     """Return the interval of a share of so many rows (Wilson 1927), which holds for few rows and near 0 and 1 too.
 
@@ -86,6 +88,7 @@ def wilson(share: Any, count: Any, confidence: float = 0.95) -> tuple[Any, Any]:
     return np.where(share <= 0, 0.0, middle - half), np.where(share >= 1, 1.0, middle + half)
 
 
+@takes_options()
 def share(
     guess: Any, gold: Any = None, weights: Any = None, confidence: float = 0.95, *, of: Any = None
 ) -> Estimate:  # fmt: skip
@@ -138,6 +141,7 @@ def share(
     return _whole(_parts(guess, gold, weights, of, 0.0, 1.0), share_of(confidence, "confidence"), bounded=True)
 
 
+@takes_options()
 def mean(guess: Any, gold: Any = None, weights: Any = None, confidence: float = 0.95) -> Estimate:
     """Estimate the mean of a number over the rows, from a model's answers and some gold.
 
@@ -165,6 +169,7 @@ def mean(guess: Any, gold: Any = None, weights: Any = None, confidence: float = 
     )
 
 
+@takes_options()
 def accuracy(guess: Any, gold: Any, weights: Any = None, confidence: float = 0.95) -> Estimate:
     """Estimate the share of rows that are answered right.
 
@@ -221,6 +226,7 @@ def _equal(one: Any, other: Any) -> bool:
     return same if isinstance(same, bool) else bool(np.all(same))  # a cell can be an array
 
 
+@takes_options()
 def assert_accuracy(
     guess: Any, gold: Any, at_least: float = 0.9, *, weights: Any = None, confidence: float = 0.95,
     strict: bool = False, scores: Any = None, inputs: Any = None, show: int = 5,

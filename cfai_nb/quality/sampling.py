@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import takes_options
 from .arrays import Numbers, Positions, numbers, percent, share_of
 from .estimates import wilson
 
 
+@takes_options()
 def draw(
     uncertainty: Any, n: int, *, uniform: float = 0.3, seed: int = 0
 ) -> tuple[Positions, Numbers]:  # fmt: skip
@@ -76,6 +78,7 @@ def draw(
     return random.permutation(rows).astype(np.int64), chance
 
 
+@takes_options()
 def rows_for_difference(gap: float, differ: float, confidence: float = 0.95, power: float = 0.8) -> int:
     """Return how many rows show a difference in accuracy (McNemar's test; Connor 1987).
 
@@ -102,6 +105,7 @@ def rows_for_difference(gap: float, differ: float, confidence: float = 0.95, pow
     return int(np.ceil(((alarm * np.sqrt(differ) + sight * np.sqrt(max(differ - gap**2, 0))) / gap) ** 2))
 
 
+@takes_options()
 def rows_for_width(width: float, share: float = 0.5, confidence: float = 0.95) -> int:
     """Return how many rows of gold give an interval (Wilson's) of at most this width.
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import takes_options
 from ..markup import counted
 from .arrays import Numbers, numbers, same_rows, share_of
 from .estimates import judge
@@ -98,6 +99,7 @@ def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
 
 
+@takes_options()
 def difference(
     first: Any, second: Any, gold: Any = None, *, margin: float | None = None, confidence: float = 0.95,
     names: tuple[str, str] = ("first", "second"), seed: int = 0,
@@ -159,6 +161,7 @@ def difference(
     )  # fmt: skip
 
 
+@takes_options()
 def differences(
     answers: Mapping[str, Any], gold: Any, *, margin: float | None = None, confidence: float = 0.95, seed: int = 0
 ) -> list[Difference]:
@@ -201,6 +204,7 @@ def differences(
     ]
 
 
+@takes_options()
 def mcnemar(first: int, second: int) -> float:
     """Return the two-sided p-value of so many flips either way (exact: McNemar 1947, binomial form).
 
@@ -220,6 +224,7 @@ def mcnemar(first: int, second: int) -> float:
     return min(1.0, 2 * float(bdtr(float(min(first, second)), total, 0.5))) if total else 1.0
 
 
+@takes_options()
 def holm(p: Any) -> Numbers:
     """Return p-values adjusted for their number, so that the chance of any false alarm stays bounded (Holm 1979).
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import html
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from .. import tasks
+from .. import markup, tasks
 from ..errors import ModelError, SetupError, takes_options
-from ..markup import NO_MATH, counted
+from ..markup import counted
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
 from ..models.ledger import Charge, midnight, money
 from ..tasks import Task
@@ -79,7 +78,7 @@ def models(
             raise ModelError(f"verb={verb!r}: there is no such verb. {_known_words()}")
         found = [m for m in found if any(not kind.families or m.family in kind.families for kind in taken)]
     if name is not None:
-        families = _families(name)
+        families = families_of(name)
         found = [m for m in found if name.casefold() in m.id.casefold() or m.family in families]
     if task is not None:
         found = [m for m in found if task.casefold() in m.task.casefold()]
@@ -94,9 +93,14 @@ def models(
     return pd.DataFrame(rows, columns=columns).set_index("id")
 
 
-def _families(verb: str) -> frozenset[str]:
+def families_of(verb: str) -> frozenset[str]:
     """Return the families of models that a verb accepts; none if there is no such verb."""
     return frozenset().union(*(kind.families for kind in _tasks() if kind.name == verb.casefold()))
+
+
+def verbs() -> list[str]:
+    """Return the names of all verbs that ask a model."""
+    return sorted({kind.name for kind in _tasks() if kind.name})
 
 
 def _tasks() -> list[type[Task]]:
@@ -108,8 +112,7 @@ def _no_models(name: str | None, task: str | None, retired: bool) -> str:
     filters = {"id": name, "task": task}
     what = " and ".join(f"{given!r} in its {word}" for word, given in filters.items() if given is not None)
     known = list(catalogue().values())
-    verbs = sorted({kind.name for kind in _tasks()})
-    near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *verbs], n=1)
+    near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *verbs()], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     gone = "" if retired else " retired=True includes retired models."
     verb = f", and no verb is called {name!r}" if name is not None else ""
@@ -121,7 +124,7 @@ def _known_words() -> str:
     current = [model for model in catalogue().values() if model.status != "retired"]
     words = {
         "Tasks": {model.task for model in current if model.task},
-        "Verbs": {kind.name for kind in _tasks() if kind.name != Task.name},
+        "Verbs": set(verbs()),
         "Authors": {model.id.split("/")[1] for model in current if model.id.count("/") == 2},
     }
     return " ".join(f"{kind}: {', '.join(sorted(found))}." for kind, found in words.items())
@@ -173,8 +176,7 @@ class LedgerFrame(pd.DataFrame):
         words = f"spent {cost}" if (cost := cost_in_words(frame[~emulated])) else "nothing spent"
         if cost := cost_in_words(frame[emulated]):
             words += f"; the emulator would have cost {cost}"
-        table = self.totals().to_html(escape=True, float_format=lambda value: f"{value:,.6g}")
-        return f'<div class="{NO_MATH}"><p><b>Ledger</b>: {html.escape(words)}</p>{table}</div>'
+        return markup.frame_html(self.totals(), f"<b>Ledger</b> {markup.soft(words)}")
 
 
 def cost_in_words(charges: pd.DataFrame) -> str:

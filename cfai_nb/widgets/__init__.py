@@ -5,6 +5,7 @@ from .map import Map
 from .overviews import LedgerView, Models, ledger, models
 from .playground import Playground
 from .progress import Bar, bar
+from .review import Review
 
 __all__ = [
     "Bar",
@@ -14,6 +15,7 @@ __all__ = [
     "Models",
     "Playground",
     "Preview",
+    "Review",
     "bar",
     "ledger",
     "models",

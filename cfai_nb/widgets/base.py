@@ -39,6 +39,15 @@ def close(widget: Any) -> None:
     widget.close()
 
 
+def looks(box: Any, *parts: str) -> Any:
+    """Give a box of controls the style sheet, once: its base, the controls, and these parts; return the box."""
+    if "cfai-box" not in box._dom_classes:
+        sheet = ipywidgets.HTML(markup.sheet("controls", *parts), layout={"display": "none"})
+        box.children = (*box.children, sheet)
+        box.add_class("cfai").add_class("cfai-box")
+    return box
+
+
 def button(text: str, act: Callable[[], object], refused: Callable[[str], None], **looks: Any) -> Any:
     """Return a button; `refused` shows the errors of its action, because those of a callback only reach the log."""
     made = ipywidgets.Button(description=text, layout={"width": "auto"}, **looks)
@@ -83,31 +92,37 @@ class View(traitlets.HasTraits, metaclass=_Abstract):  # type: ignore[misc, unus
             self._handle.update(bundle(repr(self), self.page()), raw=True)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return bundle(repr(self), self.page(), self.controls)
+        return bundle(repr(self), self.page(), looks(self.controls))
 
     def _ipython_display_(self) -> None:
         if not in_notebook():
             print(repr(self))
             return
         # Without a kernel the controls are empty: the page shows everything.
-        publish(bundle("", "<span></span>", self.controls), raw=True)
+        publish(bundle("", "<span></span>", looks(self.controls)), raw=True)
         self._handle = publish(bundle(repr(self), self.page()), raw=True, display_id=True)
 
 
 #: The most rows on a page: every picture of a page is decoded and saved in the notebook.
 MAX_ROWS = 100
 _PAGE_SIZES = (6, 12, 24, 48)
+#: Up to so many rows the filter follows every letter; then Enter.
+_QUICK = 20_000
 
 
 class PagedView(traitlets.HasTraits, metaclass=_Abstract):
     """Rows of a frame, a page at a time; only the rows on the page are read.
 
-    Its traits are ``page``, ``n`` and ``filter``; ``rows`` holds the positions of the rows that match the filter.
+    Its traits are ``page``, ``n``, ``filter``, ``column``, ``sort`` and ``descending``; ``rows`` holds the positions of
+    the rows that match the filter, in order.
     """
 
     page = traitlets.Int(0, help="the page shown, from 0")
     n = traitlets.Int(12, min=1, max=MAX_ROWS, help="rows per page")
     filter = traitlets.Unicode("", help="only rows with this text in a cell are shown")
+    column = traitlets.Unicode("", help="the column that the filter searches; empty: all")
+    sort = traitlets.Unicode("", help="the column that orders the rows; empty: the order of the frame")
+    descending = traitlets.Bool(False, help="whether that order falls")
 
     def __init__(
         self, data: rows.Frame, searched: Sequence[html.Column], n: int, page: int, filter: str, sound: int
@@ -142,9 +157,20 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
             raise traitlets.TraitError(f"there is no page {page}: pages count from 0 to {self.pages - 1}")
         return page
 
-    @traitlets.observe("filter")
+    @traitlets.validate("column", "sort")
+    def _checked_name(self, proposal: Any) -> str:
+        name = str(proposal["value"])
+        if name and name not in (known := [column.name for column in self._searched]):
+            raise traitlets.TraitError(f"there is no column {name!r} here: {', '.join(known)}")
+        return name
+
+    @traitlets.observe("filter", "column", "sort", "descending")
     def _filtered(self, change: Any) -> None:
-        self.rows = html.matching_rows(self._searched, self._index, change["new"])
+        rows = html.matching_rows(self._searched, self._index, self.filter, self.column)
+        found = [column for column in self._searched if column.name == self.sort]
+        if found and found[0].kind in ("text", "value", "long"):
+            rows = html.sorted_rows(found[0], rows, self.descending)
+        self.rows = rows
         self._go_to(0)
 
     @traitlets.observe("n")
@@ -168,11 +194,12 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
         """Return the page as HTML."""
 
     def _renderer(self, live: bool, side: int = 128) -> html.Renderer:
-        return html.Renderer(side=side, sound=max(self._sound, html.LIVE_SOUND) if live else self._sound)
+        sound = max(self._sound, html.LIVE_SOUND) if live else self._sound
+        return html.Renderer(side=side, sound=sound, zooms=True)
 
     def _state(self) -> tuple[Any, ...]:
         """Everything the page depends on."""
-        return tuple(self.shown), len(self.rows), self.filter
+        return tuple(self.shown), len(self.rows), self.filter, self.column, self.sort, self.descending
 
     def fragment(self, live: bool = False) -> str:
         """Return the page as HTML; the live form may hold more sound than the saved one."""
@@ -185,7 +212,8 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
         total, kept, shown = len(self._index), len(self.rows), self.shown
         which = f"{self.page * self.n + 1:,}–{self.page * self.n + len(shown):,} of " if len(shown) < kept else ""
         count = markup.counted(kept)
-        return f"{which}{count}" if kept == total else f"{which}{count} with “{self.filter}” ({total:,} in all)"
+        where = f" in {self.column}" if self.column else ""
+        return f"{which}{count}" if kept == total else f"{which}{count} with “{self.filter}”{where} ({total:,} in all)"
 
     # -- the live widget -------------------------------------------------------------------------------------------
 
@@ -198,29 +226,46 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
         return self._box
 
     def _make_box(self) -> Any:
-        plain, apart = {"width": "auto"}, {"margin": "2px 2px 2px 1em"}
-        fitted = {"description_width": "auto"}
+        plain, fitted = {"width": "auto"}, {"description_width": "auto"}
         self._back = ipywidgets.Button(description="‹ Previous", tooltip="previous page", layout=plain)
         self._on = ipywidgets.Button(description="Next ›", tooltip="next page", layout=plain)
-        self._at = ipywidgets.BoundedIntText(1, min=1, max=1, description="Page", layout={"width": "9em"}, style=fitted)
+        self._at = ipywidgets.BoundedIntText(1, min=1, max=1, description="Page", layout={"width": "8em"}, style=fitted)
         self._of = ipywidgets.Label()
         self._size = ipywidgets.Dropdown(
-            options=sorted({*_PAGE_SIZES, self.n}), description="Rows a page", layout=plain | apart, style=fitted
+            options=sorted({*_PAGE_SIZES, self.n}), description="Rows a page", layout=plain, style=fitted
         )
+        names = [column.name for column in self._searched]
+        cut = [(markup.line(name, 30), name) for name in dict.fromkeys(names)]
         self._sought = ipywidgets.Text(
-            placeholder="text in a row", description="Filter", continuous_update=False,
-            layout={"width": "18em"} | apart, style=fitted,
+            placeholder="text, or > 3 in a column", description="Filter", layout={"width": "16em"}, style=fitted,
+            continuous_update=len(self._index) <= _QUICK,
         )  # fmt: skip
+        self._within = ipywidgets.Dropdown(
+            options=[("all columns", ""), *cut], description="in", layout={"width": "12em"}, style=fitted
+        )
+        sortable = set(html.sortable(self._searched))
+        order = [("frame order", ""), *((word, name) for word, name in cut if name in sortable)]
+        self._sort = ipywidgets.Dropdown(options=order, description="Sort", layout={"width": "13em"}, style=fitted)
+        self._falls = ipywidgets.ToggleButton(description="▲", tooltip="reverse the order", layout=plain)
         self._back.on_click(lambda _: self.set_trait("page", max(self.page - 1, 0)))
         self._on.on_click(lambda _: self.set_trait("page", min(self.page + 1, self.pages - 1)))
         self._at.observe(lambda change: self._used("page", change["new"] - 1), "value")
-        self._size.observe(lambda change: self._used("n", change["new"]), "value")
-        self._sought.observe(lambda change: self._used("filter", change["new"]), "value")
+        for box, name in self._boxes():
+            box.observe(lambda change, name=name: self._used(name, change["new"]), "value")
+        gap = ipywidgets.HTML(layout={"flex": "1 1 0"})
+        row = {"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
         bar = ipywidgets.HBox(
-            [self._back, self._at, self._of, self._on, self._size, self._sought],
-            layout={"flex_flow": "row wrap", "align_items": "center"},
-        )
-        return ipywidgets.VBox([bar, self._make_body()])
+            [self._sought, self._within, self._sort, self._falls, gap, self._size, self._back, self._at, self._of,
+             self._on], layout=row,
+        )  # fmt: skip
+        return looks(ipywidgets.VBox([bar, self._make_body()]), "table", "cards")
+
+    def _boxes(self) -> list[tuple[Any, str]]:
+        """The controls that stand for a trait each."""
+        return [
+            (self._size, "n"), (self._sought, "filter"), (self._within, "column"), (self._sort, "sort"),
+            (self._falls, "descending"),
+        ]  # fmt: skip
 
     def _used(self, name: str, value: Any) -> None:
         if not self._setting:
@@ -245,7 +290,10 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
         self._back.disabled, self._on.disabled = self.page == 0, self.page == self.pages - 1
         if self.n not in self._size.options:
             self._size.options = sorted({*self._size.options, self.n})
-        self._size.value, self._sought.value = self.n, self.filter
+        for box, name in self._boxes():
+            if getattr(self, name) != box.value and (box is not self._sort or self.sort in dict(box.options).values()):
+                box.value = getattr(self, name)
+        self._falls.description, self._falls.disabled = "▼" if self.descending else "▲", not self.sort
         self._setting = False
         self._fill()
 

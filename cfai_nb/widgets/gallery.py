@@ -7,6 +7,7 @@ In: a frame, its columns, and where the user is (page, filter).  Out: `Preview` 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
@@ -87,17 +88,51 @@ class Preview(PagedView):
     def _page(self, live: bool) -> str:
         renderer = self._renderer(live)
         made = html.table(
-            self._columns, self.shown, self._index, caption=self._caption(), errors=self._errors, renderer=renderer
-        )
+            self._columns, self.shown, self._index, caption=self._caption(), errors=self._errors, renderer=renderer,
+            ordered=(self.sort, self.descending), nothing="No row matches the filter." if self.filter else "No rows.",
+        )  # fmt: skip
         self._omitted = self._omitted if live else renderer.omitted
         return made
+
+    @takes_options()
+    def save(self, path: str | Path, *, title: str = "Preview", n: int = 1_000) -> Path:
+        """Write the rows that match the filter as one page of HTML, which sorts and filters without a kernel.
+
+        The page loads nothing from elsewhere, and runs nothing that a cell holds.
+
+        Parameters
+        ----------
+        path : path
+        title : str
+        n : int
+            The most rows; their pictures and sounds are part of the file.
+
+        Returns
+        -------
+        Path
+            Of the file.
+
+        Examples
+        --------
+        >>> df.cfai.preview().save("rows.html")
+        """
+        positions = [int(row) for row in self.rows[:n]]
+        renderer = html.Renderer(sound=max(self._sound, html.LIVE_SOUND), zooms=True)
+        left_out = len(self.rows) - len(positions)
+        caption = markup.badge(self._mark) + (
+            markup.soft(f"{markup.counted(left_out, 'more row')}") if left_out else ""
+        )
+        made = html.table(
+            self._columns, positions, self._index, caption=caption, errors=self._errors, renderer=renderer
+        )
+        return html.save_page(path, title, made)
 
     def _caption(self) -> str:
         words = self._summary()
         if self._hidden:
             names = ", ".join(self._hidden[:5]) + (", …" if len(self._hidden) > 5 else "")
             words += f" · {markup.counted(len(self._hidden), 'more column')} hidden ({names}); choose with columns="
-        return markup.badge(self._mark) + markup.escape(words, 400)
+        return markup.badge(self._mark) + markup.soft(words, 400)
 
     def _summary(self) -> str:
         failed = len(self._errors)
@@ -166,6 +201,7 @@ class Gallery(PagedView):
     ) -> None:  # fmt: skip
         if kind not in _WIDTHS:
             raise ValueError(f"kind must be 'image' or 'audio', not {kind!r}.")
+        self._wide = kind == "audio"
         self._width = _WIDTHS[kind]
         self._column = html.media_column(data, column, kind, session.files_folder(files))
         self._captions = [] if caption is None else html.named_columns(data, caption)
@@ -205,7 +241,7 @@ class Gallery(PagedView):
     def _page(self, live: bool) -> str:
         chosen = set(self.picks)
         made = [(shown, row in chosen) for shown, row in zip(self._cards(live), self.shown, strict=True)]
-        return html.cards(made, caption=self._caption(), width=self._width)
+        return html.cards(made, caption=self._caption(), wide=self._wide)
 
     def _state(self) -> tuple[Any, ...]:
         return *super()._state(), self.picks
@@ -214,7 +250,7 @@ class Gallery(PagedView):
         return super()._summary() + (f" · {len(self.picks):,} picked" if self.picks else "")
 
     def _caption(self) -> str:
-        return markup.badge(self._mark) + markup.escape(f"{self._column.name}: {self._summary()}")
+        return markup.badge(self._mark) + markup.soft(f"{self._column.name}: {self._summary()}")
 
     def _make_body(self) -> Any:
         self._head = ipywidgets.HTML()
@@ -254,7 +290,8 @@ class _Slot:
         self._html = ipywidgets.HTML()
         self._button = ipywidgets.ToggleButton(layout={"width": "auto"})
         self._button.observe(self._pressed, "value")
-        self.box = ipywidgets.VBox([self._html, self._button], layout={"width": width, "margin": "0 1em 1em 0"})
+        self.box = ipywidgets.VBox([self._html, self._button], layout={"width": width})
+        self.box.add_class("cfai-slot")
 
     def show(self, row: int, label: str, card: str, picked: bool) -> None:
         """Show a row here."""
@@ -263,6 +300,7 @@ class _Slot:
         self._button.value = picked
         self._button.description = "✓ Picked" if picked else "Pick"
         self._button.button_style = "info" if picked else ""
+        self.box.add_class("cfai-picked") if picked else self.box.remove_class("cfai-picked")
         self._button.tooltip = f"pick row {markup.clean(label[:60])}"
         self._row = row
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
@@ -18,9 +18,11 @@ import traitlets
 from IPython import get_ipython
 
 from .. import session
+from .._engine.run_state import HERE
 from ..errors import refuse_unknown, takes_options
 from ..frame import progress
-from ..markup import block, counted, escape
+from ..markup import block, counted, escape, soft, table
+from ..models import catalogue
 from ..models.ledger import midnight, money
 from ..session import listings
 from ..vectors.vector import stand_in
@@ -28,35 +30,13 @@ from .base import View
 
 #: Seconds between two drawings during a run; each reads the ledger.
 PAUSE = 1.0
-_SINCE = {"now": "since this was opened", "today": "today (since 00:00 UTC)", "ever": "in this ledger"}
-_BY = {"model": ["model"], "verb": ["verb"], "model and verb": ["model", "verb"]}
-#: Heading -> column of ``cf.models()`` and how it is aligned.
-_COLUMNS = {
-    "task": ("task", "left"), "$ / M read": ("usd_per_m_input_tokens", "right"),
-    "$ / M written": ("usd_per_m_output_tokens", "right"), "context": ("context", "right"),
-    "requests / min": ("rate", "right"), "can": ("capabilities", "left"), "default for": ("default_for", "left"),
+_SINCE = {
+    "now": "since this was opened", "notebook": "in this notebook", "today": "today (since 00:00 UTC)",
+    "ever": "in this ledger",
 }  # fmt: skip
-_OPTIONS = ("search", "task", "max_usd", "min_context", "order")
-
-
-def table(columns: Mapping[str, str], rows: Iterable[Sequence[object]]) -> str:
-    """Return an HTML table without borders; `columns` are the headings with "left" or "right".
-
-    The first cell of a row is its header; each cell is escaped and cut at 200 characters.
-    """
-    styles = [
-        f"text-align: {side}; vertical-align: top; padding: 3px 8px" + "; white-space: nowrap" * (side == "right")
-        for side in columns.values()
-    ]
-
-    def row(cells: Iterable[object], tags: Sequence[str]) -> str:
-        made = zip(tags, styles, cells, strict=True)
-        return "".join(f'<{tag} style="{style}">{escape(cell)}</{tag[:2]}>' for tag, style, cell in made)
-
-    heads = row(columns, ['th scope="col"'] * len(styles))
-    tags = ['th scope="row"', *["td"] * (len(styles) - 1)]
-    body = "".join(f"<tr>{row(cells, tags)}</tr>" for cells in rows)
-    return f'<table style="border-collapse: collapse"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+_BY = {"model": ["model"], "verb": ["verb"], "model and verb": ["model", "verb"]}
+_OPTIONS = ("search", "task", "verb", "max_usd", "min_context", "order")
+_TOKENS = ("input_tokens", "output_tokens")
 
 
 class LedgerView(View):
@@ -64,9 +44,9 @@ class LedgerView(View):
 
     Attributes
     ----------
-    since : {"now", "today", "ever"}
-        The first charge to count: since this view was created, since 00:00 UTC (when the free Neurons are renewed),
-        or since the ledger exists.
+    since : {"now", "notebook", "today", "ever"}
+        The first charge to count: since this view was created, since this kernel was started (its own charges only),
+        since 00:00 UTC (when the free Neurons are renewed), or since the ledger exists.
     by : {"model", "verb", "model and verb"}
     frame : DataFrame
         The totals.
@@ -109,32 +89,32 @@ class LedgerView(View):
     @property
     def frame(self) -> pd.DataFrame:
         """Totals: requests, rows, tokens, neurons, usd, saved_neurons, unpriced calls, exact."""
-        start = {"now": self._made, "today": midnight(self._clock()), "ever": 0.0}[self.since]
-        return listings.totals_by(listings.charges_frame(session.current().charges(start)), ["origin", *_BY[self.by]])
+        return listings.totals_by(self._charges(), ["origin", *_BY[self.by]])
+
+    def _charges(self) -> pd.DataFrame:
+        start = {"now": self._made, "today": midnight(self._clock())}.get(self.since, 0.0)
+        charges = listings.charges_frame(session.current().charges(start))
+        return charges[charges["run"].str.startswith(HERE)] if self.since == "notebook" else charges
 
     def page(self) -> str:
         """Return the totals as HTML."""
         frame = self.frame
-        rows = []
-        for keys, row in zip(frame.index, frame.to_dict("records"), strict=True):
-            tokens, saved = row["tokens"], row["saved_neurons"]
-            counts = [f"{row['requests']:,.0f}", f"{row['rows']:,.0f}"]
-            counts.append("unknown" if pd.isna(tokens) else f"{tokens:,.0f}")
-            rows.append([*keys, *counts, _cost(row), "unknown" if pd.isna(saved) else money(saved) if saved else ""])
-        columns = dict.fromkeys(map(str, frame.index.names), "left")
-        columns |= dict.fromkeys(["requests", "rows", "tokens", "cost", "saved"], "right")
-        words = "".join(f"<p>{escape(line)}</p>" for line in self._totals(frame))
-        return block(words + (table(columns, rows) if rows else ""), role="status")
+        rows = [[*keys, *_counts(row)] for keys, row in zip(frame.index, frame.to_dict("records"), strict=True)]
+        heads = [(str(name), "left") for name in frame.index.names]
+        heads += [(name, "right") for name in ("requests", "rows", "tokens", "cost", "saved")]
+        words = "".join(f"<div><b>{escape(line)}</b></div>" for line in self._totals(frame))
+        # One sum where there is one origin: what the emulator would have cost was not paid.
+        whole = [_sum(part) for _, part in frame.groupby(level="origin")]
+        foot = ["total", *[""] * (len(frame.index.names) - 1), *_counts(whole[0])] if len(whole) == 1 else []
+        shown = table(heads, rows, foot=foot) if rows else ""
+        return block(f'<div class="cfai-head">{words}</div>{shown}', role="status", look=("table",))
 
     def _totals(self, frame: pd.DataFrame) -> list[str]:
         """Return a sentence for each origin."""
         lines = []
-        for origin in dict.fromkeys(frame.index.get_level_values("origin")):
-            part = frame.xs(origin, level="origin")
-            sums = {name: part[name].sum() for name in ("neurons", "unpriced")}
-            whole = {**sums, "exact": bool(part["exact"].all())}
-            verb = f"the {origin} would have cost" if stand_in(origin) else f"{origin}: spent"
-            lines.append(f"{verb} {_cost(whole)} {_SINCE[self.since]}")
+        for origin, part in frame.groupby(level="origin", sort=False):
+            verb = f"the {origin} would have cost" if stand_in(str(origin)) else f"{origin}: spent"
+            lines.append(f"{verb} {_cost(_sum(part))} {_SINCE[self.since]}")
         return lines or [f"nothing spent {_SINCE[self.since]}"]
 
     def __repr__(self) -> str:
@@ -150,6 +130,20 @@ class LedgerView(View):
         traitlets.link((self, "since"), (since, "value"))
         traitlets.link((self, "by"), (by, "value"))
         return ipywidgets.HBox([since, by], layout={"flex_flow": "row wrap"})
+
+
+def _sum(part: pd.DataFrame) -> dict[Any, Any]:
+    """Totals of rows of totals; an amount is missing where it is in any of them, but for priced calls."""
+    sums = {name: part[name].sum() for name in ("requests", "rows", "neurons", "unpriced")}
+    sums |= {name: part[name].sum(skipna=False) for name in ("tokens", "saved_neurons")}
+    return {**sums, "exact": bool(part["exact"].all())}
+
+
+def _counts(row: dict[Any, Any]) -> list[str]:
+    """Requests, rows, tokens, cost and saving of a row of totals, in words."""
+    tokens, saved = row["tokens"], row["saved_neurons"]
+    made = [f"{row['requests']:,.0f}", f"{row['rows']:,.0f}", "unknown" if pd.isna(tokens) else f"{tokens:,.0f}"]
+    return [*made, _cost(row), "unknown" if pd.isna(saved) else money(saved) if saved else ""]
 
 
 def _cost(row: dict[Any, Any]) -> str:
@@ -198,7 +192,7 @@ def ledger(*, since: str = "today", by: str = "model and verb") -> LedgerView:
 
     Parameters
     ----------
-    since : {"now", "today", "ever"}
+    since : {"now", "notebook", "today", "ever"}
     by : {"model", "verb", "model and verb"}
 
     Returns
@@ -221,6 +215,8 @@ class Models(View):
         Words that must all occur in the id, the task, the capabilities, or the verbs it is the default for.
     task : str
         Empty: all.
+    verb : str
+        Only models that this verb accepts, such as ``"classify"``; empty: all.
     max_usd : float or None
         Highest price in dollars per million tokens read; excludes models of unknown price.
     min_context : int or None
@@ -232,6 +228,7 @@ class Models(View):
 
     search = traitlets.Unicode("")
     task = traitlets.Unicode("")
+    verb = traitlets.Unicode("")
     max_usd = traitlets.Float(None, allow_none=True)
     min_context = traitlets.Int(None, allow_none=True)
     order = traitlets.Enum(["name", "price", "context"], "name")
@@ -250,6 +247,8 @@ class Models(View):
         frame = self._all
         if self.task:
             frame = frame[frame["task"].str.casefold().str.contains(self.task.casefold(), regex=False)]
+        if self.verb:
+            frame = frame[frame["family"].isin(listings.families_of(self.verb))]
         if self.max_usd is not None:
             frame = frame[frame["usd_per_m_input_tokens"] <= self.max_usd]
         if self.min_context is not None:
@@ -266,15 +265,17 @@ class Models(View):
     def page(self) -> str:
         """Return the table as HTML."""
         frame = self.frame
-        columns = {"model": "left", **{heading: side for heading, (_, side) in _COLUMNS.items()}}
-        shown = frame[[column for column, _ in _COLUMNS.values()]].astype(object)
-        rows = [[name, *map(_text, cells)] for name, *cells in shown.itertuples()]
-        checked = escape(", ".join(sorted(set(self._all["checked_on"].dropna().astype(str)))[-1:]))
-        return block(
-            f'<p role="status">{len(frame)} of {len(self._all)} models; '
-            f"prices of {checked}; an empty price is unknown or in another unit, see cf.models()</p>"
-            f'<div style="max-height: 32em; overflow: auto">{table(columns, rows)}</div>'
-        )
+        heads = [("model", "left"), ("task", "left"), ("$ / M read", "right"), ("$ / M written", "right")]
+        heads += [("other prices", "left"), ("context", "right"), ("a minute", "right"), ("can", "left")]
+        heads += [("default for", "left")]
+        columns = ["task", *(f"usd_per_m_{unit}" for unit in _TOKENS), "context", "rate", "capabilities", "default_for"]
+        rows = []
+        for name, *cells in frame[columns].astype(object).itertuples():
+            task, read, written, *rest = map(_text, cells)
+            rows.append([name, task, read, written, other_prices(name), *rest])
+        checked = ", ".join(sorted(set(self._all["checked_on"].dropna().astype(str)))[-1:])
+        words = f"{len(frame)} of {len(self._all)} models; prices of {checked}, in dollars"
+        return block(f'<div class="cfai-head" role="status">{soft(words)}</div>{table(heads, rows)}', look=("table",))
 
     def __repr__(self) -> str:
         shown = self.frame[["task", "usd_per_m_input_tokens", "usd_per_m_output_tokens", "context"]]
@@ -283,16 +284,30 @@ class Models(View):
     @functools.cached_property
     def controls(self) -> Any:
         """The boxes, created on first use."""
-        wide = {"width": "22em"}
+        wide, narrow = {"width": "20em"}, {"width": "15em"}
         names = sorted(set(self._all["task"]))
-        search = ipywidgets.Text(description="Search", placeholder="words, such as qwen vision", layout=wide)
-        task = ipywidgets.Dropdown(
-            description="Task", options=[("all tasks", ""), *zip(names, names, strict=True)], layout=wide
+        fitted = {"description_width": "auto"}
+        search = ipywidgets.Text(
+            description="Search", placeholder="words, such as qwen vision", layout=wide, style=fitted
         )
+        task = ipywidgets.Dropdown(
+            description="Task", options=[("all tasks", ""), *zip(names, names, strict=True)], layout=wide, style=fitted
+        )
+        known = listings.verbs()
+        verb = ipywidgets.Dropdown(
+            description="Verb", options=[("all verbs", ""), *zip(known, known, strict=True)], style=fitted,
+            layout={"width": "15em"},
+        )  # fmt: skip
+        verb.value = self.verb if self.verb in known else ""
+        verb.observe(lambda change: self.set_trait("verb", change["new"]), "value")
         task.value = self.task if self.task in names else ""
-        order = ipywidgets.Dropdown(description="Order", options=["name", "price", "context"], layout=wide)
-        price = ipywidgets.Text(description="At most $", placeholder="per million tokens read", layout=wide)
-        context = ipywidgets.Text(description="Context", placeholder="tokens at least", layout=wide)
+        order = ipywidgets.Dropdown(
+            description="Order", options=["name", "price", "context"], layout=narrow, style=fitted
+        )
+        price = ipywidgets.Text(
+            description="At most $", placeholder="per M tokens read", layout={"width": "17em"}, style=fitted
+        )
+        context = ipywidgets.Text(description="Context", placeholder="tokens at least", layout=narrow, style=fitted)
         traitlets.link((self, "search"), (search, "value"))
         traitlets.link((self, "order"), (order, "value"))
         task.observe(lambda change: self.set_trait("task", change["new"]), "value")
@@ -300,7 +315,7 @@ class Models(View):
             value = getattr(self, name)
             box.value = "" if value is None else f"{value:g}"
             box.observe(lambda change, name=name, kind=kind: self._limit(name, kind, change["new"]), "value")
-        return ipywidgets.HBox([search, task, price, context, order], layout={"flex_flow": "row wrap"})
+        return ipywidgets.HBox([search, task, price, context, order, verb], layout={"flex_flow": "row wrap"})
 
     def _limit(self, name: str, kind: Any, text: str) -> None:
         """Set a limit from its box; an incomplete number removes it."""
@@ -308,6 +323,18 @@ class Models(View):
             setattr(self, name, kind(text.replace(",", "").replace("_", "")) if text.strip() else None)
         except ValueError:
             setattr(self, name, None)
+
+
+def other_prices(name: str) -> str:
+    """Return the prices of a model that are not by the token, in words; "unknown" where it publishes none."""
+    model = catalogue()[name]
+    if not model.prices:
+        return "unknown"
+    listed = {unit: cost for unit, cost in model.prices.items() if unit not in _TOKENS}
+    return ", ".join(
+        f"${cost.usd:.6g} per {'' if cost.per == 1 else f'{cost.per:,.0f} '}{unit.replace('_', ' ')}"
+        for unit, cost in listed.items()
+    )
 
 
 def _text(value: Any) -> str:
@@ -322,7 +349,8 @@ def models(**options: Any) -> Models:
     Parameters
     ----------
     **options
-        ``search``, ``task``, ``max_usd`` (dollars per million tokens read), ``min_context`` (tokens), ``order``.
+        ``search``, ``task``, ``verb``, ``max_usd`` (dollars per million tokens read), ``min_context`` (tokens) and
+        ``order``.
 
     Returns
     -------

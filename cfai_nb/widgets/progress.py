@@ -18,14 +18,16 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 
 from ..errors import takes_options
 from ..frame.progress import in_notebook, words
-from ..frame.report import Report
-from ..markup import CODE, LONG, NO_MATH, escape
-from .base import bundle, close, publish
+from ..frame.report import Report, receipt_card
+from ..markup import FONT, LONG, NO_MATH, escape
+from .base import bundle, close, looks, publish
 
 T = TypeVar("T")
 #: Seconds between two drawings of a bar; each is a message to the browser, and people read no faster.
 PAUSE = 0.25
 _WAIT_PAUSE = 0.5
+#: The bar keeps its width, whatever the text beside it needs.
+_STEADY = {"width": "150px", "min_width": "150px", "flex": "0 0 150px", "margin": "0 12px 0 2px"}
 HOW_TO_STOP = "interrupt the kernel to stop; finished rows are kept"
 #: How a run ended -> a sign that does not depend on color.
 _SIGNS = {"success": "✓", "warning": "!", "danger": "✗", "info": "…"}
@@ -45,6 +47,7 @@ class Bar:
         self._last: tuple[Any, ...] = ()
         self._handle: Any = None
         self._text = ""
+        self._card = ""  # of the receipt, once there is one
         self._state = "info"
         self.box: Any = None
 
@@ -54,6 +57,7 @@ class Bar:
         if event.finished:
             failed = report.error is not None
             self._state = "danger" if failed else "warning" if report.failed or report.not_run else "success"
+            self._card = receipt_card(report)
             self._settle(report.receipt)
             return
         now = self._clock()
@@ -72,9 +76,10 @@ class Bar:
     def _draw(self, done: int, rows: int, verb: str, text: str, *, stopping: bool) -> None:
         self._text = text
         if self.box is None:
-            self.bar = ipywidgets.IntProgress(min=0, tooltip=f"{verb}: rows done", layout={"width": "16em"})
-            self.message = ipywidgets.HTML()
-            self.box = ipywidgets.HBox([self.bar, self.message], layout={"align_items": "center"})
+            self.bar = ipywidgets.IntProgress(min=0, tooltip=f"{verb}: rows done", layout=_STEADY)
+            self.message = ipywidgets.HTML(layout={"flex": "1 1 0", "min_width": "0"})
+            row = ipywidgets.HBox([self.bar, self.message], layout={"align_items": "center", "max_width": "960px"})
+            self.box = looks(row, "card")
         self.bar.max, self.bar.value = max(rows, 1), done
         self.bar.bar_style = "warning" if stopping else ""
         self.message.value = self._fragment(text, "" if stopping else HOW_TO_STOP)
@@ -97,12 +102,12 @@ class Bar:
 
     def _fragment(self, text: str, hint: str = "") -> str:
         # Names of verbs and models may come from users and services, so everything is escaped.
-        small = f'<br><span style="opacity: .7">{escape(hint)}</span>' if hint else ""
+        small = f'<br><span class="cfai-soft cfai-small">{escape(hint)}</span>' if hint else ""
         shown = f"{escape(text, LONG)}{small}"
-        return f'<div class="{NO_MATH}" role="status" aria-live="off" style="{CODE}">{shown}</div>'
+        return f'<div class="cfai {NO_MATH}" role="status" aria-live="off" style="{FONT}">{shown}</div>'
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return bundle(repr(self), self._fragment(repr(self)), self.box)
+        return bundle(repr(self), self._card or self._fragment(repr(self)), self.box)
 
 
 @takes_options()

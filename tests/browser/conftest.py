@@ -75,7 +75,14 @@ _EMPTIED = """async () => {
 }"""
 #: Texts whose colour is not apart from what is behind them, and drawings that are brighter than their page.
 _ILLEGIBLE = """where => {
-  const parts = colour => colour.match(/[\\d.]+/g).map(Number);
+  const pen = Object.assign(document.createElement('canvas'), {width: 1, height: 1}).getContext('2d');
+  const parts = colour => {  // whatever way a colour is written, as red, green, blue and how solid
+    pen.clearRect(0, 0, 1, 1);
+    pen.fillStyle = colour;
+    pen.fillRect(0, 0, 1, 1);
+    const [red, green, blue, solid] = pen.getImageData(0, 0, 1, 1).data;
+    return [red, green, blue, solid / 255];
+  };
   const linear = part => part <= 10 ? part / 3294 : ((part / 255 + .055) / 1.055) ** 2.4;
   const light = colour => {
     const [red, green, blue] = parts(colour).map(linear);
@@ -84,7 +91,7 @@ _ILLEGIBLE = """where => {
   const ground = element => {
     for (; element; element = element.parentElement) {
       const colour = getComputedStyle(element).backgroundColor, [, , , solid] = parts(colour);
-      if (solid === undefined || solid > .5) return light(colour);
+      if (solid > .5) return light(colour);
     }
     return 1;
   };
@@ -92,7 +99,7 @@ _ILLEGIBLE = """where => {
   const apart = (a, b) => (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
   const all = [...where.querySelectorAll('*')].filter(element => element.offsetParent);
   return [
-    ...all.filter(element => written(element) && apart(light(getComputedStyle(element).color), ground(element)) < 3)
+    ...all.filter(element => written(element) && apart(light(getComputedStyle(element).color), ground(element)) < 4.5)
       .map(element => element.textContent.trim().slice(0, 60)),
     ...all.filter(element => element.tagName === 'CANVAS' && apart(ground(element), ground(where)) > 2)
       .map(element => element.tagName),

@@ -100,7 +100,7 @@ def test_map(lab: Any, pictures: Path) -> None:
         page.screenshot(pictures / "map-described.png")
         page.save()
     with lab.open(notebook, kernel=False) as page:
-        still = page.output(1).locator("figure img")
+        still = page.output(1).locator("figure img.cfai-light")
         still.wait_for()
         assert still.get_attribute("alt").startswith("Map of ")
         page.output(1).get_by_text("emulator").first.wait_for()

@@ -7,7 +7,10 @@ from typing import Any
 
 import nbconvert
 import nbformat
+import pandas as pd
 import pytest
+
+import cfai_nb  # noqa: F401  (df.cfai)
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +77,7 @@ def test_preview(lab: Any, pictures: Path) -> None:
         out.get_by_label("Filter").fill("number 3")
         out.get_by_label("Filter").press("Enter")
         out.get_by_text("1–6 of 11 rows with “number 3” (40 in all)").wait_for()
-        out.locator("summary").click()
+        out.locator("summary:not(:has(img))").click()
         page.screenshot(pictures / "preview-filtered.png")
         page.run(2)
         page.output(2).get_by_text("0 6").wait_for()
@@ -159,3 +162,27 @@ def test_hostile_cells_do_nothing(lab: Any, pictures: Path) -> None:
     with lab.open(path, kernel=False, size=(1400, 3000)) as page:
         page.output(2).get_by_text("decompression bomb").first.wait_for()
         page.screenshot(pictures / "hostile-reopened.png")
+
+
+def test_saved_pages(lab: Any, pictures: Path, tmp_path: Path) -> None:
+    """A saved preview and a saved map sort, filter and search without a kernel; they load and run nothing else."""
+    evil = "</script><script>window.__alarm=1</script><img src=x onerror=window.__alarm=1> https://example.com/a.png"
+    frame = pd.DataFrame({"text": [f"number {at} {evil * (at % 2)}" for at in range(20)], "score": range(20)})
+    frame["place"] = [[at % 5, at // 5] for at in range(20)]
+    frame.cfai.preview(["text", "score"]).save(tmp_path / "rows.html", title=evil)
+    frame.cfai.map("place", text="text", color="text", progress=False).save(tmp_path / "map.html", title=evil)
+    for name in ("rows", "map"):
+        page, wrong = lab.context.new_page(), []
+        page.on("console", lambda message, wrong=wrong: wrong.append(message.text))
+        page.on("request", lambda request, wrong=wrong: wrong.append(request.url))
+        page.goto((tmp_path / f"{name}.html").as_uri())
+        if name == "rows":
+            page.get_by_role("button", name="score").click()
+            page.get_by_role("button", name="score").click()
+            assert page.locator("tbody tr").first.inner_text().startswith("19")
+        page.get_by_label("Filter" if name == "rows" else "Find by text").fill("number 1")
+        assert page.get_by_role("status").inner_text() == "11 of 20 rows"
+        page.screenshot(path=str(pictures / f"saved-{name}.png"))
+        assert page.evaluate("window.__alarm === undefined")
+        assert [each for each in wrong if not each.startswith(("file:", "data:"))] == []
+        page.close()

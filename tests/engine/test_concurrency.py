@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from simulation import simulate
 
-from cfai_nb._engine.limiter import MOST, START, Limiter, Rate
+from cfai_nb._engine.concurrency import MOST, SLOTS, START
+from cfai_nb._engine.limiter import Limiter, Rate
 
 
 async def _serve(capacity: Callable[[float], int], seconds: float, wanted: int = MOST, latency: float = 0.5) -> Any:
@@ -193,3 +194,44 @@ def test_a_probe_that_tells_nothing_holds_up_nobody(fate: str) -> None:
         return loop.time() - start
 
     assert simulate(main()) < 65
+
+
+async def _queue(slots: int, answers: int, wanted: int = 0, load: float = 0.0) -> tuple[float, Limiter, list[float]]:
+    """Ask a server of so many slots, which lets requests wait; return the seconds, the limiter and all its places."""
+    loop, dice = asyncio.get_running_loop(), random.Random(7)
+    limiter, free, left, places = Limiter(Rate(None), loop.time, server=True), asyncio.Semaphore(slots), answers, []
+    limiter.concurrency.want(wanted)
+
+    async def worker() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            sent = await limiter.enter()
+            async with free:
+                await asyncio.sleep(dice.uniform(0.8, 1.2) + max(0.0, load - loop.time()))
+            limiter.clean(sent)
+            places.append(limiter.concurrency.limit)
+
+    await asyncio.gather(*(worker() for _ in range(MOST)))
+    return loop.time(), limiter, places
+
+
+@pytest.mark.parametrize(("slots", "most"), [(1, 4), (4, 4), (16, 16), (64, 64)])
+@pytest.mark.parametrize("load", [0.0, 20.0], ids=["loaded", "loads its model first"])
+def test_places_follow_the_slots_of_a_server_that_lets_requests_wait(slots: int, most: int, load: float) -> None:
+    """It is kept busy, and hardly a request waits there: four to begin with, more while that is faster."""
+    seconds, _, places = simulate(_queue(slots, 1000, load=load))
+    settled = places[400:]
+    assert sum(settled) / len(settled) <= 1.25 * most
+    assert seconds <= 1.25 * 1000 / slots + load + 30
+
+
+def test_a_call_may_name_the_slots_of_a_server() -> None:
+    """``concurrency=16`` uses 16 places at once, once: what the server shows later is not undone by the next call."""
+    seconds, limiter, places = simulate(_queue(16, 200, wanted=16))
+    assert seconds <= 1.3 * 200 / 16
+    assert places[0] == 16
+    limiter.concurrency.refused()
+    limiter.concurrency.want(16)
+    assert limiter.concurrency.limit < 16
+    assert Limiter(Rate(None), server=True).concurrency.limit == SLOTS

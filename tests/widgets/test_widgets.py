@@ -44,7 +44,7 @@ def test_models_are_filtered() -> None:
 def test_models_boxes() -> None:
     """The boxes set the traits; half a number is no limit; the bundle holds widget, table and text."""
     browse = cf.widgets.models(task="Text Generation", max_usd=1.0)
-    search, task, most, least, order = browse.controls.children
+    search, task, most, least, order, _verb = browse.controls.children
     assert (task.value, most.value) == ("Text Generation", "1")
     search.value, task.value, most.value, least.value, order.value = "<b>", "", "0.", "128,000", "price"
     assert (browse.search, browse.task, browse.max_usd, browse.min_context, browse.order) == (

@@ -47,7 +47,7 @@ class Coordinator:
     Parameters
     ----------
     limiter : callable
-        (model id, name of its group, requests a minute or None) -> Limiter.
+        (model id, name of its group, requests a minute or None, whether another server) -> Limiter.
     flights : Flights
     written : callable
         Waits until the store has committed what this process handed to it.
@@ -56,7 +56,7 @@ class Coordinator:
     """
 
     def __init__(
-        self, limiter: Callable[[str, str, float | None], Limiter], flights: Flights,
+        self, limiter: Callable[[str, str, float | None, bool], Limiter], flights: Flights,
         written: Callable[[], Awaitable[None]], budget: Callable[[str, float, str], Budget],
     ) -> None:  # fmt: skip
         self.limiter, self.flights, self.written, self.budget = limiter, flights, written, budget
@@ -147,8 +147,9 @@ class Peer:
     # -- places ------------------------------------------------------------------------------------------------------
 
     def _limiter(self, message: Message) -> Limiter:
-        limiter = self._here.limiter(message["model"], message["group"], message["rate"])
-        limiter.concurrency.most = max(limiter.concurrency.most, int(message.get("most", 0)))
+        server = bool(message.get("server"))
+        limiter = self._here.limiter(message["model"], message["group"], message["rate"], server)
+        limiter.concurrency.want(int(message.get("wanted", 0)))
         return limiter
 
     async def _enter(self, message: Message) -> None:

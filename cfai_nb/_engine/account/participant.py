@@ -57,11 +57,14 @@ class Participant:
         self._settled.set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def limiter(self, model: str, group: str, rate: float | None) -> SharedLimiter:
-        """Return the limiter of a model; the models of a group, which the service counts together, share a rate."""
+    def limiter(self, model: str, group: str, rate: float | None, server: bool = False) -> SharedLimiter:
+        """Return the limiter of a model; the models of a group, which the service counts together, share a rate.
+
+        ``server``: it is a model of another server, which lets requests wait rather than refuse them.
+        """
         if model not in self._limiters:
             shared = self._rates.setdefault(f"{group} {rate}", Rate(rate))
-            self._limiters[model] = SharedLimiter(self, model, group, shared)
+            self._limiters[model] = SharedLimiter(self, model, group, shared, server)
         return self._limiters[model]
 
     def budget(self, name: str, limit: float, label: str) -> Budget:
@@ -145,9 +148,9 @@ class Participant:
 class SharedLimiter(Limiter):
     """A limiter whose places and turns are those of the account, whichever process asks."""
 
-    def __init__(self, here: Participant, model: str, group: str, rate: Rate) -> None:
-        super().__init__(rate)
-        self._here, self._model, self._group = here, model, group
+    def __init__(self, here: Participant, model: str, group: str, rate: Rate, server: bool) -> None:
+        super().__init__(rate, server=server)
+        self._here, self._model, self._group, self._server = here, model, group, server
         self._wanted = 0  # places that were asked for and have not come
         self._places: dict[float, int] = {}  # when a request left -> the coordinator's number of its place
         self._minute = (0, 0.0)  # requests of the account in the last minute, and when the first of them left
@@ -179,8 +182,10 @@ class SharedLimiter(Limiter):
 
     async def _asked(self, first: bool) -> None:
         """Ask for one place, and hand it to the next request that may leave; give it back where there is none."""
-        rate, most = self.rate.given, self.concurrency.most
-        question = {"model": self._model, "group": self._group, "rate": rate, "most": most, "first": first}
+        question = {
+            "model": self._model, "group": self._group, "rate": self.rate.given, "server": self._server,
+            "wanted": self.concurrency.wanted, "first": first,
+        }  # fmt: skip
         try:
             number, answer = self._here.ask(do="enter", **question)
             given = await answer
@@ -249,7 +254,7 @@ class SharedLimiter(Limiter):
         """Tell a coordinator what is in flight here, and what is known of the minute."""
         send({
             "do": "resume", "model": self._model, "group": self._group, "rate": self.rate.given,
-            "most": self.concurrency.most, "minute": self._minute,
+            "server": self._server, "wanted": self.concurrency.wanted, "minute": self._minute,
             "places": [(number, sent) for sent, number in self._places.items()],
         })  # fmt: skip
 

@@ -22,7 +22,7 @@ from .codec import seal
 from .key_index import rebuild
 
 #: Increased when the tables change; a store of a later version is not touched.
-VERSION = 4
+VERSION = 5
 
 # `sum` is a checksum over all other columns; the one in `keys` covers the row of `packs` as well.
 _QUEUED = """CREATE TABLE queued (
@@ -44,7 +44,7 @@ _TABLES = (
 )  # fmt: skip
 #: The columns that the checksum of a record covers, in this order.
 SEALED = "kind, rows, neurons, body, log, keys"
-#: Statements that upgrade a store to the next version; a new store is created as version 3 and takes the last step.
+#: Statements that upgrade a store to the next version; a new store is created as version 3 and takes the last steps.
 _UPGRADES = {
     1: ("ALTER TABLE packs ADD COLUMN log TEXT", _QUEUED),
     # The cost of a row may be unknown.
@@ -64,6 +64,11 @@ _UPGRADES = {
         """CREATE TABLE turns (
     key BLOB NOT NULL, talk BLOB NOT NULL, place INTEGER NOT NULL, asked TEXT NOT NULL, content BLOB NOT NULL,
     headers TEXT NOT NULL, neurons REAL, time REAL NOT NULL, sum INTEGER NOT NULL, PRIMARY KEY (key, talk, place))"""),
+    # Rows that are labelled by hand.
+    4: ("""CREATE TABLE reviews (
+    name TEXT NOT NULL, row BLOB NOT NULL, place INTEGER NOT NULL, chance REAL NOT NULL, population INTEGER NOT NULL,
+    state TEXT NOT NULL, label TEXT NOT NULL, note TEXT NOT NULL, time REAL NOT NULL, sum INTEGER NOT NULL,
+    PRIMARY KEY (name, row))""",),
 }  # fmt: skip
 
 
@@ -136,7 +141,8 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
             with contextlib.suppress(OSError):  # another user's file, which its group may share
                 each.chmod(0o600)
     _log_ahead(connection)
-    for table, columns in (("packs", "id, used, log"), ("keys", "sum"), ("turns", "sum"), ("segments", "sum")):
+    sealed = ((table, "sum") for table in ("keys", "turns", "segments", "reviews"))
+    for table, columns in (("packs", "id, used, log"), *sealed):
         connection.execute(f"SELECT {columns} FROM {table} LIMIT 1").fetchone()
     connection.execute("BEGIN IMMEDIATE")  # a read-only file must say so now, before anything is paid for
     connection.execute("ROLLBACK")

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..._engine.engine import Engine
+from ..._engine.run_state import new_run
 from ...errors import RowError
 from ...session.requests import RequestJob
 from ..call import warn
@@ -101,7 +101,7 @@ class Uploading:
     store, unit = "", ""
 
     def __init__(self, name: str, total: int, *, reads: bool, keeps: bool) -> None:
-        self.name, self.total, self.id = name, total, uuid.uuid4().hex[:12]
+        self.name, self.total, self.id = name, total, new_run()
         self.sent = self.skipped = 0
         self.mutations: list[str] = []
         self.failed: dict[str, str] = {}

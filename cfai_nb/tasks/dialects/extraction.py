@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from ...errors import AnswerError
+from ...errors import AnswerError, takes_options
 from ...models import Model, Usage, price, tokens_in
 from ...models.ledger import money
 from . import chat, decision, schema, values
@@ -140,6 +140,7 @@ class Estimate:
         return read(answer, chances | {"guess": lambda guess: values.several(guess, readers["value"])}) | each
 
 
+@takes_options()
 def estimate(
     instructions: str, *, min: Bound, max: Bound, step: float | Literal["month", "year"] | None = None,
     scale: Literal["linear", "log"] = "linear", unit: str | None = None,
@@ -169,6 +170,7 @@ def estimate(
     return Estimate(instructions=instructions, min=min, max=max, step=step, scale=scale, unit=unit)
 
 
+@takes_options()
 def forecast(
     instructions: str, *, min: Bound, max: Bound, horizon: int, interval: Interval = "step",
     step: float | Literal["month", "year"] | None = None, scale: Literal["linear", "log"] = "linear",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ...errors import takes_options
 from . import values
 from .request import Cell, Column, Json
 
@@ -177,6 +178,7 @@ def _check_text(text: Any, what: str) -> None:
         raise ValueError(f"{text!r}: {what} must be a text that is not empty.")
 
 
+@takes_options()
 def yes_no(instructions: str, *, yes: str | None = None, no: str | None = None) -> YesNo:
     """Ask something with a yes or no.
 
@@ -204,6 +206,7 @@ def choice(*options: str, instructions: str = "Which option fits the text best?"
     return Choice((*((name, None) for name in options), *described.items()), instructions)
 
 
+@takes_options()
 def scale(*levels: str, instructions: str = "Which level fits the text best?") -> Scale:
     """Ask how much, on levels from low to high.
 

@@ -8,6 +8,7 @@ and otherwise a picture.  ``map_rows`` is the definition of the verb, which the 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from ... import vectors as space
+from ...errors import takes_options
 from ...frame import rows as frames
 from ...frame.call import Call
 from ...frame.steps import Steps
 from ...frame.vector_input import as_they_are, holds_vectors, recorded, refuse_needless
-from ...markup import counted, line
+from ...html import save_page
+from ...markup import badge, counted, inline, line
 from ...media import text_of
 from ...models import Model
 from ...tasks import Embed
@@ -28,7 +31,7 @@ from ..base import bundle
 from ..progress import patiently
 from .describe import Describe
 from .state import MapState
-from .still import picture, still
+from .still import page_data, picture, still
 
 __all__ = ["Map", "map_rows"]
 
@@ -75,6 +78,32 @@ class Map(MapState):
     def picture(self) -> Any:
         """Return the map as it is now as a PNG with a text alternative, for places without widgets."""
         return picture(self)
+
+    @takes_options()
+    def save(self, path: str | Path, *, title: str = "Map", n_neighbors: int = 8) -> Path:
+        """Write the map as it is now as one page of HTML, to zoom, search and look at neighbors without a kernel.
+
+        The page loads nothing from elsewhere, and runs nothing that a cell holds.  It contains the text of every row.
+
+        Parameters
+        ----------
+        path : path
+        title : str
+        n_neighbors : int
+            The nearest rows, by their vectors, that a click on a point shows.
+
+        Returns
+        -------
+        Path
+            Of the file.
+
+        Examples
+        --------
+        >>> df.cfai.map("text", color="team").save("map.html")
+        """
+        shown = badge(self.mark) + " · ".join(inline(note) for note in self.notes)
+        body = f'<div class="cfai-soft">{shown}</div><div id="cfai-map"></div>'
+        return save_page(path, title, body, page_data(self, n_neighbors))
 
     def close(self) -> None:
         """Remove the live map and free its memory in the browser."""

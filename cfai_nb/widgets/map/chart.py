@@ -20,9 +20,9 @@ import pandas as pd
 
 from ...html import LIVE_SOUND, Renderer, plain
 from ...markup import badge, block, counted, escape, figure, inline, line, passage, remark
-from ..base import button, close
+from ..base import button, close, looks
 from .describe import Description
-from .state import MapState
+from .state import NOTHING_SELECTED, MapState
 from .still import PLAIN, shade, words
 
 with warnings.catch_warnings():
@@ -36,6 +36,7 @@ _DRAWN = 1.0
 _OPACITY = 0.85
 _MANY = 2_000
 _GRAY = "#B4B4B4"
+_NEAREST = 8
 #: Seconds the mouse must rest on a point before its row is read and decoded.
 _REST = 0.15
 _SIDE = 240
@@ -45,13 +46,9 @@ _TAKEN = ("x", "y", "color", "opacity", "size", _TEXT)
 _HOW = "Lasso: the second button at the left, or hold the mouse down. Shift adds to the selection."
 _NO_COLOR = "(nothing)"
 
-#: jupyter-scatter chooses light or dark in the kernel, which does not know the theme.
-_DARK = """<style>
-body[data-jp-theme-light="false"] .cfai-map :is(div:has(> div > canvas), [data-jss-theme]) {
-  background: transparent !important
-}
-body[data-jp-theme-light="false"] .cfai-map .legend { color: inherit !important; background: transparent !important }
-</style>"""
+#: Selected rows that are listed beside the map.
+_LISTED = 30
+_LIST = {"flex": "0 0 260px", "width": "260px", "height": f"{_HEIGHT}px", "margin": "0 0 0 12px", "overflow": "auto"}
 
 
 class Chart:
@@ -82,9 +79,9 @@ class Chart:
         self.canvas.tooltip_preview_text_lines = _LINES
         self.hover_panel = HoverPanel(state)
         self.canvas.layout.flex, self.canvas.layout.min_width = "1 1 0", "0"
-        drawn = ipywidgets.HBox([self.canvas, *([self.hover_panel.box] if state.media else [])])
-        look = ipywidgets.HTML(_DARK, layout={"display": "none"})
-        self.box = ipywidgets.VBox([self.head, self.tools, drawn, self.message, look]).add_class("cfai-map")
+        drawn = ipywidgets.HBox([self.canvas, *([self.hover_panel.box] if state.media else []), self.listed])
+        self.box = ipywidgets.VBox([self.head, self.tools, drawn, self.message]).add_class("cfai-map")
+        looks(self.box, "map")
         self._held = contextlib.ExitStack()
         self._held.enter_context(self.canvas.hold_sync())
         self._drawn: asyncio.TimerHandle | None = None
@@ -139,6 +136,16 @@ class Chart:
             [self.by, self.label, self.into, self.write, self.back, self.tell],
             layout={"flex_flow": "row wrap", "align_items": "center"},
         )
+        self.sought = ipywidgets.Text(
+            placeholder="find by text", continuous_update=False, layout={"width": "13em"},
+            tooltip="select the rows with this text",
+        )  # fmt: skip
+        self.sought.observe(lambda change: self._find(change["new"]), "value")
+        near = "select the rows nearest to the first selected one"
+        self.near = button("Neighbors", self._select_nearest, self._say, tooltip=near)
+        self.tools.children = (self.sought, self.near, *self.tools.children)
+        self.listed = ipywidgets.HTML(layout=_LIST)
+        self._list()
         self.message = ipywidgets.HTML()
         self._say(_HOW)
         self.by.observe(self._choose_color, "value")
@@ -185,6 +192,34 @@ class Chart:
         if change["new"] is not None:
             self.state.color = self._names[change["new"]]
 
+    def _find(self, text: str) -> None:
+        """Select the rows that hold a text: in their text, or in a column shown on hover."""
+        wanted = text.strip().casefold()
+        if wanted:
+            words = self.data[[_TEXT, *self._titles.values()]].agg(" ".join, axis=1).str.casefold()
+            self.state.selection = self.state.rows[words.str.contains(wanted, regex=False).to_numpy()].tolist()
+            self._say(f"{counted(len(self.state.selection))} with “{line(text, 60)}”")
+
+    def _select_nearest(self) -> None:
+        if not self.state.selection:
+            raise ValueError(NOTHING_SELECTED)
+        first = self.state.selection[0]
+        self.state.selection = (first, *self.state.neighbors_of(first, _NEAREST))
+        self._say(f"row {self.state.frame.index[first]} and the {_NEAREST} nearest by their vectors")
+
+    def _list(self) -> None:
+        """List the first of the selected rows beside the map."""
+        state, shown = self.state, []
+        for at in state.selection[:_LISTED]:
+            text = (state.texts[at] if state.texts is not None else None) or ""
+            name = f'<span class="cfai-soft">{escape(state.frame.index[at], 60)}</span>'
+            shown.append(f"<div>{name} {inline(text, 200)}</div>")
+        if not shown:
+            shown = [f"<div>{remark('Selected rows are listed here.')}</div>"]
+        elif len(state.selection) > _LISTED:
+            shown.append(f"<div>{remark(f'and {len(state.selection) - _LISTED:,} more: m.selected')}</div>")
+        self.listed.value = block(f'<div class="cfai-list">{"".join(shown)}</div>', "font-size: 12px")
+
     def _write(self) -> None:
         written = self.state.label(self.label.value, self.into.value.strip() or "label")
         counts = written.value_counts()
@@ -206,6 +241,7 @@ class Chart:
     def _follow_selection(self, change: Any) -> None:
         self._select_on_chart()
         self._head()
+        self._list()
 
     def _select_on_chart(self) -> None:
         wanted = np.searchsorted(self.state.rows, np.array(self.state.selection, dtype=np.int64))

@@ -195,6 +195,28 @@ class MapState(traitlets.HasTraits):
             self._names[as_column] = {at: f"{at}: {words}" if words else str(at) for at, words in terms.items()}
         return self._write(as_column, cells)
 
+    def neighbors_of(self, row: int, n: int) -> tuple[int, ...]:
+        """Return the positions in the frame of the `n` rows nearest to a row of the map, nearest first."""
+        at = int(np.searchsorted(self.rows, row))
+        length = np.linalg.norm(self._matrix, axis=1)
+        likeness = self._matrix @ self._matrix[at] / np.maximum(length * length[at], 1e-12)
+        likeness[at] = -np.inf
+        order = np.argsort(-likeness, kind="stable")[: min(n, len(likeness) - 1)]
+        return tuple(self.rows[order].tolist())
+
+    def nearest(self, n: int) -> npt.NDArray[np.int64]:
+        """Return for each row on the map the places in ``rows`` of its nearest others by cosine, shape (rows, n)."""
+        unit = self._matrix / np.maximum(np.linalg.norm(self._matrix, axis=1, keepdims=True), 1e-12)
+        n = max(0, min(n, len(unit) - 1))
+        found = np.empty((len(unit), n), dtype=np.int64)
+        for start in range(0, len(unit), 1_000 if n else len(unit) + 1):
+            part = unit[start : start + 1_000] @ unit.T
+            part[np.arange(len(part)), np.arange(start, start + len(part))] = -np.inf
+            close = np.argpartition(-part, n - 1, axis=1)[:, :n] if n else np.empty((len(part), 0), dtype=np.int64)
+            order = np.argsort(-np.take_along_axis(part, close, axis=1), axis=1)
+            found[start : start + len(part)] = np.take_along_axis(close, order, axis=1)
+        return found
+
     def undo(self) -> None:
         """Revert the last `label` or `cluster`.
 

@@ -6,6 +6,7 @@ that they agree; a PNG drawn by `plots.clusters`, its description in words, and 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ import pandas as pd
 from IPython.display import Image
 
 from ...frame.arrow import VectorDtype
-from ...markup import address, badge, counted, figure, inline, line
+from ...markup import badge, counted, figure, inline, line, sheet
 from .state import MapState
 
 #: Numbers with at most this many distinct values are categories; others are cut into steps of about equal size.
@@ -71,6 +72,10 @@ def shade(column: pd.Series[Any], names: Mapping[Hashable, str] | None = None) -
     labels = pd.Series([words.get(kind) for kind in values], dtype=object)
     ordered = list(dict.fromkeys(words.values()))
     sizes = labels.value_counts()
+    if isinstance(column.dtype, pd.CategoricalDtype) and column.dtype.ordered and 2 < len(ordered) <= _STEPS:
+        shades = [_SCALE[round(at * (_STEPS - 1) / (len(ordered) - 1))] for at in range(len(ordered))]
+        placed = pd.Series(pd.Categorical(labels, categories=ordered, ordered=True), index=column.index)
+        return Shading(name, placed, dict(zip(ordered, shades, strict=True)))
     largest = set(sorted(ordered, key=lambda word: -int(sizes.get(word, 0)))[:DISTINCT])
     colored = [word for word in ordered if word in largest]
     return Shading(
@@ -125,9 +130,41 @@ _image: Callable[..., Any] = Image  # IPython does not declare its types
 def still(state: MapState, hint: str) -> str:
     """Return a map as HTML: a figure with the picture, its description, and a caption."""
     caption = " · ".join(inline(part) for part in (*state.notes, hint) if part)
-    source = address(draw(state), "image/png")
-    image = f'<img style="max-width: 100%" alt="{inline(words(state), 1_000)}" src="{source}">'
-    return figure(image, badge(state.mark) + caption, faded=False)
+    from ...plots.axes import themed
+
+    image = themed(_figure(state), line(words(state), 1_000))
+    return sheet("card") + figure(image, badge(state.mark) + caption, faded=False)
+
+
+_GRAY = "#9A9A9A"
+
+
+def page_data(state: MapState, n_neighbors: int) -> dict[str, Any]:
+    """Return what a saved page draws: points from -1 to 1, groups with colors, texts, and the nearest rows of each."""
+    points = state.points.iloc[state.rows].to_numpy(dtype=np.float64)
+    low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), np.ones(2))
+    points = (points - (low + high) / 2) / (float((high - low).max()) / 2 or 1.0)
+    names, colors, groups = ["rows"], [PLAIN], np.zeros(len(points), dtype=np.int64)
+    apart = False
+    if state.color is not None:
+        shading = shade(state.frame[state.color], state.value_names(state.color))
+        folded, by_name = shading.folded(_GRAY)
+        names, colors = list(by_name), list(by_name.values())
+        groups = folded.codes[state.rows].astype(np.int64)
+        apart = not shading.steps and _apart(points, pd.Series(np.asarray(folded)[state.rows], dtype=object))
+    titles = []
+    for at, name in enumerate(names):
+        members = points[groups == at]
+        if apart and len(members):
+            titles.append([line(name, 30), at, *np.median(members, axis=0).round(4).tolist()])
+    index, texts = state.frame.index, state.texts
+    return {
+        "x": points[:, 0].round(4).tolist(), "y": points[:, 1].round(4).tolist(), "group": groups.tolist(),
+        "names": [line(name, _WIDTH) for name in names], "colors": colors, "titles": titles,
+        "row": [line(index[at], 60) for at in state.rows],
+        "text": ["" if texts is None else line(texts[at] or "", 400) for at in state.rows],
+        "near": state.nearest(n_neighbors).tolist(),
+    }  # fmt: skip
 
 
 def picture(state: MapState) -> Any:
@@ -137,8 +174,14 @@ def picture(state: MapState) -> Any:
 
 def draw(state: MapState) -> bytes:
     """Return the map as a PNG."""
+    written = io.BytesIO()
+    _figure(state).savefig(written, format="png", metadata={"Software": None})
+    return written.getvalue()
+
+
+def _figure(state: MapState) -> Any:
     from ...plots import clusters
-    from ...plots.axes import png
+    from ...plots.axes import drawn
 
     title = counted(len(state.rows)) + ("" if state.color is None else f" by {line(state.color, 60)}")
     points = state.points.iloc[state.rows].to_numpy()
@@ -149,7 +192,9 @@ def draw(state: MapState) -> bytes:
         labels = shading.labels.iloc[state.rows].reset_index(drop=True)
         colors, legend = shading.colors, shading.steps or not _apart(points, labels)
     mark = state.mark or None
-    return png(lambda ax: clusters(points, labels, colors=colors, legend=legend, ax=ax, title=title, mark=mark), 7.5, 6)
+    return drawn(
+        lambda ax: clusters(points, labels, colors=colors, legend=legend, ax=ax, title=title, mark=mark), 7.5, 6
+    )
 
 
 def _apart(points: npt.NDArray[np.float64], labels: pd.Series[Any]) -> bool:

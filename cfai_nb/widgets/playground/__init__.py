@@ -34,6 +34,7 @@ from .workbench import FIELDS, PAUSE, Workbench
 __all__ = ["Playground"]
 
 _WIDE = {"width": "98%"}
+_FOLDED = {"width": "98%", "margin": "4px 0 4px 2px"}
 _WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 #: Fields with a box for a number.
 _NUMBERS: dict[str, Callable[[str], Any]] = {"temperature": float, "max_tokens": int}
@@ -119,13 +120,13 @@ class Panel:
         self._writing = False  # true while the boxes are set from the traits
         self._make_boxes()
         self._make_buttons()
+        further = ipywidgets.VBox([self.words, ipywidgets.HBox([self.temperature, self.max_tokens], layout=_WRAP)])
+        self.advanced = ipywidgets.Accordion([further], titles=["System prompt, temperature, length"], layout=_FOLDED)
         label = ipywidgets.HTML(f'<span style="{FONT}">variants</span>', layout={"margin": "0 8px 0 24px"})
         self.controls = ipywidgets.VBox(
             [
                 ipywidgets.HBox([self.mode, label, self.variant, self.add, self.drop], layout=_WRAP),
-                self.chips, self.prompt, self.words, self.shape,
-                ipywidgets.HBox([self.model, self.temperature, self.max_tokens], layout=_WRAP),
-                self.problem,
+                self.chips, self.prompt, self.shape, self.model, self.advanced, self.problem,
                 ipywidgets.HBox([self.run, self.stop, self.again, self.compare], layout=_WRAP),
                 ipywidgets.HBox([self.history, self.restore, self.price, self.apply], layout=_WRAP),
                 self.message,
@@ -251,7 +252,7 @@ class Panel:
             chips = [
                 self._button(f"{{{name}}}", partial(self._insert, name), tooltip=f"insert {name}") for name in offered
             ]
-            label = ipywidgets.HTML(f'<span style="{FONT}">columns</span>', layout={"margin": "0 8px 0 7em"})
+            label = ipywidgets.HTML(f'<span style="{FONT}">columns</span>', layout={"margin": "0 8px 0 7.2em"})
             self.chips.children = [label, *chips]
 
     def _insert(self, column: str) -> None:

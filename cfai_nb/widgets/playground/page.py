@@ -12,16 +12,11 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
-from ...markup import CODE, LINE, RULE, TEXT, badge, block, counted, escape
+from ...markup import LINE, badge, block, counted, escape, soft
 from ...models.ledger import money
 from ...vectors.vector import stand_in
 from .trial import Outcome, Trial
 
-_CELL = f"padding: 6px 8px; vertical-align: top; border: {RULE}; text-align: left"
-_SMALL = "opacity: .75; font-size: 90%"
-_BOX = f"{TEXT}; max-height: 16em; overflow: auto"
-_ADDED = "background: #1a7f3722; text-decoration: underline"
-_REMOVED = "background: #cf222e22; text-decoration: line-through"
 #: Characters shown of an input, and of an answer; the whole of both is in the frame.
 _INPUT, _ANSWER = 300, 1_500
 #: Longer texts are not compared word by word: the time grows with the product of their lengths.
@@ -37,22 +32,28 @@ def page(
     `trials` are those of the variants, each with the version before it; `compare` marks changes since that.  `code` is
     that of the variant being edited, empty if it is not complete.
     """
-    code = f'<pre style="{CODE}; {TEXT}; margin: 8px 0">{escape(code, 20_000)}</pre>' if code else ""
+    code = f'<pre class="cfai-code">{escape(code, 20_000)}</pre>' if code else ""
     if not trials:
         rows = "".join(_tr([_th(escape(label, 80)), _td(_box(escape(text, _INPUT)))]) for label, text in inputs)
-        head = f"<thead>{_tr([_th('row', scope='col'), _th('text', scope='col')])}</thead>"
-        caption = '<caption style="text-align: left">sample rows</caption>'
-        return block(f'<table style="border-collapse: collapse">{caption}{head}{rows}</table>{code}')
+        head = f"<thead>{_tr([_th('row', scope='col', style='width: 22%'), _th('text', scope='col')])}</thead>"
+        return _shown("", f"{head}<tbody>{rows}</tbody>", code)
     stamp = next(filter(None, (stand_in(trial.origin) for trial, _ in trials)), "")
-    mark = f"<p>{badge(stamp)}no model of the service answered; prices are what it would charge</p>" if stamp else ""
+    words = soft("no model of the service answered; prices are what it would charge")
+    mark = f'<div class="cfai-head">{badge(stamp)}{words}</div>' if stamp else ""
     tops = [_th(_top(trial, before if compare else None), scope="col") for trial, before in trials]
     body = "".join(_row(at, label, text, trials, compare) for at, (label, text) in enumerate(inputs))
-    feet = [_td("<br>".join(map(escape, totals(trial)))) for trial, _ in trials]
-    return block(
-        f'{mark}<table style="border-collapse: collapse; width: 100%; table-layout: fixed">'
-        f"<thead>{_tr([_th('row', scope='col', style='; width: 22%'), *tops])}</thead><tbody>{body}</tbody>"
-        f"<tfoot>{_tr([_th('total'), *feet])}</tfoot></table>{code}"
+    feet = [_td(_total(trial)) for trial, _ in trials]
+    return _shown(
+        mark,
+        f"<thead>{_tr([_th('row', scope='col', style='width: 22%'), *tops])}</thead><tbody>{body}</tbody>"
+        f"<tfoot>{_tr([_th('total'), *feet])}</tfoot>",
+        code,
     )
+
+
+def _shown(mark: str, table: str, code: str) -> str:
+    framed = f'<div class="cfai-frame" tabindex="0"><table class="cfai-table cfai-play">{table}</table></div>'
+    return block(f"{mark}{framed}{code}", look=("table", "play"))
 
 
 def _tr(cells: Iterable[str]) -> str:
@@ -60,15 +61,15 @@ def _tr(cells: Iterable[str]) -> str:
 
 
 def _th(content: str, scope: str = "row", style: str = "") -> str:
-    return f'<th scope="{scope}" style="{_CELL}{style}">{content}</th>'
+    return f'<th scope="{scope}"{f" style={chr(34)}{style}{chr(34)}" if style else ""}>{content}</th>'
 
 
 def _td(content: str) -> str:
-    return f'<td style="{_CELL}">{content}</td>'
+    return f"<td>{content}</td>"
 
 
 def _box(content: str, style: str = "") -> str:
-    return f'<div style="{_BOX}{style}">{content}</div>'
+    return f'<div class="cfai-box-text"{f" style={chr(34)}{style}{chr(34)}" if style else ""}>{content}</div>'
 
 
 def _top(trial: Trial, before: Trial | None) -> str:
@@ -78,19 +79,19 @@ def _top(trial: Trial, before: Trial | None) -> str:
     if old is not None:
         steps = [step for step in draft.difference(old) if step[0] != "prompt"]
         lines += [f"{name} was <del>{escape(was, 200)}</del>" for name, was, _ in steps]
-    details = "".join(f'<div style="{_SMALL}; {TEXT}">{line}</div>' for line in lines)
+    details = "".join(f'<div class="cfai-soft cfai-small">{line}</div>' for line in lines)
     notes = "".join(f'<div role="status">{escape(note, LINE)}</div>' for note in trial.notes)
     model = escape(trial.model or draft.model or "default model")
     prompt = answer(draft.prompt) if old is None else changed(old.prompt, draft.prompt)
     return (
-        f"<div><b>{escape(trial.variant)}</b> · version {trial.number} · {draft.mode} · {model}</div>"
-        f"{_box(prompt, '; font-weight: normal; max-height: 8em')}"
-        f'<div style="font-weight: normal">{details}{notes}</div>'
+        f'<div class="cfai-row"><b>{escape(trial.variant)}</b> '
+        f'<span class="cfai-soft cfai-small">version {trial.number} · {draft.mode} · {model}</span></div>'
+        f"{_box(prompt, 'color: var(--cf-ink); max-height: 8em')}{details}{notes}"
     )
 
 
 def _row(at: int, label: object, text: str, trials: Sequence[tuple[Trial, Trial | None]], compare: bool) -> str:
-    cells = [_th(f"<b>{escape(label, 80)}</b>{_box(escape(text, _INPUT), '; font-weight: normal')}")]
+    cells = [_th(f"{escape(label, 80)}{_box(escape(text, _INPUT), 'color: var(--cf-ink)')}")]
     for trial, before in trials:
         outcomes = before.outcomes if compare and before is not None else []
         last = next((outcome for outcome in outcomes if outcome.row == label), None)
@@ -100,12 +101,22 @@ def _row(at: int, label: object, text: str, trials: Sequence[tuple[Trial, Trial 
 
 def _answer(outcome: Outcome, last: Outcome | None) -> str:
     if outcome.state == "failed":
-        shown = f'<span role="alert">✗ {escape(outcome.error, 600)}</span>'
+        shown = f'<span role="alert" class="cfai-fail">✗ {escape(outcome.error, 600)}</span>'
     elif last is not None and last.answer is not None and outcome.answer is not None:
         shown = changed(last.text, outcome.text)
     else:
         shown = answer(outcome.text)
-    return f'{_box(shown)}<div style="{_SMALL}">{escape(how(outcome))}</div>'
+    return f'{_box(shown)}<div class="cfai-soft cfai-small">{escape(how(outcome))}</div>'
+
+
+def _total(trial: Trial) -> str:
+    """What a variant costs and how fast it is: the first lines of `totals` with more weight on the price."""
+    return "<br>".join(
+        f"<b>{escape(line)}</b>"
+        if line.startswith("1,000 such rows")
+        else f'<span class="cfai-soft">{escape(line)}</span>'
+        for line in totals(trial)
+    )
 
 
 # -- texts and their differences ---------------------------------------------------------------------------------------
@@ -140,8 +151,8 @@ def _compared(before: str, after: str) -> str:
         if kind == "equal":
             parts.append(added)
             continue
-        parts += [f'<del style="{_REMOVED}">{removed}</del>'] * (b > a)
-        parts += [f'<ins style="{_ADDED}">{added}</ins>'] * (d > c)
+        parts += [f"<del>{removed}</del>"] * (b > a)
+        parts += [f"<ins>{added}</ins>"] * (d > c)
     return "".join(parts)
 
 

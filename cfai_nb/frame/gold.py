@@ -1,0 +1,163 @@
+"""Labels given by hand: which rows they belong to, and how a frame finds them again by the name of their review.
+
+`frame.review` and ``cf.gold`` use it.  A row is known by a digest of its content, so that gold is found in another
+notebook, in a frame of another order, and beside other columns; the store holds no text of a row.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..media import Media, Parts
+from . import rows
+from .call import warn
+
+if TYPE_CHECKING:
+    from .._engine.store.reviews import Mark
+    from .._engine.store.store import Store
+
+_ANY = frozenset({"text", "image", "audio", "video", "document"})
+
+
+def contents(data: rows.Frame, on: Any) -> Sequence[Any]:
+    """Return what a row shows: a text, media, or a mix of both; None where a cell is missing or cannot be read."""
+    return rows.rows_of(data, on, template=False, takes=_ANY).inputs
+
+
+def digests(shown: Sequence[Any]) -> list[bytes | None]:
+    """Return a digest of the content of each row, 16 bytes; None where there is none."""
+    return [None if value is None else _digest(value) for value in shown]
+
+
+def _digest(value: Any) -> bytes:
+    made = hashlib.blake2b(digest_size=16, person=b"cfai-review")
+    for piece in value.pieces if isinstance(value, Parts) else (value,):
+        content = b"\1" + piece.identity if isinstance(piece, Media) else b"\0" + piece.encode()
+        made.update(len(content).to_bytes(8, "big") + content)
+    return made.digest()
+
+
+def read_marks(store: Store, name: str) -> list[Mark]:
+    """Return the rows of a review; warns of those that are damaged."""
+    from .._engine.store.reviews import read_review
+
+    marks, damaged = read_review(store, name)
+    if damaged:
+        warn(f"{damaged} rows of the review {name!r} in the store {store.path} are damaged and left out.")
+    return marks
+
+
+class Gold:
+    """The labels of a review, to be laid on a frame; made by ``cf.gold``.
+
+    Attributes
+    ----------
+    name : str
+
+    Examples
+    --------
+    >>> gold = cf.gold("topics")
+    >>> cf.quality.accuracy(df["guess"], gold.match(df, "text"), gold.weights(df, "text")).words
+    """
+
+    def __init__(self, name: str, marks: Sequence[Mark]) -> None:
+        self.name, self._marks = name, list(marks)
+
+    def __len__(self) -> int:
+        return sum(mark.state == "label" for mark in self._marks)
+
+    def __repr__(self) -> str:
+        return f"<gold {self.name!r}: {len(self):,} of {len(self._marks):,} rows labelled>"
+
+    def match(self, data: rows.Frame, on: Any = None) -> pd.Series[Any]:
+        """Return the labels on the index of a frame; missing where there is none.
+
+        Parameters
+        ----------
+        data : DataFrame or Series
+        on : str
+            The column or template that was reviewed.  A Series needs none.
+
+        Returns
+        -------
+        Series
+        """
+        known = {mark.row: mark.label for mark in self._marks if mark.state == "label"}
+        found = laid(digests(contents(data, on)), known)
+        return pd.Series(found, index=data.index, name=self.name, dtype=object)
+
+    def weights(self, data: rows.Frame, on: Any = None) -> pd.Series[float]:
+        """Return with which probability each row was drawn, the ``weights`` of ``cf.quality``.
+
+        Returns
+        -------
+        Series
+            Missing where a row was not drawn.
+        """
+        found = laid(digests(contents(data, on)), {mark.row: mark.chance for mark in self._marks}, np.nan)
+        return pd.Series(found, index=data.index, name="weight", dtype="float64")
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return what was said of each row drawn: ``state, label, note, weight, time``, indexed by the row's digest."""
+        return frame_of(self._marks).set_axis(pd.Index([mark.row.hex() for mark in self._marks], name="digest"))
+
+
+def laid(rows_of: Sequence[bytes | None], known: dict[bytes, Any], absent: Any = None) -> list[Any]:
+    """Return for each row what is known of its content."""
+    return [absent if row is None else known.get(row, absent) for row in rows_of]
+
+
+def frame_of(marks: Sequence[Mark]) -> pd.DataFrame:
+    """Return what was said of each row drawn."""
+    times = pd.to_datetime([mark.time or np.nan for mark in marks], unit="s", utc=True)
+    return pd.DataFrame(
+        {
+            "state": [mark.state for mark in marks],
+            "label": pd.Series([mark.label for mark in marks], dtype=object),
+            "note": [mark.note for mark in marks],
+            "weight": np.array([mark.chance for mark in marks], dtype=np.float64),
+            "time": pd.Series(times),
+        }
+    )
+
+
+def gold(name: str) -> Gold:
+    """Return the labels that a review has collected, in any notebook with the same store.
+
+    Parameters
+    ----------
+    name : str
+        Of the review: ``df.cfai.review(..., name="topics")``.
+
+    Returns
+    -------
+    Gold
+        ``.match(df, "text")`` lays them on a frame.
+
+    Raises
+    ------
+    LookupError
+        The store holds no review of that name.
+
+    Examples
+    --------
+    >>> df["gold"] = cf.gold("topics").match(df, "text")
+    """
+    from .. import session
+    from .._engine.store.reviews import review_names
+
+    store = session.current().store()
+    if store is None:
+        raise LookupError("This session has no store (store=False), so it keeps no gold.")
+    if not (marks := read_marks(store, name)):
+        known = review_names(store)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise LookupError(f"There is no review {name!r} in {store.path}.{hint} Reviews: {', '.join(known) or 'none'}.")
+    return Gold(name, marks)

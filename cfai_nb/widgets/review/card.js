@@ -1,0 +1,301 @@
+// The review card.  The cards to come are in the browser, so a key shows the next one without waiting for the kernel.
+// What is said is kept here until the kernel confirms it: `said` is the kernel's state with the unconfirmed keys applied.
+// Labels and notes are written with textContent; the HTML of a row was escaped by the package.
+
+const KEYS = [..."123456789abcdefghijklmopqtvwxyz"]; // r, s, u and n act
+const SLOW = 3000; // milliseconds without confirmation after which the card says so
+const AHEAD = 6; // cards that should be here before they are needed
+
+const stores = new WeakMap();
+
+function make(tag, name = "", text = "") {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (text) element.textContent = text;
+  return element;
+}
+
+class Store {
+  constructor(model) {
+    this.model = model;
+    this.client = crypto.randomUUID ? crypto.randomUUID() : String(Math.random());
+    this.number = 0;
+    this.waiting = []; // [number, event]
+    this.views = new Set();
+    this.html = new Map(Object.entries(model.get("cards")).map(([place, html]) => [Number(place), html]));
+    this.wanted = -1;
+    this.confirmed();
+    this.place = this.next(model.get("place") - 1);
+    model.on("change:marks", () => { this.confirmed(); this.draw(); });
+    model.on("change:head", () => this.draw());
+    model.on("msg:custom", message => {
+      if (message.type !== "cards") return;
+      for (const [place, html] of Object.entries(message.cards)) this.html.set(Number(place), html);
+      this.wanted = -1;
+      this.draw();
+    });
+  }
+
+  confirmed() {
+    const { seen, rows } = this.model.get("marks");
+    const left = this.waiting.filter(([number]) => number > (seen[this.client] ?? 0));
+    if (left.length < this.waiting.length) this.since = Date.now(); // the kernel answers
+    this.waiting = left;
+    this.said = rows.map(row => ({ ...row }));
+    for (const [number, event] of this.waiting) this.apply(event, number);
+  }
+
+  apply({ type, place, label, text }, number) {
+    if (type === "reopen") this.said.forEach(row => { if (row.state === "skipped") row.state = "open"; });
+    else if (type === "note") this.said[place].note = text;
+    else if (type === "undo") Object.assign(this.said[place], { state: "open", label: null });
+    else Object.assign(this.said[place], { state: type, label: type === "label" ? label : null, order: 1e15 + number });
+  }
+
+  send(event) {
+    this.number += 1;
+    if (!this.waiting.length) this.since = Date.now();
+    this.waiting.push([this.number, event]);
+    this.apply(event, this.number);
+    if (event.type in { label: 1, skipped: 1, unclear: 1 }) this.place = this.next(event.place);
+    if (event.type === "undo") this.place = event.place;
+    if (event.type === "reopen") this.place = this.next(-1);
+    this.draw();
+    this.model.send({ ...event, client: this.client, number: this.number });
+    setTimeout(() => this.draw(), SLOW + 50);
+    this.ask();
+  }
+
+  ask() { // for cards that are not here, the one that is shown first
+    const places = this.place === null ? [] : this.ahead();
+    const missing = places.find(place => !this.html.has(place));
+    if (missing === undefined || missing === this.wanted) return;
+    this.wanted = missing;
+    this.model.send({ type: "want", place: missing });
+  }
+
+  ahead() {
+    const open = this.said.map((row, place) => place).filter(place => this.said[place].state === "open");
+    const after = open.filter(place => place > this.place);
+    return [this.place, ...after, ...open.filter(place => place < this.place)].slice(0, AHEAD);
+  }
+
+  next(after) {
+    const open = place => this.said[place].state === "open";
+    const places = this.said.map((row, place) => place).filter(open);
+    return places.find(place => place > after) ?? places[0] ?? null;
+  }
+
+  last() { // the card something was said of last
+    let found = null;
+    this.said.forEach((row, place) => {
+      if (row.state !== "open" && (found === null || row.order > this.said[found].order)) found = place;
+    });
+    return found;
+  }
+
+  draw() { this.views.forEach(view => view.draw()); }
+}
+
+class View {
+  constructor(store, el) {
+    this.store = store;
+    this.model = store.model;
+    this.root = make("div", "cfai-review mathjax_ignore tex2jax_ignore");
+    this.root.tabIndex = 0;
+    this.root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys
+    this.root.setAttribute("role", "group");
+    this.root.setAttribute("aria-label", `review ${this.model.get("name")}`);
+    this.head = make("div", "row head");
+    this.body = make("div");
+    this.foot = make("div", "row foot");
+    this.root.append(this.head, this.body, this.foot);
+    this.root.addEventListener("keydown", event => this.pressed(event));
+    this.root.addEventListener("focusin", () => this.footer());
+    this.root.addEventListener("focusout", () => setTimeout(() => this.footer()));
+    this.writing = false;
+    this.shown = undefined;
+    el.append(this.root);
+    this.draw();
+    store.ask();
+    const typing = document.activeElement?.closest?.(".cm-content, input, textarea, .cfai-review");
+    if (!typing && Date.now() - this.model.get("made") < 10_000) {
+      setTimeout(() => this.root.focus({ preventScroll: true }), 50); // after the notebook's own focus
+    }
+  }
+
+  get card() { return this.store.place === null ? null : this.model.get("about")[this.store.place]; }
+
+  draw() {
+    this.header();
+    const { place, html } = this.store;
+    const key = `${place} ${html.has(place)}`;
+    if (key !== this.shown) { this.shown = key; this.writing = false; this.row(); }
+    this.noted();
+    this.footer();
+  }
+
+  header() {
+    const [name, mark, head] = ["name", "mark", "head"].map(trait => this.model.get(trait));
+    const said = this.store.said;
+    const done = said.filter(row => row.state !== "open").length;
+    const bar = make("span", "bar"), part = make("i");
+    part.style.width = `${100 * done / said.length}%`;
+    bar.append(part);
+    this.head.replaceChildren(make("b", "", name), bar, make("span", "soft", `${done} of ${said.length}`), make("span", "grow"));
+    if (mark) this.head.append(make("span", "chip warn", mark));
+    this.head.append(make("span", "soft", "accuracy so far"));
+    if (head.accuracy) this.head.append(make("b", "", head.accuracy), make("span", "soft", head.interval));
+    else this.head.append(make("span", "soft", "—"));
+  }
+
+  row() {
+    const { place, html } = this.store;
+    if (place === null) { this.body.replaceChildren(this.done()); return; }
+    const shown = make("div", "shown");
+    shown.setAttribute("aria-live", "polite");
+    if (html.has(place)) shown.innerHTML = html.get(place);
+    else shown.append(make("span", "soft", "waiting for the kernel …"));
+    this.hint = make("div", "hint");
+    const card = this.card, labels = this.model.get("labels"), keys = make("div", card.p && !card.blind ? "keys" : "keys plain");
+    this.chosen = card.blind ? -1 : card.guess;
+    this.buttons = labels.map((label, at) => {
+      const button = make("button", "key"), bar = make("span", "bar"), part = make("i"), p = card.p?.[at];
+      button.tabIndex = -1;
+      part.style.width = `${100 * (p ?? 0)}%`;
+      bar.append(part);
+      const number = p === null || p === undefined ? "" : p.toFixed(2).replace(/^0/, "");
+      button.append(make("kbd", "", KEYS[at] ?? "·"), make("span", "name", label), bar, make("span", "p", number));
+      button.addEventListener("click", event => { if (event.detail < 2) this.say("label", at); });
+      keys.append(button);
+      return button;
+    });
+    this.body.replaceChildren(shown, this.hint, keys);
+    this.choose(this.chosen);
+  }
+
+  done() {
+    const counts = {};
+    this.store.said.forEach(row => { counts[row.state] = (counts[row.state] ?? 0) + 1; });
+    const words = [`${counts.label ?? 0} labelled`];
+    if (counts.skipped) words.push(`${counts.skipped} skipped`);
+    if (counts.unclear) words.push(`${counts.unclear} cannot be told`);
+    const box = make("div", "done");
+    box.append(make("b", "", "Done. "), make("span", "", `${words.join(", ")}.`));
+    return box;
+  }
+
+  choose(at) {
+    this.chosen = at;
+    this.buttons.forEach((button, each) => button.classList.toggle("on", each === at));
+    if (at >= 0) this.buttons[at].scrollIntoView({ block: "nearest" });
+  }
+
+  noted(warning = "") {
+    if (this.store.place === null || this.writing) return;
+    const note = this.store.said[this.store.place].note, hint = this.hint;
+    hint.replaceChildren();
+    if (warning) hint.append(make("span", "warn", warning));
+    else if (this.card.blind) hint.append(make("span", "", "The answer is hidden on this card: what do you say?"));
+    else if (this.card.guess < 0) hint.append(make("span", "", "The model gave no answer."));
+    if (note) hint.append(make("span", "chip", "note"), make("span", "", note));
+  }
+
+  footer() {
+    const { store } = this, over = store.place === null;
+    const skipped = store.said.some(row => row.state === "skipped");
+    const act = (key, text, run, able = true) => {
+      const button = make("button", "act");
+      button.tabIndex = -1;
+      button.disabled = !able;
+      button.append(make("kbd", "", key), make("span", "", text));
+      button.addEventListener("click", event => { if (event.detail < 2) { run(); this.root.focus({ preventScroll: true }); } });
+      return button;
+    };
+    const acts = over
+      ? [act("U", "undo", () => this.undo()), ...(skipped ? [act("R", "show the skipped again", () => this.reopen())] : [])]
+      : [act("Enter", "accept", () => this.accept()), act("U", "undo", () => this.undo(), store.last() !== null),
+         act("S", "skip", () => this.say("skipped")), act("?", "cannot tell", () => this.say("unclear")),
+         act("N", "note", () => this.note())];
+    this.foot.replaceChildren(...acts, make("span", "grow"), this.status());
+  }
+
+  status() {
+    const { store } = this, head = this.model.get("head");
+    if (head.error) return make("span", "state warn", head.error);
+    if (store.waiting.length && Date.now() - store.since > SLOW)
+      return make("span", "state warn", `${store.waiting.length} not stored yet: the kernel is busy, or gone`);
+    if (store.waiting.length) return make("span", "state", "storing …");
+    const away = this.root.contains(document.activeElement) ? "" : ", click to use the keys";
+    return make("span", "state", `${head.stored ? "stored" : "kept in this kernel only"}${away}`);
+  }
+
+  say(type, label = null) {
+    const place = this.store.place;
+    if (place === null || !this.store.html.has(place)) return;
+    this.store.send({ type, place, label });
+    this.root.focus({ preventScroll: true });
+  }
+
+  accept() {
+    if (this.chosen >= 0) this.say("label", this.chosen);
+    else this.noted("Press the key of a label.");
+  }
+
+  undo() {
+    const place = this.store.last();
+    if (place !== null) this.store.send({ type: "undo", place });
+  }
+
+  reopen() { this.store.send({ type: "reopen", place: 0 }); }
+
+  note() {
+    const place = this.store.place;
+    const input = make("input");
+    input.value = this.store.said[place].note;
+    input.placeholder = "a note to this row; Enter keeps it, Esc does not";
+    input.setAttribute("aria-label", "note");
+    this.writing = true;
+    this.hint.replaceChildren(input);
+    input.focus();
+    input.addEventListener("keydown", event => {
+      event.stopPropagation();
+      if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
+      event.preventDefault();
+      this.writing = false;
+      if (event.key === "Enter") this.store.send({ type: "note", place, text: input.value });
+      this.root.focus({ preventScroll: true });
+      this.noted();
+    });
+  }
+
+  pressed(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("audio, video, input, summary") && event.target !== this.root) return;
+    if (event.key === "Tab") return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (event.key === "Escape") { this.root.blur(); return; }
+    if (event.repeat && !event.key.startsWith("Arrow")) return; // a key held down is one answer
+    const key = event.key.toLowerCase(), labels = this.model.get("labels");
+    if (key === "u") this.undo();
+    else if (this.store.place === null) { if (key === "r") this.reopen(); }
+    else if (key === "enter") this.accept();
+    else if (key === "s") this.say("skipped");
+    else if (key === "?") this.say("unclear");
+    else if (key === "n") this.note();
+    else if (key === "arrowdown") this.choose((this.chosen + 1) % labels.length);
+    else if (key === "arrowup") this.choose((Math.max(this.chosen, 0) - 1 + labels.length) % labels.length);
+    else if (KEYS.includes(key) && KEYS.indexOf(key) < labels.length) this.say("label", KEYS.indexOf(key));
+    else if (KEYS.includes(key)) this.noted(`There is no label ${key}.`);
+  }
+}
+
+export default {
+  render({ model, el }) {
+    if (!stores.has(model)) stores.set(model, new Store(model));
+    const store = stores.get(model), view = new View(store, el);
+    store.views.add(view);
+    return () => store.views.delete(view);
+  },
+};
