@@ -288,11 +288,66 @@ def polars(count: int = 200_000) -> str:
     return f"{count:,} x 768 embedded and searched: wall {wall:.2f} x pandas, peak {peak:.2f} x [<= 1.1], wrong {wrong}"
 
 
+def cluster(case: str, url: str, **options: Any) -> dict[str, Any]:
+    """Measure a cluster from a client in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.cluster", case, url, json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE.parent)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def dask_rate(rows: int = 1_200, rate: int = 600) -> str:
+    lines = []
+    for window in ("sliding", "bucket"):
+        for kill in (0, rows // 3):
+            with server("--latency", 0.05, "--rate", rate, "--window", window) as url:
+                done = cluster("ask", url, rows=rows, rate=rate, kill=kill)
+                counted = stats(url)
+            # What a minute permits at once comes on top of what flows in, where the window slides.
+            permitted = counted["seconds"] * rate / 60 + (rate if window == "sliding" else rate / 60)
+            lines.append(
+                f"{window}{', one killed' if kill else ''}: missing {done['missing']} [0], refused "
+                f"{counted['refused'] / counted['requests']:.1%} [<= 1 %], {counted['answered'] / permitted:.2f} of "
+                f"what is permitted [>= 0.95], billed twice {counted['twice']}"
+            )
+    return "; ".join(lines)
+
+
+def dask_capacity(rows: int = 2_000) -> str:
+    with server("--latency", 0.1, "--capacity", 16) as url:
+        done = cluster("ask", url, rows=rows, places=64)
+        counted = stats(url)
+    ideal = rows / 16 * 0.1
+    return (
+        f"missing {done['missing']} [0], refused {counted['refused'] / counted['requests']:.1%} [<= 5 %], "
+        f"{ideal / counted['seconds']:.2f} of the ideal [>= 0.85]"
+    )
+
+
+def dask_duplicates(rows: int = 20_000) -> str:
+    with server("--latency", 0.05) as url:
+        done = cluster("ask", url, rows=rows, verb="embed", distinct=rows // 10)
+        counted = stats(url)
+    most = -(-rows // 10 // 100) + 16
+    asked = f"{counted['requests']} requests [<= {most}]"
+    return f"missing {done['missing']} [0], {asked}, billed twice {counted['twice']} [0]"
+
+
+def dask_overhead(rows: int = 50_000) -> str:
+    with server("--latency", 0.05) as url:
+        walls = cluster("overhead", url, rows=rows)
+    ratios = [a / b for a, b in zip(walls["dask"], walls["pandas"], strict=True)]
+    return f"{rows:,} rows in 16 partitions: {statistics.median(ratios):.2f} x the wall of pandas [<= 1.15]"
+
+
 CASES: dict[str, Callable[[], str]] = {
     "embed": embed, "duplicates": duplicates, "generate": generate, "capacity": capacity, "rate-told": rate_told,
     "rate-learned": rate_learned, "faults": faults, "quota": quota, "bulk": bulk, "store": store, "recall": recall,
     "import": imports, "search": search, "picture": picture, "preview": preview,
     "media": media, "certificate": certificate, "enrich": enrich, "killed": killed, "polars": polars,
+    "dask-rate": dask_rate, "dask-capacity": dask_capacity, "dask-duplicates": dask_duplicates,
+    "dask-overhead": dask_overhead,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from .errors import near, takes_options
-from .frame import arrow, polars, rows
+from .frame import arrow, dask, polars, rows
 from .frame.progress import Display, Listener
 from .frame.verb import ExtractVerb, FilterVerb, Function, RankVerb, TaskVerb, Verb
 from .tasks import (
@@ -191,9 +191,10 @@ def on(data: rows.Frame) -> Accessor:
 
 
 def register() -> None:
-    """Give DataFrame and Series their ``cfai``, also those of Polars, and files their vectors; quiet when done."""
+    """Give DataFrame and Series their ``cfai``, also those of Polars and Dask; and files their vectors."""
     arrow.register()
     polars.register(Accessor)
+    dask.register(Accessor)
     for owner, add in (
         (pd.DataFrame, pd.api.extensions.register_dataframe_accessor),
         (pd.Series, pd.api.extensions.register_series_accessor),

@@ -48,6 +48,8 @@ HOMES = {
     "uvicorn": {"emulator."},
     "platformdirs": {"session.endpoint"},
     "polars": {"frame.polars", "frame.files.batches"},
+    "dask": {"frame.dask"},
+    "distributed": {"frame.dask", "session.cluster"},
 }
 #: Rooms and modules that know no pandas.
 WITHOUT_PANDAS = (

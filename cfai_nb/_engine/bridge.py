@@ -25,7 +25,7 @@ from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, Protocol, TypeVar, TypeVarTuple
 
 from ..errors import SetupError
-from .account.election import Election
+from .account.participant import Membership
 from .stopping import DROP, STOP, InterruptCount, Stop, soon
 from .wire import Wire
 
@@ -161,7 +161,7 @@ class Bridge:
         self._thread: LoopThread | None = None
         self._forgotten: list[object] = []
         # By process: a forked child does not use its parent's.
-        self._closers: dict[int, weakref.WeakSet[Wire | Election]] = {}
+        self._closers: dict[int, weakref.WeakSet[Wire | Membership]] = {}
         self._last: dict[int, list[Callable[[], object]]] = {}
         self._jobs: dict[Job[object], Stop] = {}
         self._pid = 0
@@ -211,7 +211,7 @@ class Bridge:
         while self._jobs and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
 
-    def before_close(self, one: Wire | Election) -> None:
+    def before_close(self, one: Wire | Membership) -> None:
         """Close something on the loop before the loop ends, unless it was collected by then."""
         self._closers.setdefault(os.getpid(), weakref.WeakSet()).add(one)
 

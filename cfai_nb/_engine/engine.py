@@ -18,15 +18,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Protocol
 
 from ..errors import CfaiError, CfaiWarning
 from ..markup import counted
 from ..models import Cost, Model, Usage, price
 from ..models.ledger import Charge, money
-from .account.election import Election
-from .account.participant import Participant
+from .account.participant import Membership, Participant
 from .bridge import bridge
 from .limiter import Limiter
 from .run_state import Run
@@ -60,16 +58,16 @@ class Engine:
     origin: str
     store: Store | None
     ledger: Callable[[Sequence[Charge]], object]  # takes charges when there is no store to keep them
-    beside: tuple[Path, str] | None = None  # the store and the account that it shares with other processes
+    joined: Callable[[Participant], Membership] | None = None  # to the processes that it shares the account with
     jobs: set[Closable] = field(default_factory=set)  # active runs and request jobs
     share: Participant = field(init=False)  # in the limits and the inputs in flight of the account
-    _election: Election | None = field(init=False)
+    _membership: Membership | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.share = Participant(self.written, self._known)
-        self._election = None if self.beside is None else Election(self.share, *self.beside)
-        if self._election is not None:
-            bridge.before_close(self._election)
+        self._membership = None if self.joined is None else self.joined(self.share)
+        if self._membership is not None:
+            bridge.before_close(self._membership)
 
     def limiter(self, model: Model) -> Limiter:
         """Return the limiter of a model; models that the service counts together share a rate."""
@@ -80,8 +78,8 @@ class Engine:
 
     async def begin(self, job: Closable) -> None:
         """Note that a run begins, which may claim inputs."""
-        if self._election is not None:
-            await self._election.ready()
+        if self._membership is not None:
+            await self._membership.ready()
         self.jobs.add(job)
         await self.share.flights.join()
 
@@ -137,8 +135,8 @@ class Engine:
         for job in late:
             job.abandon()
         await self._ended(1.0)
-        if self._election is not None:
-            await self._election.close()
+        if self._membership is not None:
+            await self._membership.close()
         await self.wire.close()
         return len(late)
 

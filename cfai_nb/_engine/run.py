@@ -244,6 +244,8 @@ class Runner:
             self._tasks.add(task)
             # Not inside the task: one that is cancelled before its first step would never get there.
             task.add_done_callback(lambda task: self._done(task, flight))
+        else:  # another run may wait for it already, from before it was known that these are in flight elsewhere
+            flights.complete(flight)
 
     def _done(self, task: asyncio.Task[None], flight: Flight) -> None:
         self._engine.share.flights.complete(flight)

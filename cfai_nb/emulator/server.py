@@ -137,5 +137,8 @@ def serve(port: int = 8787, *, hosts: Collection[str] = (), **settings: Any) -> 
         url = _url(listener.getsockname()[1])
         print(f"{url}  emulates {', '.join(FAMILIES)}; stand-ins answer, not models", flush=True)
         print(f"{url.removesuffix('client/v4')}v1  is AI Gateway's own host", flush=True)
+        print("To use it, set in the other terminal (any account id and token will do):", flush=True)
+        print(f"  export CLOUDFLARE_ACCOUNT_ID={'0' * 32} CLOUDFLARE_API_TOKEN=emulator", flush=True)
+        print(f'and call cf.connect(base_url="{url}"), or cfai-nb demo --yes --base-url {url}', flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.run([listener])

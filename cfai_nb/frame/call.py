@@ -77,6 +77,8 @@ class Call:
         Of its run, once that has begun.
     notes : list of str
         What a caller should know besides the result: that a fallback model answers.
+    say : callable
+        Takes each note: warns, unless the caller is elsewhere.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Call:
         self.title, self.part, self._whole = "", part, whole
         self.report: Report | None = None
         self.notes: list[str] = []
+        self.say: Callable[[str], object] = warn
 
     def _read(self) -> frames.Rows:
         """Read the rows as what the model takes."""
@@ -229,7 +232,7 @@ class Call:
 
     def _warn(self) -> None:
         while self.notes:
-            warn(self.notes.pop(0))
+            self.say(self.notes.pop(0))
 
     def _falls_back(self, made: Report) -> bool:
         """Let the fallback model answer where the default one is not open to the account; notes it once a session."""

@@ -239,14 +239,14 @@ def _space_of(matrix: npt.NDArray[np.float32]) -> Space | None:
 
 
 class WhenImported(MetaPathFinder):
-    """Calls a function with the module ``polars`` once that has been imported; finds nothing itself."""
+    """Calls a function with a module once that has been imported; finds nothing itself."""
 
-    def __init__(self, then: Callable[[ModuleType], None]) -> None:
-        self._then, self._asked = then, False
+    def __init__(self, wanted: str, then: Callable[[ModuleType], None]) -> None:
+        self.wanted, self._then, self._asked = wanted, then, False
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """Return what the other finders find, with a loader that calls the function at its end."""
-        if name != "polars" or self._asked:
+        if name != self.wanted or self._asked:
             return None
         self._asked = True
         try:
@@ -263,6 +263,12 @@ class WhenImported(MetaPathFinder):
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
+    def wait(self) -> None:
+        """Be asked from now on, in place of an earlier one."""
+        same = [one for one in sys.meta_path if getattr(one, "wanted", None) == self.wanted]
+        sys.meta_path[:] = [one for one in sys.meta_path if one not in same]
+        sys.meta_path.insert(0, self)
+
 
 def register(accessor: type) -> None:
     """Give the frames and Series of Polars their ``cfai``: now, or when Polars is imported."""
@@ -278,5 +284,4 @@ def register(accessor: type) -> None:
     if there is not None and hasattr(there, "api"):
         add(there)
         return
-    sys.meta_path[:] = [one for one in sys.meta_path if type(one).__name__ != WhenImported.__name__]
-    sys.meta_path.insert(0, WhenImported(add))
+    WhenImported("polars", add).wait()

@@ -128,14 +128,14 @@ class Forms(ABC):
     def _done(self, *args: Any, **options: Any) -> Any:
         steps = self._steps(*args, **options)
         with contextlib.closing(steps):  # also by an interrupt, which would else leave it half done
-            step, finish = _advance(steps)
+            step, finish = advance(steps)
             while step is not None:
                 answer, error = None, None
                 try:
                     answer = step.wait(self._display)
                 except CfaiError as raised:  # a verb may go on without it, as compare does
                     error = raised
-                step, finish = _advance(steps, answer, error)
+                step, finish = advance(steps, answer, error)
         return finish()
 
     async def aio(self, *args: Any, **options: Any) -> Any:
@@ -151,14 +151,14 @@ class Forms(ABC):
 
         steps = await in_thread(lambda: self._steps(*args, **options))
         try:
-            step, finish = await in_thread(lambda: _advance(steps))
+            step, finish = await in_thread(lambda: advance(steps))
             while step is not None:
                 answer, error = None, None
                 try:
                     answer = await step.wait_async(self._display)
                 except CfaiError as raised:
                     error = raised
-                step, finish = await in_thread(lambda: _advance(steps, answer, error))  # noqa: B023
+                step, finish = await in_thread(lambda: advance(steps, answer, error))  # noqa: B023
         finally:
             with contextlib.suppress(ValueError):  # a thread nobody waits for any more is in it, and ends it
                 steps.close()
@@ -181,13 +181,13 @@ class Forms(ABC):
     def _priced(self, *args: Any, **options: Any) -> Plan | Plans | CascadePlan:
         steps = self._steps(*args, **options)
         plans: dict[str, Plan | CascadePlan] = {}
-        step, _ = _advance(steps)
+        step, _ = advance(steps)
         while isinstance(step, (Call, Outline)) or (isinstance(step, Requests) and step.skippable):
             if isinstance(step, Requests):
-                step, _ = _advance(steps)
+                step, _ = advance(steps)
                 continue
             plans[step.part or step.model.id] = step.plan()
-            step, _ = _advance(steps, step.placeholder())  # what else a verb may wait for has no price here
+            step, _ = advance(steps, step.placeholder())  # what else a verb may wait for has no price here
         steps.close()
         if not plans:
             raise ValueError(f"{self.__name__}() sends no rows here, so there is nothing to price.")
@@ -198,7 +198,7 @@ class Forms(ABC):
         return Plans(plans)
 
 
-def _advance(steps: Steps[Any], answer: Any = None, error: CfaiError | None = None) -> tuple[Step | None, Any]:
+def advance(steps: Steps[Any], answer: Any = None, error: CfaiError | None = None) -> tuple[Step | None, Any]:
     """Go on with a definition: return its next step, or None and what computes the result."""
     try:
         return (steps.send(answer) if error is None else steps.throw(error)), None

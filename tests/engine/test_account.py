@@ -197,3 +197,17 @@ async def test_another_process_takes_the_lead():
     for wait in waits:
         wait.cancel()
     await turns()
+
+
+@in_loop
+async def test_an_answer_that_comes_right_behind_the_claim_is_heard():
+    """Both messages may be read in one turn of the loop; who claimed the input is still told that it is stored."""
+    participant = Participant(written, lambda keys: [])
+    asked: list[dict[str, object]] = []
+    participant.follow(asked.append)
+    claiming = asyncio.ensure_future(participant.flights.claim(KEYS[:1], stored=True))
+    await turns(2)
+    participant.receive({"id": asked[-1]["id"], "stored": [], "others": [(0, 7)]})
+    participant.receive({"done": 7})
+    flight = (await claiming).others[KEYS[0]]
+    await asyncio.wait_for(flight.done, 1.0)

@@ -281,7 +281,7 @@ def test_without_jupyter_scatter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "cfai_nb.widgets.map.chart", raising=False)
     bundle = made()._repr_mimebundle_()
     assert VIEW not in bundle
-    assert "pip install &quot;cfai_nb[map]&quot;" in bundle["text/html"]
+    assert "pip install jupyter-scatter" in bundle["text/html"]
 
 
 def test_the_live_form() -> None:

@@ -13,7 +13,7 @@ import collections
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from ...models import Cost
 from ...models.ledger import Budget
@@ -24,6 +24,16 @@ from .flights import Claim, Flight, Flights
 
 class Lost(Exception):
     """The coordinator is gone; what was asked of it is asked of the next one."""
+
+
+class Membership(Protocol):
+    """How a process comes to a coordinator, and leaves it: an ``Election`` on one machine, or a link to a cluster."""
+
+    async def ready(self) -> None:
+        """Wait until this process leads or follows."""
+
+    async def close(self) -> None:
+        """Leave."""
 
 
 class Participant:
@@ -106,7 +116,8 @@ class Participant:
     def receive(self, message: Message) -> None:
         """Take a message of the coordinator."""
         if "done" in message:
-            self.flights.done(message["done"])
+            # In the next turn: where it came right behind the answer to a claim, that was not read yet.
+            asyncio.get_running_loop().call_soon(self.flights.done, message["done"])
         elif "turn" in message:
             if message["model"] is not None:
                 self._limiters[message["model"]].waits(message["turn"])

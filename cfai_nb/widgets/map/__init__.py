@@ -35,7 +35,7 @@ from .still import page_data, picture, still
 
 __all__ = ["Map", "map_rows"]
 
-_INSTALL = 'zoom and lasso need jupyter-scatter: pip install "cfai_nb[map]", then restart the kernel'
+_INSTALL = "zoom and lasso need jupyter-scatter: pip install jupyter-scatter, then restart the kernel"
 _LIVE = "zoom and lasso: run the cell again"
 
 

@@ -1,0 +1,346 @@
+"""One account for a whole Dask cluster: a coordinator in its scheduler, and a session in each of its workers.
+
+``frame.dask`` calls ``register`` for the client that is there.  ``AccountPlugin`` then lives in the scheduler, which is
+one for the cluster: it holds the limiters, the inputs in flight and the budgets, as the leader of one machine does.
+``WorkerLink`` lives in each worker: its session asks that coordinator in place of an election.  Messages travel over
+the streams that scheduler and workers have anyway, so a worker that dies is noticed and gives back what it had.
+
+Parts of a Dask frame say when they begin and end.  The scheduler asks one to stop when its task was released (Stop in
+the notebook, a cancelled future, a client that left), and all parts of a call when one of them ended it.
+
+The token is in no plugin and no task: it is sent to the scheduler once, kept in memory there as a ``Secret``, and sent
+to a worker that asks and does not have it in its environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import platform
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
+from distributed.utils import sync
+
+from .. import errors
+from .._engine.account.coordinator import Coordinator, Message, Peer
+from .._engine.account.flights import Flights
+from .._engine.account.participant import Participant
+from .._engine.stopping import STOP, Stop
+from .._engine.wire import Secret
+from ..errors import CfaiError, SetupError
+from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, store_path
+from .session import Session, named
+
+_NAME = "cfai_nb"
+_log = logging.getLogger(_NAME)
+_registered: weakref.WeakKeyDictionary[Client, set[str]] = weakref.WeakKeyDictionary()
+
+
+def register(client: Client, session: Session) -> None:
+    """Make a session known to a cluster; nothing happens where it is known already.
+
+    Raises
+    ------
+    SetupError
+        The client is asynchronous.
+    """
+    done = _registered.setdefault(client, set())
+    if session.name in done:
+        return
+    if client.asynchronous:
+        raise SetupError("cfai_nb needs a synchronous client here: make it with Client(..., asynchronous=False).")
+    there = session.endpoint
+    client.register_plugin(AccountPlugin())
+    client.register_plugin(WorkerLink())
+    client.sync(
+        client.scheduler.cfai_register, name=session.name, token=there.token.reveal(), about={
+            "base": there.base, "account": there.account, "origin": there.origin, "inside": there.app is not None,
+            "rate": session.rate, "store": None if session.store_path is None else str(session.store_path.absolute()),
+            "host": platform.node(),
+        },
+    )  # fmt: skip
+    done.add(session.name)
+
+
+async def _nothing_to_write() -> None:
+    """Answers are written by the workers, which say so."""
+
+
+class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
+    """What all workers of a cluster share; lives in the scheduler, on its event loop."""
+
+    name = _NAME
+    idempotent = True
+
+    async def start(self, scheduler: Any) -> None:
+        """Take the scheduler's messages from now on."""
+        self._scheduler = scheduler
+        self._sessions: dict[str, tuple[Mapping[str, Any], Secret]] = {}
+        self._shares: dict[str, Participant] = {}  # limiters and budgets, by account
+        self._coordinators: dict[tuple[str, str], Coordinator] = {}  # by account and store: answers travel through it
+        self._peers: dict[tuple[str, int], tuple[Coordinator, Peer]] = {}  # by worker and number of its link
+        self._parts: dict[Any, str] = {}  # that are under way: the key of the task -> its worker
+        self._ended: set[str] = set()  # calls that an error ended
+        scheduler.handlers |= {
+            "cfai_register": self.register, "cfai_session": self.session, "cfai_token": self.token,
+        }  # fmt: skip
+        scheduler.stream_handlers |= {"cfai_link": self.link, "cfai_part": self.part}
+
+    def register(self, name: str, token: str, about: Mapping[str, Any]) -> None:
+        """Take the session of a client."""
+        self._sessions[name] = about, Secret(token)
+
+    def session(self, name: str) -> Mapping[str, Any]:
+        """Tell a worker of a session, without its token; empty where it is not known."""
+        return self._sessions[name][0] if name in self._sessions else {}
+
+    def token(self, name: str) -> str:
+        """Give a worker the token of a session."""
+        return self._sessions[name][1].reveal()
+
+    # -- limits ------------------------------------------------------------------------------------------------------
+
+    def link(self, worker: str, link: int, message: Message) -> None:
+        """Take what a worker has to say to the coordinator."""
+        try:
+            if message["do"] == "open":
+                coordinator = self._coordinator(message["account"], message["store"])
+                peer = coordinator.join(lambda reply: self._tell(worker, op="cfai_link", link=link, message=reply))
+                self._peers[worker, link] = coordinator, peer
+            elif message["do"] == "close":
+                self._lost(worker, link)
+            elif (known := self._peers.get((worker, link))) is not None:
+                known[1].receive(message)
+        except (LookupError, TypeError, ValueError):  # an error here would end the worker's stream
+            _log.exception("A message of %s was not understood", worker)
+            self._lost(worker, link)
+            self._tell(worker, op="cfai_link", link=link, message={"lost": True})
+
+    def _coordinator(self, account: str, store: str) -> Coordinator:
+        """Return the coordinator of the workers that share an account and a store; limits are those of the account."""
+        share = self._shares.setdefault(account, Participant(_nothing_to_write, lambda keys: []))
+        if (account, store) not in self._coordinators:
+            made = Coordinator(share.limiter, Flights(), _nothing_to_write, share.budget)
+            made.opened.set()
+            self._coordinators[account, store] = made
+        return self._coordinators[account, store]
+
+    def _lost(self, worker: str, link: int) -> None:
+        if (known := self._peers.pop((worker, link), None)) is not None:
+            known[1].lost()
+
+    def _tell(self, worker: str, **message: Any) -> None:
+        if (stream := self._scheduler.stream_comms.get(worker)) is not None:
+            with contextlib.suppress(OSError):  # it is closing, and will be removed
+                stream.send(message)
+
+    def remove_worker(self, scheduler: Any, worker: str, *, stimulus_id: str, **kwargs: Any) -> None:
+        """Give back all that a worker had."""
+        for address, link in tuple(self._peers):
+            if address == worker:
+                self._lost(address, link)
+        for key, where in tuple(self._parts.items()):
+            if where == worker:
+                del self._parts[key]
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    def part(self, worker: str, key: Any, call: str, state: str, error: Sequence[str] = ()) -> None:
+        """Note that a part begins or ends; an error of it ends the call on all workers, and is not tried again."""
+        task = self._scheduler.tasks.get(key)
+        if state == "begins":
+            self._parts[key] = worker
+            where = None if task is None else task.processing_on
+            if where is None or where.address != worker:  # released before this message came
+                self._tell(worker, op="cfai_stop", key=key)
+            return
+        self._parts.pop(key, None)
+        if error:
+            if task is not None:
+                task.retries = 0
+            self._ended.add(call)
+            for each in tuple(self._scheduler.stream_comms):
+                self._tell(each, op="cfai_ended", call=call, error=list(error))
+
+    def transition(self, key: Any, start: str, finish: str, *args: Any, stimulus_id: str, **kwargs: Any) -> None:
+        """Stop a part when nobody waits for its task any more."""
+        if finish in ("released", "forgotten", "waiting") and key in self._parts:
+            self._tell(self._parts.pop(key), op="cfai_stop", key=key)
+
+    def update_graph(self, scheduler: Any, **kwargs: Any) -> None:
+        """Let calls that an error ended try again when something is computed anew."""
+        if self._ended:
+            self._ended.clear()
+            for each in tuple(self._scheduler.stream_comms):
+                self._tell(each, op="cfai_ended", call="", error=[])
+
+
+class Link:
+    """The way of a worker's engine to the coordinator in the scheduler, in place of an election."""
+
+    def __init__(self, worker: Any, number: int, participant: Participant, account: str, store: str) -> None:
+        self._worker, self._number, self._participant = worker, number, participant
+        self._opening = {"do": "open", "account": account, "store": store}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        participant.role = "between"
+
+    async def ready(self) -> None:
+        """Follow the coordinator; nothing has to be waited for, since messages arrive in order."""
+        if self._participant.role == "between":
+            self._loop = asyncio.get_running_loop()
+            self._send(self._opening)
+            self._participant.follow(self._send)
+
+    async def close(self) -> None:
+        """Leave."""
+        self._send({"do": "close"})
+
+    def _send(self, message: Message) -> None:
+        whole = {"op": "cfai_link", "link": self._number, "message": dict(message)}
+        self._worker.loop.add_callback(self._worker.batched_send, whole)
+
+    def receive(self, message: Message) -> None:
+        """Take a message of the coordinator; called on the worker's loop."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the engine's loop was closed
+                self._loop.call_soon_threadsafe(self._received, message)
+
+    def _received(self, message: Message) -> None:
+        if "lost" not in message:
+            self._participant.receive(message)
+            return
+        self._participant.lost()
+        self._send(self._opening)
+        self._participant.follow(self._send)
+
+
+class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
+    """The sessions of a worker, and the parts that run there."""
+
+    name = _NAME
+    idempotent = True
+
+    def setup(self, worker: Any) -> None:
+        """Take the scheduler's messages from now on."""
+        self._worker = worker
+        self._lock = threading.Lock()
+        self._sessions: dict[str, Session] = {}
+        self._links: dict[int, Link] = {}
+        self._numbers = itertools.count(1)
+        self._parts: dict[Any, tuple[str, Stop]] = {}
+        self._ended: dict[str, CfaiError] = {}
+        worker.stream_handlers |= {
+            "cfai_link": self._receive, "cfai_stop": self._stop, "cfai_ended": self._end,
+        }  # fmt: skip
+
+    def teardown(self, worker: Any) -> None:
+        """Close the sessions in a thread: the worker's loop goes on meanwhile."""
+        sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            threading.Thread(target=session.close, args=(5.0,), name="cfai-nb close").start()
+
+    # -- sessions ----------------------------------------------------------------------------------------------------
+
+    def session(self, name: str) -> Session:
+        """Return the session of this name; the client's own, where the worker lives in the client's process.
+
+        Raises
+        ------
+        SetupError
+            It cannot be used in another process.
+        """
+        if (here := named(name)) is not None:
+            return here
+        with self._lock:
+            if name not in self._sessions:
+                self._sessions[name] = self._opened(name)
+            return self._sessions[name]
+
+    def _opened(self, name: str) -> Session:
+        about = self._asked("cfai_session", name)
+        if not about:
+            raise SetupError("The cluster does not know the session of this call: make the call again.")
+        if about["inside"]:
+            raise SetupError(
+                "The emulator of this session lives in the client's process, where the workers cannot reach it. Run it "
+                "on a port, with cf.emulator.running(...) or `cfai-nb emulator`, and connect to that address."
+            )
+        token = from_environment(TOKEN_NAMES) if from_environment(ACCOUNT_NAMES) == about["account"] else None
+        secret = Secret(token or self._asked("cfai_token", name))
+        endpoint = Endpoint(base=about["base"], account=about["account"], token=secret, origin=about["origin"])
+        same = about["host"] == platform.node()
+        path = None if about["store"] is None else Path(about["store"]) if same else store_path(None)
+        session = Session(endpoint, store=path, rate=about["rate"], defaults={})
+        account = f"{session.account} {endpoint.base}"
+        store = f"{platform.node()} {path}" if path is not None else f"none: {self._worker.address}"
+        session.joined = lambda participant: self._linked(participant, account, store)
+        return session
+
+    def _asked(self, what: str, name: str) -> Any:
+        return sync(self._worker.loop, getattr(self._worker.scheduler, what), name=name)
+
+    def _linked(self, participant: Participant, account: str, store: str) -> Link:
+        number = next(self._numbers)
+        self._links[number] = Link(self._worker, number, participant, account, store)
+        return self._links[number]
+
+    def _receive(self, link: int, message: Message) -> None:
+        self._links[link].receive(message)
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def part(self, call: str, stop: Stop) -> Any:
+        """Tell the scheduler of a part for as long as the block takes, and of the error that ends it.
+
+        Raises
+        ------
+        CfaiError
+            The call was ended by an error of another part.
+        """
+        key = self._worker.get_current_task()
+        if (ended := self._ended.get(call)) is not None:
+            raise ended
+        self._parts[key] = call, stop
+        self._say(key, call, "begins")
+        failed: list[str] = []
+        try:
+            yield
+        except CfaiError as error:
+            if stop.level:  # asked to stop, by the scheduler: the error that ended the call was said elsewhere
+                raise self._ended.get(call, error) from None
+            failed = [type(error).__name__, str(error)]
+            raise
+        except KeyboardInterrupt as stopped:  # would end the worker
+            raise self._ended.get(call, CfaiError(str(stopped))) from None
+        finally:
+            self._parts.pop(key, None)
+            self._say(key, call, "ends", error=failed)
+
+    def _say(self, key: Any, call: str, state: str, **further: Any) -> None:
+        whole = {"op": "cfai_part", "key": key, "call": call, "state": state, **further}
+        self._worker.loop.add_callback(self._worker.batched_send, whole)
+
+    def _stop(self, key: Any) -> None:
+        if (part := self._parts.get(key)) is not None:
+            part[1].ask(STOP)
+
+    def _end(self, call: str, error: Sequence[str]) -> None:
+        """Stop all parts of a call with the error of one of them; or let ended calls try again."""
+        if not call:
+            self._ended.clear()
+            return
+        kind, words = error
+        made: CfaiError = getattr(errors, kind, CfaiError)(words)
+        self._ended[call] = made
+        for each, stop in tuple(self._parts.values()):
+            if each == call:
+                stop.ask(STOP)

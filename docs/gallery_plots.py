@@ -1,0 +1,69 @@
+"""Draws every plot of ``cf.plots`` for the gallery, for light and for dark pages; the settings of Sphinx call ``draw``.
+
+The answers are the emulator's, with the local model where it is installed, so a build needs no account. Pictures that
+are there already are kept: remove the folder to draw them again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+import cfai_nb as cf
+
+GROUNDS = {"light": "#ffffff", "dark": "#14181e"}  # those of the theme
+NAMES = (
+    "clusters",
+    "similarity",
+    "confidence",
+    "confusion",
+    "reliability",
+    "compare",
+    "cost",
+    "latency",
+    "concurrency",
+)
+_TOPICS = ["account", "billing", "bug", "returns", "shipping", "other"]
+
+
+def draw(folder: Path) -> None:
+    """Draw what is missing in the folder."""
+    if all((folder / f"{name}-{ground}.png").exists() for name in NAMES for ground in GROUNDS):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings(), cf.connect("emulator", store=False):
+        warnings.simplefilter("ignore")
+        for name, (plot, size) in _plots().items():
+            for ground, color in GROUNDS.items():
+                figure = Figure(figsize=size, dpi=110, layout="constrained", facecolor=color)
+                axes = figure.subplots()
+                axes.set_facecolor(color)
+                plot(axes)
+                figure.savefig(folder / f"{name}-{ground}.png", metadata={"Software": None})
+
+
+def _plots() -> dict[str, tuple[Callable[[Any], Any], tuple[float, float]]]:
+    """Return each plot as a function of its axes, and its size in inches."""
+    tickets = cf.sample("tickets").head(150)
+    vectors = tickets.cfai.embed("text")
+    sure = tickets.cfai.classify("text", _TOPICS, probabilities=True)
+    run = cf.last_run()
+    compared = tickets.cfai.compare(
+        cf.Classify(labels=_TOPICS), "text", models=["clef-flash", "clef-omni", "glm-4.7-flash"], truth="topic"
+    )
+    charges = cf.ledger()
+    return {
+        "clusters": (lambda ax: cf.plots.clusters(vectors, tickets["topic"], ax=ax), (7, 4.4)),
+        "similarity": (lambda ax: cf.plots.similarity(vectors.dropna().head(20), ax=ax), (5, 4.4)),
+        "confidence": (lambda ax: cf.plots.confidence(sure, tickets["topic"], ax=ax), (6, 3.6)),
+        "confusion": (lambda ax: cf.plots.confusion(sure["label"], tickets["topic"], ax=ax), (5.4, 4.2)),
+        "reliability": (lambda ax: cf.plots.reliability(sure, tickets["topic"], ax=ax), (4.8, 4.2)),
+        "compare": (lambda ax: cf.plots.compare(compared, ax=ax), (6.4, 3.6)),
+        "cost": (lambda ax: cf.plots.cost(charges, ax=ax), (6.4, 2.8)),
+        "latency": (lambda ax: cf.plots.latency(run, ax=ax), (6, 3.2)),
+        "concurrency": (lambda ax: cf.plots.concurrency(run, ax=ax), (6, 3.2)),
+    }

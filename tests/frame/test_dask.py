@@ -1,0 +1,194 @@
+"""Dask frames and Series have the verbs of pandas that go row by row: lazy, with exact types, one engine for all."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from processes import environment
+
+import cfai_nb as cf
+from cfai_nb.emulator import Emulator
+
+dask = pytest.importorskip("dask")
+dd = pytest.importorskip("dask.dataframe")
+
+LABELS = ["billing", "shipping"]
+VERBS = [
+    ("classify", ("text", LABELS), {}),
+    ("classify", ("text", LABELS), {"probabilities": True}),
+    ("embed", ("text",), {"model": "bge-small-en-v1.5"}),
+    ("generate", ("In a word: {text}",), {}),
+    ("check", ("text", "about a parcel"), {}),
+    ("score", ("text",), {"levels": ["calm", "angry"]}),
+    ("sentiment", ("text",), {}),
+    ("filter", ("text", "about a parcel"), {}),
+    ("verify", ("text", "kind"), {}),
+    ("run", (cf.Summarize(), "text"), {}),
+]
+
+
+@pytest.fixture
+def pandas() -> pd.DataFrame:
+    texts = [None if at % 5 == 4 else f"parcel number {at % 7} of the day" for at in range(24)]
+    return pd.DataFrame({"id": range(24), "text": texts, "kind": pd.Categorical(["a", "b"] * 12)})
+
+
+@pytest.fixture
+def frame(pandas: pd.DataFrame) -> Any:
+    return dd.from_pandas(pandas, npartitions=4)
+
+
+def same(lazy: Any, given: Any) -> None:
+    """The computed result is that of pandas, and its types are those of the meta."""
+    made = lazy.compute(scheduler="threads")
+    assert type(made) is type(given)
+    for one, other, meta in zip(*map(columns, (made, given, lazy._meta)), strict=True):
+        assert one.dtype == meta.dtype
+        assert one.dtype == other.dtype or pd.api.types.is_string_dtype(other.dtype)  # Dask's own strings are Arrow's
+        if one.dtype == "object" and isinstance(one.dropna().iloc[0], np.ndarray):
+            one, other = one.map(tuple, na_action="ignore"), other.map(tuple, na_action="ignore")
+        pd.testing.assert_series_equal(one, other, check_dtype=False, check_categorical=False)
+
+
+def columns(of: Any) -> list[pd.Series[Any]]:
+    return [of] if isinstance(of, pd.Series) else [of[name] for name in of.columns]
+
+
+@pytest.mark.parametrize(("verb", "args", "options"), VERBS, ids=lambda one: one if isinstance(one, str) else "")
+def test_answers_and_types_are_those_of_pandas(
+    emulator: Emulator, frame: Any, pandas: pd.DataFrame, verb: str, args: Any, options: Any
+) -> None:
+    """Nothing is sent until it is computed; then the result is what pandas gives."""
+    lazy = getattr(frame.cfai, verb)(*args, **options)
+    assert emulator.requests == 0
+    same(lazy, getattr(pandas.cfai, verb)(*args, **options))
+
+
+@pytest.mark.slow  # processes that import Dask
+@pytest.mark.parametrize("first", ["dask.dataframe", "cfai_nb"])
+def test_the_order_of_imports_does_not_matter(first: str) -> None:
+    """Importing the package imports neither Dask nor distributed; whichever comes first, frames have their verbs."""
+    code = (
+        f"import sys, {first}; assert {first != 'cfai_nb'} == ('dask' in sys.modules); import cfai_nb; "
+        "import dask.dataframe as dd, pandas as pd; f = dd.from_pandas(pd.DataFrame({'a': ['x']}), npartitions=1); "
+        "assert 'distributed' not in sys.modules; print(f.cfai, f.a.cfai.embed)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("<cfai of 1 partitions: ")
+    assert "lazy when called" in done.stdout
+
+
+def test_a_series_goes_as_a_frame_does(emulator: Emulator, frame: Any, pandas: pd.DataFrame) -> None:
+    """A Series needs no column."""
+    same(frame.text.cfai.classify(LABELS), pandas.text.cfai.classify(LABELS))
+
+
+def test_bad_days_of_a_frame(emulator: Emulator, pandas: pd.DataFrame) -> None:
+    """Empty partitions, unknown divisions, categories as input and Arrow strings."""
+    cut = dd.from_pandas(pandas, npartitions=4)
+    empty = cut[cut.id > 11].clear_divisions()
+    same(empty.cfai.classify("text", LABELS, probabilities=True), pandas[12:].cfai.classify(
+        "text", LABELS, probabilities=True))  # fmt: skip
+    none = cut[cut.id > 99].cfai.embed("text", model="bge-small-en-v1.5")
+    assert len(none.compute(scheduler="threads")) == 0
+    same(cut.cfai.classify("kind", LABELS), pandas.cfai.classify("kind", LABELS))
+    arrow = pandas.astype({"text": "string[pyarrow]"})
+    same(dd.from_pandas(arrow, npartitions=3).cfai.classify("text", LABELS), arrow.cfai.classify("text", LABELS))
+
+
+def test_only_the_columns_of_the_verb_are_read(emulator: Emulator, pandas: pd.DataFrame, tmp_path: Path) -> None:
+    """The projection reaches the reader of the files."""
+    pandas.to_parquet(tmp_path / "rows.parquet")
+    lazy = dd.read_parquet(tmp_path).cfai.classify("text", LABELS)
+    shown = lazy.expr.simplify().tree_repr()
+    assert "['text']" in shown, shown
+    assert "'kind'" not in shown
+    assert lazy.compute(scheduler="threads").notna().sum() == pandas.text.notna().sum()
+
+
+def test_equal_rows_of_two_partitions_are_one_call(emulator: Emulator, frame: Any) -> None:
+    """All partitions share the engine, and the plan counts equal rows once."""
+    plan = frame.cfai.generate.plan("Say {text}")
+    assert (plan.rows, plan.missing, plan.distinct, plan.requests) == (24, 4, 7, 7)
+    assert "7 distinct" in repr(plan)
+    assert emulator.requests == 0
+    frame.cfai.generate("Say {text}").compute(scheduler="threads")
+    assert emulator.requests == 7
+    assert frame.cfai.generate.plan("Say {text}").stored == 7
+
+
+def test_the_price_of_the_plan_is_that_of_pandas(emulator: Emulator, frame: Any, pandas: pd.DataFrame) -> None:
+    """Equal inputs in several partitions are not priced twice."""
+    whole = pandas.cfai.generate.plan("Say {text}").estimate
+    plan = frame.cfai.generate.plan("Say {text}")
+    assert plan.cost.neurons == pytest.approx(whole.cost.neurons)
+    assert (plan.distinct, plan.requests) == (whole.distinct, whole.requests)
+
+
+def test_a_budget_is_one_for_all_partitions(emulator: Emulator) -> None:
+    """It is not given to each partition again; what was bought is kept."""
+    frame = dd.from_pandas(pd.DataFrame({"text": [f"text {at:04}" for at in range(80)]}), npartitions=8)
+    whole = frame.cfai.embed.plan("text").cost.neurons
+    with pytest.raises(cf.BudgetError):
+        frame.cfai.embed("text", neurons=0.6 * whole).compute(scheduler="synchronous")
+    assert 0.4 * whole < cf.ledger().neurons.sum() <= 0.6 * whole
+    assert frame.cfai.embed.plan("text").stored == 40
+
+
+def test_verbs_that_need_all_rows_say_so(emulator: Emulator, frame: Any) -> None:
+    """Ranking, clusters and cascades are not done partition by partition."""
+    for name in ("rank", "cluster", "search"):
+        with pytest.raises(AttributeError, match="needs all rows at once"):
+            getattr(frame.cfai, name)
+    with pytest.raises(AttributeError, match="Did you mean 'embed'"):
+        _ = frame.cfai.embd
+    with pytest.raises(cf.ModelError, match="cascade"):
+        frame.cfai.classify("text", LABELS, model=cf.Cascade("qwen3-30b-a3b-fp8", "glm-4.7-flash"))
+    with pytest.raises(cf.ColumnError):
+        frame.cfai.embed("txt")
+
+
+def test_an_error_stops_the_other_partitions(tmp_path: Path) -> None:
+    """A call that is ended by one partition sends nothing more from the others."""
+    emulator = Emulator(rate=None, latency=0.02, neurons_per_day=30.0)
+    cf.connect(emulator, store=tmp_path / "q.sqlite", concurrency=1)
+    rows = dd.from_pandas(pd.DataFrame({"text": [f"text {at}" for at in range(400)]}), npartitions=4)
+    with pytest.raises(cf.QuotaExhausted):
+        rows.cfai.generate("Say {text}").compute(scheduler="threads")
+    time.sleep(0.3)
+    before = emulator.requests
+    time.sleep(0.2)
+    assert emulator.requests == before
+    assert rows.cfai.generate.plan("Say {text}").stored > 0
+
+
+def test_what_is_pickled_holds_no_token_and_no_session(emulator: Emulator, frame: Any) -> None:
+    """A part finds its session by name, and says so where there is none."""
+    lazy = frame.cfai.embed("text")
+    (part,) = {id(one): one for one in lazy.expr.operands if hasattr(one, "session")}.values()
+    again = pickle.loads(pickle.dumps(part))
+    assert again._held == []
+    assert "text" not in lazy._name
+    object.__setattr__(again, "session", "another")
+    found: list[BaseException] = []
+
+    def compute() -> None:
+        try:
+            again(pd.DataFrame({"text": ["x"]}))
+        except cf.SetupError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    thread.join()
+    assert "another process" in str(found[0])

@@ -1,0 +1,127 @@
+"""A real Dask cluster in processes: one limit, one budget and equal rows once, whatever becomes of a worker."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from processes import TOKEN, until
+
+import cfai_nb as cf
+from cfai_nb.emulator import Emulator, running
+
+distributed = pytest.importorskip("distributed")
+dd = pytest.importorskip("dask.dataframe")
+# Each starts processes that import Dask; what distributed leaves open in them is not ours to judge.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two workers in processes of their own, with two threads each, that have no token in their environment."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=2, processes=True, dashboard_address="127.0.0.1:0") as made,
+        Client(made) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Emulator]:
+    """A service on a port that is the current session."""
+    with running(rate=None, latency=0.05) as here:
+        cf.connect(base_url=here.url, account_id="a" * 32, api_token=TOKEN, store=tmp_path / "s.sqlite", rate=None)
+        yield here.emulator
+
+
+def rows(words: str, count: int, partitions: int = 8, distinct: int = 10**9) -> Any:
+    texts = [f"{words} {at % distinct}" for at in range(count)]
+    return dd.from_pandas(pd.DataFrame({"text": texts}), npartitions=partitions)
+
+
+def test_equal_rows_are_one_call_and_the_token_is_nowhere(cluster: Any, service: Emulator) -> None:
+    """Rows that several workers ask about are bought once; no graph, pickle, log or page shows the token."""
+    import httpx
+    from distributed.protocol import serialize
+
+    lazy = rows("where is", 160, distinct=20).cfai.generate("Say {text}")
+    made = lazy.compute()
+    assert made.notna().all()
+    assert service.requests == 20
+    assert cf.ledger().requests.sum() == 20
+    frames = b"".join(bytes(each) for each in serialize(lazy)[1])
+    shown = [frames, pickle.dumps(lazy), repr(lazy.__dask_graph__()).encode()]
+    shown += [str(each).encode() for each in (cluster.get_worker_logs(), cluster.get_scheduler_logs())]
+    shown += [str(cluster.get_events()).encode(), str(cluster.scheduler_info()).encode()]
+    page = cluster.dashboard_link.rsplit("/", 1)[0]
+    for path in ("/info/main/workers.html", "/json/counts.json", "/json/identity.json", "/info/logs.html"):
+        found = httpx.get(page + path)
+        if found.status_code == 200:
+            shown.append(found.content)
+    assert len(shown) > 7
+    assert [each for each in shown if TOKEN.encode() in each] == []
+
+
+def test_a_killed_worker_gives_back_what_it_had(cluster: Any, service: Emulator) -> None:
+    """Another does its rows; at most what it had in flight is bought again, and no place stays taken."""
+    future = cluster.compute(rows("it was", 600).cfai.generate("Say {text}", concurrency=8))
+    until(lambda: service.requests > 60)
+    victim = next(iter(cluster.run(os.getpid).values()))
+    os.kill(victim, signal.SIGKILL)
+    made = future.result(timeout=60)
+    assert made.notna().all()
+    assert len(made) == 600
+    assert service.requests <= 600 + 2 * 8
+    plugin = cluster.cluster.scheduler.plugins["cfai_nb"]
+    limiters = [one for share in plugin._shares.values() for one in share._limiters.values()]
+    until(lambda: all(one.concurrency.in_use == 0 for one in limiters))
+
+
+def test_a_budget_is_one_for_the_cluster(cluster: Any, service: Emulator) -> None:
+    """It is raised once, is not tried again, and what was bought is kept."""
+    frame = rows("budget", 200)
+    whole = frame.cfai.embed.plan("text").cost.neurons
+    with pytest.raises(cf.BudgetError):
+        cluster.compute(frame.cfai.embed("text", neurons=0.5 * whole), retries=5).result(timeout=60)
+    assert 0 < cf.ledger().neurons.sum() <= 0.5 * whole
+    assert 0 < service.requests <= 4
+    before = service.requests
+    time.sleep(0.4)
+    assert service.requests == before
+    assert frame.cfai.embed.plan("text").stored == 25 * before
+
+
+def test_quota_used_up_on_one_worker_stops_all(cluster: Any, tmp_path: Path) -> None:
+    """One clear error; after it nothing is sent, and the answers are kept."""
+    with running(rate=None, latency=0.02, neurons_per_day=100.0) as here:
+        cf.connect(base_url=here.url, account_id="b" * 32, api_token=TOKEN, store=tmp_path / "q.sqlite", rate=None)
+        frame = rows("quota", 2_000)
+        with pytest.raises(cf.QuotaExhausted):
+            frame.cfai.generate("Say {text}", concurrency=4).compute()
+        time.sleep(0.5)
+        before = here.emulator.requests
+        time.sleep(0.3)
+        assert here.emulator.requests == before < 2_000
+        assert cf.ledger().requests.sum() > 0
+
+
+def test_a_cancelled_future_stops_the_spending(cluster: Any, service: Emulator) -> None:
+    """What is in flight is kept; nothing more is sent by any worker."""
+    future = cluster.compute(rows("cancel", 4_000).cfai.generate("Say {text}", concurrency=4))
+    until(lambda: service.requests > 20)
+    future.cancel()
+    until(lambda: not cluster.cluster.scheduler.plugins["cfai_nb"]._parts)
+    time.sleep(0.5)
+    before = service.requests
+    time.sleep(0.5)
+    assert service.requests == before < 4_000
+    until(lambda: cf.ledger().requests.sum() == before)
