@@ -171,7 +171,11 @@ class Accessor:
     ) -> pd.Series[Any]:
         """Read each text aloud."""
     @TaskForm
-    def to_markdown(self, on: Any = None, *, details: bool = False, **options: Unpack[EmbeddingOptions]) -> Any:
+    def to_markdown(
+        self, on: Any = None, *, css: str | None = None, output: Literal['markdown', 'text'] = "markdown",
+        metadata: bool | None = None, language: str | None = None, max_images: int | None = None,
+        details: bool = False, **options: Unpack[EmbeddingOptions],
+    ) -> Any:
         """Turn documents (PDF, Office, HTML, pictures, ...) into Markdown."""
     @DecidingForm
     def moderate(

@@ -98,6 +98,12 @@ class Plan:
         return self._turns[1] if (self.records < 0).any() else ""
 
     @property
+    def remarks(self) -> list[str]:
+        """What the task says of what will be sent, besides its price."""
+        wanted = np.flatnonzero(self.records < 0).tolist()
+        return self.task.remarks([self.inputs[i] for i in wanted], self.model) if wanted else []
+
+    @property
     def lacking(self) -> str:
         """What rows without an input lack, in words."""
         return "without content" if self.heavy or "text" not in self.task.kinds else "without text"
@@ -149,6 +155,7 @@ class Plan:
             "  " + ", ".join([*asked, _time(e.minutes)] if e.requests else asked),
             f"  {cost}",
             *([f"  {self.further}"] if self.further else ()),
+            *(f"  {remark}" for remark in self.remarks),
         ]
         if self.fetched:
             s = "es were" if self.fetched > 1 else " was"

@@ -304,6 +304,8 @@ class RunSender(Sender):
             usage = usage + Usage({"input_tokens": float(tokens_in(text))})
         cost = price(usage, plan.model)
         with self._waits("budget"):
+            if budget.refresh is not None:
+                await budget.refresh(budget, self.may_send)
             reserved = await budget.hold(cost, plan.model.id)
         if reserved is None:
             raise BudgetError(

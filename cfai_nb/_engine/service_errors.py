@@ -5,8 +5,8 @@ decides what the sender does.  A code has a meaning only within its product.  It
 it is known to come with, so a 5xx is always repeated; a code that only asks to wait counts with any status.
 
 Codes and texts: developers.cloudflare.com/workers-ai/platform/errors (2026-09-17), and for 3021, 4006, 7001, 7003,
-8001, 8006, 9106, 10000 and those of Vectorize (3000, 3002, 400xx) dated observations of the live service; those of
-AI Search (70xx): developers.cloudflare.com/ai-search/troubleshooting/api-error-codes.
+6003, 8001, 8006, 9106, 10000 and those of Vectorize (3000, 3002, 400xx) dated observations of the live service; those
+of AI Search (70xx): developers.cloudflare.com/ai-search/troubleshooting/api-error-codes.
 """
 
 from __future__ import annotations
@@ -37,12 +37,19 @@ _TERMS = 'accept its terms, once for the account: session.accept_terms("{model}"
 _TOKEN = "check CLOUDFLARE_API_TOKEN (it needs Workers AI Read and Edit) and CLOUDFLARE_ACCOUNT_ID"
 _CLOSED = "this account has no access to the model; choose another from cf.models()"
 _MODELS = "cf.models(refresh=True) lists the available models"
+_SPENT = (
+    "the gateway's spend limit blocks until its window ends: raise it in the gateway's settings, wait until then, or "
+    "leave gateway= out"
+)
 _SHORTEN = "shorten the text or lower max_tokens"
 
 #: A code may stand in front of a text of the service ("3040: ...", "AiError: AiError: 3040: ...") ...
 _LEAD = re.compile(r"\s*(?:AiError:\s*)*(?:([0-9]{4,5}):\s*)?")
 #: ... and in a page or a line of its edge, which is not JSON.
 _PAGE = re.compile(r"error code:? ([0-9]{4})\b", re.IGNORECASE)
+
+#: What the text of a gateway's spend limit says; its code is not known.  It is a 429 as a full minute is.
+_SPEND_LIMIT = re.compile(r"spend(?:ing)?[ _-]?limit", re.IGNORECASE)
 
 
 #: Bytes of a refusal that its error keeps.
@@ -78,7 +85,8 @@ _WORKERS_AI: Mapping[int | str, _Meaning] = {
     3010: _Meaning(TooLarge, (400, 413), _SHORTEN),
     3021: _Meaning(RateLimited, (429,)),
     3023: _Meaning(AccessError, (403,), "the account is blocked; ask Cloudflare's support"),
-    3030: _Meaning(Refused, (400, 422), "the safety filter flagged it; reword rather than repeat"),
+    3030: _Meaning(Refused, (400,), "the safety filter flagged it; reword rather than repeat"),
+    "3030 422": _Meaning(Refused, (422,), "a definition in fields= is not accepted: check its type and options"),
     3036: _Meaning(QuotaExhausted, (429,), _QUOTA),
     3039: _Meaning(Refused, (400,), "the fine-tune's files are missing"),
     3040: _Meaning(Busy, (429,)),
@@ -94,6 +102,7 @@ _WORKERS_AI: Mapping[int | str, _Meaning] = {
     5019: _Meaning(AccessError, (405,), "update cfai_nb"),
     5021: _Meaning(TooLarge, (400, 413), _SHORTEN),
     5035: _Meaning(AccessError, (403,), "the model needs the Workers Paid plan; choose another from cf.models()"),
+    6003: _Meaning(Refused, (400,)),
     8001: _Meaning(Refused, (400, 422)),
     8006: _Meaning(Refused, (400, 422), "raise max_tokens: the model's thinking used it up before the call"),
 }
@@ -177,8 +186,9 @@ AI_SEARCH = Product(
     access="the token needs the permissions AI Search: Edit and Run",
     place="check the name of the instance",
 )
+ANALYTICS = Product(_EDGE, access="give the token the permission Account Analytics: Read", place="check base_url")
 SERVER = Product(_OPENAI, access="check api_token and base_url")
-_BY_PATH = {"/vectorize/": VECTORIZE, "/ai-gateway/": GATEWAY, "/ai-search/": AI_SEARCH}
+_BY_PATH = {"/vectorize/": VECTORIZE, "/ai-gateway/": GATEWAY, "/ai-search/": AI_SEARCH, "/graphql": ANALYTICS}
 
 
 def product_of(request: Request, *, cloudflare: bool) -> Product:
@@ -203,7 +213,7 @@ def service_error(
     lower case.  ``content`` is an envelope of the service, an OpenAI error object, a web page, or nothing.
     """
     code, text = _code_and_text(content, product)
-    known = None if code is None else product.meanings.get(code)
+    known = None if code is None else product.meanings.get(f"{code} {status}") or product.meanings.get(code)
     fits = known is not None and known.fits(status)
     meaning = known if known is not None and fits else _by_status(status, text, headers, product)
     answered = "refused in the batch" if status is None else f"HTTP {status}"
@@ -238,6 +248,8 @@ def _by_status(status: int | None, text: str, headers: Mapping[str, str], produc
         return _Meaning(AccessError, (), product.place)
     if status == 413 or "maximum context length" in text:
         return _Meaning(TooLarge, (), _SHORTEN)
+    if status == 429 and product in (GATEWAY, THROUGH_GATEWAY) and _SPEND_LIMIT.search(text):
+        return _Meaning(QuotaExhausted, (), _SPENT)
     kinds: dict[int, _Meaning] = {
         402: _Meaning(QuotaExhausted, (), "the account's credits are used up"),
         429: _Meaning(RateLimited, ()),

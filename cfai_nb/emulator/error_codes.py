@@ -53,9 +53,11 @@ CODES: Mapping[int, tuple[int, str]] = {
         "({context})",
     ),
     5035: (403, "This model requires the Workers Paid plan"),
+    6003: (400, "Invalid or malformed request body"),
     7001: (405, "Method {method} not available for that URI."),
     7003: (404, "Could not route to {path}, perhaps your object identifier is invalid?"),
     8001: (400, "Invalid input"),
+    8006: (400, "Tool call could not be completed: max_tokens is too small for the model's reasoning"),
     9106: (400, "Authentication failed: malformed or missing API token"),
     10000: (401, "Authentication error"),
 }

@@ -230,7 +230,7 @@ def matches_filter(kept: Mapping[str, Value], wanted: Mapping[str, Any]) -> bool
 
 _BASE = "/vectorize/v2/indexes"
 #: The most dimensions and metadata indexes; the most of a query, and of one with all its values; and its default.
-_DIMENSIONS, _PROPERTIES, _TOP, _TOP_FULL, _DEFAULT_TOP = 1536, 10, 100, 20, 5
+_DIMENSIONS, _PROPERTIES, _TOP, _TOP_FULL, _DEFAULT_TOP = 1536, 10, 100, 50, 5
 #: The most ids to get and to delete, and the most of a page.
 _GET, _DELETE, _PAGE = 20, 100, 1000
 _METRICS = ("cosine", "euclidean", "dot-product")

@@ -173,6 +173,10 @@ class Call:
 
     def _start(self) -> tuple[Runner, Report]:
         runner, made = self.prepare()
+        caution = self.task.caution(self.model)
+        if caution and self.model.id not in self.session.cautioned:
+            self.session.cautioned.add(self.model.id)
+            self.notes.append(f"{caution}.")
         if self._whole is not None:
             self._whole.follow(made)
         remember(made if self._whole is None else self._whole)

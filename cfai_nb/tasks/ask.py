@@ -54,8 +54,12 @@ class Ask(Questions):
         given = self.threshold if isinstance(self.threshold, Mapping) else {}
         if unknown := set(given) - set(self.questions):
             raise ValueError(f"threshold: there is no question {', '.join(sorted(unknown))}.")
+        self._dialect.check(model)
         for threshold in given.values() if isinstance(self.threshold, Mapping) else [self.threshold]:
             decision.check_threshold(threshold)
+
+    def caution(self, model: Model) -> str:
+        return decision.weakness(self.questions.values(), model)
 
     def key_fields(self) -> dict[str, Json]:
         """Describe every question in order: the order of the columns is part of the answer."""

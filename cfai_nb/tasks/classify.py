@@ -75,12 +75,14 @@ class Classify(DialectTask):
         return decision.kinds_for_label(model)
 
     def check(self, model: Model) -> None:
-        """Refuse labels no model could choose between."""
         super().check(model)
         if self.labels is not None and (isinstance(self.labels, str) or len(self.labels) < 2):
             raise ValueError(f"labels={self.labels!r}: give at least two labels, as a list or a dict.")
         decision.check_labels(self._choice, model, multiple=self.multiple)
         decision.check_numbers(self.threshold, self.uncertain, self.probabilities, model)
+
+    def caution(self, model: Model) -> str:
+        return "" if self._choice is None or self.multiple else decision.weakness([self._choice], model)
 
     def dialect(self, model: Model) -> Dialect:
         return self._dialects[model.family or ""]

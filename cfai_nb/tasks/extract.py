@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import functools
 from collections.abc import Mapping, Sequence
@@ -11,8 +12,9 @@ from typing import ClassVar
 from ..errors import ModelError
 from ..models import Model
 from .dialects import chat
-from .dialects.extraction import Extraction, Fields, reference_date
-from .dialects.request import Cell, Column, Json
+from .dialects.extraction import Extraction, Fields, decisions, reference_date, without
+from .dialects.question_types import Question
+from .dialects.request import Cell, Column, Input, Json
 from .task import DialectTask, display_only
 
 
@@ -37,8 +39,11 @@ class Extract(DialectTask):
 
     Notes
     -----
-    The default is ``clairic``, which writes nothing and charges what it reads; a chat model answers with JSON of the
-    fields.  A field the text does not settle is missing.  A text the model could not read to its end is a failed row.
+    The default is ``clairic``, which writes nothing and charges what it reads: the text once for each field, and a plan
+    counts that.  It has no type for a boolean or one of several words (an enum, ``Literal``, a list of words):
+    ``df.cfai.extract`` asks a decision model for these, in one call with one price and one frame.  A boolean is then
+    never missing.  A chat model answers with JSON of the fields.  A field the text does not settle is missing.  A text
+    the model could not read to its end is a failed row.
     """
 
     name: ClassVar[str] = "extract"
@@ -70,6 +75,17 @@ class Extract(DialectTask):
     def key_fields(self) -> dict[str, Json]:
         """Describe the fields by what is sent of them."""
         return super().key_fields() | self._dialect.key_fields() | reference_date(self.reference_date)
+
+    def divided(self) -> tuple[dict[str, Question], Extract | None]:
+        """Return the questions for a decision model, and the task without them; None where nothing is left."""
+        asked = decisions(self.fields)
+        rest = without(self.fields, asked) if asked else self.fields
+        return asked, None if rest is None else dataclasses.replace(self, fields=rest)
+
+    def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:
+        if model.family != "clairic":
+            return super().remarks(inputs, model)
+        return self._dialect.remarks(inputs, model)
 
     def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
         return self._dialect.to_columns(cells, details=self.details)

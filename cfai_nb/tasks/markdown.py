@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from ..errors import AnswerError
 from ..media import media_in
 from ..models import Model, Usage
-from .dialects import values
+from .dialects import media, values
 from .dialects.request import Answer, Cell, Cells, Column, Input, Request, members, reading
 from .task import Task, display_only
 
@@ -23,6 +24,16 @@ class ToMarkdown(Task):
 
     Attributes
     ----------
+    css : str, optional
+        Of a web page, only what this CSS selector finds: ``"article"``, ``"main .content"``.
+    output : {"markdown", "text"}
+        Markdown, or the bare text.
+    metadata : bool, optional
+        Whether the metadata of a PDF (title, author, pages) stand before its text; default: the service's own.
+    language : {"en", "it", "de", "es", "fr", "pt"}, optional
+        The language in which pictures are described; default: English.
+    max_images : int, optional
+        How many of a document's pictures are described, 0 to 10; each costs Neurons.
     details : bool
         Return a DataFrame: ``markdown``, ``tokens`` (of it), ``mime``.  They are always kept.
 
@@ -37,12 +48,25 @@ class ToMarkdown(Task):
     kinds: ClassVar[frozenset[str]] = frozenset({"document", "image", "audio", "video"})
     default_model: ClassVar[str | Model] = CONVERTER
 
+    css: str | None = None
+    output: Literal["markdown", "text"] = "markdown"
+    metadata: bool | None = None
+    language: str | None = None
+    max_images: int | None = None
     details: bool = display_only(False)
+
+    @functools.cached_property
+    def _conversion(self) -> media.Conversion:
+        return media.Conversion(self.css, self.output, self.metadata, self.language, self.max_images)
+
+    def check(self, model: Model) -> None:
+        super().check(model)
+        self._conversion.check()
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         (document,) = media_in(inputs[0])
         file = (document.name, document.content(), document.form.mime)
-        return Request(form={"files": file}, path="tomarkdown", expected="document")
+        return Request(form={"files": file, **self._conversion.form()}, path="tomarkdown", expected="document")
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         """Return one cell ``{markdown, tokens, mime}``."""

@@ -144,6 +144,14 @@ class Task:
             fit = names_of_models(lambda other: other.family in self.families)
             raise ModelError(f"{self.name} cannot use {model.id} ({model.task}). It works with: {fit}.")
 
+    def caution(self, model: Model) -> str:
+        """Return what is known to go badly with this model, in words; shown once a session."""
+        return ""
+
+    def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:
+        """Return what a plan should say of these inputs besides their price."""
+        return [text] if (text := self.caution(model)) else []
+
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Lay the cells out as one column, or as several by name."""
         return Column(cells, self.column_kind)

@@ -50,7 +50,7 @@ def test_a_date_without_a_year_is_none_without_a_reference_date(door: Any) -> No
 
 def test_what_is_not_sure_enough_is_a_guess(door: Any) -> None:
     """Above the field's threshold the value is null and the guess keeps it."""
-    asked = body("About 30 people", many={"type": "estimate", "null_threshold": 0.01})
+    asked = body("About 30 people", many={"type": "estimate", "min": 0, "max": 90, "null_threshold": 0.01})
     answer = door().result(CLAIRIC, asked)["answers"]["many"]
     assert (answer["value"], answer["guess"]) == (None, 30)
 
@@ -82,7 +82,7 @@ def test_a_picture_is_read_too(door: Any) -> None:
 
 def test_a_text_beyond_the_context_says_that_it_was_cut(door: Any) -> None:
     """What stands behind the context is not found."""
-    result = door().result(CLAIRIC, body("word " * 60_000 + "total 7", total=NUMBER))
+    result = door().result(CLAIRIC, body("字" * 90_000 + " total 7", total=NUMBER))
     assert (result["truncated"], result["answers"]["total"]["value"]) == (True, None)
 
 
@@ -116,6 +116,28 @@ def test_a_text_beyond_the_context_says_that_it_was_cut(door: Any) -> None:
     ],
 )
 def test_what_clairic_refuses(door: Any, wrong: dict[str, Any]) -> None:
-    """A list without items, an unknown type, a bad name, nothing asked or to read, and more are each a 400/5006."""
+    """A bad definition of a field is a 422/3030; nothing asked or to read, and more, a 400/6003."""
     answer = door().run(CLAIRIC, wrong)
-    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, 5006)
+    defined = {"list", "type", "1a"} & {*wrong["fields"]} or any(
+        spec["type"] in ("list", "money", "forecast", "estimate") for spec in wrong["fields"].values()
+    )
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == ((422, 3030) if defined else (400, 6003))
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_the_text_is_read_once_a_field(door: Any, count: int) -> None:
+    """input_tokens = passes x state_tokens + schema_tokens, and a pass is a field."""
+    asked = body(TEXT * 5, **{f"total_{at}": NUMBER for at in range(count)})
+    usage = door().result(CLAIRIC, asked)["usage"]
+    assert usage["passes"] == count
+    assert usage["input_tokens"] == count * usage["state_tokens"] + usage["schema_tokens"]
+
+
+def test_what_is_too_long_is_refused(door: Any) -> None:
+    """Beyond 65,536 tokens, estimated from characters, it is a 413; lists take no threshold, estimates need bounds."""
+    assert door().run(CLAIRIC, body("word " * 60_000, total=NUMBER)).status_code == 413
+    wrong = [{"type": "list", "items": "text", "null_threshold": 0.5}, {"type": "estimate", "min": 1}]
+    assert [door().run(CLAIRIC, body("x", a=spec)).status_code for spec in wrong] == [422, 422]
+    found = door().result(CLAIRIC, body(TEXT, all={"type": "list", "items": "number"}))["answers"]["all"]
+    assert len(found["confidences"]) == len(found["value"])
+    assert "p_null" not in found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from typing import Any
 
@@ -76,3 +77,30 @@ def test_the_call_is_a_call(door: Any) -> None:
     assert [call.charged for call in here.emulator.calls] == [False] * 4
     extensions = [row["extension"] for row in here.ask("GET", "/tomarkdown/supported").json()["result"]]
     assert ".docx" in extensions
+
+
+PAGE = b"<body><nav>Menu</nav><article class='main'><h1>Title</h1><p>Some <b>bold</b> text</p></article></body>"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "Menu\n\n# Title\n\nSome **bold** text"),
+        ({"html": {"cssSelector": "article"}}, "# Title\n\nSome **bold** text"),
+        ({"html": {"cssSelector": ".main"}, "output": {"format": "text"}}, "Title\n\nSome bold text"),
+        ({"html": {"cssSelector": "#none"}}, ""),
+        ({"output": {"format": "html"}}, 5006),
+        ({"pdf": {"images": {"maxConvertedImages": 11}}}, 5006),
+        ({"image": {"descriptionLanguage": "xx"}}, 5006),
+    ],
+)
+def test_options_of_a_conversion(door: Any, options: Any, said: str | int) -> None:
+    """Part of a page, plain text, and a refusal of what is not documented."""
+    form = {"conversionOptions": json.dumps(options)}
+    answer = door().ask("POST", "/tomarkdown", files=[("files", ("a.html", PAGE))], data=form).json()
+    if isinstance(said, int):
+        assert answer["errors"][0]["code"] == said
+    else:
+        row = answer["result"][0]
+        assert row["data"] == said
+        assert row["format"] == options.get("output", {}).get("format", "markdown")

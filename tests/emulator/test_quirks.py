@@ -85,6 +85,7 @@ def test_injected_refusals_have_the_quirks_too(door: Any) -> None:
 def test_every_quirk_is_tested_or_refused() -> None:
     """There is no switch without a test, and an unknown one is an error at once."""
     elsewhere = {"number-tokens", "bare-gateway", "no-credits", "no-ai-search", "tool-call-as-text"}
+    elsewhere |= {"spend-limit", "model-length"}
     assert {case[0] for case in CASES} | elsewhere == QUIRKS.keys()
     with pytest.raises(ValueError, match="no quirk called"):
         Emulator(quirks={"weather"})

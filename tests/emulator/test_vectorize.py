@@ -166,8 +166,8 @@ def test_what_a_write_refuses(made: Any, rows: list[Any], code: int) -> None:
     ("options", "code"),
     [
         ({"topK": 101}, 40025),
-        ({"topK": 21, "returnValues": True}, 40025),
-        ({"topK": 21, "returnMetadata": "all"}, 40025),
+        ({"topK": 51, "returnValues": True}, 40025),
+        ({"topK": 51, "returnMetadata": "all"}, 40025),
         ({"topK": 100, "returnMetadata": "indexed"}, []),
         ({"topK": 0}, 40026),
         ({"returnMetadata": True}, 40026),

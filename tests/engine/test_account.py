@@ -155,6 +155,19 @@ async def test_a_budget_is_of_the_account():
 
 
 @in_loop
+async def test_what_other_programs_used_reaches_all_processes():
+    """The account's meter as one process read it counts for all: the coordinator keeps the largest reading."""
+    account = Account(2)
+    one, two = (who.budget("free", 100.0, "100 Neurons") for who in account.followers)
+    one.elsewhere = 50.0
+    assert await one.hold(Cost(60.0), "model") is None
+    assert await two.hold(Cost(60.0), "model") is None
+    assert two.elsewhere == 50.0
+    assert await two.hold(Cost(40.0), "model") == 40.0
+    assert account.leader.budget("free", 100.0, "100 Neurons").left == pytest.approx(10.0)
+
+
+@in_loop
 async def test_another_process_takes_the_lead():
     """A lost leader is replaced: requests in flight keep their places, the minute goes on, nothing waits for ever."""
     account = Account(2, rate=10)

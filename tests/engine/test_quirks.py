@@ -117,6 +117,23 @@ def test_a_gateway_without_credits_ends_the_run() -> None:
         through_a_gateway()
 
 
+def test_a_gateways_spend_limit_is_a_stop_and_not_a_wait() -> None:
+    """Its 429 lasts until the window ends, so the run ends at once and says what to do."""
+    emulator = Emulator(rate=None, quirks={"spend-limit"})
+    with cf.connect(emulator, store=False), pytest.raises(cf.QuotaExhausted, match="until its window ends"):
+        through_a_gateway()
+    assert emulator.requests <= 4, "confirmed by another row, and not repeated"
+
+
+def test_a_reply_cut_by_the_model_is_cut() -> None:
+    """finish_reason model_length is a cut reply as length is, not a whole one."""
+    with cf.connect(Emulator(rate=None, quirks={"model-length"}), store=False):
+        with pytest.warns(cf.CfaiWarning, match="cut"):
+            cut = pd.Series(["tell me a long story " * 9, "b"]).cfai.generate("{value}", model=GLM, max_tokens=3)
+        assert cut.isna().any()
+        assert cf.last_run().failures["truncated"].all()
+
+
 def test_a_free_plan_is_told_which_models_it_lacks() -> None:
     """403/5035 ends the run with where to look for another model; all others answer."""
     with cf.connect(Emulator(rate=None, quirks={"free-plan"}), store=False):
@@ -135,7 +152,8 @@ def test_a_model_by_application_is_told() -> None:
 
 def test_every_switch_is_stood_by_a_verb() -> None:
     """There is no quirk without a verb that copes with it."""
-    assert {quirk for quirk, *_ in STOOD} | REFUSING | {"no-credits", "free-plan", "no-ai-search"} == QUIRKS.keys()
+    elsewhere = {"no-credits", "free-plan", "no-ai-search", "spend-limit", "model-length"}
+    assert {quirk for quirk, *_ in STOOD} | REFUSING | elsewhere == QUIRKS.keys()
 
 
 @pytest.mark.parametrize("model", [LLAMA, "llama-4-scout-17b-16e-instruct", GLM, OSS])

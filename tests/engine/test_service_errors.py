@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,9 @@ CODES: dict[int, tuple[int | None, type[cf.ServiceError], str]] = {
     3008: (408, cf.Unavailable, "again"),
     3021: (429, cf.RateLimited, "wait"),
     3023: (403, cf.AccessError, "stop"),
-    3030: (None, cf.Refused, "split"),
+    3030: (400, cf.Refused, "split"),
+    6003: (400, cf.Refused, "split"),
+    8006: (400, cf.Refused, "split"),
     3036: (429, cf.QuotaExhausted, "stop"),
     4006: (429, cf.QuotaExhausted, "stop"),
     3039: (400, cf.Refused, "split"),
@@ -105,7 +108,8 @@ def test_a_permanent_code_needs_its_status(code: int) -> None:
     body = json.dumps(FORMS["envelope"](code)).encode()
     for status in STATUSES:
         error = service_error(status, {}, body, MODEL, THROUGH_GATEWAY)
-        fits = THROUGH_GATEWAY.meanings[code].fits(status)
+        meanings = THROUGH_GATEWAY.meanings
+        fits = (meanings.get(f"{code} {status}") or meanings[code]).fits(status)
         assert error.known == fits
         assert fits or type(error) is type(service_error(status, {}, b"", MODEL, THROUGH_GATEWAY))
         assert not fits or type(error) is kind
@@ -291,3 +295,27 @@ def test_a_refusal_says_what_to_do(code: int, words: str) -> None:
     """The message of a refusal that a user can do something about says what."""
     status = CODES[code][0] or 400
     assert words in str(service_error(status, {}, json.dumps(FORMS["envelope"](code)).encode(), MODEL))
+
+
+def test_a_code_with_two_meanings_is_told_apart_by_its_status() -> None:
+    """3030 is the safety filter's (400), and with 422 a definition that the extraction model does not accept."""
+    body = b'{"success": false, "errors": [{"code": 3030, "message": "no"}]}'
+    flagged, defined = (service_error(status, {}, body, "m") for status in (400, 422))
+    assert "safety filter" in str(flagged)
+    assert "fields=" in str(defined)
+    assert flagged.code == defined.code == 3030
+
+
+@pytest.mark.parametrize(
+    ("product", "text", "kind"),
+    [
+        (THROUGH_GATEWAY, "Spend limit exceeded", cf.QuotaExhausted),
+        (THROUGH_GATEWAY, "spend_limits: rule 2 reached", cf.QuotaExhausted),
+        (THROUGH_GATEWAY, "Rate limited", cf.RateLimited),
+        (WORKERS_AI, "Spend limit exceeded", cf.RateLimited),
+    ],
+)
+def test_a_spend_limit_is_the_gateways(product: Any, text: str, kind: type[cf.ServiceError]) -> None:
+    """A 429 of a gateway that names its spend limit stops the run; any other one waits."""
+    content = json.dumps({"success": False, "errors": [{"code": 429, "message": text}]}).encode()
+    assert type(service_error(429, {}, content, "m", product)) is kind

@@ -353,7 +353,7 @@ def test_dates_in_filters(frame: pd.DataFrame) -> None:
 
 
 def test_more_than_the_service_describes(door: Door) -> None:
-    """Beyond 20 matches metadata is fetched by ids, once for all queries, and is all there."""
+    """Beyond 50 matches metadata is fetched by ids, once for all queries, and is all there."""
     data = pd.DataFrame({"vec": numbers(60), "n": range(60)})
     data.cfai.to_vectorize("notes", "vec", metadata=["n"], create=True, wait=True)
     door.calls.clear()
@@ -363,7 +363,7 @@ def test_more_than_the_service_describes(door: Door) -> None:
     assert len(found) == 120
     assert [call.rpartition("/")[2] for call in door.calls[1:]] == ["query"] * 2 + ["get_by_ids"] * 3
     pd.testing.assert_frame_equal(
-        found.groupby("query").head(20), data.cfai.search(queries, 20, index="notes", join=False)
+        found.groupby("query").head(50), data.cfai.search(queries, 50, index="notes", join=False)
     )
 
 

@@ -449,4 +449,4 @@ def test_what_nobody_knows_the_price_of_is_not_saved_at_nothing(emulator: Emulat
     assert (other["neurons"], other["saved_neurons"]) == (pytest.approx(emulator.billed), 0)
     one = dataclasses.replace(cf.session.current().charges()[0], tokens=None)
     assert listings.charges_frame([one, dataclasses.replace(one, tokens=3.0)]).totals()["tokens"].isna().all()
-    assert ") and 1 call of unknown price</p>" in cf.ledger()._repr_html_()
+    assert ") and 1 call of unknown price</" in cf.ledger()._repr_html_()

@@ -29,6 +29,14 @@ def own_catalogue() -> Iterator[None]:
     catalogue.cache_clear()
 
 
+#: Figures that other sources contradict or add (dossier of 2026-11-29); their rows keep a note.
+CONTEXTS = {
+    "@cf/google/gemma-4-26b-a4b-it": 131_072, "@cf/zai-org/glm-5.3": 1_048_576, "@cf/baai/bge-reranker-base": 512,
+    "@cf/google/embeddinggemma-300m": 512,
+}  # fmt: skip
+CACHED = dict.fromkeys(("@cf/google/gemma-4-26b-a4b-it", "@cf/qwen/qwen3.8-27b"), (True, 0, 0.05))
+
+
 def test_every_published_model_is_there_and_no_other() -> None:
     """The shipped catalogue names exactly the published models."""
     assert set(catalogue()) == {row["id"] for row in ROWS}
@@ -41,7 +49,8 @@ def test_a_row_says_what_is_published(row: dict[str, Any]) -> None:
     model = catalogue()[row["id"]]
     assert model.task == row["task"]
     assert model.rate == row["rate_limit_per_min"]
-    assert model.context == row["context_window"]
+    assert model.context == CONTEXTS.get(model.id, row["context_window"])
+    assert model.id not in CONTEXTS or "context" in f"{model.notes}" or "tokens" in f"{model.notes}"
     assert model.dims == row["dimensions"]
     assert (model.status == "retired") == (row["status"] == "deprecated")
     assert model.retired_on == row["deprecated"]
@@ -61,7 +70,7 @@ def test_prices_are_the_published_ones(row: dict[str, Any]) -> None:
     assert model.prices is not None
     kept = sorted((p.neurons is None, p.neurons or 0, p.usd) for p in model.prices.values())
     listed = {(p.get("neurons") is None, p.get("neurons") or 0, p["usd"]) for p in row["price"]}
-    assert set(kept) == listed
+    assert set(kept) == listed | {CACHED[name] for name in CACHED if name == model.id}
     for unit in ("input", "output", "cached input"):
         for listing in (p for p in row["price"] if p["unit"] == f"M {unit} tokens"):
             ours = model.prices[f"{unit.replace(' ', '_')}_tokens"]
@@ -233,3 +242,45 @@ def test_a_refresh_through_the_emulator_reads_the_wire(tmp_path: Path, own_catal
     assert frame.loc["@cf/baai/bge-m3", "family"] == "bge-m3"
     assert frame.loc["@cf/baai/bge-m3", "neurons_per_m_input_tokens"] == 1075
     assert set(frame.index) == {name for name, model in catalogue().items() if model.status != "retired"}
+
+
+def test_a_verb_lists_what_it_takes() -> None:
+    """cf.models(verb=...) has the models of the verb alone; an unknown verb or word says what can be searched for."""
+    found = cf.models(verb="classify")
+    assert "@cf/cloudflare/clef" in found.index
+    assert "@cf/baai/bge-m3" not in found.index
+    assert cf.models("clef", verb="classify").index.str.contains("clef").all()
+    with pytest.raises(cf.ModelError, match=r"Verbs: .*classify"):
+        cf.models(verb="sort")
+    with pytest.raises(cf.ModelError, match=r"Tasks: .*Text Generation.*Verbs: .*embed.*Authors: .*baai"):
+        cf.models("zzz")
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "word"),
+    [
+        ("gemma-4-26b-a4b-it", {"context": 131_072}, "256,000"),
+        ("glm-5.3", {"context": 1_048_576}, "1,310,720"),
+        ("bge-reranker-base", {"context": 512}, "AI Search"),
+        ("embeddinggemma-300m", {"context": 512, "dims": 768}, "AI Search"),
+        ("deepseek-v4.1-flash-1017", {"context": 1_048_576}, "third party"),
+        ("clairic", {}, "third party"),
+    ],
+)
+def test_disputed_facts_keep_their_note(name: str, facts: dict[str, int], word: str) -> None:
+    """The listing shows where figures come from, when they were checked, and what other sources say."""
+    row = cf.models(name).iloc[0]
+    assert {fact: row[fact] for fact in facts} == facts
+    assert row["checked_on"] == "2026-11-29"
+    assert word in f"{row['evidence']} {row['notes']}"
+
+
+def test_every_figure_has_a_source_and_a_day() -> None:
+    """No row is without, and what no page of Cloudflare states is marked as of a third party."""
+    listed = cf.models()
+    assert listed["evidence"].str.len().gt(0).all()
+    assert listed["checked_on"].isin(["2026-11-21", "2026-11-29"]).all()
+    cached = find("qwen3.8-27b")
+    assert cached.prices is not None
+    assert cached.prices["cached_input_tokens"].usd == 0.05
+    assert "third party" in cached.evidence

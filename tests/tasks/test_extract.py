@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pydantic
@@ -170,7 +170,7 @@ def test_chat_models_take_types_the_extraction_model_has_not(emulator: Emulator)
     out = TEXT.cfai.extract({"paid": bool, "vendor": str}, model="glm-4.7-flash")
     assert out["paid"].dtype == "boolean"
     with pytest.raises(cf.ModelError, match="no type for paid"):
-        TEXT.cfai.extract({"paid": bool})
+        TEXT.cfai.extract({"paid": dict})
 
 
 def test_a_text_that_was_cut_is_a_failed_row() -> None:
@@ -218,3 +218,127 @@ def test_what_is_no_list_of_fields_is_told(emulator: Emulator, fields: Any) -> N
     with pytest.raises(ValueError, match=r"fields|schema"):
         TEXT.cfai.extract(fields)
     assert emulator.requests == 0
+
+
+class Order(pydantic.BaseModel):
+    total: float | None = None
+    paid: bool = pydantic.Field(description="Was it paid?")
+    state: Literal["open", "closed"] | None = None
+
+
+MIXED = {"total": float, "paid": bool, "state": ["open", "closed"]}
+
+
+@pytest.mark.parametrize("fields", [MIXED, Order], ids=["dict", "model"])
+def test_booleans_and_words_go_to_a_decision_model(emulator: Emulator, fields: Any) -> None:
+    """One call, one frame in the order of the fields, one price; the extraction model is asked for the rest alone."""
+    plan = TEXT.cfai.extract.plan(fields)
+    assert {name.rpartition("/")[2] for name in plan.plans} == {"clairic", "clef-flash"}
+    assert emulator.requests == 0
+    out = TEXT.cfai.extract(fields)
+    assert list(out.columns) == ["total", "paid", "state"]
+    assert (out["paid"].dtype, out["total"].dtype) == ("boolean", "float64")
+    assert list(out["state"].cat.categories) == ["open", "closed"]
+    assert out["total"].tolist()[0] == 41.5
+    assert out.iloc[2].isna().all()
+    assert [call.model.rpartition("/")[2] for call in emulator.calls] == ["clairic"] * 3 + ["clef-flash"] * 3
+    assert emulator.billed <= plan.cost.neurons
+    sent = emulator.requests
+    full = TEXT.cfai.extract(fields, details=True)
+    assert emulator.requests == sent
+    assert {"total__start", "paid__confidence", "state__confidence", "state__p_null"} <= {*full.columns}
+    assert full["state"].isna().tolist() == out["state"].isna().tolist()
+
+
+def test_both_calls_have_one_report(emulator: Emulator) -> None:
+    """``cf.last_run()`` is about both calls: their cost, their requests, the whole frame."""
+    out = TEXT.cfai.extract(MIXED)
+    report = cf.last_run()
+    assert report.receipt.startswith("extract: 3 of 3 rows")
+    assert report.event.requests == emulator.requests == 6
+    assert report.event.spent.neurons == pytest.approx(emulator.billed)
+    assert report.frame().equals(out)
+    TEXT.cfai.extract(MIXED)
+    assert (cf.last_run().event.stored, cf.last_run().event.requests) == (3, 0)
+    TEXT.cfai.extract({"paid": bool})
+    assert cf.last_run().receipt.startswith("extract: 3 of 3 rows")
+
+
+def test_a_row_that_one_call_cannot_answer_fails() -> None:
+    """It is missing in the columns of that call alone; the failure names its model, and the row is not done."""
+    failed: list[int] = []
+
+    def fault(number: int, model: str) -> str | None:
+        failed.extend([number] * (not failed and "clef" in model))
+        return "5006" if failed == [number] else None
+
+    cf.connect(Emulator(rate=None, faults=fault), store=False)
+    with pytest.warns(cf.CfaiWarning, match="1 of 4 rows failed"):
+        out = TEXT.cfai.extract(MIXED)
+    report = cf.last_run()
+    assert (report.event.done, report.failed, report.not_run) == (2, 1, 0)
+    at = int(report.failures["position"][0])
+    assert report.failures["model"].tolist() == ["@cf/cloudflare/clef-flash"]
+    assert out["paid"].isna().tolist() == [position in (at, 2) for position in range(4)]
+    assert out["total"].tolist()[0] == 41.5
+
+
+def test_a_cascade_does_not_extract(emulator: Emulator) -> None:
+    """It is refused before anything is sent, with what to do."""
+    with pytest.raises(cf.ModelError, match="cascade cannot extract"):
+        TEXT.cfai.extract(MIXED, model=cf.Cascade("clef-flash", "clef-omni"))
+    assert emulator.requests == 0
+
+
+def test_decided_fields_alone_are_one_call(emulator: Emulator) -> None:
+    """Without other fields the extraction model is not asked; an own model of the call is asked for everything."""
+    assert TEXT.cfai.extract({"paid": bool})["paid"].notna().sum() == 3
+    assert {call.model for call in emulator.calls} == {"@cf/cloudflare/clef-flash"}
+    assert TEXT.cfai.extract(["paid: boolean"])["paid"].dtype == "boolean"
+    assert TEXT.cfai.extract({"s": ["open", "closed"]}, model="glm-4.7-flash")["s"].dtype == "category"
+
+
+def test_one_budget_covers_both_calls(emulator: Emulator) -> None:
+    """What the first call leaves of a budget is all that the second one has."""
+    plan = TEXT.cfai.extract.plan(MIXED)
+    first, second = (each.estimate.cost.neurons for each in plan.plans.values())
+    with pytest.raises(cf.BudgetError):
+        TEXT.cfai.extract(MIXED, neurons=first + second / 4, cache=False)
+    assert TEXT.cfai.extract(MIXED, neurons=first + second, cache=False)["paid"].notna().sum() == 3
+
+
+@pytest.mark.parametrize(("state", "billed"), [(82, 1408), (211, 2311)])
+def test_a_plan_counts_a_pass_a_field(state: int, billed: int) -> None:
+    """Seven fields were billed at 7 x state + 834 tokens; the estimate is not below, and not far above."""
+    fields = ["vendor", "total: number", "due: date", "paid_on: date", "city", "number", "items: integer"]
+    used = cf.Extract(fields=fields).estimate_usage(["word" * state], find("clairic")).amounts["input_tokens"]
+    assert billed <= used <= 1.05 * billed
+
+
+def test_the_plan_says_what_shared_passes_would_save(emulator: Emulator) -> None:
+    """It names the passes counted and the price if fields share them; one field has nothing to share."""
+    long = pd.Series(["word " * 900])
+    assert "one pass over the text for each of the 3 fields" in repr(long.cfai.extract.plan(FIELDS))
+    assert "% less" in repr(long.cfai.extract.plan(FIELDS))
+    assert "pass" not in repr(long.cfai.extract.plan(["total: number"]))
+
+
+def test_a_text_beyond_the_model_is_not_sent(emulator: Emulator) -> None:
+    """Its row fails with the numbers, and nothing is paid; the others are answered."""
+    with pytest.warns(cf.CfaiWarning, match="reads 65,536"):
+        out = pd.Series(["word " * 90_000, "total 7"]).cfai.extract(["total: number"])
+    assert out["total"].tolist()[1] == 7
+    assert emulator.requests == 1
+
+
+def test_fragments_of_a_list_are_dropped() -> None:
+    """Entries without any confidence are no answers; a list of confidences of another length says nothing."""
+    task = cf.Extract(fields={"all": list[str], "some": list[float]})
+    cell = {
+        "all": {"type": "list", "value": ["a", "b"], "confidences": [0.9, 1e-7], "spans": [[0, 1]]},
+        "some": {"type": "list", "value": [1, 2], "confidences": [0.9]},
+    }
+    said = Answer(json.dumps({"result": {"answers": cell, "truncated": False}, "success": True}).encode())
+    columns = task.to_columns(list(task.parse(said, ["text"], find("clairic"))))
+    assert columns["all"].values == [["a"]]
+    assert columns["some"].values == [[1, 2]]

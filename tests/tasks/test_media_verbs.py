@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import signal
 import threading
 import time
@@ -23,7 +24,9 @@ from cfai_nb.emulator.families import audio_models as tune
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.media.source import of_bytes
 from cfai_nb.models import catalogue, find, price
+from cfai_nb.tasks import ToMarkdown
 from cfai_nb.tasks.dialects import media
+from cfai_nb.tasks.markdown import CONVERTER
 
 RED, BLUE = "a red circle", "two blue squares"
 LLAMA = "llama-3.2-11b-vision-instruct"
@@ -530,3 +533,36 @@ def test_a_picture_that_would_be_refused_is_sent_as_a_smaller_copy(
     (given,) = task.build_request([picture], find("clef-flash" if verb == "ask" else "clairic")).json["images"]
     shown = Image.open(io.BytesIO(base64.b64decode(given.partition(",")[2])))
     assert (shown.format, shown.size) == sent
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({}, None),
+        ({"css": "article"}, {"html": {"cssSelector": "article"}}),
+        ({"output": "text", "language": "de"}, {"output": {"format": "text"}, "image": {"descriptionLanguage": "de"}}),
+        ({"metadata": False}, {"pdf": {"metadata": False}}),
+        ({"max_images": 0}, {kind: {"images": {"convert": False}} for kind in ("html", "pdf", "docx")}),
+    ],
+)
+def test_options_of_a_conversion_are_sent(options: dict[str, Any], sent: Any) -> None:
+    """Only what differs from the service's own is sent, in one field of the form, as JSON."""
+    task = ToMarkdown(**options)
+    form = task._conversion.form()
+    assert (json.loads(form["conversionOptions"]) if form else None) == sent
+
+
+@pytest.mark.parametrize(
+    "options", [{"output": "html"}, {"language": "xx"}, {"max_images": 11}, {"max_images": True}, {"css": " "}]
+)
+def test_options_that_do_not_exist_are_refused(options: dict[str, Any]) -> None:
+    """The error names the option."""
+    with pytest.raises(ValueError, match=f"{next(iter(options))}="):
+        ToMarkdown(**options).check(CONVERTER)
+
+
+def test_part_of_a_page_as_text(emulator: Emulator) -> None:
+    """The selector and the form of the output reach the service, and the text comes back."""
+    page = b"<!DOCTYPE html><html><nav>Menu</nav><article><h1>Title</h1><p>Some <b>bold</b> text</p></article></html>"
+    out = pd.Series([page]).cfai.to_markdown(css="article", output="text")
+    assert out.tolist() == ["Title\n\nSome bold text"]

@@ -227,7 +227,7 @@ def test_calls_at_once_all_fall_back_and_one_says_so() -> None:
 
 def test_a_text_that_was_cut_to_fit_is_a_failed_row(emulator: Emulator) -> None:
     """The model judges the beginning of a text too long for it without saying so: the row fails, and is paid once."""
-    rows = pd.Series(["short and good", "word " * 30_000])
+    rows = pd.Series(["short and good", "word " * 25_000])
     with pytest.warns(cf.CfaiWarning, match="longer than the 24,576 tokens clef-flash reads"):
         labels = rows.cfai.classify(["good", "bad"])
     assert labels.isna().tolist() == [False, True]
@@ -254,3 +254,58 @@ def test_names_that_cannot_be_sent_are_numbered(emulator: Emulator) -> None:
     body = cf.Ask(questions=asked).build_request(["x"], find("clef-flash")).json
     assert list(body["questions"]) == ["question-0", "question-1"]
     assert pd.Series(["a wide river"]).cfai.ask(asked)["question-0"].tolist() == ["river"]
+
+
+MANY = [f"intent {at}" for at in range(150)]
+
+
+@pytest.mark.parametrize(
+    ("labels", "model", "word"),
+    [
+        (MANY, "clef-flash", "150 labels"),
+        (["billing", "Other"], "clef-flash", "label 'Other'"),
+        (["billing", "shipping"], "clef-flash", ""),
+        (MANY, "clef", ""),
+        (MANY, "glm-4.7-flash", ""),
+    ],
+)
+def test_a_weakness_is_named_with_what_others_cost(labels: list[str], model: str, word: str) -> None:
+    """Many labels, or one for the rest, with clef-flash: the measured figures and the prices; else nothing."""
+    said = cf.Classify(labels=labels).caution(find(model))
+    assert bool(said) == bool(word)
+    if word:
+        assert word in said
+        assert "66.8" in said
+        assert "clef (97.4) costs 6.3 times as much, $0.24 a million tokens" in said
+        assert "clef-omni (97.7) costs 3.9 times as much" in said
+
+
+def test_a_weakness_is_said_once_a_session(emulator: Emulator) -> None:
+    """The plan says it every time, a warning once."""
+    texts = pd.Series(["a", "b"])
+    assert "clef-flash is weak" in repr(texts.cfai.classify.plan(["x", "other"]))
+    with pytest.warns(cf.CfaiWarning, match="clef-flash is weak"):
+        texts.cfai.classify(["x", "other"])
+    texts.cfai.classify(["y", "other"])  # a warning would be an error
+
+
+def test_labels_are_counted() -> None:
+    """About 18 tokens an option and question, so that many labels are not nearly free."""
+    few, many = (
+        cf.Classify(labels=MANY[:count]).estimate_usage(["text"], find("clef")).amounts["input_tokens"]
+        for count in (10, 110)
+    )
+    assert many - few >= 100 * 18
+
+
+def test_more_labels_than_a_model_reads_are_refused(emulator: Emulator) -> None:
+    """Before anything is sent, with the numbers; so is a text that cannot fit beside them."""
+    questions = {f"q{at}": cf.choice(*MANY) for at in range(10)}
+    with pytest.raises(cf.ModelError, match=r"reads 24,576 tokens, and 10 questions with 1,500 options take about"):
+        pd.Series(["a"]).cfai.ask(questions)
+    with pytest.raises(ValueError, match="300 options: a decision takes at most 255"):
+        pd.Series(["a"]).cfai.classify([f"label {at}" for at in range(300)])
+    with pytest.warns(cf.CfaiWarning, match="clef-flash reads 24,576"):
+        out = pd.Series(["word " * 40_000, "late parcel"]).cfai.classify(["billing", "shipping"])
+    assert out.isna().tolist() == [True, False]
+    assert emulator.requests == 1

@@ -558,7 +558,7 @@ LABELS = {f"label {at}": "what it means" for at in range(255)}
 @pytest.mark.parametrize(
     ("task", "model", "place", "name"),
     [
-        (Classify(labels=LABELS), "clef-flash", Choice, "schema"),
+        (Classify(labels=LABELS), OPENAI, Choice, "schema"),
         (Classify(labels=LABELS), "clef-flash", Choice, "criteria"),
         (Classify(labels=LABELS), OPENAI, decision, "tokens_in"),
         (Classify(labels=LABELS), "llava-1.5-7b-hf", chat, "tokens_in"),

@@ -244,7 +244,9 @@ class Peer:
 
     async def _hold(self, message: Message) -> None:
         budget = self._here.budget(message["budget"], float(message["limit"]), message["label"])
+        # Each process reads the account's meter; what it saw of other programs at most counts.
+        budget.elsewhere = max(budget.elsewhere, float(message["elsewhere"]))
         held = await budget.hold(Cost(float(message["neurons"]), False), "")
         if held is not None:
             self._reserved[message["id"]] = budget, held
-        self._send({"id": message["id"], "held": held, "spent": budget.spent})
+        self._send({"id": message["id"], "held": held, "spent": budget.spent, "elsewhere": budget.elsewhere})

@@ -402,13 +402,13 @@ class SharedBudget(Budget):
             await self._here.settled()
             if self._here.role == "leads":
                 return await super().hold(cost, model)
-            question = {"budget": self._name, "limit": self.limit, "label": self.label}
+            question = {"budget": self._name, "limit": self.limit, "elsewhere": self.elsewhere, "label": self.label}
             try:
                 number, answer = self._here.ask(do="hold", neurons=self._price(cost, model), **question)
                 given = await answer
             except Lost:
                 continue
-            self.spent = given["spent"]
+            self.spent, self.elsewhere = given["spent"], max(self.elsewhere, given["elsewhere"])
             held: float | None = given["held"]
             if held is not None:
                 self.reserved += held

@@ -311,6 +311,22 @@ _MELO = obj({"lang": STRING}, prompt={"type": "string", "minLength": 1})
 _MELO_OUTPUT = any_of(obj({"audio": STRING}), BINARY)
 _WHISPER = one_of(BINARY, obj(audio=array(BYTE)))
 
+
+def video_seconds(video: bytes) -> float | None:
+    """Return the seconds in the header of an MP4, ``None`` where it has none or the file is a WebM."""
+    if video[:4] == b"\x1aE\xdf\xa3":
+        return None
+    if video[4:8] != b"ftyp":
+        raise refuse(8001, text="Invalid input: these bytes are not a video")
+    head = video.find(b"mvhd") + 4
+    if head < 4:
+        return None
+    # the header has version, flags, two dates, ticks per second, ticks; version 1 has wide dates and ticks
+    at, wide = (head + 20, 8) if video[head : head + 1] == b"\1" else (head + 12, 4)
+    ticks = int.from_bytes(video[at : at + 4], "big")
+    return int.from_bytes(video[at + 4 : at + 4 + wide], "big") / ticks if ticks else None
+
+
 FAMILIES = {
     "aura": Family(_aura_input, BINARY, lambda request: [request.body["text"]], _aura, threaded=True),
     "melotts": Family(_MELO, _MELO_OUTPUT, lambda request: [request.body["prompt"]], _melo, threaded=True),

@@ -42,10 +42,12 @@ from ..model_catalogue import Model, image_tokens
 from ..standins import lexical
 from ..standins.image_reading import read_image
 from ..standins.local_model import LocalModel
-from .audio_models import listen
-from .family import Family, ModelRequest, ModelResult, by_schema, decode_bytes
+from .audio_models import listen, video_seconds
+from .family import Family, ModelRequest, ModelResult, decode_bytes
 
 _MEGABYTE = 1 << 20
+#: Tokens of an option of a question, and of a field besides its definition (both as was billed).
+_OPTION, _FIELD = 18, 95
 #: Field -> (largest number, prefix of a data URL, largest size in bytes).
 FIELDS = {
     "images": (4, "image", 4 * _MEGABYTE),
@@ -115,26 +117,11 @@ def _describe(request: ModelRequest) -> tuple[str, int]:
         texts.append(heard.text)
         count += _TOKENS
     for raw in _bytes(request, "videos"):
-        seconds = _length(raw)
+        seconds = video_seconds(raw)
         if seconds is not None and seconds > _MOST_VIDEO_SECONDS:
             raise _too_much(request, round(seconds * _PER_SECOND))
         count += _TOKENS if seconds is None else max(1, round(seconds * _PER_SECOND))
     return "\n".join(filter(None, texts)), count
-
-
-def _length(video: bytes) -> float | None:
-    """Return the seconds in the header of an MP4, ``None`` where it has none or the file is a WebM."""
-    if video[:4] == b"\x1aE\xdf\xa3":
-        return None
-    if video[4:8] != b"ftyp":
-        raise refuse(8001, text="Invalid input: these bytes are not a video")
-    head = video.find(b"mvhd") + 4
-    if head < 4:
-        return None
-    # the header has version, flags, two dates, ticks per second, ticks; version 1 has wide dates and ticks
-    at, wide = (head + 20, 8) if video[head : head + 1] == b"\1" else (head + 12, 4)
-    ticks = int.from_bytes(video[at : at + 4], "big")
-    return int.from_bytes(video[at + 4 : at + 4 + wide], "big") / ticks if ticks else None
 
 
 _CHOICES = {"type": "object", "minProperties": 2, "maxProperties": 255, "additionalProperties": ANY}
@@ -189,7 +176,8 @@ def _clef(request: ModelRequest) -> ModelResult:
     """Return one typed answer per question."""
     described, spent = _describe(request)
     questions = request.body["questions"]
-    spent += lexical.count_tokens(json.dumps(questions, ensure_ascii=False))
+    options = sum(len(each.get("criteria") or (0, 0)) for each in questions.values())
+    spent += lexical.count_tokens(json.dumps(questions, ensure_ascii=False)) + _OPTION * options
     room = (request.model.context or 1 << 30) - spent - (lexical.count_tokens(f"\n{described}") if described else 0)
     # long text is cut to the context
     state = f"{lexical.truncate(_text_of(request.body['state']), room)}\n{described}".strip()
@@ -230,18 +218,9 @@ def _noul(state: str, question: Mapping[str, Any], local: LocalModel | None) -> 
     return {"type": "noul", "noul": round(1 / (1 + math.exp(-1.5 * push)), 4)}
 
 
-def _level_shares(state: str, levels: list[str]) -> list[float]:
-    weights = lexical.similarity(state, [(level, "") for level in levels])
-    moods = [lexical.polarity(level) for level in levels]
-    if max(moods) - min(moods) > 0:
-        here = lexical.polarity(state)
-        weights = [weight - 1.5 * abs(mood - here) for weight, mood in zip(weights, moods, strict=True)]
-    return lexical.softmax(weights)
-
-
 def _score(state: str, question: Mapping[str, Any], local: LocalModel | None) -> dict[str, Any]:
     levels = [_text_of(level) for level in question["criteria"]]
-    shares = local.levels(state, levels) if local else _level_shares(state, levels)
+    shares = local.levels(state, levels) if local else lexical.level_shares(state, levels)
     score = round(sum(place * share for place, share in enumerate(shares)), 4)
     legend, probabilities = ({str(at): one for at, one in enumerate(part)} for part in (question["criteria"], shares))
     shown = {"type": "score", "score": score, "legend": legend, "probabilities": probabilities}
@@ -303,11 +282,26 @@ def _clairic_input(model: Model) -> Schema:
 
 def _clairic_check(request: ModelRequest, schema: Schema) -> None:
     """Refuse by the schema, then an invalid date, an empty input, and pictures that are too large."""
-    by_schema(request, schema)
+    fields = schema["properties"]["fields"]
+    outer = {**schema, "properties": {**schema["properties"], "fields": {"type": "object", "minProperties": 1}}}
+    if wrong := complaints(request.body, outer, path=""):
+        raise refuse(6003, text=f"Invalid request body: {wrong[0]}")
     _today(request)
     if not request.body["state"].strip() and not request.body.get("images"):
-        raise refuse(5006, why="'/state' is empty, and there are no images")
+        raise refuse(6003, text="Invalid request body: '/state' is empty, and there are no images")
+    if wrong := [*complaints(request.body["fields"], fields, path="/fields"), *_definitions(request.body["fields"])]:
+        raise refuse(3030, status=422, text=wrong[0])
+    if len(request.body["state"]) / 4 > (request.model.context or 1 << 30):
+        raise _too_much(request, len(request.body["state"]) // 4)
     _check_sizes(request)
+
+
+def _definitions(fields: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with fields beyond their schema: estimates need bounds, and lists have no threshold."""
+    bounded = [name for name, spec in fields.items() if spec["type"] in ("estimate", "forecast")]
+    wrong = [f"'/fields/{name}' needs min and max" for name in bounded if not {"min", "max"} <= fields[name].keys()]
+    lists = [name for name, spec in fields.items() if spec["type"] == "list" and "null_threshold" in spec]
+    return wrong + [f"'/fields/{name}' takes no null_threshold" for name in lists]
 
 
 def _today(request: ModelRequest) -> dt.date | None:
@@ -316,24 +310,25 @@ def _today(request: ModelRequest) -> dt.date | None:
     try:
         return None if given is None else dt.datetime.fromisoformat(given).date()
     except ValueError:
-        raise refuse(5006, why=f"'/reference_date' is not an ISO date: {given!r}") from None
+        raise refuse(6003, text=f"Invalid request body: '/reference_date' is not an ISO date: {given!r}") from None
 
 
 def _clairic(request: ModelRequest) -> ModelResult:
     """Return a value for every field, or null where no pattern and no word is found."""
     given, fields, today = request.body["state"], request.body["fields"], _today(request)
     described, media_tokens = _describe(request)
-    schema_tokens = sum(lexical.count_tokens(f"{name} {spec}") for name, spec in fields.items())
+    schema_tokens = sum(_FIELD + lexical.count_tokens(f"{name} {spec}") for name, spec in fields.items())
     state_tokens = lexical.count_tokens(given)
     room = (request.model.context or 1 << 30) - media_tokens
     state = lexical.truncate(given, room)
     text = f"{state}\n{described}" if described else state
     quantiles = bool(request.body.get("options", {}).get("include_quantiles"))
     answers = {name: _field(name, spec, text, len(state), today, quantiles) for name, spec in fields.items()}
-    spent = {"input_tokens": min(state_tokens, room) + schema_tokens + media_tokens}
-    parts = {"state_tokens": state_tokens + media_tokens, "schema_tokens": schema_tokens}
+    passes, read = len(fields), min(state_tokens, room) + media_tokens  # one pass over the text for each field
+    spent = {"input_tokens": passes * read + schema_tokens}
+    parts = {"state_tokens": read, "schema_tokens": schema_tokens}
     result = {"model": request.model.short, "answers": answers, "truncated": len(state) < len(given)}
-    return ModelResult({**result, "usage": {**spent, "output_tokens": 0, **parts, "passes": 1}}, spent)
+    return ModelResult({**result, "usage": {**spent, "output_tokens": 0, **parts, "passes": passes}}, spent)
 
 
 def _field(
@@ -344,7 +339,8 @@ def _field(
     if kind == "list":
         matches = _matches(spec["items"], text, today)
         values = [_value(match, spec["items"], spec, today) for match in matches]
-        return _entry(spec, values or None, {"spans": [list(match.span()) for match in matches if match.end() <= end]})
+        more = {} if spec["items"] == "text" else {"confidences": [round(1 - _FOUND, 4)] * len(values)}
+        return _list_entry(values, more | {"spans": [list(match.span()) for match in matches if match.end() <= end]})
     estimated = kind in ("estimate", "forecast")
     pattern = ("date" if isinstance(spec.get("min"), str) else "number") if estimated else kind
     if pattern in _PATTERNS:
@@ -421,6 +417,11 @@ def _value(match: re.Match[str], kind: str, spec: Mapping[str, Any], today: dt.d
     thousands = re.fullmatch(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?", text)
     number = float(text.replace(",", "") if thousands else text.replace(",", "."))
     return round(number) if spec.get("integer") else round(number, spec.get("decimals", 12))
+
+
+def _list_entry(values: list[Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the answer of a list, which has no probability of absence."""
+    return {"type": "list", "value": values or None, "confidence": _FOUND if not values else 1 - _FOUND, **more}
 
 
 def _entry(spec: Mapping[str, Any], value: Any, more: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,11 +16,12 @@ import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from html.parser import HTMLParser
+from types import MappingProxyType
 from typing import Any
 from xml.etree import ElementTree
 
-from ..error_codes import ServiceError
-from ..json_schema import ANY, obj
+from ..error_codes import ServiceError, refuse
+from ..json_schema import ANY, BOOLEAN, STRING, Schema, obj, one, require
 from ..model_catalogue import Model
 from ..standins import image_reading
 from ..standins.lexical import count_tokens
@@ -42,32 +43,49 @@ class _Markdown(HTMLParser):
     }
     _HIDDEN = ("script", "style", "template")
 
-    def __init__(self) -> None:
+    _VOID = frozenset(
+        ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
+    )
+
+    def __init__(self, selector: str = "") -> None:
         super().__init__()
         self.parts: list[str] = []
         self._hidden, self._links = 0, list[str]()
+        self._selector, self._depth = selector, 0  # how deep it is within what the selector finds
+
+    def _selected(self, tag: str, attrs: Mapping[str, str | None]) -> bool:
+        """Whether a simple selector (``tag``, ``.class``, ``#id``, or a tag with one of them) means this tag."""
+        name, mark, value = re.fullmatch(r"([\w-]*)([.#]?)([\w-]*)", self._selector).groups()  # type: ignore[union-attr]
+        held = (attrs.get("class") or "").split() if mark == "." else [attrs.get("id")]
+        return name in ("", tag) and (not mark or value in held)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self._selector and tag not in self._VOID:
+            self._depth += bool(self._depth or self._selected(tag, dict(attrs)))
         self._hidden += tag in self._HIDDEN
         if tag == "a":
             self._links.append(dict(attrs).get("href") or "")
-        self.parts.append(self._STARTS.get(tag, ""))
+        self._add(self._STARTS.get(tag, ""))
 
     def handle_endtag(self, tag: str) -> None:
         self._hidden = max(0, self._hidden - (tag in self._HIDDEN))
         link = f"]({self._links.pop()})" if tag == "a" and self._links else ""
-        self.parts.append(link or (" | " if tag in ("td", "th") else self._ENDS.get(tag, "")))
+        self._add(link or (" | " if tag in ("td", "th") else self._ENDS.get(tag, "")))
+        self._depth = max(0, self._depth - (tag not in self._VOID))
 
     def handle_data(self, data: str) -> None:
-        self.parts.append("" if self._hidden else re.sub(r"\s+", " ", data))
+        self._add("" if self._hidden else re.sub(r"\s+", " ", data))
+
+    def _add(self, text: str) -> None:
+        self.parts.append("" if self._selector and not self._depth else text)
 
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8-sig")
 
 
-def _html(data: bytes) -> str:
-    reader = _Markdown()
+def _html(data: bytes, selector: str = "") -> str:
+    reader = _Markdown(selector)
     reader.feed(_text(data))
     reader.close()
     lines = (line.strip() for line in "".join(reader.parts).splitlines())
@@ -141,7 +159,33 @@ def formats() -> list[dict[str, str]]:
     return [{"extension": extension, "mimeType": media} for extension, (media, *_) in _FORMATS.items()]
 
 
-def convert(name: str, media: str, data: bytes) -> dict[str, Any]:
+_LANGUAGES = ("en", "it", "de", "es", "fr", "pt")
+_IMAGES = obj({"convert": BOOLEAN, "convertOGImage": BOOLEAN, "maxConvertedImages": {"type": "integer", "maximum": 10}})
+#: What ``conversionOptions`` may hold.
+_OPTIONS = obj({
+    "output": obj({"format": one("markdown", "text")}),
+    "html": obj({"cssSelector": STRING, "hostname": STRING, "images": _IMAGES}),
+    "pdf": obj({"metadata": BOOLEAN, "images": _IMAGES}),
+    "docx": obj({"images": _IMAGES}),
+    "image": obj({"descriptionLanguage": one(*_LANGUAGES)}),
+})  # fmt: skip
+
+
+def _check(request: ModelRequest, schema: Schema) -> None:
+    """Refuse options that are not documented, and selectors that the emulator does not understand."""
+    options = request.body["conversionOptions"]
+    require(options, _OPTIONS)
+    if not re.fullmatch(r"[\w-]*([.#][\w-]+)?", options.get("html", {}).get("cssSelector", "")):
+        raise refuse(5006, why="emulator: cssSelector takes a tag, a class or an id")
+
+
+def _as_text(markdown: str) -> str:
+    """Return Markdown without its marks."""
+    plain = re.sub(r"(?m)^(?:#+ |- |\| |```\w*$|\|(?: --- \|)+$)|\*\*|`| \|", "", markdown)
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", plain)).strip()
+
+
+def convert(name: str, media: str, data: bytes, options: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     """Return the row of one file; a file that cannot be read is an error row."""
     plain, suffix = media.partition(";")[0].strip().casefold(), "".join(name.casefold().rpartition(".")[1:])
     by_type = next((known for known, (kind, *_) in _FORMATS.items() if kind == plain), "")
@@ -153,22 +197,30 @@ def convert(name: str, media: str, data: bytes) -> dict[str, Any]:
             raise LookupError
         if not data.startswith(magic):
             raise ValueError(f"these bytes are not {extension[1:].upper()}")
-        text = read(data)
+        html = options.get("html", {}).get("cssSelector", "")
+        text = _html(data, html) if read is _html else read(data)
+        if read is _pdf and options.get("pdf", {}).get("metadata", False):
+            text = f"- Format=PDF\n\n{text}"
+        if read is _picture and (language := options.get("image", {}).get("descriptionLanguage", "en")) != "en":
+            text = f"{text} ({language})"
     except LookupError:
         why = f"Unsupported format of {name}"
     except (ServiceError, ValueError, zipfile.BadZipFile, ElementTree.ParseError, csv.Error) as error:
         why = f"{name} cannot be converted: {error.text if isinstance(error, ServiceError) else error}"
     else:
-        return {**row, "format": "markdown", "tokens": count_tokens(text), "data": text}
+        form = options.get("output", {}).get("format", "markdown")
+        text = text if form == "markdown" else _as_text(text)
+        return {**row, "format": form, "tokens": count_tokens(text), "data": text}
     return {**row, "format": "error", "tokens": 0, "error": why}
 
 
 def _answer(request: ModelRequest) -> ModelResult:
-    return ModelResult([convert(file.name or "file", file.media, file.data) for file in request.body["files"]])
+    options = request.body["conversionOptions"]
+    return ModelResult([convert(file.name or "file", file.media, file.data, options) for file in request.body["files"]])
 
 
 def _texts(request: ModelRequest) -> list[str]:
     return [f"{file.name} ({len(file.data)} bytes)" for file in request.body["files"]]
 
 
-FAMILIES = {"documents": Family(obj({"files": ANY}, "files"), ANY, _texts, _answer, lambda *_: None, threaded=True)}
+FAMILIES = {"documents": Family(obj({"files": ANY}, "files"), ANY, _texts, _answer, _check, threaded=True)}

@@ -242,15 +242,23 @@ class Gateways:
         if len(name) > 64 or (self._names is not None and name not in self._names):
             raise refuse(2001)
 
-    async def enter(self, request: Request, *, default: bool = False, no_credits: bool = False) -> GatewayCall | None:
-        """Return the record of a call in its gateway (else 2001; 2021 with `no_credits`), ``None`` without one."""
+    async def enter(
+        self, request: Request, *, default: bool = False, quirks: frozenset[str] = frozenset()
+    ) -> GatewayCall | None:
+        """Return the record of a call in its gateway, ``None`` without one.
+
+        2001 for one that does not exist, 2021 with the quirk "no-credits"; the code of a reached spend limit is not
+        known, so the status stands in its place.
+        """
         given, route = request.headers, route_of(request)
         name = route.gateway or ("default" if default else "")
         if not name:
             return None
         self._find(name)
-        if no_credits:
+        if "no-credits" in quirks:
             raise refuse(2021)
+        if "spend-limit" in quirks:
+            raise refuse(429, text="Spend limit exceeded for this gateway", status=429)
         account, body = request.path_params["account"].casefold(), await request.body()
         skip_cache = given.get("cf-aig-skip-cache", "").casefold() == "true"
         ttl = 0.0 if skip_cache else self._ttl(given)

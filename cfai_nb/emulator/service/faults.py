@@ -96,6 +96,8 @@ QUIRKS: Mapping[str, str] = {
     "free-plan": "models that need Workers Paid are refused (403, code 5035)",
     "no-credits": "a gateway is out of prepaid credits (402, code 2021)",
     "no-ai-search": "the token lacks the permissions of AI Search (401, code 10000)",
+    "spend-limit": "a gateway has reached its spend limit (429 until its window ends)",
+    "model-length": "a reply that is cut ends with finish_reason model_length",
     "tool-call-as-text": "gpt-oss prints a forced tool call as JSON text in its content",
     "3030": "prompts with words of the guard's hazard list get the safety filter's 3030",
 }
@@ -146,6 +148,8 @@ def _result(result: dict[str, Any], request: ModelRequest) -> dict[str, Any]:
         return {**result, "response": int(digits.group()) if digits else 0}
     if isinstance(text, str) and "object-response" in quirks:
         return {**result, "response": {"text": text}}
+    if "model-length" in quirks and isinstance(result.get("choices"), list):
+        return {**result, "choices": [_cut_by_the_model(choice) for choice in result["choices"]]}
     if "null-content" in quirks and isinstance(result.get("choices"), list):
         choices = [
             {**choice, "message": {**choice["message"], "content": None}} if "message" in choice else choice
@@ -158,7 +162,18 @@ def _result(result: dict[str, Any], request: ModelRequest) -> dict[str, Any]:
 def _frame(frame: bytes, quirks: frozenset[str]) -> bytes:
     if "number-tokens" in quirks:
         frame = map_event(frame, _numbered)
+    if "model-length" in quirks:
+        frame = map_event(frame, _cut_choices)
     return without_space(frame) if "tight-data" in quirks else frame
+
+
+def _cut_by_the_model(choice: dict[str, Any]) -> dict[str, Any]:
+    return {**choice, "finish_reason": "model_length"} if choice.get("finish_reason") == "length" else choice
+
+
+def _cut_choices(chunk: dict[str, Any]) -> dict[str, Any]:
+    choices = chunk.get("choices")
+    return {**chunk, "choices": [*map(_cut_by_the_model, choices)]} if isinstance(choices, list) else chunk
 
 
 def _numbered(chunk: dict[str, Any]) -> dict[str, Any]:

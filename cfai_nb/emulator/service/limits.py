@@ -1,14 +1,18 @@
-"""Limits: requests per minute, counted in the three ways a service may count, and the Neurons of a day.
+"""Limits: requests per minute, counted in the three ways a service may count, the Neurons of a day, and their meter.
 
-``app`` asks both before each call and charges the day after it.
+``app`` asks the first two before each call, charges the day after it, and serves the meter at ``/graphql``: the
+Neurons of the whole account by model and time, as the analytics of the service are seen to show them.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 Clock = Callable[[], float]
 WindowKind = Literal["sliding", "fixed", "bucket"]
@@ -112,3 +116,104 @@ class DailyQuota:
         index = int((self._clock() - self._start) // _DAY)
         if index != self._index:
             self._index, self.spent = index, 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Metered:
+    """One call as the meter shows it, once `seen` has come by the emulator's clock."""
+
+    account: str
+    model: str
+    at: datetime
+    seen: float
+    neurons: float
+    tokens: tuple[float, float]
+
+
+class UsageMeter:
+    """The analytics of Workers AI: GraphQL in, the sums of an account's calls out.
+
+    Parameters
+    ----------
+    lag : float
+        Seconds by the clock until a call is shown.
+    elsewhere : float or mapping of model to float
+        Neurons that other programs spent today, on every account.
+    readable : bool
+        Whether tokens may read it; otherwise the answer is an error, with status 200.
+    """
+
+    _GROUPS = "aiInferenceAdaptiveGroups"
+    _SUMS = ("totalNeurons", "totalInputTokens", "totalOutputTokens", "totalInferenceTimeMs", "totalInferenceSteps")
+
+    def __init__(self, lag: float, elsewhere: float | Mapping[str, float], readable: bool, clock: Clock) -> None:
+        self.lag, self.elsewhere, self.readable, self._clock = lag, elsewhere, readable, clock
+        self.reads = 0
+        self._lock, self._calls = Lock(), list[_Metered]()
+
+    def note(self, account: str, model: str, neurons: float, usage: Mapping[str, float]) -> None:
+        """Note a call that was charged."""
+        tokens = usage.get("input_tokens", 0.0) + usage.get("cached_input_tokens", 0.0), usage.get("output_tokens", 0.0)
+        call = _Metered(account.casefold(), model, datetime.now(UTC), self._clock() + self.lag, neurons, tokens)
+        with self._lock:
+            self._calls.append(call)
+
+    def answer(self, body: Any) -> dict[str, Any]:
+        """Return the answer to a query, or the errors of one that is not understood or not allowed."""
+        self.reads += 1
+        query = body.get("query") if isinstance(body, dict) else None
+        if not isinstance(query, str) or self._GROUPS not in query:
+            return _graphql_error(f"emulator: only {self._GROUPS} is emulated")
+        given = body.get("variables") or {}
+        account = str(_argument(query, "accountTag", given) or "")
+        if not self.readable or not account:
+            return _graphql_error("not authorized for that account")
+        try:
+            start, end = (_moment(_argument(query, name, given)) for name in ("datetime_geq", "datetime_lt"))
+        except ValueError as error:
+            return _graphql_error(str(error))
+        named = re.search(r"dimensions\s*\{([^}]*)\}", query)
+        dimensions, summed = named[1].split() if named else [], re.search(r"sum\s*\{([^}]*)\}", query)
+        unknown = {*(summed[1].split() if summed else ())} - {*self._SUMS}
+        if unknown or {*dimensions} - {"modelId", "date"}:
+            return _graphql_error(f"unknown field {', '.join(sorted(unknown) or dimensions)}")
+        rows = self._rows(account.casefold(), start, end, dimensions)
+        limit = int(_argument(query, "limit", given) or 1)
+        return {"data": {"viewer": {"accounts": [{self._GROUPS: rows[:limit]}]}}, "errors": None}
+
+    def _rows(self, account: str, start: datetime, end: datetime, dimensions: list[str]) -> list[dict[str, Any]]:
+        today, now = datetime.combine(datetime.now(UTC).date(), time(), UTC), self._clock()
+        other = self.elsewhere if isinstance(self.elsewhere, Mapping) else {"@cf/meta/other-program": self.elsewhere}
+        others = [_Metered(account, model, today, now, amount, (0.0, 0.0)) for model, amount in other.items() if amount]
+        groups: dict[tuple[str, ...], list[_Metered]] = {}
+        with self._lock:
+            calls = [*others, *self._calls]
+        for call in calls:
+            if call.account == account and call.seen <= now and start <= call.at < end:
+                own = {"modelId": call.model, "date": call.at.date().isoformat()}
+                groups.setdefault(tuple(own[name] for name in dimensions), []).append(call)
+        return [_group(dict(zip(dimensions, key, strict=True)), group) for key, group in groups.items()]
+
+
+def _group(dimensions: Mapping[str, str], calls: list[_Metered]) -> dict[str, Any]:
+    read, written = (sum(call.tokens[at] for call in calls) for at in (0, 1))
+    sums = {"totalNeurons": sum(call.neurons for call in calls), "totalInputTokens": int(read)}
+    more = {"totalOutputTokens": int(written), "totalInferenceTimeMs": 0.0, "totalInferenceSteps": 0}
+    return {"count": len(calls), "sum": {**sums, **more}, **({"dimensions": dict(dimensions)} if dimensions else {})}
+
+
+def _argument(query: str, name: str, given: Mapping[str, Any]) -> Any:
+    """Return an argument of the query, written in it or given as a variable."""
+    found = re.search(rf"\b{name}\s*:\s*(?:\$(\w+)|\"([^\"]*)\"|(\d+))", query)
+    return None if found is None else given.get(found[1]) if found[1] else found[2] or found[3]
+
+
+def _moment(text: Any) -> datetime:
+    if not isinstance(text, str):
+        raise ValueError("filter needs datetime_geq and datetime_lt")
+    found = datetime.fromisoformat(text) if "T" in text else datetime.combine(date.fromisoformat(text), time())
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def _graphql_error(message: str) -> dict[str, Any]:
+    return {"data": None, "errors": [{"message": message, "path": ["viewer", "accounts", 0], "extensions": {}}]}

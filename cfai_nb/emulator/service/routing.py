@@ -37,6 +37,12 @@ class Auth:
         account = request.path_params["account"]
         if not _ACCOUNT.fullmatch(account):
             raise refuse(7003, path=request.url.path)
+        self.admit_token(request, methods)
+        if self._account is not None and account.casefold() != self._account.casefold():
+            raise refuse(10000, status=403)
+
+    def admit_token(self, request: Request, methods: str) -> None:
+        """Refuse what :meth:`admit` refuses, at an address that names no account."""
         if request.method not in methods.split():
             raise refuse(7001, method=request.method)
         secret = _secret(request)
@@ -44,8 +50,6 @@ class Auth:
             raise refuse(9106)
         if self._token is not None and secret != self._token:
             raise refuse(10000 if _TOKEN.fullmatch(secret) else 9106)
-        if self._account is not None and account.casefold() != self._account.casefold():
-            raise refuse(10000, status=403)
 
 
 def _secret(request: Request) -> str:
@@ -159,7 +163,7 @@ class Routing:
         return model_request, family
 
     async def _enter_gateway(self, request: Request, *, default: bool = False) -> GatewayCall | None:
-        return await self._gateways.enter(request, default=default, no_credits="no-credits" in self._quirks)
+        return await self._gateways.enter(request, default=default, quirks=self._quirks)
 
     async def _identify(self, request: Request, call: CallState) -> tuple[ModelRequest, Family]:
         raw = await request.body()

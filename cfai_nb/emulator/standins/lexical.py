@@ -294,3 +294,13 @@ def closest(query: str, texts: Sequence[str]) -> int:
     """Return the position of the text most similar to the query; the first on a tie."""
     scores = similarity(query, [(text, "") for text in texts])
     return max(range(len(texts)), key=lambda place: (scores[place], -place))
+
+
+def level_shares(state: str, levels: Sequence[str]) -> list[float]:
+    """Return the share of each level of a scale, by similarity and by mood."""
+    weights = similarity(state, [(level, "") for level in levels])
+    moods = [polarity(level) for level in levels]
+    if max(moods) - min(moods) > 0:
+        here = polarity(state)
+        weights = [weight - 1.5 * abs(mood - here) for weight, mood in zip(weights, moods, strict=True)]
+    return softmax(weights)

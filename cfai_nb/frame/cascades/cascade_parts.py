@@ -173,7 +173,7 @@ def whole(
 
     run = Run(rows.plan, strong.options)
     for part in (call.report.run for call in calls if call.report is not None):
-        _add(run, part)
+        add(run, part)
     there = [row for row, cell in enumerate(answers.cells) if cell is not None]
     run.deliver(rows.order[there], [answers.cells[row] for row in there])
     run.stored = int(rows.weights[[row for row in there if answers.stored[1, row] or answers.by[row] == TRUTH]].sum())
@@ -192,8 +192,8 @@ def whole(
     return made
 
 
-def _add(run: Run, part: Run) -> None:
-    """Add what a part sent and spent to the whole."""
+def add(run: Run, part: Run) -> None:
+    """Add what a part sent and spent to the run of the whole."""
     run.began, offset = min(run.began, part.began), part.began
     run.requests += part.requests
     run.neurons += part.neurons

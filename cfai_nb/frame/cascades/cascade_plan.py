@@ -137,6 +137,11 @@ class CascadePlan:
         return ""
 
     @property
+    def remarks(self) -> list[str]:
+        """What the strong model's task says of it; the certificate speaks for the cheap answers."""
+        return self.strong.remarks
+
+    @property
     def estimate(self) -> Estimate:
         """The most the call can come to: every row asked of every model."""
         from dataclasses import replace

@@ -21,8 +21,10 @@ from ...tasks import Json, Request
 from ...vectors.vector import Space
 from .batch import decimals
 
-#: Vectors a query returns at most, and with their metadata; vectors one request fetches by their ids.
-MAX_MATCHES, _MAX_WITH_METADATA, _MAX_FETCHED = 100, 20, 20
+#: Vectors a query returns at most, and with their metadata (2026-03-16); vectors one request fetches by their ids.
+MAX_MATCHES, _MAX_WITH_METADATA, _MAX_FETCHED = 100, 50, 20
+#: Vectors of an index (2026-08-04).
+MAX_VECTORS = 20_000_000
 #: Queries in flight at once.
 _AT_ONCE = 8
 #: Codes for "there is no such index", "the name is taken", and a token that is not accepted.
@@ -134,7 +136,7 @@ async def query_all(
 ) -> list[list[Match]]:  # fmt: skip
     """Return the matches of each query, best first.
 
-    With more than 20 matches the service returns no metadata: it is then fetched by the ids of the matches.
+    With more than 50 matches the service returns no metadata: it is then fetched by the ids of the matches.
     """
     described = metadata and k <= _MAX_WITH_METADATA
     gate = asyncio.Semaphore(_AT_ONCE)

@@ -10,6 +10,7 @@ from ...vectors.vector import Space, stand_in
 from .. import rows
 from ..steps import Steps
 from ..vector_input import Embedding, as_they_are, is_text, refuse_needless
+from .index import MAX_VECTORS
 from .metadata import about, ids_of, kinds_of, records_of
 from .resume import Written, carried_out, listed, seconds_of_wait
 from .stored import check, service
@@ -100,6 +101,9 @@ def to_vectorize(
     kept = gathered.positions.tolist()
     if not kept:
         raise ValueError("There is no vector to write: no row has one.")
+    if len(kept) > MAX_VECTORS:
+        most = f"an index holds at most {MAX_VECTORS:,}"
+        raise ValueError(f"{len(kept):,} vectors: {most}. Write parts of the rows to several indexes.")
     by = listed(filterable)
     records = records_of(data, list(dict.fromkeys([*listed(metadata), *by])), kept)
     upload = Upload(

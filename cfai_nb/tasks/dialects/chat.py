@@ -266,7 +266,7 @@ class PictureQuestion:
             return parse_partial(answer, self.settings)
         output = answer.json if isinstance(answer.json, Mapping) else {}
         text = next((output[name] for name in ("caption", "answer", "description") if name in output), None)
-        return reply.Reply(text if isinstance(text, str) else None, output.get("finish_reason") == "length")
+        return reply.Reply(text if isinstance(text, str) else None, output.get("finish_reason") in reply.CUT)
 
     @functools.cached_property
     def _fixed(self) -> int:

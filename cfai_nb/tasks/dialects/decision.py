@@ -8,15 +8,16 @@ scores of a model that has labels of its own.
 from __future__ import annotations
 
 import functools
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import AnswerError, ModelError
+from ...errors import AnswerError, InputError, ModelError
 from ...markup import address
 from ...media import Media, media_in, text_of
-from ...models import Model, Usage, names_of_models, tokens_in
+from ...models import Model, Usage, find, names_of_models, tokens_in
 from . import chat, values
 from .question_types import MOST_QUESTIONS, Choice, Question, YesNo, sent_as
 from .reply import Reply
@@ -28,6 +29,18 @@ FAMILIES = chat.FAMILIES | {"system-one"}
 KINDS = frozenset({"text", "image", "audio", "video"})
 #: What a decision request carries besides state and questions, in tokens: a tiny one was billed at 346.
 _OVERHEAD = 300
+#: Tokens of an option of a question, at least (seen over 524 calls, 2026-11).
+_OPTION = 18
+#: Options of a choice from which on clef-flash is weak, and names of an option for all that fits no other.
+_MANY = 100
+_OTHER = frozenset({
+    "other", "others", "none", "none of these", "none of the above", "out of scope", "out-of-scope", "out_of_scope",
+    "oos", "unknown", "misc", "miscellaneous", "something else", "anything else",
+})  # fmt: skip
+#: Macro-F1 on CLINC150 with its out-of-scope label (observed 2026-11).
+_MACRO_F1 = {"clef-flash": 66.8, "clef": 97.4, "clef-omni": 97.7}
+#: Characters that a token hardly has more of, and those that an estimate counts.
+_LONGEST_TOKEN, _COUNTED = 6, 4
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 #: Pictures that are accepted: some of more than about 2 megapixels were refused, whatever the bytes (observed 2026-10).
 _FORMATS, _BYTES, _PIXELS = frozenset({"image/png", "image/jpeg", "image/webp"}), 4 << 20, 2_000_000
@@ -76,6 +89,43 @@ def tokens(value: Input) -> int:
     return tokens_of(value) - sum(max(0, count - _SEEN) for count in pictures)
 
 
+def check_size(text: int, besides: int, model: Model) -> None:
+    """Refuse a text that cannot fit, however it is counted, before it is sent and paid for.
+
+    A text that may fit is sent: the estimate counts four characters a token.
+    """
+    limit = model.context or float("inf")
+    if text * _COUNTED / _LONGEST_TOKEN + besides > limit:
+        raise InputError(
+            f"the text takes about {text:,} tokens, and fields or questions {besides:,}; {model.name} reads {limit:,}. "
+            "Shorten or split it"
+        )
+
+
+def options_of(question: Question) -> tuple[str, ...]:
+    """Return the answers a question offers."""
+    return question.names if isinstance(question, Choice) else getattr(question, "levels", ("yes", "no"))
+
+
+def weakness(questions: Iterable[Question], model: Model) -> str:
+    """Return in words where a cheap decision model is known to be weak, and what others cost; empty where it is not."""
+    offered = [question.names for question in questions if isinstance(question, Choice)]
+    most = max(map(len, offered), default=0)
+    others = [name for names in offered for name in names if name.casefold().strip() in _OTHER]
+    if model.name != "clef-flash" or (most < _MANY and not others):
+        return ""
+    why = f"{most:,} labels" if most >= _MANY else f"a label {others[0]!r} for all that fits no other"
+    own = (model.prices or {})["input_tokens"].usd or 0.0
+    dearer = []
+    for name in ("clef", "clef-omni"):
+        usd = (find(name).prices or {})["input_tokens"].usd or 0.0
+        dearer.append(f"{name} ({_MACRO_F1[name]}) costs {usd / own:.1f} times as much, ${usd:g} a million tokens")
+    return (
+        f"clef-flash is weak with {why}: macro-F1 {_MACRO_F1['clef-flash']} on CLINC150, which has 150 labels and one "
+        f"for the rest. {'; '.join(dearer)}: model= chooses"
+    )
+
+
 @dataclass(frozen=True)
 class Questionnaire:
     """The questions a task asks about every input, in one request."""
@@ -102,14 +152,30 @@ class Questionnaire:
     def _fixed(self) -> int:
         return _OVERHEAD + tokens_in(self._chat.system)
 
+    @functools.cached_property
+    def reads(self) -> int:
+        """Tokens that a decision model reads besides the text; estimated."""
+        options = _OPTION * sum(len(options_of(question)) for question in self.questions.values())
+        return _OVERHEAD + options + tokens_in(json.dumps(self._criteria, ensure_ascii=False))
+
+    def check(self, model: Model) -> None:
+        """Refuse questions that a decision model cannot read, with the numbers."""
+        if model.family == "system-one" and model.context and self.reads > model.context:
+            options = sum(len(options_of(question)) for question in self.questions.values())
+            raise ModelError(
+                f"{model.id} reads {model.context:,} tokens, and {len(self.questions):,} questions with {options:,} "
+                f"options take about {self.reads:,}. Ask fewer at once, or use a model that reads more."
+            )
+
     def build_request(self, value: Input, model: Model) -> Request:
         if model.family == "system-one":
+            check_size(tokens(value), self.reads, model)
             return Request(json={"model": model.name, **state(value), "questions": self._criteria})
         return self._chat.build_request(value, model)
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         if model.family == "system-one":
-            return Usage({"input_tokens": float(sum(tokens(each) + self._fixed for each in inputs))})
+            return Usage({"input_tokens": float(sum(tokens(each) + self.reads for each in inputs))})
         written = float(self._chat.settings.max_tokens * len(inputs))
         read = float(sum(tokens_of(each) + self._fixed for each in inputs))
         return Usage({"input_tokens": read, "output_tokens": written})
@@ -261,6 +327,8 @@ def check_labels(choice: Choice | None, model: Model, *, multiple: bool = False)
         raise ValueError("labels: give at least two labels, as a list or a dict.")
     elif model.family == "distilbert" and not {name.lower() for name in choice.names} <= {"negative", "positive"}:
         raise ModelError(f"{model.id} only tells negative from positive; use clef-flash for other labels.")
+    elif isinstance(asked := label_dialects(choice, multiple=multiple).get(model.family or ""), Questionnaire):
+        asked.check(model)
 
 
 def label_dialects(choice: Choice | None, *, multiple: bool = False) -> dict[str, Dialect]:

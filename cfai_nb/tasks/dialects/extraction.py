@@ -8,16 +8,20 @@ litellm 1.109.1 and the examples of PSAIClairic 0.2.0, both of October 2026).
 from __future__ import annotations
 
 import datetime as dt
+import enum
 import functools
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+import typing
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from ...errors import AnswerError, takes_options
-from ...models import Model, Usage
+from ...models import Model, Usage, price, tokens_in
+from ...models.ledger import money
 from . import chat, decision, schema, values
-from .question_types import sent_as
+from .question_types import Choice, Question, YesNo, sent_as
 from .request import Answer, Cell, Column, Input, Json, Request
 
 #: The bounds of a quantity: two numbers or two days.
@@ -29,8 +33,16 @@ Reader: TypeAlias = Callable[[Json], Json]
 MOST_STEPS = 64
 #: What is returned of an estimated quantity besides its value.
 FIGURES = ("mean", "median", "p10", "p90", "p_below", "p_above")
-#: Tokens the extraction model reads besides the text: a fixed part, and for each field; estimated.
-_OWN, _FIELD = 100, 30
+#: Tokens of a field besides its own definition: 7 fields were billed at 834 tokens of schema (observed 2026-10-22).
+_FIELD = 110
+#: Tokens that fields fit into which share a pass, as a public client says; billed was one pass a field.
+_PASS = 8_192
+#: Share of the price from which on a remark about it is not worth a line.
+_WORTH_SAYING = 0.95
+#: Confidence below which an entry of a list is a fragment, and no answer.
+_FRAGMENT = 2e-6
+#: Stands for a text that does not say which of the words it is.
+NOT_STATED = "(not stated)"
 #: Names the extraction model takes; another one is sent as a number, with the name as its instructions.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 #: How the extraction model calls a type, the kind of its column, and how a value is read.
@@ -195,8 +207,49 @@ def types_of(fields: Fields) -> dict[str, Any]:
     if isinstance(fields, Sequence):
         return dict(_parsed(item) for item in fields)
     if isinstance(fields, Mapping):
-        return {name: schema.named(f"fields: {name}", kind) for name, kind in fields.items()}
+        return {name: schema.hashable(schema.named(f"fields: {name}", kind)) for name, kind in fields.items()}
     return {name: field.annotation for name, field in schema.model_of(fields).model_fields.items()}
+
+
+def decisions(fields: Fields) -> dict[str, Question]:
+    """Return the questions of those fields that the extraction model has no type for and a decision model answers.
+
+    These are a yes or no, and one of several words, which may also be ``NOT_STATED``.
+    """
+    found: dict[str, Question] = {}
+    own = None if isinstance(fields, (Sequence, Mapping)) else schema.model_of(fields).model_fields
+    for name, given in types_of(fields).items():
+        kind = schema.without_none(given)
+        described = None if own is None else own[name].description
+        if kind is bool:
+            found[name] = YesNo(described or f"Is this true of the text: {name.replace('_', ' ')}?")
+        elif words := _words(kind):
+            options = (*((word, None) for word in words), (NOT_STATED, "the text does not settle it"))
+            found[name] = Choice(options, described or f"Which {name.replace('_', ' ')} does the text state?")
+    return found
+
+
+def without(fields: Fields, names: Collection[str]) -> Fields | None:
+    """Return the other fields; None where there are none."""
+    if isinstance(fields, Mapping):
+        return {name: kind for name, kind in fields.items() if name not in names} or None
+    if isinstance(fields, Sequence):
+        return [item for item in fields if _parsed(item)[0] not in names] or None
+    import pydantic
+
+    rest = {n: (f.annotation, f) for n, f in schema.model_of(fields).model_fields.items() if n not in names}
+    return pydantic.create_model(fields.__name__, **rest) if rest else None  # type: ignore[call-overload]
+
+
+def _words(kind: Any) -> tuple[str, ...]:
+    """Return the words of a choice; none where it is not one."""
+    if typing.get_origin(kind) is Literal:
+        words = typing.get_args(kind)
+    elif isinstance(kind, type) and issubclass(kind, enum.Enum):
+        words = tuple(member.value for member in kind)
+    else:
+        return ()
+    return words if words and all(isinstance(word, str) for word in words) else ()
 
 
 def _parsed(item: str) -> tuple[str, Any]:
@@ -275,14 +328,39 @@ class Extraction:
     def build_request(self, value: Input, model: Model) -> Request:
         if model.family != "clairic":
             return self._chat.build_request(value, model)
+        decision.check_size(decision.tokens(value), self._schema, model)
         asked = {"fields": self._specs, **reference_date(self.day)}
         return Request(json={"model": model.name, **decision.state(value), **asked})
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         if model.family != "clairic":
             return self._chat.estimate_usage(inputs, model)
-        fixed = _OWN + _FIELD * len(self.types)
-        return Usage({"input_tokens": float(sum(decision.tokens(each) + fixed for each in inputs))})
+        return self._passes(inputs, lambda text: len(self.types))
+
+    @functools.cached_property
+    def _schema(self) -> int:
+        """Tokens of the definitions of all fields."""
+        return sum(_FIELD + tokens_in(json.dumps(spec)) for spec in self._specs.values())
+
+    def _passes(self, inputs: Sequence[Input], passes: Callable[[int], int]) -> Usage:
+        """Return what inputs use where a text of so many tokens is read in so many passes."""
+        texts = map(decision.tokens, inputs)
+        return Usage({"input_tokens": float(sum(passes(text) * text + self._schema for text in texts))})
+
+    def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:
+        """Compare the price with that of passes which fields share while they fit into them beside the text."""
+
+        def passes(text: int) -> int:
+            return min(len(self.types), -(-self._schema // max(1, _PASS - text)))
+
+        used = self.estimate_usage(inputs, model), self._passes(inputs, passes)
+        each, shared = (price(usage, model).neurons for usage in used)
+        if not each or shared is None or shared > _WORTH_SAYING * each:
+            return []
+        return [
+            f"counted: one pass over the text for each of the {len(self.types)} fields, as was billed in October 2026; "
+            f"where fields share a pass it is {money(shared, exact=False)}, {1 - shared / each:.0%} less"
+        ]
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         """Return for each field its value, and the numbers given with it.
@@ -342,10 +420,19 @@ def _checked(kind: Any, entry: Mapping[str, Json]) -> dict[str, Json]:
     """Return the value of a field, its guess, chances and place in the text; raise an error where one is invalid."""
     read = KINDS[schema.without_none(kind)][2]
     readers = {"value": read, "guess": read, "confidence": values.probability, "p_null": values.probability}
+    entry = {**entry, "value": _whole_entries(entry)} if "value" in entry else entry
     found = {name: None if entry.get(name) is None else read(entry[name]) for name, read in readers.items()}
     if "value" not in entry:
         raise KeyError("value")
     return {**found, "span": _span(entry.get("span"))}
+
+
+def _whole_entries(entry: Mapping[str, Json]) -> Json:
+    """Return a value, of a list without the fragments that the model itself gives no confidence."""
+    value, sure = entry["value"], entry.get("confidences")
+    if not isinstance(value, list) or not isinstance(sure, list) or len(sure) != len(value):
+        return value
+    return [one for one, p in zip(value, sure, strict=True) if p is None or values.number(p) >= _FRAGMENT]
 
 
 def _span(span: Any) -> Any:

@@ -7,6 +7,7 @@ detectors return boxes; text-to-image models have settings, with ranges and defa
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -301,3 +302,47 @@ def content_of(answer: Answer, kind: Literal["image", "audio"]) -> bytes:
         what = "picture" if kind == "image" else "sound"
         raise AnswerError(f"the answer holds no {what}: {error}", "broken", again=True) from None
     return content
+
+
+#: Languages of descriptions, and the most pictures that are described of a file (Cloudflare's page on conversion).
+_LANGUAGES, _DESCRIBED = ("en", "it", "de", "es", "fr", "pt"), 10
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How documents are converted; what is None is left to the service."""
+
+    css: str | None
+    output: str
+    metadata: bool | None
+    language: str | None
+    max_images: int | None
+
+    def check(self) -> None:
+        """Refuse what the service does not take."""
+        if self.output not in ("markdown", "text"):
+            raise ValueError(f'output={self.output!r}: give "markdown" or "text".')
+        if self.language is not None and self.language not in _LANGUAGES:
+            raise ValueError(f"language={self.language!r}: pictures are described in {', '.join(_LANGUAGES)}.")
+        most = self.max_images
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= _DESCRIBED):
+            raise ValueError(f"max_images={most!r}: give 0 to {_DESCRIBED} pictures of a document.")
+        if self.css is not None and not (isinstance(self.css, str) and self.css.strip()):
+            raise ValueError(f"css={self.css!r}: give a selector, such as 'article'.")
+
+    def form(self) -> dict[str, str]:
+        """Return the fields of the form: those options as JSON that differ from the service's own."""
+        found: dict[str, dict[str, Json]] = {}
+        if self.output != "markdown":
+            found["output"] = {"format": self.output}
+        if self.css is not None:
+            found["html"] = {"cssSelector": self.css}
+        if self.metadata is not None:
+            found["pdf"] = {"metadata": self.metadata}
+        if self.language is not None:
+            found["image"] = {"descriptionLanguage": self.language}
+        if (most := self.max_images) is not None:
+            images: Json = {"convert": True, "maxConvertedImages": most} if most else {"convert": False}
+            for kind in ("html", "pdf", "docx"):
+                found.setdefault(kind, {})["images"] = images
+        return {"conversionOptions": json.dumps(found)} if found else {}

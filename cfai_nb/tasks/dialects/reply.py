@@ -21,6 +21,9 @@ from .request import Answer, Json, from_json
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
+#: Ends of a reply that was cut: at ``max_tokens``, or at what the model itself can hold (seen on Workers AI).
+CUT = frozenset({"length", "model_length"})
+
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
@@ -160,7 +163,7 @@ def _chosen(choice: Any) -> Reply:
     if isinstance(content, list):
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
     thinking = message.get("reasoning_content") or message.get("reasoning")
-    return _apart(content, choice.get("finish_reason") == "length", thinking, _calls(message.get("tool_calls")))
+    return _apart(content, choice.get("finish_reason") in CUT, thinking, _calls(message.get("tool_calls")))
 
 
 def _apart(content: Any, cut: bool = False, thinking: Any = None, calls: tuple[ToolCall, ...] = ()) -> Reply:
@@ -266,7 +269,7 @@ class StreamReader:
         for choice in (frame.get("choices") or ())[:1]:
             text = (choice.get("delta") or {}).get("content", text)
             if choice.get("finish_reason"):
-                self.ended, self.cut = True, choice["finish_reason"] == "length"
+                self.ended, self.cut = True, choice["finish_reason"] in CUT
         text = "" if text is None else str(text)  # a token that looks like a number arrives as one
         self._pieces.append(text)
         usage = frame.get("usage")

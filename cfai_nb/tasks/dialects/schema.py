@@ -49,9 +49,7 @@ def model_of(schema: Schema) -> type[pydantic.BaseModel]:
     if isinstance(schema, type) and issubclass(schema, pydantic.BaseModel):
         return schema
     if isinstance(schema, Mapping) and schema and all(isinstance(name, str) for name in schema):
-        return _model_of_items(
-            tuple((name, _hashable(named(f"schema: {name}", kind))) for name, kind in schema.items())
-        )
+        return _model_of_items(tuple((name, hashable(named(f"schema: {name}", kind))) for name, kind in schema.items()))
     raise ValueError(f"schema={schema!r}: give a pydantic model or a dict of names and types, such as {{'year': int}}.")
 
 
@@ -62,7 +60,8 @@ def named(field: str, kind: Any) -> Any:
     return NAMED[kind] if isinstance(kind, str) else kind
 
 
-def _hashable(kind: Any) -> Any:
+def hashable(kind: Any) -> Any:
+    """Return a type that can be part of a key: a list of words becomes one of these words."""
     return Literal[tuple(kind)] if isinstance(kind, (list, tuple)) else kind  # ["a", "b"]: one of these words
 
 
