@@ -270,7 +270,7 @@ _LISTED = 10
 def receipt_card(report: Report) -> str:
     """Return the receipt as HTML: one line, which unfolds to all facts and the first rows that failed."""
     event, failed = report.event, report.failed
-    broken = report.run.error is not None
+    broken = report.error is not None
     alarm = bool(failed or report.not_run or broken)
     sign, look = ("✗", "bad") if broken else ("⚠", "warn") if alarm else ("✓", "ok")
     rows = f"{event.done:,} of {counted(report._wanted)}" if alarm else counted(event.done)
@@ -293,13 +293,14 @@ def receipt_card(report: Report) -> str:
 
 def _details(report: Report) -> str:
     event = report.event
-    pairs = [("model", report.run.plan.model.id), ("answered by", event.origin)]
+    pairs = [(name, said) for name, said in (("model", event.model), ("answered by", event.origin)) if said]
     pairs += [("receipt", report.receipt)]
     if len(report.latency):
         middle, slow = np.percentile(report.latency, [50, 95])
         pairs.append(("seconds a request", f"{middle:.2g} (median), {slow:.2g} (95 %)"))
     listed = report.failures.head(_LISTED) if report.failed else pd.DataFrame()
-    pairs += [(f"row {_plain(each.row)}", f"{each.code}: {each.message}") for each in listed.itertuples()]
+    for each in listed.to_dict("records"):
+        pairs.append((f"row {_plain(each['row'])}", f"{each.get('code') or each['column']}: {each['message']}"))
     if report.failed > len(listed):
         pairs.append(("", f"{counted(report.failed - len(listed), 'more failed row')}: cf.last_run().failures"))
     return facts(pairs)

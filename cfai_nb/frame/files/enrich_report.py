@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ..._engine.run_state import Event, Results
@@ -135,6 +136,15 @@ class EnrichReport(Report):
     def failed(self) -> int:
         """Number of cells that have no answer, with the reason beside them."""
         return self._failed + (self._current.failed if self._current is not None else 0)
+
+    @property
+    def latency(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Empty: the seconds of each request are not kept for a whole of many calls."""
+        return np.zeros(0)
+
+    @property
+    def _wanted(self) -> int:
+        return self.done_rows if self.rows is None else self.rows
 
     @property
     def not_run(self) -> int:
