@@ -31,8 +31,9 @@ KINDS = frozenset({"text", "image", "audio", "video"})
 _OVERHEAD = 300
 #: Tokens of an option of a question, at least (seen over 524 calls, 2026-11).
 _OPTION = 18
-#: Options of a choice from which on clef-flash is weak, and names of an option for all that fits no other.
-_MANY = 100
+#: Options of a choice from which on clef-flash is weak: of any choice, and of one that has an option for the rest (what
+#: was measured has 150; a handful with "other" was not).  Names of such an option.
+_MANY, _MANY_AND_REST = 100, 20
 _OTHER = frozenset({
     "other", "others", "none", "none of these", "none of the above", "out of scope", "out-of-scope", "out_of_scope",
     "oos", "unknown", "misc", "miscellaneous", "something else", "anything else",
@@ -111,7 +112,8 @@ def weakness(questions: Iterable[Question], model: Model) -> str:
     """Return in words where a cheap decision model is known to be weak, and what others cost; empty where it is not."""
     offered = [question.names for question in questions if isinstance(question, Choice)]
     most = max(map(len, offered), default=0)
-    others = [name for names in offered for name in names if name.casefold().strip() in _OTHER]
+    large = [names for names in offered if len(names) >= _MANY_AND_REST]
+    others = [name for names in large for name in names if name.casefold().strip() in _OTHER]
     if model.name != "clef-flash" or (most < _MANY and not others):
         return ""
     why = f"{most:,} labels" if most >= _MANY else f"a label {others[0]!r} for all that fits no other"
