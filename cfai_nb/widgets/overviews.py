@@ -327,8 +327,8 @@ class Models(View):
 
 def other_prices(name: str) -> str:
     """Return the prices of a model that are not by the token, in words; "unknown" where it publishes none."""
-    model = catalogue()[name]
-    if not model.prices:
+    model = catalogue().get(name)
+    if model is None or not model.prices:
         return "unknown"
     listed = {unit: cost for unit, cost in model.prices.items() if unit not in _TOKENS}
     return ", ".join(
