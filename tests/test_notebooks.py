@@ -23,7 +23,12 @@ LOCAL = {"02_explore_embeddings", "06_files_larger_than_memory"}
 #: Notebooks that the local stand-in answers: 25 to 40 seconds of one core for its vectors.
 MEANING = {"01_quickstart", "02_explore_embeddings", "07_how_sure"}
 #: Bytes a notebook may have; those with more than a picture or two say how many.
-LARGEST = {"02_explore_embeddings": 1_500_000, "03_pictures_and_sound": 2_000_000}
+LARGEST = {
+    "01_quickstart": 800_000,
+    "05_cost_limits_resuming": 700_000,
+    "02_explore_embeddings": 1_500_000,
+    "03_pictures_and_sound": 2_000_000,
+}
 
 
 def read(path: Path) -> Any:
