@@ -61,8 +61,8 @@ class _Judge(HTMLParser):
 def judged(html: str) -> _Judge:
     """Assert that HTML holds nothing but our own tags and attributes, in order, and return what it shows."""
     html.encode("utf-8")
-    for sheet in (markup.sheet("table"), markup.sheet("table", "cards"), markup.sheet("card")):
-        html = html.replace(sheet, "")  # the package's own, which holds nothing of a cell
+    for looks in (("table",), ("table", "cards"), ("card",), ("map",), ("plot",), ("map", "plot"), ("plot", "map")):
+        html = html.replace(markup.sheet(*looks), "")  # the package's own, which holds nothing of a cell
     judge = _Judge()
     judge.feed(html)
     judge.close()
