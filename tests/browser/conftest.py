@@ -97,7 +97,8 @@ _ILLEGIBLE = """where => {
   };
   const written = element => [...element.childNodes].some(node => node.nodeType === 3 && node.textContent.trim());
   const apart = (a, b) => (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
-  const all = [...where.querySelectorAll('*')].filter(element => element.offsetParent);
+  const all = [...where.querySelectorAll('*')]  // but for the notebook's own prompt, such as [2]:
+    .filter(element => element.offsetParent && !element.closest('.jp-OutputPrompt'));
   return [
     ...all.filter(element => written(element) && apart(light(getComputedStyle(element).color), ground(element)) < 4.5)
       .map(element => element.textContent.trim().slice(0, 60)),

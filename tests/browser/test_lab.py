@@ -71,12 +71,12 @@ def test_playground(lab: Any, pictures: Path) -> None:
         assert page.illegible(1) == []
         page.run(2)  # long enough to be stopped on any machine
         page.button(1, "Run on all rows").click()
-        see(out, re.compile(r"generate \d+/195"))
+        see(out, re.compile(r"generate \d+/601"))
         page.button(1, "Stop").click()
         see(out, re.compile("Stopped. .* rows are done"))
         page.screenshot(pictures / "playground.png")
         page.run(3)
-        see(page.output(3), "df.cfai.generate('In ten words: {text}', model='llama-3.2-3b-instruct') 200")
+        see(page.output(3), "df.cfai.generate('In ten words: {text}', model='llama-3.2-3b-instruct') 606")
         page.save()
     with lab.open(notebook, kernel=False) as page:
         see(page.output(1), re.compile("1,000 such rows"))
@@ -179,4 +179,4 @@ def test_a_blocking_run_has_no_stop_button(lab: Any, pictures: Path) -> None:
         page.screenshot(pictures / "progress.png")
         assert page.output(1).locator("button").count() == 0
         page.browser.evaluate("() => { jupyterapp.commands.execute('notebook:interrupt-kernel'); }")
-        see(page.output(1), re.compile("Stopped. .* of 195 rows are done"))
+        see(page.output(1), re.compile("Stopped. .* of 601 rows are done"))
