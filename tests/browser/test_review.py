@@ -37,6 +37,9 @@ _WATCH = """() => {
     look();
   }, true);
 }"""
+#: Whether no card is shown that the kernel has not sent yet.
+_THERE = """() => [...document.querySelectorAll('.cfai-review .shown')]
+  .every(shown => shown.textContent !== 'waiting for the kernel …')"""
 _RESTART = """async () => {
   const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
   await kernel.restart();
@@ -50,8 +53,9 @@ def see(where: Any, text: str | re.Pattern[str]) -> None:
 
 
 def keys(page: Any, *pressed: str) -> None:
-    """Press keys, wherever the focus is."""
+    """Press keys, wherever the focus is; a card that has not come cannot be answered, so it is waited for."""
     for key in pressed:
+        page.browser.wait_for_function(_THERE)
         page.browser.keyboard.press(key)
 
 
