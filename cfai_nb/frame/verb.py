@@ -19,9 +19,9 @@ import pandas as pd
 from ..errors import ColumnError, ModelError, refuse_unknown
 from ..models import Model
 from ..tasks import Ask, Check, Extract, Rank, Task, Verify
-from ..tasks.answers import DECIDING
 from . import rows
 from .call import Call, remember
+from .cascades.answers import DECIDING
 from .cascades.cascade import Cascade, CascadeCall
 from .progress import Display
 from .steps import Forms, Steps

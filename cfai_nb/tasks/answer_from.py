@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from ..errors import AnswerError, check_count
+from ..errors import AnswerError
 from ..models import Model, Usage
-from .dialects.request import Answer, Cell, Cells, Column, Input, Json, Request, members
+from .dialects.ai_search import instance_path, retrieval, source
+from .dialects.request import Answer, Cell, Cells, Column, Input, Request, members
 from .task import Task
 
-#: How an instance looks for passages.
-MODES = ("vector", "keyword", "hybrid")
-#: Passages an instance returns at most.
-MOST_PASSAGES = 50
-#: The key of a document is the id of its row with this, since AI Search tells types of files by their names.
-SUFFIX = ".txt"
-#: What AI Search keeps of every document by itself.
-OWN = frozenset({"filename", "folder", "timestamp"})
 #: An instance answers with the model of its own settings, and AI Search publishes no price.
 INSTANCE = Model(id="ai-search", task="AI Search", family="ai-search")
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
-
-
-def instance_path(instance: Any, namespace: Any) -> str:
-    """Return the path of an instance, or raise ValueError where no instance has such a name."""
-    for word, name in (("instance", instance), ("namespace", namespace)):
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError(
-                f"{word}={name!r}: give a name of AI Search; lower-case letters, digits, hyphens and underscores."
-            )
-    return f"/ai-search/namespaces/{namespace}/instances/{instance}"
-
-
-def retrieval(mode: Any, top_k: Any, filter: Mapping[str, Json] | None) -> dict[str, Json]:
-    """Return what an instance is told about its search, or raise ValueError."""
-    if mode is not None and mode not in MODES:
-        raise ValueError(f"mode={mode!r}: give one of {', '.join(MODES)}; by default the instance's own.")
-    check_count(top_k=top_k)
-    if top_k > MOST_PASSAGES:
-        raise ValueError(f"top_k={top_k!r}: AI Search returns 1 to {MOST_PASSAGES} passages for a query.")
-    given = {"retrieval_type": mode, "filters": dict(filter) if filter else None, "max_num_results": top_k}
-    return {"retrieval": {name: value for name, value in given.items() if value is not None}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +84,3 @@ class AnswerFrom(Task):
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
         """Return a column of text and one of lists of sources."""
         return members(cells, {"answer": "text", "sources": "object"})
-
-
-def source(chunk: Mapping[str, Json]) -> dict[str, Json]:
-    """Return one passage of an answer: ``id`` (that of the row, for a row), ``score``, ``text`` and ``metadata``."""
-    item = chunk["item"]
-    return {
-        "id": str(item["key"]).removesuffix(SUFFIX), "score": float(chunk["score"]), "text": str(chunk["text"]),
-        "metadata": {name: value for name, value in (item.get("metadata") or {}).items() if name not in OWN},
-    }  # fmt: skip

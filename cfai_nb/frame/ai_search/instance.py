@@ -14,7 +14,7 @@ import pydantic_core
 from ...errors import AccessError, Refused
 from ...session.requests import RequestJob
 from ...tasks import Json, Request
-from ...tasks.answer_from import instance_path
+from ...tasks.dialects.ai_search import instance_path
 
 #: Codes for "there is no such instance", "the name is taken", "the key is taken", and "there is no such document".
 NOT_FOUND, _TAKEN, _KEY_TAKEN, _NO_DOCUMENT = 7002, 7022, 7042, 7041

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from ...tasks import AnswerFrom
-from ...tasks.answer_from import instance_path, retrieval, source
+from ...tasks.dialects.ai_search import instance_path, retrieval, source
 from .. import rows
 from ..call import Call
 from ..steps import Requests, Steps

@@ -13,7 +13,7 @@ import pydantic_core
 
 from ...errors import AccessError, Unavailable
 from ...session.requests import RequestJob
-from ...tasks.answer_from import OWN, SUFFIX, instance_path
+from ...tasks.dialects.ai_search import OWN, SUFFIX, instance_path
 from .. import rows
 from ..call import warn
 from ..steps import Steps

@@ -21,9 +21,9 @@ import pandas as pd
 from ...errors import ModelError
 from ...models import Cost, Model
 from ...tasks import Embed, Task
-from ...tasks.answers import cell_of, parts_of, sureness
 from .. import rows as frames
 from ..call import Call, remember
+from .answers import cell_of, parts_of, sureness
 from .cascade_parts import Answers, Finish, PartCall, Warn, cost_of, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
 

@@ -16,8 +16,8 @@ import pandas as pd
 
 from ...models import Cost
 from ...tasks import Task
-from ...tasks.answers import shown
 from ..call import Call, built, warn
+from .answers import shown
 from .cascade_plan import Certificate
 
 if TYPE_CHECKING:

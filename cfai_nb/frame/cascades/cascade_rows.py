@@ -19,7 +19,7 @@ import pandas as pd
 from ..._engine.plan import Plan
 from ...models import Cost, Model, price
 from ...tasks import Task
-from ...tasks.answers import Part, cell_of
+from .answers import Part, cell_of
 
 Rows = npt.NDArray[np.int64]
 #: Rows that a classifier on vectors learns from: at least, for each label, as a share of all, and at most.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ class Written:
         return f"{self.store} {self.name!r}{where}: {' · '.join(parts)}"
 
 
-class Uploading:
+class Uploading(ABC):
     """One upload, for a ``RequestJob``; a subclass does the ``_work``.
 
     Parameters
@@ -120,8 +121,9 @@ class Uploading:
                 error.add_note(f"{self.sent:,} {self.unit}s were written before; the same call again sends the rest.")
             raise
 
+    @abstractmethod
     async def _work(self, job: RequestJob[None]) -> None:
-        raise NotImplementedError
+        """Send what is not there yet."""
 
     async def known(self, engine: Engine, keys: Sequence[bytes]) -> tuple[dict[bytes, str], int | None]:
         """Return what was recorded under each key, and the position of the most recent record."""

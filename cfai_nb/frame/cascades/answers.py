@@ -13,15 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ModelError
-from .ask import Ask
-from .check import Check, Sentiment
-from .classify import Classify
-from .dialects.question_types import Choice, Scale
-from .dialects.request import Cell, Column
-from .moderate import Moderate
-from .task import Task
-from .verify import Verify
+from ...errors import ModelError
+from ...tasks import Ask, Check, Classify, Moderate, Sentiment, Task, Verify
+from ...tasks.dialects.question_types import Choice, Scale
+from ...tasks.dialects.request import Cell, Column
 
 #: Tasks with answers that are equal or not.
 DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Moderate)
