@@ -160,7 +160,7 @@ class Forms(ABC):
                     error = raised
                 step, finish = await in_thread(lambda: advance(steps, answer, error))  # noqa: B023
         finally:
-            with contextlib.suppress(ValueError):  # a thread nobody waits for any more is in it, and ends it
+            with contextlib.suppress(ValueError):  # a thread that was left behind runs it, and ends it
                 steps.close()
         return await in_thread(finish)
 

@@ -171,7 +171,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
                 self._tell(each, op="cfai_ended", call=call, error=list(error))
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, stimulus_id: str, **kwargs: Any) -> None:
-        """Stop a part when nobody waits for its task any more."""
+        """Stop a part when its task was released or cancelled."""
         if finish in ("released", "forgotten", "waiting") and key in self._parts:
             self._tell(self._parts.pop(key), op="cfai_stop", key=key)
 

@@ -270,9 +270,13 @@ def pictures(tmp_path: Path) -> Path:
     return Path(os.environ.get("CFAI_PICTURES") or tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab and Chromium, started once; skipped, with a word why, where one of them is not installed."""
+    """JupyterLab and Chromium, started once; skipped, with a word why, where one of them is not installed.
+
+    Of the package and not of the session: playwright's loop counts as running in this thread as long as it lives, so
+    a test of another folder in the same process could not call ``asyncio.run``.
+    """
     pytest.importorskip("jupyterlab", reason="JupyterLab is not installed: pip install -e '.[dev]'")
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: pip install -e '.[dev]'"

@@ -194,7 +194,7 @@ class Peer:
         self._tell()
 
     def _tell(self) -> None:
-        """Say from time to time what requests wait for, as long as some do; so the peer knows that this lives."""
+        """Say from time to time what requests wait for, while some do; the peer also learns that this process lives."""
         if self._beat is None and self._asked:
             self._beat = asyncio.get_running_loop().call_later(_BEAT, self._told)
 
@@ -224,7 +224,7 @@ class Peer:
         self._send({"id": message["id"], "stored": stored, "others": elsewhere})
 
     def _number(self, flight: Flight) -> int:
-        """Return the number of a flight that another process waits for; it is told when the answers are stored."""
+        """Return the number of a flight that a process waits for, which gets a message once the answers are stored."""
         if (number := self._here.numbers.get(flight)) is None:
             number = self._here.numbers[flight] = next(self._here.count)
         self._here.start(self._watch(flight, number))

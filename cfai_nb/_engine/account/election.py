@@ -1,9 +1,9 @@
 """Which process leads: the one that holds a lock beside the store; the others find it there and connect to it.
 
-``Session`` makes one ``Election`` for an engine whose answers are kept in a file and whose service lies outside this
-process.  The lock is SQLite's own, so it is portable, works for two sessions of one process, is not inherited by a
-fork, and is free at once when its process dies in whatever way.  The leader listens on the loopback interface and
-writes port and secret to a file that only the user can read.  Messages are lines of JSON.
+``Engine`` makes one ``Election`` where answers are kept in a file and the service lies outside this process.  The lock
+is SQLite's own, so it is portable, works for two sessions of one process, is not inherited by a fork, and is free at
+once when its process dies in whatever way.  The leader listens on the loopback interface and writes port and secret to
+a file that only the user can read.  Messages are lines of JSON.
 """
 
 from __future__ import annotations

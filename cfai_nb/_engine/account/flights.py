@@ -64,7 +64,7 @@ class Claim(NamedTuple):
     others : dict of bytes to Flight or None
         Keys in flight for another run.  None: that run waits for this very call, so that following it would never end.
     stored : list of bytes
-        Keys whose answers went into the store after this run had looked there.
+        Keys of answers that went into the store after this run had looked there.
     """
 
     flight: Flight

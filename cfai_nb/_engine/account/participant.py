@@ -157,7 +157,7 @@ class Participant:
 
 
 class SharedLimiter(Limiter):
-    """A limiter whose places and turns are those of the account, whichever process asks."""
+    """A limiter of the account: all processes share its places and turns."""
 
     def __init__(self, here: Participant, model: str, group: str, rate: Rate, server: bool) -> None:
         super().__init__(rate, server=server)

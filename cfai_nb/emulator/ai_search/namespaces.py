@@ -32,7 +32,7 @@ _BASE = "/ai-search"
 #: The most bytes of a file, characters of a key, and instances of a search over several.
 _FILE, _KEY, _SEVERAL = 4 * 2**20, 128, 10
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
-#: A type of file is told by its name; those of pictures and documents are not imitated.
+#: The name of a file says its type; pictures and documents are not imitated.
 _TEXT_FILE = re.compile(
     r"\.(md|markdown|mdx|txt|rst|log|ini|conf|env|toml|tex|csv|tsv|json|ya?ml|xml|html?|css|js|ts|py|sh|go|rs|java|c|h"
     r"|cpp|rb|php|sql)$",

@@ -98,7 +98,7 @@ def _describe(request: ModelRequest) -> tuple[str, int]:
     """Return the content of pictures and recordings in words, and the input tokens of all media.
 
     5006 for a picture that is not PNG, JPEG or WebP, 5021 for more than 16 megapixels, 300 s of sound or 60 s of video,
-    8001 for bytes that are none of these.
+    8001 for bytes of another kind.
     """
     texts: list[str | None] = []
     count = 0
@@ -425,7 +425,7 @@ def _list_entry(values: list[Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _entry(spec: Mapping[str, Any], value: Any, more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an answer; a value whose probability of absence is above the field's threshold is only a guess."""
+    """Return an answer; where the probability of absence is above the field's threshold, the value is only a guess."""
     p_null = _MISSED if value is None else _FOUND
     unsure = value is not None and p_null > spec.get("null_threshold", 0.5)
     shown = {"value": None, "guess": value} if unsure else {"value": value}

@@ -41,7 +41,7 @@ class File:
 
     @property
     def identity(self) -> list[int]:
-        """What stays the same as long as nobody writes the file."""
+        """What stays the same until the file is written again."""
         return [self.rows, self.size, self.modified]
 
 

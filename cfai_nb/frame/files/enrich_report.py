@@ -57,7 +57,7 @@ class EnrichReport(Report):
         self._batch, self._column = 0, 0
         self._failed = self._answered = 0
 
-    # -- told by enrich and its calls --------------------------------------------------------------------------------
+    # -- what enrich and its calls report -----------------------------------------------------------------------------
 
     def begin(self, number: int, rows: int, column: int, name: str) -> None:
         """Note which part and column comes next."""

@@ -79,7 +79,7 @@ class Target:
                 record = json.loads(metadata[RECORD]) if RECORD in metadata else None
             except (pa.ArrowException, OSError, ValueError) as error:
                 if number is None:
-                    raise SetupError(f"target: {path} is no part, and cannot be read: {error!s:.100}") from None
+                    raise SetupError(f"target: {path} is not a part that can be read: {error!s:.100}") from None
                 self.broken.append(path.name)
                 continue
             if number is None or record is None:

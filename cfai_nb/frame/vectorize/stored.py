@@ -85,7 +85,7 @@ def found_in(
     return lambda: rows_found(frame if join else frame.iloc[:0, :0], asked.names, found, id if join else None, what)
 
 
-# -- what is told, and what is known ---------------------------------------------------------------------------------
+# -- what is said, and what is recorded -------------------------------------------------------------------------------
 
 
 def service(product: str = "Vectorize") -> Session:
@@ -234,7 +234,7 @@ def _compare(
             if not same:
                 warn(
                     f"{what} holds another {key!r} for the id {match.id!r} than row "
-                    f"{frame.index[place]!r} of the frame, whose cells are shown: it was changed since it was "
+                    f"{frame.index[place]!r} of the frame, and its cells are shown: it was changed since it was "
                     "written, or this is not the frame that was written; join=False shows what is stored."
                 )
                 return

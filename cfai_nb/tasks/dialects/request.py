@@ -157,7 +157,7 @@ class Answer:
 
     @property
     def neurons(self) -> float | None:
-        """The Neurons of the ``cf-ai-neurons`` header, which every answer may carry; None for what is no amount."""
+        """The Neurons of the ``cf-ai-neurons`` header, which every answer may carry; None where it is not an amount."""
         stated = self.headers.get("cf-ai-neurons", "")
         try:
             found = float(stated) if _AMOUNT.fullmatch(stated) else math.nan
