@@ -244,8 +244,10 @@ class Peer:
 
     async def _hold(self, message: Message) -> None:
         budget = self._here.budget(message["budget"], float(message["limit"]), message["label"])
-        # Each process reads the account's meter; what it saw of other programs at most counts.
+        # A process may read the account's meter itself; what was seen of other programs at most counts.
         budget.elsewhere = max(budget.elsewhere, float(message["elsewhere"]))
+        if budget.refresh is not None:
+            await budget.refresh(budget, lambda: True)
         held = await budget.hold(Cost(float(message["neurons"]), False), "")
         if held is not None:
             self._reserved[message["id"]] = budget, held
