@@ -496,12 +496,11 @@ def test_a_submission_holds_as_many_vectors_as_an_answer_may(
     close = batch_queue.Queue.close
 
     async def closing(self: batch_queue.Queue, *, whole: bool) -> None:
-        places = [place for submission in self._submissions.values() for place in submission.places.values()]
-        kept.extend((place.body, place.answer.cancelled()) for place in places)
+        kept.append([len(submission.places) for submission in self._submissions.values()])
         await close(self, whole=whole)
 
     monkeypatch.setattr(batch_queue.Queue, "close", closing)
     rows = pd.Series([f"text number {i}" for i in range(620)])
     assert rows.cfai.embed(model=BGE, queue=True).notna().all()
     assert [len(requests) for requests in witness.handed_in] == [2, 2, 3]
-    assert kept == [(None, True)] * 7
+    assert kept == [[0, 0, 0]]
