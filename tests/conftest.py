@@ -46,6 +46,13 @@ def emulator(tmp_path: Path) -> Emulator:
     return made
 
 
+@pytest.fixture(scope="session")
+def vectors_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of ``kept_vectors``, one for all processes of a run."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept-vectors"
+
+
 @pytest.fixture
 def bare_environment(tmp_path: Path) -> dict[str, str]:
     """The environment for a process of its own: no credentials, a store in the test's folder, no screen to draw on."""
