@@ -6,8 +6,10 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import spread
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
@@ -26,6 +28,18 @@ CREDENTIAL_PREFIXES = ("CLOUDFLARE_", "CF_", "WORKERS_AI_")
 def without_credentials(environment: dict[str, str]) -> dict[str, str]:
     """The same environment with every variable gone that could hold an account or a token."""
     return {name: value for name, value in environment.items() if not name.upper().startswith(CREDENTIAL_PREFIXES)}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long."""
+    items[:] = spread.in_order(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> spread.Scheduling | None:
+    """Keep together what shares a process, unless the command line asks for something else."""
+    return spread.Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
