@@ -177,7 +177,7 @@ class Conversations:
         store, options = self._engine.store, self._run.options
         if store is None or options.cache is False or options.store_errors == "continue":
             return None
-        return store.trouble(self._run.id)
+        return store.writer.trouble(self._run.id)
 
     def _open(self, keys: Sequence[bytes]) -> Checkpoint:
         """Resume the saved conversation for this key, once; a second call starts from scratch."""
@@ -253,7 +253,7 @@ class Conversations:
         if store is None or not records:
             return failed
         try:
-            while store.full:  # a slow disk slows the run down instead of filling the memory
+            while store.writer.full:  # a slow disk slows the run down instead of filling the memory
                 await asyncio.sleep(0.005)
         finally:  # even when the run is stopped meanwhile, since this was paid for
             for indexes, found in records:

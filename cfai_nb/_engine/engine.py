@@ -114,7 +114,7 @@ class Engine:
         Polls instead of using a thread: none can be started while Python ends.
         """
         pause = 0.001
-        while self.store is not None and self.store.behind(owner):
+        while self.store is not None and self.store.writer.behind(owner):
             await asyncio.sleep(pause)
             pause = min(0.05, 1.5 * pause)
 
@@ -242,7 +242,7 @@ def _warn_unwritten(store: Store, left: Sequence[Job], end: str = _LATER) -> Non
         return
     answers, charges = sum(job.keys for job in left), [charge for job in left for charge in job.charges]
     cost = sum(charge.neurons or 0.0 for charge in charges)
-    why = store.take_failure() or store.take_failure(left[0].owner)
+    why = store.writer.take_failure() or store.writer.take_failure(left[0].owner)
     warnings.warn(
         f"Not written when the session was closed: {counted(answers, 'answer')} and {counted(len(charges), 'charge')} "
         f"({money(cost)}). {end} {why or ''}".rstrip(), CfaiWarning, stacklevel=4,

@@ -68,7 +68,7 @@ class Runner:
         await self._engine.begin(self)
         try:
             if self._engine.store is not None and run.options.cache is not False:
-                self._engine.store.retry()
+                self._engine.store.writer.retry()
                 await self._engine.written()  # another run's latest answers may still wait for the disk
             pending = await self._load_stored(range(len(self._plan.inputs)))
             if run.options.cache == "only":
@@ -119,7 +119,7 @@ class Runner:
             await self._sender.queue.close(whole=not self.run.halted)
         await self._engine.written(self.run.id)
         if (store := self._engine.store) is not None:
-            self.run.store_failure = store.take_failure(self.run.id)
+            self.run.store_failure = store.writer.take_failure(self.run.id)
         if isinstance(self.run.error, StoreError) and self.run.done + self.run.failed == self.run.rows:
             self.run.error = None  # nothing was left to send; the failure is reported with the complete result
         self.run.ended = time.monotonic()
