@@ -369,17 +369,17 @@ class RunSender(Sender):
         try:
             answer = await self._sent(request, name, method)
         except RateLimited as error:
-            limiter.limited(sent, error.wait, share)
+            limiter.end(sent, "limited", share, error.wait)
             raise
         except ServiceError as error:
             if error.reaction == "stop" and share.refused(
                 keys, sent, time.monotonic(), needed=CONFIRMED if error.known else BY_STATUS
             ):
                 self._end_run(error)
-            (limiter.busy if error.reaction == "wait" else limiter.leave)(sent, share)
+            limiter.end(sent, "busy" if error.reaction == "wait" else "leave", share)
             raise
         except BaseException:
-            limiter.leave(sent, share)
+            limiter.end(sent, "leave", share)
             raise
         finally:
             task = asyncio.current_task()
@@ -389,7 +389,7 @@ class RunSender(Sender):
         self._service.note(sent, time.monotonic())
         self._given_up.clear()
         share.answered(sent)
-        limiter.clean(sent, share)
+        limiter.end(sent, "clean", share)
         return answer
 
     def may_send(self) -> bool:

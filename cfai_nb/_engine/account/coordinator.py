@@ -133,7 +133,7 @@ class Peer:
         for task in tuple(self._asked.values()):
             task.cancel()
         for limiter, sent in self._places.values():
-            limiter.leave(sent)
+            limiter.end(sent, "leave")
         self._places.clear()
         for number in tuple(self._claims):
             self._complete(number, stored=False)
@@ -169,15 +169,7 @@ class Peer:
 
     def _end(self, message: Message) -> None:
         limiter, sent = self._places.pop(message["place"])
-        match message["how"]:
-            case "clean":
-                limiter.clean(sent)
-            case "busy":
-                limiter.busy(sent)
-            case "limited":
-                limiter.limited(sent, message.get("wait"))
-            case _:
-                limiter.leave(sent)
+        limiter.end(sent, message["how"], wait=message.get("wait"))
 
     def _resume(self, message: Message) -> None:
         """Take over what the process had from an earlier coordinator: requests in flight, and the minute it saw."""

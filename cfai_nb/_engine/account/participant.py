@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 from ...models import Cost
 from ...models.ledger import Budget
-from ..limiter import Limiter, Rate, Share
+from ..limiter import Limiter, Outcome, Rate, Share
 from .coordinator import Message, Send, packed
 from .flights import Claim, Flight, Flights
 
@@ -169,9 +169,9 @@ class SharedLimiter(Limiter):
     def _at_once(self, share: Share | None) -> float | None:
         return super()._at_once(share) if self._here.role == "leads" else None
 
-    def _hand_out(self) -> None:
+    def _serve(self) -> None:
         if self._here.role == "leads":
-            super()._hand_out()
+            super()._serve()
         elif self._here.role == "follows":
             for first in self._eligible()[self._wanted :]:
                 self._wanted += 1
@@ -211,7 +211,7 @@ class SharedLimiter(Limiter):
             if not waiter.turn.done():
                 break
         else:
-            self._here.send(_ended(number, "leave"))
+            self._here.send({"do": "end", "place": number, "how": "leave"})
             return
         now = self._clock()
         while now in self._places:  # two at the same tick of the clock
@@ -230,30 +230,13 @@ class SharedLimiter(Limiter):
         else:
             self._held_since, self._opens = now - turn[0], now + turn[1]
 
-    def _far(self, sent: float, how: str, share: Share | None, wait: float | None = None) -> bool:
-        """Give a place of the coordinator back; False where it was handed out here."""
+    def end(self, sent: float, outcome: Outcome, share: Share | None = None, wait: float | None = None) -> None:
         number = self._places.pop(sent, None)
-        if number is None or self._here.role == "leads":
-            return False
-        self._here.send(_ended(number, how, wait))
-        self._free(sent, share)
-        return True
-
-    def leave(self, sent: float, share: Share | None = None) -> None:
-        if not self._far(sent, "leave", share):
-            super().leave(sent, share)
-
-    def clean(self, sent: float, share: Share | None = None) -> None:
-        if not self._far(sent, "clean", share):
-            super().clean(sent, share)
-
-    def busy(self, sent: float, share: Share | None = None) -> None:
-        if not self._far(sent, "busy", share):
-            super().busy(sent, share)
-
-    def limited(self, sent: float, wait: float | None = None, share: Share | None = None) -> None:
-        if not self._far(sent, "limited", share, wait):
-            super().limited(sent, wait, share)
+        if number is None or self._here.role == "leads":  # the place was given here
+            super().end(sent, outcome, share, wait)
+        else:
+            self._here.send({"do": "end", "place": number, "how": outcome, "wait": wait})
+            self._free(sent, share)
 
     # -- from one coordinator to the next ------------------------------------------------------------------------------
 
@@ -273,11 +256,7 @@ class SharedLimiter(Limiter):
         """Hand out, or ask for, what requests wait for."""
         if self._here.role == "leads":
             self.rate.assume(*self._minute, self._clock())
-        self._hand_out()
-
-
-def _ended(number: int, how: str, wait: float | None = None) -> Message:
-    return {"do": "end", "place": number, "how": how, "wait": wait}
+        self._serve()
 
 
 class SharedFlights:

@@ -19,7 +19,7 @@ from typing import TypeAlias
 from ...errors import StoreError
 from ...models.ledger import Charge
 from .key_index import TAIL_KEYS, TAIL_RECORDS, grow, rebuild, tail_of
-from .tables import VERSION, explain, is_lock, is_of_the_file, open_file
+from .tables import VERSION, explain, is_lock, is_of_the_file, open_file, transaction
 
 #: What is written: a few statements within the transaction.
 Write: TypeAlias = Callable[[sqlite3.Connection], object]
@@ -357,14 +357,16 @@ class Writer:
             if self._held < 0:
                 self._begin(connection)
             if self._tail[0] > TAIL_RECORDS or self._tail[1] > TAIL_KEYS:
-                self._within(connection, grow)
+                with transaction(connection):
+                    grow(connection)
                 self._tail = [0, 0]
             if self._held - self._counted > _COUNT_AGAIN * self._limit:  # other processes write into the file as well
                 self._count(connection)
             if self._held > self._limit:
-                self._within(connection, self._make_room)
+                with transaction(connection):
+                    self._make_room(connection)
                 self._count(connection)
-        except Exception as error:  # as above
+        except Exception as error:
             if not is_lock(error):
                 self._lost[""] = error
 
@@ -376,16 +378,6 @@ class Writer:
 
     def _count(self, connection: sqlite3.Connection) -> None:
         self._held = self._counted = connection.execute(HELD).fetchone()[0]
-
-    def _within(self, connection: sqlite3.Connection, work: Write) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            work(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         excess = connection.execute(HELD).fetchone()[0] - int(self._limit * 0.9)
