@@ -339,7 +339,7 @@ class Limiter:
         self._serve()
 
     def held(self, now: float) -> float:
-        """Seconds for which requests waited for their turn in a minute that was not refused, in total."""
+        """Total seconds for which requests waited for their turn in the minute, without a refusal."""
         return self._held + (0.0 if self._held_since is None else now - self._held_since)
 
     @property

@@ -169,7 +169,7 @@ def _time(minutes: float | None) -> str:
 
 
 def card(plan: Plan) -> str:
-    """Return a plan as HTML: what it costs, how long it takes and which rows are sent; all of it behind "more"."""
+    """Return a plan as HTML: its price, its time and the rows to send; the details unfold."""
     e = plan.estimate
     empty, duplicates = e.missing - plan.bad, e.rows - e.missing - e.distinct
     if not e.requests:
@@ -214,12 +214,12 @@ def draw_up(
     task: Task, model: Model, rows: Sequence[Input | None], origin: str, rate: float | None = None, *,
     server: str = "", account: str = "",
 ) -> Plan:  # fmt: skip
-    """Turn rows into a plan; None is a row without input.
+    """Turn rows into a plan for a task that was checked against the model; None is a row without input.
 
-    ``origin`` is who answers, and part of the key, so an emulator's answers are never taken for the service's; or its
-    full address ``server``, where `origin` alone does not identify it.  ``rate`` is in requests per minute.
+    ``origin`` is what answers.  It is part of the key, so that an emulator's answers are never taken for the service's;
+    ``server``, the full address, takes its place where the origin alone does not identify it.  ``rate`` is in requests
+    per minute.
     """
-    task.check(model)
     index: dict[Input, int] = {}
     where = np.fromiter(
         (-1 if row is None else index.setdefault(row, len(index)) for row in rows), dtype=np.int64, count=len(rows)

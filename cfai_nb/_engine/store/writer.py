@@ -190,7 +190,7 @@ class Writer:
             return explain(error, self._path) if error is not None else None if owner else self.trouble()
 
     def unwritten(self) -> list[Charge]:
-        """Return the charges that are not in the file; while ``committing`` is held."""
+        """Return the charges that are not in the file yet; call it while ``committing`` is held."""
         with self._condition:
             return [charge for job in self._jobs for charge in job.charges]
 
