@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import anywidget
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import pandas as pd
 import traitlets
@@ -60,6 +61,32 @@ def button(text: str, act: Callable[[], object], refused: Callable[[str], None],
 
     made.on_click(clicked)
     return made
+
+
+class CopyButton(anywidget.AnyWidget):
+    """A button that copies `text`: a browser lets a page write to the clipboard only while it handles a click."""
+
+    _esm = """export default { render({ model, el }) {
+      const button = Object.assign(document.createElement("button"), { className: "jupyter-button widget-button" });
+      const show = () => { button.textContent = model.get("label"); button.disabled = !model.get("text"); };
+      button.onclick = async () => {
+        const area = Object.assign(document.createElement("textarea"), { value: model.get("text") });
+        try { await navigator.clipboard.writeText(area.value); }  // not there on a page without https
+        catch {
+          document.body.append(area);
+          area.select();
+          document.execCommand("copy");
+          area.remove();
+        }
+        button.textContent = "✓ Copied";
+        setTimeout(show, 1500);
+      };
+      model.on("change:text", show);
+      show();
+      el.append(button);
+    } };"""
+    text = traitlets.Unicode().tag(sync=True)
+    label = traitlets.Unicode("Copy").tag(sync=True)
 
 
 class _Abstract(abc.ABCMeta, traitlets.MetaHasTraits):  # type: ignore[misc, unused-ignore]
