@@ -86,6 +86,10 @@ class Preview(PagedView):
         """Names of the columns shown."""
         return [column.name for column in self._columns]
 
+    def _heads(self) -> list[int]:
+        names = html.sortable(self._columns)
+        return [at for at, column in enumerate(self._columns) if column.name in names]
+
     def _page(self, live: bool) -> str:
         renderer = self._renderer(live)
         made = html.table(

@@ -57,7 +57,7 @@ class Playground(Workbench):
         Number of sample rows: the first rows that have text.
     rows : list of labels, optional
         The sample rows, instead of the first ones.
-    gold : str, optional
+    truth : str, optional
         A column with the right answers: each answer is marked right or wrong, and each variant says how many of the
         sample rows it got right, with Wilson's interval.  It is compared as it is; of answers in several columns (of
         ``ask``, ``extract`` or a schema) that of the same name.
@@ -78,7 +78,7 @@ class Playground(Workbench):
     running : bool
     compare : bool
         Mark changes since the version before.
-    gold : column name or None
+    truth : column name or None
         A trait.
     result : Series, DataFrame or None
         The result of the last run on all rows.
@@ -101,11 +101,11 @@ class Playground(Workbench):
     def page(self) -> str:
         """Return the page as HTML; it is the same live and saved."""
         inputs, trials = self.samples.texts(self.prompt), self._tried.shown(self._drafts)
-        return page(inputs, trials, compare=self.compare, code=self._code(), gold=self.truth)
+        return page(inputs, trials, compare=self.compare, code=self._code(), truth=self.right_answers)
 
     def __repr__(self) -> str:
         trials = [trial for trial, _ in self._tried.shown(self._drafts)]
-        return plain(trials, self._code(), len(self.samples.positions), self.truth)
+        return plain(trials, self._code(), len(self.samples.positions), self.right_answers)
 
     @functools.cached_property
     def panel(self) -> Panel:
@@ -133,7 +133,7 @@ class Panel:
         self.controls = ipywidgets.VBox(
             [
                 ipywidgets.HBox([self.mode, label, self.variant, self.add, self.drop], layout=_WRAP),
-                self.chips, self.prompt, self.shape, ipywidgets.HBox([self.model, self.gold], layout=_WRAP),
+                self.chips, self.prompt, self.shape, ipywidgets.HBox([self.model, self.truth], layout=_WRAP),
                 self.advanced, self.problem,
                 ipywidgets.HBox([self.run, self.stop, self.again, self.compare, self.copy, self.bar], layout=_WRAP),
                 ipywidgets.HBox([self.history, self.restore, self.price, self.apply], layout=_WRAP),
@@ -141,7 +141,7 @@ class Panel:
             ]
         )  # fmt: skip
         playground.observe(
-            lambda change: self._read_traits(), [*FIELDS, "gold", "variant", "problem", "running", "drawn"]
+            lambda change: self._read_traits(), [*FIELDS, "truth", "variant", "problem", "running", "drawn"]
         )
         self._read_traits()
 
@@ -165,12 +165,12 @@ class Panel:
         if isinstance(self.playground.data, pd.DataFrame):
             self.columns += list(dict.fromkeys(self.playground.data.columns))
         names = ["(none)", *(line(name, 40) for name in self.columns[1:])]
-        self.gold = ipywidgets.Dropdown(
-            options=[(name, at) for at, name in enumerate(names)], description="Gold", layout={"width": "16em"},
+        self.truth = ipywidgets.Dropdown(
+            options=[(name, at) for at, name in enumerate(names)], description="Truth", layout={"width": "16em"},
             tooltip="the column with the right answers",
         )  # fmt: skip
-        self.gold.style.description_width = "auto"
-        self.gold.observe(lambda change: self._set("gold", self.columns[change["new"]]), "value")
+        self.truth.style.description_width = "auto"
+        self.truth.observe(lambda change: self._set("truth", self.columns[change["new"]]), "value")
         self.problem = ipywidgets.HTML()
         for box in (self.prompt, self.words, self.shape, self.model, self.temperature, self.max_tokens):
             box.style.description_width = "6.5em"
@@ -290,7 +290,7 @@ class Panel:
         done, total = self.full_run.counts or p.counts
         self.bar.max, self.bar.value, self.bar.layout.visibility = max(total, 1), done, "visible" if busy else "hidden"
         self.copy.text = p.code if not p.problem else ""
-        self.gold.value = self.columns.index(p.gold)
+        self.truth.value = self.columns.index(p.truth)
         self.problem.value = block(escape(p.problem, 600), FAILED, role="alert")
         self.problem.layout.display = "" if p.problem else "none"
         self.compare.value = p.compare

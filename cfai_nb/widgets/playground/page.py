@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from ...markup import LINE, badge, block, chip, counted, escape, soft
 from ...models.ledger import money
 from ...vectors.vector import stand_in
-from .trial import Gold, Outcome, Trial
+from .trial import Outcome, Trial, Truth
 
 #: Characters shown of an input, and of an answer; the whole of both is in the frame.
 _INPUT, _ANSWER = 300, 1_500
@@ -26,12 +26,12 @@ _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 def page(
     inputs: Sequence[tuple[object, str]], trials: Sequence[tuple[Trial, Trial | None]], *, compare: bool, code: str,
-    gold: Gold | None = None,
+    truth: Truth | None = None,
 ) -> str:  # fmt: skip
     """Return the page as HTML: one row per sample row (label and text), one column per variant.
 
     `trials` are those of the variants, each with the version before it; `compare` marks changes since that.  `code` is
-    that of the variant being edited, empty if it is not complete.  With `gold` it is marked which answers are right.
+    that of the variant being edited, empty if it is not complete.  With `truth` it is marked which answers are right.
     """
     code = f'<pre class="cfai-code">{escape(code, 20_000)}</pre>' if code else ""
     if not trials:
@@ -42,10 +42,10 @@ def page(
     words = soft("no model of the service answered; prices are what it would charge")
     mark = f'<div class="cfai-head">{badge(stamp)}{words}</div>' if stamp else ""
     tops = [_th(_top(trial, before if compare else None), scope="col") for trial, before in trials]
-    right = [[None] * len(inputs) if gold is None else gold.right(trial) for trial, _ in trials]
-    marks = [[_mark(flag, at, gold) for at, flag in enumerate(flags)] for flags in right]
+    right = [[None] * len(inputs) if truth is None else truth.right(trial) for trial, _ in trials]
+    marks = [[_mark(flag, at, truth) for at, flag in enumerate(flags)] for flags in right]
     body = "".join(_row(at, *given, trials, marks, compare) for at, given in enumerate(inputs))
-    feet = [_td(_total(trial, gold)) for trial, _ in trials]
+    feet = [_td(_total(trial, truth)) for trial, _ in trials]
     return _shown(
         mark,
         f"<thead>{_tr([_th('row', scope='col', style='width: 22%'), *tops])}</thead><tbody>{body}</tbody>"
@@ -93,12 +93,12 @@ def _top(trial: Trial, before: Trial | None) -> str:
     )
 
 
-def _mark(right: bool | None, at: int, gold: Gold | None) -> str:
+def _mark(right: bool | None, at: int, truth: Truth | None) -> str:
     """Whether an answer is right; a wrong one with what is right."""
-    if right is None or gold is None:
+    if right is None or truth is None:
         return ""
     return '<span class="cfai-ok">✓ right</span> · ' if right else (
-        f'<span class="cfai-bad">✗ {escape(gold.name, 40)}: {escape(gold.cells[at], 80)}</span> · '
+        f'<span class="cfai-bad">✗ {escape(truth.name, 40)}: {escape(truth.cells[at], 80)}</span> · '
     )  # fmt: skip
 
 
@@ -124,9 +124,9 @@ def _answer(outcome: Outcome, last: Outcome | None, mark: str) -> str:
     return f'{_box(shown)}<div class="cfai-soft cfai-small">{mark}{escape(how(outcome))}</div>'
 
 
-def _total(trial: Trial, gold: Gold | None) -> str:
+def _total(trial: Trial, truth: Truth | None) -> str:
     """What a variant costs, how fast and how often right it is: `totals` with more weight on score and price."""
-    score = "" if gold is None else f"{chip(gold.words(trial), 'on')}<br>"
+    score = "" if truth is None else f"{chip(truth.words(trial), 'on')}<br>"
     return score + "<br>".join(
         f"<b>{escape(line)}</b>"
         if line.startswith("1,000 such rows")
@@ -219,11 +219,11 @@ def totals(trial: Trial) -> list[str]:
     return lines
 
 
-def plain(trials: Sequence[Trial], code: str, rows: int, gold: Gold | None = None) -> str:
+def plain(trials: Sequence[Trial], code: str, rows: int, truth: Truth | None = None) -> str:
     """Return the page as text."""
     out = [f"playground on {counted(rows)}" if not trials else ""]
     for trial in trials:
         origin = f"{stamp}, would be: " if (stamp := stand_in(trial.origin)) else ""
-        score = [] if gold is None else [gold.words(trial)]
+        score = [] if truth is None else [truth.words(trial)]
         out.append(f"{trial.variant} (version {trial.number}): {origin}{' · '.join([*score, *totals(trial)])}")
     return "\n".join(part for part in [*out, code] if part)

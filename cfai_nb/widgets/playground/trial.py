@@ -118,14 +118,14 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Gold:
+class Truth:
     """The right answers of the sample rows, from a column of the frame."""
 
     name: str  #: of the column; of an answer in several columns, the one of this name is compared
     cells: Sequence[Any]  #: one a sample row
 
     def right(self, trial: Trial) -> list[bool | None]:
-        """Return for each row whether its answer is right; None where answer or gold is missing."""
+        """Return for each row whether its answer is right; None where answer or truth is missing."""
         answers = [self._part(outcome.answer) for outcome in trial.outcomes]
         found = judge(pd.Series(answers, dtype=object), pd.Series(list(self.cells), dtype=object))
         return [bool(right) if judged else None for right, judged in zip(*found, strict=True)]
@@ -141,7 +141,8 @@ class Gold:
     def _part(self, answer: Any) -> Any:
         if not isinstance(answer, dict):
             return answer
-        return answer.get(self.name, next(iter(answer.values())) if len(answer) == 1 else None)
+        own = [name for name in answer if "__" not in name]  # without probabilities
+        return answer.get(self.name, answer[own[0]] if len(own) == 1 else None)
 
 
 class Versions:
@@ -189,11 +190,11 @@ class Versions:
         older = reversed(self.kept[: trial.number - 1])
         return next((v for v in older if (v.variant, v.draft.mode) == (trial.variant, trial.draft.mode)), None)
 
-    def results(self, variants: Iterable[str], gold: Gold | None) -> pd.DataFrame:
+    def results(self, variants: Iterable[str], truth: Truth | None) -> pd.DataFrame:
         """Return the latest results of these variants, one line per variant and sample row."""
         found = [trial.results for trial, _ in self.shown(variants)]
-        if gold is not None:
-            right = [pd.array(gold.right(trial), dtype="boolean") for trial, _ in self.shown(variants)]
+        if truth is not None:
+            right = [pd.array(truth.right(trial), dtype="boolean") for trial, _ in self.shown(variants)]
             found = [each.assign(right=flags) for each, flags in zip(found, right, strict=True)]
         return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
