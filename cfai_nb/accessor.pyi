@@ -300,8 +300,8 @@ class Accessor:
     ) -> Map:
         """Lay rows out on a map, similar rows close together, to explore, select, label and describe them."""
     def playground(
-        self, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None, name: str | None = None,
-        **draft: Any,
+        self, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None,
+        truth: Hashable | None = None, name: str | None = None, **draft: Any,
     ) -> Playground:
         """Prompts, models and settings tried on a few sample rows, until they are a line of code."""
     def review(
@@ -316,12 +316,12 @@ class Accessor:
         """Rows of a frame as a table with thumbnails, sound players and bars, a page at a time."""
     def gallery(
         self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
-        filter: str = "", sound: int = 1500000, files: Any = None,
+        transcript: Hashable = None, filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
         """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
     def player(
         self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
-        filter: str = "", sound: int = 1500000, files: Any = None,
+        transcript: Hashable = None, filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
         """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
 

@@ -1,7 +1,7 @@
 """The service's batch queue: many requests are submitted at once, answered when there is room, and fetched by an id.
 
-``RunSender`` hands the first request of each conversation to ``Queue.ask`` where ``queue=True``; the answer comes back
-as if it had been sent alone.  What was submitted is paid for once it is worked on, whether or not a run waits for it.
+``RunSender`` passes the first request of each conversation to ``Queue.ask`` where ``queue=True``, and gets the answer
+as if it had been sent alone.  A submission is paid for once the service works on it, whether or not a run waits for it.
 So the store keeps the id of every submission with the keys of its requests; a later run that needs these rows waits for
 those answers, also after a restart, and submits only the rest.
 """
@@ -72,12 +72,12 @@ class Queue:
         self._waiting: list[_Place] = []
         self._inputs = self._size = 0  # of those that wait: inputs, and bytes
         self._timer: asyncio.TimerHandle | None = None
-        self._handing: set[asyncio.Task[None]] = set()
+        self._submitting: set[asyncio.Task[None]] = set()
         self._submissions: dict[str, _Submission] = {}
         self._known: dict[tuple[bytes, ...], tuple[_Submission, int]] = {}  # requests submitted before
 
     async def resume(self, pending: Sequence[int]) -> list[list[int]]:
-        """Return those of the inputs that were submitted before, grouped as they were."""
+        """Return the inputs that were submitted before, grouped as they were."""
         store, plan = self._engine.store, self._run.plan
         if store is None or self._run.options.cache == "refresh":
             return []
@@ -119,21 +119,21 @@ class Queue:
 
     def abandon(self) -> None:
         """Drop even what is being submitted."""
-        for task in self._handing:
+        for task in self._submitting:
             task.cancel()
 
     async def close(self, *, whole: bool) -> None:
-        """End it: wait for what is being submitted, so that its id is kept, and forget finished submissions.
+        """Wait for what is being submitted, so that its id is kept, and forget finished submissions.
 
-        ``whole``: every answer that came was read.  Otherwise the run was stopped, and only answers that the store
-        holds need not be fetched again.
+        ``whole``: every answer that came was read.  Otherwise the run was stopped, and answers that the store does not
+        hold have to be fetched again.
         """
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._handing - self._in_flight:
+        for task in self._submitting - self._in_flight:
             task.cancel()
-        while self._handing:
-            await asyncio.wait(self._handing)
+        while self._submitting:
+            await asyncio.wait(self._submitting)
         for submission in self._submissions.values():
             if submission.looking is not None:
                 submission.looking.cancel()
@@ -162,8 +162,8 @@ class Queue:
         self._inputs = self._size = 0
         if waiting:
             task = asyncio.get_running_loop().create_task(self._submit(waiting))
-            self._handing.add(task)
-            task.add_done_callback(self._handing.discard)
+            self._submitting.add(task)
+            task.add_done_callback(self._submitting.discard)
 
     async def _submit(self, places: Sequence[_Place]) -> None:
         parts = collections.deque([places])
@@ -202,7 +202,7 @@ class Queue:
         return None
 
     def _look_for(self, submission: _Submission) -> None:
-        # An answered submission is fetched again for a place that came late (a budget held it back).
+        # An answered submission is fetched again for a request that came late, such as one that waited for budget.
         if submission.looking is None or submission.looking.done():
             submission.looking = asyncio.get_running_loop().create_task(self._watch(submission))
 
@@ -214,7 +214,7 @@ class Queue:
             pause = min(LAST_LOOK, pause * GROWTH)
             try:
                 response = await self._post({"request_id": submission.id})
-                if self._hand_out(submission, response):
+                if self._distribute(submission, response):
                     return
             except CfaiError as error:
                 if isinstance(error, AnswerError) and error.reaction == "again" and garbled < _GARBLED:
@@ -229,7 +229,7 @@ class Queue:
                 return
 
     def _resubmit(self, submission: _Submission) -> None:
-        """Submit again what the service has dropped."""
+        """Submit requests again that the service has dropped."""
         self._submissions.pop(submission.id, None)
         if self._engine.store is not None:
             self._engine.store.dequeue(submission.id)
@@ -237,8 +237,8 @@ class Queue:
         for place in places:
             self._add(place)
 
-    def _hand_out(self, submission: _Submission, response: Json) -> bool:
-        """Give every request its answer, by id, since their order is not promised; False where there is none yet.
+    def _distribute(self, submission: _Submission, response: Json) -> bool:
+        """Give every request its answer by its id, since their order is not promised; False if there is none yet.
 
         AnswerError is raised where the submission is neither waiting nor answered.
         """
@@ -270,9 +270,9 @@ class Queue:
         return True
 
     def _shares(self, submission: _Submission, answered: Mapping[str, Json], usage: Json) -> dict[int, float]:
-        """Divide the Neurons of the submission evenly by input, where its requests do not report their own.
+        """Divide the Neurons that the service reported for the submission among its requests, by their inputs.
 
-        Their sum is what the service reported.  Empty where the price does not follow from that.
+        Empty where the requests report their own, or the price does not follow.
         """
         usage = reported(Answer(pydantic_core.to_json({"usage": usage})))
         total = None if usage is None else price(usage, self._run.plan.model).neurons
@@ -282,7 +282,7 @@ class Queue:
         return {at: total * size / sum(sizes.values()) for at, size in sizes.items()}
 
     async def _post(self, body: Json, rows: Sequence[bytes] = ()) -> Json:
-        """Send to the queue, past a gateway's cache, which would go on answering "queued"."""
+        """Send to the queue, past a gateway's cache, which would repeat its first answer, "queued"."""
         gateway = self._run.options.gateway
         request = Request(json=body, query=_QUERY, expected="vectors")
         model = self._run.plan.model

@@ -259,7 +259,7 @@ def _by_status(status: int | None, text: str, headers: Mapping[str, str], produc
 
 
 def _code_and_text(content: bytes, product: Product) -> tuple[int | str | None, str]:
-    """Find code and text of the error, in any of its formats."""
+    """Return code and text of the error, from any of its formats."""
     plain = content[:4000].decode("utf-8", "replace")
     try:
         document: Json = pydantic_core.from_json(content)

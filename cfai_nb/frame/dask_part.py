@@ -55,7 +55,7 @@ class Priced:
         costs = [price(plan.estimate_usage([at]), plan.model).neurons for at in range(len(plan.inputs))]
         prices = np.array([np.nan if one is None else one for one in costs], dtype=float)
         keys = np.array(plan.keys, dtype="V16")
-        return cls(count, int((plan.where < 0).sum()), keys, plan.records < 0, prices)
+        return cls(count, int((plan.where < 0).sum()), keys, ~plan.stored, prices)
 
 
 @dataclass(frozen=True)

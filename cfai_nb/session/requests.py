@@ -188,9 +188,9 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     runner.run.restarts = False
     heard = False
     # Between the pieces an interrupt is the caller's; whatever it ends, the stream is closed with the generator.
-    with contextlib.ExitStack() as attended:
+    with contextlib.ExitStack() as running:
         with InterruptCount() as interrupts:  # from the start of the job on, not only from the first wait
-            stop, future = attended.enter_context(bridge.attended(runner))
+            stop, future = running.enter_context(bridge.started(runner))
             interrupts.reach(stop)
             future.add_done_callback(lambda _: pieces.put(None))
             piece = _next(pieces, stop)

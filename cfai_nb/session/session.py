@@ -206,7 +206,7 @@ class Session:
         plan = self._drawn_up(task, model, rows)
         store = self.store() if cache in (True, "only") else None
         if store is not None:
-            plan.records, plan.slots = store.locate(plan.keys)
+            plan.stored = store.locate(plan.keys)[0] >= 0
         return plan
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import abc
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import pandas as pd
 import traitlets
@@ -60,6 +62,40 @@ def button(text: str, act: Callable[[], object], refused: Callable[[str], None],
 
     made.on_click(clicked)
     return made
+
+
+class CopyButton(anywidget.AnyWidget):
+    """A button that copies `text`: a browser lets a page write to the clipboard only while it handles a click."""
+
+    _esm = """export default { render({ model, el }) {
+      const button = Object.assign(document.createElement("button"), { className: "jupyter-button widget-button" });
+      const show = () => { button.textContent = model.get("label"); button.disabled = !model.get("text"); };
+      button.onclick = async () => {
+        const area = Object.assign(document.createElement("textarea"), { value: model.get("text") });
+        try { await navigator.clipboard.writeText(area.value); }  // not there on a page without https
+        catch {
+          document.body.append(area);
+          area.select();
+          document.execCommand("copy");
+          area.remove();
+        }
+        button.textContent = "✓ Copied";
+        setTimeout(show, 1500);
+      };
+      model.on("change:text", show);
+      show();
+      el.append(button);
+    } };"""
+    text = traitlets.Unicode().tag(sync=True)
+    label = traitlets.Unicode("Copy").tag(sync=True)
+
+
+class Page(anywidget.AnyWidget):
+    """What the browser does on a page of rows: it draws sounds, and the heads of columns are buttons that sort."""
+
+    _esm = html.WAVES + (Path(__file__).parent / "page.js").read_text("utf-8")
+    #: Places of the columns that sort.
+    sortable: Any = traitlets.List().tag(sync=True)
 
 
 class _Abstract(abc.ABCMeta, traitlets.MetaHasTraits):  # type: ignore[misc, unused-ignore]
@@ -258,7 +294,9 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
             [self._sought, self._within, self._sort, self._falls, gap, self._size, self._back, self._at, self._of,
              self._on], layout=row,
         )  # fmt: skip
-        return looks(ipywidgets.VBox([bar, self._make_body()]), "table", "cards")
+        page = Page(sortable=self._heads(), layout={"display": "none"})
+        page.on_msg(self._press_head)
+        return looks(ipywidgets.VBox([bar, self._make_body(), page]), "table", "cards")
 
     def _boxes(self) -> list[tuple[Any, str]]:
         """The controls that stand for a trait each."""
@@ -270,6 +308,18 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
     def _used(self, name: str, value: Any) -> None:
         if not self._setting:
             self.set_trait(name, value)
+
+    def _heads(self) -> list[int]:
+        """Return the places of the columns with a head that sorts."""
+        return []
+
+    def _press_head(self, _: Any, message: Any, buffers: Any) -> None:
+        """Sort by a column, then the other way around, then not."""
+        name, again = self._searched[message["sort"]].name, self.descending
+        if self.sort != name:
+            self.sort, self.descending = name, False
+        else:
+            self.sort, self.descending = "" if again else name, not again
 
     def _make_body(self) -> Any:
         """Return the widget that holds the page."""

@@ -241,6 +241,13 @@ class Models(View):
             setattr(self, name, value)
         self.observe(lambda change: self.update(), list(_OPTIONS))
 
+    @traitlets.validate("verb")  # type: ignore[untyped-decorator, unused-ignore]
+    def _known_verb(self, proposal: Any) -> str:
+        verb = str(proposal["value"])
+        if verb and verb not in (known := listings.verbs()):
+            raise ValueError(f"verb: no verb {verb!r} asks a model. Verbs: {', '.join(known)}.")
+        return verb
+
     @property
     def frame(self) -> pd.DataFrame:
         """The rows of ``cf.models()`` that match."""
@@ -298,8 +305,7 @@ class Models(View):
             description="Verb", options=[("all verbs", ""), *zip(known, known, strict=True)], style=fitted,
             layout={"width": "15em"},
         )  # fmt: skip
-        verb.value = self.verb if self.verb in known else ""
-        verb.observe(lambda change: self.set_trait("verb", change["new"]), "value")
+        traitlets.link((self, "verb"), (verb, "value"))
         task.value = self.task if self.task in names else ""
         order = ipywidgets.Dropdown(
             description="Order", options=["name", "price", "context"], layout=narrow, style=fitted

@@ -17,6 +17,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine.store import store as store_module
+from cfai_nb._engine.store import writer as writer_module
 from cfai_nb._engine.store.store import Store
 from cfai_nb._engine.store.tables import VERSION
 from cfai_nb.emulator import Emulator, running
@@ -80,7 +81,8 @@ def _small_disk(monkeypatch: pytest.MonkeyPatch, pages: list[int]) -> None:
         connection.execute(f"PRAGMA max_page_count={pages[0]}")
         return connection
 
-    monkeypatch.setattr(store_module, "open_file", small)
+    for module in (store_module, writer_module):
+        monkeypatch.setattr(module, "open_file", small)
 
 
 def _close_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,9 +113,9 @@ async def _run(server: Server, told: float | None, rows: int) -> Outcome:
                 await asyncio.sleep(REFUSAL - WAY)
                 attempt += 1
                 outcome.refused += 1
-                limiter.limited(sent)
+                limiter.end(sent, "limited")
             await asyncio.sleep(LATENCY - WAY)
-            limiter.clean(sent)
+            limiter.end(sent, "clean")
             outcome.delivered += 1
             outcome.seconds = loop.time()
 
@@ -194,10 +194,10 @@ def test_a_limit_that_is_lifted_is_found_out() -> None:
                 ok = server.admit(loop.time())
                 await asyncio.sleep(LATENCY if ok else REFUSAL)
                 if ok:
-                    limiter.clean(sent)
+                    limiter.end(sent, "clean")
                     when[loop.time() - begun > 1400] += 1
                 else:
-                    limiter.limited(sent)
+                    limiter.end(sent, "limited")
 
         await asyncio.gather(*(worker() for _ in range(8)))
         return when[0], when[1]
@@ -220,7 +220,7 @@ def test_two_models_share_the_minute_of_their_task() -> None:
                 admitted = server.admit(loop.time())
                 sent_at[not admitted] += 1
                 await asyncio.sleep(LATENCY)
-                limiter.clean(sent)
+                limiter.end(sent, "clean")
 
         async with asyncio.timeout(1000):
             await asyncio.gather(*(worker(paces[i % 2]) for i in range(30)))

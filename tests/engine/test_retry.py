@@ -125,13 +125,13 @@ def test_two_different_rows_confirm_and_an_answer_clears() -> None:
     share.take()
     assert not share.refused(a, 1.0, 2.0, needed=2)
     share.leave(1.0)
-    assert share.free
+    assert share.room
     share.take()
-    assert not share.free, "one at a time"
+    assert not share.room, "one at a time"
     assert not share.refused(b, 1.5, 2.5, needed=2), "it was in flight already"
     assert not share.refused(a, 2.6, 2.7, needed=2), "the same row"
     share.answered(2.8)
-    assert share.free
+    assert share.room
     assert not share.refused(a, 3.0, 3.1, needed=2), "known to be refused alone"
     assert not share.refused(b, 3.2, 3.3, needed=2)
     share = Share()
