@@ -322,5 +322,8 @@ def _link() -> Any:
     except ValueError:
         return None
     if (link := worker.plugins.get("cfai_nb")) is None:
-        raise SetupError("There was no cluster when this call was made: make the Client first, then call the verb.")
+        raise SetupError(
+            "This cluster was not known when the call was made: make its Client first (or the current one, with "
+            "client.as_current()), then call the verb."
+        )
     return link
