@@ -315,6 +315,10 @@ def test_mistakes_are_found_before_anything_is_sent(emulator: Emulator, tmp_path
         ({"v": cf.Embed()}, "give a task, what it works on"),
         ({"v": (cf.Embed(), "text", {"modle": "x"})}, "modle"),
         ({"a": (cf.Embed(), "{b}"), "b": (cf.Sentiment(), "text")}, "no column 'b'"),
+        (
+            {"f": (cf.Extract(fields={"n": int, "late": bool}), "text")},
+            "no type for late.*cf.Ask in a column of its",
+        ),
         ({}, "give a dict"),
     ]
     for columns, why in wrong:

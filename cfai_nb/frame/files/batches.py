@@ -110,7 +110,9 @@ class Files:
         """Say which files came since the source was opened."""
         base, paths = _paths(self.name)
         new = [name for path in paths if (name := path.relative_to(base).as_posix()) not in self.files]
-        return [f"{counted(len(new), 'file')} came to the source meanwhile; the same call goes on with it."] if new else []
+        return (
+            [f"{counted(len(new), 'file')} came to the source meanwhile; the same call goes on with it."] if new else []
+        )
 
     def read(self, start: int, columns: Sequence[str]) -> Iterator[Any]:
         """Yield Arrow tables of at most some MB, from this row on.
