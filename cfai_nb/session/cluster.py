@@ -49,7 +49,7 @@ _registered: weakref.WeakKeyDictionary[Client, set[str]] = weakref.WeakKeyDictio
 def register(client: Client, session: Session, take: Callable[..., None]) -> None:
     """Make a session known to a cluster; nothing happens where it is known already.
 
-    ``take`` is called with what the workers tell of the parts of calls.
+    ``take`` is called with the notes that workers take of the parts of calls.
 
     Raises
     ------
@@ -203,7 +203,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
                 self._tell(each, op="cfai_ended", call=call, error=list(error))
 
     def note(self, worker: str, *, call: str, part: str, state: str, apart: bool, **facts: Any) -> None:
-        """Tell all clients how far a part is; the one that made the call adds it up."""
+        """Pass the note of a part on to all clients; the one that made the call adds it up."""
         if state == "runs":
             self._attempts[part] = worker, call, apart
         else:
@@ -216,7 +216,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
             self._tell(self._parts.pop(key), op="cfai_stop", key=key)
 
     def update_graph(self, scheduler: Any, **kwargs: Any) -> None:
-        """Let calls that an error ended try again when something is computed anew."""
+        """Let calls that an error ended try again when something is computed again."""
         if self._ended:
             self._ended.clear()
             for each in tuple(self._scheduler.stream_comms):
@@ -358,7 +358,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         try:
             yield
         except CfaiError as error:
-            if stop.level:  # asked to stop, by the scheduler: the error that ended the call was said elsewhere
+            if stop.level:  # asked to stop, by the scheduler: the error that ended the call was reported elsewhere
                 raise self._ended.get(call, error) from None
             failed = [type(error).__name__, str(error)]
             raise
@@ -372,8 +372,8 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         whole = {"op": "cfai_part", "key": key, "call": call, "state": state, **further}
         self._worker.loop.add_callback(self._worker.batched_send, whole)
 
-    def tell(self, session: str, call: str, part: str, state: str, **facts: Any) -> None:
-        """Tell the client that made a call how far one of its parts is."""
+    def note(self, session: str, call: str, part: str, state: str, **facts: Any) -> None:
+        """Report to the client that made a call how far one of its parts is."""
         apart = session in self._apart
         whole = {"op": "cfai_note", "call": call, "part": part, "state": state, "apart": apart, **facts}
         self._worker.loop.add_callback(self._worker.batched_send, whole)
