@@ -20,16 +20,17 @@ _HARM = "Is the text harmful, or does it ask for or help with harm?"
 
 @dataclass(frozen=True, kw_only=True)
 class Moderate(DialectTask):
-    """Say for each row whether it is safe, and what makes it unsafe.
+    """Say for each row whether it is safe, and which categories make it unsafe.
 
     Attributes
     ----------
     categories : list of str, or dict of category to description
-        What is unsafe; default: the 14 hazards of Llama Guard, which are all it can be asked for.
+        What is unsafe; default: the 14 hazards of Llama Guard, which accepts no others.
     threshold : float
         Minimum probability for unsafe (default 0.5).  Changing it sends no new requests.
     probabilities : bool
-        Also return ``p``, how likely it is unsafe for any reason, and ``p__<category>``; they are kept in any case.
+        Also return ``p``, the probability that it is unsafe for any reason, and ``p__<category>``.  They are always
+        kept, so asking for them later sends nothing.
 
     Notes
     -----
@@ -51,7 +52,7 @@ class Moderate(DialectTask):
 
     @property
     def questions(self) -> tuple[str, ...]:
-        """The names of what is asked: whether it is unsafe at all, and each category."""
+        """The names of the questions: whether it is unsafe at all, and one for each category."""
         return (_WHOLE, *self.categories)
 
     @functools.cached_property

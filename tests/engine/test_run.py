@@ -20,7 +20,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine import run as engine
-from cfai_nb._engine.store.store import Store
+from cfai_nb._engine.store.writer import Writer
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.models import find
 
@@ -613,7 +613,7 @@ def test_a_stop_keeps_what_waits_for_a_slow_disk(open_: Any, monkeypatch: pytest
     """Answers that wait for the writer when Stop is pressed are kept and charged."""
     emulator = open_(concurrency=4)
     full = [False]
-    monkeypatch.setattr(Store, "full", property(lambda self: full[0]))
+    monkeypatch.setattr(Writer, "full", property(lambda self: full[0]))
 
     async def main() -> None:
         full[0] = True

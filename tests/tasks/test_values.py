@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pydantic
 import pytest
+from hostile import read_body
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -380,12 +381,7 @@ def test_an_odd_usage_block_ends_no_run() -> None:
     """One row of eight reports an object for a number: all eight are answered and charged, and the run goes on."""
 
     async def service(scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while (message := await receive()).get("more_body") or message.get("body"):
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        odd = b"row 3" in body
+        odd = b"row 3" in await read_body(receive)
         usage = {"prompt_tokens": 3, "completion_tokens": {"text": 2} if odd else 2, "neurons": "nan" if odd else 0.5}
         said = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}], "usage": usage}
         headers = [(b"content-type", b"application/json")]

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..error_codes import refuse
-from ..families import FAMILIES, not_emulated
+from ..families import served
 from ..families.document_conversion import formats
 from ..json_schema import BOOLEAN, STRING, obj, require
 from ..model_catalogue import Model, checked_on, find, models
@@ -122,13 +122,7 @@ def _properties(model: Model) -> list[dict[str, Any]]:
 
 async def _schema(request: Request) -> dict[str, Any]:
     """Return the input and output JSON Schemas of a model."""
-    name = request.query_params.get("model", "")
-    model = find(name)
-    if model is None:
-        raise refuse(5007, name=name)
-    family = FAMILIES.get(model.family)
-    if family is None:
-        raise not_emulated(model)
+    model, family = served(request.query_params.get("model", ""))
     return {"input": family.inputs(model), "output": family.outputs(model)}
 
 

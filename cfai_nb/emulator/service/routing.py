@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from starlette.requests import Request
 
 from ..error_codes import refuse
-from ..families import FAMILIES, not_emulated
+from ..families import FAMILIES, served
 from ..families.family import Family, ModelRequest
-from ..model_catalogue import Model, find
+from ..model_catalogue import Model
 from ..standins.lexical import count_tokens
 from . import request_body
 from .ai_gateway import EXTERNAL_FAMILIES, GatewayCall, Gateways, external_model
@@ -200,12 +200,7 @@ class Routing:
 def _served(name: str, route: str) -> tuple[Model, Family]:
     if not _NAME.fullmatch(name):
         raise refuse(3042, name=name)
-    model = find(name)
-    if model is None:
-        raise refuse(5007, name=name)
-    family = FAMILIES.get(model.family)
-    if family is None:
-        raise not_emulated(model)
+    model, family = served(name)
     if route not in family.routes and not (route == "responses" and "chat" in family.routes):
         raise refuse(5007, name=name)
     return model, family

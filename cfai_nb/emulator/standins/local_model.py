@@ -180,18 +180,7 @@ class LocalModel:
         return here
 
     def embed(self, texts: Sequence[str], dims: int = 384) -> NDArray[np.float64]:
-        """Return unit vectors of texts, with zeros behind the model's own 384 numbers; a narrower one is cut.
-
-        Parameters
-        ----------
-        texts : sequence of str
-        dims : int
-            Width.
-
-        Returns
-        -------
-        array of float64, shape (len(texts), dims)
-        """
+        """Return unit vectors of texts, shape (texts, `dims`): the model's own 384 numbers, and zeros or a cut."""
         import numpy as np
 
         rows = np.zeros((len(texts), max(dims, 384)))
