@@ -21,7 +21,7 @@ CHAT, OLD = "glm-4.7-flash", "llama-3.2-3b-instruct"
 
 
 class Service:
-    """Answers with what was said; a prompt with "cut" in it is cut, and one with "silent" is answered with nothing."""
+    """Answers with the prompt; one with "cut" in it is cut, and one with "silent" gets an empty answer."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []

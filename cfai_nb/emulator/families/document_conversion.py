@@ -1,7 +1,7 @@
 """Document conversion, ``/tomarkdown``: text formats are really converted, pictures are described, others named.
 
-Comes in: the files of a multipart request, read by ``service.request_body``. Goes out: one row per file; a file that
-cannot be converted is an error of its own. PDF and office files get one line that says what they are, since their
+It takes the files of a multipart request, read by ``service.request_body``, and returns one row per file; a file that
+cannot be converted has an error in its row. PDF and office files get one line with their format and size, since their
 conversion would be a program of its own.
 """
 
@@ -54,7 +54,7 @@ class _Markdown(HTMLParser):
         self._selector, self._depth = selector, 0  # how deep it is within what the selector finds
 
     def _selected(self, tag: str, attrs: Mapping[str, str | None]) -> bool:
-        """Whether a simple selector (``tag``, ``.class``, ``#id``, or a tag with one of them) means this tag."""
+        """Whether a simple selector (``tag``, ``.class``, ``#id``, or a tag with one of them) selects this tag."""
         name, mark, value = re.fullmatch(r"([\w-]*)([.#]?)([\w-]*)", self._selector).groups()  # type: ignore[union-attr]
         held = (attrs.get("class") or "").split() if mark == "." else [attrs.get("id")]
         return name in ("", tag) and (not mark or value in held)

@@ -1,9 +1,8 @@
 """The models over the wire: what the catalogue lists, the schemas of one model, and the LoRA adapters of an account.
 
 ``app`` serves :data:`ROUTES` and :meth:`LoraAdapters.routes`, and calls :func:`search` for ``/models/search``.
-``routing`` asks whether an adapter that a call names has its files. What an adapter does to an answer is not emulated.
-An adapter that was not created here passes, since the service has public ones that the emulator does not know by name.
-
+``routing`` checks whether an adapter that a call names has its files. The effect of an adapter is not emulated. An
+adapter that was not created here passes, since the service has public ones with names that are not listed here.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _UNITS = {f"{kind}_tokens": f"per M {kind.replace('_', ' ')} tokens" for kind in
 
 
 def search(query: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the models that match a search; ``page`` and ``per_page`` change nothing, as was seen.
+    """Return the models that match a search; ``page`` and ``per_page`` change nothing, as observed.
 
     Keys: ``search`` (part of the name), ``task``, ``author``, ``hide_experimental``, ``include_deprecated``.
     """

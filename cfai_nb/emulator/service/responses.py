@@ -1,4 +1,4 @@
-"""Responses: how a result or an error leaves, complete or damaged on purpose.
+"""Responses: how a result or an error is sent, complete or damaged by a fault.
 
 ``app`` builds a :class:`Reply` from a finished result and sends it with :func:`deliver`; :class:`Envelopes` writes the
 results of the other addresses and all errors. The gateway keeps replies in its cache. Ids and times are made here.
@@ -31,7 +31,7 @@ _PAGE = b"""<!DOCTYPE html>
 """
 
 
-#: Key of the transport in the ASGI scope, where ``server`` puts it so that a fault can really drop the connection.
+#: The key under which ``server`` puts the transport into the ASGI scope, so that a fault can drop the connection.
 TRANSPORT = "cfai_nb.transport"
 
 

@@ -1,8 +1,8 @@
-"""Routing: who may call, and from an HTTP request to a checked model request and the family that answers it.
+"""Routing: the check of account and token, and the way from an HTTP request to a model request and its family.
 
 ``app`` checks account, method and token with :class:`Auth` before anything else, and calls :meth:`Routing.read` for
 every inference request. It finds the gateway, the model, its licence, the form of the body and whether the call is
-queued. Each raises the service's error for what the service would refuse.
+queued, and raises the service's error for what the service would refuse.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ _EXTERNAL = re.compile(r"[a-z][\w.\-]*/[\w.:\-]+", re.I)
 
 @dataclass
 class CallState:
-    """One inference request while it is served; `patient`: it would rather wait for capacity than be refused."""
+    """One inference request while it is served; `patient`: it may wait for capacity instead of being refused."""
 
     path: str
     start: float

@@ -1,9 +1,9 @@
-"""Lexical similarity, which stands in for understanding: everything here compares letters.
+"""Lexical similarity in place of understanding: everything here compares letters.
 
-The families get from it token estimates, vectors, label scores, polarity and sentences. Vectors are stateless hashes
-of words and letter groups, so texts that share words are near each other, today and tomorrow. Labels are scored by
-shared word stems, letter groups and a small lexicon of words that tend to occur together, in English and, for the
-commonest, in German, French and Spanish.
+The families use its token estimates, vectors, label scores, polarity and sentences. Vectors are stateless hashes of
+words and letter groups: texts that share words are near each other, and a text always has the same vector. Labels are
+scored by shared word stems, letter groups and a small lexicon of words that tend to occur together, in English and, for
+the commonest, in German, French and Spanish.
 """
 
 from __future__ import annotations
