@@ -210,9 +210,9 @@ class Session:
         return plan
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:
-        server, rate = self.endpoint.server, _per_minute(self.rate)(model)
-        origin = self.endpoint.origin_of(task.name, model.family or "")
-        return draw_up(task, model, rows, origin, rate, server=server, account=self.account)
+        rate, there = _per_minute(self.rate)(model), self.endpoint
+        origin = there.origin_of(task.name, model.family or "")
+        return draw_up(task, model, rows, origin, rate, server=there.server, account=self.account)
 
     def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: RunOptions) -> Runner:
         """Prepare a run."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..errors import ModelError
 from ..models import Model
 from .dialects import decision
-from .dialects.question_types import MOST_QUESTIONS, Unsafe
+from .dialects.question_types import MOST_QUESTIONS, Unsafe, holds
 from .dialects.request import Cell, Column, Dialect
 from .task import DialectTask, display_only
 
@@ -76,7 +76,7 @@ class Moderate(DialectTask):
         return decision.LlamaGuard(_WHOLE) if model.family == "llama-guard" else self._dialect
 
     def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
-        held = [None if cell is None else [name for name in cell if self._holds(cell[name])] for cell in cells]
+        held = [cell and [name for name in cell if holds(cell[name], self.threshold)] for cell in cells]
         named = [names and [name for name in names if name != _WHOLE] for names in held]
         safe = Column([None if names is None else not names for names in held], "boolean")
         columns = {"safe": safe, "categories": Column(named, "object")}
@@ -85,6 +85,3 @@ class Moderate(DialectTask):
             columns["p"] = Column([max(p.values(), default=None) for p in p_of], "number")
             columns |= {f"p__{name}": Column([p.get(name) for p in p_of], "number") for name in self.categories}
         return columns
-
-    def _holds(self, part: Mapping[str, Any]) -> bool:
-        return bool(part["value"] if part["p"] is None else part["p"] >= self.threshold)

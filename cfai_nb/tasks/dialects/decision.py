@@ -12,14 +12,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ...errors import AnswerError, InputError, ModelError
 from ...markup import address
 from ...media import Media, media_in, text_of
 from ...models import Model, Usage, find, names_of_models, tokens_in
 from . import chat, values
-from .question_types import MOST_QUESTIONS, Choice, Question, YesNo, sent_as
+from .question_types import MOST_QUESTIONS, Choice, Question, YesNo, holds, sent_as
 from .reply import Reply
 from .request import Answer, Cell, Column, Dialect, Input, Json, Request, members, reading, shown_to, tokens_of
 
@@ -373,10 +372,7 @@ def label_columns(
         found = choice.columns("label", cells, 0.5, all_=all_)
         return {name.removeprefix("label__"): column for name, column in found.items()}
 
-    def holds(part: Mapping[str, Any]) -> bool:
-        return bool(part["value"] if part["p"] is None else part["p"] >= threshold)
-
-    held = [cell and [name for name in choice.names if holds(cell[name])] for cell in cells]
+    held = [cell and [name for name in choice.names if holds(cell[name], threshold)] for cell in cells]
     made = {"label": Column(held, "object")}
     for name in choice.names if all_ else ():
         made[f"p__{name}"] = Column([cell and cell[name]["p"] for cell in cells], "number")

@@ -47,9 +47,14 @@ class YesNo:
 
     def columns(self, name: str, cells: Sequence[Cell], threshold: float, *, all_: bool) -> dict[str, Column]:
         p = [None if cell is None else cell["p"] for cell in cells]
-        yes = [c and (c["value"] if c["p"] is None else c["p"] >= threshold) for c in cells]
+        yes = [cell and holds(cell, threshold) for cell in cells]
         columns = {name: Column(yes, "boolean")}
         return columns | ({f"{name}__p": Column(p, "number")} if all_ else {})
+
+
+def holds(cell: Mapping[str, Any], threshold: float) -> bool:
+    """Return whether the cell of a yes or no means yes: by its probability, or without one as it was answered."""
+    return bool(cell["value"] if cell["p"] is None else cell["p"] >= threshold)
 
 
 @dataclass(frozen=True, slots=True)
