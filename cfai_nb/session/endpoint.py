@@ -90,7 +90,7 @@ def resolve_endpoint(
         origin = stand_in(getattr(app, "origin", "")) or "emulator"
         return Endpoint(base="http://emulator/client/v4", account=account, token=token, origin=origin, app=app)
     if standins is not None:
-        raise SetupError(f'standins={standins!r} is for connect("emulator"), where no account answers; remove it.')
+        raise SetupError(f'standins={standins!r} only works with connect("emulator"); remove it.')
     if target not in (None, "cloudflare"):
         raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
     base = _checked(base_url or SERVICE)

@@ -56,7 +56,7 @@ class Generate(ChatTask):
         super().check(model)
         conversation.check(self.max_turns, self._tools)
         if self.thinking and self.schema is not None and "thinking" in self._wanted.model_fields:
-            raise ValueError("thinking=True makes a column of that name; call the schema's field otherwise.")
+            raise ValueError("thinking=True makes a column of this name; rename the schema's field.")
 
     @functools.cached_property
     def _tools(self) -> list[conversation.Tool]:

@@ -50,7 +50,7 @@ class Caption(DialectTask):
         if self.length not in (None, "short", "normal", "long"):
             raise ValueError(f'length={self.length!r}: give "short", "normal" or "long".')
         if self.length and (model.family != "moondream" or self.question):
-            raise ValueError("length= is for descriptions by moondream; leave it out, or say it in question=.")
+            raise ValueError("length= is for descriptions by moondream; leave it out, or give it in question=.")
 
     @functools.cached_property
     def _dialect(self) -> chat.PictureQuestion:

@@ -157,7 +157,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("image", {"model": "dreamshaper-8-lcm", "strength": 2}, "strength=2"),
     ("image", {"model": "dreamshaper-8-lcm", "negative_prompt": ["fog"]}, "say in words"),
     ("image", {"model": "clef"}, "cannot use"),
-    ("caption", {"model": "gpt-oss-20b"}, "sees no pictures. These do: .*llava"),
+    ("caption", {"model": "gpt-oss-20b"}, "takes no pictures. These do: .*llava"),
     ("caption", {"model": LLAMA, "length": "short"}, "length= is for descriptions by moondream"),
     ("caption", {"length": "tiny"}, 'give "short"'),
     ("detect", {}, "give target="),

@@ -59,7 +59,7 @@ class Settings:
         if self.n > 128:
             raise ValueError(f"n={self.n}: at most 128 samples.")
         if (self.n > 1 or self.raw) and (self.schema is not None or self.tools):
-            raise ValueError(f"{'n' if self.n > 1 else 'raw'}= gives text alone; leave schema= and tools= out.")
+            raise ValueError(f"{'n' if self.n > 1 else 'raw'}= returns only text; leave schema= and tools= out.")
         for wanted, capability, what in (
             (self.tools, "function_calling", "call tools"),
             (self.lora, "lora", "take lora="),
@@ -77,10 +77,10 @@ class Settings:
         if wanted is None or (wanted is False and not facts):
             return
         if not facts:
-            raise ModelError(f"{model.id} does not think aloud; leave reasoning= out.")
+            raise ModelError(f"{model.id} has no reasoning; leave reasoning= out.")
         if wanted is False and facts.get("off") is None:
             low = f', or ask for the least with reasoning="{levels[0 if levels[0] == "low" else -1]}"' if levels else ""
-            raise ModelError(f"{model.id} cannot go without thinking; leave reasoning= out{low}.")
+            raise ModelError(f"{model.id} always thinks; leave reasoning= out{low}.")
         if not isinstance(wanted, bool) and wanted not in levels:
             known = "True or False" if not levels else "True, False, " + ", ".join(map(repr, levels))
             raise ValueError(f"reasoning={wanted!r}: {model.id} takes {known}.")
@@ -191,7 +191,7 @@ def parse_partial(answer: Answer, settings: Settings) -> reply.Reply:
     """Return the reply, which may be cut or empty (see ``Reply.or_cut``), or raise an AnswerError: of no known form."""
     found = reply.parse(answer, settings.max_tokens)[0]
     if found.calls and not settings.tools and not found.text.strip():
-        raise AnswerError("the reply is a call of a tool, and none was offered", "empty")
+        raise AnswerError("the reply calls a tool, and none was offered", "empty")
     return found
 
 
@@ -230,7 +230,7 @@ def check_sees(model: Model) -> None:
     """Refuse chat models without vision."""
     if model.family in FAMILIES and not model.can("vision"):
         seeing = names_of_models(lambda other: other.family in SEEING and other.can("vision"))
-        raise ModelError(f"{model.id} sees no pictures. These do: {seeing}.")
+        raise ModelError(f"{model.id} takes no pictures. These do: {seeing}.")
 
 
 @dataclass(frozen=True)

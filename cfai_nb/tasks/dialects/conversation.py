@@ -52,7 +52,7 @@ def example_pairs(given: Any, wanted: schema.Schema | None, fill: Fill) -> tuple
             made.append((prompt, _example(only if isinstance(only, Mapping) else rest, wanted, at)))
         elif len(rest) != 1:
             raise ValueError(
-                f"examples: row {at} has {', '.join(rest) or 'nothing'} besides what the template names; there must be "
+                f"examples: row {at} has {', '.join(rest) or 'nothing'} beside the template's columns; there must be "
                 "one column more, the answer."
             )
         elif only is None:
@@ -289,7 +289,7 @@ def tool_of(function: Callable[..., Any]) -> Tool:
         raise ValueError(f"tools: {function!r:.80} is not a plain function with a name; give one written with def.")
     kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
     if kinds - {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}:
-        raise ValueError(f"tools: {name} takes parameters without a name of their own; give each one.")
+        raise ValueError(f"tools: {name} has parameters that cannot be passed by name; write each with its name.")
     try:
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", typed))
         schema = adapter.json_schema()
@@ -334,7 +334,7 @@ def _described(part: dict[str, Any], key: str, described: Mapping[str, str], fun
     if kinds and kinds <= {"integer", "number"}:
         part = {"type": "number", **{k: v for k, v in part.items() if k != "anyOf"}}
     elif kinds:
-        raise ValueError(f"tools: {key} of {function} is of one type or another, and a model takes one; give it one.")
+        raise ValueError(f"tools: {key} of {function} has several types, and a model takes one; choose one.")
     if part.get("default", "") is None:
         del part["default"]
     kind = {"type": "string" if isinstance(part.get("const", ""), str) else "number"}

@@ -86,7 +86,7 @@ class Reply:
                 )
             return AnswerError(words, "length", text=self.text)
         if not self.has_content and not self.calls:
-            return AnswerError(f"the reply is empty{' but for thinking' if self.thinking else ''}", "empty")
+            return AnswerError(f"the reply is empty{' except for thinking' if self.thinking else ''}", "empty")
         return None
 
     def or_cut(self, cell: Any, max_tokens: int) -> Any:

@@ -206,7 +206,7 @@ class Answer:
         with reading("vectors"):
             rows = sorted(self.json["data"], key=lambda one: int(one["index"]))
             if [int(one["index"]) for one in rows] != list(range(len(rows))):
-                raise ValueError("its indexes leave gaps")
+                raise ValueError("the indexes have gaps")
             return _as_matrix([one["embedding"] for one in rows]) if rows else None
 
     def _floats_by_list(self, names: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
@@ -269,7 +269,7 @@ def _as_matrix(rows: list[Json]) -> npt.NDArray[np.float32]:
     if any(not isinstance(row, list) or not row or len(row) != len(rows[0]) for row in rows):
         raise ValueError(f"{len(rows)} vectors of unequal or no length")
     if not all(type(number) in (int, float) for row in rows for number in row):
-        raise ValueError("there is something else than numbers in them")
+        raise ValueError("they hold something other than numbers")
     return _finite(np.array(rows, dtype=np.float64)) if rows else np.empty((0, 0), dtype=np.float32)
 
 
