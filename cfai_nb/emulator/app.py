@@ -203,7 +203,7 @@ class Emulator:
         return [meter, *routes, *host.routes()]
 
     def _resource(self, methods: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
-        """Return the handler of an address whose methods return results."""
+        """Return the handler of an address, with a function for each method that returns a result."""
 
         async def handler(request: Request) -> Response:
             result = await methods[request.method](request)

@@ -59,7 +59,7 @@ class Endpoint:
         return self.origin if self.origin == "cloudflare" or self.app is not None else self.base
 
     def origin_of(self, task: str, family: str) -> str:
-        """Return what answers a task with a model of this family: a local stand-in does not answer for all."""
+        """Return what answers a task with a model of this family; a local stand-in does not answer for all."""
         known = getattr(self.app, "understands", None)
         return self.origin if known is None or task == "summarize" or known(family) else "emulator"
 

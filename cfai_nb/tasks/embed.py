@@ -58,7 +58,7 @@ class Embed(Task):
             raise ValueError(f"{model.id} has no truncate; bge models cut at {model.context} tokens by themselves.")
 
     def batch(self, model: Model) -> int:
-        """Return the texts a request may carry; 32, the least of those known, where nothing is stated."""
+        """Return the texts a request may carry; 32, the smallest known number, if none is published."""
         return model.batch or 32
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:

@@ -245,7 +245,7 @@ class OneQuestion(Questions):
 
 @dataclass(frozen=True, kw_only=True)
 class Rewrite(DialectTask):
-    """A task whose answer is a text made of the text; ``prompt`` holds the instructions, with the names of its fields.
+    """A task that turns a text into another; ``prompt`` holds the instructions, with the names of the task's fields.
 
     Attributes
     ----------
@@ -272,7 +272,7 @@ class Rewrite(DialectTask):
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTask(Task):
-    """A task whose prompts a chat model answers.
+    """A task with prompts for a chat model.
 
     Attributes
     ----------
@@ -301,7 +301,7 @@ class ChatTask(Task):
 
     template: ClassVar[bool] = True
     families: ClassVar[frozenset[str]] = chat.FAMILIES
-    #: Fields that name what belongs to an account: where one is set, the account is part of the key.
+    #: Fields that name something of an account (a fine-tune): if one is set, the account is part of the key.
     account_fields: ClassVar[tuple[str, ...]] = ("lora",)
 
     system: str | None = None

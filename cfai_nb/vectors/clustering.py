@@ -27,7 +27,7 @@ _TRIED = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18)  # more clusters cannot be distin
 # The silhouette in 768 dimensions is nearly flat and climbs with k; in the first components it has a peak at the true
 # number of clusters (lexical vectors of 1,000 docstrings: 0.03 at every k, against 0.25 at the best).
 _COMPONENTS = 12
-_COUNTED = 20_000  # rows whose distinct values are counted
+_COUNTED = 20_000  # rows among which distinct ones are counted
 _SCORED = 2_000  # rows on which the numbers of clusters are compared: more make n x n distances slow, not better
 _OPTIMAL = 300  # rows up to which branches are flipped optimally: the time grows with the cube of the rows
 

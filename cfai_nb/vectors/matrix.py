@@ -130,7 +130,7 @@ class VectorColumn:
         return some
 
     def finite(self) -> VectorColumn:
-        """Return the vectors without NaN and infinity; a cell whose vector holds one counts as missing."""
+        """Return the finite vectors; a cell with NaN or infinity in its vector counts as missing."""
         whole = np.ones(len(self), dtype=bool)
         for part in blocks(len(self)):
             whole[part] = np.isfinite(self[part]).all(axis=1)

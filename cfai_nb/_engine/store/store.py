@@ -117,7 +117,7 @@ class Store:
                     self._reader.execute("ROLLBACK")
 
     def displaced(self) -> str | None:
-        """Return what happened to the file at the path, if it is no longer the one that was opened."""
+        """Return why the file at the path is no longer the one that was opened, or None if it is."""
         found = file_at(self.path)
         if found == self._file or (found is not None and not self._steady):
             return None

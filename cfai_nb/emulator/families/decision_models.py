@@ -81,7 +81,7 @@ def _bytes(request: ModelRequest, name: str) -> list[bytes]:
 
 
 def _check_sizes(request: ModelRequest) -> None:
-    """Refuse (5021) what is too large by itself or together."""
+    """Refuse (5021) media that are too large, alone or together."""
     sizes = {name: [len(raw) for raw in _bytes(request, name)] for name in FIELDS}
     single = [(size, most) for name, (_, _, most) in FIELDS.items() for size in sizes[name]]
     together = [(sum(sum(sizes[name]) for name in names), most) for names, most in _TOGETHER.items()]

@@ -51,7 +51,7 @@ class _Markdown(HTMLParser):
         super().__init__()
         self.parts: list[str] = []
         self._hidden, self._links = 0, list[str]()
-        self._selector, self._depth = selector, 0  # how deep it is within what the selector finds
+        self._selector, self._depth = selector, 0  # the depth inside a selected tag
 
     def _selected(self, tag: str, attrs: Mapping[str, str | None]) -> bool:
         """Whether a simple selector (``tag``, ``.class``, ``#id``, or a tag with one of them) selects this tag."""
@@ -161,7 +161,7 @@ def formats() -> list[dict[str, str]]:
 
 _LANGUAGES = ("en", "it", "de", "es", "fr", "pt")
 _IMAGES = obj({"convert": BOOLEAN, "convertOGImage": BOOLEAN, "maxConvertedImages": {"type": "integer", "maximum": 10}})
-#: What ``conversionOptions`` may hold.
+#: The schema of ``conversionOptions``.
 _OPTIONS = obj({
     "output": obj({"format": one("markdown", "text")}),
     "html": obj({"cssSelector": STRING, "hostname": STRING, "images": _IMAGES}),

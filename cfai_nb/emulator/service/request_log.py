@@ -1,4 +1,4 @@
-"""Request log: what was requested, what was refused and what was charged. ``app`` writes it, tests read it."""
+"""The request log: requests, refusals and charges. ``app`` writes it, tests read it."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Dropped(ConnectionResetError):
 
 
 class Drop(Response):
-    """Drops the connection: at once, or after part of a body whose full length was announced."""
+    """Drops the connection: at once, or after part of a body that was announced in full length."""
 
     def __init__(
         self, headers: Mapping[str, str] | None = None, body: bytes = b"", announced: int | None = None
@@ -68,7 +68,7 @@ class Drop(Response):
 
 @dataclass
 class Reply:
-    """What is sent for one call: a body, or the events of a stream in `frames`.
+    """The reply to one call: a body, or the events of a stream in `frames`.
 
     `drop` is how the connection is dropped: "" (it is not), "reset" (nothing arrives) or "cut" (half arrives).
     `damaged`: the answer is spoiled by a fault.

@@ -218,7 +218,7 @@ class LocalModel:
         return here - sum(nearest) / len(nearest)
 
     def yes(self, text: str, question: str, yes: str = "", no: str = "") -> float:
-        """Return the probability of yes; a description of no is what yes is compared with."""
+        """Return the probability of yes, by comparison with the description of no, or with other topics."""
         push = SLOPE * self.nearness(text, f"{question} {yes}".strip(), no) + (0.0 if no else INTERCEPT)
         return round(1 / (1 + math.exp(-push)), 4)
 

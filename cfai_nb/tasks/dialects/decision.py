@@ -63,7 +63,7 @@ WITH_PROBABILITIES = frozenset({"system-one"}) | frozenset(_SCORERS)
 #: The default question about labels.
 BEST = "Which label fits the text best?"
 _WORDS = chat.Settings(max_tokens=64)
-#: Llama Guard's tokens: written at most (a word and 14 codes), and read besides the text (its hazards, estimated).
+#: Llama Guard's tokens: written at most (a word and 14 codes), and read beside the text (its hazards, estimated).
 _GUARD_WRITES, _GUARD_READS = 128, 250
 
 
@@ -155,7 +155,7 @@ class Questionnaire:
 
     @functools.cached_property
     def reads(self) -> int:
-        """Tokens that a decision model reads besides the text; estimated."""
+        """Tokens that a decision model reads beside the text; estimated."""
         options = _OPTION * sum(len(options_of(question)) for question in self.questions.values())
         return _OVERHEAD + options + tokens_in(json.dumps(self._criteria, ensure_ascii=False))
 
@@ -229,7 +229,7 @@ class Questionnaire:
 
 @dataclass(frozen=True)
 class OneQuestion(Questionnaire):
-    """A questionnaire of one question, whose cell is the answer alone."""
+    """A questionnaire of one question; its cell is the answer alone."""
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         (cell,) = super().parse(answer, value, model).values()

@@ -190,7 +190,7 @@ def _compiled(code: types.CodeType) -> Json:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """Yield the names a function looks up outside itself, not those of attributes."""
+    """Yield the global names that a function refers to, without names of attributes."""
     for step in dis.get_instructions(code):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             yield str(step.argval)

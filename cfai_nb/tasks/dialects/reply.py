@@ -246,7 +246,7 @@ class StreamReader:
         self._pieces: list[str] = []
         self._others: list[bytes] = []  # lines before the first frame: a server that does not stream answers with JSON
         self._total: Mapping[str, Any] | None = None  # of the closing frame
-        self._sum: dict[str, float] = {}  # of ordinary frames, whose usage counts that frame alone
+        self._sum: dict[str, float] = {}  # of ordinary frames, each of which reports its own usage
 
     def feed(self, line: bytes) -> str:
         """Return the text a line adds.  Raises AnswerError: the line is not a frame of a stream."""

@@ -111,7 +111,7 @@ def seconds_of(sound: Media) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to send, apart from the address of the account and the token."""
+    """A request, without the address of the account and the token."""
 
     json: Json = None  #: The body, unless ``content`` or ``form`` holds it.
     content: bytes | None = None  #: A raw body.
@@ -174,7 +174,7 @@ class Answer:
             try:
                 document = from_json(self.content)
             except ValueError as error:
-                # A body that broke on its way may arrive whole the next time; one beyond what is parsed will not.
+                # A body that was damaged may arrive whole the next time; one beyond the parser's limits will not.
                 beyond = any(words in str(error) for words in _BEYOND)
                 code = "schema" if beyond else "broken"
                 raise AnswerError(f"the answer is not JSON: {error}", code, again=not beyond) from None

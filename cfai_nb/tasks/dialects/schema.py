@@ -107,7 +107,7 @@ def parse(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
     """
     if isinstance(value, Mapping):
         value = {key: _plain(kind, value[key]) if (kind := _kind(model, key)) else value[key] for key in value}
-    # As JSON, since that is what is strict and yet reads days out of texts; infinity is not a number there.
+    # As JSON: strict validation of JSON still reads days from texts, and infinity is not a number there.
     text = pydantic_core.to_json(value, inf_nan_mode="strings", serialize_unknown=True)
     return model.model_validate_json(text, strict=True).model_dump(mode="json")
 
