@@ -61,7 +61,8 @@ def chosen(only: Collection[str] = (), *, writes: bool = False) -> list[Statemen
     """Return the statements of these families, or of all if none is named; an unknown one is a ValueError."""
     families = list(dict.fromkeys(each.family for each in TABLE))
     if unknown := sorted(set(only) - set(families)):
-        raise ValueError(f"there are no statements about {', '.join(unknown)}; the known families are {', '.join(families)}")
+        known = ", ".join(families)
+        raise ValueError(f"there are no statements about {', '.join(unknown)}; the known families are {known}")
     return [each for each in TABLE if (not only or each.family in only) and (writes or not each.writes)]
 
 

@@ -256,7 +256,7 @@ def image_request(
     """
     can = limits(model)
     if not prompt:
-        raise InputError("the row has no words to draw from; describe the picture in the template, beside the column of pictures")
+        raise InputError("the row has no words to draw from; describe the picture in the template, beside its column")
     if len(pictures) > can.pictures:
         raise InputError(f"{model.id} takes {can.pictures or 'no'} pictures, and the row holds {len(pictures)}")
     named = {can.settings[name]: value for name, value in settings.items()}
