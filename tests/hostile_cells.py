@@ -1,4 +1,4 @@
-"""Cells nobody should trust, and the check that a piece of HTML shows them and does nothing."""
+"""Untrusted cells, and the check that a piece of HTML shows them and does nothing."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class GenerateImage(Task):
     size : int or (width, height), optional
         In pixels; the model's own otherwise.
     steps : int, optional
-        More steps, more detail, and a price to match.
+        More steps give more detail and cost more.
     seed : int, optional
         The same seed and prompt give the same picture.
     guidance : float, optional
@@ -33,12 +33,12 @@ class GenerateImage(Task):
     negative_prompt : str, optional
         What the picture must not show.
     strength : float, optional
-        How far to go from the picture it starts from, 0 to 1.
+        How far the result may differ from the first picture, 0 to 1.
 
     Notes
     -----
-    One request per distinct row.  Not every model has every setting; one it lacks is refused before anything is sent.
-    The cells are ``cf.Image``: bytes that show and save themselves.
+    One request per distinct row.  A setting that the model does not have is refused before anything is sent.  The cells
+    are ``cf.Image``: bytes that a notebook shows, with a method to save them.
     """
 
     name: ClassVar[str] = "image"
