@@ -1,8 +1,8 @@
 """One call of ``extract`` that is two: an extraction model finds what it has types for, a decision model the rest.
 
 ``verb.call_of`` makes an ``ExtractCall`` in the place of a ``Call`` where fields are booleans or one of several words,
-for ``extract``, ``run`` and ``compare`` alike, on whatever frame.  It yields both calls, which share one budget; out come
-one frame and one report.
+for ``extract``, ``run`` and ``compare`` alike, on whatever frame.  It yields both calls, which share one budget; out
+come one frame and one report.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class ExtractCall:
             reports = [call.report for call in self.calls if call.report is not None]
             if reports:
                 self.report = BothReport(reports, self.rows, self._join, self.title) if len(reports) > 1 else reports[0]
-                remember(self.report)
+                if self.calls[0].whole is None:
+                    remember(self.report)
 
     def frame(self) -> pd.DataFrame:
         """Return the answers of both, on the index of the frame."""

@@ -234,13 +234,15 @@ def call_of(task: Task, model: Any, data: rows.Frame, on: Any, options: Any) -> 
     from ..session import current
 
     here = current()
-    if isinstance(task, Extract) and not here.endpoint.is_server:
-        # With any gateway, since the call itself says where one is missing.
-        if here.model_for(task, model, "default").family == "clairic" and (parts := task.divided())[0]:
-            from .extract_call import ExtractCall  # brings the engine
+    if not isinstance(task, Extract) or here.endpoint.is_server:
+        return Call(task, model, data, on, options)
+    # With any gateway, since the call itself says where one is missing.
+    asked, rest = task.divided() if here.model_for(task, model, "default").family == "clairic" else ({}, task)
+    if not asked:
+        return Call(task, model, data, on, options)
+    from .extract_call import ExtractCall  # brings the engine
 
-            return ExtractCall(task, *parts, model, data, on, options)
-    return Call(task, model, data, on, options)
+    return ExtractCall(task, asked, rest, model, data, on, options)
 
 
 def carried_out(call: Call | CascadeCall | ExtractCall) -> Steps[Any]:
