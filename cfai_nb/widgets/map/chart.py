@@ -192,8 +192,10 @@ class Chart:
             self.data[_NAME] = named.map(lambda name: line(name, _NAME_WIDTH), na_action="ignore").astype("category")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 sorts the old pandas way
-            where: Any = "center_of_mass"
-            self.scatter.label(by=None if named is None else _NAME, size=13, font=arial.bold, positioning=where)
+            self.scatter.label(
+                by=None if named is None else _NAME, size=13, font=arial.bold, positioning="center_of_mass",
+                target_aspect_ratio=3, max_lines=2,
+            )  # fmt: skip
 
     # -- actions of the user ---------------------------------------------------------------------------------------
 
