@@ -23,9 +23,9 @@ import pandas as pd
 from .. import markup
 from ..errors import InputError
 from ..frame.reading import is_missing
-from ..media import Audio, Folder, Form, Image, Link, is_media, mime_of
+from ..media import Folder, Form, Link, is_media, mime_of
 from ..media.cells import boxes_of, in_words, is_boxes, label_colors, outlined
-from ..media.picture import thumbnail
+from ..media.picture import is_pixels, thumbnail
 from ..media.source import File, media_of, pixels_of
 from ..vectors.vector import describe
 
@@ -66,8 +66,8 @@ def kind_of(cell: Any) -> CellKind:
         return "vector"
     if isinstance(cell, (list, np.ndarray)) and len(cell) and is_boxes(cell):
         return "boxes"
-    if isinstance(cell, list) and cell and isinstance(cell[0], (Image, Audio)):
-        return cell[0].kind  # several pictures of a row
+    if isinstance(cell, (list, np.ndarray)) and len(cell) and isinstance(cell[0], bytes):
+        return kind_of(cell[0])  # several pictures of a row
     if is_media(cell):
         if isinstance(cell, os.PathLike):
             return _kind_of_file(File(Path(cell)))
@@ -159,7 +159,7 @@ class Renderer:
             return markup.sparkline(numbers.tolist(), f"{label}: {describe(numbers)}", top)
         if kind == "boxes":
             return self._named(cell)
-        if isinstance(cell, list) and kind in ("image", "audio"):
+        if kind in ("image", "audio") and isinstance(cell, (list, np.ndarray)) and not is_pixels(cell):
             return "".join(self._cell(each, f"{label}, {at + 1}", names, files, top) for at, each in enumerate(cell))
         if kind == "value":
             return markup.passage(_value(cell))

@@ -228,8 +228,9 @@ def test_boxes_are_drawn_on_the_picture_of_their_row() -> None:
 
 def test_several_pictures_of_a_row_stand_in_one_cell() -> None:
     """A list of pictures, as `image(n=2)` makes it, is shown as pictures."""
-    frame = pd.DataFrame({"photo": [[cf.Image(drawn()), cf.Image(drawn((9, 9)))], None]})
-    assert len(judged(frame.cfai.preview().fragment()).sources) == 2
+    for several in ([cf.Image(drawn()), cf.Image(drawn((9, 9)))], np.array([drawn(), drawn((9, 9))], dtype=object)):
+        frame = pd.DataFrame({"photo": [several, None]})
+        assert len(judged(frame.cfai.preview().fragment()).sources) == 2
 
 
 def test_vectors_alone_show_bars_and_stay_numpy_in_text() -> None:

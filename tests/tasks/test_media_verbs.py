@@ -126,6 +126,11 @@ def test_several_pictures_of_a_row(emulator: Emulator, tmp_path: Any) -> None:
     made.to_frame("made").to_parquet(tmp_path / "made.parquet")
     assert list(pd.read_parquet(tmp_path / "made.parquet")["made"][0]) == first
     assert len(made.to_frame("made").explode("made")) == 7
+    frame.to_parquet(tmp_path / "in.parquet")
+    task = cf.GenerateImage(n=3, seed=7, size=64)
+    with cf.connect(emulator, store=path, rate=None):
+        cf.enrich(tmp_path / "in.parquet", tmp_path / "out", {"p": (task, "{motif}", {"model": "lucid-origin"})})
+    assert list(pd.read_parquet(tmp_path / "out")["p"][2]) == first
     with pytest.raises(ValueError, match="n=0"):
         frame.cfai.image("{motif}", n=0)
 
