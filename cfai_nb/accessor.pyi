@@ -144,7 +144,7 @@ class Accessor:
     def image(
         self, on: Any = None, *, size: int | tuple[int, int] | None = None, steps: int | None = None,
         seed: int | None = None, guidance: float | None = None, negative_prompt: str | None = None,
-        strength: float | None = None, **options: Unpack[EmbeddingOptions],
+        strength: float | None = None, n: int = 1, **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
         """Draw a picture of each row: fill the template, and return the picture the model makes."""
     @TaskForm
