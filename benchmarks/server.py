@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
             self.finish(document, fault)
 
     def queued(self, document: dict) -> bytes:
-        """Take a submission to the batch queue, or answer a look at one; what was fetched is kept, as the service does."""
+        """Take a submission to the batch queue, or answer a look at one; fetched answers are kept, as there."""
         state = self.state
         if "requests" in document:
             name = f"s{len(state.submissions)}"

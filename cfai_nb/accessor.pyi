@@ -296,7 +296,7 @@ class Accessor:
     def map(
         self, on: Any = None, *, color: Hashable | None = None, hover: Hashable | Sequence[Hashable] | None = None,
         text: Hashable | None = None, method: Literal['auto', 'tsne', 'pca', 'umap'] = "auto", random_state: int = 0,
-        model: str | Model | None = None, **options: Unpack[GivenOptions],
+        points: pd.DataFrame | None = None, model: str | Model | None = None, **options: Unpack[GivenOptions],
     ) -> Map:
         """Lay rows out on a map, similar rows close together, to explore, select, label and describe them."""
     def playground(

@@ -144,7 +144,7 @@ def _price(unit: str, price: Price) -> str:
 
 def enrich_files(args: argparse.Namespace) -> int:
     """Add columns to parquet files of any size, as a folder of parquet files; the same command goes on."""
-    columns = _wanted(args)
+    columns = _new_columns(args)
     session = connect("auto", base_url=args.base_url)
     if emulated := bool(stand_in(session.origin)):
         # In a store of its own: the user's store must not fill up with the emulator's answers.
@@ -168,7 +168,7 @@ def enrich_files(args: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(args: argparse.Namespace) -> dict[str, Any]:
+def _new_columns(args: argparse.Namespace) -> dict[str, Any]:
     """Return what is asked for, in the form ``cf.enrich`` takes.
 
     Raises
@@ -286,57 +286,3 @@ def _check_credentials(session: Session) -> None:
             return await sender.send(request, "models/search", method="GET")
 
     bridge.call(ask)
-
-
-def enrich_files(args: argparse.Namespace) -> int:
-    """Add columns to parquet files of any size, as a folder of parquet files; the same command goes on."""
-    columns = _new_columns(args)
-    session = connect("auto", base_url=args.base_url)
-    if session.origin == "emulator":
-        # In a store of its own: the user's store must not fill up with the emulator's answers.
-        out = Path(args.target)
-        session = connect("emulator", store=out.with_name(f"{out.name}.emulator.sqlite"))
-    options: dict[str, Any] = {"memory": int(args.memory * 1e6), "overwrite": args.overwrite}
-    with session:
-        plan = enrich.plan(args.source, args.target, columns, **options)
-        print(plan)
-        if args.plan:
-            return 0
-        if session.origin != "emulator" and plan.requests and not agreed(args.yes):
-            return 1
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            report = enrich(args.source, args.target, columns, budget=args.budget, **options)
-        if not sys.stderr.isatty():
-            print(report.receipt)
-        for warning in caught:
-            print(f"note: {warning.message}")
-    return 0
-
-
-def _new_columns(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what is asked for, in the form ``cf.enrich`` takes.
-
-    Raises
-    ------
-    Usage
-        An option has another form, or none was given.
-    """
-    model = {} if args.model is None else {"model": args.model}
-    columns: dict[str, Any] = {}
-    for column in args.embed or ():
-        columns[f"{column}_vector"] = (Embed(), column)
-    for given in args.classify or ():
-        column, equals, labels = given.partition("=")
-        chosen = [label.strip() for label in labels.split(",") if label.strip()]
-        if not equals or len(chosen) < 2:
-            raise Usage(f"--classify {given}: give COLUMN=LABEL,LABEL")
-        columns[f"{column}_label"] = (Classify(labels=chosen), column)
-    for given in args.generate or ():
-        name, equals, template = given.partition("=")
-        if not equals or not name or "{" not in template:
-            raise Usage(f'--generate {given}: give NAME="a template with {{column}}"')
-        columns[name] = (Generate(), template, model)
-    if not columns:
-        raise Usage("say what to add: --embed COLUMN, --classify COLUMN=LABEL,LABEL or --generate NAME=TEMPLATE")
-    return columns

@@ -305,7 +305,7 @@ def test_any_way_of_asking_goes_to_both_models(emulator: Emulator) -> None:
 
 def test_a_cascade_does_not_extract(emulator: Emulator) -> None:
     """It is refused before anything is sent, with what to do."""
-    with pytest.raises(cf.ModelError, match="extract cannot use a cascade here.*These can"):
+    with pytest.raises(cf.ModelError, match=r"extract cannot use a cascade here.*These can"):
         TEXT.cfai.extract(MIXED, model=cf.Cascade("clef-flash", "clef-omni"))
     assert emulator.requests == 0
 
