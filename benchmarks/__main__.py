@@ -167,9 +167,10 @@ def queue(*counts: int) -> str:
             counted = stats(url)
         each = (done["peak_mb"] - done["start_mb"]) / count * 1e6
         lines.append(
-            f"{count:,} rows: peak {done['peak_mb']} MB, {each:.0f} MB a million rows, CPU {done['cpu_us']:.0f} us "
-            f"a row, {counted['submissions']:,} submissions, {counted['looks']:,} looks, billed twice "
-            f"{counted['twice']} [0], wrong {done['wrong']} [0], {done['wall']:.0f} s"
+            f"{count:,} rows: peak {done['peak_mb']} MB, {each:.0f} MB a million rows, "
+            f"CPU {done['cpu_us']:.0f} us a row, "
+            f"{counted['submissions']:,} submissions, {counted['looks']:,} looks, billed twice {counted['twice']} [0], "
+            f"wrong {done['wrong']} [0], {done['wall']:.0f} s"
         )
     with server() as url:
         direct = work("ours", "queue", url, 100_000)
@@ -368,7 +369,8 @@ def dask_overhead(rows: int = 50_000) -> str:
 
 CASES: dict[str, Callable[[], str]] = {
     "embed": embed, "duplicates": duplicates, "generate": generate, "capacity": capacity, "rate-told": rate_told,
-    "rate-learned": rate_learned, "faults": faults, "quota": quota, "bulk": bulk, "store": store, "recall": recall,
+    "rate-learned": rate_learned, "faults": faults, "quota": quota, "bulk": bulk, "store": store, "queue": queue,
+    "recall": recall,
     "import": imports, "search": search, "picture": picture, "preview": preview,
     "media": media, "certificate": certificate, "enrich": enrich, "killed": killed, "polars": polars,
     "dask-rate": dask_rate, "dask-capacity": dask_capacity, "dask-duplicates": dask_duplicates,

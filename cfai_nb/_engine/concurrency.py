@@ -102,7 +102,7 @@ class ServerConcurrency(Concurrency):
             self._clean = 0  # the run had too few requests to show what the server can do
             return
         self._clean += 1
-        if self._clean == places:  # those before were sent with another number of places, or loaded the model
+        if self._clean == places:  # earlier requests had another number of places, or loaded the model
             self._since = now
         elif self._clean >= 3 * places:
             seconds = now - self._since

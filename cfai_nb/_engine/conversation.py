@@ -239,25 +239,23 @@ class Conversations:
         except (CfaiError, LookupError, TypeError, ValueError) as error:  # paid for and not usable: its rows fail
             failed += [(index, AnswerError(str(error), "dimensions")) for index in batch]
             rows, batch = 0, []
-        records: list[tuple[list[int], Cells]] = [(batch, cells)] if batch else []
-        records += [([index], [error]) for index, error in failed if error.code in KEPT]
+        records: list[tuple[list[bytes], Cells]] = [([keys[index] for index in batch], cells)] if batch else []
+        records += [([keys[index]], [error]) for index, error in failed if error.code in KEPT]
         # A row counts once, in the first charge, however many turns it took.
         charges = self._noted(point, rows)
-        if not records or store is None:
-            self._engine.enter(charges)
-        for indexes, found in records:
+        for names, found in records:
             if flight.keys:
-                flight.cells.update((keys[index], found[at : at + 1]) for at, index in enumerate(indexes))
+                flight.cells.update((name, found[at : at + 1]) for at, name in enumerate(names))
             if log is not None:
-                flight.logs.update((keys[index], log) for index in indexes)
+                flight.logs.update(dict.fromkeys(names, log))
         if store is None or not records:
+            self._engine.enter(charges)
             return failed
         try:
             while store.writer.full:  # a slow disk slows the run down instead of filling the memory
                 await asyncio.sleep(0.005)
         finally:  # even when the run is stopped meanwhile, since this was paid for
-            for indexes, found in records:
-                names = [keys[index] for index in indexes]
+            for names, found in records:
                 store.put(names, found, charges, log, before=before, owner=run.id, ends=point.stored_key)
                 before, charges = 0.0, []
         return failed

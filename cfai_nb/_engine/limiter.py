@@ -141,7 +141,7 @@ class Rate:
 
     def _learn(self, now: float) -> None:
         """Learn from a refusal that closes the minute."""
-        # What passed since the last refusal: a bucket was empty then and is empty now, so this is its flow.
+        # Requests that passed since the last refusal: a bucket was empty then and is empty now, so this is its flow.
         passed = sum(1 for sent in self._sent if sent > self._refused_at)
         if self.mode == "even" and self._settled:
             self.limit = max(1.0, (self.limit or 1.0) * 0.95)

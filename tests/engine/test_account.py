@@ -201,7 +201,7 @@ async def test_another_process_takes_the_lead():
 
 @in_loop
 async def test_an_answer_that_comes_right_behind_the_claim_is_heard():
-    """Both messages may be read in one turn of the loop; who claimed the input is still told that it is stored."""
+    """Both messages may be read in one turn of the loop; the claiming process still learns that the input is stored."""
     participant = Participant(written, lambda keys: [])
     asked: list[dict[str, object]] = []
     participant.follow(asked.append)

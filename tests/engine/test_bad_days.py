@@ -137,7 +137,7 @@ def test_on_a_full_disk_a_run_stops_paying(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_when_the_disk_has_room_again_nothing_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure to keep is told by the run it happened to, and by no later one."""
+    """A failure to keep an answer is reported by its run, and not by a later one."""
     _small_disk(monkeypatch, [20])
     cf.connect(Emulator(rate=None), store=tmp_path / "s.sqlite", store_errors="continue")
     with pytest.warns(cf.CfaiWarning, match="disk is full"):

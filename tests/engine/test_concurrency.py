@@ -105,7 +105,7 @@ def test_never_more_than_the_places_are_out() -> None:
 
 
 def test_who_came_first_goes_first_and_the_refused_keep_their_turn() -> None:
-    """Places are handed out in order of arrival, but a request that was refused goes before all who wait."""
+    """Places are given out in order of arrival, but a request that was refused goes before all who wait."""
 
     async def main() -> list[str]:
         loop = asyncio.get_running_loop()
@@ -129,7 +129,7 @@ def test_who_came_first_goes_first_and_the_refused_keep_their_turn() -> None:
 
 @pytest.mark.parametrize("late", [False, True], ids=["while it waits", "when its place has come"])
 def test_a_cancelled_wait_gives_its_place_back(late: bool) -> None:
-    """Whoever is cancelled while waiting, or at the moment its place comes, holds up nobody."""
+    """A request that is cancelled while it waits, or when it gets its place, holds up nothing."""
 
     async def main() -> int:
         loop = asyncio.get_running_loop()

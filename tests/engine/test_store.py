@@ -106,7 +106,7 @@ def test_what_an_answer_cost_is_kept_with_it(path: Path) -> None:
 
 
 def test_of_equal_keys_the_newest_counts(path: Path) -> None:
-    """An answer asked anew replaces the old one, in this store and in one opened before and after."""
+    """A new answer replaces the old one, in this store and in one opened before and after."""
     old, new = Store(path), Store(path)
     old.put([key("a"), key("b")], ["old a", "old b"])
     old.flush()
@@ -279,7 +279,7 @@ def test_a_store_of_a_later_version_is_left_alone(path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"this is no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_damaged_store_says_what_to_do(path: Path, content: bytes) -> None:
-    """A file that is no database is an error naming the file and the way out; it is not overwritten."""
+    """A file that is not a database is an error naming the file and the way out; it is not overwritten."""
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     with pytest.raises(cf.StoreError) as caught:
@@ -303,7 +303,7 @@ def test_another_programs_database_is_not_written_to(path: Path) -> None:
 
 
 def test_a_store_cut_short_gives_no_wrong_answer(path: Path) -> None:
-    """A file that lost its second half is told as damaged, or gives back only answers that are right."""
+    """A file that lost its second half is reported as damaged, or gives back only right answers."""
     store = Store(path)
     for i in range(200):
         store.put([key(i)], [f"{i} " * 200])
@@ -353,7 +353,7 @@ def test_a_full_disk_is_noted_and_the_next_answers_are_kept(path: Path, monkeypa
 
 
 def test_a_writer_that_cannot_start_is_noted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the writer cannot open the file (too many open files), that is a failure and nobody waits for it."""
+    """When the writer cannot open the file (too many open files), that is a failure and nothing waits for it."""
     Store(path).close()
     connect, calls = store_module.open_file, [0]
 
@@ -527,7 +527,7 @@ def test_a_version_that_cannot_be_is_an_error_in_words(path: Path) -> None:
 
 
 def test_what_is_damaged_in_the_book_is_left_out_and_said(tmp_path: Path) -> None:
-    """A charge that does not match its checksum is no amount; the ledger warns of it."""
+    """A charge that does not match its checksum is not an amount; the ledger warns of it."""
     session = cf.connect("emulator", store=tmp_path / "s.sqlite")
     pd.Series(["one"]).cfai.embed()
     pd.Series(["two"]).cfai.embed()
@@ -682,7 +682,7 @@ def test_a_lock_that_lasts_is_said_and_what_waits_is_not_lost(path: Path, monkey
 
 
 def test_a_failure_is_told_to_the_run_it_belongs_to(path: Path) -> None:
-    """An answer that cannot be written is said to its owner alone; the others are kept, and its charge too."""
+    """An answer that cannot be written is reported to its owner alone; the others are kept, and its charge too."""
     store = Store(path)
 
     def fails(connection: sqlite3.Connection) -> None:
@@ -719,7 +719,7 @@ def test_writes_after_closing_are_not_lost(path: Path) -> None:
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
 def test_a_file_that_is_not_there_any_more_is_noticed_at_the_first_write(path: Path, replaced: bool) -> None:
-    """What is written is not lost in a file nobody sees: it waits, and goes into the one that lies there next."""
+    """Answers are not lost in a deleted file: they wait, and are written into the next file at the path."""
     store = sharing.shared(path)
     store.put([key(1)], ["old"], [charge(1.0)])
     store.flush()
@@ -740,7 +740,7 @@ def test_a_file_that_is_not_there_any_more_is_noticed_at_the_first_write(path: P
 
 
 def test_when_nothing_can_be_written_memory_has_a_bound(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers beyond it are given up and said; their charges never are."""
+    """Answers beyond it are given up and reported; their charges never are."""
     monkeypatch.setattr(writer_module, "BACKLOG", 10_000)
     store = Store(path)
     path.unlink()

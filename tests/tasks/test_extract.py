@@ -158,7 +158,7 @@ def test_a_place_in_the_text_in_both_forms(span: Any) -> None:
 
 @pytest.mark.parametrize("answer", [{"value": "soon"}, {"value": [1], "steps": [{"value": 1}]}], ids=["words", "steps"])
 def test_an_answer_of_another_shape_is_a_failed_row(answer: Any) -> None:
-    """A duration that is no number and a forecast of another length are errors of the row, not columns of nonsense."""
+    """A duration that is not a number and a forecast of another length are errors of the row, not of columns."""
     task = cf.Extract(fields={"a": dt.timedelta if answer["value"] == "soon" else GUESSES["orders"]})
     said = Answer(json.dumps({"result": {"answers": {"a": answer}, "truncated": False}, "success": True}).encode())
     with pytest.raises(cf.AnswerError, match="does not fit the fields"):
@@ -352,7 +352,7 @@ def test_a_text_beyond_the_model_is_not_sent(emulator: Emulator) -> None:
 
 
 def test_fragments_of_a_list_are_dropped() -> None:
-    """Entries without any confidence are no answers; a list of confidences of another length says nothing."""
+    """Entries without any confidence are not answers; a list of confidences of another length says nothing."""
     task = cf.Extract(fields={"all": list[str], "some": list[float]})
     cell = {
         "all": {"type": "list", "value": ["a", "b"], "confidences": [0.9, 1e-7], "spans": [[0, 1]]},

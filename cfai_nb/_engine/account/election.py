@@ -69,7 +69,8 @@ class Election:
     async def _elect(self) -> None:
         end = asyncio.get_running_loop().time() + PATIENCE
         while not self._closed:
-            if self._locked():
+            self._lock = lock(self._lock_path)
+            if self._lock is not None:
                 await self._lead()
                 return
             if await self._follow():
@@ -84,10 +85,6 @@ class Election:
             await asyncio.sleep(PAUSE)
 
     # -- leading -----------------------------------------------------------------------------------------------------
-
-    def _locked(self) -> bool:
-        self._lock = lock(self._lock_path)
-        return self._lock is not None
 
     async def _lead(self) -> None:
         here = self.participant

@@ -75,7 +75,7 @@ def review_names(store: Store) -> list[str]:
 
 
 def write_review(store: Store, name: str, marks: Sequence[Mark]) -> None:
-    """Keep rows of a review; what was kept of the same rows is replaced."""
+    """Keep rows of a review, replacing earlier versions of the same rows."""
     rows = [
         (name, mark.row, mark.place, float(mark.chance), mark.population, mark.state, json.dumps(mark.label),
          mark.note, float(mark.time))

@@ -117,7 +117,7 @@ class Store:
                     self._reader.execute("ROLLBACK")
 
     def displaced(self) -> str | None:
-        """Return what happened to the file at the path, if it is no longer the one that was opened."""
+        """Return why the file at the path is no longer the one that was opened, or None if it is."""
         found = file_at(self.path)
         if found == self._file or (found is not None and not self._steady):
             return None
@@ -205,11 +205,11 @@ class Store:
         ``before`` is the part of their cost that is in the ledger already; None is unknown.  ``owner`` is the run to
         which it is reported if they cannot be written, ``ends`` the checkpoint that is deleted with them.
         """
-        kind, body = encode(cells)
         each = [before, *(charge.neurons for charge in charges)]
         known = (charges or before) and None not in each
         neurons = _number(sum(filter(None, each))) if known else None
         joined = b"".join(keys)
+        kind, body = encode(cells)
 
         def write(connection: sqlite3.Connection) -> None:
             row = (kind, len(keys), len(body), time.time(), neurons, body, log)

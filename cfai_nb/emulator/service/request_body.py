@@ -1,8 +1,8 @@
 """Request bodies: JSON, raw bytes or multipart, read into one :class:`ModelRequest`.
 
-``routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service holds a model's
-schema against one JSON object in every form, so the fields of a multipart form and the query beside raw bytes, which
-arrive as text, are converted to the numbers and flags that the schema declares.
+``routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service checks one JSON
+object against a model's schema, whatever the form of the body, so the fields of a multipart form and the query beside
+raw bytes, which arrive as text, are converted to the numbers and flags that the schema declares.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from .still import PLAIN, shade, titles, words
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 reads its fonts the old pandas way
     import jscatter
+    from jscatter.font import arial
 
 _HEIGHT = 480
 _LINES = 6
@@ -191,7 +192,10 @@ class Chart:
             self.data[_NAME] = named.map(lambda name: line(name, _NAME_WIDTH), na_action="ignore").astype("category")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 sorts the old pandas way
-            self.scatter.label(by=_NAME if named is not None else None, size=13)
+            self.scatter.label(
+                by=None if named is None else _NAME, size=13, font=arial.bold, positioning="center_of_mass",
+                target_aspect_ratio=3, max_lines=2,
+            )  # fmt: skip
 
     # -- actions of the user ---------------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from ..._engine.bridge import bridge
 from ...frame.call import Call
 from ...frame.progress import words
 from ...frame.report import Report
-from ...markup import FAILED, FONT, LONG, block, escape, line
+from ...markup import FAILED, LONG, block, escape, line
 from ...models import catalogue
 from ..base import CopyButton, button
 from ..progress import STEADY, bar
@@ -36,6 +36,9 @@ __all__ = ["Playground"]
 
 _WIDE = {"width": "98%"}
 _FOLDED = {"width": "98%", "margin": "4px 0 4px 2px"}
+#: The width of what names a box, and of a name alone, so that boxes begin in one line.
+_FIRST = "6.5em"
+_NAME = {"flex": f"0 0 {_FIRST}", "margin": "2px 8px 2px 2px", "justify_content": "flex-end"}
 _WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 #: Fields with a box for a number.
 _NUMBERS: dict[str, Callable[[str], Any]] = {"temperature": float, "max_tokens": int}
@@ -129,7 +132,7 @@ class Panel:
         self._make_buttons()
         further = ipywidgets.VBox([self.words, ipywidgets.HBox([self.temperature, self.max_tokens], layout=_WRAP)])
         self.advanced = ipywidgets.Accordion([further], titles=["System prompt, temperature, length"], layout=_FOLDED)
-        label = ipywidgets.HTML(f'<span style="{FONT}">variants</span>', layout={"margin": "0 8px 0 24px"})
+        label = ipywidgets.Label("Variants", layout={"margin": "2px 8px 2px 24px"})
         self.controls = ipywidgets.VBox(
             [
                 ipywidgets.HBox([self.mode, label, self.variant, self.add, self.drop], layout=_WRAP),
@@ -151,7 +154,7 @@ class Panel:
         area, text = ipywidgets.Textarea, ipywidgets.Text
         self.mode = ipywidgets.ToggleButtons(options=list(MODES), style={"button_width": "auto"})
         self.variant = ipywidgets.ToggleButtons(options=["A"], style={"button_width": "auto"}, tooltips=["variant A"])
-        self.chips = ipywidgets.HBox(layout=_WRAP)
+        self.chips = ipywidgets.HBox()
         self.prompt = area(rows=4, layout=_WIDE, placeholder="Summarize in five words: {text}")
         self.words = area(rows=2, layout=_WIDE)
         self.shape = area(rows=4, layout=_WIDE)
@@ -173,7 +176,7 @@ class Panel:
         self.truth.observe(lambda change: self._set("truth", self.columns[change["new"]]), "value")
         self.problem = ipywidgets.HTML()
         for box in (self.prompt, self.words, self.shape, self.model, self.temperature, self.max_tokens):
-            box.style.description_width = "6.5em"
+            box.style.description_width = _FIRST
         for name in ("prompt", "model", "mode", "variant"):
             getattr(self, name).observe(lambda change, name=name: self._set(name, change["new"]), "value")
         for name, kind in _NUMBERS.items():
@@ -193,6 +196,7 @@ class Panel:
         )
         self.compare.observe(lambda change: setattr(self.playground, "compare", change["new"]), "value")
         self.history = ipywidgets.Dropdown(description="Versions", layout={"width": "28em"})
+        self.history.style.description_width = _FIRST
         self.restore = self._button("Restore", self._restore, icon="history")
         self.price = self._button("Price all rows", self.full_run.price, icon="calculator")
         self.apply = self._button("Run on all rows", self.full_run.run, icon="forward", disabled=True)
@@ -244,7 +248,7 @@ class Panel:
             self.variant.options = list(p.variants)
         self.variant.value = p.variant
         self.prompt.value, self.model.value = p.prompt, p.model
-        self.prompt.description = "Prompt" if p.mode == "generate" else "Text"
+        self.prompt.description, self.prompt.rows = ("Prompt", 4) if p.mode == "generate" else ("Text", 2)
         self.words.layout.display = "none" if p.mode in ("ask", "extract") else ""
         self.words.description = self._words_trait.capitalize()
         self.words.value = getattr(p, self._words_trait)
@@ -270,12 +274,12 @@ class Panel:
         """Offer the columns."""
         p = self.playground
         offered = drafts.offered(p.prompt, p.samples.columns)
-        if [chip.description for chip in self.chips.children[1:]] != [f"{{{name}}}" for name in offered]:
+        shown = self.chips.children[1].children if self.chips.children else ()
+        if [chip.description for chip in shown] != [f"{{{name}}}" for name in offered]:
             chips = [
                 self._button(f"{{{name}}}", partial(self._insert, name), tooltip=f"insert {name}") for name in offered
             ]
-            label = ipywidgets.HTML(f'<span style="{FONT}">columns</span>', layout={"margin": "0 8px 0 7.2em"})
-            self.chips.children = [label, *chips]
+            self.chips.children = [ipywidgets.Label("Columns", layout=_NAME), ipywidgets.HBox(chips, layout=_WRAP)]
 
     def _insert(self, column: str) -> None:
         self.playground.prompt = drafts.completed(self.playground.prompt, column)
