@@ -130,6 +130,7 @@ def test_the_next_card_is_painted_before_the_kernel_answers(lab: Any, pictures: 
         card = page.output(2).locator(".cfai-review")
         see(card, "0 of 20")
         card.and_(page.browser.locator(":focus")).wait_for()
+        page.reusable = False  # it listens to every key from now on
         page.browser.evaluate(_WATCH)
         for at in range(12):
             keys(page, "12345"[at % 5])
