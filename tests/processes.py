@@ -1,4 +1,4 @@
-"""Real processes and real kernels: begun with code of their own, interrupted, and gone at the end of a test."""
+"""Real processes and real kernels: started with code of their own, interrupted, and gone at the end of a test."""
 
 from __future__ import annotations
 

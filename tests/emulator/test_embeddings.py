@@ -93,7 +93,7 @@ def test_qwen_queries_differ_from_documents_but_compare(door: Any) -> None:
 
 
 def test_overlong_text_is_cut_or_refused(door: Any) -> None:
-    """bge reads its 512 tokens and no more; bge-m3 refuses what is too long unless told to cut it."""
+    """bge reads its 512 tokens and no more; bge-m3 refuses longer texts unless it may cut them."""
     here = door()
     long = "word " * 600
     assert (

@@ -1,4 +1,4 @@
-"""Closing drains: what is paid is kept, what is open is closed, and what could not be written is said."""
+"""Closing drains: what is paid is kept, what is open is closed, and what could not be written is reported."""
 
 from __future__ import annotations
 

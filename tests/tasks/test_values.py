@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pydantic
 import pytest
+from hostile import read_body
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -84,7 +85,7 @@ def test_what_is_accepted(read: Callable[[Any], Any], given: Any, expected: Any)
 )
 @pytest.mark.parametrize("given", NOTHING, ids=short)
 def test_what_is_refused(read: Callable[[Any], Any], given: Any) -> None:
-    """Whatever else is said is an error that quotes it in a few words, and never a value."""
+    """Anything else is an error that quotes it in a few words, and never a value."""
     numbers = {values.number: [2, -1], values.whole: [2, -1]}
     if given in numbers.get(read, []):
         return
@@ -251,7 +252,7 @@ def test_own_models_keep_their_rules() -> None:
     [lambda: cf.Extract(fields={"a": "money"}).key_fields(), lambda: cf.Generate(schema={"a": "intt"}).key_fields()],
 )
 def test_an_unknown_type_is_named(make: Callable[[], Any]) -> None:
-    """A type nobody knows is an error that names the field, the word and the types there are."""
+    """An unknown type is an error that names the field, the word and the known types."""
     with pytest.raises(ValueError, match=r"a: '(money|intt)' is not a type; give one of text, number, integer"):
         make()
     assert cf.Extract(fields={"a": "integer"}).key_fields() == cf.Extract(fields={"a": int}).key_fields()
@@ -380,12 +381,7 @@ def test_an_odd_usage_block_ends_no_run() -> None:
     """One row of eight reports an object for a number: all eight are answered and charged, and the run goes on."""
 
     async def service(scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while (message := await receive()).get("more_body") or message.get("body"):
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        odd = b"row 3" in body
+        odd = b"row 3" in await read_body(receive)
         usage = {"prompt_tokens": 3, "completion_tokens": {"text": 2} if odd else 2, "neurons": "nan" if odd else 0.5}
         said = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}], "usage": usage}
         headers = [(b"content-type", b"application/json")]
@@ -482,7 +478,7 @@ def test_half_a_character_is_replaced(body: bytes, text: str) -> None:
 
 @pytest.mark.parametrize("body", [b'{"response": ' + b"1" * 5_000 + b"}", b"[" * 500, b'{"response": 1', b"\xff", b""])
 def test_what_cannot_be_parsed_is_an_answer_error(body: bytes) -> None:
-    """Numbers of thousands of digits, deep nesting and broken JSON are told in plain words."""
+    """Numbers of thousands of digits, deep nesting and broken JSON are reported in plain words."""
     with pytest.raises(cf.AnswerError, match="the answer is not JSON") as caught:
         _ = Answer(body).json
     assert (caught.value.reaction == "row") is (len(body) > 100)  # asking again is no help there
