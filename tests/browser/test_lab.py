@@ -134,10 +134,10 @@ def test_models_and_ledger(lab: Any, pictures: Path) -> None:
         page.run(3)
         see(ledger, re.compile("the emulator would have cost .* today"))
         page.button(2, "verb").click()
-        ledger.locator("td", has_text="classify").wait_for()
+        ledger.locator("tbody th", has_text=re.compile("^classify$")).wait_for()
         page.run(4, 5)
         see(page.output(5), re.compile(r"\[emulator\] What is \{x: 1\}"))
-        ledger.locator("td", has_text="stream").wait_for()
+        ledger.locator("tbody th", has_text="stream").wait_for()
         page.screenshot(pictures / "ledger.png")
         page.dark()
         assert page.illegible(1) + page.illegible(2) + page.illegible(3) == []
