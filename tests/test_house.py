@@ -57,6 +57,8 @@ def test_a_module_name_means_one_thing() -> None:
 
 TRACE = """
 import sys, threading, pandas as pd, cfai_nb as cf
+from cfai_nb._engine import bridge
+bridge.BEAT = 60.0  # one look at the progress, at the end: how many there are depends on how busy the machine is
 root, apart, entered, on = cf.__path__[0] + "/", cf.__path__[0] + "/emulator/", {}, False
 def watch(frame, event, argument):
     name = frame.f_code.co_filename
