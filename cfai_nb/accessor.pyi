@@ -144,7 +144,7 @@ class Accessor:
     def image(
         self, on: Any = None, *, size: int | tuple[int, int] | None = None, steps: int | None = None,
         seed: int | None = None, guidance: float | None = None, negative_prompt: str | None = None,
-        strength: float | None = None, **options: Unpack[EmbeddingOptions],
+        strength: float | None = None, n: int = 1, **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
         """Draw a picture of each row: fill the template, and return the picture the model makes."""
     @TaskForm
@@ -296,12 +296,12 @@ class Accessor:
     def map(
         self, on: Any = None, *, color: Hashable | None = None, hover: Hashable | Sequence[Hashable] | None = None,
         text: Hashable | None = None, method: Literal['auto', 'tsne', 'pca', 'umap'] = "auto", random_state: int = 0,
-        model: str | Model | None = None, **options: Unpack[GivenOptions],
+        points: pd.DataFrame | None = None, model: str | Model | None = None, **options: Unpack[GivenOptions],
     ) -> Map:
         """Lay rows out on a map, similar rows close together, to explore, select, label and describe them."""
     def playground(
-        self, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None, name: str | None = None,
-        **draft: Any,
+        self, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None,
+        truth: Hashable | None = None, name: str | None = None, **draft: Any,
     ) -> Playground:
         """Prompts, models and settings tried on a few sample rows, until they are a line of code."""
     def review(
@@ -316,12 +316,12 @@ class Accessor:
         """Rows of a frame as a table with thumbnails, sound players and bars, a page at a time."""
     def gallery(
         self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
-        filter: str = "", sound: int = 1500000, files: Any = None,
+        transcript: Hashable = None, filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
         """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
     def player(
         self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
-        filter: str = "", sound: int = 1500000, files: Any = None,
+        transcript: Hashable = None, filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
         """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
 

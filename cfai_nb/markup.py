@@ -36,17 +36,23 @@ _PART = re.compile(r"/\* == (\w+) == \*/")
 
 
 @functools.cache
-def sheet(*parts: str) -> str:
-    """Return the style sheet as HTML: its base and these parts, which are named in ``html/look.css``.
+def rules(*parts: str) -> str:
+    """Return the style sheet: its base and these parts, which are named in ``html/look.css``.
 
-    Every output that is shown by itself has the parts it needs, since a saved notebook loads nothing.  The file is read
-    and not imported, because plans and reports are below the room ``html``.
+    The file is read and not imported, because plans and reports are below the room ``html``.
     """
     text = (Path(__file__).parent / "html" / "look.css").read_text("utf-8")
     found = _PART.split(text)[1:]
     known = dict(zip(found[::2], found[1::2], strict=True))
-    rules = "".join(known[part] for part in ("base", *parts))
-    return f"<style>{' '.join(rules.split())}</style>"
+    return " ".join("".join(known[part] for part in ("base", *parts)).split())
+
+
+def sheet(*parts: str) -> str:
+    """Return the style sheet as HTML.
+
+    Every output that is shown by itself carries the parts it needs, since a saved notebook loads nothing.
+    """
+    return f"<style>{rules(*parts)}</style>"
 
 
 def clean(text: str) -> str:
@@ -202,8 +208,8 @@ def block(content: str, style: str = "", *, role: str = "", label: str = "", loo
     `look` names the parts of the style sheet that it needs; None if another part of the output has them.
     """
     aria = f' role="{role}"' * bool(role) + f' aria-label="{escape(label, 1_000)}"' * bool(label)
-    rules = "" if look is None else sheet(*look)
-    return f'{rules}<div class="{NO_MATH} cfai"{aria} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
+    styled = "" if look is None else sheet(*look)
+    return f'{styled}<div class="{NO_MATH} cfai"{aria} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
 
 
 def table(heads: Iterable[tuple[str, str]], rows: Iterable[Iterable[object]], *, foot: Iterable[object] = ()) -> str:

@@ -49,7 +49,7 @@ HOMES = {
     "platformdirs": {"session.endpoint"},
     "polars": {"frame.polars", "frame.files.batches"},
     "dask": {"frame.dask"},
-    "distributed": {"frame.dask", "session.cluster"},
+    "distributed": {"frame.dask", "frame.dask_part", "session.cluster"},
 }
 #: Rooms and modules that know no pandas.
 WITHOUT_PANDAS = (

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pydantic_core
@@ -52,10 +52,14 @@ class _Submission:
     id: str
     began: float
     requests: Sequence[Sequence[bytes]]
-    places: dict[int, _Place] = field(default_factory=dict)  # by position, of requests that a conversation waits for
+    places: dict[int, _Place] = field(default_factory=dict)  # by position, of those that a conversation waits for
+    read: bytearray = field(init=False)  # by position: whether a conversation has its answer
     ours: bool = False  # this run submitted it
     done: bool = False  # it was answered
     looking: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.read = bytearray(len(self.requests))
 
 
 class Queue:
@@ -66,7 +70,7 @@ class Queue:
     ) -> None:
         self._engine, self._run, self._send, self._in_flight = engine, run, send, in_flight
         self._waiting: list[_Place] = []
-        self._inputs = 0  # of those that wait
+        self._inputs = self._size = 0  # of those that wait: inputs, and bytes
         self._timer: asyncio.TimerHandle | None = None
         self._submitting: set[asyncio.Task[None]] = set()
         self._submissions: dict[str, _Submission] = {}
@@ -77,9 +81,9 @@ class Queue:
         store, plan = self._engine.store, self._run.plan
         if store is None or self._run.options.cache == "refresh":
             return []
-        index = {plan.keys[at]: at for at in pending}
-        groups: list[list[int]] = []
         submitted = await asyncio.to_thread(store.queued, self._engine.account, self._engine.origin, plan.model.id)
+        index = {plan.keys[at]: at for at in pending} if submitted else {}
+        groups: list[list[int]] = []
         for name, requests in submitted:
             submission = _Submission(name, time.perf_counter(), requests)
             for position, keys in enumerate(requests):
@@ -87,7 +91,14 @@ class Queue:
                     groups.append([index.pop(key) for key in keys])
                     self._known[tuple(keys)] = submission, position
                     self._submissions[name] = submission
+            if name not in self._submissions and self._stored(key for keys in requests for key in keys):
+                store.dequeue(name)  # of a process that ended before it could
         return groups
+
+    def _stored(self, keys: Iterable[bytes]) -> bool:
+        """Whether the store holds the answers to all of these."""
+        wanted, store = list(keys), self._engine.store
+        return not wanted or (store is not None and bool((store.locate(wanted)[0] >= 0).all()))
 
     async def ask(self, request: Request, keys: Sequence[bytes]) -> tuple[Answer, tuple[str, int]]:
         """Submit a request, or wait for the earlier one; return its answer, and its submission and position."""
@@ -100,9 +111,11 @@ class Queue:
             self._look_for(submission)
         else:
             self._add(place)
-        answer = await place.answer
-        place.body, place.answer = None, _spent()  # a million rows would keep theirs to the end of the run
-        return answer
+        answer, (name, position) = await place.answer
+        submission = self._submissions[name]
+        submission.read[position] = True
+        del submission.places[position]  # a million rows would keep theirs to the end of the run
+        return answer, (name, position)
 
     def abandon(self) -> None:
         """Drop even what is being submitted."""
@@ -128,16 +141,15 @@ class Queue:
             return
         await self._engine.written()
         for submission in self._submissions.values():
-            read = submission.places if whole else {}
-            rest = [key for at, keys in enumerate(submission.requests) if at not in read for key in keys]
-            if submission.done and (not rest or (store.locate(rest)[0] >= 0).all()):
+            known = [whole and (read or at in submission.places) for at, read in enumerate(submission.read)]
+            rest = (keys for keys, read in zip(submission.requests, known, strict=True) if not read)
+            if submission.done and self._stored(key for keys in rest for key in keys):
                 store.dequeue(submission.id)
 
     def _add(self, place: _Place) -> None:
-        size = sum(each.size for each in self._waiting) + place.size
-        if self._waiting and (size > MOST_BYTES or self._inputs + len(place.keys) > MOST_INPUTS):
+        if self._waiting and (self._size + place.size > MOST_BYTES or self._inputs + len(place.keys) > MOST_INPUTS):
             self._submit_waiting()
-        self._inputs += len(place.keys)
+        self._inputs, self._size = self._inputs + len(place.keys), self._size + place.size
         self._waiting.append(place)
         if self._timer is not None:
             self._timer.cancel()
@@ -146,7 +158,8 @@ class Queue:
             self._submit_waiting()
 
     def _submit_waiting(self) -> None:
-        waiting, self._waiting, self._inputs = [p for p in self._waiting if not p.answer.done()], [], 0
+        waiting, self._waiting = [place for place in self._waiting if not place.answer.done()], []
+        self._inputs = self._size = 0
         if waiting:
             task = asyncio.get_running_loop().create_task(self._submit(waiting))
             self._submitting.add(task)
@@ -275,13 +288,6 @@ class Queue:
         model = self._run.plan.model
         request = request if gateway is None else gateway.uncached().route(request, model)
         return (await self._send(request, model.id, keys=rows)).json
-
-
-def _spent() -> asyncio.Future[tuple[Answer, tuple[str, int]]]:
-    """Return a future that is done and holds nothing."""
-    future: asyncio.Future[tuple[Answer, tuple[str, int]]] = asyncio.get_running_loop().create_future()
-    future.cancel()
-    return future
 
 
 def _result(answered: Mapping[str, Json], position: int) -> Json:

@@ -184,7 +184,8 @@ class Runner:
         """Return the inputs of each request; the ones already in the batch queue stay grouped as they were."""
         if self._sender.queue is None:
             return self._plan.batches(pending)
-        before = await self._sender.queue.resume(pending)
+        if not (before := await self._sender.queue.resume(pending)):
+            return self._plan.batches(pending)
         pending = sorted(set(pending) - {index for batch in before for index in batch})
         return itertools.chain(before, self._plan.batches(pending))
 

@@ -283,12 +283,12 @@ class RunSender(Sender):
         try:
             return task.usage(request, answer, inputs, model)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            return task.estimate_usage(inputs, model)
+            return task.estimate_request(inputs, model)
 
     def _charge_unread(self, inputs: Sequence[Input]) -> Charge:
         """Enter the charge of an unusable answer: as the stream reported it, or else estimated."""
         plan, stream = self._run.plan, self._stream
-        usage = (None if stream is None else stream.usage()) or plan.task.estimate_usage(inputs, plan.model)
+        usage = (None if stream is None else stream.usage()) or plan.task.estimate_request(inputs, plan.model)
         charge = self._engine.charge(self._run, usage, 0)
         self._run.note(charge)
         self._engine.enter([charge])
@@ -298,7 +298,7 @@ class RunSender(Sender):
         """Reserve the most this request can cost; while it does not fit, wait until others are settled."""
         plan, budget = self._run.plan, self._run.options.budget
         assert budget is not None
-        usage = plan.task.estimate_usage(inputs, plan.model)
+        usage = plan.task.estimate_request(inputs, plan.model)
         if further is not None:  # a later turn repeats the earlier ones
             text = "" if further.json is None else further.body().decode("utf-8", "replace")
             usage = usage + Usage({"input_tokens": float(tokens_in(text))})

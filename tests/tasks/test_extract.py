@@ -283,9 +283,29 @@ def test_a_row_that_one_call_cannot_answer_fails() -> None:
     assert out["total"].tolist()[0] == 41.5
 
 
+def test_any_way_of_asking_goes_to_both_models(emulator: Emulator) -> None:
+    """``run``, ``compare`` and frames of Polars divide the fields as ``extract`` does, and find its answers stored."""
+    pl = pytest.importorskip("polars")
+    task, frame = cf.Extract(fields=MIXED), TEXT.to_frame("text")
+    out = frame.cfai.extract("text", MIXED)
+    pd.testing.assert_frame_equal(frame.cfai.run(task, "text"), out)
+    assert emulator.requests == 6
+    assert frame.cfai.run.plan(task, "text").cost.neurons == frame.cfai.extract.plan("text", MIXED).cost.neurons
+    there = pl.from_pandas(frame)
+    for made in (there.cfai.extract("text", MIXED), there.cfai.run(task, "text")):
+        assert made.columns == ["total", "paid", "state"]
+        assert made["paid"].to_list() == [None if paid is pd.NA else paid for paid in out["paid"]]
+    assert emulator.requests == 6
+    found = frame.cfai.compare(task, "text", models=["clairic", "glm-4.7-flash"])
+    assert {call.model.rpartition("/")[2] for call in emulator.calls} == {"clairic", "clef-flash", "glm-4.7-flash"}
+    assert found.table["error"].isna().all()
+    assert list(found.answers.columns.get_level_values(1).unique()) == ["total", "paid", "state"]
+    assert found.table["requests"].tolist() == [0, 3]
+
+
 def test_a_cascade_does_not_extract(emulator: Emulator) -> None:
     """It is refused before anything is sent, with what to do."""
-    with pytest.raises(cf.ModelError, match="cascade cannot extract"):
+    with pytest.raises(cf.ModelError, match=r"extract cannot use a cascade here.*These can"):
         TEXT.cfai.extract(MIXED, model=cf.Cascade("clef-flash", "clef-omni"))
     assert emulator.requests == 0
 

@@ -413,15 +413,15 @@ def test_an_odd_usage_block_ends_no_run() -> None:
 @pytest.mark.parametrize("task", [cf.Generate(), cf.Check(condition="it"), cf.Classify(labels=["a", "b"]),
                                   cf.Extract(fields=["a"]), cf.Summarize()], ids=lambda task: task.name)  # fmt: skip
 def test_reading_takes_time_in_proportion(text: str, task: Any) -> None:
-    """60,000 newlines, tags or braces are read in less than 50 ms, whatever is wanted of them."""
+    """60,000 newlines, tags or braces are read in less than 50 ms of one core, whatever is wanted of them."""
     answer, best = chat(text), math.inf
-    for _ in range(3):  # a busy machine may take any one of them away from us
+    for _ in range(3):
         talk = task.conversation(["a text"], CHAT)
         next(talk)
-        began = time.perf_counter()
+        began = time.thread_time()  # what other processes take does not count
         found = outcome(lambda talk=talk: _next_turn(talk, answer))
         assert not isinstance(found, cf.AnswerError) or len(str(found)) < 1_000
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.thread_time() - began)
     assert best < 0.05
 
 
@@ -538,9 +538,9 @@ def test_plans_do_not_describe_the_question_again() -> None:
     def seconds(call: Callable[[], Any]) -> float:
         best = math.inf
         for _ in range(3):
-            began = time.perf_counter()
+            began = time.process_time()
             _ = call().estimate
-            best = min(best, time.perf_counter() - began)
+            best = min(best, time.process_time() - began)
         return best
 
     few = seconds(lambda: rows.cfai.classify.plan(["a", "b"]))

@@ -237,8 +237,10 @@ class Peer:
 
     async def _hold(self, message: Message) -> None:
         budget = self._here.budget(message["budget"], float(message["limit"]), message["label"])
-        # Each process reads the account's meter; the most that one of them saw of other programs counts.
+        # A process may read the account's meter itself; the most that one of them saw of other programs counts.
         budget.elsewhere = max(budget.elsewhere, float(message["elsewhere"]))
+        if budget.refresh is not None:
+            await budget.refresh(budget, lambda: True)
         held = await budget.hold(Cost(float(message["neurons"]), False), "")
         if held is not None:
             self._reserved[message["id"]] = budget, held

@@ -361,11 +361,11 @@ class SharedFlights:
 
 
 class SharedBudget(Budget):
-    """A budget that all processes of an account share."""
+    """A budget that all processes of an account share, by its name."""
 
     def __init__(self, limit: float, label: str, *, here: Participant, name: str) -> None:
         super().__init__(limit, label)
-        self._here, self._name = here, name
+        self._here, self.name = here, name
         self._far: dict[float, list[int]] = collections.defaultdict(list)  # the coordinator's reservations, by amount
 
     async def hold(self, cost: Cost, model: str) -> float | None:
@@ -373,7 +373,7 @@ class SharedBudget(Budget):
             await self._here.settled()
             if self._here.role == "leads":
                 return await super().hold(cost, model)
-            question = {"budget": self._name, "limit": self.limit, "elsewhere": self.elsewhere, "label": self.label}
+            question = {"budget": self.name, "limit": self.limit, "elsewhere": self.elsewhere, "label": self.label}
             try:
                 number, answer = self._here.ask(do="hold", neurons=self._price(cost, model), **question)
                 given = await answer

@@ -91,6 +91,23 @@ async def parts(request: Request) -> list[tuple[str, str | File]]:
         raise refuse(5006, why=f"invalid multipart body: {error}") from None
 
 
+async def ndjson(request: Request, field: str) -> bytes | None:
+    """Return the lines of a body in any of the forms that clients send, None where it is another one.
+
+    In a form they are the part ``field``.  The public Python client sends them as they are, or within one JSON string.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip()
+    if media == _FORM:
+        part = dict(await parts(request)).get(field, "")
+        return part.data if isinstance(part, File) else part.encode()
+    raw = await request.body()
+    if media == "application/x-ndjson":
+        return raw
+    if media == "application/json" and not raw.lstrip().startswith(b"["):
+        return str(json.loads(raw)).encode() if raw.startswith(b'"') else raw
+    return None
+
+
 async def read_documents(request: Request) -> ModelRequest:
     """Return the model request of a ``/tomarkdown`` request."""
     if not request.headers.get("content-type", "").startswith(_FORM):
