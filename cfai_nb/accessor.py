@@ -19,7 +19,7 @@ import pandas as pd
 from .errors import near, refuse_unknown, takes_options
 from .frame import arrow, dask, polars, rows
 from .frame.progress import Display, Listener
-from .frame.verb import ExtractVerb, FilterVerb, Function, RankVerb, TaskVerb, Verb
+from .frame.verb import FilterVerb, Function, RankVerb, TaskVerb, Verb
 from .tasks import (
     Ask,
     Caption,
@@ -127,7 +127,7 @@ class Accessor:
     score = TaskVerb(Score)
     sentiment = TaskVerb(Sentiment)
     filter = FilterVerb(Check)
-    extract = ExtractVerb(Extract)
+    extract = TaskVerb(Extract)
     summarize = TaskVerb(Summarize)
     translate = TaskVerb(Translate)
     fix_grammar = TaskVerb(FixGrammar)
