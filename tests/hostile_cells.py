@@ -1,4 +1,4 @@
-"""Cells nobody should trust, and the check that a piece of HTML shows them and does nothing."""
+"""Untrusted cells, and the check that a piece of HTML shows them and does nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cfai_nb import markup
 SCRIPT = "<script>window.__alarm = 1</script>"
 _TAGS = frozenset((
     "div", "span", "b", "br", "img", "audio", "figure", "figcaption", "details", "summary", "table", "caption", "thead",
-    "tbody", "tfoot", "tr", "th", "td", "p", "small",
+    "tbody", "tfoot", "tr", "th", "td", "p", "small", "blockquote", "h1",
 ))  # fmt: skip
 _ATTRIBUTES = frozenset((
     "style", "title", "alt", "src", "role", "scope", "controls", "preload", "aria-label", "aria-live", "class",

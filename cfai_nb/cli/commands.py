@@ -144,7 +144,7 @@ def _price(unit: str, price: Price) -> str:
 
 def enrich_files(args: argparse.Namespace) -> int:
     """Add columns to parquet files of any size, as a folder of parquet files; the same command goes on."""
-    columns = _wanted(args)
+    columns = _new_columns(args)
     session = connect("auto", base_url=args.base_url)
     if emulated := bool(stand_in(session.origin)):
         # In a store of its own: the user's store must not fill up with the emulator's answers.
@@ -168,7 +168,7 @@ def enrich_files(args: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(args: argparse.Namespace) -> dict[str, Any]:
+def _new_columns(args: argparse.Namespace) -> dict[str, Any]:
     """Return what is asked for, in the form ``cf.enrich`` takes.
 
     Raises

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,10 @@ from .call import Call
 from .cascades.cascade import Cascade, CascadeCall
 from .compare_result import Comparison, front, hits, judge, measured, with_intervals
 from .steps import Steps
+from .verb import call_of, carried_out
+
+if TYPE_CHECKING:
+    from .extract_call import ExtractCall
 
 
 def compare(
@@ -72,10 +76,7 @@ def compare(
     trial = _Trial(data, task, on, models, sample, truth, random_state, options, margin)
     for name, call in trial.calls.items():
         with trial.noting(name, call):
-            if isinstance(call, CascadeCall):
-                yield from call.steps()
-            else:
-                yield call
+            yield from carried_out(call)
     return trial.result
 
 
@@ -94,18 +95,18 @@ class _Trial:
         self.names = _names(self.task)
         truths = rows.truths(data, truth, self.names)
         first = models[0].strong if isinstance(models[0], Cascade) else models[0]
-        whole = Call(self.task, first, data, on, {})
+        whole = call_of(self.task, first, data, on, {})
         chosen = _drawn(whole.rows.inputs, truths, sample, random_state)
         self.data = data.iloc[chosen]
         self.truth = None if truths is None else truths.iloc[chosen].set_axis(data.index[chosen])
         options = whole.session.options(given)  # merged once: one budget for all
-        self.calls: dict[str, Call | CascadeCall] = {}
+        self.calls: dict[str, Call | CascadeCall | ExtractCall] = {}
         for model in models:
             if isinstance(model, Cascade):
                 whole_call = CascadeCall(self.task, model, self.data, on, options)
                 self.calls[whole_call.label] = whole_call
                 continue
-            call = Call(self.task, model, self.data, on, options)
+            call = call_of(self.task, model, self.data, on, options)
             call.title = f"{self.task.name} with {call.model.name}"
             self.calls[call.model.id] = call
         self.margin = margin
@@ -114,7 +115,7 @@ class _Trial:
         self.errors: dict[str, CfaiError] = {}
 
     @contextlib.contextmanager
-    def noting(self, name: str, call: Call | CascadeCall) -> Iterator[None]:
+    def noting(self, name: str, call: Call | CascadeCall | ExtractCall) -> Iterator[None]:
         """Note what ended a model's run early, so that the next one has its turn."""
         try:
             yield

@@ -232,10 +232,10 @@ class Renderer:
                 f"{words}: not saved here, since a page holds {limit} of sound; change that with sound="
             )
         self._left -= len(content)
-        sound = markup.player(content, form.mime, f"{label} ({form})")
+        peaks = loudness(content)
+        wave = markup.sparkline(peaks, f"{label}: loudness over time") if peaks else ""
         # The player rounds to seconds, so the length stands below it.
-        if peaks := loudness(content):
-            sound = f'<div class="cfai-player">{markup.sparkline(peaks, f"{label}: loudness over time")}{sound}</div>'
+        sound = f'<div class="cfai-player">{wave}{markup.player(content, form.mime, f"{label} ({form})")}</div>'
         return markup.figure(sound, f'<span class="cfai-soft">{markup.escape(words)}</span>')
 
 

@@ -306,14 +306,22 @@ def plain_table(columns: Sequence[Column], rows: Sequence[int], index: pd.Index[
     return shown.to_string(max_colwidth=48)
 
 
-def card(column: Column, captions: Sequence[Column], row: int, index: pd.Index[Any], renderer: Renderer) -> str:
-    """Return one picture or sound as an HTML figure; without captions the row's label stands below it."""
+def card(
+    column: Column, captions: Sequence[Column], said: Sequence[Column], row: int, index: pd.Index[Any],
+    renderer: Renderer,
+) -> str:  # fmt: skip
+    """Return one picture or sound as an HTML figure; without captions the row's label stands below it.
+
+    `said` are columns with what is said in it.
+    """
     below = [each.cells.iloc[row] for each in captions]
     words = " · ".join(cell if isinstance(cell, str) else plain(cell) for cell in below if not is_missing(cell))
     words = words or f"row {index[row]}"
     label = f"{column.name}, {words}"[:300]
     shown = renderer.cell(column.cells.iloc[row], label, names=column.names, files=column.files)
-    return markup.figure(shown, markup.passage(words, 120), faded=False)
+    texts = [renderer.cell(each.cells.iloc[row], f"{each.name}, {words}"[:300]) for each in said]
+    quotes = "".join(f'<blockquote class="cfai-said">{text}</blockquote>' for text in texts)
+    return markup.figure(shown, markup.passage(words, 120) + quotes, faded=False)
 
 
 def cards(made: Sequence[tuple[str, bool]], *, caption: str, wide: bool = False) -> str:

@@ -6,8 +6,8 @@ answer stands, and the rows that were asked.  All others take the strong model's
 
 The sample is uniform over the rows, whatever their scores and their order, so the promise does not rest on the scores
 being probabilities, or on the frame being shuffled; bad scores cost savings.  Rows outside of the certified part go to
-the strong model anyway, so asking the whole sample at once costs nothing more, and every test below is exact: errors
-in a random part of a finite set follow the hypergeometric distribution.
+the strong model anyway, so asking the whole sample at once costs nothing more, and every bound below is exact: wrong
+answers in a random part of a finite set follow the hypergeometric distribution.
 """
 
 from __future__ import annotations
@@ -19,13 +19,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from .arrays import Flags, Positions, percent, share_of
-from .ranking import Ranked, as_few, order_statistic
+from .ranking import Ranked, allowance, order_statistic
 
-#: Beginnings of the ranking that are tested, one after the other.
+#: Beginnings of the ranking that are tested for a precision, one after the other.
 STAGES = 100
-#: Of what the promise may miss, the part kept at least for cheap answers that are so good that hardly an error is
-#: corrected.
-_SPARE = 0.03
 
 Ask: TypeAlias = Callable[[Positions], Any]
 #: Yields positions to ask, is sent whether each cheap answer is right, and returns the certificate.
@@ -98,18 +95,16 @@ def cascade(
 
     Any number of labels: all that counts is whether the two answers are equal.
 
-    1. Draw a uniform sample of the rows, ask for it, and rank all rows by score.
-    2. For growing beginnings of the ranking test exactly whether more than (1 - `accuracy`) * n errors are in them.
-       The first that cannot be shown to hold fewer ends the search; tested in a fixed order, each test may use the
-       whole of 1 - `confidence` (Maurer, Hothorn and Lehmacher 1995).
-    3. Errors in the sample are corrected by the strong answer.  So the tests allow for a number of errors more that is
-       fixed before anything is asked (what a passing sample can be expected to correct), and a beginning is certified
-       if the sample really corrected as many in it.  The number may not follow the sample: then the order of the
-       tests would, and the promise would be broken more often.  Only the first beginning that fails is tested once
-       more, for what was really corrected: what passes this test there, and what passed the one before, are two
-       lower tails of one number, so that together they happen no more often than the larger.
-    4. Cheap answers without an error correct nothing.  For them the same is done for no corrected errors, with a small
-       part of 1 - `confidence` (3 %, of few rows more), and the longer of the two beginnings is taken.
+    1. Fix two numbers (`allowance`): how many rows to draw, and how many of those may be wrong.
+    2. Ask a uniform sample of that size, and rank all rows by score.
+    3. Follow the ranking down past the wrong answers that were drawn, until there is one too many: what lies before it
+       is certified.  The strong answer corrects the wrong ones that were drawn.
+    4. More than (1 - `accuracy`) * n others lie before it only if of the first so many wrong answers, drawn or not, as
+       few as allowed were drawn.  Each is as likely to be drawn as any other row, wherever it stands in the ranking, so
+       the chance of that is hypergeometric, and the sample is so large that it is at most 1 - `confidence`.
+
+    Nothing is tested twice, so nothing is lost to several tests: the number of errors that were not drawn only grows
+    down the ranking, and it passes the bound once.
 
     Parameters
     ----------
@@ -161,20 +156,14 @@ def accuracy_steps(
     budget = _errors(target, rank.total + sure)
     if budget < 1:
         return found.nothing(f"{found.rows:,} rows leave no room for a single error")
-    draws = rank.sample(1 - target, 1 - confidence)
-    if len(rows := rank.fresh(draws)):
-        rank.take(draws, rows, (yield rows))
-    ends = rank.ends(STAGES)
-    bounds, delta = np.full(len(ends), budget), 1 - confidence
-    spare = _spare(rank.total, len(draws), budget, delta)
-    if spare == 1:
-        last = rank.longest(ends, bounds, 1.0, delta)
-    else:
-        credit = _credit(rank.total, len(draws), budget, (1 - spare) * delta)
-        last = rank.longest(ends, bounds, 1.0, (1 - spare) * delta, credit)
-        last = max(last, rank.longest(ends, bounds, 1.0, spare * delta))
-    made = found.certificate(rank.beginning(ends[last])) if last >= 0 else None
-    if made is None or made.kept <= budget:  # a part that is smaller than the budget proves nothing
+    drawn, allowed = allowance(rank.total, budget, 1 - confidence, rank.each)
+    if allowed < 0:
+        return found.nothing(f"{found.rows:,} rows are too few for a sample that shows it")
+    draws = rank.draws(0, drawn)
+    rows = rank.fresh(draws)
+    rank.take(draws, rows, (yield rows))
+    made = found.certificate(rank.until(allowed))
+    if made.kept <= budget:  # a part that is smaller than the budget proves nothing
         return found.nothing("the cheap answers differ too often from the strong ones")
     return made
 
@@ -184,9 +173,8 @@ def first_sample(
 ) -> Positions:
     """Return the rows that `accuracy_steps` will ask, which no score has a say in; none where it asks for none."""
     rank = Ranked(np.zeros(rows), weights, seed)
-    if _errors(accuracy, rank.total + sure) < 1:
-        return rank.asked
-    return rank.fresh(rank.sample(1 - accuracy, 1 - confidence))
+    drawn, _ = allowance(rank.total, _errors(accuracy, rank.total + sure), 1 - confidence, rank.each)
+    return rank.fresh(rank.draws(0, drawn))
 
 
 def _errors(target: float, rows: int) -> int:
@@ -194,33 +182,15 @@ def _errors(target: float, rows: int) -> int:
     return int(np.floor((1 - target) * rows + 1e-9))
 
 
-def _spare(rows: int, drawn: int, budget: int, delta: float) -> float:
-    """Return which part of `delta` is kept for cheap answers without an error: so much that a clean sample passes."""
-    clean = float(as_few(rows, drawn, 0, budget + 1))
-    part = max(_SPARE, 6 * clean / delta)  # a beginning may hold fewer of the sample than its share
-    return part if part <= 0.5 and _credit(rows, drawn, budget, (1 - part) * delta) else 1.0
-
-
-def _credit(rows: int, drawn: int, budget: int, delta: float) -> int:
-    """Return how many errors a sample that passes can be expected to hold: two less than the most it may hold."""
-    from scipy.special import bdtr
-
-    credit = 0
-    while budget + credit + 1 < rows:
-        # Near enough: this number may be any, as long as it is fixed before the answers are seen.
-        if bdtr(credit + 2.0, drawn, (budget + credit + 1) / rows) > delta:
-            break
-        credit += 1
-    return credit
-
-
 def precision_cut(
     scores: Any, ask: Ask, precision: float = 0.9, confidence: float = 0.95, weights: Any = None, seed: int = 0
 ) -> Certificate:
     """Let the surest "yes" of a cheap filter stand: at least `precision` of the rows returned are positive.
 
-    Give only the rows that the cheap model calls positive.  The test is that of `cascade`, with bounds that grow with
-    the part that is certified: what the filter returns is that part, and what the strong model adds is right.
+    Give only the rows that the cheap model calls positive.  What the filter returns is the part that is certified, and
+    what the strong model adds is right; so the errors that are allowed grow with that part.  Growing beginnings of the
+    ranking are tested exactly until one fails; in a fixed order each test may use the whole of 1 - `confidence`
+    (Maurer, Hothorn and Lehmacher 1995).
 
     Parameters
     ----------

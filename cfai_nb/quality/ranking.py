@@ -6,6 +6,7 @@ set follow the hypergeometric distribution, so that nothing here is approximate.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from .arrays import Flags, Numbers, Positions, numbers, same_rows
 MOST = 0.5
 #: A stream of random numbers of its own: data that were made with the same seed have nothing to do with the sample.
 _STREAM = (0x5A11,)
+#: The rank at which so many rows are wrong grows about as this power of their number: errors become more frequent down
+#: the ranking.  An error in it costs savings.
+_GROWTH = 0.42
 
 
 def sample_share(rows: int, bound: float, delta: float) -> float:
@@ -44,6 +48,60 @@ def sample_share(rows: int, bound: float, delta: float) -> float:
     return float(min(MOST, f * (0.8 + 3 * f)))
 
 
+@functools.lru_cache(64)
+def allowance(rows: int, budget: int, delta: float, each: float = 1.0) -> tuple[int, int]:
+    """Return how many rows to draw, and how many of those drawn may be wrong, so that the most rows are kept.
+
+    The ranking is followed down past wrong rows until one more than the allowed number was drawn.  More than `budget`
+    that were not drawn have been passed by then only if of the first ``budget + 1 + allowed`` wrong rows at most
+    `allowed` were drawn; the sample is the smallest for which the chance of that is at most `delta`.  More that may be
+    wrong need a larger sample, which costs its own rows and brings the end closer to the budget.  The numbers depend on
+    nothing that is observed.
+
+    Parameters
+    ----------
+    rows, budget : int
+        How many there are, and how many of them may stay wrong.
+    delta : float
+    each : float, default 1.0
+        How many rows leave the cheap side with one that is drawn.
+
+    Returns
+    -------
+    drawn, allowed : int
+        0 and -1 where no sample of at most half the rows is large enough.
+
+    Examples
+    --------
+    >>> allowance(2_000, 100, 0.1)
+    (250, 9)
+    >>> allowance(20, 1, 0.1)
+    (0, -1)
+    """
+    best, found, allowed = 0.0, (0, -1), 0
+    while budget + 1 + allowed <= rows:
+        drawn = _smallest(rows, budget + 1 + allowed, allowed, delta)
+        share = drawn / rows
+        # The wrong row that ends it is expected as the so manieth, give or take `spread` of that number.
+        ends, spread = (allowed + 1) * (rows + 1) / (drawn + 1), (1 - share) / (allowed + 1)
+        kept = max(0.0, 1 - each * share) * ends**_GROWTH * (1 - _GROWTH * (1 - _GROWTH) / 2 * spread)
+        if drawn > MOST * rows or kept < 0.97 * best:
+            break
+        if kept > best:
+            best, found = kept, (drawn, allowed)
+        allowed += 1 + allowed // 25
+    return found
+
+
+def _smallest(rows: int, wrong: int, found: int, delta: float) -> int:
+    """Return how many rows to draw so that finding so few of the wrong ones has at most the chance `delta`."""
+    low, high = 0, rows
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if as_few(rows, middle, found, wrong) <= delta else (middle, high)
+    return high
+
+
 class Ranked:
     """Rows in the order of their scores, and what the sample showed of them."""
 
@@ -65,11 +123,14 @@ class Ranked:
         self.right = np.zeros(len(self.scores), dtype=bool)
         self.asked: Positions = np.empty(0, dtype=np.int64)
 
+    @property
+    def each(self) -> float:
+        """How many rows leave the cheap side with one that is drawn: one of weight 3 does with all three."""
+        return max(1.0, float((self.weights**2).sum() / max(self.total, 1)))
+
     def sample(self, bound: float, delta: float) -> Positions:
         """Return the rows of a uniform sample that is as large as a promise needs; a row can be drawn twice."""
-        # A row of weight 3 is drawn three times as often, and then leaves the cheap side with all three.
-        each = float((self.weights**2).sum() / max(self.total, 1))
-        share = sample_share(self.total, bound, delta) / max(each, 1.0) ** (2 / 3)
+        share = sample_share(self.total, bound, delta) / self.each ** (2 / 3)
         return self.draws(0, int(np.ceil(share * self.total)))
 
     def draws(self, begin: int, end: int) -> Positions:
@@ -102,30 +163,30 @@ class Ranked:
         found = np.searchsorted(self.size, goals[goals > 0])
         return np.unique(found).astype(np.int64)
 
-    def longest(
-        self, ends: Positions, bounds: npt.NDArray[Any], worth: float, delta: float, credit: int = 0
-    ) -> int:  # fmt: skip
+    def until(self, allowed: int) -> Flags:
+        """Return the rows before the wrong one that is one too many of those drawn; none without a score."""
+        found = np.cumsum((self.drawn * ~self.right)[self.order])
+        kept = np.zeros(len(self.scores), dtype=bool)
+        kept[self.order[: np.searchsorted(found, allowed, side="right")]] = True
+        return kept & ~np.isnan(self.scores)
+
+    def longest(self, ends: Positions, bounds: npt.NDArray[Any], worth: float, delta: float) -> int:
         """Return the number of the last beginning that is certified, -1 for none.
 
-        A beginning may hold ``bounds`` errors, plus ``worth`` for each that the sample has corrected.  Beginnings are
-        tested in order, each for ``bounds + credit`` errors, until one fails; of those that pass, the last is certified
-        in which the sample corrected at least ``credit`` errors, or the first that fails, if the errors that were
-        really corrected in it are enough.  See `cascade`.
+        Beginnings are tested in order, each for ``bounds`` errors, until one fails; that one is certified, too, if the
+        errors in it are few enough for ``bounds`` plus ``worth`` for each that the sample has corrected.
         """
+        if not len(ends):
+            return -1
         wrong = np.where(self.right, 0, 1)
         drawn = self.drawn[self.order]
         draws, found = np.cumsum(drawn), np.cumsum(drawn * wrong[self.order])
         known = np.cumsum((self.weights * wrong * (self.drawn > 0))[self.order])
-        if not len(ends):
-            return -1
-        seen = self.size[ends], draws[ends], found[ends]
-        errors = np.floor([bounds + worth * known[ends], bounds + credit]) + 1
-        certified, passed = as_few(*seen, errors) <= delta
+        errors = np.floor([bounds + worth * known[ends], bounds]) + 1
+        certified, passed = as_few(self.size[ends], draws[ends], found[ends], errors) <= delta
         failed = np.flatnonzero(~passed)
         first = int(failed[0]) if len(failed) else len(ends)
-        if first < len(ends) and certified[first]:
-            return first
-        return int(np.flatnonzero(known[ends[:first]] >= credit).max(initial=-1))
+        return first if first < len(ends) and certified[first] else first - 1
 
 
 def as_few(rows: Any, drawn: Any, found: Any, errors: Any) -> Numbers:

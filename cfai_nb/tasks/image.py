@@ -26,7 +26,7 @@ class GenerateImage(Task):
     size : int or (width, height), optional
         In pixels; the model's own otherwise.
     steps : int, optional
-        More steps, more detail, and a price to match.
+        More steps give more detail and cost more.
     seed : int, optional
         The same seed and prompt give the same picture.
     guidance : float, optional

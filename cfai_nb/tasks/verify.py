@@ -11,7 +11,7 @@ from .task import OneQuestion
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(OneQuestion):
-    """Say of each claim whether a source supports it, contradicts it, or does not mention it.
+    """Say for each claim whether a source supports it, contradicts it, or does not mention it.
 
     Attributes
     ----------

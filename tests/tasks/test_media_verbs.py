@@ -198,7 +198,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("image", {"model": "dreamshaper-8-lcm", "strength": 2}, "strength=2"),
     ("image", {"model": "dreamshaper-8-lcm", "negative_prompt": ["fog"]}, "say in words"),
     ("image", {"model": "clef"}, "cannot use"),
-    ("caption", {"model": "gpt-oss-20b"}, "sees no pictures. These do: .*llava"),
+    ("caption", {"model": "gpt-oss-20b"}, "takes no pictures. These do: .*llava"),
     ("caption", {"model": LLAMA, "length": "short"}, "length= is for descriptions by moondream"),
     ("caption", {"length": "tiny"}, 'give "short"'),
     ("detect", {}, "give target="),
@@ -390,7 +390,7 @@ def test_what_is_said_is_written_down(
     ("aura-2-es", {"format": "ogg", "voice": "aquila"}, "OGG"),
 ])  # fmt: skip
 def test_texts_are_spoken(emulator: Emulator, model: str, options: dict[str, Any], format: str) -> None:
-    """Bytes or base64, the sound is what it is and not what it is said to be, and can be written down again."""
+    """Bytes or base64: the format of a sound is read from its bytes, and it can be transcribed again."""
     spoken = pd.Series(["Good morning.", "", None, "Good morning."]).cfai.speak(model=model, **options)
     assert [type(cell).__name__ for cell in spoken] == ["Audio", "NoneType", "NoneType", "Audio"]
     assert spoken[0].format == format
@@ -449,7 +449,7 @@ def test_documents_become_markdown(emulator: Emulator, tmp_path: Path) -> None:
 def test_pictures_cost_what_was_measured(
     model: str, size: Any, steps: int, pictures: int, neurons: float | None
 ) -> None:
-    """The formula gives the measured bills; a price nobody publishes stays unknown."""
+    """The formula gives the measured bills; an unpublished price stays unknown."""
     settings = {"width": size[0], "height": size[1], "steps": steps}
     found = catalogue().find(model)
     cost = price(media.image_usage(settings, pictures, found), found).neurons

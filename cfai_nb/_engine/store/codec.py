@@ -1,7 +1,7 @@
 """Converts the answers of one request, or failures stored like answers, to bytes and back; and checksums records.
 
-``Store`` encodes what it writes and decodes what it reads.  The formats: float32 for vectors, lengths and bytes for
-media, JSON for everything else.  Never pickle, since the file may come from elsewhere.
+``Store`` encodes what it writes and decodes what it reads: float32 for vectors, lengths and bytes for media, JSON for
+everything else.  Never pickle, since the file may come from elsewhere.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def decode(kind: str, rows: int, body: bytes) -> Cells:
 def seal(*parts: object) -> int:
     """Return the checksum of a record: CRC-32 over its parts and the lengths of those that are bytes.
 
-    It detects damage (writes of other programs, bad memory, bad disks), not forgery.  The parts are values as SQLite
-    returns them (bytes, str, int, float, None), so that a record can be checked as it was read.
+    It detects damage by other programs, memory or disks, not forgery.  The parts are values as SQLite returns them
+    (bytes, str, int, float, None), so that a record can be checked as it was read.
     """
     total = zlib.crc32(repr([len(part) if isinstance(part, bytes) else part for part in parts]).encode())
     for part in parts:

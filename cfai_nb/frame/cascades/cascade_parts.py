@@ -44,7 +44,7 @@ class PartCall(Call):
     def look(self) -> None:
         """Look which rows the store can answer."""
         plan = self.plan()
-        self.stored = np.append(plan.records >= 0, False)[plan.where]
+        self.stored = np.append(plan.stored, False)[plan.where]
 
     def cells(self) -> list[Any]:
         """Return the cell of each row; None where there is none."""
