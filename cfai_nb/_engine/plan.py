@@ -90,7 +90,7 @@ class Plan:
 
     @property
     def _turns(self) -> tuple[int, str]:
-        return self.task.turns(self.model) if isinstance(self.task, ChatTask) else (1, "")
+        return self.task.turns(self.model)
 
     @property
     def further(self) -> str:

@@ -30,6 +30,7 @@ from .dialects.request import (
     ColumnKind,
     Conversation,
     Dialect,
+    Dialogue,
     Input,
     Json,
     Request,
@@ -117,6 +118,10 @@ class Task:
         answer = yield self.build_request(inputs, model)
         return self.parse(answer, inputs, model)
 
+    def turns(self, model: Model) -> tuple[int, str]:
+        """Return how many requests a row takes at least, and in words what the estimate leaves out ("": nothing)."""
+        return 1, ""
+
     def batch(self, model: Model) -> int:
         """Return how many inputs a request may carry."""
         return 1
@@ -191,6 +196,16 @@ class DialectTask(Task):
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         return [self.dialect(model).parse(answer, inputs[0], model)]
+
+    def several(self, model: Model) -> bool:
+        """Return whether a conversation may take several requests, so that each answer is saved when it comes."""
+        own = type(self).conversation is not DialectTask.conversation
+        return own or isinstance(self.dialect(model), Dialogue)
+
+    def conversation(self, inputs: Sequence[Input], model: Model) -> Conversation:
+        if isinstance(dialect := self.dialect(model), Dialogue):
+            return [(yield from dialect.conversation(inputs[0], model))]
+        return (yield from super().conversation(inputs, model))
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         return self.dialect(model).estimate_usage(inputs, model)
@@ -350,7 +365,6 @@ class ChatTask(Task):
         return chat.estimate_usage(inputs, self._fixed, self.settings, model)
 
     def turns(self, model: Model) -> tuple[int, str]:
-        """Return how many requests a row takes at least, and in words what the estimate leaves out ("": nothing)."""
         return conversation.expected(self.settings, model)
 
     def streamed(self, request: Request, model: Model) -> Request | None:

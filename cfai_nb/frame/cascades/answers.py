@@ -15,6 +15,7 @@ from typing import Any
 
 from ...errors import ModelError
 from ...tasks import Ask, Check, Classify, Moderate, Sentiment, Task, Verify
+from ...tasks.dialects.labels import Taxonomy
 from ...tasks.dialects.question_types import Choice, Scale
 from ...tasks.dialects.request import Cell, Column
 
@@ -92,7 +93,8 @@ def parts_of(task: Task) -> tuple[Part, ...]:
     if isinstance(task, Classify) and task.labels is not None:
         if task.multiple:
             return tuple(Part(name, None, task.threshold) for name in task.labels)
-        return (Part(None, tuple(task.labels)),)
+        way = task.way
+        return (Part(None, way.paths if isinstance(way, Taxonomy) else tuple(task.labels)),)
     if isinstance(task, Check):
         return (Part(None, None, task.threshold),)
     if isinstance(task, (Sentiment, Verify)):
