@@ -21,8 +21,8 @@ from ..models import Model
 from ..tasks import Ask, Check, Extract, Rank, Task, Verify
 from . import rows
 from .call import Call, remember
-from .cascades.answers import DECIDING
 from .cascades.cascade import Cascade, CascadeCall
+from .cascades.cascade_parts import DECIDING
 from .progress import Display
 from .steps import Forms, Steps
 

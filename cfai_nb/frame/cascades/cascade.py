@@ -23,8 +23,7 @@ from ...models import Cost, Model
 from ...tasks import Embed, Task
 from .. import rows as frames
 from ..call import Call, remember
-from .answers import cell_of, parts_of, sureness
-from .cascade_parts import Answers, Finish, PartCall, Warn, cost_of, whole
+from .cascade_parts import Answers, Finish, PartCall, Warn, cell_of, cost_of, parts_of, sureness, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
 
 if TYPE_CHECKING:
