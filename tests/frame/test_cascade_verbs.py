@@ -347,6 +347,28 @@ def test_truths_are_carried_and_not_asked(clefs: Clefs) -> None:
         classified(data, truth="topic")
 
 
+def test_gold_of_a_review_is_a_truth_everywhere(clefs: Clefs) -> None:
+    """``truth=cf.gold(name)`` lays itself on the rows, for a cascade and a comparison; elsewhere it says how to."""
+    data = frame(120)[:120]
+    review = data.reset_index(drop=True).cfai.review("text", data["text"].map(right).to_numpy(), n=40, name="hand")
+    for row in review.rows:
+        review.label(row, right(data["text"].iloc[row]))
+    gold = cf.gold("hand")
+    assert len(gold) == 40
+    found = classified(data[::-1], truth=gold)
+    assert (cf.last_run().answered_by == "truth").sum() == 40
+    assert (found[cf.last_run().answered_by == "truth"] == gold.match(data[::-1], "text").dropna()).all()
+    asked = data.cfai.ask("text", {"kind": cf.choice(*LABELS)}, model=cf.Cascade(FLASH, OMNI, 0.8, 0.8), truth=gold)
+    assert (asked["answered_by"] == "truth").sum() == 40
+    compared = data.cfai.compare(cf.Classify(labels=LABELS), "text", models=[FLASH, OMNI], truth=gold, sample=None)
+    assert compared.table.loc["@cf/cloudflare/clef-omni", "accuracy"] == 1.0
+    assert len(compared.truth) == 40
+    with pytest.raises(ValueError, match=r"such as one column of a template, give cf.gold\('hand'\).match"):
+        data.cfai.classify("Text: {text}", LABELS, model=cf.Cascade(FLASH, OMNI), truth=gold)
+    with pytest.raises(TypeError, match=r"lay <gold 'hand'.*> on the frame first"):
+        cf.quality.accuracy(found, gold)
+
+
 @pytest.mark.parametrize("own", [True, False], ids=["own vectors", "bought"])
 def test_embeddings_learn_from_the_strong_model(tmp_path: Path, own: bool) -> None:
     """Vectors of the frame or bought ones, logistic regression on a sample of strong answers: a row is asked once."""

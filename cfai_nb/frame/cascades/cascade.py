@@ -117,7 +117,7 @@ class CascadeCall:
     data : DataFrame or Series
     on : column or template, or None
     options : mapping or RunOptions
-    truth : column, Series, list or dict of them, optional
+    truth : column, Series, list, Gold or dict of them, optional
         Right answers, which their rows carry.
     recall, precision : float, optional
         For a filter: what is promised instead of the accuracy.
@@ -132,6 +132,7 @@ class CascadeCall:
         self, task: Task, cascade: Cascade, data: frames.Frame, on: Any, options: Mapping[str, Any] | RunOptions, *,
         truth: Any = None, recall: float | None = None, precision: float | None = None,
     ) -> None:  # fmt: skip
+        from ..gold import truths
         from .cascade_rows import CascadeRows  # brings the engine: importing the package is quick
 
         self.parts = parts_of(task)
@@ -149,11 +150,11 @@ class CascadeCall:
             if self.cheap.id == self.model.id:
                 raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
         names = [task.name if part.name is None else part.name for part in self.parts]
-        truths = frames.truths(data, truth, names)
-        if truths is not None and (absent := [name for name in names if name not in truths]):
+        known = truths(data, on, truth, names)
+        if known is not None and (absent := [name for name in names if name not in known]):
             raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
         self.rows = CascadeRows(
-            self.strong.plan(), self.parts, None if truths is None else truths[names], learns=cascade.learns,
+            self.strong.plan(), self.parts, None if known is None else known[names], learns=cascade.learns,
             targets=self.targets, confidence=cascade.confidence,
         )  # fmt: skip
         self.answers = Answers(len(self.rows), self.rows.gold)

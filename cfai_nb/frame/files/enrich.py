@@ -353,7 +353,8 @@ def enrich(
     columns : mapping of str to (Task, on) or (Task, on, options)
         For each new column the task, what it works on (a column, or a template with ``{column}``), and options of its
         call, such as ``model``.  Later ones may name earlier ones.  A task with several columns gives
-        ``<name>__<column>`` each.
+        ``<name>__<column>`` each.  A ``cf.Cascade`` of two models makes one certificate for all rows of the source, and
+        ``<name>__answered_by``: it reads them three times, and keeps 120 bytes a distinct row.
     memory : int, default 512,000,000
         Bytes for a batch while it is worked on.  What Python and the packages need comes on top (about 300 MB).
     overwrite : bool
@@ -364,7 +365,7 @@ def enrich(
     Returns
     -------
     EnrichReport
-        Its repr is the receipt; ``.path``, ``.failures``.  Failed rows are null with the reason in
+        Its repr is the receipt; ``.path``, ``.failures``, ``.certificates``.  Failed rows are null with the reason in
         ``<name>__error``.  Lists and objects are written as JSON text, times in UTC.
 
     Raises
