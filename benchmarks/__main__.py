@@ -158,6 +158,26 @@ def store() -> str:
     return f"store on is {statistics.median(ratios):.2f} x the wall of cache=False [<= 1.3]"
 
 
+def queue(*counts: int) -> str:
+    """Ask as many rows through the batch queue as sent one by one, and compare what beyond the frame is in memory."""
+    lines = []
+    for count in counts or (100_000, 300_000, 1_000_000):
+        with server("--queue", 1.0) as url:
+            done = work("ours", "queue", url, count, queue=True)
+            counted = stats(url)
+        each = (done["peak_mb"] - done["start_mb"]) / count * 1e6
+        lines.append(
+            f"{count:,} rows: peak {done['peak_mb']} MB, {each:.0f} MB a million rows, "
+            f"CPU {done['cpu_us']:.0f} us a row, "
+            f"{counted['submissions']:,} submissions, {counted['looks']:,} looks, billed twice {counted['twice']} [0], "
+            f"wrong {done['wrong']} [0], {done['wall']:.0f} s"
+        )
+    with server() as url:
+        direct = work("ours", "queue", url, 100_000)
+    alone = (direct["peak_mb"] - direct["start_mb"]) / 100_000 * 1e6
+    return "; ".join([*lines, f"sent one by one: {alone:.0f} MB a million rows"])
+
+
 def recall() -> str:
     path = tempfile.mkdtemp() + "/store.sqlite"
     with server() as url:
@@ -343,7 +363,8 @@ def dask_overhead(rows: int = 50_000) -> str:
 
 CASES: dict[str, Callable[[], str]] = {
     "embed": embed, "duplicates": duplicates, "generate": generate, "capacity": capacity, "rate-told": rate_told,
-    "rate-learned": rate_learned, "faults": faults, "quota": quota, "bulk": bulk, "store": store, "recall": recall,
+    "rate-learned": rate_learned, "faults": faults, "quota": quota, "bulk": bulk, "store": store, "queue": queue,
+    "recall": recall,
     "import": imports, "search": search, "picture": picture, "preview": preview,
     "media": media, "certificate": certificate, "enrich": enrich, "killed": killed, "polars": polars,
     "dask-rate": dask_rate, "dask-capacity": dask_capacity, "dask-duplicates": dask_duplicates,

@@ -18,6 +18,7 @@ ARGUMENTS.add_argument("--capacity", type=int, default=0, help="requests at once
 ARGUMENTS.add_argument("--rate", type=int, default=0, help="requests a minute; more are refused with 3021")
 ARGUMENTS.add_argument("--window", choices=("sliding", "bucket"), default="sliding")
 ARGUMENTS.add_argument("--faults", type=float, default=0.0, help="share of requests that go wrong, in every way")
+ARGUMENTS.add_argument("--queue", type=float, default=0.0, help="seconds that the batch queue takes for a submission")
 ARGUMENTS.add_argument("--quota", type=int, default=0, help="requests until the day's Neurons are used up (4006)")
 
 
@@ -33,6 +34,8 @@ class State:
         self.tokens, self.filled = options.rate / 60, time.monotonic()
         self.in_flight = self.requests = self.answered = self.refused = self.faults = self.rows = self.most = 0
         self.billed: collections.Counter[str] = collections.Counter()
+        self.submissions: dict[str, tuple[float, list[dict]]] = {}
+        self.looks = 0
         self.first = self.last = 0.0
 
     def limited(self) -> bool:
@@ -54,8 +57,9 @@ class State:
         return False
 
     def stats(self) -> bytes:
-        names = ("requests", "answered", "refused", "faults", "rows", "most")
+        names = ("requests", "answered", "refused", "faults", "rows", "most", "looks")
         counted = {name: getattr(self, name) for name in names}
+        counted["submissions"] = len(self.submissions)
         twice = sum(n - 1 for n in self.billed.values())
         return json.dumps({**counted, "twice": twice, "seconds": self.last - self.first}).encode()
 
@@ -111,6 +115,9 @@ class Connection(asyncio.Protocol):
             self.transport.write(refusal(4006, "you have used up your daily free allocation of 10,000 neurons"))
             return
         document = json.loads(body)
+        if b"queuerequest=true" in head.split(b"\r\n", 1)[0]:
+            self.transport.write(response(self.queued(document)))
+            return
         fault = state.rng.choice(FAULTS) if state.rng.random() < options.faults else ""
         if fault in BEFORE:
             state.faults += 1
@@ -125,29 +132,52 @@ class Connection(asyncio.Protocol):
             delay += 3.0
         loop = asyncio.get_running_loop()
         if delay:
-            loop.call_later(delay, self.finish, document, texts, fault)
+            loop.call_later(delay, self.finish, document, fault)
         else:
-            self.finish(document, texts, fault)
+            self.finish(document, fault)
 
-    def finish(self, document: dict, texts: list[str] | None, fault: str) -> None:
+    def queued(self, document: dict) -> bytes:
+        """Take a submission to the batch queue, or answer a look at one; fetched answers are kept, as there."""
         state = self.state
-        state.in_flight -= 1
-        state.answered += 1
-        state.last = time.monotonic()
+        if "requests" in document:
+            name = f"s{len(state.submissions)}"
+            state.submissions[name] = time.monotonic() + state.options.queue, document["requests"]
+            return b'{"result":{"status":"queued","request_id":"%b"},"success":true}' % name.encode()
+        state.looks += 1
+        ready, requests = state.submissions[document["request_id"]]
+        if time.monotonic() < ready:
+            return b'{"result":{"status":"queued","request_id":"%b"},"success":true}' % document["request_id"].encode()
+        if requests:
+            state.answered += len(requests)
+            state.submissions[document["request_id"]] = ready, []
+        made = b",".join(
+            b'{"id":%d,"success":true,"result":%b}' % (at, self.result(one)) for at, one in enumerate(requests)
+        )
+        return b'{"result":{"responses":[%b]},"success":true}' % made
+
+    def result(self, document: dict) -> bytes:
+        """Return the result of one request."""
+        state = self.state
+        texts = document.get("text")
+        texts = [texts] if isinstance(texts, str) else texts
         if texts is not None:
             state.rows += len(texts)
             state.billed.update(texts)
             rows = b",".join(b"[%.9f,%b]" % (zlib.crc32(t.encode()) / 2**32, state.tail) for t in texts)
-            body = b'{"result":{"shape":[%d,%d],"data":[%b]},"success":true,"errors":[],"messages":[]}'
-            body %= (len(texts), state.options.dims, rows)
-        else:
-            prompt = document["messages"][-1]["content"]
-            state.rows += 1
-            state.billed[prompt] += 1
-            choice = {"index": 0, "message": {"role": "assistant", "content": f"re: {prompt}"}, "finish_reason": "stop"}
-            usage = {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}
-            result = {"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}
-            body = json.dumps({"result": result, "success": True, "errors": [], "messages": []}).encode()
+            return b'{"shape":[%d,%d],"data":[%b]}' % (len(texts), state.options.dims, rows)
+        prompt = document["messages"][-1]["content"]
+        state.rows += 1
+        state.billed[prompt] += 1
+        choice = {"index": 0, "message": {"role": "assistant", "content": f"re: {prompt}"}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 30, "completion_tokens": 20, "total_tokens": 50}
+        return json.dumps({"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+
+    def finish(self, document: dict, fault: str) -> None:
+        state = self.state
+        state.in_flight -= 1
+        state.answered += 1
+        state.last = time.monotonic()
+        body = b'{"result":%b,"success":true,"errors":[],"messages":[]}' % self.result(document)
         if fault and fault != "slow":
             state.faults += 1
             self.misbehave(fault, body)

@@ -35,7 +35,7 @@ def main() -> None:
     client, case, url, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
     options: dict[str, Any] = json.loads(sys.argv[5])
     inputs = texts(count, options.pop("distinct", None))
-    places = options.pop("places", 32)
+    places, queue = options.pop("places", 32), options.pop("queue", None)
     if client == "plain":
         from benchmarks import plain
 
@@ -56,7 +56,9 @@ def main() -> None:
     error = ""
     try:
         if case == "embed":
-            out = frame.cfai.embed("text", model="bge-base-en-v1.5")
+            out = frame.cfai.embed("text", model="bge-base-en-v1.5", queue=queue)
+        elif case == "queue":
+            out = frame.cfai.generate("{text}", model="llama-3.3-70b-instruct-fp8-fast", queue=queue)
         else:
             out = frame.cfai.generate("{text}", concurrency=places)
     except cf.CfaiError as failure:

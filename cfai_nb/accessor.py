@@ -16,10 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from .errors import near, takes_options
+from .errors import near, refuse_unknown, takes_options
 from .frame import arrow, dask, polars, rows
 from .frame.progress import Display, Listener
-from .frame.verb import ExtractVerb, FilterVerb, Function, RankVerb, TaskVerb, Verb
+from .frame.verb import FilterVerb, Function, RankVerb, TaskVerb, Verb
 from .tasks import (
     Ask,
     Caption,
@@ -93,6 +93,9 @@ class BoundWidget:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Open it."""
+        known = self.__signature__.parameters.values()
+        if all(each.kind is not each.VAR_KEYWORD for each in known):
+            refuse_unknown(self.__name__, options, [each.name for each in known])
         return self._method.widget(self._data, *args, **options, **self._method.given)
 
 
@@ -124,7 +127,7 @@ class Accessor:
     score = TaskVerb(Score)
     sentiment = TaskVerb(Sentiment)
     filter = FilterVerb(Check)
-    extract = ExtractVerb(Extract)
+    extract = TaskVerb(Extract)
     summarize = TaskVerb(Summarize)
     translate = TaskVerb(Translate)
     fix_grammar = TaskVerb(FixGrammar)

@@ -64,7 +64,7 @@ class Accessor:
         role: Literal['document', 'query'] | None = None, instruction: str | None = None, truncate: bool = False,
         **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
-        """Turn texts into vectors that lie close together when the texts mean similar things."""
+        """Turn texts into vectors that are close to each other when the texts mean similar things."""
     @DecidingForm
     def classify(
         self, on: Any = None, labels: Sequence[str] | Mapping[str, Any] | None = None, *,
@@ -99,7 +99,7 @@ class Accessor:
         self, on: Any = None, levels: Sequence[str] = ..., *, probabilities: bool = False,
         instructions: str = "Which level fits the text best?", **options: Unpack[EmbeddingOptions],
     ) -> Any:
-        """Place each row on a scale; the number counts levels from 0 and lies between them where the model wavers."""
+        """Place each row on a scale: a number that counts levels from 0, between two levels where the model is ..."""
     @DecidingForm
     def sentiment(
         self, on: Any = None, *, probabilities: bool = False, truth: Any = None, **options: Unpack[EmbeddingOptions],
@@ -144,7 +144,7 @@ class Accessor:
     def image(
         self, on: Any = None, *, size: int | tuple[int, int] | None = None, steps: int | None = None,
         seed: int | None = None, guidance: float | None = None, negative_prompt: str | None = None,
-        strength: float | None = None, **options: Unpack[EmbeddingOptions],
+        strength: float | None = None, n: int = 1, **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
         """Draw a picture of each row: fill the template, and return the picture the model makes."""
     @TaskForm
@@ -157,7 +157,7 @@ class Accessor:
     def detect(
         self, on: Any = None, target: str | None = None, *, max_boxes: int = 50, **options: Unpack[EmbeddingOptions],
     ) -> pd.Series[Any]:
-        """Find things in each picture, with the box each is in."""
+        """Find things in each picture, with a box around each."""
     @TaskForm
     def transcribe(
         self, on: Any = None, *, language: str | None = None, translate_to_english: bool = False,
@@ -182,7 +182,7 @@ class Accessor:
         self, on: Any = None, *, categories: Sequence[str] | Mapping[str, str | None] = ..., threshold: float = 0.5,
         probabilities: bool = False, truth: Any = None, **options: Unpack[EmbeddingOptions],
     ) -> pd.DataFrame:
-        """Say for each row whether it is safe, and what makes it unsafe."""
+        """Say for each row whether it is safe, and which categories make it unsafe."""
     @TaskForm
     def rank(
         self, on: Any = None, query: str = ..., *, top_k: int | None = None, column: str = "score",
@@ -296,12 +296,12 @@ class Accessor:
     def map(
         self, on: Any = None, *, color: Hashable | None = None, hover: Hashable | Sequence[Hashable] | None = None,
         text: Hashable | None = None, method: Literal['auto', 'tsne', 'pca', 'umap'] = "auto", random_state: int = 0,
-        model: str | Model | None = None, **options: Unpack[GivenOptions],
+        points: pd.DataFrame | None = None, model: str | Model | None = None, **options: Unpack[GivenOptions],
     ) -> Map:
         """Lay rows out on a map, similar rows close together, to explore, select, label and describe them."""
     def playground(
-        self, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None, name: str | None = None,
-        **draft: Any,
+        self, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None,
+        truth: Hashable | None = None, name: str | None = None, **draft: Any,
     ) -> Playground:
         """Prompts, models and settings tried on a few sample rows, until they are a line of code."""
     def review(
@@ -316,12 +316,12 @@ class Accessor:
         """Rows of a frame as a table with thumbnails, sound players and bars, a page at a time."""
     def gallery(
         self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
-        filter: str = "", sound: int = 1500000, files: Any = None,
+        transcript: Hashable = None, filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
         """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
     def player(
         self, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12, page: int = 0, *,
-        filter: str = "", sound: int = 1500000, files: Any = None,
+        transcript: Hashable = None, filter: str = "", sound: int = 1500000, files: Any = None,
     ) -> Gallery:
         """Pictures or sounds of a column with captions, a page at a time, to pick rows from."""
 

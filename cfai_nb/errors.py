@@ -105,13 +105,13 @@ def render(error: BaseException) -> list[str]:
     return [*shown, "", "(%tb shows all frames)"]
 
 
-#: How the files are called that IPython makes of cells.
+#: Parts of the file names that IPython gives to cells.
 _CELL_FILES = ("ipykernel_", "<ipython-input")
 _PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 def _is_inner(filename: str) -> bool:
-    """Whether a frame is of this package, or of what carries out a cell."""
+    """Whether a frame belongs to this package, or to IPython."""
     return filename.startswith(_PACKAGE) or "/IPython/" in filename.replace(os.sep, "/")
 
 
@@ -120,7 +120,7 @@ FOLDED = (TypeError, ValueError, LookupError, OSError)
 
 
 def fold(error: BaseException) -> None:
-    """Let a notebook show an error of Python as it shows those of the package: for what users call."""
+    """Let a notebook show an error of Python, raised by a public function, like the errors of the package."""
     if not hasattr(error, "_render_traceback_"):
         setattr(error, "_render_traceback_", functools.partial(render, error))  # noqa: B010
 
@@ -185,9 +185,9 @@ class AnswerError(RowError):
     again : bool
         Whether repeating the request may help (a batch of another length, a broken body): the engine repeats it.
     text : str, list of str or None
-        What the model wrote until then; a list where several samples were taken.
+        What the model wrote until then; a list if several samples were taken.
     partial : cell or None
-        The cell made of it where the token limit cut the reply, for ``on_error="partial"``.
+        The cell of a reply that the token limit cut, for ``on_error="partial"``.
     """
 
     code = "answer"
@@ -217,7 +217,7 @@ class ServiceError(RowError):
     known : bool
         Whether the code is one the service is known to use; otherwise the meaning is taken from the status alone.
     content : bytes or None
-        The body of the refusal; None where nothing came.
+        The body of the refusal; None without a response.
     headers : mapping of str to str
         Its headers, with names in lower case.
     """
@@ -226,20 +226,11 @@ class ServiceError(RowError):
     headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
-        self,
-        message: str,
-        code: int | str | None = None,
-        *,
-        status: int | None = None,
-        model: str | None = None,
-        wait: float | None = None,
-        known: bool = False,
-    ) -> None:
+        self, message: str, code: int | str | None = None, *, status: int | None = None, model: str | None = None,
+        wait: float | None = None, known: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(message, code)
-        self.status = status
-        self.model = model
-        self.wait = wait
-        self.known = known
+        self.status, self.model, self.wait, self.known = status, model, wait, known
 
 
 class Refused(ServiceError):
@@ -300,7 +291,7 @@ _SYNONYMS = (
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return the known option that was probably meant; empty where none is near."""
+    """Return the known option that was probably meant; empty if none is near."""
     names = list(known)
     lowered = name.lower()
     synonyms = [each for group in _SYNONYMS if lowered in group for each in group if each in names]

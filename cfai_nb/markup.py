@@ -1,8 +1,8 @@
 """HTML made of untrusted text: cleaned, cut and escaped text, labelled pictures and sound, and counts in words.
 
-Text comes from models, files and strangers. It goes out as text that does nothing; bytes go out only as pictures this
-package encoded itself, or as sound in a player, both as ``data:`` addresses. Everything that shows itself uses it:
-plans, ledgers, vectors, media, tables and widgets. It imports nothing of the package, so that every room can.
+Text comes from models, files and strangers, and is returned as HTML that only shows it; bytes are shown only as
+pictures that this package encoded itself, or as sound in a player, both as ``data:`` addresses. Plans, ledgers,
+vectors, media, tables and widgets show themselves with it. It imports nothing of the package, so every room can use it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,8 @@ FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-u
 #: Class of HTML with amounts or untrusted text: text between two dollar signs would be typeset as a formula, in which
 #: links work (the names are MathJax's, in JupyterLab and in exported pages).
 NO_MATH = "mathjax_ignore tex2jax_ignore"
-CODE = "font-family: var(--jp-code-font-family, monospace); font-size: var(--jp-code-font-size, 13px)"
 _BREAK = "overflow-wrap: break-word; overflow-wrap: anywhere"
 TEXT = f"white-space: pre-wrap; {_BREAK}; unicode-bidi: isolate; text-align: left"
-#: A border that is visible on light and dark; notebooks that are not trusted drop borders with a variable as color.
-RULE = "1px solid #8884"
 FAILED = "color: var(--jp-error-color1, #b3261e)"
 _FADED = "color: var(--cf-soft, inherit)"
 _BARS = 60
@@ -39,17 +36,23 @@ _PART = re.compile(r"/\* == (\w+) == \*/")
 
 
 @functools.cache
-def sheet(*parts: str) -> str:
-    """Return the style sheet as HTML: its base and these parts, which are named in ``html/look.css``.
+def rules(*parts: str) -> str:
+    """Return the style sheet: its base and these parts, which are named in ``html/look.css``.
 
-    Every output that is shown by itself carries the parts it needs, since a saved notebook loads nothing.  It is read
-    from a file beside the tables, and not imported, because plans and reports lie below that room.
+    The file is read and not imported, because plans and reports are below the room ``html``.
     """
     text = (Path(__file__).parent / "html" / "look.css").read_text("utf-8")
     found = _PART.split(text)[1:]
     known = dict(zip(found[::2], found[1::2], strict=True))
-    rules = "".join(known[part] for part in ("base", *parts))
-    return f"<style>{' '.join(rules.split())}</style>"
+    return " ".join("".join(known[part] for part in ("base", *parts)).split())
+
+
+def sheet(*parts: str) -> str:
+    """Return the style sheet as HTML.
+
+    Every output that is shown by itself carries the parts it needs, since a saved notebook loads nothing.
+    """
+    return f"<style>{rules(*parts)}</style>"
 
 
 def clean(text: str) -> str:
@@ -102,7 +105,7 @@ def passage(text: str, short: int = SHORT) -> str:
 
 
 def remark(text: str, why: str = "") -> str:
-    """Return a remark in place of a cell: what it is if it cannot be shown, or that it is missing."""
+    """Return a remark in place of a cell that is missing or cannot be shown."""
     title = f' title="{escape(why, LONG)}"' if why else ""
     return (
         f'<span style="{_FADED}; font-style: italic; white-space: normal; {_BREAK}"{title}>{escape(text, LONG)}</span>'
@@ -157,13 +160,13 @@ def soft(text: object, limit: int = SHORT) -> str:
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> str:
-    """Return names and what they are as a list in two columns; the texts are escaped."""
+    """Return pairs of texts as a list in two columns; the texts are escaped."""
     made = "".join(f"<dt>{escape(name)}</dt> <dd>{escape(value, LONG)}</dd> " for name, value in pairs)
     return f"<dl>{made}</dl>"
 
 
 def card(content: str, label: str, *, more: str = "", line: bool = False, alarm: bool = False) -> str:
-    """Return a card that shows itself: a few facts, and `more` that unfolds when they are clicked.
+    """Return a card: a few facts, and `more`, which unfolds when they are clicked.
 
     With `line` it is as wide as a line and lower; `alarm` gives it the color of warnings.  `content` and `more` are
     HTML already; `label` is for screen readers.
@@ -202,11 +205,11 @@ def figure(shown: str, caption: str, *, faded: bool = True) -> str:
 def block(content: str, style: str = "", *, role: str = "", label: str = "", look: Iterable[str] | None = None) -> str:
     """Return HTML in a box of its own; `role` and `label` are for screen readers.
 
-    `look` names the parts of the style sheet that it carries; None for what stands beside something that carries them.
+    `look` names the parts of the style sheet that it needs; None if another part of the output has them.
     """
     aria = f' role="{role}"' * bool(role) + f' aria-label="{escape(label, 1_000)}"' * bool(label)
-    rules = "" if look is None else sheet(*look)
-    return f'{rules}<div class="{NO_MATH} cfai"{aria} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
+    styled = "" if look is None else sheet(*look)
+    return f'{styled}<div class="{NO_MATH} cfai"{aria} style="{FONT}{"; " if style else ""}{style}">{content}</div>'
 
 
 def table(heads: Iterable[tuple[str, str]], rows: Iterable[Iterable[object]], *, foot: Iterable[object] = ()) -> str:
@@ -238,7 +241,7 @@ def frame_html(frame: Any, head: str, number: Any = "{:,.6g}".format) -> str:
     """Return a small frame of words and numbers as a table below `head`, which is HTML already."""
 
     def word(cell: Any) -> str:
-        if cell is None or cell != cell or str(cell) == "<NA>":  # missing
+        if cell is None or cell != cell or str(cell) == "<NA>":
             return "unknown"
         return number(cell) if isinstance(cell, float) else f"{cell:,}" if type(cell) is int else str(cell)
 
@@ -251,7 +254,7 @@ def frame_html(frame: Any, head: str, number: Any = "{:,.6g}".format) -> str:
 def sparkline(values: Iterable[float], alt: str, top: float | None = None) -> str:
     """Return numbers as at most 60 bars up and down from zero, the highest of `top` or the largest number.
 
-    Of more numbers, a bar shows the one of several that is furthest from zero.
+    With more numbers, a bar shows the one of several that is furthest from zero.
     """
     numbers = [float(value) if abs(value) < float("inf") else 0.0 for value in values]  # no bar for NaN and infinity
     step = max(1, -(-len(numbers) // _BARS))

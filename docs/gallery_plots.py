@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 import cfai_nb as cf
@@ -26,6 +27,7 @@ NAMES = (
     "cost",
     "latency",
     "concurrency",
+    "boxes",
 )
 _TOPICS = ["account", "billing", "bug", "returns", "shipping", "other"]
 
@@ -56,6 +58,9 @@ def _plots() -> dict[str, tuple[Callable[[Any], Any], tuple[float, float]]]:
         cf.Classify(labels=_TOPICS), "text", models=["clef-flash", "clef-omni", "glm-4.7-flash"], truth="topic"
     )
     charges = cf.ledger()
+    street = pd.DataFrame({"scene": ["two blue squares and a red circle", "a green triangle", "three orange squares"]})
+    street["picture"] = street.cfai.image("A poster: {scene}", size=256, model="lucid-origin", seed=3)
+    street["found"] = street.cfai.detect("picture", "square") + street.cfai.detect("picture", "circle")
     return {
         "clusters": (lambda ax: cf.plots.clusters(vectors, tickets["topic"], ax=ax), (7, 4.4)),
         "similarity": (lambda ax: cf.plots.similarity(vectors.dropna().head(20), ax=ax), (5, 4.4)),
@@ -66,4 +71,5 @@ def _plots() -> dict[str, tuple[Callable[[Any], Any], tuple[float, float]]]:
         "cost": (lambda ax: cf.plots.cost(charges, ax=ax), (6.4, 2.8)),
         "latency": (lambda ax: cf.plots.latency(run, ax=ax), (6, 3.2)),
         "concurrency": (lambda ax: cf.plots.concurrency(run, ax=ax), (6, 3.2)),
+        "boxes": (lambda ax: cf.plots.boxes(street, "picture", "found", ax=ax, mark="emulator"), (7, 3)),
     }

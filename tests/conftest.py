@@ -6,8 +6,10 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import spread
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
@@ -28,6 +30,18 @@ def without_credentials(environment: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.upper().startswith(CREDENTIAL_PREFIXES)}
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long."""
+    items[:] = spread.in_order(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> spread.Scheduling | None:
+    """Keep together what shares a process, unless the command line asks for something else."""
+    return spread.Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 @pytest.fixture(autouse=True)
 def _own_corner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Remove credentials and the user's store: a test that needs some sets them itself."""
@@ -44,6 +58,13 @@ def emulator(tmp_path: Path) -> Emulator:
     made = Emulator(rate=None)
     cf.connect(made, store=tmp_path / "s.sqlite")
     return made
+
+
+@pytest.fixture(scope="session")
+def vectors_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of ``kept_vectors``, one for all processes of a run."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept-vectors"
 
 
 @pytest.fixture

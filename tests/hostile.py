@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 _RUN = "window.__alarm=1"
-#: What must be shown as it is, and do nothing.
+#: Texts that must be shown as they are, and do nothing.
 TEXTS = (
     f"<script>{_RUN}</script>",
     f'<img src="x" onerror="{_RUN}"><svg onload="{_RUN}"></svg>',
@@ -17,19 +17,23 @@ TEXTS = (
     "x" * 1_000_000,
     "<b>" * 300_000,
 )
-#: Bodies that are no text at all: half a character, and bytes of no encoding.
+#: Bodies that are not text: half a character, and bytes of no encoding.
 BROKEN = (b'{"response": "\\ud800 half"}', b'{"response": "\xff\xfe\x80"}')
 
 
-async def service(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer every request, streamed or not, with the text whose number stands at the end of the prompt."""
+async def read_body(receive: Any) -> bytes:
+    """Return the whole body of a request to an ASGI application."""
     body = b""
     while True:
         message = await receive()
         body += message.get("body", b"")
         if not message.get("more_body"):
-            break
-    asked = json.loads(body)
+            return body
+
+
+async def service(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answer every request, streamed or not, with the text of the number at the end of the prompt."""
+    asked = json.loads(await read_body(receive))
     number = int(str(asked["messages"][-1]["content"]).split()[-1])
     if number >= len(TEXTS):
         content = BROKEN[number - len(TEXTS)]

@@ -1,4 +1,4 @@
-"""Cells nobody should trust, and the check that a piece of HTML shows them and does nothing."""
+"""Untrusted cells, and the check that a piece of HTML shows them and does nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cfai_nb import markup
 SCRIPT = "<script>window.__alarm = 1</script>"
 _TAGS = frozenset((
     "div", "span", "b", "br", "img", "audio", "figure", "figcaption", "details", "summary", "table", "caption", "thead",
-    "tbody", "tfoot", "tr", "th", "td", "p", "small",
+    "tbody", "tfoot", "tr", "th", "td", "p", "small", "blockquote", "h1",
 ))  # fmt: skip
 _ATTRIBUTES = frozenset((
     "style", "title", "alt", "src", "role", "scope", "controls", "preload", "aria-label", "aria-live", "class",
@@ -127,6 +127,8 @@ CELLS: dict[str, tuple[Any, str]] = {
     "address": ("https://example.org/picture.png", "https://example.org"),
     "half a character": ("a\ud800b", "a�b"),
     "controls": ("a\x00\x1b[31m\x9bb\u202ecod.exe", "�"),
+    "boxes": ([{"label": SCRIPT, "score": "0.5", "xmin": -1e300, "ymin": 0, "xmax": 1e300, "ymax": 1}], SCRIPT),
+    "boxes of words": ([{"label": "a", "xmin": SCRIPT, "ymin": 0, "xmax": 1, "ymax": 1}], "xmin of a box is"),
     "broken UTF-8": (b"\xff\xfe\x80abc", "bytes of unknown format, 6 B"),
     "a megabyte": ("<b>" + "ab " * 350_000, "1,050,003 characters"),
     "a megabyte on a line": ("x" * 1_000_000, "1,000,000 characters"),

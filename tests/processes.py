@@ -1,4 +1,4 @@
-"""Real processes and real kernels: begun with code of their own, interrupted, and gone at the end of a test."""
+"""Real processes and real kernels: started with code of their own, interrupted, and gone at the end of a test."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def begin(code: str, server: Running, store: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment())
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for a condition that must come true."""
     deadline = time.monotonic() + seconds
     while not condition():

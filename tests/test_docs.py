@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
+import kept_vectors
 import pandas as pd
 import pytest
 from pages import PAGES, ROOT, agrees, differences, examples, run
 
 import cfai_nb as cf
+from cfai_nb.emulator.standins.local_model import LocalModel
 
 README = (ROOT / "README.md").read_text("utf-8")
 TEXTS = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in PAGES}
@@ -18,9 +21,10 @@ WITH_CODE = [name for name, text in TEXTS.items() if "```python" in text]
 
 
 @pytest.fixture(autouse=True)
-def _local_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the local model answer, as it does for whoever follows a page."""
+def _local_stand_in(monkeypatch: pytest.MonkeyPatch, vectors_folder: Path) -> None:
+    """Let the local model answer, as it does for whoever follows a page; it reads no text twice in a run."""
     monkeypatch.delenv("CFAI_STANDINS")
+    monkeypatch.setattr(LocalModel, "raw", kept_vectors.kept(LocalModel.raw, vectors_folder))
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ def test_a_row_failure_names_code_and_model(tmp_path: Path, fault: str) -> None:
 
 
 def test_a_receipt_counts_the_rows_that_could_not_be_sent() -> None:
-    """Done and failed are of the same rows: a cell that is no text is one that was asked about, an empty one is not."""
+    """Done and failed count the same rows: a cell that is not a text counts, an empty one does not."""
     cf.connect(Emulator(rate=None), store=False)
     with pytest.warns(cf.CfaiWarning, match=r"\(and 1 more row\)"):
         pd.Series(["one", ["two"], ["three"], None]).cfai.embed()

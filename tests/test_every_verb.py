@@ -184,7 +184,7 @@ def _plain(cell: Any) -> Any:
 
 @pytest.fixture(autouse=True)
 def _in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Verbs that send rows together send two at a time, and nobody waits for a pretended queue."""
+    """Verbs that send rows together send two at a time, and nothing waits for a pretended queue."""
     for task in (tasks.Embed, tasks.Rank):
         monkeypatch.setattr(task, "batch", lambda self, model: 2)
     for name, seconds in {"MOMENT": 0.01, "FIRST_LOOK": 0.005, "LAST_LOOK": 0.02}.items():

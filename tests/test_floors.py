@@ -49,7 +49,7 @@ HOMES = {
     "platformdirs": {"session.endpoint"},
     "polars": {"frame.polars", "frame.files.batches"},
     "dask": {"frame.dask"},
-    "distributed": {"frame.dask", "session.cluster"},
+    "distributed": {"frame.dask", "frame.dask_part", "session.cluster"},
 }
 #: Rooms and modules that know no pandas.
 WITHOUT_PANDAS = (
@@ -85,7 +85,7 @@ def imports(module: str, source: str) -> Iterator[str]:
 
 
 def room_of(name: str) -> str | None:
-    """The room an imported name lies in; None for what is no part of the house."""
+    """The room an imported name is in; None for a name from outside."""
     house, _, rest = name.partition(".")
     if house != "cfai_nb":
         return None
@@ -202,7 +202,7 @@ def circles(modules: Mapping[str, str]) -> list[list[str]]:
 
 
 def _module_of(name: str, modules: Mapping[str, str]) -> str | None:
-    """Return which of the modules an imported name is, or lies in."""
+    """Return the module that an imported name is, or is in."""
     house, *parts = name.split(".")
     for count in range(len(parts) if house == "cfai_nb" else -1, -1, -1):
         for found in (".".join(parts[:count]), ".".join([*parts[:count], "__init__"])):

@@ -1,4 +1,4 @@
-"""Texts nobody should trust in every widget and plot that is made of them: shown as text, short, and quickly."""
+"""Untrusted texts in every widget and plot: shown as text, short, and quickly."""
 
 from __future__ import annotations
 

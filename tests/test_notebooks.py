@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import kept_vectors
 import nbclient
 import nbformat
 import pytest
@@ -20,7 +21,7 @@ PASSING = re.compile(r"\d+\.\d s\b|\d+ ms\b|\s+")
 WAITING = re.compile(r"(?![✓!✗…]).+ · \d+(\.\d)? s( · done)?\s*")  # a receipt begins with a sign
 #: Notebooks about what is installed, or stopped at a moment: their numbers are those of this machine.
 LOCAL = {"02_explore_embeddings", "06_files_larger_than_memory"}
-#: Notebooks that the local stand-in answers: 25 to 40 seconds of one core for its vectors.
+#: Notebooks that the local stand-in answers: 25 to 40 seconds of one core for vectors that no test before has kept.
 MEANING = {"01_quickstart", "02_explore_embeddings", "07_how_sure"}
 #: Bytes a notebook may have; those with more than a picture or two say how many.
 LARGEST = {
@@ -93,12 +94,15 @@ def test_there_is_a_quickstart() -> None:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs_without_an_account(path: Path, bare_environment: dict[str, str], tmp_path: Path) -> None:
+def test_runs_without_an_account(
+    path: Path, bare_environment: dict[str, str], tmp_path: Path, vectors_folder: Path
+) -> None:
     """In a fresh kernel with no credentials every cell runs, and shows and says what is kept in the file."""
     kept, fresh = read(path), read(path)
     inline = bare_environment | {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     if path.stem in MEANING:
         del inline["CFAI_STANDINS"]
+        inline["IPYTHONDIR"] = str(kept_vectors.startup(tmp_path / "ipython", vectors_folder))
     client = nbclient.NotebookClient(
         fresh, timeout=180, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )

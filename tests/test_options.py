@@ -91,7 +91,7 @@ def test_every_plot_widget_and_function_refuses_an_unknown_option(path: str) -> 
     ],
 )
 def test_the_option_that_was_meant_is_named(frame: pd.DataFrame, call: Any, meant: str) -> None:
-    """A misspelt option, or one by the name it has in another library, is told by its name here."""
+    """The error about a misspelt option, or one of another library, names the option here."""
     with pytest.raises(TypeError, match=rf"Did you mean {meant}\? Options: "):
         call(frame)
 

@@ -1,7 +1,7 @@
 """The service's batch queue: many requests are submitted at once, answered when there is room, and fetched by an id.
 
-``RunSender`` hands the first request of each conversation to ``Queue.ask`` where ``queue=True``; the answer comes back
-as if it had been sent alone.  What was submitted is paid for once it is worked on, whether or not a run waits for it.
+``RunSender`` passes the first request of each conversation to ``Queue.ask`` where ``queue=True``, and gets the answer
+as if it had been sent alone.  A submission is paid for once the service works on it, whether or not a run waits for it.
 So the store keeps the id of every submission with the keys of its requests; a later run that needs these rows waits for
 those answers, also after a restart, and submits only the rest.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pydantic_core
@@ -52,10 +52,14 @@ class _Submission:
     id: str
     began: float
     requests: Sequence[Sequence[bytes]]
-    places: dict[int, _Place] = field(default_factory=dict)  # by position, without those that no conversation waits for
+    places: dict[int, _Place] = field(default_factory=dict)  # by position, of those that a conversation waits for
+    read: bytearray = field(init=False)  # by position: whether a conversation has its answer
     ours: bool = False  # this run submitted it
     done: bool = False  # it was answered
     looking: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.read = bytearray(len(self.requests))
 
 
 class Queue:
@@ -66,20 +70,20 @@ class Queue:
     ) -> None:
         self._engine, self._run, self._send, self._in_flight = engine, run, send, in_flight
         self._waiting: list[_Place] = []
-        self._inputs = 0  # of those that wait
+        self._inputs = self._size = 0  # of those that wait: inputs, and bytes
         self._timer: asyncio.TimerHandle | None = None
-        self._handing: set[asyncio.Task[None]] = set()
+        self._submitting: set[asyncio.Task[None]] = set()
         self._submissions: dict[str, _Submission] = {}
         self._known: dict[tuple[bytes, ...], tuple[_Submission, int]] = {}  # requests submitted before
 
     async def resume(self, pending: Sequence[int]) -> list[list[int]]:
-        """Return those of the inputs that were submitted before, grouped as they were."""
+        """Return the inputs that were submitted before, grouped as they were."""
         store, plan = self._engine.store, self._run.plan
         if store is None or self._run.options.cache == "refresh":
             return []
-        index = {plan.keys[at]: at for at in pending}
-        groups: list[list[int]] = []
         submitted = await asyncio.to_thread(store.queued, self._engine.account, self._engine.origin, plan.model.id)
+        index = {plan.keys[at]: at for at in pending} if submitted else {}
+        groups: list[list[int]] = []
         for name, requests in submitted:
             submission = _Submission(name, time.perf_counter(), requests)
             for position, keys in enumerate(requests):
@@ -87,7 +91,14 @@ class Queue:
                     groups.append([index.pop(key) for key in keys])
                     self._known[tuple(keys)] = submission, position
                     self._submissions[name] = submission
+            if name not in self._submissions and self._stored(key for keys in requests for key in keys):
+                store.dequeue(name)  # of a process that ended before it could
         return groups
+
+    def _stored(self, keys: Iterable[bytes]) -> bool:
+        """Whether the store holds the answers to all of these."""
+        wanted, store = list(keys), self._engine.store
+        return not wanted or (store is not None and bool((store.locate(wanted)[0] >= 0).all()))
 
     async def ask(self, request: Request, keys: Sequence[bytes]) -> tuple[Answer, tuple[str, int]]:
         """Submit a request, or wait for the earlier one; return its answer, and its submission and position."""
@@ -100,27 +111,29 @@ class Queue:
             self._look_for(submission)
         else:
             self._add(place)
-        answer = await place.answer
-        place.body, place.answer = None, _spent()  # a million rows would keep theirs to the end of the run
-        return answer
+        answer, (name, position) = await place.answer
+        submission = self._submissions[name]
+        submission.read[position] = True
+        del submission.places[position]  # a million rows would keep theirs to the end of the run
+        return answer, (name, position)
 
     def abandon(self) -> None:
         """Drop even what is being submitted."""
-        for task in self._handing:
+        for task in self._submitting:
             task.cancel()
 
     async def close(self, *, whole: bool) -> None:
-        """End it: wait for what is being submitted, so that its id is kept, and forget finished submissions.
+        """Wait for what is being submitted, so that its id is kept, and forget finished submissions.
 
-        ``whole``: every answer that came was read.  Otherwise the run was stopped, and only answers that the store
-        holds need not be fetched again.
+        ``whole``: every answer that came was read.  Otherwise the run was stopped, and answers that the store does not
+        hold have to be fetched again.
         """
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._handing - self._in_flight:
+        for task in self._submitting - self._in_flight:
             task.cancel()
-        while self._handing:
-            await asyncio.wait(self._handing)
+        while self._submitting:
+            await asyncio.wait(self._submitting)
         for submission in self._submissions.values():
             if submission.looking is not None:
                 submission.looking.cancel()
@@ -128,16 +141,15 @@ class Queue:
             return
         await self._engine.written()
         for submission in self._submissions.values():
-            read = submission.places if whole else {}
-            rest = [key for at, keys in enumerate(submission.requests) if at not in read for key in keys]
-            if submission.done and (not rest or (store.locate(rest)[0] >= 0).all()):
+            known = [whole and (read or at in submission.places) for at, read in enumerate(submission.read)]
+            rest = (keys for keys, read in zip(submission.requests, known, strict=True) if not read)
+            if submission.done and self._stored(key for keys in rest for key in keys):
                 store.dequeue(submission.id)
 
     def _add(self, place: _Place) -> None:
-        size = sum(each.size for each in self._waiting) + place.size
-        if self._waiting and (size > MOST_BYTES or self._inputs + len(place.keys) > MOST_INPUTS):
+        if self._waiting and (self._size + place.size > MOST_BYTES or self._inputs + len(place.keys) > MOST_INPUTS):
             self._submit_waiting()
-        self._inputs += len(place.keys)
+        self._inputs, self._size = self._inputs + len(place.keys), self._size + place.size
         self._waiting.append(place)
         if self._timer is not None:
             self._timer.cancel()
@@ -146,11 +158,12 @@ class Queue:
             self._submit_waiting()
 
     def _submit_waiting(self) -> None:
-        waiting, self._waiting, self._inputs = [p for p in self._waiting if not p.answer.done()], [], 0
+        waiting, self._waiting = [place for place in self._waiting if not place.answer.done()], []
+        self._inputs = self._size = 0
         if waiting:
             task = asyncio.get_running_loop().create_task(self._submit(waiting))
-            self._handing.add(task)
-            task.add_done_callback(self._handing.discard)
+            self._submitting.add(task)
+            task.add_done_callback(self._submitting.discard)
 
     async def _submit(self, places: Sequence[_Place]) -> None:
         parts = collections.deque([places])
@@ -189,7 +202,7 @@ class Queue:
         return None
 
     def _look_for(self, submission: _Submission) -> None:
-        # An answered submission is fetched again for a place that came late (a budget held it back).
+        # An answered submission is fetched again for a request that came late, such as one that waited for budget.
         if submission.looking is None or submission.looking.done():
             submission.looking = asyncio.get_running_loop().create_task(self._watch(submission))
 
@@ -201,7 +214,7 @@ class Queue:
             pause = min(LAST_LOOK, pause * GROWTH)
             try:
                 response = await self._post({"request_id": submission.id})
-                if self._hand_out(submission, response):
+                if self._distribute(submission, response):
                     return
             except CfaiError as error:
                 if isinstance(error, AnswerError) and error.reaction == "again" and garbled < _GARBLED:
@@ -216,7 +229,7 @@ class Queue:
                 return
 
     def _resubmit(self, submission: _Submission) -> None:
-        """Submit again what the service has dropped."""
+        """Submit requests again that the service has dropped."""
         self._submissions.pop(submission.id, None)
         if self._engine.store is not None:
             self._engine.store.dequeue(submission.id)
@@ -224,8 +237,8 @@ class Queue:
         for place in places:
             self._add(place)
 
-    def _hand_out(self, submission: _Submission, response: Json) -> bool:
-        """Give every request its answer, by id, since their order is not promised; False where there is none yet.
+    def _distribute(self, submission: _Submission, response: Json) -> bool:
+        """Give every request its answer by its id, since their order is not promised; False if there is none yet.
 
         AnswerError is raised where the submission is neither waiting nor answered.
         """
@@ -257,9 +270,9 @@ class Queue:
         return True
 
     def _shares(self, submission: _Submission, answered: Mapping[str, Json], usage: Json) -> dict[int, float]:
-        """Divide the Neurons of the submission evenly by input, where its requests do not report their own.
+        """Divide the Neurons that the service reported for the submission among its requests, by their inputs.
 
-        Their sum is what the service reported.  Empty where the price does not follow from that.
+        Empty where the requests report their own, or the price does not follow.
         """
         usage = reported(Answer(pydantic_core.to_json({"usage": usage})))
         total = None if usage is None else price(usage, self._run.plan.model).neurons
@@ -269,19 +282,12 @@ class Queue:
         return {at: total * size / sum(sizes.values()) for at, size in sizes.items()}
 
     async def _post(self, body: Json, rows: Sequence[bytes] = ()) -> Json:
-        """Send to the queue, past a gateway's cache, which would go on answering "queued"."""
+        """Send to the queue, past a gateway's cache, which would repeat its first answer, "queued"."""
         gateway = self._run.options.gateway
         request = Request(json=body, query=_QUERY, expected="vectors")
         model = self._run.plan.model
         request = request if gateway is None else gateway.uncached().route(request, model)
         return (await self._send(request, model.id, keys=rows)).json
-
-
-def _spent() -> asyncio.Future[tuple[Answer, tuple[str, int]]]:
-    """Return a future that is done and holds nothing."""
-    future: asyncio.Future[tuple[Answer, tuple[str, int]]] = asyncio.get_running_loop().create_future()
-    future.cancel()
-    return future
 
 
 def _result(answered: Mapping[str, Json], position: int) -> Json:

@@ -1,8 +1,8 @@
 """Between callers and the engine's loop: runs the loop in a thread, starts jobs there, waits for them and stops them.
 
 Callers are plain or awaiting, on any thread.  A job is a run, a ``RequestJob``, or anything else with ``execute``,
-``stop`` and ``abandon``.  Whatever ends a wait (an interrupt, a listener that raises, a cancelled task, a dropped
-coroutine), the job is asked to stop, so that it does not continue unseen.
+``stop`` and ``abandon``.  When a wait is ended by anything else (an interrupt, a listener that raises, a cancelled
+task, a dropped coroutine), the job is stopped, so that it does not continue unseen.
 
 Why a thread: patching the notebook's own loop loses interrupts and, with the archived package on Python 3.14, breaks
 the whole kernel.  Why our own worker threads: those of ``concurrent.futures`` refuse work as soon as the main thread
@@ -192,7 +192,7 @@ class Bridge:
     def close(self) -> None:
         """Ask all jobs to stop, await what is in flight, for a bounded time, and end the loop and its thread."""
         atexit.unregister(self._exit)
-        if (thread := self._mine) is not None:
+        if (thread := self._own_thread) is not None:
             for level, seconds in ((STOP, AT_EXIT), (DROP, AT_EXIT / 5)):
                 for stop in tuple(self._jobs.values()):
                     stop.ask(level)
@@ -206,7 +206,7 @@ class Bridge:
             finish()
 
     async def _idle(self, seconds: float) -> None:
-        """Wait until no job is left, and no longer than this."""
+        """Wait until no job is left, at most this long."""
         deadline = asyncio.get_running_loop().time() + seconds
         while self._jobs and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.01)
@@ -226,25 +226,25 @@ class Bridge:
 
     def soon(self, make: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Start a coroutine on the loop if there is one; takes no lock, so that a finalizer may call it."""
-        if (thread := self._mine) is None or not thread.thread.is_alive():
+        if (thread := self._own_thread) is None or not thread.thread.is_alive():
             return False
-        soon(thread.loop, lambda: _held(asyncio.ensure_future(make())))
+        soon(thread.loop, lambda: _kept(asyncio.ensure_future(make())))
         return True
 
     def call_thread(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T | None:
-        """Run a short coroutine to its end on the background thread's loop; None where there is no such thread."""
+        """Run a short coroutine to its end on the loop of the background thread; None if that does not run."""
         if self.inside():
             raise SetupError(_INSIDE)
-        return None if (thread := self._mine) is None else thread.call(make)
+        return None if (thread := self._own_thread) is None else thread.call(make)
 
     @property
-    def _mine(self) -> LoopThread | None:
-        """The loop's thread, where it was started by this process and not by the parent of a fork."""
+    def _own_thread(self) -> LoopThread | None:
+        """The loop's thread, if this process started it and not the parent of a fork."""
         return self._thread if self._pid == os.getpid() else None
 
     def inside(self) -> bool:
         """Whether the caller runs on the engine's loop."""
-        return (thread := self._mine) is not None and thread.thread.ident == threading.get_ident()
+        return (thread := self._own_thread) is not None and thread.thread.ident == threading.get_ident()
 
     def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a short coroutine to its end."""
@@ -256,7 +256,7 @@ class Bridge:
         future = asyncio.run_coroutine_threadsafe(make(), loop)
         try:
             return future.result()
-        except BaseException:  # an interrupt: it does not go on unseen
+        except BaseException:  # an interrupt: it must not continue unseen
             future.cancel()
             raise
 
@@ -267,7 +267,7 @@ class Bridge:
         """
         if self.inside():
             raise SetupError(_INSIDE)
-        with InterruptCount() as interrupts, self.attended(job) as (stop, future):
+        with InterruptCount() as interrupts, self.started(job) as (stop, future):
             interrupts.reach(stop)
             if self._nested():
                 with interrupts.raising():
@@ -282,7 +282,7 @@ class Bridge:
         Cancelling raises at once: nothing new is sent, and the engine's loop awaits and keeps what is in flight.  An
         interrupt of the main thread asks the job to stop and awaits what is in flight; a second one drops it.
         """
-        with InterruptCount(awaited=True) as interrupts, self.attended(job) as (stop, future):
+        with InterruptCount(awaited=True) as interrupts, self.started(job) as (stop, future):
             interrupts.reach(stop)
             try:
                 failure = await _watched(future, stop, tick)
@@ -298,7 +298,7 @@ class Bridge:
 
     def start(self, job: Job[T]) -> Future[T]:
         """Start a job that continues across cells; ``stop`` asks it to stop."""
-        return self._begun(job)[1]
+        return self._launch(job)[1]
 
     def stop(self, job: Job[object]) -> None:
         """Ask a job that was started to stop: nothing new is sent, what is in flight is kept."""
@@ -306,9 +306,9 @@ class Bridge:
             self._jobs[job].ask(STOP)
 
     @contextlib.contextmanager
-    def attended(self, job: Job[T]) -> Iterator[tuple[Stop, Future[T]]]:
-        """Start a job for the length of the block; whatever ends the block early drops the job."""
-        stop, future = self._begun(job)
+    def started(self, job: Job[T]) -> Iterator[tuple[Stop, Future[T]]]:
+        """Start a job for the length of the block; an error in the block drops the job."""
+        stop, future = self._launch(job)
         try:
             yield stop, future
         except asyncio.CancelledError:
@@ -318,7 +318,7 @@ class Bridge:
             stop.ask(DROP)
             raise
 
-    def _begun(self, job: Job[T]) -> tuple[Stop, Future[T]]:
+    def _launch(self, job: Job[T]) -> tuple[Stop, Future[T]]:
         main = threading.main_thread()
         in_atexit = main.ident == threading.get_ident() and not main.is_alive()
         if in_atexit or (self._exited and self._pid == os.getpid()):
@@ -327,12 +327,12 @@ class Bridge:
         stop = Stop(lambda level: soon(loop, job.stop if level == STOP else job.abandon))
         self._jobs[job] = stop
         try:
-            return stop, asyncio.run_coroutine_threadsafe(self._carried_out(job, stop), loop)
+            return stop, asyncio.run_coroutine_threadsafe(self._execute(job, stop), loop)
         except BaseException:
             self._ended(job, stop)
             raise
 
-    async def _carried_out(self, job: Job[T], stop: Stop) -> T:
+    async def _execute(self, job: Job[T], stop: Stop) -> T:
         stop.enter()
         try:
             if stop.level:  # begun inside work that was stopped: nothing is sent
@@ -399,7 +399,7 @@ async def _watched(future: Future[T], stop: Stop, tick: Callable[[], None]) -> E
 
 
 def _outcome(job: Job[T], stop: Stop, future: Future[T], failure: Exception | None) -> T:
-    """Return what a job that has ended returned, or raise its error or that of its listener."""
+    """Return the result of a job that has ended, or raise its error or that of its listener."""
     if stop.level:
         job.stop()  # also after its last step, so that it is reported as stopped
     result = future.result()
@@ -421,7 +421,7 @@ def _shown(stop: Stop, tick: Callable[[], None]) -> Exception | None:
 _tasks: set[asyncio.Future[object]] = set()
 
 
-def _held(task: asyncio.Future[object]) -> None:
+def _kept(task: asyncio.Future[object]) -> None:
     """Keep a task from being collected before it ends."""
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)

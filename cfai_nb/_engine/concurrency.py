@@ -1,6 +1,6 @@
 """How many requests may be in flight at once: learned from refusals at the service, from throughput at another server.
 
-A ``Limiter`` has one of the two and reports answers and refusals.  Workers AI refuses what it has no capacity for.  A
+A ``Limiter`` has one of the two and reports answers and refusals.  Workers AI refuses what exceeds its capacity.  A
 server on your machine (llama.cpp, Ollama, vLLM) does not: it has a few slots and lets the rest wait in its own queue,
 where a request cannot be stopped any more (llama.cpp: 4 slots; with 38 requests there, a Stop took 13.6 s).
 """
@@ -15,9 +15,10 @@ import math
 START, MOST = 24, 64
 #: Requests at once to begin with at another server: the slots that llama.cpp has unless it is set otherwise.
 SLOTS = 4
-#: How much faster twice as many requests must be answered to stay: with free slots it is nearly twice as fast.
+#: How much faster the server must answer with twice as many places to keep them: with free slots it is nearly twice as
+#: fast.
 _FASTER = 1.3
-#: Rounds of answers until another number of places is tried there; doubled each time that it brings nothing.
+#: Rounds of answers until another number of places is tried; doubled after each attempt without a gain.
 _REST, _LONGEST_REST = 8, 64
 
 
@@ -31,7 +32,7 @@ class Concurrency:
 
     def __init__(self, start: int) -> None:
         self.limit = float(start)  # requests at once at the moment
-        self.most = MOST  # what it grows to
+        self.most = MOST  # the limit's upper bound
         self.wanted = 0  # the most that a call asked for
         self.in_use = 0
         self._refused = False  # from the first refusal on: no more doubling
@@ -101,7 +102,7 @@ class ServerConcurrency(Concurrency):
             self._clean = 0  # the run had too few requests to show what the server can do
             return
         self._clean += 1
-        if self._clean == places:  # those before were sent with another number of places, or loaded the model
+        if self._clean == places:  # earlier requests had another number of places, or loaded the model
             self._since = now
         elif self._clean >= 3 * places:
             seconds = now - self._since
@@ -113,7 +114,7 @@ class ServerConcurrency(Concurrency):
             before, self._before = self._before, None
             fewer, more = sorted([before, (self.limit, speed)])
             self.limit = more[0] if more[1] >= _FASTER * fewer[1] else fewer[0]
-            if self.limit <= before[0]:  # more brought nothing
+            if self.limit <= before[0]:  # more places brought no gain
                 self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, _LONGEST_REST)
                 return
             self._fewer = False

@@ -1,9 +1,9 @@
 """The connections that carry requests, on aiohttp's connector and parser: when a request leaves, on which connection.
 
-``wire`` makes one ``Network`` for each session.  In come an address, headers, a body and a function that says whether
-the request may still leave; out comes an ``Arriving`` answer.  Requests are written here and not by aiohttp's session,
-which builds a dozen objects and a task for each (0.08 ms of CPU), and could not ask right before the first byte.
-aiohttp's classes are extended where a promise depends on the moment a byte arrives.
+``wire`` makes one ``Network`` for each session.  ``Network.send`` takes an address, headers, a body and a function that
+returns whether the request may still leave; it returns an ``Arriving`` answer.  Requests are not written by aiohttp's
+session, which builds a dozen objects and a task for each (0.08 ms of CPU), and cannot check right before the first
+byte.  aiohttp's classes are extended where a promise depends on the moment a byte arrives.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Network:
         self._connector = Connector()
         self._silence = silence
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect)
-        # Says where to connect to; all requests go there.
+        # Where to connect to; all requests go there.
         if "proxy" in proxy:
             proxy["proxy"] = URL(proxy["proxy"])
         self._route = aiohttp.ClientRequest("GET", URL(root), loop=asyncio.get_running_loop(), **proxy)

@@ -1,12 +1,12 @@
 """One conversation about a batch: the task asks and reads the answers; the cells are charged, delivered and stored.
 
 ``Runner`` calls ``Conversations.hold`` for each batch.  The task yields requests, which ``RunSender`` sends, and local
-steps (tools), which run in threads.  What the task returns is delivered to the run, stored, and shared with other runs
-that wait for it; rows that could not be read go back to the runner.
+steps (tools), which run in threads.  The cells that the task returns are delivered to the run, stored, and shared with
+other runs that wait for them; rows that could not be read are returned to the runner.
 
-A conversation is stored under its input's key once it has ended.  Where it has several turns (tools, samples, repair of
-JSON), each answer is saved before as a checkpoint, so that none is paid for twice: if Stop, a budget, the service or a
-kill ends the run earlier, the next run replays the saved answers, as long as the task sends the same requests.
+A conversation is stored under its input's key once it has ended.  If it has several turns (tools, samples, repair of
+JSON), each answer is saved as a checkpoint until then, so that none is paid for twice: when Stop, a budget, the service
+or a kill ends the run, the next run replays the saved answers, as long as the task sends the same requests.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from .store.codec import Turn
 _HEADERS = ("content-type", "cf-aig-log-id")
 _NO_RESULT = re.compile(rb'"result"\s*:\s*null')
 
-#: Index of an input, and what was wrong with its answer.
+#: Indexes of inputs, and what was wrong with their answers.
 Failed: TypeAlias = list[tuple[int, RowError]]
 #: Failures that are stored like answers: the same question meets the same limit again (``max_tokens``, the model's
-#: context), so it is paid for once.  Other failures are not: the next reply may not be empty or misfit, and running the
-#: call again asks for one.
+#: context), so it is paid for once.  Other failures are not stored: the next reply may be a good one, and running the
+#: call again requests it.
 KEPT = frozenset({"length", "truncated"})
-#: Bytes from which on an answer is read in a thread, so that the loop goes on meanwhile.  A text takes 14 ms a MiB, so
-#: the loop is blocked for some 40 ms at most; 100 vectors are below the limit, and a thread would slow them down.
+#: Bytes from which on an answer is read in a thread, so that the loop is not blocked.  A text takes 14 ms a MiB, so the
+#: loop is blocked for some 40 ms at most; 100 vectors are below the limit, and a thread would slow them down.
 LARGE = 3 * 2**20
 
 
@@ -58,10 +58,10 @@ class _Ended:
 
 @dataclass(slots=True)
 class Checkpoint:
-    """One conversation: how far it is, and the saved answers of an earlier run that were not replayed yet."""
+    """The state of one conversation, and the saved answers of an earlier run that were not replayed yet."""
 
     key: bytes | None  # None: nothing is saved
-    id: bytes = b""  # which conversation about this key; made when its first turn is saved
+    id: bytes = b""  # of this conversation about the key; made when its first turn is saved
     saved: list[Turn] = field(default_factory=list)
     before: float | None = 0.0  # Neurons that the answers of the earlier run had cost; None: unknown
     turns: int = 0  # answers so far, replayed ones included
@@ -71,7 +71,7 @@ class Checkpoint:
     last: tuple[Request, Answer] | None = None  # the newest turn, where this run sent it
 
     def replay(self, request: Request) -> Answer | None:
-        """Return the saved answer to this request; None from the first request on that differs."""
+        """Return the saved answer to this request; None from the first differing request on."""
         if not self.saved:
             return None
         if self.saved[0].asked != digest_of(request, 16):
@@ -98,12 +98,12 @@ class Checkpoint:
 
     @property
     def paid(self) -> float | None:
-        """Neurons of all that is in the ledger; None where that is unknown."""
+        """Neurons of the turns that are in the ledger; None where that is unknown."""
         return _sum([self.before, *(charge.neurons for charge in self.charges[: self.entered])])
 
     @property
     def stored_key(self) -> bytes | None:
-        """The key under which the store has turns of it; None where it has none."""
+        """The key under which the store holds turns of it; None if it holds none."""
         return self.key if self.resumed or self.entered else None
 
 
@@ -121,7 +121,7 @@ class Conversations:
         self._left: dict[bytes, tuple[bytes, list[Turn]]] = {}  # by an earlier run
 
     async def load(self, pending: Sequence[int]) -> None:
-        """Read the checkpoints that the store has of these inputs."""
+        """Read the checkpoints of these inputs from the store."""
         if self._turns is not None and self._run.options.cache is True:
             keys = [_key(self._plan.keys[index]) for index in pending]
             self._left = await asyncio.to_thread(self._turns.turns, keys)
@@ -176,11 +176,11 @@ class Conversations:
         return await self._keep(batch, cells, point, flight, log)
 
     def trouble(self) -> CfaiError | None:
-        """Return why nothing more may be paid for: the store cannot keep answers, and ``store_errors`` says to stop."""
+        """Return why nothing more may be paid for: the store cannot keep answers, and ``store_errors`` is "stop"."""
         store, options = self._engine.store, self._run.options
         if store is None or options.cache is False or options.store_errors == "continue":
             return None
-        return store.trouble(self._run.id)
+        return store.writer.trouble(self._run.id)
 
     def _open(self, keys: Sequence[bytes]) -> Checkpoint:
         """Resume the saved conversation for this key, once; a second call starts from scratch."""
@@ -207,7 +207,7 @@ class Conversations:
         self._turns.add_turn(point.key, point.id, point.turns - 1, turn, charges)
 
     def _leave(self, point: Checkpoint, why: BaseException) -> None:
-        """Enter the charges of a conversation that did not end; one that ended with a bad answer is not resumed."""
+        """Enter the charges of a conversation that was broken off; after a bad answer it is not resumed."""
         failed = isinstance(why, AnswerError) and point.stored_key is not None
         charges = self._noted(point)
         if self._turns is not None and point.key is not None and failed:
@@ -216,7 +216,7 @@ class Conversations:
             self._engine.enter(charges)
 
     def _noted(self, point: Checkpoint, rows: int = 0) -> list[Charge]:
-        """Add the charges that are not in the ledger yet to the totals of the run, and return them."""
+        """Add the charges that were not entered yet to the totals of the run, and return them for the ledger."""
         charges = point.take_charges(rows)
         for charge in charges:
             self._run.note(charge)
@@ -242,25 +242,23 @@ class Conversations:
         except (CfaiError, LookupError, TypeError, ValueError) as error:  # paid for and not usable: its rows fail
             failed += [(index, AnswerError(str(error), "dimensions")) for index in batch]
             rows, batch = 0, []
-        records: list[tuple[list[int], Cells]] = [(batch, cells)] if batch else []
-        records += [([index], [error]) for index, error in failed if error.code in KEPT]
+        records: list[tuple[list[bytes], Cells]] = [([keys[index] for index in batch], cells)] if batch else []
+        records += [([keys[index]], [error]) for index, error in failed if error.code in KEPT]
         # A row counts once, in the first charge, however many turns it took.
         charges = self._noted(point, rows)
-        if not records or store is None:
-            self._engine.enter(charges)
-        for indexes, found in records:
+        for names, found in records:
             if flight.keys:
-                flight.cells.update((keys[index], found[at : at + 1]) for at, index in enumerate(indexes))
+                flight.cells.update((name, found[at : at + 1]) for at, name in enumerate(names))
             if log is not None:
-                flight.logs.update((keys[index], log) for index in indexes)
+                flight.logs.update(dict.fromkeys(names, log))
         if store is None or not records:
+            self._engine.enter(charges)
             return failed
         try:
-            while store.full:  # a slow disk slows the run down instead of filling the memory
+            while store.writer.full:  # a slow disk slows the run down instead of filling the memory
                 await asyncio.sleep(0.005)
         finally:  # even when the run is stopped meanwhile, since this was paid for
-            for indexes, found in records:
-                names = [keys[index] for index in indexes]
+            for names, found in records:
                 store.put(names, found, charges, log, before=before, owner=run.id, ends=point.stored_key)
                 before, charges = 0.0, []
         return failed
@@ -297,12 +295,12 @@ def _held(inputs: Sequence[Input]) -> list[Input]:
 
 
 async def _read(steps: Conversation, answer: Answer) -> Request | Local | _Ended:
-    """Let the task read a large answer in a thread, which is awaited even where the run is cancelled."""
+    """Let the task read a large answer in a thread, which is awaited even when the run is cancelled."""
     reading = asyncio.ensure_future(asyncio.to_thread(_next_turn, steps, answer))
     try:
         return await asyncio.shield(reading)
     except asyncio.CancelledError:
-        await asyncio.wait({reading})  # the task cannot be closed while it runs
+        await asyncio.wait({reading})  # a generator cannot be closed while it runs
         raise
 
 

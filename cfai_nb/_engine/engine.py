@@ -57,10 +57,10 @@ class Engine:
     account: str
     origin: str
     store: Store | None
-    ledger: Callable[[Sequence[Charge]], object]  # takes charges when there is no store to keep them
-    joined: Callable[[Participant], Membership] | None = None  # to the processes that it shares the account with
+    ledger: Callable[[Sequence[Charge]], object]  # keeps charges when there is no store
+    joined: Callable[[Participant], Membership] | None = None  # joins the processes that share the account
     jobs: set[Closable] = field(default_factory=set)  # active runs and request jobs
-    share: Participant = field(init=False)  # in the limits and the inputs in flight of the account
+    share: Participant = field(init=False)  # the limits and inputs in flight of the account
     _membership: Membership | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -102,24 +102,24 @@ class Engine:
         )  # fmt: skip
 
     def saving(self, run: Run, neurons: float | None, rows: int) -> Charge:
-        """Return the entry for rows that came from the store; ``neurons`` is what they had cost, None if unknown."""
+        """Return the ledger's entry for rows that came from the store; ``neurons`` is what they had cost."""
         return Charge(
             time=time.time(), run=run.id, account=self.account, origin=self.origin, model=run.plan.model.id,
             verb=run.plan.task.name, rows=rows, requests=0, neurons=0.0, exact=True, saved_neurons=neurons, tokens=0.0,
         )  # fmt: skip
 
     async def written(self, owner: str = "") -> None:
-        """Wait until the store has committed what this owner (or any) handed to it, or cannot at the moment.
+        """Wait until the store has committed the answers of this owner (or of all), or cannot at the moment.
 
         Polls instead of using a thread: none can be started while Python ends.
         """
         pause = 0.001
-        while self.store is not None and self.store.behind(owner):
+        while self.store is not None and self.store.writer.behind(owner):
             await asyncio.sleep(pause)
             pause = min(0.05, 1.5 * pause)
 
     def _known(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Return those of these keys that the store holds."""
+        """Return the keys that the store holds."""
         if self.store is None:
             return []
         records, _ = self.store.locate(keys)
@@ -199,7 +199,7 @@ class Resources:
             )  # fmt: skip
 
     def close_later(self) -> None:
-        """Have everything closed soon; takes no lock, because a finalizer may run anywhere."""
+        """Let the loop close everything soon; takes no lock, because a finalizer may run anywhere."""
         if self._pid == os.getpid() and (self.store is not None or self.engines) and not bridge.soon(self._close):
             _dropped.put(self)
 
@@ -242,7 +242,7 @@ def _warn_unwritten(store: Store, left: Sequence[Job], end: str = _LATER) -> Non
         return
     answers, charges = sum(job.keys for job in left), [charge for job in left for charge in job.charges]
     cost = sum(charge.neurons or 0.0 for charge in charges)
-    why = store.take_failure() or store.take_failure(left[0].owner)
+    why = store.writer.take_failure() or store.writer.take_failure(left[0].owner)
     warnings.warn(
         f"Not written when the session was closed: {counted(answers, 'answer')} and {counted(len(charges), 'charge')} "
         f"({money(cost)}). {end} {why or ''}".rstrip(), CfaiWarning, stacklevel=4,

@@ -1,9 +1,9 @@
 """When a request may leave: the places of a model, the turn in the minute, and the share of one run.
 
-A ``Limiter`` is shared by all runs that use the same account and model.  Before a request leaves, ``RunSender`` asks it
-for a place (``concurrency``), a turn in the minute (``Rate``) and the share of its run (``Share``); then it reports the
-outcome.  Models that the service counts together share one ``Rate``; the catalogue or the user gives it, or it is
-learned from refusals.
+A ``Limiter`` is shared by all runs that use the same account and model.  ``RunSender`` calls ``enter`` before a request
+leaves, which waits for a place (``concurrency``), a turn in the minute (``Rate``) and the share of its run (``Share``),
+and ``end`` with its outcome.  Models that the service counts together share one ``Rate``; the catalogue or the user
+gives it, or it is learned from refusals.
 
 When a request is refused access or quota, which would concern every row, its run is in doubt: it sends one request at a
 time.  An answer ends the doubt; refusals of other rows confirm it.
@@ -27,7 +27,7 @@ _MINUTE = 60.0
 _WINDOW = _MINUTE + 0.4
 #: Share of a minute's requests that may be used to probe whether a closed minute has opened again.
 _PROBES = 0.05
-_QUICK = (0.1, 0.3, 0.9)  # the first probes: a service that hands its minute out evenly answers one of these
+_QUICK = (0.1, 0.3, 0.9)  # the first probes: a service that spreads its minute evenly answers one of these
 _SILENT = 2.0  # a refusal comes at once: a probe that is not refused by then is being worked on
 _FORGET = 10 * _WINDOW  # a learned limit is tried again after this long without a refusal
 #: Seconds of an even flow that may be made up for: a busy machine sends late, and would lose what the service's bucket
@@ -35,6 +35,9 @@ _FORGET = 10 * _WINDOW  # a learned limit is tried again after this long without
 _LATE = 0.25
 #: The rows a request is about, by key.
 Rows: TypeAlias = frozenset[bytes]
+#: How a request ended: answered; refused for lack of capacity; refused for the minute's limit; anything else, which
+#: shows nothing about either.
+Outcome: TypeAlias = Literal["clean", "busy", "limited", "leave"]
 
 
 class Rate:
@@ -138,7 +141,7 @@ class Rate:
 
     def _learn(self, now: float) -> None:
         """Learn from a refusal that closes the minute."""
-        # What passed since the last refusal: a bucket was empty then and is empty now, so this is its flow.
+        # Requests that passed since the last refusal: a bucket was empty then and is empty now, so this is its flow.
         passed = sum(1 for sent in self._sent if sent > self._refused_at)
         if self.mode == "even" and self._settled:
             self.limit = max(1.0, (self.limit or 1.0) * 0.95)
@@ -217,13 +220,6 @@ class Share:
         self._alone: set[bytes] = set()  # rows that are refused while others are answered
 
     @property
-    def free(self) -> bool:
-        """Whether another request may be sent."""
-        if self._witnesses:
-            return not self._asking
-        return self._most is None or self._in_use < self._most
-
-    @property
     def room(self) -> float:
         """How many requests may be sent at once now."""
         if self._witnesses:
@@ -271,9 +267,9 @@ class _Waiter:
 
 
 class Limiter:
-    """Hands out places and turns in the minute of one account and model, in order.
+    """Gives requests places and turns in the minute of one account and model, in order.
 
-    ``server``: the model is that of an OpenAI-compatible server, which lets requests wait rather than refuse them.
+    ``server``: an OpenAI-compatible server has the model, which lets requests wait rather than refuse them.
     """
 
     def __init__(self, rate: Rate, clock: Callable[[], float] = time.monotonic, *, server: bool = False) -> None:
@@ -292,13 +288,13 @@ class Limiter:
         """Wait for a place and for room in the minute; return the time at which the request goes out.
 
         ``first``: before all requests that have not been refused, since a refused request keeps its turn.  ``share`` is
-        that of its run, which may have to wait while others go on; it is passed again when the place is given back.
+        that of its run, which may have to wait while others go on; it is passed to ``end`` as well.
         """
         if (now := self._at_once(share)) is not None:
             return now
         waiter = _Waiter(asyncio.get_running_loop().create_future(), share)
         (self._again if first else self._waiting).append(waiter)
-        self._hand_out()
+        self._serve()
         try:
             return waiter.turn.result() if waiter.turn.done() else await waiter.turn
         except asyncio.CancelledError:
@@ -306,12 +302,12 @@ class Limiter:
                 with contextlib.suppress(ValueError):
                     line.remove(waiter)
             if waiter.turn.done() and not waiter.turn.cancelled():
-                self.leave(waiter.turn.result(), share)  # a place was given that is not needed now
+                self.end(waiter.turn.result(), "leave", share)  # a place was given that is not needed now
             raise
 
     def _at_once(self, share: Share | None) -> float | None:
         """Let a request out where nothing else waits, without a future; None where it has to wait."""
-        if not (self._again or self._waiting) and self.concurrency.free and (share is None or share.free):
+        if not (self._again or self._waiting) and self.concurrency.free and (share is None or share.room >= 1):
             now = self._clock()
             if self.rate.wait(now) <= 0:
                 self._hold(False, now)
@@ -319,36 +315,31 @@ class Limiter:
                 return now
         return None
 
-    def leave(self, sent: float, share: Share | None = None) -> None:
-        """Give back the place of the request that went out at ``sent``, learning nothing from it."""
-        self.rate.void(sent, self._clock())
+    def end(self, sent: float, outcome: Outcome, share: Share | None = None, wait: float | None = None) -> None:
+        """Free the place of the request that went out at ``sent``, and learn from its outcome.
+
+        ``wait``: the seconds that the service asked to wait, where it refused the request for the minute's limit.
+        """
+        now = self._clock()
+        if outcome == "clean":
+            self.concurrency.clean(now)
+            self.rate.clean(sent, now)
+        elif outcome == "limited":
+            self.rate.refused(sent, now, wait)
+        else:
+            if outcome == "busy":
+                self.concurrency.refused()
+            self.rate.void(sent, now)
         self._free(sent, share)
 
     def _free(self, sent: float, share: Share | None) -> None:
         self.concurrency.in_use -= 1
         if share is not None:
             share.leave(sent)
-        self._hand_out()
-
-    def clean(self, sent: float, share: Share | None = None) -> None:
-        """Give back the place of the request that went out at ``sent`` and was answered."""
-        now = self._clock()
-        self.concurrency.clean(now)
-        self.rate.clean(sent, now)
-        self._free(sent, share)
-
-    def busy(self, sent: float, share: Share | None = None) -> None:
-        """Give back the place of a request refused for lack of capacity: fewer at once from now on."""
-        self.concurrency.refused()
-        self.leave(sent, share)
-
-    def limited(self, sent: float, wait: float | None = None, share: Share | None = None) -> None:
-        """Give back the place of a request refused for the minute's limit: all requests wait."""
-        self.rate.refused(sent, self._clock(), wait)
-        self._free(sent, share)
+        self._serve()
 
     def held(self, now: float) -> float:
-        """Seconds for which requests waited for their turn in a minute that was not refused, in total."""
+        """Total seconds for which requests waited for their turn in the minute, without a refusal."""
         return self._held + (0.0 if self._held_since is None else now - self._held_since)
 
     @property
@@ -365,11 +356,11 @@ class Limiter:
     def _next(self) -> tuple[collections.deque[_Waiter], _Waiter] | None:
         for line in (self._again, self._waiting):
             for waiter in line:
-                if waiter.share is None or waiter.share.free:
+                if waiter.share is None or waiter.share.room >= 1:
                     return line, waiter
         return None
 
-    def _hand_out(self) -> None:
+    def _serve(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -382,7 +373,7 @@ class Limiter:
             if wait > 0:
                 held, self._opens = self.rate.mode != "closed", now + wait
                 # At most a second: another limiter may share the rate and change it meanwhile.
-                self._timer = asyncio.get_running_loop().call_later(min(wait, 1.0), self._hand_out)
+                self._timer = asyncio.get_running_loop().call_later(min(wait, 1.0), self._serve)
                 break
             line, waiter = found
             line.remove(waiter)

@@ -51,10 +51,8 @@ class Plan:
     inputs: list[Input]  # distinct, in order of first appearance
     keys: list[bytes]  # of the inputs, 16 bytes each
     where: npt.NDArray[np.int64]  # for each row the index of its input; -1 where there is none
-    #: Where the store holds each input: its record and the place in it; record -1 where it does not.
-    records: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    slots: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    origin: str = "cloudflare"  # who answers: the service, the emulator, or a host
+    stored: npt.NDArray[np.bool_] = field(init=False)  # which inputs the store held when the plan was made
+    origin: str = "cloudflare"  # what answers: the service, the emulator, or a host
     rate: float | None = None  # requests per minute; None where no limit is known
     bad: int = 0  # rows with a cell that cannot be sent, among those without an input
     fetched: int = 0  # addresses that were fetched to price it
@@ -62,9 +60,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         self.heavy = any(not isinstance(value, str) for value in self.inputs)
-        if len(self.records) != len(self.inputs):
-            self.records = np.full(len(self.inputs), -1, dtype=np.int64)
-            self.slots = np.zeros(len(self.inputs), dtype=np.int64)
+        self.stored = np.zeros(len(self.inputs), dtype=bool)
 
     def batches(self, wanted: Sequence[int]) -> Iterator[list[int]]:
         """Yield the input indexes of each request, filled up to the limits on count and estimated tokens."""
@@ -95,12 +91,12 @@ class Plan:
     @property
     def further(self) -> str:
         """What the estimate leaves out, in words; empty if nothing, or if nothing will be sent."""
-        return self._turns[1] if (self.records < 0).any() else ""
+        return self._turns[1] if not self.stored.all() else ""
 
     @property
     def remarks(self) -> list[str]:
-        """What the task says of what will be sent, besides its price."""
-        wanted = np.flatnonzero(self.records < 0).tolist()
+        """The task's remarks on what will be sent."""
+        wanted = np.flatnonzero(~self.stored).tolist()
         return self.task.remarks([self.inputs[i] for i in wanted], self.model) if wanted else []
 
     @property
@@ -111,7 +107,7 @@ class Plan:
     @property
     def estimate(self) -> Estimate:
         """Price the plan; nothing is sent."""
-        wanted = np.flatnonzero(self.records < 0).tolist()
+        wanted = np.flatnonzero(~self.stored).tolist()
         usage, requests = Usage({}), 0
         for batch in self.batches(wanted):
             usage, requests = usage + self.estimate_usage(batch), requests + 1
@@ -173,7 +169,7 @@ def _time(minutes: float | None) -> str:
 
 
 def card(plan: Plan) -> str:
-    """Return a plan as HTML: what it costs, how long it takes and which rows are sent; all of it behind "more"."""
+    """Return a plan as HTML: its price, its time and the rows to send; the details unfold."""
     e = plan.estimate
     empty, duplicates = e.missing - plan.bad, e.rows - e.missing - e.distinct
     if not e.requests:
@@ -218,12 +214,12 @@ def draw_up(
     task: Task, model: Model, rows: Sequence[Input | None], origin: str, rate: float | None = None, *,
     server: str = "", account: str = "",
 ) -> Plan:  # fmt: skip
-    """Turn rows into a plan; None is a row without input.
+    """Turn rows into a plan for a task that was checked against the model; None is a row without input.
 
-    ``origin`` is who answers, and part of the key, so an emulator's answers are never taken for the service's; or its
-    full address ``server``, where `origin` alone does not identify it.  ``rate`` is in requests per minute.
+    ``origin`` is what answers.  It is part of the key, so that an emulator's answers are never taken for the service's;
+    ``server``, the full address, takes its place where the origin alone does not identify it.  ``rate`` is in requests
+    per minute.
     """
-    task.check(model)
     index: dict[Input, int] = {}
     where = np.fromiter(
         (-1 if row is None else index.setdefault(row, len(index)) for row in rows), dtype=np.int64, count=len(rows)

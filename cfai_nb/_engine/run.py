@@ -2,11 +2,11 @@
 
 ``Session.runner`` makes a ``Runner``, and ``bridge`` executes it on the engine's loop.  Stored answers are loaded
 first.  The rest is sent batch by batch, each when budget, run and limiter have room for it; every answer is read,
-charged, stored and delivered before the next step of its batch.  A refusal waits, a fault is repeated, and a refused
-batch is halved until the failing row is alone.
+charged, stored and delivered before the next step of its batch.  A batch that is refused is halved until the failing
+row is alone.
 
 A failing row never ends a run.  A run ends early by Stop, by its budget, by an error of access or quota that another
-row confirmed, or when the service answers nothing more while there are rows left to try.
+row confirmed, or when the service stops answering while there are rows left to try.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from .run_state import Run
 from .sender import RunSender
 from .stopping import current
 
-#: How many rows may fail without any success before the run ends, since the question itself must be wrong.
+#: How many rows may fail without a success before the run ends, since the question itself must be wrong.
 HOPELESS = 100
 #: The most requests of one run in the batch queue.
 _QUEUED = 10_000
 #: Conversations about media that are prepared beyond the available places, so that no place stays empty.
 _READY = 12
-#: Rows that are tried in addition to those that wait, before any of them was answered.
+#: Rows that are tried beside those that wait, before any of them was answered.
 _BESIDE = 4
 _CIRCULAR = (
     "this question is already being answered by the call that runs this tool, so the row would wait for itself; ask a "
@@ -46,7 +46,7 @@ _CIRCULAR = (
 
 
 class Runner:
-    """Carries out one run; lives on the engine's loop."""
+    """Executes one run, on the engine's loop."""
 
     def __init__(self, engine: Engine, run: Run) -> None:
         self.run, self._engine, self._plan = run, engine, run.plan
@@ -62,13 +62,13 @@ class Runner:
         self.keeps: object = None  # its session, which must not be closed before the run ends
 
     async def execute(self) -> Run:
-        """Carry the run out, and raise nothing: ``run.error`` says what ended it early."""
+        """Execute the run; raises nothing, since ``run.error`` holds what ended it early."""
         run = self.run
         run.stop = current()
         await self._engine.begin(self)
         try:
             if self._engine.store is not None and run.options.cache is not False:
-                self._engine.store.retry()
+                self._engine.store.writer.retry()
                 await self._engine.written()  # another run's latest answers may still wait for the disk
             pending = await self._load_stored(range(len(self._plan.inputs)))
             if run.options.cache == "only":
@@ -99,12 +99,12 @@ class Runner:
         self.halt(CfaiError(str(why)))
 
     def stop(self) -> None:
-        """Do what the first press of Stop asks for."""
+        """End the run at the first press of Stop."""
         self.run.stopped = True
         self.halt()
 
     def abandon(self) -> None:
-        """Do what the second press of Stop asks for, or a close that waited long enough: drop what is in flight."""
+        """Drop what is in flight, at the second press of Stop or when a close has waited long enough."""
         self.run.stopped = self.run.stopped or self.run.error is None
         self.halt()
         for task in self._tasks:
@@ -119,13 +119,13 @@ class Runner:
             await self._sender.queue.close(whole=not self.run.halted)
         await self._engine.written(self.run.id)
         if (store := self._engine.store) is not None:
-            self.run.store_failure = store.take_failure(self.run.id)
+            self.run.store_failure = store.writer.take_failure(self.run.id)
         if isinstance(self.run.error, StoreError) and self.run.done + self.run.failed == self.run.rows:
             self.run.error = None  # nothing was left to send; the failure is reported with the complete result
         self.run.ended = time.monotonic()
 
     def _refuse_beyond_budget(self, pending: Sequence[int]) -> None:
-        """Refuse what cannot fit before the first request, by the price of the inputs alone, which is certain."""
+        """Raise before the first request if the price of the inputs alone, which is certain, exceeds the budget."""
         budget, model = self.run.options.budget, self._plan.model
         if budget is None or self.run.options.part:
             return
@@ -149,7 +149,7 @@ class Runner:
             )
 
     async def _load_stored(self, wanted: Sequence[int]) -> list[int]:
-        """Deliver what the store holds of these inputs, enter what that saved, and return those it does not hold."""
+        """Deliver the stored answers of these inputs, enter what they saved, and return the inputs without one."""
         store, plan, run, engine = self._engine.store, self._plan, self.run, self._engine
         if store is None or run.options.cache not in (True, "only") or not wanted:
             return list(wanted)
@@ -181,10 +181,11 @@ class Runner:
         return [int(index) for index in np.sort(indexes[open_])]
 
     async def _batches(self, pending: Sequence[int]) -> Iterator[list[int]]:
-        """Return the inputs of each request; those in the batch queue already stay grouped as they were submitted."""
+        """Return the inputs of each request; the ones already in the batch queue stay grouped as they were."""
         if self._sender.queue is None:
             return self._plan.batches(pending)
-        before = await self._sender.queue.resume(pending)
+        if not (before := await self._sender.queue.resume(pending)):
+            return self._plan.batches(pending)
         pending = sorted(set(pending) - {index for batch in before for index in batch})
         return itertools.chain(before, self._plan.batches(pending))
 
@@ -258,7 +259,7 @@ class Runner:
             self.halt(failure)
 
     async def _collect_followed(self) -> None:
-        """Take the answers to what other runs sent meanwhile, and send what they did not get."""
+        """Take the answers that other runs got meanwhile, and send what they did not get."""
         followed, self._followed, late, self._late = self._followed, [], self._late, []
         again = await self._load_late(late)
         late = []
@@ -282,7 +283,7 @@ class Runner:
             await self._send_all(self._plan.batches(again))
 
     async def _load_late(self, late: Sequence[int]) -> list[int]:
-        """Take what went into the store after this run had looked there; return what the store does not have."""
+        """Take answers that were stored after this run had looked; return the inputs that the store does not hold."""
         if not late:
             return []
         await self._engine.written()  # it may still wait for the disk
@@ -335,7 +336,7 @@ class Runner:
         return None if self._ends_with(batch, failure) else failure
 
     def _ends_with(self, batch: Sequence[int], failure: RowError) -> bool:
-        """Whether the service answers nothing more: the run ends, or if all rows were tried, this batch fails."""
+        """Whether the service has stopped answering: the run ends, or if all rows were tried, this batch fails."""
         silent = self._sender.gives_up([self._plan.keys[index] for index in batch], failure)
         if silent and self._untried:
             self.halt(failure)

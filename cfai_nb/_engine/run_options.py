@@ -109,7 +109,7 @@ def as_gateway(given: Gateway | str | None) -> Gateway | None:
 
 
 def digest_of(request: Request, size: int, *before: str) -> str:
-    """Return a digest of a request: what it asks, without its headers."""
+    """Return a digest of a request without its headers."""
     asked = [*before, request.path, request.query, request.json, request.content, request.form]
     return hashlib.blake2b(pydantic_core.to_json(asked, bytes_mode="base64"), digest_size=size).hexdigest()
 
@@ -214,7 +214,7 @@ _MADE_OF: dict[str, Callable[..., object]] = {
 
 
 def given_options(options: Mapping[str, object]) -> dict[str, object]:
-    """Return those that are given and not None, each in the form that ``RunOptions`` holds; budgets as they are."""
+    """Return the options that are not None, each in the form that ``RunOptions`` holds; budgets as they are."""
     return {
         name: _MADE_OF[name](value) if name in _MADE_OF else value
         for name, value in options.items()

@@ -25,8 +25,8 @@ from .plan import Plan
 from .run_options import RunOptions
 from .stopping import NEVER, Stop
 
-#: What the ids of all runs of this process begin with: so the ledger, which holds those of every notebook, tells them
-#: apart.
+#: The beginning of the ids of this process's runs; in the ledger, which holds the runs of every notebook, it identifies
+#: them.
 HERE = secrets.token_hex(4)
 
 
@@ -37,7 +37,7 @@ def new_run() -> str:
 
 #: Seconds without an answer after which a run says what it waits for.
 _MOMENT = 1.0
-#: What is waited for: a free place, the minute's limit, a failing service, access that is in doubt, the bills of
+#: What a run waits for: a free place, the minute's limit, a failing service, access that is in doubt, the bills of
 #: requests in flight (for the budget), or the batch queue.
 Reason: TypeAlias = Literal["capacity", "minute", "outage", "access", "budget", "queue"]
 
@@ -56,9 +56,8 @@ class Waiting:
 class Event:
     """How far a run is, at one moment; rows are rows of the frame.
 
-    ``saved_neurons`` is what rows from the store had cost and those from a gateway's cache would have cost, apart from
-    the ``unknown_saved`` rows of unknown price.  ``waiting`` says what the run waits for, since when and until
-    when, where nothing is answered meanwhile.
+    ``saved_neurons`` is what rows from the store had cost and those from a gateway's cache would have cost, without
+    the ``unknown_saved`` rows of unknown price.  ``waiting`` is set while nothing is answered.
     """
 
     verb: str
@@ -92,7 +91,7 @@ class Results:
         self._cells: list[Any] | None = None
 
     def put(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Any) -> None:
-        """Take the cells of these inputs: the rows of a matrix, or a list."""
+        """Add the cells of these inputs: the rows of a matrix, or a list."""
         if isinstance(cells, np.ndarray):
             if self.matrix is None:
                 self.matrix = np.empty((self.count, cells.shape[1]), dtype=np.float32)
@@ -123,9 +122,9 @@ class Results:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """One call of a verb: what was asked, what came of each row, what it cost and how it went.
+    """One call of a verb: its plan and options, the results and failures of its rows, and what they cost.
 
-    Rows are rows of the frame; what is listed by index is listed by the index of the distinct input.
+    Rows are rows of the frame; an index is that of a distinct input.
     """
 
     plan: Plan
@@ -143,12 +142,12 @@ class Run:
     neurons: float = 0.0
     unpriced: int = 0
     exact: bool = True
-    tokens: float | None = 0.0  # read and written; None where an answer did not say
+    tokens: float | None = 0.0  # read and written; None where an answer did not report them
     saved_neurons: float = 0.0
     unknown_saved: int = 0
     error: CfaiError | None = None  # what ended the run early
     stopped: bool = False  # it was interrupted
-    stop: Stop = NEVER  # of the job it is part of; raised before the run notices it
+    stop: Stop = NEVER  # of the job it is part of; its level rises before the run notices it
     restarts: bool = True  # an answer that broke off while `on_token` took its pieces is asked for again
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None
@@ -183,7 +182,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing of it is under way any more."""
+        """Whether it has ended, with everything that was in flight."""
         return self.ended is not None
 
     @property
@@ -197,16 +196,17 @@ class Run:
         return Cost(None if self.unpriced else self.neurons, self.exact)
 
     def deliver(self, indexes: Sequence[int] | npt.NDArray[np.int64], cells: Cells) -> int:
-        """Keep cells and return how many rows they are; those that are errors fail their rows.
+        """Keep cells and return how many rows they are; cells that are errors fail their rows.
 
         CfaiError is raised for vectors of another length than those of the run.
         """
         if not isinstance(cells, np.ndarray) and any(isinstance(cell, RowError) for cell in cells):
-            pairs = [(int(at), cell) for at, cell in zip(indexes, cells, strict=True)]
-            for at, cell in pairs:
+            pairs = []
+            for at, cell in zip(indexes, cells, strict=True):
                 if isinstance(cell, RowError):
-                    self.fail(at, cell)
-            pairs = [(at, cell) for at, cell in pairs if not isinstance(cell, RowError)]
+                    self.fail(int(at), cell)
+                else:
+                    pairs.append((int(at), cell))
             indexes, cells = [at for at, _ in pairs], [cell for _, cell in pairs]
         if not len(indexes):
             return 0
@@ -229,7 +229,7 @@ class Run:
             self.results.put([index], [getattr(error, "partial", None)])
 
     def filled(self, error: RowError) -> bool:
-        """Whether the cell of a row that failed so holds the beginning of its reply."""
+        """Whether the cell of a row that failed with this error holds the beginning of its reply."""
         return self.options.on_error == "partial" and getattr(error, "partial", None) is not None
 
     def note(self, charge: Charge) -> None:
@@ -262,7 +262,7 @@ class Run:
     def _waiting(self) -> Waiting | None:
         """Return what the run waits for, once nothing was answered for a moment.
 
-        Refusals and faults come before waits of our own (the minute, the budget, the queue); the longest one counts.
+        Refusals and faults come before our own waits (the minute, the budget, the queue); the longest one counts.
         """
         before = time.monotonic() - _MOMENT
         if self.finished or (self.answered or 0.0) > before:

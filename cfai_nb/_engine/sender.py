@@ -1,4 +1,4 @@
-"""How a request is sent: the one retry loop with its policy, and what the requests of a run need besides.
+"""How a request is sent: the one retry loop with its policy, and what the requests of a run need in addition.
 
 ``Sender.send`` sends a request until it is answered, or was refused or repeated often enough: ``Retry`` takes every
 failure and says how long to wait before the next attempt, or raises it.  Waiting for capacity or for the minute is
@@ -7,8 +7,8 @@ other requests, so that an outage loses no row.  ``Session.ask``, ``RequestJob``
 
 ``Conversations`` calls ``RunSender.ask`` for each request of a batch.  Before a request leaves, its most expensive
 outcome is reserved in the budget, and it needs a place among the requests in flight, a turn in the minute and the run's
-share.  Out comes the answer with its charge, or an error; an error of access or quota that another row confirms ends
-the run.  A request leaves only while its work is not halted; ``wire`` asks for that right before the first byte.
+share.  ``ask`` returns the answer with its charge, or raises; an error of access or quota that another row confirms
+ends the run.  A request leaves only while its work is not halted; ``wire`` checks that right before the first byte.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ REFUSED, ALONE = 2, 4
 #: Seconds after which a closed minute of the service must have opened.
 MINUTE = 61.0
 #: Requests about different rows that must be refused access or quota before the run ends: with a code that the service
-#: is known to use, and where only the status says so (a firewall's page may be about the content of one row).
+#: is known to use, and by the status alone (a firewall's page may be about the content of one row).
 CONFIRMED, BY_STATUS = 2, 4
 
 
 @dataclass(slots=True)
 class Service:
-    """What the service answered to one sender; it distinguishes a bad row from an outage (monotonic seconds)."""
+    """When the service answered one sender (monotonic seconds); this distinguishes a bad row from an outage."""
 
     answered: float | None = None  # when the last answer came
     sent: float = -math.inf  # when the latest answered request was sent
@@ -62,7 +62,7 @@ class Service:
 class Retry:
     """The attempts of one request, which may be about several rows.
 
-    ``since`` is when it was first refused, or one of its rows as a part of another request (monotonic seconds).
+    ``since`` is when it was first refused, or one of its rows in another request (monotonic seconds).
     """
 
     def __init__(self, service: Service, patience: float, *, several: bool = False, since: float | None = None) -> None:
@@ -76,12 +76,12 @@ class Retry:
         self.last: RowError | None = None
 
     def excuse(self, seconds: float) -> None:
-        """Exclude time in which it waited for its turn in the minute."""
+        """Exclude the time in which it waited for its turn in the minute."""
         if self.since is not None:
             self._excused += seconds
 
     def pause(self, failure: RowError, now: float) -> float:
-        """Return the seconds until it may be sent again; raise a permanent failure, or that of the last attempt."""
+        """Return the seconds until it may be sent again; raise a permanent failure, or the one of the last attempt."""
         self.since = now if self.since is None else self.since
         self.failures += 1
         self.last = failure
@@ -113,7 +113,7 @@ class Retry:
         return IN_BATCH if self._several else ATTEMPTS
 
     def waiting(self, began: float) -> Waiting:
-        """Return what it waits for; ``began`` is when the run did."""
+        """Return what it waits for; ``began`` is the start of the run."""
         assert self.last is not None
         assert self.since is not None
         reasons: dict[str, Reason] = {"wait": "capacity", "stop": "access"}
@@ -124,8 +124,8 @@ class Retry:
 class Sender:
     """Sends requests, each until it is answered.
 
-    ``halted`` says whether nothing more may be sent.  ``patience`` are the seconds that a request waits from its first
-    refusal or fault on.  ``sleep`` waits between two attempts, or less where the work was stopped.
+    ``halted`` returns whether nothing more may be sent.  ``patience`` is how many seconds a request waits from its
+    first refusal or fault on.  ``sleep`` waits between two attempts; it may end early where the work was stopped.
     """
 
     #: Failures after which the same request may be sent again.
@@ -140,10 +140,10 @@ class Sender:
         self._refused: dict[bytes, float] = {}  # since when, by row; also as a part of another request
 
     async def send(self, request: Request, name: str, *, method: str = "POST", keys: Sequence[bytes] = ()) -> Answer:
-        """Send a request until it is answered; a second time it must have no further effect.
+        """Send a request until it is answered; it may be sent several times, which must have no further effect.
 
-        ``name`` is what is asked, for errors: a model id, an index.  ``keys`` are the rows it is about, of a run.
-        RowError is raised where it is refused for good, was sent often enough, or Stop forbids another attempt.
+        ``name`` is for errors: a model id, an index.  ``keys`` are the rows of a run that it is about.  RowError is
+        raised where it is refused for good, was sent often enough, or Stop forbids another attempt.
         """
         # A ``Retry`` is made only when something fails, now or before.
         retry = self._retry(keys) if self._refused and any(key in self._refused for key in keys) else None
@@ -283,12 +283,12 @@ class RunSender(Sender):
         try:
             return task.usage(request, answer, inputs, model)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            return task.estimate_usage(inputs, model)
+            return task.estimate_request(inputs, model)
 
     def _charge_unread(self, inputs: Sequence[Input]) -> Charge:
-        """Enter the charge of an answer that is of no use: as the stream reported it, or else estimated."""
+        """Enter the charge of an unusable answer: as the stream reported it, or else estimated."""
         plan, stream = self._run.plan, self._stream
-        usage = (None if stream is None else stream.usage()) or plan.task.estimate_usage(inputs, plan.model)
+        usage = (None if stream is None else stream.usage()) or plan.task.estimate_request(inputs, plan.model)
         charge = self._engine.charge(self._run, usage, 0)
         self._run.note(charge)
         self._engine.enter([charge])
@@ -298,7 +298,7 @@ class RunSender(Sender):
         """Reserve the most this request can cost; while it does not fit, wait until others are settled."""
         plan, budget = self._run.plan, self._run.options.budget
         assert budget is not None
-        usage = plan.task.estimate_usage(inputs, plan.model)
+        usage = plan.task.estimate_request(inputs, plan.model)
         if further is not None:  # a later turn repeats the earlier ones
             text = "" if further.json is None else further.body().decode("utf-8", "replace")
             usage = usage + Usage({"input_tokens": float(tokens_in(text))})
@@ -316,7 +316,7 @@ class RunSender(Sender):
 
     @contextlib.contextmanager
     def _waits(self, reason: Reason) -> Iterator[None]:
-        """Show that the run waits for this meanwhile."""
+        """Show that the run waits for this inside the block."""
         task = asyncio.current_task()
         self._run.waits[task] = Waiting(reason, None, time.monotonic() - self._run.began, None)
         try:
@@ -325,7 +325,7 @@ class RunSender(Sender):
             del self._run.waits[task]
 
     def _turn(self) -> Waiting | None:
-        """Return that requests wait for their turn in the minute, where they do."""
+        """Return the wait for the minute, if requests wait for it."""
         turn, began = self._limiter.turn, self._run.began
         return None if turn is None else Waiting("minute", None, max(0.0, turn[0] - began), turn[1] - began)
 
@@ -369,17 +369,17 @@ class RunSender(Sender):
         try:
             answer = await self._sent(request, name, method)
         except RateLimited as error:
-            limiter.limited(sent, error.wait, share)
+            limiter.end(sent, "limited", share, error.wait)
             raise
         except ServiceError as error:
             if error.reaction == "stop" and share.refused(
                 keys, sent, time.monotonic(), needed=CONFIRMED if error.known else BY_STATUS
             ):
                 self._end_run(error)
-            (limiter.busy if error.reaction == "wait" else limiter.leave)(sent, share)
+            limiter.end(sent, "busy" if error.reaction == "wait" else "leave", share)
             raise
         except BaseException:
-            limiter.leave(sent, share)
+            limiter.end(sent, "leave", share)
             raise
         finally:
             task = asyncio.current_task()
@@ -389,7 +389,7 @@ class RunSender(Sender):
         self._service.note(sent, time.monotonic())
         self._given_up.clear()
         share.answered(sent)
-        limiter.clean(sent, share)
+        limiter.end(sent, "clean", share)
         return answer
 
     def may_send(self) -> bool:
@@ -403,10 +403,10 @@ class RunSender(Sender):
         return True
 
     async def _sent(self, request: Request, model: str, method: str) -> Answer:
-        """Send a request once; where the run has a listener, hand on the pieces of the answer if it can be streamed.
+        """Send a request once; if the run has a listener and the task can be streamed, pass the pieces to it.
 
-        A stream is billed from its first line on.  Once a piece was handed on, a break is an error of this answer, so
-        that it is never repeated unseen.
+        A stream is billed from its first line on.  After the first piece, a break is an error of this answer, so that
+        the request is not sent again unseen.
         """
         plan, on_token, wire = self._run.plan, self._run.options.on_token, self._engine.wire
         streamed = None

@@ -48,7 +48,7 @@ _LEAD = re.compile(r"\s*(?:AiError:\s*)*(?:([0-9]{4,5}):\s*)?")
 #: ... and in a page or a line of its edge, which is not JSON.
 _PAGE = re.compile(r"error code:? ([0-9]{4})\b", re.IGNORECASE)
 
-#: What the text of a gateway's spend limit says; its code is not known.  It is a 429 as a full minute is.
+#: The text of a gateway's spend limit, which is a 429 like a full minute; its code is not known.
 _SPEND_LIMIT = re.compile(r"spend(?:ing)?[ _-]?limit", re.IGNORECASE)
 
 
@@ -259,7 +259,7 @@ def _by_status(status: int | None, text: str, headers: Mapping[str, str], produc
 
 
 def _code_and_text(content: bytes, product: Product) -> tuple[int | str | None, str]:
-    """Find code and text of the error, in any of its formats."""
+    """Return code and text of the error, from any of its formats."""
     plain = content[:4000].decode("utf-8", "replace")
     try:
         document: Json = pydantic_core.from_json(content)

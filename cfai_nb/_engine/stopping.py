@@ -1,16 +1,16 @@
 """How Stop reaches the work: the interrupts of the main thread, and the ``Stop`` of every piece of work.
 
-In comes SIGINT while the main thread waits for work (``InterruptCount``); out goes a level on the ``Stop`` of that work
-and of everything begun inside it: ``bridge`` makes one for each job, ``run_local`` and ``in_thread`` for each step that
-runs in a thread of its own.  The sender reads the level right before it writes a request.
+While the main thread waits for work, ``InterruptCount`` counts SIGINT and raises the level of that work's ``Stop``, and
+of everything begun inside it.  ``bridge`` makes a ``Stop`` for each job, ``run_local`` and ``in_thread`` for each step
+in a thread of its own.  The sender reads the level right before it writes a request.
 
 Interrupts are counted, not raised: a KeyboardInterrupt raised at an arbitrary line can get lost or leave a lock held.
 The first one asks the work to stop, the second one to drop what is in flight, the third one raises as usual.  The
 handler is in place only while something waits; the last wait to end restores the previous handler.
 
-``run_local`` runs a local step of a conversation (a tool); ``in_thread`` runs what an awaiting caller would block its
-own loop with.  Each gets a new thread: a pool's few threads would wait for the slowest step, and Python waits for them
-at exit.  A caller that stops waiting leaves the thread to finish; the calls it began stop, and it can begin no other.
+``run_local`` runs a local step of a conversation (a tool); ``in_thread`` runs what would block the loop of an awaiting
+caller.  Each gets a new thread: a pool's few threads would wait for the slowest step, and Python waits for them at
+exit.  When the caller stops waiting, the thread continues to its end, but the calls begun in it are stopped.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from types import FrameType
 from typing import TypeAlias, TypeVar
 
 T = TypeVar("T")
-#: Levels: go on; send nothing more and await what is in flight; drop that as well.
+#: Levels: continue; send nothing more and await what is in flight; drop that as well.
 GO, STOP, DROP = 0, 1, 2
 
-#: What can stand as a signal handler.
+#: The types of a signal handler.
 _Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
 
 class Stop:
-    """The stop level of one piece of work: a plain attribute that a signal handler can raise at once.
+    """The stop level of one piece of work, which a signal handler can raise at once.
 
-    ``tell`` is called with the level whenever it rises, in the thread that asks, which may be inside a signal handler.
+    ``tell`` is called with the level whenever it rises, in the thread that raises it, possibly in a signal handler.
     """
 
     def __init__(self, tell: Callable[[int], object] | None = None) -> None:
@@ -112,9 +112,9 @@ NEVER = Stop()
 class InterruptCount:
     """Counts the interrupts during one wait, as a context manager; outside the main thread it counts none.
 
-    ``awaited``: the caller's event loop goes on meanwhile, so the previous handler is called too, and everything else
-    on the loop sees the interrupt as it would without this package.  ``count`` is final after the block; an interrupt
-    at its last moment is included.
+    ``awaited``: the caller's event loop continues during the wait, so the previous handler is called too, and
+    everything else on the loop sees the interrupt as it would without this package.  ``count`` is final after the
+    block; an interrupt at its last moment is included.
     """
 
     def __init__(self, *, awaited: bool = False) -> None:
@@ -235,7 +235,7 @@ class _SignalHandler:
 
 
 class _WakeupPipe:
-    """Tells at C level that a signal arrived; Python may call its handler some milliseconds later.
+    """Reports at C level that a signal arrived; Python may call its handler some milliseconds later.
 
     The handler needs the interpreter's lock, which a busy loop gives up every 5 ms.  Where the main thread's event loop
     uses the wakeup descriptor itself, or there is none (Windows), only the handler is used.
@@ -316,7 +316,7 @@ async def run_local(do: Callable[[], T]) -> T:
 
 
 async def in_thread(do: Callable[[], T]) -> T:
-    """Run what would block an awaiting caller's loop in a thread; when cancelled or interrupted, return at once."""
+    """Run in a thread what would block the loop of an awaiting caller; when cancelled or interrupted, raise at once."""
     stop = Stop()
     try:
         with InterruptCount(awaited=True) as interrupts:

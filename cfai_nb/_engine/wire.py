@@ -1,9 +1,8 @@
-"""The one place that speaks HTTP: a request goes in, an ``Answer`` or one of the package's errors comes out.
+"""The only module that speaks HTTP: it takes a request, and returns an ``Answer`` or raises an error of the package.
 
 ``Sender`` calls ``send`` and ``stream``.  aiohttp's connections (``connections``) carry the requests: at 64 in flight,
 httpx's client with its own pool costs 1.0 ms of CPU a request, with the ``httpx-aiohttp`` transport 0.5, and this 0.2.
-httpx builds addresses and forms, and calls an application in this process: a carrier's ``send`` is where the emulator
-takes the place of a server.
+httpx builds addresses and forms, and calls an application in this process, such as the emulator, in place of a server.
 
 Every answer is read within ``Bounds``, so that a server that never ends its answer costs bounded memory and bounded
 time; the error says which bound was reached.  An answer that is too large or takes too long fails its row and is not
@@ -36,7 +35,7 @@ _ERROR_ALONE = {"error", "code", "message", "status"}
 #: Addresses in the cache; paths with ids of logs or mutations do not repeat.
 _MOST_URLS = 64
 MIB = 2**20
-#: An ASGI application, in httpx's words.
+#: An ASGI application, as httpx takes it.
 _App: TypeAlias = Callable[..., Awaitable[None]]
 
 
@@ -108,9 +107,9 @@ class Deadline:
 
 
 class Deadlines:
-    """The deadlines of all answers of one connection, with one timer; ``asyncio.timeout`` would make one for each.
+    """The deadlines of all answers, with one timer; ``asyncio.timeout`` would make one for each.
 
-    They last equally long, so that they pass in the order they began.
+    They last equally long, so they pass in the order they began.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -394,12 +393,12 @@ def size_of(count: int) -> str:
 
 
 def _as_ours(error: Exception, model: str) -> CfaiError:
-    """Return an error of the package that says what went wrong, without a cause whose frames hold the token."""
+    """Return an error of the package that says what went wrong; frames of its cause would hold the token."""
     if isinstance(error, CfaiError):
         return error.with_traceback(None)
     text = f"{type(error).__name__}: {error}".rstrip(": ")
     if not isinstance(error, (OSError, httpx.HTTPError, httpx.StreamError, aiohttp.ClientError)):
-        return CfaiError(f"{model}: {text[:500]}")  # not the network but a defect, which repeating would not cure
+        return CfaiError(f"{model}: {text[:500]}")  # not the network but a defect, so it is not sent again
     code, todo = "connection lost", ""
     if isinstance(error, (httpx.ConnectError, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
         code, todo = "no connection", " -- check the network and base_url"

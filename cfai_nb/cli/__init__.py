@@ -14,10 +14,9 @@ from typing import TypeAlias
 
 from .. import __version__
 from ..errors import CfaiError
-from .commands import Usage, doctor, fault, list_models, rate, serve_emulator
+from .commands import Usage, doctor, enrich_files, fault, list_models, rate, serve_emulator
 from .conformance import conformance
 from .demo import demo
-from .enrich_files import enrich_files
 from .verbs import list_verbs
 
 __all__ = ["main", "parser"]

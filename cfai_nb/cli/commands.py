@@ -1,7 +1,7 @@
-"""The short commands ``cfai-nb emulator``, ``models`` and ``doctor``, and what all commands print with.
+"""The short commands ``cfai-nb enrich``, ``emulator``, ``models`` and ``doctor``, and what all commands print with.
 
-Parsed arguments come in, text goes to the terminal, an exit code goes out.  The doctor prints what an error report
-needs, without secrets, and checks store and credentials.
+Parsed arguments come in, text goes to the terminal, an exit code goes out.  ``enrich`` is ``cf.enrich`` with its price
+first.  The doctor prints what an error report needs, without secrets, and checks store and credentials.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import json
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,13 +24,15 @@ import pandas as pd
 from .. import __version__
 from .._engine.bridge import bridge
 from .._engine.sender import Sender
+from ..accessor import enrich
 from ..errors import AccessError, CfaiError, StoreError
 from ..markup import counted
 from ..models import USD_PER_NEURON, Price, catalogue
 from ..session import Session, connect
 from ..session.endpoint import ACCOUNT_NAMES, TOKEN_NAMES
 from ..session.listings import models
-from ..tasks import Request
+from ..tasks import Classify, Embed, Generate, Request
+from ..vectors.vector import stand_in
 
 #: Seconds the doctor waits for an answer.
 _PATIENCE = 15
@@ -133,6 +137,63 @@ def _price(unit: str, price: Price) -> str:
     count = f"{price.per:,.0f} " if price.per != 1 else ""
     words = unit.replace("_", " ")
     return f"${usd:.3g} per {count}{words if count else words.removesuffix('s')}"
+
+
+# -- enrich ------------------------------------------------------------------------------------------------------------
+
+
+def enrich_files(args: argparse.Namespace) -> int:
+    """Add columns to parquet files of any size, as a folder of parquet files; the same command goes on."""
+    columns = _new_columns(args)
+    session = connect("auto", base_url=args.base_url)
+    if emulated := bool(stand_in(session.origin)):
+        # In a store of its own: the user's store must not fill up with the emulator's answers.
+        out = Path(args.target)
+        session = connect("emulator", store=out.with_name(f"{out.name}.emulator.sqlite"))
+    options: dict[str, Any] = {"memory": int(args.memory * 1e6), "overwrite": args.overwrite}
+    with session:
+        plan = enrich.plan(args.source, args.target, columns, **options)
+        print(plan)
+        if args.plan:
+            return 0
+        if not emulated and plan.requests and not agreed(args.yes):
+            return 1
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            report = enrich(args.source, args.target, columns, budget=args.budget, **options)
+        if not sys.stderr.isatty():
+            print(report.receipt)
+        for warning in caught:
+            print(f"note: {warning.message}")
+    return 0
+
+
+def _new_columns(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what is asked for, in the form ``cf.enrich`` takes.
+
+    Raises
+    ------
+    Usage
+        An option has another form, or none was given.
+    """
+    model = {} if args.model is None else {"model": args.model}
+    columns: dict[str, Any] = {}
+    for column in args.embed or ():
+        columns[f"{column}_vector"] = (Embed(), column)
+    for given in args.classify or ():
+        column, equals, labels = given.partition("=")
+        chosen = [label.strip() for label in labels.split(",") if label.strip()]
+        if not equals or len(chosen) < 2:
+            raise Usage(f"--classify {given}: give COLUMN=LABEL,LABEL")
+        columns[f"{column}_label"] = (Classify(labels=chosen), column)
+    for given in args.generate or ():
+        name, equals, template = given.partition("=")
+        if not equals or not name or "{" not in template:
+            raise Usage(f'--generate {given}: give NAME="a template with {{column}}"')
+        columns[name] = (Generate(), template, model)
+    if not columns:
+        raise Usage("say what to add: --embed COLUMN, --classify COLUMN=LABEL,LABEL or --generate NAME=TEMPLATE")
+    return columns
 
 
 # -- doctor ------------------------------------------------------------------------------------------------------------

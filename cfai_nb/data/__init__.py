@@ -1,7 +1,7 @@
 """Sample frames with known answers, without a download: `sample("tickets")`, `"products"` and `"docstrings"`.
 
-The tickets and products are files of this package, the pictures of products drawn by ours; the docstrings are read
-from the sources of installed libraries. Users, the demo, notebooks and tests load them.
+The tickets and products are files of this package, with pictures that the emulator drew; the docstrings are read from
+the sources of installed libraries. Users, the demo, notebooks and tests load them.
 """
 
 from __future__ import annotations

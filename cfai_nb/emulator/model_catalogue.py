@@ -1,7 +1,7 @@
-"""What the emulator knows of each model, and what a call to it is charged for.
+"""The emulator's catalogue of models, and the units in which calls are charged.
 
-Comes in: the toolkit's dated ``catalogue.json``, read as data, since the emulator imports nothing else of the package.
-Goes out: one :class:`Model` per row, and the usage of a picture or a recording in the units of its price list.
+It reads the toolkit's dated ``catalogue.json`` as data, since the emulator imports nothing else of the package, and
+returns one :class:`Model` per row, and the usage of a picture or a recording in the units of its price list.
 
 The formula for pictures is derived from measured calls, three of them exact to the cent::
 
@@ -26,7 +26,7 @@ from typing import Any
 
 _FILE = Path(__file__).parent.parent / "models" / "catalogue.json"
 
-#: The one retired name that the service still answers, with its more expensive successor (observed 2026-05).
+#: The one retired name that the service still accepts; a more expensive model answers (observed 2026-05).
 ALIASES: Mapping[str, str] = {"@cf/moonshotai/kimi-k2.5": "@cf/moonshotai/kimi-k2.6"}
 
 

@@ -63,6 +63,7 @@ class Index:
     metric: str
     created: str = field(default_factory=now)
     vectors: dict[str, Vector] = field(default_factory=dict)
+    ids: set[str] = field(default_factory=set)  # of all vectors, also of those that do not show yet
     properties: dict[str, str] = field(default_factory=dict)
     pending: list[Mutation] = field(default_factory=list)
     processed: tuple[str, str] | None = None
@@ -101,17 +102,8 @@ def _is_number(value: Any) -> bool:
 
 
 async def lines(request: Request) -> bytes:
-    """Return the NDJSON of a request, in any of the forms that clients send."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip()
-    if media == "multipart/form-data":
-        part = dict(await request_body.parts(request)).get("vectors", "")
-        raw = part.data if isinstance(part, request_body.File) else part.encode()
-    elif media == "application/x-ndjson":
-        raw = await request.body()
-    elif media == "application/json" and not (raw := await request.body()).lstrip().startswith(b"["):
-        # the public Python client sends NDJSON as it is, or within one JSON string
-        raw = json.loads(raw).encode() if raw.startswith(b'"') else raw
-    else:
+    """Return the NDJSON of a request."""
+    if (raw := await request_body.ndjson(request, "vectors")) is None:
         raise vectorize_error(
             "vectorize.unknown_content_type - send application/x-ndjson, or multipart/form-data with 'vectors'"
         )
@@ -246,10 +238,13 @@ Handler = Callable[[Request], Awaitable[Any]]
 
 
 class Vectorize:
-    """The indexes of every account; `delay` further calls to an index do not see a write yet."""
+    """The indexes of every account.
 
-    def __init__(self, delay: int, seed: int) -> None:
-        self.delay = delay
+    `delay` further calls to an index do not see a write yet; an index holds `most` vectors.
+    """
+
+    def __init__(self, delay: int, seed: int, most: int) -> None:
+        self.delay, self.most = delay, most
         self._ids, self._lock = Ids(seed), Lock()
         self._indexes: dict[tuple[str, str], Index] = {}
 
@@ -332,7 +327,10 @@ class Vectorize:
                 index = self._find(request)
                 index.settle()
                 written = vectors(raw, index, loose=loose)
-
+                new = {vector.id for vector in written} - index.ids
+                if (count := len(index.ids) + len(new)) > self.most:
+                    raise vectorize_error(f"the index is full; max vector count is {self.most}, got {count}")
+                index.ids |= new
                 put = index.vectors.setdefault if keep else index.vectors.__setitem__
                 return self._mutate(index, lambda: [put(vector.id, vector) for vector in written])
 
@@ -340,6 +338,7 @@ class Vectorize:
 
     def _delete_by_ids(self, index: Index, _: Request, body: Any) -> Any:
         ids = _ids(body, _DELETE)
+        index.ids.difference_update(ids)
         return self._mutate(index, lambda: [index.vectors.pop(one, None) for one in ids])
 
     def _index_property(self, index: Index, _: Request, body: Any) -> Any:

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ..media import Media
     from ..media.fetch import Fetcher
     from ..session import Session
-    from .files.enrich_report import EnrichReport
     from .progress import Display, Listener
     from .report import Report
 
@@ -53,6 +52,24 @@ def warn(text: str) -> None:
     warnings.warn(text, CfaiWarning, stacklevel=level)
 
 
+class Whole(Protocol):
+    """What a call is one of many calls of: ``cf.enrich``, or the parts of a Dask frame."""
+
+    #: What an interrupt leaves behind, in words.
+    @property
+    def stopped_words(self) -> str: ...
+
+    def follow(self, report: Report) -> Report:
+        """Take the report of a call that begins; return the one to remember."""
+
+    def conclude(self, on_error: str) -> list[str]:
+        """Raise what the call ends with, or return its warnings."""
+
+    @property
+    def show(self) -> Callable[[Any], None]:
+        """Show how far it is; called ten times a second."""
+
+
 class Call:
     """One call of a verb: a step that sends rows through the engine.
 
@@ -66,11 +83,12 @@ class Call:
         As given by the user; or merged already, where several calls share them and with them one budget.
     part : str
         What a plan of several calls names it.
-    whole : EnrichReport, optional
-        What it is one of many calls of: its run is shown there, and its outcome counted there.
+    whole : Whole, optional
+        What it is one of many calls of: its run is shown there, and its outcome is concluded there.
 
     Attributes
     ----------
+    whole
     title : str
         What its report begins with instead of the verb.
     report : Report or None
@@ -83,7 +101,7 @@ class Call:
 
     def __init__(
         self, task: Task, model: Any, data: frames.Frame, on: Any, options: Mapping[str, Any] | RunOptions,
-        part: str = "", *, whole: EnrichReport | None = None,
+        part: str = "", *, whole: Whole | None = None,
     ) -> None:  # fmt: skip
         from .. import session
         from .._engine.run_options import NAMES
@@ -110,7 +128,7 @@ class Call:
         self._given = data, on
         self._fetched = 0  # addresses
         self.rows = self._read()
-        self.title, self.part, self._whole = "", part, whole
+        self.title, self.part, self.whole = "", part, whole
         self.report: Report | None = None
         self.notes: list[str] = []
         self.say: Callable[[str], object] = warn
@@ -177,16 +195,14 @@ class Call:
         if caution and self.model.id not in self.session.cautioned:
             self.session.cautioned.add(self.model.id)
             self.notes.append(f"{caution}.")
-        if self._whole is not None:
-            self._whole.follow(made)
-        remember(made if self._whole is None else self._whole)
+        remember(made if self.whole is None else self.whole.follow(made))
         return runner, made
 
     def _listener(self, display: Display | None) -> AbstractContextManager[Listener]:
         from . import progress
 
-        if self._whole is not None:
-            return contextlib.nullcontext(self._whole.show)
+        if self.whole is not None:
+            return contextlib.nullcontext(self.whole.show)
         return progress.listener(self.options.progress, display)
 
     def wait(self, display: Display | None = None) -> Any:
@@ -196,7 +212,7 @@ class Call:
         for runner, made in self.attempts(self._start):
             self._warn()
             with self._listener(display) as show:
-                shown = self._whole or made
+                shown: Any = self.whole or made
                 bridge.wait(runner, functools.partial(show, shown))
                 show(shown)
         self.notes, frame = self._concluded()
@@ -215,7 +231,7 @@ class Call:
             runner, made = attempt
             self._warn()
             with self._listener(display) as show:
-                shown = self._whole or made
+                shown: Any = self.whole or made
                 try:
                     await bridge.wait_async(runner, functools.partial(show, shown))
                 except asyncio.CancelledError:
@@ -228,7 +244,7 @@ class Call:
 
     def _concluded(self) -> tuple[list[str], Any]:
         assert self.report is not None
-        return (self._whole or self.report).conclude(self.options.on_error), self.report.frame()
+        return (self.whole or self.report).conclude(self.options.on_error), self.report.frame()
 
     def _warn(self) -> None:
         while self.notes:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,10 @@ from .cascades.cascade import Cascade, CascadeCall
 from .compare_result import Comparison, front, hits, judge, measured, with_intervals
 from .gold import truths
 from .steps import Steps
+from .verb import call_of, carried_out
+
+if TYPE_CHECKING:
+    from .extract_call import ExtractCall
 
 
 def compare(
@@ -73,10 +77,7 @@ def compare(
     trial = _Trial(data, task, on, models, sample, truth, random_state, options, margin)
     for name, call in trial.calls.items():
         with trial.noting(name, call):
-            if isinstance(call, CascadeCall):
-                yield from call.steps()
-            else:
-                yield call
+            yield from carried_out(call)
     return trial.result
 
 
@@ -95,18 +96,18 @@ class _Trial:
         self.names = _names(self.task)
         known = truths(data, on, truth, self.names)
         first = models[0].strong if isinstance(models[0], Cascade) else models[0]
-        whole = Call(self.task, first, data, on, {})
+        whole = call_of(self.task, first, data, on, {})
         chosen = _drawn(whole.rows.inputs, known, sample, random_state)
         self.data = data.iloc[chosen]
         self.truth = None if known is None else known.iloc[chosen].set_axis(data.index[chosen])
         options = whole.session.options(given)  # merged once: one budget for all
-        self.calls: dict[str, Call | CascadeCall] = {}
+        self.calls: dict[str, Call | CascadeCall | ExtractCall] = {}
         for model in models:
             if isinstance(model, Cascade):
                 whole_call = CascadeCall(self.task, model, self.data, on, options)
                 self.calls[whole_call.label] = whole_call
                 continue
-            call = Call(self.task, model, self.data, on, options)
+            call = call_of(self.task, model, self.data, on, options)
             call.title = f"{self.task.name} with {call.model.name}"
             self.calls[call.model.id] = call
         self.margin = margin
@@ -115,7 +116,7 @@ class _Trial:
         self.errors: dict[str, CfaiError] = {}
 
     @contextlib.contextmanager
-    def noting(self, name: str, call: Call | CascadeCall) -> Iterator[None]:
+    def noting(self, name: str, call: Call | CascadeCall | ExtractCall) -> Iterator[None]:
         """Note what ended a model's run early, so that the next one has its turn."""
         try:
             yield

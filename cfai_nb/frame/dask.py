@@ -10,40 +10,34 @@ workers one limit, and tells the parts when to stop.  A part holds no token, and
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import dataclasses
+import functools
 import importlib
+import operator
 import sys
-import uuid
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from ..errors import ColumnError, InputError, ModelError, SetupError, near
+from ..errors import InputError, ModelError, near
 from . import rows as frames
 from .cascades.cascade import Cascade
-from .dask_plan import DaskPlan, Priced
+from .dask_part import Part, Priced, active
 from .polars import WhenImported
 from .steps import advance
 from .verb import RankVerb, TaskVerb
 
 if TYPE_CHECKING:
-    from ..models.ledger import Budget
+    from ..models import Cost
     from ..session import Session
     from .call import Call
+    from .dask_report import DaskReport
 
 #: Verbs beside those of tasks that go row by row.
 _BY_ROW = ("run", "verify")
-#: Budgets of calls, by the name under which all workers share them, and calls of which a row was answered here.
-_budgets: dict[str, Budget] = {}
-_proven: set[str] = set()
-#: Parts that run in this process: the call of each, and how it is stopped.
-_active: collections.defaultdict[str, set[Any]] = collections.defaultdict(set)
 
 
 class DaskAccessor:
@@ -84,7 +78,8 @@ class DaskVerb:
 
     def __init__(self, accessor: DaskAccessor, name: str) -> None:
         self.__name__, self._data = name, accessor._data
-        self._bound = getattr(accessor.accessor(accessor._data._meta), name)
+        whole = accessor.accessor(accessor._data._meta)
+        self._bound, self._display = getattr(whole, name), whole._display
         self.__signature__, self.__doc__ = self._bound.__signature__, self._bound.__doc__
 
     def __repr__(self) -> str:
@@ -102,7 +97,11 @@ class DaskVerb:
         part, needed = self._part(args, options)
         priced = dask.delayed(part.priced, pure=False)
         parts = dask.compute(*(priced(each) for each in needed.to_delayed()))
-        return DaskPlan.of(f"{part.verb} with {part.model}", parts, part.batch, part.rate)
+        plans = [
+            DaskPlan.of(f"{part.verb} with {asked.model}", each, asked.batch, asked.rate)
+            for asked, each in zip(part.asked, zip(*parts, strict=True), strict=True)
+        ]
+        return functools.reduce(operator.add, plans)
 
     def _part(self, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Part, Any]:
         """Check the call on no rows; return what does it on a partition, and the frame with the columns it needs."""
@@ -117,13 +116,20 @@ class DaskVerb:
                     "computed one by one. Write them as parquet and give the cascade to cf.enrich, which makes one "
                     "certificate for all files; or .compute() the column, and call the verb on the pandas frame."
                 )
-        steps = self._bound._steps(*args, **options)
-        call = _call_of(steps)
-        _, finish = advance(steps, _no_answers(call))
-        part = Part.of(self.__name__, args, options, call, finish())
-        _join_cluster(call.session)
+        calls, meta = _rehearsed(self._bound._steps(*args, **options))
+        report = functools.partial(self._report, calls)
+        part = Part.of(self.__name__, args, options, calls, meta, report)
+        _join_cluster(calls[0].session, part)
         _stop_with_dask()
-        return part, self._needed(call, args, options)
+        return part, self._needed(calls[0], args, options)
+
+    def _report(self, calls: Sequence[Call], name: str) -> DaskReport:
+        """Return the report of all parts of a call."""
+        from .dask_report import DaskReport
+
+        session, progress = calls[0].session.name, calls[0].options.progress
+        partitions = self._data.npartitions
+        return DaskReport(name, self.__name__, partitions, len(calls), session, progress, self._display)
 
     def _needed(self, call: Call, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
         """Return the frame with the columns that the call works on; Dask then reads no others."""
@@ -140,11 +146,14 @@ class DaskVerb:
         return self._data if len(set(columns)) < len(columns) else self._data[[c for c in columns if c in wanted]]
 
 
-def _call_of(steps: Any) -> Call:
-    """Return the call that a verb begins with."""
-    call: Any = advance(steps)[0]
-    made: Call = call
-    return made
+def _rehearsed(steps: Any) -> tuple[list[Call], Any]:
+    """Return the calls that a verb makes, and its result, on no rows."""
+    calls: list[Any] = []
+    step, finish = advance(steps)
+    while step is not None:
+        calls.append(step)
+        step, finish = advance(steps, _no_answers(calls[-1]))
+    return calls, finish()
 
 
 def _no_answers(call: Call) -> Any:
@@ -158,208 +167,102 @@ def _no_answers(call: Call) -> Any:
     )
 
 
+# -- the price before ------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Part:
-    """A verb as it is carried out on each partition.
+class DaskPlan:
+    """What a verb would send for a Dask frame, and what that may cost at most.
 
     Attributes
     ----------
-    verb, args, options
-        As called, with the run options of the session.
-    call : str
-        What all parts of a call have in common.
-    budget : tuple of (name, Neurons, label, allow_unknown), or None
-        One for all parts.
-    session : str
-        Its name.
-    meta : DataFrame or Series
-        The result, without rows.
-    model, batch, rate
-        For the plan.
+    words : str
+        Verb and model.
+    partitions, rows, missing, distinct, stored, requests : int
+        Equal inputs count once, also in different partitions.
+    cost : Cost
+        An estimate; ``neurons`` is None where the model publishes no price.
+    minutes : float or None
+        At the rate limit, where one is known.
     """
 
-    verb: str
-    args: tuple[Any, ...]
-    options: Mapping[str, Any]
-    call: str
-    budget: tuple[str, float, str, bool] | None
-    session: str
-    meta: Any
-    model: str
-    batch: int
-    rate: float | None
-    _held: list[Any] = field(default_factory=list, repr=False, compare=False)  # the session, in the process it is of
+    words: str
+    partitions: int
+    rows: int
+    missing: int
+    distinct: int
+    stored: int
+    requests: int
+    cost: Cost
+    minutes: float | None
 
     @classmethod
-    def of(cls, verb: str, args: tuple[Any, ...], options: Mapping[str, Any], call: Call, meta: Any) -> Part:
-        """Return the part of a call that was checked."""
-        from .._engine.run_options import NAMES
+    def of(cls, words: str, parts: tuple[Priced, ...], batch: int, rate: float | None) -> DaskPlan:
+        """Add up the partitions; an input that several have is counted in the first of them."""
+        from ..models import Cost
 
-        run = {name: getattr(call.options, name) for name in NAMES if name not in ("budget", "neurons", "progress")}
-        given = {name: value for name, value in options.items() if name not in NAMES}
-        if call.session.endpoint.is_server:
-            given["model"] = call.model.id
-        budget = None if call.options.budget is None else _shared(call.options.budget)
+        there = [part for part in parts if part.keys is not None and len(part.keys)]
+        keys = np.concatenate([part.keys for part in there]) if there else np.empty(0, dtype="V16")
+        _, first = np.unique(keys.view([("high", "u8"), ("low", "u8")]), return_index=True)
+        new = np.zeros(len(keys), dtype=bool)
+        new[first] = True
+        open_ = np.concatenate([part.open for part in there]) if there else new
+        prices = np.concatenate([part.prices for part in there]) if there else np.empty(0)
+        sent = new & open_
+        ends = np.cumsum([len(part.keys) for part in there])
+        counts = [int(each.sum()) for each in np.split(sent, ends[:-1])] if there else []
+        requests = sum(-(-count // batch) for count in counts)
+        total = float(prices[sent].sum())
         return cls(
-            verb, args, {**given, **run}, uuid.uuid4().hex, budget, call.session.name, meta, call.model.id,
-            max(1, call.task.batch(call.model)), call.session.plan(call.task, call.model, [], cache=False).rate,
-            [call.session],
+            words, len(parts), sum(part.rows for part in parts), sum(part.missing for part in parts), int(new.sum()),
+            int((new & ~open_).sum()), requests, Cost(None if np.isnan(total) else total, False),
+            requests / rate if rate else None,
         )  # fmt: skip
 
-    @property
-    def __name__(self) -> str:
-        """What Dask names its tasks after: without it, all of what was asked would be in their names."""
-        return f"cfai-{self.verb}"
+    def __add__(self, other: DaskPlan) -> DaskPlan:
+        """Return the plan of two calls about the same rows."""
+        known = self.minutes is not None and other.minutes is not None
+        return dataclasses.replace(
+            self, words=f"{self.words} and {other.words.partition(' with ')[2]}", stored=min(self.stored, other.stored),
+            requests=self.requests + other.requests, cost=self.cost + other.cost,
+            minutes=(self.minutes or 0.0) + (other.minutes or 0.0) if known else None,
+        )  # fmt: skip
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_held": []}
+    def __repr__(self) -> str:
+        from ..models.ledger import money
+        from .files.enrich_report import time_in_words
 
-    def __dask_tokenize__(self) -> str:
-        return self.call
-
-    def __call__(self, frame: Any) -> Any:
-        """Carry the verb out on a partition."""
-        if not len(frame):
-            return self.meta
-        return _conformed(self._within(self._carried_out, frame), self.meta)
-
-    def priced(self, frame: Any) -> Priced:
-        """Price the verb on a partition; nothing is sent."""
-        return Priced.of(None if not len(frame) else self._within(self._planned, frame), len(frame))
-
-    def _within(self, do: Any, frame: Any) -> Any:
-        """Do something with the session of the call, in a way that the cluster or Dask's scheduler can stop."""
-        from .._engine.stopping import Stop
-
-        link = _link()
-        stop = Stop()
-        _active[self.call].add(stop)
-        try:
-            with contextlib.nullcontext() if link is None else link.part(self.call, stop):
-                return stop.context().run(do, self._session(link), frame, link)
-        finally:
-            _active[self.call].discard(stop)
-            if not _active[self.call]:
-                _active.pop(self.call, None)
-            stop.end()
-
-    def _session(self, link: Any) -> Session:
-        from ..session.session import named
-
-        if link is not None:
-            held: Session = link.session(self.session)
-            return held
-        if (here := named(self.session)) is None:
-            raise SetupError(
-                "The session of this call is in another process. Compute with threads, or make a dask.distributed "
-                "Client first and call the verb again; Dask's own processes cannot share a limit."
-            )
-        return here
-
-    def _checked(self, session: Session, frame: Any) -> tuple[Any, Call]:
-        """Return the steps of the verb on a partition, and its call."""
-        from ..session.session import use
-
-        use(session)
-        steps = getattr(frame.cfai, self.verb)._steps(*self.args, **self.options, progress=False)
-        return steps, _call_of(steps)
-
-    def _planned(self, session: Session, frame: Any, link: Any) -> Any:
-        steps, call = self._checked(session, frame)
-        steps.close()
-        return call.plan()
-
-    def _carried_out(self, session: Session, frame: Any, link: Any) -> Any:
-        steps, call = self._checked(session, frame)
-        with contextlib.closing(steps):
-            # A partition of which every row failed ends the call only where no other was answered.
-            part: Any = "later" if self.call in _proven else "first"
-            call.options = dataclasses.replace(call.options, part=part, budget=self._budget(session))
-            if link is not None:
-                call.say = _say_to_client
-            answers = call.wait()
-            if call.report is not None and call.report.run.done:
-                _proven.add(self.call)
-            _, finish = advance(steps, answers)
-            return finish()
-
-    def _budget(self, session: Session) -> Budget | None:
-        if self.budget is None:
-            return None
-        name, limit, label, allow_unknown = self.budget
-        if (own := _budgets.get(name)) is not None:
-            return own
-        shared = session.engine(cache=True).share.budget(name, limit, label)
-        shared.allow_unknown = allow_unknown
-        return shared
-
-
-def _shared(budget: Budget) -> tuple[str, float, str, bool]:
-    """Return a budget as workers can share it: by name, with what is left of it now."""
-    name = next((name for name, one in _budgets.items() if one is budget), "") or f"dask {uuid.uuid4().hex}"
-    _budgets[name] = budget
-    return name, budget.limit - budget.elsewhere - budget.spent, budget.label, budget.allow_unknown
-
-
-def _conformed(result: Any, meta: Any) -> Any:
-    """Return a result with the types of `meta`; cells that do not fit are missing, and a warning says how many."""
-    if isinstance(result, pd.Series):
-        return _fitted(result, meta.dtype)
-    if list(result.columns) != list(meta.columns):
-        raise ColumnError(f"The task gave the columns {list(result.columns)}, and had announced {list(meta.columns)}.")
-    changed = {n: _fitted(result[n], meta[n].dtype) for n in result.columns if result[n].dtype != meta[n].dtype}
-    return result.assign(**changed) if changed else result
-
-
-def _fitted(cells: pd.Series[Any], wanted: Any) -> pd.Series[Any]:
-    if cells.dtype == wanted or isinstance(wanted, pd.CategoricalDtype) or pd.api.types.is_object_dtype(wanted):
-        return cells
-    from .call import warn
-
-    made: pd.Series[Any]
-    if pd.api.types.is_datetime64_dtype(wanted):
-        made = pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None).astype(wanted)
-    elif pd.api.types.is_timedelta64_dtype(wanted):
-        made = pd.to_timedelta(cells, errors="coerce").astype(wanted)
-    elif pd.api.types.is_numeric_dtype(wanted):
-        made = pd.to_numeric(cells, errors="coerce").astype(wanted)
-    else:
-        made = cells.astype(wanted)
-    if lost := int((made.isna() & cells.notna()).sum()):
-        warn(f"{lost:,} answers of {cells.name!r} do not fit a column of {wanted} and are missing in this partition.")
-    return made
-
-
-def _say_to_client(text: str) -> None:
-    from distributed.worker import warn
-
-    from ..errors import CfaiWarning
-
-    warn(text, CfaiWarning)
+        stored = f", {self.stored:,} in the store" if self.stored else ""
+        limit = "no known rate limit" if self.minutes is None else time_in_words(self.minutes)
+        cost = f"{money(self.cost.neurons, False)} at most; estimated, nothing sent"
+        if not self.requests:
+            cost = "nothing to send, nothing to pay"
+        return "\n".join([
+            self.words,
+            f"  {self.rows:,} rows in {self.partitions:,} partitions ({self.missing:,} without content), "
+            f"{self.distinct:,} distinct{stored}",
+            f"  {self.requests:,} requests, {limit}",
+            f"  {cost}",
+        ])  # fmt: skip
 
 
 # -- the cluster, and Dask's own schedulers --------------------------------------------------------------------------
 
 
-def _join_cluster(session: Session) -> None:
-    """Make the session known to the cluster, where there is a client of one."""
-    if (distributed := sys.modules.get("distributed")) is not None:
-        with contextlib.suppress(ValueError):  # there is no client
-            client = distributed.default_client()
-            importlib.import_module("..session.cluster", __package__).register(client, session)
-
-
-def _link() -> Any:
-    """Return what connects this worker to its cluster; None outside of one."""
+def _join_cluster(session: Session, part: Part) -> None:
+    """Make the session known to the cluster, where there is a client of one, and what is left of a day's budget."""
     if (distributed := sys.modules.get("distributed")) is None:
-        return None
+        return
     try:
-        worker = distributed.get_worker()
-    except ValueError:
-        return None
-    if (link := worker.plugins.get("cfai_nb")) is None:
-        raise SetupError("There was no cluster when this call was made: make the Client first, then call the verb.")
-    return link
+        client = distributed.default_client()
+    except ValueError:  # there is none
+        return
+    from .dask_report import take
+
+    cluster = importlib.import_module("..session.cluster", __package__)
+    cluster.register(client, session, take)
+    if part.budget is not None and part.budget.name.startswith("free"):
+        cluster.limit(client, session, part.budget.name, part.budget.neurons, part.budget.label)
 
 
 def _stop_with_dask() -> None:
@@ -373,12 +276,14 @@ def _stop_with_dask() -> None:
 
 def _computed(graph: Any, state: Mapping[str, Any], failed: bool) -> None:
     from .._engine.stopping import STOP
+    from .dask_report import end_idle
 
     if failed:
         for key in tuple(state.get("running", ())):
             for part in _parts_in(graph.get(key)):
-                for stop in tuple(_active.get(part.call, ())):
+                for stop in tuple(active.get(part.call, ())):
                     stop.ask(STOP)
+    end_idle()
 
 
 def _parts_in(node: Any) -> Iterator[Part]:

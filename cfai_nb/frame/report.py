@@ -164,14 +164,7 @@ class Report:
             parts.append(f"{unsure:,} uncertain")
         if event.missing - len(self._rows.bad):
             parts.append(f"{event.missing - len(self._rows.bad):,} {self.run.plan.lacking}")
-        parts.append(f"{event.requests:,} request" + "s" * (event.requests != 1))
-        cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
-        pretended = stand_in(event.origin) if event.requests else ""
-        would = "" if event.spent.neurons is None else "would be "
-        parts.append(f"{pretended}, {would}{cost}" if pretended else cost)
-        if saved := saved_words(event.saved_neurons, event.unknown_saved):
-            parts.append(f"saved {saved}")
-        parts.append(f"{event.seconds:.1f} s")
+        parts += spent_words(event)
         if self.certificate is not None:
             parts.append(self.certificate.words)
         return " · ".join(parts)
@@ -304,6 +297,16 @@ def _details(report: Report) -> str:
     if report.failed > len(listed):
         pairs.append(("", f"{counted(report.failed - len(listed), 'more failed row')}: cf.last_run().failures"))
     return facts(pairs)
+
+
+def spent_words(event: Event) -> list[str]:
+    """Return the end of a receipt: requests, cost, what was not paid again, and seconds."""
+    cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
+    pretended = stand_in(event.origin) if event.requests else ""
+    would = "" if event.spent.neurons is None else "would be "
+    saved = saved_words(event.saved_neurons, event.unknown_saved)
+    words = [counted(event.requests, "request"), f"{pretended}, {would}{cost}" if pretended else cost]
+    return [*words, *([f"saved {saved}"] if saved else []), f"{event.seconds:.1f} s"]
 
 
 def saved_words(neurons: float, unknown: int) -> str:

@@ -261,7 +261,7 @@ class ReviewState:
         if self._store is None:
             return None
         self._store.flush()
-        return self._store.trouble()
+        return self._store.writer.trouble()
 
     # -- what comes of it ------------------------------------------------------------------------------------------
 

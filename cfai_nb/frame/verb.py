@@ -18,16 +18,16 @@ import pandas as pd
 
 from ..errors import ColumnError, ModelError, refuse_unknown
 from ..models import Model
-from ..tasks import Ask, Check, Extract, Rank, Task, Verify
+from ..tasks import Check, Extract, Rank, Task, Verify
 from . import rows
-from .call import Call, remember
+from .call import Call
 from .cascades.cascade import Cascade, CascadeCall
 from .cascades.cascade_parts import DECIDING
 from .progress import Display
 from .steps import Forms, Steps
 
 if TYPE_CHECKING:
-    from ..tasks.dialects.question_types import Question
+    from .extract_call import ExtractCall
     from .verb_help import Help
 
 
@@ -191,11 +191,11 @@ class TaskVerb(Verb):
         if isinstance(model, Cascade):
             own = {name: given.pop(name, None) for name in self.extra}
             whole = CascadeCall(task, model, data, on, given, **own)
-            yield from whole.steps()
-            return lambda: self.result(data, whole, whole.frame())
-        call = Call(task, model, data, on, _without(given, self.extra))
-        answers = yield call
-        return lambda: self.result(data, call, answers)
+            answers = yield from carried_out(whole)
+            return lambda: self.result(data, whole, answers())
+        call = call_of(task, model, data, on, _without(given, self.extra))
+        answers = yield from carried_out(call)
+        return lambda: self.result(data, call, answers())
 
     def call(self, data: rows.Frame, *args: Any, **options: Any) -> Call:
         """Return the call that these arguments mean, checked and not yet made."""
@@ -224,9 +224,34 @@ class TaskVerb(Verb):
             text = re.sub(r"^\w+\.__init__", self.name, str(error)).rstrip(".?")
             raise TypeError(f"{text}. Options: {', '.join(self.help.options)}.") from None
 
-    def result(self, data: rows.Frame, call: Call | CascadeCall, answers: Any) -> Any:
+    def result(self, data: rows.Frame, call: Call | CascadeCall | ExtractCall, answers: Any) -> Any:
         """Return what the verb returns, given the answers of its call."""
         return answers
+
+
+def call_of(task: Task, model: Any, data: rows.Frame, on: Any, options: Any) -> Call | ExtractCall:
+    """Return the call of a task; for an ``Extract`` with fields that its model has no type for, the two that it is."""
+    from ..session import current
+
+    here = current()
+    if not isinstance(task, Extract) or here.endpoint.is_server:
+        return Call(task, model, data, on, options)
+    # With any gateway, since the call itself says where one is missing.
+    asked, rest = task.divided() if here.model_for(task, model, "default").family == "clairic" else ({}, task)
+    if not asked:
+        return Call(task, model, data, on, options)
+    from .extract_call import ExtractCall  # brings the engine
+
+    return ExtractCall(task, asked, rest, model, data, on, options)
+
+
+def carried_out(call: Call | CascadeCall | ExtractCall) -> Steps[Any]:
+    """Yield the steps of a call, of whatever kind it is; return what gives its answers."""
+    if isinstance(call, Call):
+        answers = yield call
+        return lambda: answers
+    yield from call.steps()
+    return call.frame
 
 
 def _without(given: Mapping[str, Any], extra: Sequence[str]) -> dict[str, Any]:
@@ -234,49 +259,6 @@ def _without(given: Mapping[str, Any], extra: Sequence[str]) -> dict[str, Any]:
     if idle := [name for name in extra if given.get(name) is not None]:
         raise TypeError(f"{' and '.join(idle)}: these go with model=cf.Cascade(cheap, strong) alone. Leave them out.")
     return {name: value for name, value in given.items() if name not in extra}
-
-
-class ExtractVerb(TaskVerb):
-    """``extract``, with those fields put to a decision model that the extraction model has no type for.
-
-    A decision model is asked for a boolean, and for one of several words (``Extract.divided``).  A plan prices both
-    calls; they share one budget.
-    """
-
-    def _steps(self, data: rows.Frame, *args: Any, **options: Any) -> Steps[Any]:
-        task, model, on, given = self._arguments(data, *args, **options)
-        assert isinstance(task, Extract)
-        if isinstance(model, Cascade):
-            raise ModelError("a cascade cannot extract: its answers must be equal or not. Give extract() one model.")
-        asked, rest = self._divided(task, model)
-        if not asked:
-            answers = yield Call(task, model, data, on, given)
-            return lambda: answers
-        from ..session import current
-        from .extract_answers import BothReport, together
-
-        merged = current().options(given)  # once, so that both calls share one budget
-        deciding = Call(Ask(questions=asked, probabilities=task.details), None, data, on, merged)
-        deciding.title = self.name
-        calls = [deciding] if rest is None else [Call(rest, model, data, on, merged), deciding]
-        join = functools.partial(together, task.fields, asked)
-        found: list[Any] = []
-        try:
-            for call in calls:
-                found.append((yield call))
-        finally:  # what came before Stop, too
-            reports = [call.report for call in calls if call.report is not None]
-            if len(reports) > 1:
-                remember(BothReport(reports, calls[0].rows, join))
-        return lambda: join(*found)
-
-    def _divided(self, task: Extract, model: Any) -> tuple[dict[str, Question], Extract | None]:
-        from ..session import current
-
-        here = current()
-        # With any gateway, since the call itself says where one is missing.
-        chosen = None if here.endpoint.is_server else here.model_for(task, model, "default")
-        return ({}, task) if chosen is None or chosen.family != "clairic" else task.divided()
 
 
 class RowsVerb(TaskVerb):
@@ -291,7 +273,7 @@ class FilterVerb(RowsVerb):
     def __init__(self, task: type[Check]) -> None:
         super().__init__(task, "Keep the rows for which a condition holds; rows without an answer are left out.")
 
-    def result(self, data: rows.Frame, call: Call | CascadeCall, answers: Any) -> Any:
+    def result(self, data: rows.Frame, call: Call | CascadeCall | ExtractCall, answers: Any) -> Any:
         """Return the rows where it holds."""
         holds = answers["check"] if isinstance(answers, pd.DataFrame) else answers
         return data[holds.fillna(False).to_numpy(dtype=bool)]
@@ -308,7 +290,7 @@ class RankVerb(RowsVerb):
             raise ColumnError(f"There is a column {column!r} already; column= gives the scores another name.")
         return made
 
-    def result(self, data: rows.Frame, call: Call | CascadeCall, answers: Any) -> Any:
+    def result(self, data: rows.Frame, call: Call | CascadeCall | ExtractCall, answers: Any) -> Any:
         """Return the rows in the order of their scores."""
         task = call.task
         assert isinstance(task, Rank)
@@ -356,11 +338,8 @@ def run(
     if not isinstance(task, Task):
         raise TypeError(f"run() takes a Task such as cf.Embed(), not {task!r:.60}; its options go into the Task.")
     if isinstance(model, Cascade):
-        whole = CascadeCall(task, model, data, on, options, truth=truth)
-        yield from whole.steps()
-        return whole.frame
-    answers = yield Call(task, model, data, on, _without({**options, "truth": truth}, ("truth",)))
-    return lambda: answers
+        return (yield from carried_out(CascadeCall(task, model, data, on, options, truth=truth)))
+    return (yield from carried_out(call_of(task, model, data, on, _without({**options, "truth": truth}, ("truth",)))))
 
 
 def verify(

@@ -5,6 +5,7 @@ use it.
 """
 
 from .cell import LIVE_SOUND, SOUND, CellKind, Renderer, plain
+from .saved_page import WAVES
 from .saved_page import save as save_page
 from .table import (
     Column,
@@ -26,6 +27,7 @@ from .table import (
 __all__ = [
     "LIVE_SOUND",
     "SOUND",
+    "WAVES",
     "CellKind",
     "Column",
     "Failures",

@@ -13,6 +13,7 @@ import mimetypes
 import os
 import reprlib
 import wave
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -23,11 +24,12 @@ from .. import markup
 from ..errors import InputError
 from ..frame.reading import is_missing
 from ..media import Folder, Form, Link, is_media, mime_of
-from ..media.picture import thumbnail
+from ..media.cells import boxes_of, in_words, is_boxes, label_colors, outlined
+from ..media.picture import is_pixels, thumbnail
 from ..media.source import File, media_of, pixels_of
 from ..vectors.vector import describe
 
-CellKind: TypeAlias = Literal["image", "audio", "video", "document", "vector", "text", "value", "other"]
+CellKind: TypeAlias = Literal["image", "audio", "video", "document", "boxes", "vector", "text", "value", "other"]
 
 #: Pixels of a thumbnail's longer side; it is shown at half of that or less, so that it is sharp on any screen.
 PIXELS = 256
@@ -62,6 +64,10 @@ def kind_of(cell: Any) -> CellKind:
         return "text"
     if is_vector(cell):
         return "vector"
+    if isinstance(cell, (list, np.ndarray)) and len(cell) and is_boxes(cell):
+        return "boxes"
+    if isinstance(cell, (list, np.ndarray)) and len(cell) and isinstance(cell[0], bytes):
+        return kind_of(cell[0])  # several pictures of a row
     if is_media(cell):
         if isinstance(cell, os.PathLike):
             return _kind_of_file(File(Path(cell)))
@@ -127,6 +133,7 @@ class Renderer:
         self.side, self.zooms = side, zooms
         self.omitted = 0  # sounds that did not fit
         self._sound = self._left = sound
+        self._colors: dict[str, str] = {}  # of the labels of boxes on this page
 
     def cell(
         self, cell: Any, label: str, *, names: bool = False, files: Folder | None = None, top: float | None = None
@@ -150,9 +157,40 @@ class Renderer:
         if kind == "vector":
             numbers = cell if isinstance(cell, np.ndarray) else np.asarray(cell)
             return markup.sparkline(numbers.tolist(), f"{label}: {describe(numbers)}", top)
+        if kind == "boxes":
+            return self._named(cell)
+        if kind in ("image", "audio") and isinstance(cell, (list, np.ndarray)) and not is_pixels(cell):
+            return "".join(self._cell(each, f"{label}, {at + 1}", names, files, top) for at, each in enumerate(cell))
         if kind == "value":
             return markup.passage(_value(cell))
         return markup.passage(_SHORT.repr(cell)) if kind == "other" else self._media(cell, label, files)
+
+    def boxes(self, cell: Any, picture: Any, label: str, files: Folder | None = None) -> str:
+        """Return a cell of ``detect`` as its picture with the boxes drawn on it, and their labels in words."""
+        if is_missing(cell) or is_missing(picture) or not is_boxes(cell):
+            return self.cell(cell, label)
+        if not len(cell):
+            return markup.remark("nothing found")
+        try:
+            pixels = pixels_of(picture)
+            if pixels is None:
+                media = media_of(picture, files)
+                pixels = b"" if isinstance(media, Link) else media.content()
+            found = boxes_of(cell)
+            made = outlined(pixels, PIXELS, found, label_colors(found, self._colors))
+            return self._zoomed(markup.picture(made.content, made.mime, label, self.side)) + self._named(cell)
+        except (InputError, OSError, ValueError):  # the column of pictures says why
+            return self.cell(cell, label)
+
+    def _named(self, cell: Any) -> str:
+        """Return the labels of boxes in words, each with the color of its boxes."""
+        found = boxes_of(cell)
+        colors = label_colors(found, self._colors)
+        lines = (
+            f'<span style="color: {colors[label]}" role="presentation">■</span> {markup.escape(f"{label} {known}", 80)}'
+            for label, known in in_words(found)
+        )
+        return "<br>".join(islice(lines, 8))
 
     def _media(self, cell: Any, label: str, files: Folder | None) -> str:
         try:
@@ -179,7 +217,9 @@ class Renderer:
         except InputError as error:
             size = f", {_size(len(source))}" if isinstance(source, bytes) else ""
             return markup.remark(f"{form}{size}: {error}")
-        image = markup.picture(made.content, made.mime, f"{label} ({form})", self.side)
+        return self._zoomed(markup.picture(made.content, made.mime, f"{label} ({form})", self.side))
+
+    def _zoomed(self, image: str) -> str:
         # A click or Enter shows it larger, also without a kernel and without a script.
         return f'<details class="cfai-zoom"><summary>{image}</summary></details>' if self.zooms else image
 
@@ -192,10 +232,10 @@ class Renderer:
                 f"{words}: not saved here, since a page holds {limit} of sound; change that with sound="
             )
         self._left -= len(content)
-        sound = markup.player(content, form.mime, f"{label} ({form})")
+        peaks = loudness(content)
+        wave = markup.sparkline(peaks, f"{label}: loudness over time") if peaks else ""
         # The player rounds to seconds, so the length stands below it.
-        if peaks := loudness(content):
-            sound = f'<div class="cfai-player">{markup.sparkline(peaks, f"{label}: loudness over time")}{sound}</div>'
+        sound = f'<div class="cfai-player">{wave}{markup.player(content, form.mime, f"{label} ({form})")}</div>'
         return markup.figure(sound, f'<span class="cfai-soft">{markup.escape(words)}</span>')
 
 
@@ -226,6 +266,9 @@ def plain(cell: Any) -> str:
     kind = kind_of(cell)
     if kind == "vector":
         return f"vector of {len(cell):,}"
+    if kind == "boxes":
+        with contextlib.suppress(ValueError):
+            return markup.clean(", ".join(f"{label} {known}".strip() for label, known in in_words(boxes_of(cell))))
     with contextlib.suppress(ValueError):  # an integer too long for Python to write
         return markup.clean(_value(cell)) if kind == "value" else type(cell).__name__
     return type(cell).__name__

@@ -48,6 +48,7 @@ for (const table of document.querySelectorAll("table.cfai-table")) {
   });
 }
 
+drawWaves(document);
 const source = document.getElementById("cfai-map-data");
 if (source) drawMap(JSON.parse(source.textContent));
 

@@ -15,6 +15,8 @@ from typing import Any
 from .. import markup
 
 _HERE = Path(__file__).parent
+#: The script that draws sounds, also of live widgets.
+WAVES = (_HERE / "waves.js").read_text("utf-8")
 #: What JupyterLab's theme gives in a notebook, for light and dark systems.
 _THEME = """
 :root { color-scheme: light dark; --jp-layout-color1: #fff; --jp-content-font-color1: #1f2328; --cf-halo: #fff }
@@ -32,7 +34,6 @@ body { margin: 0; padding: 20px 24px; background: var(--jp-layout-color1) }
 }
 .cfai ::placeholder { color: var(--cf-soft); opacity: 1 }
 .cfai button { cursor: pointer }
-.cfai .cfai-sort { border: 0; background: transparent; color: inherit; font-weight: 600; padding: 0 }
 .cfai .cfai-row { margin: 8px 0 }
 .cfai .cfai-frame { max-height: 80vh }
 .cfai .cfai-wide-map {
@@ -68,7 +69,7 @@ def save(path: str | Path, title: str, body: str, data: dict[str, Any] | None = 
     data : dict, optional
         For the map of the script, as JSON.
     """
-    script = (_HERE / "saved_page.js").read_text("utf-8")
+    script = (_HERE / "saved_page.js").read_text("utf-8") + WAVES
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"

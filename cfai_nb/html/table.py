@@ -23,18 +23,20 @@ from ..frame import call, rows
 from ..frame.reading import is_missing, is_sentence
 from ..frame.report import Report
 from ..media import Folder
+from ..media.cells import is_boxes
 from ..vectors.vector import stand_in_of
 from .cell import CellKind, Renderer, is_media_name, is_vector, kind_of, kind_of_name, plain
 
 _MAX_COLUMNS = 8
 _SAMPLE = 20  # cells that decide what a column holds
 _SHORT = 120  # characters of a text that is read at a glance
-_ORDER = ("image", "audio", "video", "text", "value", "vector", "long", "other", "document")
+_ORDER = ("image", "boxes", "audio", "video", "text", "value", "vector", "long", "other", "document")
 _WORDS = {"image": "pictures", "audio": "sound"}
 
 #: Kind of a column -> class of its cells in the style sheet.
 _BY_KIND = {
     "image": "cfai-media",
+    "boxes": "cfai-media",
     "audio": "cfai-sound",
     "text": "cfai-words",
     "value": "cfai-number",
@@ -119,7 +121,9 @@ def _kind(cells: pd.Series[Any], files: Folder | None) -> tuple[CellKind | Liter
         if all(is_media_name(cell) for cell in head) and (kind := kind_of_name(head[0], files)) != "text":
             return kind, True
         return ("text" if sum(map(len, head)) <= _SHORT * len(head) else "long"), False
-    kinds = [kind_of(cell) for cell in head]
+    kinds = [kind_of(cell) for cell in head if not is_boxes(cell) or len(cell)]  # an empty one says nothing
+    if not kinds:
+        return "other", False
     return max(kinds, key=kinds.count), False
 
 
@@ -140,7 +144,7 @@ def matching_rows(columns: Sequence[Column], index: pd.Index[Any], text: str, on
     else:
         held |= np.fromiter((wanted in str(label).casefold() for label in index), dtype=bool, count=len(index))
     for column in columns:
-        if column.kind not in ("vector", "other"):
+        if column.kind not in ("vector", "other", "boxes"):
             words = (_searchable(cell) for cell in column.cells)
             held |= np.fromiter((wanted in word.casefold() for word in words), dtype=bool, count=len(index))
     return np.flatnonzero(held).astype(np.int64)
@@ -245,6 +249,7 @@ def table(
     errors = errors or {}
     empty = failed_columns(columns, errors)
     tops = [_top(column, rows) for column in columns]
+    pictures = [column for column in columns if column.kind == "image"]
     lines = []
     for row in rows:
         line = [f'<th scope="row">{markup.escape(index[row], 60)}</th>']
@@ -254,6 +259,9 @@ def table(
                 shown = markup.failure(*errors[row])
             elif column.kind == "value" and _is_share(column.name, cell):
                 shown = f"{markup.bar(float(cell), width='48px')} {renderer.cell(cell, column.name)}"
+            elif column.kind == "boxes" and len(pictures) == 1:  # otherwise it is not known which picture is meant
+                of = pictures[0]
+                shown = renderer.boxes(cell, of.cells.iloc[row], f"{column.name}, row {index[row]}", of.files)
             else:
                 label = f"{column.name}, row {index[row]}"
                 shown = renderer.cell(cell, label, names=column.names, files=column.files, top=tops[at])
@@ -298,14 +306,22 @@ def plain_table(columns: Sequence[Column], rows: Sequence[int], index: pd.Index[
     return shown.to_string(max_colwidth=48)
 
 
-def card(column: Column, captions: Sequence[Column], row: int, index: pd.Index[Any], renderer: Renderer) -> str:
-    """Return one picture or sound as an HTML figure; without captions the row's label stands below it."""
+def card(
+    column: Column, captions: Sequence[Column], said: Sequence[Column], row: int, index: pd.Index[Any],
+    renderer: Renderer,
+) -> str:  # fmt: skip
+    """Return one picture or sound as an HTML figure; without captions the row's label stands below it.
+
+    `said` are columns with what is said in it.
+    """
     below = [each.cells.iloc[row] for each in captions]
     words = " · ".join(cell if isinstance(cell, str) else plain(cell) for cell in below if not is_missing(cell))
     words = words or f"row {index[row]}"
     label = f"{column.name}, {words}"[:300]
     shown = renderer.cell(column.cells.iloc[row], label, names=column.names, files=column.files)
-    return markup.figure(shown, markup.passage(words, 120), faded=False)
+    texts = [renderer.cell(each.cells.iloc[row], f"{each.name}, {words}"[:300]) for each in said]
+    quotes = "".join(f'<blockquote class="cfai-said">{text}</blockquote>' for text in texts)
+    return markup.figure(shown, markup.passage(words, 120) + quotes, faded=False)
 
 
 def cards(made: Sequence[tuple[str, bool]], *, caption: str, wide: bool = False) -> str:

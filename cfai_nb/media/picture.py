@@ -13,6 +13,7 @@ import hashlib
 import io
 import mimetypes
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias
@@ -308,8 +309,11 @@ def resized(content: bytes, side: int) -> bytes:
         raise InputError(f"the picture cannot be read to its end: {error or type(error).__name__}") from None
 
 
-def thumbnail(source: Any, pixels: int) -> Thumbnail:
+def thumbnail(source: Any, pixels: int, draw: Callable[[Any, float], None] | None = None) -> Thumbnail:
     """Make a small copy of a picture, given as bytes or PIL image, for display: the longer side has at most `pixels`.
+
+    `draw` gets the copy, an RGB image of PIL, and its scale, and may draw on it.  The copy is not turned upright then:
+    places in a picture are counted in the pixels that are stored, which is what a model was sent.
 
     Raises InputError: it is not a picture, is broken, or claims more pixels than are decoded.
     """
@@ -321,7 +325,7 @@ def thumbnail(source: Any, pixels: int) -> Thumbnail:
             most = MOST_PIXELS if picture.format == "JPEG" else MOST_DECODED
             if width * height > most:
                 raise InputError(f"it claims {width:,} × {height:,} pixels; at most {most:,} are drawn")
-            return _small(picture if isinstance(source, bytes) else picture.copy(), pixels)
+            return _small(picture if isinstance(source, bytes) else picture.copy(), pixels, draw)
     except InputError:
         raise
     except Exception as error:  # anything a decoder raises for bytes that are not a picture
@@ -343,27 +347,30 @@ def _opened(content: bytes) -> Any:
         raise InputError("it begins like a picture, but its header is broken") from None
 
 
-def _small(picture: Any, pixels: int) -> Thumbnail:
+def _small(picture: Any, pixels: int, draw: Callable[[Any, float], None] | None = None) -> Thumbnail:
     from PIL import Image as pillow
 
-    picture = _upright(picture, pixels)
-    opaque = picture.mode in _OPAQUE and "transparency" not in picture.info
+    width = picture.size[0]
+    picture = _upright(picture, pixels, turn=draw is None)
+    opaque = draw is not None or (picture.mode in _OPAQUE and "transparency" not in picture.info)
     mode = "RGB" if opaque else "RGBA"
     bare = pillow.new(mode, picture.size)
     bare.paste(picture.convert(mode))  # a new picture: comments, profiles and texts are left behind
+    if draw is not None:
+        draw(bare, bare.size[0] / width)
     file = io.BytesIO()
     bare.save(file, "JPEG" if opaque else "WEBP", quality=80)
     content = file.getvalue()
     return Thumbnail(content, mime_of(content), *bare.size)
 
 
-def _upright(picture: Any, pixels: int) -> Any:
+def _upright(picture: Any, pixels: int, *, turn: bool = True) -> Any:
     """Return a picture scaled down, rotated as its metadata say, with 8 bits per pixel and channel."""
     from PIL import ImageOps
 
     picture.thumbnail((pixels, pixels))
     with contextlib.suppress(Exception):  # a broken EXIF block leaves the picture as it is
-        picture = ImageOps.exif_transpose(picture)
+        picture = ImageOps.exif_transpose(picture) if turn else picture
     return _to_8_bits(picture) if picture.mode.startswith("I") else picture
 
 

@@ -1,7 +1,7 @@
 """``Model`` and the catalogue of models: the shipped, dated rows, updated by listings of the service.
 
 ``catalogue.json`` is read once per process.  Sessions, tasks and the command line look models up here;
-``merge_listing`` adds what ``cf.models(refresh=True)`` asked for.
+``merge_listing`` adds the listing of ``cf.models(refresh=True)``.
 """
 
 from __future__ import annotations
@@ -56,15 +56,15 @@ class Model:
     prices : mapping of unit to Price, or None
         None means that no price is published: unknown, which is not free.
     json : {"bare", "wrapped", "guided", "object"} or None
-        How a JSON schema is asked for: ``response_format`` with the bare schema, with OpenAI's wrapper,
-        ``guided_json``, or only "some JSON object".
+        How a JSON schema is sent: ``response_format`` with the bare schema or with OpenAI's wrapper, ``guided_json``,
+        or only "some JSON object".
     capabilities : frozenset of str
         ``streaming``, ``function_calling``, ``vision``, ``reasoning``, ``requires_workers_paid``, ...
     reasoning : mapping or None
         For reasoning models: ``off`` holds the fields that switch reasoning off (None: impossible), ``levels`` the
         accepted efforts.
     notes : tuple of str
-        Where sources disagree, and what is not established.
+        Contradictions between sources, and open questions.
     evidence : str
         Where the figures come from.
     checked_on : str
@@ -120,7 +120,7 @@ _UNITS = {
 
 
 class Catalogue(dict[str, Model]):
-    """Models by id; also finds short names, and names the nearest models where it finds none."""
+    """Models by id; also finds short names, and suggests the nearest models for an unknown one."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         usual = {"checked_on": data["rows_checked_on"], "evidence": data["evidence"]}
@@ -131,7 +131,7 @@ class Catalogue(dict[str, Model]):
         self.voices: Mapping[str, list[str]] = data["voices"]  #: Name of a model that speaks -> its voices.
 
     def find(self, name: str | Model) -> Model:
-        """Find a model by id or short name, or raise a ModelError: it is retired, or not in the catalogue."""
+        """Return a model by id or short name; a retired or unknown one raises a ModelError."""
         if isinstance(name, Model):
             return name
         found = self.get(name) or self._by_short_name(name)
@@ -160,8 +160,8 @@ class Catalogue(dict[str, Model]):
     def merge_listing(self, listing: list[Mapping[str, Any]], checked_on: str) -> list[Model]:
         """Merge a listing of ``/ai/models/search``, and return the models that are new or changed.
 
-        A known model keeps what a listing does not contain (its dialect, its rate); a new one gets the usual dialect
-        of its task.  A model that is missing from the listing is kept: it may still answer.
+        A known model keeps the fields that are not in a listing (its dialect, its rate); a new one gets the usual
+        dialect of its task.  A model that is missing from the listing is kept: it may still answer.
         """
         changed = []
         for entry in listing:
@@ -248,7 +248,7 @@ def default(work: str) -> Model:
 
 
 def names_of_models(fits: Callable[[Model], bool]) -> str:
-    """Return the names of the current models that fit, for an error that refuses another one."""
+    """Return the names of the current models that fit, for the error about another one."""
     return ", ".join(model.name for model in catalogue().values() if model.status == "current" and fits(model))
 
 

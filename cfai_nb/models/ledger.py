@@ -1,6 +1,6 @@
-"""``Charge``, ``Budget`` and what the ledger adds up: what was spent, whether that is exact, and what may still be.
+"""``Charge``, ``Budget``, and sums of the ledger, in words and numbers.
 
-The engine reserves from a budget before it sends and settles with the bill; charges are kept in the store.
+The engine reserves from a budget before it sends, and replaces the reservation by the charge; the store keeps charges.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Budget:
     elsewhere : float
         Neurons of the limit that other programs used; set where the account's own meter is read.
     refresh : callable or None
-        Awaited before each reservation of a run, with the budget and with what says whether a request may leave; reads
-        the meter when that is due.
+        Awaited before each reservation of a run, with the budget and a function that returns whether a request may
+        leave; it reads the meter when that is due.
     """
 
     limit: float
@@ -93,7 +93,7 @@ class Budget:
     reserved: float = 0.0
     elsewhere: float = 0.0
     refresh: Callable[[Budget, Callable[[], bool]], Awaitable[None]] | None = field(default=None, repr=False)
-    requests: int = field(default=0, repr=False)  # that hold a reservation; `reserved` itself keeps rounding errors
+    requests: int = field(default=0, repr=False)  # with a reservation; `reserved` has rounding errors
     _waiting: collections.deque[_Waiter] = field(default_factory=collections.deque, repr=False, compare=False)
 
     @property
@@ -102,7 +102,7 @@ class Budget:
         return self.limit - self.elsewhere - self.spent - self.reserved
 
     def reserve(self, cost: Cost, model: str) -> float | None:
-        """Reserve what a request may cost at most; None when it does not fit at the moment.
+        """Reserve the most that a request may cost; None when it does not fit at the moment.
 
         Raises BudgetError: the price is unknown, and that is not allowed.
         """
@@ -111,9 +111,9 @@ class Budget:
             return self._take(neurons)
 
     async def hold(self, cost: Cost, model: str) -> float | None:
-        """Reserve as ``reserve``, in order of arrival; wait while the bill of others may free enough.
+        """Reserve as ``reserve``, in order of arrival; wait while other requests may free enough.
 
-        Returns the reservation, for ``settle``; None where it does not fit although nothing else is reserved.
+        Returns the reservation, for ``settle``; None if it does not fit although nothing else is reserved.
         """
         neurons = self._price(cost, model)
         with _LOCK:
@@ -137,7 +137,7 @@ class Budget:
         return waiter.held
 
     def settle(self, reserved: float, neurons: float | None) -> None:
-        """Replace a reservation by the actual charge; where that is unknown, the reservation counts as spent."""
+        """Replace a reservation by the actual charge; if that is unknown, the reservation counts as spent."""
         with _LOCK:
             self._give_back(reserved)
             self.spent += reserved if neurons is None or not math.isfinite(neurons) else max(0.0, neurons)
@@ -166,7 +166,7 @@ class Budget:
         self.reserved = self.reserved - reserved if self.requests else 0.0
 
     def _hand_out(self) -> None:
-        """Wake the next waiters: with their reservation, or with None where nothing is left to wait for."""
+        """Wake the next waiters: with their reservation, or with None if there is nothing left to wait for."""
         while self._waiting:
             waiter = self._waiting[0]
             held = self._take(waiter.neurons)
@@ -176,7 +176,7 @@ class Budget:
             waiter.held = held
             try:
                 waiter.loop.call_soon_threadsafe(_wake, waiter.wake)
-            except RuntimeError:  # its loop is closed, and it with it
+            except RuntimeError:  # its loop is closed
                 if held is not None:
                     self._give_back(held)
 
@@ -191,7 +191,7 @@ def as_budget(
 ) -> Budget | None:
     """Turn ``budget=`` (dollars, ``"free"`` or a Budget) or ``neurons=`` into a Budget.
 
-    ``used_today`` holds the Neurons of the ledger, ``elsewhere`` what other programs used besides.
+    ``used_today`` is the Neurons of the ledger, ``elsewhere`` those that other programs used in addition.
     """
     if wish is not None and neurons is not None:
         raise ValueError("Give budget= or neurons=, not both.")

@@ -21,15 +21,18 @@ from matplotlib.figure import Figure
 
 from .. import markup
 from ..errors import takes_options
+from ..media.cells import COLORS
 from ..vectors import VectorColumn
 
 # Okabe and Ito (2008), "Color Universal Design"; yellow last, since it is faint on white, and black left to text.
-_OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#8C6BB1", "#F0E442")
+_OKABE_ITO = (*COLORS, "#F0E442")
 # More than eight colors cannot be told apart: the same hues darker and lighter, with another shape each.
 _SHADES = ((0.0, "o"), (-0.42, "s"), (0.45, "^"))
 DISTINCT = len(_OKABE_ITO) * len(_SHADES)
 BLUE = _OKABE_ITO[0]
 GREY = "#B4B4B4"
+#: The gid of images that are photographs or drawings of the user: they keep their colors in a dark theme.
+PICTURE = "cfai-picture"
 DASHED = (0, (4, 3))
 
 _BRIEF = "ax, title, mark : see ``help(cf.plots)``"
@@ -95,8 +98,11 @@ def themed(figure: Figure, alt: str) -> str:
     written = io.BytesIO()
     figure.savefig(written, format="png", facecolor="none", dpi=96, metadata={"Software": None})
     pixels = np.asarray(Image.open(written).convert("RGBA"))
+    dark = for_dark(pixels)
+    for part in _pictures(figure, pixels.shape[0], 96):
+        dark[part] = pixels[part]
     other = io.BytesIO()
-    Image.fromarray(for_dark(pixels)).save(other, "PNG", optimize=True)
+    Image.fromarray(dark).save(other, "PNG", optimize=True)
     words, shown = markup.escape(alt, 1_000), ""
     # Where the style sheet is dropped, as in notebooks that are not trusted, the second one stays hidden.
     for look, content, style in (
@@ -106,6 +112,16 @@ def themed(figure: Figure, alt: str) -> str:
         source = markup.address(content.getvalue(), "image/png")
         shown += f'<img class="cfai-{look}" alt="{words}" style="{style}" src="{source}">'
     return f'{markup.sheet("plot")}<div class="cfai cfai-plot">{shown}</div>'
+
+
+def _pictures(figure: Figure, height: int, dpi: float) -> list[tuple[slice, slice]]:
+    """Return the rows and columns of pixels that hold pictures of the user, once the figure was drawn."""
+    found = []
+    for image in (image for axes in figure.axes for image in axes.images if image.get_gid() == PICTURE):
+        box = image.get_window_extent()
+        x0, y0, x1, y1 = (max(0, round(side * dpi / figure.dpi)) for side in box.extents)
+        found.append((slice(max(0, height - y1), max(0, height - y0)), slice(x0, x1)))
+    return found
 
 
 def for_dark(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 
 from ..markup import counted
 from ..quality import accuracy
 from ..vectors.vector import stand_in_of
-from .axes import label_order, new_axes, plot, read_labels, theme
+from .axes import BLUE, label_order, new_axes, plot, read_labels, theme
 from .text import empty, finish, name_ticks
 
 _MOST, _NUMBERED = 60, 16  # labels that can be told apart, and up to which the cells hold counts and shares
@@ -109,7 +110,8 @@ def _draw(ax: Axes, table: npt.NDArray[np.int64], names: list[Any], few: bool) -
     shown = table if lacking else table[:, :-1]
     total = table.sum(axis=1, keepdims=True)
     shares = np.divide(shown, total, out=np.zeros(shown.shape), where=total > 0)
-    image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+    shades = LinearSegmentedColormap.from_list("shares", [theme(ax).background, BLUE])  # nothing looks like the ground
+    image = ax.imshow(shares, cmap=shades, vmin=0, vmax=1, interpolation="nearest", aspect="equal")
     ax.spines[:].set_visible(False)
     size = 9.0 if few else 7.0
     name_ticks(ax, ax.yaxis, names, _WIDTH, fontsize=size)
@@ -122,6 +124,6 @@ def _draw(ax: Axes, table: npt.NDArray[np.int64], names: list[Any], few: bool) -
         if not count:
             continue
         red, green, blue, _ = image.to_rgba(np.array([shares[row, column]]))[0]
-        ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.5 else "#222222"
+        ink = "white" if 0.3 * red + 0.59 * green + 0.11 * blue < 0.55 else "#222222"
         text = f"{count:,}\n{shares[row, column]:.0%}"
         ax.text(column, row, text, ha="center", va="center", color=ink, fontsize=8, linespacing=1.1)

@@ -40,6 +40,7 @@ _MAX_LINES = 3  # of a title or of the lines below it: endless text must not pus
 _ANGLES = np.deg2rad(np.array([90, 270, 45, 135, 225, 315, 0, 180, 68, 112, 248, 292, 22, 158, 202, 338]))
 _RINGS = (0.0, 0.5, 0.8, 1.3, 1.9, 2.6, 3.4, 4.4, 5.5)
 _WEIGHED = 3_000  # points considered when a place is judged: more change no choice
+_NARROW = 1.8  # inches beside a stamp below which the heading has no room there
 _GAP = 3.0  # printer's points kept free around a label
 
 Points = npt.NDArray[np.float64]
@@ -103,11 +104,15 @@ def fold_distinct(texts: Sequence[str], width: int, lines: int = 1) -> list[str]
 def heading(ax: Axes, title: str, subtitle: str = "", mark: str | None = None) -> None:
     """Write a title and smaller lines below it over the left edge, folded to the width of the axes.
 
-    A `mark` is stamped to the right of them: for plots that have data in every corner.
+    A `mark` is stamped to the right of them, or on narrow axes above them: for plots that have data in every corner.
     """
     small, large = 8.5, 12.0
-    taken = stamp(ax, mark, above=True).get_window_extent().width / ax.figure.dpi + 0.15 if mark else 0.0
-    room = (inches(ax) - taken) * 72
+    stamped = stamp(ax, mark, above=True) if mark else None
+    taken = stamped.get_window_extent().width / ax.figure.dpi + 0.15 if stamped else 0.0
+    ax.apply_aspect()
+    # Squares become narrower when the heading takes its part of the height.
+    narrow = taken and inches(ax) - taken < (_NARROW if ax.get_aspect() == "auto" else 1.6 * _NARROW)
+    room = (inches(ax) - (0.0 if narrow else taken)) * 72
 
     def folded(line: str, size: float) -> str:
         return fold(line, max(16, int(room / (0.55 * size))), _MAX_LINES)
@@ -117,8 +122,11 @@ def heading(ax: Axes, title: str, subtitle: str = "", mark: str | None = None) -
         caption(ax, below, (0, 1), (0, 6), size=small, color=theme(ax).faint, va="bottom")
     pad = 8 + (below.count("\n") + 1) * small * 1.3 + 2 if below else 8
     text, family = drawable(title)
-    ax.set_title(folded(text, large), loc="left", pad=pad, fontsize=large, fontfamily=family, color=theme(ax).ink,
-                 parse_math=False)  # fmt: skip
+    above = folded(text, large)
+    ax.set_title(above, loc="left", pad=pad, fontsize=large, fontfamily=family, color=theme(ax).ink, parse_math=False)
+    if stamped is not None and narrow:
+        stamped.set(x=4, y=pad + (above.count("\n") + 1) * large * 1.3 + 4, ha="left")
+        stamped.xy = (0, 1)
 
 
 def caption(

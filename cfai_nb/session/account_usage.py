@@ -1,11 +1,11 @@
 """The account's own meter: the Neurons that all programs together used today, from the service's GraphQL analytics.
 
 ``Session`` asks it for ``budget="free"``, ``connect(usage=True)``, ``cf.ledger(account=True)`` and the doctor.  A query
-goes out, rows come back.  Our own ledger knows only what this computer spent, so the difference is what other programs
-used.  The meter lags a minute or two behind: at each reading the larger of the two counts, and what others used is kept
-at the most that was seen today.
+returns rows of model, day and Neurons.  Our own ledger holds only what this computer spent, so the difference is the
+use of other programs.  The meter lags a minute or two behind: at each reading the larger of the two counts, and the use
+of others is the largest difference that was seen today.
 
-The route, its fields and its lag were observed in a dozen public programs alone (October and November 2026).
+The route, its fields and its lag are known only from a dozen public programs (October and November 2026).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _PERMISSION = "give the token the permission Account Analytics: Read"
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """What the account used of one model on one day (UTC); both are empty where all is one sum."""
+    """The account's use of one model on one day (UTC); both are empty in a sum."""
 
     model: str
     day: str
@@ -61,7 +61,7 @@ class UsageRow:
 
 @dataclass(frozen=True, slots=True)
 class AccountUsage:
-    """What the account used today, by its own meter.
+    """The account's use today, by its own meter.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class AccountUsage:
 
     @property
     def resets_at(self) -> dt.datetime:
-        """When the free Neurons come back: the next 00:00 UTC."""
+        """When the free Neurons are reset: the next 00:00 UTC."""
         return dt.datetime.fromtimestamp(midnight(self.read_at), dt.UTC) + _DAY
 
     def __str__(self) -> str:
@@ -94,7 +94,7 @@ class AccountUsage:
 
 
 def usage_request(account: str, start: float, end: float, *, by_model: bool = False) -> Request:
-    """Return the query for the use of an account between two times; ``by_model``: a row a model and day."""
+    """Return the query for the use of an account between two times; ``by_model``: a row per model and day."""
     dimensions = "\n        dimensions { modelId date }" if by_model else ""
     moments = [dt.datetime.fromtimestamp(each, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for each in (start, end)]
     variables: dict[str, Json] = {"account": account, "from": moments[0], "to": moments[1]}
@@ -162,7 +162,7 @@ class AccountMeter:
         self._lock = threading.Lock()
 
     def update(self) -> None:
-        """Read the meter if a reading is due; where that fails, warn once and leave it at our own ledger."""
+        """Read the meter if a reading is due; if that fails, warn once and rely on our own ledger."""
         if not bridge.inside() and self._due():
             bridge.call(lambda: self._read(lambda: True))
         if self._problem and not self._reported:
@@ -211,7 +211,7 @@ class AccountMeter:
             return True
 
     async def _read(self, leaves: Callable[[], bool]) -> None:
-        """Take one reading; a failure is remembered and never ends what asked for it."""
+        """Take one reading; a failure is remembered, and not raised."""
         try:
             rows = await self._ask(*self._today(), leaves)
             own = await in_thread(self._own_today)
@@ -234,7 +234,7 @@ class AccountMeter:
     async def _ask(
         self, start: float, end: float, leaves: Callable[[], bool], *, by_model: bool = False
     ) -> list[UsageRow]:
-        """Send one query, once, over a connection of its own: it is rare, and beside the address of the account."""
+        """Send one query, once, over a separate connection: it is rare, and its address is not below the account's."""
         there = self._endpoint
         wire = Wire(there.base, there.token, there.app)
         request = usage_request(there.account, start, end, by_model=by_model)

@@ -1,15 +1,15 @@
 """One account for a whole Dask cluster: a coordinator in its scheduler, and a session in each of its workers.
 
-``frame.dask`` calls ``register`` for the client that is there.  ``AccountPlugin`` then lives in the scheduler, which is
-one for the cluster: it holds the limiters, the inputs in flight and the budgets, as the leader of one machine does.
-``WorkerLink`` lives in each worker: its session asks that coordinator in place of an election.  Messages travel over
-the streams that scheduler and workers have anyway, so a worker that dies is noticed and gives back what it had.
+``frame.dask`` calls ``register`` for its client.  ``AccountPlugin`` then runs in the cluster's scheduler: it holds the
+limiters, the inputs in flight and the budgets, as the leader of one machine does.  ``WorkerLink`` runs in each worker:
+its session asks that coordinator instead of holding an election.  Messages use the existing streams between scheduler
+and workers, so when a worker dies, the scheduler notices it and takes back what the worker had.
 
-Parts of a Dask frame say when they begin and end.  The scheduler asks one to stop when its task was released (Stop in
+Parts of a Dask frame report when they begin and end.  The scheduler stops a part when its task was released (Stop in
 the notebook, a cancelled future, a client that left), and all parts of a call when one of them ended it.
 
-The token is in no plugin and no task: it is sent to the scheduler once, kept in memory there as a ``Secret``, and sent
-to a worker that asks and does not have it in its environment.
+No plugin and no task contains the token: it is sent to the scheduler once, kept in memory there as a ``Secret``, and
+sent to a worker that asks for it and does not have it in its environment.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import logging
 import platform
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from .._engine.account.participant import Participant
 from .._engine.stopping import STOP, Stop
 from .._engine.wire import Secret
 from ..errors import CfaiError, SetupError
+from ..models import FREE_NEURONS_PER_DAY
+from .account_usage import AccountMeter
 from .endpoint import ACCOUNT_NAMES, TOKEN_NAMES, Endpoint, from_environment, store_path
 from .session import Session, named
 
@@ -44,8 +46,10 @@ _log = logging.getLogger(_NAME)
 _registered: weakref.WeakKeyDictionary[Client, set[str]] = weakref.WeakKeyDictionary()
 
 
-def register(client: Client, session: Session) -> None:
-    """Make a session known to a cluster; nothing happens where it is known already.
+def register(client: Client, session: Session, take: Callable[..., None]) -> None:
+    """Register a session with a cluster, once.
+
+    ``take`` is called with what the workers tell of the parts of calls.
 
     Raises
     ------
@@ -58,58 +62,80 @@ def register(client: Client, session: Session) -> None:
     if client.asynchronous:
         raise SetupError("cfai_nb needs a synchronous client here: make it with Client(..., asynchronous=False).")
     there = session.endpoint
+    if not done:
+        client.subscribe_topic(_NAME, lambda event: take(**event[1]))
     client.register_plugin(AccountPlugin())
     client.register_plugin(WorkerLink())
     client.sync(
         client.scheduler.cfai_register, name=session.name, token=there.token.reveal(), about={
-            "base": there.base, "account": there.account, "origin": there.origin, "inside": there.app is not None,
-            "rate": session.rate, "store": None if session.store_path is None else str(session.store_path.absolute()),
-            "host": platform.node(),
+            "base": there.base, "account": there.account, "digest": session.account, "origin": there.origin,
+            "inside": there.app is not None, "rate": session.rate, "host": platform.node(),
+            "store": None if session.store_path is None else str(session.store_path.absolute()),
         },
     )  # fmt: skip
     done.add(session.name)
 
 
+def limit(client: Client, session: Session, name: str, neurons: float, label: str) -> None:
+    """Tell a cluster what is left of today's free Neurons by the ledger; it reads the account's meter from then on."""
+    client.sync(client.scheduler.cfai_limit, name=session.name, budget=name, neurons=neurons, label=label)
+
+
 async def _nothing_to_write() -> None:
-    """Answers are written by the workers, which say so."""
+    """Return at once: the workers write answers, and report it."""
 
 
 class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
-    """What all workers of a cluster share; lives in the scheduler, on its event loop."""
+    """The limits that all workers of a cluster share, in the scheduler, on its event loop."""
 
     name = _NAME
     idempotent = True
 
     async def start(self, scheduler: Any) -> None:
-        """Take the scheduler's messages from now on."""
+        """Register the handlers of messages."""
         self._scheduler = scheduler
         self._sessions: dict[str, tuple[Mapping[str, Any], Secret]] = {}
         self._shares: dict[str, Participant] = {}  # limiters and budgets, by account
         self._coordinators: dict[tuple[str, str], Coordinator] = {}  # by account and store: answers travel through it
         self._peers: dict[tuple[str, int], tuple[Coordinator, Peer]] = {}  # by worker and number of its link
         self._parts: dict[Any, str] = {}  # that are under way: the key of the task -> its worker
+        self._attempts: dict[str, tuple[str, str, bool]] = {}  # the same: their worker, call, and whether it is apart
         self._ended: set[str] = set()  # calls that an error ended
         scheduler.handlers |= {
             "cfai_register": self.register, "cfai_session": self.session, "cfai_token": self.token,
+            "cfai_limit": self.limit,
         }  # fmt: skip
-        scheduler.stream_handlers |= {"cfai_link": self.link, "cfai_part": self.part}
+        scheduler.stream_handlers |= {"cfai_link": self.link, "cfai_part": self.part, "cfai_note": self.note}
 
     def register(self, name: str, token: str, about: Mapping[str, Any]) -> None:
-        """Take the session of a client."""
+        """Add the session of a client."""
         self._sessions[name] = about, Secret(token)
 
     def session(self, name: str) -> Mapping[str, Any]:
-        """Tell a worker of a session, without its token; empty where it is not known."""
+        """Return a session for a worker, without its token; empty if it is unknown."""
         return self._sessions[name][0] if name in self._sessions else {}
 
     def token(self, name: str) -> str:
-        """Give a worker the token of a session."""
+        """Return the token of a session for a worker."""
         return self._sessions[name][1].reveal()
 
     # -- limits ------------------------------------------------------------------------------------------------------
 
+    def limit(self, name: str, budget: str, neurons: float, label: str) -> None:
+        """Take what is left of today's free Neurons by the ledger of a client, and let the account's meter be read.
+
+        One reading a minute is for all workers.  What the meter shows beyond our own use is that of other programs.
+        """
+        about, token = self._sessions[name]
+        shared = self._share(f"{about['digest']} {about['base']}").budget(budget, neurons, label)
+        shared.limit = min(shared.limit, neurons + shared.spent)
+        if shared.refresh is None:
+            endpoint = Endpoint(base=about["base"], account=about["account"], token=token, origin=about["origin"])
+            meter = AccountMeter(endpoint, lambda: FREE_NEURONS_PER_DAY - shared.limit + shared.spent)
+            shared.refresh = meter.refresh
+
     def link(self, worker: str, link: int, message: Message) -> None:
-        """Take what a worker has to say to the coordinator."""
+        """Pass a worker's message to the coordinator."""
         try:
             if message["do"] == "open":
                 coordinator = self._coordinator(message["account"], message["store"])
@@ -125,13 +151,16 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
             self._tell(worker, op="cfai_link", link=link, message={"lost": True})
 
     def _coordinator(self, account: str, store: str) -> Coordinator:
-        """Return the coordinator of the workers that share an account and a store; limits are those of the account."""
-        share = self._shares.setdefault(account, Participant(_nothing_to_write, lambda keys: []))
+        """Return the coordinator of the workers that share an account and a store; limits are per account."""
+        share = self._share(account)
         if (account, store) not in self._coordinators:
             made = Coordinator(share.limiter, Flights(), _nothing_to_write, share.budget)
             made.opened.set()
             self._coordinators[account, store] = made
         return self._coordinators[account, store]
+
+    def _share(self, account: str) -> Participant:
+        return self._shares.setdefault(account, Participant(_nothing_to_write, lambda keys: []))
 
     def _lost(self, worker: str, link: int) -> None:
         if (known := self._peers.pop((worker, link), None)) is not None:
@@ -143,18 +172,21 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
                 stream.send(message)
 
     def remove_worker(self, scheduler: Any, worker: str, *, stimulus_id: str, **kwargs: Any) -> None:
-        """Give back all that a worker had."""
+        """Take back everything that a worker had."""
         for address, link in tuple(self._peers):
             if address == worker:
                 self._lost(address, link)
         for key, where in tuple(self._parts.items()):
             if where == worker:
                 del self._parts[key]
+        for part, (where, call, apart) in tuple(self._attempts.items()):
+            if where == worker:
+                self.note(worker, call=call, part=part, state="lost", apart=apart)
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
     def part(self, worker: str, key: Any, call: str, state: str, error: Sequence[str] = ()) -> None:
-        """Note that a part begins or ends; an error of it ends the call on all workers, and is not tried again."""
+        """Note that a part begins or ends; its error ends the call on all workers, and is not retried."""
         task = self._scheduler.tasks.get(key)
         if state == "begins":
             self._parts[key] = worker
@@ -170,13 +202,21 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
             for each in tuple(self._scheduler.stream_comms):
                 self._tell(each, op="cfai_ended", call=call, error=list(error))
 
+    def note(self, worker: str, *, call: str, part: str, state: str, apart: bool, **facts: Any) -> None:
+        """Tell all clients how far a part is; the one that made the call adds it up."""
+        if state == "runs":
+            self._attempts[part] = worker, call, apart
+        else:
+            self._attempts.pop(part, None)
+        self._scheduler.log_event(_NAME, {"call": call, "part": part, "state": state, "apart": apart, **facts})
+
     def transition(self, key: Any, start: str, finish: str, *args: Any, stimulus_id: str, **kwargs: Any) -> None:
         """Stop a part when its task was released or cancelled."""
         if finish in ("released", "forgotten", "waiting") and key in self._parts:
             self._tell(self._parts.pop(key), op="cfai_stop", key=key)
 
     def update_graph(self, scheduler: Any, **kwargs: Any) -> None:
-        """Let calls that an error ended try again when something is computed anew."""
+        """Let calls that an error ended try again when something is computed again."""
         if self._ended:
             self._ended.clear()
             for each in tuple(self._scheduler.stream_comms):
@@ -184,7 +224,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
 
 
 class Link:
-    """The way of a worker's engine to the coordinator in the scheduler, in place of an election."""
+    """The connection of a worker's engine to the coordinator in the scheduler, in place of an election."""
 
     def __init__(self, worker: Any, number: int, participant: Participant, account: str, store: str) -> None:
         self._worker, self._number, self._participant = worker, number, participant
@@ -193,7 +233,7 @@ class Link:
         participant.role = "between"
 
     async def ready(self) -> None:
-        """Follow the coordinator; nothing has to be waited for, since messages arrive in order."""
+        """Follow the coordinator, without waiting: messages arrive in order."""
         if self._participant.role == "between":
             self._loop = asyncio.get_running_loop()
             self._send(self._opening)
@@ -208,7 +248,7 @@ class Link:
         self._worker.loop.add_callback(self._worker.batched_send, whole)
 
     def receive(self, message: Message) -> None:
-        """Take a message of the coordinator; called on the worker's loop."""
+        """Receive a message of the coordinator, on the worker's loop."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the engine's loop was closed
                 self._loop.call_soon_threadsafe(self._received, message)
@@ -229,10 +269,11 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
     idempotent = True
 
     def setup(self, worker: Any) -> None:
-        """Take the scheduler's messages from now on."""
+        """Register the handlers of messages."""
         self._worker = worker
         self._lock = threading.Lock()
         self._sessions: dict[str, Session] = {}
+        self._apart: set[str] = set()  # of these, what is charged is not in the ledger of the client
         self._links: dict[int, Link] = {}
         self._numbers = itertools.count(1)
         self._parts: dict[Any, tuple[str, Stop]] = {}
@@ -242,7 +283,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         }  # fmt: skip
 
     def teardown(self, worker: Any) -> None:
-        """Close the sessions in a thread: the worker's loop goes on meanwhile."""
+        """Close the sessions in a thread, so that the worker's loop is not blocked."""
         sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             threading.Thread(target=session.close, args=(5.0,), name="cfai-nb close").start()
@@ -250,7 +291,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
     # -- sessions ----------------------------------------------------------------------------------------------------
 
     def session(self, name: str) -> Session:
-        """Return the session of this name; the client's own, where the worker lives in the client's process.
+        """Return the session of this name; the client's own, if the worker runs in the client's process.
 
         Raises
         ------
@@ -270,7 +311,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
             raise SetupError("The cluster does not know the session of this call: make the call again.")
         if about["inside"]:
             raise SetupError(
-                "The emulator of this session lives in the client's process, where the workers cannot reach it. Run it "
+                "The emulator of this session runs in the client's process, where the workers cannot reach it. Run it "
                 "on a port, with cf.emulator.running(...) or `cfai-nb emulator`, and connect to that address."
             )
         token = from_environment(TOKEN_NAMES) if from_environment(ACCOUNT_NAMES) == about["account"] else None
@@ -278,6 +319,8 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         endpoint = Endpoint(base=about["base"], account=about["account"], token=secret, origin=about["origin"])
         same = about["host"] == platform.node()
         path = None if about["store"] is None else Path(about["store"]) if same else store_path(None)
+        if not same or path is None:
+            self._apart.add(name)
         session = Session(endpoint, store=path, rate=about["rate"], defaults={})
         account = f"{session.account} {endpoint.base}"
         store = f"{platform.node()} {path}" if path is not None else f"none: {self._worker.address}"
@@ -299,7 +342,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
 
     @contextlib.contextmanager
     def part(self, call: str, stop: Stop) -> Any:
-        """Tell the scheduler of a part for as long as the block takes, and of the error that ends it.
+        """Report to the scheduler that a part runs inside the block, and the error that ends it.
 
         Raises
         ------
@@ -310,12 +353,12 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         if (ended := self._ended.get(call)) is not None:
             raise ended
         self._parts[key] = call, stop
-        self._say(key, call, "begins")
+        self._report(key, call, "begins")
         failed: list[str] = []
         try:
             yield
         except CfaiError as error:
-            if stop.level:  # asked to stop, by the scheduler: the error that ended the call was said elsewhere
+            if stop.level:  # stopped by the scheduler: another part reported the error that ended the call
                 raise self._ended.get(call, error) from None
             failed = [type(error).__name__, str(error)]
             raise
@@ -323,10 +366,16 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
             raise self._ended.get(call, CfaiError(str(stopped))) from None
         finally:
             self._parts.pop(key, None)
-            self._say(key, call, "ends", error=failed)
+            self._report(key, call, "ends", error=failed)
 
-    def _say(self, key: Any, call: str, state: str, **further: Any) -> None:
+    def _report(self, key: Any, call: str, state: str, **further: Any) -> None:
         whole = {"op": "cfai_part", "key": key, "call": call, "state": state, **further}
+        self._worker.loop.add_callback(self._worker.batched_send, whole)
+
+    def tell(self, session: str, call: str, part: str, state: str, **facts: Any) -> None:
+        """Tell the client that made a call how far one of its parts is."""
+        apart = session in self._apart
+        whole = {"op": "cfai_note", "call": call, "part": part, "state": state, "apart": apart, **facts}
         self._worker.loop.add_callback(self._worker.batched_send, whole)
 
     def _stop(self, key: Any) -> None:
@@ -334,7 +383,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
             part[1].ask(STOP)
 
     def _end(self, call: str, error: Sequence[str]) -> None:
-        """Stop all parts of a call with the error of one of them; or let ended calls try again."""
+        """Stop all parts of a call with the error of one of them; without a call, let ended calls try again."""
         if not call:
             self._ended.clear()
             return

@@ -36,7 +36,7 @@ class Endpoint:
     base: str  # the address up to and including ``/client/v4``; for another server, without its ``/v1``
     account: str  # its id; empty for another server
     token: Secret
-    origin: str  # who answers, as shown: "cloudflare", "emulator", "local stand-in: ...", or another server's address
+    origin: str  # what answers, as shown: "cloudflare", "emulator", "local stand-in: ...", or another server's address
     app: Any = None  # an ASGI application that answers in this process, without a network
 
     @property
@@ -55,11 +55,11 @@ class Endpoint:
 
     @property
     def server(self) -> str:
-        """Who answers, as part of store keys: the origin, or the whole address of another server."""
-        return self.origin if self.origin == "cloudflare" or stand_in(self.origin) else self.base
+        """What answers, as part of store keys: the origin, or the whole address of another server."""
+        return self.origin if self.origin == "cloudflare" or self.app is not None else self.base
 
     def origin_of(self, task: str, family: str) -> str:
-        """Return who answers a task with a model of this family: a local stand-in does not stand in for all."""
+        """Return what answers a task with a model of this family; a local stand-in does not answer for all."""
         known = getattr(self.app, "understands", None)
         return self.origin if known is None or task == "summarize" or known(family) else "emulator"
 
@@ -90,7 +90,7 @@ def resolve_endpoint(
         origin = stand_in(getattr(app, "origin", "")) or "emulator"
         return Endpoint(base="http://emulator/client/v4", account=account, token=token, origin=origin, app=app)
     if standins is not None:
-        raise SetupError(f'standins={standins!r} is for connect("emulator"), where no account answers; remove it.')
+        raise SetupError(f'standins={standins!r} only works with connect("emulator"); remove it.')
     if target not in (None, "cloudflare"):
         raise SetupError(f'connect({target!r}): give "cloudflare", "emulator", "auto" or an Emulator.')
     base = _checked(base_url or SERVICE)
@@ -176,7 +176,7 @@ def select_model(
     """Return the model that a task will use.
 
     ``wanted`` is the value of ``model=``.  ``gateway``: one is set, which gives access to other providers' models.
-    ``list_models`` asks an OpenAI-compatible server for its own models; it is called only if none is named.
+    ``list_models`` lists the models of an OpenAI-compatible server; it is called only if no model is named.
     """
     if isinstance(task.default_model, Model):
         return task.default_model

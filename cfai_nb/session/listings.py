@@ -22,7 +22,7 @@ from ..tasks import Task
 from ..vectors.vector import stand_in
 
 if TYPE_CHECKING:
-    from .account_usage import UsageRow  # brings the engine
+    from .account_usage import UsageRow  # loads the engine
 
 _CHARGE_COLUMNS = (
     "time", "origin", "model", "verb", "requests", "rows", "tokens", "neurons", "usd", "exact", "saved_neurons",
@@ -68,7 +68,7 @@ def models(
         No model or verb has such a name, or no model such a task.
     """
     if refresh:
-        from . import current  # brings the engine; listing what is known works without it
+        from . import current  # loads the engine, which a listing does not need
 
         current().refresh_models()
     found = [m for m in catalogue().values() if retired or m.status != "retired"]
@@ -120,7 +120,7 @@ def _no_models(name: str | None, task: str | None, retired: bool) -> str:
 
 
 def _known_words() -> str:
-    """Return what can be searched for: tasks, verbs, authors."""
+    """Return the words of a search: tasks, verbs, authors."""
     current = [model for model in catalogue().values() if model.status != "retired"]
     words = {
         "Tasks": {model.task for model in current if model.task},
@@ -256,7 +256,7 @@ def ledger(*, since: float | str | pd.Timestamp | None = None, account: bool = F
 
 
 def beside(metered: Sequence[UsageRow], charges: pd.DataFrame) -> pd.DataFrame:
-    """Return the account's use by day and model beside that of our ledger."""
+    """Return the account's use by day and model, beside the sums of our ledger."""
     names = {"day": "day", "model": "model", "requests": "account_requests", "neurons": "account_neurons"}
     theirs = pd.DataFrame([dataclasses.asdict(row) for row in metered], columns=list(names)).rename(columns=names)
     keys = ["day", "model"]
@@ -265,7 +265,7 @@ def beside(metered: Sequence[UsageRow], charges: pd.DataFrame) -> pd.DataFrame:
     found = theirs.groupby(keys).sum().join(sums, how="outer").sort_index()
     counts = ["account_requests", "requests"]
     found[counts] = found[counts].fillna(0).astype("int64")
-    missing = found["requests"] == 0  # nothing of ours, which is not an unknown price
+    missing = found["requests"] == 0  # zero for us, and not an unknown price
     found["neurons"] = found["neurons"].mask(missing, 0.0)
     found["other_neurons"] = (found["account_neurons"].fillna(0.0) - found["neurons"].fillna(0.0)).clip(lower=0.0)
     return found[["account_requests", "account_neurons", "requests", "neurons", "other_neurons"]]

@@ -1,8 +1,8 @@
 """Requests that are not rows of a frame: ``cf.stream``, ``cf.feedback``, and the jobs that send a few requests.
 
-``RequestJob`` is a job for the bridge; Vectorize and ``feedback`` send with it.  A stream is an ordinary run of one
-input with a listener: its engine thread puts the pieces on a queue, from which the caller's generator yields them.  So
-it is reserved, limited, repeated and charged as every request is.
+``RequestJob`` is a job for the bridge; Vectorize, AI Search and ``feedback`` send with it.  A stream is an ordinary run
+of one input with a listener: the engine's thread puts the pieces on a queue, and the caller's generator yields them.
+So budget, limits, retries and charges apply to it as to every request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .._engine.engine import Engine
 from .._engine.run_options import PATIENCE, Gateway, as_gateway
 from .._engine.sender import Sender
 from .._engine.stopping import NEVER, InterruptCount, Stop, current
-from ..errors import CfaiError, RowError, SetupError, Stopped, takes_options
+from ..errors import AccessError, CfaiError, RowError, SetupError, Stopped, takes_options
 from ..models import Model
 from ..tasks import Generate, Json, Request
 from ..tasks.dialects import chat
@@ -31,6 +31,8 @@ from . import session
 
 T = TypeVar("T")
 S = TypeVar("S")
+#: Codes for a token that is not accepted.
+_CLOSED = frozenset({9106, 9109, 10000})
 _TRAVEL = ("budget", "neurons", "gateway", "patience")
 _OPTIONS = tuple(field.name for field in dataclasses.fields(Generate))
 
@@ -39,7 +41,8 @@ class RequestJob(Generic[T]):
     """A job for the bridge that sends requests one after the other, or a few at once.
 
     ``work`` takes this job and sends with ``ask``; it may check ``stopped`` between two requests and return early.
-    ``drain``: the first Stop awaits what is under way, as it must where requests change something; else it is dropped.
+    ``drain``: the first Stop awaits requests in flight, as it must where they change something; otherwise they are
+    dropped.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class RequestJob(Generic[T]):
         self._task: asyncio.Task[T] | None = None
 
     async def execute(self) -> T | None:
-        """Do the work; None where it was dropped."""
+        """Do the work; return None if it was dropped."""
         self._stop = current()
         self._task = asyncio.ensure_future(self._work(self))
         if self.stopped and not self._drain:
@@ -73,24 +76,33 @@ class RequestJob(Generic[T]):
         self.stop()
 
     def stop(self) -> None:
-        """Do what the first press of Stop asks for."""
+        """End the work at the first press of Stop."""
         if not self._drain:
             self.abandon()
         self._stopped = True
         self._wake.set()
 
     def abandon(self) -> None:
-        """Do what the second press of Stop asks for."""
+        """Drop the work, at the second press of Stop."""
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
 
-    async def ask(self, request: Request, name: str, method: str = "POST") -> Json:
-        """Send a request until it is answered, and return the content of the answer; see ``Sender.send``."""
-        return (await self._sender.send(request, name, method=method)).json
+    async def ask(self, request: Request, name: str, method: str = "POST", *, permission: str = "") -> Json:
+        """Send a request until it is answered, and return the content of the answer; see ``Sender.send``.
+
+        ``permission`` is what the token needs for it: where the token is refused, the error says so.
+        """
+        try:
+            return (await self._sender.send(request, name, method=method)).json
+        except AccessError as error:
+            if not permission or (error.code not in _CLOSED and error.status not in (401, 403)):
+                raise
+            message, code, status = str(error), error.code, error.status
+        raise AccessError(f"{message}; the token also needs the {permission}", code, status=status, model=name)
 
     async def each(self, work: Callable[[S], Awaitable[object]], items: Iterable[S], *, at_once: int = 8) -> None:
-        """Work on several items at once until Stop is pressed or one fails, await what is under way, and raise that."""
+        """Work on several items at once; after Stop or a failure, begin no other, await the rest, and raise it."""
         rest, failures = iter(items), []
 
         async def one() -> None:
@@ -107,7 +119,7 @@ class RequestJob(Generic[T]):
             raise failures[0]
 
     async def pause(self, seconds: float) -> None:
-        """Wait so long, or until Stop is pressed."""
+        """Wait for these seconds, or until Stop is pressed."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
@@ -154,8 +166,8 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
 
     Notes
     -----
-    Until the first piece, the request is repeated like any other; afterwards it never is.  Nothing is taken from the
-    store or kept in it; the charge is entered in the ledger.
+    Until the first piece, the request is sent again after a fault like any other; afterwards it is not.  The store is
+    neither read nor written; the charge is entered in the ledger.
     """
     travel: dict[str, Any] = {name: options.pop(name) for name in _TRAVEL if name in options}
     if clash := {"schema", "tools", "n", "thinking"} & options.keys():
@@ -176,10 +188,10 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     runner = here.runner(task, chosen, [prompt], how)
     runner.run.restarts = False
     heard = False
-    # Between the pieces an interrupt is the caller's; whatever it ends, the stream is closed with the generator.
-    with contextlib.ExitStack() as attended:
+    # An interrupt between two pieces goes to the caller; the stream is closed with the generator.
+    with contextlib.ExitStack() as running:
         with InterruptCount() as interrupts:  # from the start of the job on, not only from the first wait
-            stop, future = attended.enter_context(bridge.attended(runner))
+            stop, future = running.enter_context(bridge.started(runner))
             interrupts.reach(stop)
             future.add_done_callback(lambda _: pieces.put(None))
             piece = _next(pieces, stop)

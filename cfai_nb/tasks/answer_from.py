@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from ..errors import AnswerError
 from ..models import Model, Usage
 from .dialects.ai_search import instance_path, retrieval, source
-from .dialects.request import Answer, Cell, Cells, Column, Input, Request, members
+from .dialects.request import Answer, Cell, Cells, Column, Input, Request, members, reading
 from .task import Task
 
 #: An instance answers with the model of its own settings, and AI Search publishes no price.
@@ -23,17 +23,17 @@ class AnswerFrom(Task):
     Attributes
     ----------
     instance : str
-        Its name.
+        The name of the instance.
     namespace : str
-        Where the instance lies.
+        The namespace of the instance.
     mode : {"vector", "keyword", "hybrid"}, optional
-        How passages are looked for; by default as the instance is set.
+        How passages are searched; by default as the instance is set.
     top_k : int
         Passages to answer from, 50 at most.
     filter : dict, optional
-        Only documents whose metadata fit.
+        Only documents with metadata that fit.
     as_of : str
-        The state of the instance: answers of another state are asked for again.
+        The state of the instance: answers of another state are not reused.
     """
 
     name: ClassVar[str] = "answer"
@@ -48,7 +48,6 @@ class AnswerFrom(Task):
     as_of: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what no instance takes."""
         super().__post_init__()
         instance_path(self.instance, self.namespace)
         retrieval(self.mode, self.top_k, self.filter)
@@ -62,17 +61,13 @@ class AnswerFrom(Task):
         return Request(json=body, path=f"{instance_path(self.instance, self.namespace)}/chat/completions")
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
-        """Return one cell ``{answer, sources}``; no answer where no passage was found, since none is written then."""
-        try:
+        """Return one cell ``{answer, sources}``; without a passage the service writes no answer, and it is None."""
+        with reading("chunks and choices"):
             sources = [source(chunk) for chunk in answer.json["chunks"]]
             choices = answer.json["choices"]
             text = choices[0]["message"]["content"] if choices else None
             if text is not None and not isinstance(text, str):
                 raise TypeError(f"content is {type(text).__name__}")
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            raise AnswerError(
-                f"the answer holds no chunks and choices: {error!r}"[:300], "broken", again=True
-            ) from None
         if sources and not (text or "").strip():
             raise AnswerError(f"{len(sources)} passages were found, and the answer is empty", "empty")
         return [{"answer": (text or "").strip() or None, "sources": sources}]

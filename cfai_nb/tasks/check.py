@@ -42,7 +42,7 @@ class Check(OneQuestion):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(OneQuestion):
-    """Place each row on a scale; the number counts levels from 0 and lies between them where the model wavers.
+    """Place each row on a scale: a number that counts levels from 0, between two levels where the model is unsure.
 
     Attributes
     ----------

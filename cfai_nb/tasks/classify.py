@@ -30,7 +30,7 @@ class Classify(DialectTask):
     threshold : float
         With ``multiple``: minimum probability of a label (default 0.5).
     uncertain : float, optional
-        Below this confidence a row is missing, and ``cf.last_run().uncertain`` lists it.  Changing it sends nothing.
+        Rows below it are missing, and ``cf.last_run().uncertain`` lists them.  Changing it sends no new requests.
     probabilities : bool
         Return a DataFrame ``label, confidence, p__<label>`` instead of a categorical Series; ``confidence`` is the
         probability of the label given.  They are always kept, so asking for them later sends nothing.

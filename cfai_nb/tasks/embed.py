@@ -16,7 +16,7 @@ ROLES = frozenset({"bge-m3", "qwen3-embedding"})  #: Families that embed documen
 
 @dataclass(frozen=True, kw_only=True)
 class Embed(Task):
-    """Turn texts into vectors that lie close together when the texts mean similar things.
+    """Turn texts into vectors that are close to each other when the texts mean similar things.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Embed(Task):
             raise ValueError(f"{model.id} has no truncate; bge models cut at {model.context} tokens by themselves.")
 
     def batch(self, model: Model) -> int:
-        """Return the texts a request may carry; 32, the least of those known, where nothing is stated."""
+        """Return the texts a request may carry; 32, the smallest known number, if none is published."""
         return model.batch or 32
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
@@ -86,7 +86,7 @@ class Embed(Task):
         return [AnswerError(wrong, "dimensions")] * len(matrix) if misfit else matrix  # repeated, it would cost again
 
     def usage(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
-        """Take the header, or estimate: the body is not read, since embedding models state no usage in it."""
+        """Return the usage in the header, or the estimate; embedding models report none in the body."""
         if (neurons := answer.neurons) is None:
             return self.estimate_usage(inputs, model)
         return Usage({"neurons": neurons}, exact=True)

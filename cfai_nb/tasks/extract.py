@@ -39,11 +39,11 @@ class Extract(DialectTask):
 
     Notes
     -----
-    The default is ``clairic``, which writes nothing and charges what it reads: the text once for each field, and a plan
-    counts that.  It has no type for a boolean or one of several words (an enum, ``Literal``, a list of words):
+    The default is ``clairic``, which charges what it reads, the text once for each field, as the plan counts it, and
+    writes nothing.  It has no type for a boolean or one of several words (an enum, ``Literal``, a list of words):
     ``df.cfai.extract`` asks a decision model for these, in one call with one price and one frame.  A boolean is then
-    never missing.  A chat model answers with JSON of the fields.  A field the text does not settle is missing.  A text
-    the model could not read to its end is a failed row.
+    never missing.  A chat model answers with JSON of the fields.  A field that the text does not settle is missing.  A
+    text that the model could not read to its end is a failed row.
     """
 
     name: ClassVar[str] = "extract"
@@ -73,7 +73,7 @@ class Extract(DialectTask):
             raise ModelError(f"{model.id} gives no details. Leave details= out, or use clairic.")
 
     def key_fields(self) -> dict[str, Json]:
-        """Describe the fields by what is sent of them."""
+        """Return the fields as they are described to a model."""
         return super().key_fields() | self._dialect.key_fields() | reference_date(self.reference_date)
 
     def divided(self) -> tuple[dict[str, Question], Extract | None]:

@@ -1,4 +1,4 @@
-"""Generate: a prompt per row, and the text (or JSON) a model writes."""
+"""Generate: a prompt per row, and the text (or JSON) that a model writes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Generate(ChatTask):
         super().check(model)
         conversation.check(self.max_turns, self._tools)
         if self.thinking and self.schema is not None and "thinking" in self._wanted.model_fields:
-            raise ValueError("thinking=True makes a column of that name; call the schema's field otherwise.")
+            raise ValueError("thinking=True makes a column of this name; rename the schema's field.")
 
     @functools.cached_property
     def _tools(self) -> list[conversation.Tool]:
@@ -73,7 +73,7 @@ class Generate(ChatTask):
         return dataclasses.replace(super().settings, schema=wanted and schema.json_schema(wanted), tools=tools)
 
     def key_fields(self) -> dict[str, Json]:
-        """Describe the schema by what is sent of it and the code that reads it, and tools by definition and source."""
+        """Return the schema as it is sent and the code that reads it, and tools by definition and source."""
         fields = Task.key_fields(dataclasses.replace(self, schema=None, tools=()))
         # "reading" is raised when an answer of a schema is read in another way (2026-11).
         read = {"schema": None} if self.schema is None else {**schema.key_fields(self.schema), "reading": 2}

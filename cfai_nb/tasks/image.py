@@ -1,4 +1,4 @@
-"""Image: a prompt per row, and the picture a model makes of it."""
+"""Image: a prompt per row, and the pictures a model makes of it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..errors import check_count
 from ..media import Image, media_in, text_of
 from ..models import Model, Usage
 from .dialects import media
-from .dialects.request import Answer, Cells, Input, Request
+from .dialects.request import Answer, Cell, Cells, Conversation, Input, Request
 from .task import Task
 
 
@@ -25,7 +26,7 @@ class GenerateImage(Task):
     size : int or (width, height), optional
         In pixels; the model's own otherwise.
     steps : int, optional
-        More steps, more detail, and a price to match.
+        More steps give more detail and cost more.
     seed : int, optional
         The same seed and prompt give the same picture.
     guidance : float, optional
@@ -34,11 +35,14 @@ class GenerateImage(Task):
         What the picture must not show.
     strength : float, optional
         How far to go from the picture it starts from, 0 to 1.
+    n : int
+        Pictures; with more than one, each row holds a list, and ``df.explode(column)`` makes a row of each.
 
     Notes
     -----
-    One request per distinct row.  Not every model has every setting; one it lacks is refused before anything is sent.
-    The cells are ``cf.Image``: bytes that show and save themselves.
+    One request per distinct row and picture: ``n`` pictures cost ``n`` times as much, and those made before a Stop are
+    kept.  They have the seeds ``seed``, ``seed + 1``, ... (from 0 without ``seed``), where the model takes one.
+    A setting that the model lacks is refused before anything is sent.  A cell is a ``cf.Image``, which shows itself.
     """
 
     name: ClassVar[str] = "image"
@@ -53,6 +57,7 @@ class GenerateImage(Task):
     guidance: float | None = None
     negative_prompt: str | None = None
     strength: float | None = None
+    n: int = 1
 
     def input_kinds(self, model: Model) -> frozenset[str]:
         return self.kinds if media.limits(model).pictures else frozenset({"text"})
@@ -66,6 +71,7 @@ class GenerateImage(Task):
 
     def check(self, model: Model) -> None:
         super().check(model)
+        check_count(n=self.n)
         if not isinstance(self.size, int | None) and not (isinstance(self.size, (tuple, list)) and len(self.size) == 2):
             raise ValueError(f"size={self.size!r}: give a number of pixels, or (width, height).")
         media.check_settings(self.settings(), model)
@@ -73,12 +79,22 @@ class GenerateImage(Task):
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
         return media.image_request(text_of(inputs[0]), media_in(inputs[0]), self.settings(), model)
 
+    def conversation(self, inputs: Sequence[Input], model: Model) -> Conversation:
+        cells: list[Cell] = []
+        for at in range(self.n):
+            asked = text_of(inputs[0]), media_in(inputs[0]), self.settings(), model, at if self.n > 1 else None
+            cells += self.parse((yield media.image_request(*asked)), inputs, model)
+        return cells if self.n == 1 else [cells]
+
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         return [Image(media.content_of(answer, "image"))]
 
-    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+    def turns(self, model: Model) -> tuple[int, str]:
+        return self.n, ""
+
+    def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count tiles and steps, in which pictures are priced."""
-        given, can = self.settings(), media.limits(model)
-        size = (int(given.get("width", can.size[0])), int(given.get("height", can.size[1])))
-        steps = int(given.get("steps", can.steps))
-        return sum((media.image_usage(size, steps, len(media_in(each))) for each in inputs), Usage({}))
+        return sum((media.image_usage(self.settings(), len(media_in(each)), model) for each in inputs), Usage({}))
+
+    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
+        return sum([self.estimate_request(inputs, model)] * self.n, Usage({}))

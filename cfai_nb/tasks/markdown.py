@@ -25,11 +25,11 @@ class ToMarkdown(Task):
     Attributes
     ----------
     css : str, optional
-        Of a web page, only what this CSS selector finds: ``"article"``, ``"main .content"``.
+        Convert only the parts of a web page that this CSS selector finds: ``"article"``, ``"main .content"``.
     output : {"markdown", "text"}
         Markdown, or the bare text.
     metadata : bool, optional
-        Whether the metadata of a PDF (title, author, pages) stand before its text; default: the service's own.
+        Whether the metadata of a PDF (title, author, pages) are placed before its text; default: the service's own.
     language : {"en", "it", "de", "es", "fr", "pt"}, optional
         The language in which pictures are described; default: English.
     max_images : int, optional
@@ -39,8 +39,8 @@ class ToMarkdown(Task):
 
     Notes
     -----
-    One request per distinct document, so a file that cannot be converted fails alone.  No price is published; a
-    picture is described by a model, and that costs Neurons.
+    One request per distinct document, so a file that cannot be converted does not affect other rows.  No price is
+    published; a model describes pictures, which costs Neurons.
     """
 
     name: ClassVar[str] = "to_markdown"
@@ -79,7 +79,7 @@ class ToMarkdown(Task):
             return [{"markdown": values.text(made["data"]), **facts}]
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        """Count the documents; what a picture among them costs is not published."""
+        """Count the documents; the price of describing pictures is not published."""
         return Usage({"documents": float(len(inputs))})
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ..errors import ModelError
 from ..models import Model
 from .dialects import decision
-from .dialects.question_types import MOST_QUESTIONS, Unsafe
+from .dialects.question_types import MOST_QUESTIONS, Unsafe, holds
 from .dialects.request import Cell, Column, Dialect
 from .task import DialectTask, display_only
 
@@ -20,16 +20,17 @@ _HARM = "Is the text harmful, or does it ask for or help with harm?"
 
 @dataclass(frozen=True, kw_only=True)
 class Moderate(DialectTask):
-    """Say for each row whether it is safe, and what makes it unsafe.
+    """Say for each row whether it is safe, and which categories make it unsafe.
 
     Attributes
     ----------
     categories : list of str, or dict of category to description
-        What is unsafe; default: the 14 hazards of Llama Guard, which are all it can be asked for.
+        What is unsafe; default: the 14 hazards of Llama Guard, which accepts no others.
     threshold : float
         Minimum probability for unsafe (default 0.5).  Changing it sends no new requests.
     probabilities : bool
-        Also return ``p``, how likely it is unsafe for any reason, and ``p__<category>``; they are kept in any case.
+        Also return ``p``, the probability that it is unsafe for any reason, and ``p__<category>``.  They are always
+        kept, so asking for them later sends nothing.
 
     Notes
     -----
@@ -51,7 +52,7 @@ class Moderate(DialectTask):
 
     @property
     def questions(self) -> tuple[str, ...]:
-        """The names of what is asked: whether it is unsafe at all, and each category."""
+        """The names of the questions: whether it is unsafe at all, and one for each category."""
         return (_WHOLE, *self.categories)
 
     @functools.cached_property
@@ -75,7 +76,7 @@ class Moderate(DialectTask):
         return decision.LlamaGuard(_WHOLE) if model.family == "llama-guard" else self._dialect
 
     def to_columns(self, cells: Sequence[Cell]) -> Mapping[str, Column]:
-        held = [None if cell is None else [name for name in cell if self._holds(cell[name])] for cell in cells]
+        held = [cell and [name for name in cell if holds(cell[name], self.threshold)] for cell in cells]
         named = [names and [name for name in names if name != _WHOLE] for names in held]
         safe = Column([None if names is None else not names for names in held], "boolean")
         columns = {"safe": safe, "categories": Column(named, "object")}
@@ -84,6 +85,3 @@ class Moderate(DialectTask):
             columns["p"] = Column([max(p.values(), default=None) for p in p_of], "number")
             columns |= {f"p__{name}": Column([p.get(name) for p in p_of], "number") for name in self.categories}
         return columns
-
-    def _holds(self, part: Mapping[str, Any]) -> bool:
-        return bool(part["value"] if part["p"] is None else part["p"] >= self.threshold)

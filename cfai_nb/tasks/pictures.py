@@ -1,4 +1,4 @@
-"""Caption, Detect: each picture in words, and the things in it with the boxes they are in."""
+"""Caption, Detect: each picture in words, and the things in it with their boxes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Caption(DialectTask):
     question : str, optional
         Such as "What does the sign say?"; a description otherwise.
     length : {"short", "normal", "long"}, optional
-        Of a description (moondream).
+        The length of a description (moondream).
     max_tokens : int
         The most the model may write.  A reply that is cut there is a failed row; its text is in
         ``cf.last_run().failures``, and fills the cell with ``on_error="partial"``.
@@ -50,7 +50,7 @@ class Caption(DialectTask):
         if self.length not in (None, "short", "normal", "long"):
             raise ValueError(f'length={self.length!r}: give "short", "normal" or "long".')
         if self.length and (model.family != "moondream" or self.question):
-            raise ValueError("length= is for descriptions by moondream; leave it out, or say it in question=.")
+            raise ValueError("length= is for descriptions by moondream; leave it out, or give it in question=.")
 
     @functools.cached_property
     def _dialect(self) -> chat.PictureQuestion:
@@ -59,7 +59,7 @@ class Caption(DialectTask):
 
 @dataclass(frozen=True, kw_only=True)
 class Detect(DialectTask):
-    """Find things in each picture, with the box each is in.
+    """Find things in each picture, with a box around each.
 
     Attributes
     ----------

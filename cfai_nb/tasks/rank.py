@@ -35,10 +35,10 @@ class Rank(DialectTask):
 
     Notes
     -----
-    Returns the rows, best first, with their scores.  Rows without a score, since they failed or have no text, stand at
-    the end with a missing score; ``top_k`` counts scored rows, and keeps the failed ones beside them, since one of them
-    may be the best.  A reranker's scores only compare with others for the same query; 32 rows go into a request.  A
-    decision or chat model places each row on a scale instead, from 0 (unrelated) to 1, one request a distinct row.
+    Returns the rows, best first, with their scores.  Rows that failed or have no text are at the end with a missing
+    score; ``top_k`` counts scored rows and keeps the failed ones too, since one of them may be the best.  Scores of a
+    reranker can only be compared for the same query; 32 rows go into a request.  A decision or chat model places each
+    row on a scale instead, from 0 (unrelated) to 1, with one request per distinct row.
     """
 
     name: ClassVar[str] = "rank"

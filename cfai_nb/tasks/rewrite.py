@@ -20,7 +20,7 @@ class Summarize(Rewrite):
     Attributes
     ----------
     max_words : int
-        About how long at most.
+        The approximate maximum length.
     """
 
     name: ClassVar[str] = "summarize"
@@ -44,7 +44,7 @@ class FixGrammar(Rewrite):
 class Mask(Rewrite):
     """Replace what is named by its label in brackets, such as ``[person]``.
 
-    A model overlooks things: for personal data, look at the result before it goes anywhere.
+    A model overlooks things: for personal data, check the result before you pass it on.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Translate(Rewrite):
     to : str
         A language by name or code: ``"German"``, ``"de"``; ``"hin_Deva"`` for indictrans2.
     source : str, optional
-        The language of the texts.  m2m100 needs it and takes English otherwise; chat models find out.
+        The language of the texts.  m2m100 assumes English if it is not given; chat models recognize it.
     """
 
     name: ClassVar[str] = "translate"

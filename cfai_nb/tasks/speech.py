@@ -20,11 +20,11 @@ class Speak(DialectTask):
     Attributes
     ----------
     voice : str, optional
-        Of the aura models, such as ``"luna"`` or ``"orion"``; the error for another one lists them.
+        For the aura models, such as ``"luna"`` or ``"orion"``; the error for an unknown voice lists them.
     language : str, optional
-        Of melotts, such as ``"en"`` or ``"fr"``; the aura models speak the one in their name.
+        For melotts, such as ``"en"`` or ``"fr"``; the aura models speak the language in their name.
     format : {"mp3", "wav", "flac", "ogg"}, optional
-        Of the aura models (mp3); melotts chooses for itself.
+        For the aura models (default mp3); melotts has one format.
 
     Notes
     -----
@@ -56,9 +56,9 @@ class Transcribe(DialectTask):
     Attributes
     ----------
     language : str, optional
-        A code such as ``"de"`` where it is known (whisper-large-v3-turbo, nova-3).
+        A code such as ``"de"``, if it is known (whisper-large-v3-turbo, nova-3).
     translate_to_english : bool
-        Translate into English on the way (whisper-large-v3-turbo).
+        Return the words in English (whisper-large-v3-turbo).
     prompt : str, optional
         Words that are likely to occur, such as names (whisper-large-v3-turbo, nova-3).
     speakers : bool

@@ -1,9 +1,9 @@
-"""The shape of every task: what to ask, as plain data and plain functions.
+"""The base of every task: what to ask, as plain data and plain functions.
 
-A verb builds a task out of the user's options; the engine asks it for requests and hands it the answers; the frame
-lays out the columns it returns.  Verbs that are alike share a subclass: ``DialectTask`` for one input a request where
-families of models are asked in different forms, of it ``Questions`` and ``OneQuestion`` for typed questions and
-``Rewrite`` for a text made of a text; ``ChatTask`` for prompts that a chat model answers freely.
+A verb builds a task from the user's options; the engine sends its requests and gives it the answers; the frame lays out
+the columns it returns.  Verbs that are alike share a subclass: ``DialectTask`` for one input a request where families
+of models are asked in different forms, with ``Questions`` and ``OneQuestion`` for typed questions and ``Rewrite`` for a
+text made of a text; ``ChatTask`` for prompts that a chat model answers freely.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ def display_only(default: Any) -> Any:
 class Task:
     """What to ask of a model, for any number of inputs.
 
-    Subclass it as a frozen, keyword-only dataclass whose fields are the options of the verb.  Every field is part of
-    the key under which answers are kept (except those declared with ``display_only``), and so is the code of an own
-    task: after it was edited, it is asked again.  A task does no I/O and knows no frame.  ``build_request`` and
-    ``parse`` are all a simple one needs; a task of several turns overrides ``conversation``.
+    Subclass it as a frozen, keyword-only dataclass with the options of the verb as fields.  Every field is part of the
+    key under which answers are kept (except the ones declared with ``display_only``), and so is the code of your own
+    task: after you edit it, the requests are sent again.  A task does no I/O and does not depend on frames.
+    ``build_request`` and ``parse`` are all that a simple one needs; a task of several turns overrides ``conversation``.
 
     Attributes
     ----------
@@ -63,8 +63,8 @@ class Task:
     version : int
         Part of the key: raise it when the meaning of the stored cells changes.
     default_model : str or Model
-        The model where none is given: a kind of work in the catalogue (``"embed"``, ``"classify"``, ``"generate"``), a
-        model id, or a model that is not in the catalogue, which then is the only one.
+        The model if none is given: a kind of work in the catalogue (``"embed"``, ``"classify"``, ``"generate"``), a
+        model id, or a model that is not in the catalogue; then it is the only possible one.
     positional : tuple of str
         Fields that may be given by position, after the column.
     template : bool
@@ -72,10 +72,10 @@ class Task:
     families : frozenset of str
         Model families it can ask; empty: any.
     kinds : frozenset of str
-        What its inputs may hold: ``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"document"``.  Where that is not
-        text, a cell with text in it is the address of a file, or its name in the folder of ``files=``.
+        What its inputs may hold: ``"text"``, ``"image"``, ``"audio"``, ``"video"``, ``"document"``.  Without
+        ``"text"``, a text in a cell is the address of a file, or its name in the folder of ``files=``.
     column_kind : str
-        The kind of the result's column, where it has one.
+        The kind of the result's column, if it has one column.
     """
 
     name: ClassVar[str] = "task"
@@ -118,10 +118,6 @@ class Task:
         answer = yield self.build_request(inputs, model)
         return self.parse(answer, inputs, model)
 
-    def turns(self, model: Model) -> tuple[int, str]:
-        """Return how many requests a row takes at least, and in words what the estimate leaves out ("": nothing)."""
-        return 1, ""
-
     def batch(self, model: Model) -> int:
         """Return how many inputs a request may carry."""
         return 1
@@ -135,12 +131,20 @@ class Task:
         writes = "output_tokens" in (model.prices or {})
         return Usage(read | ({"output_tokens": 512.0 * len(inputs)} if writes else {}))
 
+    def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the most that one request uses, where these inputs take several; all of it otherwise."""
+        return self.estimate_usage(inputs, model)
+
+    def turns(self, model: Model) -> tuple[int, str]:
+        """Return how many requests a row takes at least, and in words what the estimate leaves out ("": nothing)."""
+        return 1, ""
+
     def usage(self, request: Request, answer: Answer, inputs: Sequence[Input], model: Model) -> Usage:
         """Return what one answered request used: what the service reported, or else the estimate."""
-        return reported(answer) or self.estimate_usage(inputs, model)
+        return reported(answer) or self.estimate_request(inputs, model)
 
     def input_kinds(self, model: Model) -> frozenset[str]:
-        """Return those of its ``kinds`` that this model can be given."""
+        """Return the kinds of input that this model takes."""
         return self.kinds & shown_to(model) if "text" in self.kinds else self.kinds
 
     def check(self, model: Model) -> None:
@@ -150,11 +154,11 @@ class Task:
             raise ModelError(f"{self.name} cannot use {model.id} ({model.task}). It works with: {fit}.")
 
     def caution(self, model: Model) -> str:
-        """Return what is known to go badly with this model, in words; shown once a session."""
+        """Return a warning about a known weakness of this model, which is shown once a session."""
         return ""
 
     def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:
-        """Return what a plan should say of these inputs besides their price."""
+        """Return what a plan should say about these inputs, beside their price."""
         return [text] if (text := self.caution(model)) else []
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
@@ -162,7 +166,7 @@ class Task:
         return Column(cells, self.column_kind)
 
     def unsure(self, cell: Cell) -> bool:
-        """Say whether an answer is too uncertain to be shown."""
+        """Return whether an answer is too uncertain to be shown."""
         return False
 
     def key_fields(self) -> dict[str, Json]:
@@ -177,14 +181,14 @@ class DialectTask(Task):
     Attributes
     ----------
     fallback : str
-        The kind of work whose default model takes over where its own is not open to the account; empty: none.
+        A kind of work: its default model is used if the account has no access to the task's own; empty: none.
     """
 
     fallback: ClassVar[str] = ""
 
     @property
     def _dialect(self) -> Dialect:
-        """How models are asked; a cached property, so that the question is described once a task, not once a row."""
+        """How models are asked; a cached property, so that the question is described once per task, not per row."""
         raise TypeError(f"{type(self).__name__} must define _dialect or dialect()")
 
     def dialect(self, model: Model) -> Dialect:
@@ -196,6 +200,14 @@ class DialectTask(Task):
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         return [self.dialect(model).parse(answer, inputs[0], model)]
+
+    def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
+        dialect = self.dialect(model)
+        return (
+            dialect.estimate_request(inputs, model)
+            if isinstance(dialect, Dialogue)
+            else super().estimate_request(inputs, model)
+        )
 
     def several(self, model: Model) -> bool:
         """Return whether a conversation may take several requests, so that each answer is saved when it comes."""
@@ -213,7 +225,7 @@ class DialectTask(Task):
 
 @dataclass(frozen=True, kw_only=True)
 class Questions(DialectTask):
-    """What the verbs that ask questions share.
+    """The base of verbs that ask questions.
 
     Attributes
     ----------
@@ -260,7 +272,7 @@ class OneQuestion(Questions):
 
 @dataclass(frozen=True, kw_only=True)
 class Rewrite(DialectTask):
-    """A task whose answer is a text made of the text; ``prompt`` holds the instructions, with the names of its fields.
+    """A task that turns a text into another; ``prompt`` holds the instructions, with the names of the task's fields.
 
     Attributes
     ----------
@@ -287,7 +299,7 @@ class Rewrite(DialectTask):
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTask(Task):
-    """A task whose prompts a chat model answers.
+    """A task with prompts for a chat model.
 
     Attributes
     ----------
@@ -316,7 +328,7 @@ class ChatTask(Task):
 
     template: ClassVar[bool] = True
     families: ClassVar[frozenset[str]] = chat.FAMILIES
-    #: Fields that name what belongs to an account: where one is set, the account is part of the key.
+    #: Fields that name something of an account (a fine-tune): if one is set, the account is part of the key.
     account_fields: ClassVar[tuple[str, ...]] = ("lora",)
 
     system: str | None = None
@@ -364,11 +376,16 @@ class ChatTask(Task):
         """Estimate the first turn of each prompt, and count all of ``max_tokens`` as written."""
         return chat.estimate_usage(inputs, self._fixed, self.settings, model)
 
+    def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
+        one_by_one = self.n > 1 and model.family not in chat.SAMPLERS
+        settings = dataclasses.replace(self.settings, n=1) if one_by_one else self.settings
+        return chat.estimate_usage(inputs, self._fixed, settings, model)
+
     def turns(self, model: Model) -> tuple[int, str]:
         return conversation.expected(self.settings, model)
 
     def streamed(self, request: Request, model: Model) -> Request | None:
-        """Return the request whose answer comes piece by piece; None where pieces are of no use (JSON, tools)."""
+        """Return the request for an answer piece by piece; None where pieces cannot be used (JSON, tools)."""
         own = self.settings
         plain = own.schema is None and not own.tools and not own.reasoning and own.n == 1
         return chat.streamed(request, model) if plain else None

@@ -1,4 +1,4 @@
-"""A classifier on vectors: logistic regression, learned from the labels of some rows.
+"""A classifier on vectors: logistic regression, fitted to the labels of some rows.
 
 A cascade uses it as its cheapest model.  It takes any column of vectors; scikit-learn is imported when it runs.
 """
@@ -26,11 +26,11 @@ class Classified:
     Attributes
     ----------
     labels : list
-        The L different labels of the rows it learned from.
+        The L distinct labels of the rows that it was fitted to.
     p : numpy.ndarray
-        Shape (n, L): of each vector.
+        Shape (n, L): the probabilities of each vector.
     held_out : numpy.ndarray
-        Shape (rows, L): of the rows it learned from, each by a classifier that had not seen it.
+        Shape (rows, L): the probabilities of the rows that it was fitted to, each from a fit without that row.
     """
 
     labels: list[Any]
@@ -39,16 +39,16 @@ class Classified:
 
 
 def classify(vectors: VectorColumn, rows: Numbers, labels: Sequence[Any]) -> Classified:
-    """Learn the labels of some rows and apply them to all.
+    """Fit a classifier to the labels of some rows and apply it to all.
 
     Parameters
     ----------
     vectors : VectorColumn
-        n vectors; their length does not matter, only their direction.
+        n vectors, of which only the direction matters.
     rows : ndarray of int64
-        Which of the n vectors the labels are of.
+        The positions of the labelled vectors.
     labels : sequence
-        One for each of `rows`.
+        One label for each of `rows`.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def classify(vectors: VectorColumn, rows: Numbers, labels: Sequence[Any]) -> Cla
 
 
 def sure_from(sure: Matrix64, right: npt.NDArray[np.bool_], target: float) -> float:
-    """Return the probability from which on held-out answers are right often enough; above 1 if they never are."""
+    """Return the probability from which on held-out answers reach the target accuracy; above 1 if there is none."""
     order = np.argsort(-sure, kind="stable")
     good = np.flatnonzero(np.cumsum(right[order]) >= target * np.arange(1, len(order) + 1))
     return float(sure[order[good[-1]]]) if len(good) else 2.0
@@ -92,7 +92,7 @@ def _held_out(known: Matrix64, codes: npt.NDArray[np.int64], count: int) -> Matr
 def _learn(known: Matrix64, codes: npt.NDArray[np.int64], count: int) -> Any:
     """Return a function from vectors to the probabilities of all labels."""
     there = np.unique(codes)
-    if len(there) < 2:  # nothing to tell apart; the rule of succession says how sure that is
+    if len(there) < 2:  # one label: its probability by the rule of succession
         sure = (len(codes) + 1) / (len(codes) + 2)
         return lambda some: np.tile(np.where(np.isin(np.arange(count), there), sure, 0.0), (len(some), 1))
     from sklearn.exceptions import ConvergenceWarning
@@ -100,7 +100,7 @@ def _learn(known: Matrix64, codes: npt.NDArray[np.int64], count: int) -> Any:
 
     model = LogisticRegression(C=10.0, max_iter=500)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # what it has found by then is used as it is
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that has not converged is used as it is
         model.fit(known, codes)
 
     def applied(some: Matrix64) -> Matrix64:

@@ -23,11 +23,11 @@ from .matrix import (
     unit_rows,
 )
 
-_TRIED = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18)  # more clusters cannot be told apart in a picture
+_TRIED = (2, 3, 4, 5, 6, 7, 8, 10, 12, 15, 18)  # more clusters cannot be distinguished in a picture
 # The silhouette in 768 dimensions is nearly flat and climbs with k; in the first components it has a peak at the true
 # number of clusters (lexical vectors of 1,000 docstrings: 0.03 at every k, against 0.25 at the best).
 _COMPONENTS = 12
-_COUNTED = 20_000  # rows whose distinct values are counted
+_COUNTED = 20_000  # rows among which distinct ones are counted
 _SCORED = 2_000  # rows on which the numbers of clusters are compared: more make n x n distances slow, not better
 _OPTIMAL = 300  # rows up to which branches are flipped optimally: the time grows with the cube of the rows
 
@@ -130,7 +130,7 @@ def _hdbscan(rows: Matrix, min_cluster_size: int | None) -> Numbers:
 
 
 def _by_size(labels: Numbers) -> Numbers:
-    """Renumber so that 0 is the largest cluster; of equal sizes the one met first comes first. Noise stays -1."""
+    """Renumber so that 0 is the largest cluster; of equal sizes the first to occur comes first. Noise stays -1."""
     found, first, inverse, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     rank = np.empty(len(found), dtype=np.int64)
     noise = int(found[0] == -1)
@@ -250,7 +250,7 @@ def _weights(texts: list[str], codes: Any, clusters: int) -> tuple[Any, Any]:
 
 
 def _heaviest(words: Any, weights: Any, n: int) -> list[str]:
-    """Return the heaviest words, of "refund" and "refunds" only one."""
+    """Return the words of the greatest weight, but only one of "refund" and "refunds"."""
     chosen: list[str] = []
     for at in np.lexsort((np.arange(len(words)), -weights)):
         word = str(words[at])

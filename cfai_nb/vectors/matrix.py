@@ -1,8 +1,8 @@
 """Vectors as one matrix: a column read without copying it, checked, and normalized in blocks.
 
-Takes the cells of a column (`VectorColumn`) or an array; what is returned is float32.  All functions of this room work
-block by block, so that a column of a million vectors is never copied whole; the vector verbs put results back on the
-cells with `VectorColumn`.
+Takes the cells of a column (`VectorColumn`) or an array, and returns float32.  All functions of this room work block by
+block, so that a column of a million vectors is never copied whole; the vector verbs put results back on the cells with
+`VectorColumn`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .vector import Space, Vector, base_and_rows, same_space, space_of
 
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
-#: Called with a text that says how far a long computation is.
+#: Called with a text about the progress of a long computation.
 OnProgress = Callable[[str], None]
 
 #: Rows per block: 6 MB at 768 dimensions, which stay in the processor's cache.
@@ -31,7 +31,7 @@ _FITTED_ON = 20_000
 
 
 class Vectors(Protocol):
-    """What the functions of this room read: an array of shape (n, d), or something that is sliced like one."""
+    """The argument of the functions of this room: an array of shape (n, d), or something that is sliced like one."""
 
     @property
     def shape(self) -> tuple[Any, ...]:
@@ -96,7 +96,7 @@ class VectorColumn:
         self._keep(None, rows, there, sizes[0][0] if sizes else 0)
 
     def _keep(self, base: Matrix | None, rows: Numbers, cells: Sequence[Any], dims: int) -> None:
-        """Set what the vectors are: rows of a matrix, or the cells themselves."""
+        """Set the source of the vectors: rows of a matrix, or the cells themselves."""
         self._base, self._rows, self._cells = base, rows, cells
         self.shape = (len(rows), dims)
         self._run = len(rows) > 0 and bool((np.diff(rows) == 1).all())  # consecutive rows of the matrix
@@ -130,7 +130,7 @@ class VectorColumn:
         return some
 
     def finite(self) -> VectorColumn:
-        """Return the vectors without NaN and infinity; a cell whose vector holds one counts as missing."""
+        """Return the finite vectors; a cell with NaN or infinity in its vector counts as missing."""
         whole = np.ones(len(self), dtype=bool)
         for part in blocks(len(self)):
             whole[part] = np.isfinite(self[part]).all(axis=1)
@@ -171,7 +171,7 @@ def no_progress(text: str) -> None:
 def checked(matrix: Any) -> Vectors:
     """Return `matrix` as float32 of shape (n, d), without a copy where possible; a ``VectorColumn`` stays one.
 
-    What is not two-dimensional, or holds NaN or infinity, is refused.
+    A matrix that is not two-dimensional, or holds NaN or infinity, raises a ValueError.
     """
     if isinstance(matrix, VectorColumn):
         norms(matrix)
@@ -201,9 +201,9 @@ _known_norms: dict[int, tuple[weakref.ref[Any], Matrix]] = {}
 def norms(matrix: Vectors) -> Matrix:
     """Return the Euclidean norm of every vector, shape (n,); cached for the matrix behind a column.
 
-    A vector that holds NaN or infinity is refused.
+    A vector that holds NaN or infinity raises a ValueError.
     """
-    if isinstance(matrix, VectorColumn):  # one that takes most of its matrix reuses the norms of the matrix
+    if isinstance(matrix, VectorColumn):  # a column of most rows of its matrix reuses the norms of the matrix
         base, rows = matrix.base_rows
         if isinstance(base, Vector) and 2 * len(rows) >= len(base):
             found = _norms(base)

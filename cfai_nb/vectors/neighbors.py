@@ -84,7 +84,7 @@ def search(
     threshold : float, optional
         Minimum cosine.
     on_progress : callable, optional
-        Called with a text that says how far it is.
+        Called with a text about the progress.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def outliers(
     matrix: Any, n_neighbors: int = 10, *, among: int = OUTLIER_ROWS, random_state: int = 0,
     on_progress: OnProgress = no_progress,
 ) -> tuple[Matrix, str]:  # fmt: skip
-    """Return how far each vector lies from its nearest neighbors.
+    """Return the mean distance of each vector to its nearest neighbors.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def outliers(
     random_state : int, default 0
         For the sample.
     on_progress : callable, optional
-        Called with a text that says how far it is.
+        Called with a text about the progress.
 
     Returns
     -------
@@ -163,9 +163,9 @@ def duplicates(matrix: Any, threshold: float = 0.95, *, on_progress: OnProgress 
     matrix : array_like
         Shape (n, d).  100,000 vectors of 768 dimensions are 8 * 10**12 operations: a minute or two on two cores.
     threshold : float, default 0.95
-        In (0, 1].  What counts as a duplicate depends on the model: look at some groups first.
+        In (0, 1].  A good value depends on the model: look at some groups first.
     on_progress : callable, optional
-        Called with a text that says how far it is.
+        Called with a text about the progress.
 
     Returns
     -------
@@ -236,7 +236,7 @@ def _same_dimensions(one: Vectors, other: Vectors) -> None:
 def _nearest(
     rows: Vectors, queries: Vectors, k: int, own: Numbers | None, threshold: float | None, on_progress: OnProgress
 ) -> tuple[Matrix, Numbers]:
-    """Return the best `k` rows of each query; `own` is the row that a query itself is (-1: none), which is left out."""
+    """Return the best `k` rows of each query, without the query itself, which is the row `own` (-1: none)."""
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     found = np.full((len(queries), k), -1, dtype=np.int64)
     if k == 0:

@@ -34,7 +34,7 @@ Points = npt.NDArray[np.float64]
 TSNE_ROWS = 5_000
 # t-SNE and UMAP run on this many principal components: the same neighbors in a fraction of the time.
 _COMPONENTS = 50
-# So many layouts are kept: a map, a plot of its clusters and `project` of the same vectors are computed once.
+# Layouts that are kept: a map, a plot of its clusters and `project` of the same vectors compute one layout.
 _KEPT = 8
 _LARGEST = 1 << 29  # bytes of a matrix that is compared with the kept ones
 _layouts: OrderedDict[tuple[bytes, str, int], Projection] = OrderedDict()
@@ -66,7 +66,7 @@ class Projection:
 def project(
     matrix: Any, method: str = "auto", random_state: int = 0, *, on_progress: OnProgress = no_progress
 ) -> Projection:
-    """Lay vectors out on a plane so that similar vectors lie close together.
+    """Lay vectors out on a plane so that similar vectors are close to each other.
 
     Vectors are compared by angle (they are normalized first).
 
@@ -84,7 +84,7 @@ def project(
         The same value and vectors give the same points. The last few layouts are kept, so that the same call again
         (by a map or a plot of the same vectors) computes nothing.
     on_progress : callable, optional
-        Called with a text that says what is being done.
+        Called with a text about the progress.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def project(
 
 
 def _key(rows: Vectors, method: str, random_state: int) -> tuple[bytes, str, int] | None:
-    """Return what identifies a layout; None for a matrix that takes longer to compare than it is worth."""
+    """Return the key of a layout; None for a matrix that is too large to compare."""
     if len(rows) * rows.shape[1] * 4 > _LARGEST:
         return None
     state = hashlib.blake2b(repr(rows.shape).encode(), digest_size=16)
@@ -146,7 +146,7 @@ def _project(rows: Vectors, method: str, random_state: int, on_progress: OnProgr
     some = unit_rows(rows, chosen)
     points = _place_others(rows, some, chosen, _tsne(some, random_state), on_progress)
     others = count - len(chosen)
-    note = f"t-SNE of a sample of {len(chosen):,}; the other {others:,} lie among their nearest neighbors in it"
+    note = f"t-SNE of a sample of {len(chosen):,}; the other {others:,} are placed at their nearest neighbors in it"
     return Projection(points, "tsne", note)
 
 
@@ -156,7 +156,7 @@ def _place_others(rows: Vectors, some: Matrix, chosen: Numbers, points: Points, 
     for part in blocks(len(rows), 16_384):
         on_progress(f"placing the others by their neighbors, {part.start:,} of {len(rows):,}")
         _, near = search(some, np.asarray(rows[part], dtype=np.float32), _NEIGHBORS)
-        # The median: a mean of neighbors in two clusters would lie in the empty space between them.
+        # The median: a mean of neighbors in two clusters would be in the empty space between them.
         placed[part] = np.median(points[near], axis=1)
     placed[chosen] = points
     return placed

@@ -27,9 +27,9 @@ class Space:
     model : str
     dims : int
     form : str
-        What else distinguishes the vectors: the pooling, or ``"query"`` and ``"document"`` (which can be compared).
+        A further property of the vectors: the pooling, or ``"query"`` and ``"document"`` (which can be compared).
     origin : str
-        Who computed them.
+        What computed them.
     """
 
     model: str
@@ -89,12 +89,12 @@ def _vector(values: npt.NDArray[np.float32], space: Space | None) -> Vector:
 
 
 def stand_in(origin: object) -> str:
-    """Return what to stamp on what this origin answered: the emulator's or its local stand-in's name, else nothing."""
+    """Return the stamp for answers of an origin: the name of the emulator or its local stand-in, else empty."""
     return origin if isinstance(origin, str) and (origin == "emulator" or origin.startswith("local stand-in: ")) else ""
 
 
 def stand_in_of(*given: Any) -> str:
-    """Return the stamp if any of these was made by the emulator: a result of a verb, a vector, a column of vectors."""
+    """Return the stamp if the emulator made any of these: a result of a verb, a vector, a column of vectors."""
     for each in given:
         if found := stand_in(getattr(each, "attrs", {}).get("cfai", {}).get("origin")):
             return found

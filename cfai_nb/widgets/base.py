@@ -10,8 +10,10 @@ from __future__ import annotations
 import abc
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import anywidget
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import pandas as pd
 import traitlets
@@ -60,6 +62,41 @@ def button(text: str, act: Callable[[], object], refused: Callable[[str], None],
 
     made.on_click(clicked)
     return made
+
+
+class CopyButton(anywidget.AnyWidget):
+    """A button that copies `text`: a browser lets a page write to the clipboard only while it handles a click."""
+
+    _esm = """export default { render({ model, el }) {
+      const button = Object.assign(document.createElement("button"), { className: "jupyter-button widget-button" });
+      button.style.width = "auto";
+      const show = () => { button.textContent = model.get("label"); button.disabled = !model.get("text"); };
+      button.onclick = async () => {
+        const area = Object.assign(document.createElement("textarea"), { value: model.get("text") });
+        try { await navigator.clipboard.writeText(area.value); }  // not there on a page without https
+        catch {
+          document.body.append(area);
+          area.select();
+          document.execCommand("copy");
+          area.remove();
+        }
+        button.textContent = "✓ Copied";
+        setTimeout(show, 1500);
+      };
+      model.on("change:text", show);
+      show();
+      el.append(button);
+    } };"""
+    text = traitlets.Unicode().tag(sync=True)
+    label = traitlets.Unicode("Copy").tag(sync=True)
+
+
+class Page(anywidget.AnyWidget):
+    """What the browser does on a page of rows: it draws sounds, and the heads of columns are buttons that sort."""
+
+    _esm = html.WAVES + (Path(__file__).parent / "page.js").read_text("utf-8")
+    #: Places of the columns that sort.
+    sortable: Any = traitlets.List().tag(sync=True)
 
 
 class _Abstract(abc.ABCMeta, traitlets.MetaHasTraits):  # type: ignore[misc, unused-ignore]
@@ -229,7 +266,7 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
         plain, fitted = {"width": "auto"}, {"description_width": "auto"}
         self._back = ipywidgets.Button(description="‹ Previous", tooltip="previous page", layout=plain)
         self._on = ipywidgets.Button(description="Next ›", tooltip="next page", layout=plain)
-        self._at = ipywidgets.BoundedIntText(1, min=1, max=1, description="Page", layout={"width": "8em"}, style=fitted)
+        self._at = ipywidgets.BoundedIntText(1, min=1, max=1, description="Page", layout={"width": "7em"}, style=fitted)
         self._of = ipywidgets.Label()
         self._size = ipywidgets.Dropdown(
             options=sorted({*_PAGE_SIZES, self.n}), description="Rows a page", layout=plain, style=fitted
@@ -237,16 +274,12 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
         names = [column.name for column in self._searched]
         cut = [(markup.line(name, 30), name) for name in dict.fromkeys(names)]
         self._sought = ipywidgets.Text(
-            placeholder="text, or > 3 in a column", description="Filter", layout={"width": "16em"}, style=fitted,
+            placeholder="text, or > 3", description="Filter", layout={"width": "12em"}, style=fitted,
             continuous_update=len(self._index) <= _QUICK,
         )  # fmt: skip
         self._within = ipywidgets.Dropdown(
-            options=[("all columns", ""), *cut], description="in", layout={"width": "12em"}, style=fitted
+            options=[("all columns", ""), *cut], description="in", layout={"width": "11em"}, style=fitted
         )
-        sortable = set(html.sortable(self._searched))
-        order = [("frame order", ""), *((word, name) for word, name in cut if name in sortable)]
-        self._sort = ipywidgets.Dropdown(options=order, description="Sort", layout={"width": "13em"}, style=fitted)
-        self._falls = ipywidgets.ToggleButton(description="▲", tooltip="reverse the order", layout=plain)
         self._back.on_click(lambda _: self.set_trait("page", max(self.page - 1, 0)))
         self._on.on_click(lambda _: self.set_trait("page", min(self.page + 1, self.pages - 1)))
         self._at.observe(lambda change: self._used("page", change["new"] - 1), "value")
@@ -254,22 +287,30 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
             box.observe(lambda change, name=name: self._used(name, change["new"]), "value")
         gap = ipywidgets.HTML(layout={"flex": "1 1 0"})
         row = {"flex_flow": "row wrap", "align_items": "center", "width": "100%"}
-        bar = ipywidgets.HBox(
-            [self._sought, self._within, self._sort, self._falls, gap, self._size, self._back, self._at, self._of,
-             self._on], layout=row,
-        )  # fmt: skip
-        return looks(ipywidgets.VBox([bar, self._make_body()]), "table", "cards")
+        parts = [self._sought, self._within, gap, self._size, self._back, self._at, self._of, self._on]
+        page = Page(sortable=self._heads(), layout={"display": "none"})
+        page.on_msg(self._press_head)
+        return looks(ipywidgets.VBox([ipywidgets.HBox(parts, layout=row), self._make_body(), page]), "table", "cards")
 
     def _boxes(self) -> list[tuple[Any, str]]:
         """The controls that stand for a trait each."""
-        return [
-            (self._size, "n"), (self._sought, "filter"), (self._within, "column"), (self._sort, "sort"),
-            (self._falls, "descending"),
-        ]  # fmt: skip
+        return [(self._size, "n"), (self._sought, "filter"), (self._within, "column")]
 
     def _used(self, name: str, value: Any) -> None:
         if not self._setting:
             self.set_trait(name, value)
+
+    def _heads(self) -> list[int]:
+        """Return the places of the columns with a head that sorts."""
+        return []
+
+    def _press_head(self, _: Any, message: Any, buffers: Any) -> None:
+        """Sort by a column, then the other way around, then not."""
+        name, again = self._searched[message["sort"]].name, self.descending
+        if self.sort != name:
+            self.sort, self.descending = name, False
+        else:
+            self.sort, self.descending = "" if again else name, not again
 
     def _make_body(self) -> Any:
         """Return the widget that holds the page."""
@@ -291,9 +332,8 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
         if self.n not in self._size.options:
             self._size.options = sorted({*self._size.options, self.n})
         for box, name in self._boxes():
-            if getattr(self, name) != box.value and (box is not self._sort or self.sort in dict(box.options).values()):
+            if getattr(self, name) != box.value:
                 box.value = getattr(self, name)
-        self._falls.description, self._falls.disabled = "▼" if self.descending else "▲", not self.sort
         self._setting = False
         self._fill()
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
+import pandas as pd
 import traitlets
 
 from .. import html, markup, session
@@ -84,6 +85,10 @@ class Preview(PagedView):
     def columns(self) -> list[str]:
         """Names of the columns shown."""
         return [column.name for column in self._columns]
+
+    def _heads(self) -> list[int]:
+        names = html.sortable(self._columns)
+        return [at for at, column in enumerate(self._columns) if column.name in names]
 
     def _page(self, live: bool) -> str:
         renderer = self._renderer(live)
@@ -167,8 +172,11 @@ class Gallery(PagedView):
     page : int
         The first page to show, from 0.
     kind : {"image", "audio"}
+    transcript : column, optional
+        The column with what is said, below the player.  Default for sounds without a caption: the first column of
+        texts, or one with "transcript" in its name.
     filter : str
-        Show only rows with this text in a caption, a file name or their label.
+        Show only rows with this text in a caption, a transcript, a file name or their label.
     sound : int
         Bytes of sound that a page may add to the notebook file.  More sound can be played only while the kernel runs.
     files : path, optional
@@ -196,8 +204,8 @@ class Gallery(PagedView):
     @takes_options()
     def __init__(
         self, data: rows.Frame, column: Hashable = None, caption: Hashable | Sequence[Hashable] = None, n: int = 12,
-        page: int = 0, *, kind: Literal["image", "audio"] = "image", filter: str = "", sound: int = SOUND,
-        files: Any = None,
+        page: int = 0, *, kind: Literal["image", "audio"] = "image", transcript: Hashable = None, filter: str = "",
+        sound: int = SOUND, files: Any = None,
     ) -> None:  # fmt: skip
         if kind not in _WIDTHS:
             raise ValueError(f"kind must be 'image' or 'audio', not {kind!r}.")
@@ -205,10 +213,14 @@ class Gallery(PagedView):
         self._width = _WIDTHS[kind]
         self._column = html.media_column(data, column, kind, session.files_folder(files))
         self._captions = [] if caption is None else html.named_columns(data, caption)
+        self._said = [] if transcript is None else html.named_columns(data, transcript)
+        if self._wide and caption is None and transcript is None and not isinstance(data, pd.Series):
+            texts = [each for each in html.choose_columns(data)[0] if each.kind in ("text", "long")]
+            self._said = sorted(texts, key=lambda each: "transcript" not in each.name.casefold())[:1]
         self._mark = html.mark_of(data, [self._column])
         self._made: dict[bool, tuple[Any, list[str]]] = {}
         self._work = kept_work("Gallery", data.index, (kind, self._column.name))
-        super().__init__(data, [*self._captions, self._column], n, page, filter, sound)
+        super().__init__(data, [*self._captions, *self._said, self._column], n, page, filter, sound)
         self.picks = self._work.get("picks", ())
 
     @property
@@ -233,8 +245,8 @@ class Gallery(PagedView):
         """Return the cards of the page, each as HTML; picking a row does not decode its picture again."""
         if self._made.get(live, (None,))[0] != self.shown:
             renderer = self._renderer(live, _SIDE)
-            made = [html.card(self._column, self._captions, row, self._index, renderer) for row in self.shown]
-            self._made[live] = (self.shown, made)
+            columns = self._column, self._captions, self._said
+            self._made[live] = self.shown, [html.card(*columns, row, self._index, renderer) for row in self.shown]
             self._omitted = self._omitted if live else renderer.omitted
         return self._made[live][1]
 

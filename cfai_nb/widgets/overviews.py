@@ -99,13 +99,15 @@ class LedgerView(View):
     def page(self) -> str:
         """Return the totals as HTML."""
         frame = self.frame
-        rows = [[*keys, *_counts(row)] for keys, row in zip(frame.index, frame.to_dict("records"), strict=True)]
-        heads = [(str(name), "left") for name in frame.index.names]
-        heads += [(name, "right") for name in ("requests", "rows", "tokens", "cost", "saved")]
         words = "".join(f"<div><b>{escape(line)}</b></div>" for line in self._totals(frame))
-        # One sum where there is one origin: what the emulator would have cost was not paid.
+        # One sum where there is one origin, which the sentence names: what the emulator would have cost was not paid.
         whole = [_sum(part) for _, part in frame.groupby(level="origin")]
-        foot = ["total", *[""] * (len(frame.index.names) - 1), *_counts(whole[0])] if len(whole) == 1 else []
+        names = frame.index.names[len(whole) == 1 :]
+        keys = frame.index.to_frame(index=False)[names].itertuples(index=False)
+        rows = [[*key, *_counts(row)] for key, row in zip(keys, frame.to_dict("records"), strict=True)]
+        heads = [(str(name), "left") for name in names]
+        heads += [(name, "right") for name in ("requests", "rows", "tokens", "cost", "saved")]
+        foot = ["total", *[""] * (len(names) - 1), *_counts(whole[0])] if len(whole) == 1 else []
         shown = table(heads, rows, foot=foot) if rows else ""
         return block(f'<div class="cfai-head">{words}</div>{shown}', role="status", look=("table",))
 
@@ -123,7 +125,7 @@ class LedgerView(View):
     @functools.cached_property
     def controls(self) -> Any:
         """The switches, created on first use."""
-        buttons = {"button_width": "auto"}
+        buttons = {"button_width": "auto", "description_width": "auto"}
         since = ipywidgets.ToggleButtons(options=list(_SINCE), description="Since", style=buttons)
         apart = {"margin": "0 0 0 2em"}
         by = ipywidgets.ToggleButtons(options=list(_BY), description="By", style=buttons, layout=apart)
@@ -241,6 +243,13 @@ class Models(View):
             setattr(self, name, value)
         self.observe(lambda change: self.update(), list(_OPTIONS))
 
+    @traitlets.validate("verb")  # type: ignore[untyped-decorator, unused-ignore]
+    def _known_verb(self, proposal: Any) -> str:
+        verb = str(proposal["value"])
+        if verb and verb not in (known := listings.verbs()):
+            raise ValueError(f"verb: no verb {verb!r} asks a model. Verbs: {', '.join(known)}.")
+        return verb
+
     @property
     def frame(self) -> pd.DataFrame:
         """The rows of ``cf.models()`` that match."""
@@ -298,8 +307,7 @@ class Models(View):
             description="Verb", options=[("all verbs", ""), *zip(known, known, strict=True)], style=fitted,
             layout={"width": "15em"},
         )  # fmt: skip
-        verb.value = self.verb if self.verb in known else ""
-        verb.observe(lambda change: self.set_trait("verb", change["new"]), "value")
+        traitlets.link((self, "verb"), (verb, "value"))
         task.value = self.task if self.task in names else ""
         order = ipywidgets.Dropdown(
             description="Order", options=["name", "price", "context"], layout=narrow, style=fitted

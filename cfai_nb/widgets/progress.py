@@ -27,7 +27,7 @@ T = TypeVar("T")
 PAUSE = 0.25
 _WAIT_PAUSE = 0.5
 #: The bar keeps its width, whatever the text beside it needs.
-_STEADY = {"width": "150px", "min_width": "150px", "flex": "0 0 150px", "margin": "0 12px 0 2px"}
+STEADY = {"width": "150px", "min_width": "150px", "flex": "0 0 150px", "margin": "0 12px 0 2px"}
 HOW_TO_STOP = "interrupt the kernel to stop; finished rows are kept"
 #: How a run ended -> a sign that does not depend on color.
 _SIGNS = {"success": "✓", "warning": "!", "danger": "✗", "info": "…"}
@@ -76,7 +76,7 @@ class Bar:
     def _draw(self, done: int, rows: int, verb: str, text: str, *, stopping: bool) -> None:
         self._text = text
         if self.box is None:
-            self.bar = ipywidgets.IntProgress(min=0, tooltip=f"{verb}: rows done", layout=_STEADY)
+            self.bar = ipywidgets.IntProgress(min=0, tooltip=f"{verb}: rows done", layout=STEADY)
             self.message = ipywidgets.HTML(layout={"flex": "1 1 0", "min_width": "0"})
             row = ipywidgets.HBox([self.bar, self.message], layout={"align_items": "center", "max_width": "960px"})
             self.box = looks(row, "card")

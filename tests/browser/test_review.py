@@ -167,7 +167,7 @@ review = media.cfai.review("cell", guess, n=len(media), name=script)
         page.dark()
         page.run(0, 1)
         card = page.output(1).locator(".cfai-review")
-        seen, count = set(), int(card.locator(".head .soft").first.inner_text().split()[-1])
+        seen, count = set(), int(card.locator(".head .cfai-soft").first.inner_text().split()[-1])
         for at in range(count):
             see(card, f"{at} of {count}")
             shown = card.locator(".shown")

@@ -178,7 +178,7 @@ def test_a_stream_begins_with_the_chunks(docs: Instance) -> None:
 
 @pytest.fixture
 def flare(service: Running) -> Iterator[Any]:
-    """The service's own client, told to refuse an answer that is not of its types."""
+    """The service's own client, set to refuse an answer that is not of its types."""
     with cloudflare.Cloudflare(
         api_token="x" * 40, base_url=service.url, max_retries=0, _strict_response_validation=True
     ) as client:
@@ -235,7 +235,7 @@ def test_the_official_client_reads_and_writes(flare: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 def test_the_official_client_uses_the_short_path(flare: Any) -> None:
-    """Without a namespace in the path, as the client still can, an instance lies in the default one."""
+    """Without a namespace in the path, as the client still can, an instance is in the default one."""
     flare.aisearch.instances.create(account_id=ACCOUNT, id="short")
     assert flare.aisearch.namespaces.instances.read("short", account_id=ACCOUNT, name="default").id == "short"
     assert flare.aisearch.instances.search("short", account_id=ACCOUNT, query="x").chunks == []

@@ -41,7 +41,7 @@ def test_a_batch_waits_runs_and_is_charged_once(door: Any) -> None:
 
 
 def test_answers_are_the_models_own_in_any_order(door: Any) -> None:
-    """Each row has the index, the reference and what ``/run`` would have said; one bad request fails alone."""
+    """Each row has the index, the reference and the answer of ``/run``; one bad request fails alone."""
     here = door(queue_polls=0)
     requests: list[Any] = [{"text": str(n), "external_reference": f"r{n}"} for n in range(8)] + [{"txt": "x"}, 3]
     rows = finish(here, requests)["responses"]

@@ -50,7 +50,7 @@ def test_a_choice_follows_the_words(door: Any, state: Any, label: str) -> None:
 
 
 def test_labels_from_a_strange_field_work_too(door: Any) -> None:
-    """Labels that no lexicon knows are told apart by their own names and descriptions."""
+    """Labels that are in no lexicon are distinguished by their names and descriptions."""
     criteria = {"cetacean": "whales, dolphins, porpoises", "feline": "cats, lions, tigers"}
     answer = door().result(FLASH, ask("Two tigers and a lion were seen", animal=choice(criteria)))
     assert answer["answers"]["animal"]["choice"] == "feline"
@@ -227,7 +227,7 @@ def test_a_long_state_is_cut_to_fit(door: Any) -> None:
 
 
 def test_a_question_of_hazards_is_none_of_mood(door: Any) -> None:
-    """A cross customer is no hate, whatever word the question names the hazard by."""
+    """An angry customer is not hate, whatever the question calls the hazard."""
     asked = {"type": "noul", "instructions": "Is the text unsafe because of hate?"}
     cross = ask("This is terrible, the worst lamp. I am angry!", a=asked)
     assert door().result(FLASH, cross)["answers"]["a"]["noul"] < 0.5

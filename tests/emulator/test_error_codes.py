@@ -39,7 +39,7 @@ def test_the_edge_limit_is_not_json(door: Any) -> None:
 
 
 def test_texts_are_the_services(door: Any) -> None:
-    """A missing field is said as the service says it, with its prefix and a request id in brackets."""
+    """A missing field is reported as the service says it, with its prefix and a request id in brackets."""
     message = door().run("@cf/google/embeddinggemma-300m", {}).json()["errors"][0]["message"]
     assert message.startswith("AiError: AiError: Bad input: Error: required properties at '/' are 'text' (")
     assert message.endswith(")")
@@ -78,7 +78,7 @@ def test_a_model_of_another_kind_is_not_behind_a_v1_door(door: Any) -> None:
 
 
 def test_bodies_that_are_none(door: Any) -> None:
-    """No body is 3003; broken JSON and JSON that is no object are 5006."""
+    """No body is 3003; broken JSON and JSON that is not an object are 5006."""
     here = door()
     assert refusal(here.ask("POST", f"/run/{BGE}")) == (400, 3003)
     assert refusal(here.ask("POST", f"/run/{BGE}", content=b"{")) == (400, 5006)

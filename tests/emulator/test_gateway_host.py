@@ -155,7 +155,7 @@ def test_the_rest_is_refused_as_workers_ai_does(door: Any, path: str, body: Any,
 
 
 def test_whose_token_it_takes(door: Any) -> None:
-    """The gateway's token stands in for a missing one; a wrong one is refused; GET is no way to ask."""
+    """The gateway's token stands in for a missing one; a wrong one is refused; GET is not allowed."""
     here = door(token="k" * 40)
     here.headers = {}
     address, good = f"/workers-ai/{BGE}", f"Bearer {'k' * 40}"

@@ -117,7 +117,7 @@ def node(script: str, service: Running, given: str = "") -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def said(agreed: Running) -> dict[str, Any]:
-    """What the JavaScript clients were told."""
+    """The answers that the JavaScript clients got."""
     calls = {name: {"model": call[0], "body": call[1], "raw": name in RAW} for name, call in (CALLS | RAW).items()}
     calls |= {name: {"model": model, "body": body} for name, (model, body, _) in REFUSED.items()}
     return node("client.mjs", agreed, json.dumps(calls))
@@ -155,7 +155,7 @@ def test_native_calls_agree(agreed: Running, flare: Any, said: dict[str, Any], n
 
 @pytest.mark.parametrize("name", RAW)
 def test_raw_answers_agree(agreed: Running, flare: Any, said: dict[str, Any], name: str) -> None:
-    """An answer that is no envelope arrives as the same bytes in both languages."""
+    """An answer that is not an envelope arrives as the same bytes in both languages."""
     model, body = RAW[name]
     raw = flare.ai.with_raw_response.run(model, account_id=ACCOUNT, **body).read()
     assert base64.b64decode(said["runs"][name]) == raw == wire(agreed, model, body).content
@@ -249,7 +249,7 @@ CHATS = [
 
 @pytest.fixture(scope="module")
 def provided(agreed: Running) -> dict[str, Any]:
-    """What workers-ai-provider was told."""
+    """The answers that workers-ai-provider got."""
     return node("provider.mjs", agreed)
 
 
@@ -276,7 +276,7 @@ def test_the_provider_chats(provided: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize("way", ["", "gateway "])
 def test_the_provider_does_the_other_tasks(provided: dict[str, Any], way: str) -> None:
-    """Embeddings, reranking, pictures, speech and what it said, over REST and through the gateway's own host."""
+    """Embeddings, reranking, pictures, speech and its transcript, over REST and through the gateway's own host."""
     assert provided[f"{way}embedding"] == [768, 768]
     assert provided[f"{way}reranking"] == [1]
     assert provided[f"{way}image"].startswith("ffd8")
@@ -307,7 +307,7 @@ def test_the_gateways_provider_falls_back(provided: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def adapted(agreed: Running) -> dict[str, Any]:
-    """What @cloudflare/tanstack-ai was told."""
+    """The answers that @cloudflare/tanstack-ai got."""
     return node("tanstack.mjs", agreed)
 
 
@@ -323,7 +323,7 @@ def test_the_adapters_chat(adapted: dict[str, Any], name: str) -> None:
 
 @pytest.mark.parametrize("way", ["", "gateway "])
 def test_the_adapters_do_the_other_tasks(adapted: dict[str, Any], way: str) -> None:
-    """Pictures, speech and what it said; no model is left that summarizes, and nova-3 takes no JSON."""
+    """Pictures, speech and its transcript; no model is left that summarizes, and nova-3 takes no JSON."""
     assert adapted[f"{way}image"] == "89504e47"
     assert adapted[f"{way}speech"] is True
     for model in ("whisper", "whisper-large-v3-turbo"):

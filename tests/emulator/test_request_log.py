@@ -108,7 +108,7 @@ def test_two_services_do_not_know_each_other() -> None:
 
 
 def test_serve_prints_one_line_and_answers_until_interrupted() -> None:
-    """The command line's server says where it is and that it is no model, and ends quietly on an interrupt.
+    """The command line's server says where it is and that it is not a model, and ends quietly on an interrupt.
 
     Importing it loads no other room, and scikit-learn only at the first vector.
     """

@@ -1,4 +1,4 @@
-"""The port: it answers requests that name this machine, and those it was told to."""
+"""The port: it answers requests that name this machine, or an allowed host."""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ def test_tools_are_taken_as_schema_writers_send_them(door: Any, model: str, para
 
 @pytest.mark.parametrize("level", ["minimal", "low", "medium", "high", "xhigh", "max", None])
 def test_every_level_of_effort_is_taken(door: Any, level: str | None) -> None:
-    """A model takes a level it lacks for a neighbour; what is no level at all is refused."""
+    """A model maps a level that it lacks to a neighbour; an unknown level is refused."""
     here = door()
     body = {"messages": user("Hello there.")}
     assert here.result("@cf/zai-org/glm-5.2", {**body, "reasoning_effort": level})["choices"]
@@ -352,7 +352,7 @@ def test_a_fine_tune_needs_a_model_that_takes_one(door: Any) -> None:
 
 
 def test_a_schema_in_words_is_followed(door: Any) -> None:
-    """Where there is no JSON mode, a schema that the prompt spells out is what the text follows."""
+    """Without JSON mode, the text follows a schema that the prompt spells out."""
     content = "An invoice of 7.\n\nAnswer with JSON of this JSON schema:\n" + json.dumps(TOPIC)
     said = door(terms_accepted=True).result("@cf/meta/llama-3.2-11b-vision-instruct", {"messages": user(content)})[
         "response"
@@ -362,7 +362,7 @@ def test_a_schema_in_words_is_followed(door: Any) -> None:
 
 
 def test_pictures_are_owned_up_to(door: Any) -> None:
-    """A picture shown to a model that cannot see is accepted, and the answer says that nobody looked at it."""
+    """A picture shown to a model that cannot see is accepted, and the answer says that it was not looked at."""
     parts = [
         {"type": "text", "text": "What is this?"},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,QQ=="}},

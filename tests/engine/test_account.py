@@ -67,7 +67,7 @@ async def test_places_are_of_the_account():
     assert sum(one.done() for one in asked) == 8
     for at, one in enumerate(asked):
         if one.done():
-            account.limiter(account.followers[at // 10]).leave(one.result())
+            account.limiter(account.followers[at // 10]).end(one.result(), "leave")
     await turns()
     assert sum(one.done() for one in asked) == 16
     for one in asked:
@@ -85,7 +85,7 @@ async def test_a_minute_is_of_the_account():
     one, two = account.followers
     account.limiter(account.leader).rate._gap = 0.0
     sent = [await account.limiter(one).enter()]
-    account.limiter(one).limited(sent[0], 5.0)
+    account.limiter(one).end(sent[0], "limited", wait=5.0)
     await turns()
     assert account.limiter(account.leader).rate.mode == "closed"
     waits = asyncio.ensure_future(account.limiter(two).enter())
@@ -191,8 +191,8 @@ async def test_another_process_takes_the_lead():
     assert account.limiter(two).concurrency.in_use >= 3 + granted
     again = await two.flights.claim(KEYS[:2], stored=True)
     assert set(again.others) == set(KEYS[:2])  # still in flight in the other process
-    account.limiter(one).clean(sent[0])
-    account.limiter(two).clean(sent[2])
+    account.limiter(one).end(sent[0], "clean")
+    account.limiter(two).end(sent[2], "clean")
     await turns()
     for wait in waits:
         wait.cancel()
@@ -201,7 +201,7 @@ async def test_another_process_takes_the_lead():
 
 @in_loop
 async def test_an_answer_that_comes_right_behind_the_claim_is_heard():
-    """Both messages may be read in one turn of the loop; who claimed the input is still told that it is stored."""
+    """Both messages may be read in one turn of the loop; the claiming process still learns that the input is stored."""
     participant = Participant(written, lambda keys: [])
     asked: list[dict[str, object]] = []
     participant.follow(asked.append)

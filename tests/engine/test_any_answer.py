@@ -100,7 +100,7 @@ def test_once(route: str, status: int, code: Any, form: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("route", "status", "code", "form"), list(cases(3, 4)))
 def test_for_all_rows_for_ever(tmp_path: Path, route: str, status: int, code: Any, form: str) -> None:
-    """The call raises a readable error in bounded time, what was answered before is kept, and the waiting is said."""
+    """The call raises a readable error in bounded time, earlier answers are kept, and the waiting is reported."""
     raised, seconds = ended(route, Faulty(poison(failure(status, code, form), word=b"text")), tmp_path / "s.sqlite")
     assert isinstance(raised, cf.CfaiError)
     assert str(raised).isprintable()

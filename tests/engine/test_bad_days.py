@@ -17,6 +17,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine.store import store as store_module
+from cfai_nb._engine.store import writer as writer_module
 from cfai_nb._engine.store.store import Store
 from cfai_nb._engine.store.tables import VERSION
 from cfai_nb.emulator import Emulator, running
@@ -80,7 +81,8 @@ def _small_disk(monkeypatch: pytest.MonkeyPatch, pages: list[int]) -> None:
         connection.execute(f"PRAGMA max_page_count={pages[0]}")
         return connection
 
-    monkeypatch.setattr(store_module, "open_file", small)
+    for module in (store_module, writer_module):
+        monkeypatch.setattr(module, "open_file", small)
 
 
 def _close_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +137,7 @@ def test_on_a_full_disk_a_run_stops_paying(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_when_the_disk_has_room_again_nothing_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failure to keep is told by the run it happened to, and by no later one."""
+    """A failure to keep an answer is reported by its run, and not by a later one."""
     _small_disk(monkeypatch, [20])
     cf.connect(Emulator(rate=None), store=tmp_path / "s.sqlite", store_errors="continue")
     with pytest.warns(cf.CfaiWarning, match="disk is full"):

@@ -1,4 +1,4 @@
-"""The batch queue: handed in once, answered like the direct call, and found again whatever happened meanwhile."""
+"""The batch queue: submitted once, answered like the direct call, and found again whatever happened meanwhile."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _malformed(body: dict[str, Any]) -> None:
 
 
 def test_a_malformed_request_fails_alone(front: Any) -> None:
-    """The row the service refuses within a batch is named; the others are there, and it is handed in again only by a
+    """The row the service refuses within a batch is named; the others are there, and it is submitted again only by a
     re-run."""
     here = front(_malformed)
     with pytest.warns(cf.CfaiWarning, match="row 'd'"):
@@ -167,7 +167,7 @@ class Once:
     ids=list("123456"),
 )  # fmt: skip
 def test_what_passes_is_tried_again(front: Any, kind: str, answer: Any) -> None:
-    """A submission or a look that is refused for the moment is repeated; nothing is handed in twice."""
+    """A submission or a poll that is refused for the moment is repeated; nothing is submitted twice."""
     here = front(Once(kind, answer))
     assert ROWS.cfai.embed(model=BGE, queue=True).notna().sum() == 7
     assert set(here.emulator.billed_inputs.values()) == {1}
@@ -175,7 +175,7 @@ def test_what_passes_is_tried_again(front: Any, kind: str, answer: Any) -> None:
 
 
 def test_what_is_refused_within_the_queue_is_not_charged(front: Any) -> None:
-    """A request that the queue refuses is handed in again, and the ledger holds the answered one alone."""
+    """A request that the queue refuses is submitted again, and the ledger holds the answered one alone."""
     one = {"id": 0, "success": False, "errors": [{"code": 3040, "message": "Capacity temporarily exceeded"}]}
     here = front(Once("request_id", JSONResponse({"result": {"responses": [one]}, "success": True, "errors": []})))
     assert ROWS.cfai.embed(model=BGE, queue=True).notna().sum() == 7
@@ -184,7 +184,7 @@ def test_what_is_refused_within_the_queue_is_not_charged(front: Any) -> None:
 
 
 def test_a_garbled_look_is_repeated(front: Any) -> None:
-    """A body that is no JSON is asked for again: handing in anew would pay twice."""
+    """A body that is not JSON is asked for again: submitting again would pay twice."""
     here = front(Once("request_id", Response(b'{"result": {"respon'), 3))
     assert ROWS.cfai.embed(model=BGE, queue=True).notna().sum() == 7
     assert len(here.handed_in) == 1
@@ -199,7 +199,7 @@ def test_a_garbled_look_is_repeated(front: Any) -> None:
     ],
 )
 def test_an_answer_nobody_knows_is_told(front: Any, result: Any, words: str) -> None:
-    """It fails the rows in words, and nobody waits for ever."""
+    """It fails the rows in words, and nothing waits for ever."""
     front(Once("request_id", envelope(result), 9))
     with pytest.raises(cf.RowsFailed, match=words):
         ROWS.iloc[:1].cfai.generate("{value}", model=LLAMA, queue=True)
@@ -229,7 +229,7 @@ def test_texts_are_batched_within_the_queue(front: Any) -> None:
 
 
 def test_a_budget_holds(front: Any) -> None:
-    """What does not fit is not handed in, what fits is kept, and a purse that fills again by and by is waited for."""
+    """What does not fit is not submitted, what fits is kept, and a budget that is filled up again is waited for."""
     here = front()
     most = ROWS.cfai.generate.plan("Say {value}", model=LLAMA).estimate.cost.neurons
     with pytest.raises(cf.BudgetError):
@@ -285,7 +285,7 @@ def stopped(here: Witness, call: Callable[[], Any]) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to oneself")
 @pytest.mark.parametrize("verb", CALLS)
 def test_what_was_handed_in_is_found_by_a_re_run(front: Any, verb: str) -> None:
-    """Stop while waiting sends nothing new; the re-run hands in only what is new, and the bill is paid once."""
+    """Stop while waiting sends nothing new; the re-run submits only new rows, and the bill is paid once."""
     call, submissions, requests = CALLS[verb]
     here = front()
     stopped(here, lambda: call(queue=True))
@@ -331,8 +331,24 @@ def test_what_the_service_forgot_is_handed_in_anew(front: Any, status: int) -> N
     assert _kept_ids() == []
 
 
+def test_what_a_killed_process_left_is_forgotten_once_it_is_stored(front: Any, tmp_path: Path) -> None:
+    """An id stays after a kill right behind the last answer; the next run in the queue forgets it, and sends nothing
+    for it; one with an answer that is not stored stays."""
+    here = front(store=tmp_path / "s.sqlite")
+    ROWS.cfai.generate("Say {value}", model=LLAMA, queue=True)
+    store = session.current().store()
+    model = "@cf/meta/" + LLAMA
+    plan = ROWS.cfai.generate.plan("Say {value}", model=LLAMA)
+    for name, keys in (("stored", plan.keys), ("open", [*plan.keys[:1], bytes(16)])):
+        store.enqueue(name, session.current().account, session.current().origin, model, [[key] for key in keys])
+    asked = here.emulator.requests
+    pd.Series(["another text"]).cfai.generate("Say {value}", model=LLAMA, queue=True)
+    assert [name for name, _ in store.queued(session.current().account, session.current().origin, model)] == ["open"]
+    assert here.emulator.requests == asked + 3  # one submission and two looks
+
+
 def test_looks_that_are_refused_do_not_hand_in_for_ever(front: Any) -> None:
-    """What was handed in a moment ago and is refused fails its rows: anew it would be paid for again and again."""
+    """A refused submission of this run fails its rows: submitted again, it would be paid for again and again."""
     here = front(Once("request_id", envelope({}, 400, 5006), 10**6))
     with pytest.raises(cf.Refused, match="5006"):
         ROWS.iloc[:1].cfai.generate("{value}", model=LLAMA, queue=True)
@@ -350,7 +366,7 @@ def test_asked_anew_does_not_wait_for_what_was_handed_in(front: Any) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGINT to oneself")
 def test_stop_does_not_wait_for_a_refused_submission(front: Any) -> None:
-    """While the minute is used up, Stop ends the run at once, and nothing was handed in."""
+    """While the minute is used up, Stop ends the run at once, and nothing was submitted."""
     here = front(lambda body: envelope({}, 429, 3021))
     watcher = stop_when(lambda: bool(here.calls))
     with pytest.raises(cf.Stopped):
@@ -451,7 +467,7 @@ print(int(told.notna().sum()), cf.last_run().run.requests, int(cf.ledger()["requ
 
 @pytest.mark.slow
 def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
-    """kill -9 while the queue works: the next process hands in nothing, gets every row, and the bill is paid once."""
+    """kill -9 while the queue works: the next process submits nothing, gets every row, and the bill is paid once."""
     with running(rate=None, queue_polls=10**9) as server:
         book, queue = server.emulator.log, server.emulator._routing._batches
         command = [sys.executable, "-c", CHILD, server.url, str(tmp_path / "s.sqlite")]
@@ -480,12 +496,11 @@ def test_a_submission_holds_as_many_vectors_as_an_answer_may(
     close = batch_queue.Queue.close
 
     async def closing(self: batch_queue.Queue, *, whole: bool) -> None:
-        places = [place for submission in self._submissions.values() for place in submission.places.values()]
-        kept.extend((place.body, place.answer.cancelled()) for place in places)
+        kept.append([len(submission.places) for submission in self._submissions.values()])
         await close(self, whole=whole)
 
     monkeypatch.setattr(batch_queue.Queue, "close", closing)
     rows = pd.Series([f"text number {i}" for i in range(620)])
     assert rows.cfai.embed(model=BGE, queue=True).notna().all()
     assert [len(requests) for requests in witness.handed_in] == [2, 2, 3]
-    assert kept == [(None, True)] * 7
+    assert kept == [[0, 0, 0]]

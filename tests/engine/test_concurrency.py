@@ -33,11 +33,11 @@ async def _serve(capacity: Callable[[float], int], seconds: float, wanted: int =
                     await asyncio.sleep(dice.uniform(0.8, 1.2) * latency)
                     working -= 1
                     slices[int(loop.time() // 10)][0] += 1
-                    limiter.clean(sent)
+                    limiter.end(sent, "clean")
                     break
                 await asyncio.sleep(0.005)
                 slices[int(loop.time() // 10)][1] += 1
-                limiter.busy(sent)
+                limiter.end(sent, "busy")
                 attempt += 1
                 await asyncio.sleep(dice.uniform(0, min(10.0, 0.2 * 2.0**attempt)))
 
@@ -95,7 +95,7 @@ def test_never_more_than_the_places_are_out() -> None:
             sent = await limiter.enter()
             most = max(most, limiter.concurrency.in_use - int(limiter.concurrency.limit))
             await asyncio.sleep(0.1)
-            limiter.leave(sent)
+            limiter.end(sent, "leave")
 
         await asyncio.gather(*(one() for _ in range(200)))
         assert limiter.concurrency.in_use == 0
@@ -105,7 +105,7 @@ def test_never_more_than_the_places_are_out() -> None:
 
 
 def test_who_came_first_goes_first_and_the_refused_keep_their_turn() -> None:
-    """Places are handed out in order of arrival, but a request that was refused goes before all who wait."""
+    """Places are given out in order of arrival, but a request that was refused goes before all who wait."""
 
     async def main() -> list[str]:
         loop = asyncio.get_running_loop()
@@ -116,11 +116,11 @@ def test_who_came_first_goes_first_and_the_refused_keep_their_turn() -> None:
         async def one(name: str, first: bool) -> None:
             sent = await limiter.enter(first=first)
             order.append(name)
-            limiter.leave(sent)
+            limiter.end(sent, "leave")
 
         waiting = [asyncio.ensure_future(one(name, name == "again")) for name in ("a", "b", "again", "c")]
         await asyncio.sleep(0.1)
-        limiter.leave(held)
+        limiter.end(held, "leave")
         await asyncio.gather(*waiting)
         return order
 
@@ -129,7 +129,7 @@ def test_who_came_first_goes_first_and_the_refused_keep_their_turn() -> None:
 
 @pytest.mark.parametrize("late", [False, True], ids=["while it waits", "when its place has come"])
 def test_a_cancelled_wait_gives_its_place_back(late: bool) -> None:
-    """Whoever is cancelled while waiting, or at the moment its place comes, holds up nobody."""
+    """A request that is cancelled while it waits, or when it gets its place, holds up nothing."""
 
     async def main() -> int:
         loop = asyncio.get_running_loop()
@@ -139,16 +139,16 @@ def test_a_cancelled_wait_gives_its_place_back(late: bool) -> None:
         gone, next_ = asyncio.ensure_future(limiter.enter()), asyncio.ensure_future(limiter.enter())
         await asyncio.sleep(0)
         if late:
-            limiter.leave(held)
+            limiter.end(held, "leave")
             gone.cancel()
         else:
             gone.cancel()
             await asyncio.sleep(0)
-            limiter.leave(held)
+            limiter.end(held, "leave")
         async with asyncio.timeout(5):
             sent = await next_
         assert gone.cancelled()
-        limiter.leave(sent)
+        limiter.end(sent, "leave")
         return limiter.concurrency.in_use
 
     assert simulate(main()) == 0
@@ -179,15 +179,15 @@ def test_a_probe_that_tells_nothing_holds_up_nobody(fate: str) -> None:
         loop = asyncio.get_running_loop()
         limiter = Limiter(Rate(None), loop.time)
         sent = await limiter.enter()
-        limiter.limited(sent)
+        limiter.end(sent, "limited")
         probe = asyncio.ensure_future(limiter.enter())
         sent = await probe
         if fate == "breaks":
-            limiter.leave(sent)
+            limiter.end(sent, "leave")
         elif fate == "finds no capacity":
-            limiter.busy(sent)
+            limiter.end(sent, "busy")
         elif fate == "is cancelled":
-            limiter.leave(sent)
+            limiter.end(sent, "leave")
         start = loop.time()
         async with asyncio.timeout(70):
             await limiter.enter()
@@ -209,7 +209,7 @@ async def _queue(slots: int, answers: int, wanted: int = 0, load: float = 0.0) -
             sent = await limiter.enter()
             async with free:
                 await asyncio.sleep(dice.uniform(0.8, 1.2) + max(0.0, load - loop.time()))
-            limiter.clean(sent)
+            limiter.end(sent, "clean")
             places.append(limiter.concurrency.limit)
 
     await asyncio.gather(*(worker() for _ in range(MOST)))

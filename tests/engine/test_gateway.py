@@ -298,7 +298,7 @@ def test_feedback_reaches_the_log(witness: Any, score: Any, rated: dict[str, int
     ],
 )  # fmt: skip
 def test_wrong_feedback_is_refused(witness: Any, logs: Any, score: Any, kind: Any, words: str) -> None:
-    """Scores that are none, logs with two of them, rows that cannot be told apart, and logs there are not."""
+    """Invalid scores, logs with two of them, rows with one label, and unknown logs are errors."""
     here = witness(connect={"gateway": "g"})
     with pytest.raises(kind, match=words):
         cf.feedback(logs, score)
@@ -336,7 +336,7 @@ def test_other_providers_models_go_through_a_gateway(witness: Any, model: str) -
 
 
 def test_their_price_is_unknown(witness: Any) -> None:
-    """Plan, receipt and ledger say so; a budget refuses unless told otherwise; a hit of the cache is free."""
+    """Plan, receipt and ledger show it; a budget refuses it unless it is allowed; a hit of the cache is free."""
     here = witness(connect={"gateway": cf.Gateway("g", cache_ttl=60), "store": False})
     say = ROWS.cfai.generate
     assert "price unknown" in repr(say.plan("Say {value}", model=OTHERS[0]))

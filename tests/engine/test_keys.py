@@ -143,7 +143,7 @@ def test_an_unchanged_task_is_not_asked_again(was: str, becomes: str) -> None:
     ('"str_strip_whitespace": True', '"str_strip_whitespace": False', (0, 1)),
 ])  # fmt: skip
 def test_an_edited_validator_is_asked_again(was: str, becomes: str, which: tuple[int, ...]) -> None:
-    """Validators of fields and models, of bases and of what lies within, and what they refer to are in the key."""
+    """Validators of fields and models, of bases and of what is within, and what they refer to are in the key."""
     assert was in SCHEMA
     before, after = keys(SCHEMA), keys(SCHEMA.replace(was, becomes))
     assert tuple(at for at in range(3) if before[at] != after[at]) == which

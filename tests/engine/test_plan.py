@@ -261,7 +261,7 @@ def weather(city: str) -> str:
     ids=["plain", "tools", "schema", "tools and schema", "samples one by one", "samples at once"],
 )  # fmt: skip
 def test_a_plan_says_what_it_does_not_price(options: dict[str, Any], requests: int, words: list[str]) -> None:
-    """Further turns are named; samples taken one by one are counted; what cannot be sent is told."""
+    """Further turns are named; samples taken one by one are counted; what cannot be sent is reported."""
     cf.connect("emulator", store=False)
     plan = pd.Series(["a", "b", None, ["c"]]).cfai.generate.plan("Say {value}", **options)
     assert plan.estimate.requests == requests

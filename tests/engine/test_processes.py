@@ -116,7 +116,7 @@ def test_a_killed_process_costs_what_it_had_in_flight(processes: Processes, whic
 
 @pytest.mark.parametrize("processes", [{"rate": 60, "latency": 0.01}], indirect=True)
 def test_one_rate_for_all(processes: Processes) -> None:
-    """Two processes that are told 60 a minute send 60 together, not 60 each: none is refused."""
+    """Two processes with a rate of 60 a minute send 60 together, not 60 each: none is refused."""
     for words in ("one", "two"):
         processes.start(words, 30, rate=60)
     processes.go()

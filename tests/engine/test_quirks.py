@@ -101,7 +101,7 @@ REFUSING = {"string-codes", "code-in-text", "bare-text", "null-result"}
 
 @pytest.mark.parametrize("quirk", sorted(REFUSING))
 def test_a_refusal_is_known_however_it_is_written(quirk: str) -> None:
-    """A full pool is waited for, the day's end ends the run, a wrong question fails its row; the text is said once."""
+    """A full pool is waited for, the day's end ends the run, a wrong question fails its row; the text is shown once."""
     with cf.connect(Emulator(rate=None, quirks={quirk}, faults=["3040", None, *["4006"] * 9]), store=False):
         assert widths() == [1024, 1024]
         with pytest.raises(cf.QuotaExhausted) as caught:
@@ -111,7 +111,7 @@ def test_a_refusal_is_known_however_it_is_written(quirk: str) -> None:
 
 
 def test_a_gateway_without_credits_ends_the_run() -> None:
-    """402/2021 is no access token's fault: it says to buy credits."""
+    """402/2021 is not about the token: its error says to buy credits."""
     emulator = Emulator(rate=None, quirks={"no-credits"})
     with cf.connect(emulator, store=False), pytest.raises(cf.QuotaExhausted, match="buy credits"):
         through_a_gateway()

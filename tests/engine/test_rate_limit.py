@@ -113,9 +113,9 @@ async def _run(server: Server, told: float | None, rows: int) -> Outcome:
                 await asyncio.sleep(REFUSAL - WAY)
                 attempt += 1
                 outcome.refused += 1
-                limiter.limited(sent)
+                limiter.end(sent, "limited")
             await asyncio.sleep(LATENCY - WAY)
-            limiter.clean(sent)
+            limiter.end(sent, "clean")
             outcome.delivered += 1
             outcome.seconds = loop.time()
 
@@ -153,7 +153,7 @@ def test_a_rate_that_is_told_is_kept(name: str, late: float) -> None:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_rate_that_is_not_told_is_learned(name: str) -> None:
-    """Not told: everything is delivered, at most 10 % refused, at 0.90 of what the service permits."""
+    """Without a given rate: everything is delivered, at most 10 % refused, at 0.90 of what the service permits."""
     limit = SERVERS[name]().limit
     outcome = simulate(_run(SERVERS[name](), None, 3 * limit))
     assert outcome.delivered == 3 * limit
@@ -163,7 +163,7 @@ def test_a_rate_that_is_not_told_is_learned(name: str) -> None:
 
 @pytest.mark.parametrize("server", [Sliding(20), Fixed(20, 30), Bucket(20, 20)], ids=["sliding", "fixed", "bucket"])
 def test_small_rates_lose_nothing(server: Server) -> None:
-    """At 20 a minute (models of the paid plan) nothing is lost, told or not, and told nothing is refused."""
+    """At 20 a minute (models of the paid plan) nothing is lost, and with the rate given nothing is refused."""
     told = simulate(_run(Sliding(20), 20, 60))
     assert (told.delivered, told.refused) == (60, 0)
     learned = simulate(_run(server, None, 60))
@@ -194,10 +194,10 @@ def test_a_limit_that_is_lifted_is_found_out() -> None:
                 ok = server.admit(loop.time())
                 await asyncio.sleep(LATENCY if ok else REFUSAL)
                 if ok:
-                    limiter.clean(sent)
+                    limiter.end(sent, "clean")
                     when[loop.time() - begun > 1400] += 1
                 else:
-                    limiter.limited(sent)
+                    limiter.end(sent, "limited")
 
         await asyncio.gather(*(worker() for _ in range(8)))
         return when[0], when[1]
@@ -207,7 +207,7 @@ def test_a_limit_that_is_lifted_is_found_out() -> None:
 
 
 def test_two_models_share_the_minute_of_their_task() -> None:
-    """Two paces on one rate send together no more than the rate that was told."""
+    """Two limiters on one rate send together no more than the given rate."""
 
     async def main() -> tuple[int, int]:
         loop = asyncio.get_running_loop()
@@ -220,7 +220,7 @@ def test_two_models_share_the_minute_of_their_task() -> None:
                 admitted = server.admit(loop.time())
                 sent_at[not admitted] += 1
                 await asyncio.sleep(LATENCY)
-                limiter.clean(sent)
+                limiter.end(sent, "clean")
 
         async with asyncio.timeout(1000):
             await asyncio.gather(*(worker(paces[i % 2]) for i in range(30)))

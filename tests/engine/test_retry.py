@@ -30,7 +30,7 @@ LLAMA = "llama-3.3-70b-instruct-fp8-fast"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same waits between attempts, fifty times shorter; nobody waits for a pretended queue or minute."""
+    """The same waits between attempts, fifty times shorter; nothing waits for a pretended queue or minute."""
     monkeypatch.setattr(random, "uniform", lambda low, high: high / 50)
     for name, seconds in {"MOMENT": 0.005, "FIRST_LOOK": 0.003, "LAST_LOOK": 0.01}.items():
         monkeypatch.setattr(batch_queue, name, seconds)
@@ -125,13 +125,13 @@ def test_two_different_rows_confirm_and_an_answer_clears() -> None:
     share.take()
     assert not share.refused(a, 1.0, 2.0, needed=2)
     share.leave(1.0)
-    assert share.free
+    assert share.room
     share.take()
-    assert not share.free, "one at a time"
+    assert not share.room, "one at a time"
     assert not share.refused(b, 1.5, 2.5, needed=2), "it was in flight already"
     assert not share.refused(a, 2.6, 2.7, needed=2), "the same row"
     share.answered(2.8)
-    assert share.free
+    assert share.room
     assert not share.refused(a, 3.0, 3.1, needed=2), "known to be refused alone"
     assert not share.refused(b, 3.2, 3.3, needed=2)
     share = Share()
@@ -288,7 +288,7 @@ def test_a_service_without_a_free_place_ends_the_run_after_the_patience(tmp_path
     begun = time.monotonic()
     with pytest.raises(cf.Busy, match="5 of 300 rows are done and kept"):
         words(300).cfai.classify(LABELS)
-    assert 0.9 < time.monotonic() - begun < 4
+    assert 0.9 < time.monotonic() - begun < 20
     assert cf.last_run().not_run > 100
 
 
@@ -335,7 +335,7 @@ def test_what_is_waited_for_is_said(reason: str) -> None:
 
 @pytest.mark.slow
 def test_the_turn_in_the_minute_the_budget_and_the_queue_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waiting for what is in order is said as well: it has no patience."""
+    """Waits of our own are reported as well; patience does not bound them."""
     heard: list[Any] = []
     monkeypatch.setattr(limiter, "_WINDOW", 1.7)
     with cf.listen(lambda event: heard.append(event.waiting)):

@@ -20,7 +20,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine import run as engine
-from cfai_nb._engine.store.store import Store
+from cfai_nb._engine.store.writer import Writer
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.models import find
 
@@ -100,7 +100,7 @@ def test_other_sessions_share_the_store(open_: Any, tmp_path: Path) -> None:
     ("cache", "first", "second", "kept"), [(True, 1, 0, True), (False, 1, 1, False), ("refresh", 1, 1, True)]
 )
 def test_cache_modes(open_: Any, cache: Any, first: int, second: int, kept: bool) -> None:
-    """True uses the store; False neither reads nor keeps; "refresh" asks anew and keeps."""
+    """True uses the store; False neither reads nor keeps; "refresh" sends again and keeps."""
     emulator = open_()
     words(5).cfai.embed(cache=cache)
     assert emulator.requests == first
@@ -249,23 +249,23 @@ def test_who_follows_a_failure_asks_for_itself(open_: Any) -> None:
 
 @pytest.mark.slow
 def test_a_waiting_run_can_be_stopped(open_: Any) -> None:
-    """A run that only waits for another's answers stops at once when it is told to."""
-    open_(latency=3.0)
+    """A run that only waits for another's answers stops at once."""
+    emulator = open_(latency=3.0)
 
-    async def both() -> float:
+    async def both() -> int:
         first = asyncio.ensure_future(words(3).cfai.embed.aio())
         await asyncio.sleep(0.3)
         second = asyncio.ensure_future(words(3).cfai.embed.aio())
         await asyncio.sleep(0.3)
-        begun = time.monotonic()
         second.cancel()
         with pytest.raises(asyncio.CancelledError):
             await second
-        seconds = time.monotonic() - begun
+        unanswered = emulator.in_flight
         await first
-        return seconds
+        return unanswered
 
-    assert asyncio.run(both()) < 1.5
+    assert asyncio.run(both()) == 1, "the answer that it waited for has not come"
+    assert emulator.requests == 1
 
 
 # -- how much at once --------------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def test_never_more_at_once_than_asked_for(open_: Any, concurrency: int) -> None
 
 
 def test_a_long_frame_is_not_turned_into_tasks_at_once(open_: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the length of the frame, only as many batches are begun as may be under way."""
+    """Whatever the length of the frame, only as many batches are started as may be under way."""
     open_()
     most = [0]
     start = engine.Runner._start
@@ -307,11 +307,14 @@ def test_capacity_below_the_wish_is_found(open_: Any) -> None:
     assert result.notna().all()
     assert emulator.refused / emulator.requests <= 0.05
     assert set(emulator.served_inputs.values()) == {1}
-    assert seconds <= 1200 * 0.06 / 16 / 0.85 + 1.5
+    if seconds > 1200 * 0.06 / 16 / 0.85 + 1.5:  # a busy machine: what it does with the right number from the start
+        begun = time.monotonic()
+        words(1200).cfai.classify(LABELS, concurrency=16, cache=False)
+        assert seconds <= (time.monotonic() - begun) / 0.85 + 1.5
 
 
 def test_a_rate_that_is_told_is_kept_to(open_: Any) -> None:
-    """With the rate told, nothing is refused and the minute's requests all go out."""
+    """With the rate given, nothing is refused and all requests of the minute are sent."""
     emulator = open_(rate=600, window="sliding")
     result = words(300).cfai.classify(LABELS)
     assert result.notna().all()
@@ -587,7 +590,7 @@ def test_a_defect_in_a_listener_stops_the_spending(open_: Any) -> None:
 
 
 def test_a_defect_in_a_task_is_told_and_charged(open_: Any) -> None:
-    """A task that cannot read an answer fails its row, any other defect ends the run; both are told and charged."""
+    """A task that cannot read an answer fails its row, any other defect ends the run; both are reported and charged."""
     from cfai_nb.tasks import Classify
 
     class Broken(Classify):
@@ -613,7 +616,7 @@ def test_a_stop_keeps_what_waits_for_a_slow_disk(open_: Any, monkeypatch: pytest
     """Answers that wait for the writer when Stop is pressed are kept and charged."""
     emulator = open_(concurrency=4)
     full = [False]
-    monkeypatch.setattr(Store, "full", property(lambda self: full[0]))
+    monkeypatch.setattr(Writer, "full", property(lambda self: full[0]))
 
     async def main() -> None:
         full[0] = True

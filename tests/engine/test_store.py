@@ -26,7 +26,7 @@ from cfai_nb._engine import store as sharing
 from cfai_nb._engine.store import key_index, tables
 from cfai_nb._engine.store import store as store_module
 from cfai_nb._engine.store import writer as writer_module
-from cfai_nb._engine.store.key_index import Index, rebuild
+from cfai_nb._engine.store.key_index import Index, halves, rebuild, split
 from cfai_nb._engine.store.store import Store
 from cfai_nb._engine.store.tables import VERSION
 from cfai_nb._engine.store.writer import Job
@@ -106,7 +106,7 @@ def test_what_an_answer_cost_is_kept_with_it(path: Path) -> None:
 
 
 def test_of_equal_keys_the_newest_counts(path: Path) -> None:
-    """An answer asked anew replaces the old one, in this store and in one opened before and after."""
+    """A new answer replaces the old one, in this store and in one opened before and after."""
     old, new = Store(path), Store(path)
     old.put([key("a"), key("b")], ["old a", "old b"])
     old.flush()
@@ -143,7 +143,7 @@ def test_the_index_finds_what_was_added() -> None:
         unique = list(dict.fromkeys(part))
         index.extend([(pack, b"".join(unique))])
         truth.update({k: (pack, slot) for slot, k in enumerate(unique)})
-    packs, slots = index.find(keys)
+    packs, slots = split(index.places(*halves(b"".join(keys))))
     expected = [truth.get(k, (-1, 0)) for k in keys]
     assert list(zip(packs.tolist(), slots.tolist(), strict=True)) == expected
     assert index.newest == 30
@@ -169,7 +169,7 @@ def test_several_threads_write_and_read_at_once(path: Path) -> None:
     for store in stores:
         assert recall(store, names) == [f"{who} {i}" for who, i in names]
         assert len(store.charges()) == 200
-        assert store.trouble() is None
+        assert store.writer.trouble() is None
         store.close()
 
 
@@ -246,7 +246,7 @@ def test_the_least_recently_used_make_room(path: Path) -> None:
     assert found[0], "used lately"
     assert all(found[20:]), "new"
     assert not found[1], "old and not used"
-    assert store.trouble() is None
+    assert store.writer.trouble() is None
     store.close()
 
 
@@ -258,7 +258,7 @@ def test_an_answer_larger_than_the_limit_breaks_nothing(path: Path) -> None:
     store.put([key(1)], ["small"])
     store.flush()
     assert recall(store, [1]) == ["small"]
-    assert store.trouble() is None
+    assert store.writer.trouble() is None
     store.close()
 
 
@@ -279,7 +279,7 @@ def test_a_store_of_a_later_version_is_left_alone(path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"this is no database at all" * 100, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_damaged_store_says_what_to_do(path: Path, content: bytes) -> None:
-    """A file that is no database is an error naming the file and the way out; it is not overwritten."""
+    """A file that is not a database is an error naming the file and the way out; it is not overwritten."""
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     with pytest.raises(cf.StoreError) as caught:
@@ -303,7 +303,7 @@ def test_another_programs_database_is_not_written_to(path: Path) -> None:
 
 
 def test_a_store_cut_short_gives_no_wrong_answer(path: Path) -> None:
-    """A file that lost its second half is told as damaged, or gives back only answers that are right."""
+    """A file that lost its second half is reported as damaged, or gives back only right answers."""
     store = Store(path)
     for i in range(200):
         store.put([key(i)], [f"{i} " * 200])
@@ -338,11 +338,12 @@ def test_a_full_disk_is_noted_and_the_next_answers_are_kept(path: Path, monkeypa
         connection.execute(f"PRAGMA max_page_count={pages[0]}")
         return connection
 
-    monkeypatch.setattr(store_module, "open_file", small)
+    for module in (store_module, writer_module):
+        monkeypatch.setattr(module, "open_file", small)
     store = Store(path)
     store.put([key("big")], ["x" * 1_000_000], [charge()])
     store.flush()
-    assert "full" in str(store.take_failure("r"))
+    assert "full" in str(store.writer.take_failure("r"))
     assert recall(store, ["big"]) == [None]
     store.put([key("small")], ["y"])
     store.flush()
@@ -352,7 +353,7 @@ def test_a_full_disk_is_noted_and_the_next_answers_are_kept(path: Path, monkeypa
 
 
 def test_a_writer_that_cannot_start_is_noted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the writer cannot open the file (too many open files), that is a failure and nobody waits for it."""
+    """When the writer cannot open the file (too many open files), that is a failure and nothing waits for it."""
     Store(path).close()
     connect, calls = store_module.open_file, [0]
 
@@ -362,14 +363,15 @@ def test_a_writer_that_cannot_start_is_noted(path: Path, monkeypatch: pytest.Mon
             raise sqlite3.OperationalError("unable to open database file")
         return connect(path)
 
-    monkeypatch.setattr(store_module, "open_file", once)
+    for module in (store_module, writer_module):
+        monkeypatch.setattr(module, "open_file", once)
     monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
     store = Store(path)
     for i in range(3):
         store.put([key(i)], np.zeros((1, 9_000_000), dtype=np.float32))  # more than the backlog in all
     store.flush()
-    assert store.trouble() is not None
-    assert not store.full, "a run would wait for ever"
+    assert store.writer.trouble() is not None
+    assert not store.writer.full, "a run would wait for ever"
     assert len(store.close(seconds=0.1)) == 3
 
 
@@ -525,7 +527,7 @@ def test_a_version_that_cannot_be_is_an_error_in_words(path: Path) -> None:
 
 
 def test_what_is_damaged_in_the_book_is_left_out_and_said(tmp_path: Path) -> None:
-    """A charge that does not match its checksum is no amount; the ledger warns of it."""
+    """A charge that does not match its checksum is not an amount; the ledger warns of it."""
     session = cf.connect("emulator", store=tmp_path / "s.sqlite")
     pd.Series(["one"]).cfai.embed()
     pd.Series(["two"]).cfai.embed()
@@ -615,7 +617,7 @@ def test_processes_that_evict_each_others_answers_stay_whole(path: Path) -> None
     assert all(cell in (None, name) for name, cell in zip(names, found, strict=True))
     assert found[149] or found[299]
     assert reader.size()[1] <= 33_000
-    assert reader.take_failure() is None
+    assert reader.writer.take_failure() is None
     reader.close()
 
 
@@ -649,14 +651,14 @@ def test_a_lock_loses_nothing_and_charges_nothing_twice(path: Path, monkeypatch:
         for i in range(5):
             store.put([key(i)], [i], [charge(1.0)])
             time.sleep(0.05)
-        assert store.behind("r")
-        assert store.trouble("r") is None, "a lock is waited for"
-        assert len(store._writer.unwritten()) == 5
+        assert store.writer.behind("r")
+        assert store.writer.trouble("r") is None, "a lock is waited for"
+        assert len(store.writer.unwritten()) == 5
         threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
         store.flush()
     assert recall(store, list(range(5))) == list(range(5))
     assert len(store.charges()) == 5
-    assert store.take_failure("r") is None
+    assert store.writer.take_failure("r") is None
     store.close()
 
 
@@ -668,7 +670,7 @@ def test_a_lock_that_lasts_is_said_and_what_waits_is_not_lost(path: Path, monkey
     with locked(path):
         store.put([key(1)], ["one"], [charge(2.0)])
         store.flush()
-        assert "another process holds it" in str(store.take_failure("r"))
+        assert "another process holds it" in str(store.writer.take_failure("r"))
         assert [entry.neurons for entry in store.charges()] == [2.0], "known all the same"
         monkeypatch.setattr(store_module, "CLOSING", 0.1)
         assert len(sharing.release(store)) == 1
@@ -680,7 +682,7 @@ def test_a_lock_that_lasts_is_said_and_what_waits_is_not_lost(path: Path, monkey
 
 
 def test_a_failure_is_told_to_the_run_it_belongs_to(path: Path) -> None:
-    """An answer that cannot be written is said to its owner alone; the others are kept, and its charge too."""
+    """An answer that cannot be written is reported to its owner alone; the others are kept, and its charge too."""
     store = Store(path)
 
     def fails(connection: sqlite3.Connection) -> None:
@@ -689,17 +691,17 @@ def test_a_failure_is_told_to_the_run_it_belongs_to(path: Path) -> None:
     def never(connection: sqlite3.Connection) -> None:
         raise sqlite3.DataError("string or blob too big")
 
-    store._writer.put(Job(fails, 10, [charge(1.0, run="one")], "one"))
-    store._writer.put(Job(never, 10, [charge(2.0, run="two")], "two"))
+    store.writer.put(Job(fails, 10, [charge(1.0, run="one")], "one"))
+    store.writer.put(Job(never, 10, [charge(2.0, run="two")], "two"))
     store.put([key(3)], ["kept"], [charge(4.0, run="three")])
     store.flush()
-    assert store.trouble("three") is None
-    assert store.take_failure("three") is None
-    assert "disk I/O" in str(store.trouble("one"))
-    assert "too big" not in str(store.take_failure("one"))
-    assert store.trouble("two") is None, "only this one answer is lost"
-    assert store.take_failure("two") is not None
-    assert store.take_failure("two") is None, "said once"
+    assert store.writer.trouble("three") is None
+    assert store.writer.take_failure("three") is None
+    assert "disk I/O" in str(store.writer.trouble("one"))
+    assert "too big" not in str(store.writer.take_failure("one"))
+    assert store.writer.trouble("two") is None, "only this one answer is lost"
+    assert store.writer.take_failure("two") is not None
+    assert store.writer.take_failure("two") is None, "said once"
     assert recall(store, [3]) == ["kept"]
     assert sorted(entry.neurons for entry in store.charges()) == [1.0, 2.0, 4.0]
     assert [job.owner for job in store.close(seconds=0.1)] == ["one"]
@@ -717,7 +719,7 @@ def test_writes_after_closing_are_not_lost(path: Path) -> None:
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["deleted", "replaced"])
 def test_a_file_that_is_not_there_any_more_is_noticed_at_the_first_write(path: Path, replaced: bool) -> None:
-    """What is written is not lost in a file nobody sees: it waits, and goes into the one that lies there next."""
+    """Answers are not lost in a deleted file: they wait, and are written into the next file at the path."""
     store = sharing.shared(path)
     store.put([key(1)], ["old"], [charge(1.0)])
     store.flush()
@@ -727,7 +729,7 @@ def test_a_file_that_is_not_there_any_more_is_noticed_at_the_first_write(path: P
         Store(path).close()
     store.put([key(2)], ["new"], [charge(2.0)])
     store.flush()
-    assert ("another file was put" if replaced else "deleted") in str(store.trouble("r"))
+    assert ("another file was put" if replaced else "deleted") in str(store.writer.trouble("r"))
     after = sharing.shared(path)
     assert after is not store
     store.put([key(3)], ["late"], [charge(3.0)])
@@ -738,14 +740,14 @@ def test_a_file_that_is_not_there_any_more_is_noticed_at_the_first_write(path: P
 
 
 def test_when_nothing_can_be_written_memory_has_a_bound(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers beyond it are given up and said; their charges never are."""
+    """Answers beyond it are given up and reported; their charges never are."""
     monkeypatch.setattr(writer_module, "BACKLOG", 10_000)
     store = Store(path)
     path.unlink()
     for i in range(10):
         store.put([key(i)], ["x" * 3_000], [charge(1.0)])
         store.flush()
-    assert store._writer.waiting <= 13_000
+    assert store.writer.waiting <= 13_000
     assert len(store.charges()) == 10
-    assert store.take_failure("r") is not None
+    assert store.writer.take_failure("r") is not None
     assert sum(len(job.charges) for job in store.close(seconds=0.0)) == 10

@@ -13,12 +13,17 @@ import pytest
 from cfai_nb._engine.store import key_index as module
 from cfai_nb._engine.store import writer
 from cfai_nb._engine.store.codec import seal
-from cfai_nb._engine.store.key_index import Index
+from cfai_nb._engine.store.key_index import Index, Places, halves, split
 from cfai_nb._engine.store.store import Store
 
 
 def key(number: int) -> bytes:
     return hashlib.blake2b(str(number).encode(), digest_size=16).digest()
+
+
+def find(index: Index, keys: list[bytes]) -> tuple[Places, Places]:
+    """Return record and slot of each key."""
+    return split(index.places(*halves(b"".join(keys))))
 
 
 @pytest.mark.parametrize("few", [1, 50, 100_000], ids=["merged at once", "now and then", "never"])
@@ -31,7 +36,7 @@ def test_the_newest_pack_of_a_key_is_found(few: int, monkeypatch: pytest.MonkeyP
         keys = [key(number) for number in numbers]
         index.extend([(pack, b"".join(keys))])
         known.update((each, (pack, slot)) for slot, each in enumerate(keys))
-    packs, slots = index.find(list(known))
+    packs, slots = find(index, list(known))
     assert list(zip(packs.tolist(), slots.tolist(), strict=True)) == list(known.values())
     assert index.newest == 299
 
@@ -39,13 +44,13 @@ def test_the_newest_pack_of_a_key_is_found(few: int, monkeypatch: pytest.MonkeyP
 def test_what_was_never_added_is_unknown() -> None:
     """An empty index knows nothing, and a full one nothing else; equal first halves do not make equal keys."""
     index = Index()
-    assert index.find([key(1)])[0].tolist() == [-1]
+    assert find(index, [key(1)])[0].tolist() == [-1]
     same_half = [b"\0" * 8 + bytes([0] * 7 + [n]) for n in range(4)]
     index.extend([(1, b"".join(same_half[:3]))])
-    packs, slots = index.find([same_half[2], same_half[3], key(2), same_half[0]])
+    packs, slots = find(index, [same_half[2], same_half[3], key(2), same_half[0]])
     assert packs.tolist() == [1, -1, -1, 1]
     assert slots.tolist()[0] == 2
-    assert index.find([])[0].tolist() == []
+    assert find(index, [])[0].tolist() == []
 
 
 # -- in the file -------------------------------------------------------------------------------------------------------

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -13,10 +16,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from processes import environment
+from processes import environment, until
 
 import cfai_nb as cf
+from cfai_nb import accessor
 from cfai_nb.emulator import Emulator
+from cfai_nb.frame import progress
+from cfai_nb.widgets import progress as widgets
+from cfai_nb.widgets.progress import Bar
 
 dask = pytest.importorskip("dask")
 dd = pytest.importorskip("dask.dataframe")
@@ -33,6 +40,9 @@ VERBS = [
     ("filter", ("text", "about a parcel"), {}),
     ("verify", ("text", "kind"), {}),
     ("run", (cf.Summarize(), "text"), {}),
+    ("extract", ("text", {"count": int, "late": bool, "kind": ["parcel", "letter"]}), {}),
+    ("extract", ("text", {"count": int, "late": bool}), {"details": True}),
+    ("extract", ("text", {"late": bool}), {}),
 ]
 
 
@@ -143,6 +153,91 @@ def test_a_budget_is_one_for_all_partitions(emulator: Emulator) -> None:
         frame.cfai.embed("text", neurons=0.6 * whole).compute(scheduler="synchronous")
     assert 0.4 * whole < cf.ledger().neurons.sum() <= 0.6 * whole
     assert frame.cfai.embed.plan("text").stored == 40
+
+
+def test_extract_is_two_calls_with_one_price_and_one_budget(emulator: Emulator, pandas: pd.DataFrame) -> None:
+    """Booleans go to a decision model in each partition; the plan has both, and what it says is enough."""
+    frame = dd.from_pandas(pandas, npartitions=4)
+    task = cf.Extract(fields={"count": int, "late": bool})
+    plan = frame.cfai.run.plan(task, "text")
+    assert plan.words == "run with @cf/cloudflare/clairic and @cf/cloudflare/clef-flash"
+    assert (plan.rows, plan.distinct, plan.requests) == (24, 7, 14)
+    assert plan.cost.neurons == pytest.approx(pandas.cfai.run.plan(task, "text").cost.neurons)
+    made = frame.cfai.run(task, "text", neurons=plan.cost.neurons).compute(scheduler="threads")
+    pd.testing.assert_frame_equal(made, pandas.cfai.extract("text", task.fields))
+    assert emulator.requests == 14
+    report = cf.last_run()
+    assert (report.event.done, report.event.requests) == (20, 0)
+
+
+def test_one_progress_and_one_receipt(emulator: Emulator) -> None:
+    """Listeners see rows of the whole grow to all of them, with one end; the receipt is of all partitions, once more
+    when it is computed again."""
+    frame = dd.from_pandas(pd.DataFrame({"text": [*(f"text {at}" for at in range(40)), *[None] * 8]}), npartitions=6)
+    lazy, seen = frame.dropna().cfai.generate("Say {text}"), list[Any]()
+    with cf.listen(seen.append):
+        lazy.compute(scheduler="threads")
+    done = [event.done for event in seen]
+    assert done == sorted(done)
+    assert (done[-1], seen[-1].rows, [event.finished for event in seen].count(True)) == (40, 40, 1)
+    report = cf.last_run()
+    assert report.receipt.startswith("generate: 40 rows in 6 of 6 partitions · 40 requests · emulator, would be ")
+    assert report.event.spent.neurons == pytest.approx(emulator.billed)
+    lazy.compute(scheduler="threads")
+    assert report.receipt.startswith("generate: 40 rows in 6 of 6 partitions · 40 from the store · 0 requests · ")
+    with pytest.raises(LookupError, match="compute"):
+        report.frame()
+
+
+def test_rows_that_fail_are_in_the_receipt(tmp_path: Path) -> None:
+    """Failures of all partitions are counted, the first ones are listed, and each partition warns."""
+    cf.connect(Emulator(rate=None, faults=lambda number, model: "5006" if number in (3, 9) else None), store=False)
+    frame = dd.from_pandas(pd.DataFrame({"text": [f"text {at}" for at in range(12)]}), npartitions=2)
+    with pytest.warns(cf.CfaiWarning, match="of 6 rows failed"):
+        made = frame.cfai.generate("Say {text}").compute(scheduler="synchronous")
+    report = cf.last_run()
+    assert made.isna().sum() == report.failed == len(report.failures) == 2
+    assert " · 2 failed · " in report.receipt
+
+
+def test_stop_ends_all_partitions(tmp_path: Path) -> None:
+    """An interrupt of ``compute()`` sends nothing more from any partition; what was bought is kept."""
+    emulator = Emulator(rate=None, latency=0.02)
+    cf.connect(emulator, store=tmp_path / "s.sqlite", concurrency=2)
+    frame = dd.from_pandas(pd.DataFrame({"text": [f"text {at}" for at in range(2_000)]}), npartitions=4)
+
+    def interrupt() -> None:
+        until(lambda: emulator.requests > 10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        frame.cfai.generate("Say {text}").compute(scheduler="threads")
+    time.sleep(0.2)
+    before = emulator.requests
+    time.sleep(0.2)
+    assert emulator.requests == before < 2_000
+    until(lambda: frame.cfai.generate.plan("Say {text}").stored == before)
+
+
+def test_a_notebook_shows_one_bar(emulator: Emulator, frame: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All partitions have one bar, which ends with the receipt; ``progress=False`` shows none."""
+    bars: list[Bar] = []
+
+    @contextlib.contextmanager
+    def bar() -> Any:
+        bars.append(Bar())
+        yield bars[-1].show
+
+    monkeypatch.setattr(accessor, "_bar", bar)
+    monkeypatch.setattr(progress, "in_notebook", lambda: True)
+    monkeypatch.setattr(widgets, "publish", lambda *args, **options: None)
+    frame.cfai.generate("Say {text}", progress=False).compute(scheduler="threads")
+    assert bars == []
+    frame.cfai.generate("Tell {text}").compute(scheduler="threads")
+    assert [repr(each).partition(" · emulator")[0] for each in bars] == [
+        "✓ generate: 20 rows in 4 of 4 partitions · 13 from the store · 7 requests"
+    ]
 
 
 def test_verbs_that_need_all_rows_say_so(emulator: Emulator, frame: Any) -> None:

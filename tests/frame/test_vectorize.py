@@ -24,6 +24,7 @@ from cfai_nb._engine.service_errors import VECTORIZE, service_error
 from cfai_nb.emulator import Emulator, running
 from cfai_nb.emulator.vectorize import Mutation
 from cfai_nb.frame.vectorize import batch as spelled
+from cfai_nb.frame.vectorize import index, to_vectorize
 from cfai_nb.frame.vectorize.batch import calls, decimals, lines
 from cfai_nb.frame.vectorize.metadata import kinds_of, plain
 from cfai_nb.session.requests import RequestJob
@@ -497,6 +498,26 @@ def test_codes_of_the_store(code: int, kind: type[cf.ServiceError], todo: str) -
     error = service_error(404 if code == 3000 else 400, {}, body, "Vectorize index 'notes'", VECTORIZE)
     assert (type(error), error.code) == (kind, code)
     assert todo in str(error)
+
+
+def test_more_vectors_than_an_index_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than 20 million are refused before anything is sent; an index that fills up keeps what it acknowledged."""
+    assert to_vectorize.MAX_VECTORS == index.MAX_VECTORS == 20_000_000
+    for module in (to_vectorize, index):
+        monkeypatch.setattr(module, "MAX_VECTORS", 10)
+    monkeypatch.setattr(spelled, "CALL_VECTORS", 4)
+    door = Door(vectorize_limit=10)
+    with cf.connect(door, store=tmp_path / "full.sqlite"):
+        with pytest.raises(ValueError, match=r"11 vectors: an index holds at most 10. Write parts"):
+            numbers(11).cfai.to_vectorize("notes", create=True)
+        assert door.calls == []
+        numbers(5).cfai.to_vectorize("notes", create=True)
+        others = numbers(9).rename(lambda at: f"other {at}")
+        with pytest.raises(cf.Refused, match=r"holds 9 of at most 10 vectors. What it acknowledged is there: write"):
+            others.cfai.to_vectorize("notes")
+        assert [len(ids) for ids in door.written[2:]] == [4, 4]  # the second one was refused
+        assert others[:4].cfai.to_vectorize("notes").skipped == 4
+        assert numbers(5).cfai.to_vectorize("notes", cache="refresh").sent == 5  # in place of those that are there
 
 
 def test_a_token_without_the_permission(tmp_path: Path) -> None:

@@ -210,6 +210,29 @@ def test_columns_are_chosen_by_what_they_hold() -> None:
     assert "3 more columns hidden (n5, vector, long); choose with columns=" in frame.cfai.preview().fragment()
 
 
+def test_boxes_are_drawn_on_the_picture_of_their_row() -> None:
+    """A column of `detect` shows the only picture of its row with the boxes, and their labels in words."""
+    sides = {"ymin": 10, "xmax": 60, "ymax": 40}
+    found = [{"label": SCRIPT if at else "dog", "score": 0.5, "xmin": 10 + at, **sides} for at in range(2)]
+    plain = Image.new("RGB", (100, 50), "white")
+    frame = pd.DataFrame({"photo": [plain, plain, plain], "found": [found, [], None]})
+    page = frame.cfai.preview().fragment()
+    words = "".join(judged(page).words)
+    assert "dog 0.50" in words
+    assert "nothing found" in words
+    assert len(judged(page).sources) == 3 + 1
+    seen = np.asarray(Image.open(io.BytesIO(base64.b64decode(judged(page).sources[1].rpartition(",")[2]))))
+    assert (np.abs(seen.astype(int) - [0, 0x72, 0xB2]).sum(axis=2) < 60).any()
+    assert "dog 0.50" in frame[["found"]].cfai.preview().fragment()  # without a picture in words only
+
+
+def test_several_pictures_of_a_row_stand_in_one_cell() -> None:
+    """A list of pictures, as `image(n=2)` makes it, is shown as pictures."""
+    for several in ([cf.Image(drawn()), cf.Image(drawn((9, 9)))], np.array([drawn(), drawn((9, 9))], dtype=object)):
+        frame = pd.DataFrame({"photo": [several, None]})
+        assert len(judged(frame.cfai.preview().fragment()).sources) == 2
+
+
 def test_vectors_alone_show_bars_and_stay_numpy_in_text() -> None:
     """A vector as a cell's output: bars in HTML, numpy's short form and the space in text; a matrix is numpy's."""
     bundle = VECTOR._repr_mimebundle_()

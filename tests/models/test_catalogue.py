@@ -176,7 +176,7 @@ def test_a_refresh_that_says_nothing_new_changes_nothing(tmp_path: Path, own_cat
 
 
 class _Listing:
-    """A service whose catalogue holds a new model, a dearer old one, and one that is about to go."""
+    """A service whose catalogue holds a new model, a more expensive old one, and one that is about to go."""
 
     entries: list[dict[str, Any]] = [  # noqa: RUF012
         {

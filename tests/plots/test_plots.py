@@ -23,6 +23,7 @@ from matplotlib.text import Text
 import cfai_nb as cf
 from cfai_nb.frame.compare_result import front
 from cfai_nb.plots import (
+    boxes,
     clusters,
     compare,
     concurrency,
@@ -724,7 +725,8 @@ def test_models_without_answers_or_columns() -> None:
 def test_completion_shows_plots_only() -> None:
     """``cf.plots.<TAB>`` offers the plots and nothing else."""
     assert dir(cf.plots) == [
-        "clusters", "compare", "concurrency", "confidence", "confusion", "cost", "latency", "reliability", "similarity",
+        "boxes", "clusters", "compare", "concurrency", "confidence", "confusion", "cost", "latency", "reliability",
+        "similarity",
     ]  # fmt: skip
 
 
@@ -768,3 +770,81 @@ def test_reliability_compares_models() -> None:
     assert reliability(sure(), truth, ax=axes()).get_title(loc="left") == "Reliability"
     with pytest.raises(ValueError, match="probabilities=True"):
         reliability({}, truth)
+
+
+def _street(size: tuple[int, int] = (200, 100)) -> pd.DataFrame:
+    """Three rows: a picture with two boxes, one with none, and one without an answer."""
+    from PIL import Image
+
+    sides = {"xmin": 20.0, "ymin": 10.0, "xmax": 60.0, "ymax": 90.0}
+    found = [
+        [{"label": "$dog^2$", "score": 0.9, **sides}, {"label": "car", "score": 0.2, **sides, "xmax": 900.0}],
+        [],
+        None,
+    ]
+    pictures = [np.asarray(Image.new("RGB", size, color)) for color in ("#336699", "#ffffff", "#000000")]
+    return pd.DataFrame({"photo": pd.Series(pictures, dtype=object), "boxes": pd.Series(found, dtype=object)})
+
+
+def test_boxes_lie_where_the_model_saw_them() -> None:
+    """A box is drawn in the pixels of its picture, with label and score; what reaches out ends at the edge."""
+    ax = boxes(_street(), "photo", "boxes", ax=axes())
+    assert ax.get_title(loc="left") == "2 boxes in 2 pictures"
+    assert {"$dog^2$ 0.90", "car 0.20", "1 without an answer"} <= set(texts_of(ax))
+    x, y, x1, y1 = ax.images[0].get_extent()[0], ax.images[0].get_extent()[3], *ax.images[0].get_extent()[1:3]
+    drawn = {
+        tuple(np.round([(b.x0 - x) / (x1 - x), (b.y0 - y) / (y1 - y), (b.x1 - x) / (x1 - x), (b.y1 - y) / (y1 - y)], 3))
+        for b in (patch.get_bbox() for patch in ax.patches)
+    }
+    assert drawn == {(0.1, 0.1, 0.3, 0.9), (0.1, 0.1, 1.0, 0.9)}
+    weak = boxes(_street(), "photo", "boxes", min_score=0.5, ax=axes())
+    assert "1 below a score of 0.5 left out · 1 without an answer" in texts_of(weak)
+    assert not any("car" in words for words in texts_of(weak))
+    picture(ax)
+
+
+def test_boxes_of_many_things_have_a_legend_and_files_keep_their_boxes(tmp_path: Any) -> None:
+    """Where a picture has many boxes a legend names the colors; boxes out of a parquet file are drawn as before."""
+    sides = {"ymin": 1, "xmax": 9, "ymax": 9}
+    many = [{"label": f"thing {at % 2}", "score": None, "xmin": at, **sides} for at in range(9)]
+    street = _street().assign(boxes=pd.Series([many, [], None], dtype=object))
+    street[["boxes"]].to_parquet(tmp_path / "boxes.parquet")
+    street["boxes"] = pd.read_parquet(tmp_path / "boxes.parquet")["boxes"]
+    ax = boxes(street, "photo", "boxes", ax=axes())
+    assert {"thing 0", "thing 1"} <= set(texts_of(ax))
+    assert len(ax.patches) == 2 * 9
+    picture(ax)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [("car", "row 0: not a list of boxes"), ([{"label": "car", "xmin": "x", "ymin": 0, "xmax": 1, "ymax": 1}], "'x'")],
+)
+def test_what_is_not_a_box_is_refused(cell: Any, message: str) -> None:
+    """A column of other things is refused with its row; a picture that cannot be read has its reason in its place."""
+    street = _street().head(1)
+    with pytest.raises(ValueError, match=message):
+        boxes(street.assign(boxes=pd.Series([cell], dtype=object)), "photo", "boxes", ax=axes())
+    with pytest.raises(cf.ColumnError, match="boxes"):
+        boxes(street, "photo", "boxs", ax=axes())
+    broken = boxes(street.assign(photo=pd.Series([b"no picture"], dtype=object)), "photo", "boxes", ax=axes())
+    assert any("not a picture" in words for words in texts_of(broken))
+    assert "no row has a picture and boxes" in texts_of(boxes(street.head(0), "photo", "boxes", ax=axes()))
+
+
+def test_pictures_keep_their_colors_in_a_dark_theme() -> None:
+    """A notebook shows a plot with light ink in dark themes, but a photograph as it is."""
+    import base64
+    import re
+
+    from PIL import Image
+
+    ax = boxes(_street().head(2), "photo", "boxes")
+    light, dark = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(found))).convert("RGB")).astype(int)
+        for found in re.findall('base64,([^"]+)', ax.figure._repr_html_())
+    )
+    same = (light == dark).all(axis=2)
+    blue = (abs(light - [0x33, 0x66, 0x99]) < 12).all(axis=2)
+    assert same[blue].mean() > 0.99
+    assert not same.all()

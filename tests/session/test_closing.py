@@ -1,4 +1,4 @@
-"""Closing drains: what is paid is kept, what is open is closed, and what could not be written is said."""
+"""Closing drains: what is paid is kept, what is open is closed, and what could not be written is reported."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_what_takes_longer_than_closing_waits_is_dropped_and_said(tmp_path: Path
     begun = time.monotonic()
     with pytest.warns(cf.CfaiWarning, match="1 call were not answered within 0.2 s"):
         session.close(timeout=0.2)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
     assert "session was closed" in str(run.ended().error)
 
 

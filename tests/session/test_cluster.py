@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from processes import TOKEN, until
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator, running
+from cfai_nb.session import account_usage
 
 distributed = pytest.importorskip("distributed")
 dd = pytest.importorskip("dask.dataframe")
@@ -123,5 +125,61 @@ def test_a_cancelled_future_stops_the_spending(cluster: Any, service: Emulator) 
     time.sleep(0.5)
     before = service.requests
     time.sleep(0.5)
+    assert service.requests == before < 4_000
+    until(lambda: cf.ledger().requests.sum() == before)
+
+
+def test_one_ledger_one_receipt_one_progress(cluster: Any, service: Emulator) -> None:
+    """What workers were charged that keep nothing is in the client's ledger; listeners see rows of the whole."""
+    address = cf.session.current().endpoint.base
+    seen: list[Any] = []
+    with (
+        cf.connect(base_url=address, account_id="a" * 32, api_token=TOKEN, store=False, rate=None),
+        cf.listen(seen.append),
+    ):
+        made = rows("apart", 80, partitions=4).cfai.generate("Say {text}").compute()
+        until(lambda: bool(seen) and seen[-1].finished)
+        assert made.notna().all()
+        assert cf.ledger().requests.sum() == service.requests == 80
+        report = cf.last_run()
+        assert report.receipt.startswith("generate: 80 rows in 4 of 4 partitions · 80 requests · ")
+        assert report.event.spent.neurons == pytest.approx(cf.ledger().neurons.sum())
+    done = [event.done for event in seen]
+    assert done == sorted(done)
+    assert (done[-1], [event.finished for event in seen].count(True)) == (80, 1)
+
+
+def test_the_meter_is_read_once_for_all_workers(
+    cluster: Any, service: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What other programs use meanwhile ends ``budget="free"`` on all workers, and the scheduler alone reads it."""
+    monkeypatch.setattr(account_usage, "EVERY", 0.25)
+    began = time.monotonic()
+    future = cluster.compute(rows("meter", 4_000).cfai.generate("Say {text}", concurrency=4, budget="free"))
+    until(lambda: service.requests > 20)
+    service.meter.elsewhere = 10_000.0
+    with pytest.raises(cf.BudgetError, match="today's free Neurons"):
+        future.result(timeout=60)
+    assert service.meter.reads <= (time.monotonic() - began) / 0.25 + 2
+    before = service.requests
+    time.sleep(0.4)
+    assert service.requests == before < 4_000
+
+
+def test_stop_in_the_notebook_stops_all_workers(cluster: Any, service: Emulator) -> None:
+    """An interrupt of ``compute()`` ends the spending; what was bought is kept."""
+    lazy = rows("stop", 4_000).cfai.generate("Say {text}", concurrency=4)
+
+    def interrupt() -> None:
+        until(lambda: service.requests > 20)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt):
+        lazy.compute()
+    until(lambda: not cluster.cluster.scheduler.plugins["cfai_nb"]._parts)
+    time.sleep(0.4)
+    before = service.requests
+    time.sleep(0.4)
     assert service.requests == before < 4_000
     until(lambda: cf.ledger().requests.sum() == before)

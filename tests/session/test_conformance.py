@@ -57,7 +57,7 @@ def asked(statements: list[Statement], budget: Budget | None = None, **settings:
 
 
 def test_a_right_emulator_agrees(right: list[Outcome]) -> None:
-    """Every statement holds, and costs no more than was said before."""
+    """Every statement holds, and costs no more than its estimate."""
     assert [(each.statement.name, each.differences) for each in right if each.verdict != "holds"] == []
     for each in right:
         most = cost_of(each.statement).neurons
@@ -78,7 +78,7 @@ def test_names_are_unique_and_nothing_is_stated_twice() -> None:
 
 
 def test_every_code_has_a_statement_or_a_reason() -> None:
-    """What the emulator refuses with is stated, or said to be left out; not both."""
+    """Each code of the emulator has a statement or a reason to be left out, not both."""
     stated, left = {each.code for each in TABLE if each.code}, {code for code in LEFT_OUT if isinstance(code, int)}
     known = set(CODES) | set(SEARCH_CODES)
     assert known - stated - left == set()
@@ -87,7 +87,7 @@ def test_every_code_has_a_statement_or_a_reason() -> None:
 
 
 def test_every_family_has_a_statement_or_a_reason() -> None:
-    """A family of models that the emulator imitates is asked once, or it is said why not."""
+    """Each family of models that the emulator imitates has a statement, or a reason why not."""
     models = {each.model for each in TABLE} & catalogue().keys()
     stated = {catalogue()[model].family for model in models} | {"documents"}
     assert set(FAMILIES) - stated - set(LEFT_OUT) == set()
@@ -224,7 +224,7 @@ def test_faults_are_repeated_and_a_dead_service_is_no_difference(monkeypatch: py
     ],
 )  # fmt: skip
 def test_what_a_value_must_be(value: Any, expected: Any, holds: bool) -> None:
-    """Kinds, patterns, values and alternatives; a truth value is no number, and a text no number."""
+    """Kinds, patterns, values and alternatives; a truth value is not a number, and neither is a text."""
     assert fits(value, expected) is holds
 
 
@@ -320,7 +320,7 @@ def test_the_command_against_the_emulator(tmp_path: Path, capsys: pytest.Capture
 def test_the_command_refuses_what_does_not_fit(
     capsys: pytest.CaptureFixture[str], arguments: list[str], error: str
 ) -> None:
-    """Wrong usage is said, with exit code 2."""
+    """Wrong usage is reported, with exit code 2."""
     assert main(["conformance", *arguments]) == 2
     assert error in capsys.readouterr().err
 

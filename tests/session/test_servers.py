@@ -235,7 +235,7 @@ def test_its_refusals_are_told(server: Server) -> None:
 
 
 def test_vectors_that_leave_gaps_are_not_taken() -> None:
-    """Two of one index are no answer to two texts."""
+    """Two vectors of one index are not an answer to two texts."""
     answer = cf.Answer(json.dumps({"data": [{"index": 0, "embedding": [1.0]}] * 2}).encode())
     with pytest.raises(cf.AnswerError, match="gaps"):
         answer.listed()
@@ -295,7 +295,7 @@ def test_what_is_the_services_own_is_refused(options: dict[str, Any], words: str
     ],
 )  # fmt: skip
 def test_only_what_is_near_is_free(url: str, near: bool) -> None:
-    """On this machine or network nobody sends a bill; elsewhere the price is unknown, which is not free."""
+    """On this machine or network a server is free; elsewhere the price is unknown, which is not free."""
     endpoint = resolve_endpoint(None, None, None, url)
     assert (endpoint.is_server, endpoint.is_local) == (True, near)
     assert (external_model("m", "server", free=near).prices is None) is not near
@@ -308,7 +308,7 @@ def test_the_services_openai_address_is_no_free_server() -> None:
 
 
 def test_nobody_there_says_so() -> None:
-    """A server that is not running is told with what to check."""
+    """The error about a server that is not running says what to check."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     cf.connect(base_url=f"http://127.0.0.1:{port}/v1", store=False)

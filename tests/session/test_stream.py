@@ -126,7 +126,7 @@ def test_a_budget_holds_for_streams() -> None:
 
 @pytest.mark.parametrize("prompt", ["", "  ", None, 7])
 def test_a_prompt_that_asks_nothing_is_not_sent(prompt: object) -> None:
-    """What is no text, or an empty one, is an error before anything is sent, as a missing cell is not sent."""
+    """What is not text, or an empty one, is an error before anything is sent, as a missing cell is not sent."""
     emulator = Emulator(rate=None)
     cf.connect(emulator)
     with pytest.raises(ValueError, match="give a text"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from hostile import read_body
 
 import cfai_nb as cf
 from cfai_nb._engine.store.codec import decode, encode
@@ -20,20 +21,14 @@ CHAT, OLD = "glm-4.7-flash", "llama-3.2-3b-instruct"
 
 
 class Service:
-    """Answers with what was said; a prompt with "cut" in it is cut, and one with "silent" is answered with nothing."""
+    """Answers with the prompt; one with "cut" in it is cut, and one with "silent" gets an empty answer."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.cut_samples = {0}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while True:
-            message = await receive()
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        asked = json.loads(body)
+        asked = json.loads(await read_body(receive))
         said = asked["messages"][-1]["content"]
         said = said if isinstance(said, str) else said[-1]["text"]
         self.asked.append(said)

@@ -158,7 +158,7 @@ def test_a_place_in_the_text_in_both_forms(span: Any) -> None:
 
 @pytest.mark.parametrize("answer", [{"value": "soon"}, {"value": [1], "steps": [{"value": 1}]}], ids=["words", "steps"])
 def test_an_answer_of_another_shape_is_a_failed_row(answer: Any) -> None:
-    """A duration that is no number and a forecast of another length are errors of the row, not columns of nonsense."""
+    """A duration that is not a number and a forecast of another length are errors of the row, not of columns."""
     task = cf.Extract(fields={"a": dt.timedelta if answer["value"] == "soon" else GUESSES["orders"]})
     said = Answer(json.dumps({"result": {"answers": {"a": answer}, "truncated": False}, "success": True}).encode())
     with pytest.raises(cf.AnswerError, match="does not fit the fields"):
@@ -283,9 +283,29 @@ def test_a_row_that_one_call_cannot_answer_fails() -> None:
     assert out["total"].tolist()[0] == 41.5
 
 
+def test_any_way_of_asking_goes_to_both_models(emulator: Emulator) -> None:
+    """``run``, ``compare`` and frames of Polars divide the fields as ``extract`` does, and find its answers stored."""
+    pl = pytest.importorskip("polars")
+    task, frame = cf.Extract(fields=MIXED), TEXT.to_frame("text")
+    out = frame.cfai.extract("text", MIXED)
+    pd.testing.assert_frame_equal(frame.cfai.run(task, "text"), out)
+    assert emulator.requests == 6
+    assert frame.cfai.run.plan(task, "text").cost.neurons == frame.cfai.extract.plan("text", MIXED).cost.neurons
+    there = pl.from_pandas(frame)
+    for made in (there.cfai.extract("text", MIXED), there.cfai.run(task, "text")):
+        assert made.columns == ["total", "paid", "state"]
+        assert made["paid"].to_list() == [None if paid is pd.NA else paid for paid in out["paid"]]
+    assert emulator.requests == 6
+    found = frame.cfai.compare(task, "text", models=["clairic", "glm-4.7-flash"])
+    assert {call.model.rpartition("/")[2] for call in emulator.calls} == {"clairic", "clef-flash", "glm-4.7-flash"}
+    assert found.table["error"].isna().all()
+    assert list(found.answers.columns.get_level_values(1).unique()) == ["total", "paid", "state"]
+    assert found.table["requests"].tolist() == [0, 3]
+
+
 def test_a_cascade_does_not_extract(emulator: Emulator) -> None:
     """It is refused before anything is sent, with what to do."""
-    with pytest.raises(cf.ModelError, match="cascade cannot extract"):
+    with pytest.raises(cf.ModelError, match=r"extract cannot use a cascade here.*These can"):
         TEXT.cfai.extract(MIXED, model=cf.Cascade("clef-flash", "clef-omni"))
     assert emulator.requests == 0
 
@@ -332,7 +352,7 @@ def test_a_text_beyond_the_model_is_not_sent(emulator: Emulator) -> None:
 
 
 def test_fragments_of_a_list_are_dropped() -> None:
-    """Entries without any confidence are no answers; a list of confidences of another length says nothing."""
+    """Entries without any confidence are not answers; a list of confidences of another length says nothing."""
     task = cf.Extract(fields={"all": list[str], "some": list[float]})
     cell = {
         "all": {"type": "list", "value": ["a", "b"], "confidences": [0.9, 1e-7], "spans": [[0, 1]]},

@@ -227,7 +227,7 @@ def test_insisting_on_what_cannot_be_names_the_way_out() -> None:
     ],
 )  # fmt: skip
 def test_thinking_is_kept_apart(result: Any, answer: str, thinking: str | None) -> None:
-    """Whatever it is called and wherever it stands, it is no part of the answer."""
+    """Whatever its name and place, it is not part of the answer."""
     conversation = Generate().conversation(["?"], find(OPENAI))
     next(conversation)
     with pytest.raises(StopIteration) as end:

@@ -62,7 +62,7 @@ def test_uncertain_rows_are_missing_and_listed(multiple: bool) -> None:
 
 
 def test_what_cannot_be_labelled_so_is_refused() -> None:
-    """Limits that are no probabilities, models without them, and too many labels."""
+    """Limits that are not probabilities, models without them, and too many labels."""
     texts = tickets(2)
     with pytest.raises(ValueError, match="uncertain=2: a probability lies between 0 and 1"):
         texts.cfai.classify(LABELS, uncertain=2)

@@ -94,6 +94,47 @@ def test_a_seed_gives_the_same_picture(emulator: Emulator) -> None:
     assert one == again != other
 
 
+def test_several_pictures_of_a_row(emulator: Emulator, tmp_path: Any) -> None:
+    """`n=3` gives a list a row: a request and a seed each, priced and reserved so; store and parquet keep them."""
+    frame = pd.DataFrame({"motif": ["a red circle", None, "a red circle"]})
+    options: dict[str, Any] = {"model": "lucid-origin", "size": 64}
+    one = frame.cfai.image.plan("{motif}", **options).estimate
+    plan = frame.cfai.image.plan("{motif}", n=3, seed=7, **options).estimate
+    assert (plan.requests, plan.cost.neurons) == (3, pytest.approx(3 * one.cost.neurons))
+    price, path = one.cost.neurons, tmp_path / "made.sqlite"
+    assert price is not None
+    with pytest.raises(cf.BudgetError, match="Nothing was sent"):
+        frame.cfai.image("{motif}", n=3, seed=7, neurons=2.9 * price, **options)
+    poor = Emulator(rate=None, terms_accepted=True, neurons_per_day=1.5 * price)
+    with cf.connect(poor, store=path, rate=None), pytest.raises(cf.QuotaExhausted):
+        frame.cfai.image("{motif}", n=3, seed=7, **options)
+    with cf.connect(emulator, store=path, rate=None):  # what was paid for is not made again
+        made = frame.cfai.image("{motif}", n=3, seed=7, neurons=3.001 * price, **options)
+    assert emulator.requests == 1
+    first, missing, same = made
+    assert missing is None
+    assert first == same
+    assert [type(each) for each in first] == [cf.Image] * 3
+    assert len(set(first)) == 3
+    alone = [frame.head(1).cfai.image("{motif}", seed=seed, **options)[0] for seed in (7, 8, 9)]
+    assert first == alone
+    with cf.connect(emulator, store=path, rate=None):
+        again = frame.cfai.image("{motif}", n=3, seed=7, **options)
+    assert emulator.requests == 1 + 3  # those alone
+    assert again[0] == first
+    assert isinstance(again[0][0], cf.Image)
+    made.to_frame("made").to_parquet(tmp_path / "made.parquet")
+    assert list(pd.read_parquet(tmp_path / "made.parquet")["made"][0]) == first
+    assert len(made.to_frame("made").explode("made")) == 7
+    frame.to_parquet(tmp_path / "in.parquet")
+    task = cf.GenerateImage(n=3, seed=7, size=64)
+    with cf.connect(emulator, store=path, rate=None):
+        cf.enrich(tmp_path / "in.parquet", tmp_path / "out", {"p": (task, "{motif}", {"model": "lucid-origin"})})
+    assert list(pd.read_parquet(tmp_path / "out")["p"][2]) == first
+    with pytest.raises(ValueError, match="n=0"):
+        frame.cfai.image("{motif}", n=0)
+
+
 @pytest.mark.parametrize(("model", "most"), [("flux-2-dev", 4), ("stable-diffusion-xl-base-1.0", 2),
                                              ("stable-diffusion-v1-5-inpainting", 2)])  # fmt: skip
 def test_pictures_to_start_from(emulator: Emulator, red: bytes, blue: bytes, model: str, most: int) -> None:
@@ -157,7 +198,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("image", {"model": "dreamshaper-8-lcm", "strength": 2}, "strength=2"),
     ("image", {"model": "dreamshaper-8-lcm", "negative_prompt": ["fog"]}, "say in words"),
     ("image", {"model": "clef"}, "cannot use"),
-    ("caption", {"model": "gpt-oss-20b"}, "sees no pictures. These do: .*llava"),
+    ("caption", {"model": "gpt-oss-20b"}, "takes no pictures. These do: .*llava"),
     ("caption", {"model": LLAMA, "length": "short"}, "length= is for descriptions by moondream"),
     ("caption", {"length": "tiny"}, 'give "short"'),
     ("detect", {}, "give target="),
@@ -349,7 +390,7 @@ def test_what_is_said_is_written_down(
     ("aura-2-es", {"format": "ogg", "voice": "aquila"}, "OGG"),
 ])  # fmt: skip
 def test_texts_are_spoken(emulator: Emulator, model: str, options: dict[str, Any], format: str) -> None:
-    """Bytes or base64, the sound is what it is and not what it is said to be, and can be written down again."""
+    """Bytes or base64: the format of a sound is read from its bytes, and it can be transcribed again."""
     spoken = pd.Series(["Good morning.", "", None, "Good morning."]).cfai.speak(model=model, **options)
     assert [type(cell).__name__ for cell in spoken] == ["Audio", "NoneType", "NoneType", "Audio"]
     assert spoken[0].format == format
@@ -408,8 +449,10 @@ def test_documents_become_markdown(emulator: Emulator, tmp_path: Path) -> None:
 def test_pictures_cost_what_was_measured(
     model: str, size: Any, steps: int, pictures: int, neurons: float | None
 ) -> None:
-    """The formula gives the measured bills; a price nobody publishes stays unknown."""
-    cost = price(media.image_usage(size, steps, pictures), catalogue().find(model)).neurons
+    """The formula gives the measured bills; an unpublished price stays unknown."""
+    settings = {"width": size[0], "height": size[1], "steps": steps}
+    found = catalogue().find(model)
+    cost = price(media.image_usage(settings, pictures, found), found).neurons
     assert cost == (None if neurons is None else pytest.approx(neurons, abs=0.01))
 
 

@@ -60,7 +60,7 @@ def test_the_guard_names_what_it_found(emulator: Emulator) -> None:
     ],
 )
 def test_verdicts_are_read_in_both_forms(response: Any, safe: bool, categories: list[str]) -> None:
-    """An object, JSON text, or a word with codes below it; a code nobody knows is kept as it is."""
+    """An object, JSON text, or a word with codes below it; an unknown code is kept as it is."""
     cells = Moderate().parse(Answer(json.dumps({"response": response}).encode()), ["x"], GUARD)
     table = Moderate().to_columns([*cells, None])
     assert (table["safe"].values, table["categories"].values) == ([safe, None], [categories, None])

@@ -129,14 +129,14 @@ def test_an_answer_that_was_not_offered_fails_the_row() -> None:
     ],
 )
 def test_bad_questions_are_told_before_anything_is_sent(emulator: Emulator, make: Any, words: str) -> None:
-    """A question nobody can answer is an error with what to do, and nothing is sent."""
+    """An impossible question is an error with what to do, and nothing is sent."""
     with pytest.raises(ValueError, match=words):
         make()
     assert emulator.requests == 0
 
 
 def test_the_key_holds_every_question(emulator: Emulator) -> None:
-    """Another wording, another option or another order of options is asked anew; another cut is not."""
+    """A changed wording, option or order of options is sent again; a changed threshold is not."""
     text = pd.Series(["the app crashes"])
     for condition in ("It is a bug.", "It is a bug!"):
         text.cfai.check(condition)
@@ -175,7 +175,7 @@ def closed(model: str, code: str) -> Emulator:
 
 @pytest.mark.parametrize("code", ["3041", "5018", "5007"])
 def test_a_chat_model_stands_in_where_the_default_is_not_open(code: str) -> None:
-    """Where clef-flash is not open to the account the default chat model answers, which is said once a session."""
+    """Where clef-flash is not open to the account the default chat model answers, which is reported once a session."""
     emulator = closed("clef-flash", code)
     cf.connect(emulator)
     with pytest.raises(cf.ModelError, match=r"clef-flash is not open.*glm-4\.7-flash gives no probabilities"):
@@ -212,7 +212,7 @@ def test_the_awaited_form_falls_back_too() -> None:
 
 
 def test_calls_at_once_all_fall_back_and_one_says_so() -> None:
-    """Two calls that meet the closed model at the same time both get their answers, and it is said once."""
+    """Two calls that meet the closed model at the same time both get their answers, and it is reported once."""
     cf.connect(closed("clef-flash", "5018"))
 
     async def main() -> list[Any]:

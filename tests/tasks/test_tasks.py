@@ -169,7 +169,7 @@ def test_the_dialects_of_text_and_json(name: str, limit: str, asked: dict[str, A
 
 @pytest.mark.parametrize("model", [m for m in CHAT if m.reasoning], ids=names)
 def test_thinking_is_off_where_it_can_be(model: Model) -> None:
-    """A model that can go without thinking is told to, unless reasoning=True."""
+    """Thinking is switched off where a model allows it, unless reasoning=True."""
     assert model.reasoning is not None
     off = model.reasoning.get("off") or {}
     body = json.loads(next(Generate().conversation(["x"], model)).body())
@@ -624,7 +624,7 @@ def test_a_task_needs_no_more_than_compose_and_read() -> None:
 
 
 def test_a_task_without_compose_says_what_is_missing() -> None:
-    """A Task subclass that defines nothing is told to define compose or conversation."""
+    """A Task subclass that defines nothing raises an error that names the methods to define."""
     with pytest.raises(TypeError, match="build_request"):
         next(Task().conversation(["x"], find(OPENAI)))
 
@@ -644,5 +644,5 @@ def test_a_task_without_compose_says_what_is_missing() -> None:
     ],
 )
 def test_different_options_have_different_canonical_forms(one: Any, other: Any) -> None:
-    """Options that mean something else are told apart, order included."""
+    """Options with different meanings have different keys, order included."""
     assert json.dumps(canonical(one)) != json.dumps(canonical(other))

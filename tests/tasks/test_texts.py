@@ -75,7 +75,7 @@ def test_a_language_is_known_by_name_and_by_code() -> None:
 
 @pytest.mark.parametrize("model", ["m2m100-1.2b", "indictrans2-en-indic-1B"])
 def test_translation_models_answer_and_are_priced(emulator: Emulator, model: str) -> None:
-    """A translation model returns a text a row, charged by what it read and wrote, within what the plan said."""
+    """A translation model returns a text a row, charged by what it read and wrote, within the plan."""
     plan = TEXT.cfai.translate.plan("Hindi", model=model).estimate
     out = TEXT.cfai.translate("Hindi", model=model)
     assert out["c"] == f"[emulator: {'hi' if 'm2m' in model else 'hin_Deva'}] wher is my monny"

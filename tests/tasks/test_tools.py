@@ -173,7 +173,7 @@ async def later(a: int) -> None: ...
     ],
 )
 def test_what_no_model_could_call_is_refused(options: dict[str, Any], model: str, words: str) -> None:
-    """Functions a model cannot be told of, and models that call none, are errors before anything is sent."""
+    """Functions that cannot be described to a model, and models without tools, are errors before anything is sent."""
     with pytest.raises(ValueError, match=r".") as caught:
         Generate(**options).check(find(model))
     assert words in str(caught.value)
@@ -422,7 +422,7 @@ def test_another_function_is_another_question() -> None:
 
 
 def test_a_method_is_a_tool_like_any_other(emulator: Emulator) -> None:
-    """What a method belongs to need not be hashable, and is no parameter."""
+    """The object of a method need not be hashable, and is not a parameter."""
 
     @dataclass
     class Book:

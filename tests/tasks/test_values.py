@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pydantic
 import pytest
+from hostile import read_body
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -84,7 +85,7 @@ def test_what_is_accepted(read: Callable[[Any], Any], given: Any, expected: Any)
 )
 @pytest.mark.parametrize("given", NOTHING, ids=short)
 def test_what_is_refused(read: Callable[[Any], Any], given: Any) -> None:
-    """Whatever else is said is an error that quotes it in a few words, and never a value."""
+    """Anything else is an error that quotes it in a few words, and never a value."""
     numbers = {values.number: [2, -1], values.whole: [2, -1]}
     if given in numbers.get(read, []):
         return
@@ -251,7 +252,7 @@ def test_own_models_keep_their_rules() -> None:
     [lambda: cf.Extract(fields={"a": "money"}).key_fields(), lambda: cf.Generate(schema={"a": "intt"}).key_fields()],
 )
 def test_an_unknown_type_is_named(make: Callable[[], Any]) -> None:
-    """A type nobody knows is an error that names the field, the word and the types there are."""
+    """An unknown type is an error that names the field, the word and the known types."""
     with pytest.raises(ValueError, match=r"a: '(money|intt)' is not a type; give one of text, number, integer"):
         make()
     assert cf.Extract(fields={"a": "integer"}).key_fields() == cf.Extract(fields={"a": int}).key_fields()
@@ -380,12 +381,7 @@ def test_an_odd_usage_block_ends_no_run() -> None:
     """One row of eight reports an object for a number: all eight are answered and charged, and the run goes on."""
 
     async def service(scope: Any, receive: Any, send: Any) -> None:
-        body = b""
-        while (message := await receive()).get("more_body") or message.get("body"):
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-        odd = b"row 3" in body
+        odd = b"row 3" in await read_body(receive)
         usage = {"prompt_tokens": 3, "completion_tokens": {"text": 2} if odd else 2, "neurons": "nan" if odd else 0.5}
         said = {"choices": [{"message": {"content": "ok"}, "finish_reason": "stop"}], "usage": usage}
         headers = [(b"content-type", b"application/json")]
@@ -417,15 +413,15 @@ def test_an_odd_usage_block_ends_no_run() -> None:
 @pytest.mark.parametrize("task", [cf.Generate(), cf.Check(condition="it"), cf.Classify(labels=["a", "b"]),
                                   cf.Extract(fields=["a"]), cf.Summarize()], ids=lambda task: task.name)  # fmt: skip
 def test_reading_takes_time_in_proportion(text: str, task: Any) -> None:
-    """60,000 newlines, tags or braces are read in less than 50 ms, whatever is wanted of them."""
+    """60,000 newlines, tags or braces are read in less than 50 ms of one core, whatever is wanted of them."""
     answer, best = chat(text), math.inf
-    for _ in range(3):  # a busy machine may take any one of them away from us
+    for _ in range(3):
         talk = task.conversation(["a text"], CHAT)
         next(talk)
-        began = time.perf_counter()
+        began = time.thread_time()  # what other processes take does not count
         found = outcome(lambda talk=talk: _next_turn(talk, answer))
         assert not isinstance(found, cf.AnswerError) or len(str(found)) < 1_000
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.thread_time() - began)
     assert best < 0.05
 
 
@@ -482,7 +478,7 @@ def test_half_a_character_is_replaced(body: bytes, text: str) -> None:
 
 @pytest.mark.parametrize("body", [b'{"response": ' + b"1" * 5_000 + b"}", b"[" * 500, b'{"response": 1', b"\xff", b""])
 def test_what_cannot_be_parsed_is_an_answer_error(body: bytes) -> None:
-    """Numbers of thousands of digits, deep nesting and broken JSON are told in plain words."""
+    """Numbers of thousands of digits, deep nesting and broken JSON are reported in plain words."""
     with pytest.raises(cf.AnswerError, match="the answer is not JSON") as caught:
         _ = Answer(body).json
     assert (caught.value.reaction == "row") is (len(body) > 100)  # asking again is no help there
@@ -542,9 +538,9 @@ def test_plans_do_not_describe_the_question_again() -> None:
     def seconds(call: Callable[[], Any]) -> float:
         best = math.inf
         for _ in range(3):
-            began = time.perf_counter()
+            began = time.process_time()
             _ = call().estimate
-            best = min(best, time.perf_counter() - began)
+            best = min(best, time.process_time() - began)
         return best
 
     few = seconds(lambda: rows.cfai.classify.plan(["a", "b"]))

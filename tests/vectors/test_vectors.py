@@ -64,7 +64,7 @@ def test_few_vectors_are_no_special_case(rows: int, method: str) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_equal_vectors_share_one_point(value: float) -> None:
-    """Vectors that are all the same, zeros included, lie on one point, and the note says that they are the same."""
+    """Vectors that are all the same, zeros included, are on one point, and the note says that they are the same."""
     laid = project(np.full((30, 4), value))
     assert not laid.points.any()
     assert "all the same" in laid.note
@@ -95,7 +95,7 @@ def test_the_method_follows_the_number_of_rows(monkeypatch: pytest.MonkeyPatch) 
     matrix, owner = blobs(160, 3)
     told: list[str] = []
     beyond = project(matrix, on_progress=told.append)
-    assert "sample of 60; the other 100 lie among" in beyond.note
+    assert "sample of 60; the other 100 are placed at" in beyond.note
     assert any("placing" in text for text in told)
     middles = np.stack([beyond.points[owner == group].mean(axis=0) for group in range(3)])
     assert (np.linalg.norm(beyond.points[:, None] - middles, axis=2).argmin(axis=1) == owner).all()
@@ -343,7 +343,7 @@ class TestAgainstNaive:
 
 
 def test_a_column_is_read_without_a_copy() -> None:
-    """Consecutive rows are a view of their matrix, also from a slice; a slice of a vector is no row of it."""
+    """Consecutive rows are a view of their matrix, also from a slice; a slice of a vector is not a row of it."""
     cells = column(np.arange(12.0).reshape(4, 3))
     assert np.shares_memory(VectorColumn(cells[1:]).to_matrix(), cf.matrix(cells))
     assert np.shares_memory(cf.matrix(cells[1:3]), cf.matrix(cells))

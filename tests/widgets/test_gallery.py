@@ -179,6 +179,34 @@ def test_player_and_default_columns(frame: pd.DataFrame) -> None:
         frame.cfai.preview(["txt"])
 
 
+def test_heads_sort(frame: pd.DataFrame) -> None:
+    """A head pressed sorts by its column, then the other way around, then not; media have none."""
+    made = frame.cfai.preview(n=3)
+    page = made.box.children[-2]
+    assert page.sortable == [made.columns.index("text")]
+    orders = []
+    for _ in range(3):
+        made._press_head(page, {"sort": 2}, [])
+        orders.append((made.sort, made.descending, made.shown[0]))
+    assert orders == [("text", False, 0), ("text", True, 9), ("", False, 0)]
+    assert frame.cfai.gallery("photo").box.children[-2].sortable == []
+
+
+def test_a_sound_has_its_transcript(frame: pd.DataFrame) -> None:
+    """What is said stands below the player: the named column, a column called so, or the first one of texts."""
+    more = frame.assign(my_transcript=[f"heard {at}" for at in range(30)])
+    for data, options, said in (
+        (frame, {}, "row number 0"), (more, {}, "heard 0"), (more, {"transcript": "text"}, "row number 0"),
+    ):  # fmt: skip
+        made = data.cfai.player("speech", n=1, **options)
+        assert said in words(made)
+        made.filter = "nothing"
+        assert made.shown == []
+    assert "cfai-said" not in frame.cfai.player("speech", caption="text").fragment().partition("</style>")[2]
+    with pytest.raises(TypeError, match=r"preview\(\) has no option rows\. Did you mean"):
+        frame.cfai.preview(rows=3)
+
+
 def test_odd_frames_are_shown() -> None:
     """No rows, no columns, columns of one name, labels of several parts, categories and empty columns: all show."""
     odd = pd.DataFrame([[1, "a"], [2, None]], columns=["x", "x"])

@@ -18,7 +18,7 @@ import cfai_nb as cf
 from cfai_nb.markup import line
 from cfai_nb.widgets import progress
 from cfai_nb.widgets.map import Map
-from cfai_nb.widgets.map.still import shade
+from cfai_nb.widgets.map.still import shade, titles
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>window.__alarm=1</script><img src=x onerror='window.__alarm=1'> $\\href{javascript:1}{x}$"
@@ -319,6 +319,43 @@ def test_the_live_form() -> None:
     m.close()
     m.select("b")
     assert chart.scatter.selection().tolist() == [0, 1]
+
+
+def test_separate_groups_have_their_names_on_the_map() -> None:
+    """Words of clusters stand over their points; scattered groups have no name there."""
+    pytest.importorskip("jscatter")
+    m = made()
+    m._repr_mimebundle_()
+    chart = m._chart
+    assert chart.canvas.label_placement is not None
+    assert chart.data["name on the map"].tolist() == ["ship"] * 3 + ["pay"] * 2
+    m.cluster(2)
+    assert set(chart.data["name on the map"]) == set(m.value_names("cluster").values())
+    m.frame["odd"] = ["a", "b", "a", "a", "b", "a"]
+    for color in ("odd", None):
+        m.color = color
+        assert chart.canvas.labels is None
+        assert titles(m) is None
+
+
+def test_a_layout_and_a_view_are_kept() -> None:
+    """Points of an earlier map are taken as they are, on the same index; the part in sight is a trait of the map."""
+    pytest.importorskip("jscatter")
+    frame = points(range(6))
+    first = made(frame).points
+    first.loc[1] = np.nan
+    m = made(frame, points=first)
+    pd.testing.assert_frame_equal(m.points, first)
+    assert m.rows.tolist() == [0, 2, 3, 4]
+    assert "4 points as saved" in repr(m)
+    assert "2 rows without a vector or point left out" in repr(m)
+    with pytest.raises(ValueError, match="points has another index"):
+        made(frame, points=first.head(3))
+    with pytest.raises(cf.ColumnError, match="'y'"):
+        made(frame, points=first[["x"]])
+    m._repr_mimebundle_()
+    m._chart.canvas.camera_view = view = [2.0, *[0.0] * 14, 1.0]
+    assert list(m.view) == view
 
 
 def test_pictures_on_hover() -> None:

@@ -17,6 +17,7 @@ import cfai_nb as cf
 from cfai_nb.emulator import Emulator
 from cfai_nb.widgets.playground import draft as text_forms
 from cfai_nb.widgets.playground.page import changed
+from cfai_nb.widgets.playground.trial import Outcome, Trial
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -183,6 +184,45 @@ def test_pinned_rows_are_not_paid_twice(df: pd.DataFrame) -> None:
         assert "had cost" in q.page()
 
 
+_ASKED = cf.choice("bill", "ship")
+TRUTHS: list[tuple[str, dict[str, Any], list[Any], str, list[Any]]] = [
+    ("classify", {"labels": ["bill", "ship"]}, ["bill", None, "ship", "ship"], "right 2 of 3 (21 to 94 %)", [1, 1, 0]),
+    ("classify", {"labels": ["bill", "ship"]}, [None] * 4, "no answer to compare with truth", [None] * 3),
+    (
+        "ask",
+        {"questions": {"truth": cf.choice("bill", "ship"), "b": cf.yes_no("?")}},
+        ["bill"] * 4,
+        "right 2 of 3",
+        [1],
+    ),
+    ("ask", {"questions": {"a": cf.choice("bill", "ship"), "b": cf.yes_no("?")}}, ["a"] * 4, "no answer", [None]),
+]
+
+
+@pytest.mark.parametrize(("mode", "shape", "truth", "words", "right"), TRUTHS)
+def test_answers_are_compared_with_a_column(
+    df: pd.DataFrame, mode: str, shape: dict[str, Any], truth: list[Any], words: str, right: list[Any]
+) -> None:
+    """Rows with answer and truth are judged, with Wilson's interval; several columns by the one of the same name."""
+    p = df.assign(truth=truth).cfai.playground("text", mode=mode, n=4, truth="truth", **shape)
+    trial = Trial(1, "A", p.draft, "", [Outcome(row, "answered") for row in (10, 12, 13)], "", "")
+    for outcome, answer in zip(trial.outcomes, ["bill", "ship", "bill"], strict=True):
+        name = next(iter(shape["questions"])) if mode == "ask" else ""
+        further = {each: True for each in shape.get("questions", ()) if each != name}
+        outcome.answer = {name: answer, f"{name}__p": 0.9, **further} if name else answer
+    p.versions.append(trial)
+    p._tried._latest["A"] = trial
+    found = [None if flag is pd.NA else int(flag) for flag in p.results["right"]]
+    assert found[: len(right)] == right
+    assert words in p.page()
+    assert words in repr(p)
+    assert ("✗ truth: ship" in p.page()) == (mode == "classify" and truth[-1] == "ship")
+    p.panel.truth.value = 0
+    assert p.truth is None
+    assert "right" not in p.results
+    assert words not in p.page()
+
+
 def test_variants_and_versions(p: Any) -> None:
     """Variants run side by side; only what changed runs again; versions are kept, compared and brought back."""
     p.prompt = "Five words: {text}"
@@ -294,11 +334,11 @@ def test_boxes_and_buttons(p: Any) -> None:
     """Boxes set traits and show them, chips complete the open brace, buttons do what the methods do."""
     panel = p.panel
     panel.prompt.value = "Say {te"
-    assert [chip.description for chip in panel.chips.children[1:]] == ["{text}"]
+    assert [chip.description for chip in panel.chips.children[1].children] == ["{text}"]
     assert panel.run.disabled
-    panel.chips.children[1].click()
+    panel.chips.children[1].children[0].click()
     assert p.prompt == panel.prompt.value == "Say {text}"
-    panel.chips.children[2].click()
+    panel.chips.children[1].children[1].click()
     assert p.prompt == "Say {text} {n}"
     panel.temperature.value, panel.max_tokens.value = "0.5", "60"
     assert (p.temperature, p.max_tokens) == (0.5, 60)

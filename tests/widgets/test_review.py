@@ -211,3 +211,21 @@ def test_it_works_without_a_store(frame: pd.DataFrame, emulator: Any) -> None:
     assert (review.card.head["stored"], len(review.gold.dropna())) == (False, 1 + (review.rows[0] < 10))
     with pytest.raises(LookupError, match="no store"):
         cf.gold("here")
+
+
+def test_a_review_is_saved_as_a_page(frame: pd.DataFrame, tmp_path: Path) -> None:
+    """The page has a row for each card, with answer, label and note; hostile texts and media do nothing in it."""
+    review = frame.cfai.review("text", guessed(frame), n=20, name="topics")
+    reviewed(frame, review, 5)
+    review.note(review.rows[0], f"{SCRIPT} x")
+    page = review.save(tmp_path / "a.html", title=SCRIPT).read_text("utf-8")
+    assert page.count("<tr>") == 21
+    judge = judged(page.partition("<body")[2].rpartition("<script")[0])
+    said = " ".join(judge.words)
+    assert f"{SCRIPT} x" in said
+    assert "5 of 20 labelled" in said
+    assert {"right", "open", "guess"} <= set(judge.words)
+    media = pd.DataFrame({"cell": pd.Series([cell for cell, _ in CELLS.values()], dtype=object)})
+    review = media.cfai.review("cell", ["a", *["b"] * (len(media) - 1)], n=len(media), name="media")
+    page = review.save(tmp_path / "b.html").read_text("utf-8")
+    judged(page.partition("<body")[2].rpartition("<script")[0])

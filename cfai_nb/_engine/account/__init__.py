@@ -1,1 +1,1 @@
-"""One limit for an account, however many processes ask: one of them coordinates, the others ask it."""
+"""The limits of an account, shared by all processes that use it: one coordinates, and the others send it messages."""

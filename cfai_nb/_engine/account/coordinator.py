@@ -1,11 +1,11 @@
-"""The side that decides: it hands places, turns in the minute, inputs and budget to the processes of one account.
+"""The coordinator of an account: it gives its processes places, turns in the minute, inputs and budget.
 
 The process that leads (``election``), or a cluster's scheduler, has one ``Coordinator``.  It uses the limiters and the
-inputs in flight of its own engine, so that its own runs need no message.  Every other process is a ``Peer``: messages
-go in by ``receive``, replies go out by the function that it was made with.  What carries them is not known here.
+inputs in flight of its own engine, so that its own runs need no message.  Every other process is a ``Peer``: it takes
+messages by ``receive`` and replies by the function that it was made with, whatever carries the messages.
 
-A peer that is lost gives everything back: its places are free, its inputs can be claimed by others, and what it had
-reserved of a budget counts as spent, since it may be billed.
+What a lost peer had is given back: its places are free, its inputs can be claimed by others, and what it had reserved
+of a budget counts as spent, since it may be billed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from ...models.ledger import Budget
 from ..limiter import Limiter
 from .flights import Flight, Flights
 
-#: What is sent between two processes: JSON with text, numbers and lists.
+#: A message between two processes: JSON with text, numbers and lists.
 Message: TypeAlias = Mapping[str, Any]
 Send: TypeAlias = Callable[[Message], object]
 
-#: Seconds between two messages that say what requests wait for.
+#: Seconds between two messages about what requests wait for.
 _BEAT = 0.5
+#: Bytes of a key.
 _KEY = 16
 
 
@@ -52,7 +53,7 @@ class Coordinator:
     written : callable
         Waits until the store has committed what this process handed to it.
     budget : callable
-        (name, Neurons, words for them) -> Budget that all processes share; the first that asks says how much it is.
+        (name, Neurons, words for them) -> Budget that all processes share; the first process sets its limit.
     """
 
     def __init__(
@@ -67,13 +68,13 @@ class Coordinator:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def join(self, send: Send) -> Peer:
-        """Take a process in; ``send`` carries a message to it."""
+        """Add a process; ``send`` sends it a message."""
         peer = Peer(self, send)
         self.peers.add(peer)
         return peer
 
     def close(self) -> None:
-        """Let go of all peers."""
+        """Drop all peers."""
         for peer in tuple(self.peers):
             peer.lost()
 
@@ -90,8 +91,8 @@ class Peer:
 
     def __init__(self, here: Coordinator, send: Send) -> None:
         self._here, self._send = here, send
-        self._asked: dict[int, asyncio.Task[None]] = {}  # what it asked for and did not get yet, by number
-        self._waiting: dict[int, tuple[str, Limiter]] = {}  # of those, what waits for a place
+        self._asked: dict[int, asyncio.Task[None]] = {}  # open questions, by number
+        self._waiting: dict[int, tuple[str, Limiter]] = {}  # of those, the ones that wait for a place
         self._places: dict[int, tuple[Limiter, float]] = {}  # by the same number, with when the request left
         self._claims: dict[int, Flight] = {}
         self._reserved: dict[int, tuple[Budget, float]] = {}
@@ -99,7 +100,7 @@ class Peer:
         self._beat: asyncio.TimerHandle | None = None
 
     def receive(self, message: Message) -> None:
-        """Take a message; one that is not understood raises, and its sender is let go."""
+        """Act on a message; an invalid one raises, and the caller drops its sender."""
         match message["do"]:
             case "enter":
                 self._wait(message["id"], self._enter(message))
@@ -133,7 +134,7 @@ class Peer:
         for task in tuple(self._asked.values()):
             task.cancel()
         for limiter, sent in self._places.values():
-            limiter.leave(sent)
+            limiter.end(sent, "leave")
         self._places.clear()
         for number in tuple(self._claims):
             self._complete(number, stored=False)
@@ -169,18 +170,10 @@ class Peer:
 
     def _end(self, message: Message) -> None:
         limiter, sent = self._places.pop(message["place"])
-        match message["how"]:
-            case "clean":
-                limiter.clean(sent)
-            case "busy":
-                limiter.busy(sent)
-            case "limited":
-                limiter.limited(sent, message.get("wait"))
-            case _:
-                limiter.leave(sent)
+        limiter.end(sent, message["how"], wait=message.get("wait"))
 
     def _resume(self, message: Message) -> None:
-        """Take over what the process had from an earlier coordinator: requests in flight, and the minute it saw."""
+        """Take over what an earlier coordinator gave the process: requests in flight, and the minute it saw."""
         limiter = self._limiter(message)
         for number, sent in message["places"]:
             self._places[number] = limiter, float(sent)
@@ -191,26 +184,26 @@ class Peer:
     def _wait(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         self._asked[number] = task = self._here.start(work)
         task.add_done_callback(lambda task: self._asked.pop(number, None))
-        self._tell()
+        self._schedule_beat()
 
-    def _tell(self) -> None:
-        """Say from time to time what requests wait for, while some do; the peer also learns that this process lives."""
+    def _schedule_beat(self) -> None:
+        """While questions are open, send what they wait for now and then; it also shows that this process lives."""
         if self._beat is None and self._asked:
-            self._beat = asyncio.get_running_loop().call_later(_BEAT, self._told)
+            self._beat = asyncio.get_running_loop().call_later(_BEAT, self._send_beat)
 
-    def _told(self) -> None:
+    def _send_beat(self) -> None:
         self._beat, now = None, time.monotonic()
         for model, limiter in dict(self._waiting.values()).items():
             turn = limiter.turn
             self._send({"model": model, "turn": None if turn is None else [now - turn[0], turn[1] - now]})
         if not self._waiting:
             self._send({"model": None, "turn": None})
-        self._tell()
+        self._schedule_beat()
 
     # -- inputs --------------------------------------------------------------------------------------------------------
 
     async def _claim(self, message: Message) -> None:
-        """Claim inputs; say which are in flight elsewhere, and which were stored since the process looked."""
+        """Claim inputs; reply which are in flight elsewhere, and which were stored since the process looked."""
         if not message["held"]:  # inputs that it held before are claimed at once
             await self._here.opened.wait()
         keys = unpacked(message["keys"])
@@ -224,7 +217,7 @@ class Peer:
         self._send({"id": message["id"], "stored": stored, "others": elsewhere})
 
     def _number(self, flight: Flight) -> int:
-        """Return the number of a flight that a process waits for, which gets a message once the answers are stored."""
+        """Return the number of a flight that a process waits for; it gets a message once the answers are stored."""
         if (number := self._here.numbers.get(flight)) is None:
             number = self._here.numbers[flight] = next(self._here.count)
         self._here.start(self._watch(flight, number))
@@ -244,8 +237,10 @@ class Peer:
 
     async def _hold(self, message: Message) -> None:
         budget = self._here.budget(message["budget"], float(message["limit"]), message["label"])
-        # Each process reads the account's meter; what it saw of other programs at most counts.
+        # A process may read the account's meter itself; the most that one of them saw of other programs counts.
         budget.elsewhere = max(budget.elsewhere, float(message["elsewhere"]))
+        if budget.refresh is not None:
+            await budget.refresh(budget, lambda: True)
         held = await budget.hold(Cost(float(message["neurons"]), False), "")
         if held is not None:
             self._reserved[message["id"]] = budget, held

@@ -1,9 +1,9 @@
-"""Which process leads: the one that holds a lock beside the store; the others find it there and connect to it.
+"""Which process leads: the one that holds a lock beside the store.  The others connect to it.
 
-``Engine`` makes one ``Election`` where answers are kept in a file and the service lies outside this process.  The lock
-is SQLite's own, so it is portable, works for two sessions of one process, is not inherited by a fork, and is free at
-once when its process dies in whatever way.  The leader listens on the loopback interface and writes port and secret to
-a file that only the user can read.  Messages are lines of JSON.
+``Engine`` makes one ``Election`` where answers are kept in a file and the service is outside this process.  The lock is
+SQLite's own, so it is portable, works for two sessions of one process, is not inherited by a fork, and is free as soon
+as its process dies.  The leader listens on the loopback interface and writes port and secret to a file that only the
+user can read.  Messages are lines of JSON.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .participant import Participant
 
 #: Seconds after which a process that neither leads nor reaches its leader works by itself, and between two tries.
 PATIENCE, PAUSE = 5.0, 0.02
-#: Seconds that a new leader gives the processes of the one before to come back with what they have in flight.
+#: Seconds that a new leader waits for the processes of the former one to report what they have in flight.
 GRACE = 1.0
-#: Seconds for which a leader that was asked something may be silent.
+#: Seconds for which a leader may leave a question without any message.
 SILENT = 10.0
 #: Bytes of the longest message: the keys of a batch are a few thousand.
 _LONGEST = 2**22
 
 
 class Election:
-    """Leads, or finds the leader, and stays with it; a lost leader is replaced.
+    """Leads, or follows the leader; a lost leader is replaced.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Election:
     store : Path
         The store that the processes share.
     account : str
-        What they share a limit for: account and address of the service.
+        The account and address of the service whose limits they share.
     """
 
     def __init__(self, participant: Participant, store: Path, account: str) -> None:
@@ -69,7 +69,8 @@ class Election:
     async def _elect(self) -> None:
         end = asyncio.get_running_loop().time() + PATIENCE
         while not self._closed:
-            if self._locked():
+            self._lock = lock(self._lock_path)
+            if self._lock is not None:
                 await self._lead()
                 return
             if await self._follow():
@@ -84,10 +85,6 @@ class Election:
             await asyncio.sleep(PAUSE)
 
     # -- leading -----------------------------------------------------------------------------------------------------
-
-    def _locked(self) -> bool:
-        self._lock = lock(self._lock_path)
-        return self._lock is not None
 
     async def _lead(self) -> None:
         here = self.participant
@@ -145,7 +142,7 @@ class Election:
         return True
 
     async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take the leader's messages until it is gone; then elect again."""
+        """Receive the leader's messages until it is gone; then elect again."""
         line = asyncio.ensure_future(reader.readline())
         with contextlib.suppress(OSError, ValueError):
             while True:
@@ -156,7 +153,7 @@ class Election:
                     self.participant.receive(json.loads(line.result()))
                     line = asyncio.ensure_future(reader.readline())
                 elif self.participant.asks:
-                    break  # it was asked something, and would have said what it waits for
+                    break  # a living leader reports what an open question waits for
         line.cancel()
         writer.close()
         self._writer = None

@@ -1,7 +1,7 @@
 """Inputs in flight: a run that needs an input that another run sends waits for that answer instead of paying again.
 
-``Runner`` claims the inputs of each request before it sends them.  A tool may start a run inside a conversation; where
-such a run would wait for itself, the claim says so.
+``Runner`` claims the inputs of each request before it sends them.  A tool may start a run inside a conversation; a
+claim that would make such a run wait for itself is marked.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Flight:
         _current.set(self)
 
     def unfollow(self) -> None:
-        """Note that the current run waits for a key of this flight no more."""
+        """Note that the current run no longer waits for a key of this flight."""
         if (outer := _current.get()) is not None:
             self.followers.remove(outer)
 
     def waits_for(self, other: Flight) -> bool:
-        """Whether this one cannot end before the other, through any number of tools and runs."""
+        """Whether this flight cannot end before the other, through any number of tools and runs."""
         seen: set[int] = set()
         waiting = [other]
         while waiting:
@@ -60,11 +60,11 @@ class Claim(NamedTuple):
     Attributes
     ----------
     flight : Flight
-        Of the keys that are this run's.
+        The keys that this run may send.
     others : dict of bytes to Flight or None
-        Keys in flight for another run.  None: that run waits for this very call, so that following it would never end.
+        Keys in flight for another run.  None: that run waits for this call, so following it would never end.
     stored : list of bytes
-        Keys of answers that went into the store after this run had looked there.
+        Keys of answers that were stored after this run had looked.
     """
 
     flight: Flight
@@ -78,7 +78,7 @@ class Flights:
     def __init__(self) -> None:
         self.by_key: dict[bytes, Flight] = {}
         self.runs = 0
-        #: Keys of answers that went into the store while several runs were active: the others had looked before.
+        #: Keys of answers that were stored while several runs were active: the others had looked before.
         self.completed: set[bytes] = set()
 
     def join(self) -> None:
@@ -113,7 +113,7 @@ class Flights:
         return Claim(mine, others, late)
 
     def complete(self, flight: Flight, *, stored: Sequence[bytes] = ()) -> None:
-        """End a flight: the runs that follow it find its cells; ``stored``: what another process has stored of it."""
+        """End a flight: runs that follow it find its cells.  ``stored``: its keys that another process has stored."""
         for key in flight.keys:
             if self.by_key.get(key) is flight:
                 del self.by_key[key]

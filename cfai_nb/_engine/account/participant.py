@@ -1,9 +1,9 @@
-"""The side that asks: a process's part in the limits of its account.
+"""A process's part in the limits of its account.
 
-An ``Engine`` has one ``Participant``.  While it leads (or is alone), its limiters, inputs in flight and budgets are
-decided here, without a message.  While it follows, they ask the ``Coordinator`` of another process; the order of the
-requests within this process, and the share of each run, are still decided here.  Between the loss of one coordinator
-and the next, nothing new leaves, and what is in flight goes on.
+An ``Engine`` has one ``Participant``.  While it leads (or is alone), its limiters, inputs in flight and budgets decide
+without a message.  While it follows, they ask the ``Coordinator`` of another process; the order of the requests within
+this process, and the share of each run, are still decided here.  Between the loss of one coordinator and the next,
+nothing new is sent, and requests in flight continue.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any, Literal, Protocol
 
 from ...models import Cost
 from ...models.ledger import Budget
-from ..limiter import Limiter, Rate, Share
+from ..limiter import Limiter, Outcome, Rate, Share
 from .coordinator import Message, Send, packed
 from .flights import Claim, Flight, Flights
 
 
 class Lost(Exception):
-    """The coordinator is gone; what was asked of it is asked of the next one."""
+    """The coordinator is gone; the next one is asked again."""
 
 
 class Membership(Protocol):
-    """How a process comes to a coordinator, and leaves it: an ``Election`` on one machine, or a link to a cluster."""
+    """The way to a coordinator: an ``Election`` on one machine, or a link to a cluster's scheduler."""
 
     async def ready(self) -> None:
         """Wait until this process leads or follows."""
@@ -37,14 +37,14 @@ class Membership(Protocol):
 
 
 class Participant:
-    """What this process shares with others, and the way to their coordinator.
+    """The limiters, inputs in flight and budgets that this process shares with others.
 
     Parameters
     ----------
     written : callable
         Waits until the store has committed what this process handed to it.
     known : callable
-        Keys -> those that the store holds.
+        Keys -> the ones that the store holds.
 
     Attributes
     ----------
@@ -62,15 +62,15 @@ class Participant:
         self._rates: dict[str, Rate] = {}
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[Message]] = {}
-        self._send: Send = lambda message: None
+        self.send: Send = lambda message: None  # to the coordinator
         self._settled = asyncio.Event()
         self._settled.set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[object]] = set()
 
     def limiter(self, model: str, group: str, rate: float | None, server: bool = False) -> SharedLimiter:
         """Return the limiter of a model; the models of a group, which the service counts together, share a rate.
 
-        ``server``: it is a model of another server, which lets requests wait rather than refuse them.
+        ``server``: another server has the model, which lets requests wait rather than refuse them.
         """
         if model not in self._limiters:
             shared = self._rates.setdefault(f"{group} {rate}", Rate(rate))
@@ -88,10 +88,10 @@ class Participant:
         self._become("leads")
 
     def follow(self, send: Send) -> None:
-        """Ask the coordinator that ``send`` reaches from now on; its messages go to ``receive``."""
-        self._send = send
+        """Ask a coordinator from now on: ``send`` sends it a message, and its messages go to ``receive``."""
+        self.send = send
         for limiter in self._limiters.values():
-            limiter.resume(send)
+            limiter.resume()
         self.flights.resume()
         self._become("follows")
 
@@ -102,8 +102,8 @@ class Participant:
             limiter.go_on()
 
     def lost(self) -> None:
-        """Note that the coordinator is gone: what was asked is asked again once there is another."""
-        self.role, self._send = "between", lambda message: None
+        """Note that the coordinator is gone: open questions are asked again once there is another."""
+        self.role, self.send = "between", lambda message: None
         self._settled.clear()
         asked, self._asked = self._asked, {}
         for future in asked.values():
@@ -114,9 +114,9 @@ class Participant:
             limiter.lost()
 
     def receive(self, message: Message) -> None:
-        """Take a message of the coordinator."""
+        """Act on a message of the coordinator."""
         if "done" in message:
-            # In the next turn: where it came right behind the answer to a claim, that was not read yet.
+            # In the loop's next turn: the answer to a claim may have come right before it and not be read yet.
             asyncio.get_running_loop().call_soon(self.flights.done, message["done"])
         elif "turn" in message:
             if message["model"] is not None:
@@ -124,21 +124,17 @@ class Participant:
         elif (future := self._asked.pop(message["id"], None)) is not None and not future.done():
             future.set_result(message)
 
-    def send(self, message: Message) -> None:
-        """Tell the coordinator something."""
-        self._send(message)
-
     def ask(self, **message: Any) -> tuple[int, asyncio.Future[Message]]:
         """Ask the coordinator; return the number of the question and its answer."""
         number = next(self._numbers)
         future = self._asked[number] = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda future: future.cancelled() or future.exception())  # where nothing awaits it
-        self._send({"id": number, **message})
+        future.add_done_callback(lambda future: future.cancelled() or future.exception())  # nothing may await it
+        self.send({"id": number, **message})
         return number, future
 
     @property
     def asks(self) -> bool:
-        """Whether an answer of the coordinator is waited for."""
+        """Whether a question is open."""
         return bool(self._asked)
 
     async def settled(self) -> None:
@@ -146,39 +142,35 @@ class Participant:
         await self._settled.wait()
 
     def later(self, work: Awaitable[object]) -> None:
-        """Do something that nothing here waits for."""
-
-        async def done() -> None:
-            await work
-
-        task = asyncio.get_running_loop().create_task(done())
+        """Do something in the background."""
+        task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
 
 class SharedLimiter(Limiter):
-    """A limiter of the account: all processes share its places and turns."""
+    """A limiter with places and turns that all processes of the account share."""
 
     def __init__(self, here: Participant, model: str, group: str, rate: Rate, server: bool) -> None:
         super().__init__(rate, server=server)
         self._here, self._model, self._group, self._server = here, model, group, server
-        self._wanted = 0  # places that were asked for and have not come
+        self._wanted = 0  # places that were asked for and not given yet
         self._places: dict[float, int] = {}  # when a request left -> the coordinator's number of its place
         self._minute = (0, 0.0)  # requests of the account in the last minute, and when the first of them left
 
     def _at_once(self, share: Share | None) -> float | None:
         return super()._at_once(share) if self._here.role == "leads" else None
 
-    def _hand_out(self) -> None:
+    def _serve(self) -> None:
         if self._here.role == "leads":
-            super()._hand_out()
+            super()._serve()
         elif self._here.role == "follows":
             for first in self._eligible()[self._wanted :]:
                 self._wanted += 1
-                self._here.later(self._asked(first))
+                self._here.later(self._ask_for_place(first))
 
     def _eligible(self) -> list[bool]:
-        """Return for each request that could leave if there were a place whether it was refused before."""
+        """Return, for each request that only waits for a place, whether it was refused before."""
         room: dict[int, float] = {}
         found = []
         for first, line in ((True, self._again), (False, self._waiting)):
@@ -191,14 +183,17 @@ class SharedLimiter(Limiter):
                 found.append(first)
         return found
 
-    async def _asked(self, first: bool) -> None:
-        """Ask for one place, and hand it to the next request that may leave; give it back where there is none."""
-        question = {
-            "model": self._model, "group": self._group, "rate": self.rate.given, "server": self._server,
-            "wanted": self.concurrency.wanted, "first": first,
+    def _described(self, do: str) -> dict[str, Any]:
+        """Return a message with what the coordinator needs to find its own limiter of the model."""
+        return {
+            "do": do, "model": self._model, "group": self._group, "rate": self.rate.given, "server": self._server,
+            "wanted": self.concurrency.wanted,
         }  # fmt: skip
+
+    async def _ask_for_place(self, first: bool) -> None:
+        """Ask for one place, and give it to the next request that may leave, or give it back if none does."""
         try:
-            number, answer = self._here.ask(do="enter", **question)
+            number, answer = self._here.ask(**self._described("enter"), first=first)
             given = await answer
         except Lost:
             return
@@ -211,7 +206,7 @@ class SharedLimiter(Limiter):
             if not waiter.turn.done():
                 break
         else:
-            self._here.send(_ended(number, "leave"))
+            self._here.send({"do": "end", "place": number, "how": "leave"})
             return
         now = self._clock()
         while now in self._places:  # two at the same tick of the clock
@@ -223,61 +218,37 @@ class SharedLimiter(Limiter):
         waiter.turn.set_result(now)
 
     def waits(self, turn: Sequence[float] | None) -> None:
-        """Note what requests wait for, as the coordinator says: since when, and until when."""
+        """Note since when, and until when, the coordinator lets requests wait for their turn."""
         now = self._clock()
         if turn is None or not self._wanted:
             self._held_since = None
         else:
             self._held_since, self._opens = now - turn[0], now + turn[1]
 
-    def _far(self, sent: float, how: str, share: Share | None, wait: float | None = None) -> bool:
-        """Give a place of the coordinator back; False where it was handed out here."""
+    def end(self, sent: float, outcome: Outcome, share: Share | None = None, wait: float | None = None) -> None:
         number = self._places.pop(sent, None)
-        if number is None or self._here.role == "leads":
-            return False
-        self._here.send(_ended(number, how, wait))
-        self._free(sent, share)
-        return True
-
-    def leave(self, sent: float, share: Share | None = None) -> None:
-        if not self._far(sent, "leave", share):
-            super().leave(sent, share)
-
-    def clean(self, sent: float, share: Share | None = None) -> None:
-        if not self._far(sent, "clean", share):
-            super().clean(sent, share)
-
-    def busy(self, sent: float, share: Share | None = None) -> None:
-        if not self._far(sent, "busy", share):
-            super().busy(sent, share)
-
-    def limited(self, sent: float, wait: float | None = None, share: Share | None = None) -> None:
-        if not self._far(sent, "limited", share, wait):
-            super().limited(sent, wait, share)
+        if number is None or self._here.role == "leads":  # the place was given here
+            super().end(sent, outcome, share, wait)
+        else:
+            self._here.send({"do": "end", "place": number, "how": outcome, "wait": wait})
+            self._free(sent, share)
 
     # -- from one coordinator to the next ------------------------------------------------------------------------------
 
     def lost(self) -> None:
-        """Note that what was asked for will not come."""
+        """Note that the places that were asked for will not be given."""
         self._wanted, self._held_since = 0, None
 
-    def resume(self, send: Send) -> None:
-        """Tell a coordinator what is in flight here, and what is known of the minute."""
-        send({
-            "do": "resume", "model": self._model, "group": self._group, "rate": self.rate.given,
-            "server": self._server, "wanted": self.concurrency.wanted, "minute": self._minute,
-            "places": [(number, sent) for sent, number in self._places.items()],
-        })  # fmt: skip
+    def resume(self) -> None:
+        """Report to a new coordinator what is in flight here, and what is known of the minute."""
+        places = [(number, sent) for sent, number in self._places.items()]
+        self._here.send({**self._described("resume"), "minute": self._minute, "places": places})
 
     def go_on(self) -> None:
-        """Hand out, or ask for, what requests wait for."""
+        """Serve the requests that wait, under the coordinator that there is now."""
         if self._here.role == "leads":
             self.rate.assume(*self._minute, self._clock())
-        self._hand_out()
-
-
-def _ended(number: int, how: str, wait: float | None = None) -> Message:
-    return {"do": "end", "place": number, "how": how, "wait": wait}
+        self._serve()
 
 
 class SharedFlights:
@@ -286,7 +257,7 @@ class SharedFlights:
     Attributes
     ----------
     own : Flights
-        As far as they are known here; where this process leads, that is all of them.
+        The ones known in this process; where it leads, these are all.
     """
 
     def __init__(self, here: Participant) -> None:
@@ -294,7 +265,7 @@ class SharedFlights:
         self._here = here
         self._far: dict[int, Flight] = {}  # of other processes, by the coordinator's number
         self._claimed: dict[Flight, int] = {}  # of ours that the coordinator knows
-        self._look = False  # runs are active that had another coordinator, which knew what was stored since they began
+        self._look = False  # active runs had another coordinator, which knew what was stored since they began
 
     async def join(self) -> None:
         """Note that a run begins; it may look into the store afterwards."""
@@ -316,10 +287,10 @@ class SharedFlights:
         self._here.send({"do": "leave"})
 
     async def claim(self, keys: Sequence[bytes], *, stored: bool) -> Claim:
-        """Claim keys here, and those that are free here in the account too.
+        """Claim keys in this process, and the free ones in the account too.
 
-        Only for runs that take answers from the store, through which other processes hand theirs over; and not for
-        runs inside a tool, so that two processes never wait for each other.
+        The account is asked only for runs that take answers from the store, where those of other processes arrive, and
+        not for runs inside a tool, so that two processes never wait for each other.
         """
         while True:
             await self._here.settled()
@@ -339,7 +310,7 @@ class SharedFlights:
             return self._divided(claim, given)
 
     def _divided(self, claim: Claim, given: Message) -> Claim:
-        """Leave out of a claim what is in flight elsewhere, and what was stored meanwhile."""
+        """Take out of a claim what is in flight elsewhere, and what was stored meanwhile."""
         mine, by_key = claim.flight, self.own.by_key
         late = [mine.keys[at] for at in given["stored"]]
         others: dict[bytes, Flight | None] = {}
@@ -359,30 +330,30 @@ class SharedFlights:
         return flight
 
     def done(self, number: int) -> None:
-        """Note that another process has answered, or given up, what it had claimed."""
+        """Note that another process has answered what it had claimed, or given it up."""
         if (flight := self._far.pop(number, None)) is not None:
             self.own.complete(flight)
 
     def complete(self, flight: Flight) -> None:
-        """End a flight of this process: who waits for it finds its cells here, or elsewhere in the store."""
+        """End a flight of this process; runs here find its cells in it, other processes in the store."""
         stored = bool(flight.cells)
         self.own.complete(flight)
         if (number := self._claimed.pop(flight, None)) is not None:
-            self._here.later(self._say(number, stored=stored))
+            self._here.later(self._report(number, stored=stored))
 
-    async def _say(self, number: int, *, stored: bool) -> None:
+    async def _report(self, number: int, *, stored: bool) -> None:
         await self._here.written()
         self._here.send({"do": "complete", "claim": number, "stored": stored})
 
     def resume(self) -> None:
-        """Tell a coordinator of the runs and the inputs in flight here; it cannot take those back."""
+        """Report the runs and the inputs in flight to a new coordinator, which cannot refuse them."""
         for _ in range(self.own.runs):
             self._here.ask(do="join")
         for flight in {flight for flight in self.own.by_key.values() if not flight.elsewhere}:
             self._claimed[flight], _ = self._here.ask(do="claim", held=True, keys=packed(flight.keys))
 
     def lost(self) -> None:
-        """End the flights of other processes: who waits for one looks into the store, and asks again."""
+        """End the flights of other processes; runs that wait for one look into the store, and claim again."""
         for number in tuple(self._far):
             self.done(number)
         self._claimed.clear()
@@ -390,11 +361,11 @@ class SharedFlights:
 
 
 class SharedBudget(Budget):
-    """A budget that all processes of an account share."""
+    """A budget that all processes of an account share, by its name."""
 
     def __init__(self, limit: float, label: str, *, here: Participant, name: str) -> None:
         super().__init__(limit, label)
-        self._here, self._name = here, name
+        self._here, self.name = here, name
         self._far: dict[float, list[int]] = collections.defaultdict(list)  # the coordinator's reservations, by amount
 
     async def hold(self, cost: Cost, model: str) -> float | None:
@@ -402,7 +373,7 @@ class SharedBudget(Budget):
             await self._here.settled()
             if self._here.role == "leads":
                 return await super().hold(cost, model)
-            question = {"budget": self._name, "limit": self.limit, "elsewhere": self.elsewhere, "label": self.label}
+            question = {"budget": self.name, "limit": self.limit, "elsewhere": self.elsewhere, "label": self.label}
             try:
                 number, answer = self._here.ask(do="hold", neurons=self._price(cost, model), **question)
                 given = await answer

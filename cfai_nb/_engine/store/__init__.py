@@ -29,7 +29,7 @@ def shared(path: Path) -> Store:
         if store is None:
             store = Store(path)
             if former is not None:
-                store.adopt(former)
+                former.writer.hand_over(store.writer)
                 _left.pop(place, None)
         _shared[place] = store, users + 1
         return store
@@ -49,7 +49,7 @@ def release(store: Store) -> list[Job]:
         return []
     with _sharing:
         if place in _shared:  # another session opened it meanwhile
-            _shared[place][0].adopt(store)
+            store.writer.hand_over(_shared[place][0].writer)
             return []
         _left[place] = store  # the next store of this file writes it
         return left

@@ -1,11 +1,12 @@
 """Converts the answers of one request, or failures stored like answers, to bytes and back; and checksums records.
 
-``Store`` encodes what it writes and decodes what it reads.  The formats: float32 for vectors, lengths and bytes for
-media, JSON for everything else.  Never pickle, since the file may come from elsewhere.
+``Store`` encodes what it writes and decodes what it reads: float32 for vectors, lengths and bytes for media, JSON for
+everything else.  Never pickle, since the file may come from elsewhere.
 """
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from ...tasks import Cells, Json
 _MEDIA = {cell.kind: cell for cell in (Image, Audio)}
 #: The kind of a record of stored failures.
 _FAILED = "failed"
+#: What the kind of lists of media ends in.
+_SEVERAL = "s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,10 @@ def encode(cells: Cells) -> tuple[str, bytes]:
     if cells and isinstance(cells[0], (Image, Audio)):
         lengths = np.array([len(cell) for cell in cells], dtype="<i8")
         return cells[0].kind, b"".join([lengths.tobytes(), *cells])
+    if cells and isinstance(cells[0], list) and cells[0] and isinstance(cells[0][0], (Image, Audio)):
+        kind, body = encode([each for cell in cells for each in cell])  # several pictures a cell
+        counts = np.array([len(cell) for cell in cells], dtype="<i8")
+        return f"{kind}{_SEVERAL}", counts.tobytes() + body
     if cells and isinstance(cells[0], AnswerError):
         return _FAILED, pydantic_core.to_json([[str(e), e.code, e.text, e.partial] for e in cells])
     return "json", pydantic_core.to_json(list(cells))
@@ -60,6 +67,10 @@ def decode(kind: str, rows: int, body: bytes) -> Cells:
         ends = 8 * rows + np.cumsum(np.frombuffer(body, dtype="<i8", count=rows))
         starts = [8 * rows, *ends[:-1].tolist()]
         return [_MEDIA[kind](memoryview(body)[a:b]) for a, b in zip(starts, ends.tolist(), strict=True)]
+    if kind.endswith(_SEVERAL):
+        counts = np.frombuffer(body, dtype="<i8", count=rows).tolist()
+        each = iter(decode(kind.removesuffix(_SEVERAL), sum(counts), body[8 * rows :]))
+        return [list(itertools.islice(each, count)) for count in counts]
     cells: list[Json] = pydantic_core.from_json(body)
     if kind == _FAILED:
         return [AnswerError(what, code, text=text, partial=partial) for what, code, text, partial in cells]
@@ -69,8 +80,8 @@ def decode(kind: str, rows: int, body: bytes) -> Cells:
 def seal(*parts: object) -> int:
     """Return the checksum of a record: CRC-32 over its parts and the lengths of those that are bytes.
 
-    It detects damage (writes of other programs, bad memory, bad disks), not forgery.  The parts are values as SQLite
-    returns them (bytes, str, int, float, None), so that a record can be checked as it was read.
+    It detects damage by other programs, memory or disks, not forgery.  The parts are values as SQLite returns them
+    (bytes, str, int, float, None), so that a record can be checked as it was read.
     """
     total = zlib.crc32(repr([len(part) if isinstance(part, bytes) else part for part in parts]).encode())
     for part in parts:

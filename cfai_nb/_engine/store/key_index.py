@@ -1,6 +1,6 @@
-"""The key index: in which record, and where in it, the answer to a key lies.
+"""The key index: which record holds the answer to a key, and where in it.
 
-The writer appends each record with its keys; a B-tree over the keys would dirty a page for almost every one.  So the
+The writer appends each record with its keys.  A B-tree over the keys would dirty a page for almost every one; so the
 writer moves the keys of new records into a *segment* (sorted, in buckets by first byte) once they are many, and merges
 segments of similar size: a key is rewritten only as often as the index doubles.  ``Reader`` looks into the bucket of
 each key in every segment, and into the keys of the records written since (the *tail*).  Everything is built from the
@@ -144,10 +144,6 @@ class Index:
         newer = self._new.find(high, low)
         return np.where(newer >= 0, newer, self._old.find(high, low))
 
-    def find(self, keys: Sequence[bytes]) -> tuple[Places, Places]:
-        """Return record and slot of each key; record -1 where it is unknown."""
-        return split(self.places(*halves(b"".join(keys))))
-
 
 class IndexDamaged(Exception):
     """The index in the file does not match its checksums; the writer builds it again."""
@@ -189,8 +185,8 @@ class Reader:
         self._bytes = 0
         self._tail = Index()
 
-    def find(self, connection: sqlite3.Connection, high: Words, low: Words, *, trust: bool = True) -> Places:
-        """Return the place of each key, -1 where it is unknown; within one read transaction.
+    def find(self, connection: sqlite3.Connection, joined: bytes, *, trust: bool = True) -> Places:
+        """Return the place of each of the joined keys, -1 where it is unknown; within one read transaction.
 
         Without ``trust``, all keys are read instead of the segments.
 
@@ -205,6 +201,7 @@ class Reader:
             self._buckets.clear()
             self._tail = Index(listed[-1].upto if listed else 0)
         self._tail.extend(connection.execute(_NEWER, (self._tail.newest, _MOST)).fetchall())
+        high, low = halves(joined)
         places = self._tail.places(high, low)
         numbers = (high >> np.uint64(56)).astype(np.int64)
         order = np.argsort(numbers, kind="stable")
@@ -229,7 +226,7 @@ class Reader:
 
 
 def tail_of(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Return how many records and keys lie in the tail."""
+    """Return how many records and keys are in the tail."""
     newest = connection.execute("SELECT coalesce(max(upto), 0) FROM segments").fetchone()[0]
     query = "SELECT count(*), coalesce(sum(length(keys)), 0) / 16 FROM keys WHERE pack > ?"
     records, keys = connection.execute(query, (newest,)).fetchone()

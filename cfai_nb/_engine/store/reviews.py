@@ -1,6 +1,6 @@
-"""Rows that were drawn to be labelled by hand, and what was said of them, in the store by the name of the review.
+"""Reviews in the store: rows that were drawn to be labelled by hand, with their labels, by the name of the review.
 
-A row is known by a digest of its content; no text of a row is kept.  `frame.gold` reads and writes reviews here.
+A row is identified by a digest of its content; no text of a row is kept.  `frame.gold` reads and writes reviews here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .codec import seal
 from .store import Store
 from .writer import Job
 
-#: What was said of a row: nothing yet, a label, "later", or that it cannot be told.
+#: The state of a row: not looked at yet, labelled, put off, or impossible to decide.
 State: TypeAlias = Literal["open", "label", "skipped", "unclear"]
 _COLUMNS = "row, place, chance, population, state, label, note, time"
 
@@ -56,7 +56,7 @@ class Mark:
 def read_review(store: Store, name: str) -> tuple[list[Mark], int]:
     """Return the rows of a review in their order, none if there is no such review, and how many are damaged."""
     store.flush()
-    with store._reading() as connection:
+    with store.reading() as connection:
         query = f"SELECT name, {_COLUMNS}, sum FROM reviews WHERE name = ? ORDER BY place"
         rows = connection.execute(query, (name,)).fetchall()
     whole = []
@@ -70,12 +70,12 @@ def read_review(store: Store, name: str) -> tuple[list[Mark], int]:
 def review_names(store: Store) -> list[str]:
     """Return the names of all reviews."""
     store.flush()
-    with store._reading() as connection:
+    with store.reading() as connection:
         return [name for (name,) in connection.execute("SELECT DISTINCT name FROM reviews ORDER BY name")]
 
 
 def write_review(store: Store, name: str, marks: Sequence[Mark]) -> None:
-    """Keep rows of a review; what was kept of the same rows is replaced."""
+    """Keep rows of a review, replacing earlier versions of the same rows."""
     rows = [
         (name, mark.row, mark.place, float(mark.chance), mark.population, mark.state, json.dumps(mark.label),
          mark.note, float(mark.time))
@@ -86,4 +86,4 @@ def write_review(store: Store, name: str, marks: Sequence[Mark]) -> None:
         insert = "INSERT OR REPLACE INTO reviews VALUES (?,?,?,?,?,?,?,?,?,?)"
         connection.executemany(insert, [(*row, seal(*row)) for row in rows])
 
-    store._writer.put(Job(write))
+    store.writer.put(Job(write))

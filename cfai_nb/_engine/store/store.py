@@ -1,10 +1,12 @@
 """The answers that were paid for and the ledger of charges, in one SQLite file.
 
-Runs look answers up by key (``held``) and hand new ones to the writer with their charges (``put``); checkpoints, the
-batch queue and the model listing are kept here as well.  The unit is the *record* (table ``packs``): the answers of one
-request, written with one commit when they arrive, so that 100 vectors are one blob of float32 and not 100 rows.
-Everything is appended; ``index`` finds the record of a key.  Every record has a checksum over all of it, keys included:
-a record that does not match, or is about another key, is never used as an answer.
+Runs look answers up by key (``held``) and store new ones with their charges (``put``); checkpoints, the batch queue and
+the model listing are kept here as well.  ``writer`` writes in its own thread, and reports what it cannot write.
+
+The unit is the *record* (table ``packs``): the answers of one request, written with one commit when they arrive, so
+that 100 vectors are one blob of float32 and not 100 rows.  Everything is appended; ``key_index`` finds the record of a
+key.  Every record has a checksum over all of it, keys included: a record that does not match, or is about another key,
+is never used as an answer.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ from ...errors import StoreError
 from ...models.ledger import Charge
 from ...tasks import Cells, Json
 from .codec import Turn, decode, encode, seal
-from .key_index import SLOT_BITS, IndexDamaged, Places, Reader, halves, rebuild, split
+from .key_index import SLOT_BITS, IndexDamaged, Places, Reader, rebuild, split
 from .tables import SEALED, Displaced, explain, file_at, open_file, prepare
-from .writer import BACKLOG, HELD, Job, Write, Writer
+from .writer import HELD, Job, Write, Writer
 
 #: Bytes of answers from which on the least recently used ones are evicted.
 SIZE_LIMIT = 4 * 2**30
@@ -94,7 +96,7 @@ class Store:
                 self._reader.close()
                 raise
         self._index = Reader()
-        self._writer = Writer(lambda: open_file(path), self._check, _enter, limit)
+        self.writer = Writer(path, self._check, _enter, limit)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -104,7 +106,7 @@ class Store:
             raise explain(error, self.path) from error
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """Yield the reader's connection, at one state of the file."""
         with self._explained(), self._lock:
             self._reader.execute("BEGIN")
@@ -115,7 +117,7 @@ class Store:
                     self._reader.execute("ROLLBACK")
 
     def displaced(self) -> str | None:
-        """Return what happened to the file at the path, if it is no longer the one that was opened."""
+        """Return why the file at the path is no longer the one that was opened, or None if it is."""
         found = file_at(self.path)
         if found == self._file or (found is not None and not self._steady):
             return None
@@ -132,13 +134,13 @@ class Store:
         return split(self._places(keys))
 
     def _places(self, keys: Sequence[bytes]) -> Places:
-        high, low = halves(b"".join(keys))
-        with self._reading() as connection:
+        joined = b"".join(keys)
+        with self.reading() as connection:
             try:
-                return self._index.find(connection, high, low)
+                return self._index.find(connection, joined)
             except IndexDamaged:
-                self._writer.put(Job(rebuild, optional=True))
-                return self._index.find(connection, high, low, trust=False)
+                self.writer.put(Job(rebuild, optional=True))
+                return self._index.find(connection, joined, trust=False)
 
     def held(self, keys: Sequence[bytes]) -> Iterator[list[Held]]:
         """Yield what the store holds of these keys, several records at a time, in the order they were written.
@@ -173,15 +175,15 @@ class Store:
                 yield found
         finally:
             if used:  # so that often used answers are evicted last
-                self._writer.put(Job(_touched(used), optional=True))
+                self.writer.put(Job(_touched(used), optional=True))
             if damaged:
-                self._writer.put(Job(_dropped(damaged), optional=True))
+                self.writer.put(Job(_dropped(damaged), optional=True))
 
     def _fetched(self, records: list[int]) -> Iterator[tuple[int, tuple[object, ...] | None]]:
         """Yield (record, its row) in ascending order; None for a row that cannot be read."""
         query = f"SELECT id, used, sum, {SEALED} FROM packs JOIN keys ON pack = id WHERE id IN "
         try:
-            with self._reading() as connection:
+            with self.reading() as connection:
                 rows = connection.execute(f"{query}({','.join('?' * len(records))}) ORDER BY id", records).fetchall()
         except StoreError:
             if len(records) == 1:
@@ -194,25 +196,20 @@ class Store:
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    @property
-    def full(self) -> bool:
-        """Whether the writer is behind, so that runs should wait before they hand over more."""
-        return self._writer.waiting > BACKLOG and self._writer.trouble() is None
-
     def put(
         self, keys: Sequence[bytes], cells: Cells, charges: Sequence[Charge] = (), log: str | None = None,
         *, before: float | None = 0.0, owner: str = "", ends: bytes | None = None,
     ) -> None:  # fmt: skip
-        """Hand the answers of one request and their charges to the writer, which commits them together.
+        """Store the answers of one request and their charges; the writer commits them together.
 
-        ``before`` is the part of their cost that is in the ledger already; None is unknown.  ``owner`` is the run that
-        learns of it if they cannot be written, ``ends`` the checkpoint that is deleted with them.
+        ``before`` is the part of their cost that is in the ledger already; None is unknown.  ``owner`` is the run to
+        which it is reported if they cannot be written, ``ends`` the checkpoint that is deleted with them.
         """
-        kind, body = encode(cells)
         each = [before, *(charge.neurons for charge in charges)]
         known = (charges or before) and None not in each
         neurons = _number(sum(filter(None, each))) if known else None
         joined = b"".join(keys)
+        kind, body = encode(cells)
 
         def write(connection: sqlite3.Connection) -> None:
             row = (kind, len(keys), len(body), time.time(), neurons, body, log)
@@ -224,44 +221,22 @@ class Store:
                 connection.execute("DELETE FROM turns WHERE key = ?", (ends,))
             _enter(connection, charges)
 
-        self._writer.put(Job(write, len(body), charges, owner or _owner(charges), records=1, keys=len(keys)))
+        self.writer.put(Job(write, len(body), charges, owner, records=1, keys=len(keys)))
 
     def charge(self, charges: Sequence[Charge]) -> None:
         """Enter charges in the ledger without keeping an answer."""
-        self._writer.put(Job(lambda connection: _enter(connection, charges), 0, charges, _owner(charges)))
-
-    def behind(self, owner: str = "") -> bool:
-        """Whether something (of this owner) is waiting to be written."""
-        return self._writer.behind(owner)
-
-    def retry(self) -> None:
-        """Try now to write what could not be written before."""
-        self._writer.retry()
-
-    def trouble(self, owner: str = "") -> StoreError | None:
-        """Return what prevents this owner's answers from being written at the moment."""
-        error = self._writer.trouble(owner)
-        return None if error is None else explain(error, self.path)
-
-    def take_failure(self, owner: str = "") -> StoreError | None:
-        """Return why answers of this owner are not in the file, if any are missing."""
-        error = self._writer.take_failure(owner)
-        return None if error is None else explain(error, self.path)
+        self.writer.put(Job(lambda connection: _enter(connection, charges), 0, charges))
 
     def flush(self) -> None:
-        """Wait until everything handed over is committed, or cannot be at the moment."""
-        self._writer.flush()
+        """Wait until everything that was put is committed, or cannot be at the moment."""
+        self.writer.flush()
 
     def close(self, seconds: float | None = None) -> list[Job]:
         """Commit what waits and close the file; return what could not be written in that time."""
-        left = self._writer.close(CLOSING if seconds is None else seconds)
+        left = self.writer.close(CLOSING if seconds is None else seconds)
         with self._lock:
             self._reader.close()
         return left
-
-    def adopt(self, other: Store) -> None:
-        """Take over what another store of the same path could not write."""
-        other._writer.hand_over(self._writer)
 
     # -- checkpoints of conversations ----------------------------------------------------------------------------
 
@@ -276,7 +251,7 @@ class Store:
             connection.execute("INSERT INTO turns VALUES (?,?,?,?,?,?,?,?,?)", (*row, seal(*row)))
             _enter(connection, charges)
 
-        self._writer.put(Job(write, len(turn.content), charges, _owner(charges)))
+        self.writer.put(Job(write, len(turn.content), charges))
 
     def drop_turns(self, key: bytes, charges: Sequence[Charge]) -> None:
         """Delete the turns of a conversation, and enter its charges."""
@@ -285,12 +260,12 @@ class Store:
             connection.execute("DELETE FROM turns WHERE key = ?", (key,))
             _enter(connection, charges)
 
-        self._writer.put(Job(write, 0, charges, _owner(charges)))
+        self.writer.put(Job(write, 0, charges))
 
     def turns(self, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, list[Turn]]]:
         """Return the turns of these conversations: for each key the longest one, up to a damaged turn."""
         wanted, found = set(keys), dict[bytes, tuple[bytes, list[Turn]]]()
-        with self._reading() as connection:
+        with self.reading() as connection:
             there = connection.execute("SELECT DISTINCT key FROM turns").fetchall()
             for key in [key for (key,) in there if key in wanted]:
                 talks: dict[bytes, list[Turn]] = {}
@@ -309,7 +284,7 @@ class Store:
         sizes = np.array([len(keys) for keys in requests], dtype="<i4").tobytes()
         row = (name, account, origin, model, time.time(), sizes, b"".join(key for keys in requests for key in keys))
         insert, full = "INSERT INTO queued VALUES (?,?,?,?,?,?,?,?)", (*row, seal(*row))
-        self._writer.put(Job(lambda connection: connection.execute(insert, full)))
+        self.writer.put(Job(lambda connection: connection.execute(insert, full)))
 
     def dequeue(self, name: str) -> None:
         """Delete a submission: its answers are stored, or the service no longer knows it."""
@@ -318,12 +293,12 @@ class Store:
             for table in ("queued", "billed"):
                 connection.execute(f"DELETE FROM {table} WHERE id = ?", (name,))
 
-        self._writer.put(Job(write))
+        self.writer.put(Job(write))
 
     def queued(self, account: str, origin: str, model: str) -> list[tuple[str, list[list[bytes]]]]:
         """Return (id, keys of each request) of submissions that were not fetched yet, oldest first."""
         self.flush()
-        with self._reading() as connection:
+        with self.reading() as connection:
             query = "SELECT * FROM queued WHERE account = ? AND origin = ? AND model = ? ORDER BY time"
             rows = connection.execute(query, (account, origin, model)).fetchall()
         found = []
@@ -344,21 +319,21 @@ class Store:
             connection.execute("DELETE FROM listings")
             connection.execute("INSERT INTO listings VALUES (?,?,?)", (*row, seal(*row)))
 
-        self._writer.put(Job(write))
+        self.writer.put(Job(write))
 
     def listing(self) -> tuple[str, list[Json]] | None:
         """Return the kept listing of models and its date."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute("SELECT checked_on, body, sum FROM listings").fetchone()
         return (row[0], json.loads(row[1])) if row and seal(*row[:2]) == row[2] else None
 
     def charges(self, since: float = 0.0) -> list[Charge]:
         """Return the charges since a time (seconds since 1970), oldest first, including those still to be written."""
         self.flush()
-        with self._writer.committing:  # none is committed between the two looks
-            with self._reading() as connection:
+        with self.writer.committing:  # none is committed between the two looks
+            with self.reading() as connection:
                 rows = connection.execute("SELECT * FROM charges WHERE time >= ? ORDER BY time", (since,)).fetchall()
-            waiting = [charge for charge in self._writer.unwritten() if charge.time >= since]
+            waiting = [charge for charge in self.writer.unwritten() if charge.time >= since]
         whole = [row for row in rows if seal(*row[:-1]) == row[-1]]
         self.damaged_charges = len(rows) - len(whole)
         kept = [Charge(**dict(zip(_CHARGE_FIELDS, row, strict=False)) | {"exact": bool(row[9])}) for row in whole]
@@ -367,7 +342,7 @@ class Store:
     def size(self) -> tuple[int, int]:
         """Return how many answers it holds, and their bytes with keys and overhead."""
         self.flush()
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = connection.execute("SELECT coalesce(sum(rows), 0) FROM packs").fetchone()[0]
             size = connection.execute(HELD).fetchone()[0]
         return int(rows), int(size)
@@ -394,10 +369,6 @@ def _opened(row: tuple[object, ...] | None, at: list[int], wanted: list[bytes], 
         cells = cells[slots] if isinstance(cells, np.ndarray) else [cells[slot] for slot in slots]
     share = neurons * len(slots) / max(1, rows) if isinstance(neurons, float) else None
     return Held(at, cells, share, log if isinstance(log, str) else None)
-
-
-def _owner(charges: Sequence[Charge]) -> str:
-    return charges[0].run if charges else ""
 
 
 def _number(value: float | None) -> float | None:

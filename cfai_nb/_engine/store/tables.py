@@ -127,7 +127,7 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{VERSION}). Update cfai_nb, or pass store=PATH for another file; nothing in it was changed."
         )
     if found < VERSION:
-        with _transaction(connection):
+        with transaction(connection):
             version = _version(connection)  # another process may have been first
             if version < 0 or (not version and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
                 raise StoreError(f"{path} is another program's file. Pass store=PATH for a file of its own.")
@@ -153,7 +153,8 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 @contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit what the block writes, or roll it back where the block raises."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -238,11 +239,12 @@ def explain(error: Exception, path: Path) -> StoreError:
     )
 
 
+#: A lock that is held.
 Lock: TypeAlias = sqlite3.Connection
 
 
 def lock(path: Path) -> Lock | None:
-    """Take the one lock at this path, which is held until it is closed or the process dies; None where another has it.
+    """Take the one lock at this path, which lasts until it is closed or the process dies; None where another has it.
 
     SQLite's own lock: portable, not inherited by a fork, and different for two sessions of one process.
     """

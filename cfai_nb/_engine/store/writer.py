@@ -1,7 +1,7 @@
 """The thread that writes the store: commits waiting jobs together, and tries again what could not be committed.
 
-``Store`` hands over a ``Job`` for each set of answers, charges or other changes.  A run only waits for the disk where
-the writer is far behind.
+``Store`` puts a ``Job`` for each set of answers, charges or other changes.  Runs ask whether their answers are written,
+and why not; a run waits for the disk only where the writer is far behind.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
+from ...errors import StoreError
 from ...models.ledger import Charge
 from .key_index import TAIL_KEYS, TAIL_RECORDS, grow, rebuild, tail_of
-from .tables import VERSION, is_lock, is_of_the_file
+from .tables import VERSION, explain, is_lock, is_of_the_file, open_file, transaction
 
 #: What is written: a few statements within the transaction.
 Write: TypeAlias = Callable[[sqlite3.Connection], object]
@@ -53,7 +55,7 @@ class Job:
     charges : sequence of Charge
         Charges that it enters in the ledger.
     owner : str
-        The run that learns of its failure.
+        The run that its failure is reported to; by default the one that the charges belong to.
     optional : bool
         Whether it is dropped when it fails, since nothing is lost with it.
     tried : bool
@@ -72,6 +74,10 @@ class Job:
     records: int = 0
     keys: int = 0
 
+    def __post_init__(self) -> None:
+        if self.charges and not self.owner:
+            self.owner = self.charges[0].run
+
 
 class Writer:
     """Commits all waiting jobs as one transaction, in a thread of its own.
@@ -82,8 +88,7 @@ class Writer:
 
     Parameters
     ----------
-    connect : callable
-        Opens a connection, in the thread that uses it.
+    path : Path
     check : callable
         Called before each commit; raises if the file is no longer the one that was opened.
     enter : callable
@@ -100,10 +105,10 @@ class Writer:
     """
 
     def __init__(
-        self, connect: Callable[[], sqlite3.Connection], check: Callable[[], None],
-        enter: Callable[[sqlite3.Connection, Sequence[Charge]], None], limit: int,
+        self, path: Path, check: Callable[[], None], enter: Callable[[sqlite3.Connection, Sequence[Charge]], None],
+        limit: int,
     ) -> None:  # fmt: skip
-        self._connect, self._check, self._enter, self._limit = connect, check, enter, limit
+        self._path, self._check, self._enter, self._limit = path, check, enter, limit
         self._jobs: list[Job] = []
         self._condition = threading.Condition(threading.RLock())
         self.committing = threading.Lock()
@@ -121,10 +126,10 @@ class Writer:
         self._tail = [0, 0]  # records and keys written since the index was last looked at
         self.waiting = 0
 
-    # -- from the outside ----------------------------------------------------------------------------------------
+    # -- called by other threads ---------------------------------------------------------------------------------
 
     def put(self, job: Job) -> None:
-        """Hand something over."""
+        """Add a job; the thread is started with the first one."""
         with self._condition:
             if self._successor is not None:
                 self._successor.put(job)
@@ -141,15 +146,20 @@ class Writer:
                 self._thread.start()
             self._condition.notify_all()
 
+    @property
+    def full(self) -> bool:
+        """Whether it is far behind, so that runs should wait before they put more."""
+        return self.waiting > BACKLOG and self.trouble() is None
+
     def behind(self, owner: str = "") -> bool:
-        """Whether something (of this owner) is waiting to be committed."""
+        """Whether a job (of this owner) is waiting to be committed."""
         if self._successor is not None:
             return self._successor.behind(owner)
         with self._condition:
             return self._open[owner] > 0 if owner else any(self._open.values())
 
     def flush(self) -> None:
-        """Wait until everything handed over is committed, or cannot be at the moment."""
+        """Wait until every job is committed, or cannot be at the moment."""
         with self._condition:
             while self.behind() and self._thread is not None:
                 self._condition.wait(0.5)
@@ -164,22 +174,23 @@ class Writer:
             self._again_at = 0.0
             self._condition.notify_all()
 
-    def trouble(self, owner: str = "") -> Exception | None:
+    def trouble(self, owner: str = "") -> StoreError | None:
         """Return what prevents this owner's answers, or all, from being written at the moment."""
         if self._successor is not None:
             return self._successor.trouble(owner)
-        return (self._stuck if self._jobs else None) or self._failing.get(owner)
+        error = (self._stuck if self._jobs else None) or self._failing.get(owner)
+        return None if error is None else explain(error, self._path)
 
-    def take_failure(self, owner: str = "") -> Exception | None:
-        """Return why this owner's answers were lost, or cannot be written."""
+    def take_failure(self, owner: str = "") -> StoreError | None:
+        """Return why this owner's answers were lost, which is reported once, or cannot be written."""
         if self._successor is not None:
             return self._successor.take_failure(owner)
         with self._condition:
-            lost = self._lost.pop(owner, None) or self._lost.pop("", None)
-            return lost or self._failing.get(owner) or (None if owner else self.trouble())
+            error = self._lost.pop(owner, None) or self._lost.pop("", None) or self._failing.get(owner)
+            return explain(error, self._path) if error is not None else None if owner else self.trouble()
 
     def unwritten(self) -> list[Charge]:
-        """Return the charges that are not in the file; while ``committing`` is held."""
+        """Return the charges that are not in the file yet; call it while ``committing`` is held."""
         with self._condition:
             return [charge for job in self._jobs for charge in job.charges]
 
@@ -211,7 +222,7 @@ class Writer:
             self._write()
         finally:
             with self._condition:
-                self._thread = None  # the next one that puts something starts another
+                self._thread = None  # the next job starts another
                 self._condition.notify_all()
 
     def _write(self) -> None:
@@ -221,7 +232,7 @@ class Writer:
                 try:
                     self._check()
                     if connection is None:
-                        connection = self._connect()
+                        connection = open_file(self._path)
                         connection.execute("PRAGMA wal_autocheckpoint=4000")  # 16 MB: fewer fsyncs than at 4 MB
                         connection.execute(f"PRAGMA busy_timeout={int(_BUSY * 1000)}")
                     self._commit(connection, jobs)
@@ -307,7 +318,7 @@ class Writer:
 
     def _note(self, job: Job, reason: Exception) -> None:
         job.tried = True
-        if job not in self._jobs:  # handed over meanwhile
+        if job not in self._jobs:  # another writer took it meanwhile
             return
         if job.optional:
             self._jobs.remove(job)
@@ -346,14 +357,16 @@ class Writer:
             if self._held < 0:
                 self._begin(connection)
             if self._tail[0] > TAIL_RECORDS or self._tail[1] > TAIL_KEYS:
-                self._within(connection, grow)
+                with transaction(connection):
+                    grow(connection)
                 self._tail = [0, 0]
             if self._held - self._counted > _COUNT_AGAIN * self._limit:  # other processes write into the file as well
                 self._count(connection)
             if self._held > self._limit:
-                self._within(connection, self._make_room)
+                with transaction(connection):
+                    self._make_room(connection)
                 self._count(connection)
-        except Exception as error:  # as above
+        except Exception as error:
             if not is_lock(error):
                 self._lost[""] = error
 
@@ -365,16 +378,6 @@ class Writer:
 
     def _count(self, connection: sqlite3.Connection) -> None:
         self._held = self._counted = connection.execute(HELD).fetchone()[0]
-
-    def _within(self, connection: sqlite3.Connection, work: Write) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            work(connection)
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         excess = connection.execute(HELD).fetchone()[0] - int(self._limit * 0.9)

@@ -1,14 +1,14 @@
 """Families: one file per dialect or kind of model, with its schemas, its check and its answer.
 
-A new family is a file and a line here. Only ``service`` and ``server`` read the table.
+A new family is a file and a line here. ``service`` and ``server`` use the table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..error_codes import ServiceError, refuse
-from ..model_catalogue import Model
+from ..error_codes import refuse
+from ..model_catalogue import Model, find
 from . import (
     anthropic_messages,
     audio_models,
@@ -31,7 +31,12 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def not_emulated(model: Model) -> ServiceError:
-    """Return the error for a model that the service has and the emulator has no family for."""
-    why = "speaks over a WebSocket only, which" if model.family == "websocket" else f"({model.task})"
-    return refuse(5007, text=f"emulator: {model.id} {why} is not emulated")
+def served(name: str) -> tuple[Model, Family]:
+    """Return the current model of a name and its family; 5007 for any other name, and for a model without a family."""
+    model = find(name)
+    if model is None:
+        raise refuse(5007, name=name)
+    if (family := FAMILIES.get(model.family)) is None:
+        why = "speaks over a WebSocket only, which" if model.family == "websocket" else f"({model.task})"
+        raise refuse(5007, text=f"emulator: {model.id} {why} is not emulated")
+    return model, family

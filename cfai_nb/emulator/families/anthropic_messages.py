@@ -1,6 +1,6 @@
 """Anthropic's dialect, which third-party models speak at ``/v1/messages``.
 
-Comes in: an Anthropic request, read as the equivalent Chat Completions request. Goes out: a message, or its events.
+An Anthropic request is read as the equivalent Chat Completions request, and answered with a message, or its events.
 Only the notation differs from the other text dialects; the content comes from ``families.prompts``.
 """
 
@@ -97,7 +97,6 @@ def _called(block: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(request: ModelRequest, schema: Schema) -> None:
-    """Refuse by the schema, then what leaves no room for an answer."""
     require(request.body, schema)
     prompts.check_answerable(_chat(request))
 

@@ -29,7 +29,7 @@ from .family import RAW, Family, ModelRequest, ModelResult, base64_text, decode_
 #: Letters per second: about the pace of speech.
 PACE = 15
 _MARK = "emulator:"
-#: Formats that cannot be read here; they are reported as unknown rather than broken.
+#: Formats that cannot be read here; they are reported as unknown and not as broken.
 _UNKNOWN = ((4, b"ftyp", "MP4 or M4A"), (0, b"\x1aE\xdf\xa3", "WebM or Matroska"), (0, b"#!AMR", "AMR"))
 
 
@@ -125,7 +125,7 @@ def _words_in(note: str) -> str | None:
 
 
 def _noted(wave: bytes, note: str) -> bytes:
-    """Return a WAV file with a comment, since libsndfile drops long ones."""
+    """Return a WAV file with a comment added to it, since libsndfile drops long ones."""
     text = note.encode() + b"\0"
     text += b"\0" * (len(text) % 2)
     info = b"INFOICMT" + struct.pack("<I", len(text)) + text
@@ -187,7 +187,7 @@ def _aura(request: ModelRequest) -> ModelResult:
 
 
 def _melo(request: ModelRequest) -> ModelResult:
-    """Return a WAV file in base64, 44.1 kHz mono 16 bit as was seen, though the documentation says MP3."""
+    """Return a WAV file in base64, 44.1 kHz mono 16 bit as observed; the documentation says MP3."""
     raw, seconds = speak(request.body["prompt"], FORMATS["linear16"], _MELO_RATE, "melo")
     return ModelResult({"audio": base64_text(raw)}, audio_usage(seconds))
 

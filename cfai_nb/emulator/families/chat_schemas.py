@@ -69,7 +69,7 @@ _FUNCTION = obj({"description": STRING, "parameters": OBJECT, "strict": maybe(BO
 _GRAMMAR = _kind("grammar", obj(definition=STRING, syntax=one("lark", "regex")))
 _CUSTOM = obj({"description": STRING, "format": any_of(_TYPE_TEXT, _GRAMMAR)}, name=STRING)
 _ALLOWED = obj(mode=one("auto", "required"), tools=array(OBJECT))
-#: What OpenAI declares around a JSON Schema.
+#: OpenAI's object around a JSON Schema.
 _WRAPPED = obj({"description": STRING, "schema": OBJECT, "strict": maybe(BOOLEAN)}, name=STRING)
 #: A JSON Schema by itself, as Cloudflare's own clients send it.
 _BARE: Schema = {**OBJECT, "not": {"required": ["schema"]}}
@@ -216,7 +216,7 @@ _INPUT_IMAGE = {"type": const("input_image"), "image_url": maybe(STRING)}
 _OUTPUT_PART = any_of(_text("output_text"), obj(refusal=STRING, type=const("refusal")))
 _CONTENT = array(any_of(_text("input_text"), obj(_INPUT_IMAGE, "type", detail=_DETAIL)))
 _FOUND = array(any_of(_text("input_text"), obj({**_INPUT_IMAGE, "detail": maybe(_DETAIL)}, "type")))
-#: What an input list of Responses may contain.
+#: The items of an input list of Responses.
 _ITEMS = (
     obj(
         {"type": one("message")}, content=any_of(STRING, _CONTENT), role=one("user", "assistant", "system", "developer")

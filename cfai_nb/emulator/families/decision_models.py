@@ -1,12 +1,12 @@
-"""Models that decide about a state: Clef (typed questions in, probabilities out), Clairic (fields in, values out).
+"""Models that decide about a state: Clef answers typed questions with probabilities, Clairic finds values for fields.
 
-Both take pictures, recordings and videos beside the state. Videos are not looked at: of an MP4 only the length is read.
-Clef's probabilities are shares of lexical similarity, not calibrated; a local model's are. Clairic returns values with
-their place in the text. Fields with a pattern (numbers, dates, times, durations) are found by it; any other field gets
-the sentence that shares most words with its name. Of several matches it takes the one nearest to a word of the field's
-name or instructions. Nothing is computed or predicted: an estimate is a number or date from the text, moved between its
-bounds, and a forecast repeats it. The format is what public clients read (litellm 1.109.1, PSAIClairic 0.2.0); none is
-documented.
+Both take pictures, recordings and videos beside the state. Of a video only the length is read, from an MP4. Clef's
+probabilities are shares of lexical similarity, which are not calibrated; those of a local model are. Clairic returns
+values with their place in the text. Fields with a pattern (numbers, dates, times, durations) are found by it; any other
+field gets the sentence that shares most words with its name. Of several matches it takes the one nearest to a word of
+the field's name or instructions. Nothing is computed or predicted: an estimate is a number or date from the text, moved
+between its bounds, and a forecast repeats it. The format is the one that public clients read (litellm 1.109.1,
+PSAIClairic 0.2.0); none is documented.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from .audio_models import listen, video_seconds
 from .family import Family, ModelRequest, ModelResult, decode_bytes
 
 _MEGABYTE = 1 << 20
-#: Tokens of an option of a question, and of a field besides its definition (both as was billed).
+#: Tokens of an option of a question, and of a field beside its definition (both as billed).
 _OPTION, _FIELD = 18, 95
 #: Field -> (largest number, prefix of a data URL, largest size in bytes).
 FIELDS = {
@@ -81,7 +81,7 @@ def _bytes(request: ModelRequest, name: str) -> list[bytes]:
 
 
 def _check_sizes(request: ModelRequest) -> None:
-    """Refuse (5021) what is too large by itself or together."""
+    """Refuse (5021) media that are too large, alone or together."""
     sizes = {name: [len(raw) for raw in _bytes(request, name)] for name in FIELDS}
     single = [(size, most) for name, (_, _, most) in FIELDS.items() for size in sizes[name]]
     together = [(sum(sum(sizes[name]) for name in names), most) for names, most in _TOGETHER.items()]
@@ -210,8 +210,8 @@ def _noul(state: str, question: Mapping[str, Any], local: LocalModel | None) -> 
         push = local.hazard(state, yes or harm["why"] or "") if harm else local.yes(state, question_text, yes, no)
         return {"type": "noul", "noul": push}
     weights = lexical.similarity(state, [(f"{question_text} {yes}", ""), (no, "")])
-    # polarity is the one thing the word lists know beyond similarity, so a question about it is answered from them;
-    # a question about hate as a hazard is not one about mood
+    # a question about mood is answered by the polarity of words, since similarity does not show it;
+    # a question about hate as a hazard is not about mood
     about = not lexical.stems(question_text) & _HAZARDS
     mood = lexical.polarity(f"{question_text} {yes}") - (lexical.polarity(no) if no else 0.0) if about else 0.0
     push = weights[0] - weights[1] - 0.6 + 2.5 * mood * lexical.polarity(state)
@@ -297,7 +297,7 @@ def _clairic_check(request: ModelRequest, schema: Schema) -> None:
 
 
 def _definitions(fields: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with fields beyond their schema: estimates need bounds, and lists have no threshold."""
+    """Return errors of fields that a schema does not express: estimates need bounds, and lists have no threshold."""
     bounded = [name for name, spec in fields.items() if spec["type"] in ("estimate", "forecast")]
     wrong = [f"'/fields/{name}' needs min and max" for name in bounded if not {"min", "max"} <= fields[name].keys()]
     lists = [name for name, spec in fields.items() if spec["type"] == "list" and "null_threshold" in spec]

@@ -1,7 +1,7 @@
 """Document conversion, ``/tomarkdown``: text formats are really converted, pictures are described, others named.
 
-Comes in: the files of a multipart request, read by ``service.request_body``. Goes out: one row per file; a file that
-cannot be converted is an error of its own. PDF and office files get one line that says what they are, since their
+It takes the files of a multipart request, read by ``service.request_body``, and returns one row per file; a file that
+cannot be converted has an error in its row. PDF and office files get one line with their format and size, since their
 conversion would be a program of its own.
 """
 
@@ -51,10 +51,10 @@ class _Markdown(HTMLParser):
         super().__init__()
         self.parts: list[str] = []
         self._hidden, self._links = 0, list[str]()
-        self._selector, self._depth = selector, 0  # how deep it is within what the selector finds
+        self._selector, self._depth = selector, 0  # the depth inside a selected tag
 
     def _selected(self, tag: str, attrs: Mapping[str, str | None]) -> bool:
-        """Whether a simple selector (``tag``, ``.class``, ``#id``, or a tag with one of them) means this tag."""
+        """Whether a simple selector (``tag``, ``.class``, ``#id``, or a tag with one of them) selects this tag."""
         name, mark, value = re.fullmatch(r"([\w-]*)([.#]?)([\w-]*)", self._selector).groups()  # type: ignore[union-attr]
         held = (attrs.get("class") or "").split() if mark == "." else [attrs.get("id")]
         return name in ("", tag) and (not mark or value in held)
@@ -161,7 +161,7 @@ def formats() -> list[dict[str, str]]:
 
 _LANGUAGES = ("en", "it", "de", "es", "fr", "pt")
 _IMAGES = obj({"convert": BOOLEAN, "convertOGImage": BOOLEAN, "maxConvertedImages": {"type": "integer", "maximum": 10}})
-#: What ``conversionOptions`` may hold.
+#: The schema of ``conversionOptions``.
 _OPTIONS = obj({
     "output": obj({"format": one("markdown", "text")}),
     "html": obj({"cssSelector": STRING, "hostname": STRING, "images": _IMAGES}),

@@ -1,8 +1,7 @@
-"""What a family of models is, what it is given and what it returns, JSON, bytes or events.
+"""A family of models, its requests, and its results: JSON, bytes or events.
 
-``routing`` makes a :class:`ModelRequest`, finds the :class:`Family` and has it check the request; ``app`` has it answer
-and sends the :class:`ModelResult`. A family's check is given the schema, so that no family has to know the table of
-families.
+``routing`` makes a :class:`ModelRequest`, finds the :class:`Family` and calls its check; ``app`` calls its answer and
+sends the :class:`ModelResult`. The check gets the schema as an argument, so that no family needs the table of families.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ class ModelRequest:
     """One admitted call.
 
     `route` is the address it was sent to: "run", "chat", "embeddings", "responses" or "messages". `fault` is the
-    injected fault; a family carries out the kinds that only it can. `content` is a body that is not JSON (a picture, a
-    recording) of the type `media`, and `body` then holds the query. `files` are those of a multipart form, whose fields
-    are the `body`; there a file is represented by its media type. `cached` counts the input tokens that the prompt
+    injected fault; a family applies the kinds that need its dialect. `content` is a body that is not JSON (a picture, a
+    recording) of the type `media`, and `body` then holds the query. `files` are the files of a multipart form; `body`
+    then holds its fields, with the media type in place of each file. `cached` counts the input tokens that the prompt
     cache holds. `local` is the model that answers in place of letters and words.
     """
 
@@ -72,9 +71,9 @@ class ModelResult:
     """What a family returns for a request.
 
     `result` is the answer without envelope, `frames` are server-sent events in its place, and `content` bytes that are
-    sent as they are, as `media`. `usage` is in the catalogue's units. `damaged`: the family carried out the injected
-    fault. `metered`: the response has a header with the Neurons; what is charged does not depend on it. `texts` are the
-    input texts that were processed, where that was not known before.
+    sent as they are, as `media`. `usage` is in the catalogue's units. `damaged`: the family applied the injected fault.
+    `metered`: the response has a header with the Neurons, which does not change the charge. `texts` are the input texts
+    that were processed, if the request does not show them.
     """
 
     result: Any
@@ -102,9 +101,9 @@ def unless_raw(request: ModelRequest, schema: Schema) -> None:
 class Family:
     """One dialect: its schemas (as ``/models/schema`` publishes them), its check and its answer.
 
-    `texts` returns the input texts for the request log and for the time a batch takes. `check` raises the ServiceError
-    of a bad input. `routes` are the addresses it can be reached at, and `forms` what a body may be: "json", the "raw"
-    bytes of a picture or a recording, or a "form" (multipart). `threaded`: answering takes so long that it is done in a
+    `texts` returns the input texts for the request log and for the time that a batch takes. `check` raises the
+    ServiceError of a bad input. `routes` are its addresses, and `forms` the forms of its body: "json", the "raw" bytes
+    of a picture or a recording, or a "form" (multipart). `threaded`: the answer takes so long that it is made in a
     thread.
     """
 

@@ -1,7 +1,7 @@
 """Image models: text to image, and the models that take one picture (labels, boxes, captions, questions).
 
 Every text-to-image family has its own request and answer; all draw with ``standins.image_drawing``. The models that
-look at a picture find what the emulator itself drew into it; of any other picture they say what can be measured
+look at a picture find the things that the emulator itself drew; of any other picture they report what can be measured
 (``standins.image_reading``). Sizes and steps without a published default are marked; ``model_catalogue`` has the
 costs.
 """
@@ -41,12 +41,12 @@ _BASE64 = obj({"image": STRING})
 
 #: FLUX.2: its reference pictures, the side that each has to stay under, and the steps of the klein models.
 REFERENCES, _REFERENCE_SIDE, _KLEIN_STEPS = tuple(f"input_image_{number}" for number in range(4)), 512, 4
-#: Steps of flux-2-dev and of Leonardo's models where none are sent: those of the measured calls; none are published.
+#: Default steps of flux-2-dev and of Leonardo's models, as in the measured calls; none are published.
 _DEV_STEPS, _LEONARDO_STEPS = 50, {"lucid": 15, "phoenix": 25}
-#: Models that were trained on 512 pixels, the side of a picture where no size is sent; no default is published.
+#: Models that were trained on 512 pixels, which is their default side here; none is published.
 _SMALL = frozenset({"@cf/lykon/dreamshaper-8-lcm", "@cf/runwayml/stable-diffusion-v1-5-inpainting"})
 _LARGE = 1024
-#: Models whose raw bytes were seen as JPEG; of the others the documentation says PNG.
+#: Models that were seen to return JPEG; for the others the documentation says PNG.
 _JPEG = frozenset({"@cf/bytedance/stable-diffusion-xl-lightning", "@cf/lykon/dreamshaper-8-lcm"})
 
 
@@ -118,13 +118,13 @@ _LUCID_SIZE = {
     **_sides(0, 2500),
 }
 _LUCID = obj({**_LUCID_SIZE, **each("num_steps steps", {**INTEGER, "minimum": 1, "maximum": 40})}, prompt=_PROMPT)
-#: The published table has no bounds, so the sides have those of its siblings.
+#: The published table has no bounds; these are the bounds of similar models.
 _PHOENIX_SIDES = each("height width", {**NUMBER, "minimum": 0, "maximum": 2048})
 _PHOENIX = obj({"negative_prompt": STRING, **each("guidance seed num_steps", NUMBER), **_PHOENIX_SIDES}, prompt=STRING)
 
 
 def _leonardo(request: ModelRequest) -> ModelResult:
-    """Return a JPEG: Lucid's in base64, Phoenix' as bytes without a header for its cost (as was seen)."""
+    """Return a JPEG: Lucid's in base64, Phoenix' as bytes without a header for its cost (as observed)."""
     body, lucid = request.body, request.model.family == "lucid"
     side = 1120 if lucid else _LARGE
     steps = max(1, _number(body, "num_steps", "steps", default=_LEONARDO_STEPS[request.model.family]))
@@ -180,7 +180,7 @@ _PICTURE = one_of(BINARY, obj(image=array(BYTE)))
 
 
 def _resnet(request: ModelRequest) -> ModelResult:
-    """Return the labels of what is in the picture, the largest first; of any other picture, its color."""
+    """Return the labels of the things in the picture, the largest first; of any other picture, its color."""
     seen = read_image(request.media_bytes("image"))
     things = sorted(seen.things, key=lambda one: (one.box[0] - one.box[2]) * (one.box[3] - one.box[1]))
     labels = list(dict.fromkeys(thing.label for thing in things))[:5] or [f"{seen.color} picture"]

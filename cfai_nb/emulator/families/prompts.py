@@ -1,9 +1,9 @@
-"""Prompts: what a text generation request asks for, how much of it is cached, and what is generated for it.
+"""Prompts: the reading of a text generation request, its cached part, and the generated answer.
 
 The text families call :func:`read_prompt`, :func:`with_pictures` and :func:`generate`. A model with vision gets the
 pictures of the messages in words; any other model ignores them. ``app`` asks :class:`PromptCache` before each answer:
-the part that a prompt shares with an earlier one, from its start, is charged at the cached rate. The service sends
-calls with the same ``x-session-affinity`` to the same instance; without that header nothing is cached.
+the beginning that a prompt shares with an earlier one is charged at the cached rate. The service sends calls with the
+same ``x-session-affinity`` to the same instance; without that header nothing is cached.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..standins.text_standin import Prompt
 from . import chat_schemas
 from .family import ModelRequest, decode_bytes
 
-#: The output limit where none is sent, for the models before 2026; and the most a limit counts as, beyond any context.
+#: The default output limit of models before 2026; and a limit beyond any context, to which larger ones are cut.
 DEFAULT_LIMIT, _ENDLESS = 256, 1 << 40
 
 #: Models that put their reasoning into the content, between tags.
@@ -125,7 +125,7 @@ def _effort(request: ModelRequest) -> int:
 
 
 def check_prompt(request: ModelRequest, schema: Schema) -> None:
-    """Refuse by the schema, then what leaves no room for an answer."""
+    """Refuse what the schema refuses, then what leaves no room for an answer."""
     require(request.body, schema)
     check_answerable(request)
 
@@ -267,7 +267,7 @@ def generate(request: ModelRequest, prompt: Prompt) -> Generated:
 
 
 def _free_text(prompt: Prompt, local: LocalModel | None) -> str:
-    """Return the text for a prompt: JSON where the prompt contains a schema, though nothing enforces it."""
+    """Return the text for a prompt: JSON if the prompt contains a schema, although nothing enforces it."""
     wanted = schema_in_words(prompt)
     with suppress(schema_fill.SchemaNotMet):
         return json_text(schema_fill.fill(*wanted)) if wanted else text_standin.reply(prompt, local)

@@ -61,7 +61,7 @@ def _output(model: Model) -> Schema:
 
 
 def _check(request: ModelRequest, schema: Schema) -> None:
-    """Refuse by the schema of the address and the form that is present, then what cannot be answered."""
+    """Refuse what the schema of the address and form refuses, then what cannot be answered."""
     model, body = request.model, request.body
     responses, chat = schema["anyOf"] if model.family == "responses+chat" else (None, schema)
     if _is_unsupported(body):
@@ -151,7 +151,7 @@ def _call_id() -> str:
 
 
 def _frame_usage(request: ModelRequest) -> dict[str, Any]:
-    """Return the usage in one ordinary native frame: that of the frame, not of the call."""
+    """Return the usage in an ordinary native frame, which counts this frame alone."""
     return {**openai_usage({"output_tokens": 1}), **_neurons(request, {"output_tokens": 1})}
 
 

@@ -1,7 +1,7 @@
 """Models that read texts: embeddings, sentiment, reranker, Llama Guard; and translation.
 
-Words are counted, not understood: vectors are lexical hashes, labels follow word lists, and a translation is the text
-itself, marked with the language it should be in. Embeddings have five dialects of "text in, vectors out" and ``/v1``.
+Nothing is understood: vectors are lexical hashes, labels follow word lists, and a translation is the text itself,
+marked with the wanted language. There are five dialects of embeddings, and ``/v1``.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _ranked(matrix: Any, query: Any, most: int | None = None) -> dict[str, Any]:
 
 
 def _openai(request: ModelRequest, rows: list[list[float]], count: int) -> dict[str, Any]:
-    """Return the OpenAI list. It always has floats: ``encoding_format`` is ignored, as was seen on the service."""
+    """Return the OpenAI list. It always has floats: ``encoding_format`` is ignored, as observed on the service."""
     data = [{"object": "embedding", "index": place, "embedding": row} for place, row in enumerate(rows)]
     usage = {"prompt_tokens": count, "total_tokens": count}
     return {"object": "list", "data": data, "model": request.model.id, "usage": usage}

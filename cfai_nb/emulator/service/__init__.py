@@ -1,1 +1,1 @@
-"""What the service does around a model: limits, faults, quirks, batches, prompt cache, request log."""
+"""The service around the models: limits, faults, quirks, batches, gateway, request log."""

@@ -3,9 +3,8 @@
 ``routing`` calls :meth:`Gateways.enter`, ``app`` looks for a cached answer, calls :meth:`Gateways.leave` at the end and
 serves the addresses that read and edit the logs. A call enters a gateway by the header ``cf-aig-gateway-id`` or by the
 gateway's own host; calls of third-party models without either enter ``default``. A cached answer comes before rate,
-quota and work, and costs nothing. As on a gateway that was created automatically, nothing is cached unless a call asks
-for it (``cf-aig-cache-ttl`` or ``cf-aig-cache-key``); streams and audio are never cached.
-
+quota and work, and costs nothing. As on a gateway that was created automatically, nothing is cached unless a call
+requests it (``cf-aig-cache-ttl`` or ``cf-aig-cache-key``); streams and audio are never cached.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Asynchronous batches: ``POST /run/{model}?queueRequest=true`` and the polls for their results.
 
-``routing`` swaps the model's family for the one that :meth:`AsyncBatches.family` returns. A batch is processed once it
-is due, request by request, each with its own family's check and answer.
+``routing`` replaces the model's family by the one that :meth:`AsyncBatches.family` returns. A batch is processed once
+it is due, request by request, each with the check and answer of the model's family.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What goes wrong on purpose: faults of single calls, and quirks that change every call.
+"""Injected faults: faults of single calls, and quirks that change every call.
 
-``app`` draws a fault for every admitted call; ``responses`` and the families carry it out.
+``app`` draws a fault for every admitted call; ``responses`` and the families apply it.
 
 Before the work (nothing is charged): ``500``, ``502``, ``503``, ``529``, ``408``, ``422`` (5006 with a JSON document as
 the text), ``html`` (a 502 page), ``1015`` (a 429 that is not JSON), ``reset`` (connection dropped), and any code of the
@@ -18,7 +18,6 @@ A quirk is odd behaviour that was seen on the service now and then, a switch in 
 JSON number in native streams, 422 with a JSON document as a string in ``errors[0].message`` (for a malformed question;
 the fault ``422`` for any call), a second native dialect at the end of a stream, 4006 where the documentation says 3036
 (``quota_code``), no id in legacy tool calls, and 403 for the call that accepts a licence (``terms_accepted``).
-
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ def checked_fault(kind: str) -> str:
     return kind
 
 
-#: Every switch and its effect.
+#: The switches and their effects.
 QUIRKS: Mapping[str, str] = {
     "null-content": "text answers come with null where the text or the JSON should be",
     "number-response": "the native `response` is a number, as when the model answers with one",

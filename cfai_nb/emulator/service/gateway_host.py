@@ -1,8 +1,8 @@
 """The gateway's own host: its addresses, translated to addresses of the REST interface behind it.
 
-Comes in: requests to ``/v1/{account}/{gateway}``, with a list of requests (the universal endpoint, where the first
-that works answers), or followed by a provider and the provider's own path, or by ``compat``. Goes out: the answer of
-``/ai/...``, requested through that gateway. ``app`` serves both hosts on one port, so only the path separates them.
+It takes requests to ``/v1/{account}/{gateway}`` with a list of requests (the universal endpoint, where the first that
+works answers), or followed by a provider and the provider's own path, or by ``compat``. It returns the answer of
+``/ai/...`` through that gateway. ``app`` serves both hosts on one port, so only the path distinguishes them.
 
 Workers AI answers here as it does behind ``/ai``, with two differences that Cloudflare's own clients rely on: through
 the universal endpoint it answers without its envelope, and one request may come by itself instead of in a list.
@@ -39,7 +39,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class GatewayHost:
-    """Serves the gateway's own addresses with `infer`; `token` is that of an authenticated gateway."""
+    """Serves the gateway's own addresses with `infer`; `token` is the token of an authenticated gateway."""
 
     def __init__(
         self, infer: Handler, send_error: Callable[[ServiceError], Response], methods: list[str], token: str | None
@@ -112,7 +112,7 @@ def _complete(one: Any) -> bool:
 
 
 def _headers(provider: str, given: Mapping[str, str]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the headers for the address behind; the gateway's token where that got none, or another provider's."""
+    """Yield the headers for the address behind; the gateway's token replaces a missing or another provider's token."""
     names = {name.lower(): value for name, value in given.items()}
     for name in ("content-length", "transfer-encoding"):  # they describe another body
         names.pop(name, None)

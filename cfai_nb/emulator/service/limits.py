@@ -1,7 +1,7 @@
 """Limits: requests per minute, counted in the three ways a service may count, the Neurons of a day, and their meter.
 
-``app`` asks the first two before each call, charges the day after it, and serves the meter at ``/graphql``: the
-Neurons of the whole account by model and time, as the analytics of the service are seen to show them.
+``app`` checks the first two before each call, charges the day after it, and serves the meter at ``/graphql``: the
+Neurons of the whole account by model and time, as observed of the analytics of the service.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class RateLimits:
         self._window = (kind, period, clock, burst)
         self._windows: dict[Hashable, RateWindow] = {}
         self._lock = Lock()
-        RateWindow(1, *self._window)  # so that a wrong kind is an error now, not at the first request
+        RateWindow(1, *self._window)  # raises the error of a wrong kind now and not at the first request
 
     def admit(self, account: str, model: str, published: int | None) -> bool:
         """Count one request of an account for a model."""
@@ -131,7 +131,7 @@ class _Metered:
 
 
 class UsageMeter:
-    """The analytics of Workers AI: GraphQL in, the sums of an account's calls out.
+    """The analytics of Workers AI: it answers GraphQL with the sums of an account's calls.
 
     Parameters
     ----------

@@ -1,9 +1,8 @@
 """The models over the wire: what the catalogue lists, the schemas of one model, and the LoRA adapters of an account.
 
 ``app`` serves :data:`ROUTES` and :meth:`LoraAdapters.routes`, and calls :func:`search` for ``/models/search``.
-``routing`` asks whether an adapter that a call names has its files. What an adapter does to an answer is not emulated.
-An adapter that was not created here passes, since the service has public ones that the emulator does not know by name.
-
+``routing`` checks whether an adapter that a call names has its files. The effect of an adapter is not emulated. An
+adapter that was not created here passes, since the service has public ones with names that are not listed here.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..error_codes import refuse
-from ..families import FAMILIES, not_emulated
+from ..families import served
 from ..families.document_conversion import formats
 from ..json_schema import BOOLEAN, STRING, obj, require
 from ..model_catalogue import Model, checked_on, find, models
@@ -47,7 +46,7 @@ _UNITS = {f"{kind}_tokens": f"per M {kind.replace('_', ' ')} tokens" for kind in
 
 
 def search(query: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the models that match a search; ``page`` and ``per_page`` change nothing, as was seen.
+    """Return the models that match a search; ``page`` and ``per_page`` change nothing, as observed.
 
     Keys: ``search`` (part of the name), ``task``, ``author``, ``hide_experimental``, ``include_deprecated``.
     """
@@ -122,13 +121,7 @@ def _properties(model: Model) -> list[dict[str, Any]]:
 
 async def _schema(request: Request) -> dict[str, Any]:
     """Return the input and output JSON Schemas of a model."""
-    name = request.query_params.get("model", "")
-    model = find(name)
-    if model is None:
-        raise refuse(5007, name=name)
-    family = FAMILIES.get(model.family)
-    if family is None:
-        raise not_emulated(model)
+    model, family = served(request.query_params.get("model", ""))
     return {"input": family.inputs(model), "output": family.outputs(model)}
 
 

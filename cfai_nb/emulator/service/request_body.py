@@ -1,8 +1,8 @@
 """Request bodies: JSON, raw bytes or multipart, read into one :class:`ModelRequest`.
 
-``routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service holds a model's
-schema against one JSON object in every form, so the fields of a multipart form and the query beside raw bytes, which
-arrive as text, are converted to the numbers and flags that the schema declares.
+``routing`` calls :func:`read`; the other addresses use :func:`parse` and :func:`parts`. The service checks one JSON
+object against a model's schema, whatever the form of the body, so the fields of a multipart form and the query beside
+raw bytes, which arrive as text, are converted to the numbers and flags that the schema declares.
 """
 
 from __future__ import annotations
@@ -89,6 +89,23 @@ async def parts(request: Request) -> list[tuple[str, str | File]]:
             ]
     except (MultiPartException, HTTPException) as error:
         raise refuse(5006, why=f"invalid multipart body: {error}") from None
+
+
+async def ndjson(request: Request, field: str) -> bytes | None:
+    """Return the lines of a body in any of the forms that clients send, None where it is another one.
+
+    In a form they are the part ``field``.  The public Python client sends them as they are, or within one JSON string.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip()
+    if media == _FORM:
+        part = dict(await parts(request)).get(field, "")
+        return part.data if isinstance(part, File) else part.encode()
+    raw = await request.body()
+    if media == "application/x-ndjson":
+        return raw
+    if media == "application/json" and not raw.lstrip().startswith(b"["):
+        return str(json.loads(raw)).encode() if raw.startswith(b'"') else raw
+    return None
 
 
 async def read_documents(request: Request) -> ModelRequest:

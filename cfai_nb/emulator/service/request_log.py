@@ -1,4 +1,4 @@
-"""Request log: what was requested, what was refused and what was charged. ``app`` writes it, tests read it."""
+"""The request log: requests, refusals and charges. ``app`` writes it, tests read it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LoggedRequest:
     items : int
         Number of input texts.
     neurons, charged : float, bool
-        The charge (0 without a published price), and whether an answer was made, and so is charged.
+        The charge (0 without a published price), and whether an answer was made and charged.
     seconds : float
         From arrival to answer, by the emulator's clock.
     digest : str

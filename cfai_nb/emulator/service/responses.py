@@ -1,4 +1,4 @@
-"""Responses: how a result or an error leaves, complete or damaged on purpose.
+"""Responses: how a result or an error is sent, complete or damaged by a fault.
 
 ``app`` builds a :class:`Reply` from a finished result and sends it with :func:`deliver`; :class:`Envelopes` writes the
 results of the other addresses and all errors. The gateway keeps replies in its cache. Ids and times are made here.
@@ -31,7 +31,7 @@ _PAGE = b"""<!DOCTYPE html>
 """
 
 
-#: Key of the transport in the ASGI scope, where ``server`` puts it so that a fault can really drop the connection.
+#: The key under which ``server`` puts the transport into the ASGI scope, so that a fault can drop the connection.
 TRANSPORT = "cfai_nb.transport"
 
 
@@ -40,7 +40,7 @@ class Dropped(ConnectionResetError):
 
 
 class Drop(Response):
-    """Drops the connection: at once, or after part of a body whose full length was announced."""
+    """Drops the connection: at once, or after part of a body that was announced in full length."""
 
     def __init__(
         self, headers: Mapping[str, str] | None = None, body: bytes = b"", announced: int | None = None
@@ -68,7 +68,7 @@ class Drop(Response):
 
 @dataclass
 class Reply:
-    """What is sent for one call: a body, or the events of a stream in `frames`.
+    """The reply to one call: a body, or the events of a stream in `frames`.
 
     `drop` is how the connection is dropped: "" (it is not), "reset" (nothing arrives) or "cut" (half arrives).
     `damaged`: the answer is spoiled by a fault.

@@ -1,8 +1,8 @@
-"""Routing: who may call, and from an HTTP request to a checked model request and the family that answers it.
+"""Routing: the check of account and token, and the way from an HTTP request to a model request and its family.
 
 ``app`` checks account, method and token with :class:`Auth` before anything else, and calls :meth:`Routing.read` for
 every inference request. It finds the gateway, the model, its licence, the form of the body and whether the call is
-queued. Each raises the service's error for what the service would refuse.
+queued, and raises the service's error for what the service would refuse.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from starlette.requests import Request
 
 from ..error_codes import refuse
-from ..families import FAMILIES, not_emulated
+from ..families import FAMILIES, served
 from ..families.family import Family, ModelRequest
-from ..model_catalogue import Model, find
+from ..model_catalogue import Model
 from ..standins.lexical import count_tokens
 from . import request_body
 from .ai_gateway import EXTERNAL_FAMILIES, GatewayCall, Gateways, external_model
@@ -114,7 +114,7 @@ _EXTERNAL = re.compile(r"[a-z][\w.\-]*/[\w.:\-]+", re.I)
 
 @dataclass
 class CallState:
-    """One inference request while it is served; `patient`: it would rather wait for capacity than be refused."""
+    """One inference request while it is served; `patient`: it may wait for capacity instead of being refused."""
 
     path: str
     start: float
@@ -200,12 +200,7 @@ class Routing:
 def _served(name: str, route: str) -> tuple[Model, Family]:
     if not _NAME.fullmatch(name):
         raise refuse(3042, name=name)
-    model = find(name)
-    if model is None:
-        raise refuse(5007, name=name)
-    family = FAMILIES.get(model.family)
-    if family is None:
-        raise not_emulated(model)
+    model, family = served(name)
     if route not in family.routes and not (route == "responses" and "chat" in family.routes):
         raise refuse(5007, name=name)
     return model, family

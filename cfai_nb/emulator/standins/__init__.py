@@ -1,1 +1,1 @@
-"""Stand-ins: what answers in a model's place. They compare letters, draw shapes and play tunes."""
+"""Stand-ins, which answer in place of models: they compare letters, draw shapes and play tunes."""

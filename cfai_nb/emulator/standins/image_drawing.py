@@ -1,8 +1,8 @@
-"""Draws what a prompt names, with the prompt and the word "emulator" on the picture, using Pillow.
+"""Draws the things that a prompt names, with the prompt and the word "emulator" on the picture, using Pillow.
 
-The text-to-image families call :func:`draw`. The same prompt, seed and input pictures give the same pixels. What was
-drawn, and where, is kept in the file itself (a PNG text chunk, a JPEG comment), so that the families that look at
-pictures find what is really there.
+The text-to-image families call :func:`draw`. The same prompt, seed and input pictures give the same pixels. The drawn
+things and their places are kept in the file itself (a PNG text chunk, a JPEG comment), so that the families that look
+at pictures find what is really there.
 """
 
 from __future__ import annotations

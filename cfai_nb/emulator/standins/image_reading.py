@@ -1,9 +1,9 @@
-"""Scenes: what a prompt names, and what a stand-in sees in a picture.
+"""Scenes: the things that a prompt names, and the things that a stand-in finds in a picture.
 
 :func:`read_prompt` finds things, colors and numbers in words; ``image_drawing`` draws them and writes the scene into
-the file. :func:`read_image` reads it back. Of any other picture it says what can be measured (size, format, colors) and
-finds nothing in it. A drawing that was saved again, for example resized, counts as another picture, since the pixels do
-not carry the metadata.
+the file. :func:`read_image` reads it back. Of any other picture it reports what can be measured (size, format, colors),
+and finds no things. A drawing that was saved again, for example resized, counts as another picture, since it has lost
+the metadata.
 
 >>> [(item.count, item.color, item.label) for item in read_prompt("two blue squares and a red circle").wanted]
 [(2, 'blue', 'square'), (1, 'red', 'circle')]

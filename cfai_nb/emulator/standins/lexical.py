@@ -1,9 +1,9 @@
-"""Lexical similarity, which stands in for understanding: everything here compares letters.
+"""Lexical similarity in place of understanding: everything here compares letters.
 
-The families get from it token estimates, vectors, label scores, polarity and sentences. Vectors are stateless hashes
-of words and letter groups, so texts that share words are near each other, today and tomorrow. Labels are scored by
-shared word stems, letter groups and a small lexicon of words that tend to occur together, in English and, for the
-commonest, in German, French and Spanish.
+The families use its token estimates, vectors, label scores, polarity and sentences. Vectors are stateless hashes of
+words and letter groups: texts that share words are near each other, and a text always has the same vector. Labels are
+scored by shared word stems, letter groups and a small lexicon of words that tend to occur together, in English and, for
+the commonest, in German, French and Spanish.
 """
 
 from __future__ import annotations
@@ -186,18 +186,7 @@ def _hashers(dims: int) -> tuple[Any, Any]:
 
 
 def embed(texts: Sequence[str], dims: int) -> NDArray[np.float64]:
-    """Return one unit vector per text, from hashed words and letter groups.
-
-    Parameters
-    ----------
-    texts : sequence of str
-    dims : int
-        Width.
-
-    Returns
-    -------
-    array of float64, shape (len(texts), dims)
-    """
+    """Return one unit vector per text, from hashed words and letter groups, shape (texts, `dims`)."""
     import numpy as np
 
     words, letters = _hashers(dims)
@@ -241,13 +230,9 @@ def _related(name: str) -> frozenset[str]:
 
 
 def similarity(text: str, options: Sequence[tuple[str, str]]) -> list[float]:
-    """Return how well each option fits a text, 0 and up.
+    """Return how well each option, a name and a description, fits a text: 0 and up.
 
-    Parameters
-    ----------
-    text : str
-    options : sequence of (name, description)
-        An option named "other", "none" or similar gets a small fixed score, so that it wins when nothing fits.
+    An option named "other", "none" or similar gets a small fixed score, so that it wins when nothing fits.
     """
     here, near = stems(text), _letters(text)
     scores = []

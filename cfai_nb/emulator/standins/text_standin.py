@@ -1,6 +1,6 @@
-"""What the stand-in writes in place of a language model: it repeats and selects, and begins with a mark.
+"""The texts of the emulator in place of a language model: sentences of the prompt, after a mark.
 
-Comes in: a :class:`Prompt`, as ``families.prompts`` reads it. Goes out: the answer, the reasoning before it, and
+It takes a :class:`Prompt`, which ``families.prompts`` reads, and returns the answer, the reasoning before it, and
 made-up log probabilities.
 """
 
@@ -47,7 +47,7 @@ class Prompt:
     tokens : int
         Estimated input tokens.
     seen : str
-        What the pictures say in answer to the last message.
+        The answer of the pictures to the last message.
     """
 
     messages: tuple[tuple[str, str], ...]

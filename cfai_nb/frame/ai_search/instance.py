@@ -11,14 +11,13 @@ from typing import Any
 
 import pydantic_core
 
-from ...errors import AccessError, Refused
+from ...errors import Refused
 from ...session.requests import RequestJob
 from ...tasks import Json, Request
 from ...tasks.dialects.ai_search import instance_path
 
 #: Codes for "there is no such instance", "the name is taken", "the key is taken", and "there is no such document".
 NOT_FOUND, _TAKEN, _KEY_TAKEN, _NO_DOCUMENT = 7002, 7022, 7042, 7041
-_CLOSED = frozenset({9106, 9109, 10000})
 #: Why options such as ``model=`` have no effect.
 NEEDLESS = "an instance of AI Search makes the vectors of texts and queries itself"
 #: Rows of a page of a list.
@@ -41,18 +40,8 @@ class Instance:
         self._path = instance_path(name, namespace)
 
     async def _ask(self, method: str, path: str, **content: Any) -> Json:
-        named = f"AI Search instance {self.name!r}"
-        request = Request(path=path, **content)
-        try:
-            return await self._job.ask(request, named, method)
-        except AccessError as error:
-            if error.code not in _CLOSED:
-                raise
-            message, code, status = str(error), error.code, error.status
-        raise AccessError(
-            f"{message}; the token also needs the permissions AI Search: Edit and Run",
-            code, status=status, model=named,
-        )  # fmt: skip
+        request, named = Request(path=path, **content), f"AI Search instance {self.name!r}"
+        return await self._job.ask(request, named, method, permission="permissions AI Search: Edit and Run")
 
     async def entry(self) -> dict[str, Any]:
         """Return its settings, with ``custom_metadata``, the fields it can be filtered by."""

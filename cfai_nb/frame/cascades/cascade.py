@@ -199,7 +199,7 @@ class CascadeCall:
         if self.cheap is not None:
             asked = self._call(self.cheap_task, self.cheap, np.setdiff1d(rows.open, rows.taught))
             cheap[self.cheap.name] = asked.plan()
-        known = rows.plan.records[rows.order] >= 0
+        known = rows.plan.stored[rows.order]
         checked = np.append(rows.taught, rows.checked)
         rest = np.setdiff1d(rows.open, checked)
         sent, more = (rows.price(self.task, self.model, some[~known[some]]) for some in (checked, rest))

@@ -179,7 +179,7 @@ class PartCall(Call):
     def look(self) -> None:
         """Look which rows the store can answer."""
         plan = self.plan()
-        self.stored = np.append(plan.records >= 0, False)[plan.where]
+        self.stored = np.append(plan.stored, False)[plan.where]
 
     def cells(self) -> list[Any]:
         """Return the cell of each row; None where there is none."""
@@ -191,7 +191,9 @@ class PartCall(Call):
 
     def _concluded(self) -> tuple[list[str], Any]:
         assert self.report is not None
-        return (self._whole or self.report).conclude("keep", failures=False), self.report.frame()
+        whole = self.whole
+        notes = self.report.conclude("keep", failures=False) if whole is None else whole.conclude("keep")
+        return notes, self.report.frame()
 
 
 class Warn:

@@ -39,7 +39,8 @@ class Made:
     ----------
     name : str
     kinds : mapping of str to str
-        Name of the new column -> kind, as in ``Column``; ``"media"`` for pictures and sound.
+        Name of the new column -> kind, as in ``Column``; ``"media"`` for pictures and sound, ``"several media"`` for
+        lists of them.
     short : mapping of str to str
         Name of the new column -> name in the result of the task; empty where that is a Series.
     space : Space or None
@@ -122,16 +123,18 @@ def made_of(name: str, call: Call, *, cascade: bool = False) -> Made:
     """Return the columns of a call, which may be one on no rows; of a cascade also the one that says what answered."""
     task, model = call.task, call.model
     columns = task.to_columns([])
-    media = task.name in _MEDIA
+    several = getattr(task, "n", 1) if task.name in _MEDIA else 1
     if isinstance(columns, Column):
-        kinds: dict[str, str] = {name: "media" if media else columns.kind}
+        media = "media" if several == 1 else "several media"
+        kinds: dict[str, str] = {name: media if task.name in _MEDIA else columns.kind}
         short: dict[str, str] = {name: "answer"} if cascade else {}
     else:
         kinds = {f"{name}__{each}": column.kind for each, column in columns.items()}
         short = {f"{name}__{each}": each for each in columns}
     if cascade:
         kinds[f"{name}__answered_by"], short[f"{name}__answered_by"] = "category", "answered_by"
-    space, each = None, _MEDIA.get(task.name, 4 * min(512, getattr(task, "max_tokens", 0) or 0) + 200 * len(kinds))
+    bytes_of = {name: size * several for name, size in _MEDIA.items()}
+    space, each = None, bytes_of.get(task.name, 4 * min(512, getattr(task, "max_tokens", 0) or 0) + 200 * len(kinds))
     if "vector" in kinds.values():
         dims = model.dims or _DIMS
         form = columns.form if isinstance(columns, Column) else ""
@@ -148,6 +151,7 @@ def _types() -> dict[str, Any]:
         "text": pa.string(), "category": pa.dictionary(pa.int32(), pa.string()), "number": pa.float64(),
         "integer": pa.int64(), "boolean": pa.bool_(), "datetime": pa.timestamp("us"), "duration": pa.duration("us"),
         "object": pa.string(), "media": pa.binary(),
+        "several media": pa.list_(pa.binary()),
     }  # fmt: skip
 
 
@@ -163,7 +167,7 @@ def _fitted(cells: pd.Series[Any], kind: str, reasons: Any) -> pd.Series[Any]:
     """Return cells that all fit the column; those that do not are missing, and `reasons` says why."""
     import pyarrow as pa
 
-    if kind in ("vector", "media"):
+    if kind in ("vector", "media", "several media"):
         return cells
     if kind == "object":
         return cells.map(_json, na_action=None).astype(object)
@@ -216,6 +220,9 @@ def _array(cells: pd.Series[Any], kind: str, wanted: Any) -> Any:
         cells = cells.dt.tz_convert("UTC").dt.tz_localize(None)
     if kind == "media":
         cells = pd.Series([None if is_missing(cell) else bytes(cell) for cell in cells], dtype=object)
+    if kind == "several media":
+        lists = [None if is_missing(cell) else [bytes(each) for each in cell] for cell in cells]
+        return pa.array(lists, wanted)
     array = pa.array(cells, from_pandas=True)
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     return array if array.type == wanted else array.cast(wanted, safe=kind not in ("datetime", "duration"))

@@ -22,7 +22,7 @@ from ...markup import counted
 from ...models import Cost
 from ...models.ledger import money
 from ..cascades.cascade_plan import Certificate
-from ..report import Report, saved_words
+from ..report import Report, spent_words
 
 if TYPE_CHECKING:
     from ..._engine.plan import Estimate
@@ -68,9 +68,10 @@ class EnrichReport(Report):
         self._batch, self._column = rows, column
         self.title = f"enrich part {number + 1}, {name}:"
 
-    def follow(self, report: Report) -> None:
-        """Take the report of a call that begins."""
+    def follow(self, report: Report) -> Report:
+        """Take the report of a call that begins; return the one to remember."""
         self._current = report
+        return self
 
     def settle(self, *, whole: bool = True) -> dict[str, int]:
         """Add the run of the current call to the totals; return how many of its rows are done and failed.
@@ -179,14 +180,8 @@ class EnrichReport(Report):
             parts.append(f"{counted(event.stored, 'answer')} from the store")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
-        parts.append(counted(event.requests, "request"))
-        cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
-        would = "" if event.spent.neurons is None else "would be "
-        parts.append(f"emulator, {would}{cost}" if event.origin == "emulator" and event.requests else cost)
-        if saved := saved_words(event.saved_neurons, event.unknown_saved):
-            parts.append(f"saved {saved}")
         promises = [f"{name}: {one.words}" for name, one in self.certificates.items()]
-        return " · ".join([*parts, f"{event.seconds:.1f} s", *promises])
+        return " · ".join([*parts, *spent_words(event), *promises])
 
     @property
     def failures(self) -> pd.DataFrame:

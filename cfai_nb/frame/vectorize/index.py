@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import AccessError, Refused
+from ...errors import Refused
 from ...session.requests import RequestJob
 from ...tasks import Json, Request
 from ...vectors.vector import Space
@@ -27,9 +27,9 @@ MAX_MATCHES, _MAX_WITH_METADATA, _MAX_FETCHED = 100, 50, 20
 MAX_VECTORS = 20_000_000
 #: Queries in flight at once.
 _AT_ONCE = 8
-#: Codes for "there is no such index", "the name is taken", and a token that is not accepted.
+#: Codes for "there is no such index" and "the name is taken".
 NOT_FOUND, _TAKEN = 3000, 3002
-_CLOSED = frozenset({9106, 9109, 10000})
+_PERMISSION = "permission Vectorize: Edit (Read is enough to search)"
 #: The description of an index records which model its vectors come from, so that a later search needs no model=.
 _DESCRIPTION = re.compile(r"Vectors of (\S+) \((\d+)(?:, (mean|cls))?\), by cfai_nb")
 
@@ -53,18 +53,8 @@ class Index:
         return await self._send(method, f"/{self.name}{path}", **content)
 
     async def _send(self, method: str, path: str, **content: Any) -> Json:
-        named = f"Vectorize index {self.name!r}"
         request = Request(path=f"/vectorize/v2/indexes{path}", **content)
-        try:
-            return await self._job.ask(request, named, method)
-        except AccessError as error:
-            if error.code not in _CLOSED and error.status not in (401, 403):
-                raise
-            message, code, status = str(error), error.code, error.status
-        raise AccessError(
-            f"{message}; the token also needs the permission Vectorize: Edit (Read is enough to search)",
-            code, status=status, model=named,
-        )  # fmt: skip
+        return await self._job.ask(request, f"Vectorize index {self.name!r}", method, permission=_PERMISSION)
 
     async def entry(self) -> dict[str, Any]:
         """Return ``name``, ``description``, ``config`` with ``dimensions`` and ``metric``, ``created_on``."""
@@ -96,10 +86,21 @@ class Index:
         """Make it filterable by a property; this only affects vectors written afterwards."""
         await self._ask("POST", "/metadata_index/create", json={"propertyName": name, "indexType": kind})
 
-    async def upsert(self, lines: bytes) -> str:
-        """Write vectors, and return the id of the mutation."""
-        done = await self._ask("POST", "/upsert", content=lines, content_type="application/x-ndjson")
-        return str(done["mutationId"])
+    async def upsert(self, lines: bytes, count: int) -> str:
+        """Write so many vectors, and return the id of the mutation; a second request where they are refused."""
+        try:
+            done = await self._ask("POST", "/upsert", content=lines, content_type="application/x-ndjson")
+            return str(done["mutationId"])
+        except Refused as error:
+            refused = error
+        held = int((await self.info())["vectorCount"])
+        if held + count <= MAX_VECTORS:
+            raise refused
+        raise Refused(
+            f"{refused}; the index holds {held:,} of at most {MAX_VECTORS:,} vectors. What it acknowledged is there: "
+            "write the other rows to another index",
+            refused.code, status=refused.status, model=self.name,
+        )  # fmt: skip
 
     async def fetch(self, ids: Sequence[str]) -> dict[str, Any]:
         """Return the visible vectors among these ids, by id."""

@@ -162,7 +162,7 @@ def carried_out(
     """Yield the step that does an upload; return what raises or warns about its end."""
 
     def stopped() -> str:
-        kept = writing.keeps and engine.store is not None and engine.store.trouble(writing.id) is None
+        kept = writing.keeps and engine.store is not None and engine.store.writer.trouble(writing.id) is None
         then = "sends only the rest" if kept else "starts from the beginning"
         return (
             f"Stopped. {writing.sent + writing.skipped:,} of {writing.total:,} {writing.unit}s are in the "
@@ -174,7 +174,7 @@ def carried_out(
     yield step
 
     def conclude() -> None:
-        failure = engine.store.take_failure(writing.id) if engine.store is not None else None
+        failure = engine.store.writer.take_failure(writing.id) if engine.store is not None else None
         if failure is not None:
             warn(f"The {writing.unit}s are written, and it could not be kept that they are: {failure}")
         step.refuse_stopped()

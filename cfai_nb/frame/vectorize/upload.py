@@ -56,7 +56,7 @@ class Uploader(Uploading):
         while not job.stopped and (body := await asyncio.to_thread(next, bodies, None)) is not None:
             count, content = body
             self.tell(f"{self.sent:,} of {len(pending):,} vectors sent")
-            self.mutations.append(await index.upsert(content))
+            self.mutations.append(await index.upsert(content, count))
             some = pending[self.sent : self.sent + count].tolist()
             await self.record(engine, [keys[at] for at in some], [digests[at] for at in some])
             self.sent += count

@@ -1,5 +1,5 @@
-"""What the emulator claims about the service, as statements that anybody with an account can check.
+"""The emulator's claims about the service, as statements that anyone with an account can check.
 
-``statements`` is the table, ``expectations`` compares an answer with a row of it, ``checking`` asks a session.  It lies
-in this room since it asks a session what a session would ask; ``cfai-nb conformance`` shows it.
+``statements`` is the table, ``expectations`` compares an answer with a row of it, ``checking`` sends the requests
+through a session; ``cfai-nb conformance`` shows the result.
 """

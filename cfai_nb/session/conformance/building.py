@@ -1,4 +1,4 @@
-"""How a statement is written in one line: a constructor for each way in, and the smallest sound and picture.
+"""How a statement is written in one line: a constructor for each kind of address, and a tiny sound and picture.
 
 ``statements`` and ``store_statements`` make their tables with these.
 """

@@ -1,8 +1,8 @@
-"""Ask a session what the statements say, and report which of them hold.
+"""Check the statements against a session, and report which of them hold.
 
-``cfai-nb conformance`` calls ``prices`` and ``check``; ``Outcome`` and ``Checked`` go out.  Requests travel as all
-others do: through the session's engine, with its retries, a budget and the ledger.  Each is also asked of an emulator
-in this process, so that a field that only one of the two has is seen.
+``cfai-nb conformance`` calls ``prices`` and ``check``, and gets an ``Outcome`` for each statement and ``Checked`` for
+all.  Requests are sent as all others: through the session's engine, with its retries, a budget and the ledger.  Each is
+also sent to an emulator in this process, which shows the fields that only one of the two has.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from .expectations import Difference, Observed, Statement, Verdict, scrubbed, sh
 from .statements import LEFT_OUT, TABLE
 from .store_statements import NAME
 
-#: Seconds a request is repeated where the service is busy or at fault.
+#: Seconds for which a request is sent again while the service is busy or fails.
 _PATIENCE = 60.0
 _HEADERS = ("content-type", "cf-ai-neurons", "cf-aig-cache-status", "cf-aig-log-id")
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of one statement.
+    """The outcome of one statement.
 
     Attributes
     ----------
     verdict : {"holds", "differs", "closed", "not asked"}
     differences : list of Difference
     new, gone : list of str
-        Fields that the emulator does not have, and those that only it has.
+        Fields that the emulator does not have, and fields that only the emulator has.
     why : str
         Why it was not asked.
     observed : Observed or None
@@ -61,12 +61,13 @@ def chosen(only: Collection[str] = (), *, writes: bool = False) -> list[Statemen
     """Return the statements of these families, or of all if none is named; an unknown one is a ValueError."""
     families = list(dict.fromkeys(each.family for each in TABLE))
     if unknown := sorted(set(only) - set(families)):
-        raise ValueError(f"there are no statements about {', '.join(unknown)}; about {', '.join(families)} there are")
+        known = ", ".join(families)
+        raise ValueError(f"there are no statements about {', '.join(unknown)}; the known families are {known}")
     return [each for each in TABLE if (not only or each.family in only) and (writes or not each.writes)]
 
 
 def cost_of(statement: Statement) -> Cost:
-    """Return what a statement costs at most: nothing where it runs no model, or is refused."""
+    """Return the maximum cost of a statement: zero if it runs no model, or is refused."""
     if not statement.model or not statement.uses:
         return Cost(0.0, exact=True)
     model = catalogue().get(statement.model)
@@ -74,13 +75,13 @@ def cost_of(statement: Statement) -> Cost:
 
 
 def prices(statements: Iterable[Statement]) -> tuple[float, list[str]]:
-    """Return what the statements cost at most, in Neurons, and those of unknown price."""
+    """Return the maximum cost of the statements, in Neurons, and the names of the ones of unknown price."""
     costs = {each.name: cost_of(each).neurons for each in statements}
     return sum(cost or 0.0 for cost in costs.values()), [name for name, cost in costs.items() if cost is None]
 
 
 class _Observer(Sender):
-    """A sender that takes any answer as it is."""
+    """A sender that accepts every answer."""
 
     async def _attempt(
         self, request: Request, name: str, method: str, keys: Sequence[bytes], retry: Retry | None
@@ -114,7 +115,7 @@ class Check:
                 continue
             try:
                 await self._ask(job, sender, outcome)
-            except (BudgetError, RowError) as error:  # also where no answer came, or the day is used up
+            except (BudgetError, RowError) as error:  # also if no answer came, or the day's Neurons are used up
                 outcome.why = str(error)
 
     async def _ask(self, job: RequestJob[None], sender: Sender, outcome: Outcome) -> None:
@@ -144,13 +145,13 @@ class Check:
 
 
 def _passing(status: int, statement: Statement) -> bool:
-    """Whether a refusal says how the account or the service is at the moment, and nothing about the statement."""
+    """Whether a refusal is about the present state of the account or the service, and not about the statement."""
     wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
     return (status in (408, 429) or status >= 500) and status not in wanted
 
 
 def _charge(engine: Engine, answer: Answer, statement: Statement, model: Model) -> Charge:
-    """Return what one answer is charged; it belongs to no run of a verb."""
+    """Return the charge of one answer, which is not part of a verb's run."""
     usage = _usage(answer, statement)
     cost = price(usage, model)
     return Charge(
@@ -168,7 +169,7 @@ def _usage(answer: Answer, statement: Statement) -> Usage:
 
 
 def check(session: Session, statements: Sequence[Statement], budget: Budget | None = None) -> list[Outcome]:
-    """Ask a session, and compare the fields of its answers with those of a right emulator."""
+    """Check statements against a session, and compare the fields of its answers with those of the emulator."""
     made = Check(statements, budget)
     bridge.wait(RequestJob(session.engine(cache=False), made, drain=True, patience=_PATIENCE), lambda: None)
     ours = {one.statement.name: one.observed for one in emulated(statements)}
@@ -181,7 +182,7 @@ def check(session: Session, statements: Sequence[Statement], budget: Budget | No
 
 
 def emulated(statements: Sequence[Statement]) -> list[Outcome]:
-    """Ask a right emulator in this process."""
+    """Check statements against an emulator in this process."""
     from ...emulator import Emulator  # it is heavy
 
     made = Check(statements)
@@ -199,9 +200,9 @@ class Checked:
     ----------
     outcomes : list of Outcome
     target : str
-        Who answered.
+        What answered.
     secrets : collection of str
-        What must not be in it.
+        Texts that must not be in it.
     """
 
     outcomes: Sequence[Outcome]
@@ -215,11 +216,11 @@ class Checked:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing that was asked differs."""
+        """Whether every statement that was checked holds."""
         return not any(each.verdict == "differs" for each in self.outcomes)
 
     def lines(self) -> list[str]:
-        """Return what does not hold, what is new, and what was not asked, in words."""
+        """Return in words which statements do not hold, which fields are new, and which statements were not checked."""
         told = []
         for each in self.outcomes:
             name = each.statement.name
@@ -237,7 +238,7 @@ class Checked:
         return told + self._left()
 
     def _left(self) -> list[str]:
-        """Return what was made in the account and not deleted, in words."""
+        """Return in words what was created in the account and not deleted."""
         done = {each.statement.name for each in self.outcomes if each.observed is not None and each.verdict == "holds"}
         families = dict.fromkeys(each.statement.family for each in self.outcomes if each.statement.writes)
         return [
@@ -274,7 +275,7 @@ class Checked:
         }  # fmt: skip
 
     def recorded(self) -> dict[str, Any]:
-        """Return the answers, scrubbed, to hold the emulator against."""
+        """Return the scrubbed answers, with which the emulator is compared."""
         answers = {}
         for each in self.outcomes:
             if (seen := each.observed) is not None and each.verdict != "closed":

@@ -14,17 +14,17 @@ from ...media import sniff
 from ...tasks import Json, Request
 from ...tasks.dialects.request import from_json
 
-#: What a value must be: a kind in brackets ("<text>"), a pattern after a tilde ("~^AiError"), a value; a tuple of these
-#: holds if one of them does, and "!" before a kind or a pattern says that no value may be that.
+#: An expected value: a kind in brackets ("<text>"), a pattern after a tilde ("~^AiError"), or the value; a tuple holds
+#: if one of its members does, and "!" before a kind or a pattern means that no value may fit it.
 Expected: TypeAlias = Any
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "text": (str,), "number": (int, float), "list": (list,), "object": (dict,), "boolean": (bool,),
     "null": (type(None),),
 }  # fmt: skip
 _ID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}|[0-9a-f]{32}", re.IGNORECASE)
-#: What is kept of a text and of a list of an answer.
+#: The length to which texts and lists of an answer are cut.
 _TEXT, _LIST = 200, 3
-#: Codes of a model or product that this account may not use; with a status that says the same they need no code.
+#: Codes of a model or product that this account may not use; some statuses mean the same without a code.
 _CLOSED_CODES = frozenset({2021, 3023, 3041, 5016, 5018, 5035, 10000})
 
 
@@ -46,16 +46,16 @@ class Statement:
     code : int or None
         The code of the first error.
     headers : mapping of str to expected
-        By lower-case name; "<none>": there is no such header.
+        By lower-case name; "<none>": the header is absent.
     body : mapping of str to expected
         By path: ``"result.shape.0"``; ``*`` stands for every member.  A stream has ``events``, ``names``,
         ``spaced`` and ``ended``; bytes have ``mime``.
     model : str
-        The model that is charged; empty: nothing is.
+        The model that is charged; empty: none.
     uses : mapping of str to float
-        What it uses at most, in the units of the price list.
+        Its maximum usage, in the units of the price list.
     writes : bool
-        Whether it makes or deletes something in the account, which is done only where it is asked for.
+        Whether it creates or deletes something in the account, which is done only on request.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Statement:
 
     @property
     def family(self) -> str:
-        """What ``--only`` chooses it by."""
+        """The name by which ``--only`` selects it."""
         return self.name.partition(".")[0]
 
 
@@ -86,7 +86,7 @@ class Observed:
 
     @property
     def document(self) -> Json:
-        """The body as JSON; a stream as its events, bytes as what they are."""
+        """The body as JSON; a stream as its events, bytes as their media type."""
         media = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media == "text/event-stream":
             return _events(self.content.decode("utf-8", "replace"))
@@ -104,7 +104,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Something that does not hold: where, what was expected, and what came."""
+    """A part of an answer that does not fit: its place, the expected value, and the value that came."""
 
     where: str
     expected: Json
@@ -115,7 +115,7 @@ Verdict: TypeAlias = Literal["holds", "differs", "closed", "not asked"]
 
 
 def verdict(statement: Statement, observed: Observed) -> tuple[Verdict, list[Difference]]:
-    """Compare an answer with a statement; "closed" where this account may not use what it is about."""
+    """Compare an answer with a statement; "closed" if this account may not use the model or product."""
     found = differences(statement, observed)
     code = observed.code
     told = isinstance(code, (int, str)) and str(code).isdigit() and int(code) in _CLOSED_CODES
@@ -126,7 +126,7 @@ def verdict(statement: Statement, observed: Observed) -> tuple[Verdict, list[Dif
 
 
 def differences(statement: Statement, observed: Observed) -> list[Difference]:
-    """Return what of a statement does not hold of an answer."""
+    """Return the differences between an answer and a statement."""
     wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
     found = [] if observed.status in wanted else [Difference("status", list(wanted), observed.status)]
     if statement.code is not None and observed.code != statement.code:  # as a number: "5006" is not 5006
@@ -148,7 +148,7 @@ def differences(statement: Statement, observed: Observed) -> list[Difference]:
 
 
 def fits(value: Json, expected: Expected) -> bool:
-    """Whether a value is what is expected."""
+    """Whether a value fits an expected one."""
     if isinstance(expected, tuple):
         return any(fits(value, one) for one in expected)
     if isinstance(expected, str) and expected[:1] == "<" and expected[1:-1] in _KINDS:

@@ -1,8 +1,7 @@
-"""The table: what the emulator claims about the service, a statement a row.
+"""The table of the emulator's claims about the service, one statement per row.
 
-Add a row to state something else: name, the statement in words, the request, and what must hold of status, code,
-headers and body (``expectations`` has the notation).  Requests are as small as they can be.  ``store_statements`` has
-the rows about Vectorize and AI Search.
+A row has a name, the statement in words, the request, and the expected status, code, headers and body (``expectations``
+has the notation).  Requests are as small as possible.  ``store_statements`` has the rows about Vectorize and AI Search.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _FORCED = {"type": "function", "function": {"name": "weather"}}
 _ENVELOPE: Mapping[str, Expected] = {"success": True, "errors": [], "messages": []}
 _NEURONS = {"cf-ai-neurons": r"~^\d+(\.\d+)?$", "cf-ray": "~."}
 
-#: Why codes, families and addresses of the emulator have no statement: most show themselves only to an exhausted, a
+#: Why codes, families and addresses of the emulator have no statement: most of them only occur with an exhausted, a
 #: foreign or a misused account.
 LEFT_OUT: Mapping[int | str, str] = {
     1015: "the edge's own limit of requests: it would have to be exceeded",

@@ -1,4 +1,4 @@
-"""The rows of the table about the stores of the service: Vectorize and AI Search.
+"""The rows of the table about Vectorize and AI Search.
 
 Most of them create something in the account, use it and delete it, in the order of the table.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .building import asks, say, takes_form
 
-#: What they make, use and delete.
+#: The name of everything that they create, use and delete.
 NAME = "cfai-nb-conformance"
 _VECTORS, _SEARCH = "/vectorize/v2/indexes", "/ai-search/namespaces/default/instances"
 
@@ -75,7 +75,7 @@ STORES = [
           {"file": ("a.txt", b"A refund takes a day.", "text/plain")}, writes=True, status=409, code=7042),
     takes_form("ai-search.no-file", "an upload without a file is 7055", f"{_SEARCH}/{NAME}/items",
           {"metadata": "{}", "other": ("b.txt", b"x", "text/plain")}, writes=True, status=400, code=7055),
-    takes_form("ai-search.metadata", "metadata that is no object is 7056", f"{_SEARCH}/{NAME}/items",
+    takes_form("ai-search.metadata", "metadata that is not an object is 7056", f"{_SEARCH}/{NAME}/items",
           {"file": ("c.txt", b"x", "text/plain"), "metadata": "[1]"}, writes=True, status=400, code=7056),
     takes_form("ai-search.type", "a file of an unknown type is 7060", f"{_SEARCH}/{NAME}/items",
           {"file": ("a.exe", b"x", "application/octet-stream")}, writes=True, status=400, code=7060),

@@ -1,4 +1,4 @@
-"""How AI Search is addressed and read: the path of an instance, what its search is told, the passages it returns.
+"""The dialect of AI Search: the path of an instance, the options of its search, the passages it returns.
 
 ``AnswerFrom`` and the verbs of ``frame/ai_search`` use it.
 """
@@ -12,19 +12,19 @@ from typing import Any
 from ...errors import check_count
 from .request import Json
 
-#: How an instance looks for passages.
+#: The ways in which an instance searches passages.
 MODES = ("vector", "keyword", "hybrid")
 #: Passages an instance returns at most.
 MOST_PASSAGES = 50
-#: The key of a document is the id of its row with this, since AI Search tells types of files by their names.
+#: The end of a document's key, after the id of its row: AI Search recognizes types of files by their names.
 SUFFIX = ".txt"
-#: What AI Search keeps of every document by itself.
+#: Metadata that AI Search itself keeps for every document.
 OWN = frozenset({"filename", "folder", "timestamp"})
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 
 
 def instance_path(instance: Any, namespace: Any) -> str:
-    """Return the path of an instance, or raise ValueError where no instance has such a name."""
+    """Return the path of an instance, or raise ValueError for an impossible name."""
     for word, name in (("instance", instance), ("namespace", namespace)):
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(
@@ -34,7 +34,7 @@ def instance_path(instance: Any, namespace: Any) -> str:
 
 
 def retrieval(mode: Any, top_k: Any, filter: Mapping[str, Json] | None) -> dict[str, Json]:
-    """Return what an instance is told about its search, or raise ValueError."""
+    """Return the options of a search as they are sent, or raise ValueError."""
     if mode is not None and mode not in MODES:
         raise ValueError(f"mode={mode!r}: give one of {', '.join(MODES)}; by default the instance's own.")
     check_count(top_k=top_k)
@@ -45,7 +45,7 @@ def retrieval(mode: Any, top_k: Any, filter: Mapping[str, Json] | None) -> dict[
 
 
 def source(chunk: Mapping[str, Json]) -> dict[str, Json]:
-    """Return one passage of an answer: ``id`` (that of the row, for a row), ``score``, ``text`` and ``metadata``."""
+    """Return one passage of an answer: ``id`` (of its row, if it has one), ``score``, ``text`` and ``metadata``."""
     item = chunk["item"]
     return {
         "id": str(item["key"]).removesuffix(SUFFIX), "score": float(chunk["score"]), "text": str(chunk["text"]),

@@ -1,7 +1,7 @@
-"""How models that write text are asked: messages and settings go in, a request in the model's own form comes out.
+"""The dialects of models that write text: they turn messages and settings into a request in the model's own form.
 
-``Instructed`` and ``PictureQuestion`` are the dialects of tasks that ask every row the same, ``Translation`` that of
-the two models that only translate; ``conversation`` holds conversations of several turns.
+``Instructed`` and ``PictureQuestion`` are for tasks that ask the same about every row, ``Translation`` for the two
+models that only translate; ``conversation`` is for conversations of several turns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TRANSLATORS = frozenset({"m2m100", "indictrans2"})
 _DESCRIBE = "Describe this picture in one sentence."
 #: The service's own default is 256 tokens and cuts JSON short, so a limit is always sent.
 MAX_TOKENS = 512
-#: Bytes of fixed text, about 1,000 tokens, from which on a prompt cache is worth binding requests to one instance.
+#: Bytes of fixed text, about 1,000 tokens, from which on requests are bound to one instance for its prompt cache.
 _WORTH_CACHING = 4_000
 #: Families that write several samples for one request.
 SAMPLERS = frozenset({"openai", "responses+chat"})
@@ -39,7 +39,7 @@ SAMPLERS = frozenset({"openai", "responses+chat"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a request holds besides the messages: options of ``ChatTask``, a JSON schema, and definitions of tools."""
+    """The parts of a request beside the messages: options of ``ChatTask``, a JSON schema, and definitions of tools."""
 
     max_tokens: int = MAX_TOKENS
     temperature: float | None = None
@@ -52,14 +52,14 @@ class Settings:
     raw: bool = False
 
     def check(self, model: Model) -> None:
-        """Raise a ValueError for what no model takes, or not this one."""
+        """Raise a ValueError or ModelError for settings that no model takes, or not this one."""
         check_count(max_tokens=self.max_tokens, n=self.n)
         if self.temperature is not None and not 0 <= self.temperature <= (5 if model.family == "legacy" else 2):
             raise ValueError(f"temperature={self.temperature!r} is outside the range {model.id} takes.")
         if self.n > 128:
             raise ValueError(f"n={self.n}: at most 128 samples.")
         if (self.n > 1 or self.raw) and (self.schema is not None or self.tools):
-            raise ValueError(f"{'n' if self.n > 1 else 'raw'}= gives text alone; leave schema= and tools= out.")
+            raise ValueError(f"{'n' if self.n > 1 else 'raw'}= returns only text; leave schema= and tools= out.")
         for wanted, capability, what in (
             (self.tools, "function_calling", "call tools"),
             (self.lora, "lora", "take lora="),
@@ -77,17 +77,17 @@ class Settings:
         if wanted is None or (wanted is False and not facts):
             return
         if not facts:
-            raise ModelError(f"{model.id} does not think aloud; leave reasoning= out.")
+            raise ModelError(f"{model.id} has no reasoning; leave reasoning= out.")
         if wanted is False and facts.get("off") is None:
             low = f', or ask for the least with reasoning="{levels[0 if levels[0] == "low" else -1]}"' if levels else ""
-            raise ModelError(f"{model.id} cannot go without thinking; leave reasoning= out{low}.")
+            raise ModelError(f"{model.id} always thinks; leave reasoning= out{low}.")
         if not isinstance(wanted, bool) and wanted not in levels:
             known = "True or False" if not levels else "True, False, " + ", ".join(map(repr, levels))
             raise ValueError(f"reasoning={wanted!r}: {model.id} takes {known}.")
 
 
 def messages(prompt: Input, system: str | None) -> list[dict[str, Json]]:
-    """Return the opening of a conversation; fixed text comes first, where a prompt cache can find it again."""
+    """Return the opening of a conversation; fixed text comes first, so that a prompt cache can reuse it."""
     opening: list[dict[str, Json]] = [{"role": "system", "content": system}] if system else []
     return [*opening, {"role": "user", "content": _content(prompt)}]
 
@@ -139,18 +139,18 @@ def build_request(conversation: Sequence[Mapping[str, Json]], model: Model, sett
 
 
 def _affinity(fixed: Sequence[Mapping[str, Json]], model: Model) -> dict[str, str]:
-    """Return the header that sends requests with one beginning to one instance, whose prompt cache makes it cheaper."""
+    """Return the header that sends requests with the same beginning to one instance, where its prompt cache has it."""
     if not fixed or "cached_input_tokens" not in (model.prices or {}):
         return {}
     words = pydantic_core.to_json(fixed)
     if len(words) <= _WORTH_CACHING:
         return {}
-    # A hash of the beginning alone, which stays the same however long the conversation grows.
+    # A hash of the beginning alone, which does not change while the conversation grows.
     return {"x-session-affinity": hashlib.blake2b(words[:_WORTH_CACHING], digest_size=8).hexdigest()}
 
 
 def streamed(request: Request, model: Model) -> Request:
-    """Return the request whose answer comes piece by piece."""
+    """Return the request for an answer piece by piece."""
     body = {**request.json, "stream": True}
     if model.family == "responses+chat":  # at its own address it answers a stream with an empty object
         return dataclasses.replace(request, json=body | {"model": model.id}, path="v1/chat/completions")
@@ -174,13 +174,13 @@ def _with_schema_in_words(sent: list[Mapping[str, Json]], schema: Mapping[str, J
 
 
 def fixed_tokens(before: str, settings: Settings) -> int:
-    """Estimate the tokens that are read with every prompt: the text before it, schema and tools."""
+    """Estimate the tokens of what is read with every prompt: the text before it, schema and tools."""
     described = [pydantic_core.to_json(part).decode() for part in (settings.schema, settings.tools) if part]
     return (tokens_in(before) + 4 if before else 0) + sum(map(tokens_in, described))
 
 
 def estimate_usage(prompts: Sequence[Input], fixed: int, settings: Settings, model: Model) -> Usage:
-    """Estimate the most the first turns use, and where each sample is a turn of its own, all of them."""
+    """Estimate the most that the first turns use, or all turns where each sample is a turn of its own."""
     times = 1 if model.family in SAMPLERS else settings.n
     read = sum(tokens_of(prompt) + 4 + fixed for prompt in prompts) * times
     written = settings.max_tokens * settings.n * len(prompts)
@@ -191,7 +191,7 @@ def parse_partial(answer: Answer, settings: Settings) -> reply.Reply:
     """Return the reply, which may be cut or empty (see ``Reply.or_cut``), or raise an AnswerError: of no known form."""
     found = reply.parse(answer, settings.max_tokens)[0]
     if found.calls and not settings.tools and not found.text.strip():
-        raise AnswerError("the reply is a call of a tool, and none was offered", "empty")
+        raise AnswerError("the reply calls a tool, and none was offered", "empty")
     return found
 
 
@@ -205,7 +205,7 @@ def parse(answer: Answer, settings: Settings) -> reply.Reply:
 
 @dataclass(frozen=True)
 class Instructed:
-    """A chat model with instructions that are the same for every input, which is the user's message."""
+    """The same instructions for every input, which is the user's message."""
 
     system: str
     settings: Settings
@@ -227,10 +227,10 @@ class Instructed:
 
 
 def check_sees(model: Model) -> None:
-    """Refuse chat models that do not see."""
+    """Refuse chat models without vision."""
     if model.family in FAMILIES and not model.can("vision"):
         seeing = names_of_models(lambda other: other.family in SEEING and other.can("vision"))
-        raise ModelError(f"{model.id} sees no pictures. These do: {seeing}.")
+        raise ModelError(f"{model.id} takes no pictures. These do: {seeing}.")
 
 
 @dataclass(frozen=True)
@@ -277,14 +277,14 @@ class PictureQuestion:
         return Usage({"input_tokens": read, "output_tokens": float(self.settings.max_tokens * len(inputs))})
 
 
-#: Names of languages that the model card of m2m100 does not have, or spells in another way.
+#: Names of languages that the model card of m2m100 does not have, or spells differently.
 _OTHERS = {"assamese": "as", "odia": "or", "punjabi": "pa", "telugu": "te"}
 
 
 def language_code(language: str, model: Model) -> str:
-    """Return the code by which a translation model takes a language, given by name or code.
+    """Return a translation model's code for a language, which is given by name or code.
 
-    Raises ValueError: the model does not have it; the message names one that is written alike.
+    Raises ValueError: the model does not have it; the message names one of similar spelling.
     """
     wanted = language.strip()
     languages = catalogue().languages

@@ -1,4 +1,4 @@
-"""What a conversation needs beyond one question: examples before it, tools called, samples taken, JSON corrected.
+"""Conversations of more than one question: with examples, calls of tools, samples, or a correction of JSON.
 
 ``converse`` and ``samples`` are generators: they yield requests and receive answers, and return the cell of one prompt.
 ``Generate`` calls them.  A tool is a Python function that a model may call, described by its signature and docstring.
@@ -52,7 +52,7 @@ def example_pairs(given: Any, wanted: schema.Schema | None, fill: Fill) -> tuple
             made.append((prompt, _example(only if isinstance(only, Mapping) else rest, wanted, at)))
         elif len(rest) != 1:
             raise ValueError(
-                f"examples: row {at} has {', '.join(rest) or 'nothing'} besides what the template names; there must be "
+                f"examples: row {at} has {', '.join(rest) or 'nothing'} beside the template's columns; there must be "
                 "one column more, the answer."
             )
         elif only is None:
@@ -91,7 +91,7 @@ def with_examples(messages: Messages, examples: Sequence[Sequence[str]] | None) 
 
 
 def check(max_turns: int, tools: Sequence[Tool]) -> None:
-    """Refuse a bound that is not one, and two tools of one name."""
+    """Refuse an invalid ``max_turns``, and two tools of one name."""
     check_count(max_turns=max_turns)
     names = [tool.name for tool in tools]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -99,11 +99,11 @@ def check(max_turns: int, tools: Sequence[Tool]) -> None:
 
 
 def expected(settings: chat.Settings, model: Model) -> tuple[int, str]:
-    """Return how many turns there are at least, and in words which ones the estimate does not hold."""
+    """Return the minimum number of turns, and in words which turns the estimate leaves out."""
     one_by_one = settings.n > 1 and model.family not in chat.SAMPLERS
     least = settings.n if one_by_one else 2 if settings.tools and settings.schema else 1
     more = [
-        "tools take further turns, up to max_turns= a row, each dearer than the one before" if settings.tools else "",
+        "tools take further turns, up to max_turns= a row, at a growing price" if settings.tools else "",
         "the answer is then asked for as JSON" if settings.tools and settings.schema else "",
         "a reply that does not fit the schema is sent back once" if settings.schema else "",
     ]
@@ -114,10 +114,10 @@ def expected(settings: chat.Settings, model: Model) -> tuple[int, str]:
 def converse(
     messages: Messages, model: Model, settings: chat.Settings, tools: Sequence[Tool], max_turns: int, wanted: Any
 ) -> Generator[Request | Local, Any, Cell]:
-    """Ask; with tools, until the model answers; with a schema, for JSON of it, after the tools are done.
+    """Ask until the model answers, with calls of tools before; with a schema, ask then for JSON.
 
-    A model that is bound to JSON cannot call tools, so the two are asked for one after the other.
-    Returns the cell ``{answer, thinking}``, or the error of a text that was cut.
+    A model that is bound to JSON cannot call tools, so the two are separate questions.  Returns the cell ``{answer,
+    thinking}``, or the error of a text that was cut.
     """
     if wanted is None or tools:
         plain = settings if settings.schema is None else dataclasses.replace(settings, schema=None)
@@ -134,7 +134,7 @@ def converse(
 def _with_tools(
     messages: Messages, model: Model, settings: chat.Settings, tools: Sequence[Tool], max_turns: int
 ) -> Turns:
-    """Ask, and call the tools the model wants called, until it answers; ``messages`` grows with each turn.
+    """Ask, and call the tools that the model asks for, until it answers; ``messages`` grows with each turn.
 
     Raises AnswerError: after ``max_turns`` turns there is no answer (``"turns"``).
     """
@@ -226,7 +226,7 @@ class Tool:
     adapter: pydantic.TypeAdapter[Any]
 
     def call(self, given: Json) -> tuple[str, bool]:
-        """Call the function; return its result as text and whether it succeeded.  What it raises is the result, too."""
+        """Call the function; return its result, or its exception, as text, and whether it succeeded."""
         try:
             arguments = pydantic_core.from_json(given or "{}") if isinstance(given, (str, type(None))) else given
             if not isinstance(arguments, Mapping):
@@ -239,7 +239,7 @@ class Tool:
 
 
 def as_text(result: Any) -> str:
-    """Write a result as a model reads it: text as it is, everything else as JSON."""
+    """Return a result as text for a model: text as it is, everything else as JSON."""
     if isinstance(result, str):
         return result
     return pydantic_core.to_json(result, fallback=_simple, inf_nan_mode="null").decode()
@@ -252,7 +252,7 @@ def _simple(value: Any) -> Any:
 
 
 def call_all(tools: Sequence[Tool], calls: Sequence[ToolCall]) -> list[tuple[str, bool]]:
-    """Call what a model wants called, one after the other; return a (result, success) each."""
+    """Make the calls that a model asks for, one after the other; return (result, success) of each."""
     named = {tool.name: tool for tool in tools}
     unknown = f"Error: there is no such tool; there are {', '.join(named)}."
     return [named[c.name].call(c.arguments) if c.name in named else (unknown, False) for c in calls]
@@ -289,7 +289,7 @@ def tool_of(function: Callable[..., Any]) -> Tool:
         raise ValueError(f"tools: {function!r:.80} is not a plain function with a name; give one written with def.")
     kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
     if kinds - {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}:
-        raise ValueError(f"tools: {name} takes parameters without a name of their own; give each one.")
+        raise ValueError(f"tools: {name} has parameters that cannot be passed by name; write each with its name.")
     try:
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", typed))
         schema = adapter.json_schema()
@@ -334,7 +334,7 @@ def _described(part: dict[str, Any], key: str, described: Mapping[str, str], fun
     if kinds and kinds <= {"integer", "number"}:
         part = {"type": "number", **{k: v for k, v in part.items() if k != "anyOf"}}
     elif kinds:
-        raise ValueError(f"tools: {key} of {function} is of one type or another, and a model takes one; give it one.")
+        raise ValueError(f"tools: {key} of {function} has several types, and a model takes one; choose one.")
     if part.get("default", "") is None:
         del part["default"]
     kind = {"type": "string" if isinstance(part.get("const", ""), str) else "number"}

@@ -1,7 +1,7 @@
-"""How questions are asked: in one request to a decision model, as one JSON object of a chat model, or of Llama Guard.
+"""The dialects of questions: a request to a decision model, a JSON object from a chat model, a verdict of Llama Guard.
 
-Tasks hand in their questions (see ``question_types``) and get a cell for each; what follows from the questions alone is
-computed once, not once a row.
+A task makes a ``Questionnaire`` of its questions (see ``question_types``) and gets a cell for each; what follows from
+the questions alone is computed once and not per row.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .request import Answer, Cell, Input, Json, Request, tokens_of
 
 #: Families that answer questions.
 FAMILIES = chat.FAMILIES | {"system-one"}
-#: What a question can be about.
+#: The kinds of input that a question can be about.
 KINDS = frozenset({"text", "image", "audio", "video"})
-#: What a decision request carries besides state and questions, in tokens: a tiny one was billed at 346.
+#: Tokens of a decision request beside state and questions: a tiny one was billed at 346.
 _OVERHEAD = 300
 #: Tokens of an option of a question, at least (seen over 524 calls, 2026-11).
 _OPTION = 18
-#: Options of a choice from which on clef-flash is weak: of any choice, and of one that has an option for the rest (what
-#: was measured has 150; a handful with "other" was not).  Names of such an option.
+#: Options of a choice from which on clef-flash is weak: of any choice, and of one that has an option for the rest (150
+#: were measured; a handful with "other" was not).  Names of such an option.
 _MANY, _MANY_AND_REST = 100, 20
 _OTHER = frozenset({
     "other", "others", "none", "none of these", "none of the above", "out of scope", "out-of-scope", "out_of_scope",
@@ -38,7 +38,7 @@ _OTHER = frozenset({
 })  # fmt: skip
 #: Macro-F1 on CLINC150 with its out-of-scope label (observed 2026-11).
 _MACRO_F1 = {"clef-flash": 66.8, "clef": 97.4, "clef-omni": 97.7}
-#: Characters that a token hardly has more of, and those that an estimate counts.
+#: Characters of a token: the most that are likely, and the number that estimates assume.
 _LONGEST_TOKEN, _COUNTED = 6, 4
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 #: Pictures that are accepted: some of more than about 2 megapixels were refused, whatever the bytes (observed 2026-10).
@@ -52,12 +52,12 @@ HAZARDS = (
     "privacy", "intellectual property", "indiscriminate weapons", "hate", "self-harm", "sexual content", "elections",
     "code interpreter abuse",
 )  # fmt: skip
-#: Llama Guard's tokens: written at most (a word and 14 codes), and read besides the text (its hazards, estimated).
+#: Llama Guard's tokens: written at most (a word and 14 codes), and read beside the text (its hazards, estimated).
 _GUARD_WRITES, _GUARD_READS = 128, 250
 
 
 def state(value: Input) -> dict[str, Json]:
-    """Return what is asked about in the terms of Clef and Clairic: the text, and the media beside it."""
+    """Return an input as Clef and Clairic take it: the text, and the media beside it."""
     body: dict[str, Json] = {"state": text_of(value)}
     for media in media_in(value):
         sent = _picture(media) if media.form.kind == "image" else media.data_uri()
@@ -66,20 +66,20 @@ def state(value: Input) -> dict[str, Json]:
 
 
 def _picture(media: Media) -> str:
-    """Return a picture as it is, or a smaller copy of one that would be refused."""
+    """Return a picture as it is, or a smaller copy if it would be refused."""
     form = media.form
     fits = form.mime in _FORMATS and media.size <= _BYTES and (form.width or 0) * (form.height or 0) <= _PIXELS
     return media.data_uri() if fits else address(media.resized(_SIDE), "image/png")
 
 
 def tokens(value: Input) -> int:
-    """Estimate the tokens of an input; of each picture, those that are seen at most."""
+    """Estimate the tokens of an input; a picture counts no more than the model sees of it."""
     pictures = (tokens_of(media) for media in media_in(value) if media.form.kind == "image")
     return tokens_of(value) - sum(max(0, count - _SEEN) for count in pictures)
 
 
 def check_size(text: int, besides: int, model: Model) -> None:
-    """Refuse a text that cannot fit, however it is counted, before it is sent and paid for.
+    """Refuse a text that certainly does not fit, before it is sent and paid for.
 
     A text that may fit is sent: the estimate counts four characters a token.
     """
@@ -97,7 +97,7 @@ def options_of(question: Question) -> tuple[str, ...]:
 
 
 def weakness(questions: Iterable[Question], model: Model) -> str:
-    """Return in words where a cheap decision model is known to be weak, and what others cost; empty where it is not."""
+    """Return a warning where the cheap decision model is known to be weak, with the price of others; else empty."""
     offered = [question.names for question in questions if isinstance(question, Choice)]
     most = max(map(len, offered), default=0)
     large = [names for names in offered if len(names) >= _MANY_AND_REST]
@@ -144,7 +144,7 @@ class Questionnaire:
 
     @functools.cached_property
     def reads(self) -> int:
-        """Tokens that a decision model reads besides the text; estimated."""
+        """Tokens that a decision model reads beside the text; estimated."""
         options = _OPTION * sum(len(options_of(question)) for question in self.questions.values())
         return _OVERHEAD + options + tokens_in(json.dumps(self._criteria, ensure_ascii=False))
 
@@ -179,8 +179,9 @@ class Questionnaire:
         decided = model.family == "system-one"
         limit = model.context or float("inf")
         if decided and _tokens_read(answer) >= limit and 2 * tokens(value) >= limit:
-            # "long text is truncated to fit" (the published schema), and the answer does not state it; that the model
-            # read as much as it can does.  Short texts are exempt: the count may include the text once per question.
+            # "long text is truncated to fit" (the published schema), but the answer does not report it.  A model that
+            # read as much as it can has cut the text; short texts are exempt, since the count may include the text once
+            # per question.
             words = f"the text is longer than the {limit:,} tokens {model.name} reads; shorten it"
             raise AnswerError(words, "truncated")
         reply = None if decided else chat.parse(answer, self._chat.settings)
@@ -217,7 +218,7 @@ class Questionnaire:
 
 @dataclass(frozen=True)
 class OneQuestion(Questionnaire):
-    """A questionnaire of one question, whose cell is the answer alone."""
+    """A questionnaire of one question; its cell is the answer alone."""
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         (cell,) = super().parse(answer, value, model).values()
@@ -225,7 +226,7 @@ class OneQuestion(Questionnaire):
 
 
 def _tokens_read(answer: Answer) -> float:
-    """Return how many tokens were read, 0 where the answer does not state it."""
+    """Return how many tokens were read; 0 if the answer does not report it."""
     usage = answer.json.get("usage") if isinstance(answer.json, Mapping) else None
     return (values.amount(usage.get("input_tokens")) if isinstance(usage, Mapping) else None) or 0.0
 
@@ -237,7 +238,7 @@ def check_threshold(threshold: object, name: str = "threshold") -> None:
 
 
 def check_probabilities(wanted: bool, model: Model, families: frozenset[str] = frozenset({"system-one"})) -> None:
-    """Refuse probabilities where the model gives none; the error names models that do."""
+    """Refuse probabilities from a model that gives none; the error names models that do."""
     if wanted and model.family not in families:
         able = names_of_models(lambda other: other.family in families)
         hint = f"Leave probabilities= out, or use a model that does: {able}."
@@ -246,12 +247,12 @@ def check_probabilities(wanted: bool, model: Model, families: frozenset[str] = f
 
 @dataclass(frozen=True)
 class LlamaGuard:
-    """Llama Guard, whose questions are its own hazards; ``whole`` names the question about the text as a whole."""
+    """Llama Guard, which asks about its own hazards; ``whole`` names the question about the text as a whole."""
 
     whole: str
 
     def build_request(self, value: Input, model: Model) -> Request:
-        # It takes no system message, since its questions are its own.
+        # It takes no system message, since it has its own questions.
         body = {"messages": chat.messages(text_of(value), None), "max_tokens": _GUARD_WRITES, "temperature": 0.0}
         return Request(json={**body, "response_format": {"type": "json_object"}})
 

@@ -1,8 +1,8 @@
-"""Fields to be extracted: what ``fields=`` may be, how each model is asked for them, and how answers become columns.
+"""Fields to be extracted: the forms of ``fields=``, how each model is asked for them, and how answers become columns.
 
-The extraction model (Clairic) is asked in terms of its own, a chat model by a JSON schema.  How estimates and forecasts
-are sent is not documented by the service: it is as public clients of it write and read it (the extraction types of
-litellm 1.109.1 and the examples of PSAIClairic 0.2.0, both of October 2026).
+The extraction model (Clairic) has its own form of request, a chat model gets a JSON schema.  The service does not
+document how estimates and forecasts are sent: this follows its public clients (the extraction types of litellm 1.109.1
+and the examples of PSAIClairic 0.2.0, both of October 2026).
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from .request import Answer, Cell, Column, Input, Json, Request
 #: The bounds of a quantity: two numbers or two days.
 Bound: TypeAlias = float | dt.date
 Interval: TypeAlias = Literal["step", "minute", "hour", "day", "week", "month", "quarter", "year"]
-#: What ``fields=`` takes.
+#: The types of ``fields=``.
 Fields: TypeAlias = "Sequence[str] | schema.Schema"
 Reader: TypeAlias = Callable[[Json], Json]
 MOST_STEPS = 64
-#: What is returned of an estimated quantity besides its value.
+#: Figures of an estimated quantity beside its value.
 FIGURES = ("mean", "median", "p10", "p90", "p_below", "p_above")
-#: Tokens of a field besides its own definition: 7 fields were billed at 834 tokens of schema (observed 2026-10-22).
+#: Tokens of a field beside its own definition: 7 fields were billed at 834 tokens of schema (observed 2026-10-22).
 _FIELD = 110
-#: Tokens that fields fit into which share a pass, as a public client says; billed was one pass a field.
+#: Tokens of a pass, which fields share if they fit, according to a public client; one pass per field was billed.
 _PASS = 8_192
-#: Share of the price from which on a remark about it is not worth a line.
+#: Share of the price from which on the plan does not mention it.
 _WORTH_SAYING = 0.95
-#: Confidence below which an entry of a list is a fragment, and no answer.
+#: Confidence below which an entry of a list is a fragment and not an answer.
 _FRAGMENT = 2e-6
-#: Stands for a text that does not say which of the words it is.
+#: The option for a text that does not state one of the words.
 NOT_STATED = "(not stated)"
-#: Names the extraction model takes; another one is sent as a number, with the name as its instructions.
+#: Names that the extraction model takes; any other is sent as a number, with the name as its instructions.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-#: How the extraction model calls a type, the kind of its column, and how a value is read.
+#: By type: the extraction model's name for it, the kind of its column, and the reader of its values.
 KINDS: dict[Any, tuple[dict[str, Json], Any, Reader]] = {
     str: ({"type": "text"}, "text", values.text),
     float: ({"type": "number"}, "number", values.number),
@@ -96,7 +96,7 @@ class Estimate:
         return "object" if self.horizon else "datetime" if self.of_days else "number"
 
     def spec(self) -> dict[str, Json]:
-        """Return the field in the terms of the extraction model."""
+        """Return the field as the extraction model takes it."""
         options: dict[str, Any] = {"min": self.min, "max": self.max, "step": self.step, "unit": self.unit}
         if self.scale != "linear":
             options["scale"] = self.scale
@@ -108,7 +108,7 @@ class Estimate:
         return {"type": kind, "instructions": self.instructions, **given}
 
     def annotation(self) -> Any:
-        """Return the type of what a chat model may answer."""
+        """Return the type of a chat model's answer."""
         import pydantic  # loaded on first use: few calls have a schema
 
         of = f" ({self.unit})" if self.unit else ""
@@ -145,18 +145,18 @@ def estimate(
     instructions: str, *, min: Bound, max: Bound, step: float | Literal["month", "year"] | None = None,
     scale: Literal["linear", "log"] = "linear", unit: str | None = None,
 ) -> Estimate:  # fmt: skip
-    """Make a field of ``extract`` that estimates what the text does not state, with how sure that is.
+    """Make a field of ``extract`` for an estimate of what the text does not state, with its uncertainty.
 
     Parameters
     ----------
     instructions : str
         What is to be estimated: "days until the invoice is paid".
     min, max : float, or datetime.date
-        The bounds it lies between.
+        The bounds of the estimate.
     step : float or {"month", "year"}, optional
-        How fine; for days in days, or by month or year.
+        The resolution; of dates in days, or by month or year.
     scale : {"linear", "log"}
-        ``"log"`` where it may be ten times more or less.
+        ``"log"`` for a quantity that may be ten times more or less.
     unit : str, optional
         Such as ``"EUR"``.
 
@@ -164,8 +164,8 @@ def estimate(
     -------
     Estimate
         For ``extract({"late": cf.estimate(...)})``: a column of numbers or days; with ``details=True`` also
-        ``late__mean``, ``late__median``, ``late__p10``, ``late__p90`` and the probabilities ``late__p_below`` and
-        ``late__p_above`` that it lies outside.  A chat model answers with the value alone.
+        ``late__mean``, ``late__median``, ``late__p10``, ``late__p90``, and the probabilities ``late__p_below`` and
+        ``late__p_above`` that it is outside the bounds.  A chat model answers with the value alone.
     """
     return Estimate(instructions=instructions, min=min, max=max, step=step, scale=scale, unit=unit)
 
@@ -176,18 +176,18 @@ def forecast(
     step: float | Literal["month", "year"] | None = None, scale: Literal["linear", "log"] = "linear",
     unit: str | None = None,
 ) -> Estimate:  # fmt: skip
-    """Make a field of ``extract`` that continues a series the text states.
+    """Make a field of ``extract`` that continues a series in the text.
 
     Parameters
     ----------
     instructions : str
-        What is to be forecast, and from when on: "orders a day from 20 October on".
+        What is to be forecast, and from when on: "orders per day from 20 October on".
     min, max, step, scale, unit
         As for ``estimate``.
     horizon : int
-        How many steps, 1 to 64.
+        The number of steps, 1 to 64.
     interval : {"step", "minute", "hour", "day", "week", "month", "quarter", "year"}
-        How long a step is.
+        The length of a step.
 
     Returns
     -------
@@ -212,9 +212,9 @@ def types_of(fields: Fields) -> dict[str, Any]:
 
 
 def decisions(fields: Fields) -> dict[str, Question]:
-    """Return the questions of those fields that the extraction model has no type for and a decision model answers.
+    """Return questions for the fields that the extraction model has no type for and a decision model can answer.
 
-    These are a yes or no, and one of several words, which may also be ``NOT_STATED``.
+    These are a yes or no, and one of several words, or ``NOT_STATED``.
     """
     found: dict[str, Question] = {}
     own = None if isinstance(fields, (Sequence, Mapping)) else schema.model_of(fields).model_fields
@@ -262,7 +262,7 @@ def _parsed(item: str) -> tuple[str, Any]:
 
 
 def reference_date(day: str | dt.date | None) -> dict[str, Json]:
-    """Return the reference date as it is sent to the extraction model; nothing where there is none."""
+    """Return the reference date as it is sent to the extraction model; empty if there is none."""
     try:
         return {} if day is None else {"reference_date": dt.date.fromisoformat(str(day)).isoformat()}
     except ValueError:
@@ -283,7 +283,7 @@ class Extraction:
 
     @functools.cached_property
     def model(self) -> Any:
-        """The pydantic model of the fields; those given by name or type may be missing in a text."""
+        """The pydantic model of the fields; fields that are given by name or type may be missing in a text."""
         if not isinstance(self.fields, (Sequence, Mapping)):
             return schema.model_of(self.fields)
         plain = {n: kind.annotation() if isinstance(kind, Estimate) else kind for n, kind in self.types.items()}
@@ -320,7 +320,7 @@ class Extraction:
         return chat.Instructed(system, chat.Settings(max_tokens=self.max_tokens, temperature=0.0, schema=described))
 
     def key_fields(self) -> dict[str, Json]:
-        """Return what makes the fields the same for any model; a schema does not hold all of an estimate."""
+        """Return the part of a key that describes the fields; a schema does not hold all of an estimate."""
         estimates = {name: kind.spec() for name, kind in self.types.items() if isinstance(kind, Estimate)}
         own = schema.key_fields(self.model)
         return {"fields": own.pop("schema"), **own, **({"estimates": estimates} if estimates else {})}
@@ -343,12 +343,12 @@ class Extraction:
         return sum(_FIELD + tokens_in(json.dumps(spec)) for spec in self._specs.values())
 
     def _passes(self, inputs: Sequence[Input], passes: Callable[[int], int]) -> Usage:
-        """Return what inputs use where a text of so many tokens is read in so many passes."""
+        """Return what inputs use, where ``passes`` gives the passes over a text of so many tokens."""
         texts = map(decision.tokens, inputs)
         return Usage({"input_tokens": float(sum(passes(text) * text + self._schema for text in texts))})
 
     def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:
-        """Compare the price with that of passes which fields share while they fit into them beside the text."""
+        """Compare the price with the one where fields share a pass, as many as fit beside the text."""
 
         def passes(text: int) -> int:
             return min(len(self.types), -(-self._schema // max(1, _PASS - text)))
@@ -392,7 +392,7 @@ class Extraction:
         return cell
 
     def to_columns(self, cells: Sequence[Cell], *, details: bool) -> dict[str, Column]:
-        """Lay cells out as a typed column a field, and with ``details`` how sure each is and where it stands."""
+        """Lay cells out as a typed column per field, and with ``details`` its probabilities and place in the text."""
         columns: dict[str, Column] = {}
         for name, kind in self.types.items():
             own = [None if cell is None else cell[name] for cell in cells]
@@ -428,7 +428,7 @@ def _checked(kind: Any, entry: Mapping[str, Json]) -> dict[str, Json]:
 
 
 def _whole_entries(entry: Mapping[str, Json]) -> Json:
-    """Return a value, of a list without the fragments that the model itself gives no confidence."""
+    """Return a value; a list without the fragments to which the model itself gives no confidence."""
     value, sure = entry["value"], entry.get("confidences")
     if not isinstance(value, list) or not isinstance(sure, list) or len(sure) != len(value):
         return value
@@ -436,7 +436,7 @@ def _whole_entries(entry: Mapping[str, Json]) -> Json:
 
 
 def _span(span: Any) -> Any:
-    """Return where a value stands, as [start, end]; None where it was not copied from the text."""
+    """Return the place of a value in the text, as [start, end]; None if it was not copied from there."""
     if not span:
         return None
     start, end = (span["start"], span["end"]) if isinstance(span, Mapping) else span

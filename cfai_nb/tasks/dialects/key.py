@@ -1,9 +1,9 @@
 """The parts of a key that are not plain JSON: options in one canonical form, and the user's own code as a digest.
 
-An own task or a schema with validators shapes what is asked and what is kept, so an edited one is another question.
-The compiled code is what counts, not the text: it is there for a class typed into a notebook cell as well, it is what
-really runs after a file was edited, and comments and layout do not change it.  A new version of Python may compile the
-same text differently; then it is asked again.
+A user's own task, or a schema with validators, shapes requests and stored cells, so after an edit it is a different
+question.  The digest is of the compiled code, not of the source text: it exists for a class in a notebook cell as well,
+it is what really runs after a file was edited, and comments and layout do not change it.  A new version of Python may
+compile the same source differently; then the requests are sent again.
 """
 
 from __future__ import annotations
@@ -63,14 +63,14 @@ def canonical(value: Any) -> Json:
         fields = [[f.name, canonical(getattr(value, f.name))] for f in dataclasses.fields(value)]
         return {type(value).__qualname__: fields} | _own(type(value))
     if typing.get_origin(value) is not None or isinstance(value, types.UnionType):
-        # Written out as Python does; classes of the user's own say what they are besides.
+        # As Python writes it; the user's own classes are described in addition.
         own = [canonical(part) for part in typing.get_args(value) if isinstance(part, type) and is_own(part)]
         return {"type": str(value)} | ({"own": own} if own else {})
     raise TypeError(f"{value!r:.80} cannot be part of a question: give text, numbers, lists or dicts.")
 
 
 def _own(value: type) -> dict[str, Json]:
-    """Describe what a class of the user's own does, and its members where it is an enum."""
+    """Describe the code of a user's own class, and the members of an enum."""
     members = [[str(name), repr(one.value)] for name, one in getattr(value, "__members__", {}).items()]
     code = code_of(value)
     return ({"members": members} if members else {}) | ({"code": code} if code else {})
@@ -89,7 +89,7 @@ def code_of(*values: Any) -> str:
 
 
 def key_of_model(model: Any) -> dict[str, Json]:
-    """Return what makes a pydantic model the same: its JSON schema, and the code of its validators, if it has some."""
+    """Return the part of a key that describes a pydantic model: its JSON schema, and the code of its validators."""
     described = {"schema": model.model_json_schema()}
     code = code_of(model, *_within(model.__pydantic_core_schema__))
     return described | ({"code": code} if code else {})
@@ -112,7 +112,7 @@ def _within(part: Any) -> Iterator[Any]:
 
 
 class _Reader:
-    """Describes code as JSON; what was described before is named."""
+    """Describes code as JSON; what was described before is only named."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
@@ -190,7 +190,7 @@ def _compiled(code: types.CodeType) -> Json:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """Yield the names a function looks up outside itself, not those of attributes."""
+    """Yield the global names that a function refers to, without names of attributes."""
     for step in dis.get_instructions(code):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
             yield str(step.argval)

@@ -19,17 +19,17 @@ from ...models import Model, Usage, names_of_models, price
 from ...models.ledger import money
 from . import chat, values
 from .decision import FAMILIES, KINDS, OneQuestion, Questionnaire, check_probabilities, check_threshold
-from .question_types import MOST_QUESTIONS, Choice, YesNo
+from .question_types import MOST_QUESTIONS, Choice, YesNo, holds
 from .request import Answer, Cell, Column, Dialect, Dialogue, Input, Request, members, reading, shown_to, tokens_of
 
-#: Models that have labels of their own and score them, and what each reads.
+#: Families with labels of their own, which they score, and the kind of their input.
 _SCORERS = {"distilbert": "text", "resnet": "image"}
-#: Models that see, and answer in words alone.
+#: Families with vision that answer only in words.
 _SEERS = chat.SEEING - chat.FAMILIES
 LABELLERS = FAMILIES | frozenset(_SCORERS) | _SEERS
 #: Models that give a probability for each label.
 WITH_PROBABILITIES = frozenset({"system-one"}) | frozenset(_SCORERS)
-#: What is asked where nothing else is.
+#: The default question about labels.
 BEST = "Which label fits the text best?"
 _WORDS = chat.Settings(max_tokens=64)
 #: Between the labels of a path; no label may hold it.
@@ -39,7 +39,7 @@ _NAMED = 12
 
 
 def kinds_for_label(model: Model) -> frozenset[str]:
-    """Return what a model can be given."""
+    """Return the kinds of input that a model takes for a label."""
     if model.family in _SCORERS:
         return frozenset({_SCORERS[model.family]})
     return frozenset({"image"}) if model.family in _SEERS else KINDS & shown_to(model)
@@ -138,11 +138,8 @@ class AnyLabels(Way):
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
         """Lay the cells out: a list of labels, and with ``all_`` the probabilities."""
 
-        def holds(part: Mapping[str, Any]) -> bool:
-            return bool(part["value"] if part["p"] is None else part["p"] >= threshold)
-
         names = [name for name, _ in self._options]
-        label = Column([cell and [name for name in names if holds(cell[name])] for cell in cells], "object")
+        label = Column([cell and [name for name in names if holds(cell[name], threshold)] for cell in cells], "object")
         if not all_:
             return label
         p = {f"p__{name}": Column([cell and cell[name]["p"] for cell in cells], "number") for name in names}
@@ -223,6 +220,12 @@ class Taxonomy(OneLabel, Dialogue):
         further = [inner.estimate_usage(inputs, model) for inner in self.within.values()]
         own = self.question(model).estimate_usage(inputs, model)
         return own + max(further, key=lambda one: price(one, model).neurons or one.tokens or 0.0, default=Usage({}))
+
+    def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the dearest question."""
+        every = [inner.estimate_request(inputs, model) for inner in self.within.values()]
+        every.append(self.question(model).estimate_usage(inputs, model))
+        return max(every, key=lambda one: price(one, model).neurons or one.tokens or 0.0)
 
     def expected_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Estimate what these inputs use if they spread evenly over the labels of each question."""
@@ -312,7 +315,7 @@ def check_numbers(threshold: object, uncertain: object, wanted: bool, model: Mod
 
 
 def unsure(cell: Cell, limit: float | None) -> bool:
-    """Say whether an answer is below a confidence: of several labels, whether one of them is."""
+    """Return whether an answer is below a confidence; for several labels, whether one of them is."""
     if limit is None:
         return False
     sure = [cell["confidence"]] if "confidence" in cell else [max(part["p"], 1 - part["p"]) for part in cell.values()]
@@ -321,7 +324,7 @@ def unsure(cell: Cell, limit: float | None) -> bool:
 
 @dataclass(frozen=True)
 class InWords:
-    """A choice between labels as a question about a picture, whose answer has to be one of them."""
+    """A choice between labels as a question about a picture; the answer has to be one of them."""
 
     choice: Choice
 
@@ -350,7 +353,7 @@ class InWords:
 
 @dataclass(frozen=True)
 class Scored:
-    """A model that scores the labels it was trained on; None: all of them."""
+    """A model that scores its own labels; ``choice`` selects some of them, None all."""
 
     choice: Choice | None
 

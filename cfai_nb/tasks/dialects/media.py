@@ -1,7 +1,7 @@
-"""How models that hear, speak, see and draw are asked, by their published input schemas and pages (2026-11-21).
+"""The dialects of models for sound, speech and pictures, by their published input schemas and pages (2026-11-21).
 
-Recognizers take a recording and return one form of cell, whatever the model; synthesizers have voices and formats;
-detectors return boxes; text-to-image models have settings, with ranges and defaults of their own.
+Recognizers take a recording and return the same form of cell for every model; synthesizers have voices and formats;
+detectors return boxes; text-to-image models have settings, each with its own ranges and defaults.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Recognition:
         return Usage({"audio_minutes": sum(seconds_of(media_in(each)[0]) for each in inputs) / 60})
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
-        """Return a cell of ``COLUMNS``, or raise an AnswerError: there is no text.  Silence is one, an empty text."""
+        """Return a cell of ``COLUMNS``; the text of silence is empty, and a missing text raises an AnswerError."""
         (sound,) = media_in(value)
         with reading("text"):
             cell = _nova(answer.json) if model.family == "nova-3" else _whisper(answer.json)
@@ -101,7 +101,7 @@ def _dicts(found: Json) -> list[dict[str, Json]]:
     return found or []
 
 
-#: Form of a file -> how the aura models are asked for it.
+#: Form of a file -> the options with which the aura models return it.
 FORMATS: Mapping[str, Mapping[str, Json]] = {
     "mp3": {"encoding": "mp3"},
     "wav": {"encoding": "linear16", "container": "wav"},
@@ -219,7 +219,7 @@ PAINTERS: Mapping[str, Limits] = {
 }
 #: flux-2-dev alone of its family has steps to choose; its default of 50 was measured.
 _DEV = Limits(_SIZED | {"steps": "steps"}, (1024, 768), (256, 1920), steps=50, most_steps=50, pictures=4)
-#: Pixels a side that FLUX.2 takes of a picture it is given: "under 512x512".
+#: The largest side, in pixels, of an input picture of FLUX.2: "under 512x512".
 _GIVEN_SIDE = 511
 _TILE, _MEGAPIXEL = 512 * 512, 1024 * 1024
 
@@ -230,7 +230,7 @@ def limits(model: Model) -> Limits:
 
 
 def check_settings(given: Mapping[str, object], model: Model) -> None:
-    """Refuse settings, by the task's names, that the model does not have, or values out of its range."""
+    """Refuse settings (by the task's names) that the model does not have, and values out of its range."""
     can = limits(model)
     if unknown := [name for name in given if name not in can.settings]:
         able = names_of_models(lambda other: other.family in PAINTERS and unknown[0] in limits(other).settings)
@@ -248,15 +248,20 @@ def check_settings(given: Mapping[str, object], model: Model) -> None:
 
 
 def image_request(
-    prompt: str, pictures: Sequence[Media], settings: Mapping[str, int | float | str], model: Model
-) -> Request:
+    prompt: str, pictures: Sequence[Media], settings: Mapping[str, int | float | str], model: Model,
+    at: int | None = None,
+) -> Request:  # fmt: skip
     """Return the request in the model's own form; settings are by the task's names.
+
+    `at` is the place among several pictures of one prompt: each has a seed of its own, where the model takes one.
 
     Raises InputError: the row has no words, or more pictures than the model takes.
     """
     can = limits(model)
+    if at is not None and "seed" in can.settings:
+        settings = {**settings, "seed": int(settings.get("seed", 0)) + at}
     if not prompt:
-        raise InputError("the row has no words to draw from; write what to draw around the picture's column")
+        raise InputError("the row has no words to draw from; describe the picture in the template, beside its column")
     if len(pictures) > can.pictures:
         raise InputError(f"{model.id} takes {can.pictures or 'no'} pictures, and the row holds {len(pictures)}")
     named = {can.settings[name]: value for name, value in settings.items()}
@@ -274,14 +279,16 @@ def image_request(
     return Request(json=body, expected="media")
 
 
-def image_usage(size: tuple[int, int], steps: int, pictures: int = 0) -> Usage:
+def image_usage(settings: Mapping[str, int | float | str], pictures: int, model: Model) -> Usage:
     """Return what one picture uses, in every unit that models are priced in; each picture given counts as one tile.
 
     A tile is 512 x 512 pixels, and a price "per step" is per step and tile: that fits three measured bills to the cent
     (172.8 Neurons for flux-1-schnell at 1024 x 1024 in 4 steps, 3,904.69 for lucid-origin at 1120 x 1120 in 15, 3,120
     for phoenix at 1024 x 1024 in 25).
     """
-    tiles, megapixels = size[0] * size[1] / _TILE, size[0] * size[1] / _MEGAPIXEL
+    can = limits(model)
+    pixels = int(settings.get("width", can.size[0])) * int(settings.get("height", can.size[1]))
+    steps, tiles, megapixels = int(settings.get("steps", can.steps)), pixels / _TILE, pixels / _MEGAPIXEL
     return Usage({
         "images": 1.0, "tiles": tiles, "steps": tiles * steps, "tile_steps": tiles * steps,
         "input_tiles": float(pictures), "input_tile_steps": float(pictures * steps),
@@ -310,7 +317,7 @@ _LANGUAGES, _DESCRIBED = ("en", "it", "de", "es", "fr", "pt"), 10
 
 @dataclass(frozen=True)
 class Conversion:
-    """How documents are converted; what is None is left to the service."""
+    """How documents are converted; None leaves an option to the service."""
 
     css: str | None
     output: str
@@ -319,7 +326,7 @@ class Conversion:
     max_images: int | None
 
     def check(self) -> None:
-        """Refuse what the service does not take."""
+        """Refuse options that the service does not take."""
         if self.output not in ("markdown", "text"):
             raise ValueError(f'output={self.output!r}: give "markdown" or "text".')
         if self.language is not None and self.language not in _LANGUAGES:
@@ -331,7 +338,7 @@ class Conversion:
             raise ValueError(f"css={self.css!r}: give a selector, such as 'article'.")
 
     def form(self) -> dict[str, str]:
-        """Return the fields of the form: those options as JSON that differ from the service's own."""
+        """Return the fields of the form: as JSON, the options that differ from the service's own."""
         found: dict[str, dict[str, Json]] = {}
         if self.output != "markdown":
             found["output"] = {"format": self.output}

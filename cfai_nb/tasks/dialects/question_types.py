@@ -1,8 +1,8 @@
-"""Typed questions about a text: yes or no, one of several, how much; for decision models and for chat models.
+"""Typed questions about a text: a yes or no, one of several options, or a level on a scale.
 
-A question describes itself for a decision model (``criteria``) and for a chat model (``schema``), reads the answer of
-the one (``decided``) and of the other (``chosen``) into a cell, and lays cells out as columns: the answer, and with
-``all_`` its probabilities.
+A question describes itself for a decision model (``criteria``) and for a chat model (``schema``), reads the answers of
+both (``decided`` and ``chosen``) into a cell, and lays cells out as columns: the answer, and with ``all_`` its
+probabilities.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ...errors import takes_options
 from . import values
 from .request import Cell, Column, Json
 
-#: What a decision model takes at most (published with the models, 2026-10-01).
+#: The limits of a decision model (published with the models, 2026-10-01).
 MOST_QUESTIONS, MOST_OPTIONS, MOST_LEVELS = 64, 255, 10
 
 
@@ -47,9 +47,14 @@ class YesNo:
 
     def columns(self, name: str, cells: Sequence[Cell], threshold: float, *, all_: bool) -> dict[str, Column]:
         p = [None if cell is None else cell["p"] for cell in cells]
-        yes = [c and (c["value"] if c["p"] is None else c["p"] >= threshold) for c in cells]
+        yes = [cell and holds(cell, threshold) for cell in cells]
         columns = {name: Column(yes, "boolean")}
         return columns | ({f"{name}__p": Column(p, "number")} if all_ else {})
+
+
+def holds(cell: Mapping[str, Any], threshold: float) -> bool:
+    """Return whether the cell of a yes or no means yes: by its probability, or without one as it was answered."""
+    return bool(cell["value"] if cell["p"] is None else cell["p"] >= threshold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +113,8 @@ class Choice:
 class Scale:
     """A question with a level, from low to high, made by ``cf.scale``.
 
-    Its cell is ``{"score", "confidence", "p": {level: probability}}``; the score counts levels from 0 and lies between
-    them where the model wavers; the confidence is the probability of the likeliest level.
+    Its cell is ``{"score", "confidence", "p": {level: probability}}``; the score counts levels from 0, and is between
+    two levels where the model is unsure; the confidence is the probability of the likeliest level.
     """
 
     levels: tuple[str, ...]
@@ -150,7 +155,7 @@ Question: TypeAlias = YesNo | Choice | Scale
 
 
 def sent_as(names: Iterable[str], plain: re.Pattern[str], word: str) -> dict[str, str]:
-    """Return what each name is sent as: itself, or a number where a model cannot take it, or it looks like a number."""
+    """Return the form in which each name is sent: itself, or a number if the model does not take it."""
     number = re.compile(rf"{word}-\d+")
     return {
         name: name if plain.fullmatch(name) and not number.fullmatch(name) else f"{word}-{at}"
@@ -180,20 +185,20 @@ def _check_text(text: Any, what: str) -> None:
 
 @takes_options()
 def yes_no(instructions: str, *, yes: str | None = None, no: str | None = None) -> YesNo:
-    """Ask something with a yes or no.
+    """Make a question with a yes or no.
 
     Parameters
     ----------
     instructions : str
         The question, such as "Does the customer want money back?".
     yes, no : str, optional
-        What counts as the one and the other.
+        What counts as yes, and what as no.
     """
     return YesNo(instructions, yes, no)
 
 
 def choice(*options: str, instructions: str = "Which option fits the text best?", **described: str | None) -> Choice:
-    """Ask which of several fits.
+    """Make a question with one of several options as its answer.
 
     Parameters
     ----------
@@ -208,7 +213,7 @@ def choice(*options: str, instructions: str = "Which option fits the text best?"
 
 @takes_options()
 def scale(*levels: str, instructions: str = "Which level fits the text best?") -> Scale:
-    """Ask how much, on levels from low to high.
+    """Make a question with a level as its answer, from low to high.
 
     Parameters
     ----------

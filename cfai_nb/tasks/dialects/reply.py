@@ -1,4 +1,4 @@
-"""What a model returned: the reply of a text model in any of its forms, in one piece or streamed, and the usage stated.
+"""The reply of a text model, in any of its forms, in one piece or streamed, and the usage that was reported with it.
 
 Text, thinking and tool calls are kept apart.  Parsing takes time and memory in proportion to the reply: texts are
 searched with ``find``, never with a pattern that backtracks.
@@ -21,7 +21,7 @@ from .request import Answer, Json, from_json
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
-#: Ends of a reply that was cut: at ``max_tokens``, or at what the model itself can hold (seen on Workers AI).
+#: Finish reasons of a reply that was cut: at ``max_tokens``, or at the model's own limit (seen on Workers AI).
 CUT = frozenset({"length", "model_length"})
 
 
@@ -76,7 +76,7 @@ class Reply:
         raise ValueError(f"no JSON object in the reply {values.quoted(text)}{why}")
 
     def problem(self, max_tokens: int) -> AnswerError | None:
-        """Return what keeps this from being a whole reply: it was cut (``"length"``), or is ``"empty"``."""
+        """Return why this is not a whole reply: it was cut (``"length"``), or is ``"empty"``."""
         if self.cut:
             words = f"the reply was cut at max_tokens={max_tokens}; raise it (thinking counts too)"
             if self.thinking and not self.has_content:
@@ -86,13 +86,13 @@ class Reply:
                 )
             return AnswerError(words, "length", text=self.text)
         if not self.has_content and not self.calls:
-            return AnswerError(f"the reply is empty{' but for thinking' if self.thinking else ''}", "empty")
+            return AnswerError(f"the reply is empty{' except for thinking' if self.thinking else ''}", "empty")
         return None
 
     def or_cut(self, cell: Any, max_tokens: int) -> Any:
-        """Return the cell made of this reply; where the token limit cut it, the error that fails its row and holds it.
+        """Return the cell of this reply; if the token limit cut it, an error that fails the row and holds the cell.
 
-        Raises AnswerError: there is nothing to make a cell of: the reply is empty.
+        Raises AnswerError: the reply is empty.
         """
         problem = self.problem(max_tokens)
         if problem is None:
@@ -104,7 +104,7 @@ class Reply:
 
 
 def parse(answer: Answer, max_tokens: int) -> list[Reply]:
-    """Return a Reply for each choice, in whichever form the model answers; some may be cut or empty.
+    """Return a Reply for each choice, in any form of answer; some may be cut or empty.
 
     Raises AnswerError: the answer has none of these forms.
     """
@@ -116,7 +116,7 @@ def parse(answer: Answer, max_tokens: int) -> list[Reply]:
     if not replies:
         raise AnswerError("the answer has no known form", "broken", again=True)
     if isinstance(output, Mapping) and "choices" not in output:
-        # The legacy form states how much it wrote, not why it ended.
+        # The legacy form reports how much was written, not why it ended.
         usage = output.get("usage")
         written = values.amount(usage.get("completion_tokens")) if isinstance(usage, Mapping) else None
         if written is not None and written >= max_tokens:
@@ -125,9 +125,9 @@ def parse(answer: Answer, max_tokens: int) -> list[Reply]:
 
 
 def several(replies: Sequence[Reply], max_tokens: int, cell: Any) -> Any:
-    """Return the cell made of several samples; where some are cut, the error that fails their row and holds it.
+    """Return the cell of several samples; if some are cut, an error that fails the row and holds the cell.
 
-    One that was cut does not lose the others: ``on_error="partial"`` fills the cell with all of them.
+    A sample that was cut does not lose the others: ``on_error="partial"`` fills the cell with all of them.
 
     Raises AnswerError: some are empty.
     """
@@ -207,7 +207,7 @@ def reported(answer: Answer) -> Usage | None:
 
     Neurons come from the ``cf-ai-neurons`` header or from ``usage.neurons``, tokens from ``usage``
     (moondream: ``metrics``).  A number that cannot be an amount (negative, infinite, text, an object) counts as not
-    reported: the estimate takes its place, and says that it is one.
+    reported; then the estimate is used, and marked as one.
     """
     try:
         document = answer.json
@@ -222,7 +222,7 @@ def reported(answer: Answer) -> Usage | None:
 
 
 def _tokens(usage: Mapping[str, Any]) -> dict[str, float]:
-    """Read the tokens of a usage block; nothing where one of its numbers cannot be one, since the others may be too."""
+    """Read the tokens of a usage block; empty if one number is invalid, since the others may be wrong too."""
     read = values.amount(usage.get("prompt_tokens", usage.get("input_tokens")))
     written = usage.get("completion_tokens", usage.get("output_tokens"))
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
@@ -246,7 +246,7 @@ class StreamReader:
         self._pieces: list[str] = []
         self._others: list[bytes] = []  # lines before the first frame: a server that does not stream answers with JSON
         self._total: Mapping[str, Any] | None = None  # of the closing frame
-        self._sum: dict[str, float] = {}  # of ordinary frames, whose usage counts that frame alone
+        self._sum: dict[str, float] = {}  # of ordinary frames, each of which reports its own usage
 
     def feed(self, line: bytes) -> str:
         """Return the text a line adds.  Raises AnswerError: the line is not a frame of a stream."""
@@ -284,12 +284,12 @@ class StreamReader:
         return text
 
     def usage(self) -> Usage | None:
-        """Return what the stream reported: the closing totals, or the sum of its frames, or nothing."""
+        """Return the usage that the stream reported: the closing totals, or the sum of its frames, or None."""
         usage = self._total if self._total is not None else self._sum or None
         return None if usage is None else reported(Answer(pydantic_core.to_json({"usage": usage})))
 
     def unstreamed(self, seconds: float) -> Answer | None:
-        """Return the answer of a server that did not stream and sent all of it as JSON; None where it streamed."""
+        """Return the answer of a server that sent everything as JSON instead of a stream; None if it streamed."""
         content = b"\n".join(self._others).strip()
         if self._pieces or not content.startswith(b"{"):
             return None
@@ -300,7 +300,7 @@ class StreamReader:
             return None
 
     def answer(self, seconds: float) -> Answer:
-        """Return the whole stream in the form of an answer that came in one piece."""
+        """Return the whole stream as an answer in one piece."""
         message = {"content": "".join(self._pieces)}
         document: dict[str, Json] = {
             "choices": [{"message": message, "finish_reason": "length" if self.cut else "stop"}]

@@ -1,7 +1,7 @@
-"""What travels between a task, the engine and the frame: an input, its request, the answer to that, and the column.
+"""The data between a task, the engine and the frame: an input, its request, the answer, and the column.
 
-Tasks build requests and read answers; the engine sends the one and fills the other, and knows nothing else of models.
-The frame lays out the columns.
+Tasks build requests and read answers; the engine sends requests and returns answers, and needs no other knowledge of
+models.  The frame lays out the columns.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ except ImportError:  # pragma: no cover - depends on the Python version
 
 #: JSON as Python holds it.
 Json = Any
-#: A canonical input: what one distinct row holds.  A text, a picture (sound, ...), or a text with some in it.
+#: The content of one distinct row: a text, a picture (sound, ...), or a text with pictures or sound in it.
 Input: TypeAlias = "str | Media | Parts"
-#: What an answer may be, which sets how large it may be (``_engine/wire.py`` has the figures).
+#: The kind of an answer, which sets how large it may be (``_engine/wire.py`` has the figures).
 Expected: TypeAlias = Literal["text", "vectors", "media", "document"]
-#: What was read for one input: a JSON value, or an exception that fails just this row.
+#: The result of one input: a JSON value, or an exception that fails this row alone.
 Cell: TypeAlias = Any
-#: What was read for the inputs of one request: a cell each, or the rows of a matrix.
+#: The results of the inputs of one request: a cell each, or the rows of a matrix.
 Cells: TypeAlias = "Sequence[Cell] | npt.NDArray[np.float32]"
-#: Yields what to send (and receives an Answer) or to do here (and receives its result), and returns the cells.
+#: Yields requests (and receives their answers) or local steps (and receives their results), and returns the cells.
 Conversation: TypeAlias = "Generator[Request | Local, Any, Cells]"
-#: How a column of a result is laid out.
+#: The layout of a result's column.
 ColumnKind: TypeAlias = Literal[
     "text", "category", "number", "integer", "boolean", "datetime", "duration", "vector", "object"
 ]
-# Few models say how they count pictures and sound; these are the usual ways of open models (patches of 28 x 28 pixels,
-# 25 tokens a second of sound) and clef-omni's own for video (at most 256 a second), for plans and budgets, never for a
-# bill.
+# It is not published how most models count pictures and sound; these are the usual counts of open models (patches of
+# 28 x 28 pixels, 25 tokens a second of sound) and clef-omni's own for video (at most 256 a second), for plans and
+# budgets, never for a bill.
 _PATCH, _PER_SECOND_OF_SOUND, _PER_SECOND_OF_VIDEO = 28, 25, 256
 _SOUND_BYTES_PER_SECOND, _VIDEO_BYTES_PER_SECOND = 4_000, 100_000
 _SHOWN_BY = {"image": "vision", "audio": "audio_input", "video": "video_input"}
 
 _local = threading.local()
-#: What the parser says of a number of thousands of digits, and of lists within lists without end.
+#: The parser's messages about a number of thousands of digits, and about endlessly nested lists.
 _BEYOND = ("number out of range", "recursion limit")
 #: A number in a header; above ``MOST`` it is not an amount: 10**15 tokens would cost more than there is money.
 _AMOUNT, MOST = re.compile(r"\s*[0-9+\-.eE]{1,1000}\s*"), 1e15
@@ -65,7 +65,7 @@ _ESCAPE = re.compile(
 
 
 def from_json(text: bytes | str) -> Json:
-    """Parse JSON; what is not a character (one half of a surrogate pair, a broken byte) becomes U+FFFD.
+    """Parse JSON; half a surrogate pair or a broken byte becomes U+FFFD.
 
     Raises ValueError: it is not JSON, or nested too deeply, or holds a number of thousands of digits.
     """
@@ -82,7 +82,7 @@ def from_json(text: bytes | str) -> Json:
 
 
 def shown_to(model: Model) -> frozenset[str]:
-    """Return what a chat or decision model can be given, by its capabilities in the catalogue."""
+    """Return the kinds of input of a chat or decision model, by its capabilities in the catalogue."""
     return frozenset({"text", *(kind for kind, capability in _SHOWN_BY.items() if model.can(capability))})
 
 
@@ -105,14 +105,14 @@ def tokens_of(value: Input) -> int:
 
 
 def seconds_of(sound: Media) -> float:
-    """Return how long a sound is; from its size, at 32 kbit/s, where the file does not state it."""
+    """Return the length of a sound; if the file does not state it, by its size at 32 kbit/s."""
     stated = sound.form.seconds
     return sound.size / _SOUND_BYTES_PER_SECOND if stated is None else stated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What to send, apart from the address of the account and the token."""
+    """A request, without the address of the account and the token."""
 
     json: Json = None  #: The body, unless ``content`` or ``form`` holds it.
     content: bytes | None = None  #: A raw body.
@@ -135,15 +135,14 @@ class Request:
 class Local:
     """A step of a conversation that is done on this machine instead of being sent.
 
-    ``do`` is called in a thread of its own; what it returns is handed to the conversation.  It must not raise: that
-    ends the run.
+    ``do`` is called in a thread of its own, and the conversation receives its result.  An exception ends the run.
     """
 
     do: Callable[[], Any]
 
 
 class Answer:
-    """What came back from one request that was accepted: the body as it arrived, and headers (names in lower case).
+    """The answer to one request that was accepted: the body as it arrived, and headers (names in lower case).
 
     ``seconds`` counts from the sending to the last byte.
     """
@@ -176,7 +175,7 @@ class Answer:
             try:
                 document = from_json(self.content)
             except ValueError as error:
-                # A body that broke on its way may arrive whole the next time; one beyond what is parsed will not.
+                # A body that was damaged may arrive whole the next time; one beyond the parser's limits will not.
                 beyond = any(words in str(error) for words in _BEYOND)
                 code = "schema" if beyond else "broken"
                 raise AnswerError(f"the answer is not JSON: {error}", code, again=not beyond) from None
@@ -208,7 +207,7 @@ class Answer:
         with reading("vectors"):
             rows = sorted(self.json["data"], key=lambda one: int(one["index"]))
             if [int(one["index"]) for one in rows] != list(range(len(rows))):
-                raise ValueError("its indexes leave gaps")
+                raise ValueError("the indexes have gaps")
             return _as_matrix([one["embedding"] for one in rows]) if rows else None
 
     def _floats_by_list(self, names: tuple[str, ...]) -> npt.NDArray[np.float32] | None:
@@ -222,8 +221,8 @@ class Answer:
 class Column:
     """One column of a result, still without pandas.
 
-    ``values`` holds None where there is no answer: words of the ``levels`` in a category, ISO texts in a datetime.  A
-    column of vectors has no values: they are rows of the run's matrix, and ``form`` says what sets their space apart.
+    ``values`` holds words of the ``levels`` in a category, ISO texts in a datetime, and None without an answer.  A
+    column of vectors has no values: they are rows of the run's matrix, and ``form`` is the form of their space.
     """
 
     values: Sequence[Any]
@@ -257,10 +256,14 @@ class Dialogue(ABC):
     def conversation(self, value: Input, model: Model) -> Generator[Request, Answer, Cell]:
         """Ask about one input, and return its cell, or raise an AnswerError."""
 
+    @abstractmethod
+    def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the most that one of the requests uses."""
+
 
 @contextlib.contextmanager
 def reading(what: str) -> Iterator[None]:
-    """Turn an error in the reading of an answer into an AnswerError: what it should hold is not there, or is broken."""
+    """Turn an error while an answer is read into an AnswerError: the expected content is missing or broken."""
     try:
         yield
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
@@ -279,7 +282,7 @@ def _as_matrix(rows: list[Json]) -> npt.NDArray[np.float32]:
     if any(not isinstance(row, list) or not row or len(row) != len(rows[0]) for row in rows):
         raise ValueError(f"{len(rows)} vectors of unequal or no length")
     if not all(type(number) in (int, float) for row in rows for number in row):
-        raise ValueError("there is something else than numbers in them")
+        raise ValueError("they hold something other than numbers")
     return _finite(np.array(rows, dtype=np.float64)) if rows else np.empty((0, 0), dtype=np.float32)
 
 

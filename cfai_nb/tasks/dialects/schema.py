@@ -1,7 +1,7 @@
 """Schemas of structured answers: from a pydantic model or from ``{name: type}`` to a JSON schema, cells and columns.
 
-pydantic makes the JSON schema and validates the answer, so no other validator is needed: the answer has to become the
-types the user gave, which a check against the JSON schema alone would not do.
+pydantic makes the JSON schema and validates the answer.  A check against the JSON schema alone would not do: the answer
+has to become the types that the user gave.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .request import Cell, Column, ColumnKind, Json
 if TYPE_CHECKING:
     import pydantic  # loaded on first use: a schema is needed by few calls
 
-#: What ``schema=`` takes.
+#: The types of ``schema=``.
 Schema: TypeAlias = "type[pydantic.BaseModel] | Mapping[str, Any]"
 #: Types that may be given by name.
 NAMED: Mapping[str, Any] = {
     "text": str, "number": float, "integer": int, "boolean": bool, "date": dt.date, "datetime": dt.datetime,
     "time": dt.time, "duration": dt.timedelta, "str": str, "float": float, "int": int, "bool": bool,
 }  # fmt: skip
-#: How a chat model's answer is read where it is not yet in the form its type has in JSON.
+#: Readers of a chat model's answer that is not yet in the JSON form of its type.
 _READERS: Mapping[Any, Callable[[Json], Json]] = {
     bool: values.yes_or_no, int: values.whole, float: values.number, dt.date: values.day, dt.datetime: values.moment,
     dt.time: values.clock, dt.timedelta: lambda value: f"PT{values.number(value)}S",
@@ -54,7 +54,7 @@ def model_of(schema: Schema) -> type[pydantic.BaseModel]:
 
 
 def named(field: str, kind: Any) -> Any:
-    """Return the type of a field, which may be given by name, or raise a ValueError: there is no type of that name."""
+    """Return the type of a field, which may be given by name; an unknown name raises a ValueError."""
     if isinstance(kind, str) and kind not in NAMED:
         raise ValueError(f"{field}: {kind!r} is not a type; give one of {', '.join(NAMED)}, or a Python type.")
     return NAMED[kind] if isinstance(kind, str) else kind
@@ -81,33 +81,33 @@ def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseMod
 
 
 def key_fields(schema: Schema) -> dict[str, Json]:
-    """Return what makes a schema the same: its JSON schema, and the code of its validators where it has some."""
+    """Return the part of a key that describes a schema: its JSON schema, and the code of its validators."""
     return key_of_model(model_of(schema))
 
 
 @functools.lru_cache(maxsize=64)
 def json_schema(model: type[pydantic.BaseModel]) -> Json:
-    """Return the JSON schema of a model; it is made once a model, since every row needs it."""
+    """Return the JSON schema of a model; made once per model, since every row needs it."""
     return model.model_json_schema()
 
 
 def validate(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
-    """Return a value of the user's own as the schema has it, in JSON terms, or raise a ValueError that says where."""
+    """Return a user's value in the form of the schema, as JSON, or raise a ValueError that says what does not fit."""
     return model.model_validate(value).model_dump(mode="json")
 
 
 def parse(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
-    """Return a model's answer as the schema has it, in JSON terms.
+    """Return a model's answer in the form of the schema, as JSON.
 
-    Types are taken strictly: true is not a number, and 1704067200 is not a day.  What fields and lists of these types
-    hold may also be written otherwise where that has one meaning only, see ``values``: "12" for a number, "no" for a
-    boolean, a word of a choice in another case.
+    Types are taken strictly: true is not a number, and 1704067200 is not a day.  Values in fields and lists may be
+    written differently where the meaning is clear, see ``values``: "12" for a number, "no" for a boolean, a word of a
+    choice in another case.
 
     Raises ValueError: it does not fit; the message says where.
     """
     if isinstance(value, Mapping):
         value = {key: _plain(kind, value[key]) if (kind := _kind(model, key)) else value[key] for key in value}
-    # As JSON, since that is what is strict and yet reads days out of texts; infinity is not a number there.
+    # As JSON: strict validation of JSON still reads days from texts, and infinity is not a number there.
     text = pydantic_core.to_json(value, inf_nan_mode="strings", serialize_unknown=True)
     return model.model_validate_json(text, strict=True).model_dump(mode="json")
 
@@ -121,7 +121,7 @@ def _kind(model: type[pydantic.BaseModel], key: str) -> Any:
 
 
 def _plain(kind: Any, value: Json) -> Json:
-    """Return a value in the one form its type has in JSON, where it has another one of that meaning."""
+    """Return a value in the JSON form of its type, if it is written in another form of the same meaning."""
     if typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
     words = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()

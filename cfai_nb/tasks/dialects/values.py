@@ -1,9 +1,9 @@
-"""How a yes, a label, a number or a day is read out of a model's answer: one function each, used by every task.
+"""Readers of a yes, a label, a number or a day in a model's answer: one function each, used by every task.
 
-In goes a JSON value a model wrote, out comes the value of a cell.  A value that a function does not accept raises a
-ValueError with a quotation of it.  None of them searches a text for something that fits ("not billing" holds the label
-"billing"): the whole value has to be the answer, apart from case, outer space, quotation marks, punctuation and
-Markdown around it.
+Each takes a JSON value that a model wrote and returns the value of a cell.  A value that it does not accept raises a
+ValueError with a quotation of it.  None of them searches a text for something that fits ("not billing" contains the
+label "billing"): the whole value has to be the answer, apart from case, and from space, quotation marks, punctuation
+and Markdown around it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .request import MOST, Json
 T = TypeVar("T")
 #: Words that mean yes and no, in any case; also where the question is in another language.
 YES, NO = frozenset({"true", "yes", "y", "1"}), frozenset({"false", "no", "n", "0"})
-#: What may stand around a word: space, quotation marks, punctuation, Markdown.
+#: Characters that may be around a word: space, quotation marks, punctuation, Markdown.
 _AROUND = " \t\r\n\"'`*_~.,;:!?()[]{}<>#-–—“”‘’„«»"
 _DIGITS = frozenset("0123456789+-.eE")
 #: Characters of a value that an error quotes; characters a word or a number may have.
@@ -43,7 +43,7 @@ def quoted(value: Json) -> str:
 
 
 def core(text: str) -> str:
-    """Return a text without case and without what stands around its words."""
+    """Return a text in lower case, without the characters around its words."""
     return " ".join(text.strip(_AROUND).split()).casefold() if len(text) <= _LONGEST else ""
 
 
@@ -62,10 +62,10 @@ def yes_or_no(value: Json, yes: str = "yes", no: str = "no") -> bool:
 
 
 def one_of(value: Json, offered: Sequence[str]) -> str:
-    """Read one of the names offered.
+    """Read one of the offered names.
 
-    A name as it is written comes first, then one in another case, then one with something around it ("**Billing**.").
-    Where several names differ by that alone ("C" and "C#"), only what is written exactly is taken.
+    An exact match comes first, then one in another case, then one with characters around it ("**Billing**.").  Where
+    names differ only in these characters ("C" and "C#"), only an exact match is taken.
     """
     given = str(value).lower() if isinstance(value, bool) else value
     if isinstance(given, int) and abs(given) < 10**18:  # a label such as "5" arrives as a number
@@ -112,7 +112,7 @@ def probability(value: Json) -> float:
 
 
 def amount(value: Json) -> float | None:
-    """Read what was used of something: a finite number from 0 on; None where it is anything else."""
+    """Read an amount: a finite number from 0 on; None for anything else."""
     try:
         found = math.nan if isinstance(value, str) else number(value)
     except ValueError:

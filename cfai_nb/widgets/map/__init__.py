@@ -137,8 +137,8 @@ class Map(MapState):
 def map_rows(
     data: frames.Frame, /, on: Any = None, *, color: Hashable | None = None,
     hover: Hashable | Sequence[Hashable] | None = None, text: Hashable | None = None,
-    method: Literal["auto", "tsne", "pca", "umap"] = "auto", random_state: int = 0, model: str | Model | None = None,
-    **options: Any,
+    method: Literal["auto", "tsne", "pca", "umap"] = "auto", random_state: int = 0, points: pd.DataFrame | None = None,
+    model: str | Model | None = None, **options: Any,
 ) -> Steps[Map]:  # fmt: skip
     """Lay rows out on a map, similar rows close together, to explore, select, label and describe them.
 
@@ -159,6 +159,9 @@ def map_rows(
         How vectors are projected, see ``df.cfai.project``.
     random_state : int
         The same value and vectors give the same map.
+    points : DataFrame, optional
+        A saved layout: the ``points`` of an earlier map, with ``x`` and ``y`` of each row.  Nothing is computed again,
+        and rows without a point are left out.
 
     Returns
     -------
@@ -170,11 +173,13 @@ def map_rows(
     ColumnError
         A column does not exist.
     ValueError
-        The vectors differ in length or come from different models.
+        The vectors differ in length or come from different models, or `points` has another index.
 
     Examples
     --------
     >>> m = df.cfai.map("text", color="team")
+    >>> m.points.to_parquet("layout.parquet")
+    >>> df.cfai.map("text", points=pd.read_parquet("layout.parquet"))
     >>> df.cfai.map.plan("text")
     """
     frame = frames.as_frame(data)
@@ -183,6 +188,10 @@ def map_rows(
     columns: list[Hashable] = [] if hover is None else list(hover) if many else [hover]  # type: ignore[call-overload]
     for name in (*columns, *(name for name in (color, text) if name is not None)):
         frames.column(frame, name)  # raises before anything is sent
+    if points is not None and not points.index.equals(frame.index):
+        raise ValueError("points has another index than the frame: align it with points.reindex(df.index).")
+    axes = None if points is None else [frames.column(points, name).astype("float64") for name in ("x", "y")]
+    place = None if axes is None else np.column_stack(axes)
     vectors = frames.column_of(frame, on)
     texts = None if text is None else _words(frames.rows_of(frame, text, template=False))
     if vectors is None or not holds_vectors(vectors):
@@ -194,12 +203,15 @@ def map_rows(
         cells = recorded(vectors)
 
     def result() -> Map:
-        column = space.VectorColumn(cells).finite()
+        column = space.VectorColumn(cells if place is None else cells.where(np.isfinite(place).all(axis=1))).finite()
         what = f"laying out {counted(len(column))}"
-        matrix, laid = patiently(lambda: _lay_out(column, method, random_state), what, shown=options.get("progress"))
+        matrix, laid = patiently(
+            lambda: _lay_out(column, method, random_state, place), what, shown=options.get("progress")
+        )
         notes = [laid.note, *([] if column.space is None else [column.space.model])]
         if len(column) < len(frame):
-            notes.append(f"{counted(len(frame) - len(column))} without a vector left out")
+            what = "vector" if place is None else "vector or point"
+            notes.append(f"{counted(len(frame) - len(column))} without a {what} left out")
         return Map(
             frame, laid.points, matrix, column.positions, texts=texts, color=color, hover=columns, notes=notes,
             mark=stand_in_of(cells),
@@ -209,10 +221,13 @@ def map_rows(
 
 
 def _lay_out(
-    column: space.VectorColumn, method: str, random_state: int
+    column: space.VectorColumn, method: str, random_state: int, place: npt.NDArray[np.float64] | None
 ) -> tuple[npt.NDArray[np.float32], space.Projection]:
     """Return the vectors as a matrix, and their projection."""
     matrix = column.to_matrix()
+    if place is not None:
+        note = f"{counted(len(matrix), 'point')} as saved"
+        return matrix, space.Projection(place[column.positions], "given", note)
     if matrix.shape[1] == 2:
         note = f"{counted(len(matrix), 'point')} as given"
         return _lifted(matrix), space.Projection(matrix.astype(np.float64), "given", note)

@@ -23,11 +23,12 @@ from ...markup import badge, block, counted, escape, figure, inline, line, passa
 from ..base import button, close, looks
 from .describe import Description
 from .state import NOTHING_SELECTED, MapState
-from .still import PLAIN, shade, words
+from .still import PLAIN, shade, titles, words
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 reads its fonts the old pandas way
     import jscatter
+    from jscatter.font import arial
 
 _HEIGHT = 480
 _LINES = 6
@@ -40,9 +41,10 @@ _NEAREST = 8
 #: Seconds the mouse must rest on a point before its row is read and decoded.
 _REST = 0.15
 _SIDE = 240
-_TEXT = "text"
-#: Names that jupyter-scatter reserves.
-_TAKEN = ("x", "y", "color", "opacity", "size", _TEXT)
+_TEXT, _NAME = "text", "name on the map"
+_NAME_WIDTH = 30
+#: Names that jupyter-scatter reserves, and ours.
+_TAKEN = ("x", "y", "color", "opacity", "size", _TEXT, _NAME)
 _HOW = "Lasso: the second button at the left, or hold the mouse down. Shift adds to the selection."
 _NO_COLOR = "(nothing)"
 
@@ -75,7 +77,10 @@ class Chart:
             size="medium",
         )  # fmt: skip
         self._select_on_chart()
+        if state.view is not None:
+            self.scatter.camera(view=state.view)
         self.canvas = self.scatter.show()
+        self.canvas.observe(lambda change: state.set_trait("view", change["new"]), "camera_view")
         self.canvas.tooltip_preview_text_lines = _LINES
         self.hover_panel = HoverPanel(state)
         self.canvas.layout.flex, self.canvas.layout.min_width = "1 1 0", "0"
@@ -174,6 +179,7 @@ class Chart:
         if self.state.color is None:
             self.scatter.color(by=None, default=PLAIN)
             self.scatter.legend(False)
+            self.scatter.label(by=None)
             return
         shading = shade(self.state.frame[self.state.color], self.state.value_names(self.state.color))
         groups, colors = shading.folded(_GRAY)
@@ -181,6 +187,15 @@ class Chart:
         self.data[title] = pd.Categorical(np.asarray(groups)[self.state.rows], categories=groups.categories)
         self.scatter.color(by=title, map=colors, labeling={"variable": title})
         self.scatter.legend(True, size="medium")
+        named = titles(self.state)
+        if named is not None:
+            self.data[_NAME] = named.map(lambda name: line(name, _NAME_WIDTH), na_action="ignore").astype("category")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # jupyter-scatter 1.0 sorts the old pandas way
+            self.scatter.label(
+                by=None if named is None else _NAME, size=13, font=arial.bold, positioning="center_of_mass",
+                target_aspect_ratio=3, max_lines=2,
+            )  # fmt: skip
 
     # -- actions of the user ---------------------------------------------------------------------------------------
 

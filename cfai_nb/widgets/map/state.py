@@ -31,6 +31,7 @@ class MapState(traitlets.HasTraits):
 
     selection = traitlets.Tuple(help="positions of the selected rows in the frame")
     color = traitlets.Any(None, allow_none=True, help="the column that gives the color")
+    view = traitlets.Any(None, allow_none=True, help="what part of the map is in sight, as the chart says it")
     #: Counts changes of the frame, so that a view knows when to recolor.
     written = traitlets.Int(0)
 
@@ -68,11 +69,11 @@ class MapState(traitlets.HasTraits):
         self._names |= self._work.get("names", {})
         for name, cells in written.items():
             self._write(name, cells)
-        self.selection = selection
+        self.view, self.selection = self._work.get("view"), selection
 
-    @traitlets.observe("selection", "written")
+    @traitlets.observe("selection", "written", "view")
     def _keep(self, change: Any) -> None:
-        self._work["selection"] = self.selection
+        self._work["selection"], self._work["view"] = self.selection, self.view
         self._work["written"] = {name: self.frame[name] for name, _, _ in self._past}
         self._work["names"] = self._names
 

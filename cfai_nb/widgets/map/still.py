@@ -145,22 +145,21 @@ def page_data(state: MapState, n_neighbors: int) -> dict[str, Any]:
     low, high = (points.min(axis=0), points.max(axis=0)) if len(points) else (np.zeros(2), np.ones(2))
     points = (points - (low + high) / 2) / (float((high - low).max()) / 2 or 1.0)
     names, colors, groups = ["rows"], [PLAIN], np.zeros(len(points), dtype=np.int64)
-    apart = False
     if state.color is not None:
         shading = shade(state.frame[state.color], state.value_names(state.color))
         folded, by_name = shading.folded(_GRAY)
         names, colors = list(by_name), list(by_name.values())
         groups = folded.codes[state.rows].astype(np.int64)
-        apart = not shading.steps and _apart(points, pd.Series(np.asarray(folded)[state.rows], dtype=object))
-    titles = []
-    for at, name in enumerate(names):
-        members = points[groups == at]
-        if apart and len(members):
-            titles.append([line(name, 30), at, *np.median(members, axis=0).round(4).tolist()])
+    named = titles(state)
+    placed = [
+        [line(name, 30), at, *np.median(points[groups == at], axis=0).round(4).tolist()]
+        for at, name in enumerate(names)
+        if named is not None and (named == name).any()
+    ]
     index, texts = state.frame.index, state.texts
     return {
         "x": points[:, 0].round(4).tolist(), "y": points[:, 1].round(4).tolist(), "group": groups.tolist(),
-        "names": [line(name, _WIDTH) for name in names], "colors": colors, "titles": titles,
+        "names": [line(name, _WIDTH) for name in names], "colors": colors, "titles": placed,
         "row": [line(index[at], 60) for at in state.rows],
         "text": ["" if texts is None else line(texts[at] or "", 400) for at in state.rows],
         "near": state.nearest(n_neighbors).tolist(),
@@ -190,11 +189,22 @@ def _figure(state: MapState) -> Any:
     else:
         shading = shade(state.frame[state.color], state.value_names(state.color))
         labels = shading.labels.iloc[state.rows].reset_index(drop=True)
-        colors, legend = shading.colors, shading.steps or not _apart(points, labels)
+        colors, legend = shading.colors, titles(state) is None
     mark = state.mark or None
     return drawn(
         lambda ax: clusters(points, labels, colors=colors, legend=legend, ax=ax, title=title, mark=mark), 7.5, 6
     )
+
+
+def titles(state: MapState) -> pd.Series[Any] | None:
+    """Return the name of the group of each row on the map, to be written over it; None if groups are not separate."""
+    if state.color is None:
+        return None
+    shading = shade(state.frame[state.color], state.value_names(state.color))
+    labels = shading.labels.iloc[state.rows].reset_index(drop=True)
+    labels = labels.where(labels.isin(list(shading.colors)))
+    points = state.points.iloc[state.rows].to_numpy(dtype=np.float64)
+    return labels if not shading.steps and _apart(points, labels) else None
 
 
 def _apart(points: npt.NDArray[np.float64], labels: pd.Series[Any]) -> bool:

@@ -12,20 +12,21 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
+import pandas as pd
 
 from ..._engine.bridge import bridge
 from ...frame.call import Call
 from ...frame.progress import words
 from ...frame.report import Report
-from ...markup import FAILED, FONT, LONG, block, escape, line
+from ...markup import FAILED, LONG, block, escape, line
 from ...models import catalogue
-from ..base import button
-from ..progress import bar
+from ..base import CopyButton, button
+from ..progress import STEADY, bar
 from . import draft as drafts
 from .draft import MODES, Draft
 from .page import page, plain
@@ -35,6 +36,9 @@ __all__ = ["Playground"]
 
 _WIDE = {"width": "98%"}
 _FOLDED = {"width": "98%", "margin": "4px 0 4px 2px"}
+#: The width of what names a box, and of a name alone, so that boxes begin in one line.
+_FIRST = "6.5em"
+_NAME = {"flex": f"0 0 {_FIRST}", "margin": "2px 8px 2px 2px", "justify_content": "flex-end"}
 _WRAP = {"flex_flow": "row wrap", "align_items": "center"}
 #: Fields with a box for a number.
 _NUMBERS: dict[str, Callable[[str], Any]] = {"temperature": float, "max_tokens": int}
@@ -56,6 +60,10 @@ class Playground(Workbench):
         Number of sample rows: the first rows that have text.
     rows : list of labels, optional
         The sample rows, instead of the first ones.
+    truth : str, optional
+        A column with the right answers: each answer is marked right or wrong, and each variant says how many of the
+        sample rows it got right, with Wilson's interval.  It is compared as it is; of answers in several columns (of
+        ``ask``, ``extract`` or a schema) that of the same name.
     name : str, optional
         The name of the frame in ``code``.  Default: its variable in the notebook.
     **draft
@@ -73,6 +81,8 @@ class Playground(Workbench):
     running : bool
     compare : bool
         Mark changes since the version before.
+    truth : column name or None
+        A trait.
     result : Series, DataFrame or None
         The result of the last run on all rows.
 
@@ -94,11 +104,11 @@ class Playground(Workbench):
     def page(self) -> str:
         """Return the page as HTML; it is the same live and saved."""
         inputs, trials = self.samples.texts(self.prompt), self._tried.shown(self._drafts)
-        return page(inputs, trials, compare=self.compare, code=self._code())
+        return page(inputs, trials, compare=self.compare, code=self._code(), truth=self.right_answers)
 
     def __repr__(self) -> str:
         trials = [trial for trial, _ in self._tried.shown(self._drafts)]
-        return plain(trials, self._code(), len(self.samples.positions))
+        return plain(trials, self._code(), len(self.samples.positions), self.right_answers)
 
     @functools.cached_property
     def panel(self) -> Panel:
@@ -122,17 +132,20 @@ class Panel:
         self._make_buttons()
         further = ipywidgets.VBox([self.words, ipywidgets.HBox([self.temperature, self.max_tokens], layout=_WRAP)])
         self.advanced = ipywidgets.Accordion([further], titles=["System prompt, temperature, length"], layout=_FOLDED)
-        label = ipywidgets.HTML(f'<span style="{FONT}">variants</span>', layout={"margin": "0 8px 0 24px"})
+        label = ipywidgets.Label("Variants", layout={"margin": "2px 8px 2px 24px"})
         self.controls = ipywidgets.VBox(
             [
                 ipywidgets.HBox([self.mode, label, self.variant, self.add, self.drop], layout=_WRAP),
-                self.chips, self.prompt, self.shape, self.model, self.advanced, self.problem,
-                ipywidgets.HBox([self.run, self.stop, self.again, self.compare], layout=_WRAP),
+                self.chips, self.prompt, self.shape, ipywidgets.HBox([self.model, self.truth], layout=_WRAP),
+                self.advanced, self.problem,
+                ipywidgets.HBox([self.run, self.stop, self.again, self.compare, self.copy, self.bar], layout=_WRAP),
                 ipywidgets.HBox([self.history, self.restore, self.price, self.apply], layout=_WRAP),
                 self.message,
             ]
         )  # fmt: skip
-        playground.observe(lambda change: self._read_traits(), [*FIELDS, "variant", "problem", "running", "drawn"])
+        playground.observe(
+            lambda change: self._read_traits(), [*FIELDS, "truth", "variant", "problem", "running", "drawn"]
+        )
         self._read_traits()
 
     # -- building ------------------------------------------------------------------------------------------------
@@ -141,7 +154,7 @@ class Panel:
         area, text = ipywidgets.Textarea, ipywidgets.Text
         self.mode = ipywidgets.ToggleButtons(options=list(MODES), style={"button_width": "auto"})
         self.variant = ipywidgets.ToggleButtons(options=["A"], style={"button_width": "auto"}, tooltips=["variant A"])
-        self.chips = ipywidgets.HBox(layout=_WRAP)
+        self.chips = ipywidgets.HBox()
         self.prompt = area(rows=4, layout=_WIDE, placeholder="Summarize in five words: {text}")
         self.words = area(rows=2, layout=_WIDE)
         self.shape = area(rows=4, layout=_WIDE)
@@ -151,9 +164,19 @@ class Panel:
         narrow = {"width": "14em"}
         self.temperature = text(description="Temperature", placeholder="default", layout=narrow)
         self.max_tokens = text(description="Max tokens", placeholder="default", layout=narrow)
+        self.columns: list[Hashable | None] = [None]
+        if isinstance(self.playground.data, pd.DataFrame):
+            self.columns += list(dict.fromkeys(self.playground.data.columns))
+        names = ["(none)", *(line(name, 40) for name in self.columns[1:])]
+        self.truth = ipywidgets.Dropdown(
+            options=[(name, at) for at, name in enumerate(names)], description="Truth", layout={"width": "16em"},
+            tooltip="the column with the right answers",
+        )  # fmt: skip
+        self.truth.style.description_width = "auto"
+        self.truth.observe(lambda change: self._set("truth", self.columns[change["new"]]), "value")
         self.problem = ipywidgets.HTML()
         for box in (self.prompt, self.words, self.shape, self.model, self.temperature, self.max_tokens):
-            box.style.description_width = "6.5em"
+            box.style.description_width = _FIRST
         for name in ("prompt", "model", "mode", "variant"):
             getattr(self, name).observe(lambda change, name=name: self._set(name, change["new"]), "value")
         for name, kind in _NUMBERS.items():
@@ -173,9 +196,12 @@ class Panel:
         )
         self.compare.observe(lambda change: setattr(self.playground, "compare", change["new"]), "value")
         self.history = ipywidgets.Dropdown(description="Versions", layout={"width": "28em"})
+        self.history.style.description_width = _FIRST
         self.restore = self._button("Restore", self._restore, icon="history")
         self.price = self._button("Price all rows", self.full_run.price, icon="calculator")
         self.apply = self._button("Run on all rows", self.full_run.run, icon="forward", disabled=True)
+        self.copy = CopyButton(label="Copy code")
+        self.bar = ipywidgets.IntProgress(tooltip="rows done", layout=STEADY)
         self.message = ipywidgets.HTML()
 
     def _button(self, text: str, does: Callable[[], object], **looks: Any) -> Any:
@@ -222,7 +248,7 @@ class Panel:
             self.variant.options = list(p.variants)
         self.variant.value = p.variant
         self.prompt.value, self.model.value = p.prompt, p.model
-        self.prompt.description = "Prompt" if p.mode == "generate" else "Text"
+        self.prompt.description, self.prompt.rows = ("Prompt", 4) if p.mode == "generate" else ("Text", 2)
         self.words.layout.display = "none" if p.mode in ("ask", "extract") else ""
         self.words.description = self._words_trait.capitalize()
         self.words.value = getattr(p, self._words_trait)
@@ -248,12 +274,12 @@ class Panel:
         """Offer the columns."""
         p = self.playground
         offered = drafts.offered(p.prompt, p.samples.columns)
-        if [chip.description for chip in self.chips.children[1:]] != [f"{{{name}}}" for name in offered]:
+        shown = self.chips.children[1].children if self.chips.children else ()
+        if [chip.description for chip in shown] != [f"{{{name}}}" for name in offered]:
             chips = [
                 self._button(f"{{{name}}}", partial(self._insert, name), tooltip=f"insert {name}") for name in offered
             ]
-            label = ipywidgets.HTML(f'<span style="{FONT}">columns</span>', layout={"margin": "0 8px 0 7.2em"})
-            self.chips.children = [label, *chips]
+            self.chips.children = [ipywidgets.Label("Columns", layout=_NAME), ipywidgets.HBox(chips, layout=_WRAP)]
 
     def _insert(self, column: str) -> None:
         self.playground.prompt = drafts.completed(self.playground.prompt, column)
@@ -265,6 +291,10 @@ class Panel:
         self.apply.disabled = busy or self.full_run.priced != p.draft
         self.stop.disabled = not busy
         self.drop.disabled = len(p.variants) < 2
+        done, total = self.full_run.counts or p.counts
+        self.bar.max, self.bar.value, self.bar.layout.visibility = max(total, 1), done, "visible" if busy else "hidden"
+        self.copy.text = p.code if not p.problem else ""
+        self.truth.value = self.columns.index(p.truth)
         self.problem.value = block(escape(p.problem, 600), FAILED, role="alert")
         self.problem.layout.display = "" if p.problem else "none"
         self.compare.value = p.compare
@@ -319,11 +349,20 @@ class FullRun:
         self._playground, self._say, self._changed = playground, say, changed
         self.priced: Draft | None = None  # the draft that may be run
         self._job: Any = None
+        self._report: Report | None = None  # of the run going on
 
     @property
     def busy(self) -> bool:
         """Whether a run is going on."""
         return self._job is not None
+
+    @property
+    def counts(self) -> tuple[int, int] | None:
+        """How many rows of the run going on have ended, and how many there are; None without a run."""
+        if self._report is None:
+            return None
+        event = self._report.event
+        return event.done + event.failed, event.rows
 
     def price(self) -> None:
         """Show the price."""
@@ -342,8 +381,8 @@ class FullRun:
             self._say(f"Done: the result is in {self._where}.")
             return
         attempts = call.attempts()
-        self._job, report = next(attempts)
-        follow = self._follow(call, attempts, bridge.start(self._job), report)
+        self._job, self._report = next(attempts)
+        follow = self._follow(call, attempts, bridge.start(self._job))
         self._watcher = asyncio.get_running_loop().create_task(follow)
         self._changed()
 
@@ -357,19 +396,22 @@ class FullRun:
         return f"{self._playground.variable}.result"
 
     async def _follow(
-        self, call: Call, attempts: Iterator[tuple[Any, Report]], future: concurrent.futures.Future[Any], report: Report
+        self, call: Call, attempts: Iterator[tuple[Any, Report]], future: concurrent.futures.Future[Any]
     ) -> None:
         try:
             while True:
+                assert self._report is not None
+                report = self._report
                 while not future.done():
                     await asyncio.sleep(PAUSE)
                     self._say(words(report))
+                    self._changed()
                 future.result()
                 attempt = next(attempts, None)
                 if attempt is None:
                     break
                 self._say("\n".join(call.notes))
-                self._job, report = attempt
+                self._job, self._report = attempt
                 future = bridge.start(self._job)
             self._playground.result = report.frame()
             warnings = []
@@ -381,7 +423,7 @@ class FullRun:
         except Exception as error:  # any error, even a bug, because no cell would show it
             self._say(str(error), alert=True)
         finally:
-            self._job = None
+            self._job = self._report = None
             self._changed()
 
 

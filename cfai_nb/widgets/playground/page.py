@@ -12,10 +12,10 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
-from ...markup import LINE, badge, block, counted, escape, soft
+from ...markup import LINE, badge, block, chip, counted, escape, soft
 from ...models.ledger import money
 from ...vectors.vector import stand_in
-from .trial import Outcome, Trial
+from .trial import Outcome, Trial, Truth
 
 #: Characters shown of an input, and of an answer; the whole of both is in the frame.
 _INPUT, _ANSWER = 300, 1_500
@@ -25,27 +25,30 @@ _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
 
 
 def page(
-    inputs: Sequence[tuple[object, str]], trials: Sequence[tuple[Trial, Trial | None]], *, compare: bool, code: str
-) -> str:
+    inputs: Sequence[tuple[object, str]], trials: Sequence[tuple[Trial, Trial | None]], *, compare: bool, code: str,
+    truth: Truth | None = None,
+) -> str:  # fmt: skip
     """Return the page as HTML: one row per sample row (label and text), one column per variant.
 
     `trials` are those of the variants, each with the version before it; `compare` marks changes since that.  `code` is
-    that of the variant being edited, empty if it is not complete.
+    that of the variant being edited, empty if it is not complete.  With `truth` it is marked which answers are right.
     """
     code = f'<pre class="cfai-code">{escape(code, 20_000)}</pre>' if code else ""
     if not trials:
         rows = "".join(_tr([_th(escape(label, 80)), _td(_box(escape(text, _INPUT)))]) for label, text in inputs)
-        head = f"<thead>{_tr([_th('row', scope='col', style='width: 22%'), _th('text', scope='col')])}</thead>"
+        head = f"<thead>{_tr([_th('row', scope='col', style='width: 30%'), _th('text', scope='col')])}</thead>"
         return _shown("", f"{head}<tbody>{rows}</tbody>", code)
     stamp = next(filter(None, (stand_in(trial.origin) for trial, _ in trials)), "")
     words = soft("no model of the service answered; prices are what it would charge")
     mark = f'<div class="cfai-head">{badge(stamp)}{words}</div>' if stamp else ""
     tops = [_th(_top(trial, before if compare else None), scope="col") for trial, before in trials]
-    body = "".join(_row(at, label, text, trials, compare) for at, (label, text) in enumerate(inputs))
-    feet = [_td(_total(trial)) for trial, _ in trials]
+    right = [[None] * len(inputs) if truth is None else truth.right(trial) for trial, _ in trials]
+    marks = [[_mark(flag, at, truth) for at, flag in enumerate(flags)] for flags in right]
+    body = "".join(_row(at, *given, trials, marks, compare) for at, given in enumerate(inputs))
+    feet = [_td(_total(trial, truth)) for trial, _ in trials]
     return _shown(
         mark,
-        f"<thead>{_tr([_th('row', scope='col', style='width: 22%'), *tops])}</thead><tbody>{body}</tbody>"
+        f"<thead>{_tr([_th('row', scope='col', style='width: 30%'), *tops])}</thead><tbody>{body}</tbody>"
         f"<tfoot>{_tr([_th('total'), *feet])}</tfoot>",
         code,
     )
@@ -90,28 +93,41 @@ def _top(trial: Trial, before: Trial | None) -> str:
     )
 
 
-def _row(at: int, label: object, text: str, trials: Sequence[tuple[Trial, Trial | None]], compare: bool) -> str:
+def _mark(right: bool | None, at: int, truth: Truth | None) -> str:
+    """Whether an answer is right; a wrong one with what is right."""
+    if right is None or truth is None:
+        return ""
+    return '<span class="cfai-ok">✓ right</span> · ' if right else (
+        f'<span class="cfai-bad">✗ {escape(truth.name, 40)}: {escape(truth.cells[at], 80)}</span> · '
+    )  # fmt: skip
+
+
+def _row(
+    at: int, label: object, text: str, trials: Sequence[tuple[Trial, Trial | None]], marks: Sequence[Sequence[str]],
+    compare: bool,
+) -> str:  # fmt: skip
     cells = [_th(f"{escape(label, 80)}{_box(escape(text, _INPUT), 'color: var(--cf-ink)')}")]
-    for trial, before in trials:
+    for (trial, before), mark in zip(trials, marks, strict=True):
         outcomes = before.outcomes if compare and before is not None else []
         last = next((outcome for outcome in outcomes if outcome.row == label), None)
-        cells.append(_td(_answer(trial.outcomes[at], last)))
+        cells.append(_td(_answer(trial.outcomes[at], last, mark[at])))
     return _tr(cells)
 
 
-def _answer(outcome: Outcome, last: Outcome | None) -> str:
+def _answer(outcome: Outcome, last: Outcome | None, mark: str) -> str:
     if outcome.state == "failed":
         shown = f'<span role="alert" class="cfai-fail">✗ {escape(outcome.error, 600)}</span>'
     elif last is not None and last.answer is not None and outcome.answer is not None:
         shown = changed(last.text, outcome.text)
     else:
         shown = answer(outcome.text)
-    return f'{_box(shown)}<div class="cfai-soft cfai-small">{escape(how(outcome))}</div>'
+    return f'{_box(shown)}<div class="cfai-soft cfai-small">{mark}{escape(how(outcome))}</div>'
 
 
-def _total(trial: Trial) -> str:
-    """What a variant costs and how fast it is: the first lines of `totals` with more weight on the price."""
-    return "<br>".join(
+def _total(trial: Trial, truth: Truth | None) -> str:
+    """What a variant costs, how fast and how often right it is: `totals` with more weight on score and price."""
+    score = "" if truth is None else f"{chip(truth.words(trial), 'on')}<br>"
+    return score + "<br>".join(
         f"<b>{escape(line)}</b>"
         if line.startswith("1,000 such rows")
         else f'<span class="cfai-soft">{escape(line)}</span>'
@@ -203,10 +219,11 @@ def totals(trial: Trial) -> list[str]:
     return lines
 
 
-def plain(trials: Sequence[Trial], code: str, rows: int) -> str:
+def plain(trials: Sequence[Trial], code: str, rows: int, truth: Truth | None = None) -> str:
     """Return the page as text."""
     out = [f"playground on {counted(rows)}" if not trials else ""]
     for trial in trials:
         origin = f"{stamp}, would be: " if (stamp := stand_in(trial.origin)) else ""
-        out.append(f"{trial.variant} (version {trial.number}): {origin}{' · '.join(totals(trial))}")
+        score = [] if truth is None else [truth.words(trial)]
+        out.append(f"{trial.variant} (version {trial.number}): {origin}{' · '.join([*score, *totals(trial)])}")
     return "\n".join(part for part in [*out, code] if part)

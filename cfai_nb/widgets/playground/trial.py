@@ -19,6 +19,7 @@ from ...frame.call import Call
 from ...frame.reading import is_missing
 from ...frame.report import Report
 from ...models import USD_PER_NEURON, Cost, Model
+from ...quality.estimates import judge, wilson
 from .draft import Draft
 
 
@@ -116,6 +117,34 @@ class Trial:
         return pd.DataFrame(rows).astype({"tokens": "Int64"})
 
 
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The right answers of the sample rows, from a column of the frame."""
+
+    name: str  #: of the column; of an answer in several columns, the one of this name is compared
+    cells: Sequence[Any]  #: one a sample row
+
+    def right(self, trial: Trial) -> list[bool | None]:
+        """Return for each row whether its answer is right; None where answer or truth is missing."""
+        answers = [self._part(outcome.answer) for outcome in trial.outcomes]
+        found = judge(pd.Series(answers, dtype=object), pd.Series(list(self.cells), dtype=object))
+        return [bool(right) if judged else None for right, judged in zip(*found, strict=True)]
+
+    def words(self, trial: Trial) -> str:
+        """Describe how many answers are right, with Wilson's interval."""
+        judged = [right for right in self.right(trial) if right is not None]
+        if not judged:
+            return f"no answer to compare with {self.name}"
+        low, high = wilson(sum(judged) / len(judged), len(judged))
+        return f"right {sum(judged)} of {len(judged)} ({100 * low:.0f} to {100 * high:.0f} %)"
+
+    def _part(self, answer: Any) -> Any:
+        if not isinstance(answer, dict):
+            return answer
+        own = [name for name in answer if "__" not in name]  # without probabilities
+        return answer.get(self.name, answer[own[0]] if len(own) == 1 else None)
+
+
 class Versions:
     """Trials that were run: all of them in order (`kept`), and the latest of each variant."""
 
@@ -161,9 +190,12 @@ class Versions:
         older = reversed(self.kept[: trial.number - 1])
         return next((v for v in older if (v.variant, v.draft.mode) == (trial.variant, trial.draft.mode)), None)
 
-    def results(self, variants: Iterable[str]) -> pd.DataFrame:
+    def results(self, variants: Iterable[str], truth: Truth | None) -> pd.DataFrame:
         """Return the latest results of these variants, one line per variant and sample row."""
         found = [trial.results for trial, _ in self.shown(variants)]
+        if truth is not None:
+            right = [pd.array(truth.right(trial), dtype="boolean") for trial, _ in self.shown(variants)]
+            found = [each.assign(right=flags) for each, flags in zip(found, right, strict=True)]
         return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
@@ -182,6 +214,12 @@ class Round:
         """Return the last events of the rows that ended since the last call."""
         news, self._ended = self._ended, []
         return news
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many rows have ended, and how many there are."""
+        states = [outcome.state for trial, _ in self._trials for outcome in trial.outcomes]
+        return sum(state not in ("waiting", "asking") for state in states), len(states)
 
     async def execute(self) -> None:
         """Start every row of every trial at once; the limits of the session hold them back."""

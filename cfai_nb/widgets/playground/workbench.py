@@ -29,7 +29,7 @@ from ..base import View, kept_work
 from ..progress import bar
 from . import draft as drafts
 from .draft import MODES, Draft
-from .trial import Outcome, Round, Trial, Versions
+from .trial import Outcome, Round, Trial, Truth, Versions
 
 #: A playground shows every answer; all rows are for ``apply``.
 MAX_ROWS = 50
@@ -133,13 +133,14 @@ class Workbench(View):
     problem = traitlets.Unicode("")
     running = traitlets.Bool(False)
     compare = traitlets.Bool(True)
+    truth = traitlets.Any(None, allow_none=True)
     #: Counts the drawings; the panel observes it.
     drawn = traitlets.Int(0)
 
     @takes_options(*FIELDS, name="playground")
     def __init__(
         self, data: frames.Frame, on: str | None = None, *, n: int = 5, rows: Sequence[Hashable] | None = None,
-        name: str | None = None, **draft: Any,
+        truth: Hashable | None = None, name: str | None = None, **draft: Any,
     ) -> None:  # fmt: skip
         super().__init__()
         self.result: Any = None
@@ -153,11 +154,12 @@ class Workbench(View):
             draft["prompt"] = self.samples.first_prompt(on)
         self._drafts: dict[str, Draft] = {"A": Draft()}
         self._set(draft)
+        self.truth = truth
         self.check()
         self.observe(lambda change: self._edited(), FIELDS)
         self.observe(lambda change: self._show_variant(), "variant")
         self._continue(draft)
-        self.observe(lambda change: self.draw(), "compare")
+        self.observe(lambda change: self.draw(), ["compare", "truth"])
 
     def _continue(self, draft: dict[str, Any]) -> None:
         """Continue with the variants and versions of the last run of the cell."""
@@ -169,8 +171,9 @@ class Workbench(View):
             self._show_variant()
         if "rows" in work and not work["rows"].equals(self.rows):
             self._tried.forget(self._drafts)  # their answers are about other texts
-        work.update(first=draft, drafts=self._drafts, variant=self.variant, rows=self.rows)
-        self.observe(lambda change: work.update(variant=change["new"]), "variant")
+        self.truth = work.get("truth") if self.truth is None else self.truth
+        work.update(first=draft, drafts=self._drafts, variant=self.variant, rows=self.rows, truth=self.truth)
+        self.observe(lambda change: work.update({change["name"]: change["new"]}), ["variant", "truth"])
 
     # -- the variant being edited --------------------------------------------------------------------------------
 
@@ -183,6 +186,12 @@ class Workbench(View):
     def _read_lines(self, proposal: Any) -> Any:
         value = proposal["value"]
         return drafts.read(proposal["trait"].name, value) if isinstance(value, str) else value or None
+
+    @traitlets.validate("truth")  # type: ignore[untyped-decorator, unused-ignore]
+    def _is_column(self, proposal: Any) -> Any:
+        if proposal["value"] is not None:
+            frames.column(frames.as_frame(self.data), proposal["value"])  # raises if there is no such column
+        return proposal["value"]
 
     @traitlets.validate("variant")  # type: ignore[untyped-decorator, unused-ignore]
     def _known(self, proposal: Any) -> str:
@@ -295,8 +304,16 @@ class Workbench(View):
 
     @property
     def results(self) -> pd.DataFrame:
-        """One line per variant and sample row: answer, state, error, seconds, tokens, neurons, usd, exact."""
-        return self._tried.results(self._drafts)
+        """One line per variant and sample row: answer, state, error, seconds, tokens, neurons, usd, exact, right."""
+        return self._tried.results(self._drafts, self.right_answers)
+
+    @property
+    def right_answers(self) -> Truth | None:
+        """The right answers of the sample rows; None without `truth`."""
+        if self.truth is None:
+            return None
+        cells = frames.column(frames.as_frame(self.rows), self.truth)
+        return Truth(str(self.truth), cells.astype(object).tolist())
 
     # -- running -------------------------------------------------------------------------------------------------
 
@@ -391,6 +408,11 @@ class Workbench(View):
         self.draw()
         self._job, self.running = None, False
         self.draw()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many sample rows of the run going on have ended, and how many there are."""
+        return (0, 0) if self._job is None else self._job.counts
 
     def stop(self) -> None:
         """Stop a run in the background: no more requests are sent; those in flight are finished and kept."""

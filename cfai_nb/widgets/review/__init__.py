@@ -7,6 +7,7 @@ the browser).  What is said goes to `frame.review`, which keeps it in the store.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from ... import html, markup, session
 from ...errors import CfaiError, takes_options
 from ...frame import rows
 from ...frame.review import ReviewState
-from ...media import Parts
+from ...media import Parts, text_of
 from ...quality import Estimate
 from ...vectors.vector import stand_in_of
 from ..base import bundle
@@ -39,7 +40,7 @@ class _Card(anywidget.AnyWidget):
     """The view of a review: its traits go to the browser, its messages come from there."""
 
     _esm = _HERE / "card.js"
-    _css = _HERE / "card.css"
+    _css = markup.rules() + (_HERE / "card.css").read_text("utf-8")
 
     name = traitlets.Unicode().tag(sync=True)
     mark = traitlets.Unicode().tag(sync=True)
@@ -192,6 +193,43 @@ class Review:
         """
         frame = self._state.to_frame()
         return frame.assign(blind=[self._blind(place) for place in range(len(frame))])
+
+    @takes_options()
+    def save(self, path: str | Path, *, title: str = "Review") -> Path:
+        """Write what was said of each row as one page of HTML, which sorts and filters without a kernel.
+
+        The page loads nothing from elsewhere, and runs nothing that a cell holds.  It contains the rows drawn.
+
+        Parameters
+        ----------
+        path : path
+        title : str
+
+        Returns
+        -------
+        Path
+            Of the file.
+
+        Examples
+        --------
+        >>> review.save("review.html")
+        """
+        state, frame = self._state, self.to_frame()
+        known = frame["label"].notna() & frame["guess"].notna()
+        right = (frame["label"] == frame["guess"]).map({True: "right", False: "wrong"}).where(known)
+        content, given = self._column, frame["content"].map(text_of)
+        shown = (
+            html.named_columns(given, "content")[0]
+            if content is None
+            else dataclasses.replace(content, cells=content.cells.iloc[state.at])
+        )
+        further = html.named_columns(frame.assign(right=right), ["guess", "label", "right", "state", "note"])
+        renderer = html.Renderer(sound=html.LIVE_SOUND, zooms=True)
+        caption = markup.badge(self._mark) + markup.soft(self._words())
+        places = range(len(frame))
+        return html.save_page(
+            path, title, html.table([shown, *further], places, frame.index, caption=caption, renderer=renderer)
+        )
 
     # -- the card --------------------------------------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ class View {
   constructor(store, el) {
     this.store = store;
     this.model = store.model;
-    this.root = make("div", "cfai-review mathjax_ignore tex2jax_ignore");
+    this.root = make("div", "cfai cfai-review mathjax_ignore tex2jax_ignore");
     this.root.tabIndex = 0;
     this.root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys
     this.root.setAttribute("role", "group");
@@ -142,11 +142,11 @@ class View {
     const bar = make("span", "bar"), part = make("i");
     part.style.width = `${100 * done / said.length}%`;
     bar.append(part);
-    this.head.replaceChildren(make("b", "", name), bar, make("span", "soft", `${done} of ${said.length}`), make("span", "grow"));
-    if (mark) this.head.append(make("span", "chip warn", mark));
-    this.head.append(make("span", "soft", "accuracy so far"));
-    if (head.accuracy) this.head.append(make("b", "", head.accuracy), make("span", "soft", head.interval));
-    else this.head.append(make("span", "soft", "—"));
+    this.head.replaceChildren(make("b", "", name), bar, make("span", "cfai-soft", `${done} of ${said.length}`), make("span", "cfai-grow"));
+    if (mark) this.head.append(make("span", "cfai-chip cfai-emu", mark));
+    this.head.append(make("span", "cfai-soft", "accuracy so far"));
+    if (head.accuracy) this.head.append(make("b", "", head.accuracy), make("span", "cfai-soft", head.interval));
+    else this.head.append(make("span", "cfai-soft", "—"));
   }
 
   row() {
@@ -155,7 +155,7 @@ class View {
     const shown = make("div", "shown");
     shown.setAttribute("aria-live", "polite");
     if (html.has(place)) shown.innerHTML = html.get(place);
-    else shown.append(make("span", "soft", "waiting for the kernel …"));
+    else shown.append(make("span", "cfai-soft", "waiting for the kernel …"));
     this.hint = make("div", "hint");
     const card = this.card, labels = this.model.get("labels"), keys = make("div", card.p && !card.blind ? "keys" : "keys plain");
     this.chosen = card.blind ? -1 : card.guess;
@@ -195,10 +195,10 @@ class View {
     if (this.store.place === null || this.writing) return;
     const note = this.store.said[this.store.place].note, hint = this.hint;
     hint.replaceChildren();
-    if (warning) hint.append(make("span", "warn", warning));
+    if (warning) hint.append(make("span", "cfai-warn", warning));
     else if (this.card.blind) hint.append(make("span", "", "The answer is hidden on this card: what do you say?"));
     else if (this.card.guess < 0) hint.append(make("span", "", "The model gave no answer."));
-    if (note) hint.append(make("span", "chip", "note"), make("span", "", note));
+    if (note) hint.append(make("span", "cfai-chip", "note"), make("span", "", note));
   }
 
   footer() {
@@ -217,14 +217,14 @@ class View {
       : [act("Enter", "accept", () => this.accept()), act("U", "undo", () => this.undo(), store.last() !== null),
          act("S", "skip", () => this.say("skipped")), act("?", "cannot tell", () => this.say("unclear")),
          act("N", "note", () => this.note())];
-    this.foot.replaceChildren(...acts, make("span", "grow"), this.status());
+    this.foot.replaceChildren(...acts, make("span", "cfai-grow"), this.status());
   }
 
   status() {
     const { store } = this, head = this.model.get("head");
-    if (head.error) return make("span", "state warn", head.error);
+    if (head.error) return make("span", "state cfai-warn", head.error);
     if (store.waiting.length && Date.now() - store.since > SLOW)
-      return make("span", "state warn", `${store.waiting.length} not stored yet: the kernel is busy, or gone`);
+      return make("span", "state cfai-warn", `${store.waiting.length} not stored yet: the kernel is busy, or gone`);
     if (store.waiting.length) return make("span", "state", "storing …");
     const away = this.root.contains(document.activeElement) ? "" : ", click to use the keys";
     return make("span", "state", `${head.stored ? "stored" : "kept in this kernel only"}${away}`);

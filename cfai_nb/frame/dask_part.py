@@ -1,0 +1,326 @@
+"""A verb as it is carried out on one partition of a Dask frame, in this process or in a worker of a cluster.
+
+``dask.DaskVerb`` makes a ``Part`` of a call that it has checked; Dask calls it with the pandas frame of each partition.
+A part holds no token, and no session where it is pickled: it finds the session by its name.  Its calls share a budget
+with those of the other parts, and what becomes of them is told to the process that made the call.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+import sys
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from ..errors import CfaiError, ColumnError, SetupError
+from .steps import advance
+
+if TYPE_CHECKING:
+    from ..models.ledger import Budget
+    from ..session import Session
+    from .call import Call
+
+#: Budgets of calls, by the name under which all workers share them, and calls of which a row was answered here.
+_budgets: dict[str, Budget] = {}
+_proven: set[str] = set()
+#: Parts that run in this process: the call of each, and how it is stopped.
+active: collections.defaultdict[str, set[Any]] = collections.defaultdict(set)
+
+
+@dataclass(frozen=True)
+class Priced:
+    """What a partition would send: the keys of its inputs, which of them the store has, and the price of each."""
+
+    rows: int
+    missing: int = 0
+    keys: Any = None
+    open: Any = None
+    prices: Any = None
+
+    @classmethod
+    def of(cls, plan: Any, count: int) -> Priced:
+        """Return what is needed of the plan of a partition."""
+        if plan is None:
+            return cls(0)
+        from ..models import price
+
+        costs = [price(plan.estimate_usage([at]), plan.model).neurons for at in range(len(plan.inputs))]
+        prices = np.array([np.nan if one is None else one for one in costs], dtype=float)
+        keys = np.array(plan.keys, dtype="V16")
+        return cls(count, int((plan.where < 0).sum()), keys, ~plan.stored, prices)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call of each part, as far as its plan needs it; most verbs make one."""
+
+    model: str
+    batch: int
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A verb as it is carried out on each partition.
+
+    Attributes
+    ----------
+    verb, args, options
+        As called, with the run options of the session.
+    call : str
+        What all parts of a call have in common.
+    budget : SharedLimit or None
+        One for all parts.
+    session : str
+        Its name.
+    meta : DataFrame or Series
+        The result, without rows.
+    asked : tuple of Asked
+        The calls that each part makes.
+    """
+
+    verb: str
+    args: tuple[Any, ...]
+    options: Mapping[str, Any]
+    call: str
+    budget: SharedLimit | None
+    session: str
+    meta: Any
+    asked: tuple[Asked, ...]
+    _held: list[Any] = field(default_factory=list, repr=False, compare=False)  # the session, in the process it is of
+
+    @classmethod
+    def of(
+        cls, verb: str, args: tuple[Any, ...], options: Mapping[str, Any], calls: Sequence[Call], meta: Any,
+        report: Callable[[str], object],
+    ) -> Part:  # fmt: skip
+        """Return the part of a call that was checked; `report` makes the report of its name."""
+        from .._engine.run_options import NAMES
+
+        call, name = calls[0], uuid.uuid4().hex
+        run = {name: getattr(call.options, name) for name in NAMES if name not in ("budget", "neurons", "progress")}
+        given = {name: value for name, value in options.items() if name not in NAMES}
+        if call.session.endpoint.is_server:
+            given["model"] = call.model.id
+        budget = None if call.options.budget is None else _shared(call.options.budget)
+        asked = tuple(
+            Asked(
+                one.model.id, max(1, one.task.batch(one.model)),
+                one.session.plan(one.task, one.model, [], cache=False).rate,
+            )
+            for one in calls
+        )  # fmt: skip
+        report(name)
+        return cls(verb, args, {**given, **run}, name, budget, call.session.name, meta, asked, [call.session])
+
+    @property
+    def __name__(self) -> str:
+        """What Dask names its tasks after: without it, all of what was asked would be in their names."""
+        return f"cfai-{self.verb}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_held": []}
+
+    def __dask_tokenize__(self) -> str:
+        return self.call
+
+    def __call__(self, frame: Any) -> Any:
+        """Carry the verb out on a partition."""
+        if not len(frame):
+            self._tell(_link(), uuid.uuid4().hex, "ends")
+            return self.meta
+        return _conformed(self._within(self._carried_out, frame), self.meta)
+
+    def priced(self, frame: Any) -> list[Priced]:
+        """Price each call of the verb on a partition; nothing is sent."""
+        plans = [None] * len(self.asked) if not len(frame) else self._within(self._planned, frame)
+        return [Priced.of(plan, len(frame)) for plan in plans]
+
+    def _tell(self, link: Any, attempt: str, state: str, **facts: Any) -> None:
+        """Tell the process that made the call of an attempt at a part; see ``dask_report.take``."""
+        if link is not None:
+            link.tell(self.session, self.call, attempt, state, **facts)
+            return
+        from .dask_report import take
+
+        take(self.call, attempt, state, **facts)
+
+    def _within(self, do: Any, frame: Any) -> Any:
+        """Do something with the session of the call, in a way that the cluster or Dask's scheduler can stop."""
+        from .._engine.stopping import Stop
+
+        link = _link()
+        stop = Stop()
+        active[self.call].add(stop)
+        try:
+            with contextlib.nullcontext() if link is None else link.part(self.call, stop):
+                return stop.context().run(do, self._session(link), frame, link)
+        finally:
+            active[self.call].discard(stop)
+            if not active[self.call]:
+                active.pop(self.call, None)
+            stop.end()
+
+    def _session(self, link: Any) -> Session:
+        from ..session.session import named
+
+        if link is not None:
+            held: Session = link.session(self.session)
+            return held
+        if (here := named(self.session)) is None:
+            raise SetupError(
+                "The session of this call is in another process. Compute with threads, or make a dask.distributed "
+                "Client first and call the verb again; Dask's own processes cannot share a limit."
+            )
+        return here
+
+    def _steps(self, session: Session, frame: Any) -> Any:
+        """Return the steps of the verb on a partition."""
+        from ..session.session import use
+
+        use(session)
+        return getattr(frame.cfai, self.verb)._steps(*self.args, **self.options, progress=False)
+
+    def _planned(self, session: Session, frame: Any, link: Any) -> list[Any]:
+        plans: list[Any] = []
+        step, _ = advance(steps := self._steps(session, frame))
+        while step is not None:
+            call: Any = step
+            plans.append(call.plan())
+            step, _ = advance(steps, call.placeholder())
+        return plans
+
+    def _carried_out(self, session: Session, frame: Any, link: Any) -> Any:
+        attempt, ended, told = uuid.uuid4().hex, "failed", list[str]()
+        self._tell(link, attempt, "runs")
+        try:
+            with contextlib.closing(self._steps(session, frame)) as steps:
+                step, finish = advance(steps)
+                for at in itertools.count():
+                    if step is None:
+                        break
+                    answers = self._answers(step, at, session, link, attempt)
+                    step, finish = advance(steps, answers)
+                made = finish()
+            ended = "ends"
+            return made
+        except CfaiError as error:
+            told = [type(error).__name__, str(error)]
+            raise
+        finally:
+            self._tell(link, attempt, ended, error=told)
+
+    def _answers(self, call: Any, at: int, session: Session, link: Any, attempt: str) -> Any:
+        """Carry out a call of the part, and return its answers."""
+        from .dask_report import PartWatch, report_of
+
+        # A partition of which every row failed ends the call only where no other was answered.
+        proven = f"{self.call} {at}"
+        part: Any = "later" if proven in _proven else "first"
+        call.options = dataclasses.replace(call.options, part=part, budget=self._budget(session))
+        if link is not None:
+            call.say = _say_to_client
+        call.whole = PartWatch(lambda note: self._tell(link, attempt, "runs", at=at, note=note), report_of(self.call))
+        answers = call.wait()
+        if call.report is not None and call.report.run.done:
+            _proven.add(proven)
+        return answers
+
+    def _budget(self, session: Session) -> Budget | None:
+        if self.budget is None:
+            return None
+        if (own := _budgets.get(self.budget.name)) is not None:
+            return own
+        shared = session.engine(cache=True).share.budget(self.budget.name, self.budget.neurons, self.budget.label)
+        shared.allow_unknown = self.budget.allow_unknown
+        shared.elsewhere = max(shared.elsewhere, self.budget.elsewhere)
+        return shared
+
+
+@dataclass(frozen=True)
+class SharedLimit:
+    """A budget as workers can share it, by its name.
+
+    Attributes
+    ----------
+    name : str
+        ``"free ..."`` where it is that of today's free Neurons, from which other programs spend as well.
+    neurons, elsewhere : float
+        What this account may still spend by its ledger, and what other programs spent as far as is known.
+    label : str
+    allow_unknown : bool
+    """
+
+    name: str
+    neurons: float
+    elsewhere: float
+    label: str
+    allow_unknown: bool
+
+
+def _shared(budget: Budget) -> SharedLimit:
+    """Return a budget as workers can share it, with what is left of it now."""
+    from .._engine.account.participant import SharedBudget
+
+    name = next((name for name, one in _budgets.items() if one is budget), "")
+    name = name or (budget.name if isinstance(budget, SharedBudget) else f"dask {uuid.uuid4().hex}")
+    _budgets[name] = budget
+    return SharedLimit(name, budget.limit - budget.spent, budget.elsewhere, budget.label, budget.allow_unknown)
+
+
+def _conformed(result: Any, meta: Any) -> Any:
+    """Return a result with the types of `meta`; cells that do not fit are missing, and a warning says how many."""
+    if isinstance(result, pd.Series):
+        return _fitted(result, meta.dtype)
+    if list(result.columns) != list(meta.columns):
+        raise ColumnError(f"The task gave the columns {list(result.columns)}, and had announced {list(meta.columns)}.")
+    changed = {n: _fitted(result[n], meta[n].dtype) for n in result.columns if result[n].dtype != meta[n].dtype}
+    return result.assign(**changed) if changed else result
+
+
+def _fitted(cells: pd.Series[Any], wanted: Any) -> pd.Series[Any]:
+    if cells.dtype == wanted or isinstance(wanted, pd.CategoricalDtype) or pd.api.types.is_object_dtype(wanted):
+        return cells
+    from .call import warn
+
+    made: pd.Series[Any]
+    if pd.api.types.is_datetime64_dtype(wanted):
+        made = pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None).astype(wanted)
+    elif pd.api.types.is_timedelta64_dtype(wanted):
+        made = pd.to_timedelta(cells, errors="coerce").astype(wanted)
+    elif pd.api.types.is_numeric_dtype(wanted):
+        made = pd.to_numeric(cells, errors="coerce").astype(wanted)
+    else:
+        made = cells.astype(wanted)
+    if lost := int((made.isna() & cells.notna()).sum()):
+        warn(f"{lost:,} answers of {cells.name!r} do not fit a column of {wanted} and are missing in this partition.")
+    return made
+
+
+def _say_to_client(text: str) -> None:
+    from distributed.worker import warn
+
+    from ..errors import CfaiWarning
+
+    warn(text, CfaiWarning)
+
+
+def _link() -> Any:
+    """Return what connects this worker to its cluster; None outside of one."""
+    if (distributed := sys.modules.get("distributed")) is None:
+        return None
+    try:
+        worker = distributed.get_worker()
+    except ValueError:
+        return None
+    if (link := worker.plugins.get("cfai_nb")) is None:
+        raise SetupError("There was no cluster when this call was made: make the Client first, then call the verb.")
+    return link
