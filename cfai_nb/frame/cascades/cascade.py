@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ...vectors import VectorColumn
     from ..report import Report
     from ..steps import Step
-    from .cascade_rows import Rows
+    from .cascade_parts import Rows
 
 _EMBEDDINGS = "embeddings"
 _TRUTH = "truth"

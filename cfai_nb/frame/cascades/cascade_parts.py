@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ...errors import ModelError
-from ...models import Cost
+from ...models import Cost, Model, price
 from ...tasks import Ask, Check, Classify, Moderate, Sentiment, Task, Verify
 from ...tasks.dialects.labels import Taxonomy
 from ...tasks.dialects.question_types import Choice, Scale
@@ -29,12 +29,13 @@ from ..call import Call, built, warn
 from .cascade_plan import Certificate
 
 if TYPE_CHECKING:
+    from ..._engine.plan import Plan
     from ..._engine.run_options import RunOptions
     from ..._engine.run_state import Run
     from ..progress import Display
     from ..report import Report
-    from .cascade_rows import Distinct, Rows
 
+Rows = npt.NDArray[np.int64]
 #: Tasks with answers that are equal or not.
 DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Moderate)
 
@@ -160,6 +161,40 @@ def cell_of(parts: Sequence[Part], each: Sequence[Cell]) -> Cell:
     if len(parts) == 1 and parts[0].name is None:
         return each[0]
     return {part.name: own for part, own in zip(parts, each, strict=True)}
+
+
+class Distinct:
+    """The distinct inputs of a plan, in the order of their keys.
+
+    Attributes
+    ----------
+    plan : Plan
+        Of the strong model.
+    order : ndarray of int64, shape (n,)
+        The input of the plan that each row is.
+    at : ndarray of int64, shape (n,)
+        Its first position in the frame.
+    weights : ndarray of int64, shape (n,)
+        How many rows of the frame it stands for.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        there = np.flatnonzero(plan.where >= 0)
+        _, first = np.unique(plan.where[there], return_index=True)
+        self.order: Rows = np.array(sorted(range(len(plan.keys)), key=plan.keys.__getitem__), dtype=np.int64)
+        self.at: Rows = there[first][self.order]
+        self.weights = np.bincount(plan.where[there], minlength=len(plan.keys))[self.order]
+
+    @property
+    def keys(self) -> bytes:
+        """Their keys, one after the other."""
+        return b"".join(self.plan.keys[at] for at in self.order.tolist())
+
+    def price(self, task: Task, model: Model, rows: Rows) -> Cost:
+        """Return what these rows cost at most."""
+        inputs = [self.plan.inputs[at] for at in self.order[rows].tolist()]
+        return price(task.estimate_usage(inputs, model), model) if inputs else Cost(0.0)
 
 
 TRUTH = "truth"

@@ -1,8 +1,8 @@
 """The rows of a cascade: which are distinct, which have a truth, which are learned from, and which are checked first.
 
-``Distinct`` is made of a plan of the strong model.  ``Population`` decides what is drawn, given only how often each row
-occurs and a seed from all keys, before a request is sent.  Rows are in the order of their keys, so that the order of
-the frame, and how often a row occurs in it, cannot make a promise untrue.  ``CascadeRows`` is both, for a frame.
+``Population`` decides what is drawn, given only how often each row occurs and a seed from all keys, before a request is
+sent.  Rows are in the order of their keys, so that the order of the frame, and how often a row occurs in it, cannot
+make a promise untrue.  ``CascadeRows`` is that for a frame.
 """
 
 from __future__ import annotations
@@ -17,47 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..._engine.plan import Plan
-from ...models import Cost, Model, price
-from ...tasks import Task
-from .cascade_parts import Part, cell_of
+from .cascade_parts import Distinct, Part, Rows, cell_of
 
-Rows = npt.NDArray[np.int64]
 #: Rows that a classifier on vectors learns from: at least, for each label, as a share of all, and at most.
 _LEAST, _A_LABEL, _SHARE, _MOST = 100, 20, 0.1, 1_000
-
-
-class Distinct:
-    """The distinct inputs of a plan, in the order of their keys.
-
-    Attributes
-    ----------
-    plan : Plan
-        Of the strong model.
-    order : ndarray of int64, shape (n,)
-        The input of the plan that each row is.
-    at : ndarray of int64, shape (n,)
-        Its first position in the frame.
-    weights : ndarray of int64, shape (n,)
-        How many rows of the frame it stands for.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        there = np.flatnonzero(plan.where >= 0)
-        _, first = np.unique(plan.where[there], return_index=True)
-        self.order: Rows = np.array(sorted(range(len(plan.keys)), key=plan.keys.__getitem__), dtype=np.int64)
-        self.at: Rows = there[first][self.order]
-        self.weights = np.bincount(plan.where[there], minlength=len(plan.keys))[self.order]
-
-    @property
-    def keys(self) -> bytes:
-        """Their keys, one after the other."""
-        return b"".join(self.plan.keys[at] for at in self.order.tolist())
-
-    def price(self, task: Task, model: Model, rows: Rows) -> Cost:
-        """Return what these rows cost at most."""
-        inputs = [self.plan.inputs[at] for at in self.order[rows].tolist()]
-        return price(task.estimate_usage(inputs, model), model) if inputs else Cost(0.0)
 
 
 class Population:

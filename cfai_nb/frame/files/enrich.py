@@ -354,7 +354,7 @@ def enrich(
         For each new column the task, what it works on (a column, or a template with ``{column}``), and options of its
         call, such as ``model``.  Later ones may name earlier ones.  A task with several columns gives
         ``<name>__<column>`` each.  A ``cf.Cascade`` of two models makes one certificate for all rows of the source, and
-        ``<name>__answered_by``: it reads them three times, and keeps 120 bytes a distinct row.
+        ``<name>__answered_by``; for it this column is read three times more, and 120 bytes a distinct row are kept.
     memory : int, default 512,000,000
         Bytes for a batch while it is worked on.  What Python and the packages need comes on top (about 300 MB).
     overwrite : bool

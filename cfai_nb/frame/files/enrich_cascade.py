@@ -23,9 +23,9 @@ from ...models import Cost, Model
 from ...tasks import Task
 from ..call import Call
 from ..cascades.cascade import Cascade
-from ..cascades.cascade_parts import Answers, PartCall, cost_of, parts_of, sureness, whole
+from ..cascades.cascade_parts import Answers, Distinct, PartCall, Rows, cost_of, parts_of, sureness, whole
 from ..cascades.cascade_plan import Certificate, dollars
-from ..cascades.cascade_rows import Distinct, Population, Rows
+from ..cascades.cascade_rows import Population
 
 if TYPE_CHECKING:
     from ..._engine.plan import Plan
