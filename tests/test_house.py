@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import cfai_nb as cf
 
 HOUSE = Path(cf.__file__).parent
@@ -79,6 +81,7 @@ print(len(files), sum(map(len, entered.values())), *files)
 """
 
 
+@pytest.mark.slow
 def test_one_row_passes_through_few_files(tmp_path: Path) -> None:
     """Who follows one new row of ``embed`` from the frame to the store and back opens few files."""
     command = [sys.executable, "-c", TRACE, str(tmp_path / "store.sqlite")]
