@@ -26,7 +26,7 @@ from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
 from ..models.ledger import Charge
 from ..tasks import Answer, Cells, Conversation, DialectTask, Input, Local, Request, Task
-from .account.flights import Flight
+from .account.in_flight import InFlight
 from .engine import Engine
 from .run_options import digest_of
 from .run_state import Run
@@ -126,7 +126,7 @@ class Conversations:
             keys = [_key(self._plan.keys[index]) for index in pending]
             self._left = await asyncio.to_thread(self._turns.turns, keys)
 
-    async def hold(self, batch: list[int], flight: Flight, *, again: bool) -> Failed:
+    async def hold(self, batch: list[int], in_flight: InFlight, *, again: bool) -> Failed:
         """Hold the conversation about these inputs, keep its cells, and return the inputs that could not be read.
 
         CfaiError is raised where no answer came or all of it is unusable; what was paid for is in the ledger anyway.
@@ -173,7 +173,7 @@ class Conversations:
             steps.close()
         if log is not None:
             self._run.logs.update(dict.fromkeys(batch, log))
-        return await self._keep(batch, cells, point, flight, log)
+        return await self._keep(batch, cells, point, in_flight, log)
 
     def trouble(self) -> CfaiError | None:
         """Return why nothing more may be paid for: the store cannot keep answers, and ``store_errors`` is "stop"."""
@@ -222,7 +222,9 @@ class Conversations:
             self._run.note(charge)
         return charges
 
-    async def _keep(self, batch: list[int], cells: Cells, point: Checkpoint, flight: Flight, log: str | None) -> Failed:
+    async def _keep(
+        self, batch: list[int], cells: Cells, point: Checkpoint, in_flight: InFlight, log: str | None
+    ) -> Failed:
         """Deliver the cells, charge the requests and store both; return the inputs that could not be read.
 
         Failures of ``KEPT`` are stored too, each as a record of its own.
@@ -247,10 +249,10 @@ class Conversations:
         # A row counts once, in the first charge, however many turns it took.
         charges = self._noted(point, rows)
         for names, found in records:
-            if flight.keys:
-                flight.cells.update((name, found[at : at + 1]) for at, name in enumerate(names))
+            if in_flight.keys:
+                in_flight.cells.update((name, found[at : at + 1]) for at, name in enumerate(names))
             if log is not None:
-                flight.logs.update(dict.fromkeys(names, log))
+                in_flight.logs.update(dict.fromkeys(names, log))
         if store is None or not records:
             self._engine.enter(charges)
             return failed

@@ -81,12 +81,12 @@ class Engine:
         if self._membership is not None:
             await self._membership.ready()
         self.jobs.add(job)
-        await self.share.flights.join()
+        await self.share.inputs.join()
 
     def end(self, job: Closable) -> None:
         """Note that a run ended."""
         self.jobs.discard(job)
-        self.share.flights.leave()
+        self.share.inputs.leave()
 
     def charge(
         self, run: Run, usage: Usage, rows: int, *, seconds: float = 0.0, free: bool = False,

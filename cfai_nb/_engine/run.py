@@ -23,7 +23,7 @@ import numpy as np
 from ..errors import AnswerError, BudgetError, CfaiError, InputError, RowError, RowsFailed, StoreError, bare
 from ..models import Usage, price
 from ..models.ledger import money
-from .account.flights import Flight
+from .account.in_flight import InFlight
 from .concurrency import MOST
 from .conversation import Conversations
 from .engine import Engine
@@ -57,7 +57,7 @@ class Runner:
         self._wake_followers = asyncio.Event()
         self._untried = False  # whether there are rows for which no request was made yet
         self._hopeless = 0
-        self._followed: list[tuple[int, Flight]] = []  # in flight for another run
+        self._followed: list[tuple[int, InFlight]] = []  # in flight for another run
         self._late: list[int] = []  # stored by another run since this one looked into the store
         self.keeps: object = None  # its session, which must not be closed before the run ends
 
@@ -225,11 +225,11 @@ class Runner:
             self.halt(trouble)
 
     async def _start(self, batch: list[int]) -> None:
-        keys, cache, flights = self._plan.keys, self.run.options.cache, self._engine.share.flights
+        keys, cache, inputs = self._plan.keys, self.run.options.cache, self._engine.share.inputs
         wanted = [] if cache is False else [keys[index] for index in batch]  # else its answers are not shared
-        flight, others, late = await flights.claim(wanted, stored=cache is True)
+        in_flight, others, late = await inputs.claim(wanted, stored=cache is True)
         if self.run.halted:
-            flights.complete(flight)
+            inputs.complete(in_flight)
             return
         if late:
             self._late += [index for index in batch if keys[index] in late]
@@ -241,15 +241,15 @@ class Runner:
                 self.run.fail(index, InputError(_CIRCULAR, "circular"))
         mine = [index for index in batch if keys[index] not in others] if others else batch
         if mine:
-            task = asyncio.get_running_loop().create_task(self._work(mine, flight))
+            task = asyncio.get_running_loop().create_task(self._work(mine, in_flight))
             self._tasks.add(task)
             # Not inside the task: one that is cancelled before its first step would never get there.
-            task.add_done_callback(lambda task: self._done(task, flight))
+            task.add_done_callback(lambda task: self._done(task, in_flight))
         else:  # another run may wait for it already, from before it was known that these are in flight elsewhere
-            flights.complete(flight)
+            inputs.complete(in_flight)
 
-    def _done(self, task: asyncio.Task[None], flight: Flight) -> None:
-        self._engine.share.flights.complete(flight)
+    def _done(self, task: asyncio.Task[None], in_flight: InFlight) -> None:
+        self._engine.share.inputs.complete(in_flight)
         self._tasks.discard(task)
         self._change.set()
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -263,20 +263,20 @@ class Runner:
         followed, self._followed, late, self._late = self._followed, [], self._late, []
         again = await self._load_late(late)
         late = []
-        for index, flight in followed:
+        for index, in_flight in followed:
             halted = asyncio.ensure_future(self._wake_followers.wait())
-            ends: set[asyncio.Future[Any]] = {flight.done, halted}
+            ends: set[asyncio.Future[Any]] = {in_flight.done, halted}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             halted.cancel()
-            flight.unfollow()
+            in_flight.unfollow()
             if self.run.halted:
                 return
             key = self._plan.keys[index]
-            if key not in flight.cells:
-                (late if flight.elsewhere else again).append(index)
+            if key not in in_flight.cells:
+                (late if in_flight.elsewhere else again).append(index)
                 continue
-            self.run.stored += self.run.deliver([index], flight.cells[key])
-            if log := flight.logs.get(key):
+            self.run.stored += self.run.deliver([index], in_flight.cells[key])
+            if log := in_flight.logs.get(key):
                 self.run.logs[index] = log
         again += await self._load_late(late)
         if again:
@@ -289,17 +289,17 @@ class Runner:
         await self._engine.written()  # it may still wait for the disk
         again = await self._load_stored(late)
         # These could not be written, so the store is not asked again.
-        self._engine.share.flights.own.completed.difference_update(self._plan.keys[index] for index in again)
+        self._engine.share.inputs.own.completed.difference_update(self._plan.keys[index] for index in again)
         return again
 
-    async def _work(self, batch: list[int], flight: Flight) -> None:
+    async def _work(self, batch: list[int], in_flight: InFlight) -> None:
         """Work on one batch until every row is answered or failed; never raises for what the service does."""
-        flight.enter()
+        in_flight.enter()
         parts = collections.deque([batch])
         try:
             while parts and not self.run.halted:
                 part = parts.popleft()
-                failure = await self._attempt(part, flight)
+                failure = await self._attempt(part, in_flight)
                 if failure is None:
                     continue
                 middle = len(part) // 2
@@ -315,13 +315,13 @@ class Runner:
             if not self.run.halted:
                 raise
 
-    async def _attempt(self, batch: list[int], flight: Flight) -> RowError | None:
+    async def _attempt(self, batch: list[int], in_flight: InFlight) -> RowError | None:
         """Hold the conversation about a batch; return why it has no answer, so that it is halved or fails."""
         # Each attempt is paid for, so a batch is soon halved; a single row gets enough to make its loss unlikely.
         attempts = (5 if len(batch) == 1 else 2) if self.run.restarts else 1
         for again in range(attempts):
             try:
-                for index, failed in await self._conversations.hold(batch, flight, again=again > 0):
+                for index, failed in await self._conversations.hold(batch, in_flight, again=again > 0):
                     self._fail(index, failed)
                 return None
             except BudgetError as error:

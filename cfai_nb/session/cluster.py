@@ -31,7 +31,7 @@ from distributed.utils import sync
 
 from .. import errors
 from .._engine.account.coordinator import Coordinator, Message, Peer
-from .._engine.account.flights import Flights
+from .._engine.account.in_flight import InputsInFlight
 from .._engine.account.participant import Participant
 from .._engine.stopping import STOP, Stop
 from .._engine.wire import Secret
@@ -154,7 +154,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
         """Return the coordinator of the workers that share an account and a store; limits are per account."""
         share = self._share(account)
         if (account, store) not in self._coordinators:
-            made = Coordinator(share.limiter, Flights(), _nothing_to_write, share.budget)
+            made = Coordinator(share.limiter, InputsInFlight(), _nothing_to_write, share.budget)
             made.opened.set()
             self._coordinators[account, store] = made
         return self._coordinators[account, store]

@@ -31,7 +31,7 @@ class Account:
 
     def elect(self, leader: Participant, followers: list[Participant]) -> None:
         leader.lead()
-        here = Coordinator(leader.limiter, leader.flights.own, leader.written, leader.budget)
+        here = Coordinator(leader.limiter, leader.inputs.own, leader.written, leader.budget)
         here.opened.set()
         for each in followers:
             peer = self.peers[each] = here.join(self.later(each.receive))
@@ -101,23 +101,23 @@ async def test_equal_inputs_are_claimed_once():
     account = Account(2)
     one, two = account.followers
     for who in (account.leader, one, two):
-        await who.flights.join()
+        await who.inputs.join()
     await turns()
-    first = await one.flights.claim(KEYS[:6], stored=True)
-    assert first.flight.keys == KEYS[:6]
+    first = await one.inputs.claim(KEYS[:6], stored=True)
+    assert first.in_flight.keys == KEYS[:6]
     assert not first.others
-    second = await two.flights.claim(KEYS[4:8], stored=True)
-    assert second.flight.keys == KEYS[6:8]
+    second = await two.inputs.claim(KEYS[4:8], stored=True)
+    assert second.in_flight.keys == KEYS[6:8]
     assert set(second.others) == set(KEYS[4:6])
-    third = await account.leader.flights.claim(KEYS[5:9], stored=True)
-    assert third.flight.keys == KEYS[8:9]
+    third = await account.leader.inputs.claim(KEYS[5:9], stored=True)
+    assert third.in_flight.keys == KEYS[8:9]
     assert third.others[KEYS[5]].elsewhere
-    first.flight.cells = {key: ["x"] for key in KEYS[:6]}
-    one.flights.complete(first.flight)
+    first.in_flight.cells = {key: ["x"] for key in KEYS[:6]}
+    one.inputs.complete(first.in_flight)
     await turns()
     assert second.others[KEYS[4]].done.done()
     assert third.others[KEYS[5]].done.done()
-    assert (await two.flights.claim(KEYS[:2], stored=True)).stored == KEYS[:2]
+    assert (await two.inputs.claim(KEYS[:2], stored=True)).stored == KEYS[:2]
 
 
 @in_loop
@@ -125,9 +125,9 @@ async def test_a_lost_process_gives_everything_back():
     """Places, inputs and runs of a process that dies are free; what it had reserved counts as spent."""
     account = Account(2)
     one, two = account.followers
-    await one.flights.join()
+    await one.inputs.join()
     await account.limiter(one).enter()
-    await one.flights.claim(KEYS[:3], stored=True)
+    await one.inputs.claim(KEYS[:3], stored=True)
     budget = [who.budget("free", 100.0, "100 Neurons") for who in (account.leader, one, two)]
     assert await budget[1].hold(Cost(60.0), "model") == 60.0
     waits = asyncio.ensure_future(budget[2].hold(Cost(60.0), "model"))
@@ -136,8 +136,8 @@ async def test_a_lost_process_gives_everything_back():
     account.peers[one].lost()
     await turns()
     assert account.limiter(account.leader).concurrency.in_use == 0
-    assert (await two.flights.claim(KEYS[:3], stored=True)).flight.keys == KEYS[:3]
-    assert account.leader.flights.own.runs == 0
+    assert (await two.inputs.claim(KEYS[:3], stored=True)).in_flight.keys == KEYS[:3]
+    assert account.leader.inputs.own.runs == 0
     assert await waits is None  # 60 of 100 count as spent
     assert budget[0].spent == pytest.approx(60.0)
 
@@ -176,8 +176,8 @@ async def test_another_process_takes_the_lead():
         account.limiter(who)
     account.limiter(account.leader).rate._gap = 0.0
     sent = [await account.limiter(who).enter() for who in (one, one, two)]
-    await one.flights.claim(KEYS[:2], stored=True)
-    followed = await two.flights.claim(KEYS[:4], stored=True)
+    await one.inputs.claim(KEYS[:2], stored=True)
+    followed = await two.inputs.claim(KEYS[:4], stored=True)
     waits = [asyncio.ensure_future(account.limiter(two).enter()) for _ in range(9)]
     await turns()
     granted = sum(wait.done() for wait in waits)
@@ -189,7 +189,7 @@ async def test_another_process_takes_the_lead():
     rate = account.limiter(two).rate
     assert rate.used(account.limiter(two)._clock())[0] >= 3 + granted
     assert account.limiter(two).concurrency.in_use >= 3 + granted
-    again = await two.flights.claim(KEYS[:2], stored=True)
+    again = await two.inputs.claim(KEYS[:2], stored=True)
     assert set(again.others) == set(KEYS[:2])  # still in flight in the other process
     account.limiter(one).end(sent[0], "clean")
     account.limiter(two).end(sent[2], "clean")
@@ -205,9 +205,9 @@ async def test_an_answer_that_comes_right_behind_the_claim_is_heard():
     participant = Participant(written, lambda keys: [])
     asked: list[dict[str, object]] = []
     participant.follow(asked.append)
-    claiming = asyncio.ensure_future(participant.flights.claim(KEYS[:1], stored=True))
+    claiming = asyncio.ensure_future(participant.inputs.claim(KEYS[:1], stored=True))
     await turns(2)
     participant.receive({"id": asked[-1]["id"], "stored": [], "others": [(0, 7)]})
     participant.receive({"done": 7})
-    flight = (await claiming).others[KEYS[0]]
-    await asyncio.wait_for(flight.done, 1.0)
+    in_flight = (await claiming).others[KEYS[0]]
+    await asyncio.wait_for(in_flight.done, 1.0)

@@ -96,7 +96,7 @@ def carried_out(column: pd.Series, emulator: Emulator, store: Any, verb: str, **
         except cf.CfaiError:  # every row failed
             assert not cf.last_run().run.done
             result = cf.last_run().frame()
-        assert session.engine(cache=True).share.flights.own.by_key == {}
+        assert session.engine(cache=True).share.inputs.own.by_key == {}
     return result
 
 

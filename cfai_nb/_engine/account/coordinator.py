@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from ...models import Cost
 from ...models.ledger import Budget
 from ..limiter import Limiter
-from .flights import Flight, Flights
+from .in_flight import InFlight, InputsInFlight
 
 #: A message between two processes: JSON with text, numbers and lists.
 Message: TypeAlias = Mapping[str, Any]
@@ -49,7 +49,7 @@ class Coordinator:
     ----------
     limiter : callable
         (model id, name of its group, requests a minute or None, whether another server) -> Limiter.
-    flights : Flights
+    inputs : InputsInFlight
     written : callable
         Waits until the store has committed what this process handed to it.
     budget : callable
@@ -57,13 +57,13 @@ class Coordinator:
     """
 
     def __init__(
-        self, limiter: Callable[[str, str, float | None, bool], Limiter], flights: Flights,
+        self, limiter: Callable[[str, str, float | None, bool], Limiter], inputs: InputsInFlight,
         written: Callable[[], Awaitable[None]], budget: Callable[[str, float, str], Budget],
     ) -> None:  # fmt: skip
-        self.limiter, self.flights, self.written, self.budget = limiter, flights, written, budget
+        self.limiter, self.inputs, self.written, self.budget = limiter, inputs, written, budget
         self.opened = asyncio.Event()  # set once the processes of an earlier coordinator had time to come back
         self.peers: set[Peer] = set()
-        self.numbers: dict[Flight, int] = {}  # of flights that a peer waits for
+        self.numbers: dict[InFlight, int] = {}  # of what is in flight and a peer waits for
         self.count = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -94,7 +94,7 @@ class Peer:
         self._asked: dict[int, asyncio.Task[None]] = {}  # open questions, by number
         self._waiting: dict[int, tuple[str, Limiter]] = {}  # of those, the ones that wait for a place
         self._places: dict[int, tuple[Limiter, float]] = {}  # by the same number, with when the request left
-        self._claims: dict[int, Flight] = {}
+        self._claims: dict[int, InFlight] = {}
         self._reserved: dict[int, tuple[Budget, float]] = {}
         self._runs = 0
         self._beat: asyncio.TimerHandle | None = None
@@ -117,11 +117,11 @@ class Peer:
                 budget.settle(held, message["neurons"])
             case "join":
                 self._runs += 1
-                self._here.flights.join()
+                self._here.inputs.join()
                 self._send({"id": message["id"]})
             case "leave":
                 self._runs -= 1
-                self._here.flights.leave()
+                self._here.inputs.leave()
             case "resume":
                 self._resume(message)
             case unknown:
@@ -143,7 +143,7 @@ class Peer:
         self._reserved.clear()
         while self._runs:
             self._runs -= 1
-            self._here.flights.leave()
+            self._here.inputs.leave()
 
     # -- places ------------------------------------------------------------------------------------------------------
 
@@ -207,31 +207,31 @@ class Peer:
         if not message["held"]:  # inputs that it held before are claimed at once
             await self._here.opened.wait()
         keys = unpacked(message["keys"])
-        flight, others, late = self._here.flights.claim(keys, stored=True)
-        flight.elsewhere = True
-        self._claims[message["id"]] = flight
+        in_flight, others, late = self._here.inputs.claim(keys, stored=True)
+        in_flight.elsewhere = True
+        self._claims[message["id"]] = in_flight
         stored = [at for at, key in enumerate(keys) if key in set(late)]
         elsewhere = [(at, self._number(other)) for at, key in enumerate(keys) if (other := others.get(key)) is not None]
         if stored:
             await self._here.written()
         self._send({"id": message["id"], "stored": stored, "others": elsewhere})
 
-    def _number(self, flight: Flight) -> int:
-        """Return the number of a flight that a process waits for; it gets a message once the answers are stored."""
-        if (number := self._here.numbers.get(flight)) is None:
-            number = self._here.numbers[flight] = next(self._here.count)
-        self._here.start(self._watch(flight, number))
+    def _number(self, in_flight: InFlight) -> int:
+        """Return the number of what a process waits for; it gets a message once the answers are stored."""
+        if (number := self._here.numbers.get(in_flight)) is None:
+            number = self._here.numbers[in_flight] = next(self._here.count)
+        self._here.start(self._watch(in_flight, number))
         return number
 
-    async def _watch(self, flight: Flight, number: int) -> None:
-        await flight.done
+    async def _watch(self, in_flight: InFlight, number: int) -> None:
+        await in_flight.done
         await self._here.written()
-        self._here.numbers.pop(flight, None)
+        self._here.numbers.pop(in_flight, None)
         self._send({"done": number})
 
     def _complete(self, number: int, *, stored: bool) -> None:
-        flight = self._claims.pop(number)
-        self._here.flights.complete(flight, stored=flight.keys if stored else ())
+        in_flight = self._claims.pop(number)
+        self._here.inputs.complete(in_flight, stored=in_flight.keys if stored else ())
 
     # -- budget --------------------------------------------------------------------------------------------------------
 

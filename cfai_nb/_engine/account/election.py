@@ -88,7 +88,7 @@ class Election:
 
     async def _lead(self) -> None:
         here = self.participant
-        self._coordinator = Coordinator(here.limiter, here.flights.own, here.written, here.budget)
+        self._coordinator = Coordinator(here.limiter, here.inputs.own, here.written, here.budget)
         secret = secrets.token_hex(16)
         self._server = await asyncio.start_server(
             lambda reader, writer: self._serve(reader, writer, secret), "127.0.0.1", 0, limit=_LONGEST

@@ -19,7 +19,7 @@ from ...models import Cost
 from ...models.ledger import Budget
 from ..limiter import Limiter, Outcome, Rate, Share
 from .coordinator import Message, Send, packed
-from .flights import Claim, Flight, Flights
+from .in_flight import Claim, InFlight, InputsInFlight
 
 
 class Lost(Exception):
@@ -55,7 +55,7 @@ class Participant:
         self, written: Callable[[], Awaitable[None]], known: Callable[[Sequence[bytes]], Sequence[bytes]]
     ) -> None:
         self.role: Literal["leads", "follows", "between"] = "leads"
-        self.flights = SharedFlights(self)
+        self.inputs = SharedInputs(self)
         self.written, self.known = written, known
         self.budgets: dict[str, SharedBudget] = {}
         self._limiters: dict[str, SharedLimiter] = {}
@@ -92,7 +92,7 @@ class Participant:
         self.send = send
         for limiter in self._limiters.values():
             limiter.resume()
-        self.flights.resume()
+        self.inputs.resume()
         self._become("follows")
 
     def _become(self, role: Literal["leads", "follows"]) -> None:
@@ -109,7 +109,7 @@ class Participant:
         for future in asked.values():
             if not future.done():
                 future.set_exception(Lost())
-        self.flights.lost()
+        self.inputs.lost()
         for limiter in self._limiters.values():
             limiter.lost()
 
@@ -117,7 +117,7 @@ class Participant:
         """Act on a message of the coordinator."""
         if "done" in message:
             # In the loop's next turn: the answer to a claim may have come right before it and not be read yet.
-            asyncio.get_running_loop().call_soon(self.flights.done, message["done"])
+            asyncio.get_running_loop().call_soon(self.inputs.done, message["done"])
         elif "turn" in message:
             if message["model"] is not None:
                 self._limiters[message["model"]].waits(message["turn"])
@@ -251,20 +251,20 @@ class SharedLimiter(Limiter):
         self._serve()
 
 
-class SharedFlights:
+class SharedInputs:
     """The inputs in flight of all processes, and the runs that may want them.
 
     Attributes
     ----------
-    own : Flights
+    own : InputsInFlight
         The ones known in this process; where it leads, these are all.
     """
 
     def __init__(self, here: Participant) -> None:
-        self.own = Flights()
+        self.own = InputsInFlight()
         self._here = here
-        self._far: dict[int, Flight] = {}  # of other processes, by the coordinator's number
-        self._claimed: dict[Flight, int] = {}  # of ours that the coordinator knows
+        self._far: dict[int, InFlight] = {}  # of other processes, by the coordinator's number
+        self._claimed: dict[InFlight, int] = {}  # of ours that the coordinator knows
         self._look = False  # active runs had another coordinator, which knew what was stored since they began
 
     async def join(self) -> None:
@@ -297,7 +297,7 @@ class SharedFlights:
             if self._look and stored:
                 self.own.completed.update(self._here.known(keys))
             claim = self.own.claim(keys, stored=stored)
-            mine = claim.flight
+            mine = claim.in_flight
             if self._here.role == "leads" or not stored or not mine.keys or mine.outer is not None:
                 return claim
             number, answer = self._here.ask(do="claim", held=False, keys=packed(mine.keys))
@@ -311,9 +311,9 @@ class SharedFlights:
 
     def _divided(self, claim: Claim, given: Message) -> Claim:
         """Take out of a claim what is in flight elsewhere, and what was stored meanwhile."""
-        mine, by_key = claim.flight, self.own.by_key
+        mine, by_key = claim.in_flight, self.own.by_key
         late = [mine.keys[at] for at in given["stored"]]
-        others: dict[bytes, Flight | None] = {}
+        others: dict[bytes, InFlight | None] = {}
         for at, where in given["others"]:
             others[mine.keys[at]] = by_key[mine.keys[at]] = self._elsewhere(where, mine.keys[at])
         for key in late:
@@ -321,24 +321,24 @@ class SharedFlights:
         mine.keys = [key for key in mine.keys if by_key.get(key) is mine]
         return Claim(mine, claim.others | others, [*claim.stored, *late])
 
-    def _elsewhere(self, number: int, key: bytes) -> Flight:
-        """Return the flight of another process; its answers are in the store once it is done."""
-        flight = self._far.get(number)
-        if flight is None:
-            flight = self._far[number] = Flight(asyncio.get_running_loop().create_future(), elsewhere=True)
-        flight.keys.append(key)
-        return flight
+    def _elsewhere(self, number: int, key: bytes) -> InFlight:
+        """Return what another process has in flight; the answers are in the store once it is done."""
+        in_flight = self._far.get(number)
+        if in_flight is None:
+            in_flight = self._far[number] = InFlight(asyncio.get_running_loop().create_future(), elsewhere=True)
+        in_flight.keys.append(key)
+        return in_flight
 
     def done(self, number: int) -> None:
         """Note that another process has answered what it had claimed, or given it up."""
-        if (flight := self._far.pop(number, None)) is not None:
-            self.own.complete(flight)
+        if (in_flight := self._far.pop(number, None)) is not None:
+            self.own.complete(in_flight)
 
-    def complete(self, flight: Flight) -> None:
-        """End a flight of this process; runs here find its cells in it, other processes in the store."""
-        stored = bool(flight.cells)
-        self.own.complete(flight)
-        if (number := self._claimed.pop(flight, None)) is not None:
+    def complete(self, in_flight: InFlight) -> None:
+        """End inputs in flight of this process; runs here find the cells in them, other processes in the store."""
+        stored = bool(in_flight.cells)
+        self.own.complete(in_flight)
+        if (number := self._claimed.pop(in_flight, None)) is not None:
             self._here.later(self._report(number, stored=stored))
 
     async def _report(self, number: int, *, stored: bool) -> None:
@@ -349,11 +349,11 @@ class SharedFlights:
         """Report the runs and the inputs in flight to a new coordinator, which cannot refuse them."""
         for _ in range(self.own.runs):
             self._here.ask(do="join")
-        for flight in {flight for flight in self.own.by_key.values() if not flight.elsewhere}:
-            self._claimed[flight], _ = self._here.ask(do="claim", held=True, keys=packed(flight.keys))
+        for in_flight in {in_flight for in_flight in self.own.by_key.values() if not in_flight.elsewhere}:
+            self._claimed[in_flight], _ = self._here.ask(do="claim", held=True, keys=packed(in_flight.keys))
 
     def lost(self) -> None:
-        """End the flights of other processes; runs that wait for one look into the store, and claim again."""
+        """End what is in flight elsewhere; runs that wait for one look into the store, and claim again."""
         for number in tuple(self._far):
             self.done(number)
         self._claimed.clear()

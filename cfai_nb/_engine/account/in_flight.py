@@ -14,34 +14,34 @@ from typing import NamedTuple
 
 from ...tasks import Cells
 
-#: The flight of the conversation that the current context belongs to.
-_current: ContextVar[Flight | None] = ContextVar("cfai_nb_flight", default=None)
+#: The inputs in flight of the conversation that the current context belongs to.
+_current: ContextVar[InFlight | None] = ContextVar("cfai_nb_in_flight", default=None)
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class InFlight:
     """The inputs of one request, from its claim until its answer was read."""
 
     done: asyncio.Future[None]
     keys: list[bytes] = field(default_factory=list)
     cells: dict[bytes, Cells] = field(default_factory=dict)  # what was read; a missing input failed, or was not sent
     logs: dict[bytes, str] = field(default_factory=dict)  # the gateway's
-    outer: Flight | None = None  # of the tool that began this run; it waits for this one
-    followers: list[Flight] = field(default_factory=list)  # of tools that began a run which waits for this one
+    outer: InFlight | None = None  # of the tool that began this run; it waits for this one
+    followers: list[InFlight] = field(default_factory=list)  # of tools that began a run which waits for this one
     followed: bool = False  # another run takes its cells once it is done
     elsewhere: bool = False  # of another process: its answers are in the store once it is done, and never here
 
     def enter(self) -> None:
-        """Make this the outer flight of everything begun in the current context."""
+        """Make this the outer one of everything begun in the current context."""
         _current.set(self)
 
     def unfollow(self) -> None:
-        """Note that the current run no longer waits for a key of this flight."""
+        """Note that the current run no longer waits for one of these keys."""
         if (outer := _current.get()) is not None:
             self.followers.remove(outer)
 
-    def waits_for(self, other: Flight) -> bool:
-        """Whether this flight cannot end before the other, through any number of tools and runs."""
+    def waits_for(self, other: InFlight) -> bool:
+        """Whether these cannot end before the other, through any number of tools and runs."""
         seen: set[int] = set()
         waiting = [other]
         while waiting:
@@ -59,24 +59,24 @@ class Claim(NamedTuple):
 
     Attributes
     ----------
-    flight : Flight
+    in_flight : InFlight
         The keys that this run may send.
-    others : dict of bytes to Flight or None
+    others : dict of bytes to InFlight or None
         Keys in flight for another run.  None: that run waits for this call, so following it would never end.
     stored : list of bytes
         Keys of answers that were stored after this run had looked.
     """
 
-    flight: Flight
-    others: dict[bytes, Flight | None]
+    in_flight: InFlight
+    others: dict[bytes, InFlight | None]
     stored: list[bytes]
 
 
-class Flights:
+class InputsInFlight:
     """The inputs in flight, by key, and the runs that may want them."""
 
     def __init__(self) -> None:
-        self.by_key: dict[bytes, Flight] = {}
+        self.by_key: dict[bytes, InFlight] = {}
         self.runs = 0
         #: Keys of answers that were stored while several runs were active: the others had looked before.
         self.completed: set[bytes] = set()
@@ -97,8 +97,8 @@ class Flights:
         ``stored``: the run takes answers from the store, so that keys which were stored meanwhile are not claimed.
         """
         outer = _current.get()
-        mine = Flight(asyncio.get_running_loop().create_future(), outer=outer)
-        others: dict[bytes, Flight | None] = {}
+        mine = InFlight(asyncio.get_running_loop().create_future(), outer=outer)
+        others: dict[bytes, InFlight | None] = {}
         late = [key for key in keys if key in self.completed] if stored and self.completed else []
         for key in keys if not late else [key for key in keys if key not in self.completed]:
             other = self.by_key.setdefault(key, mine)
@@ -112,14 +112,14 @@ class Flights:
                     other.followers.append(outer)
         return Claim(mine, others, late)
 
-    def complete(self, flight: Flight, *, stored: Sequence[bytes] = ()) -> None:
-        """End a flight: runs that follow it find its cells.  ``stored``: its keys that another process has stored."""
-        for key in flight.keys:
-            if self.by_key.get(key) is flight:
+    def complete(self, in_flight: InFlight, *, stored: Sequence[bytes] = ()) -> None:
+        """End inputs in flight: runs that follow find the cells.  ``stored``: keys that another process has stored."""
+        for key in in_flight.keys:
+            if self.by_key.get(key) is in_flight:
                 del self.by_key[key]
-        if self.runs > 1 and flight.keys:
-            self.completed.update(flight.cells or stored)
-        if not flight.followed:  # cancelled timers keep the context, and the flight in it, for a while
-            flight.cells.clear()
-        if not flight.done.done():
-            flight.done.set_result(None)
+        if self.runs > 1 and in_flight.keys:
+            self.completed.update(in_flight.cells or stored)
+        if not in_flight.followed:  # cancelled timers keep the context, and this in it, for a while
+            in_flight.cells.clear()
+        if not in_flight.done.done():
+            in_flight.done.set_result(None)
