@@ -150,7 +150,8 @@ def read_table(path: Path, sep: str | None = None, encoding: str | None = None) 
     Raises
     ------
     Usage
-        The package for the format is missing, the encoding is wrong, or a line has more fields than the header.
+        The file is empty, the package for its format is missing, the encoding is wrong, or a line has more fields than
+        the header.
     """
     if (suffix := path.suffix.lower()) in _FORMATS:
         reader, options, needs = _FORMATS[suffix]
@@ -159,6 +160,8 @@ def read_table(path: Path, sep: str | None = None, encoding: str | None = None) 
         except ImportError:
             raise Usage(f"{path.name} needs {needs}: pip install {needs}") from None
     text = _decoded(path, encoding)
+    if not text.strip():
+        raise Usage(f"{path.name} is empty.")
     first = text.partition("\n")[0]
     common = "\t" if suffix in (".tsv", ".tab") else max(",;\t|", key=first.count)
     separator = common if sep is None else _SEPARATORS.get(sep, sep)

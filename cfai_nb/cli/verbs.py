@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..accessor import Accessor
 from ..frame.call import last_run
+from ..frame.verb_help import EXAMPLES
 from ..models import Model, catalogue
 from ..session import connect
 from ..tasks import Task
@@ -39,29 +40,6 @@ shop = pd.DataFrame(
 )
 shop["photo"] = shop.cfai.image("{product}", size=256)
 shop["voice"] = shop.cfai.speak("product")"""
-EXAMPLES = {
-    "embed": 'shop.cfai.embed("text").iloc[0].space',
-    "classify": 'shop.cfai.classify("text", ["delivery", "praise"])',
-    "ask": 'shop.cfai.ask("text", {"refund": cf.yes_no("Money back?"), "mood": cf.scale("angry", "calm", "glad")})',
-    "check": 'shop.cfai.check("text", "The customer wants money back")',
-    "filter": 'shop.cfai.filter("text", "The customer wants money back")["text"]',
-    "score": 'shop.cfai.score("text", ["angry", "calm", "glad"]).round(2)',
-    "sentiment": 'shop.cfai.sentiment("text")',
-    "moderate": 'shop.cfai.moderate("text")',
-    "extract": 'shop.cfai.extract("text", {"thing": str, "parts": int})',
-    "rank": 'shop.cfai.rank("text", "Where is my parcel?")[["text", "score"]].round(2)',
-    "generate": 'shop.cfai.generate("Answer in one line: {text}", max_tokens=40)',
-    "summarize": 'shop.cfai.summarize("text", max_words=8)',
-    "translate": 'shop.cfai.translate("text", "German")',
-    "fix_grammar": 'shop.cfai.fix_grammar("text")',
-    "mask": 'shop.cfai.mask("text", ["person", "email"])',
-    "image": 'shop.cfai.image("{photo} as a watercolour", size=256).map(lambda picture: picture.size)',
-    "caption": 'shop.cfai.caption("photo")',
-    "detect": 'shop.cfai.detect("photo", "square").str.len()',
-    "speak": 'shop.cfai.speak("product").map(lambda sound: sound.seconds)',
-    "transcribe": 'shop.cfai.transcribe("voice")',
-    "to_markdown": 'shop.cfai.to_markdown("file").iloc[0]',
-}
 _UNITS = {
     "input_tokens": "tokens read", "output_tokens": "tokens written", "tiles": "512 × 512 tiles", "steps": "steps",
     "input_tiles": "tiles given", "audio_minutes": "minutes of sound", "characters": "characters", "images": "pictures",

@@ -179,7 +179,7 @@ class TaskVerb(Verb):
         """Its signature and docstring; built once."""
         from .verb_help import of_task
 
-        return of_task(self.task, self._about, self.extra)
+        return of_task(self.name, self.task, self._about, self.extra)
 
     def __get__(self, accessor: Holder | None, owner: type) -> Any:
         if accessor is None:

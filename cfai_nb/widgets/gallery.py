@@ -65,6 +65,11 @@ class Preview(PagedView):
     -----
     With ``files``, the texts of a column are file names if all of them look like names of pictures or sound.
     Addresses are shown, never fetched.
+
+    Examples
+    --------
+    >>> shop.cfai.preview(["product", "photo"], n=20)
+    >>> shop.cfai.preview().save("shop.html")
     """
 
     @takes_options()
@@ -197,6 +202,12 @@ class Gallery(PagedView):
         The column does not exist, or no column holds pictures (or sounds).
     traitlets.TraitError
         The page or a row does not exist, or ``n`` is out of range.
+
+    Examples
+    --------
+    >>> shown = shop.cfai.gallery("photo", caption="product")
+    >>> shown.picked  # after some were clicked
+    >>> shop.cfai.player("voice", caption="product")
     """
 
     picks = traitlets.Tuple(help="positions of the picked rows")

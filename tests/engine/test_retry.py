@@ -292,6 +292,7 @@ def test_a_service_without_a_free_place_ends_the_run_after_the_patience(tmp_path
     assert cf.last_run().not_run > 100
 
 
+@pytest.mark.slow
 def test_a_fixed_minute_fails_no_row() -> None:
     """Rows that the minute refuses wait until it opens, however small the patience."""
     cf.connect(Emulator(rate=10, window="fixed", period=0.4), store=False, rate=None, patience=0.05)

@@ -603,6 +603,7 @@ def test_a_press_ends_a_stream_that_waits(tmp_path: Path, where: str) -> None:
     assert emulator.requests == (0 if where == "for its place" else 1)
 
 
+@pytest.mark.slow
 def test_a_cancelled_stream_holds_up_no_later_run(emulator: Emulator) -> None:
     """The reservation of a stream that was dropped while it waited is there for the next call."""
     session = cf.session.current()
@@ -680,6 +681,7 @@ AWAITED: dict[str, Callable[[pd.DataFrame], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AWAITED)
 def test_awaited_forms_leave_the_callers_loop_free(frame: pd.DataFrame, name: str) -> None:
     """Preparing, embedding, computing and building frames are done elsewhere: the caller's loop never stands still."""
@@ -783,6 +785,7 @@ CELLS = {
 }
 
 
+@pytest.mark.slow
 def test_stop_in_every_kind_of_cell(kernel: Kernel, tmp_path: Path) -> None:
     """One press ends the cell soon, at most what was in flight is sent afterwards, and the next cell works."""
     with running(rate=None, latency=0.05, terms_accepted=True) as server:
@@ -810,6 +813,7 @@ def test_stop_in_every_kind_of_cell(kernel: Kernel, tmp_path: Path) -> None:
         kernel.run("result = rows[:3].cfai.classify(labels)")
 
 
+@pytest.mark.slow
 def test_presses_in_a_kernel_drop_what_is_in_flight(kernel: Kernel, tmp_path: Path) -> None:
     """A second press drops answers that take long, in a plain cell and in one that awaits; three quick ones as well."""
     with running(rate=None, latency=30) as server:

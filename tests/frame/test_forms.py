@@ -16,6 +16,7 @@ import cfai_nb as cf
 from cfai_nb._engine.run_options import NAMES, RunOptions, documented
 from cfai_nb.accessor import WidgetMethod
 from cfai_nb.frame.verb import Verb
+from cfai_nb.frame.verb_help import ON_VECTORS
 
 TEXTS = ["I want my money back", "Where is my parcel?", "I want my money back", None, "The app crashes"]
 VERBS = sorted(name for name, made in vars(cf.Accessor).items() if isinstance(made, Verb))
@@ -109,8 +110,17 @@ def test_every_verb_explains_itself(frame: pd.DataFrame, name: str) -> None:
     assert name == "as_vectors" or names[-len(NAMES) :] == list(NAMES)
     assert "data" not in names
     assert verb.__name__ == name
+    assert "\nReturns\n-------\n" in verb.__doc__
+    assert "\nExamples\n--------\n>>> " in verb.__doc__
     assert getattr(frame.cfai, name).__doc__ is verb.__doc__
     assert getattr(cf.Accessor, name).__doc__ == verb.__doc__
+
+
+@pytest.mark.parametrize("name", sorted(ON_VECTORS.keys() - {"as_vectors"}))
+def test_examples_of_vector_verbs_run(frame: pd.DataFrame, name: str) -> None:
+    """The example in the help of a verb on vectors gives rows of the frame; `verbs` runs those of the others."""
+    shop = frame.assign(vector=frame.cfai.embed("text"))
+    assert set(eval(ON_VECTORS[name], {"shop": shop}).index) <= {*shop.index, *range(len(shop))}
 
 
 @pytest.mark.parametrize("name", ["map", "compare", "run", "label_clusters", "discover", "verify", "to_vectorize"])

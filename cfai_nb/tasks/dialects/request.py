@@ -267,7 +267,7 @@ def reading(what: str) -> Iterator[None]:
     try:
         yield
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-        raise AnswerError(f"the answer holds no {what}: {error}", "broken", again=True) from None
+        raise AnswerError(f"the answer holds no {what}: {error}"[:300], "broken", again=True) from None
 
 
 def _is_envelope(document: Any) -> bool:
