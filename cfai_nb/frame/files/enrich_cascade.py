@@ -89,8 +89,8 @@ class FilesCascade:
 
     # -- before anything is sent -------------------------------------------------------------------------------------
 
-    def count(self, frames: Frames, memory: float) -> None:
-        """Read all rows, and decide what is drawn.
+    def count(self, frames: Frames, memory: float, say: Callable[[str], None]) -> None:
+        """Read all rows, and decide what is drawn; `say` takes how many were read.
 
         Raises
         ------
@@ -104,6 +104,7 @@ class FilesCascade:
             found.append(np.frombuffer(batch.keys, dtype="S16"))
             weights.append(batch.weights)
             every, self.rows = np.arange(len(batch.weights)), self.rows + len(frame)
+            say(f"{self.rows:,} read")
             for task, model in ((self.cheap_task, self.cheap), (self.task, self.strong)):
                 self.prices[model.id] += batch.price(task, model, every)
             if (needed := BYTES_A_ROW * sum(map(len, found))) > memory:
