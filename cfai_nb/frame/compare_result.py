@@ -126,7 +126,7 @@ class Comparison:
 
     @property
     def verdicts(self) -> list[str]:
-        """What can be said about each pair of models, in words; empty without a truth."""
+        """The verdict on each pair of models, in words; empty without a truth."""
         return [pair.words for pair in self.differences]
 
     @property

@@ -105,7 +105,7 @@ class Gold:
         return pd.Series(found, index=data.index, name="weight", dtype="float64")
 
     def to_frame(self) -> pd.DataFrame:
-        """Return what was said of each row drawn: ``state, label, note, weight, time``, indexed by the row's digest."""
+        """Return the mark of each row drawn: ``state, label, note, weight, time``, indexed by the row's digest."""
         return frame_of(self._marks).set_axis(pd.Index([mark.row.hex() for mark in self._marks], name="digest"))
 
 
@@ -172,7 +172,7 @@ def laid(rows_of: Sequence[bytes | None], known: dict[bytes, Any], absent: Any =
 
 
 def frame_of(marks: Sequence[Mark]) -> pd.DataFrame:
-    """Return what was said of each row drawn."""
+    """Return the mark of each row drawn."""
     times = pd.to_datetime([mark.time or np.nan for mark in marks], unit="s", utc=True)
     return pd.DataFrame(
         {

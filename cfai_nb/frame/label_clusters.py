@@ -256,7 +256,7 @@ def _distinct(words: list[str], known: list[Any]) -> list[str]:
 class Label(Generate):
     """Give groups of texts short labels that differ; the input is what ``describe`` writes.
 
-    All groups go into one request, since a label can only be told from others that are seen.  Labels that are not all
+    All groups go into one request, since labels can only be made to differ where all are seen.  Labels that are not all
     different are sent back once.
     """
 

@@ -1,7 +1,7 @@
-"""A review without its card: which rows are drawn, what was said of them, and how right the answers are.
+"""A review without its card: which rows are drawn, how they were marked, and how right the answers are.
 
 A frame, a model's answers and a name come in; rows to label, gold and an accuracy with its interval go out.  The card
-of `widgets.review` shows it and sends the user's keys here.  What is said of a row is handed to the store at once.
+of `widgets.review` shows it and sends the user's keys here.  Each mark is handed to the store at once.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _probabilities(beside: pd.DataFrame, labels: Sequence[Any]) -> npt.NDArray[n
 
 
 class ReviewState:
-    """The rows of a review and what was said of them.
+    """The rows of a review and their marks.
 
     Attributes
     ----------
@@ -205,7 +205,7 @@ class ReviewState:
         """Return the model's answer to the row of a card."""
         return self.guess.answers[self.at[place]]
 
-    # -- what is said ----------------------------------------------------------------------------------------------
+    # -- marks ----------------------------------------------------------------------------------------------------
 
     def place_of(self, row: Hashable) -> int:
         """Return the card of a row, given by its label in the index."""
@@ -243,12 +243,12 @@ class ReviewState:
             write_review(self._store, self.name, [self.marks[place]])
 
     def undo(self) -> int | None:
-        """Take back what was said last; return the card, None if nothing was said."""
-        said = [(mark.time, place) for place, mark in enumerate(self.marks) if mark.state != "open"]
-        if not said:
+        """Take back the last mark; return its card, None if there is none."""
+        marked = [(mark.time, place) for place, mark in enumerate(self.marks) if mark.state != "open"]
+        if not marked:
             return None
-        self.mark(max(said)[1], "open")
-        return max(said)[1]
+        self.mark(max(marked)[1], "open")
+        return max(marked)[1]
 
     def reopen(self) -> None:
         """Show the rows that were skipped again."""
@@ -272,15 +272,15 @@ class ReviewState:
     @property
     def accuracy(self) -> Estimate | None:
         """How often the answers are right among all rows of the frame; None before the first label."""
-        said = [place for place, mark in enumerate(self.marks) if mark.state == "label"]
-        said = [place for place in said if self.answer(place) is not None]
-        if not said:
+        labelled = [place for place, mark in enumerate(self.marks) if mark.state == "label"]
+        labelled = [place for place in labelled if self.answer(place) is not None]
+        if not labelled:
             return None
-        answers, labels = np.empty(len(said), dtype=object), np.empty(len(said), dtype=object)
-        answers[:] = [self.answer(place) for place in said]
-        labels[:] = [self.marks[place].label for place in said]
+        answers, labels = np.empty(len(labelled), dtype=object), np.empty(len(labelled), dtype=object)
+        answers[:] = [self.answer(place) for place in labelled]
+        labels[:] = [self.marks[place].label for place in labelled]
         # An input that occurs twice counts twice.
-        marks = [self.marks[place] for place in said]
+        marks = [self.marks[place] for place in labelled]
         chances = np.array([mark.chance / self._copies[mark.row] for mark in marks])
         return accuracy(answers, labels, None if np.ptp(chances) < 1e-12 else chances)
 
@@ -302,7 +302,7 @@ class ReviewState:
         return [self._index[at] for at in self.at]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the rows drawn with content, answer, and what was said."""
+        """Return the rows drawn with content, answer and mark."""
         frame = frame_of(self.marks).set_axis(pd.Index(self.rows, name=self._index.name))
         frame.insert(
             0, "guess", pd.Series([self.answer(at) for at in range(len(self.marks))], frame.index, dtype=object)

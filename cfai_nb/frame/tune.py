@@ -70,7 +70,7 @@ class Tuned:
     test : Difference or None
         Winner against the task given, on the other half; None where that was the winner.
     words : str
-        What can be said.
+        The result in words.
     """
 
     task: Task

@@ -1,7 +1,7 @@
 """Which cheap answers may stand, with a promise about all rows that holds with a stated probability.
 
 A cheap model has answered every row.  `ask` sends a random sample of the rows to the strong model and returns which of
-the cheap answers were the same (or the same as the gold).  What comes out is a `Certificate`: the rows whose cheap
+the cheap answers were the same (or the same as the gold).  The result is a `Certificate`: the rows of which the cheap
 answer stands, and the rows that were asked.  All others take the strong model's answer, the asked ones too.
 
 The sample is uniform over the rows, whatever their scores and their order, so the promise does not rest on the scores

@@ -222,7 +222,7 @@ def as_few(rows: Any, drawn: Any, found: Any, errors: Any) -> Numbers:
 
 
 def _log_choose(n: Any, k: Any) -> Any:
-    """Return the logarithm of n over k; any number where there is no such thing."""
+    """Return the logarithm of n over k; any number where that is not defined."""
     from scipy.special import gammaln
 
     return gammaln(np.maximum(n, 0) + 1) - gammaln(np.maximum(k, 0) + 1) - gammaln(np.maximum(n - k, 0) + 1)

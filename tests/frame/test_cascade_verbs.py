@@ -18,10 +18,10 @@ from intercept import Intercept, envelope
 from scipy.stats import binom
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+from test_every_verb import Purse
 
 import cfai_nb as cf
 from cfai_nb.frame.call import Call
-from cfai_nb.models.ledger import Budget
 
 LABELS = ["billing", "shipping"]
 FLASH, OMNI = "clef-flash", "clef-omni"
@@ -165,21 +165,6 @@ def test_awaited_it_is_the_same(clefs: Clefs) -> None:
     assert again.equals(found)
     assert clefs.asked == asked
     assert set(asked.values()) == {1}, "no row is asked twice, without a store, too"
-
-
-class Purse(Budget):
-    """Holds so many requests, whatever they cost."""
-
-    def __init__(self, holds: int) -> None:
-        super().__init__(float("inf"), f"{holds} requests", allow_unknown=True)
-        self.holds = holds
-
-    def _take(self, neurons: float) -> float | None:
-        if not self.holds:
-            return None
-        self.holds -= 1
-        self.requests += 1
-        return 0.0
 
 
 @pytest.mark.parametrize("awaited", [False, True], ids=["called", "awaited"])

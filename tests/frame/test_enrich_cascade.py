@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from test_cascade_verbs import FLASH, LABELS, OMNI, Clefs, Purse, cheap, luck, right
+from test_cascade_verbs import FLASH, LABELS, OMNI, Clefs, cheap, luck, right
+from test_every_verb import Purse
 
 import cfai_nb as cf
 from cfai_nb.frame.call import Call

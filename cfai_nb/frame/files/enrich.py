@@ -22,7 +22,7 @@ from ...tasks import ChatTask, Task
 from .. import rows as frames
 from ..call import Call, remember, warn
 from ..cascades.cascade import Cascade
-from ..progress import Display, listener
+from ..progress import Display, listener, working
 from ..steps import Steps
 from .batches import Files, Held, Query, Reader, as_pandas, digest_of, source_of
 from .enrich_cascade import FilesCascade, Frames, certificates, prepare
@@ -187,7 +187,8 @@ class Enrichment:
                 f"columns[{one.name!r}]: a cascade is planned over all rows before the first is answered, and "
                 f"{later[0]!r} is answered in the same call. Enrich in two calls."
             )
-        cascade.count(functools.partial(self.frames, one), self._memory)
+        with working(f"enrich, rows for {one.name}", self.options.progress) as say:
+            cascade.count(functools.partial(self.frames, one), self._memory, say)
         about = repr([one.key, cascade.digest, cascade.cheap.id, cascade.cascade.accuracy, cascade.cascade.confidence])
         key = hashlib.blake2b(about.encode(), digest_size=12).hexdigest()
         return dataclasses.replace(one, key=key, words=f"{one.words}, certified for {cascade.rows:,} rows")

@@ -89,8 +89,8 @@ class FilesCascade:
 
     # -- before anything is sent -------------------------------------------------------------------------------------
 
-    def count(self, frames: Frames, memory: float) -> None:
-        """Read all rows, and decide what is drawn.
+    def count(self, frames: Frames, memory: float, say: Callable[[str], None]) -> None:
+        """Read all rows, and decide what is drawn; `say` takes how many were read.
 
         Raises
         ------
@@ -104,6 +104,7 @@ class FilesCascade:
             found.append(np.frombuffer(batch.keys, dtype="S16"))
             weights.append(batch.weights)
             every, self.rows = np.arange(len(batch.weights)), self.rows + len(frame)
+            say(f"{self.rows:,} read")
             for task, model in ((self.cheap_task, self.cheap), (self.task, self.strong)):
                 self.prices[model.id] += batch.price(task, model, every)
             if (needed := BYTES_A_ROW * sum(map(len, found))) > memory:
@@ -206,7 +207,7 @@ class FilesCascade:
         """
         keys = np.frombuffer(batch.keys, dtype="S16")
         found = np.minimum(np.searchsorted(self.keys, keys), max(0, len(self.keys) - 1))
-        if not np.array_equal(self.keys[found], keys):
+        if len(keys) and not (len(self.keys) and np.array_equal(self.keys[found], keys)):
             raise InputError("The source was changed while it was read. Make the same call again.")
         return found.astype(np.int64)
 
@@ -316,7 +317,7 @@ def prepare(
         if there and there == cascade.rows:  # the parts hold the certificate
             continue
         yield from cascade.prepare(frames, report, name)
-        if cascade.reason:
+        if cascade.reason and len(cascade.keys):
             why = f"the cascade does not pay: {cascade.reason}. {cascade.strong.name} is asked about every row."
             report.notes.append(f"{name}: {why}")
         if any(part.record["columns"][name]["kept"] != cascade.kept for part in target.parts.values()):
