@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
             self.finish(document, fault)
 
     def queued(self, document: dict) -> bytes:
-        """Take a submission to the batch queue, or answer a look at one; fetched answers are kept, as there."""
+        """Take a submission to the batch queue, or answer a look at one, which is fetched once."""
         state = self.state
         if "requests" in document:
             name = f"s{len(state.submissions)}"

@@ -67,7 +67,7 @@ class Accessor:
         """Turn texts into vectors that are close to each other when the texts mean similar things."""
     @DecidingForm
     def classify(
-        self, on: Any = None, labels: Sequence[str] | Mapping[str, str | None] | None = None, *,
+        self, on: Any = None, labels: Sequence[str] | Mapping[str, Any] | None = None, *,
         instructions: str = "Which label fits the text best?", multiple: bool = False, threshold: float = 0.5,
         uncertain: float | None = None, probabilities: bool = False, truth: Any = None,
         **options: Unpack[EmbeddingOptions],

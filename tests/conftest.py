@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ from cfai_nb.emulator import Emulator
 # A shell that starts the tests in the background makes them ignore interrupts, which they send to themselves.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests start hundreds of processes: each would compile the package again where what is compiled may not be kept.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Hashes answer in tests, quickly and exactly, also in fixtures of a module and in processes of their own. A test
 # about the local model, or about what people see, takes the variable away.
@@ -34,6 +40,12 @@ def without_credentials(environment: dict[str, str]) -> dict[str, str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long."""
     items[:] = spread.in_order(items)
+
+
+def pytest_collection_finish() -> None:
+    """Take the tests and what they import out of what the collector looks through: it is there to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -97,6 +97,7 @@ CASES = {
     "summarize": Case("summarize"),
     "translate": Case("translate", options={"to": "de"}),
     "fix_grammar": Case("fix_grammar"),
+    "labels within labels": Case("classify", options={"labels": {"place": ["city", "sea"], "thing": ["tool", "food"]}}),
     "mask": Case("mask", options={"labels": ["city"]}),
     "image": Case("image", on="{it} in red", options={"model": "flux-2-klein-4b", "size": 256}),
     "caption": Case("caption", pictures),

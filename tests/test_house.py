@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import cfai_nb as cf
 
 HOUSE = Path(cf.__file__).parent
 #: What is allowed.  A number here only goes down.
-ENTRIES, FILES, LINES_OF_A_FILE, LINES_OF_A_FUNCTION, NAMES_TWICE = 19, 224, 450, 60, 4
-FILES_OF_A_ROW, CHANGES_OF_FILE = 39, 225
+ENTRIES, FILES, LINES_OF_A_FILE, LINES_OF_A_FUNCTION, NAMES_TWICE = 19, 223, 450, 60, 4
+FILES_OF_A_ROW, CHANGES_OF_FILE = 39, 222
 
 
 def sources() -> list[Path]:
@@ -57,6 +59,8 @@ def test_a_module_name_means_one_thing() -> None:
 
 TRACE = """
 import sys, threading, pandas as pd, cfai_nb as cf
+from cfai_nb._engine import bridge
+bridge.BEAT = 60.0  # one look at the progress, at the end: how many there are depends on how busy the machine is
 root, apart, entered, on = cf.__path__[0] + "/", cf.__path__[0] + "/emulator/", {}, False
 def watch(frame, event, argument):
     name = frame.f_code.co_filename
@@ -77,6 +81,7 @@ print(len(files), sum(map(len, entered.values())), *files)
 """
 
 
+@pytest.mark.slow
 def test_one_row_passes_through_few_files(tmp_path: Path) -> None:
     """Who follows one new row of ``embed`` from the frame to the store and back opens few files."""
     command = [sys.executable, "-c", TRACE, str(tmp_path / "store.sqlite")]

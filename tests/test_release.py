@@ -56,12 +56,13 @@ def test_wheel_and_sdist_install_and_run(tmp_path: Path) -> None:
     assert {"cfai_nb/py.typed", "cfai_nb/accessor.pyi", "cfai_nb/models/catalogue.json"} <= set(inside)
     assert {name.partition("/")[0] for name in inside} == {"cfai_nb", f"cfai_nb-{cf.__version__}.dist-info"}
     # Dependencies come from here: that they can be installed by themselves is what .ci/run shows.
-    venv.create(tmp_path / "env", with_pip=True)
+    venv.create(tmp_path / "env")
     python = tmp_path / "env" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     where = [python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"]
     site = subprocess.run(where, capture_output=True, text=True, check=True).stdout.strip()
     here = Path(yaml.__file__).parent.parent
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True, timeout=100)
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", wheel]
+    subprocess.run(install, check=True, timeout=100)
     (Path(site) / "dependencies.pth").write_text(f"{here}\n")
     table = tmp_path / "a.csv"
     table.write_text("text;stars\nlate parcel;1\nbroken lamp;2\n")

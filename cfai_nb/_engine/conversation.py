@@ -25,7 +25,7 @@ import numpy.typing as npt
 from ..errors import AnswerError, CfaiError, RowError
 from ..media import Media, Parts
 from ..models.ledger import Charge
-from ..tasks import Answer, Cells, Conversation, Input, Local, Request, Task
+from ..tasks import Answer, Cells, Conversation, DialectTask, Input, Local, Request, Task
 from .account.flights import Flight
 from .engine import Engine
 from .run_options import digest_of
@@ -113,7 +113,10 @@ class Conversations:
     def __init__(self, engine: Engine, run: Run, sender: RunSender) -> None:
         self._engine, self._run, self._plan, self._sender = engine, run, run.plan, sender
         # A conversation of a single question needs no checkpoints: it has ended with its answer.
-        several = type(run.plan.task).conversation is not Task.conversation
+        task = run.plan.task
+        several = type(task).conversation is not Task.conversation
+        if isinstance(task, DialectTask):
+            several = task.several(run.plan.model)
         self._turns = engine.store if several and run.options.cache is not False else None
         self._left: dict[bytes, tuple[bytes, list[Turn]]] = {}  # by an earlier run
 

@@ -19,6 +19,7 @@ from . import rows
 from .call import Call
 from .cascades.cascade import Cascade, CascadeCall
 from .compare_result import Comparison, front, hits, judge, measured, with_intervals
+from .gold import truths
 from .steps import Steps
 from .verb import call_of, carried_out
 
@@ -46,7 +47,7 @@ def compare(
     sample : int or None
         Rows drawn at random (always the same ones for the same frame), of those with an input and, if there is one,
         a truth.  None takes all.
-    truth : column name, Series or list, or dict of answer to one of these, optional
+    truth : column name, Series, list or cf.gold(name), or dict of answer to one of these, optional
         The right answers; missing where they are unknown.  With several answers a row (``ask``, ``extract``) a dict.
     margin : float, optional
         A difference in accuracy below this does not matter, such as 0.02: pairs are then also tested for being equal
@@ -93,12 +94,12 @@ class _Trial:
             raise ValueError("models: give at least two names from cf.models().")
         self.task = _plain(task)
         self.names = _names(self.task)
-        truths = rows.truths(data, truth, self.names)
+        known = truths(data, on, truth, self.names)
         first = models[0].strong if isinstance(models[0], Cascade) else models[0]
         whole = call_of(self.task, first, data, on, {})
-        chosen = _drawn(whole.rows.inputs, truths, sample, random_state)
+        chosen = _drawn(whole.rows.inputs, known, sample, random_state)
         self.data = data.iloc[chosen]
-        self.truth = None if truths is None else truths.iloc[chosen].set_axis(data.index[chosen])
+        self.truth = None if known is None else known.iloc[chosen].set_axis(data.index[chosen])
         options = whole.session.options(given)  # merged once: one budget for all
         self.calls: dict[str, Call | CascadeCall | ExtractCall] = {}
         for model in models:

@@ -111,7 +111,11 @@ class DaskVerb:
             if dask.is_dask_collection(given):
                 raise InputError(f"{self.__name__}() takes no other Dask frame; .compute() it first.")
             if isinstance(given, Cascade):
-                raise ModelError("a cascade is planned over all rows, and a Dask frame has them in partitions.")
+                raise ModelError(
+                    "a cascade promises something about all rows, and a Dask frame has them in partitions that are "
+                    "computed one by one. Write them as parquet and give the cascade to cf.enrich, which makes one "
+                    "certificate for all files; or .compute() the column, and call the verb on the pandas frame."
+                )
         calls, meta = _rehearsed(self._bound._steps(*args, **options))
         report = functools.partial(self._report, calls)
         part = Part.of(self.__name__, args, options, calls, meta, report)

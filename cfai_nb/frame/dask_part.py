@@ -2,7 +2,7 @@
 
 ``dask.DaskVerb`` makes a ``Part`` of a call that it has checked; Dask calls it with the pandas frame of each partition.
 A part holds no token, and no session where it is pickled: it finds the session by its name.  Its calls share a budget
-with those of the other parts, and what becomes of them is told to the process that made the call.
+with those of the other parts, and what becomes of them is reported to the process that made the call.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Part:
     def __call__(self, frame: Any) -> Any:
         """Carry the verb out on a partition."""
         if not len(frame):
-            self._tell(_link(), uuid.uuid4().hex, "ends")
+            self._note(_link(), uuid.uuid4().hex, "ends")
             return self.meta
         return _conformed(self._within(self._carried_out, frame), self.meta)
 
@@ -144,10 +144,10 @@ class Part:
         plans = [None] * len(self.asked) if not len(frame) else self._within(self._planned, frame)
         return [Priced.of(plan, len(frame)) for plan in plans]
 
-    def _tell(self, link: Any, attempt: str, state: str, **facts: Any) -> None:
-        """Tell the process that made the call of an attempt at a part; see ``dask_report.take``."""
+    def _note(self, link: Any, attempt: str, state: str, **facts: Any) -> None:
+        """Report an attempt at a part to the process that made the call; see ``dask_report.take``."""
         if link is not None:
-            link.tell(self.session, self.call, attempt, state, **facts)
+            link.note(self.session, self.call, attempt, state, **facts)
             return
         from .dask_report import take
 
@@ -199,8 +199,8 @@ class Part:
         return plans
 
     def _carried_out(self, session: Session, frame: Any, link: Any) -> Any:
-        attempt, ended, told = uuid.uuid4().hex, "failed", list[str]()
-        self._tell(link, attempt, "runs")
+        attempt, ended, failure = uuid.uuid4().hex, "failed", list[str]()
+        self._note(link, attempt, "runs")
         try:
             with contextlib.closing(self._steps(session, frame)) as steps:
                 step, finish = advance(steps)
@@ -213,10 +213,10 @@ class Part:
             ended = "ends"
             return made
         except CfaiError as error:
-            told = [type(error).__name__, str(error)]
+            failure = [type(error).__name__, str(error)]
             raise
         finally:
-            self._tell(link, attempt, ended, error=told)
+            self._note(link, attempt, ended, error=failure)
 
     def _answers(self, call: Any, at: int, session: Session, link: Any, attempt: str) -> Any:
         """Carry out a call of the part, and return its answers."""
@@ -228,7 +228,7 @@ class Part:
         call.options = dataclasses.replace(call.options, part=part, budget=self._budget(session))
         if link is not None:
             call.say = _say_to_client
-        call.whole = PartWatch(lambda note: self._tell(link, attempt, "runs", at=at, note=note), report_of(self.call))
+        call.whole = PartWatch(lambda note: self._note(link, attempt, "runs", at=at, note=note), report_of(self.call))
         answers = call.wait()
         if call.report is not None and call.report.run.done:
             _proven.add(proven)
@@ -322,5 +322,8 @@ def _link() -> Any:
     except ValueError:
         return None
     if (link := worker.plugins.get("cfai_nb")) is None:
-        raise SetupError("There was no cluster when this call was made: make the Client first, then call the verb.")
+        raise SetupError(
+            "This cluster was not known when the call was made: make its Client first (or the current one, with "
+            "client.as_current()), then call the verb."
+        )
     return link

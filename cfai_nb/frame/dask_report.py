@@ -89,7 +89,7 @@ class PartWatch:
 
 
 def _note(report: Report, event: Event) -> dict[str, Any]:
-    """Return what is told of a call: numbers, and its first failures at the end."""
+    """Return the note of a call: numbers, and its first failures at the end."""
     failures = report.failures.head(_FAILURES) if event.finished and report.failed else pd.DataFrame()
     waiting, spent = event.waiting, event.spent
     return {
@@ -107,7 +107,7 @@ def take(
     call: str, part: str, state: str, at: int = 0, note: Mapping[str, Any] | None = None, apart: bool = False,
     error: Sequence[str] = (),
 ) -> None:  # fmt: skip
-    """Take what is told of a part; nothing happens where its call was made in another process.
+    """Take a note of a part; nothing happens where its call was made in another process.
 
     Parameters
     ----------
@@ -163,7 +163,7 @@ class DaskReport(Report):
         self.certificate, self.answered_by = None, None
         self._lock, self._wake = threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._told_to_end = False
+        self._computed = False
         self._clear()
         _reports[call] = self
         while len(_reports) > _KEPT:
@@ -175,7 +175,7 @@ class DaskReport(Report):
         self._error: CfaiError | None = None
         self._began, self._ended = time.monotonic(), 0.0
 
-    # -- what is told of the parts -----------------------------------------------------------------------------------
+    # -- notes of the parts ------------------------------------------------------------------------------------------
 
     def take(
         self, part: str, state: str, at: int, note: Mapping[str, Any] | None, apart: bool, error: Sequence[str]
@@ -196,9 +196,9 @@ class DaskReport(Report):
             self._wake.set()
 
     def _begin(self) -> None:
-        if self._ended and (self._complete or self._told_to_end):  # computed once more
+        if self._ended and (self._complete or self._computed):  # computed once more
             self._clear()
-        self._ended, self._told_to_end, self._latest = 0.0, False, time.monotonic()
+        self._ended, self._computed, self._latest = 0.0, False, time.monotonic()
         remember(self)
         self._thread = threading.Thread(target=self._show, name="cfai dask", daemon=True)
         self._thread.start()
@@ -221,7 +221,7 @@ class DaskReport(Report):
             thread = self._thread
             if thread is None or self._running:
                 return
-            self._told_to_end = True
+            self._computed = True
             self._wake.set()
         thread.join(2.0)
 
@@ -231,7 +231,7 @@ class DaskReport(Report):
 
     @property
     def _complete(self) -> bool:
-        return self._parts >= self._partitions or self._error is not None
+        return self._parts >= self._partitions or "failed" in self._states.values()
 
     @property
     def _parts(self) -> int:
@@ -241,7 +241,7 @@ class DaskReport(Report):
     def _over(self) -> bool:
         with self._lock:
             idle = time.monotonic() - self._latest > IDLE
-            return not self._running and (self._complete or self._told_to_end or idle)
+            return not self._running and (self._complete or self._computed or idle)
 
     def _enter(self, part: str) -> None:
         """Enter what a part was charged in the ledger of the client, a line for each of its calls."""

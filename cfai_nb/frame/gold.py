@@ -1,14 +1,15 @@
-"""Labels given by hand: which rows they belong to, and how a frame finds them again by the name of their review.
+"""Right answers: labels given by hand, found again by the name of their review, and whatever else ``truth=`` takes.
 
-`frame.review` and ``cf.gold`` use it.  A row is known by a digest of its content, so that gold is found in another
-notebook, in a frame of another order, and beside other columns; the store holds no text of a row.
+`frame.review` and ``cf.gold`` use it, and verbs read ``truth=`` with ``truths`` or ``truth_of``.  A row is known by a
+digest of its content, so that gold is found in another notebook, in a frame of another order, and beside other columns;
+the store holds no text of a row.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,6 +107,63 @@ class Gold:
     def to_frame(self) -> pd.DataFrame:
         """Return what was said of each row drawn: ``state, label, note, weight, time``, indexed by the row's digest."""
         return frame_of(self._marks).set_axis(pd.Index([mark.row.hex() for mark in self._marks], name="digest"))
+
+
+def truths(data: rows.Frame, on: Any, truth: Any, names: Sequence[str]) -> pd.DataFrame | None:
+    """Return the right answers by position, a column an answer; None where there are none.
+
+    Raises
+    ------
+    ValueError
+        They do not fit the rows, or the answers that have these names.
+    """
+    if truth is None:
+        return None
+    if not isinstance(truth, Mapping):
+        if len(names) > 1:
+            raise ValueError(f"truth: there are several answers; give a dict with some of {', '.join(names)}.")
+        truth = {names[0]: truth}
+    if unknown := set(truth) - set(names):
+        raise ValueError(
+            f"truth: there is no answer {', '.join(map(str, unknown))}; the answers are {', '.join(names)}."
+        )
+    return pd.DataFrame({name: truth_of(data, on, given).reset_index(drop=True) for name, given in truth.items()})
+
+
+def truth_of(data: rows.Frame, on: Any, given: Any) -> pd.Series[Any]:
+    """Return the right answers to one question, on the index of the frame.
+
+    Parameters
+    ----------
+    data : DataFrame or Series
+    on : column or template
+        What the question is about, which is what a review has to have shown.
+    given : column name, Series, list or Gold
+
+    Raises
+    ------
+    ValueError
+        They do not fit the rows.
+    """
+    if isinstance(given, Gold):
+        found = given.match(data, on)
+        if len(given) and found.isna().all():
+            raise ValueError(
+                f"truth: no row of {on!r} is among those of the review {given.name!r}. If that showed something else, "
+                f"such as one column of a template, give cf.gold({given.name!r}).match(df, 'that column')."
+            )
+        return found
+    if isinstance(given, str):
+        if not isinstance(data, pd.DataFrame) or given not in data.columns:
+            columns = ", ".join(map(str, data.columns)) if isinstance(data, pd.DataFrame) else "none"
+            raise ValueError(f"truth: there is no column {given!r}. Columns: {columns}.")
+        given = data[given]
+    if isinstance(given, pd.Series) and not given.index.equals(data.index):
+        raise ValueError("truth and frame have different indexes: align them first.")
+    series = given if isinstance(given, pd.Series) else pd.Series(list(given), dtype=object)
+    if len(series) != len(data):
+        raise ValueError(f"truth: {len(series):,} answers for {len(data):,} rows.")
+    return series.set_axis(data.index)
 
 
 def laid(rows_of: Sequence[bytes | None], known: dict[bytes, Any], absent: Any = None) -> list[Any]:

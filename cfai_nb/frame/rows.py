@@ -309,38 +309,3 @@ def _record(given: Any, named: Sequence[str]) -> dict[str, Any]:
     if isinstance(given, (list, tuple)) and len(given) == 2 and len(named) == 1:
         return {named[0]: given[0], "answer": given[1]}
     raise ValueError(f"examples: {given!r:.60}: give dicts, a DataFrame, or (value, answer) where one column is named.")
-
-
-def truths(data: Frame, truth: Any, names: Sequence[str]) -> pd.DataFrame | None:
-    """Return the right answers by position, a column an answer; None where there are none.
-
-    Raises
-    ------
-    ValueError
-        They do not fit the rows, or the answers that have these names.
-    """
-    if truth is None:
-        return None
-    if not isinstance(truth, Mapping):
-        if len(names) > 1:
-            raise ValueError(f"truth: there are several answers; give a dict with some of {', '.join(names)}.")
-        truth = {names[0]: truth}
-    if unknown := set(truth) - set(names):
-        raise ValueError(
-            f"truth: there is no answer {', '.join(map(str, unknown))}; the answers are {', '.join(names)}."
-        )
-    return pd.DataFrame({name: _truth(data, given) for name, given in truth.items()})
-
-
-def _truth(data: Frame, given: Any) -> pd.Series[Any]:
-    if isinstance(given, str):
-        if not isinstance(data, pd.DataFrame) or given not in data.columns:
-            columns = ", ".join(map(str, data.columns)) if isinstance(data, pd.DataFrame) else "none"
-            raise ValueError(f"truth: there is no column {given!r}. Columns: {columns}.")
-        given = data[given]
-    if isinstance(given, pd.Series) and not given.index.equals(data.index):
-        raise ValueError("truth and frame have different indexes: align them first.")
-    series = given if isinstance(given, pd.Series) else pd.Series(list(given), dtype=object)
-    if len(series) != len(data):
-        raise ValueError(f"truth: {len(series):,} answers for {len(data):,} rows.")
-    return series.reset_index(drop=True)

@@ -27,7 +27,7 @@ from ..tasks import ChatTask, Column, Task
 from ..vectors.clustering import topic_terms
 from . import rows
 from .call import Call
-from .gold import Gold
+from .gold import truth_of
 from .steps import Steps
 
 #: Rows of gold below which nothing can be shown, and below which a round is not decided.
@@ -102,8 +102,8 @@ def tune(
         With one answer a row, such as ``cf.Classify(labels=[...])`` or ``cf.Check(condition=...)``.
     on : str
         A column, or a template with ``{column}`` in it.  A Series needs none.
-    truth : column name, Series, list or Gold
-        The right answers, missing where unknown: ``cf.gold("topics")``; at least 20.
+    truth : column name, Series, list or cf.gold(name)
+        The right answers, missing where unknown; at least 20.
     variants : list or dict of name to str or Task, optional
         Your own wordings: other instructions (for prompts, another template), or other tasks.
     model : str or Model, optional
@@ -162,7 +162,9 @@ class _Match:
         if not isinstance(task, Task):
             raise TypeError(f"tune() takes a Task such as cf.Classify(labels=[...]), not {task!r:.60}.")
         self.data, self.model = data, model
-        self.truth = _truth(data, on, truth)
+        if truth is None:
+            raise TypeError("tune() needs truth=: the right answers of some rows, such as cf.gold('topics').")
+        self.truth = truth_of(data, on, truth).astype(object)
         first = self._call(Candidate(GIVEN, _plain(task), on), np.arange(len(data)), given)
         self.options = first.options  # merged once: one budget for all
         usable = _first_ones(first.rows.inputs) & self.truth.notna().to_numpy()
@@ -399,22 +401,6 @@ def _plain(task: Task) -> Task:
     if not isinstance(column := plain.to_columns([]), Column) or column.kind == "vector":
         raise ValueError(f"tune() takes a task with one answer a row that can be right or wrong, not {task.name}.")
     return plain
-
-
-def _truth(data: rows.Frame, on: Any, given: Any) -> pd.Series[Any]:
-    """Return the right answers on the index of the frame."""
-    if given is None:
-        raise TypeError("tune() needs truth=: the right answers of some rows, such as cf.gold('topics').")
-    if isinstance(given, Gold):
-        return given.match(data, on)
-    if isinstance(given, str):
-        given = rows.column(rows.as_frame(data), given)
-    if isinstance(given, pd.Series) and not given.index.equals(data.index):
-        raise ValueError("truth and frame have different indexes: align them first.")
-    found = given if isinstance(given, pd.Series) else pd.Series(list(given), dtype=object)
-    if len(found) != len(data):
-        raise ValueError(f"truth: {len(found):,} answers for {len(data):,} rows.")
-    return found.set_axis(data.index).astype(object)
 
 
 def code_of(task: Task, on: Any, model: Any = None) -> str:

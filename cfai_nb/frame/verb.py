@@ -21,8 +21,8 @@ from ..models import Model
 from ..tasks import Check, Extract, Rank, Task, Verify
 from . import rows
 from .call import Call
-from .cascades.answers import DECIDING
 from .cascades.cascade import Cascade, CascadeCall
+from .cascades.cascade_parts import DECIDING
 from .progress import Display
 from .steps import Forms, Steps
 
@@ -318,7 +318,7 @@ def run(
         A column, or a template with ``{column}`` in it.  A Series needs none.
     model : str, Model or cf.Cascade, optional
         A name from ``cf.models()``; default: that for the task's kind of work.
-    truth : column, Series or list, or dict of answer to one of these, optional
+    truth : column, Series, list or cf.gold(name), or dict of answer to one of these, optional
         With a cascade: right answers where they are known, see ``classify``.
 
     Returns
@@ -356,7 +356,7 @@ def verify(
         Return a DataFrame ``verify, confidence, p__<verdict>`` instead of a categorical Series.
     model : str, Model or cf.Cascade, optional
         A name from ``cf.models()``; default: that of ``classify``.
-    truth : column, Series or list, optional
+    truth : column, Series, list or cf.gold(name), optional
         With a cascade: right verdicts where they are known, see ``classify``.
 
     Returns

@@ -91,7 +91,7 @@ _CASCADE = """model : str, Model or cf.Cascade, optional
     ``certificate``, and ``answered_by`` for each row (a column of the result, where that is a frame)."""
 #: Options that go with a cascade alone.
 _WITH_CASCADES = {
-    "truth": """truth : column, Series or list, or dict of answer to one of these, optional
+    "truth": """truth : column, Series, list or cf.gold(name), or dict of answer to one of these, optional
     With a cascade: right answers where they are known, missing elsewhere.  Their rows carry them, nothing is asked
     about them, and embeddings learn from them.  So they cannot show how good the result is.""",
     "recall": """recall : float, optional

@@ -38,6 +38,8 @@ def _absent(cell: Any) -> bool:
 
 def column(values: Any, name: str) -> npt.NDArray[Any]:
     """Return one cell a row, shape (n,); a list of strings and missing cells keeps them as they are."""
+    if hasattr(values, "match") and hasattr(values, "weights"):  # the gold of a review, which knows rows by content
+        raise TypeError(f"{name}: lay {values!r:.60} on the frame first, as in cf.gold('topics').match(df, 'text')")
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
         raise TypeError(f"{name} must hold one value a row, not {values!r:.60}")
     cells = values if isinstance(values, np.ndarray) else np.asarray(values, dtype=_kind(values))

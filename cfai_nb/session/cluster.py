@@ -49,7 +49,7 @@ _registered: weakref.WeakKeyDictionary[Client, set[str]] = weakref.WeakKeyDictio
 def register(client: Client, session: Session, take: Callable[..., None]) -> None:
     """Register a session with a cluster, once.
 
-    ``take`` is called with what the workers tell of the parts of calls.
+    ``take`` is called with the notes that workers take of the parts of calls.
 
     Raises
     ------
@@ -203,7 +203,7 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
                 self._tell(each, op="cfai_ended", call=call, error=list(error))
 
     def note(self, worker: str, *, call: str, part: str, state: str, apart: bool, **facts: Any) -> None:
-        """Tell all clients how far a part is; the one that made the call adds it up."""
+        """Pass the note of a part on to all clients; the one that made the call adds it up."""
         if state == "runs":
             self._attempts[part] = worker, call, apart
         else:
@@ -372,8 +372,8 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
         whole = {"op": "cfai_part", "key": key, "call": call, "state": state, **further}
         self._worker.loop.add_callback(self._worker.batched_send, whole)
 
-    def tell(self, session: str, call: str, part: str, state: str, **facts: Any) -> None:
-        """Tell the client that made a call how far one of its parts is."""
+    def note(self, session: str, call: str, part: str, state: str, **facts: Any) -> None:
+        """Report to the client that made a call how far one of its parts is."""
         apart = session in self._apart
         whole = {"op": "cfai_note", "call": call, "part": part, "state": state, "apart": apart, **facts}
         self._worker.loop.add_callback(self._worker.batched_send, whole)

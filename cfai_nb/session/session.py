@@ -129,21 +129,19 @@ class Session:
             self._lock = threading.RLock()
         close_dropped()
         with self._lock:
-            held = self._resources
-            if held.store is not None and (what := held.store.displaced()):
-                former, held.store = held.store, None
-                opened = shared(former.path)  # takes over pending writes
-                release(opened)
+            held, former = self._resources, self._resources.store
+            what = None if former is None else former.displaced()
+            if self.store_path is not None and (former is None or what):
+                held.store = shared(self.store_path)  # takes over pending writes of the former one
+                bridge.after_close(close_at_exit)
+                self._update_catalogue(held.store)
+            if former is not None and what:
                 release(former)
                 warnings.warn(
                     f"The store {former.path}: {what}. From now on the file at this path is used (a new one if "
                     "there is none); answers that were only in the former file are requested again.",
                     CfaiWarning, stacklevel=2,
                 )  # fmt: skip
-            if held.store is None and self.store_path is not None:
-                held.store = shared(self.store_path)
-                bridge.after_close(close_at_exit)
-                self._update_catalogue(held.store)
             return held.store
 
     def _update_catalogue(self, store: Store) -> None:

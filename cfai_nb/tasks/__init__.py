@@ -2,7 +2,7 @@
 
 from .answer_from import AnswerFrom
 from .ask import Ask
-from .check import Check, Score, Sentiment
+from .check import Check, Score, Sentiment, Verify
 from .classify import Classify
 from .dialects.extraction import Estimate, estimate, forecast
 from .dialects.question_types import choice, scale, yes_no
@@ -19,7 +19,6 @@ from .rank import Rank
 from .rewrite import FixGrammar, Mask, Summarize, Translate
 from .speech import Speak, Transcribe
 from .task import ChatTask, DialectTask, Task, display_only
-from .verify import Verify
 
 __all__ = [
     "Answer", "AnswerFrom", "Ask", "Caption", "Cell", "Cells", "ChatTask", "Check", "Classify", "Column",

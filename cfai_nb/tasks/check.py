@@ -1,4 +1,4 @@
-"""Check, Score, Sentiment: one typed question about each row, with one column for its answer."""
+"""Check, Score, Sentiment, Verify: one typed question about each row, with one column for its answer."""
 
 from __future__ import annotations
 
@@ -81,3 +81,20 @@ class Sentiment(OneQuestion):
 
     def question(self) -> Choice:
         return Choice((("negative", None), ("neutral", None), ("positive", None)), "What is the sentiment of the text?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(OneQuestion):
+    """Say of a claim and a source whether this supports it, contradicts it, or does not mention it; see ``verify``."""
+
+    name: ClassVar[str] = "verify"
+    kinds: ClassVar[frozenset[str]] = frozenset({"text"})
+
+    def question(self) -> Choice:
+        verdicts = (
+            ("supported", "the source says so, or it follows from what the source says"),
+            ("contradicted", "the source says otherwise"),
+            ("not mentioned", "the source says nothing about it, whether it is true or not"),
+        )
+        asked = "What does the source say about the claim? Go by the source alone, and not by what you know."
+        return Choice(verdicts, asked)

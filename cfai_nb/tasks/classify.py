@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..models import Model
 from .dialects import decision
-from .dialects.question_types import Choice
-from .dialects.request import Cell, Column, Dialect, Json
+from .dialects import labels as ways
+from .dialects.request import Cell, Column, Dialect, Input, Json
 from .task import DialectTask, display_only
 
 
@@ -21,8 +21,8 @@ class Classify(DialectTask):
     Attributes
     ----------
     labels : list of str, or dict of label to description
-        At least two.  A description helps the model more than a long label does.  ``resnet-50`` has 1,000 labels of its
-        own for things in pictures and is given none; ``p`` then holds those it names, with their scores.
+        At least two.  A description helps the model more than a long label does; a list or dict in its place holds the
+        labels within, and coarse ones are asked first.  ``resnet-50`` has 1,000 labels of its own and is given none.
     instructions : str, optional
         What is being decided; default "Which label fits the text best?".
     multiple : bool
@@ -41,60 +41,59 @@ class Classify(DialectTask):
     answers with a label alone, and ``probabilities=True`` is refused for it.  Its whole answer has to be one of the
     labels, in any case and with any punctuation around it: a label within a sentence ("not billing") is a failed row.
     ``distilbert-sst-2-int8`` has two labels, negative and positive.  Rows may be pictures for models that see (also
-    ``llava`` and ``moondream``, which answer with a label alone).  One request per distinct row.
+    ``llava`` and ``moondream``, with a label alone).  One request per distinct row.
+
+    Labels within labels give a DataFrame ``label, coarse, path`` ("refund", "billing", "billing > refund"), and with
+    ``probabilities`` also ``confidence``, the product along the path, and ``p__<path>``, missing where it was not asked
+    about.  One request a level; changing any label asks all levels again.
     """
 
     name: ClassVar[str] = "classify"
     version: ClassVar[int] = 2
     default_model: ClassVar[str | Model] = "classify"
     positional: ClassVar[tuple[str, ...]] = ("labels",)
-    families: ClassVar[frozenset[str]] = decision.LABELLERS
+    families: ClassVar[frozenset[str]] = ways.LABELLERS
     fallback: ClassVar[str] = "generate"
     kinds: ClassVar[frozenset[str]] = decision.KINDS
 
-    labels: Sequence[str] | Mapping[str, str | None] | None = None
-    instructions: str = decision.BEST
+    labels: Sequence[str] | Mapping[str, Any] | None = None
+    instructions: str = ways.BEST
     multiple: bool = False
     threshold: float = display_only(0.5)
     uncertain: float | None = display_only(None)
     probabilities: bool = display_only(False)
 
     @functools.cached_property
-    def _choice(self) -> Choice | None:
-        return decision.choice_of(self.labels, self.instructions)
-
-    @functools.cached_property
-    def _dialects(self) -> dict[str, Dialect]:
-        return decision.label_dialects(self._choice, multiple=self.multiple)
+    def way(self) -> ways.Way:
+        """What is asked, and how an answer is read."""
+        return ways.way_of(self.labels, self.instructions, multiple=self.multiple)
 
     def key_fields(self) -> dict[str, Json]:
-        """Return what is asked."""
         return {name: value for name, value in super().key_fields().items() if name != "multiple" or value}
 
     def input_kinds(self, model: Model) -> frozenset[str]:
-        return decision.kinds_for_label(model)
+        return ways.kinds_for_label(model)
 
     def check(self, model: Model) -> None:
         super().check(model)
-        if self.labels is not None and (isinstance(self.labels, str) or len(self.labels) < 2):
-            raise ValueError(f"labels={self.labels!r}: give at least two labels, as a list or a dict.")
-        decision.check_labels(self._choice, model, multiple=self.multiple)
-        decision.check_numbers(self.threshold, self.uncertain, self.probabilities, model)
+        self.way.check(model)
+        ways.check_numbers(self.threshold, self.uncertain, self.probabilities, model)
 
     def caution(self, model: Model) -> str:
-        return "" if self._choice is None or self.multiple else decision.weakness([self._choice], model)
+        return decision.weakness(self.way.choices, model)
+
+    def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:
+        return [*super().remarks(inputs, model), *self.way.remarks(inputs, model)]
+
+    def turns(self, model: Model) -> tuple[int, str]:
+        return self.way.shallowest, ""
 
     def dialect(self, model: Model) -> Dialect:
-        return self._dialects[model.family or ""]
+        return self.way.dialect(model)
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        """Return the labels, or labels with confidence and probabilities."""
-        cells = [None if cell is None or self.unsure(cell) else cell for cell in cells]
-        found = decision.label_columns(
-            self._choice, cells, self.threshold, multiple=self.multiple, all_=self.probabilities
-        )
-        return found if self.probabilities else found["label"]
+        shown = [None if cell is None or self.unsure(cell) else cell for cell in cells]
+        return self.way.columns(shown, self.threshold, all_=self.probabilities)
 
     def unsure(self, cell: Cell) -> bool:
-        """Say whether an answer is below ``uncertain``."""
-        return decision.unsure(cell, self.uncertain)
+        return ways.unsure(cell, self.uncertain)

@@ -68,7 +68,11 @@ class Extract(DialectTask):
         _ = self._dialect.model  # raises an error for fields that have no meaning
         reference_date(self.reference_date)
         if model.family == "clairic" and (unknown := self._dialect.without_type):
-            raise ModelError(f"{model.id} has no type for {', '.join(unknown)}; use a chat model, or another type.")
+            decided = " Where extract() is one call, cf.Ask in a column of its own asks a decision model for it."
+            more = decided if set(unknown) <= set(decisions(self.fields)) else ""
+            raise ModelError(
+                f"{model.id} has no type for {', '.join(unknown)}; use a chat model, or another type.{more}"
+            )
         if model.family != "clairic" and self.details:
             raise ModelError(f"{model.id} gives no details. Leave details= out, or use clairic.")
 

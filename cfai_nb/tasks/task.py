@@ -30,6 +30,7 @@ from .dialects.request import (
     ColumnKind,
     Conversation,
     Dialect,
+    Dialogue,
     Input,
     Json,
     Request,
@@ -199,6 +200,24 @@ class DialectTask(Task):
 
     def parse(self, answer: Answer, inputs: Sequence[Input], model: Model) -> Cells:
         return [self.dialect(model).parse(answer, inputs[0], model)]
+
+    def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
+        dialect = self.dialect(model)
+        return (
+            dialect.estimate_request(inputs, model)
+            if isinstance(dialect, Dialogue)
+            else super().estimate_request(inputs, model)
+        )
+
+    def several(self, model: Model) -> bool:
+        """Return whether a conversation may take several requests, so that each answer is saved when it comes."""
+        own = type(self).conversation is not DialectTask.conversation
+        return own or isinstance(self.dialect(model), Dialogue)
+
+    def conversation(self, inputs: Sequence[Input], model: Model) -> Conversation:
+        if isinstance(dialect := self.dialect(model), Dialogue):
+            return [(yield from dialect.conversation(inputs[0], model))]
+        return (yield from super().conversation(inputs, model))
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         return self.dialect(model).estimate_usage(inputs, model)

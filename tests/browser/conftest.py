@@ -66,6 +66,21 @@ _RUN = """at => {
 }"""
 
 
+#: Open another notebook in a page that is there, in the light theme, and dispose of the one before.
+_OPEN_NEXT = """async path => {
+  const before = jupyterapp.shell.currentWidget;
+  if (document.body.dataset.jpThemeLight === 'false')
+    await jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'});
+  const next = await jupyterapp.commands.execute('docmanager:open', {path, factory: 'Notebook'});
+  await next.context.ready;
+  before.dispose();
+  jupyterapp.shell.activateById(next.id);
+}"""
+_IS_CURRENT = """path => {
+  const shown = jupyterapp.shell.currentWidget;
+  return shown?.context?.path === path && document.querySelectorAll('.jp-NotebookPanel').length === 1
+    && document.body.dataset.jpThemeLight === 'true';
+}"""
 #: Close the widgets of a kernel, forget its names and outputs, and return its id.
 _EMPTIED = """async () => {
   const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
@@ -115,6 +130,7 @@ class Page:
         self.browser = browser
         self.errors: list[str] = []
         self.outside: list[str] = []
+        self.reusable = True  # a test that leaves something in the page says that it is not
         browser.set_default_timeout(PATIENCE)
         browser.on("console", self._console)
         browser.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -188,14 +204,16 @@ class Page:
 class Lab:
     """A JupyterLab server on loopback, and a browser whose cache all pages share.
 
-    A kernel that a test leaves in order is emptied and given to the next one: to start one and to import the package
-    takes longer than most tests.
+    What a test leaves in order is given to the next one: the kernel, emptied, and the page, in which the next notebook
+    is opened. To start a kernel, to import the package and to load JupyterLab take longer than most tests.
     """
 
     def __init__(self, url: str, token: str, folder: Path, themes: Path, context: Any) -> None:
         self.url, self.token, self.folder, self.themes, self.context = url, token, folder, themes, context
         self._number = 0
         self._kernel: str | None = None  # its id
+        self._page: Page | None = None
+        self._opened: set[str] = set()  # the names of the notebooks in this page
 
     def write(self, cells: Sequence[str], name: str = "") -> Path:
         """Write a notebook of these code cells."""
@@ -219,18 +237,13 @@ class Lab:
             notebook.metadata["kernelspec"] = {"name": "none", "display_name": "No kernel", "language": "python"}
             path = path.with_name(f"{path.stem}-saved.ipynb")
             nbformat.write(notebook, path)
-        self.themes.unlink(missing_ok=True)  # light, unless this test asks for the dark one
         if kernel and self._kernel is not None:
             session = {"path": path.name, "name": path.name, "type": "notebook", "kernel": {"id": self._kernel}}
             self._ask("sessions", "POST", session)
+        page, self._page = self._page, None
         kept = False
-        page = Page(self.context.new_page())
         try:
-            page.browser.set_viewport_size({"width": size[0], "height": size[1]})
-            page.browser.goto(
-                f"{self.url}/doc/tree/{path.name}?token={self.token}&reset", wait_until="domcontentloaded"
-            )
-            page.browser.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+            page = self._shown(page, path, size)
             if kernel:
                 page.browser.evaluate(_KERNEL_READY)
             yield page
@@ -239,9 +252,34 @@ class Lab:
                 self._kernel = page.browser.evaluate(_EMPTIED)
             kept = True
         finally:
-            page.browser.close()
+            if kept and page is not None and page.reusable:
+                self._page = page
+            elif page is not None:
+                page.browser.close()
             if not kept:
                 self._shut_down()
+
+    def _shown(self, page: Page | None, path: Path, size: tuple[int, int]) -> Page:
+        """Show a notebook in the page of the test before, or in a new one."""
+        if page is not None and path.name in self._opened:
+            page.browser.close()
+            page = None
+        if page is None:
+            self.themes.unlink(missing_ok=True)  # light, unless this test asks for the dark one
+            self._opened.clear()
+            page = Page(self.context.new_page())
+            page.browser.set_viewport_size({"width": size[0], "height": size[1]})
+            page.browser.goto(
+                f"{self.url}/doc/tree/{path.name}?token={self.token}&reset", wait_until="domcontentloaded"
+            )
+        else:
+            page.browser.set_viewport_size({"width": size[0], "height": size[1]})
+            page.browser.evaluate(_OPEN_NEXT, path.name)
+            page.browser.wait_for_function(_IS_CURRENT, arg=path.name)
+            page.errors.clear()
+        self._opened.add(path.name)
+        page.browser.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        return page
 
     def _shut_down(self) -> None:
         self._kernel = None

@@ -42,7 +42,13 @@ def exported(path: Path) -> str:
 
 def test_playground(lab: Any, pictures: Path) -> None:
     """Columns complete, variants run side by side in the background, versions differ, code follows, Stop stops."""
-    cells = [SLOW, "p = df.cfai.playground('text', n=3)\np", "emulator.latency = 2", "print(p.code, len(p.result))"]
+    begin = "df['want'] = ['[emulator] ' + text for text in df['text'].fillna('')]\n"
+    cells = [
+        SLOW + begin,
+        "p = df.cfai.playground('text', n=3)\np",
+        "emulator.latency = 2",
+        "print(p.code, len(p.result))",
+    ]
     notebook = lab.write(cells)
     with lab.open(notebook) as page:
         page.dark()
@@ -66,6 +72,15 @@ def test_playground(lab: Any, pictures: Path) -> None:
         page.button(1, "Run").click()
         out.locator("ins", has_text="ten").wait_for()
         out.locator("tfoot td", has_text="3 of 3 rows").nth(1).wait_for()
+        out.get_by_label("Truth").select_option("want")
+        see(out.locator("tfoot td").nth(1), "right 0 of 3 (0 to 56 %)")
+        see(out.locator("tbody td").first, re.compile("✗ want: .emulator."))
+        page.browser.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        out.get_by_role("button", name="Copy code").focus()
+        page.browser.keyboard.press("Enter")
+        see(out, "✓ Copied")
+        copied = page.browser.evaluate("() => navigator.clipboard.readText()")
+        assert copied == "df.cfai.generate('In ten words: {text}', model='llama-3.2-3b-instruct')"
         page.button(1, "Price all rows").click()
         see(out, re.compile("estimated, nothing sent"))
         assert page.illegible(1) == []
@@ -134,10 +149,10 @@ def test_models_and_ledger(lab: Any, pictures: Path) -> None:
         page.run(3)
         see(ledger, re.compile("the emulator would have cost .* today"))
         page.button(2, "verb").click()
-        ledger.locator("td", has_text="classify").wait_for()
+        ledger.locator("tbody th", has_text=re.compile("^classify$")).wait_for()
         page.run(4, 5)
         see(page.output(5), re.compile(r"\[emulator\] What is \{x: 1\}"))
-        ledger.locator("td", has_text="stream").wait_for()
+        ledger.locator("tbody th", has_text="stream").wait_for()
         page.screenshot(pictures / "ledger.png")
         page.dark()
         assert page.illegible(1) + page.illegible(2) + page.illegible(3) == []

@@ -10,7 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-import cfai_nb  # noqa: F401  (df.cfai)
+import cfai_nb
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +72,17 @@ def test_preview(lab: Any, pictures: Path) -> None:
             "() => [...document.querySelectorAll('audio')].every(sound => sound.duration === 1)"
         )
         page.screenshot(pictures / "preview.png")
+        out.locator("canvas.cfai-wave").nth(5).wait_for()
+        assert out.locator("audio").first.evaluate("sound => sound.previousSibling.tagName") == "CANVAS"
+        score = out.get_by_role("button", name="score")
+        score.focus()
+        page.browser.keyboard.press("Enter")
+        out.locator("th[aria-sort=ascending]").wait_for()
+        score.and_(page.browser.locator(":focus")).wait_for()
+        page.browser.keyboard.press("Enter")
+        out.locator("tbody tr").first.get_by_text("row number 39").wait_for()
+        page.browser.keyboard.press("Enter")
+        out.locator("tbody tr").first.get_by_text("row number 0").wait_for()
         out.get_by_role("button", name="Next ›").click()
         out.get_by_text("7–12 of 40 rows").wait_for()
         out.get_by_label("Filter").fill("number 3")
@@ -171,8 +182,13 @@ def test_saved_pages(lab: Any, pictures: Path, tmp_path: Path) -> None:
     frame["place"] = [[at % 5, at // 5] for at in range(20)]
     frame.cfai.preview(["text", "score"]).save(tmp_path / "rows.html", title=evil)
     frame.cfai.map("place", text="text", color="text", progress=False).save(tmp_path / "map.html", title=evil)
-    for name in ("rows", "map"):
-        page, wrong = lab.context.new_page(), []
+    with cfai_nb.connect("emulator", store=False):
+        review = frame.cfai.review("text", ["a", evil] * 10, n=20, name=evil)
+    review.note(review.rows[0], evil)
+    review.save(tmp_path / "review.html", title=evil)
+    context = lab.context.browser.new_context(offline=True)
+    for name in ("rows", "map", "review"):
+        page, wrong = context.new_page(), []
         page.on("console", lambda message, wrong=wrong: wrong.append(message.text))
         page.on("request", lambda request, wrong=wrong: wrong.append(request.url))
         page.goto((tmp_path / f"{name}.html").as_uri())
@@ -180,9 +196,10 @@ def test_saved_pages(lab: Any, pictures: Path, tmp_path: Path) -> None:
             page.get_by_role("button", name="score").click()
             page.get_by_role("button", name="score").click()
             assert page.locator("tbody tr").first.inner_text().startswith("19")
-        page.get_by_label("Filter" if name == "rows" else "Find by text").fill("number 1")
+        page.get_by_label("Find by text" if name == "map" else "Filter").fill("number 1")
         assert page.get_by_role("status").inner_text() == "11 of 20 rows"
         page.screenshot(path=str(pictures / f"saved-{name}.png"))
         assert page.evaluate("window.__alarm === undefined")
         assert [each for each in wrong if not each.startswith(("file:", "data:"))] == []
         page.close()
+    context.close()

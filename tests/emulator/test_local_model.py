@@ -146,7 +146,7 @@ def test_without_the_package_the_emulator_is_as_before(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("target", "words"), [(None, r"for connect\(.emulator.\), where no account"), ("app", "give it to the Emulator")]
+    ("target", "words"), [(None, r"only works with connect\(.emulator.\)"), ("app", "give it to the Emulator")]
 )
 def test_standins_are_the_emulators(target: str | None, words: str) -> None:
     """The option is refused where it would change nothing."""

@@ -107,6 +107,7 @@ def test_two_services_do_not_know_each_other() -> None:
         httpx.get(url)
 
 
+@pytest.mark.slow
 def test_serve_prints_one_line_and_answers_until_interrupted() -> None:
     """The command line's server says where it is and that it is not a model, and ends quietly on an interrupt.
 

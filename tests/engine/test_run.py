@@ -229,6 +229,7 @@ def test_a_shared_answer_is_kept_whoever_asked(open_: Any) -> None:
     assert emulator.requests == sent
 
 
+@pytest.mark.slow
 def test_who_follows_a_failure_asks_for_itself(open_: Any) -> None:
     """When the run that asked first is stopped, the one that waited for it still gets its rows."""
     emulator = open_(latency=0.3, concurrency=1)

@@ -66,6 +66,7 @@ def test_feather_tables_and_arrow_dtypes_keep_it_too(emulator: Any, tmp_path: Pa
     assert arrow.cfai.similarity("vec", frame["vec"]).dropna().tolist() == pytest.approx([1, 1])
 
 
+@pytest.mark.slow
 def test_others_read_plain_lists(tmp_path: Path, bare_environment: dict[str, str]) -> None:
     """Without this package the column is lists of float32, without a warning."""
     pd.DataFrame({"vec": column()}).to_parquet(tmp_path / "f.parquet")

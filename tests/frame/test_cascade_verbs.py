@@ -287,16 +287,16 @@ def test_the_promise_holds_end_to_end(failing: float) -> None:
 
 def test_a_plan_is_a_range_and_sends_nothing(clefs: Clefs) -> None:
     """What is asked lies between the least and the most, and the price of the strong model alone is in the report."""
-    data = frame()
-    plan = data.cfai.classify.plan("text", LABELS, model=cf.Cascade(FLASH, OMNI, 0.8, 0.8))
+    data, cascade = frame()[:240], cf.Cascade(FLASH, OMNI, 0.9, 0.8)
+    plan = data.cfai.classify.plan("text", LABELS, model=cascade)
     assert not clefs.asked
     assert plan.at_least.neurons < plan.expected_cost.neurons <= plan.at_most.neurons == plan.estimate.cost.neurons
     assert plan.least < plan.expected < 240
     assert "at least" in repr(plan)
     assert "expected" in repr(plan)
-    classified(data)
+    data.cfai.classify("text", LABELS, model=cascade)
     assert plan.least <= clefs.of(OMNI) <= 240
-    assert data.cfai.classify.plan("text", LABELS, model=cf.Cascade(FLASH, OMNI, 0.8, 0.8)).at_least.neurons == 0
+    assert data.cfai.classify.plan("text", LABELS, model=cascade).at_least.neurons == 0
 
 
 @pytest.mark.parametrize(
@@ -345,6 +345,28 @@ def test_truths_are_carried_and_not_asked(clefs: Clefs) -> None:
     assert not any(f"text {at}" in {text for _, text in clefs.asked} for at in range(1, 60))
     with pytest.raises(ValueError, match="there is no column 'topic'"):
         classified(data, truth="topic")
+
+
+def test_gold_of_a_review_is_a_truth_everywhere(clefs: Clefs) -> None:
+    """``truth=cf.gold(name)`` lays itself on the rows, for a cascade and a comparison; elsewhere it says how to."""
+    data = frame(120)[:120]
+    review = data.reset_index(drop=True).cfai.review("text", data["text"].map(right).to_numpy(), n=40, name="hand")
+    for row in review.rows:
+        review.label(row, right(data["text"].iloc[row]))
+    gold = cf.gold("hand")
+    assert len(gold) == 40
+    found = classified(data[::-1], truth=gold)
+    assert (cf.last_run().answered_by == "truth").sum() == 40
+    assert (found[cf.last_run().answered_by == "truth"] == gold.match(data[::-1], "text").dropna()).all()
+    asked = data.cfai.ask("text", {"kind": cf.choice(*LABELS)}, model=cf.Cascade(FLASH, OMNI, 0.8, 0.8), truth=gold)
+    assert (asked["answered_by"] == "truth").sum() == 40
+    compared = data.cfai.compare(cf.Classify(labels=LABELS), "text", models=[FLASH, OMNI], truth=gold, sample=None)
+    assert compared.table.loc["@cf/cloudflare/clef-omni", "accuracy"] == 1.0
+    assert len(compared.truth) == 40
+    with pytest.raises(ValueError, match=r"such as one column of a template, give cf.gold\('hand'\).match"):
+        data.cfai.classify("Text: {text}", LABELS, model=cf.Cascade(FLASH, OMNI), truth=gold)
+    with pytest.raises(TypeError, match=r"lay <gold 'hand'.*> on the frame first"):
+        cf.quality.accuracy(found, gold)
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own vectors", "bought"])

@@ -253,6 +253,7 @@ def test_verbs_that_need_all_rows_say_so(emulator: Emulator, frame: Any) -> None
         frame.cfai.embed("txt")
 
 
+@pytest.mark.slow
 def test_an_error_stops_the_other_partitions(tmp_path: Path) -> None:
     """A call that is ended by one partition sends nothing more from the others."""
     emulator = Emulator(rate=None, latency=0.02, neurons_per_day=30.0)

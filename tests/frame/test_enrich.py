@@ -109,6 +109,22 @@ def test_a_source_may_grow(emulator: Emulator, tmp_path: Path) -> None:
     assert read(out)["id"].to_pylist() == [*range(1000, 1100), *range(50)]
 
 
+def test_a_source_that_grows_during_the_run(tmp_path: Path) -> None:
+    """A file that comes meanwhile is said at the end and left to the same call, which goes on with it."""
+    source, out = written(tmp_path / "in", 300, 3, start=1000), tmp_path / "out"
+
+    def grow(number: int, model: str) -> None:
+        if number == 1:
+            written(source, 50, 1)
+
+    cf.connect(Emulator(rate=None, faults=grow), store=tmp_path / "s.sqlite")
+    with pytest.warns(cf.CfaiWarning, match="1 file came to the source meanwhile; the same call goes on with it"):
+        cf.enrich(source, out, EMBED, memory=SMALL)
+    assert read(out)["id"].to_pylist() == [*range(1000, 1300)]
+    assert cf.enrich(source, out, EMBED, memory=SMALL).done_rows == 350
+    assert read(out)["id"].to_pylist() == [*range(1000, 1300), *range(50)]
+
+
 def test_a_change_is_noticed(emulator: Emulator, tmp_path: Path) -> None:
     """Another question, a changed file and other columns are refused, and said; overwrite makes the parts again."""
     source, out = written(tmp_path / "in"), tmp_path / "out"
@@ -299,6 +315,10 @@ def test_mistakes_are_found_before_anything_is_sent(emulator: Emulator, tmp_path
         ({"v": cf.Embed()}, "give a task, what it works on"),
         ({"v": (cf.Embed(), "text", {"modle": "x"})}, "modle"),
         ({"a": (cf.Embed(), "{b}"), "b": (cf.Sentiment(), "text")}, "no column 'b'"),
+        (
+            {"f": (cf.Extract(fields={"n": int, "late": bool}), "text")},
+            "no type for late.*cf.Ask in a column of its",
+        ),
         ({}, "give a dict"),
     ]
     for columns, why in wrong:

@@ -508,7 +508,7 @@ def test_more_vectors_than_an_index_holds(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(spelled, "CALL_VECTORS", 4)
     door = Door(vectorize_limit=10)
     with cf.connect(door, store=tmp_path / "full.sqlite"):
-        with pytest.raises(ValueError, match=r"11 vectors: an index holds at most 10. Write parts"):
+        with pytest.raises(ValueError, match=r"11 vectors: an index holds at most 10\. Write parts"):
             numbers(11).cfai.to_vectorize("notes", create=True)
         assert door.calls == []
         numbers(5).cfai.to_vectorize("notes", create=True)

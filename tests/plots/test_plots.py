@@ -736,6 +736,7 @@ def test_completion_shows_plots_only() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_plots_pick_no_backend_for_a_given_axes() -> None:
     """Drawing on a given axes does not load pyplot."""
     code = (

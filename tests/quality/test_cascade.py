@@ -206,6 +206,7 @@ def proxy(name: str) -> tuple[Scores, Flags]:
     return np.array([float(row["proxy_score"]) for row in rows]), np.array(yes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["shuffled", "by score", "by label"])
 @pytest.mark.parametrize(("name", "labels"), [("onto", 3_000), ("tacred", 5_000)])
 def test_recall_holds_on_real_scores(name: str, labels: int, order: str) -> None:

@@ -20,6 +20,7 @@ def test_examples_are_true(module: str) -> None:
     assert found.failed == 0
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_loaded_before_it_runs(bare_environment: dict[str, str]) -> None:
     """`import cfai_nb` does not load this room, and the room itself loads no scipy."""
     code = (

@@ -49,6 +49,7 @@ class Aside(threading.Thread):
         return self
 
 
+@pytest.mark.slow
 def test_closing_ends_a_run_and_keeps_what_is_in_flight(tmp_path: Path) -> None:
     """Nothing more is sent, every paid answer and charge is kept, and the run says that it was ended by closing."""
     emulator = Emulator(rate=None, latency=0.15)
@@ -76,7 +77,7 @@ def test_what_takes_longer_than_closing_waits_is_dropped_and_said(tmp_path: Path
     begun = time.monotonic()
     with pytest.warns(cf.CfaiWarning, match="1 call were not answered within 0.2 s"):
         session.close(timeout=0.2)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 5
     assert "session was closed" in str(run.ended().error)
 
 
@@ -144,6 +145,7 @@ def test_cancelling_keeps_what_the_store_was_behind_with(tmp_path: Path, monkeyp
     other.close()
 
 
+@pytest.mark.slow
 def test_a_store_deleted_in_mid_run_ends_it_and_nothing_is_lost(tmp_path: Path) -> None:
     """The run stops paying; the next call goes on with a new file, into which all that came is written."""
     emulator = Emulator(rate=None, latency=0.02)
@@ -205,6 +207,7 @@ def test_sessions_leave_nothing_behind(tmp_path: Path, closed: bool, apart: bool
     until(lambda: all(now <= then for now, then in zip(counted(), before, strict=True)))
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_session_open(tmp_path: Path) -> None:
     """A session that nothing but a run refers to is not closed under it."""
     emulator = Emulator(rate=None, latency=0.02)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from processes import TOKEN, until
+from processes import TOKEN, environment, until
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator, running
@@ -183,3 +185,48 @@ def test_stop_in_the_notebook_stops_all_workers(cluster: Any, service: Emulator)
     time.sleep(0.4)
     assert service.requests == before < 4_000
     until(lambda: cf.ledger().requests.sum() == before)
+
+
+def test_a_client_that_leaves_stops_the_spending(cluster: Any, service: Emulator) -> None:
+    """Its parts are stopped on all workers; what they had bought is kept."""
+    with distributed.Client(cluster.scheduler.address) as other:
+        future = other.compute(rows("leaves", 4_000).cfai.generate("Say {text}", concurrency=4))
+        until(lambda: service.requests > 20)
+    assert future.cancelled()
+    until(lambda: not cluster.cluster.scheduler.plugins["cfai_nb"]._parts)
+    time.sleep(0.4)
+    before = service.requests
+    time.sleep(0.4)
+    assert service.requests == before < 4_000
+    until(lambda: cf.ledger().requests.sum() == before)
+
+
+SCHEDULER = """
+import sys
+from distributed import LocalCluster
+if __name__ == "__main__":
+    with LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_a_scheduler_that_restarts(cluster: Any, service: Emulator, tmp_path: Path) -> None:
+    """Scheduler and workers are killed; the same call on another cluster buys the rest, and what was in flight."""
+    (tmp_path / "scheduler.py").write_text(SCHEDULER)
+    command, pipe = [sys.executable, str(tmp_path / "scheduler.py")], subprocess.PIPE
+    frame = rows("restart", 400)
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment()) as process:
+        other = distributed.Client(process.stdout.readline().strip(), timeout=5)  # type: ignore[union-attr]
+        with other.as_current():
+            future = other.compute(frame.cfai.generate("Say {text}", concurrency=4))
+        until(lambda: service.requests > 60, 90.0)  # its worker has everything to import
+        process.kill()
+    other.close(timeout=1)
+    assert future.cancelled()
+    time.sleep(0.3)
+    before = service.requests
+    time.sleep(0.3)
+    assert service.requests == before < 400
+    assert frame.cfai.generate("Say {text}", concurrency=4).compute().notna().all()
+    assert service.requests <= 400 + 2 * 4

@@ -312,7 +312,7 @@ def test_the_command_against_the_emulator(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["emulator", "--only", "embed,dance"], "no statements about dance; about embed, rank, chat"),
+        (["emulator", "--only", "embed,dance"], "no statements about dance; the known families are embed, rank, chat"),
         (["emulator", "--budget", "much"], "give free, or Neurons"),
         (["emulator", "--base-url", "http://x/client/v4"], "give emulator, or --base-url"),
     ],

@@ -307,6 +307,7 @@ def test_the_services_openai_address_is_no_free_server() -> None:
         cf.connect(base_url=f"https://api.cloudflare.com/client/v4/accounts/{'a' * 32}/ai/v1", api_token=TOKEN)
 
 
+@pytest.mark.slow
 def test_nobody_there_says_so() -> None:
     """The error about a server that is not running says what to check."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -247,7 +247,7 @@ def test_thinking_is_shown_without_asking_again(emulator: Emulator, model: str) 
     assert shown["thinking"].isna().tolist() == [False, True, False]
     typed = FRAME.cfai.generate("Say {text}", model=model, reasoning=True, thinking=True, schema={"mood": str})
     assert list(typed) == ["mood", "thinking"]
-    with pytest.raises(ValueError, match="of that name"):
+    with pytest.raises(ValueError, match="of this name"):
         FRAME.cfai.generate("Say {text}", thinking=True, schema={"thinking": str})
 
 

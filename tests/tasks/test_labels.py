@@ -80,6 +80,7 @@ def test_several_labels_by_a_cascade() -> None:
     assert cf.last_run().certificate.kept > 50
 
 
+@pytest.mark.slow
 def test_categories_are_proposed_and_used() -> None:
     """A dict of labels and descriptions, priced first under one budget, the same again for nothing, ready for use."""
     texts = pd.concat([tickets(60), pd.Series([None, "  "])], ignore_index=True)

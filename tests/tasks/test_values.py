@@ -132,6 +132,7 @@ def test_labels(given: Any, label: str | None) -> None:
         values.one_of(given, offered)
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(min_size=1), min_size=2, max_size=5, unique=True))
 def test_every_label_is_found_as_it_is_written(offered: list[str]) -> None:
     """Whatever the labels are called, a reply of exactly one of them is that one."""

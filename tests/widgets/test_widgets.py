@@ -80,6 +80,7 @@ def test_ledger_follows_the_calls() -> None:
     assert progress.listeners == []
 
 
+@pytest.mark.slow
 def test_a_ledger_nobody_holds_listens_no_more() -> None:
     """A view that was dropped takes its listener along at the next call."""
     cf.widgets.ledger()

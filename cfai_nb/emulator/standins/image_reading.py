@@ -316,7 +316,9 @@ def open_image(raw: bytes) -> tuple[ImageReading, Image.Image]:
 def _colors(picture: Image.Image) -> list[tuple[str, float]]:
     """Return the colors of a picture with their shares, the most frequent first, without rare ones."""
     raw = picture.resize((_SIDE, _SIDE)).tobytes()
-    names = Counter(nearest(raw[place : place + 3]) for place in range(0, len(raw), 3))
+    names: Counter[str] = Counter()
+    for pixel, count in Counter(raw[place : place + 3] for place in range(0, len(raw), 3)).items():
+        names[nearest(pixel)] += count
     shares = [(name, count / names.total()) for name, count in names.most_common()]
     return [shares[0], *((name, share) for name, share in shares[1:] if share >= _SHARE)]
 

@@ -23,8 +23,7 @@ from ...models import Cost, Model
 from ...tasks import Embed, Task
 from .. import rows as frames
 from ..call import Call, remember
-from .answers import cell_of, parts_of, sureness
-from .cascade_parts import Answers, Finish, PartCall, Warn, cost_of, whole
+from .cascade_parts import Answers, Finish, PartCall, Warn, cell_of, cost_of, parts_of, sureness, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from ...vectors import VectorColumn
     from ..report import Report
     from ..steps import Step
-    from .cascade_rows import Rows
+    from .cascade_parts import Rows
 
 _EMBEDDINGS = "embeddings"
 _TRUTH = "truth"
@@ -118,7 +117,7 @@ class CascadeCall:
     data : DataFrame or Series
     on : column or template, or None
     options : mapping or RunOptions
-    truth : column, Series, list or dict of them, optional
+    truth : column, Series, list, Gold or dict of them, optional
         Right answers, which their rows carry.
     recall, precision : float, optional
         For a filter: what is promised instead of the accuracy.
@@ -133,6 +132,7 @@ class CascadeCall:
         self, task: Task, cascade: Cascade, data: frames.Frame, on: Any, options: Mapping[str, Any] | RunOptions, *,
         truth: Any = None, recall: float | None = None, precision: float | None = None,
     ) -> None:  # fmt: skip
+        from ..gold import truths
         from .cascade_rows import CascadeRows  # brings the engine: importing the package is quick
 
         self.parts = parts_of(task)
@@ -150,11 +150,11 @@ class CascadeCall:
             if self.cheap.id == self.model.id:
                 raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
         names = [task.name if part.name is None else part.name for part in self.parts]
-        truths = frames.truths(data, truth, names)
-        if truths is not None and (absent := [name for name in names if name not in truths]):
+        known = truths(data, on, truth, names)
+        if known is not None and (absent := [name for name in names if name not in known]):
             raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
         self.rows = CascadeRows(
-            self.strong.plan(), self.parts, None if truths is None else truths[names], learns=cascade.learns,
+            self.strong.plan(), self.parts, None if known is None else known[names], learns=cascade.learns,
             targets=self.targets, confidence=cascade.confidence,
         )  # fmt: skip
         self.answers = Answers(len(self.rows), self.rows.gold)

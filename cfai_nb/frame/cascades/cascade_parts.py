@@ -1,31 +1,201 @@
-"""The parts of a cascade's call: its calls, its answers row by row, and the report of the whole.
+"""The parts of a cascade's call: the questions of its task, its calls, its answers row by row, and its report.
 
-``cascade`` puts them together.
+A cell of ``classify``, ``check``, ``sentiment``, ``ask`` (without scales) and ``moderate`` is taken apart into answers
+that are equal or not, which is what a cascade compares and learns.  ``cascade`` puts the parts together for a frame,
+and ``files.enrich_cascade`` for files.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ...models import Cost
-from ...tasks import Task
+from ...errors import ModelError
+from ...models import Cost, Model, price
+from ...tasks import Ask, Check, Classify, Moderate, Sentiment, Task, Verify
+from ...tasks.dialects.labels import Taxonomy
+from ...tasks.dialects.question_types import Choice, Scale
+from ...tasks.dialects.request import Cell, Column
 from ..call import Call, built, warn
-from .answers import shown
 from .cascade_plan import Certificate
 
 if TYPE_CHECKING:
+    from ..._engine.plan import Plan
     from ..._engine.run_options import RunOptions
     from ..._engine.run_state import Run
     from ..progress import Display
     from ..report import Report
-    from .cascade_rows import CascadeRows, Rows
+
+Rows = npt.NDArray[np.int64]
+#: Tasks with answers that are equal or not.
+DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Moderate)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One question of a task.
+
+    Attributes
+    ----------
+    name : str or None
+        Its name within the cell; None where the cell is its answer.
+    labels : tuple of str or None
+        What can be answered; None for a yes or no.
+    threshold : float
+        Minimum probability of a yes.
+    """
+
+    name: str | None
+    labels: tuple[str, ...] | None
+    threshold: float = 0.5
+
+    def answer(self, cell: Cell) -> str | bool:
+        """Return the answer in a cell of the task."""
+        own = cell if self.name is None else cell[self.name]
+        if self.labels is not None:
+            return str(own["label"])
+        return bool(own["value"] if own["p"] is None else own["p"] >= self.threshold)
+
+    def yes(self, cell: Cell) -> float | None:
+        """Return the probability of yes, stretched so that the threshold is one half; None where there is none."""
+        p = (cell if self.name is None else cell[self.name])["p"]
+        if p is None:
+            return None
+        t = self.threshold
+        if p >= t:
+            return float(0.5 + 0.5 * (p - t) / (1 - t)) if t < 1 else 1.0
+        return float(0.5 * p / t)
+
+    def sure(self, cell: Cell) -> float | None:
+        """Return the probability of the answer given; None where there is none."""
+        if self.labels is None:
+            yes = self.yes(cell)
+            return None if yes is None else max(yes, 1 - yes)
+        found = (cell if self.name is None else cell[self.name])["confidence"]
+        return None if found is None else float(found)
+
+    def known(self, answer: Any) -> Cell:
+        """Return the cell of an answer without probabilities."""
+        if self.labels is not None:
+            return {"label": str(answer), "confidence": None, "p": None}
+        return {"value": bool(answer), "p": None}
+
+    def guessed(self, p: Mapping[Any, float]) -> Cell:
+        """Return the cell of an answer with a probability for each; those that are not named have none."""
+        if self.labels is not None:
+            all_ = {name: float(p.get(name, 0.0)) for name in self.labels}
+            best = max(all_, key=all_.__getitem__)
+            return {"label": best, "confidence": all_[best], "p": all_}
+        yes, t = float(p.get(True, 0.0)), self.threshold
+        return {"p": t + (yes - 0.5) * 2 * (1 - t) if yes >= 0.5 else 2 * yes * t}
+
+
+def parts_of(task: Task) -> tuple[Part, ...]:
+    """Return the questions of a task.
+
+    Raises
+    ------
+    ModelError
+        Its answers are not simply equal or not.
+    """
+    if isinstance(task, Classify) and task.labels is not None:
+        if task.multiple:
+            return tuple(Part(name, None, task.threshold) for name in task.labels)
+        way = task.way
+        return (Part(None, way.paths if isinstance(way, Taxonomy) else tuple(task.labels)),)
+    if isinstance(task, Check):
+        return (Part(None, None, task.threshold),)
+    if isinstance(task, (Sentiment, Verify)):
+        return (Part(None, task.question().names),)
+    if isinstance(task, Moderate):
+        return tuple(Part(name, None, task.threshold) for name in task.questions)
+    if isinstance(task, Ask):
+        scales = [name for name, question in task.questions.items() if isinstance(question, Scale)]
+        if scales:
+            raise ModelError(f"a cascade cannot answer {', '.join(scales)}: a place on a scale is not right or wrong.")
+        limits = (
+            task.threshold if isinstance(task.threshold, Mapping) else dict.fromkeys(task.questions, task.threshold)
+        )
+        return tuple(
+            Part(name, question.names if isinstance(question, Choice) else None, limits.get(name, 0.5))
+            for name, question in task.questions.items()
+        )
+    able = ", ".join(each.name for each in DECIDING)
+    raise ModelError(f"{task.name} cannot use a cascade here: its answers must be equal or not. These can: {able}.")
+
+
+def shown(task: Task, cells: Sequence[Cell]) -> list[Any]:
+    """Return the answers as the task shows them without probabilities, in a form that can be compared."""
+    columns = dataclasses.replace(task, probabilities=False).to_columns(cells)  # type: ignore[call-arg]
+    listed = [columns] if isinstance(columns, Column) else list(columns.values())
+    return [
+        None if cell is None else tuple(map(_comparable, values))
+        for cell, values in zip(cells, zip(*(column.values for column in listed), strict=True), strict=True)
+    ]
+
+
+def _comparable(value: Any) -> Any:
+    return frozenset(value) if isinstance(value, (list, tuple)) else value
+
+
+def sureness(parts: Sequence[Part], cells: Sequence[Cell]) -> list[float]:
+    """Return how sure each cell is: the product over its questions; NaN where there is no cell or no probability."""
+    found = []
+    for cell in cells:
+        each = [None if cell is None else part.sure(cell) for part in parts]
+        found.append(math.nan if None in each else math.prod(p for p in each if p is not None))
+    return found
+
+
+def cell_of(parts: Sequence[Part], each: Sequence[Cell]) -> Cell:
+    """Return the cell of a task, given that of each question."""
+    if len(parts) == 1 and parts[0].name is None:
+        return each[0]
+    return {part.name: own for part, own in zip(parts, each, strict=True)}
+
+
+class Distinct:
+    """The distinct inputs of a plan, in the order of their keys.
+
+    Attributes
+    ----------
+    plan : Plan
+        Of the strong model.
+    order : ndarray of int64, shape (n,)
+        The input of the plan that each row is.
+    at : ndarray of int64, shape (n,)
+        Its first position in the frame.
+    weights : ndarray of int64, shape (n,)
+        How many rows of the frame it stands for.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        there = np.flatnonzero(plan.where >= 0)
+        _, first = np.unique(plan.where[there], return_index=True)
+        self.order: Rows = np.array(sorted(range(len(plan.keys)), key=plan.keys.__getitem__), dtype=np.int64)
+        self.at: Rows = there[first][self.order]
+        self.weights = np.bincount(plan.where[there], minlength=len(plan.keys))[self.order]
+
+    @property
+    def keys(self) -> bytes:
+        """Their keys, one after the other."""
+        return b"".join(self.plan.keys[at] for at in self.order.tolist())
+
+    def price(self, task: Task, model: Model, rows: Rows) -> Cost:
+        """Return what these rows cost at most."""
+        inputs = [self.plan.inputs[at] for at in self.order[rows].tolist()]
+        return price(task.estimate_usage(inputs, model), model) if inputs else Cost(0.0)
+
 
 TRUTH = "truth"
 
@@ -56,7 +226,9 @@ class PartCall(Call):
 
     def _concluded(self) -> tuple[list[str], Any]:
         assert self.report is not None
-        return self.report.conclude("keep", failures=False), self.report.frame()
+        whole = self.whole
+        notes = self.report.conclude("keep", failures=False) if whole is None else whole.conclude("keep")
+        return notes, self.report.frame()
 
 
 class Warn:
@@ -162,7 +334,7 @@ def cost_of(call: Call) -> Cost:
 
 
 def whole(
-    strong: PartCall, rows: CascadeRows, answers: Answers, calls: Sequence[Call], certificate: Certificate | None
+    strong: PartCall, rows: Distinct, answers: Answers, calls: Sequence[Call], certificate: Certificate | None
 ) -> Report:
     """Return the report of all calls of a cascade together.
 

@@ -1,8 +1,8 @@
 """The rows of a cascade: which are distinct, which have a truth, which are learned from, and which are checked first.
 
-``CascadeRows`` is made of a plan of the strong model, and of nothing that is answered: everything here is decided
-before a request is sent.  Rows are the distinct inputs in the order of their keys, so that the order of the frame, and
-how often a row occurs in it, cannot make a promise untrue.
+``Population`` decides what is drawn, given only how often each row occurs and a seed from all keys, before a request is
+sent.  Rows are in the order of their keys, so that the order of the frame, and how often a row occurs in it, cannot
+make a promise untrue.  ``CascadeRows`` is that for a frame.
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..._engine.plan import Plan
-from ...models import Cost, Model, price
-from ...tasks import Task
-from .answers import Part, cell_of
+from .cascade_parts import Distinct, Part, Rows, cell_of
 
-Rows = npt.NDArray[np.int64]
 #: Rows that a classifier on vectors learns from: at least, for each label, as a share of all, and at most.
 _LEAST, _A_LABEL, _SHARE, _MOST = 100, 20, 0.1, 1_000
 
 
-class CascadeRows:
-    """Distinct rows.
+class Population:
+    """What is drawn from distinct rows.
 
     Parameters
     ----------
-    plan : Plan
-        Of the strong model, for all rows.
+    keys : bytes
+        All keys, 16 bytes a row.
+    weights : ndarray of int64, shape (n,)
+        How many rows of the frame each row stands for.
     parts : sequence of Part
         The questions of the task.
-    truths : DataFrame or None
-        By position, a column a question.
+    known : ndarray of int64
+        Rows with a truth.
     learns : bool
         Whether some rows are needed to learn from.
     targets : mapping of str to float
@@ -45,16 +44,8 @@ class CascadeRows:
 
     Attributes
     ----------
-    order : ndarray of int64, shape (n,)
-        The input of the plan that each row is.
-    at : ndarray of int64, shape (n,)
-        Its first position in the frame.
-    weights : ndarray of int64, shape (n,)
-        How many rows of the frame it stands for.
     seed : int
         Of what is drawn.
-    gold : dict of int to cell
-        Rows with a truth.
     taught : ndarray of int64
         Rows of the strong model that are learned from.
     open : ndarray of int64
@@ -64,47 +55,26 @@ class CascadeRows:
     """
 
     def __init__(
-        self, plan: Plan, parts: Sequence[Part], truths: pd.DataFrame | None, *, learns: bool,
+        self, keys: bytes, weights: npt.NDArray[np.int64], parts: Sequence[Part], known: Rows, *, learns: bool,
         targets: Mapping[str, float], confidence: float,
     ) -> None:  # fmt: skip
-        self.plan, self.parts, self.learns = plan, parts, learns
+        self.weights, self.parts, self.learns = weights, parts, learns
         self.targets, self.confidence = targets, confidence
-        there = np.flatnonzero(plan.where >= 0)
-        _, first = np.unique(plan.where[there], return_index=True)
-        self.order: Rows = np.array(sorted(range(len(plan.keys)), key=plan.keys.__getitem__), dtype=np.int64)
-        self.at: Rows = there[first][self.order]
-        self.weights = np.bincount(plan.where[there], minlength=len(plan.keys))[self.order]
-        keys = b"".join(plan.keys[at] for at in self.order.tolist())
         self.seed = int.from_bytes(hashlib.blake2b(keys, digest_size=8).digest(), "big")
-        self.gold = {} if truths is None else self._known(truths)
-        unknown = np.array([row for row in range(len(self)) if row not in self.gold], dtype=np.int64)
+        unknown = np.setdiff1d(np.arange(len(weights)), known)
         shuffled = np.random.default_rng([self.seed, 1]).permutation(unknown)
-        self.taught: Rows = shuffled[: max(0, self.lessons - len(self.gold))] if learns else shuffled[:0]
+        self.taught: Rows = shuffled[: max(0, self.lessons - len(known))] if learns else shuffled[:0]
         self.open: Rows = np.setdiff1d(unknown, self.taught)
         self.sure = int(self.weights.sum() - self.weights[self.open].sum())
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.weights)
 
     @property
     def lessons(self) -> int:
         """Return how many rows are learned from."""
         wanted = max(_LEAST, _A_LABEL * max(2 if part.labels is None else len(part.labels) for part in self.parts))
         return min(max(wanted, int(_SHARE * len(self))), max(wanted, _MOST))
-
-    def _known(self, truths: pd.DataFrame) -> dict[int, Any]:
-        """Return the cells of rows with a truth; equal rows with different truths have none."""
-        columns = [truths[name].astype(object).tolist() for name in truths.columns]
-        found: dict[int, tuple[Any, ...]] = {}
-        for position, at in enumerate(self.plan.where.tolist()):
-            each = tuple(column[position] for column in columns)
-            if at >= 0 and not any(pd.isna(one) for one in each) and found.setdefault(at, each) != each:
-                found[at] = ()
-        made = {}
-        for row, at in enumerate(self.order.tolist()):
-            if each := found.get(at, ()):
-                made[row] = cell_of(self.parts, [part.known(one) for part, one in zip(self.parts, each, strict=True)])
-        return made
 
     @functools.cached_property
     def checked(self) -> Rows:
@@ -137,11 +107,6 @@ class CascadeRows:
             return f"{rows} to find enough of those that are kept"
         return ""
 
-    def price(self, task: Task, model: Model, rows: Rows) -> Cost:
-        """Return what these rows cost at most."""
-        inputs = [self.plan.inputs[at] for at in self.order[rows].tolist()]
-        return price(task.estimate_usage(inputs, model), model) if inputs else Cost(0.0)
-
     def expected(self) -> float:
         """Return the share of the rows beyond the checked ones that is saved if about nine of ten answers are right."""
         from ...quality import cascade
@@ -151,3 +116,48 @@ class CascadeRows:
         right = random.random(len(scores)) < scores
         found = cascade(scores, lambda asked: right[asked], min(self.targets.values()), self.confidence)
         return min(1.0, found.kept / max(found.rows - found.checked, 1))
+
+
+class CascadeRows(Distinct, Population):
+    """The distinct rows of a frame, and what is drawn from them.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the strong model, for all rows.
+    truths : DataFrame or None
+        By position, a column a question.
+    parts, learns, targets, confidence
+        See ``Population``.
+
+    Attributes
+    ----------
+    gold : dict of int to cell
+        Rows with a truth.
+    """
+
+    def __init__(
+        self, plan: Plan, parts: Sequence[Part], truths: pd.DataFrame | None, *, learns: bool,
+        targets: Mapping[str, float], confidence: float,
+    ) -> None:  # fmt: skip
+        Distinct.__init__(self, plan)
+        self.parts = parts
+        self.gold = {} if truths is None else self._known(truths)
+        known = np.array(sorted(self.gold), dtype=np.int64)
+        Population.__init__(
+            self, self.keys, self.weights, parts, known, learns=learns, targets=targets, confidence=confidence
+        )
+
+    def _known(self, truths: pd.DataFrame) -> dict[int, Any]:
+        """Return the cells of rows with a truth; equal rows with different truths have none."""
+        columns = [truths[name].astype(object).tolist() for name in truths.columns]
+        found: dict[int, tuple[Any, ...]] = {}
+        for position, at in enumerate(self.plan.where.tolist()):
+            each = tuple(column[position] for column in columns)
+            if at >= 0 and not any(pd.isna(one) for one in each) and found.setdefault(at, each) != each:
+                found[at] = ()
+        made = {}
+        for row, at in enumerate(self.order.tolist()):
+            if each := found.get(at, ()):
+                made[row] = cell_of(self.parts, [part.known(one) for part, one in zip(self.parts, each, strict=True)])
+        return made

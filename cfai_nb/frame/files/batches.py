@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from ...errors import ColumnError, InputError, SetupError
+from ...markup import counted
 
 #: A cell is there as Arrow, as Python, and in a request.
 _COPIES = 3
@@ -109,7 +110,9 @@ class Files:
         """Say which files came since the source was opened."""
         base, paths = _paths(self.name)
         new = [name for path in paths if (name := path.relative_to(base).as_posix()) not in self.files]
-        return [f"{len(new):,} files came to the source meanwhile; the same call enriches them."] if new else []
+        return (
+            [f"{counted(len(new), 'file')} came to the source meanwhile; the same call goes on with it."] if new else []
+        )
 
     def read(self, start: int, columns: Sequence[str]) -> Iterator[Any]:
         """Yield Arrow tables of at most some MB, from this row on.

@@ -8,6 +8,7 @@ resuming: answers of a part that was not finished come from the store.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,9 +21,11 @@ from ...errors import ColumnError, InputError, Stopped, refuse_unknown
 from ...tasks import ChatTask, Task
 from .. import rows as frames
 from ..call import Call, remember, warn
+from ..cascades.cascade import Cascade
 from ..progress import Display, listener
 from ..steps import Steps
 from .batches import Files, Held, Query, Reader, as_pandas, digest_of, source_of
+from .enrich_cascade import FilesCascade, Frames, certificates, prepare
 from .enrich_columns import Made, made_of
 from .enrich_report import EnrichPlan, EnrichReport
 from .parts import Part, Target, left
@@ -54,11 +57,25 @@ class Asked:
     key: str
     words: str
     uses: frozenset[Any]
+    cascade: FilesCascade | None = None
 
     def call(self, frame: pd.DataFrame, whole: EnrichReport | None = None, *, proven: bool = False) -> Call:
         """Return the call on the rows of a batch."""
         options = dataclasses.replace(self.options, part="later" if proven else "first")
-        return Call(self.task, self.model, frame, self.on, options, self.name, whole=whole)
+        model = self.model if self.cascade is None else self.cascade.strong
+        return Call(self.task, model, frame, self.on, options, self.name, whole=whole)
+
+    def steps(self, frame: pd.DataFrame, report: EnrichReport, *, proven: bool) -> Steps[tuple[Any, dict[str, Any]]]:
+        """Yield the calls on the rows of a batch; return the new columns, and how many rows are done and failed."""
+        if self.cascade is None:
+            call = self.call(frame, report, proven=proven)
+            found = yield call
+            answers = self.made.answers(found, call.report) if len(frame) else None
+            counts = report.settle()
+        else:
+            result, made = yield from self.cascade.answer(frame, report)
+            answers, counts = self.made.answers(result, made), report.tally(made)
+        return lambda: (answers, counts)
 
 
 @dataclass
@@ -93,7 +110,7 @@ class Enrichment:
         self.target = Target(target)
         self._refuse_inside()
         self.options = self.session.options(options)
-        self.asked = self._checked(columns, dict(options))
+        self.asked = [self._counted(one) for one in self._checked(columns, dict(options))]
         needed = frozenset().union(*(one.uses for one in self.asked))
         names = list(self.source.schema.names)
         self.reads = names if isinstance(self.source, Query) else [name for name in names if name in needed]
@@ -143,17 +160,50 @@ class Enrichment:
         given = {each: value for each, value in own.items() if each != "model"}
         options = self.session.options({**whole, **given, "budget": self.options.budget, "neurons": None})
         options = dataclasses.replace(options, progress=False)
-        call = Call(task, own.get("model"), frame, on, options)
-        made = made_of(name, call)
+        given_model = own.get("model")
+        cascade = given_model if isinstance(given_model, Cascade) else None
+        asked_for = given_model if cascade is None else cascade.strong
+        call = Call(task, asked_for, frame, on, options)
+        whole_cascade = None if cascade is None else FilesCascade(call.task, cascade, call, on, options)
+        made = made_of(name, call, cascade=cascade is not None)
         # The model that is asked for, not one that takes its place where it is not open to the account.
-        model = self.session.model_for(call.task, own.get("model"), options.gateway)
+        model = self.session.model_for(call.task, asked_for, options.gateway)
         key = keys_of(call.task, model, [""], self.session.endpoint.server or self.session.origin, self.session.account)
         digest = hashlib.blake2b(repr([key[0].hex(), on, made.names]).encode(), digest_size=12).hexdigest()
         uses = frozenset(frames.names_in(on, frame, template=task.template))
         return Asked(
             name, call.task if not isinstance(task, ChatTask) else task, on, own.get("model"), options, made, digest,
-            f"{task.name} with {model.id} on {on!r}", uses,
+            f"{task.name} with {model.id if whole_cascade is None else whole_cascade.label} on {on!r}", uses,
+            whole_cascade,
         )  # fmt: skip
+
+    def _counted(self, one: Asked) -> Asked:
+        """Return an entry as it is, or one with a cascade once all rows were counted: they are part of its question."""
+        cascade = one.cascade
+        if cascade is None:
+            return one
+        if later := [name for name in one.uses if name not in self.source.schema.names]:
+            raise ColumnError(
+                f"columns[{one.name!r}]: a cascade is planned over all rows before the first is answered, and "
+                f"{later[0]!r} is answered in the same call. Enrich in two calls."
+            )
+        cascade.count(functools.partial(self.frames, one), self._memory)
+        about = repr([one.key, cascade.digest, cascade.cheap.id, cascade.cascade.accuracy, cascade.cascade.confidence])
+        key = hashlib.blake2b(about.encode(), digest_size=12).hexdigest()
+        return dataclasses.replace(one, key=key, words=f"{one.words}, certified for {cascade.rows:,} rows")
+
+    def frames(self, one: Asked) -> Iterator[pd.DataFrame]:
+        """Yield all rows of the source, with the columns that an entry works on, a batch at a time."""
+        names = [name for name in self.source.schema.names if name in one.uses]
+        reader = Reader(self.source, 0, names)
+        while (taken := reader.take(None, self._memory * _SHARE, _BYTES_A_ROW + one.made.bytes_a_row))[1]:
+            yield as_pandas(taken[0])
+
+    @property
+    def cascades(self) -> dict[str, tuple[FilesCascade, Frames]]:
+        """By column: each cascade, and the rows it is about."""
+        there = [(one, one.cascade) for one in self.asked if one.cascade is not None]
+        return {one.name: (cascade, functools.partial(self.frames, one)) for one, cascade in there}
 
     # -- what is there already ---------------------------------------------------------------------------------------
 
@@ -273,7 +323,12 @@ class Enrichment:
         return {
             "version": 1, "start": batch.start, "stop": batch.stop, "schema": self._schema_key, "files": files,
             "digest": digest_of(batch.table) if isinstance(self.source, Query) else "", "origin": self.session.origin,
-            "columns": {o.name: {"key": o.key, "words": o.words, **counts.get(o.name, {})} for o in self.asked},
+            "columns": {
+                o.name: {
+                    "key": o.key, "words": o.words, **counts.get(o.name, {}),
+                    **({} if o.cascade is None else o.cascade.record),
+                } for o in self.asked
+            },
         }  # fmt: skip
 
 
@@ -298,7 +353,8 @@ def enrich(
     columns : mapping of str to (Task, on) or (Task, on, options)
         For each new column the task, what it works on (a column, or a template with ``{column}``), and options of its
         call, such as ``model``.  Later ones may name earlier ones.  A task with several columns gives
-        ``<name>__<column>`` each.
+        ``<name>__<column>`` each.  A ``cf.Cascade`` of two models makes one certificate for all rows of the source, and
+        ``<name>__answered_by``; for it this column is read three times more, and 120 bytes a distinct row are kept.
     memory : int, default 512,000,000
         Bytes for a batch while it is worked on.  What Python and the packages need comes on top (about 300 MB).
     overwrite : bool
@@ -309,7 +365,7 @@ def enrich(
     Returns
     -------
     EnrichReport
-        Its repr is the receipt; ``.path``, ``.failures``.  Failed rows are null with the reason in
+        Its repr is the receipt; ``.path``, ``.failures``, ``.certificates``.  Failed rows are null with the reason in
         ``<name>__error``.  Lists and objects are written as JSON text, times in UTC.
 
     Raises
@@ -332,25 +388,26 @@ def enrich(
         report.notes += job.look(remove=True)
         for part in job.target.parts.values():
             report.written(part.stop - part.start, before=True)
-        proven = {
-            name
-            for part in job.target.parts.values()
-            for name, one in part.record["columns"].items()
-            if one.get("done")
-        }
         remember(report)
         try:
+            yield from prepare(job.cascades, job.target, report)
+            proven = {
+                name
+                for part in job.target.parts.values()
+                for name, one in part.record["columns"].items()
+                if one.get("done")
+            }
             for batch in job.batches():
                 frame, answers, counts = as_pandas(batch.table), {}, {}
                 for at, one in enumerate(job.asked):
                     report.begin(batch.number, len(frame), at, one.name)
-                    call = one.call(frame, report, proven=one.name in proven)
-                    answers[one.name] = one.made.answers((yield call), call.report) if len(frame) else None
-                    counts[one.name] = report.settle()
+                    steps = one.steps(frame, report, proven=one.name in proven)
+                    answers[one.name], counts[one.name] = (yield from steps)()
                     proven |= {one.name} if counts[one.name]["done"] else set()
                     for new, cells in (answers[one.name] or {}).items():
                         frame[new] = cells
                 job.write(batch, answers, report, counts)
+            report.certificates = certificates(job.cascades, job.target)
         except KeyboardInterrupt as error:  # between two calls, while a batch is read or written
             raise error if isinstance(error, Stopped) else Stopped(report.stopped_words) from None
         finally:
@@ -374,12 +431,16 @@ def plan_of(
     job = Enrichment(source, target, columns, memory, overwrite, options)
     notes = job.look(remove=False)
     done = sum(part.stop - part.start for part in job.target.parts.values())
+    notes += [f"{one.name}: {one.cascade.note}" for one in job.asked if one.cascade is not None]
     plan = EnrichPlan(job.target.folder, done, len(job.target.parts), notes)
     for batch in job.batches():
         frame = as_pandas(batch.table)
         plan.parts, plan.rows = plan.parts + 1, plan.rows + len(frame)
         for one in job.asked:
             call = one.call(frame)
-            plan.add(one.name, f"{call.task.name} with {call.model.id}", call.plan().estimate)
+            words = f"{call.task.name} with {call.model.id if one.cascade is None else one.cascade.label}"
+            plan.add(one.name, words, call.plan().estimate)
+            if one.cascade is not None:
+                plan.add(one.name, words, one.cascade.first(frame).estimate)
             frame = one.made.with_placeholders(frame, call)
     return plan

@@ -119,18 +119,20 @@ class Made:
         return frame.assign(**new)
 
 
-def made_of(name: str, call: Call) -> Made:
-    """Return the columns of a call, which may be one on no rows."""
+def made_of(name: str, call: Call, *, cascade: bool = False) -> Made:
+    """Return the columns of a call, which may be one on no rows; of a cascade also the one that says what answered."""
     task, model = call.task, call.model
     columns = task.to_columns([])
     several = getattr(task, "n", 1) if task.name in _MEDIA else 1
     if isinstance(columns, Column):
         media = "media" if several == 1 else "several media"
         kinds: dict[str, str] = {name: media if task.name in _MEDIA else columns.kind}
-        short: dict[str, str] = {}
+        short: dict[str, str] = {name: "answer"} if cascade else {}
     else:
         kinds = {f"{name}__{each}": column.kind for each, column in columns.items()}
         short = {f"{name}__{each}": each for each in columns}
+    if cascade:
+        kinds[f"{name}__answered_by"], short[f"{name}__answered_by"] = "category", "answered_by"
     bytes_of = {name: size * several for name, size in _MEDIA.items()}
     space, each = None, bytes_of.get(task.name, 4 * min(512, getattr(task, "max_tokens", 0) or 0) + 200 * len(kinds))
     if "vector" in kinds.values():

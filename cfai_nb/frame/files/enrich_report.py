@@ -21,6 +21,7 @@ from ...errors import CfaiError, RowsFailed, Stopped, StoreError
 from ...markup import counted
 from ...models import Cost
 from ...models.ledger import money
+from ..cascades.cascade_plan import Certificate
 from ..report import Report, spent_words
 
 if TYPE_CHECKING:
@@ -43,9 +44,12 @@ class EnrichReport(Report):
         Rows of parts that were there before.
     notes : list of str
         What should be known besides the result.
+    certificates : dict of str to Certificate
+        By column: what a cascade promises about all rows, in ``.words``.
     """
 
     def __init__(self, path: Path, rows: int | None, columns: int) -> None:
+        self.certificates: dict[str, Certificate] = {}
         self.path, self.rows, self._columns = path, rows, columns
         self.parts = self.done_rows = self.kept = 0
         self.notes: list[str] = []
@@ -69,23 +73,35 @@ class EnrichReport(Report):
         self._current = report
         return self
 
-    def settle(self) -> dict[str, int]:
-        """Add the run of the current call to the totals; return how many of its rows are done and failed."""
+    def settle(self, *, whole: bool = True) -> dict[str, int]:
+        """Add the run of the current call to the totals; return how many of its rows are done and failed.
+
+        Without ``whole`` its rows are counted later, by ``tally``: it is one of several calls about them.
+        """
         report, self._current = self._current, None
         if report is None:
             return {"done": 0, "failed": 0}
         event = report.event
-        self._failed += report.failed
-        self._answered += event.done
+        counts = self.tally(report) if whole else {"done": event.done, "failed": report.failed}
         self._sum = event if self._sum is None else _added(self._sum, event)
         # A run and its sender refer to each other: its answers would stay until the garbage collector comes by.
         report.run.results = Results(0)
-        return {"done": event.done, "failed": report.failed}
+        return counts
+
+    def tally(self, report: Report) -> dict[str, int]:
+        """Count the rows of a report that are done and failed."""
+        self._failed += report.failed
+        self._answered += report.run.done
+        return {"done": report.run.done, "failed": report.failed}
 
     def written(self, rows: int, *, before: bool = False) -> None:
         """Count a part that is there."""
         self.parts, self.done_rows, self._batch = self.parts + 1, self.done_rows + rows, 0
         self.kept += rows if before else 0
+
+    def none_there(self) -> None:
+        """Count no part: all are made again."""
+        self.parts = self.done_rows = self.kept = 0
 
     def end(self) -> None:
         """Show the end."""
@@ -164,7 +180,8 @@ class EnrichReport(Report):
             parts.append(f"{counted(event.stored, 'answer')} from the store")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
-        return " · ".join([*parts, *spent_words(event)])
+        promises = [f"{name}: {one.words}" for name, one in self.certificates.items()]
+        return " · ".join([*parts, *spent_words(event), *promises])
 
     @property
     def failures(self) -> pd.DataFrame:

@@ -85,7 +85,7 @@ def found_in(
     return lambda: rows_found(frame if join else frame.iloc[:0, :0], asked.names, found, id if join else None, what)
 
 
-# -- what is said, and what is recorded -------------------------------------------------------------------------------
+# -- checks, and rows out of what was found ----------------------------------------------------------------------------
 
 
 def service(product: str = "Vectorize") -> Session:
@@ -152,7 +152,7 @@ def rows_found(
     frame: pd.DataFrame, queries: Sequence[Any] | None, found: Sequence[Sequence[Match]], id: Any, what: str, *,
     lower: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
-    """Return the rows of the frame that have these ids, with what the metadata tells beyond it.
+    """Return the rows of the frame that have these ids, with what the metadata holds beyond it.
 
     Parameters
     ----------
@@ -184,8 +184,8 @@ def rows_found(
     made["id" if id is None else id] = _filled(None if id is None else frame[id], at, ids).set_axis(made.index)
     made["score"] = np.array([match.score for match in matches], dtype=float)
     if queries is not None:
-        told = pd.Series(list(queries), dtype=object if not queries else None)
-        made["query"] = told.repeat([len(one) for one in found]).to_numpy()
+        named = pd.Series(list(queries), dtype=object if not queries else None)
+        made["query"] = named.repeat([len(one) for one in found]).to_numpy()
     return made
 
 

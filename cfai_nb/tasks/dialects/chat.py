@@ -77,7 +77,7 @@ class Settings:
         if wanted is None or (wanted is False and not facts):
             return
         if not facts:
-            raise ModelError(f"{model.id} has no reasoning; leave reasoning= out.")
+            raise ModelError(f"{model.id} does not think; leave reasoning= out.")
         if wanted is False and facts.get("off") is None:
             low = f', or ask for the least with reasoning="{levels[0 if levels[0] == "low" else -1]}"' if levels else ""
             raise ModelError(f"{model.id} always thinks; leave reasoning= out{low}.")

@@ -289,7 +289,7 @@ def tool_of(function: Callable[..., Any]) -> Tool:
         raise ValueError(f"tools: {function!r:.80} is not a plain function with a name; give one written with def.")
     kinds = {parameter.kind for parameter in inspect.signature(function).parameters.values()}
     if kinds - {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}:
-        raise ValueError(f"tools: {name} has parameters that cannot be passed by name; write each with its name.")
+        raise ValueError(f"tools: {name} has parameters without a name of their own, such as *args; name each one.")
     try:
         adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(cast("Any", typed))
         schema = adapter.json_schema()
@@ -334,7 +334,7 @@ def _described(part: dict[str, Any], key: str, described: Mapping[str, str], fun
     if kinds and kinds <= {"integer", "number"}:
         part = {"type": "number", **{k: v for k, v in part.items() if k != "anyOf"}}
     elif kinds:
-        raise ValueError(f"tools: {key} of {function} has several types, and a model takes one; choose one.")
+        raise ValueError(f"tools: {key} of {function} has several types, and a model takes one type only.")
     if part.get("default", "") is None:
         del part["default"]
     kind = {"type": "string" if isinstance(part.get("const", ""), str) else "number"}

@@ -1,8 +1,7 @@
 """The dialects of questions: a request to a decision model, a JSON object from a chat model, a verdict of Llama Guard.
 
 A task makes a ``Questionnaire`` of its questions (see ``question_types``) and gets a cell for each; what follows from
-the questions alone is computed once and not per row.  ``label_dialects`` are the ways to ask for a label: a decision,
-words about a picture, or the scores of a model that has labels of its own.
+the questions alone is computed once and not per row.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from ...markup import address
 from ...media import Media, media_in, text_of
 from ...models import Model, Usage, find, names_of_models, tokens_in
 from . import chat, values
-from .question_types import MOST_QUESTIONS, Choice, Question, YesNo, holds, sent_as
+from .question_types import Choice, Question, sent_as
 from .reply import Reply
-from .request import Answer, Cell, Column, Dialect, Input, Json, Request, members, reading, shown_to, tokens_of
+from .request import Answer, Cell, Input, Json, Request, tokens_of
 
 #: Families that answer questions.
 FAMILIES = chat.FAMILIES | {"system-one"}
@@ -53,16 +52,6 @@ HAZARDS = (
     "privacy", "intellectual property", "indiscriminate weapons", "hate", "self-harm", "sexual content", "elections",
     "code interpreter abuse",
 )  # fmt: skip
-#: Families with labels of their own, which they score, and the kind of their input.
-_SCORERS = {"distilbert": "text", "resnet": "image"}
-#: Families with vision that answer only in words.
-_SEERS = chat.SEEING - chat.FAMILIES
-LABELLERS = FAMILIES | frozenset(_SCORERS) | _SEERS
-#: Models that give a probability for each label.
-WITH_PROBABILITIES = frozenset({"system-one"}) | frozenset(_SCORERS)
-#: The default question about labels.
-BEST = "Which label fits the text best?"
-_WORDS = chat.Settings(max_tokens=64)
 #: Llama Guard's tokens: written at most (a word and 14 codes), and read beside the text (its hazards, estimated).
 _GUARD_WRITES, _GUARD_READS = 128, 250
 
@@ -308,136 +297,3 @@ def _hazard(code: Json) -> int:
     if code.strip()[:1].upper() != "S" or not 0 < len(digits) < 3 or not digits.isdecimal():
         raise ValueError(f"{values.quoted(code)} is not a hazard")
     return int(digits)
-
-
-def kinds_for_label(model: Model) -> frozenset[str]:
-    """Return the kinds of input that a model takes for a label."""
-    if model.family in _SCORERS:
-        return frozenset({_SCORERS[model.family]})
-    return frozenset({"image"}) if model.family in _SEERS else KINDS & shown_to(model)
-
-
-def check_labels(choice: Choice | None, model: Model, *, multiple: bool = False) -> None:
-    """Refuse labels the model does not have, and a choice without labels."""
-    if multiple and (choice is None or len(choice.names) > MOST_QUESTIONS or model.family not in FAMILIES):
-        able = names_of_models(lambda other: other.family == "system-one")
-        raise ModelError(f"multiple=True takes 2 to {MOST_QUESTIONS} labels, and a chat model or one of: {able}.")
-    if model.family == "resnet":
-        if choice is not None:
-            raise ModelError(f"{model.id} has its own 1,000 labels; leave labels= out, or use another model.")
-    elif choice is None:
-        raise ValueError("labels: give at least two labels, as a list or a dict.")
-    elif model.family == "distilbert" and not {name.lower() for name in choice.names} <= {"negative", "positive"}:
-        raise ModelError(f"{model.id} only tells negative from positive; use clef-flash for other labels.")
-    elif isinstance(asked := label_dialects(choice, multiple=multiple).get(model.family or ""), Questionnaire):
-        asked.check(model)
-
-
-def label_dialects(choice: Choice | None, *, multiple: bool = False) -> dict[str, Dialect]:
-    """Return, by model family, how a model is asked for one of these labels, or whether each of them fits."""
-    if choice is not None and multiple:
-        asked = "" if choice.instructions == BEST else f"{choice.instructions} "
-        each = {name: YesNo(f"{asked}Does the label {name!r} fit the text?", yes=what) for name, what in choice.options}
-        return dict.fromkeys(FAMILIES, Questionnaire(each))
-    found: dict[str, Dialect] = dict.fromkeys(_SCORERS, Scored(choice))
-    if choice is not None:
-        found |= dict.fromkeys(_SEERS, InWords(choice))
-        found |= dict.fromkeys(FAMILIES, OneQuestion({"label": choice}))
-    return found
-
-
-def choice_of(labels: Sequence[str] | Mapping[str, str | None] | None, instructions: str) -> Choice | None:
-    """Return the labels as a question; None where a model has its own."""
-    if labels is None:
-        return None
-    described = labels.items() if isinstance(labels, Mapping) else [(name, None) for name in labels]
-    return Choice(tuple(described), instructions)
-
-
-def check_numbers(threshold: object, uncertain: object, wanted: bool, model: Model) -> None:
-    """Refuse numbers that are not probabilities, and probabilities of a model that gives none."""
-    check_threshold(threshold)
-    if uncertain is not None:
-        check_threshold(uncertain, "uncertain")
-    check_probabilities(wanted or uncertain is not None, model, WITH_PROBABILITIES)
-
-
-def label_columns(
-    choice: Choice | None, cells: Sequence[Cell], threshold: float, *, multiple: bool, all_: bool
-) -> dict[str, Column]:  # fmt: skip
-    """Lay the cells out: the label or a list of labels, and with ``all_`` the probabilities."""
-    if choice is None:
-        return members(cells, {"label": "category", "confidence": "number", "p": "object"})
-    if not multiple:
-        found = choice.columns("label", cells, 0.5, all_=all_)
-        return {name.removeprefix("label__"): column for name, column in found.items()}
-
-    held = [cell and [name for name in choice.names if holds(cell[name], threshold)] for cell in cells]
-    made = {"label": Column(held, "object")}
-    for name in choice.names if all_ else ():
-        made[f"p__{name}"] = Column([cell and cell[name]["p"] for cell in cells], "number")
-    return made
-
-
-def unsure(cell: Cell, limit: float | None) -> bool:
-    """Return whether an answer is below a confidence; for several labels, whether one of them is."""
-    if limit is None:
-        return False
-    sure = [cell["confidence"]] if "confidence" in cell else [max(part["p"], 1 - part["p"]) for part in cell.values()]
-    return bool(None in sure or min(sure) < limit)
-
-
-@dataclass(frozen=True)
-class InWords:
-    """A choice between labels as a question about a picture; the answer has to be one of them."""
-
-    choice: Choice
-
-    @functools.cached_property
-    def _question(self) -> chat.PictureQuestion:
-        offered = "; ".join(name if what is None else f"{name} ({what})" for name, what in self.choice.options)
-        words = f"{self.choice.instructions} Answer with one of these and nothing else: {offered}."
-        return chat.PictureQuestion(words, _WORDS)
-
-    def build_request(self, value: Input, model: Model) -> Request:
-        return self._question.build_request(value, model)
-
-    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        return self._question.estimate_usage(inputs, model)
-
-    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
-        """Return ``{label, confidence, p}`` without numbers; raise an AnswerError for any other words."""
-        reply = self._question.reply(answer, model)
-        if (problem := reply.problem(_WORDS.max_tokens)) is not None:
-            raise problem
-        try:
-            return self.choice.chosen(reply.content)
-        except ValueError as error:
-            raise AnswerError(f"the answer is none of the labels: {error}", "schema", text=reply.text) from None
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A model that scores its own labels; ``choice`` selects some of them, None all."""
-
-    choice: Choice | None
-
-    def build_request(self, value: Input, model: Model) -> Request:
-        if model.family == "distilbert":
-            return Request(json={"text": text_of(value)})
-        (picture,) = media_in(value)
-        return Request(content=picture.content(), content_type=picture.form.mime)
-
-    def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
-        if model.family == "resnet":
-            return Usage({"images": float(len(inputs))})
-        return Usage({"input_tokens": float(sum(map(tokens_of, inputs)))})
-
-    def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
-        """Return ``{label, confidence, p}``; raise an AnswerError where it holds no scores."""
-        with reading("scores"):
-            scores = {values.text(item["label"]): values.probability(item["score"]) for item in answer.json}
-            folded = {name.lower(): score for name, score in scores.items()}
-            p = scores if self.choice is None else {name: folded[name.lower()] for name in self.choice.names}
-            best = max(p, key=lambda name: p[name])
-            return {"label": best, "confidence": p[best], "p": p}

@@ -10,6 +10,7 @@ import contextlib
 import math
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
@@ -248,13 +249,25 @@ class Dialect(Protocol):
         """Estimate what these inputs use at most."""
 
 
+class Dialogue(ABC):
+    """A dialect of several requests an input, each of which follows from the answers before it."""
+
+    @abstractmethod
+    def conversation(self, value: Input, model: Model) -> Generator[Request, Answer, Cell]:
+        """Ask about one input, and return its cell, or raise an AnswerError."""
+
+    @abstractmethod
+    def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
+        """Estimate the most that one of the requests uses."""
+
+
 @contextlib.contextmanager
 def reading(what: str) -> Iterator[None]:
     """Turn an error while an answer is read into an AnswerError: the expected content is missing or broken."""
     try:
         yield
     except (AttributeError, LookupError, OverflowError, TypeError, ValueError) as error:
-        raise AnswerError(f"the answer holds no {what}: {error}", "broken", again=True) from None
+        raise AnswerError(f"the answer holds no {what}: {error}"[:300], "broken", again=True) from None
 
 
 def _is_envelope(document: Any) -> bool:

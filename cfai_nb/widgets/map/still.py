@@ -208,9 +208,9 @@ def titles(state: MapState) -> pd.Series[Any] | None:
 
 
 def _apart(points: npt.NDArray[np.float64], labels: pd.Series[Any]) -> bool:
-    """Whether the groups are separate; a name in the middle of scattered points would be misleading."""
+    """Whether the groups are separate, and not single rows; a name in the middle of scattered points would mislead."""
     known = labels.notna().to_numpy()
-    if not known.any():
+    if known.sum() < 2 * labels.nunique() or not known.any():
         return False
     placed = pd.DataFrame(points[known])
     within = placed - placed.groupby(labels[known].to_numpy()).transform("mean")

@@ -1,0 +1,335 @@
+"""A cascade over the whole of the files that ``enrich`` reads: one certificate for all rows, however many batches.
+
+``count`` reads all rows and keeps 16 bytes of key for each, which say what is drawn; nothing is sent.  ``prepare`` asks
+both models about the sample, the cheap model about all other rows, batch by batch, and keeps a score a row: the answers
+are in the store.  ``answer`` then gives the answers of one batch: the cheap ones that stand come from the store, all
+others from the strong model.  So the rows that are asked are those that the verb would ask about one frame of them all,
+and a call that was ended goes on as any call does.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ...errors import InputError, ModelError
+from ...models import Cost, Model
+from ...tasks import Task
+from ..call import Call
+from ..cascades.cascade import Cascade
+from ..cascades.cascade_parts import Answers, Distinct, PartCall, Rows, cost_of, parts_of, sureness, whole
+from ..cascades.cascade_plan import Certificate, dollars
+from ..cascades.cascade_rows import Population
+
+if TYPE_CHECKING:
+    from ..._engine.plan import Plan
+    from ..._engine.run_options import RunOptions
+    from ..report import Report
+    from .enrich_report import EnrichReport
+    from .parts import Target
+
+#: Bytes a distinct row takes while the certificate is found: key, weight, score, its places in the order and sample.
+BYTES_A_ROW = 120
+_LACKS = "A cascade in enrich reads the cheap answers again from the store"
+
+#: Yields the rows of the source, a frame a batch.
+Frames: TypeAlias = Callable[[], Iterator[pd.DataFrame]]
+
+
+class FilesCascade:
+    """A cascade in one column of ``enrich``.
+
+    Parameters
+    ----------
+    task : Task
+    cascade : Cascade
+    strong : Call
+        The call of the strong model on no rows, checked.
+    on : column or template
+    options : RunOptions
+
+    Attributes
+    ----------
+    certificate : Certificate or None
+        Once it is found; its ``failed`` counts no row yet.
+    """
+
+    def __init__(self, task: Task, cascade: Cascade, strong: Call, on: Any, options: RunOptions) -> None:
+        if cascade.learns or cascade.model is None:
+            raise ModelError(
+                "a cascade in enrich begins with a model: embeddings learn from all rows of a frame at once. "
+                'Give cf.Cascade("clef-flash", ...), or classify a frame that fits into memory.'
+            )
+        if strong.session.store() is None or options.cache not in (True, "only"):
+            raise ModelError(f"{_LACKS}: connect with a store, and leave cache= out.")
+        self.parts, self.task, self.cascade = parts_of(task), task, cascade
+        self.cheap_task: Task = dataclasses.replace(task, probabilities=True)  # type: ignore[call-arg]
+        self.strong: Model = strong.model
+        self.cheap: Model = strong.session.model_for(task, cascade.model, options.gateway)
+        self.cheap_task.check(self.cheap)
+        if self.cheap.id == self.strong.id:
+            raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
+        self.on, self._options = on, options
+        self.keys: npt.NDArray[np.bytes_] = np.empty(0, dtype="S16")
+        self.keep: npt.NDArray[np.bool_] = np.empty(0, dtype=bool)
+        self.prices = {self.cheap.id: Cost(0.0), self.strong.id: Cost(0.0)}  # of all rows, at most
+        self.certificate: Certificate | None = None
+        self.rows = 0
+
+    @property
+    def label(self) -> str:
+        """What answers, in order."""
+        return f"{self.cheap.name} → {self.strong.name}"
+
+    # -- before anything is sent -------------------------------------------------------------------------------------
+
+    def count(self, frames: Frames, memory: float) -> None:
+        """Read all rows, and decide what is drawn.
+
+        Raises
+        ------
+        InputError
+            They are too many for the memory.
+        """
+        found: list[npt.NDArray[np.bytes_]] = []
+        weights: list[npt.NDArray[np.int64]] = []
+        for frame in frames():
+            batch = Distinct(self._call(self.task, self.strong, frame).plan())
+            found.append(np.frombuffer(batch.keys, dtype="S16"))
+            weights.append(batch.weights)
+            every, self.rows = np.arange(len(batch.weights)), self.rows + len(frame)
+            for task, model in ((self.cheap_task, self.cheap), (self.task, self.strong)):
+                self.prices[model.id] += batch.price(task, model, every)
+            if (needed := BYTES_A_ROW * sum(map(len, found))) > memory:
+                raise InputError(
+                    f"A cascade keeps {BYTES_A_ROW} bytes a distinct row, and {needed:,} bytes are more than "
+                    f"memory={memory:,.0f}. Give more, or a file or folder at a time with a certificate each."
+                )
+        self.keys, where = np.unique(np.concatenate([self.keys, *found]), return_inverse=True)
+        counts = np.bincount(where, np.concatenate([np.empty(0), *weights]), len(self.keys)).astype(np.int64)
+        self.drawn = Population(
+            self.keys.tobytes(), counts, self.parts, np.empty(0, dtype=np.int64), learns=False,
+            targets={"accuracy": self.cascade.accuracy}, confidence=self.cascade.confidence,
+        )  # fmt: skip
+        self.keep = np.zeros(len(self.keys), dtype=bool)
+        self.reason = self._idle()
+
+    def _idle(self) -> str:
+        """Why it does not pay, as far as that can be seen now."""
+        drawn, share = self.drawn, len(self.drawn.checked) / max(1, len(self.keys))
+        cheap, alone = self.prices[self.cheap.id].neurons, self.prices[self.strong.id].neurons
+        if not len(self.keys) or drawn.too_few:
+            return drawn.too_few if len(self.keys) else "there are no rows"
+        if alone and cheap is not None and cheap + share * alone >= alone:
+            return f"it costs at least as much as {self.strong.name} alone"
+        return ""
+
+    @property
+    def digest(self) -> str:
+        """What tells this set of rows from another one."""
+        return f"{self.drawn.seed:016x}"
+
+    @property
+    def note(self) -> str:
+        """What a plan says besides the most it can cost."""
+        if self.reason:
+            return f"the cascade does not pay ({self.reason}), so {self.strong.name} is asked alone"
+        cheap, alone = self.prices[self.cheap.id], self.prices[self.strong.id]
+        least = len(self.drawn.checked) / len(self.keys)
+        shares = least, least + (1 - least) * (1 - self.drawn.expected())
+        each = [Cost(None if alone.neurons is None else share * alone.neurons) for share in shares]
+        return (
+            f"{dollars(cheap + each[0])} at least, {dollars(cheap + each[1])} expected if nine of ten cheap answers "
+            "are right"
+        )
+
+    # -- the certificate ---------------------------------------------------------------------------------------------
+
+    def prepare(self, frames: Frames, report: EnrichReport, name: str) -> Generator[Call, Any, None]:
+        """Find out which cheap answers stand; yield the calls."""
+        from ...quality.certificate import accuracy_steps
+
+        scores, cheap, strong = np.full(len(self.keys), np.nan), Cost(0.0), Cost(0.0)
+        sample = self.drawn.checked
+        right, seen = np.zeros(len(self.keys), dtype=bool), np.zeros(len(self.keys), dtype=bool)
+        if not self.reason:
+            report.title = f"enrich, sample for {name}:"
+            for frame, rows in self._new(frames, seen, sample):
+                answers = Answers(len(rows), {})
+                bought = yield from self._ask(frame, answers, report)
+                right[rows] = answers.agree(self.task, np.arange(len(rows)))
+                scores[rows] = sureness(self.parts, answers.guesses)
+                cheap, strong = cheap + bought[0], strong + bought[1]
+            self.reason = self._hopeless(right[sample], scores[sample])
+        if not self.reason:
+            report.title = f"enrich, cheap answers for {name}:"
+            for frame, rows in self._new(frames, seen, np.arange(len(self.keys))):
+                call = self._call(self.cheap_task, self.cheap, frame, report)
+                yield call
+                scores[rows] = sureness(self.parts, call.cells())
+                cheap += cost_of(call)
+                report.settle(whole=False)
+            steps = accuracy_steps(
+                scores, self.cascade.accuracy, self.cascade.confidence, self.drawn.weights, self.drawn.seed
+            )
+            try:
+                steps.send(right[next(steps)])
+            except StopIteration as end:
+                self.keep, self.reason = end.value.keep, end.value.reason
+        self._certify(cheap, strong, len(sample))
+
+    def _new(self, frames: Frames, seen: npt.NDArray[np.bool_], wanted: Rows) -> Iterator[tuple[pd.DataFrame, Rows]]:
+        """Yield the rows of each batch that are wanted and were not seen yet: a frame, and which distinct rows."""
+        open_ = np.zeros(len(self.keys), dtype=bool)
+        open_[wanted] = True
+        for frame in frames():
+            batch = Distinct(self._call(self.task, self.strong, frame).plan())
+            rows = self._places(batch)
+            new = open_[rows] & ~seen[rows]
+            seen[rows[new]] = True
+            if new.any():
+                yield frame.iloc[batch.at[new]], rows[new]
+
+    def _places(self, batch: Distinct) -> Rows:
+        """Return which rows of all the rows of a batch are.
+
+        Raises
+        ------
+        InputError
+            The source was changed since it was counted.
+        """
+        keys = np.frombuffer(batch.keys, dtype="S16")
+        found = np.minimum(np.searchsorted(self.keys, keys), max(0, len(self.keys) - 1))
+        if not np.array_equal(self.keys[found], keys):
+            raise InputError("The source was changed while it was read. Make the same call again.")
+        return found.astype(np.int64)
+
+    def _ask(self, frame: pd.DataFrame, answers: Answers, report: EnrichReport) -> Generator[Call, Any, list[Cost]]:
+        """Ask both models about the rows of a frame, no two of which are the same; return what each cost."""
+        rows, spent = np.arange(len(frame)), []
+        for task, model in ((self.cheap_task, self.cheap), (self.task, self.strong)):
+            call = self._call(task, model, frame, report)
+            call.look()
+            yield call
+            if model is self.cheap:
+                answers.guess(rows, call.cells(), model.name, call.stored)
+            else:
+                answers.take(rows, call)
+            spent.append(cost_of(call))
+            report.settle(whole=False)
+        return spent
+
+    def _hopeless(self, right: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> str:
+        """Why the cheap model is not worth its price, going by the sample; empty if it may be."""
+        order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
+        wrong = np.cumsum(~right[order] | np.isnan(scores[order]))
+        kept = float((wrong <= (1 - self.cascade.accuracy) * len(right)).mean()) if len(right) else 0.0
+        cheap, alone = self.prices[self.cheap.id].neurons, self.prices[self.strong.id].neurons
+        if kept >= 0.1 if cheap is None or alone is None else kept * alone > cheap:
+            return ""
+        return f"{self.cheap.name} gave the same answer on {right.sum():,} of {len(right):,} rows"
+
+    def _certify(self, cheap: Cost, strong: Cost, sample: int) -> None:
+        """Put the certificate together, given what cheap answers cost, and the strong ones of the sample."""
+        weights, kept = self.drawn.weights, self.keep.any()
+        rows, asked = int(weights.sum()), int(weights[~self.keep].sum())
+        alone = self.prices[self.strong.id]
+        if sample and strong.neurons is not None and not self.reason:
+            alone = Cost(strong.neurons * len(self.keys) / sample)
+        sent = None if alone.neurons is None else alone.neurons * float((~self.keep).mean() if len(self.keys) else 0)
+        cost = (cheap + Cost(sent)).neurons
+        self.certificate = self.read([rows, asked, rows - asked, "" if kept else self.reason, cost, alone.neurons], 0)
+
+    @property
+    def kept(self) -> str:
+        """What tells the rows that keep the cheap answer from others."""
+        return hashlib.blake2b(np.packbits(self.keep).tobytes(), digest_size=8).hexdigest()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a part notes of it."""
+        one = self.certificate
+        assert one is not None
+        about = [one.rows, one.asked, one.kept, one.reason, one.cost.neurons, one.alone.neurons]
+        return {"kept": self.kept, "certificate": about}
+
+    def read(self, noted: list[Any], failed: int) -> Certificate:
+        """Return the certificate that a part noted, given how many rows have failed in all parts."""
+        rows, asked, kept, reason, cost, alone = noted
+        return Certificate(
+            rows=rows, asked=asked, kept=kept, failed=failed, strong=self.strong.name,
+            confidence=self.cascade.confidence, targets={"accuracy": self.cascade.accuracy} if kept else {},
+            reason=reason, cost=Cost(cost), alone=Cost(alone),
+        )  # fmt: skip
+
+    # -- the answers of a batch --------------------------------------------------------------------------------------
+
+    def answer(self, frame: pd.DataFrame, report: EnrichReport) -> Generator[Call, Any, tuple[pd.DataFrame, Report]]:
+        """Yield the calls of a batch; return its answers with what answered each row, and their report."""
+        strong = self._call(self.task, self.strong, frame, report)
+        batch = Distinct(strong.plan())
+        answers, calls = Answers(len(batch.weights), {}), []
+        keep = self.keep[self._places(batch)]
+        for task, model in ((self.cheap_task, self.cheap), (self.task, self.strong)):
+            cheap = model is self.cheap
+            some = np.flatnonzero(keep if cheap else ~answers.kept)
+            if not len(some):
+                continue
+            call = self._call(task, model, frame.iloc[batch.at[some]], report)
+            call.look()
+            calls.append(call)
+            yield call
+            if cheap:  # an answer that the store has lost, and that now fails, is left to the strong model
+                answers.guess(some, call.cells(), model.name, call.stored)
+                answers.kept[some] = [answers.guesses[row] is not None for row in some.tolist()]
+            else:
+                answers.take(some, call)
+            report.settle(whole=False)
+        answers.stand()
+        made = whole(strong, batch, answers, calls, None)
+        found = made.frame()
+        if isinstance(found, pd.Series):
+            found = pd.DataFrame({"answer": found, "answered_by": made.answered_by})
+        return found, made
+
+    def first(self, frame: pd.DataFrame) -> Plan:
+        """Return what the cheap model is asked about the rows of a batch."""
+        return self._call(self.cheap_task, self.cheap, frame).plan()
+
+    def _call(self, task: Task, model: Model, frame: pd.DataFrame, report: EnrichReport | None = None) -> PartCall:
+        options = dataclasses.replace(self._options, part="later")
+        return PartCall(task, model, frame, self.on, options, whole=report)
+
+
+def prepare(
+    cascades: Mapping[str, tuple[FilesCascade, Frames]], target: Target, report: EnrichReport
+) -> Generator[Call, Any, None]:
+    """Yield the calls that cascades need before the first part; parts of another certificate are made again."""
+    there = sum(part.stop - part.start for part in target.parts.values())
+    for name, (cascade, frames) in cascades.items():
+        if there and there == cascade.rows:  # the parts hold the certificate
+            continue
+        yield from cascade.prepare(frames, report, name)
+        if cascade.reason:
+            why = f"the cascade does not pay: {cascade.reason}. {cascade.strong.name} is asked about every row."
+            report.notes.append(f"{name}: {why}")
+        if any(part.record["columns"][name]["kept"] != cascade.kept for part in target.parts.values()):
+            report.notes.append("All parts are made again: rows that had failed were answered.")
+            target.remove(list(target.parts))
+            report.none_there()
+
+
+def certificates(cascades: Mapping[str, tuple[FilesCascade, Frames]], target: Target) -> dict[str, Certificate]:
+    """Return what cascades promise, going by the parts that are there."""
+    found = {}
+    for name, (cascade, _) in cascades.items():
+        records = [part.record["columns"][name] for part in target.parts.values()]
+        if records:
+            found[name] = cascade.read(records[0]["certificate"], sum(record["failed"] for record in records))
+    return found
