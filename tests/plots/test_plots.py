@@ -516,7 +516,8 @@ def test_costs_of_a_short_run_fill_the_picture() -> None:
         low, high = ax.get_xlim()
         assert 3 <= sum(low <= tick <= high for tick in ax.get_xticks()) <= 8, seconds
         picture(ax)
-        assert all(":" in label.get_text() for label in ax.get_xticklabels() if label.get_text()), seconds
+        if seconds < 1_000:  # bare seconds or minutes say nothing; at midnight a date stands instead
+            assert all(":" in label.get_text() for label in ax.get_xticklabels() if label.get_text()), seconds
 
 
 @pytest.mark.parametrize("by", ["model", "time"])
