@@ -8,10 +8,11 @@ those answers, also after a restart, and submits only the rest.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import collections
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pydantic_core
@@ -33,6 +34,7 @@ FIRST_LOOK, LAST_LOOK, GROWTH = 0.25, 20.0, 1.5
 #: How often an unreadable answer is asked for again.
 _GARBLED = 8
 _QUERY = {"queueRequest": "true"}
+_KEY = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -47,11 +49,12 @@ class _Place:
 
 @dataclass(slots=True, eq=False)
 class _Submission:
-    """Requests that were submitted together."""
+    """Requests that were submitted together; of a million rows little more than their keys stays in memory."""
 
     id: str
     began: float
-    requests: Sequence[Sequence[bytes]]
+    sizes: Sequence[int]  # inputs of each request
+    packed: bytes  # the keys of all inputs, one behind the other
     places: dict[int, _Place] = field(default_factory=dict)  # by position, of those that a conversation waits for
     read: bytearray = field(init=False)  # by position: whether a conversation has its answer
     ours: bool = False  # this run submitted it
@@ -59,7 +62,31 @@ class _Submission:
     looking: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
-        self.read = bytearray(len(self.requests))
+        self.read = bytearray(len(self.sizes))
+
+    @classmethod
+    def of(
+        cls, name: str, began: float, requests: Sequence[Sequence[bytes]], places: Sequence[_Place] = ()
+    ) -> _Submission:
+        """Return a submission of these requests, the keys of which are given."""
+        sizes = array.array("l", [len(keys) for keys in requests])
+        packed = b"".join(key for keys in requests for key in keys)
+        return cls(name, began, sizes, packed, dict(enumerate(places)), ours=bool(places))
+
+    def take(self, position: int) -> None:
+        """Note that a conversation has the answer to a request."""
+        self.read[position] = True
+        del self.places[position]
+        if not self.places:
+            self.places = {}  # a dict keeps the room it once needed
+
+    def keys(self, *, without: Callable[[int], bool] = lambda position: False) -> Iterator[bytes]:
+        """Yield the keys of its inputs, except those of some requests."""
+        at = 0
+        for position, size in enumerate(self.sizes):
+            for end in range(at + _KEY, at + size * _KEY + 1, _KEY) if not without(position) else ():
+                yield self.packed[end - _KEY : end]
+            at += size * _KEY
 
 
 class Queue:
@@ -85,13 +112,13 @@ class Queue:
         index = {plan.keys[at]: at for at in pending} if submitted else {}
         groups: list[list[int]] = []
         for name, requests in submitted:
-            submission = _Submission(name, time.perf_counter(), requests)
+            submission = _Submission.of(name, time.perf_counter(), requests)
             for position, keys in enumerate(requests):
                 if all(key in index for key in keys):
                     groups.append([index.pop(key) for key in keys])
                     self._known[tuple(keys)] = submission, position
                     self._submissions[name] = submission
-            if name not in self._submissions and self._stored(key for keys in requests for key in keys):
+            if name not in self._submissions and self._stored(submission.keys()):
                 store.dequeue(name)  # of a process that ended before it could
         return groups
 
@@ -112,9 +139,7 @@ class Queue:
         else:
             self._add(place)
         answer, (name, position) = await place.answer
-        submission = self._submissions[name]
-        submission.read[position] = True
-        del submission.places[position]  # a million rows would keep theirs to the end of the run
+        self._submissions[name].take(position)
         return answer, (name, position)
 
     def abandon(self) -> None:
@@ -141,9 +166,9 @@ class Queue:
             return
         await self._engine.written()
         for submission in self._submissions.values():
-            known = [whole and (read or at in submission.places) for at, read in enumerate(submission.read)]
-            rest = (keys for keys, read in zip(submission.requests, known, strict=True) if not read)
-            if submission.done and self._stored(key for keys in rest for key in keys):
+            read, failed = submission.read, submission.places
+            rest = submission.keys(without=lambda at: whole and (bool(read[at]) or at in failed))  # noqa: B023
+            if submission.done and self._stored(rest):
                 store.dequeue(submission.id)
 
     def _add(self, place: _Place) -> None:
@@ -193,11 +218,12 @@ class Queue:
             return bare(error)
         except (KeyError, TypeError):
             return AnswerError("the queue's answer holds no request_id", "broken", again=True)
-        submission = _Submission(name, began, [place.keys for place in places], dict(enumerate(places)), ours=True)
+        requests = [place.keys for place in places]
+        submission = _Submission.of(name, began, requests, places)
         self._submissions[name] = submission
         if (store := self._engine.store) is not None:
             engine, model = self._engine, self._run.plan.model
-            store.enqueue(name, engine.account, engine.origin, model.id, submission.requests)
+            store.enqueue(name, engine.account, engine.origin, model.id, requests)
         self._look_for(submission)
         return None
 
@@ -276,7 +302,7 @@ class Queue:
         """
         usage = reported(Answer(pydantic_core.to_json({"usage": usage})))
         total = None if usage is None else price(usage, self._run.plan.model).neurons
-        sizes = {at: len(keys) for at, keys in enumerate(submission.requests) if _result(answered, at) is not None}
+        sizes = {at: size for at, size in enumerate(submission.sizes) if _result(answered, at) is not None}
         if not total or any(isinstance(one := _result(answered, at), Mapping) and one.get("usage") for at in sizes):
             return {}
         return {at: total * size / sum(sizes.values()) for at, size in sizes.items()}

@@ -110,7 +110,7 @@ class Part:
         given = {name: value for name, value in options.items() if name not in NAMES}
         if call.session.endpoint.is_server:
             given["model"] = call.model.id
-        budget = None if call.options.budget is None else _shared(call.options.budget)
+        budget = None if call.options.budget is None else _shared(call.options.budget, call.session)
         asked = tuple(
             Asked(
                 one.model.id, max(1, one.task.batch(one.model)),
@@ -266,12 +266,14 @@ class SharedLimit:
     allow_unknown: bool
 
 
-def _shared(budget: Budget) -> SharedLimit:
+def _shared(budget: Budget, session: Session) -> SharedLimit:
     """Return a budget as workers can share it, with what is left of it now."""
     from .._engine.account.participant import SharedBudget
 
     name = next((name for name, one in _budgets.items() if one is budget), "")
-    name = name or (budget.name if isinstance(budget, SharedBudget) else f"dask {uuid.uuid4().hex}")
+    if not name:
+        free = isinstance(budget, SharedBudget)
+        name = f"{budget.name} {session.account}" if free else f"dask {uuid.uuid4().hex}"  # type: ignore[attr-defined]
     _budgets[name] = budget
     return SharedLimit(name, budget.limit - budget.spent, budget.elsewhere, budget.label, budget.allow_unknown)
 

@@ -172,6 +172,7 @@ class DaskReport(Report):
     def _clear(self) -> None:
         self._notes: dict[tuple[str, int], Mapping[str, Any]] = {}
         self._states: dict[str, str] = {}
+        self._final: tuple[Event, int, pd.DataFrame] | None = None  # event, parts and failures of what is over
         self._error: CfaiError | None = None
         self._began, self._ended = time.monotonic(), 0.0
 
@@ -181,6 +182,10 @@ class DaskReport(Report):
         self, part: str, state: str, at: int, note: Mapping[str, Any] | None, apart: bool, error: Sequence[str]
     ) -> None:
         """See the function ``take``."""
+        with self._lock:
+            ending = self._thread if self._ended else None
+        if ending is not None:  # the end of the computation before is being shown
+            ending.join(1.0)
         with self._lock:
             if self._thread is None:
                 self._begin()
@@ -196,7 +201,7 @@ class DaskReport(Report):
             self._wake.set()
 
     def _begin(self) -> None:
-        if self._ended and (self._complete or self._computed):  # computed once more
+        if self._final is not None:  # computed once more
             self._clear()
         self._ended, self._computed, self._latest = 0.0, False, time.monotonic()
         remember(self)
@@ -214,6 +219,9 @@ class DaskReport(Report):
             show(self)
         with self._lock:
             self._thread = None
+            if self._complete or self._computed:  # the notes of ten thousand parts would stay with the report
+                self._final = self.event, self._parts, self.failures
+                self._notes, self._states = {}, {}
 
     def end(self) -> None:
         """End where no part is under way, and wait until that is shown."""
@@ -235,7 +243,7 @@ class DaskReport(Report):
 
     @property
     def _parts(self) -> int:
-        return sum(state == "ends" for state in self._states.values())
+        return self._final[1] if self._final is not None else sum(state == "ends" for state in self._states.values())
 
     @property
     def _over(self) -> bool:
@@ -289,6 +297,8 @@ class DaskReport(Report):
     def event(self) -> Event:
         """How far all parts are together."""
         with self._lock:
+            if self._final is not None:
+                return self._final[0]
             every, states = dict(self._notes), dict(self._states)
         # A part of a worker that was lost is carried out again: its cost counts, and its rows do not.
         live = {key: note for key, note in every.items() if states[key[0]] != "lost"}
@@ -335,6 +345,8 @@ class DaskReport(Report):
     def failures(self) -> pd.DataFrame:
         """The first rows of each part that failed, and why: ``row`` (its label), ``code``, ``message``, ``model``."""
         with self._lock:
+            if self._final is not None:
+                return self._final[2]
             found = [tuple(each) for note in self._notes.values() for each in note["failures"]]
         return pd.DataFrame(found, columns=["row", "code", "message", "model"])
 
