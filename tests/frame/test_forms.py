@@ -144,7 +144,7 @@ def test_widgets_explain_themselves(frame: pd.DataFrame) -> None:
         if isinstance(made, WidgetMethod):
             verb = getattr(frame.cfai, name)
             assert "data" not in inspect.signature(verb).parameters
-            assert verb.__doc__
+            assert "\nExamples\n--------\n>>> " in verb.__doc__
             assert "\ndata :" not in verb.__doc__
 
 

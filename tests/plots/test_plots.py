@@ -332,6 +332,10 @@ def test_text_can_be_read_on_a_dark_figure() -> None:
             for text in [*written, *(legend.get_texts() if legend else [])]:
                 assert readable(text.get_color(), "#000000") == to_hex(text.get_color()), text
             assert picture(ax)[1:4] == b"PNG"
+    ground = Figure(facecolor="#101418").subplots()
+    legend = clusters(*blobs(60, 3), legend=True, ax=ground).get_legend()
+    ground_of_names = to_hex(legend.get_frame().get_facecolor())
+    assert all(readable(to_hex(text.get_color()), ground_of_names) == to_hex(text.get_color()) for text in legend.texts)
 
 
 @pytest.mark.parametrize(
@@ -511,6 +515,9 @@ def test_costs_of_a_short_run_fill_the_picture() -> None:
         ax = cost(LEDGER.assign(time=moments), "time", ax=axes())
         low, high = ax.get_xlim()
         assert 3 <= sum(low <= tick <= high for tick in ax.get_xticks()) <= 8, seconds
+        picture(ax)
+        if seconds < 1_000:  # bare seconds or minutes say nothing; at midnight a date stands instead
+            assert all(":" in label.get_text() for label in ax.get_xticklabels() if label.get_text()), seconds
 
 
 @pytest.mark.parametrize("by", ["model", "time"])
