@@ -29,7 +29,7 @@ HEIGHT = {room: -floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 HOMES = {
     "matplotlib": {"plots."},
     "ipywidgets": {"widgets."},
-    "anywidget": {"widgets.review."},
+    "anywidget": {"widgets."},
     "traitlets": {"widgets."},
     "jscatter": {"widgets.map.chart"},
     "IPython": {"widgets."},
