@@ -16,10 +16,9 @@ shows anything by itself; text and lines are dark on a light figure and light on
 from .boxes import boxes
 from .clusters import clusters
 from .compare import compare
-from .confidence import confidence
+from .confidence import confidence, reliability
 from .confusion import confusion
 from .cost import cost
-from .reliability import reliability
 from .similarity import similarity
 from .timing import concurrency, latency
 

@@ -1,11 +1,12 @@
-"""`confidence`: how sure a model was, and how often it was right. Results with probabilities in, the axes out.
+"""`confidence` and `reliability`: how sure models were, and how often they were right. Results in, the axes out.
 
-Without a truth it is a histogram; with one it is a reliability curve, with ECE and Brier score.
+`confidence` is of one result: a histogram, or with a truth a reliability curve. `reliability` has a curve for each of
+several results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..markup import counted
 from ..quality import wilson
 from ..vectors.vector import stand_in_of
-from .axes import BLUE, DASHED, GREY, new_axes, plot, read_labels, theme, tidy
-from .text import empty, finish
+from .axes import BLUE, DASHED, GREY, color_and_marker, new_axes, plot, read_labels, theme, tidy
+from .text import drawable, empty, finish
 
 _BINS = 10
 
@@ -54,12 +55,8 @@ def confidence(
         There is no confidence, or there are several and no `question`; numbers are outside of 0 to 1; there are not
         as many truths as rows; or answers cannot be right or wrong (a scale).
     """
-    found = find_answer(frame_or_series, question)
-    numbers = pd.to_numeric(pd.Series(found.p), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    found, numbers, right = read_confidence(frame_or_series, truth, question)
     known = np.isfinite(numbers)
-    if ((numbers[known] < 0) | (numbers[known] > 1)).any():
-        raise ValueError(f"{found.name}: a confidence is between 0 and 1, the largest here is {np.nanmax(numbers):.3g}")
-    right = None if truth is None else is_right(found, read_labels(truth, frame_or_series, len(numbers)))
     notes = [f"{(~known).sum():,} without a number left out"] if not known.all() else []
     kept = known if right is None else known & right.notna().to_numpy()
     if right is not None and (unknown := int((known & ~kept).sum())):
@@ -80,6 +77,63 @@ def confidence(
     return finish(ax, usual, title, notes, mark, stand_in_of(frame_or_series))
 
 
+@plot
+def reliability(
+    results: pd.DataFrame | pd.Series[Any] | Mapping[str, pd.DataFrame | pd.Series[Any]],
+    truth: Iterable[Any],
+    *,
+    question: str | None = None,
+    ax: Axes | None = None,
+    title: str | None = None,
+    mark: str | None = None,
+) -> Axes:
+    """Draw how often models were right where they were this sure, one curve for each.
+
+    On the diagonal, 80 % of the answers given with 80 % probability are right; below it a model is surer than it should
+    be.  Whiskers are 95 % intervals (Wilson); the legend has each model's expected calibration error and Brier score.
+
+    Parameters
+    ----------
+    results : DataFrame or Series, or dict of name to one of them
+        As `confidence` takes them: what a verb returned with ``probabilities=True``, one for each model.
+    truth : iterable
+        One value a row: the right answers, for a yes or no True or False.
+    question : str, optional
+        Which answer, where the frames hold several.
+    ax, title, mark : see ``help(cf.plots)``
+
+    Raises
+    ------
+    ValueError
+        As `confidence`; or there is nothing to draw.
+    """
+    several: Mapping[str, Any] = results if isinstance(results, Mapping) else {"": results}
+    if not several:
+        raise ValueError("results: give what a verb returned with probabilities=True, or a dict of several.")
+    found: list[tuple[str, Answer, Any]] = []
+    for name, given in several.items():
+        answer, p, right = read_confidence(given, truth, question)
+        assert right is not None
+        known = np.isfinite(p) & right.notna().to_numpy()
+        if known.any():
+            found.append((name or answer.name, answer, calibrate(p[known], right[known].astype(bool).to_numpy())))
+    ax = new_axes(6, 4.4) if ax is None else ax
+    if not found:
+        return empty(ax, title, "no row has a confidence and a truth")
+    _diagonal(ax, found[0][1])
+    for at, (name, _, scores) in enumerate(found):
+        color, marker = color_and_marker(at)
+        label = (
+            f"{drawable(name)[0]}: ECE {scores.ece:.3f}, Brier {scores.brier:.3f}, {counted(int(scores.count.sum()))}"
+        )
+        _curve(ax, scores, color=color, marker=marker, label=label)
+    ax.set_xlim(0, 1)
+    legend = ax.legend(loc="lower right", fontsize=8, frameon=False, labelcolor=theme(ax).ink)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return finish(ax, "Reliability", title, (), mark, stand_in_of(*several.values()))
+
+
 @dataclass(frozen=True)
 class Answer:
     """One answer of a frame: its name, its probabilities, the answers themselves, and whether it is a yes or no."""
@@ -95,6 +149,17 @@ class Answer:
         if self.binary:
             return "probability of yes"
         return "confidence" if self.answers is None else "probability of the answer given"
+
+
+def read_confidence(
+    given: pd.DataFrame | pd.Series[Any], truth: Iterable[Any] | None, question: str | None
+) -> tuple[Answer, Numbers, pd.Series[Any] | None]:
+    """Return an answer, how sure the model was of it row by row (NaN: unknown), and whether it was right."""
+    found = find_answer(given, question)
+    p = pd.to_numeric(pd.Series(found.p), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if len(odd := p[(p < 0) | (p > 1)]):
+        raise ValueError(f"{found.name}: a confidence is between 0 and 1, and one here is {odd[0]:.3g}")
+    return found, p, None if truth is None else is_right(found, read_labels(truth, given, len(p)))
 
 
 def find_answer(given: pd.DataFrame | pd.Series[Any], question: str | None) -> Answer:
@@ -148,19 +213,29 @@ def _histogram(ax: Axes, numbers: Numbers, found: Answer) -> None:
 
 
 def _reliability(ax: Axes, scores: Calibration, found: Answer) -> None:
-    tidy(ax, "y", x=found.meaning, y="the answer was yes" if found.binary else "the answer was right")
-    faint = theme(ax).faint
+    _diagonal(ax, found)
     heights = 0.22 * scores.count / scores.count.max()
     ax.bar(scores.mean, heights, width=0.03, color=GREY, alpha=0.5, zorder=1)
     for x, height, count in zip(scores.mean, heights, scores.count, strict=True):
-        ax.annotate(f"{count:,}", (x, height), (0, 2), textcoords="offset points", ha="center", color=faint, fontsize=7)
-    ax.plot([0, 1], [0, 1], color=faint, linewidth=1, linestyle=DASHED, zorder=2)
-    whiskers = np.maximum([scores.share - scores.low, scores.high - scores.share], 0)
-    ax.errorbar(scores.mean, scores.share, yerr=whiskers, color=BLUE, marker="o", markersize=6, linewidth=1.6,
-                elinewidth=1, capsize=2, zorder=3, clip_on=False)  # fmt: skip
+        ax.annotate(f"{count:,}", (x, height), (0, 2), textcoords="offset points", ha="center", color=theme(ax).faint,
+                    fontsize=7)  # fmt: skip
+    _curve(ax, scores, color=BLUE, marker="o")
+
+
+def _diagonal(ax: Axes, found: Answer) -> None:
+    """Draw where a model is as often right as it is sure, and say what the axes are."""
+    tidy(ax, "y", x=found.meaning, y="the answer was yes" if found.binary else "the answer was right")
+    ax.plot([0, 1], [0, 1], color=theme(ax).faint, linewidth=1, linestyle=DASHED, zorder=2)
     ax.set_ylim(0, 1)
-    ax.xaxis.set_major_formatter(PercentFormatter(1))
-    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+
+
+def _curve(ax: Axes, scores: Calibration, **look: Any) -> None:
+    """Draw how often a model was right, bin by bin, with 95 % intervals."""
+    whiskers = np.maximum([scores.share - scores.low, scores.high - scores.share], 0)
+    ax.errorbar(scores.mean, scores.share, yerr=whiskers, markersize=6, linewidth=1.6, elinewidth=1, capsize=2,
+                zorder=3, clip_on=False, **look)  # fmt: skip
 
 
 @dataclass(frozen=True)

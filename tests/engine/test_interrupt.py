@@ -69,7 +69,7 @@ def test_a_second_interrupt_drops_everything_at_once(tmp_path: Path) -> None:
             begun = time.monotonic()
             child.send_signal(signal.SIGINT)
             out, _ = child.communicate(timeout=15)
-            assert time.monotonic() - begun < 12
+            assert time.monotonic() - begun < 5
         assert out.startswith("Stopped")
         assert server.emulator.requests == 4
 
@@ -242,7 +242,7 @@ def test_a_run_that_waits_can_be_stopped(tmp_path: Path, settings: dict[str, Any
             await run
         return time.monotonic() - begun
 
-    assert asyncio.run(main()) < 5
+    assert asyncio.run(main()) < 1.0
     sent = emulator.requests
     assert sent < 30
     assert cf.last_run().run.in_flight == 0
@@ -285,7 +285,7 @@ def test_stop_in_a_real_kernel(kernel: Kernel, tmp_path: Path) -> None:
             kernel.interrupt()
             sent = emulator.requests
             content = kernel.reply(cell)
-            assert time.monotonic() - begun < 20
+            assert time.monotonic() - begun < 4
             assert content["status"] == "error"
             assert content["ename"] in errors
             if content["ename"] == "Stopped":

@@ -128,7 +128,7 @@ def test_not_one_request_leaves_after_stop(tmp_path: Path, call: str) -> None:
     said, noted = out.splitlines()
     assert said in ("Stopped", "KeyboardInterrupt")
     written, asked = json.loads(noted)
-    assert begun <= asked < begun + 5
+    assert begun <= asked < begun + 0.5
     assert [each - asked for each in written if each > asked] == []
     assert len(written) < 5_000
 
@@ -259,7 +259,7 @@ async def main():
         async with asyncio.timeout(0.4):
             await rows.cfai.classify.aio(labels)
     except TimeoutError as error:
-        print(time.monotonic() - begun < 1.4, "4 requests in flight" in str(error.__cause__))
+        print(time.monotonic() - begun < 0.8, "4 requests in flight" in str(error.__cause__))
 asyncio.run(main())
 """
     store = tmp_path / "s.sqlite"
@@ -411,7 +411,7 @@ def test_a_second_press_drops_what_is_in_flight(tmp_path: Path) -> None:
     begun = time.monotonic()
     with pytest.raises(cf.Stopped), pressed(lambda: emulator.in_flight >= 4, lambda: cf.last_run().run.stopped):
         words(20).cfai.classify(LABELS)
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 5
 
 
 def test_a_connection_that_is_being_made_is_not_in_flight(tmp_path: Path) -> None:
@@ -428,7 +428,7 @@ def test_a_connection_that_is_being_made_is_not_in_flight(tmp_path: Path) -> Non
         begun = time.monotonic()
         with pressed(lambda: time.monotonic() > begun + 0.5), pytest.raises(cf.Stopped):
             words(4).cfai.classify(LABELS)
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 5
 
 
 def test_waits_within_waits(emulator: Emulator) -> None:
@@ -597,7 +597,7 @@ def test_a_press_ends_a_stream_that_waits(tmp_path: Path, where: str) -> None:
     condition = (lambda: budget.reserved > 0) if where == "for its place" else (lambda: emulator.in_flight == 1)
     with pressed(condition), pytest.raises(cf.Stopped):
         list(cf.stream("Tell me of rivers.", budget=budget))
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 3
     until(lambda: not bridge._jobs)
     assert (budget.reserved, budget.spent, limiter.concurrency.in_use) == (0, 0, 0)
     assert emulator.requests == (0 if where == "for its place" else 1)
@@ -803,7 +803,7 @@ def test_stop_in_every_kind_of_cell(kernel: Kernel, tmp_path: Path) -> None:
             kernel.interrupt()
             sent, begun = emulator.requests, time.monotonic()
             content = kernel.reply(cell)
-            assert time.monotonic() - begun < 20, name
+            assert time.monotonic() - begun < 3, name
             assert content["status"] == "error", name
             assert content["ename"] in errors, (name, content)
             until(lambda: emulator.in_flight == 0)
@@ -836,7 +836,7 @@ def test_presses_in_a_kernel_drop_what_is_in_flight(kernel: Kernel, tmp_path: Pa
                 kernel.interrupt()
             begun = time.monotonic()
             assert kernel.reply(cell)["status"] == "error"
-            assert time.monotonic() - begun < 15, code
+            assert time.monotonic() - begun < 5, code
             sent = emulator.requests
             time.sleep(0.3)
             assert emulator.requests == sent <= 8, code

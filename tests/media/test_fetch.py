@@ -300,7 +300,7 @@ def test_cancelling_an_awaited_call_ends_its_fetching(site: Site) -> None:
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             asyncio.run(ask())
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 2
         asked = len(site.asked)
         site.go.set()
         time.sleep(0.2)

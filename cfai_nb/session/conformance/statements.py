@@ -9,8 +9,20 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 
-from .building import REFUSAL, asks, picture, refuses, runs, say, sound, takes_bytes, takes_form, v1
-from .expectations import Expected, Statement
+from .expectations import (
+    REFUSAL,
+    Expected,
+    Statement,
+    asks,
+    picture,
+    refuses,
+    runs,
+    say,
+    sound,
+    takes_bytes,
+    takes_form,
+    v1,
+)
 from .store_statements import STORES
 
 BGE, M3, QWEN = "@cf/baai/bge-small-en-v1.5", "@cf/baai/bge-m3", "@cf/qwen/qwen3-embedding-0.6b"

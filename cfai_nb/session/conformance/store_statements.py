@@ -5,7 +5,7 @@ Most of them create something in the account, use it and delete it, in the order
 
 from __future__ import annotations
 
-from .building import asks, say, takes_form
+from .expectations import asks, say, takes_form
 
 #: The name of everything that they create, use and delete.
 NAME = "cfai-nb-conformance"
