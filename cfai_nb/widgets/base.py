@@ -307,10 +307,11 @@ class PagedView(traitlets.HasTraits, metaclass=_Abstract):
     def _press_head(self, _: Any, message: Any, buffers: Any) -> None:
         """Sort by a column, then the other way around, then not."""
         name, again = self._searched[message["sort"]].name, self.descending
-        if self.sort != name:
-            self.sort, self.descending = name, False
-        else:
-            self.sort, self.descending = "" if again else name, not again
+        with self.hold_trait_notifications():  # one drawing, so that the head keeps the focus
+            if self.sort != name:
+                self.sort, self.descending = name, False
+            else:
+                self.sort, self.descending = "" if again else name, not again
 
     def _make_body(self) -> Any:
         """Return the widget that holds the page."""

@@ -63,7 +63,11 @@ def test_playground(lab: Any, pictures: Path) -> None:
         page.button(1, "{text}").click()
         see(out, "df.cfai.generate('In five words: {text}')")
         page.button(1, "Add variant").click()
+        out.get_by_label("Model").press_sequentially("llama-3.2")
+        page.browser.wait_for_timeout(300)
+        assert out.get_by_role("alert").count() == 0, "half a name is not a mistake"
         out.get_by_label("Model").fill("llama-3.2-3b-instruct")
+        out.get_by_label("Model").press("Enter")
         see(out, re.compile("model='llama-3.2-3b-instruct'"))
         page.button(1, "Run").click()
         see(out.locator("tfoot td").nth(1), re.compile("1,000 such rows"))

@@ -83,6 +83,7 @@ def test_preview(lab: Any, pictures: Path) -> None:
         out.locator("tbody tr").first.get_by_text("row number 39").wait_for()
         page.browser.keyboard.press("Enter")
         out.locator("tbody tr").first.get_by_text("row number 0").wait_for()
+        score.and_(page.browser.locator(":focus")).wait_for()
         out.get_by_role("button", name="Next ›").click()
         out.get_by_text("7–12 of 40 rows").wait_for()
         out.get_by_label("Filter").fill("number 3")

@@ -39,10 +39,10 @@ def test_a_playground_keeps_its_prompts_and_versions(kernel: Kernel) -> None:
     """Run again, a cell shows the variants and versions that were made by hand; a changed opening wins over them."""
     again = 'p = df.cfai.playground("text", n=2)'
     cell(kernel, again)
-    kernel.run('p.prompt = "Say: {text}"; p.run(); p.add(prompt="Sing: {text}"); p.run()')
+    kernel.run('p.prompt = "Say: {text}"; p.run(); p.add(prompt="Sing: {text}"); p.run(); p.truth = "text"')
     cell(kernel, again)
     assert kernel.value("[d.prompt for d in p.variants.values()]") == "['Say: {text}', 'Sing: {text}']"
-    assert kernel.value("p.variant, p.prompt, len(p.versions)") == "('B', 'Sing: {text}', 2)"
+    assert kernel.value("p.variant, p.prompt, len(p.versions), p.truth") == "('B', 'Sing: {text}', 2, 'text')"
     assert kernel.value("len(p.results)") == "4"
     cell(kernel, 'p = df.cfai.playground("Draw {text}", n=2)')
     assert kernel.value("p.prompt, list(p.variants), len(p.versions)") == "('Draw {text}', ['A'], 2)"

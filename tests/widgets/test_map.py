@@ -338,6 +338,14 @@ def test_separate_groups_have_their_names_on_the_map() -> None:
         assert titles(m) is None
 
 
+def test_a_group_that_is_spread_has_no_name() -> None:
+    """The middle of what lies all around is among other groups."""
+    around = {"v": [[0, 0], [0, 1], [9, 9], [9, 8], [0, 9], [9, 0.5]], "g": ["a", "a", "b", "b", "other", "other"]}
+    named = titles(cf.on(pd.DataFrame(around)).map("v", color="g"))
+    assert named is not None
+    assert named.fillna("").tolist() == ["a", "a", "b", "b", "", ""]
+
+
 def test_a_layout_and_a_view_are_kept() -> None:
     """Points of an earlier map are taken as they are, on the same index; the part in sight is a trait of the map."""
     pytest.importorskip("jscatter")

@@ -197,14 +197,22 @@ def _figure(state: MapState) -> Any:
 
 
 def titles(state: MapState) -> pd.Series[Any] | None:
-    """Return the name of the group of each row on the map, to be written over it; None if groups are not separate."""
+    """Return the name of the group of each row on the map, to be written over it; None if groups are not separate.
+
+    A group that is spread over the map has no name: its middle lies among other groups.
+    """
     if state.color is None:
         return None
     shading = shade(state.frame[state.color], state.value_names(state.color))
     labels = shading.labels.iloc[state.rows].reset_index(drop=True)
-    labels = labels.where(labels.isin(list(shading.colors)))
+    labels = labels.astype(object).where(labels.isin(list(shading.colors)))
     points = state.points.iloc[state.rows].to_numpy(dtype=np.float64)
-    return labels if not shading.steps and _apart(points, labels) else None
+    if shading.steps or not _apart(points, labels):
+        return None
+    placed = pd.DataFrame(points)
+    spread = ((placed - placed.groupby(labels).transform("mean")) ** 2).sum(axis=1).groupby(labels).mean()
+    wide = ((placed - placed.mean()) ** 2).sum(axis=1).mean()
+    return labels.where(labels.map(spread) <= _SCATTERED * wide)
 
 
 def _apart(points: npt.NDArray[np.float64], labels: pd.Series[Any]) -> bool:

@@ -159,8 +159,9 @@ class Panel:
         self.words = area(rows=2, layout=_WIDE)
         self.shape = area(rows=4, layout=_WIDE)
         self.model = ipywidgets.Combobox(
-            description="Model", ensure_option=False, placeholder="default; type to search", layout={"width": "28em"}
-        )
+            description="Model", ensure_option=False, placeholder="default; type to search", layout={"width": "28em"},
+            continuous_update=False,  # half a name is not a mistake
+        )  # fmt: skip
         narrow = {"width": "14em"}
         self.temperature = text(description="Temperature", placeholder="default", layout=narrow)
         self.max_tokens = text(description="Max tokens", placeholder="default", layout=narrow)
