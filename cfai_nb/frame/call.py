@@ -167,6 +167,10 @@ class Call:
         self.report = report.Report(runner.run, self.rows, functools.partial(built, index=self.rows.index), self.title)
         return runner, self.report
 
+    def to_columns(self) -> Column | Mapping[str, Column]:
+        """Return the columns of its result, without cells."""
+        return self.task.to_columns([])
+
     def placeholder(self) -> pd.Series[Any] | None:
         """Return what a plan goes on with in place of the result: vectors of zeros in the space they would be of."""
         if not isinstance(self.task, Embed):

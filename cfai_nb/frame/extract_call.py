@@ -1,8 +1,8 @@
 """One call of ``extract`` that is two: an extraction model finds what it has types for, a decision model the rest.
 
 ``verb.call_of`` makes an ``ExtractCall`` in the place of a ``Call`` where fields are booleans or one of several words,
-for ``extract``, ``run`` and ``compare`` alike, on whatever frame.  It yields both calls, which share one budget; out
-come one frame and one report.
+for ``extract``, ``run``, ``compare`` and ``enrich`` alike, on whatever frame.  It yields both calls, which share one
+budget; out come one frame and one report.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from .._engine.run_state import Run
+from .._engine.run_state import Results, Run
 from ..errors import RowError
 from ..models import Model
-from ..tasks import Ask, Extract
+from ..tasks import Ask, Column, Extract
 from ..tasks.dialects.extraction import NOT_STATED, Fields, types_of
 from ..tasks.dialects.question_types import Choice, Question, YesNo
 from . import rows as frame_rows
-from .call import Call, remember
+from .call import Call, Whole, remember
 from .cascades.cascade_parts import add
+from .columns import to_pandas
 from .report import Report
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class ExtractCall:
         What the decision model answers, by field.
     rest : Extract or None
         What the extraction model finds; None where nothing is left for it.
-    model, data, on, options
+    model, data, on, options, part, whole
         As of a ``Call``.
 
     Attributes
@@ -53,14 +55,15 @@ class ExtractCall:
 
     def __init__(
         self, task: Extract, asked: Mapping[str, Question], rest: Extract | None, model: Any, data: frame_rows.Frame,
-        on: Any, options: Mapping[str, Any] | RunOptions,
+        on: Any, options: Mapping[str, Any] | RunOptions, part: str = "", *, whole: Whole | None = None,
     ) -> None:  # fmt: skip
         from .. import session
 
         # Merged once, so that both calls share one budget.
         merged = session.current().options(options) if isinstance(options, Mapping) else options
-        deciding = Call(Ask(questions=asked, probabilities=task.details), None, data, on, merged)
-        self.calls = [deciding] if rest is None else [Call(rest, model, data, on, merged), deciding]
+        deciding = Call(Ask(questions=asked, probabilities=task.details), None, data, on, merged, part, whole=whole)
+        finding = [] if rest is None else [Call(rest, model, data, on, merged, part, whole=whole)]
+        self.calls = [*finding, deciding]
         self.task, self.options, self.session = task, merged, deciding.session
         self._join = functools.partial(together, task.fields, asked)
         self._found: list[pd.DataFrame] = []
@@ -93,6 +96,23 @@ class ExtractCall:
     def frame(self) -> pd.DataFrame:
         """Return the answers of both, on the index of the frame."""
         return self._join(*self._found)
+
+    def placeholder(self) -> None:
+        """Return nothing: no verb goes on with what was extracted."""
+
+    def to_columns(self) -> dict[str, Column]:
+        """Return the columns of the frame, without cells."""
+        each = [columns for call in self.calls if isinstance(columns := call.to_columns(), Mapping)]
+        known = {name: column for columns in each for name, column in columns.items()}
+        frame = self._join(*(_without_rows(columns) for columns in each))
+        return {name: known.get(name, Column([], "number")) for name in frame.columns}
+
+
+def _without_rows(columns: Mapping[str, Column]) -> pd.DataFrame:
+    none = np.zeros(0, dtype=np.int64)
+    made = to_pandas(columns, where=none, results=Results(0), index=pd.RangeIndex(0), name=None, space=None)
+    assert isinstance(made, pd.DataFrame)
+    return made
 
 
 def together(fields: Fields, asked: Mapping[str, Question], *frames: pd.DataFrame) -> pd.DataFrame:

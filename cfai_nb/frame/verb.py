@@ -20,7 +20,7 @@ from ..errors import ColumnError, ModelError, refuse_unknown
 from ..models import Model
 from ..tasks import Check, Extract, Rank, Task, Verify
 from . import rows
-from .call import Call
+from .call import Call, Whole
 from .cascades.cascade import Cascade, CascadeCall
 from .cascades.cascade_parts import DECIDING
 from .progress import Display
@@ -229,20 +229,22 @@ class TaskVerb(Verb):
         return answers
 
 
-def call_of(task: Task, model: Any, data: rows.Frame, on: Any, options: Any) -> Call | ExtractCall:
+def call_of(
+    task: Task, model: Any, data: rows.Frame, on: Any, options: Any, part: str = "", *, whole: Whole | None = None
+) -> Call | ExtractCall:
     """Return the call of a task; for an ``Extract`` with fields that its model has no type for, the two that it is."""
     from ..session import current
 
     here = current()
     if not isinstance(task, Extract) or here.endpoint.is_server:
-        return Call(task, model, data, on, options)
+        return Call(task, model, data, on, options, part, whole=whole)
     # With any gateway, since the call itself says where one is missing.
     asked, rest = task.divided() if here.model_for(task, model, "default").family == "clairic" else ({}, task)
     if not asked:
-        return Call(task, model, data, on, options)
+        return Call(task, model, data, on, options, part, whole=whole)
     from .extract_call import ExtractCall  # brings the engine
 
-    return ExtractCall(task, asked, rest, model, data, on, options)
+    return ExtractCall(task, asked, rest, model, data, on, options, part, whole=whole)
 
 
 def carried_out(call: Call | CascadeCall | ExtractCall) -> Steps[Any]:

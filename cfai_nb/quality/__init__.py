@@ -37,3 +37,7 @@ __all__ = [
     "share",
     "wilson",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -315,10 +315,6 @@ def test_mistakes_are_found_before_anything_is_sent(emulator: Emulator, tmp_path
         ({"v": cf.Embed()}, "give a task, what it works on"),
         ({"v": (cf.Embed(), "text", {"modle": "x"})}, "modle"),
         ({"a": (cf.Embed(), "{b}"), "b": (cf.Sentiment(), "text")}, "no column 'b'"),
-        (
-            {"f": (cf.Extract(fields={"n": int, "late": bool}), "text")},
-            "no type for late.*cf.Ask in a column of its",
-        ),
         ({}, "give a dict"),
     ]
     for columns, why in wrong:
@@ -335,6 +331,34 @@ def test_mistakes_are_found_before_anything_is_sent(emulator: Emulator, tmp_path
     with pytest.raises(ValueError, match="memory="):
         cf.enrich(source, tmp_path / "out", EMBED, memory=5)
     assert (emulator.requests, (tmp_path / "out").exists()) == (0, False)
+
+
+def test_extract_is_two_calls_with_one_price_and_one_budget(emulator: Emulator, tmp_path: Path) -> None:
+    """Booleans and words go to a decision model: columns are those of one frame, the plan covers both calls, a budget
+    that ends between them keeps what was bought, and the same call buys the rest alone."""
+    source, out = written(tmp_path / "in", 40), tmp_path / "out"
+    task = cf.Extract(fields={"number": int, "late": bool, "kind": Literal["parcel", "bill"]}, details=True)
+    columns = {"found": (task, "text"), "said": (cf.Generate(max_tokens=20), "{found__number} {found__kind} {text}")}
+    plan = cf.enrich.plan(source, out, columns, memory=SMALL)
+    assert "clairic and @cf/cloudflare/clef-flash" in plan.columns["found"].words
+    assert plan.columns["found"].requests == 2 * 38
+    with pytest.raises(cf.BudgetError, match="The same call goes on"):
+        cf.enrich(source, out, columns, memory=SMALL, neurons=0.3 * plan.cost.neurons)
+    before = emulator.requests
+    assert before > 0
+    report = cf.enrich(source, out, columns, memory=SMALL, neurons=plan.cost.neurons)
+    assert (report.done_rows, report.failed, report.parts > 1) == (40, 0, True)
+    assert emulator.requests <= plan.requests
+    assert cf.ledger().neurons.sum() <= plan.cost.neurons
+    assert cf.enrich.plan(source, out, columns, memory=SMALL).rows == 0
+    frame, sent = pd.read_parquet(source), emulator.requests
+    wanted = frame.cfai.extract("text", task.fields, details=True)
+    assert emulator.requests == sent
+    made = read(out).to_pandas()
+    assert [each for each in made if each.startswith("found__")] == [*(f"found__{n}" for n in wanted), "found__error"]
+    for name in wanted:
+        for one, other in zip(made[f"found__{name}"], wanted[name], strict=True):
+            assert (pd.isna(one) and pd.isna(other)) or one == other, name
 
 
 def test_the_price_of_the_whole(emulator: Emulator, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from ..call import Call, remember, warn
 from ..cascades.cascade import Cascade
 from ..progress import Display, listener, working
 from ..steps import Steps
+from ..verb import call_of, carried_out
 from .batches import Files, Held, Query, Reader, as_pandas, digest_of, source_of
 from .enrich_cascade import FilesCascade, Frames, certificates, prepare
 from .enrich_columns import Made, made_of
@@ -32,6 +33,7 @@ from .parts import Part, Target, left
 
 if TYPE_CHECKING:
     from ..._engine.run_options import RunOptions
+    from ..extract_call import ExtractCall
 
 #: What a row takes beside its cells and answers: inputs, keys, places in lists, what waits for the store.
 _BYTES_A_ROW = 1_500
@@ -59,23 +61,30 @@ class Asked:
     uses: frozenset[Any]
     cascade: FilesCascade | None = None
 
-    def call(self, frame: pd.DataFrame, whole: EnrichReport | None = None, *, proven: bool = False) -> Call:
+    def call(
+        self, frame: pd.DataFrame, whole: EnrichReport | None = None, *, proven: bool = False
+    ) -> Call | ExtractCall:
         """Return the call on the rows of a batch."""
         options = dataclasses.replace(self.options, part="later" if proven else "first")
         model = self.model if self.cascade is None else self.cascade.strong
-        return Call(self.task, model, frame, self.on, options, self.name, whole=whole)
+        return call_of(self.task, model, frame, self.on, options, self.name, whole=whole)
 
     def steps(self, frame: pd.DataFrame, report: EnrichReport, *, proven: bool) -> Steps[tuple[Any, dict[str, Any]]]:
         """Yield the calls on the rows of a batch; return the new columns, and how many rows are done and failed."""
         if self.cascade is None:
             call = self.call(frame, report, proven=proven)
-            found = yield call
+            found = (yield from carried_out(call))()
             answers = self.made.answers(found, call.report) if len(frame) else None
-            counts = report.settle()
+            counts = report.settle(call.report)
         else:
             result, made = yield from self.cascade.answer(frame, report)
             answers, counts = self.made.answers(result, made), report.tally(made)
         return lambda: (answers, counts)
+
+
+def parts_of(call: Call | ExtractCall) -> Sequence[Call]:
+    """Return the calls that a call is."""
+    return [call] if isinstance(call, Call) else call.calls
 
 
 @dataclass
@@ -163,18 +172,23 @@ class Enrichment:
         given_model = own.get("model")
         cascade = given_model if isinstance(given_model, Cascade) else None
         asked_for = given_model if cascade is None else cascade.strong
-        call = Call(task, asked_for, frame, on, options)
-        whole_cascade = None if cascade is None else FilesCascade(call.task, cascade, call, on, options)
+        call: Call | ExtractCall
+        if cascade is None:
+            call, whole_cascade = call_of(task, asked_for, frame, on, options), None
+        else:
+            call = Call(task, asked_for, frame, on, options)
+            whole_cascade = FilesCascade(call.task, cascade, call, on, options)
         made = made_of(name, call, cascade=cascade is not None)
         # The model that is asked for, not one that takes its place where it is not open to the account.
         model = self.session.model_for(call.task, asked_for, options.gateway)
         key = keys_of(call.task, model, [""], self.session.endpoint.server or self.session.origin, self.session.account)
-        digest = hashlib.blake2b(repr([key[0].hex(), on, made.names]).encode(), digest_size=12).hexdigest()
+        models = [model.id, *(each.model.id for each in parts_of(call)[1:])]
+        digest = hashlib.blake2b(repr([key[0].hex(), on, made.names, models]).encode(), digest_size=12).hexdigest()
         uses = frozenset(frames.names_in(on, frame, template=task.template))
         return Asked(
             name, call.task if not isinstance(task, ChatTask) else task, on, own.get("model"), options, made, digest,
-            f"{task.name} with {model.id if whole_cascade is None else whole_cascade.label} on {on!r}", uses,
-            whole_cascade,
+            f"{task.name} with {' and '.join(models) if whole_cascade is None else whole_cascade.label} on {on!r}",
+            uses, whole_cascade,
         )  # fmt: skip
 
     def _counted(self, one: Asked) -> Asked:
@@ -439,8 +453,10 @@ def plan_of(
         plan.parts, plan.rows = plan.parts + 1, plan.rows + len(frame)
         for one in job.asked:
             call = one.call(frame)
-            words = f"{call.task.name} with {call.model.id if one.cascade is None else one.cascade.label}"
-            plan.add(one.name, words, call.plan().estimate)
+            models = " and ".join(each.model.id for each in parts_of(call))
+            words = f"{call.task.name} with {models if one.cascade is None else one.cascade.label}"
+            for each in parts_of(call):
+                plan.add(one.name, words, each.plan().estimate)
             if one.cascade is not None:
                 plan.add(one.name, words, one.cascade.first(frame).estimate)
             frame = one.made.with_placeholders(frame, call)

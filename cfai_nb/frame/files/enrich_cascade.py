@@ -175,7 +175,7 @@ class FilesCascade:
                 yield call
                 scores[rows] = sureness(self.parts, call.cells())
                 cheap += cost_of(call)
-                report.settle(whole=False)
+                report.settle()
             steps = accuracy_steps(
                 scores, self.cascade.accuracy, self.cascade.confidence, self.drawn.weights, self.drawn.seed
             )
@@ -223,7 +223,7 @@ class FilesCascade:
             else:
                 answers.take(rows, call)
             spent.append(cost_of(call))
-            report.settle(whole=False)
+            report.settle()
         return spent
 
     def _hopeless(self, right: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> str:
@@ -291,7 +291,7 @@ class FilesCascade:
                 answers.kept[some] = [answers.guesses[row] is not None for row in some.tolist()]
             else:
                 answers.take(some, call)
-            report.settle(whole=False)
+            report.settle()
         answers.stand()
         made = whole(strong, batch, answers, calls, None)
         found = made.frame()

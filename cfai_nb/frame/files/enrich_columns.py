@@ -23,6 +23,7 @@ from ..reading import is_missing
 
 if TYPE_CHECKING:
     from ..call import Call
+    from ..extract_call import ExtractCall
     from ..report import Report
 
 #: Bytes an answer takes, by the name of the task that makes media.
@@ -101,7 +102,7 @@ class Made:
                 continue
             yield _array(answers[new].iloc[start:stop], self.kinds.get(new, "text"), wanted)
 
-    def with_placeholders(self, frame: pd.DataFrame, call: Call) -> pd.DataFrame:
+    def with_placeholders(self, frame: pd.DataFrame, call: Call | ExtractCall) -> pd.DataFrame:
         """Return the frame with stand-ins for the answers, as long as these may become, to price what names them."""
         count, index = len(frame), frame.index
         missing = np.array([each is None for each in call.rows.inputs], dtype=bool)
@@ -119,10 +120,10 @@ class Made:
         return frame.assign(**new)
 
 
-def made_of(name: str, call: Call, *, cascade: bool = False) -> Made:
+def made_of(name: str, call: Call | ExtractCall, *, cascade: bool = False) -> Made:
     """Return the columns of a call, which may be one on no rows; of a cascade also the one that says what answered."""
     task, model = call.task, call.model
-    columns = task.to_columns([])
+    columns = call.to_columns()
     several = getattr(task, "n", 1) if task.name in _MEDIA else 1
     if isinstance(columns, Column):
         media = "media" if several == 1 else "several media"

@@ -7,6 +7,7 @@ there instead of raised or warned about.  ``cf.enrich.plan`` returns the plan.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class EnrichReport(Report):
         self.show: Callable[[Report], None] = _silent
         self._began, self._ended = time.monotonic(), 0.0
         self._current: Report | None = None
+        self._before: list[Report] = []  # of the same rows
         self._sum: Event | None = None  # of the runs that have ended
         self._batch, self._column = 0, 0
         self._failed = self._answered = 0
@@ -70,22 +72,22 @@ class EnrichReport(Report):
 
     def follow(self, report: Report) -> Report:
         """Take the report of a call that begins; return the one to remember."""
+        if self._current is not None:
+            self._before.append(self._current)
         self._current = report
         return self
 
-    def settle(self, *, whole: bool = True) -> dict[str, int]:
-        """Add the run of the current call to the totals; return how many of its rows are done and failed.
+    def settle(self, report: Report | None = None) -> dict[str, int]:
+        """Add the runs of the current calls to the totals; return how many of their rows are done and failed.
 
-        Without ``whole`` its rows are counted later, by ``tally``: it is one of several calls about them.
+        ``report`` is that of all of them.  Without one, their rows are counted later, by ``tally``.
         """
-        report, self._current = self._current, None
-        if report is None:
-            return {"done": 0, "failed": 0}
-        event = report.event
-        counts = self.tally(report) if whole else {"done": event.done, "failed": report.failed}
-        self._sum = event if self._sum is None else _added(self._sum, event)
-        # A run and its sender refer to each other: its answers would stay until the garbage collector comes by.
-        report.run.results = Results(0)
+        counts = {"done": 0, "failed": 0} if report is None else self.tally(report)
+        for each in [*self._before, *([] if self._current is None else [self._current])]:
+            self._sum = each.event if self._sum is None else _added(self._sum, each.event)
+            # A run and its sender refer to each other: its answers would stay until the garbage collector comes by.
+            each.run.results = Results(0)
+        self._current, self._before = None, []
         return counts
 
     def tally(self, report: Report) -> dict[str, int]:
@@ -106,7 +108,7 @@ class EnrichReport(Report):
     def end(self) -> None:
         """Show the end."""
         if not self._ended:
-            self.settle()
+            self.settle(self._current)
             self._ended = time.monotonic()
             self.show(self)
 
@@ -128,8 +130,8 @@ class EnrichReport(Report):
     def event(self) -> Event:
         """How far it is: rows of the whole source, requests and cost of this call."""
         now = self._current.event if self._current is not None else None
-        known = [event for event in (self._sum, now) if event is not None]
-        total = known[0] if len(known) == 1 else _added(*known) if known else None
+        known = [event for event in (self._sum, *(each.event for each in self._before), now) if event is not None]
+        total = functools.reduce(_added, known) if known else None
         seconds = (self._ended or time.monotonic()) - self._began
         share = 0.0 if now is None else (now.done + now.failed + now.missing) / max(1, self._batch)
         done = self.done_rows + int(self._batch * (self._column + min(1.0, share)) / max(1, self._columns))
