@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two notes of a part; and without any part under way, until the computation counts as over.
 EVERY, IDLE = 0.5, 3.0
+#: Seconds without a note of the parts under way until these count as lost: their scheduler is gone.
+LOST = 10.0
 #: Failed rows of a part that are noted, and characters of a message.
 _FAILURES, _MESSAGE = 5, 300
 #: Reports that are kept, the newest calls.
@@ -248,8 +250,10 @@ class DaskReport(Report):
     @property
     def _over(self) -> bool:
         with self._lock:
-            idle = time.monotonic() - self._latest > IDLE
-            return not self._running and (self._complete or self._computed or idle)
+            silent = time.monotonic() - self._latest
+            if self._running:
+                return silent > LOST
+            return self._complete or self._computed or silent > IDLE
 
     def _enter(self, part: str) -> None:
         """Enter what a part was charged in the ledger of the client, a line for each of its calls."""

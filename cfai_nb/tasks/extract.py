@@ -68,7 +68,7 @@ class Extract(DialectTask):
         _ = self._dialect.model  # raises an error for fields that have no meaning
         reference_date(self.reference_date)
         if model.family == "clairic" and (unknown := self._dialect.without_type):
-            decided = " Where extract() is one call, cf.Ask in a column of its own asks a decision model for it."
+            decided = " Here one model answers all fields; ask for these in a column of their own, with cf.Ask."
             more = decided if set(unknown) <= set(decisions(self.fields)) else ""
             raise ModelError(
                 f"{model.id} has no type for {', '.join(unknown)}; use a chat model, or another type.{more}"

@@ -76,9 +76,11 @@ _OPEN_NEXT = """async path => {
   before.dispose();
   jupyterapp.shell.activateById(next.id);
 }"""
+#: Whether it is the only one, and current; disposing of the other may have taken that from it again.
 _IS_CURRENT = """path => {
-  const shown = jupyterapp.shell.currentWidget;
-  return shown?.context?.path === path && document.querySelectorAll('.jp-NotebookPanel').length === 1
+  const shell = jupyterapp.shell, shown = [...shell.widgets('main')].find(each => each.context?.path === path);
+  if (shown && shell.currentWidget !== shown) shell.activateById(shown.id);
+  return shown && shell.currentWidget === shown && document.querySelectorAll('.jp-NotebookPanel').length === 1
     && document.body.dataset.jpThemeLight === 'true';
 }"""
 #: Close the widgets of a kernel, forget its names and outputs, and return its id.

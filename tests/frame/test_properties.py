@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 import cfai_nb as cf
 from cfai_nb._engine.plan import draw_up
-from cfai_nb._engine.store.key_index import Index
+from cfai_nb._engine.store.key_index import Index, split
+from cfai_nb._engine.store.key_index import halves as halves_of
 from cfai_nb.emulator import Emulator
 from cfai_nb.models import find
 from cfai_nb.tasks import Classify, Embed
@@ -196,5 +197,5 @@ def test_the_index_is_a_dict(packs: list[list[int]]) -> None:
     for number, pack in enumerate(packs, 1):
         index.extend([(number, b"".join(keys[k] for k in pack))])
         truth |= {keys[k]: (number, slot) for slot, k in enumerate(pack)}
-    found = zip(*(array.tolist() for array in index.find(keys)), strict=True)
+    found = zip(*(array.tolist() for array in split(index.places(*halves_of(b"".join(keys))))), strict=True)
     assert list(found) == [truth.get(key, (-1, 0)) for key in keys]

@@ -19,6 +19,7 @@ from processes import TOKEN, environment, until
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator, running
+from cfai_nb.frame import dask_report
 from cfai_nb.session import account_usage
 
 distributed = pytest.importorskip("distributed")
@@ -211,8 +212,12 @@ if __name__ == "__main__":
 """
 
 
-def test_a_scheduler_that_restarts(cluster: Any, service: Emulator, tmp_path: Path) -> None:
-    """Scheduler and workers are killed; the same call on another cluster buys the rest, and what was in flight."""
+def test_a_scheduler_that_restarts(
+    cluster: Any, service: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scheduler and workers are killed: the bar of that computation ends, and the same call on another cluster buys the
+    rest, and what was in flight."""
+    monkeypatch.setattr(dask_report, "LOST", 2.0)
     (tmp_path / "scheduler.py").write_text(SCHEDULER)
     command, pipe = [sys.executable, str(tmp_path / "scheduler.py")], subprocess.PIPE
     frame = rows("restart", 400)
@@ -228,5 +233,6 @@ def test_a_scheduler_that_restarts(cluster: Any, service: Emulator, tmp_path: Pa
     before = service.requests
     time.sleep(0.3)
     assert service.requests == before < 400
+    until(lambda: not any(each.name == "cfai dask" for each in threading.enumerate()))
     assert frame.cfai.generate("Say {text}", concurrency=4).compute().notna().all()
     assert service.requests <= 400 + 2 * 4
