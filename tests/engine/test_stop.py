@@ -788,7 +788,8 @@ CELLS = {
 @pytest.mark.slow
 def test_stop_in_every_kind_of_cell(kernel: Kernel, tmp_path: Path) -> None:
     """One press ends the cell soon, at most what was in flight is sent afterwards, and the next cell works."""
-    with running(rate=None, latency=0.05, terms_accepted=True) as server:
+    # A place is used again after an answer: the press reaches the kernel sooner than that.
+    with running(rate=None, latency=0.2, terms_accepted=True) as server:
         emulator = server.emulator
         connect_in(kernel, server, tmp_path / "s.sqlite", 400)
         kernel.run(TOOL + "rows[:1].cfai.classify(labels)")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,15 +24,14 @@ from ..call import Call, remember, warn
 from ..cascades.cascade import Cascade
 from ..progress import Display, listener, working
 from ..steps import Steps
-from ..verb import call_of, carried_out
+from ..verb import call_of
 from .batches import Files, Held, Query, Reader, as_pandas, digest_of, source_of
 from .enrich_cascade import FilesCascade, Frames, certificates, prepare
-from .enrich_columns import Made, made_of
+from .enrich_columns import Asked, made_of, parts_of
 from .enrich_report import EnrichPlan, EnrichReport
 from .parts import Part, Target, left
 
 if TYPE_CHECKING:
-    from ..._engine.run_options import RunOptions
     from ..extract_call import ExtractCall
 
 #: What a row takes beside its cells and answers: inputs, keys, places in lists, what waits for the store.
@@ -44,47 +43,6 @@ _SHARE = 0.4
 _GROUP_BYTES = 16_000_000
 #: Run options that are of the whole, not of a column.
 _WHOLE = ("budget", "neurons", "progress")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One entry of what is asked: a task on a column, and the columns that come of it."""
-
-    name: str
-    task: Task
-    on: Any
-    model: Any
-    options: RunOptions
-    made: Made
-    key: str
-    words: str
-    uses: frozenset[Any]
-    cascade: FilesCascade | None = None
-
-    def call(
-        self, frame: pd.DataFrame, whole: EnrichReport | None = None, *, proven: bool = False
-    ) -> Call | ExtractCall:
-        """Return the call on the rows of a batch."""
-        options = dataclasses.replace(self.options, part="later" if proven else "first")
-        model = self.model if self.cascade is None else self.cascade.strong
-        return call_of(self.task, model, frame, self.on, options, self.name, whole=whole)
-
-    def steps(self, frame: pd.DataFrame, report: EnrichReport, *, proven: bool) -> Steps[tuple[Any, dict[str, Any]]]:
-        """Yield the calls on the rows of a batch; return the new columns, and how many rows are done and failed."""
-        if self.cascade is None:
-            call = self.call(frame, report, proven=proven)
-            found = (yield from carried_out(call))()
-            answers = self.made.answers(found, call.report) if len(frame) else None
-            counts = report.settle(call.report)
-        else:
-            result, made = yield from self.cascade.answer(frame, report)
-            answers, counts = self.made.answers(result, made), report.tally(made)
-        return lambda: (answers, counts)
-
-
-def parts_of(call: Call | ExtractCall) -> Sequence[Call]:
-    """Return the calls that a call is."""
-    return [call] if isinstance(call, Call) else call.calls
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The new columns of ``enrich``: their names and Arrow types, which are the same in every part.
+"""The new columns of ``enrich``: what is asked for each, and their names and Arrow types, the same in every part.
 
 A task says what columns it gives before it was asked anything (``to_columns`` of no cells), so the schema is known
 before the first request.  Cells that do not fit it are null, with the reason in ``<name>__error``.
@@ -6,8 +6,9 @@ before the first request.  Cells that do not fit it are null, with the reason in
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,20 @@ import pandas as pd
 import pydantic_core
 
 from ...errors import ColumnError
-from ...tasks import Column
+from ...tasks import Column, Task
 from ...vectors.vector import Space
 from ..arrow import VectorArray, arrow_type
+from ..call import Call
 from ..reading import is_missing
+from ..verb import call_of, carried_out
 
 if TYPE_CHECKING:
-    from ..call import Call
+    from ..._engine.run_options import RunOptions
     from ..extract_call import ExtractCall
     from ..report import Report
+    from ..steps import Steps
+    from .enrich_cascade import FilesCascade
+    from .enrich_report import EnrichReport
 
 #: Bytes an answer takes, by the name of the task that makes media.
 _MEDIA = {"image": 1_500_000, "speak": 1_000_000}
@@ -142,6 +148,47 @@ def made_of(name: str, call: Call | ExtractCall, *, cascade: bool = False) -> Ma
         space = Space(model.id, dims, form, call.session.origin) if model.dims else None
         each = 4 * dims + _BESIDE
     return Made(name, kinds, short, space, each)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One entry of what is asked: a task on a column, and the columns that come of it."""
+
+    name: str
+    task: Task
+    on: Any
+    model: Any
+    options: RunOptions
+    made: Made
+    key: str
+    words: str
+    uses: frozenset[Any]
+    cascade: FilesCascade | None = None
+
+    def call(
+        self, frame: pd.DataFrame, whole: EnrichReport | None = None, *, proven: bool = False
+    ) -> Call | ExtractCall:
+        """Return the call on the rows of a batch."""
+        options = dataclasses.replace(self.options, part="later" if proven else "first")
+        model = self.model if self.cascade is None else self.cascade.strong
+        return call_of(self.task, model, frame, self.on, options, self.name, whole=whole)
+
+    def steps(self, frame: pd.DataFrame, report: EnrichReport, *, proven: bool) -> Steps[tuple[Any, dict[str, Any]]]:
+        """Yield the calls on the rows of a batch; return the new columns, and how many rows are done and failed."""
+        if self.cascade is None:
+            call = self.call(frame, report, proven=proven)
+            found = (yield from carried_out(call))()
+            answers = self.made.answers(found, call.report) if len(frame) else None
+            counts = report.settle(call.report)
+        else:
+            result, made = yield from self.cascade.answer(frame, report)
+            answers, counts = self.made.answers(result, made), report.tally(made)
+        return lambda: (answers, counts)
+
+
+def parts_of(call: Call | ExtractCall) -> Sequence[Call]:
+    """Return the calls that a call is."""
+    return [call] if isinstance(call, Call) else call.calls
 
 
 @functools.cache
