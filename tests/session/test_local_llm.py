@@ -95,7 +95,7 @@ def weather(city: str) -> str:
 
 
 def test_texts(chat: None) -> None:
-    """generate and summarize return text, or list the row as cut; a stream comes in pieces."""
+    """generate and summarize return text, or list the row as cut; a stream comes in pieces, also one that is cut."""
     cut_too = {"max_tokens": 40, "on_error": "partial"}
     for answers in (
         TEXTS.cfai.generate("Reply in five words: {value}", **cut_too),
@@ -103,7 +103,13 @@ def test_texts(chat: None) -> None:
         TEXTS[:1].cfai.generate("{value} What is the weather in Paris?", tools=[weather], **cut_too),
     ):
         assert all(isinstance(text, str) and text.strip() for text in answers)
-    assert len(list(cf.stream("Say hello in three words.", max_tokens=12))) >= 2
+    pieces = []
+    try:
+        for piece in cf.stream("Say hello in three words.", max_tokens=12):
+            pieces.append(piece)
+    except cf.AnswerError as error:  # a small model may go on; what it wrote was yielded
+        assert "cut at max_tokens=12" in str(error)
+    assert len(pieces) >= 2
 
 
 def test_forms(chat: None) -> None:
