@@ -1,8 +1,7 @@
 """Makes the pages of the reference from signatures and docstrings; the settings of Sphinx call ``write``.
 
-One renderer serves functions, classes and verbs. Verbs are descriptors whose signature and docstring are made from
-their task and the run options, which importing modules for autodoc would not show; the run options, which all verbs
-share, get one page of their own.
+One renderer serves functions, classes and verbs. Autodoc cannot read a verb: its signature and docstring are built from
+its task and the run options when they are first used. All verbs share the run options, which have a page of their own.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class Gold:
 
 
 def truths(data: rows.Frame, on: Any, truth: Any, names: Sequence[str]) -> pd.DataFrame | None:
-    """Return the right answers by position, a column an answer; None where there are none.
+    """Return the right answers by position, with one column for each answer; None if there are no right answers.
 
     Raises
     ------

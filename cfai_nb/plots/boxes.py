@@ -29,7 +29,7 @@ from .axes import PICTURE, new_axes, plot, theme
 from .text import drawable, empty, finish, fold
 
 _PIXELS = 640  # of a picture's longer side, as it is drawn
-_GAP = 0.06  # between pictures, whose longer side is 1
+_GAP = 0.06  # between two pictures, as a share of a picture's longer side
 _LINE = 0.1  # for the row's label above each picture
 _WRITTEN = 6  # boxes of a picture up to which each has its label; a legend names the colors of more
 _WIDTH = 24  # characters of a label

@@ -98,6 +98,19 @@ class Clefs(Intercept):
         return sum(count for (name, _), count in self.asked.items() if name == model)
 
 
+def stop_at(here: Clefs, question: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop the call that is under way when this question arrives."""
+    start = Call._start
+
+    def noted(one: Call) -> Any:
+        runner, made = start(one)
+        here.then = runner.stop
+        return runner, made
+
+    monkeypatch.setattr(Call, "_start", noted)
+    here.at = question
+
+
 def frame(count: int = 240) -> pd.DataFrame:
     """Texts, of which some repeat, one is missing and one cannot be sent, under labels that repeat."""
     texts: list[Any] = (
@@ -191,15 +204,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
             with pytest.raises(cf.BudgetError, match="used up"):
                 call(budget=Purse(middle))
         else:
-            start = Call._start
-
-            def noted(one: Call) -> Any:
-                runner, made = start(one)
-                here.then = runner.stop
-                return runner, made
-
-            monkeypatch.setattr(Call, "_start", noted)
-            here.at = middle
+            stop_at(here, middle, monkeypatch)
             error = asyncio.CancelledError if awaited else cf.Stopped
             with pytest.raises(error, match="the same call again sends"):
                 call(concurrency=2)

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from test_cascade_verbs import FLASH, LABELS, OMNI, Clefs, cheap, luck, right
+from test_cascade_verbs import FLASH, LABELS, OMNI, Clefs, cheap, luck, right, stop_at
 from test_every_verb import Purse
 
 import cfai_nb as cf
-from cfai_nb.frame.call import Call
 
 CASCADE = cf.Cascade(FLASH, OMNI, 0.9, 0.8)
 TASK = cf.Classify(labels=LABELS)
@@ -105,15 +104,7 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
             with pytest.raises(cf.BudgetError, match="used up"):
                 cf.enrich(source, tmp_path / "out", COLUMNS, memory=SMALL, budget=Purse(middle))
         else:
-            start = Call._start
-
-            def noted(one: Call) -> Any:
-                runner, made = start(one)
-                here.then = runner.stop
-                return runner, made
-
-            monkeypatch.setattr(Call, "_start", noted)
-            here.at = middle
+            stop_at(here, middle, monkeypatch)
             with pytest.raises(cf.Stopped, match="The same call goes on"):
                 cf.enrich(source, tmp_path / "out", COLUMNS, memory=SMALL, concurrency=2)
             here.at = None

@@ -43,7 +43,7 @@ class Election:
     store : Path
         The store that the processes share.
     account : str
-        The account and address of the service whose limits they share.
+        The account and the address of the service; the processes share its limits.
     """
 
     def __init__(self, participant: Participant, store: Path, account: str) -> None:

@@ -117,7 +117,7 @@ class Store:
                     self._reader.execute("ROLLBACK")
 
     def displaced(self) -> str | None:
-        """Return why the file at the path is no longer the one that was opened, or None if it is."""
+        """Return what happened to the file that was opened, such as that it was deleted; None if it is still there."""
         found = file_at(self.path)
         if found == self._file or (found is not None and not self._steady):
             return None

@@ -230,7 +230,7 @@ def decisions(fields: Fields) -> dict[str, Question]:
 
 
 def without(fields: Fields, names: Collection[str]) -> Fields | None:
-    """Return the other fields; None where there are none."""
+    """Return all fields but the named ones; None if no field is left."""
     if isinstance(fields, Mapping):
         return {name: kind for name, kind in fields.items() if name not in names} or None
     if isinstance(fields, Sequence):

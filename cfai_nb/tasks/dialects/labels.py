@@ -8,6 +8,7 @@ stopped and resumed as those of any task, and its cell has the shape that a plai
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ def kinds_for_label(model: Model) -> frozenset[str]:
     return frozenset({"image"}) if model.family in _SEERS else KINDS & shown_to(model)
 
 
-class Way:
+class Way(ABC):
     """What is asked about a row for its label or labels.
 
     Attributes
@@ -59,9 +60,9 @@ class Way:
     choices: tuple[Choice, ...] = ()
     shallowest = depth = 1
 
+    @abstractmethod
     def dialect(self, model: Model) -> Dialect:
         """Return how this model is asked; of a conversation, the first question, and the price of all."""
-        raise NotImplementedError
 
     def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:
         """Return what a plan should say besides its price."""
@@ -72,9 +73,9 @@ class Way:
         if isinstance(asked := self.dialect(model), Questionnaire):
             asked.check(model)
 
+    @abstractmethod
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
         """Lay the cells out; with ``all_`` the probabilities, too."""
-        raise NotImplementedError
 
 
 class OneLabel(Way):
