@@ -22,7 +22,7 @@ from ...errors import ModelError
 from ...models import Cost, Model
 from ...tasks import Embed, Task
 from .. import rows as frames
-from ..call import Call, remember
+from ..call import Call, Whole, remember
 from .cascade_parts import Answers, Finish, PartCall, Warn, cell_of, cost_of, parts_of, sureness, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
 
@@ -126,6 +126,8 @@ class CascadeCall:
     ----------
     report : Report or None
         Of the whole, once it has ended.
+    whole : Whole or None
+        What it is one of many calls of, as of a ``Call``.
     """
 
     def __init__(
@@ -162,6 +164,7 @@ class CascadeCall:
         self.found: list[Found] = []
         self.complete = False
         self.report: Report | None = None
+        self.whole: Whole | None = None
         self.embedded: Call | None = None
 
     @property
@@ -191,7 +194,7 @@ class CascadeCall:
             return f"it costs at least as much as {self.model.name} alone"
         return ""
 
-    def _plan(self) -> CascadePlan:
+    def plan(self) -> CascadePlan:
         """Price it as a range."""
         rows, cheap = self.rows, {}
         if self.cascade.learns and self._vector_column() is None:
@@ -222,7 +225,7 @@ class CascadeCall:
 
     def steps(self) -> Generator[Step, Any, bool]:
         """Yield the calls; return whether they were made, and not only priced."""
-        if (yield Outline(self.label, self.model, self._plan)) is PRICED:
+        if (yield Outline(self)) is PRICED:
             return False
         try:
             if self.reason:
@@ -233,8 +236,8 @@ class CascadeCall:
             self.complete = True
         finally:
             self.report = self._whole()
-            remember(self.report)
-        yield Finish(self.report, self.options)
+            remember(self.report if self.whole is None else self.whole.follow(self.report))
+        yield Finish(self.report, self.options, self.whole)
         return True
 
     def _does_not_pay(self, why: str) -> Warn:
@@ -413,9 +416,8 @@ class CascadeCall:
             given = right(wanted)
 
     def frame(self) -> Any:
-        """Return the answers, on the index of the frame."""
-        assert self.report is not None
-        return self.report.frame()
+        """Return the answers, on the index of the frame; none where it was only priced."""
+        return (self.report or whole(self.strong, self.rows, self.answers, [], None)).frame()
 
     # -- after ---------------------------------------------------------------------------------------------------
 
