@@ -23,13 +23,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from ..errors import InputError, near
 from . import rows as frames
 from .arrow import VectorDtype
-from .cascades.cascade import Cascade
+from .cascades.cascade import Cascade, CascadeCall
+from .cascades.cascade_parts import TRUTH
 from .cascades.cascade_plan import Outline
-from .dask_part import CascadePart, Part, Priced, active, pooled
+from .dask_part import CascadePart, Part, Priced, active
 from .gold import Gold
 from .polars import WhenImported
 from .steps import advance
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from ..models import Cost
     from ..session import Session
     from .call import Call
-    from .cascades.cascade import CascadeCall
     from .cascades.cascade_plan import RangePlan
     from .dask_report import DaskReport
 
@@ -110,7 +111,8 @@ class DaskVerb:
         part, needed = self._part(args, options)
         if isinstance(part, CascadePart):
             (found,) = dask.compute(dask.delayed(part.ranged, pure=False)(_pooled(needed)))
-            return found
+            ranged: RangePlan = found
+            return ranged
         priced = dask.delayed(part.priced, pure=False)
         parts = dask.compute(*(priced(each) for each in needed.to_delayed()))
         plans = [
@@ -135,10 +137,13 @@ class DaskVerb:
             part = Part.of(self.__name__, args, options, calls, meta, functools.partial(self._report, calls))
         else:
             truth, own = self._truth(options.get("truth"))
-            whole = self._outlined(*args, **{**options, "truth": truth})
-            calls, further = [whole.strong], own | self._vectors(cascade)
+            whole = self._outlined(*args, **{**options, **({} if truth is None else {"truth": truth})})
+            calls, meta, further = [whole.strong], whole.frame(), own | self._vectors(cascade)
+            if isinstance(meta, pd.DataFrame):
+                by = [*[TRUTH] * (truth is not None), *whole.names]
+                meta["answered_by"] = meta["answered_by"].cat.set_categories(by)
             report = functools.partial(self._report, calls, cascade=True)
-            part = CascadePart.of(self.__name__, args, options, calls, whole.frame(), report).answered(whole)
+            part = CascadePart.of(self.__name__, args, options, calls, meta, report)
         _join_cluster(calls[0].session, part)
         _stop_with_dask()
         return part, self._needed(calls[0], args, options, further)
@@ -161,8 +166,8 @@ class DaskVerb:
         with contextlib.closing(self._bound._steps(*args, **options)) as steps:
             outline = advance(steps)[0]
             assert isinstance(outline, Outline)
-            call: Any = outline.call
-            return call
+            assert isinstance(outline.call, CascadeCall)
+            return outline.call
 
     def _truth(self, truth: Any) -> tuple[Any, set[Any]]:
         """Return right answers as they are given for no rows, and the columns that hold them."""
@@ -182,7 +187,7 @@ class DaskVerb:
         if not cascade.learns or self._data.ndim == 1:
             return set()
         types = self._data._meta.dtypes.items()
-        return {name for name, dtype in types if isinstance(dtype, VectorDtype) or dtype == object}
+        return {name for name, dtype in types if isinstance(dtype, VectorDtype) or dtype.kind == "O"}
 
     def _needed(
         self, call: Call, args: tuple[Any, ...], options: Mapping[str, Any], further: Set[Any] = frozenset()
@@ -205,7 +210,7 @@ def _pooled(frame: Any) -> list[Any]:
     """Return the partitions of a frame with each distinct text once, to be computed."""
     import dask
 
-    once = dask.delayed(pooled, pure=False)
+    once = dask.delayed(frames.pooled, pure=False)
     return [once(each) for each in frame.to_delayed()]
 
 

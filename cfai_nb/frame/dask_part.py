@@ -22,9 +22,10 @@ import numpy as np
 import pandas as pd
 
 from ..errors import CfaiError, ColumnError, InputError, SetupError
+from . import rows as frames_of
 from .call import Call, warn
 from .cascades.cascade import Cascade
-from .cascades.cascade_parts import TRUTH, whole
+from .cascades.cascade_parts import whole
 from .steps import advance
 from .verb import TaskVerb
 
@@ -262,30 +263,11 @@ class CascadePart(Part):
 
     It needs each distinct text once.  Every partition then looks its answers up by the keys of its own rows, so that
     they are read again instead of held meanwhile.  ``meta`` is that of the answers, also where a verb gives rows.
-
-    Attributes
-    ----------
-    sources : tuple of str
-        All that may answer.
     """
-
-    sources: tuple[str, ...] = ()
-
-    def answered(self, call: CascadeCall) -> CascadePart:
-        """Return it for the answers of this call, made on no rows."""
-        sources = [*[TRUTH] * (self.options.get("truth") is not None), *call.label.split(" → ")]
-        return dataclasses.replace(self, sources=tuple(sources), meta=self._named(self.meta, sources))
-
-    @staticmethod
-    def _named(answers: Any, sources: Sequence[str]) -> Any:
-        """Return answers with all that may answer among the categories of ``answered_by``."""
-        if isinstance(answers, pd.DataFrame):
-            return answers.assign(answered_by=answers["answered_by"].cat.set_categories(sources))
-        return answers
 
     def __call__(self, frames: Any) -> tuple[bytes, Any]:
         """Ask; return all keys, and the answers in their order with those of a missing row last."""
-        if not len(frame := _joined(frames)):
+        if not len(frame := frames_of.joined(frames)):
             self._note(_link(), uuid.uuid4().hex, "ends")
             return b"", self.meta
         made: tuple[bytes, Any] = self._within(self._carried_out, frame)
@@ -297,29 +279,32 @@ class CascadePart(Part):
 
     def ranged(self, frames: Any) -> RangePlan:
         """Price the calls as a range; nothing is sent."""
-        call: CascadeCall = self._within(self._outlined, _joined(frames))
+        call: CascadeCall = self._within(self._outlined, frames_of.joined(frames))
         return call.plan().summary(len(frames))
 
-    def _outlined(self, session: Session, frame: Any, link: Any, **changed: Any) -> Any:
+    def _outlined(self, session: Session, frame: Any, link: Any) -> CascadeCall:
         """Return the call with a cascade on some rows, before any of its calls is made."""
-        own = dataclasses.replace(self, options={**self.options, **changed})
-        with contextlib.closing(own._steps(session, frame)) as steps:
+        with contextlib.closing(self._steps(session, frame)) as steps:
             outline: Any = advance(steps)[0]
-            return outline.call
+            call: CascadeCall = outline.call
+            return call
 
     def _looked_up(self, made: tuple[bytes, Any], session: Session, frame: Any, link: Any) -> Any:
         keys, answers = np.frombuffer(made[0], dtype="S16"), made[1]
-        plan = self._outlined(session, frame, link, truth=None, cache=False).strong.plan()
-        own = np.array(plan.keys, dtype="S16")
-        found = np.searchsorted(keys, own)
-        if len(own) and not (len(keys) and np.array_equal(keys[np.minimum(found, len(keys) - 1)], own)):
+        options = {name: given for name, given in self.options.items() if name != "truth"}
+        own = dataclasses.replace(self, options={**options, "cache": False})  # nothing is looked for in the store
+        call = own._outlined(session, frame, link)
+        plan = call.strong.plan()
+        wanted = np.array(plan.keys, dtype="S16")
+        found = np.searchsorted(keys, wanted)
+        if len(wanted) and not (len(keys) and np.array_equal(keys[np.minimum(found, len(keys) - 1)], wanted)):
             raise InputError(
                 "The Dask frame gave other rows when it was read again for the answers. Let it give the same rows each "
                 "time, or .persist() it first."
             )
         result = answers.iloc[np.append(found, len(keys))[plan.where]].set_axis(frame.index)
         verb = vars(type(frame.cfai))[self.verb]
-        return verb.result(frame, None, result) if isinstance(verb, TaskVerb) else result
+        return verb.result(frame, call, result) if isinstance(verb, TaskVerb) else result
 
     def _made(self, session: Session, frame: Any, link: Any, attempt: str) -> tuple[bytes, Any]:
         from .dask_report import PartWatch, report_of
@@ -340,7 +325,9 @@ class CascadePart(Part):
                     answers = step.wait()
                 step = advance(steps, answers)[0]
         made = whole(call.strong, call.rows, call.answers, [], None, by_key=True).frame()
-        return call.rows.keys, _conformed(self._named(made, self.sources), self.meta)
+        if isinstance(made, pd.DataFrame):
+            made["answered_by"] = made["answered_by"].astype(self.meta["answered_by"].dtype)
+        return call.rows.keys, _conformed(made, self.meta)
 
 
 @dataclass(frozen=True)
@@ -374,32 +361,6 @@ def _shared(budget: Budget, session: Session) -> SharedLimit:
         name = f"{budget.name} {session.account}" if free else f"dask {uuid.uuid4().hex}"  # type: ignore[attr-defined]
     _budgets[name] = budget
     return SharedLimit(name, budget.limit - budget.spent, budget.elsewhere, budget.label, budget.allow_unknown)
-
-
-def pooled(frame: Any) -> Any:
-    """Return the rows of a partition with each distinct text once, as categories."""
-    if isinstance(frame, pd.Series):
-        text = pd.api.types.infer_dtype(frame, skipna=True) == "string"
-        return frame.astype(object).astype("category") if text else frame
-    return frame.apply(pooled) if len(frame) else frame
-
-
-def _joined(frames: Sequence[Any]) -> Any:
-    """Return the rows of all partitions, with each distinct text once."""
-    frames = [frame for frame in frames if len(frame)] or list(frames[:1])
-    first, index = frames[0], frames[0].index.append([frame.index for frame in frames[1:]])
-    if isinstance(first, pd.Series):
-        return _together(frames).set_axis(index)
-    columns = [_together([frame.iloc[:, at] for frame in frames]) for at in range(first.shape[1])]
-    return pd.concat(columns, axis=1).set_axis(first.columns, axis=1).set_axis(index)
-
-
-def _together(parts: Sequence[Any]) -> pd.Series[Any]:
-    if all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
-        cells = pd.api.types.union_categoricals(list(parts), ignore_order=True)
-        return pd.Series(cells, name=parts[0].name)
-    made: pd.Series[Any] = pd.concat(parts, ignore_index=True)
-    return made
 
 
 def _conformed(result: Any, meta: Any) -> Any:

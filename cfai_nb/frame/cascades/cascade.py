@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from .cascade_parts import Rows
 
 _EMBEDDINGS = "embeddings"
-_TRUTH = "truth"
 
 
 @dataclass(frozen=True)
@@ -173,10 +172,16 @@ class CascadeCall:
         return self.strong.model
 
     @property
-    def label(self) -> str:
+    def names(self) -> list[str]:
         """What answers, in order."""
-        models = [each.name for each in (self.cheap, self.model) if each is not None]
-        return " → ".join([_EMBEDDINGS] * self.cascade.learns + models)
+        return [_EMBEDDINGS] * self.cascade.learns + [
+            each.name for each in (self.cheap, self.model) if each is not None
+        ]
+
+    @property
+    def label(self) -> str:
+        """The same, in words."""
+        return " → ".join(self.names)
 
     # -- before --------------------------------------------------------------------------------------------------
 
@@ -209,9 +214,7 @@ class CascadeCall:
         each = {name: plan.estimate.cost for name, plan in cheap.items()}
         most = sum(each.values(), sent + more)
         if self.reason:
-            return CascadePlan(
-                cheap, rows.plan, len(rows), len(rows), sent + more, sent + more, sent + more, self.reason
-            )
+            return CascadePlan(cheap, rows.plan, len(rows), len(rows), *[sent + more] * 3, self.reason)
         saved = rows.expected() if len(rest) else 0.0
         part = Cost(None if more.neurons is None else more.neurons * (1 - saved))
         # What embeddings leave to the cheap model may be nothing.

@@ -157,7 +157,7 @@ class CascadePlan:
     def summary(self, partitions: int) -> RangePlan:
         """Return it without its rows, which came from some partitions."""
         e = self.estimate
-        words = repr(self).replace(f"{e.distinct:,} distinct", f"{e.distinct:,} distinct, in {partitions:,} partitions", 1)
+        words = repr(self).replace(" distinct", f" distinct, in {partitions:,} partitions", 1)
         return RangePlan(
             words, partitions, e.rows, e.missing, e.distinct, e.stored, e.requests, self.least, self.expected,
             self.at_least, self.expected_cost, self.at_most, self.reason,
