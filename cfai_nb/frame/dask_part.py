@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ..models.ledger import Budget
     from ..session import Session
     from .cascades.cascade import CascadeCall
-    from .cascades.cascade_plan import RangePlan
+    from .cascades.cascade_plan import CascadePlan, RangePlan
 
 #: Budgets of calls, by the name under which all workers share them, and calls of which a row was answered here.
 _budgets: dict[str, Budget] = {}
@@ -279,8 +279,11 @@ class CascadePart(Part):
 
     def ranged(self, frames: Any) -> RangePlan:
         """Price the calls as a range; nothing is sent."""
-        call: CascadeCall = self._within(self._outlined, frames_of.joined(frames))
-        return call.plan().summary(len(frames))
+        plan: CascadePlan = self._within(self._planned, frames_of.joined(frames))
+        return plan.summary(len(frames))
+
+    def _planned(self, session: Session, frame: Any, link: Any) -> Any:
+        return self._outlined(session, frame, link).plan()
 
     def _outlined(self, session: Session, frame: Any, link: Any) -> CascadeCall:
         """Return the call with a cascade on some rows, before any of its calls is made."""
