@@ -176,8 +176,8 @@ def test_what_ends_in_the_middle_is_finished_by_the_same_call(
     here, middle = Clefs(), int(share * whole.asked.total())
     with cf.connect(here, store=tmp_path / "here.sqlite", rate=None):
         if end == "budget":
+            lazy = frame.cfai.classify("text", LABELS, model=CASCADE, budget=Purse(middle))
             with pytest.raises(cf.BudgetError, match="used up"):
-                lazy = frame.cfai.classify("text", LABELS, model=CASCADE, budget=Purse(middle))
                 lazy.compute(scheduler="threads")
         else:
             stop_at(here, middle, monkeypatch)
@@ -214,7 +214,9 @@ def test_failures_are_in_the_report_and_break_no_promise(tmp_path: Path) -> None
     here, data = Clefs(), rows(200).dropna(subset="text")
     here.broken = lambda model, text: luck(text, "broken") < (0.1 if model == OMNI else 0.05)
     with cf.connect(here, store=False, rate=None):
-        lazy = dd.from_pandas(data, npartitions=4).cfai.classify("text", LABELS, model=cf.Cascade(FLASH, OMNI, 0.7, 0.8))
+        lazy = dd.from_pandas(data, npartitions=4).cfai.classify(
+            "text", LABELS, model=cf.Cascade(FLASH, OMNI, 0.7, 0.8)
+        )
         with pytest.warns(cf.CfaiWarning, match="rows failed and are missing") as noted:
             found = lazy.compute(scheduler="synchronous")
         assert len(noted) == 1

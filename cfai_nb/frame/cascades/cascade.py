@@ -212,9 +212,10 @@ class CascadeCall:
         rest = np.setdiff1d(rows.open, checked)
         sent, more = (rows.price(self.task, self.model, some[~known[some]]) for some in (checked, rest))
         each = {name: plan.estimate.cost for name, plan in cheap.items()}
-        most = sum(each.values(), sent + more)
+        alone = sent + more
+        most = sum(each.values(), alone)
         if self.reason:
-            return CascadePlan(cheap, rows.plan, len(rows), len(rows), *[sent + more] * 3, self.reason)
+            return CascadePlan(cheap, rows.plan, len(rows), len(rows), alone, alone, alone, self.reason)
         saved = rows.expected() if len(rest) else 0.0
         part = Cost(None if more.neurons is None else more.neurons * (1 - saved))
         # What embeddings leave to the cheap model may be nothing.
