@@ -32,7 +32,7 @@ from .cascades.cascade import Cascade, CascadeCall
 from .cascades.cascade_parts import TRUTH
 from .cascades.cascade_plan import Outline
 from .dask_part import CascadePart, Part, Priced, active
-from .gold import Gold
+from .gold import by_content, columns_in, replaced
 from .polars import WhenImported
 from .steps import advance
 from .verb import RankVerb, TaskVerb
@@ -136,9 +136,13 @@ class DaskVerb:
             calls, meta = _rehearsed(self._bound._steps(*args, **options))
             part = Part.of(self.__name__, args, options, calls, meta, functools.partial(self._report, calls))
         else:
-            truth, own = self._truth(options.get("truth"))
-            whole = self._outlined(*args, **{**options, **({} if truth is None else {"truth": truth})})
-            calls, meta, further = [whole.strong], whole.frame(), own | self._vectors(cascade)
+            truth, given = options.get("truth"), dict(options)
+            if truth is not None:  # of no rows a review labelled none
+                given["truth"] = replaced(
+                    by_content(truth, "a Dask frame"), lambda one: one if isinstance(one, str) else []
+                )
+            whole = self._outlined(*args, **given)
+            calls, meta, further = [whole.strong], whole.frame(), columns_in(truth) | self._vectors(cascade)
             if isinstance(meta, pd.DataFrame):
                 by = [*[TRUTH] * (truth is not None), *whole.names]
                 meta["answered_by"] = meta["answered_by"].cat.set_categories(by)
@@ -168,19 +172,6 @@ class DaskVerb:
             assert isinstance(outline, Outline)
             assert isinstance(outline.call, CascadeCall)
             return outline.call
-
-    def _truth(self, truth: Any) -> tuple[Any, set[Any]]:
-        """Return right answers as they are given for no rows, and the columns that hold them."""
-        if truth is None:
-            return None, set()
-        named = truth.items() if isinstance(truth, Mapping) else [("", truth)]
-        if refused := [each for _, each in named if not isinstance(each, (str, Gold))]:
-            raise InputError(
-                f"truth: a {type(refused[0]).__name__} does not belong to the partitions of a Dask frame; give a "
-                "column of it, or cf.gold(name)."
-            )
-        none = {name: each if isinstance(each, str) else [] for name, each in named}
-        return none if isinstance(truth, Mapping) else none[""], {each for _, each in named if isinstance(each, str)}
 
     def _vectors(self, cascade: Cascade) -> set[Any]:
         """Return the columns that may hold vectors, which a cascade learns from."""

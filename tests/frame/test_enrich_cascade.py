@@ -135,6 +135,43 @@ def test_failed_rows_never_agree_and_are_made_good(tmp_path: Path) -> None:
         assert pd.read_parquet(tmp_path / "out")["topic__error"].isna().all()
 
 
+@pytest.mark.parametrize("review", [False, True], ids=["column", "review"])
+def test_truths_are_carried_and_not_asked(clefs: Clefs, tmp_path: Path, review: bool) -> None:
+    """As on one frame of all rows: from a column, or the labels of a review; other labels are another question."""
+    source = written(tmp_path / "in")
+    for at, path in enumerate(sorted(source.glob("*.parquet"))):
+        part = pd.read_parquet(path)
+        part["known"] = [right(text) if text and luck(text, "known") < 0.2 else None for text in part["text"]]
+        if at == 2:  # equal rows of several files that contradict each other have no truth
+            part.loc[part.index[-1], "known"] = LABELS[right(part["text"].iloc[-1]) == LABELS[0]]
+        part.to_parquet(path)
+    frame = pd.read_parquet(source)
+    truth: Any = "known"
+    if review:
+        shown = frame.reset_index(drop=True).dropna(subset="text").reset_index(drop=True)
+        marks = shown.cfai.review("text", shown["text"].map(right).to_numpy(), n=40, name="hand")
+        for row in marks.rows:
+            marks.label(row, right(shown["text"].iloc[row]))
+        truth = cf.gold("hand")
+    columns = {"topic": (TASK, "text", {"model": CASCADE, "truth": truth})}
+    report = cf.enrich(source, tmp_path / "out", columns, memory=SMALL)
+    asked, got = Counter(clefs.asked), pd.read_parquet(tmp_path / "out")
+    expected = frame.cfai.classify("text", LABELS, model=CASCADE, truth=truth)
+    one = cf.last_run()
+    assert clefs.asked == asked
+    assert got["topic"].astype(object).equals(expected.astype(object))
+    assert got["topic__answered_by"].astype(object).equals(one.answered_by.astype(object))
+    assert (got["topic__answered_by"] == "truth").sum() > 30
+    mine = report.certificates["topic"]
+    assert (mine.rows, mine.asked, mine.kept) == (
+        one.certificate.rows, one.certificate.asked, one.certificate.kept,
+    )  # fmt: skip
+    again = cf.enrich(source, tmp_path / "out", columns, memory=SMALL)
+    assert (again.certificates["topic"].words, clefs.asked) == (mine.words, asked)
+    with pytest.raises(cf.ColumnError, match="holds parts of something else"):
+        cf.enrich(source, tmp_path / "out", COLUMNS, memory=SMALL)
+
+
 def test_rows_that_came_later_need_a_certificate_of_their_own(clefs: Clefs, tmp_path: Path) -> None:
     """A promise is about the rows it was made for: parts of fewer rows are refused, and made again where asked."""
     source = written(tmp_path / "in")
@@ -190,7 +227,9 @@ def test_other_columns_go_beside_it(clefs: Clefs, tmp_path: Path) -> None:
         ((TASK, "{first}: {text}", {"model": CASCADE}), {}, cf.ColumnError, "Enrich in two calls"),
         ((TASK, "text", {"model": CASCADE}), {"cache": False}, cf.ModelError, "from the store"),
         ((TASK, "text", {"model": CASCADE}), {"memory": 100_000, "rows": 1_000}, cf.InputError, "bytes a distinct row"),
-        ((TASK, "text", {"model": CASCADE, "truth": "text"}), {}, TypeError, "truth"),
+        ((TASK, "text", {"truth": "text"}), {}, TypeError, "truth= goes with model=cf.Cascade"),
+        ((TASK, "text", {"model": CASCADE, "truth": "none"}), {}, ValueError, "there is no column 'none'"),
+        ((TASK, "text", {"model": CASCADE, "truth": ["a"]}), {}, cf.InputError, "a list does not belong to the parts"),
     ],
 )
 def test_what_it_cannot_do_is_refused(

@@ -22,6 +22,7 @@ from ...tasks import ChatTask, Task
 from .. import rows as frames
 from ..call import Call, remember, warn
 from ..cascades.cascade import Cascade
+from ..gold import columns_in
 from ..progress import Display, listener, working
 from ..steps import Steps
 from ..verb import call_of
@@ -123,26 +124,29 @@ class Enrichment:
         from ..._engine.plan import keys_of
         from ..._engine.run_options import NAMES
 
-        refuse_unknown(f"columns[{name!r}]", own, ("model", *(each for each in NAMES if each not in _WHOLE)))
-        given = {each: value for each, value in own.items() if each != "model"}
+        refuse_unknown(f"columns[{name!r}]", own, ("model", "truth", *(each for each in NAMES if each not in _WHOLE)))
+        given = {each: value for each, value in own.items() if each not in ("model", "truth")}
         options = self.session.options({**whole, **given, "budget": self.options.budget, "neurons": None})
         options = dataclasses.replace(options, progress=False)
         given_model = own.get("model")
         cascade = given_model if isinstance(given_model, Cascade) else None
-        asked_for = given_model if cascade is None else cascade.strong
+        asked_for, truth = given_model if cascade is None else cascade.strong, own.get("truth")
+        if truth is not None and cascade is None:
+            raise TypeError(f"columns[{name!r}]: truth= goes with model=cf.Cascade(cheap, strong) alone. Leave it out.")
         call: Call | ExtractCall
         if cascade is None:
             call, whole_cascade = call_of(task, asked_for, frame, on, options), None
         else:
             call = Call(task, asked_for, frame, on, options)
-            whole_cascade = FilesCascade(call.task, cascade, call, on, options)
+            whole_cascade = FilesCascade(call.task, cascade, call, on, options, truth)
+            whole_cascade.truths_of(frame)
         made = made_of(name, call, cascade=cascade is not None)
         # The model that is asked for, not one that takes its place where it is not open to the account.
         model = self.session.model_for(call.task, asked_for, options.gateway)
         key = keys_of(call.task, model, [""], self.session.endpoint.server or self.session.origin, self.session.account)
         models = [model.id, *(each.model.id for each in parts_of(call)[1:])]
         digest = hashlib.blake2b(repr([key[0].hex(), on, made.names, models]).encode(), digest_size=12).hexdigest()
-        uses = frozenset(frames.names_in(on, frame, template=task.template))
+        uses = frozenset([*frames.names_in(on, frame, template=task.template), *columns_in(truth)])
         return Asked(
             name, call.task if not isinstance(task, ChatTask) else task, on, own.get("model"), options, made, digest,
             f"{task.name} with {' and '.join(models) if whole_cascade is None else whole_cascade.label} on {on!r}",

@@ -25,7 +25,8 @@ from ..call import Call
 from ..cascades.cascade import Cascade
 from ..cascades.cascade_parts import Answers, Distinct, PartCall, Rows, cost_of, parts_of, sureness, whole
 from ..cascades.cascade_plan import Certificate, dollars
-from ..cascades.cascade_rows import Population
+from ..cascades.cascade_rows import Population, known_cell, known_inputs
+from ..gold import Gold, by_content, replaced, truths
 
 if TYPE_CHECKING:
     from ..._engine.plan import Plan
@@ -53,14 +54,20 @@ class FilesCascade:
         The call of the strong model on no rows, checked.
     on : column or template
     options : RunOptions
+    truth : column, Gold or dict of them, optional
+        Right answers, which their rows carry.
 
     Attributes
     ----------
     certificate : Certificate or None
         Once it is found; its ``failed`` counts no row yet.
+    gold : dict of int to cell
+        Rows with a truth, once they are counted.
     """
 
-    def __init__(self, task: Task, cascade: Cascade, strong: Call, on: Any, options: RunOptions) -> None:
+    def __init__(
+        self, task: Task, cascade: Cascade, strong: Call, on: Any, options: RunOptions, truth: Any = None
+    ) -> None:  # fmt: skip
         if cascade.learns or cascade.model is None:
             raise ModelError(
                 "a cascade in enrich begins with a model: embeddings learn from all rows of a frame at once. "
@@ -76,6 +83,8 @@ class FilesCascade:
         if self.cheap.id == self.strong.id:
             raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
         self.on, self._options = on, options
+        self._truth = None if truth is None else by_content(truth, "the source")
+        self.gold: dict[int, Any] = {}
         self.keys: npt.NDArray[np.bytes_] = np.empty(0, dtype="S16")
         self.keep: npt.NDArray[np.bool_] = np.empty(0, dtype=bool)
         self.prices = {self.cheap.id: Cost(0.0), self.strong.id: Cost(0.0)}  # of all rows, at most
@@ -99,8 +108,13 @@ class FilesCascade:
         """
         found: list[npt.NDArray[np.bytes_]] = []
         weights: list[npt.NDArray[np.int64]] = []
+        known: dict[bytes, tuple[Any, ...]] = {}
         for frame in frames():
             batch = Distinct(self._call(self.task, self.strong, frame).plan())
+            if (given := self.truths_of(frame)) is not None:
+                for at, each in known_inputs(batch.plan, given).items():
+                    key = batch.plan.keys[at]
+                    known[key] = each if known.setdefault(key, each) == each else ()
             found.append(np.frombuffer(batch.keys, dtype="S16"))
             weights.append(batch.weights)
             every, self.rows = np.arange(len(batch.weights)), self.rows + len(frame)
@@ -114,27 +128,46 @@ class FilesCascade:
                 )
         self.keys, where = np.unique(np.concatenate([self.keys, *found]), return_inverse=True)
         counts = np.bincount(where, np.concatenate([np.empty(0), *weights]), len(self.keys)).astype(np.int64)
+        places = np.searchsorted(self.keys, np.array(list(known), dtype="S16")).tolist()
+        given_to = sorted(zip(places, known.values(), strict=True))
+        self.gold = {place: known_cell(self.parts, answers) for place, answers in given_to if answers}
         self.drawn = Population(
-            self.keys.tobytes(), counts, self.parts, np.empty(0, dtype=np.int64), learns=False,
+            self.keys.tobytes(), counts, self.parts, np.array(list(self.gold), dtype=np.int64), learns=False,
             targets={"accuracy": self.cascade.accuracy}, confidence=self.cascade.confidence,
         )  # fmt: skip
         self.keep = np.zeros(len(self.keys), dtype=bool)
         self.reason = self._idle()
 
+    def truths_of(self, frame: pd.DataFrame) -> pd.DataFrame | None:
+        """Return the right answers of a batch, by position."""
+        if self._truth is None:
+            return None
+        laid = replaced(self._truth, lambda one: one.match(frame, self.on) if isinstance(one, Gold) else one)
+        names = [self.task.name if part.name is None else part.name for part in self.parts]
+        made = truths(frame, self.on, laid, names)
+        if made is not None and (absent := [name for name in names if name not in made]):
+            raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
+        return None if made is None else made[names]
+
     def _idle(self) -> str:
         """Why it does not pay, as far as that can be seen now."""
         drawn, share = self.drawn, len(self.drawn.checked) / max(1, len(self.keys))
         cheap, alone = self.prices[self.cheap.id].neurons, self.prices[self.strong.id].neurons
-        if not len(self.keys) or drawn.too_few:
-            return drawn.too_few if len(self.keys) else "there are no rows"
-        if alone and cheap is not None and cheap + share * alone >= alone:
+        if not len(self.keys):
+            return "there are no rows"
+        if not len(drawn.open) or drawn.too_few:
+            return drawn.too_few if len(drawn.open) else ""
+        if alone and cheap is not None and cheap * len(drawn.open) / len(self.keys) + share * alone >= alone:
             return f"it costs at least as much as {self.strong.name} alone"
         return ""
 
     @property
     def digest(self) -> str:
-        """What tells this set of rows from another one."""
-        return f"{self.drawn.seed:016x}"
+        """What tells this set of rows, and what is known of them, from another one."""
+        known = (
+            hashlib.blake2b(repr(sorted(self.gold.items())).encode(), digest_size=8).hexdigest() if self.gold else ""
+        )
+        return f"{self.drawn.seed:016x}{known}"
 
     @property
     def note(self) -> str:
@@ -157,9 +190,9 @@ class FilesCascade:
         from ...quality.certificate import accuracy_steps
 
         scores, cheap, strong = np.full(len(self.keys), np.nan), Cost(0.0), Cost(0.0)
-        sample = self.drawn.checked
+        sample, open_ = self.drawn.checked, self.drawn.open
         right, seen = np.zeros(len(self.keys), dtype=bool), np.zeros(len(self.keys), dtype=bool)
-        if not self.reason:
+        if not self.reason and len(open_):
             report.title = f"enrich, sample for {name}:"
             for frame, rows in self._new(frames, seen, sample):
                 answers = Answers(len(rows), {})
@@ -168,21 +201,22 @@ class FilesCascade:
                 scores[rows] = sureness(self.parts, answers.guesses)
                 cheap, strong = cheap + bought[0], strong + bought[1]
             self.reason = self._hopeless(right[sample], scores[sample])
-        if not self.reason:
+        if not self.reason and len(open_):
             report.title = f"enrich, cheap answers for {name}:"
-            for frame, rows in self._new(frames, seen, np.arange(len(self.keys))):
+            for frame, rows in self._new(frames, seen, open_):
                 call = self._call(self.cheap_task, self.cheap, frame, report)
                 yield call
                 scores[rows] = sureness(self.parts, call.cells())
                 cheap += cost_of(call)
                 report.settle()
             steps = accuracy_steps(
-                scores, self.cascade.accuracy, self.cascade.confidence, self.drawn.weights, self.drawn.seed
-            )
+                scores[open_], self.cascade.accuracy, self.cascade.confidence, self.drawn.weights[open_],
+                self.drawn.seed, self.drawn.sure,
+            )  # fmt: skip
             try:
-                steps.send(right[next(steps)])
+                steps.send(right[open_[next(steps)]])
             except StopIteration as end:
-                self.keep, self.reason = end.value.keep, end.value.reason
+                self.keep[open_], self.reason = end.value.keep, end.value.reason
         self._certify(cheap, strong, len(sample))
 
     def _new(self, frames: Frames, seen: npt.NDArray[np.bool_], wanted: Rows) -> Iterator[tuple[pd.DataFrame, Rows]]:
@@ -238,14 +272,16 @@ class FilesCascade:
 
     def _certify(self, cheap: Cost, strong: Cost, sample: int) -> None:
         """Put the certificate together, given what cheap answers cost, and the strong ones of the sample."""
-        weights, kept = self.drawn.weights, self.keep.any()
-        rows, asked = int(weights.sum()), int(weights[~self.keep].sum())
+        weights, kept = self.drawn.weights, int(self.drawn.weights[self.keep].sum())
+        sent_to = ~self.keep
+        sent_to[list(self.gold)] = False
+        rows, asked = int(weights.sum()), int(weights[sent_to].sum())
         alone = self.prices[self.strong.id]
         if sample and strong.neurons is not None and not self.reason:
             alone = Cost(strong.neurons * len(self.keys) / sample)
-        sent = None if alone.neurons is None else alone.neurons * float((~self.keep).mean() if len(self.keys) else 0)
+        sent = None if alone.neurons is None else alone.neurons * float(sent_to.mean() if len(self.keys) else 0)
         cost = (cheap + Cost(sent)).neurons
-        self.certificate = self.read([rows, asked, rows - asked, "" if kept else self.reason, cost, alone.neurons], 0)
+        self.certificate = self.read([rows, asked, kept, "" if kept else self.reason, cost, alone.neurons], 0)
 
     @property
     def kept(self) -> str:
@@ -275,11 +311,12 @@ class FilesCascade:
         """Yield the calls of a batch; return its answers with what answered each row, and their report."""
         strong = self._call(self.task, self.strong, frame, report)
         batch = Distinct(strong.plan())
-        answers, calls = Answers(len(batch.weights), {}), []
-        keep = self.keep[self._places(batch)]
+        rows, calls = self._places(batch), list[Call]()
+        known = {at: self.gold[row] for at, row in enumerate(rows.tolist()) if row in self.gold}
+        answers, keep = Answers(len(batch.weights), known), self.keep[rows]
         for task, model in ((self.cheap_task, self.cheap), (self.task, self.strong)):
             cheap = model is self.cheap
-            some = np.flatnonzero(keep if cheap else ~answers.kept)
+            some = np.flatnonzero(keep if cheap else ~answers.kept & ~answers.settled)
             if not len(some):
                 continue
             call = self._call(task, model, frame.iloc[batch.at[some]], report)
