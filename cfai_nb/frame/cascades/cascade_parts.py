@@ -329,6 +329,41 @@ class Answers:
         return found
 
 
+class Lessons:
+    """What was learned from vectors and the answers to them: a guess for other vectors, and whether it is sure.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        The questions of the task.
+    vectors : ndarray, shape (rows, dims)
+    cells : sequence of cell
+        The answer to each of them.
+    target : float
+        The accuracy from which a guess is sure.
+    """
+
+    def __init__(self, parts: Sequence[Part], vectors: npt.NDArray[Any], cells: Sequence[Cell], target: float) -> None:
+        from ...vectors.classifier import fit, sure_from
+
+        self._parts, self._each = parts, []
+        for part in parts:
+            labels = [part.answer(cell) for cell in cells]
+            found = fit(vectors, labels)
+            best = [found.labels[at] for at in found.held_out.argmax(axis=1).tolist()]
+            right = np.array([one == other for one, other in zip(best, labels, strict=True)])
+            self._each.append((found, sure_from(found.held_out.max(axis=1), right, target)))
+
+    def guesses(self, vectors: npt.NDArray[Any]) -> tuple[list[Cell], npt.NDArray[np.bool_]]:
+        """Return a cell for each vector, and whether it is sure."""
+        cells, sure = [], np.ones(len(vectors), dtype=bool)
+        for part, (found, least) in zip(self._parts, self._each, strict=True):
+            p = found(vectors)
+            cells.append([part.guessed(dict(zip(found.labels, each, strict=True))) for each in p.tolist()])
+            sure &= p.max(axis=1, initial=0.0) >= least
+        return [cell_of(self._parts, each) for each in zip(*cells, strict=True)], sure
+
+
 def cost_of(call: Call) -> Cost:
     """Return what the answers of a call cost, those from the store at what they had cost."""
     from ..compare_result import cost_of
