@@ -116,7 +116,7 @@ class Engine:
         if self.store is None:
             return
         pause, before = 0.001, set(self.store.writer.unfinished(owner))
-        while before := before & set(self.store.writer.unfinished(owner)):
+        while before and (before := before & set(self.store.writer.unfinished(owner))):
             await asyncio.sleep(pause)
             pause = min(0.05, 1.5 * pause)
 
