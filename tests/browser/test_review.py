@@ -84,6 +84,8 @@ def test_sixty_rows_with_the_keyboard_alone(lab: Any, pictures: Path) -> None:
         see(card, re.compile("The answer is hidden"))
         keys(page, "Enter")
         see(card, "Press the key of a label.")
+        see(card, "stored")
+        see(card, "Press the key of a label.")
         keys(page, "ArrowDown", "ArrowDown", "Enter")
         see(card, "5 of 60")
         for _ in range(5):
@@ -100,6 +102,7 @@ def test_sixty_rows_with_the_keyboard_alone(lab: Any, pictures: Path) -> None:
         page.run(0, 1)
         card = page.output(1).locator(".cfai-review")
         see(card, "30 of 60")
+        card.and_(page.browser.locator(":focus")).wait_for()
         keys(page, "u", "u")
         see(card, "28 of 60")
         for _ in range(7):

@@ -157,9 +157,11 @@ class View {
     this.header();
     const { place, html } = this.store;
     const key = `${place} ${html.has(place)}`;
-    if (key !== this.shown) { this.shown = key; this.writing = false; this.row(); }
+    const turned = key !== this.shown;
+    if (turned) { this.shown = key; this.writing = false; this.row(); }
     this.noted();
     this.footer();
+    if (turned) this.choose(this.chosen); // last: it makes the browser lay out the page
   }
 
   header() {
@@ -178,6 +180,8 @@ class View {
 
   row() {
     const { place, html } = this.store;
+    this.buttons = [];
+    this.warning = "";
     if (place === null) { this.body.replaceChildren(this.done()); return; }
     const shown = this.content = make("div", "shown");
     shown.setAttribute("aria-live", "polite");
@@ -198,8 +202,6 @@ class View {
       return button;
     });
     this.body.replaceChildren(shown, this.hint, keys);
-    if (this.focused) this.root.scrollIntoView({ block: "nearest" });
-    this.choose(this.chosen);
   }
 
   done() {
@@ -216,10 +218,13 @@ class View {
   choose(at) {
     this.chosen = at;
     this.buttons.forEach((button, each) => button.classList.toggle("on", each === at));
-    if (at >= 0 && this.focused) this.buttons[at].scrollIntoView({ block: "nearest" });
+    if (!this.focused) return;
+    this.root.scrollIntoView({ block: "nearest" });
+    this.buttons[at]?.scrollIntoView({ block: "nearest" });
   }
 
-  noted(warning = "") {
+  noted(warning = this.warning) {
+    this.warning = warning; // until the next card
     if (this.store.place === null || this.writing) return;
     const note = this.store.said[this.store.place].note, hint = this.hint;
     hint.replaceChildren();
@@ -253,8 +258,8 @@ class View {
   say(type, label = null) {
     const place = this.store.place;
     if (place === null || !this.store.html.has(place)) return;
-    this.store.send({ type, place, label });
     this.root.focus({ preventScroll: true });
+    this.store.send({ type, place, label });
   }
 
   accept() {
@@ -299,7 +304,7 @@ class View {
     event.preventDefault();
     event.stopPropagation();
     if (event.key === "Escape") { this.root.blur(); return; }
-    if (event.repeat && !event.key.startsWith("Arrow")) return; // a key held down is one answer
+    if (event.repeat && !/^(Arrow|Page)/.test(event.key)) return; // a key held down is one answer
     const labels = this.model.get("labels"), open = this.store.place !== null;
     // Some keyboards write digits only with the shift key.
     const digit = event.code.startsWith("Digit") && !event.shiftKey;
