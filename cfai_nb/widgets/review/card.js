@@ -30,6 +30,7 @@ class Store {
     this.client = crypto.randomUUID ? crypto.randomUUID() : String(Math.random());
     this.number = 0;
     this.gone = false; // the kernel
+    this.pressed = 0; // when a key was last pressed
     this.waiting = []; // [number, event]
     this.views = new Set();
     this.html = new Map(Object.entries(model.get("cards")).map(([place, html]) => [Number(place), html]));
@@ -142,7 +143,7 @@ class View {
     this.draw();
     store.ask();
     const typing = document.activeElement?.closest?.(".cm-content, input, textarea, .cfai-review");
-    if (!typing && Date.now() - this.model.get("made") < 10_000) {
+    if (!typing && Date.now() - Math.max(this.model.get("made"), store.pressed) < 10_000) { // new, or drawn again
       setTimeout(() => this.root.focus({ preventScroll: true }), 50); // after the notebook's own focus
     }
   }
@@ -303,6 +304,7 @@ class View {
     if (event.key === "Tab") return;
     event.preventDefault();
     event.stopPropagation();
+    this.store.pressed = event.key === "Escape" ? 0 : Date.now();
     if (event.key === "Escape") { this.root.blur(); return; }
     if (event.repeat && !/^(Arrow|Page)/.test(event.key)) return; // a key held down is one answer
     const labels = this.model.get("labels"), open = this.store.place !== null;
