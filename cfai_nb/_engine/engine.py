@@ -118,7 +118,7 @@ class Engine:
         pause, before = 0.001, set(self.store.writer.unfinished(owner))
         while before and (before := before & set(self.store.writer.unfinished(owner))):
             await asyncio.sleep(pause)
-            pause = min(0.05, 1.5 * pause)
+            pause = min(0.05, 1.2 * pause)
 
     def _known(self, keys: Sequence[bytes]) -> list[bytes]:
         """Return the keys that the store holds."""
