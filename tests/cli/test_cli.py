@@ -273,6 +273,11 @@ def test_enrich_adds_columns(
     words = ["enrich", "in.parquet", "out", "--embed", "text", "--classify", "text=billing, shipping"]
     words += ["--generate", "summary=In ten words: {text}"]
     assert main([*words, "--plan"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--plan", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["neurons"] > 0
+    assert plan["columns"]["summary"]["requests"] == 2
     assert not Path("out").exists()
     assert main(words) == 0
     assert "3 of 3 rows in 1 part" in capsys.readouterr().out
@@ -284,10 +289,6 @@ def test_enrich_adds_columns(
     assert main([*words, "--json"]) == 0
     done = json.loads(capsys.readouterr().out)
     assert (done["rows"], done["kept"], done["requests"]) == (3, 3, 0)
-    assert main([*words, "--overwrite", "--plan", "--json"]) == 0
-    plan = json.loads(capsys.readouterr().out)
-    assert plan["neurons"] > 0
-    assert plan["columns"]["summary"]["requests"] == 2
     assert main(["enrich", "in.parquet", "out"]) == 2
     assert main(["enrich", "in.parquet", "out", "--classify", "text"]) == 2
     assert main(["enrich", "in.parquet", "out", "--embed", "txt"]) == 1
