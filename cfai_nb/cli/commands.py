@@ -28,7 +28,8 @@ from .._engine.sender import Sender
 from ..accessor import enrich
 from ..errors import AccessError, CfaiError, StoreError
 from ..markup import counted
-from ..models import USD_PER_NEURON, Price, catalogue
+from ..models import Price, catalogue
+from ..models.price import listed
 from ..session import Session, connect
 from ..session.endpoint import ACCOUNT_NAMES, TOKEN_NAMES
 from ..session.listings import models
@@ -135,12 +136,9 @@ def _model_line(name: str, row: pd.Series[Any]) -> tuple[str, ...]:
 
 def _price(unit: str, price: Price) -> str:
     short = {"input_tokens": "in", "output_tokens": "out", "cached_input_tokens": "cached"}
-    usd = price.usd if price.usd is not None else (price.neurons or 0.0) * USD_PER_NEURON
     if unit in short and price.per == 1e6:
-        return f"${usd:.3g} {short[unit]}"
-    count = f"{price.per:,.0f} " if price.per != 1 else ""
-    words = unit.replace("_", " ")
-    return f"${usd:.3g} per {count}{words if count else words.removesuffix('s')}"
+        return f"{listed(unit, price).split()[0]} {short[unit]}"
+    return listed(unit, price)
 
 
 # -- enrich ------------------------------------------------------------------------------------------------------------
