@@ -35,7 +35,7 @@ from .workbench import FIELDS, PAUSE, Workbench
 __all__ = ["Playground"]
 
 _WIDE = {"width": "98%"}
-_FOLDED = {"width": "auto", "margin": "4px 0 4px 2px"}
+_FOLDED = {"width": "auto", "align_self": "flex-start", "margin": "4px 0 4px 2px"}
 #: The width of what names a box, and of a name alone, so that boxes begin in one line.
 _FIRST = "6.5em"
 _NAME = {"flex": f"0 0 {_FIRST}", "margin": "2px 8px 2px 2px", "justify_content": "flex-end"}
