@@ -130,7 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (CfaiError, OSError, ValueError) as error:
-        file = error.filename if isinstance(error, OSError) else None
-        words = str(error) if file is None else f"{file}: {error.strerror}"
+        words = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            words = f"{error.filename}: {error.strerror}"
         print(f"cfai-nb {args.command}: {words}", file=sys.stderr)
         return 1

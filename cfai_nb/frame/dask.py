@@ -27,7 +27,7 @@ from . import rows as frames
 from .cascades.cascade import Cascade
 from .dask_part import Part, Priced, active
 from .polars import WhenImported
-from .steps import advance
+from .steps import Form, advance
 from .verb import RankVerb, TaskVerb
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class DaskVerb:
         part, needed = self._part(args, options)
         return needed.map_partitions(part, meta=part.meta)
 
+    @Form
     def plan(self, *args: Any, **options: Any) -> DaskPlan:
         """Price it: the partitions are read, and nothing is sent."""
         import dask
