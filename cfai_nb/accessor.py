@@ -191,7 +191,16 @@ enrich = Function("frame.files.enrich", "enrich", "plan_of", _bar)
 
 @takes_options()
 def on(data: rows.Frame) -> Accessor:
-    """Return the accessor of a frame as a typed call, since no type checker can see a registered one."""
+    """Return the accessor of a frame as a typed call, since no type checker can see a registered one.
+
+    Returns
+    -------
+    Accessor
+
+    Examples
+    --------
+    >>> cf.on(df).embed("text")
+    """
     return Accessor(data)
 
 

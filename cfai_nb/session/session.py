@@ -368,6 +368,12 @@ def connect(
     ------
     SetupError
         Credentials are missing; the message says what to set.
+
+    Examples
+    --------
+    >>> cf.connect()  # CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN are set
+    >>> cf.connect("emulator")  # no account, nothing is billed
+    >>> cf.connect(base_url="http://localhost:11434/v1", budget=0.50)  # another server
     """
     global _current
     automatic = target == "auto"

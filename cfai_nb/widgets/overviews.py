@@ -202,6 +202,10 @@ def ledger(*, since: str = "today", by: str = "model and verb") -> LedgerView:
     -------
     LedgerView
         Shows itself in a notebook; ``frame`` holds the totals, ``close()`` stops following runs.
+
+    Examples
+    --------
+    >>> cf.widgets.ledger(since="notebook", by="verb")
     """
     return LedgerView(since, by)
 
@@ -361,5 +365,9 @@ def models(**options: Any) -> Models:
     -------
     Models
         Shows itself in a notebook; ``frame`` holds the models that match.
+
+    Examples
+    --------
+    >>> cf.widgets.models(verb="classify", order="price")
     """
     return Models(**options)
