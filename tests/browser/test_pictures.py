@@ -26,12 +26,17 @@ shop["vector"] = shop.cfai.embed("product", progress=False)
 tickets["vector"] = list(tickets.cfai.embed("text", progress=False))
 tickets["topic_guess"] = tickets.cfai.classify("text", ["billing", "shipping", "bug"], progress=False)
 short = tickets.cfai.summarize("text", progress=False)
-trial = tickets.cfai.playground("In five words: {text}", n=3)
-trial.add(prompt="In ten words: {text}", model="llama-3.2-3b-instruct")
-trial.run()"""
+described = {"account": "logging in, profile, personal data", "billing": "charges, invoices, prices",
+             "bug": "something does not work or crashes", "returns": "refund, exchange, warranty",
+             "shipping": "parcel, delivery, tracking", "other": "praise, wishes, anything else"}
+trial = tickets.cfai.playground("text", rows=[31, 39, 121], truth="topic", mode="classify", labels=list(described))
+trial.add(labels=described)
+trial.run()
+near = tickets.cfai.map("vector", text="text", color="topic")
+near.select(tickets["topic"] == "shipping")"""
 SHOWN = {
     "preview": 'shop.cfai.preview(["product", "photo", "voice", "caption", "vector"])',
-    "map": 'tickets.cfai.map("vector", text="text", color="topic")',
+    "map": "near",
     "cost": "axes = cf.plots.cost(cf.ledger())",
     "playground": "trial",
 }
