@@ -109,12 +109,14 @@ class Engine:
         )  # fmt: skip
 
     async def written(self, owner: str = "") -> None:
-        """Wait until the store has committed the answers of this owner (or of all), or cannot at the moment.
+        """Wait until the store has committed what this owner (or all) put so far, or cannot at the moment.
 
         Polls instead of using a thread: none can be started while Python ends.
         """
-        pause = 0.001
-        while self.store is not None and self.store.writer.behind(owner):
+        if self.store is None:
+            return
+        pause, before = 0.001, set(self.store.writer.unfinished(owner))
+        while before and (before := before & set(self.store.writer.unfinished(owner))):
             await asyncio.sleep(pause)
             pause = min(0.05, 1.5 * pause)
 

@@ -651,7 +651,7 @@ def test_a_lock_loses_nothing_and_charges_nothing_twice(path: Path, monkeypatch:
         for i in range(5):
             store.put([key(i)], [i], [charge(1.0)])
             time.sleep(0.05)
-        assert store.writer.behind("r")
+        assert store.writer.unfinished("r")
         assert store.writer.trouble("r") is None, "a lock is waited for"
         assert len(store.writer.unwritten()) == 5
         threading.Timer(0.3, lambda: other.execute("COMMIT")).start()

@@ -10,7 +10,6 @@ import contextlib
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +113,6 @@ class Writer:
         self.committing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._successor: Writer | None = None
-        self._open: Counter[str] = Counter()  # by owner: jobs that wait for their first attempt or a lock
         self._failing: dict[str, Exception] = {}
         self._lost: dict[str, Exception] = {}
         self._stuck: Exception | None = None  # why nothing can be committed
@@ -137,7 +135,6 @@ class Writer:
             if self.waiting + job.size > BACKLOG and self._stuck is not None:
                 self._give_up(job, self._stuck)
             self._jobs.append(job)
-            self._open[job.owner] += not job.optional
             self.waiting += job.size
             if self._closing:
                 self._deadline = max(self._deadline, time.monotonic() + 1.0)
@@ -151,17 +148,17 @@ class Writer:
         """Whether it is far behind, so that runs should wait before they put more."""
         return self.waiting > BACKLOG and self.trouble() is None
 
-    def behind(self, owner: str = "") -> bool:
-        """Whether a job (of this owner) is waiting to be committed."""
+    def unfinished(self, owner: str = "") -> list[Job]:
+        """Return the jobs (of this owner) that wait for their first attempt or for a lock."""
         if self._successor is not None:
-            return self._successor.behind(owner)
+            return self._successor.unfinished(owner)
         with self._condition:
-            return self._open[owner] > 0 if owner else any(self._open.values())
+            return [job for job in self._jobs if not job.optional and job.error is None and owner in ("", job.owner)]
 
     def flush(self) -> None:
         """Wait until every job is committed, or cannot be at the moment."""
         with self._condition:
-            while self.behind() and self._thread is not None:
+            while self.unfinished() and self._thread is not None:
                 self._condition.wait(0.5)
 
     def retry(self) -> None:
@@ -170,7 +167,6 @@ class Writer:
             for job in self._jobs:
                 if job.error is not None:
                     job.tried, job.error = False, None
-                    self._open[job.owner] += 1
             self._again_at = 0.0
             self._condition.notify_all()
 
@@ -281,12 +277,10 @@ class Writer:
             gone = set(map(id, jobs))
             self._jobs = [job for job in self._jobs if id(job) not in gone]
             for job in jobs:
-                self._open[job.owner] -= job.error is None and not job.optional
                 self.waiting -= job.size
                 self._held += job.size + _PER_RECORD * job.records + _PER_KEY * job.keys if self._held >= 0 else 0
                 self._tail[0] += job.records
                 self._tail[1] += job.keys
-            self._open += Counter()  # forget owners that have nothing waiting
             self._failing = {job.owner: job.error for job in self._jobs if job.error is not None}
             self._stuck = self._locked_since = None
             self._pause, self._again_at = FIRST_PAUSE, 0.0 if not self._failing else self._again_at
@@ -325,7 +319,6 @@ class Writer:
         elif isinstance(reason, _NEVER) and job.size:
             self._give_up(job, reason)
         elif not is_lock(reason) or self._patience_over():
-            self._open[job.owner] -= job.error is None
             job.error = self._failing[job.owner] = reason
 
     def _patience_over(self) -> bool:
