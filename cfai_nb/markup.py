@@ -23,7 +23,7 @@ FONT = "font-family: var(--jp-ui-font-family, sans-serif); font-size: var(--jp-u
 #: links work (the names are MathJax's, in JupyterLab and in exported pages).
 NO_MATH = "mathjax_ignore tex2jax_ignore"
 _BREAK = "overflow-wrap: break-word; overflow-wrap: anywhere"
-TEXT = f"white-space: pre-wrap; {_BREAK}; unicode-bidi: isolate; text-align: left"
+TEXT = f"white-space: pre-wrap; {_BREAK}; unicode-bidi: plaintext; text-align: left"
 FAILED = "color: var(--jp-error-color1, #b3261e)"
 _FADED = "color: var(--cf-soft, inherit)"
 _BARS = 60

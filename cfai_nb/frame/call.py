@@ -62,8 +62,8 @@ class Whole(Protocol):
     def follow(self, report: Report) -> Report:
         """Take the report of a call that begins; return the one to remember."""
 
-    def conclude(self, on_error: str) -> list[str]:
-        """Raise what the call ends with, or return its warnings."""
+    def conclude(self, on_error: str, *, failures: bool = True) -> list[str]:
+        """Raise what the call ends with, or return its warnings; without ``failures`` rows that failed are left out."""
 
     @property
     def show(self) -> Callable[[Any], None]:

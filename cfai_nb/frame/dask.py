@@ -2,7 +2,8 @@
 
 A verb is called on the frame's ``meta``, which has no rows: that checks it, and gives the exact types of the result
 without a request.  What comes back is lazy; each of its ``Part``s carries the verb out on the pandas frame of one
-partition, when Dask computes it.  Only the columns that the verb works on are read.
+partition, when Dask computes it.  Only the columns that the verb works on are read.  A cascade promises something about
+all rows: one task asks about those of all partitions, and each partition then looks its answers up (``CascadePart``).
 
 In one process all parts use the engine of the session.  With a ``distributed`` client, ``session.cluster`` gives the
 workers one limit, and tells the parts when to stop.  A part holds no token, and no session where it is pickled.
@@ -10,22 +11,28 @@ workers one limit, and tells the parts when to stop.  A part holds no token, and
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import operator
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
-from ..errors import InputError, ModelError, near
+from ..errors import InputError, near
 from . import rows as frames
-from .cascades.cascade import Cascade
-from .dask_part import Part, Priced, active
+from .arrow import VectorDtype
+from .cascades.cascade import Cascade, CascadeCall
+from .cascades.cascade_parts import TRUTH
+from .cascades.cascade_plan import Outline
+from .dask_part import CascadePart, Part, Priced, active
+from .gold import by_content, columns_in, replaced
 from .polars import WhenImported
 from .steps import Form, advance
 from .verb import RankVerb, TaskVerb
@@ -34,6 +41,7 @@ if TYPE_CHECKING:
     from ..models import Cost
     from ..session import Session
     from .call import Call
+    from .cascades.cascade_plan import RangePlan
     from .dask_report import DaskReport
 
 #: Verbs beside those of tasks that go row by row.
@@ -87,15 +95,25 @@ class DaskVerb:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Return the lazy result; requests are sent when it is computed."""
+        import dask
+
         part, needed = self._part(args, options)
-        return needed.map_partitions(part, meta=part.meta)
+        if not isinstance(part, CascadePart):
+            return (self._data if self._chooses else needed).map_partitions(part, meta=part.meta)
+        made = dask.delayed(part, pure=False)(_pooled(needed))
+        rows, meta = (self._data, self._data._meta) if self._chooses else (needed, part.meta)
+        return rows.map_partitions(part.laid, made, meta=meta)
 
     @Form
-    def plan(self, *args: Any, **options: Any) -> DaskPlan:
+    def plan(self, *args: Any, **options: Any) -> DaskPlan | RangePlan:
         """Price it: the partitions are read, and nothing is sent."""
         import dask
 
         part, needed = self._part(args, options)
+        if isinstance(part, CascadePart):
+            (found,) = dask.compute(dask.delayed(part.ranged, pure=False)(_pooled(needed)))
+            ranged: RangePlan = found
+            return ranged
         priced = dask.delayed(part.priced, pure=False)
         parts = dask.compute(*(priced(each) for each in needed.to_delayed()))
         plans = [
@@ -111,40 +129,81 @@ class DaskVerb:
         for given in (*args, *options.values()):
             if dask.is_dask_collection(given):
                 raise InputError(f"{self.__name__}() takes no other Dask frame; .compute() it first.")
-            if isinstance(given, Cascade):
-                raise ModelError(
-                    "a cascade promises something about all rows, and a Dask frame has them in partitions that are "
-                    "computed one by one. Write them as parquet and give the cascade to cf.enrich, which makes one "
-                    "certificate for all files; or .compute() the column, and call the verb on the pandas frame."
+        calls: list[Call]
+        cascade = next((given for given in (*args, *options.values()) if isinstance(given, Cascade)), None)
+        further: set[Any] = set()
+        part: Part
+        if cascade is None:
+            calls, meta = _rehearsed(self._bound._steps(*args, **options))
+            part = Part.of(self.__name__, args, options, calls, meta, functools.partial(self._report, calls))
+        else:
+            truth, given = options.get("truth"), dict(options)
+            if truth is not None:  # of no rows a review labelled none
+                given["truth"] = replaced(
+                    by_content(truth, "a Dask frame"), lambda one: one if isinstance(one, str) else []
                 )
-        calls, meta = _rehearsed(self._bound._steps(*args, **options))
-        report = functools.partial(self._report, calls)
-        part = Part.of(self.__name__, args, options, calls, meta, report)
+            whole = self._outlined(*args, **given)
+            calls, meta, further = [whole.strong], whole.frame(), columns_in(truth) | self._vectors(cascade)
+            if isinstance(meta, pd.DataFrame):
+                by = [*[TRUTH] * (truth is not None), *whole.names]
+                meta["answered_by"] = meta["answered_by"].cat.set_categories(by)
+            report = functools.partial(self._report, calls, cascade=True)
+            part = CascadePart.of(self.__name__, args, options, calls, meta, report)
         _join_cluster(calls[0].session, part)
         _stop_with_dask()
-        return part, self._needed(calls[0], args, options)
+        return part, self._needed(calls[0], args, options, further)
 
-    def _report(self, calls: Sequence[Call], name: str) -> DaskReport:
+    def _report(self, calls: Sequence[Call], name: str, *, cascade: bool = False) -> DaskReport:
         """Return the report of all parts of a call."""
         from .dask_report import DaskReport
 
         session, progress = calls[0].session.name, calls[0].options.progress
-        partitions = self._data.npartitions
-        return DaskReport(name, self.__name__, partitions, len(calls), session, progress, self._display)
+        partitions, verb = self._data.npartitions, self.__name__
+        return DaskReport(name, verb, partitions, len(calls), session, progress, self._display, cascade=cascade)
 
-    def _needed(self, call: Call, args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    @property
+    def _chooses(self) -> bool:
+        """Whether the result is rows of the frame, with all their columns."""
+        return self.__name__ == "filter"
+
+    def _outlined(self, *args: Any, **options: Any) -> CascadeCall:
+        """Return a call with a cascade on no rows, checked."""
+        with contextlib.closing(self._bound._steps(*args, **options)) as steps:
+            outline = advance(steps)[0]
+            assert isinstance(outline, Outline)
+            assert isinstance(outline.call, CascadeCall)
+            return outline.call
+
+    def _vectors(self, cascade: Cascade) -> set[Any]:
+        """Return the columns that may hold vectors, which a cascade learns from."""
+        if not cascade.learns or self._data.ndim == 1:
+            return set()
+        types = self._data._meta.dtypes.items()
+        return {name for name, dtype in types if isinstance(dtype, VectorDtype) or dtype.kind == "O"}
+
+    def _needed(
+        self, call: Call, args: tuple[Any, ...], options: Mapping[str, Any], further: Set[Any] = frozenset()
+    ) -> Any:
         """Return the frame with the columns that the call works on; Dask then reads no others."""
         data, on = call._given
         columns = list(self._data._meta.columns) if self._data.ndim == 2 else []
-        if self.__name__ == "filter" or not columns:
+        if not columns:
             return self._data
         if data is self._data._meta:
             names = frames.names_in(on, data, template=call.task.template)
         else:  # verify makes a frame of its own of two columns
             given = self._bound.__signature__.bind(*args, **options).arguments
             names = [given["claim"], given["source"]]
-        wanted = set(names) or {columns[0]}
+        wanted = {*names, *further} or {columns[0]}
         return self._data if len(set(columns)) < len(columns) else self._data[[c for c in columns if c in wanted]]
+
+
+def _pooled(frame: Any) -> list[Any]:
+    """Return the partitions of a frame with each distinct text once, to be computed."""
+    import dask
+
+    once = dask.delayed(frames.pooled, pure=False)
+    return [once(each) for each in frame.to_delayed()]
 
 
 def _rehearsed(steps: Any) -> tuple[list[Call], Any]:

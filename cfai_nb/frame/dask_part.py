@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
 import itertools
 import sys
 import uuid
@@ -20,17 +21,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..errors import CfaiError, ColumnError, SetupError
+from ..errors import CfaiError, ColumnError, InputError, SetupError
+from . import rows as frames_of
+from .call import Call, warn
+from .cascades.cascade import Cascade
+from .cascades.cascade_parts import whole
 from .steps import advance
+from .verb import TaskVerb
 
 if TYPE_CHECKING:
     from ..models.ledger import Budget
     from ..session import Session
-    from .call import Call
+    from .cascades.cascade import CascadeCall
+    from .cascades.cascade_plan import CascadePlan, RangePlan
 
 #: Budgets of calls, by the name under which all workers share them, and calls of which a row was answered here.
 _budgets: dict[str, Budget] = {}
 _proven: set[str] = set()
+#: What the report of a cascade says of its calls, which have noted it themselves.
+_SPENT_BEFORE = {"requests": 0, "neurons": 0.0, "exact": True, "saved_neurons": 0.0, "unknown_saved": 0, "tokens": 0.0}
 #: Parts that run in this process: the call of each, and how it is stopped.
 active: collections.defaultdict[str, set[Any]] = collections.defaultdict(set)
 
@@ -108,7 +117,7 @@ class Part:
         call, name = calls[0], uuid.uuid4().hex
         run = {name: getattr(call.options, name) for name in NAMES if name not in ("budget", "neurons", "progress")}
         given = {name: value for name, value in options.items() if name not in NAMES}
-        if call.session.endpoint.is_server:
+        if call.session.endpoint.is_server and not isinstance(options.get("model"), Cascade):
             given["model"] = call.model.id
         budget = None if call.options.budget is None else _shared(call.options.budget, call.session)
         asked = tuple(
@@ -202,14 +211,7 @@ class Part:
         attempt, ended, failure = uuid.uuid4().hex, "failed", list[str]()
         self._note(link, attempt, "runs")
         try:
-            with contextlib.closing(self._steps(session, frame)) as steps:
-                step, finish = advance(steps)
-                for at in itertools.count():
-                    if step is None:
-                        break
-                    answers = self._answers(step, at, session, link, attempt)
-                    step, finish = advance(steps, answers)
-                made = finish()
+            made = self._made(session, frame, link, attempt)
             ended = "ends"
             return made
         except CfaiError as error:
@@ -218,21 +220,31 @@ class Part:
         finally:
             self._note(link, attempt, ended, error=failure)
 
-    def _answers(self, call: Any, at: int, session: Session, link: Any, attempt: str) -> Any:
-        """Carry out a call of the part, and return its answers."""
+    def _made(self, session: Session, frame: Any, link: Any, attempt: str) -> Any:
+        with contextlib.closing(self._steps(session, frame)) as steps:
+            step, finish = advance(steps)
+            for at in itertools.count():
+                if step is None:
+                    return finish()
+                call: Any = step
+                # A partition of which every row failed ends the call only where no other was answered.
+                proven = f"{self.call} {at}"
+                part: Any = "later" if proven in _proven else "first"
+                call.options = dataclasses.replace(call.options, part=part)
+                answers = self._waited(call, at, session, link, attempt)
+                if call.report is not None and call.report.run.done:
+                    _proven.add(proven)
+                step, finish = advance(steps, answers)
+
+    def _waited(self, call: Any, at: int, session: Session, link: Any, attempt: str) -> Any:
+        """Carry out a call within the budget of all parts, and return its answers."""
         from .dask_report import PartWatch, report_of
 
-        # A partition of which every row failed ends the call only where no other was answered.
-        proven = f"{self.call} {at}"
-        part: Any = "later" if proven in _proven else "first"
-        call.options = dataclasses.replace(call.options, part=part, budget=self._budget(session))
+        call.options = dataclasses.replace(call.options, budget=self._budget(session))
         if link is not None:
             call.say = _say_to_client
         call.whole = PartWatch(lambda note: self._note(link, attempt, "runs", at=at, note=note), report_of(self.call))
-        answers = call.wait()
-        if call.report is not None and call.report.run.done:
-            _proven.add(proven)
-        return answers
+        return call.wait()
 
     def _budget(self, session: Session) -> Budget | None:
         if self.budget is None:
@@ -243,6 +255,82 @@ class Part:
         shared.allow_unknown = self.budget.allow_unknown
         shared.elsewhere = max(shared.elsewhere, self.budget.elsewhere)
         return shared
+
+
+@dataclass(frozen=True)
+class CascadePart(Part):
+    """A verb with a cascade: one task makes its calls about the rows of all partitions, as on a pandas frame of them.
+
+    It needs each distinct text once.  Every partition then looks its answers up by the keys of its own rows, so that
+    they are read again instead of held meanwhile.  ``meta`` is that of the answers, also where a verb gives rows.
+    """
+
+    def __call__(self, frames: Any) -> tuple[bytes, Any]:
+        """Ask; return all keys, and the answers in their order with those of a missing row last."""
+        if not len(frame := frames_of.joined(frames)):
+            self._note(_link(), uuid.uuid4().hex, "ends")
+            return b"", self.meta
+        made: tuple[bytes, Any] = self._within(self._carried_out, frame)
+        return made
+
+    def laid(self, frame: Any, made: tuple[bytes, Any]) -> Any:
+        """Return the result of a partition."""
+        return self._within(functools.partial(self._looked_up, made), frame)
+
+    def ranged(self, frames: Any) -> RangePlan:
+        """Price the calls as a range; nothing is sent."""
+        plan: CascadePlan = self._within(self._planned, frames_of.joined(frames))
+        return plan.summary(len(frames))
+
+    def _planned(self, session: Session, frame: Any, link: Any) -> Any:
+        return self._outlined(session, frame, link).plan()
+
+    def _outlined(self, session: Session, frame: Any, link: Any) -> CascadeCall:
+        """Return the call with a cascade on some rows, before any of its calls is made."""
+        with contextlib.closing(self._steps(session, frame)) as steps:
+            outline: Any = advance(steps)[0]
+            call: CascadeCall = outline.call
+            return call
+
+    def _looked_up(self, made: tuple[bytes, Any], session: Session, frame: Any, link: Any) -> Any:
+        keys, answers = np.frombuffer(made[0], dtype="S16"), made[1]
+        options = {name: given for name, given in self.options.items() if name != "truth"}
+        own = dataclasses.replace(self, options={**options, "cache": False})  # nothing is looked for in the store
+        call = own._outlined(session, frame, link)
+        plan = call.strong.plan()
+        wanted = np.array(plan.keys, dtype="S16")
+        found = np.searchsorted(keys, wanted)
+        if len(wanted) and not (len(keys) and np.array_equal(keys[np.minimum(found, len(keys) - 1)], wanted)):
+            raise InputError(
+                "The Dask frame gave other rows when it was read again for the answers. Let it give the same rows each "
+                "time, or .persist() it first."
+            )
+        result = answers.iloc[np.append(found, len(keys))[plan.where]].set_axis(frame.index)
+        verb = vars(type(frame.cfai))[self.verb]
+        return verb.result(frame, call, result) if isinstance(verb, TaskVerb) else result
+
+    def _made(self, session: Session, frame: Any, link: Any, attempt: str) -> tuple[bytes, Any]:
+        from .dask_report import PartWatch, report_of
+
+        def send(note: Mapping[str, Any]) -> None:  # its calls have noted what they spent
+            self._note(link, attempt, "runs", at=next(numbers), note={**note, **_SPENT_BEFORE})
+
+        numbers = itertools.count()
+        with contextlib.closing(self._steps(session, frame)) as steps:
+            step: Any = advance(steps)[0]
+            call = step.call
+            call.whole = PartWatch(send, report_of(self.call))
+            while step is not None:
+                if isinstance(step, Call):
+                    answers = self._waited(step, next(numbers), session, link, attempt)
+                else:
+                    step.say = warn if link is None else _say_to_client
+                    answers = step.wait()
+                step = advance(steps, answers)[0]
+        made = whole(call.strong, call.rows, call.answers, [], None, by_key=True).frame()
+        if isinstance(made, pd.DataFrame):
+            made["answered_by"] = made["answered_by"].astype(self.meta["answered_by"].dtype)
+        return call.rows.keys, _conformed(made, self.meta)
 
 
 @dataclass(frozen=True)
@@ -291,8 +379,6 @@ def _conformed(result: Any, meta: Any) -> Any:
 def _fitted(cells: pd.Series[Any], wanted: Any) -> pd.Series[Any]:
     if cells.dtype == wanted or isinstance(wanted, pd.CategoricalDtype) or pd.api.types.is_object_dtype(wanted):
         return cells
-    from .call import warn
-
     made: pd.Series[Any]
     if pd.api.types.is_datetime64_dtype(wanted):
         made = pd.to_datetime(cells, errors="coerce", format="ISO8601", utc=True).dt.tz_localize(None).astype(wanted)

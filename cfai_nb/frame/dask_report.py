@@ -23,6 +23,7 @@ from ..markup import counted
 from ..models import Cost
 from ..models.ledger import Charge
 from .call import remember
+from .cascades.cascade_plan import Certificate
 from .progress import Display, listener
 from .report import Report, spent_words
 
@@ -85,13 +86,13 @@ class PartWatch:
         """What an interrupt leaves behind, in words."""
         return self.report.stopped_words
 
-    def conclude(self, on_error: str) -> list[str]:
+    def conclude(self, on_error: str, *, failures: bool = True) -> list[str]:
         """Raise what the call ends with, or return its warnings."""
-        return self.report.conclude(on_error)
+        return self.report.conclude(on_error, failures=failures)
 
 
 def _note(report: Report, event: Event) -> dict[str, Any]:
-    """Return the note of a call: numbers, and its first failures at the end."""
+    """Return the note of a call: numbers, and at the end its first failures and what a cascade promises."""
     failures = report.failures.head(_FAILURES) if event.finished and report.failed else pd.DataFrame()
     waiting, spent = event.waiting, event.spent
     return {
@@ -102,6 +103,7 @@ def _note(report: Report, event: Event) -> dict[str, Any]:
             (str(one["row"]), str(one["code"]), str(one["message"])[:_MESSAGE], one["model"])
             for one in failures.to_dict("records")
         ],
+        "certificate": None if report.certificate is None else dataclasses.asdict(report.certificate),
     }  # fmt: skip
 
 
@@ -149,6 +151,8 @@ class DaskReport(Report):
     verb : str
     partitions, calls : int
         Parts of the frame, and calls that each of them makes.
+    cascade : bool
+        Whether one part makes the calls for all partitions, about fewer rows each.
     session : str
         Name of the session that keeps the ledger.
     progress : bool or None
@@ -158,11 +162,12 @@ class DaskReport(Report):
 
     def __init__(
         self, call: str, verb: str, partitions: int, calls: int, session: str, progress: bool | None,
-        display: Display | None,
+        display: Display | None, *, cascade: bool = False,
     ) -> None:  # fmt: skip
-        self.call, self._verb, self._partitions, self._calls = call, verb, partitions, calls
+        self.call, self._partitions, self._calls, self._cascade = call, partitions, calls, cascade
+        self._verb = f"{verb} with a cascade" if cascade else verb
         self._session, self._progress, self._display = session, progress, display
-        self.certificate, self.answered_by = None, None
+        self.answered_by = None
         self._lock, self._wake = threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
         self._computed = False
@@ -176,6 +181,7 @@ class DaskReport(Report):
         self._states: dict[str, str] = {}
         self._final: tuple[Event, int, pd.DataFrame] | None = None  # event, parts and failures of what is over
         self._error: CfaiError | None = None
+        self.certificate = None
         self._began, self._ended = time.monotonic(), 0.0
 
     # -- notes of the parts ------------------------------------------------------------------------------------------
@@ -195,6 +201,9 @@ class DaskReport(Report):
             self._states[part] = state
             if note is not None:
                 self._notes[part, at] = note
+                if (promise := note["certificate"]) is not None:
+                    money = {name: Cost(**promise[name]) for name in ("cost", "alone")}
+                    self.certificate = Certificate(**{**promise, **money})
             if error and self._error is None:
                 self._error = getattr(errors, error[0], errors.CfaiError)(error[1])
         if state != "runs":
@@ -245,7 +254,10 @@ class DaskReport(Report):
 
     @property
     def _parts(self) -> int:
-        return self._final[1] if self._final is not None else sum(state == "ends" for state in self._states.values())
+        if self._final is not None:
+            return self._final[1]
+        ended = sum(state == "ends" for state in self._states.values())
+        return ended * self._partitions if self._cascade else ended
 
     @property
     def _over(self) -> bool:
@@ -290,7 +302,13 @@ class DaskReport(Report):
     @property
     def _known(self) -> int:
         """Partitions that have begun."""
-        return sum(state != "lost" for state in self._states.values())
+        begun = sum(state != "lost" for state in self._states.values())
+        return begun * self._partitions if self._cascade else begun
+
+    def _counted(self, notes: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
+        """Return the notes that say how far the rows are: of a cascade the latest alone."""
+        latest = dict(sorted(notes)) if self._cascade else {}
+        return {key: note for key, note in notes.items() if latest.get(key[0], key[1]) == key[1]}
 
     @property
     def error(self) -> CfaiError | None:
@@ -306,9 +324,10 @@ class DaskReport(Report):
             every, states = dict(self._notes), dict(self._states)
         # A part of a worker that was lost is carried out again: its cost counts, and its rows do not.
         live = {key: note for key, note in every.items() if states[key[0]] != "lost"}
-        total = {name: sum(note[name] for note in live.values()) for name in ("done", "failed", "missing", "stored")}
+        latest = self._counted(live)
+        total = {name: sum(note[name] for note in latest.values()) for name in ("done", "failed", "missing", "stored")}
         total = {name: count // self._calls for name, count in total.items()}
-        rows = sum(note["rows"] for (_, at), note in live.items() if not at)
+        rows = sum(note["rows"] for (_, at), note in latest.items() if self._cascade or not at)
         begun = self._known
         if not self._ended and 0 < begun < self._partitions:
             rows = max(total["done"] + total["failed"], round(rows / begun * self._partitions))
@@ -318,6 +337,8 @@ class DaskReport(Report):
         spent = Cost(None if None in neurons else sum(neurons), all(n["exact"] for n in notes if n["requests"]))
         done = total["done"] + total["failed"]
         ahead = (rows - done) / (done - total["stored"]) if done > total["stored"] else None
+        if self._cascade and not self._ended:  # how many rows the next calls are about is not known
+            ahead = None
         projected = None if spent.neurons is None or ahead is None else spent.neurons * (1 + ahead)
         return Event(
             verb=self._verb, model=", ".join(dict.fromkeys(note["model"] for note in notes)),
@@ -351,7 +372,7 @@ class DaskReport(Report):
         with self._lock:
             if self._final is not None:
                 return self._final[2]
-            found = [tuple(each) for note in self._notes.values() for each in note["failures"]]
+            found = [tuple(each) for note in self._counted(self._notes).values() for each in note["failures"]]
         return pd.DataFrame(found, columns=["row", "code", "message", "model"])
 
     @property
@@ -382,7 +403,8 @@ class DaskReport(Report):
             parts.append(f"{event.stored:,} from the store")
         if event.failed:
             parts.append(f"{event.failed:,} failed")
-        return " · ".join([*parts, *spent_words(event)])
+        promise = [] if self.certificate is None else [self.certificate.words]
+        return " · ".join([*parts, *spent_words(event), *promise])
 
     def frame(self) -> pd.Series[Any] | pd.DataFrame:
         """Not there: the answers are in what ``compute()`` returned.

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from ..errors import takes_options
+from ..errors import InputError, takes_options
 from ..media import Media, Parts
 from . import rows
 from .call import warn
@@ -108,6 +108,33 @@ class Gold:
     def to_frame(self) -> pd.DataFrame:
         """Return the mark of each row drawn: ``state, label, note, weight, time``, indexed by the row's digest."""
         return frame_of(self._marks).set_axis(pd.Index([mark.row.hex() for mark in self._marks], name="digest"))
+
+
+def by_content(truth: Any, rows_of: str) -> Any:
+    """Return right answers of rows that are read a part at a time: columns, or the labels of reviews.
+
+    Raises
+    ------
+    InputError
+        They are something else, of which a part of the rows has no part.
+    """
+    each = list(truth.values()) if isinstance(truth, Mapping) else [truth]
+    if refused := [one for one in each if not isinstance(one, (str, Gold))]:
+        raise InputError(
+            f"truth: a {type(refused[0]).__name__} does not belong to the parts of {rows_of}; give a column of it, or "
+            "cf.gold(name)."
+        )
+    return truth
+
+
+def replaced(truth: Any, by: Callable[[str | Gold], Any]) -> Any:
+    """Return right answers ``by_content`` in the same form with something else in their place."""
+    return {name: by(one) for name, one in truth.items()} if isinstance(truth, Mapping) else by(truth)
+
+
+def columns_in(truth: Any) -> set[str]:
+    """Return the columns that right answers name."""
+    return {one for one in (truth.values() if isinstance(truth, Mapping) else [truth]) if isinstance(one, str)}
 
 
 def truths(data: rows.Frame, on: Any, truth: Any, names: Sequence[str]) -> pd.DataFrame | None:

@@ -132,6 +132,35 @@ def as_frame(data: Frame) -> pd.DataFrame:
     return data if isinstance(data, pd.DataFrame) else data.to_frame(name_of(data))
 
 
+def pooled(data: Frame) -> Frame:
+    """Return rows with each distinct text once, as the categories of its column."""
+    if isinstance(data, pd.DataFrame):
+        return data.apply(pooled) if len(data) else data
+    if pd.api.types.infer_dtype(data, skipna=True) != "string":
+        return data
+    codes, found = pd.factorize(data.astype(object))
+    cells = pd.Categorical.from_codes(codes, pd.Index(found, dtype=object))
+    return pd.Series(cells, index=data.index, name=data.name)
+
+
+def joined(parts: Sequence[Frame]) -> Frame:
+    """Return the pooled rows of all partitions of a frame as one, with each distinct text once."""
+    parts = [part for part in parts if len(part)] or parts[:1]
+    index = parts[0].index.append([part.index for part in parts[1:]])
+    if isinstance(parts[0], pd.Series):
+        return _together(parts).set_axis(index)
+    columns = [_together([as_frame(part).iloc[:, at] for part in parts]) for at in range(parts[0].shape[1])]
+    return pd.concat(columns, axis=1).set_axis(parts[0].columns, axis=1).set_axis(index)
+
+
+def _together(parts: Sequence[Any]) -> pd.Series[Any]:
+    if all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts):
+        cells = pd.api.types.union_categoricals(list(parts), ignore_order=True)
+        return pd.Series(cells, name=parts[0].name)
+    made: pd.Series[Any] = pd.concat(parts, ignore_index=True)
+    return made
+
+
 def _with_names(data: Frame) -> tuple[pd.DataFrame, Hashable | None]:
     if isinstance(data, pd.DataFrame):
         return data, None

@@ -6,63 +6,46 @@ A cascade uses it as its cheapest model.  It takes any column of vectors; scikit
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .matrix import Numbers, VectorColumn
-
 Matrix64 = npt.NDArray[np.float64]
 _FOLDS, _BLOCK = 5, 20_000
 
 
 @dataclass(frozen=True)
-class Classified:
-    """Labels with their probabilities.
+class Classifier:
+    """What was learned from the labels of some vectors.
 
     Attributes
     ----------
     labels : list
-        The L distinct labels of the rows that it was fitted to.
-    p : numpy.ndarray
-        Shape (n, L): the probabilities of each vector.
+        The L distinct labels.
     held_out : numpy.ndarray
         Shape (rows, L): the probabilities of the rows that it was fitted to, each from a fit without that row.
     """
 
     labels: list[Any]
-    p: Matrix64
     held_out: Matrix64
+    _learned: Callable[[Matrix64], Matrix64]
+
+    def __call__(self, vectors: npt.NDArray[Any]) -> Matrix64:
+        """Return the probabilities of some vectors, of which only the direction matters, shape (n, L)."""
+        parts = [self._learned(_unit(vectors[begin : begin + _BLOCK])) for begin in range(0, len(vectors), _BLOCK)]
+        return np.concatenate(parts) if parts else np.empty((0, len(self.labels)))
 
 
-def classify(vectors: VectorColumn, rows: Numbers, labels: Sequence[Any]) -> Classified:
-    """Fit a classifier to the labels of some rows and apply it to all.
-
-    Parameters
-    ----------
-    vectors : VectorColumn
-        n vectors, of which only the direction matters.
-    rows : ndarray of int64
-        The positions of the labelled vectors.
-    labels : sequence
-        One label for each of `rows`.
-
-    Returns
-    -------
-    Classified
-    """
+def fit(vectors: npt.NDArray[Any], labels: Sequence[Any]) -> Classifier:
+    """Fit a classifier to vectors, of which only the direction matters, and the label of each."""
     names = sorted(set(labels), key=lambda label: (type(label).__name__, label))
     place = {name: at for at, name in enumerate(names)}
     codes = np.array([place[label] for label in labels], dtype=np.int64)
-    known = _unit(vectors[rows])
-    learned = _learn(known, codes, len(names))
-    parts = [learned(_unit(vectors[begin : begin + _BLOCK])) for begin in range(0, len(vectors), _BLOCK)]
-    return Classified(
-        names, np.concatenate(parts) if parts else np.empty((0, len(names))), _held_out(known, codes, len(names))
-    )
+    known = _unit(vectors)
+    return Classifier(names, _held_out(known, codes, len(names)), _learn(known, codes, len(names)))
 
 
 def sure_from(sure: Matrix64, right: npt.NDArray[np.bool_], target: float) -> float:

@@ -33,8 +33,9 @@ import pytest
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 #: Milliseconds after which something that should have appeared has not.
 PATIENCE = 60_000
-#: The interactive map draws with WebGL, which needs no graphics card.
-_WEBGL = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
+#: The map draws with WebGL, which needs no graphics card; pages are put together without one, as by a Chromium that
+#: finds none: an emulated card needs 50 ms for each frame.
+_WEBGL = ("--enable-unsafe-swiftshader", "--disable-gpu-compositing")
 #: Noise of the browser or of JupyterLab itself, on any notebook.
 NOISE = re.compile(r"favicon|GPU|WebGL|net::ERR_ABORTED")
 #: What hostile text would set if it could run (tests/hostile.py).
@@ -177,6 +178,11 @@ class Page:
         """Wait until a cell was run."""
         counted = self.cell(at).locator(".jp-InputArea-prompt", has_text=re.compile(r"\[\d+\]"))
         counted.wait_for()
+
+    def restart(self) -> None:
+        """Restart the kernel."""
+        self.browser.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+        self.browser.evaluate(_KERNEL_READY)
 
     def dark(self) -> None:
         """Change to JupyterLab's dark theme."""

@@ -241,14 +241,12 @@ def test_a_notebook_shows_one_bar(emulator: Emulator, frame: Any, monkeypatch: p
 
 
 def test_verbs_that_need_all_rows_say_so(emulator: Emulator, frame: Any) -> None:
-    """Ranking, clusters and cascades are not done partition by partition."""
+    """Ranking and clusters are not done partition by partition."""
     for name in ("rank", "cluster", "search"):
         with pytest.raises(AttributeError, match="needs all rows at once"):
             getattr(frame.cfai, name)
     with pytest.raises(AttributeError, match="Did you mean 'embed'"):
         _ = frame.cfai.embd
-    with pytest.raises(cf.ModelError, match="cascade"):
-        frame.cfai.classify("text", LABELS, model=cf.Cascade("qwen3-30b-a3b-fp8", "glm-4.7-flash"))
     with pytest.raises(cf.ColumnError):
         frame.cfai.embed("txt")
 

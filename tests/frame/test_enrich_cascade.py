@@ -135,6 +135,91 @@ def test_failed_rows_never_agree_and_are_made_good(tmp_path: Path) -> None:
         assert pd.read_parquet(tmp_path / "out")["topic__error"].isna().all()
 
 
+def learnable(folder: Path) -> Path:
+    """Files of texts that embeddings can tell apart."""
+    folder.mkdir()
+    words = {LABELS[0]: "the invoice, number", LABELS[1]: "a parcel on its way to"}
+    texts = [f"{words[label]} {at}" for at in range(440) for label in LABELS]
+    texts = [text for text in texts if words[right(text)] in text][:420]
+    for at in range(2):
+        pd.DataFrame({"text": [*texts[at::2], None, texts[0]]}).to_parquet(folder / f"{at}.parquet")
+    return folder
+
+
+@pytest.mark.parametrize("cheap", ["embeddings", ["embeddings", FLASH]])
+def test_embeddings_learn_from_all_files(clefs: Clefs, tmp_path: Path, cheap: Any) -> None:
+    """As from one frame of all rows, in whatever batches; a part that is made again finds its answers in the store."""
+    source = learnable(tmp_path / "in")
+    columns = {"topic": (TASK, "text", {"model": cf.Cascade(cheap, OMNI, 0.9, 0.8)})}
+    plan = cf.enrich.plan(source, tmp_path / "out", columns, memory=800_000)
+    assert not clefs.asked
+    report = cf.enrich(source, tmp_path / "out", columns, memory=800_000)
+    assert report.parts > 2
+    assert cf.ledger()["neurons"].sum() <= plan.cost.neurons
+    got, frame = pd.read_parquet(tmp_path / "out"), pd.read_parquet(source)
+    bought, clefs.asked = Counter(clefs.asked), Counter()
+    expected = frame.cfai.classify("text", LABELS, model=columns["topic"][2]["model"])
+    assert not clefs.asked, "one frame of all rows finds every answer in the store"
+    one = cf.last_run()
+    assert got["topic"].astype(object).equals(expected.astype(object))
+    assert got["topic__answered_by"].astype(object).equals(one.answered_by.astype(object))
+    mine = report.certificates["topic"]
+    assert (mine.rows, mine.asked, mine.kept) == (
+        one.certificate.rows, one.certificate.asked, one.certificate.kept,
+    )  # fmt: skip
+    assert mine.kept > 100
+    (tmp_path / "out" / "part-00001.parquet").unlink()
+    cf.enrich(source, tmp_path / "out", columns, memory=800_000)
+    assert pd.read_parquet(tmp_path / "out").equals(got)
+    assert not clefs.asked
+    if cheap != "embeddings":
+        return
+    with cf.connect(here := Clefs(), store=tmp_path / "other.sqlite", rate=None):
+        middle = int(0.5 * bought.total())
+        with pytest.raises(cf.BudgetError, match="used up"):
+            cf.enrich(source, tmp_path / "other", columns, memory=800_000, budget=Purse(middle))
+        cf.enrich(source, tmp_path / "other", columns, memory=800_000)
+        assert here.asked == bought
+    assert pd.read_parquet(tmp_path / "other").equals(got)
+
+
+@pytest.mark.parametrize("review", [False, True], ids=["column", "review"])
+def test_truths_are_carried_and_not_asked(clefs: Clefs, tmp_path: Path, review: bool) -> None:
+    """As on one frame of all rows: from a column, or the labels of a review; other labels are another question."""
+    source = written(tmp_path / "in")
+    for at, path in enumerate(sorted(source.glob("*.parquet"))):
+        part = pd.read_parquet(path)
+        part["known"] = [right(text) if text and luck(text, "known") < 0.2 else None for text in part["text"]]
+        if at == 2:  # equal rows of several files that contradict each other have no truth
+            part.loc[part.index[-1], "known"] = LABELS[right(part["text"].iloc[-1]) == LABELS[0]]
+        part.to_parquet(path)
+    frame = pd.read_parquet(source)
+    truth: Any = "known"
+    if review:
+        shown = frame.reset_index(drop=True).dropna(subset="text").reset_index(drop=True)
+        marks = shown.cfai.review("text", shown["text"].map(right).to_numpy(), n=40, name="hand")
+        for row in marks.rows:
+            marks.label(row, right(shown["text"].iloc[row]))
+        truth = cf.gold("hand")
+    columns = {"topic": (TASK, "text", {"model": CASCADE, "truth": truth})}
+    report = cf.enrich(source, tmp_path / "out", columns, memory=SMALL)
+    asked, got = Counter(clefs.asked), pd.read_parquet(tmp_path / "out")
+    expected = frame.cfai.classify("text", LABELS, model=CASCADE, truth=truth)
+    one = cf.last_run()
+    assert clefs.asked == asked
+    assert got["topic"].astype(object).equals(expected.astype(object))
+    assert got["topic__answered_by"].astype(object).equals(one.answered_by.astype(object))
+    assert (got["topic__answered_by"] == "truth").sum() > 30
+    mine = report.certificates["topic"]
+    assert (mine.rows, mine.asked, mine.kept) == (
+        one.certificate.rows, one.certificate.asked, one.certificate.kept,
+    )  # fmt: skip
+    again = cf.enrich(source, tmp_path / "out", columns, memory=SMALL)
+    assert (again.certificates["topic"].words, clefs.asked) == (mine.words, asked)
+    with pytest.raises(cf.ColumnError, match="holds parts of something else"):
+        cf.enrich(source, tmp_path / "out", COLUMNS, memory=SMALL)
+
+
 def test_rows_that_came_later_need_a_certificate_of_their_own(clefs: Clefs, tmp_path: Path) -> None:
     """A promise is about the rows it was made for: parts of fewer rows are refused, and made again where asked."""
     source = written(tmp_path / "in")
@@ -185,12 +270,13 @@ def test_other_columns_go_beside_it(clefs: Clefs, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "options", "error", "message"),
     [
-        ((TASK, "text", {"model": cf.Cascade("embeddings", OMNI)}), {}, cf.ModelError, "begins with a model"),
         ((cf.Score(levels=["a", "b"]), "text", {"model": CASCADE}), {}, cf.ModelError, "answers must be equal or not"),
         ((TASK, "{first}: {text}", {"model": CASCADE}), {}, cf.ColumnError, "Enrich in two calls"),
         ((TASK, "text", {"model": CASCADE}), {"cache": False}, cf.ModelError, "from the store"),
         ((TASK, "text", {"model": CASCADE}), {"memory": 100_000, "rows": 1_000}, cf.InputError, "bytes a distinct row"),
-        ((TASK, "text", {"model": CASCADE, "truth": "text"}), {}, TypeError, "truth"),
+        ((TASK, "text", {"truth": "text"}), {}, TypeError, "truth= goes with model=cf.Cascade"),
+        ((TASK, "text", {"model": CASCADE, "truth": "none"}), {}, ValueError, "there is no column 'none'"),
+        ((TASK, "text", {"model": CASCADE, "truth": ["a"]}), {}, cf.InputError, "a list does not belong to the parts"),
     ],
 )
 def test_what_it_cannot_do_is_refused(

@@ -188,6 +188,35 @@ def test_stop_in_the_notebook_stops_all_workers(cluster: Any, service: Emulator)
     assert_spending_ended(cluster, service)
 
 
+def test_a_cascade_is_one_promise_for_the_cluster(cluster: Any, service: Emulator) -> None:
+    """One certificate for all partitions, within one budget, with a future that stops it; as pandas would answer."""
+    frame, topics = rows("topic of", 2_000, distinct=120), ["billing", "shipping"]
+    options = {"model": cf.Cascade("clef-flash", "clef-omni", 0.8, 0.8), "probabilities": True, "concurrency": 8}
+    plan = frame.cfai.classify.plan("text", topics, **options)
+    assert (plan.distinct, plan.requests, service.requests) == (120, 240, 0)
+    lazy = frame.cfai.classify("text", topics, **options)
+    assert TOKEN.encode() not in pickle.dumps(dict(lazy.__dask_graph__()))
+    future = cluster.compute(lazy)
+    until(lambda: service.requests > 10)
+    future.cancel()
+    assert_spending_ended(cluster, service)
+    low = frame.cfai.classify("text", topics, **options, neurons=0.1 * plan.at_least.neurons)
+    with pytest.raises(cf.BudgetError):
+        low.compute()
+    made = lazy.compute()
+    sent, report = service.requests, cf.last_run()
+    assert sent < 240
+    assert cf.ledger().requests.sum() == sent
+    assert report.receipt.startswith("classify with a cascade: 2,000 rows in 8 of 8 partitions")
+    assert report.certificate.words in report.receipt
+    given = frame.compute().cfai.classify("text", topics, **options)
+    pd.testing.assert_frame_equal(made, given, check_categorical=False)
+    mine, one = report.certificate, cf.last_run().certificate
+    assert (mine.rows, mine.asked, mine.kept) == (one.rows, one.asked, one.kept)
+    assert mine.kept > 0
+    assert service.requests == sent
+
+
 def test_a_client_that_leaves_stops_the_spending(cluster: Any, service: Emulator) -> None:
     """Its parts are stopped on all workers; what they had bought is kept."""
     with distributed.Client(cluster.scheduler.address) as other:

@@ -22,8 +22,8 @@ from ...errors import ModelError
 from ...models import Cost, Model
 from ...tasks import Embed, Task
 from .. import rows as frames
-from ..call import Call, remember
-from .cascade_parts import Answers, Finish, PartCall, Warn, cell_of, cost_of, parts_of, sureness, whole
+from ..call import Call, Whole, remember
+from .cascade_parts import Answers, Finish, Lessons, PartCall, Warn, cost_of, parts_of, sureness, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from ..steps import Step
     from .cascade_parts import Rows
 
-_EMBEDDINGS = "embeddings"
-_TRUTH = "truth"
+EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Cascade:
         for name in ("accuracy", "confidence"):
             share(getattr(self, name), name)
         given = [self.cheap] if isinstance(self.cheap, (str, Model)) else list(self.cheap)
-        models = [each for each in given if each != _EMBEDDINGS]
+        models = [each for each in given if each != EMBEDDINGS]
         if not given or len(models) > 1 or len(given) > len(set(map(str, given))):
             raise ValueError(f'cheap={self.cheap!r}: give a model, "embeddings", or a list of both.')
         if not all(isinstance(each, (str, Model)) for each in (*given, self.strong)):
@@ -91,13 +90,13 @@ class Cascade:
     @property
     def learns(self) -> bool:
         """Whether embeddings are asked first."""
-        return self.cheap == _EMBEDDINGS or (isinstance(self.cheap, tuple) and _EMBEDDINGS in self.cheap)
+        return self.cheap == EMBEDDINGS or (isinstance(self.cheap, tuple) and EMBEDDINGS in self.cheap)
 
     @property
     def model(self) -> str | Model | None:
         """The cheap model; None where embeddings are alone."""
         given = [self.cheap] if isinstance(self.cheap, (str, Model)) else list(self.cheap)
-        return next((each for each in given if each != _EMBEDDINGS), None)
+        return next((each for each in given if each != EMBEDDINGS), None)
 
 
 def share(value: Any, name: str) -> float:
@@ -126,6 +125,8 @@ class CascadeCall:
     ----------
     report : Report or None
         Of the whole, once it has ended.
+    whole : Whole or None
+        What it is one of many calls of, as of a ``Call``.
     """
 
     def __init__(
@@ -162,6 +163,7 @@ class CascadeCall:
         self.found: list[Found] = []
         self.complete = False
         self.report: Report | None = None
+        self.whole: Whole | None = None
         self.embedded: Call | None = None
 
     @property
@@ -170,10 +172,14 @@ class CascadeCall:
         return self.strong.model
 
     @property
-    def label(self) -> str:
+    def names(self) -> list[str]:
         """What answers, in order."""
-        models = [each.name for each in (self.cheap, self.model) if each is not None]
-        return " → ".join([_EMBEDDINGS] * self.cascade.learns + models)
+        return [EMBEDDINGS] * self.cascade.learns + [each.name for each in (self.cheap, self.model) if each is not None]
+
+    @property
+    def label(self) -> str:
+        """The same, in words."""
+        return " → ".join(self.names)
 
     # -- before --------------------------------------------------------------------------------------------------
 
@@ -191,11 +197,11 @@ class CascadeCall:
             return f"it costs at least as much as {self.model.name} alone"
         return ""
 
-    def _plan(self) -> CascadePlan:
+    def plan(self) -> CascadePlan:
         """Price it as a range."""
         rows, cheap = self.rows, {}
         if self.cascade.learns and self._vector_column() is None:
-            cheap[_EMBEDDINGS] = self._embed().plan()
+            cheap[EMBEDDINGS] = self._embed().plan()
         if self.cheap is not None:
             asked = self._call(self.cheap_task, self.cheap, np.setdiff1d(rows.open, rows.taught))
             cheap[self.cheap.name] = asked.plan()
@@ -204,15 +210,14 @@ class CascadeCall:
         rest = np.setdiff1d(rows.open, checked)
         sent, more = (rows.price(self.task, self.model, some[~known[some]]) for some in (checked, rest))
         each = {name: plan.estimate.cost for name, plan in cheap.items()}
-        most = sum(each.values(), sent + more)
+        alone = sent + more
+        most = sum(each.values(), alone)
         if self.reason:
-            return CascadePlan(
-                cheap, rows.plan, len(rows), len(rows), sent + more, sent + more, sent + more, self.reason
-            )
+            return CascadePlan(cheap, rows.plan, len(rows), len(rows), alone, alone, alone, self.reason)
         saved = rows.expected() if len(rest) else 0.0
         part = Cost(None if more.neurons is None else more.neurons * (1 - saved))
         # What embeddings leave to the cheap model may be nothing.
-        certain = [cost for name, cost in each.items() if name == _EMBEDDINGS or not self.cascade.learns]
+        certain = [cost for name, cost in each.items() if name == EMBEDDINGS or not self.cascade.learns]
         return CascadePlan(
             cheap, rows.plan, len(checked), len(checked) + round((1 - saved) * len(rest)),
             sum(certain, sent), sum(each.values(), sent + part), most,
@@ -222,7 +227,7 @@ class CascadeCall:
 
     def steps(self) -> Generator[Step, Any, bool]:
         """Yield the calls; return whether they were made, and not only priced."""
-        if (yield Outline(self.label, self.model, self._plan)) is PRICED:
+        if (yield Outline(self)) is PRICED:
             return False
         try:
             if self.reason:
@@ -233,8 +238,8 @@ class CascadeCall:
             self.complete = True
         finally:
             self.report = self._whole()
-            remember(self.report)
-        yield Finish(self.report, self.options)
+            remember(self.report if self.whole is None else self.whole.follow(self.report))
+        yield Finish(self.report, self.options, self.whole)
         return True
 
     def _does_not_pay(self, why: str) -> Warn:
@@ -303,7 +308,7 @@ class CascadeCall:
         return self.data.iloc[:, found[0]] if len(found) == 1 else None
 
     def _embed(self) -> Call:
-        call = Call(Embed(), None, self.data.iloc[self.rows.at], self.on, self.options, _EMBEDDINGS)
+        call = Call(Embed(), None, self.data.iloc[self.rows.at], self.on, self.options, EMBEDDINGS)
         call.title = "embed for the cascade"
         return call
 
@@ -320,26 +325,16 @@ class CascadeCall:
 
     def _learn(self, vectors: VectorColumn) -> Rows:
         """Learn from the answers there are; return the rows that stay unsure, for a cheap model that comes next."""
-        from ...vectors.classifier import classify, sure_from
-
         answers, place = self.answers, vectors.per_cell(np.arange(len(vectors)), -1, np.int64)
         known = [row for row, cell in enumerate(answers.cells) if cell is not None and place[row] >= 0]
         others = self.rows.open[place[self.rows.open] >= 0]
         if len(known) < 2:
             return self.rows.open
-        cells: list[list[Any]] = []
-        bars = np.ones(len(others))
-        for part in self.parts:
-            labels = [part.answer(answers.cells[row]) for row in known]
-            found = classify(vectors, place[known], labels)
-            p = found.p[place[others]]
-            cells.append([part.guessed(dict(zip(found.labels, each, strict=True))) for each in p.tolist()])
-            right = [found.labels[at] for at in found.held_out.argmax(axis=1).tolist()]
-            agrees = np.array([one == other for one, other in zip(right, labels, strict=True)])
-            bars *= p.max(axis=1) >= sure_from(found.held_out.max(axis=1), agrees, min(self.targets.values()))
-        made = [cell_of(self.parts, each) for each in zip(*cells, strict=True)]
-        answers.guess(others, made, _EMBEDDINGS, np.zeros(len(others), dtype=bool))
-        return np.setdiff1d(self.rows.open, others[bars > 0])
+        cells = [answers.cells[row] for row in known]
+        lessons = Lessons(self.parts, vectors[place[known]], cells, min(self.targets.values()))
+        made, sure = lessons.guesses(vectors[place[others]])
+        answers.guess(others, made, EMBEDDINGS, np.zeros(len(others), dtype=bool))
+        return np.setdiff1d(self.rows.open, others[sure])
 
     # -- what may stand ------------------------------------------------------------------------------------------
 
@@ -413,9 +408,8 @@ class CascadeCall:
             given = right(wanted)
 
     def frame(self) -> Any:
-        """Return the answers, on the index of the frame."""
-        assert self.report is not None
-        return self.report.frame()
+        """Return the answers, on the index of the frame; none where it was only priced."""
+        return (self.report or whole(self.strong, self.rows, self.answers, [], None)).frame()
 
     # -- after ---------------------------------------------------------------------------------------------------
 

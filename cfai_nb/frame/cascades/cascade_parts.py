@@ -7,11 +7,13 @@ and ``files.enrich_cascade`` for files.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from ...tasks import Ask, Check, Classify, Moderate, Sentiment, Task, Verify
 from ...tasks.dialects.labels import Taxonomy
 from ...tasks.dialects.question_types import Choice, Scale
 from ...tasks.dialects.request import Cell, Column
-from ..call import Call, built, warn
+from ..call import Call, Whole, built, warn
 from .cascade_plan import Certificate
 
 if TYPE_CHECKING:
@@ -226,40 +228,41 @@ class PartCall(Call):
 
     def _concluded(self) -> tuple[list[str], Any]:
         assert self.report is not None
-        whole = self.whole
-        notes = self.report.conclude("keep", failures=False) if whole is None else whole.conclude("keep")
-        return notes, self.report.frame()
+        return (self.whole or self.report).conclude("keep", failures=False), self.report.frame()
 
 
 class Warn:
-    """A step that says something before the next one."""
+    """A step that says something before the next one; ``say`` takes it, as that of a ``Call`` does."""
 
     def __init__(self, text: str) -> None:
         self._text = text
+        self.say: Callable[[str], object] = warn
 
     def wait(self, display: Display | None = None) -> None:
         """Say it."""
-        warn(self._text)
+        self.say(self._text)
 
     async def wait_async(self, display: Display | None = None) -> None:
         """Say it."""
-        warn(self._text)
+        self.wait(display)
 
 
 class Finish:
     """The last step: shows the report of the whole, and raises or warns as every call does."""
 
-    def __init__(self, report: Report, options: RunOptions) -> None:
-        self._report, self._options = report, options
+    def __init__(self, report: Report, options: RunOptions, whole: Whole | None = None) -> None:
+        self._report, self._options, self._whole = report, options, whole
+        self.say: Callable[[str], object] = warn
 
     def wait(self, display: Display | None = None) -> None:
         """Show it."""
         from .. import progress
 
-        with progress.listener(self._options.progress, display) as show:
+        shown = self._whole
+        with progress.listener(self._options.progress, display) if shown is None else nullcontext(shown.show) as show:
             show(self._report)
-        for text in self._report.conclude(self._options.on_error):
-            warn(text)
+        for text in (shown or self._report).conclude(self._options.on_error):
+            self.say(text)
 
     async def wait_async(self, display: Display | None = None) -> None:
         """Show it."""
@@ -326,6 +329,41 @@ class Answers:
         return found
 
 
+class Lessons:
+    """What was learned from vectors and the answers to them: a guess for other vectors, and whether it is sure.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        The questions of the task.
+    vectors : ndarray, shape (rows, dims)
+    cells : sequence of cell
+        The answer to each of them.
+    target : float
+        The accuracy from which a guess is sure.
+    """
+
+    def __init__(self, parts: Sequence[Part], vectors: npt.NDArray[Any], cells: Sequence[Cell], target: float) -> None:
+        from ...vectors.classifier import fit, sure_from
+
+        self._parts, self._each = parts, []
+        for part in parts:
+            labels = [part.answer(cell) for cell in cells]
+            found = fit(vectors, labels)
+            best = [found.labels[at] for at in found.held_out.argmax(axis=1).tolist()]
+            right = np.array([one == other for one, other in zip(best, labels, strict=True)])
+            self._each.append((found, sure_from(found.held_out.max(axis=1), right, target)))
+
+    def guesses(self, vectors: npt.NDArray[Any]) -> tuple[list[Cell], npt.NDArray[np.bool_]]:
+        """Return a cell for each vector, and whether it is sure."""
+        cells, sure = [], np.ones(len(vectors), dtype=bool)
+        for part, (found, least) in zip(self._parts, self._each, strict=True):
+            p = found(vectors)
+            cells.append([part.guessed(dict(zip(found.labels, each, strict=True))) for each in p.tolist()])
+            sure &= p.max(axis=1, initial=0.0) >= least
+        return [cell_of(self._parts, each) for each in zip(*cells, strict=True)], sure
+
+
 def cost_of(call: Call) -> Cost:
     """Return what the answers of a call cost, those from the store at what they had cost."""
     from ..compare_result import cost_of
@@ -334,16 +372,22 @@ def cost_of(call: Call) -> Cost:
 
 
 def whole(
-    strong: PartCall, rows: Distinct, answers: Answers, calls: Sequence[Call], certificate: Certificate | None
-) -> Report:
+    strong: PartCall, rows: Distinct, answers: Answers, calls: Sequence[Call], certificate: Certificate | None, *,
+    by_key: bool = False,
+) -> Report:  # fmt: skip
     """Return the report of all calls of a cascade together.
 
-    Without a certificate, that of what was asked of the strong model before something ended the call.
+    Without a certificate, that of what was asked of the strong model before something ended the call.  ``by_key``: its
+    frame has the distinct rows in the order of their keys, and a missing one behind them.
     """
     from ..._engine.run_state import Run
     from ..report import Report
 
-    run = Run(rows.plan, strong.options)
+    plan, index = rows.plan, strong.rows.index
+    if by_key:
+        plan, index = copy.copy(plan), pd.RangeIndex(len(rows.order) + 1)
+        plan.where = np.append(rows.order, -1)
+    run = Run(plan, strong.options)
     for part in (call.report.run for call in calls if call.report is not None):
         add(run, part)
     there = [row for row, cell in enumerate(answers.cells) if cell is not None]
@@ -355,11 +399,11 @@ def whole(
     run.ended = time.monotonic()
     names = list(dict.fromkeys([TRUTH, *answers.guessed_by.tolist(), strong.model.name]))
     by = dict(zip(rows.order.tolist(), answers.by.tolist(), strict=True))
-    sources = [by.get(at) or None for at in rows.plan.where.tolist()]
+    sources = [by.get(at) or None for at in plan.where.tolist()]
     categories = [name for name in names if name and name in sources]
-    column = pd.Series(pd.Categorical(sources, categories), index=strong.rows.index, name="answered_by")
-    build = functools.partial(_with_sources, index=strong.rows.index, sources=column)
-    made = Report(run, strong.rows, build, f"{rows.plan.task.name} with a cascade")
+    column = pd.Series(pd.Categorical(sources, categories), index=index, name="answered_by")
+    build = functools.partial(_with_sources, index=index, sources=column)
+    made = Report(run, strong.rows, build, f"{plan.task.name} with a cascade")
     made.certificate, made.answered_by = certificate, column
     return made
 

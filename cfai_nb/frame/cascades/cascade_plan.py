@@ -6,9 +6,8 @@ answers turn out to be right.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...markup import counted
 from ...models import Cost, Model
@@ -155,6 +154,15 @@ class CascadePlan:
     def __repr__(self) -> str:
         return self.describe("nothing sent")
 
+    def summary(self, partitions: int) -> RangePlan:
+        """Return it without its rows, which came from some partitions."""
+        e = self.estimate
+        words = repr(self).replace(" distinct", f" distinct, in {partitions:,} partitions", 1)
+        return RangePlan(
+            words, partitions, e.rows, e.missing, e.distinct, e.stored, e.requests, self.least, self.expected,
+            self.at_least, self.expected_cost, self.at_most, self.reason,
+        )  # fmt: skip
+
     def describe(self, what: str) -> str:
         """Return the plan in a few lines; `what` says what happens next, such as "nothing sent"."""
         strong, e = self.strong.model.name, self.strong.estimate
@@ -174,20 +182,66 @@ class CascadePlan:
         return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class RangePlan:
+    """A ``CascadePlan`` without its rows, as a worker of Dask can send it.
+
+    Attributes
+    ----------
+    words : str
+        All of it.
+    partitions, rows, missing, distinct, stored : int
+        Equal inputs count once, also in different partitions.
+    requests : int
+        To all models, at most.
+    least, expected, at_least, expected_cost, at_most, reason
+        As of the ``CascadePlan``.
+    """
+
+    words: str
+    partitions: int
+    rows: int
+    missing: int
+    distinct: int
+    stored: int
+    requests: int
+    least: int
+    expected: int
+    at_least: Cost
+    expected_cost: Cost
+    at_most: Cost
+    reason: str
+
+    def __repr__(self) -> str:
+        return self.words
+
+
+class Outlined(Protocol):
+    """What an outline is of."""
+
+    @property
+    def label(self) -> str:
+        """What a plan of several calls names it."""
+
+    @property
+    def model(self) -> Model:
+        """The strong model."""
+
+    def plan(self) -> CascadePlan:
+        """Price it as a range."""
+
+
 class Outline:
-    """The step of a plan: priced as a whole, since what follows depends on answers.
+    """The step before the calls of a cascade: priced as a whole, since what follows depends on answers.
 
     Parameters
     ----------
-    part : str
-        What a plan of several calls names it.
-    model : Model
-    draw_up : callable
-        Makes the plan.
+    call : CascadeCall
+        Those who carry it out themselves may say what it is one of many calls of, and take its answers.
     """
 
-    def __init__(self, part: str, model: Model, draw_up: Callable[[], CascadePlan]) -> None:
-        self.part, self.model, self.plan = part, model, draw_up
+    def __init__(self, call: Outlined) -> None:
+        self.call, self.part, self.model, self.plan = call, call.label, call.model, call.plan
 
     def placeholder(self) -> Any:
         """Return what a definition is sent when it was priced."""

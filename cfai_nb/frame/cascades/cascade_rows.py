@@ -150,14 +150,23 @@ class CascadeRows(Distinct, Population):
 
     def _known(self, truths: pd.DataFrame) -> dict[int, Any]:
         """Return the cells of rows with a truth; equal rows with different truths have none."""
-        columns = [truths[name].astype(object).tolist() for name in truths.columns]
-        found: dict[int, tuple[Any, ...]] = {}
-        for position, at in enumerate(self.plan.where.tolist()):
-            each = tuple(column[position] for column in columns)
-            if at >= 0 and not any(pd.isna(one) for one in each) and found.setdefault(at, each) != each:
-                found[at] = ()
-        made = {}
-        for row, at in enumerate(self.order.tolist()):
-            if each := found.get(at, ()):
-                made[row] = cell_of(self.parts, [part.known(one) for part, one in zip(self.parts, each, strict=True)])
-        return made
+        found = known_inputs(self.plan, truths)
+        return {
+            row: known_cell(self.parts, each) for row, at in enumerate(self.order.tolist()) if (each := found.get(at))
+        }
+
+
+def known_inputs(plan: Plan, truths: pd.DataFrame) -> dict[int, tuple[Any, ...]]:
+    """Return the right answers by input of a plan; an empty tuple where equal rows have different ones."""
+    columns = [truths[name].astype(object).tolist() for name in truths.columns]
+    found: dict[int, tuple[Any, ...]] = {}
+    for position, at in enumerate(plan.where.tolist()):
+        each = tuple(column[position] for column in columns)
+        if at >= 0 and not any(pd.isna(one) for one in each) and found.setdefault(at, each) != each:
+            found[at] = ()
+    return found
+
+
+def known_cell(parts: Sequence[Part], answers: tuple[Any, ...]) -> Any:
+    """Return the cell of right answers."""
+    return cell_of(parts, [part.known(one) for part, one in zip(parts, answers, strict=True)])

@@ -21,13 +21,14 @@ from ...errors import ColumnError, InputError, Stopped, refuse_unknown
 from ...tasks import ChatTask, Task
 from .. import rows as frames
 from ..call import Call, remember, warn
-from ..cascades.cascade import Cascade
+from ..cascades.cascade import EMBEDDINGS, Cascade
+from ..gold import columns_in
 from ..progress import Display, listener, working
 from ..steps import Steps
 from ..verb import call_of
 from .batches import Files, Held, Query, Reader, as_pandas, digest_of, source_of
 from .enrich_cascade import FilesCascade, Frames, certificates, prepare
-from .enrich_columns import Asked, made_of, parts_of
+from .enrich_columns import Asked, bytes_of_vector, made_of, parts_of
 from .enrich_report import EnrichPlan, EnrichReport
 from .parts import Part, Target, left
 
@@ -123,26 +124,32 @@ class Enrichment:
         from ..._engine.plan import keys_of
         from ..._engine.run_options import NAMES
 
-        refuse_unknown(f"columns[{name!r}]", own, ("model", *(each for each in NAMES if each not in _WHOLE)))
-        given = {each: value for each, value in own.items() if each != "model"}
+        refuse_unknown(f"columns[{name!r}]", own, ("model", "truth", *(each for each in NAMES if each not in _WHOLE)))
+        given = {each: value for each, value in own.items() if each not in ("model", "truth")}
         options = self.session.options({**whole, **given, "budget": self.options.budget, "neurons": None})
         options = dataclasses.replace(options, progress=False)
         given_model = own.get("model")
         cascade = given_model if isinstance(given_model, Cascade) else None
-        asked_for = given_model if cascade is None else cascade.strong
+        asked_for, truth = given_model if cascade is None else cascade.strong, own.get("truth")
+        if truth is not None and cascade is None:
+            raise TypeError(f"columns[{name!r}]: truth= goes with model=cf.Cascade(cheap, strong) alone. Leave it out.")
         call: Call | ExtractCall
         if cascade is None:
             call, whole_cascade = call_of(task, asked_for, frame, on, options), None
         else:
             call = Call(task, asked_for, frame, on, options)
-            whole_cascade = FilesCascade(call.task, cascade, call, on, options)
+            whole_cascade = FilesCascade(call.task, cascade, call, on, options, truth)
+            whole_cascade.truths_of(frame)
         made = made_of(name, call, cascade=cascade is not None)
+        if whole_cascade is not None and EMBEDDINGS in whole_cascade.cheaps:
+            vector = bytes_of_vector(whole_cascade.cheaps[EMBEDDINGS][1])
+            made = dataclasses.replace(made, bytes_a_row=made.bytes_a_row + vector)
         # The model that is asked for, not one that takes its place where it is not open to the account.
         model = self.session.model_for(call.task, asked_for, options.gateway)
         key = keys_of(call.task, model, [""], self.session.endpoint.server or self.session.origin, self.session.account)
         models = [model.id, *(each.model.id for each in parts_of(call)[1:])]
         digest = hashlib.blake2b(repr([key[0].hex(), on, made.names, models]).encode(), digest_size=12).hexdigest()
-        uses = frozenset(frames.names_in(on, frame, template=task.template))
+        uses = frozenset([*frames.names_in(on, frame, template=task.template), *columns_in(truth)])
         return Asked(
             name, call.task if not isinstance(task, ChatTask) else task, on, own.get("model"), options, made, digest,
             f"{task.name} with {' and '.join(models) if whole_cascade is None else whole_cascade.label} on {on!r}",
@@ -161,7 +168,9 @@ class Enrichment:
             )
         with working(f"enrich, rows for {one.name}", self.options.progress) as say:
             cascade.count(functools.partial(self.frames, one), self._memory, say)
-        about = repr([one.key, cascade.digest, cascade.cheap.id, cascade.cascade.accuracy, cascade.cascade.confidence])
+        about = repr(
+            [one.key, cascade.digest, cascade.asked_first, cascade.cascade.accuracy, cascade.cascade.confidence]
+        )
         key = hashlib.blake2b(about.encode(), digest_size=12).hexdigest()
         return dataclasses.replace(one, key=key, words=f"{one.words}, certified for {cascade.rows:,} rows")
 
@@ -326,8 +335,9 @@ def enrich(
     columns : mapping of str to (Task, on) or (Task, on, options)
         For each new column the task, what it works on (a column, or a template with ``{column}``), and options of its
         call, such as ``model``.  Later ones may name earlier ones.  A task with several columns gives
-        ``<name>__<column>`` each.  A ``cf.Cascade`` of two models makes one certificate for all rows of the source, and
+        ``<name>__<column>`` each.  A ``cf.Cascade`` as the model makes one certificate for all rows of the source, and
         ``<name>__answered_by``; for it this column is read three times more, and 120 bytes a distinct row are kept.
+        The option ``truth`` beside it names a column of right answers, or is a ``cf.gold(name)``.
     memory : int, default 512,000,000
         Bytes for a batch while it is worked on.  What Python and the packages need comes on top (about 300 MB).
     overwrite : bool
@@ -416,6 +426,7 @@ def plan_of(
             for each in parts_of(call):
                 plan.add(one.name, words, each.plan().estimate)
             if one.cascade is not None:
-                plan.add(one.name, words, one.cascade.first(frame).estimate)
+                for cheap in one.cascade.cheap_plans(frame):
+                    plan.add(one.name, words, cheap.estimate)
             frame = one.made.with_placeholders(frame, call)
     return plan

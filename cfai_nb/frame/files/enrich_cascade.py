@@ -2,9 +2,10 @@
 
 ``count`` reads all rows and keeps 16 bytes of key for each, which say what is drawn; nothing is sent.  ``prepare`` asks
 both models about the sample, the cheap model about all other rows, batch by batch, and keeps a score a row: the answers
-are in the store.  ``answer`` then gives the answers of one batch: the cheap ones that stand come from the store, all
-others from the strong model.  So the rows that are asked are those that the verb would ask about one frame of them all,
-and a call that was ended goes on as any call does.
+are in the store.  Embeddings learn from rows of their own first, and take the place of the cheap model or come before
+it.  ``answer`` then gives the answers of one batch: the cheap ones that stand come from the store, all others from the
+strong model.  So the rows that are asked are those that the verb would ask about one frame of them all, and a call that
+was ended goes on as any call does.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ import pandas as pd
 
 from ...errors import InputError, ModelError
 from ...models import Cost, Model
-from ...tasks import Task
+from ...tasks import Embed, Task
+from ...vectors import VectorColumn
 from ..call import Call
-from ..cascades.cascade import Cascade
-from ..cascades.cascade_parts import Answers, Distinct, PartCall, Rows, cost_of, parts_of, sureness, whole
+from ..cascades.cascade import EMBEDDINGS, Cascade
+from ..cascades.cascade_parts import Answers, Distinct, Lessons, PartCall, Rows, cost_of, parts_of, sureness, whole
 from ..cascades.cascade_plan import Certificate, dollars
-from ..cascades.cascade_rows import Population
+from ..cascades.cascade_rows import Population, known_cell, known_inputs
+from ..gold import Gold, by_content, replaced, truths
 
 if TYPE_CHECKING:
     from ..._engine.plan import Plan
@@ -53,39 +56,55 @@ class FilesCascade:
         The call of the strong model on no rows, checked.
     on : column or template
     options : RunOptions
+    truth : column, Gold or dict of them, optional
+        Right answers, which their rows carry.
 
     Attributes
     ----------
     certificate : Certificate or None
         Once it is found; its ``failed`` counts no row yet.
+    gold : dict of int to cell
+        Rows with a truth, once they are counted.
     """
 
-    def __init__(self, task: Task, cascade: Cascade, strong: Call, on: Any, options: RunOptions) -> None:
-        if cascade.learns or cascade.model is None:
-            raise ModelError(
-                "a cascade in enrich begins with a model: embeddings learn from all rows of a frame at once. "
-                'Give cf.Cascade("clef-flash", ...), or classify a frame that fits into memory.'
-            )
+    def __init__(
+        self, task: Task, cascade: Cascade, strong: Call, on: Any, options: RunOptions, truth: Any = None
+    ) -> None:  # fmt: skip
         if strong.session.store() is None or options.cache not in (True, "only"):
             raise ModelError(f"{_LACKS}: connect with a store, and leave cache= out.")
         self.parts, self.task, self.cascade = parts_of(task), task, cascade
         self.cheap_task: Task = dataclasses.replace(task, probabilities=True)  # type: ignore[call-arg]
         self.strong: Model = strong.model
-        self.cheap: Model = strong.session.model_for(task, cascade.model, options.gateway)
-        self.cheap_task.check(self.cheap)
-        if self.cheap.id == self.strong.id:
-            raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
+        self.cheaps: dict[str, tuple[Task, Model]] = {}  # what is asked before the strong model, in order
+        self.cheap: Model | None = None
         self.on, self._options = on, options
+        if cascade.learns:
+            embed = Call(Embed(), None, strong._given[0], on, options)
+            self.cheaps[EMBEDDINGS] = embed.task, embed.model
+        if cascade.model is not None:
+            self.cheap = strong.session.model_for(task, cascade.model, options.gateway)
+            self.cheap_task.check(self.cheap)
+            if self.cheap.id == self.strong.id:
+                raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
+            self.cheaps[self.cheap.name] = self.cheap_task, self.cheap
+        self.lessons: Lessons | None = None
+        self._truth = None if truth is None else by_content(truth, "the source")
+        self.gold: dict[int, Any] = {}
         self.keys: npt.NDArray[np.bytes_] = np.empty(0, dtype="S16")
         self.keep: npt.NDArray[np.bool_] = np.empty(0, dtype=bool)
-        self.prices = {self.cheap.id: Cost(0.0), self.strong.id: Cost(0.0)}  # of all rows, at most
+        self.prices = dict.fromkeys([*self.cheaps, self.strong.id], Cost(0.0))  # of all rows, at most
         self.certificate: Certificate | None = None
         self.rows = 0
 
     @property
     def label(self) -> str:
         """What answers, in order."""
-        return f"{self.cheap.name} → {self.strong.name}"
+        return " → ".join([*self.cheaps, self.strong.name])
+
+    @property
+    def asked_first(self) -> list[str]:
+        """The models that are asked before the strong one."""
+        return [model.id for _, model in self.cheaps.values()]
 
     # -- before anything is sent -------------------------------------------------------------------------------------
 
@@ -99,14 +118,19 @@ class FilesCascade:
         """
         found: list[npt.NDArray[np.bytes_]] = []
         weights: list[npt.NDArray[np.int64]] = []
+        known: dict[bytes, tuple[Any, ...]] = {}
         for frame in frames():
             batch = Distinct(self._call(self.task, self.strong, frame).plan())
+            if (given := self.truths_of(frame)) is not None:
+                for at, each in known_inputs(batch.plan, given).items():
+                    key = batch.plan.keys[at]
+                    known[key] = each if known.setdefault(key, each) == each else ()
             found.append(np.frombuffer(batch.keys, dtype="S16"))
             weights.append(batch.weights)
             every, self.rows = np.arange(len(batch.weights)), self.rows + len(frame)
             say(f"{self.rows:,} read")
-            for task, model in ((self.cheap_task, self.cheap), (self.task, self.strong)):
-                self.prices[model.id] += batch.price(task, model, every)
+            for of, asked in {**self.cheaps, self.strong.id: (self.task, self.strong)}.items():
+                self.prices[of] += batch.price(*asked, every)
             if (needed := BYTES_A_ROW * sum(map(len, found))) > memory:
                 raise InputError(
                     f"A cascade keeps {BYTES_A_ROW} bytes a distinct row, and {needed:,} bytes are more than "
@@ -114,35 +138,59 @@ class FilesCascade:
                 )
         self.keys, where = np.unique(np.concatenate([self.keys, *found]), return_inverse=True)
         counts = np.bincount(where, np.concatenate([np.empty(0), *weights]), len(self.keys)).astype(np.int64)
+        places = np.searchsorted(self.keys, np.array(list(known), dtype="S16")).tolist()
+        given_to = sorted(zip(places, known.values(), strict=True))
+        self.gold = {place: known_cell(self.parts, answers) for place, answers in given_to if answers}
         self.drawn = Population(
-            self.keys.tobytes(), counts, self.parts, np.empty(0, dtype=np.int64), learns=False,
-            targets={"accuracy": self.cascade.accuracy}, confidence=self.cascade.confidence,
+            self.keys.tobytes(), counts, self.parts, np.array(list(self.gold), dtype=np.int64),
+            learns=self.cascade.learns, targets={"accuracy": self.cascade.accuracy}, confidence=self.cascade.confidence,
         )  # fmt: skip
         self.keep = np.zeros(len(self.keys), dtype=bool)
         self.reason = self._idle()
 
+    def truths_of(self, frame: pd.DataFrame) -> pd.DataFrame | None:
+        """Return the right answers of a batch, by position."""
+        if self._truth is None:
+            return None
+        laid = replaced(self._truth, lambda one: one.match(frame, self.on) if isinstance(one, Gold) else one)
+        names = [self.task.name if part.name is None else part.name for part in self.parts]
+        made = truths(frame, self.on, laid, names)
+        if made is not None and (absent := [name for name in names if name not in made]):
+            raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
+        return None if made is None else made[names]
+
     def _idle(self) -> str:
         """Why it does not pay, as far as that can be seen now."""
-        drawn, share = self.drawn, len(self.drawn.checked) / max(1, len(self.keys))
-        cheap, alone = self.prices[self.cheap.id].neurons, self.prices[self.strong.id].neurons
-        if not len(self.keys) or drawn.too_few:
-            return drawn.too_few if len(self.keys) else "there are no rows"
-        if alone and cheap is not None and cheap + share * alone >= alone:
+        drawn, cheap, alone = self.drawn, self.first_price.neurons, self.prices[self.strong.id].neurons
+        share = (len(drawn.taught) + len(drawn.checked)) / max(1, len(self.keys))
+        if not len(self.keys):
+            return "there are no rows"
+        if not len(drawn.open) or drawn.too_few:
+            return drawn.too_few if len(drawn.open) else ""
+        if alone and cheap is not None and cheap * len(drawn.open) / len(self.keys) + share * alone >= alone:
             return f"it costs at least as much as {self.strong.name} alone"
         return ""
 
     @property
+    def first_price(self) -> Cost:
+        """What is asked in any case: what embeddings leave to the cheap model may be nothing."""
+        return self.prices[next(iter(self.cheaps))]
+
+    @property
     def digest(self) -> str:
-        """What tells this set of rows from another one."""
-        return f"{self.drawn.seed:016x}"
+        """What tells this set of rows, and what is known of them, from another one."""
+        known = (
+            hashlib.blake2b(repr(sorted(self.gold.items())).encode(), digest_size=8).hexdigest() if self.gold else ""
+        )
+        return f"{self.drawn.seed:016x}{known}"
 
     @property
     def note(self) -> str:
         """What a plan says besides the most it can cost."""
         if self.reason:
             return f"the cascade does not pay ({self.reason}), so {self.strong.name} is asked alone"
-        cheap, alone = self.prices[self.cheap.id], self.prices[self.strong.id]
-        least = len(self.drawn.checked) / len(self.keys)
+        cheap, alone = self.first_price, self.prices[self.strong.id]
+        least = (len(self.drawn.taught) + len(self.drawn.checked)) / len(self.keys)
         shares = least, least + (1 - least) * (1 - self.drawn.expected())
         each = [Cost(None if alone.neurons is None else share * alone.neurons) for share in shares]
         return (
@@ -156,34 +204,56 @@ class FilesCascade:
         """Find out which cheap answers stand; yield the calls."""
         from ...quality.certificate import accuracy_steps
 
-        scores, cheap, strong = np.full(len(self.keys), np.nan), Cost(0.0), Cost(0.0)
-        sample = self.drawn.checked
-        right, seen = np.zeros(len(self.keys), dtype=bool), np.zeros(len(self.keys), dtype=bool)
-        if not self.reason:
-            report.title = f"enrich, sample for {name}:"
-            for frame, rows in self._new(frames, seen, sample):
-                answers = Answers(len(rows), {})
-                bought = yield from self._ask(frame, answers, report)
-                right[rows] = answers.agree(self.task, np.arange(len(rows)))
+        sample, open_, none = self.drawn.checked, self.drawn.open, np.zeros(len(self.keys), dtype=bool)
+        scores, right, seen, spent = np.full(len(self.keys), np.nan), none.copy(), none.copy(), [Cost(0.0), Cost(0.0)]
+        if self.cascade.learns and not self.reason:
+            report.title = f"enrich, rows to learn from for {name}:"
+            spent = yield from self._learn(frames, report, none.copy())
+        for wanted, title in ((sample, "sample"), (open_, "cheap answers"))[self.cascade.learns :]:
+            if self.reason or not len(open_):
+                break
+            report.title = f"enrich, {title} for {name}:"
+            for frame, rows in self._new(frames, seen, wanted):
+                every, answers = np.arange(len(rows)), Answers(len(rows), {})
+                calls = yield from self._guess(frame, every, every, answers, report)
                 scores[rows] = sureness(self.parts, answers.guesses)
-                cheap, strong = cheap + bought[0], strong + bought[1]
-            self.reason = self._hopeless(right[sample], scores[sample])
-        if not self.reason:
-            report.title = f"enrich, cheap answers for {name}:"
-            for frame, rows in self._new(frames, seen, np.arange(len(self.keys))):
-                call = self._call(self.cheap_task, self.cheap, frame, report)
-                yield call
-                scores[rows] = sureness(self.parts, call.cells())
-                cheap += cost_of(call)
-                report.settle()
+                checked = np.flatnonzero(np.isin(rows, sample))
+                asked = yield from self._ask(frame, every, checked, answers, report)
+                right[rows[checked]] = answers.agree(self.task, checked)
+                spent = [sum(map(cost_of, each), before) for each, before in zip((calls, asked), spent, strict=True)]
+            if title == "sample":
+                self.reason = self._hopeless(right[sample], scores[sample])
+        if not self.reason and len(open_):
             steps = accuracy_steps(
-                scores, self.cascade.accuracy, self.cascade.confidence, self.drawn.weights, self.drawn.seed
-            )
+                scores[open_], self.cascade.accuracy, self.cascade.confidence, self.drawn.weights[open_],
+                self.drawn.seed, self.drawn.sure,
+            )  # fmt: skip
             try:
-                steps.send(right[next(steps)])
+                steps.send(right[open_[next(steps)]])
             except StopIteration as end:
-                self.keep, self.reason = end.value.keep, end.value.reason
-        self._certify(cheap, strong, len(sample))
+                self.keep[open_], self.reason = end.value.keep, end.value.reason
+        self._certify(spent[0], spent[1], len(sample) + len(self.drawn.taught))
+
+    def _learn(
+        self, frames: Frames, report: EnrichReport, seen: npt.NDArray[np.bool_]
+    ) -> Generator[Call, Any, list[Cost]]:
+        """Learn from answers of the strong model, and from what is known; return what both models cost."""
+        spent, found = [Cost(0.0), Cost(0.0)], dict[int, tuple[Any, Any]]()
+        for frame, rows in self._new(frames, seen, np.append(self.drawn.taught, list(self.gold)).astype(np.int64)):
+            every = np.arange(len(rows))
+            answers = Answers(
+                len(rows), {at: self.gold[row] for at, row in enumerate(rows.tolist()) if row in self.gold}
+            )
+            asked = yield from self._ask(frame, every, np.flatnonzero(~answers.settled), answers, report)
+            call, vectors, place = yield from self._embed(frame, report)
+            for at, row in enumerate(rows.tolist()):
+                if place[at] >= 0 and answers.cells[at] is not None:
+                    found[row] = vectors[place[at]], answers.cells[at]
+            spent = [spent[0] + cost_of(call), sum(map(cost_of, asked), spent[1])]
+        if len(found) > 1:  # in the order of their keys, which that of the files has no say in
+            known, cells = zip(*(found[row] for row in sorted(found)), strict=True)
+            self.lessons = Lessons(self.parts, np.stack(known), cells, self.cascade.accuracy)
+        return spent
 
     def _new(self, frames: Frames, seen: npt.NDArray[np.bool_], wanted: Rows) -> Iterator[tuple[pd.DataFrame, Rows]]:
         """Yield the rows of each batch that are wanted and were not seen yet: a frame, and which distinct rows."""
@@ -211,41 +281,70 @@ class FilesCascade:
             raise InputError("The source was changed while it was read. Make the same call again.")
         return found.astype(np.int64)
 
-    def _ask(self, frame: pd.DataFrame, answers: Answers, report: EnrichReport) -> Generator[Call, Any, list[Cost]]:
-        """Ask both models about the rows of a frame, no two of which are the same; return what each cost."""
-        rows, spent = np.arange(len(frame)), []
-        for task, model in ((self.cheap_task, self.cheap), (self.task, self.strong)):
-            call = self._call(task, model, frame, report)
-            call.look()
-            yield call
-            if model is self.cheap:
-                answers.guess(rows, call.cells(), model.name, call.stored)
-            else:
-                answers.take(rows, call)
-            spent.append(cost_of(call))
+    def _embed(self, frame: pd.DataFrame, report: EnrichReport) -> Generator[Call, Any, tuple[Call, Any, Rows]]:
+        """Embed the rows of a frame; return the call, the vectors, and which of them each row has."""
+        call = Call(*self.cheaps[EMBEDDINGS], frame, self.on, self._later, whole=report)
+        column = VectorColumn((yield call))
+        vectors, place = column[np.arange(len(column))], column.per_cell(np.arange(len(column)), -1, np.int64)
+        report.settle()
+        return call, vectors, place
+
+    def _guess(
+        self, frame: pd.DataFrame, at: Rows, some: Rows, answers: Answers, report: EnrichReport
+    ) -> Generator[Call, Any, list[Call]]:
+        """Ask what is cheap about some rows of a batch, which are at these places of its frame; return the calls."""
+        calls: list[Call] = []
+        if self.lessons is not None and len(some):
+            call, vectors, place = yield from self._embed(frame.iloc[at[some]], report)
+            calls.append(call)
+            there = np.flatnonzero(place >= 0)
+            cells, sure = self.lessons.guesses(vectors[place[there]])
+            answers.guess(some[there], cells, EMBEDDINGS, np.zeros(len(there), dtype=bool))
+            some = np.setdiff1d(some, some[there[sure]])
+        if self.cheap is not None and len(some):
+            part = self._call(self.cheap_task, self.cheap, frame.iloc[at[some]], report)
+            part.look()
+            yield part
+            calls.append(part)
+            answers.guess(some, part.cells(), self.cheap.name, part.stored)
             report.settle()
-        return spent
+        return calls
+
+    def _ask(
+        self, frame: pd.DataFrame, at: Rows, some: Rows, answers: Answers, report: EnrichReport
+    ) -> Generator[Call, Any, list[Call]]:
+        """Ask the strong model about some rows of a batch; return the calls, of which there may be none."""
+        if not len(some):
+            return []
+        call = self._call(self.task, self.strong, frame.iloc[at[some]], report)
+        call.look()
+        yield call
+        answers.take(some, call)
+        report.settle()
+        return [call]
 
     def _hopeless(self, right: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> str:
         """Why the cheap model is not worth its price, going by the sample; empty if it may be."""
         order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
         wrong = np.cumsum(~right[order] | np.isnan(scores[order]))
         kept = float((wrong <= (1 - self.cascade.accuracy) * len(right)).mean()) if len(right) else 0.0
-        cheap, alone = self.prices[self.cheap.id].neurons, self.prices[self.strong.id].neurons
+        cheap, alone = self.first_price.neurons, self.prices[self.strong.id].neurons
         if kept >= 0.1 if cheap is None or alone is None else kept * alone > cheap:
             return ""
-        return f"{self.cheap.name} gave the same answer on {right.sum():,} of {len(right):,} rows"
+        return f"{next(iter(self.cheaps))} gave the same answer on {right.sum():,} of {len(right):,} rows"
 
     def _certify(self, cheap: Cost, strong: Cost, sample: int) -> None:
         """Put the certificate together, given what cheap answers cost, and the strong ones of the sample."""
-        weights, kept = self.drawn.weights, self.keep.any()
-        rows, asked = int(weights.sum()), int(weights[~self.keep].sum())
+        weights, kept = self.drawn.weights, int(self.drawn.weights[self.keep].sum())
+        sent_to = ~self.keep
+        sent_to[list(self.gold)] = False
+        rows, asked = int(weights.sum()), int(weights[sent_to].sum())
         alone = self.prices[self.strong.id]
         if sample and strong.neurons is not None and not self.reason:
             alone = Cost(strong.neurons * len(self.keys) / sample)
-        sent = None if alone.neurons is None else alone.neurons * float((~self.keep).mean() if len(self.keys) else 0)
+        sent = None if alone.neurons is None else alone.neurons * float(sent_to.mean() if len(self.keys) else 0)
         cost = (cheap + Cost(sent)).neurons
-        self.certificate = self.read([rows, asked, rows - asked, "" if kept else self.reason, cost, alone.neurons], 0)
+        self.certificate = self.read([rows, asked, kept, "" if kept else self.reason, cost, alone.neurons], 0)
 
     @property
     def kept(self) -> str:
@@ -275,23 +374,14 @@ class FilesCascade:
         """Yield the calls of a batch; return its answers with what answered each row, and their report."""
         strong = self._call(self.task, self.strong, frame, report)
         batch = Distinct(strong.plan())
-        answers, calls = Answers(len(batch.weights), {}), []
-        keep = self.keep[self._places(batch)]
-        for task, model in ((self.cheap_task, self.cheap), (self.task, self.strong)):
-            cheap = model is self.cheap
-            some = np.flatnonzero(keep if cheap else ~answers.kept)
-            if not len(some):
-                continue
-            call = self._call(task, model, frame.iloc[batch.at[some]], report)
-            call.look()
-            calls.append(call)
-            yield call
-            if cheap:  # an answer that the store has lost, and that now fails, is left to the strong model
-                answers.guess(some, call.cells(), model.name, call.stored)
-                answers.kept[some] = [answers.guesses[row] is not None for row in some.tolist()]
-            else:
-                answers.take(some, call)
-            report.settle()
+        rows = self._places(batch)
+        known = {at: self.gold[row] for at, row in enumerate(rows.tolist()) if row in self.gold}
+        answers, some = Answers(len(batch.weights), known), np.flatnonzero(self.keep[rows])
+        calls = yield from self._guess(frame, batch.at, some, answers, report)
+        # An answer that the store has lost, and that now fails, is left to the strong model.
+        answers.kept[some] = [answers.guesses[row] is not None for row in some.tolist()]
+        rest = np.flatnonzero(~answers.kept & ~answers.settled)
+        calls += yield from self._ask(frame, batch.at, rest, answers, report)
         answers.stand()
         made = whole(strong, batch, answers, calls, None)
         found = made.frame()
@@ -299,13 +389,16 @@ class FilesCascade:
             found = pd.DataFrame({"answer": found, "answered_by": made.answered_by})
         return found, made
 
-    def first(self, frame: pd.DataFrame) -> Plan:
-        """Return what the cheap model is asked about the rows of a batch."""
-        return self._call(self.cheap_task, self.cheap, frame).plan()
+    def cheap_plans(self, frame: pd.DataFrame) -> list[Plan]:
+        """Return what is asked about the rows of a batch before the strong model, at most."""
+        return [self._call(*asked, frame).plan() for asked in self.cheaps.values()]
+
+    @property
+    def _later(self) -> RunOptions:
+        return dataclasses.replace(self._options, part="later")
 
     def _call(self, task: Task, model: Model, frame: pd.DataFrame, report: EnrichReport | None = None) -> PartCall:
-        options = dataclasses.replace(self._options, part="later")
-        return PartCall(task, model, frame, self.on, options, whole=report)
+        return PartCall(task, model, frame, self.on, self._later, whole=report)
 
 
 def prepare(

@@ -17,6 +17,7 @@ import pandas as pd
 import pydantic_core
 
 from ...errors import ColumnError
+from ...models import Model
 from ...tasks import Column, Task
 from ...vectors.vector import Space
 from ..arrow import VectorArray, arrow_type
@@ -143,11 +144,15 @@ def made_of(name: str, call: Call | ExtractCall, *, cascade: bool = False) -> Ma
     bytes_of = {name: size * several for name, size in _MEDIA.items()}
     space, each = None, bytes_of.get(task.name, 4 * min(512, getattr(task, "max_tokens", 0) or 0) + 200 * len(kinds))
     if "vector" in kinds.values():
-        dims = model.dims or _DIMS
         form = columns.form if isinstance(columns, Column) else ""
-        space = Space(model.id, dims, form, call.session.origin) if model.dims else None
-        each = 4 * dims + _BESIDE
+        space = Space(model.id, model.dims, form, call.session.origin) if model.dims else None
+        each = bytes_of_vector(model)
     return Made(name, kinds, short, space, each)
+
+
+def bytes_of_vector(model: Model) -> int:
+    """Return what a vector of a model takes."""
+    return 4 * (model.dims or _DIMS) + _BESIDE
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,15 @@
 const KEYS = [..."123456789abcdefghijklmopqtvwxyz"]; // r, s, u and n act
 const SLOW = 3000; // milliseconds without confirmation after which the card says so
 const AHEAD = 6; // cards that should be here before they are needed
+const ACTS = { // what the other keys do; each is a button too
+  Enter: ["accept", view => view.accept()],
+  U: ["undo", view => view.undo()],
+  S: ["skip", view => view.say("skipped")],
+  "?": ["cannot tell", view => view.say("unclear")],
+  N: ["note", view => view.note()],
+  Space: ["play", view => view.play()],
+  R: ["show the skipped again", view => view.store.send({ type: "reopen", place: 0 })],
+};
 
 const stores = new WeakMap();
 
@@ -20,6 +29,8 @@ class Store {
     this.model = model;
     this.client = crypto.randomUUID ? crypto.randomUUID() : String(Math.random());
     this.number = 0;
+    this.gone = false; // the kernel
+    this.pressed = 0; // when a key was last pressed
     this.waiting = []; // [number, event]
     this.views = new Set();
     this.html = new Map(Object.entries(model.get("cards")).map(([place, html]) => [Number(place), html]));
@@ -52,7 +63,13 @@ class Store {
     else Object.assign(this.said[place], { state: type, label: type === "label" ? label : null, order: 1e15 + number });
   }
 
+  tell(message) { // the kernel; it throws if that was restarted or shut down
+    try { this.model.send(message); this.gone = false; } catch { this.gone = true; }
+    return !this.gone;
+  }
+
   send(event) {
+    if (!this.tell({ ...event, client: this.client, number: this.number + 1 })) { this.draw(); return; }
     this.number += 1;
     if (!this.waiting.length) this.since = Date.now();
     this.waiting.push([this.number, event]);
@@ -61,7 +78,6 @@ class Store {
     if (event.type === "undo") this.place = event.place;
     if (event.type === "reopen") this.place = this.next(-1);
     this.draw();
-    this.model.send({ ...event, client: this.client, number: this.number });
     setTimeout(() => this.draw(), SLOW + 50);
     this.ask();
   }
@@ -70,8 +86,7 @@ class Store {
     const places = this.place === null ? [] : this.ahead();
     const missing = places.find(place => !this.html.has(place));
     if (missing === undefined || missing === this.wanted) return;
-    this.wanted = missing;
-    this.model.send({ type: "want", place: missing });
+    if (this.tell({ type: "want", place: missing })) this.wanted = missing;
   }
 
   ahead() {
@@ -109,6 +124,15 @@ class View {
     this.head = make("div", "row head");
     this.body = make("div");
     this.foot = make("div", "row foot");
+    this.acts = Object.entries(ACTS).map(([key, [text, act]]) => {
+      const button = make("button", "act");
+      button.tabIndex = -1;
+      button.append(make("kbd", "", key), make("span", "", text));
+      button.addEventListener("click", event => { if (event.detail < 2) { this.root.focus({ preventScroll: true }); act(this); } });
+      return [key, button, act];
+    });
+    this.state = make("span");
+    this.foot.append(...this.acts.map(([, button]) => button), make("span", "cfai-grow"), this.state);
     this.root.append(this.head, this.body, this.foot);
     this.root.addEventListener("keydown", event => this.pressed(event));
     this.root.addEventListener("focusin", () => this.footer());
@@ -119,10 +143,14 @@ class View {
     this.draw();
     store.ask();
     const typing = document.activeElement?.closest?.(".cm-content, input, textarea, .cfai-review");
-    if (!typing && Date.now() - this.model.get("made") < 10_000) {
+    if (!typing && Date.now() - Math.max(this.model.get("made"), store.pressed) < 10_000) { // new, or drawn again
       setTimeout(() => this.root.focus({ preventScroll: true }), 50); // after the notebook's own focus
     }
   }
+
+  get focused() { return this.root.contains(document.activeElement); }
+
+  get player() { return this.body.querySelector("audio, video"); }
 
   get card() { return this.store.place === null ? null : this.model.get("about")[this.store.place]; }
 
@@ -130,9 +158,11 @@ class View {
     this.header();
     const { place, html } = this.store;
     const key = `${place} ${html.has(place)}`;
-    if (key !== this.shown) { this.shown = key; this.writing = false; this.row(); }
+    const turned = key !== this.shown;
+    if (turned) { this.shown = key; this.writing = false; this.row(); }
     this.noted();
     this.footer();
+    if (turned) this.choose(this.chosen); // last: it makes the browser lay out the page
   }
 
   header() {
@@ -151,8 +181,10 @@ class View {
 
   row() {
     const { place, html } = this.store;
+    this.buttons = [];
+    this.warning = "";
     if (place === null) { this.body.replaceChildren(this.done()); return; }
-    const shown = make("div", "shown");
+    const shown = this.content = make("div", "shown");
     shown.setAttribute("aria-live", "polite");
     if (html.has(place)) shown.innerHTML = html.get(place);
     else shown.append(make("span", "cfai-soft", "waiting for the kernel …"));
@@ -171,7 +203,6 @@ class View {
       return button;
     });
     this.body.replaceChildren(shown, this.hint, keys);
-    this.choose(this.chosen);
   }
 
   done() {
@@ -188,10 +219,13 @@ class View {
   choose(at) {
     this.chosen = at;
     this.buttons.forEach((button, each) => button.classList.toggle("on", each === at));
-    if (at >= 0) this.buttons[at].scrollIntoView({ block: "nearest" });
+    if (!this.focused) return;
+    this.root.scrollIntoView({ block: "nearest" });
+    this.buttons[at]?.scrollIntoView({ block: "nearest" });
   }
 
-  noted(warning = "") {
+  noted(warning = this.warning) {
+    this.warning = warning; // until the next card
     if (this.store.place === null || this.writing) return;
     const note = this.store.said[this.store.place].note, hint = this.hint;
     hint.replaceChildren();
@@ -201,40 +235,32 @@ class View {
     if (note) hint.append(make("span", "cfai-chip", "note"), make("span", "", note));
   }
 
-  footer() {
-    const { store } = this, over = store.place === null;
-    const skipped = store.said.some(row => row.state === "skipped");
-    const act = (key, text, run, able = true) => {
-      const button = make("button", "act");
-      button.tabIndex = -1;
-      button.disabled = !able;
-      button.append(make("kbd", "", key), make("span", "", text));
-      button.addEventListener("click", event => { if (event.detail < 2) { run(); this.root.focus({ preventScroll: true }); } });
-      return button;
-    };
-    const acts = over
-      ? [act("U", "undo", () => this.undo()), ...(skipped ? [act("R", "show the skipped again", () => this.reopen())] : [])]
-      : [act("Enter", "accept", () => this.accept()), act("U", "undo", () => this.undo(), store.last() !== null),
-         act("S", "skip", () => this.say("skipped")), act("?", "cannot tell", () => this.say("unclear")),
-         act("N", "note", () => this.note())];
-    this.foot.replaceChildren(...acts, make("span", "cfai-grow"), this.status());
+  footer() { // the buttons stay, so that one that is being pressed is not lost
+    const { store } = this, open = store.place !== null, said = store.said;
+    const able = { U: store.last() !== null, R: !open && said.some(row => row.state === "skipped"), Space: this.player !== null };
+    for (const [key, button] of this.acts) {
+      button.disabled = !(able[key] ?? open);
+      button.hidden = button.disabled && key !== "U";
+    }
+    const [text, warns] = this.status();
+    this.state.className = warns ? "state cfai-warn" : "state";
+    this.state.textContent = text;
   }
 
   status() {
-    const { store } = this, head = this.model.get("head");
-    if (head.error) return make("span", "state cfai-warn", head.error);
-    if (store.waiting.length && Date.now() - store.since > SLOW)
-      return make("span", "state cfai-warn", `${store.waiting.length} not stored yet: the kernel is busy, or gone`);
-    if (store.waiting.length) return make("span", "state", "storing …");
-    const away = this.root.contains(document.activeElement) ? "" : ", click to use the keys";
-    return make("span", "state", `${head.stored ? "stored" : "kept in this kernel only"}${away}`);
+    const { store } = this, head = this.model.get("head"), waiting = store.waiting.length;
+    if (store.gone) return [`${waiting ? `${waiting} not stored, ` : ""}the kernel is gone: run the cell again`, true];
+    if (head.error) return [head.error, true];
+    if (waiting && Date.now() - store.since > SLOW) return [`${waiting} not stored yet: the kernel is busy, or gone`, true];
+    if (waiting) return ["storing …", false];
+    return [`${head.stored ? "stored" : "kept in this kernel only"}${this.focused ? "" : ", click to use the keys"}`, false];
   }
 
   say(type, label = null) {
     const place = this.store.place;
     if (place === null || !this.store.html.has(place)) return;
-    this.store.send({ type, place, label });
     this.root.focus({ preventScroll: true });
+    this.store.send({ type, place, label });
   }
 
   accept() {
@@ -247,7 +273,10 @@ class View {
     if (place !== null) this.store.send({ type: "undo", place });
   }
 
-  reopen() { this.store.send({ type: "reopen", place: 0 }); }
+  play() {
+    if (!this.player.paused) this.player.pause();
+    else this.player.play().catch(error => { if (error.name === "NotSupportedError") this.noted("The browser cannot play this."); });
+  }
 
   note() {
     const place = this.store.place;
@@ -275,15 +304,18 @@ class View {
     if (event.key === "Tab") return;
     event.preventDefault();
     event.stopPropagation();
+    this.store.pressed = event.key === "Escape" ? 0 : Date.now();
     if (event.key === "Escape") { this.root.blur(); return; }
-    if (event.repeat && !event.key.startsWith("Arrow")) return; // a key held down is one answer
-    const key = event.key.toLowerCase(), labels = this.model.get("labels");
-    if (key === "u") this.undo();
-    else if (this.store.place === null) { if (key === "r") this.reopen(); }
-    else if (key === "enter") this.accept();
-    else if (key === "s") this.say("skipped");
-    else if (key === "?") this.say("unclear");
-    else if (key === "n") this.note();
+    if (event.repeat && !/^(Arrow|Page)/.test(event.key)) return; // a key held down is one answer
+    const labels = this.model.get("labels"), open = this.store.place !== null;
+    // Some keyboards write digits only with the shift key.
+    const digit = event.code.startsWith("Digit") && !event.shiftKey;
+    const key = digit ? event.code.slice(5) : event.key === " " ? "space" : event.key.toLowerCase();
+    const pressed = this.acts.find(([name]) => name.toLowerCase() === key);
+    if (pressed) { if (!pressed[1].disabled) pressed[2](this); }
+    else if (!open) return;
+    else if (key === "pagedown" || key === "pageup")
+      this.content.scrollBy({ top: this.content.clientHeight * (key === "pagedown" ? .9 : -.9) });
     else if (key === "arrowdown") this.choose((this.chosen + 1) % labels.length);
     else if (key === "arrowup") this.choose((Math.max(this.chosen, 0) - 1 + labels.length) % labels.length);
     else if (KEYS.includes(key) && KEYS.indexOf(key) < labels.length) this.say("label", KEYS.indexOf(key));
