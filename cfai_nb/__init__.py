@@ -218,6 +218,10 @@ def use_notebook_loop(wanted: bool = True) -> None:
     ------
     SetupError
         There is no running loop, it is not asyncio's own, or the archived nest_asyncio broke it (Python 3.14).
+
+    Examples
+    --------
+    >>> cf.use_notebook_loop()
     """
     from ._engine.bridge import bridge
 
@@ -228,6 +232,15 @@ def listen(listener: Callable[[Any], Any]) -> _progress.Listening:
     """Call ``listener(event)`` about ten times a second during every run, and at its end.
 
     ``listening = cf.listen(print)`` goes on until ``listening.close()``; ``with cf.listen(print): ...`` ends by itself.
+
+    Returns
+    -------
+    Listening
+
+    Examples
+    --------
+    >>> with cf.listen(lambda event: print(event.done, event.spent.usd)):
+    ...     df.cfai.embed("text")
     """
     return _progress.Listening(listener)
 

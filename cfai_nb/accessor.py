@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from .errors import near, refuse_unknown, takes_options
+from .errors import fold, near, refuse_unknown, takes_options
 from .frame import arrow, dask, polars, rows
 from .frame.progress import Display, Listener
 from .frame.verb import FilterVerb, Function, RankVerb, TaskVerb, Verb
@@ -175,8 +175,10 @@ class Accessor:
 
     def __getattr__(self, name: str) -> Any:
         meant = near(name, self._names) if not name.startswith("_") else ""
-        hint = f" Did you mean {meant!r}?" if meant else ""
-        raise AttributeError(f"cfai has no {name!r}.{hint}")
+        hint = f"Did you mean {meant!r}?" if meant else f"Verbs: {', '.join(self._names)}."
+        error = AttributeError(f"cfai has no {name!r}. {hint}")
+        fold(error)
+        raise error
 
     @property
     def _names(self) -> list[str]:
@@ -189,7 +191,16 @@ enrich = Function("frame.files.enrich", "enrich", "plan_of", _bar)
 
 @takes_options()
 def on(data: rows.Frame) -> Accessor:
-    """Return the accessor of a frame as a typed call, since no type checker can see a registered one."""
+    """Return the accessor of a frame as a typed call, since no type checker can see a registered one.
+
+    Returns
+    -------
+    Accessor
+
+    Examples
+    --------
+    >>> cf.on(df).embed("text")
+    """
     return Accessor(data)
 
 

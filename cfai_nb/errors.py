@@ -42,6 +42,7 @@ import inspect
 import linecache
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -107,12 +108,15 @@ def render(error: BaseException) -> list[str]:
 
 #: Parts of the file names that IPython gives to cells.
 _CELL_FILES = ("ipykernel_", "<ipython-input")
-_PACKAGE = os.path.dirname(__file__) + os.sep
+
+
+#: Where code lies that is not the user's: this package, Python, and what is installed.
+_INNER = (os.path.dirname(__file__), *(sysconfig.get_path(each) for each in ("stdlib", "platstdlib", "purelib")))
 
 
 def _is_inner(filename: str) -> bool:
-    """Whether a frame belongs to this package, or to IPython."""
-    return filename.startswith(_PACKAGE) or "/IPython/" in filename.replace(os.sep, "/")
+    """Whether a frame belongs to this package, to Python, or to another package, and not to the user."""
+    return filename.startswith(tuple(f"{each}{os.sep}" for each in _INNER))
 
 
 #: Errors of Python that the package raises for mistakes of the caller.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
@@ -112,3 +115,31 @@ def test_version_is_the_projects() -> None:
     """The version is written in two places, and they agree."""
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
     assert cf.__version__ == project["version"]
+
+
+def _functions() -> dict[str, Any]:
+    """Public functions; those of ``estimate`` and ``forecast`` stand in the page on typed replies."""
+    rooms = {"plots": cf.plots, "widgets": cf.widgets}
+    found = {name: getattr(cf, name) for name in cf.__all__}
+    found |= {f"{room}.{name}": getattr(where, name) for room, where in rooms.items() for name in where.__all__}
+    return {name: each for name, each in found.items() if inspect.isfunction(each)}
+
+
+def test_examples_of_functions_run(emulator: Any) -> None:
+    """`?` of every public function shows an example, and it runs."""
+    plt.switch_backend("agg")
+    topics = ["billing", "bug", "shipping"]
+    df = cf.sample("tickets").head(12).assign(good=True, topic=["billing", "bug", "shipping"] * 4)
+    df["vector"] = df.cfai.embed("text")
+    without = []
+    for name, function in _functions().items():
+        found = doctest.DocTestParser().get_examples(inspect.getdoc(function) or "")
+        without += [] if found else [name]
+        names = {"cf": cf, "pd": pd, "df": df, "topics": topics}
+        for each in found:
+            if name in ("connect", "gold", "use_notebook_loop"):  # another server, labels, a loop that runs
+                compile(each.source, name, "single")
+            else:
+                exec(each.source, names)
+    plt.close("all")
+    assert without == ["estimate", "forecast", "widgets.bar"]

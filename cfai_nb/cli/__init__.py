@@ -65,6 +65,7 @@ def _about_frames(command: _Command) -> None:
     add("--memory", type=float, default=512, metavar="MB", help="for the rows that are worked on at a time (512)")
     add("--overwrite", action="store_true", help="make parts again that answer another question")
     add("--plan", action="store_true", help="print the price and send nothing")
+    add("--json", action="store_true", help="for scripts: the plan, or what was done")
     add("--yes", action="store_true", help="charge it to the account without asking")
     add("--base-url", metavar="URL", help="everything up to and including /client/v4, for a proxy or an emulator")
 
@@ -129,5 +130,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (CfaiError, OSError, ValueError) as error:
-        print(f"cfai-nb {args.command}: {error}", file=sys.stderr)
+        words = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            words = f"{error.filename}: {error.strerror}"
+        print(f"cfai-nb {args.command}: {words}", file=sys.stderr)
         return 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -17,7 +18,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -27,12 +28,16 @@ from .._engine.sender import Sender
 from ..accessor import enrich
 from ..errors import AccessError, CfaiError, StoreError
 from ..markup import counted
-from ..models import USD_PER_NEURON, Price, catalogue
+from ..models import Price, catalogue
+from ..models.price import listed
 from ..session import Session, connect
 from ..session.endpoint import ACCOUNT_NAMES, TOKEN_NAMES
 from ..session.listings import models
 from ..tasks import Classify, Embed, Generate, Request
 from ..vectors.vector import stand_in
+
+if TYPE_CHECKING:
+    from ..frame.files.enrich_report import EnrichReport
 
 #: Seconds the doctor waits for an answer.
 _PATIENCE = 15
@@ -131,12 +136,9 @@ def _model_line(name: str, row: pd.Series[Any]) -> tuple[str, ...]:
 
 def _price(unit: str, price: Price) -> str:
     short = {"input_tokens": "in", "output_tokens": "out", "cached_input_tokens": "cached"}
-    usd = price.usd if price.usd is not None else (price.neurons or 0.0) * USD_PER_NEURON
     if unit in short and price.per == 1e6:
-        return f"${usd:.3g} {short[unit]}"
-    count = f"{price.per:,.0f} " if price.per != 1 else ""
-    words = unit.replace("_", " ")
-    return f"${usd:.3g} per {count}{words if count else words.removesuffix('s')}"
+        return f"{listed(unit, price).split()[0]} {short[unit]}"
+    return listed(unit, price)
 
 
 # -- enrich ------------------------------------------------------------------------------------------------------------
@@ -145,7 +147,8 @@ def _price(unit: str, price: Price) -> str:
 def enrich_files(args: argparse.Namespace) -> int:
     """Add columns to parquet files of any size, as a folder of parquet files; the same command goes on."""
     columns = _new_columns(args)
-    session = connect("auto", base_url=args.base_url)
+    with contextlib.redirect_stdout(sys.stderr if args.json else sys.stdout):  # it says what answers
+        session = connect("auto", base_url=args.base_url)
     if emulated := bool(stand_in(session.origin)):
         # In a store of its own: the user's store must not fill up with the emulator's answers.
         out = Path(args.target)
@@ -153,19 +156,43 @@ def enrich_files(args: argparse.Namespace) -> int:
     options: dict[str, Any] = {"memory": int(args.memory * 1e6), "overwrite": args.overwrite}
     with session:
         plan = enrich.plan(args.source, args.target, columns, **options)
-        print(plan)
+        if not args.json:
+            print(plan)
+        elif args.plan:
+            spent = {"requests": plan.requests, "neurons": plan.cost.neurons, "usd": plan.cost.usd}
+            _print_json({**dataclasses.asdict(plan), **spent})
         if args.plan:
             return 0
+        if args.json and not (emulated or args.yes or not plan.requests):
+            raise Usage("nothing was sent: with --json no question is asked; see --plan --json, then add --yes")
         if not emulated and plan.requests and not agreed(args.yes):
             return 1
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             report = enrich(args.source, args.target, columns, budget=args.budget, **options)
+        if args.json:
+            _print_report(report, [str(warning.message) for warning in caught])
+            return 0
         if not sys.stderr.isatty():
             print(report.receipt)
         for warning in caught:
             print(f"note: {warning.message}")
     return 0
+
+
+def _print_report(report: EnrichReport, warned: list[str]) -> None:
+    """Print what was done, for scripts; an unknown price is null."""
+    event = report.event
+    _print_json({
+        "path": report.path, "rows": report.rows, "done_rows": report.done_rows, "parts": report.parts,
+        "kept": report.kept, "failed": report.failed, "requests": event.requests, "origin": event.origin,
+        "neurons": event.spent.neurons, "usd": event.spent.usd, "exact": event.spent.exact,
+        "notes": [*report.notes, *warned],
+    })  # fmt: skip
+
+
+def _print_json(found: dict[str, Any]) -> None:
+    print(json.dumps(found, indent=1, default=str))
 
 
 def _new_columns(args: argparse.Namespace) -> dict[str, Any]:
@@ -219,7 +246,7 @@ def doctor(args: argparse.Namespace) -> int:
         found: dict[str, list[str]] = {}
         for name, line in rows:
             found.setdefault(name or "account", []).append(line)
-        print(json.dumps({"fine": fine, **{name: "; ".join(lines) for name, lines in found.items()}}, indent=1))
+        _print_json({"fine": fine, **{name: "; ".join(lines) for name, lines in found.items()}})
     else:
         print_table(rows)
     return 0 if fine else 1

@@ -6,6 +6,7 @@ It uses the public verbs only, so it also shows how they are called.
 from __future__ import annotations
 
 import argparse
+import codecs
 import csv
 import io
 import itertools
@@ -25,6 +26,7 @@ from ..accessor import on
 from ..data import sample
 from ..frame.call import last_run
 from ..frame.progress import Listening
+from ..frame.rows import column as column_of
 from ..markup import counted
 from ..models import FREE_NEURONS_PER_DAY, Cost
 from ..models.ledger import money
@@ -109,6 +111,8 @@ def demo(args: argparse.Namespace) -> int:
     frame = sample("tickets") if args.csv is None else read_table(Path(args.csv), args.sep, args.encoding)
     if args.csv is not None and args.text is None:
         raise Usage(_columns_of(frame, args.csv))
+    if args.csv is not None:
+        column_of(frame, args.text)  # a wrong name is reported before a model is loaded
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)  # before anything is sent, so that a failure costs nothing
     session = connect("auto", base_url=args.base_url)
@@ -145,7 +149,7 @@ def read_table(path: Path, sep: str | None = None, encoding: str | None = None) 
     sep : str, optional
         The separator, also ``tab`` or ``space``.  Default: that of ``, ; tab |`` which the first line has most of.
     encoding : str, optional
-        Default: UTF-8, or else Windows-1252 (Latin-1), which is printed.
+        Default: UTF-8, or UTF-16 with its mark, or else Windows-1252 (Latin-1), which is printed.
 
     Raises
     ------
@@ -181,6 +185,8 @@ def read_table(path: Path, sep: str | None = None, encoding: str | None = None) 
 def _decoded(path: Path, encoding: str | None) -> str:
     """Return a file's text."""
     data = path.read_bytes()
+    if encoding is None and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"  # as Excel writes "Unicode text"
     try:
         return data.decode(encoding or "utf-8-sig")
     except LookupError:

@@ -66,7 +66,7 @@ def sample(name: str) -> pd.DataFrame:
 
     Examples
     --------
-    >>> sample("tickets").loc[0, "topic"]
+    >>> cf.sample("tickets").loc[0, "topic"]
     'billing'
     """
     if name not in _SAMPLES:

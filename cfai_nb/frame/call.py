@@ -307,10 +307,19 @@ def remember(report: Report) -> None:
 def last_run() -> Report:
     """Return what happened in the last run of this process: receipt, failures, partial result.
 
+    Returns
+    -------
+    Report
+
     Raises
     ------
     LookupError
         Nothing ran yet.
+
+    Examples
+    --------
+    >>> df.cfai.embed("text")
+    >>> cf.last_run().failures
     """
     if not _reports:
         raise LookupError("Nothing ran yet.")

@@ -34,7 +34,7 @@ from .cascades.cascade_plan import Outline
 from .dask_part import CascadePart, Part, Priced, active
 from .gold import by_content, columns_in, replaced
 from .polars import WhenImported
-from .steps import advance
+from .steps import Form, advance
 from .verb import RankVerb, TaskVerb
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class DaskVerb:
         rows, meta = (self._data, self._data._meta) if self._chooses else (needed, part.meta)
         return rows.map_partitions(part.laid, made, meta=meta)
 
+    @Form
     def plan(self, *args: Any, **options: Any) -> DaskPlan | RangePlan:
         """Price it: the partitions are read, and nothing is sent."""
         import dask

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..errors import InputError
+from ..errors import InputError, takes_options
 from ..media import Media, Parts
 from . import rows
 from .call import warn
@@ -213,6 +213,7 @@ def frame_of(marks: Sequence[Mark]) -> pd.DataFrame:
     )
 
 
+@takes_options()
 def gold(name: str) -> Gold:
     """Return the labels that a review has collected, in any notebook with the same store.
 

@@ -29,6 +29,7 @@ from ..errors import near
 from ..vectors.vector import Space, base_and_rows, views
 from .arrow import VectorArray, VectorDtype
 from .reading import is_missing
+from .steps import Form
 
 #: Verbs whose result is rows of the frame, and the columns they add.
 _CHOOSING = {"filter": (), "rank": ("score",), "search": ("score", "query"), "dedupe": ()}
@@ -77,6 +78,7 @@ class PolarsVerb:
         args, options = _given(args, options)
         return self._returned(self._bound()(*args, **options), options)
 
+    @Form
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
         from .._engine.stopping import in_thread
@@ -85,6 +87,7 @@ class PolarsVerb:
         result = await given[0].aio(*given[1], **given[2])
         return await in_thread(lambda: self._returned(result, options))
 
+    @Form
     def plan(self, *args: Any, **options: Any) -> Any:
         """Price it and send nothing."""
         args, options = _given(args, options)

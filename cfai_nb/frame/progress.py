@@ -114,7 +114,7 @@ def in_notebook() -> bool:
 
 def words(report: Report) -> str:
     """Say in one line how far a run is: done of total, kept, failed, what it waits for, cost, time left."""
-    from ..models.ledger import money
+    from ..models.ledger import dollars, money
     from ..vectors.vector import stand_in
 
     event = report.event
@@ -128,7 +128,7 @@ def words(report: Report) -> str:
     if event.requests:
         cost = money(event.spent.neurons, event.spent.exact)
         if event.projected.neurons is not None and not event.finished:
-            cost += f" of {money(event.projected.neurons, False)}"
+            cost += f" of {dollars(event.projected.neurons, False)}"
         would = "" if event.spent.neurons is None else "would be "
         parts.append(f"{pretended}, {would}{cost}" if (pretended := stand_in(event.origin)) else cost)
     if event.left is not None and not event.finished:

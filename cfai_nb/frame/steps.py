@@ -8,7 +8,11 @@ call is answered by a placeholder and nothing is sent.  So a verb is written onc
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
+import inspect
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
@@ -91,8 +95,6 @@ class Requests:
 
     async def wait_async(self, display: Display | None = None) -> Any:
         """Send them; awaited."""
-        import asyncio
-
         from .._engine.bridge import bridge
 
         with working(self._name, self._progress) as self._say:
@@ -104,6 +106,27 @@ class Requests:
 
 def _silent(text: str) -> None:
     return None
+
+
+class Form:
+    """A form of a verb as a method of it: ``?`` shows the options and the docstring of the verb, not ``**options``."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __get__(self, verb: Any, owner: type) -> Any:
+        function = self._function
+        if verb is None:
+            return function
+
+        @functools.wraps(function)
+        def form(*args: Any, **options: Any) -> Any:
+            return function(verb, *args, **options)
+
+        signature = getattr(verb, "__signature__", None) or inspect.signature(types.MethodType(function, verb))
+        form.__signature__ = signature  # type: ignore[attr-defined]
+        form.__doc__ = f"{inspect.getdoc(function)}\n\n{inspect.getdoc(verb)}"
+        return form
 
 
 class Forms(ABC):
@@ -138,11 +161,12 @@ class Forms(ABC):
                 step, finish = advance(steps, answer, error)
         return finish()
 
+    @Form
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
         try:
             return await self._awaited(*args, **options)
-        except FOLDED as error:
+        except (asyncio.CancelledError, *FOLDED) as error:
             fold(error)
             raise
 
@@ -164,14 +188,9 @@ class Forms(ABC):
                 steps.close()
         return await in_thread(finish)
 
+    @Form
     def plan(self, *args: Any, **options: Any) -> Plan | Plans | CascadePlan:
-        """Price it and send nothing.
-
-        Raises
-        ------
-        ValueError
-            It would send no rows, so there is nothing to price.
-        """
+        """Price it and send nothing; a ValueError where no rows would be sent."""
         try:
             return self._priced(*args, **options)
         except FOLDED as error:

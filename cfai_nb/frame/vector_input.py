@@ -57,6 +57,14 @@ class Query:
         return len(self.matrix)
 
 
+def progress_wanted(given: Mapping[str, Any]) -> bool | None:
+    """Return ``progress=`` of a call that may send nothing: as given, or as the current session was."""
+    from ..session.session import default_of
+
+    wanted: bool | None = given.get("progress")
+    return wanted if wanted is not None else default_of("progress")
+
+
 class Embedding:
     """Vectors for one call of a verb, embedded with its model and run options where they are not there yet.
 
@@ -72,7 +80,11 @@ class Embedding:
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
         self.model = given.get("model")
-        self.progress: bool | None = given.get("progress")
+
+    @functools.cached_property
+    def progress(self) -> bool | None:
+        """Whether local work is shown: as given, or as the session was."""
+        return progress_wanted(self.given)
 
     @functools.cached_property
     def options(self) -> RunOptions:

@@ -24,7 +24,7 @@ from .call import Call, Whole
 from .cascades.cascade import Cascade, CascadeCall
 from .cascades.cascade_parts import DECIDING
 from .progress import Display
-from .steps import Forms, Steps
+from .steps import Form, Forms, Steps
 
 if TYPE_CHECKING:
     from .extract_call import ExtractCall
@@ -131,6 +131,7 @@ class Function(Forms):
         refuse_unknown(self.__name__, options, self._help.options)
         return self._definition.definition(*args, display=self._display, **options)
 
+    @Form
     def plan(self, *args: Any, **options: Any) -> Any:
         """Price it and send nothing."""
         refuse_unknown(self.__name__, options, self._help.options)

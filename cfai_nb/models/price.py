@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .catalogue import Model
+from .catalogue import Model, Price
 
 #: $0.011 per 1,000 Neurons (developers.cloudflare.com/workers-ai/platform/pricing, 2026-08-28).
 USD_PER_NEURON = 1.1e-05
@@ -61,6 +61,14 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         known = self.neurons is not None and other.neurons is not None
         return Cost((self.neurons or 0) + (other.neurons or 0) if known else None, self.exact and other.exact)
+
+
+def listed(unit: str, price: Price) -> str:
+    """Return a price of the catalogue in words: ``"$0.0000528 per tile"``."""
+    usd = price.usd if price.usd is not None else (price.neurons or 0.0) * USD_PER_NEURON
+    digits = max(2, 3 - math.floor(math.log10(usd))) if usd else 0
+    words, many = unit.replace("_", " "), f"{price.per:,.0f} "
+    return f"${usd:.{digits}f}".rstrip("0") + f" per {many + words if price.per != 1 else words.removesuffix('s')}"
 
 
 def price(usage: Usage, model: Model) -> Cost:

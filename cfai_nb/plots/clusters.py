@@ -87,6 +87,11 @@ def clusters(
     ValueError
         The cells are not vectors of one length, there are not as many labels or texts as rows, or the index of these
         differs from that of the vectors.
+
+    Examples
+    --------
+    >>> df["vector"] = df.cfai.embed("text")
+    >>> cf.plots.clusters(df["vector"], df.cfai.cluster("vector"))
     """
     matrix, kept = read_vectors(points_or_vectors)
     given = None if labels is None else read_labels(labels, points_or_vectors, len(kept))[kept]

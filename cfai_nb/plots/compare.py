@@ -49,6 +49,10 @@ def compare(
     ------
     ValueError
         A frame lacks the columns.
+
+    Examples
+    --------
+    >>> cf.plots.compare(df.cfai.compare(cf.Classify(labels=topics), "text", models=["clef-flash", "clef-omni"]))
     """
     table = result if isinstance(result, pd.DataFrame) else result.table
     by = "accuracy" if "accuracy" in table.columns else "agreement"

@@ -54,6 +54,11 @@ def confidence(
     ValueError
         There is no confidence, or there are several and no `question`; numbers are outside of 0 to 1; there are not
         as many truths as rows; or answers cannot be right or wrong (a scale).
+
+    Examples
+    --------
+    >>> guess = df.cfai.classify("text", topics, probabilities=True)
+    >>> cf.plots.confidence(guess, truth=df["topic"])
     """
     found, numbers, right = read_confidence(frame_or_series, truth, question)
     known = np.isfinite(numbers)
@@ -106,6 +111,11 @@ def reliability(
     ------
     ValueError
         As `confidence`; or there is nothing to draw.
+
+    Examples
+    --------
+    >>> guess = df.cfai.classify("text", topics, probabilities=True)
+    >>> cf.plots.reliability(guess, df["topic"])
     """
     several: Mapping[str, Any] = results if isinstance(results, Mapping) else {"": results}
     if not several:

@@ -54,6 +54,10 @@ def confusion(
     -----
     ``ax.rows_of(truth, guess)`` of the axes returned gives the index labels of the rows in a cell (positions, where
     `guess` has no index): ``tickets.loc[ax.rows_of("billing", "bug")]``.  ``None`` means "no answer".
+
+    Examples
+    --------
+    >>> cf.plots.confusion(df.cfai.classify("text", topics), df["topic"])
     """
     given = guess.iloc[:, 0] if isinstance(guess, pd.DataFrame) else guess
     answers: pd.Series[Any] = given if isinstance(given, pd.Series) else pd.Series(list(given), dtype=object)

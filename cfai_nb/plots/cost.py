@@ -73,6 +73,10 @@ def cost(
     ------
     ValueError
         `by` or `unit` is unknown, or a column is missing.
+
+    Examples
+    --------
+    >>> cf.plots.cost(cf.ledger(), by="verb")
     """
     if by not in ("model", "verb", *_OF_TIME):
         raise ValueError(f"by must be 'model', 'verb', 'day', 'hour' or 'time', not {by!r}")

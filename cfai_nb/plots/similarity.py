@@ -54,6 +54,10 @@ def similarity(
     ValueError
         There are more than 2,000 rows, the vectors differ in length or space, similarities are not square, or there
         are not as many labels as rows.
+
+    Examples
+    --------
+    >>> cf.plots.similarity(df["vector"], labels=df["topic"])
     """
     count = len(vectors_or_matrix)
     if count > _MAX_ROWS:

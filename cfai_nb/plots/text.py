@@ -153,7 +153,8 @@ def name_ticks(ax: Axes, axis: Axis, names: Iterable[object], width: int, **opti
 
 def stamp(ax: Axes, mark: str, *, above: bool = False) -> Annotation:
     """Stamp a word that says where the data come from into the lower right corner, or above the axes."""
-    box = {"boxstyle": "round,pad=0.35", "facecolor": "#FFF3D6", "edgecolor": "#B36B00", "linewidth": 1.0}
+    # White, which a dark theme turns into its ground: a tint would become gray there, and the word illegible.
+    box = {"boxstyle": "round,pad=0.35", "facecolor": "#FFFFFF", "edgecolor": "#B36B00", "linewidth": 1.0}
     return caption(ax, markup.line(mark, 40), (1, int(above)), (-4 if above else -7, 8), size=9, color="#7A4900",
                    ha="right", va="bottom", bbox=box, zorder=9, weight="bold")  # fmt: skip
 

@@ -39,6 +39,11 @@ def latency(
     ------
     LookupError
         Nothing was passed, and no run has taken place yet.
+
+    Examples
+    --------
+    >>> df.cfai.embed("text")
+    >>> cf.plots.latency()
     """
     given = last_run() if report is None else report
     seconds = given.latency if isinstance(given, Report) else np.asarray(given, dtype=float)
@@ -85,6 +90,11 @@ def concurrency(
     ------
     LookupError
         Nothing was passed, and no run has taken place yet.
+
+    Examples
+    --------
+    >>> df.cfai.embed("text")
+    >>> cf.plots.concurrency()
     """
     given = last_run() if report is None else report
     flow = given.flow

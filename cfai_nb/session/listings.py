@@ -66,6 +66,11 @@ def models(
     ------
     ModelError
         No model or verb has such a name, or no model such a task.
+
+    Examples
+    --------
+    >>> cf.models(verb="embed")[["usd_per_m_input_tokens", "dims"]]
+    >>> cf.models("llama")
     """
     if refresh:
         from . import current  # loads the engine, which a listing does not need
@@ -234,6 +239,10 @@ def ledger(*, since: float | str | pd.Timestamp | None = None, account: bool = F
     ------
     AccessError
         ``account=True``, and the token lacks the permission Account Analytics: Read.
+
+    Examples
+    --------
+    >>> cf.plots.cost(cf.ledger(since="2026-11-01"), by="day")
     """
     from . import current
     from .account_usage import DAYS_KEPT

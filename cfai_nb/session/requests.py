@@ -168,6 +168,11 @@ def stream(prompt: str, *, model: str | Model | None = None, **options: Any) -> 
     -----
     Until the first piece, the request is sent again after a fault like any other; afterwards it is not.  The store is
     neither read nor written; the charge is entered in the ledger.
+
+    Examples
+    --------
+    >>> for piece in cf.stream("Tell a story in three sentences."):
+    ...     print(piece, end="")
     """
     travel: dict[str, Any] = {name: options.pop(name) for name in _TRAVEL if name in options}
     if clash := {"schema", "tools", "n", "thinking"} & options.keys():
@@ -256,6 +261,11 @@ def feedback(
         A log could not be rated; a note says how many were rated before.
     Stopped
         It was interrupted; the message says how many were rated.
+
+    Examples
+    --------
+    >>> df["reply"] = df.cfai.generate("Answer: {text}", gateway="my-gateway")
+    >>> cf.feedback(cf.last_run().logs, df["good"].map({True: 1, False: -1}), gateway="my-gateway")
     """
     here = session.current()
     through = as_gateway(gateway) or here.options({}).gateway

@@ -368,6 +368,12 @@ def connect(
     ------
     SetupError
         Credentials are missing; the message says what to set.
+
+    Examples
+    --------
+    >>> cf.connect()  # CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN are set
+    >>> cf.connect("emulator")  # no account, nothing is billed
+    >>> cf.connect(base_url="http://localhost:11434/v1", budget=0.50)  # another server
     """
     global _current
     automatic = target == "auto"
@@ -403,9 +409,14 @@ def connect(
 
 def files_folder(wanted: Any) -> Folder | None:
     """Return the folder of ``files=``: as given, or the default of the current session."""
+    return as_folder(wanted) if wanted is not None else default_of("files")
+
+
+def default_of(name: str) -> Any:
+    """Return what ``connect`` was given for an option; None where nothing was, or none is connected."""
     within = _inside.get()
     here = within[-1] if within else _current
-    return as_folder(wanted) if wanted is not None or here is None else here.defaults.get("files")
+    return None if here is None else here.defaults.get(name)
 
 
 def _per_minute(rate: float | Literal["auto"] | None) -> Callable[[Model], float | None]:

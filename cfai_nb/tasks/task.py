@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import ModelError, refuse_unknown
+from ..errors import ModelError, fold, refuse_unknown
 from ..models import Model, Usage, names_of_models
 from .dialects import chat, conversation, decision
 from .dialects.key import fields_of
@@ -95,7 +95,9 @@ class Task:
             if given:
                 first = next(iter([*cls.positional, *names]), "")
                 how = f"options by name, such as {cls.__name__}({first}=...)" if first else "no options"
-                raise TypeError(f"{cls.__name__}() takes {how}.")
+                error = TypeError(f"{cls.__name__}() takes {how}.")
+                fold(error)
+                raise error
             if not options.keys() <= set(names):
                 refuse_unknown(cls.__name__, options, names)
         return super().__new__(cls)

@@ -136,6 +136,11 @@ def matrix(vectors: Iterable[Any]) -> npt.NDArray[np.float32]:
     ------
     ValueError
         A cell is missing or is not a vector, or the vectors come from different spaces.
+
+    Examples
+    --------
+    >>> cf.matrix(df.cfai.embed("text").dropna()).shape
+    (600, 1024)
     """
     column = list(vectors)
     if not column:

@@ -60,7 +60,11 @@ class CfaiMagics(Magics):  # type: ignore[misc, unused-ignore]
         ``{name}``.  Braces around anything that cannot be a name stay as they are.  A single answer is printed while
         it is written.  With ``--df`` the answers are a Series: the value of the cell, or of the variable of ``-o``.
         """
-        given = parse_argstring(self.cfai, line)
+        try:
+            given = parse_argstring(self.cfai, line)
+        except UsageError as error:
+            usage = " ".join(self.cfai.parser.format_usage().replace("::", "").split())
+            raise UsageError(f"%%cfai: {error}; {usage}. Nothing was sent.") from None
         if cell is not None and given.prompt:
             raise UsageError(
                 f"%%cfai: unexpected {' '.join(given.prompt)!r}. The prompt goes below; options begin with -."

@@ -24,6 +24,7 @@ from ..frame import progress
 from ..markup import block, counted, escape, soft, table
 from ..models import catalogue
 from ..models.ledger import midnight, money
+from ..models.price import listed
 from ..session import listings
 from ..vectors.vector import stand_in
 from .base import View
@@ -201,6 +202,10 @@ def ledger(*, since: str = "today", by: str = "model and verb") -> LedgerView:
     -------
     LedgerView
         Shows itself in a notebook; ``frame`` holds the totals, ``close()`` stops following runs.
+
+    Examples
+    --------
+    >>> cf.widgets.ledger(since="notebook", by="verb")
     """
     return LedgerView(since, by)
 
@@ -338,11 +343,7 @@ def other_prices(name: str) -> str:
     model = catalogue().get(name)
     if model is None or not model.prices:
         return "unknown"
-    listed = {unit: cost for unit, cost in model.prices.items() if unit not in _TOKENS}
-    return ", ".join(
-        f"${cost.usd:.6g} per {'' if cost.per == 1 else f'{cost.per:,.0f} '}{unit.replace('_', ' ')}"
-        for unit, cost in listed.items()
-    )
+    return ", ".join(listed(unit, cost) for unit, cost in model.prices.items() if unit not in _TOKENS)
 
 
 def _text(value: Any) -> str:
@@ -364,5 +365,9 @@ def models(**options: Any) -> Models:
     -------
     Models
         Shows itself in a notebook; ``frame`` holds the models that match.
+
+    Examples
+    --------
+    >>> cf.widgets.models(verb="classify", order="price")
     """
     return Models(**options)

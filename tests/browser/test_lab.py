@@ -150,6 +150,11 @@ def test_models_and_ledger(lab: Any, pictures: Path) -> None:
         models.get_by_label("At most $").fill("0.05")
         models.get_by_label("Order").select_option("price")
         page.screenshot(pictures / "models.png")
+        for name in ("Search", "Order"):  # the keyboard shows where it is
+            models.get_by_label(name).focus()
+            page.browser.keyboard.press("Shift")
+            ring = "box => getComputedStyle(box).outlineStyle + getComputedStyle(box).outlineWidth"
+            assert models.get_by_label(name).evaluate(ring) == "solid2px"
         page.run(3)
         see(ledger, re.compile("the emulator would have cost .* today"))
         page.button(2, "verb").click()

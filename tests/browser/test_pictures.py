@@ -15,23 +15,27 @@ from PIL import Image, ImageChops
 pytestmark = pytest.mark.slow
 
 SETTING = """import cfai_nb as cf
-import pandas as pd
 session = cf.connect("emulator", store=False, standins="auto")  # the local model, as for whoever follows the README
 tickets = cf.sample("tickets").head(200)
-shop = pd.DataFrame({"product": ["a red circle", "two blue squares", "a green triangle"]})
-shop["photo"] = shop.cfai.image("{product}", size=256, progress=False)
+shop = cf.sample("products").iloc[[1, 4, 7]].rename(columns={"name": "product", "picture": "photo"})
 shop["voice"] = shop.cfai.speak("product", progress=False)
 shop["caption"] = shop.cfai.caption("photo", progress=False)
-shop["vector"] = shop.cfai.embed("product", progress=False)
+shop["kind"] = shop.cfai.classify("description", ["kettle", "lamp", "watch", "vacuum"], progress=False)
+shop["vector"] = shop.cfai.embed("description", progress=False)
 tickets["vector"] = list(tickets.cfai.embed("text", progress=False))
 tickets["topic_guess"] = tickets.cfai.classify("text", ["billing", "shipping", "bug"], progress=False)
 short = tickets.cfai.summarize("text", progress=False)
-trial = tickets.cfai.playground("In five words: {text}", n=3)
-trial.add(prompt="In ten words: {text}", model="llama-3.2-3b-instruct")
-trial.run()"""
+described = {"account": "logging in, profile, personal data", "billing": "charges, invoices, prices",
+             "bug": "something does not work or crashes", "returns": "refund, exchange, warranty",
+             "shipping": "parcel, delivery, tracking", "other": "praise, wishes, anything else"}
+trial = tickets.cfai.playground("text", rows=[31, 39, 121], truth="topic", mode="classify", labels=list(described))
+trial.add(labels=described)
+trial.run()
+near = tickets.cfai.map("vector", text="text", color="topic")
+near.select(tickets["topic"] == "shipping")"""
 SHOWN = {
-    "preview": 'shop.cfai.preview(["product", "photo", "voice", "caption", "vector"])',
-    "map": 'tickets.cfai.map("vector", text="text", color="topic")',
+    "preview": 'shop.cfai.preview(["product", "photo", "voice", "caption", "kind", "vector", "price"])',
+    "map": "near",
     "cost": "axes = cf.plots.cost(cf.ledger())",
     "playground": "trial",
 }
@@ -80,6 +84,8 @@ def test_the_pictures_of_the_documentation(lab: Any, theme: str) -> None:
         page.browser.wait_for_timeout(3_000)  # the map draws itself
         for at, name in enumerate(SHOWN, start=1):
             path = folder / f"{name}{'' if theme == 'light' else '-dark'}.png"
+            page.output(at).scroll_into_view_if_needed()
+            page.browser.wait_for_timeout(1_000)  # a picture is decoded when it is in sight
             page.screenshot(path, page.output(at).locator(_OUTPUT).last)
             crop(path)
             assert path.stat().st_size > 5_000

@@ -273,6 +273,11 @@ def test_enrich_adds_columns(
     words = ["enrich", "in.parquet", "out", "--embed", "text", "--classify", "text=billing, shipping"]
     words += ["--generate", "summary=In ten words: {text}"]
     assert main([*words, "--plan"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--plan", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["neurons"] > 0
+    assert plan["columns"]["summary"]["requests"] == 2
     assert not Path("out").exists()
     assert main(words) == 0
     assert "3 of 3 rows in 1 part" in capsys.readouterr().out
@@ -281,6 +286,9 @@ def test_enrich_adds_columns(
     assert made["text_label"].tolist()[:2] == ["shipping", "billing"]
     assert main(words) == 0
     assert "3 there already" in capsys.readouterr().out
+    assert main([*words, "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["rows"], done["kept"], done["requests"]) == (3, 3, 0)
     assert main(["enrich", "in.parquet", "out"]) == 2
     assert main(["enrich", "in.parquet", "out", "--classify", "text"]) == 2
     assert main(["enrich", "in.parquet", "out", "--embed", "txt"]) == 1
@@ -315,6 +323,7 @@ def test_alone_it_shows_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("c.tsv", "text\tstars\ngut, sehr gut\t5\n", "utf-8"),
         ("d.txt", "text|stars\ngut, sehr gut|5\n", "utf-8"),
         ("e.csv", "text;stars\nschön;5\n", "latin-1"),
+        ("f.txt", "text\tstars\nschön\t5\n", "utf-16"),
     ],
 )
 def test_tables_of_any_kind_are_read(tmp_path: Path, name: str, text: str, encoding: str) -> None:

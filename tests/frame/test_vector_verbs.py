@@ -16,6 +16,7 @@ from cfai_nb.emulator import Emulator
 from cfai_nb.emulator.standins.image_drawing import Order, draw
 from cfai_nb.frame.label_clusters import describe, distinct
 from cfai_nb.frame.progress import working
+from cfai_nb.frame.vector_input import Embedding
 
 TEXTS = ["refund my money please", "where is my parcel", None, "a refund of my money please", "the app crashes"]
 INDEX = [7, 7, 8, 9, 9]
@@ -404,6 +405,13 @@ def test_long_work_shows_a_line(
         with working("project", wanted) as tell:
             tell("quick")
     assert capsys.readouterr() == ("", "")
+
+
+def test_local_work_is_shown_as_the_session_wants_it(emulator: Any) -> None:
+    """`connect(progress=)` holds for work that sends nothing too; the call's own `progress=` comes first."""
+    with cf.connect(emulator, store=False, progress=False):
+        assert Embedding({}).progress is False
+        assert Embedding({"progress": True}).progress is True
 
 
 def test_what_is_given_is_any_type(frame: pd.DataFrame) -> None:

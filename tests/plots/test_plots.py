@@ -16,7 +16,7 @@ import pytest
 mpl.use("Agg")
 
 import matplotlib.pyplot as plt
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -34,10 +34,10 @@ from cfai_nb.plots import (
     reliability,
     similarity,
 )  # fmt: skip
-from cfai_nb.plots.axes import DISTINCT, GREY, color_and_marker, readable
+from cfai_nb.plots.axes import DISTINCT, GREY, color_and_marker, for_dark, readable
 from cfai_nb.plots.confidence import calibrate
 from cfai_nb.plots.cost import amount
-from cfai_nb.plots.text import drawable
+from cfai_nb.plots.text import drawable, stamp
 from cfai_nb.plots.timing import duration
 
 USD = 0.011 / 1_000
@@ -856,3 +856,13 @@ def test_pictures_keep_their_colors_in_a_dark_theme() -> None:
     blue = (abs(light - [0x33, 0x66, 0x99]) < 12).all(axis=2)
     assert same[blue].mean() > 0.99
     assert not same.all()
+
+
+def test_the_stamp_is_legible_in_both_themes() -> None:
+    """What says that no model answered has a contrast of 4.5 on its ground, also as a dark theme shows it."""
+    shown = stamp(Figure().subplots(), "emulator")
+    colors = [shown.get_bbox_patch().get_facecolor(), to_rgba(shown.get_color())]
+    light = (np.array([colors]) * 255).astype(np.uint8)
+    for pixels in (light, for_dark(light)):
+        ground, ink = (to_hex(pixel[:3] / 255) for pixel in pixels[0])
+        assert readable(ink, ground) == ink

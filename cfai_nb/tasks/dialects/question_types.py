@@ -193,6 +193,14 @@ def yes_no(instructions: str, *, yes: str | None = None, no: str | None = None) 
         The question, such as "Does the customer want money back?".
     yes, no : str, optional
         What counts as yes, and what as no.
+
+    Returns
+    -------
+    YesNo
+
+    Examples
+    --------
+    >>> df.cfai.ask("text", {"refund": cf.yes_no("Does the customer want money back?")})
     """
     return YesNo(instructions, yes, no)
 
@@ -207,6 +215,14 @@ def choice(*options: str, instructions: str = "Which option fits the text best?"
     instructions : str
     **described : str or None
         ``billing="charges and refunds"``.
+
+    Returns
+    -------
+    Choice
+
+    Examples
+    --------
+    >>> df.cfai.ask("text", {"topic": cf.choice("shipping", billing="charges and refunds")})
     """
     return Choice((*((name, None) for name in options), *described.items()), instructions)
 
@@ -220,5 +236,13 @@ def scale(*levels: str, instructions: str = "Which level fits the text best?") -
     *levels : str
         2 to 10, such as ``"calm", "annoyed", "furious"``.
     instructions : str
+
+    Returns
+    -------
+    Scale
+
+    Examples
+    --------
+    >>> df.cfai.ask("text", {"mood": cf.scale("calm", "annoyed", "furious")})
     """
     return Scale(levels, instructions)

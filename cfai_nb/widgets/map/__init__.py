@@ -20,7 +20,7 @@ from ...errors import takes_options
 from ...frame import rows as frames
 from ...frame.call import Call
 from ...frame.steps import Steps
-from ...frame.vector_input import as_they_are, holds_vectors, recorded, refuse_needless
+from ...frame.vector_input import as_they_are, holds_vectors, progress_wanted, recorded, refuse_needless
 from ...html import save_page
 from ...markup import badge, counted, inline, line
 from ...media import text_of
@@ -205,9 +205,8 @@ def map_rows(
     def result() -> Map:
         column = space.VectorColumn(cells if place is None else cells.where(np.isfinite(place).all(axis=1))).finite()
         what = f"laying out {counted(len(column))}"
-        matrix, laid = patiently(
-            lambda: _lay_out(column, method, random_state, place), what, shown=options.get("progress")
-        )
+        shown = progress_wanted(options)
+        matrix, laid = patiently(lambda: _lay_out(column, method, random_state, place), what, shown)
         notes = [laid.note, *([] if column.space is None else [column.space.model])]
         if len(column) < len(frame):
             what = "vector" if place is None else "vector or point"

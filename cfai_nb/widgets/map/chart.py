@@ -50,7 +50,9 @@ _NO_COLOR = "(nothing)"
 
 #: Selected rows that are listed beside the map.
 _LISTED = 30
-_LIST = {"flex": "0 0 260px", "width": "260px", "height": f"{_HEIGHT}px", "margin": "0 0 0 12px", "overflow": "auto"}
+_LIST = {"flex": "1 1 160px", "min_height": "0", "overflow": "auto", "margin": "0"}
+#: Beside the map, so that it keeps its width: the point under the mouse, and below it the selected rows.
+_BESIDE = {"flex": "0 0 272px", "width": "272px", "height": f"{_HEIGHT}px", "margin": "0 0 0 12px"}
 
 
 class Chart:
@@ -84,7 +86,8 @@ class Chart:
         self.canvas.tooltip_preview_text_lines = _LINES
         self.hover_panel = HoverPanel(state)
         self.canvas.layout.flex, self.canvas.layout.min_width = "1 1 0", "0"
-        drawn = ipywidgets.HBox([self.canvas, *([self.hover_panel.box] if state.media else []), self.listed])
+        beside = ipywidgets.VBox([*([self.hover_panel.box] if state.media else []), self.listed], layout=_BESIDE)
+        drawn = ipywidgets.HBox([self.canvas, beside])
         self.box = ipywidgets.VBox([self.head, self.tools, drawn, self.message]).add_class("cfai-map")
         looks(self.box, "map")
         self._held = contextlib.ExitStack()
@@ -277,9 +280,7 @@ class HoverPanel:
         self._state = state
         self._due: asyncio.TimerHandle | None = None
         hint = block(remark("Rest the mouse on a point to see it here."))
-        width = f"{_SIDE + 40}px"
-        layout = {"flex": f"0 0 {width}", "width": width, "margin": "0 0 0 12px", "overflow": "auto"}
-        self.box = ipywidgets.HTML(hint, layout=layout)
+        self.box = ipywidgets.HTML(hint, layout={"flex": "0 1 auto", "min_height": "0", "overflow": "auto"})
 
     def hovered(self, change: Any) -> None:
         """Show the point under the mouse, unless the mouse leaves it at once."""

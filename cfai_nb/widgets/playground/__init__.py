@@ -35,7 +35,7 @@ from .workbench import FIELDS, PAUSE, Workbench
 __all__ = ["Playground"]
 
 _WIDE = {"width": "98%"}
-_FOLDED = {"width": "98%", "margin": "4px 0 4px 2px"}
+_FOLDED = {"width": "auto", "align_self": "flex-start", "margin": "4px 0 4px 2px"}
 #: The width of what names a box, and of a name alone, so that boxes begin in one line.
 _FIRST = "6.5em"
 _NAME = {"flex": f"0 0 {_FIRST}", "margin": "2px 8px 2px 2px", "justify_content": "flex-end"}
@@ -131,13 +131,17 @@ class Panel:
         self._make_boxes()
         self._make_buttons()
         further = ipywidgets.VBox([self.words, ipywidgets.HBox([self.temperature, self.max_tokens], layout=_WRAP)])
-        self.advanced = ipywidgets.Accordion([further], titles=["System prompt, temperature, length"], layout=_FOLDED)
+        # Not an Accordion, which the keyboard does not reach.
+        self.advanced = ipywidgets.ToggleButton(description="System prompt, temperature, length", layout=_FOLDED)
+        self.advanced.add_class("cfai-bare")
+        self.advanced.observe(lambda change: self._unfold(further, change["new"]), "value")
+        self._unfold(further, False)
         label = ipywidgets.Label("Variants", layout={"margin": "2px 8px 2px 24px"})
         self.controls = ipywidgets.VBox(
             [
                 ipywidgets.HBox([self.mode, label, self.variant, self.add, self.drop], layout=_WRAP),
                 self.chips, self.prompt, self.shape, ipywidgets.HBox([self.model, self.truth], layout=_WRAP),
-                self.advanced, self.problem,
+                self.advanced, further, self.problem,
                 ipywidgets.HBox([self.run, self.stop, self.again, self.compare, self.copy, self.bar], layout=_WRAP),
                 ipywidgets.HBox([self.history, self.restore, self.price, self.apply], layout=_WRAP),
                 self.message,
@@ -147,6 +151,10 @@ class Panel:
             lambda change: self._read_traits(), [*FIELDS, "truth", "variant", "problem", "running", "drawn"]
         )
         self._read_traits()
+
+    def _unfold(self, further: Any, wanted: bool) -> None:
+        further.layout.display = None if wanted else "none"
+        self.advanced.icon = "caret-down" if wanted else "caret-right"
 
     # -- building ------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ def page(
     code = f'<pre class="cfai-code">{escape(code, 20_000)}</pre>' if code else ""
     if not trials:
         rows = "".join(_tr([_th(escape(label, 80)), _td(_box(escape(text, _INPUT)))]) for label, text in inputs)
-        head = f"<thead>{_tr([_th('row', scope='col', style='width: 30%'), _th('text', scope='col')])}</thead>"
+        head = f"<thead>{_tr([_th('row', scope='col', style='width: 7em'), _th('text', scope='col')])}</thead>"
         return _shown("", f"{head}<tbody>{rows}</tbody>", code)
     stamp = next(filter(None, (stand_in(trial.origin) for trial, _ in trials)), "")
     words = soft("no model of the service answered; prices are what it would charge")
