@@ -56,13 +56,13 @@ def ask(
         return {"missing": int(made.isna().sum()), "rows": len(made), "wall": time.monotonic() - begin}
 
 
-def overhead(url: str, *, rows: int) -> dict[str, Any]:
-    """Embed one frame in pandas and in 16 partitions with threads, three times in turn."""
+def overhead(url: str, *, rows: int, threads: list[int]) -> dict[str, Any]:
+    """Embed one frame in pandas, and in 16 partitions with so many threads, five times in turn."""
     import dask.dataframe as dd
     import pandas as pd
 
-    walls: dict[str, list[float]] = {"pandas": [], "dask": []}
-    for at in range(3):
+    walls: dict[str, list[float]] = {"pandas": [], **{str(count): [] for count in threads}}
+    for at in range(5):
         for kind in walls:
             _connected(url, None)
             held = pd.DataFrame({"text": [f"{at} {kind} {each}" for each in range(rows)]})
@@ -71,7 +71,8 @@ def overhead(url: str, *, rows: int) -> dict[str, Any]:
             if kind == "pandas":
                 held.cfai.embed("text", model="bge-base-en-v1.5", progress=False)
             else:
-                frame.cfai.embed("text", model="bge-base-en-v1.5").compute(scheduler="threads")
+                lazy = frame.cfai.embed("text", model="bge-base-en-v1.5", progress=False)
+                lazy.compute(scheduler="threads", num_workers=int(kind))
             walls[kind].append(time.monotonic() - begin)
     return walls
 
