@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pathlib
 import random
 import statistics
@@ -383,4 +384,6 @@ CASES: dict[str, Callable[[], str]] = {
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or CASES:
-        print(f"{name:13s} {CASES[name]()}", flush=True)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the stores of a case go with it
+            os.environ["TMPDIR"] = tempfile.tempdir = folder
+            print(f"{name:13s} {CASES[name]()}", flush=True)
