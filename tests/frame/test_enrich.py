@@ -60,6 +60,7 @@ def test_rows_are_those_of_one_frame(emulator: Emulator, tmp_path: Path) -> None
     assert (report.done_rows, report.parts > 2, report.failed) == (40, True, 0)
     assert cf.last_run() is report
     frame = pd.read_parquet(source)
+    assert "where is my parcel" in frame.cfai.preview().fragment()  # whose errors are not looked for in the report
     frame["topic"] = frame.cfai.classify("text", ["billing", "shipping"])
     frame["said"] = frame.cfai.generate("{topic} of {id}: {text}", max_tokens=60)
     vectors = frame.cfai.embed("text", model="bge-base-en-v1.5")

@@ -201,6 +201,10 @@ class EnrichReport(Report):
             row += batch.num_rows
         return pd.DataFrame(sorted(found), columns=["row", "column", "message"])
 
+    def covers(self, index: pd.Index[Any]) -> bool:
+        """Whether it was about the rows of this index: never, since its rows are those of files."""
+        return False
+
     def frame(self) -> pd.DataFrame:
         """Return all parts that are there as one frame, which has to fit into memory."""
         import pyarrow.dataset as ds
