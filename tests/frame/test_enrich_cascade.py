@@ -39,6 +39,17 @@ def clefs(tmp_path: Path) -> Clefs:
     return made
 
 
+def _same_as_one_frame(got: pd.DataFrame, expected: Any, report: Any) -> Any:
+    """Whether answers, who gave them and the certificate are those of the verb on one frame; return the certificate."""
+    one, mine = cf.last_run(), report.certificates["topic"]
+    assert got["topic"].astype(object).equals(expected.astype(object))
+    assert got["topic__answered_by"].astype(object).equals(one.answered_by.astype(object))
+    assert (mine.rows, mine.asked, mine.kept) == (
+        one.certificate.rows, one.certificate.asked, one.certificate.kept,
+    )  # fmt: skip
+    return mine
+
+
 def test_it_is_what_one_frame_would_get(clefs: Clefs, tmp_path: Path) -> None:
     """The same rows are asked of the strong model, answers and sources are the same, and so is the promise."""
     source = written(tmp_path / "in")
@@ -50,13 +61,7 @@ def test_it_is_what_one_frame_would_get(clefs: Clefs, tmp_path: Path) -> None:
     assert list(got) == ["id", "text", "topic", "topic__answered_by", "topic__error"]
     expected = frame.cfai.classify("text", LABELS, model=CASCADE)
     assert clefs.asked == asked, "one frame of all rows finds every answer in the store"
-    one = cf.last_run()
-    assert got["topic"].astype(object).equals(expected.astype(object))
-    assert got["topic__answered_by"].astype(object).equals(one.answered_by.astype(object))
-    mine = report.certificates["topic"]
-    assert (mine.rows, mine.asked, mine.kept) == (
-        one.certificate.rows, one.certificate.asked, one.certificate.kept,
-    )  # fmt: skip
+    mine = _same_as_one_frame(got, expected, report)
     assert "with 80 % confidence at least 90 % of 292 answers are those of clef-omni" in report.receipt
     assert mine.kept == (got["topic__answered_by"] == FLASH).sum() > 100
 
@@ -160,13 +165,7 @@ def test_embeddings_learn_from_all_files(clefs: Clefs, tmp_path: Path, cheap: An
     bought, clefs.asked = Counter(clefs.asked), Counter()
     expected = frame.cfai.classify("text", LABELS, model=columns["topic"][2]["model"])
     assert not clefs.asked, "one frame of all rows finds every answer in the store"
-    one = cf.last_run()
-    assert got["topic"].astype(object).equals(expected.astype(object))
-    assert got["topic__answered_by"].astype(object).equals(one.answered_by.astype(object))
-    mine = report.certificates["topic"]
-    assert (mine.rows, mine.asked, mine.kept) == (
-        one.certificate.rows, one.certificate.asked, one.certificate.kept,
-    )  # fmt: skip
+    mine = _same_as_one_frame(got, expected, report)
     assert mine.kept > 100
     (tmp_path / "out" / "part-00001.parquet").unlink()
     cf.enrich(source, tmp_path / "out", columns, memory=800_000)
