@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import json
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb._engine import store as sharing
+from cfai_nb._engine.engine import Engine
 from cfai_nb._engine.store import key_index, tables
 from cfai_nb._engine.store import store as store_module
 from cfai_nb._engine.store import writer as writer_module
@@ -641,6 +644,24 @@ def locked(path: Path) -> Iterator[sqlite3.Connection]:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield other
+
+
+def test_a_wait_for_the_disk_is_for_what_was_put_before(path: Path) -> None:
+    """Who waits until answers are written does not wait for those that others go on putting."""
+    store = Store(path)
+    busy, looks = [Job(lambda connection: None)], []
+
+    def unfinished(owner: str = "") -> list[Job]:
+        looks.append(owner)
+        if len(looks) == 4:  # the one from before is committed
+            busy.pop(0)
+        now = list(busy)
+        busy.append(Job(lambda connection: None))  # another run never ends
+        return now
+
+    store.writer.unfinished = unfinished  # type: ignore[method-assign]
+    asyncio.run(asyncio.wait_for(Engine.written(SimpleNamespace(store=store)), 5))  # type: ignore[arg-type]
+    assert len(looks) == 4
 
 
 def test_a_lock_loses_nothing_and_charges_nothing_twice(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
