@@ -63,6 +63,7 @@ _RUN = """at => {
   const notebook = jupyterapp.shell.currentWidget.content;
   notebook.deselectAll();
   notebook.activeCellIndex = at;
+  notebook.activeCell.setPrompt('*');  // after a restart it still shows a number
   jupyterapp.commands.execute('notebook:run-cell');
 }"""
 

@@ -42,6 +42,16 @@ _WATCH = """() => {
 _THERE = """() => document.activeElement.closest('.cfai-review')
   && [...document.querySelectorAll('.cfai-review .shown')]
   .every(shown => shown.textContent !== 'waiting for the kernel …')"""
+#: How many keys cards were given so far.
+_GIVEN = """() => {
+  if (window.__given === undefined) {
+    window.__given = 0;
+    document.addEventListener('keydown', event => {
+      if (event.target.closest('.cfai-review')) window.__given++;
+    }, true);
+  }
+  return window.__given;
+}"""
 
 
 def see(where: Any, text: str | re.Pattern[str]) -> None:
@@ -50,10 +60,12 @@ def see(where: Any, text: str | re.Pattern[str]) -> None:
 
 
 def keys(page: Any, *pressed: str) -> None:
-    """Press keys; a card that has not come, or lost the focus as it was drawn again, is waited for."""
+    """Press keys; one that reached no card, as JupyterLab drew it again just then, is pressed again."""
     for key in pressed:
-        page.browser.wait_for_function(_THERE)
-        page.browser.keyboard.press(key)
+        given = page.browser.evaluate(_GIVEN)
+        while page.browser.evaluate(_GIVEN) == given:
+            page.browser.wait_for_function(_THERE)
+            page.browser.keyboard.press(key)
 
 
 @pytest.mark.timeout(300)
