@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from ..errors import AnswerError
 from ..models import Model, Usage
+from .dialects import values
 from .dialects.ai_search import instance_path, retrieval, source
 from .dialects.request import Answer, Cell, Cells, Column, Input, Request, members, reading
 from .task import Task
@@ -53,7 +54,6 @@ class AnswerFrom(Task):
         retrieval(self.mode, self.top_k, self.filter)
 
     def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        """Return the question as a chat of one message."""
         body = {
             "messages": [{"role": "user", "content": inputs[0]}],
             "ai_search_options": retrieval(self.mode, self.top_k, self.filter),
@@ -65,17 +65,15 @@ class AnswerFrom(Task):
         with reading("chunks and choices"):
             sources = [source(chunk) for chunk in answer.json["chunks"]]
             choices = answer.json["choices"]
-            text = choices[0]["message"]["content"] if choices else None
-            if text is not None and not isinstance(text, str):
-                raise TypeError(f"content is {type(text).__name__}")
-        if sources and not (text or "").strip():
+            content = choices[0]["message"]["content"] if choices else None
+            text = "" if content is None else values.text(content).strip()
+        if sources and not text:
             raise AnswerError(f"{len(sources)} passages were found, and the answer is empty", "empty")
-        return [{"answer": (text or "").strip() or None, "sources": sources}]
+        return [{"answer": text or None, "sources": sources}]
 
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         """Count the questions; AI Search publishes no price."""
         return Usage({"questions": float(len(inputs))})
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:
-        """Return a column of text and one of lists of sources."""
         return members(cells, {"answer": "text", "sources": "object"})

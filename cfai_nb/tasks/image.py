@@ -10,7 +10,7 @@ from ..errors import check_count
 from ..media import Image, media_in, text_of
 from ..models import Model, Usage
 from .dialects import media
-from .dialects.request import Answer, Cell, Cells, Conversation, Input, Request
+from .dialects.request import Answer, Cell, Cells, Conversation, Input
 from .task import Task
 
 
@@ -75,9 +75,6 @@ class GenerateImage(Task):
         if not isinstance(self.size, int | None) and not (isinstance(self.size, (tuple, list)) and len(self.size) == 2):
             raise ValueError(f"size={self.size!r}: give a number of pixels, or (width, height).")
         media.check_settings(self.settings(), model)
-
-    def build_request(self, inputs: Sequence[Input], model: Model) -> Request:
-        return media.image_request(text_of(inputs[0]), media_in(inputs[0]), self.settings(), model)
 
     def conversation(self, inputs: Sequence[Input], model: Model) -> Conversation:
         cells: list[Cell] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import enum
 import json
 import math
 import threading
@@ -246,6 +247,29 @@ def test_own_models_keep_their_rules() -> None:
     for wrong in ({"count": -1, "urgent": True}, {"count": True, "urgent": True}, {"urgent": True}, [], None, "x"):
         with pytest.raises(ValueError, match=r"."):
             schema.parse(Ticket, wrong)
+
+
+class Mood(enum.Enum):
+    """One of several words."""
+
+    GLAD, SAD = "glad", "sad"
+
+
+class Level(enum.IntEnum):
+    """One of several numbers."""
+
+    LOW, HIGH = 1, 2
+
+
+def test_an_enum_is_a_choice_only_where_its_values_are_words() -> None:
+    """An enum of words is read and laid out as a list of words is; one of numbers is a column of numbers."""
+    model = schema.model_of({"mood": Mood, "level": Level})
+    cells = [schema.parse(model, {"mood": "Glad.", "level": 2}), None]
+    made = schema.columns(model, cells)
+    assert made == {
+        "mood": Column(["glad", None], "category", ("glad", "sad")),
+        "level": Column([2, None], "integer"),
+    }
 
 
 @pytest.mark.parametrize(

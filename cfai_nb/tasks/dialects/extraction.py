@@ -8,11 +8,9 @@ and the examples of PSAIClairic 0.2.0, both of October 2026).
 from __future__ import annotations
 
 import datetime as dt
-import enum
 import functools
 import json
 import re
-import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias, get_args
@@ -223,7 +221,7 @@ def decisions(fields: Fields) -> dict[str, Question]:
         described = None if own is None else own[name].description
         if kind is bool:
             found[name] = YesNo(described or f"Is this true of the text: {name.replace('_', ' ')}?")
-        elif words := _words(kind):
+        elif words := schema.words_of(kind):
             options = (*((word, None) for word in words), (NOT_STATED, "the text does not settle it"))
             found[name] = Choice(options, described or f"Which {name.replace('_', ' ')} does the text state?")
     return found
@@ -239,17 +237,6 @@ def without(fields: Fields, names: Collection[str]) -> Fields | None:
 
     rest = {n: (f.annotation, f) for n, f in schema.model_of(fields).model_fields.items() if n not in names}
     return pydantic.create_model(fields.__name__, **rest) if rest else None  # type: ignore[call-overload]
-
-
-def _words(kind: Any) -> tuple[str, ...]:
-    """Return the words of a choice; none where it is not one."""
-    if typing.get_origin(kind) is Literal:
-        words = typing.get_args(kind)
-    elif isinstance(kind, type) and issubclass(kind, enum.Enum):
-        words = tuple(member.value for member in kind)
-    else:
-        return ()
-    return words if words and all(isinstance(word, str) for word in words) else ()
 
 
 def _parsed(item: str) -> tuple[str, Any]:

@@ -53,12 +53,12 @@ class Way(ABC):
     ----------
     choices : tuple of Choice
         The questions of which a model has to choose one answer each.
-    shallowest, depth : int
-        How many requests a row takes at least and at most.
+    shallowest : int
+        How many requests a row takes at least.
     """
 
     choices: tuple[Choice, ...] = ()
-    shallowest = depth = 1
+    shallowest = 1
 
     @abstractmethod
     def dialect(self, model: Model) -> Dialect:
@@ -68,10 +68,9 @@ class Way(ABC):
         """Return what a plan should say besides its price."""
         return []
 
+    @abstractmethod
     def check(self, model: Model) -> None:
         """Refuse labels that the model does not have, or cannot read."""
-        if isinstance(asked := self.dialect(model), Questionnaire):
-            asked.check(model)
 
     @abstractmethod
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
@@ -89,12 +88,14 @@ class OneLabel(Way):
             self._dialects |= dict.fromkeys(_SEERS, InWords(choice))
             self._dialects |= dict.fromkeys(FAMILIES, OneQuestion({"label": choice}))
 
-    def dialect(self, model: Model) -> Dialect:
-        """Return how this model is asked."""
+    def question(self, model: Model) -> Dialect:
+        """Return how this model is asked for one of the labels."""
         return self._dialects[model.family or ""]
 
+    def dialect(self, model: Model) -> Dialect:
+        return self.question(model)
+
     def check(self, model: Model) -> None:
-        """Refuse labels the model does not have, and a choice without labels."""
         if model.family == "resnet":
             if self.choice is not None:
                 raise ModelError(f"{model.id} has its own 1,000 labels; leave labels= out, or use another model.")
@@ -103,11 +104,10 @@ class OneLabel(Way):
         elif model.family == "distilbert":
             if not {name.lower() for name in self.choice.names} <= {"negative", "positive"}:
                 raise ModelError(f"{model.id} only tells negative from positive; use clef-flash for other labels.")
-        else:
-            super().check(model)
+        elif isinstance(asked := self.question(model), Questionnaire):
+            asked.check(model)
 
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
-        """Lay the cells out: the label, and with ``all_`` the probabilities."""
         if self.choice is None:
             found = members(cells, {"label": "category", "confidence": "number", "p": "object"})
         else:
@@ -126,19 +126,15 @@ class AnyLabels(Way):
         self._asked = Questionnaire(each)
 
     def dialect(self, model: Model) -> Dialect:
-        """Return the questions."""
         return self._asked
 
     def check(self, model: Model) -> None:
-        """Refuse too many labels, and models that answer no questions."""
         if not 2 <= len(self._options) <= MOST_QUESTIONS or model.family not in FAMILIES:
             able = names_of_models(lambda other: other.family == "system-one")
             raise ModelError(f"multiple=True takes 2 to {MOST_QUESTIONS} labels, and a chat model or one of: {able}.")
-        super().check(model)
+        self._asked.check(model)
 
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
-        """Lay the cells out: a list of labels, and with ``all_`` the probabilities."""
-
         names = [name for name, _ in self._options]
         label = Column([cell and [name for name in names if holds(cell[name], threshold)] for cell in cells], "object")
         if not all_:
@@ -163,7 +159,7 @@ class Taxonomy(OneLabel, Dialogue):
         self.names, self.within = choice.names, within
         inner = [within.get(name) for name in self.names]
         self.shallowest = 1 + min(0 if one is None else one.shallowest for one in inner)
-        self.depth = 1 + max(0 if one is None else one.depth for one in inner)
+        self.depth: int = 1 + max(0 if one is None else one.depth for one in inner)
         self.choices = (choice, *(each for one in inner if one is not None for each in one.choices))
 
     def every(self, above: str = "") -> Iterator[tuple[str, bool]]:
@@ -178,12 +174,7 @@ class Taxonomy(OneLabel, Dialogue):
         """The path of each label that holds no others."""
         return tuple(path for path, holds in self.every() if not holds)
 
-    def question(self, model: Model) -> Dialect:
-        """Return how this model is asked for the coarsest label alone."""
-        return super().dialect(model)
-
     def dialect(self, model: Model) -> Dialect:
-        """Return itself."""
         return self
 
     def build_request(self, value: Input, model: Model) -> Request:
@@ -232,9 +223,8 @@ class Taxonomy(OneLabel, Dialogue):
         """Estimate what these inputs use if they spread evenly over the labels of each question."""
         used = self.question(model).estimate_usage(inputs, model)
         for inner in self.within.values():
-            share = 1 / len(self.names)
-            one = inner.expected_usage(inputs, model)
-            used = used + Usage({unit: amount * share for unit, amount in one.amounts.items()})
+            amounts = inner.expected_usage(inputs, model).amounts
+            used = used + Usage({unit: amount / len(self.names) for unit, amount in amounts.items()})
         return used
 
     def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:
@@ -246,8 +236,7 @@ class Taxonomy(OneLabel, Dialogue):
         return [f"{of} a row, one for each level of its label{cost}"]
 
     def check(self, model: Model) -> None:
-        """Refuse labels that the model does not have, or cannot read."""
-        OneLabel(self.choice).check(model)
+        super().check(model)
         for inner in self.within.values():
             inner.check(model)
 

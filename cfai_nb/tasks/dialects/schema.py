@@ -124,8 +124,7 @@ def _plain(kind: Any, value: Json) -> Json:
     """Return a value in the JSON form of its type, if it is written in another form of the same meaning."""
     if typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
-    words = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
-    words = words if all(isinstance(word, str) for word in words) else ()
+    words = words_of(kind)
     if typing.get_origin(kind) is list and isinstance(value, list):
         (inner,) = typing.get_args(kind)
         return [_plain(inner, each) for each in value]
@@ -151,12 +150,19 @@ def columns(model: type[pydantic.BaseModel], cells: Sequence[Cell]) -> dict[str,
 def column(annotation: Any, values: list[Any]) -> Column:
     """Return a column of the kind its type asks for."""
     kind = without_none(annotation)
-    if typing.get_origin(kind) is Literal and all(isinstance(word, str) for word in typing.get_args(kind)):
-        return Column(values, "category", tuple(typing.get_args(kind)))
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return Column(values, "category", tuple(str(member.value) for member in kind))
+    if words := words_of(kind):
+        return Column(values, "category", words)
     bases = kind.__mro__ if isinstance(kind, type) else ()
     return Column(values, next((_COLUMN_KINDS[base] for base in bases if base in _COLUMN_KINDS), "object"))
+
+
+def words_of(kind: Any) -> tuple[str, ...]:
+    """Return the words of a type that is one of several: a ``Literal`` or an enum; none for any other type."""
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        words = tuple(member.value for member in kind)
+    else:
+        words = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    return words if all(isinstance(word, str) for word in words) else ()
 
 
 def without_none(annotation: Any) -> Any:
