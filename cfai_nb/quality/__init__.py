@@ -18,25 +18,10 @@ from .sampling import draw, rows_for_difference, rows_for_width
 from .significance import Difference, difference, differences, holm, mcnemar
 
 __all__ = [
-    "Certificate",
-    "Difference",
-    "Estimate",
-    "accuracy",
-    "assert_accuracy",
-    "cascade",
-    "difference",
-    "differences",
-    "draw",
-    "holm",
-    "mcnemar",
-    "mean",
-    "precision_cut",
-    "recall_cut",
-    "rows_for_difference",
-    "rows_for_width",
-    "share",
+    "Certificate", "Difference", "Estimate", "accuracy", "assert_accuracy", "cascade", "difference", "differences",
+    "draw", "holm", "mcnemar", "mean", "precision_cut", "recall_cut", "rows_for_difference", "rows_for_width", "share",
     "wilson",
-]
+]  # fmt: skip
 
 
 def __dir__() -> list[str]:

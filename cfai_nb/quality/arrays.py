@@ -54,13 +54,7 @@ def _kind(values: Any) -> Any:
 
 
 def numbers(values: Any, name: str, low: float = -np.inf, high: float = np.inf) -> Numbers:
-    """Return numbers and truth values as float64, NaN where missing.
-
-    Raises
-    ------
-    ValueError
-        A cell is text, infinite, or outside of `low` to `high`.
-    """
+    """Return numbers and truth values as float64, NaN where missing; text and other numbers raise a ValueError."""
     cells = column(values, name)
     gone = missing(cells)
     result = np.full(len(cells), np.nan)
@@ -75,46 +69,28 @@ def numbers(values: Any, name: str, low: float = -np.inf, high: float = np.inf) 
     return result
 
 
-def same_rows(**given: Any) -> int:
-    """Return how many rows all columns have.
-
-    Raises
-    ------
-    ValueError
-        Their lengths differ, or two have indexes that differ.
-    """
+def same_rows(**given: Any) -> None:
+    """Raise a ValueError where two columns differ in length or have indexes that differ."""
     columns = {name: values for name, values in given.items() if values is not None}
     counts = {name: len(column(values, name)) for name, values in columns.items()}
     if len(set(counts.values())) > 1:
         raise ValueError("one value a row each: " + ", ".join(f"{name} has {n:,}" for name, n in counts.items()))
-    indexed = {name: index for name, values in columns.items() if (index := _index(values)) is not None}
+    indexed = {name: index for name, values in columns.items() if (index := index_of(values)) is not None}
     if indexed:
         first, *others = indexed
         for other in others:
             if not indexed[first].equals(indexed[other]):
                 raise ValueError(f"{first} and {other} have different indexes; align them, e.g. with .reindex()")
-    return next(iter(counts.values()))
 
 
-def _index(values: Any) -> Any:
+def index_of(values: Any) -> Any:
+    """Return the index of a column; None for an array or a list."""
     index = getattr(values, "index", None)  # of a list it is a method
     return index if hasattr(index, "equals") else None
 
 
-def names(values: Any, count: int) -> list[Any]:
-    """Return what the rows are called: the labels of an index, or positions."""
-    index = _index(values)
-    return list(range(count)) if index is None else list(index)
-
-
 def share_of(value: float, name: str) -> float:
-    """Return a number strictly between 0 and 1, such as a confidence.
-
-    Raises
-    ------
-    ValueError
-        It is not such a number.
-    """
+    """Return a number strictly between 0 and 1, such as a confidence; anything else raises a ValueError."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)) or not 0 < value < 1:
         raise ValueError(f"{name} must be a number between 0 and 1, both excluded, not {value!r}")
     return float(value)

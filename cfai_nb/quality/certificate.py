@@ -12,6 +12,7 @@ answers in a random part of a finite set follow the hypergeometric distribution.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -24,6 +25,7 @@ from .ranking import Ranked, allowance, order_statistic
 #: Beginnings of the ranking that are tested for a precision, one after the other.
 STAGES = 100
 
+Promise: TypeAlias = Literal["accuracy", "recall", "precision"]
 Ask: TypeAlias = Callable[[Positions], Any]
 #: Yields positions to ask, is sent whether each cheap answer is right, and returns the certificate.
 Steps: TypeAlias = "Generator[Positions, Any, Certificate]"
@@ -54,7 +56,7 @@ class Certificate:
 
     keep: Flags = field(repr=False)
     asked: Positions = field(repr=False)
-    promise: Literal["accuracy", "recall", "precision"]
+    promise: Promise
     target: float
     confidence: float
     rows: int
@@ -95,7 +97,8 @@ def cascade(
 
     Any number of labels: all that counts is whether the two answers are equal.
 
-    1. Fix two numbers (`allowance`): how many rows to draw, and how many of those may be wrong.
+    1. Fix two numbers that depend on nothing that is observed: how many rows to draw, and how many of them may be
+       wrong.
     2. Ask a uniform sample of that size, and rank all rows by score.
     3. Follow the ranking down past the wrong answers that were drawn, until there is one too many: what lies before it
        is certified.  The strong answer corrects the wrong ones that were drawn.
@@ -103,8 +106,8 @@ def cascade(
        few as allowed were drawn.  Each is as likely to be drawn as any other row, wherever it stands in the ranking, so
        the chance of that is hypergeometric, and the sample is so large that it is at most 1 - `confidence`.
 
-    Nothing is tested twice, so nothing is lost to several tests: the number of errors that were not drawn only grows
-    down the ranking, and it passes the bound once.
+    Nothing is tested twice: the number of errors that were not drawn only grows down the ranking, and it passes the
+    bound once.
 
     Parameters
     ----------
@@ -125,11 +128,6 @@ def cascade(
     Returns
     -------
     Certificate
-
-    Raises
-    ------
-    ValueError
-        An option is out of range, or `ask` returned something else than one truth value a row.
 
     Examples
     --------
@@ -152,19 +150,19 @@ def accuracy_steps(
     """Let cheap answers stand as `cascade` does; `sure` rows besides these are known to be the strong model's."""
     target, confidence = share_of(accuracy, "accuracy"), share_of(confidence, "confidence")
     rank = Ranked(scores, weights, seed)
-    found = _Result(rank, "accuracy", target, confidence, sure)
+    found = functools.partial(_certificate, rank, "accuracy", target, confidence, sure=sure)
     budget = _errors(target, rank.total + sure)
     if budget < 1:
-        return found.nothing(f"{found.rows:,} rows leave no room for a single error")
+        return found(reason=f"{rank.total + sure:,} rows leave no room for a single error")
     drawn, allowed = allowance(rank.total, budget, 1 - confidence, rank.each)
     if allowed < 0:
-        return found.nothing(f"{found.rows:,} rows are too few for a sample that shows it")
+        return found(reason=f"{rank.total + sure:,} rows are too few for a sample that shows it")
     draws = rank.draws(0, drawn)
     rows = rank.fresh(draws)
     rank.take(draws, rows, (yield rows))
-    made = found.certificate(rank.until(allowed))
+    made = found(rank.until(allowed))
     if made.kept <= budget:  # a part that is smaller than the budget proves nothing
-        return found.nothing("the cheap answers differ too often from the strong ones")
+        return found(reason="the cheap answers differ too often from the strong ones")
     return made
 
 
@@ -223,7 +221,7 @@ def precision_steps(scores: Any, precision: float, confidence: float, weights: A
     """Let cheap "yes" stand as `precision_cut` does."""
     target, confidence = share_of(precision, "precision"), share_of(confidence, "confidence")
     rank = Ranked(scores, weights, seed)
-    found = _Result(rank, "precision", target, confidence)
+    found = functools.partial(_certificate, rank, "precision", target, confidence)
     draws = rank.sample(1 - target, 1 - confidence)
     if len(rows := rank.fresh(draws)):
         rank.take(draws, rows, (yield rows))
@@ -234,8 +232,8 @@ def precision_steps(scores: Any, precision: float, confidence: float, weights: A
     last = rank.longest(ends, bounds, target, 1 - confidence)
     if last < 0:
         few = f"{rank.total:,} rows are too few" if not len(ends) else "too many were not positive in the sample"
-        return found.nothing(few)
-    return found.certificate(rank.beginning(ends[last]))
+        return found(reason=few)
+    return found(rank.beginning(ends[last]))
 
 
 def recall_cut(
@@ -298,10 +296,10 @@ def recall_steps(
     positive = np.repeat(rank.scores, np.where(rank.right, rank.drawn, 0))  # a row drawn twice counts twice
     positive = np.sort(np.where(np.isnan(positive), np.inf, positive))
     allowed = order_statistic(len(positive), 1 - target, 1 - confidence)
-    found = _Result(rank, "recall", target, confidence)
+    found = functools.partial(_certificate, rank, "recall", target, confidence)
     if not allowed:
-        return found.nothing(f"{len(positive):,} positive rows among {len(rank.asked):,} asked are too few")
-    return found.certificate(rank.scores < positive[allowed - 1])
+        return found(reason=f"{len(positive):,} positive rows among {len(rank.asked):,} asked are too few")
+    return found(rank.scores < positive[allowed - 1])
 
 
 def answered(steps: Steps, ask: Ask) -> Certificate:
@@ -316,29 +314,13 @@ def answered(steps: Steps, ask: Ask) -> Certificate:
         given = ask(rows)
 
 
-@dataclass(frozen=True)
-class _Result:
-    """A promise about ranked rows, of which the certificate is made."""
-
-    rank: Ranked
-    promise: Literal["accuracy", "recall", "precision"]
-    target: float
-    confidence: float
-    sure: int = 0
-
-    @property
-    def rows(self) -> int:
-        return self.rank.total + self.sure
-
-    def certificate(self, kept: Flags, reason: str = "") -> Certificate:
-        """Return the certificate for rows of which the asked ones take the strong answer."""
-        rank = self.rank
-        keep = kept & (rank.drawn == 0)
-        return Certificate(
-            keep, rank.asked, self.promise, self.target, self.confidence, self.rows, int(rank.weights[keep].sum()),
-            len(rank.asked), int((~rank.right[rank.asked]).sum()), reason,
-        )  # fmt: skip
-
-    def nothing(self, reason: str) -> Certificate:
-        """Return the certificate that sends all rows to the strong model."""
-        return self.certificate(np.zeros(len(self.rank.scores), dtype=bool), reason)
+def _certificate(
+    rank: Ranked, promise: Promise, target: float, confidence: float, kept: Flags | None = None, *, sure: int = 0,
+    reason: str = "",
+) -> Certificate:  # fmt: skip
+    """Return the certificate: rows that were asked take the strong answer, and without `kept` all rows do."""
+    keep = np.zeros(len(rank.scores), dtype=bool) if kept is None else kept & (rank.drawn == 0)
+    return Certificate(
+        keep, rank.asked, promise, target, confidence, rank.total + sure, int(rank.weights[keep].sum()),
+        len(rank.asked), int((~rank.right[rank.asked]).sum()), reason,
+    )  # fmt: skip

@@ -7,15 +7,14 @@ picked by hand, or the least certain ones alone, give a biased figure; no formul
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import takes_options
 from ..markup import counted, line
-from .arrays import Flags, Numbers, column, missing, names, numbers, percent, same_rows, share_of
+from .arrays import Flags, Numbers, column, index_of, missing, numbers, percent, same_rows, share_of
 
 #: Squared error that is added to those of a share's sample, so that a sample without an error proves no perfection.
 _HALF = 0.5
@@ -89,9 +88,7 @@ def wilson(share: Any, count: Any, confidence: float = 0.95) -> tuple[Any, Any]:
 
 
 @takes_options()
-def share(
-    guess: Any, gold: Any = None, weights: Any = None, confidence: float = 0.95, *, of: Any = None
-) -> Estimate:  # fmt: skip
+def share(guess: Any, gold: Any = None, weights: Any = None, confidence: float = 0.95, *, of: Any = None) -> Estimate:
     """Estimate the share of rows for which something is true, from a model's answers and some gold.
 
     Without gold it is the share of the model's answers, which says nothing about the model's errors.  With gold on rows
@@ -137,8 +134,7 @@ def share(
     >>> found.low < 0.3 < found.high and found.width < found.gold_alone.width
     True
     """
-    same_rows(guess=guess, gold=gold, weights=weights)
-    return _whole(_parts(guess, gold, weights, of, 0.0, 1.0), share_of(confidence, "confidence"), bounded=True)
+    return _predicted(guess, gold, weights, of, confidence, bounded=True)
 
 
 @takes_options()
@@ -163,10 +159,7 @@ def mean(guess: Any, gold: Any = None, weights: Any = None, confidence: float = 
     >>> mean([1.0, 2.0, 3.0, 4.0]).estimate
     2.5
     """
-    same_rows(guess=guess, gold=gold, weights=weights)
-    return _whole(
-        _parts(guess, gold, weights, None, -np.inf, np.inf), share_of(confidence, "confidence"), bounded=False
-    )
+    return _predicted(guess, gold, weights, None, confidence, bounded=False)
 
 
 @takes_options()
@@ -204,8 +197,7 @@ def accuracy(guess: Any, gold: Any, weights: Any = None, confidence: float = 0.9
     right, judged = judge(guess, gold)
     if not judged.any():
         raise ValueError("no row has both an answer and gold")
-    chance = None if weights is None else _chances(weights, judged)[judged]
-    return _alone(right[judged].astype(np.float64), chance, confidence, bounded=True)
+    return _alone(right[judged].astype(np.float64), _chances(weights, judged), confidence, bounded=True)
 
 
 def judge(guess: Any, gold: Any) -> tuple[Flags, Flags]:
@@ -285,24 +277,19 @@ def _down(value: float, below: float) -> str:
 
 
 def _wrong_row(row: int, guess: Any, gold: Any, scores: Any, inputs: Any) -> str:
-    label = names(guess, len(guess))[row]
+    index = index_of(guess)
+    label = row if index is None else index[row]
     sure = "" if scores is None else f" ({numbers(scores, 'scores')[row]:.2g} sure)"
     asked = "" if inputs is None else f": {line(column(inputs, 'inputs')[row], 80)}"
     cells = [line(column(values, name)[row], 40) for name, values in (("guess", guess), ("gold", gold))]
     return f"row {line(label, 40)}: {cells[0]}{sure}, right is {cells[1]}{asked}"
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """Answers on N rows, gold on n of them, and the probability with which each of these was drawn."""
-
-    guess: Numbers
-    gold: Numbers | None
-    at: npt.NDArray[np.int64]
-    chance: Numbers | None
-
-
-def _parts(guess: Any, gold: Any, weights: Any, of: Any, low: float, high: float) -> _Parts:
+def _predicted(guess: Any, gold: Any, weights: Any, of: Any, confidence: float, *, bounded: bool) -> Estimate:
+    """Return the estimate from answers on all rows and gold on some; `bounded`: of a share."""
+    same_rows(guess=guess, gold=gold, weights=weights)
+    confidence = share_of(confidence, "confidence")
+    low, high = (0.0, 1.0) if bounded else (-np.inf, np.inf)
     if of is not None:
         guess, gold = _is(guess, "guess", of), None if gold is None else _is(gold, "gold", of)
     answers = numbers(guess, "guess", low, high)
@@ -312,13 +299,28 @@ def _parts(guess: Any, gold: Any, weights: Any, of: Any, low: float, high: float
     if gold is None:
         if weights is not None:
             raise ValueError("weights are the probabilities of the rows of gold, and there is no gold")
-        return _Parts(answers[there], None, np.empty(0, dtype=np.int64), None)
+        found = _alone(answers[there], None, confidence, bounded)
+        return replace(found, method=f"{found.method}, answers as they are, no gold")
     truths = numbers(gold, "gold", low, high)
     known = there & ~np.isnan(truths)
     if known.sum() < 2:
         raise ValueError("fewer than two rows have gold (and an answer)")
-    chance = None if weights is None else _chances(weights, known)[known]
-    return _Parts(answers[there], truths[known], np.flatnonzero(known[there]), chance)
+    every, some, truth, chance = answers[there], answers[known], truths[known], _chances(weights, known)
+    rows, n = len(every), len(truth)
+    weight = _normed(chance, n)
+    off = weight * (some - weight @ some) * n / (n - 1)
+    cov = float(off @ truth)
+    spread = float(every.var())
+    lam = float(np.clip(cov / (spread * (1 + n / rows)), 0, 1)) if spread else 0.0
+    rest = truth - lam * some
+    estimate = lam * float(every.mean()) + float(weight @ rest)
+    # The rows of gold are among all rows, so both means vary together.
+    together = 2 * lam * max(float(off @ rest), 0.0)
+    error = (lam**2 * spread + together) / rows + _squared_error(rest, weight, bounded)
+    low, high = _ends(estimate, error, weight, confidence, bounded)
+    estimate = float(np.clip(estimate, 0, 1)) if bounded else estimate
+    method = f"PPI++ on {rows:,} answers" + ("" if chance is None else ", recorded probabilities")
+    return Estimate(estimate, low, high, n, confidence, method, _alone(truth, chance, confidence, bounded))
 
 
 def _is(values: Any, name: str, label: Any) -> Numbers:
@@ -329,38 +331,14 @@ def _is(values: Any, name: str, label: Any) -> Numbers:
     return found
 
 
-def _chances(weights: Any, needed: Flags) -> Numbers:
-    chance = numbers(weights, "weights")
-    if not ((chance[needed] > 0) & (chance[needed] <= 1)).all():  # NaN is neither
+def _chances(weights: Any, rows: Flags) -> Numbers | None:
+    """Return with which probability each of these rows was drawn; None where all had the same."""
+    if weights is None:
+        return None
+    chance = numbers(weights, "weights")[rows]
+    if not ((chance > 0) & (chance <= 1)).all():  # NaN is neither
         raise ValueError("weights must hold, for each row of gold, the probability with which it was drawn: in (0, 1]")
     return chance
-
-
-def _whole(parts: _Parts, confidence: float, bounded: bool) -> Estimate:
-    """Return the estimate from answers on all rows and gold on some."""
-    if parts.gold is None:
-        found = _alone(parts.guess, None, confidence, bounded)
-        return Estimate(
-            found.estimate, found.low, found.high, found.n, confidence, f"{found.method}, answers as they are, no gold"
-        )
-    alone = _alone(parts.gold, parts.chance, confidence, bounded)
-    rows, n = len(parts.guess), len(parts.gold)
-    weight = _normed(parts.chance, n)
-    there = parts.guess[parts.at]
-    off = weight * (there - weight @ there) * n / (n - 1)
-    cov = float(off @ parts.gold)
-    spread = float(parts.guess.var())
-    lam = float(np.clip(cov / (spread * (1 + n / rows)), 0, 1)) if spread else 0.0
-    rest = parts.gold - lam * there
-    estimate = lam * float(parts.guess.mean()) + float(weight @ rest)
-    # The rows of gold are among all rows, so both means vary together.
-    together = 2 * lam * max(float(off @ rest), 0.0)
-    error = (lam**2 * spread + together) / rows + _squared_error(rest, weight, bounded)
-    method = f"PPI++ on {rows:,} answers" + ("" if parts.chance is None else ", recorded probabilities")
-    low, high = _ends(estimate, error, weight, confidence, bounded)
-    return Estimate(
-        float(np.clip(estimate, 0, 1)) if bounded else estimate, low, high, n, confidence, method, alone
-    )  # fmt: skip
 
 
 def _alone(values: Numbers, chance: Numbers | None, confidence: float, bounded: bool) -> Estimate:

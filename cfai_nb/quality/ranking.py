@@ -26,14 +26,6 @@ _GROWTH = 0.42
 def sample_share(rows: int, bound: float, delta: float) -> float:
     """Return the share of the rows to sample, so that the most rows keep the cheap answer.
 
-    A larger sample costs its own rows and brings the certified part closer to the bound.  With errors that become more
-    along the ranking, the bound is met at rank k with an error rate of p = bound * rows / k so far and of about 1.5p
-    just there; a test at level `delta` stops z * sqrt(k p (1 - p) / f) errors short of it, at 1 / (1.5p) rows an error.
-    The sum of both costs is least near the f returned.  It depends on nothing that is observed, so it cannot spoil a
-    test; half or twice as much costs one or two rows in a hundred.
-
-    Examples
-    --------
     >>> round(sample_share(10_000, 0.05, 0.1), 3)
     0.071
     """
@@ -41,6 +33,10 @@ def sample_share(rows: int, bound: float, delta: float) -> float:
 
     if not rows:
         return 0.0
+    # A larger sample costs its own rows and brings the certified part closer to the bound.  With errors that become
+    # more along the ranking, the bound is met at rank k with an error rate of p = bound * rows / k so far and of about
+    # 1.5p just there; a test at level `delta` stops z * sqrt(k p (1 - p) / f) errors short of it, at 1 / (1.5p) rows an
+    # error.  The sum of both costs is least near this f; half or twice as much costs one or two rows in a hundred.
     rank = 0.8 * rows
     rate = min(bound / 0.8, 0.5)
     f = (max(-ndtri(delta), 0.5) * np.sqrt(rate * (1 - rate) / rank) / (3 * rate)) ** (2 / 3)
@@ -50,35 +46,18 @@ def sample_share(rows: int, bound: float, delta: float) -> float:
 
 @functools.lru_cache(64)
 def allowance(rows: int, budget: int, delta: float, each: float = 1.0) -> tuple[int, int]:
-    """Return how many rows to draw, and how many of those drawn may be wrong, so that the most rows are kept.
+    """Return how many of `rows` to draw, and how many of those drawn may be wrong, so that the most rows are kept.
 
-    The ranking is followed down past wrong rows until one more than the allowed number was drawn.  More than `budget`
-    that were not drawn have been passed by then only if of the first ``budget + 1 + allowed`` wrong rows at most
-    `allowed` were drawn; the sample is the smallest for which the chance of that is at most `delta`.  More that may be
-    wrong need a larger sample, which costs its own rows and brings the end closer to the budget.  The numbers depend on
-    nothing that is observed.
+    `budget` of those that are not drawn may be wrong, and `each` rows leave the cheap side with one that is drawn.  The
+    sample is the smallest for which the chance of step 4 of `cascade` is at most `delta`; 0 and -1 where none of at
+    most half the rows is large enough.
 
-    Parameters
-    ----------
-    rows, budget : int
-        How many there are, and how many of them may stay wrong.
-    delta : float
-    each : float, default 1.0
-        How many rows leave the cheap side with one that is drawn.
-
-    Returns
-    -------
-    drawn, allowed : int
-        0 and -1 where no sample of at most half the rows is large enough.
-
-    Examples
-    --------
     >>> allowance(2_000, 100, 0.1)
     (250, 9)
     >>> allowance(20, 1, 0.1)
     (0, -1)
     """
-    best, found, allowed = 0.0, (0, -1), 0
+    best, found, allowed = 0.0, (0, -1), 0  # more that may be wrong need a larger sample, and end closer to the budget
     while budget + 1 + allowed <= rows:
         drawn = _smallest(rows, budget + 1 + allowed, allowed, delta)
         share = drawn / rows
@@ -195,18 +174,6 @@ def as_few(rows: Any, drawn: Any, found: Any, errors: Any) -> Numbers:
     The lower tail of the hypergeometric distribution: `drawn` of `rows` without replacement, `errors` of them wrong,
     at most `found` drawn.  It falls as `errors` grows, so whoever refutes a number refutes all larger ones.
 
-    Parameters
-    ----------
-    rows, drawn, found, errors : array_like of int
-        Shapes that fit one another, such as (m,).
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the same shape.
-
-    Examples
-    --------
     >>> as_few([1_000, 1_000], [100, 100], [2, 2], [80, 50]).round(3).tolist()
     [0.009, 0.106]
     """

@@ -16,9 +16,7 @@ from .estimates import wilson
 
 
 @takes_options()
-def draw(
-    uncertainty: Any, n: int, *, uniform: float = 0.3, seed: int = 0
-) -> tuple[Positions, Numbers]:  # fmt: skip
+def draw(uncertainty: Any, n: int, *, uniform: float = 0.3, seed: int = 0) -> tuple[Positions, Numbers]:
     """Draw rows to be labelled by hand, uncertain ones more often, so that they may be used for estimates.
 
     A row is drawn with a probability that is proportional to its uncertainty, mixed with an equal chance for all.

@@ -156,9 +156,7 @@ def difference(
     else:
         low, high, p, equal = _resampled(gain, margin, confidence, seed)
         method = "paired bootstrap"
-    return Difference(
-        float(gain.mean()), low, high, len(gain), p, *flips, names, confidence, method, margin, equal
-    )  # fmt: skip
+    return Difference(float(gain.mean()), low, high, len(gain), p, *flips, names, confidence, method, margin, equal)
 
 
 @takes_options()
