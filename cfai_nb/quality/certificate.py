@@ -151,7 +151,7 @@ def accuracy_steps(
     target, confidence = share_of(accuracy, "accuracy"), share_of(confidence, "confidence")
     rank = Ranked(scores, weights, seed)
     found = functools.partial(_certificate, rank, "accuracy", target, confidence, sure=sure)
-    budget = _errors(target, rank.total + sure)
+    budget = int(np.floor((1 - target) * (rank.total + sure) + 1e-9))  # errors that the promise leaves room for
     if budget < 1:
         return found(reason=f"{rank.total + sure:,} rows leave no room for a single error")
     drawn, allowed = allowance(rank.total, budget, 1 - confidence, rank.each)
@@ -170,14 +170,8 @@ def first_sample(
     rows: int, accuracy: float, confidence: float, weights: Any = None, seed: int = 0, sure: int = 0
 ) -> Positions:
     """Return the rows that `accuracy_steps` will ask, which no score has a say in; none where it asks for none."""
-    rank = Ranked(np.zeros(rows), weights, seed)
-    drawn, _ = allowance(rank.total, _errors(accuracy, rank.total + sure), 1 - confidence, rank.each)
-    return rank.fresh(rank.draws(0, drawn))
-
-
-def _errors(target: float, rows: int) -> int:
-    """Return how many errors a promise about so many rows leaves room for."""
-    return int(np.floor((1 - target) * rows + 1e-9))
+    steps = accuracy_steps(np.zeros(rows), accuracy, confidence, weights, seed, sure)
+    return next(steps, np.empty(0, dtype=np.int64))
 
 
 def precision_cut(
