@@ -45,6 +45,7 @@ _UNITS = {
     "input_tiles": "tiles given", "audio_minutes": "minutes of sound", "characters": "characters", "images": "pictures",
 }  # fmt: skip
 _CHAT = ("legacy", "openai", "responses+chat")
+_HEAD = ("verb", "rows", "result", "models, the default first", "priced by")
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,15 @@ class Entry:
     @property
     def takes(self) -> str:
         """What a row holds."""
-        kinds = ["picture" if kind == "image" else kind for kind in sorted(self.task.kinds)]
-        if "text" in kinds:
-            kinds = ["text", *(kind for kind in kinds if kind != "text")]
-        return ("template of " if self.task.template else "") + ", ".join(kinds)
+        kinds = sorted(self.task.kinds, key=lambda kind: (kind != "text", kind))
+        words = ", ".join("picture" if kind == "image" else kind for kind in kinds)
+        return f"template of {words}" if self.task.template else words
 
     @property
     def gives(self) -> str:
         """What the verb returns, taken from its example."""
         if isinstance(self.result, pd.DataFrame):
-            same = self.verb == "rank"
-            return "the rows, best first" if same else "DataFrame"
+            return "the rows, best first" if self.verb == "rank" else "DataFrame"
         if self.verb == "filter":
             return "the rows that fit"
         if not isinstance(self.result, pd.Series):
@@ -90,8 +89,6 @@ class Entry:
         return [self.model, *able]
 
     def _accepts(self, model: Model) -> bool:
-        if self.task.families and model.family not in self.task.families:
-            return False
         try:
             self.task.check(model)
         except ValueError:
@@ -118,7 +115,7 @@ def entries() -> Iterator[Entry]:
 
 def table(known: list[Entry]) -> list[tuple[str, ...]]:
     """Return the table's rows: verb, rows, result, models, price unit."""
-    return [(f"{each.verb}", each.takes, each.gives, _named(each.models), each.priced) for each in known]
+    return [(each.verb, each.takes, each.gives, _named(each.models), each.priced) for each in known]
 
 
 def _named(models: list[Model]) -> str:
@@ -133,8 +130,7 @@ def _named(models: list[Model]) -> str:
 def markdown() -> str:
     """Return the documentation's part about verbs: the table, and every example with its output."""
     known = list(entries())
-    head = ("verb", "rows", "result", "models, the default first", "priced by")
-    lines = [f"| {' | '.join(head)} |", "| --- " * len(head) + "|"]
+    lines = [f"| {' | '.join(_HEAD)} |", "| --- " * len(_HEAD) + "|"]
     lines += [f"| {' | '.join((f'`{verb}`', *rest))} |" for verb, *rest in table(known)]
     blocks = [f"```python\n{SETTING}\nshop.shape\n```\n\n```text\n(2, 5)\n```"]
     blocks += [f"```python\n{each.code}\n```\n\n```text\n{_shown(each.result)}\n```" for each in known]
@@ -150,11 +146,11 @@ def list_verbs(args: argparse.Namespace) -> int:
     if args.markdown:
         print(markdown())
         return 0
-    head = ("verb", "rows", "result", "models, the default first", "priced by")
+    rows = table(list(entries()))
     if args.json:
         names = ("verb", "rows", "result", "models", "priced_by", "example")
-        made = [(*row, EXAMPLES[row[0]]) for row in table(list(entries()))]
-        print(json.dumps([dict(zip(names, row, strict=True)) for row in made], indent=1, ensure_ascii=False))
-        return 0
-    print_table([head, *table(list(entries()))])
+        made = [dict(zip(names, (*row, EXAMPLES[row[0]]), strict=True)) for row in rows]
+        print(json.dumps(made, indent=1, ensure_ascii=False))
+    else:
+        print_table([_HEAD, *rows])
     return 0

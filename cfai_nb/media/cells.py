@@ -42,6 +42,11 @@ class _Cell(bytes):
         except InputError:
             return Form("application/octet-stream", "document")
 
+    @property
+    def format(self) -> str:
+        """Such as ``"PNG"`` or ``"WAV"``."""
+        return self.form.suffix.upper()
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the bytes to a file and return its path; a name without an extension gets the right one."""
         target = Path(path).expanduser()
@@ -77,11 +82,6 @@ class Image(_Cell):
         """Width and height in pixels; None where the bytes are not a picture."""
         form = self.form
         return None if form.width is None or form.height is None else (form.width, form.height)
-
-    @property
-    def format(self) -> str:
-        """Such as ``"PNG"``."""
-        return self.form.suffix.upper()
 
     def pillow(self) -> Any:
         """Return a PIL image."""
@@ -126,11 +126,6 @@ class Audio(_Cell):
     def seconds(self) -> float | None:
         """Duration; None where the content does not state it."""
         return self.form.seconds
-
-    @property
-    def format(self) -> str:
-        """Such as ``"WAV"``."""
-        return self.form.suffix.upper()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         form, words = self.form, repr(self)

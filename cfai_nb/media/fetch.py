@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import hashlib
 import ipaddress
 import re
@@ -17,7 +16,7 @@ import socket
 import tempfile
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -132,15 +131,13 @@ class Fetcher:
         if self._cleanup is not None:
             self._cleanup()
 
-    @contextlib.asynccontextmanager
-    async def session(self) -> AsyncIterator[aiohttp.ClientSession]:
-        """Open the connections of one job."""
-        connector = aiohttp.TCPConnector(resolver=_Resolver(self._allowed), limit=AT_ONCE, use_dns_cache=False)
-        async with aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None),
-            headers=_AGENT, trust_env=False,  # a proxy would resolve the name itself
-        ) as session:  # fmt: skip
-            yield session
+    def session(self) -> aiohttp.ClientSession:
+        """Return the connections of one job, to be closed at its end."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(resolver=_Resolver(self._allowed), limit=AT_ONCE, use_dns_cache=False),
+            cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=None), headers=_AGENT,
+            trust_env=False,  # a proxy would resolve the name itself
+        )  # fmt: skip
 
     async def fetched(self, session: aiohttp.ClientSession, url: str) -> Fetched:
         """Return one address's media: kept, by waiting for another call that fetches it, or fetched now."""

@@ -10,15 +10,6 @@ from .neighbors import duplicates, outliers, search, similarity
 from .projection import Projection, project
 
 __all__ = [
-    "Projection",
-    "VectorColumn",
-    "cluster",
-    "duplicates",
-    "leaf_order",
-    "mean_direction",
-    "outliers",
-    "project",
-    "search",
-    "similarity",
-    "topic_terms",
-]
+    "Projection", "VectorColumn", "cluster", "duplicates", "leaf_order", "mean_direction", "outliers", "project",
+    "search", "similarity", "topic_terms",
+]  # fmt: skip

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..errors import takes_options
-from .vector import Space, Vector, base_and_rows, same_space, space_of
+from .vector import Space, Vector, base_and_rows, same_space
 
 Matrix = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.int64]
@@ -80,15 +80,15 @@ class VectorColumn:
         there = every if whole else [_array(every[at], at) for at in self.positions.tolist()]
         base, rows = (base_and_rows(there) if there else None) or (None, np.arange(len(there)))
         if base is not None:
-            self.space: Space | None = space_of(there[0])
+            self.space: Space | None = getattr(there[0], "space", None)
             self._keep(base, rows, (), base.shape[1])
             return
         self.space = same_space(there)
-        alone = [] if self.space is None else [at for at, cell in enumerate(there) if space_of(cell) is None]
-        if alone:
+        recorded = [getattr(cell, "space", None) is not None for cell in there]
+        if any(recorded) and not all(recorded):
             raise ValueError(
-                f"row {self.positions[alone[0]]} does not record which model made its vector; other rows are from "
-                f"{self.space}. Embed the rows again."
+                f"row {self.positions[recorded.index(False)]} does not record which model made its vector; other rows "
+                f"are from {self.space}. Embed the rows again."
             )
         sizes = sorted({cell.shape for cell in there})
         if len(sizes) > 1 or any(len(size) != 1 for size in sizes):
@@ -100,11 +100,6 @@ class VectorColumn:
         self._base, self._rows, self._cells = base, rows, cells
         self.shape = (len(rows), dims)
         self._run = len(rows) > 0 and bool((np.diff(rows) == 1).all())  # consecutive rows of the matrix
-
-    @property
-    def base_rows(self) -> tuple[Matrix | None, Numbers]:
-        """The matrix behind the column, and which of its rows the vectors are; None if there is no such matrix."""
-        return self._base, self._rows
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -204,7 +199,7 @@ def norms(matrix: Vectors) -> Matrix:
     A vector that holds NaN or infinity raises a ValueError.
     """
     if isinstance(matrix, VectorColumn):  # a column of most rows of its matrix reuses the norms of the matrix
-        base, rows = matrix.base_rows
+        base, rows = matrix._base, matrix._rows
         if isinstance(base, Vector) and 2 * len(rows) >= len(base):
             found = _norms(base)
             if np.isfinite(found[rows]).all():

@@ -159,12 +159,6 @@ def _not_a_vector(column: list[Any]) -> int | None:
     return next((at for at, cell in enumerate(column) if not isinstance(cell, np.ndarray) or cell.ndim != 1), None)
 
 
-def space_of(vector: Any) -> Space | None:
-    """Return the space of a vector; None if it does not record it."""
-    space: Space | None = getattr(vector, "space", None)
-    return space
-
-
 def same_space(vectors: Iterable[Any]) -> Space | None:
     """Return the space all vectors share (None: unknown); vectors of different spaces are refused."""
     # By identity first: a column has one space object for all rows, and hashing it a million times takes a second.
