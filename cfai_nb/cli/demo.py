@@ -154,8 +154,7 @@ def read_table(path: Path, sep: str | None = None, encoding: str | None = None) 
     Raises
     ------
     Usage
-        The file is empty, the package for its format is missing, the encoding is wrong, or a line has more fields than
-        the header.
+        The file is empty or cannot be read so, or the package for its format is missing.
     """
     if (suffix := path.suffix.lower()) in _FORMATS:
         reader, options, needs = _FORMATS[suffix]
@@ -172,13 +171,16 @@ def read_table(path: Path, sep: str | None = None, encoding: str | None = None) 
     if len(separator) != 1:
         raise Usage(f"--sep {sep}: give one character, tab or space")
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    names = next(rows, [])
-    for row in rows:  # pandas would take the first field for the row's label, and shift the others
-        if len(row) > len(names):
-            raise Usage(
-                f"{path.name}, line {rows.line_num}: {len(row)} fields, but the header has {len(names)}. Quote texts "
-                f"that contain {separator!r}, or name another separator with --sep."
-            )
+    try:
+        names = next(rows, [])
+        for row in rows:  # pandas would take the first field for the row's label, and shift the others
+            if len(row) > len(names):
+                raise Usage(
+                    f"{path.name}, line {rows.line_num}: {len(row)} fields, but the header has {len(names)}. Quote "
+                    f"texts that contain {separator!r}, or name another separator with --sep."
+                )
+    except csv.Error as error:  # a field is too long, often for a quotation mark that is not closed
+        raise Usage(f"{path.name}, line {rows.line_num}: {error}") from None
     return pd.read_csv(io.StringIO(text), sep=separator)
 
 

@@ -80,7 +80,10 @@ def wilson(share: Any, count: Any, confidence: float = 0.95) -> tuple[Any, Any]:
     >>> [round(float(end), 3) for end in wilson(0.9, 60)]
     [0.799, 0.953]
     """
-    spread = _z(confidence) ** 2 / np.asarray(count, dtype=np.float64)
+    from scipy.special import ndtri
+
+    z = float(ndtri((1 + share_of(confidence, "confidence")) / 2))
+    spread = z**2 / np.asarray(count, dtype=np.float64)
     share = np.asarray(share, dtype=np.float64)
     middle = (share + spread / 2) / (1 + spread)
     half = np.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
@@ -384,9 +387,3 @@ def _ends(estimate: float, error: float, weight: Numbers, confidence: float, bou
 
     half = float(stdtrit(max(_effective(weight) - 1, 1), (1 + confidence) / 2)) * float(np.sqrt(error))
     return estimate - half, estimate + half
-
-
-def _z(confidence: float) -> float:
-    from scipy.special import ndtri
-
-    return float(ndtri((1 + confidence) / 2))

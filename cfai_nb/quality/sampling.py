@@ -121,6 +121,8 @@ def rows_for_width(width: float, share: float = 0.5, confidence: float = 0.95) -
     (381, 141)
     """
     share_of(width, "width")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be a number from 0 to 1, not {share!r}")
     low, high = 0, 1
     while np.subtract(*wilson(share, high, confidence)[::-1]) > width:
         low, high = high, 2 * high

@@ -343,6 +343,7 @@ def test_tables_of_any_kind_are_read(tmp_path: Path, name: str, text: str, encod
         ("a,b\n1,ö\n", {"encoding": "ascii"}, "is not ascii"),
         ("a,b\n1,2\n", {"encoding": "klingon"}, "no such encoding"),
         ("\n", {}, "a.csv is empty"),
+        ('a,b\n1,"' + "x" * 140_000, {}, "a.csv, line 2: field larger than field limit"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path: Path, text: str, options: dict[str, str], words: str) -> None:

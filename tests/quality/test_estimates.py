@@ -184,6 +184,8 @@ def test_columns_of_other_rows_are_refused() -> None:
         (lambda: quality.accuracy(["a"], [None]), "no row has both an answer and gold"),
         (lambda: quality.accuracy([[1, 2]], [[1, 2]]), "one value a row; its shape"),
         (lambda: quality.mean([1, 2], confidence=2), "confidence must be a number between 0 and 1"),
+        (lambda: quality.wilson(0.9, 60, 95), "confidence must be a number between 0 and 1"),
+        (lambda: quality.rows_for_width(0.1, share=2), "share must be a number from 0 to 1"),
     ],
 )
 def test_mistakes_are_named(call: Callable[[], object], message: str) -> None:
