@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `| head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (CfaiError, OSError, ValueError) as error:
+    except (CfaiError, OSError, OverflowError, ValueError) as error:
         words = str(error)
         if isinstance(error, OSError) and error.filename is not None:
             words = f"{error.filename}: {error.strerror}"

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import pandas as pd
 
@@ -162,6 +163,8 @@ def read_table(path: Path, sep: str | None = None, encoding: str | None = None) 
             return reader(path, **options)
         except ImportError:
             raise Usage(f"{path.name} needs {needs}: pip install {needs}") from None
+        except BadZipFile as error:  # neither an OSError nor a ValueError
+            raise Usage(f"{path.name} cannot be read: {error}") from None
     text = _decoded(path, encoding)
     if not text.strip():
         raise Usage(f"{path.name} is empty.")

@@ -129,6 +129,11 @@ def cascade(
     -------
     Certificate
 
+    Raises
+    ------
+    ValueError
+        An option is out of range, or `ask` returned something else than one truth value a row.
+
     Examples
     --------
     >>> import numpy as np

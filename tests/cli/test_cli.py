@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 from cfai_nb import emulator
 from cfai_nb.cli import main
 from cfai_nb.cli.commands import Usage
-from cfai_nb.cli.demo import read_table
+from cfai_nb.cli.demo import _FORMATS, read_table
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TOKEN = "a-token-that-must-never-be-seen-anywhere"
@@ -292,6 +293,7 @@ def test_enrich_adds_columns(
     assert main(["enrich", "in.parquet", "out"]) == 2
     assert main(["enrich", "in.parquet", "out", "--classify", "text"]) == 2
     assert main(["enrich", "in.parquet", "out", "--embed", "txt"]) == 1
+    assert main(["enrich", "in.parquet", "out", "--embed", "text", "--memory", "inf"]) == 1
     assert "Did you mean 'text'" in capsys.readouterr().err
 
 
@@ -361,6 +363,9 @@ def test_parquet_is_read_and_excel_says_what_it_needs(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     (tmp_path / "a.xlsx").write_bytes(b"PK")
     with pytest.raises(Usage, match="pip install openpyxl"):
+        read_table(tmp_path / "a.xlsx")
+    monkeypatch.setitem(_FORMATS, ".xlsx", (zipfile.ZipFile, {}, "openpyxl"))  # which openpyxl opens it with
+    with pytest.raises(Usage, match=r"a\.xlsx cannot be read: File is not a zip file"):
         read_table(tmp_path / "a.xlsx")
 
 
