@@ -64,7 +64,7 @@ class Classify(DialectTask):
     probabilities: bool = display_only(False)
 
     @functools.cached_property
-    def way(self) -> ways.Way:
+    def way(self) -> ways.Labels:
         """What is asked, and how an answer is read."""
         return ways.way_of(self.labels, self.instructions, multiple=self.multiple)
 

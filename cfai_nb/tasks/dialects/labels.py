@@ -8,7 +8,6 @@ stopped and resumed as those of any task, and its cell has the shape that a plai
 from __future__ import annotations
 
 import functools
-from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +45,8 @@ def kinds_for_label(model: Model) -> frozenset[str]:
     return frozenset({"image"}) if model.family in _SEERS else KINDS & shown_to(model)
 
 
-class Way(ABC):
-    """What is asked about a row for its label or labels.
+class Labels:
+    """Labels of which a row gets one; None: those that a model has of its own.
 
     Attributes
     ----------
@@ -57,32 +56,11 @@ class Way(ABC):
         How many requests a row takes at least.
     """
 
-    choices: tuple[Choice, ...] = ()
     shallowest = 1
-
-    @abstractmethod
-    def dialect(self, model: Model) -> Dialect:
-        """Return how this model is asked; of a conversation, the first question, and the price of all."""
-
-    def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:
-        """Return what a plan should say besides its price."""
-        return []
-
-    @abstractmethod
-    def check(self, model: Model) -> None:
-        """Refuse labels that the model does not have, or cannot read."""
-
-    @abstractmethod
-    def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
-        """Lay the cells out; with ``all_`` the probabilities, too."""
-
-
-class OneLabel(Way):
-    """One of several labels; None: of those that a model has of its own."""
 
     def __init__(self, choice: Choice | None) -> None:
         self.choice = choice
-        self.choices = () if choice is None else (choice,)
+        self.choices: tuple[Choice, ...] = () if choice is None else (choice,)
         self._dialects: dict[str, Dialect] = dict.fromkeys(_SCORERS, Scored(choice))
         if choice is not None:
             self._dialects |= dict.fromkeys(_SEERS, InWords(choice))
@@ -93,9 +71,15 @@ class OneLabel(Way):
         return self._dialects[model.family or ""]
 
     def dialect(self, model: Model) -> Dialect:
+        """Return how this model is asked; of a conversation, the first question, and the price of all."""
         return self.question(model)
 
+    def remarks(self, inputs: Sequence[Input], model: Model) -> list[str]:
+        """Return what a plan should say besides its price."""
+        return []
+
     def check(self, model: Model) -> None:
+        """Refuse labels that the model does not have, or cannot read."""
         if model.family == "resnet":
             if self.choice is not None:
                 raise ModelError(f"{model.id} has its own 1,000 labels; leave labels= out, or use another model.")
@@ -108,6 +92,7 @@ class OneLabel(Way):
             asked.check(model)
 
     def columns(self, cells: Sequence[Cell], threshold: float, *, all_: bool) -> Column | Mapping[str, Column]:
+        """Lay the cells out; with ``all_`` the probabilities, too."""
         if self.choice is None:
             found = members(cells, {"label": "category", "confidence": "number", "p": "object"})
         else:
@@ -116,10 +101,11 @@ class OneLabel(Way):
         return found if all_ else found["label"]
 
 
-class AnyLabels(Way):
-    """Any number of labels: a yes or no for each."""
+class AnyLabels(Labels):
+    """Labels of which a row gets any number: a yes or no for each."""
 
     def __init__(self, choice: Choice | None) -> None:
+        super().__init__(None)  # nothing is chosen
         self._options = () if choice is None else choice.options
         asked = "" if choice is None or choice.instructions == BEST else f"{choice.instructions} "
         each = {name: YesNo(f"{asked}Does the label {name!r} fit the text?", yes=what) for name, what in self._options}
@@ -143,7 +129,7 @@ class AnyLabels(Way):
         return {"label": label, **p}
 
 
-class Taxonomy(OneLabel, Dialogue):
+class Taxonomy(Labels, Dialogue):
     """Labels, some of which hold further labels.
 
     Parameters
@@ -257,7 +243,7 @@ class Taxonomy(OneLabel, Dialogue):
         return made
 
 
-def way_of(given: Any, instructions: str, *, multiple: bool = False) -> Way:
+def way_of(given: Any, instructions: str, *, multiple: bool = False) -> Labels:
     """Return what labels ask: one of them, any number, or where some hold others a taxonomy.
 
     Raises
@@ -274,7 +260,7 @@ def way_of(given: Any, instructions: str, *, multiple: bool = False) -> Way:
     holding = {name: what for name, what in pairs if what is not None and not isinstance(what, str)}
     if not holding:
         choice = Choice(tuple(pairs), instructions) if pairs else None
-        return AnyLabels(choice) if multiple else OneLabel(choice)
+        return AnyLabels(choice) if multiple else Labels(choice)
     if multiple:
         raise ValueError("multiple=True: labels within labels give a row one label at each level; leave it out.")
     within = {name: _inner(name, what, instructions) for name, what in holding.items()}
@@ -291,7 +277,6 @@ def _inner(name: str, given: Any, instructions: str) -> Taxonomy:
     found = way_of(given, instructions)
     if isinstance(found, Taxonomy):
         return found
-    assert isinstance(found, OneLabel)
     assert found.choice is not None
     return Taxonomy(found.choice, {})
 
