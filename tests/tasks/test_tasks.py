@@ -17,9 +17,9 @@ from PIL import Image
 
 import cfai_nb as cf
 from cfai_nb.media.source import of_bytes
-from cfai_nb.models import Model, Usage, catalogue, find
+from cfai_nb.models import Model, Usage, catalogue, find, tokens_in
 from cfai_nb.tasks import Answer, Classify, Embed, Generate, Request, Task
-from cfai_nb.tasks.dialects import chat, decision
+from cfai_nb.tasks.dialects import chat
 from cfai_nb.tasks.dialects import schema as schemas
 from cfai_nb.tasks.dialects.key import canonical
 from cfai_nb.tasks.dialects.question_types import Choice
@@ -555,12 +555,20 @@ def test_an_estimate_is_the_most_it_can_be() -> None:
 LABELS = {f"label {at}": "what it means" for at in range(255)}
 
 
+@pytest.mark.parametrize("model", [OPENAI, "llama-3.2-3b-instruct", "clef-flash"])
+def test_an_estimate_of_many_labels_counts_all_that_is_sent(model: str) -> None:
+    """A schema repeats the labels and what they mean: they are counted as often as they are read."""
+    task = Classify(labels=LABELS)
+    sent = json.dumps(task.build_request(["x"], find(model)).json)
+    assert task.estimate_usage(["x"], find(model)).amounts["input_tokens"] >= tokens_in(sent)
+
+
 @pytest.mark.parametrize(
     ("task", "model", "place", "name"),
     [
         (Classify(labels=LABELS), OPENAI, Choice, "schema"),
         (Classify(labels=LABELS), "clef-flash", Choice, "criteria"),
-        (Classify(labels=LABELS), OPENAI, decision, "tokens_in"),
+        (Classify(labels=LABELS), OPENAI, chat, "fixed_tokens"),
         (Classify(labels=LABELS), "llava-1.5-7b-hf", chat, "tokens_in"),
         (Generate(schema={"year": int}, system="Be brief."), OPENAI, chat, "fixed_tokens"),
         (cf.Extract(fields={"year": int}), OPENAI, chat, "fixed_tokens"),

@@ -25,7 +25,7 @@ from .request import Answer, Cell, Input, Json, Request, tokens_of
 FAMILIES = chat.FAMILIES | {"system-one"}
 #: The kinds of input that a question can be about.
 KINDS = frozenset({"text", "image", "audio", "video"})
-#: Tokens of a decision request beside state and questions: a tiny one was billed at 346.
+#: Tokens of a request beside text and questions: a tiny one to a decision model was billed at 346.
 _OVERHEAD = 300
 #: Tokens of an option of a question, at least (seen over 524 calls, 2026-11).
 _OPTION = 18
@@ -139,10 +139,6 @@ class Questionnaire:
         return chat.Instructed("Answer about the user's text:\n" + "\n".join(lines), settings)
 
     @functools.cached_property
-    def _fixed(self) -> int:
-        return _OVERHEAD + tokens_in(self._chat.system)
-
-    @functools.cached_property
     def reads(self) -> int:
         """Tokens that a decision model reads beside the text; estimated."""
         options = _OPTION * sum(len(options_of(question)) for question in self.questions.values())
@@ -166,9 +162,7 @@ class Questionnaire:
     def estimate_usage(self, inputs: Sequence[Input], model: Model) -> Usage:
         if model.family == "system-one":
             return Usage({"input_tokens": float(sum(tokens(each) + self.reads for each in inputs))})
-        written = float(self._chat.settings.max_tokens * len(inputs))
-        read = float(sum(tokens_of(each) + self._fixed for each in inputs))
-        return Usage({"input_tokens": read, "output_tokens": written})
+        return self._chat.estimate_usage(inputs, model) + Usage({"input_tokens": float(_OVERHEAD * len(inputs))})
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
         """Return a dict with the cell of every question.
