@@ -67,7 +67,7 @@ def _target(session: Session) -> str:
 
 
 def _budget(session: Session, given: str | None) -> Budget | None:
-    """Return the budget: statements of unknown price may be asked, since they are small and said."""
+    """Return the budget: statements of unknown price may be asked, since they are small and were listed."""
     if given is None:
         return None
     try:

@@ -25,7 +25,7 @@ from .picture import Form, Kind, Thumbnail, sniff, thumbnail
 
 #: Longer side in pixels of a picture as displayed; the cell keeps the original.
 SHOWN = 512
-#: Bytes beyond which a sound is not embedded in a notebook, whose file it would enlarge.
+#: Bytes beyond which a sound is not embedded in a notebook: it would enlarge the file.
 MOST_PLAYED = 10_000_000
 
 

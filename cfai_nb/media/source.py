@@ -89,7 +89,7 @@ def _opened_below(root: Path, path: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder whose files may be named by texts in cells."""
+    """A folder with files that texts in cells may name."""
 
     given: Path  #: As passed by the user.
     root: Path  #: With all links resolved.

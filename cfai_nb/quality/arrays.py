@@ -1,7 +1,7 @@
 """What callers give, as arrays: missing cells found, rows checked to be the same ones, numbers checked.
 
-Everything of this room takes lists, arrays and columns of any frame library.  Two columns whose indexes differ are
-refused: as arrays they would be compared by position, and the figure would be wrong without a word.
+Everything of this room takes lists, arrays and columns of any frame library.  Two columns with different indexes are
+refused: as arrays they would be compared by position, and the figure would be wrong without a warning.
 """
 
 from __future__ import annotations

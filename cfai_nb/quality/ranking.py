@@ -61,7 +61,7 @@ def allowance(rows: int, budget: int, delta: float, each: float = 1.0) -> tuple[
     while budget + 1 + allowed <= rows:
         drawn = _smallest(rows, budget + 1 + allowed, allowed, delta)
         share = drawn / rows
-        # The wrong row that ends it is expected as the so manieth, give or take `spread` of that number.
+        # The wrong row that ends it is expected at rank `ends`, give or take a share of `spread`.
         ends, spread = (allowed + 1) * (rows + 1) / (drawn + 1), (1 - share) / (allowed + 1)
         kept = max(0.0, 1 - each * share) * ends**_GROWTH * (1 - _GROWTH * (1 - _GROWTH) / 2 * spread)
         if drawn > MOST * rows or kept < 0.97 * best:

@@ -51,7 +51,7 @@ def canonical(value: Any) -> Json:
         return {"pairs": [[canonical(k), canonical(v)] for k, v in value.items()]}
     if isinstance(value, (set, frozenset)):
         return {"set": sorted(map(repr, value))}
-    if hasattr(value, "tolist"):  # an array, Index or Series, whose repr would leave out the middle
+    if hasattr(value, "tolist"):  # an array, Index or Series: its repr would leave out the middle
         value = value.tolist()
     if isinstance(value, (list, tuple)):
         return [canonical(v) for v in value]
