@@ -162,7 +162,7 @@ def accuracy_steps(
     drawn, allowed = allowance(rank.total, budget, 1 - confidence, rank.each)
     if allowed < 0:
         return found(reason=f"{rank.total + sure:,} rows are too few for a sample that shows it")
-    draws = rank.draws(0, drawn)
+    draws = rank.draws[:drawn]
     rows = rank.fresh(draws)
     rank.take(draws, rows, (yield rows))
     made = found(rank.until(allowed))
@@ -232,7 +232,7 @@ def precision_steps(scores: Any, precision: float, confidence: float, weights: A
     if last < 0:
         few = f"{rank.total:,} rows are too few" if not len(ends) else "too many were not positive in the sample"
         return found(reason=few)
-    return found(rank.beginning(ends[last]))
+    return found(rank.first(ends[last] + 1))
 
 
 def recall_cut(
@@ -288,7 +288,7 @@ def recall_steps(
     most = int(0.3 * rank.total) if labels is None else labels
     begin, step = 0, max(least, 50) if labels is None else labels
     while begin < most and (labels is not None or rank.drawn[rank.right].sum() < least):
-        draws = rank.draws(begin, min(most, begin + step))
+        draws = rank.draws[begin : min(most, begin + step)]
         rows = rank.fresh(draws)
         rank.take(draws, rows, (yield rows) if len(rows) else ())
         begin, step = begin + step, max(step, begin // 4)

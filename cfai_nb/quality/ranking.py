@@ -82,7 +82,7 @@ def _smallest(rows: int, wrong: int, found: int, delta: float) -> int:
 
 
 class Ranked:
-    """Rows in the order of their scores, and what the sample showed of them."""
+    """Rows in the order of their scores, and what the sample showed of them; ``draws`` are rows in random order."""
 
     def __init__(self, scores: Any, weights: Any, seed: int) -> None:
         same_rows(scores=scores, weights=weights)
@@ -91,9 +91,9 @@ class Ranked:
         self.total = int(self.weights.sum())
         random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=_STREAM))
         # The sample is one of rows of the frame, so that of a row of weight 3 three can be drawn.
-        self._draws: Positions = random.permutation(self.total)
+        self.draws: Positions = random.permutation(self.total)
         if weights is not None:
-            self._draws = np.repeat(np.arange(len(self.scores)), self.weights)[self._draws]
+            self.draws = np.repeat(np.arange(len(self.scores)), self.weights)[self.draws]
         # Equal scores are ranked at random: the order of the frame may say more than it should.
         ties = random.permutation(len(self.scores))
         self.order = ties[np.argsort(np.where(np.isnan(self.scores), np.inf, -self.scores)[ties], kind="stable")]
@@ -110,11 +110,7 @@ class Ranked:
     def sample(self, bound: float, delta: float) -> Positions:
         """Return the rows of a uniform sample that is as large as a promise needs; a row can be drawn twice."""
         share = sample_share(self.total, bound, delta) / self.each ** (2 / 3)
-        return self.draws(0, int(np.ceil(share * self.total)))
-
-    def draws(self, begin: int, end: int) -> Positions:
-        """Return the rows that are drawn at these places of the random order."""
-        return self._draws[begin:end]
+        return self.draws[: int(np.ceil(share * self.total))]
 
     def fresh(self, draws: Positions) -> Positions:
         """Return the distinct rows of these draws that were not asked yet, in order."""
@@ -129,10 +125,10 @@ class Ranked:
             self.right[rows] = _answers(given, len(rows))
             self.asked = np.concatenate([self.asked, rows])
 
-    def beginning(self, end: int) -> Flags:
-        """Return the rows of a beginning of the ranking."""
+    def first(self, count: int) -> Flags:
+        """Return the first rows of the ranking."""
         kept = np.zeros(len(self.scores), dtype=bool)
-        kept[self.order[: end + 1]] = True
+        kept[self.order[:count]] = True
         return kept
 
     def ends(self, stages: int) -> Positions:
@@ -145,9 +141,7 @@ class Ranked:
     def until(self, allowed: int) -> Flags:
         """Return the rows before the wrong one that is one too many of those drawn; none without a score."""
         found = np.cumsum((self.drawn * ~self.right)[self.order])
-        kept = np.zeros(len(self.scores), dtype=bool)
-        kept[self.order[: np.searchsorted(found, allowed, side="right")]] = True
-        return kept & ~np.isnan(self.scores)
+        return self.first(int(np.searchsorted(found, allowed, side="right"))) & ~np.isnan(self.scores)
 
     def longest(self, ends: Positions, bounds: npt.NDArray[Any], worth: float, delta: float) -> int:
         """Return the number of the last beginning that is certified, -1 for none.
