@@ -70,6 +70,7 @@ class Moderate(DialectTask):
         if model.family == "llama-guard" and names != decision.HAZARDS:
             raise ModelError(f"{model.id} has categories of its own; leave categories= out, or take another model.")
         decision.check_threshold(self.threshold)
+        self._dialect.check(model)
 
     def dialect(self, model: Model) -> Dialect:
         """Return how the model is asked; a cell has an entry for the whole and each category."""

@@ -261,7 +261,7 @@ class OneQuestion(Questions):
         return decision.OneQuestion({self.name: self.question()})
 
     def check(self, model: Model) -> None:
-        self.question()
+        self._dialect.check(model)
         super().check(model)
 
     def to_columns(self, cells: Sequence[Cell]) -> Column | Mapping[str, Column]:

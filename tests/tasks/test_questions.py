@@ -125,6 +125,11 @@ def test_an_answer_that_was_not_offered_fails_the_row() -> None:
         (lambda: FRAME.cfai.ask("text", QUESTIONS, threshold=2), "between 0 and 1"),
         (lambda: FRAME.cfai.check("text", "x y", threshold=-1), "between 0 and 1"),
         (lambda: FRAME.cfai.check("text", " "), "not empty"),
+        (lambda: FRAME.cfai.check("text", "word " * 40_000), "1 question with 2 options take about"),
+        (
+            lambda: FRAME.cfai.moderate("text", categories={"a": "word " * 40_000}),
+            "2 questions with 4 options take about",
+        ),
         (lambda: FRAME.cfai.score("text", "low"), "give a list"),
     ],
 )

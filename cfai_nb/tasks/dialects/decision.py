@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...errors import AnswerError, InputError, ModelError
-from ...markup import address
+from ...markup import address, counted
 from ...media import Media, media_in, text_of
 from ...models import Model, Usage, find, names_of_models, tokens_in
 from . import chat, values
@@ -149,8 +149,8 @@ class Questionnaire:
         if model.family == "system-one" and model.context and self.reads > model.context:
             options = sum(len(options_of(question)) for question in self.questions.values())
             raise ModelError(
-                f"{model.id} reads {model.context:,} tokens, and {len(self.questions):,} questions with {options:,} "
-                f"options take about {self.reads:,}. Ask fewer at once, or use a model that reads more."
+                f"{model.id} reads {model.context:,} tokens, and {counted(len(self.questions), 'question')} with "
+                f"{options:,} options take about {self.reads:,}. Ask less at once, or use a model that reads more."
             )
 
     def build_request(self, value: Input, model: Model) -> Request:
