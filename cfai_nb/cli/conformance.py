@@ -39,7 +39,8 @@ def conformance(args: argparse.Namespace) -> int:
             return 1
         outcomes = check(session, statements, budget)
         own = {session.endpoint.account, session.endpoint.token.reveal()} - {"", "emulator"}
-        checked = Checked(outcomes, _target(session), own)
+        named = session.origin in ("cloudflare", "emulator")  # not the name of a host
+        checked = Checked(outcomes, session.origin if named else "another address", own)
     _print_result(checked)
     for file, made in ((args.json, checked.to_json), (args.record, checked.recorded)):
         if file:
@@ -59,11 +60,6 @@ def _connected(args: argparse.Namespace) -> Session:
     if session.endpoint.is_server:
         raise SetupError(f"{session.origin} has OpenAI's addresses alone; the statements are about the service's own.")
     return session
-
-
-def _target(session: Session) -> str:
-    """Return who answers, without the name of a host."""
-    return session.origin if session.origin in ("cloudflare", "emulator") else "another address"
 
 
 def _budget(session: Session, given: str | None) -> Budget | None:

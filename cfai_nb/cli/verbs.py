@@ -133,12 +133,10 @@ def markdown() -> str:
     lines = [f"| {' | '.join(_HEAD)} |", "| --- " * len(_HEAD) + "|"]
     lines += [f"| {' | '.join((f'`{verb}`', *rest))} |" for verb, *rest in table(known)]
     blocks = [f"```python\n{SETTING}\nshop.shape\n```\n\n```text\n(2, 5)\n```"]
-    blocks += [f"```python\n{each.code}\n```\n\n```text\n{_shown(each.result)}\n```" for each in known]
+    for each in known:
+        shown = "\n".join(line.rstrip() for line in repr(each.result).splitlines())
+        blocks.append(f"```python\n{each.code}\n```\n\n```text\n{shown}\n```")
     return "\n".join([*lines, "", "## Every verb once, with what it shows", "", "\n\n".join(blocks)])
-
-
-def _shown(result: Any) -> str:
-    return "\n".join(line.rstrip() for line in repr(result).splitlines())
 
 
 def list_verbs(args: argparse.Namespace) -> int:

@@ -125,7 +125,6 @@ def _key(rows: Vectors, method: str, random_state: int) -> tuple[bytes, str, int
 
 
 def _project(rows: Vectors, method: str, random_state: int, on_progress: OnProgress) -> Projection:
-    """Compute a layout."""
     count = len(rows)
     chosen = sample(count, TSNE_ROWS, random_state)
     different = count_distinct(unit_rows(rows, chosen))
