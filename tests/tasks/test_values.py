@@ -272,6 +272,17 @@ def test_an_enum_is_a_choice_only_where_its_values_are_words() -> None:
     }
 
 
+def test_a_duration_is_one_whatever_asks_for_it() -> None:
+    """A column of durations and one of times of day are the same from a schema and from fields to extract."""
+    fields = {"wait": dt.timedelta, "at": dt.time}
+    cell = schema.parse(schema.model_of(fields), {"wait": 90, "at": "16:00"})
+    extracted = cf.Extract(fields=fields).to_columns([{name: {"value": value} for name, value in cell.items()}])
+    assert schema.columns(schema.model_of(fields), [cell]) == extracted
+    where, index = np.zeros(1, dtype=np.int64), pd.RangeIndex(1)
+    laid = to_pandas(extracted["wait"], where=where, results=Results(1), index=index, name="wait", space=None)
+    assert laid[0] == pd.Timedelta(seconds=90)
+
+
 @pytest.mark.parametrize(
     "make",
     [lambda: cf.Extract(fields={"a": "money"}).key_fields(), lambda: cf.Generate(schema={"a": "intt"}).key_fields()],

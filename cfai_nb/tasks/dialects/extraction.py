@@ -43,18 +43,18 @@ _FRAGMENT = 2e-6
 NOT_STATED = "(not stated)"
 #: Names that the extraction model takes; any other is sent as a number, with the name as its instructions.
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-#: By type: the extraction model's name for it, the kind of its column, and the reader of its values.
-KINDS: dict[Any, tuple[dict[str, Json], Any, Reader]] = {
-    str: ({"type": "text"}, "text", values.text),
-    float: ({"type": "number"}, "number", values.number),
-    int: ({"type": "number", "integer": True}, "integer", values.whole),
-    dt.date: ({"type": "date"}, "datetime", values.day),
-    dt.datetime: ({"type": "datetime"}, "datetime", values.moment),
-    dt.time: ({"type": "time"}, "text", values.clock),
-    dt.timedelta: ({"type": "duration", "unit": "seconds"}, "duration", values.number),
-    list[str]: ({"type": "list", "items": "text"}, "object", lambda value: values.several(value, values.text)),
-    list[float]: ({"type": "list", "items": "number"}, "object", lambda value: values.several(value, values.number)),
-    list[dt.date]: ({"type": "list", "items": "date"}, "object", lambda value: values.several(value, values.day)),
+#: By type: the extraction model's name for it, and the reader of its values.
+KINDS: dict[Any, tuple[dict[str, Json], Reader]] = {
+    str: ({"type": "text"}, values.text),
+    float: ({"type": "number"}, values.number),
+    int: ({"type": "number", "integer": True}, values.whole),
+    dt.date: ({"type": "date"}, values.day),
+    dt.datetime: ({"type": "datetime"}, values.moment),
+    dt.time: ({"type": "time"}, values.clock),
+    dt.timedelta: ({"type": "duration", "unit": "seconds"}, values.number),
+    list[str]: ({"type": "list", "items": "text"}, lambda value: values.several(value, values.text)),
+    list[float]: ({"type": "list", "items": "number"}, lambda value: values.several(value, values.number)),
+    list[dt.date]: ({"type": "list", "items": "date"}, lambda value: values.several(value, values.day)),
 }
 
 
@@ -405,7 +405,7 @@ class Extraction:
 
 def _checked(kind: Any, entry: Mapping[str, Json]) -> dict[str, Json]:
     """Return the value of a field, its guess, chances and place in the text; raise an error where one is invalid."""
-    read = KINDS[schema.without_none(kind)][2]
+    read = KINDS[schema.without_none(kind)][1]
     readers = {"value": read, "guess": read, "confidence": values.probability, "p_null": values.probability}
     entry = {**entry, "value": _whole_entries(entry)} if "value" in entry else entry
     found = {name: None if entry.get(name) is None else read(entry[name]) for name, read in readers.items()}
@@ -431,7 +431,4 @@ def _span(span: Any) -> Any:
 
 
 def _column(kind: Any, values: list[Any]) -> Column:
-    if isinstance(kind, Estimate):
-        return Column(values, kind.column_kind)
-    own = KINDS.get(schema.without_none(kind))
-    return Column(values, own[1]) if own else schema.column(kind, values)
+    return Column(values, kind.column_kind) if isinstance(kind, Estimate) else schema.column(kind, values)

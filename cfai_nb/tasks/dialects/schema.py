@@ -39,6 +39,7 @@ _READERS: Mapping[Any, Callable[[Json], Json]] = {
 #: The kind of a column by the type of its field.
 _COLUMN_KINDS: Mapping[Any, ColumnKind] = {
     str: "text", dt.date: "datetime", dt.datetime: "datetime", bool: "boolean", int: "integer", float: "number",
+    dt.time: "text", dt.timedelta: "duration",
 }  # fmt: skip
 
 
