@@ -217,7 +217,7 @@ class Ticket(pydantic.BaseModel):
         (int, "12", 12), (int, 12.0, 12), (float, 3, 3.0), (float, "3.5", 3.5), (bool, "no", False), (bool, 1, True),
         (dt.date, "20261129", "2026-11-29"), (dt.datetime, "2026-11-29", "2026-11-29T00:00:00"),
         (dt.timedelta, 90, "PT1M30S"), (["glad", "sad"], "Glad.", "glad"), (list[float], ["1", 2], [1.0, 2.0]),
-        (int | None, None, None), (int | None, "3", 3), (str, "12", "12"),
+        (int | None, None, None), (int | None, "3", 3), (str, "12", "12"), (list[int | None], ["1", None], [1, None]),
         (int, True, ...), (int, 1.5, ...), (float, False, ...), (float, "nan", ...), (float, math.inf, ...),
         (bool, "unknown", ...), (bool, None, ...), (bool, 2, ...), (str, 5, ...), (str, None, ...),
         (dt.date, 0, ...), (dt.date, "1704067200", ...), (dt.datetime, "1704067200", ...), (dt.datetime, 1, ...),

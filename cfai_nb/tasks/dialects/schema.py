@@ -128,7 +128,7 @@ def _plain(kind: Any, value: Json) -> Json:
     words = words_of(kind)
     if typing.get_origin(kind) is list and isinstance(value, list):
         (inner,) = typing.get_args(kind)
-        return [_plain(inner, each) for each in value]
+        return [_plain(without_none(inner), each) for each in value]
     if kind not in _READERS and not words:
         return value
     try:
