@@ -283,6 +283,17 @@ def test_a_duration_is_one_whatever_asks_for_it() -> None:
     assert laid[0] == pd.Timedelta(seconds=90)
 
 
+def test_names_of_fields_are_free() -> None:
+    """A name that pydantic has for a method is one for a field too; those that it needs are refused in words."""
+    assert schema.parse(schema.model_of({"copy": int, "json": str}), {"copy": 1, "json": "a"}) == {
+        "copy": 1,
+        "json": "a",
+    }
+    for name in ("_a", "model_config", "model_dump"):
+        with pytest.raises(ValueError, match=f"schema: '{name}': .* name"):
+            schema.model_of({name: int})
+
+
 @pytest.mark.parametrize(
     "make",
     [lambda: cf.Extract(fields={"a": "money"}).key_fields(), lambda: cf.Generate(schema={"a": "intt"}).key_fields()],

@@ -11,6 +11,7 @@ import enum
 import functools
 import types
 import typing
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -70,11 +71,16 @@ def hashable(kind: Any) -> Any:
 def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseModel]:
     import pydantic
 
-    if hidden := [name for name, _ in items if name.startswith("_")]:
-        raise ValueError(f"schema: {hidden[0]!r}: the name of a field cannot begin with an underscore.")
     fields: dict[str, Any] = {name: (kind, ...) for name, kind in items}
+    for name in fields:
+        if name.startswith("_"):
+            raise ValueError(f"schema: {name!r}: the name of a field cannot begin with an underscore.")
+        if name.startswith("model_") and hasattr(pydantic.BaseModel, name):
+            raise ValueError(f"schema: {name!r}: pydantic needs this name; take another for the field.")
     try:
-        model: type[pydantic.BaseModel] = pydantic.create_model("Answer", **fields)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Field name", UserWarning)  # it shadows a method that is not called here
+            model: type[pydantic.BaseModel] = pydantic.create_model("Answer", **fields)
         model.model_json_schema()  # some mistakes raise an error only here
         return model
     except (TypeError, NameError, SyntaxError, pydantic.PydanticUserError) as error:
