@@ -212,7 +212,7 @@ def test_a_field_may_be_called_anything(emulator: Emulator) -> None:
         TEXT.cfai.extract({"_x": float})
 
 
-@pytest.mark.parametrize("fields", [[], {}, "vendor", ["a: money"], [":number"], 3])
+@pytest.mark.parametrize("fields", [[], {}, "vendor", ["a: money"], [":number"], ["a", 3], ["a", "a: number"], 3])
 def test_what_is_no_list_of_fields_is_told(emulator: Emulator, fields: Any) -> None:
     """Fields that mean nothing are an error, and nothing is sent."""
     with pytest.raises(ValueError, match=r"fields|schema"):

@@ -19,7 +19,7 @@ from ...errors import AnswerError, takes_options
 from ...models import Model, Usage, price, tokens_in
 from ...models.ledger import money
 from . import chat, decision, schema, values
-from .question_types import Choice, Question, YesNo, sent_as
+from .question_types import Choice, Question, YesNo, check_distinct, sent_as
 from .request import Answer, Cell, Column, Input, Json, Request
 
 #: The bounds of a quantity: two numbers or two days.
@@ -203,7 +203,9 @@ def types_of(fields: Fields) -> dict[str, Any]:
     if isinstance(fields, str) or (isinstance(fields, (Sequence, Mapping)) and not fields):
         raise ValueError(f"fields={fields!r}: give a list of names, a dict of types or a pydantic model.")
     if isinstance(fields, Sequence):
-        return dict(_parsed(item) for item in fields)
+        pairs = [_parsed(item) for item in fields]
+        check_distinct([name for name, _ in pairs], "fields:")
+        return dict(pairs)
     if isinstance(fields, Mapping):
         return {name: schema.hashable(schema.named(f"fields: {name}", kind)) for name, kind in fields.items()}
     return {name: field.annotation for name, field in schema.model_of(fields).model_fields.items()}
@@ -241,7 +243,7 @@ def without(fields: Fields, names: Collection[str]) -> Fields | None:
 
 def _parsed(item: str) -> tuple[str, Any]:
     """Return name and type of ``"total: number"``."""
-    name, _, kind = (part.strip() for part in item.partition(":"))
+    name, _, kind = (part.strip() for part in (item if isinstance(item, str) else "").partition(":"))
     if not name or (kind and kind not in schema.NAMED):
         known = ", ".join(schema.NAMED)
         raise ValueError(f"fields: {item!r}: write a name, or a name and one of {known}: 'total: number'.")

@@ -79,7 +79,7 @@ class Choice:
         names = [name for name, _ in self.options]
         if len(names) < 2:
             raise ValueError(f"{names}: give at least two options to choose from.")
-        _check_distinct(names, "option")
+        check_distinct(names, "option")
         if len(names) > MOST_OPTIONS:
             raise ValueError(f"{len(names)} options: a decision takes at most {MOST_OPTIONS}.")
 
@@ -123,7 +123,7 @@ class Scale:
     def __post_init__(self) -> None:
         if not 2 <= len(self.levels) <= MOST_LEVELS:
             raise ValueError(f"{list(self.levels)}: give 2 to {MOST_LEVELS} levels, from low to high.")
-        _check_distinct(self.levels, "level")
+        check_distinct(self.levels, "level")
 
     def criteria(self) -> Json:
         return {"type": "score", "instructions": self.instructions, "criteria": list(self.levels)}
@@ -171,7 +171,8 @@ def _numbers(name: str, cells: Sequence[Cell], names: Sequence[str]) -> dict[str
     return columns
 
 
-def _check_distinct(names: Sequence[str], what: str) -> None:
+def check_distinct(names: Sequence[str], what: str) -> None:
+    """Refuse names that are not texts, or occur twice."""
     for name in names:
         _check_text(name, f"every {what}")
     if twice := sorted({name for name in names if list(names).count(name) > 1}):
