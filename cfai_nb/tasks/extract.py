@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..errors import ModelError
+from ..errors import ModelError, check_count
 from ..models import Model
 from .dialects import chat
 from .dialects.extraction import Extraction, Fields, decisions, reference_date, without
@@ -65,6 +65,7 @@ class Extract(DialectTask):
 
     def check(self, model: Model) -> None:
         super().check(model)
+        check_count(max_tokens=self.max_tokens)
         _ = self._dialect.model  # raises an error for fields that have no meaning
         reference_date(self.reference_date)
         if model.family == "clairic" and (unknown := self._dialect.without_type):

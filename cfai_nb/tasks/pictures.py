@@ -47,6 +47,7 @@ class Caption(DialectTask):
     def check(self, model: Model) -> None:
         super().check(model)
         chat.check_sees(model)
+        check_count(max_tokens=self.max_tokens)
         if self.length not in (None, "short", "normal", "long"):
             raise ValueError(f'length={self.length!r}: give "short", "normal" or "long".')
         if self.length and (model.family != "moondream" or self.question):

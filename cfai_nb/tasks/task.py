@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..errors import ModelError, fold, refuse_unknown
+from ..errors import ModelError, check_count, fold, refuse_unknown
 from ..models import Model, Usage, names_of_models
 from .dialects import chat, conversation, decision
 from .dialects.key import fields_of
@@ -288,6 +288,10 @@ class Rewrite(DialectTask):
     prompt: ClassVar[str]
 
     max_tokens: int = chat.MAX_TOKENS
+
+    def check(self, model: Model) -> None:
+        super().check(model)
+        check_count(max_tokens=self.max_tokens)
 
     def instructions(self) -> str:
         """Return the instructions to a chat model."""

@@ -201,6 +201,10 @@ def test_thinking_is_off_where_it_can_be(model: Model) -> None:
         (Classify(labels=["good", "bad"]), "distilbert-sst-2-int8", "negative"),
         (Classify(labels=["a", "b"]), "bge-m3", "clef-flash"),
         (Generate(max_tokens=0), "glm-4.7-flash", "max_tokens"),
+        (cf.Summarize(max_tokens=0), "glm-4.7-flash", "max_tokens"),
+        (cf.Extract(fields=["a"], max_tokens=-1), "glm-4.7-flash", "max_tokens"),
+        (cf.Caption(max_tokens=True), "llava-1.5-7b-hf", "max_tokens"),
+        (Generate(schema={"a": {"b": int}}), "glm-4.7-flash", "is not a type"),
         (Generate(max_tokens=1.5), "glm-4.7-flash", "max_tokens"),  # type: ignore[arg-type]
         (Generate(temperature=3), "glm-4.7-flash", "temperature"),
         (Generate(temperature=-1), LEGACY, "temperature"),

@@ -57,7 +57,7 @@ def model_of(schema: Schema) -> type[pydantic.BaseModel]:
 
 def named(field: str, kind: Any) -> Any:
     """Return the type of a field, which may be given by name; an unknown name raises a ValueError."""
-    if isinstance(kind, str) and kind not in NAMED:
+    if isinstance(kind, Mapping) or (isinstance(kind, str) and kind not in NAMED):
         raise ValueError(f"{field}: {kind!r} is not a type; give one of {', '.join(NAMED)}, or a Python type.")
     return NAMED[kind] if isinstance(kind, str) else kind
 
