@@ -196,13 +196,7 @@ def _print_json(found: dict[str, Any]) -> None:
 
 
 def _new_columns(args: argparse.Namespace) -> dict[str, Any]:
-    """Return what is asked for, in the form ``cf.enrich`` takes.
-
-    Raises
-    ------
-    Usage
-        An option has another form, or none was given.
-    """
+    """Return what is asked for, in the form ``cf.enrich`` takes."""
     model = {} if args.model is None else {"model": args.model}
     columns: dict[str, Any] = {}
     for column in args.embed or ():

@@ -141,22 +141,7 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def read_table(path: Path, sep: str | None = None, encoding: str | None = None) -> pd.DataFrame:
-    """Read a file of the user: CSV, TSV, other separators, parquet, Feather or Excel.
-
-    Parameters
-    ----------
-    path : Path
-        Its ending says what it is; anything that is not listed is text with separators.
-    sep : str, optional
-        The separator, also ``tab`` or ``space``.  Default: that of ``, ; tab |`` which the first line has most of.
-    encoding : str, optional
-        Default: UTF-8, or UTF-16 with its mark, or else Windows-1252 (Latin-1), which is printed.
-
-    Raises
-    ------
-    Usage
-        The file is empty or cannot be read so, or the package for its format is missing.
-    """
+    """Read a file of the user, whose format its ending tells; what is not parquet, Feather or Excel has separators."""
     if (suffix := path.suffix.lower()) in _FORMATS:
         reader, options, needs = _FORMATS[suffix]
         try:

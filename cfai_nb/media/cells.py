@@ -165,10 +165,7 @@ def is_boxes(cell: Any) -> bool:
 
 
 def boxes_of(cell: Any) -> list[Box]:
-    """Return the boxes of a cell.
-
-    Raises ValueError: it is not a list of boxes, or a side is not a number.
-    """
+    """Return the boxes of a cell, or raise a ValueError: it is not a list of boxes, or a side is not a number."""
     if not is_boxes(cell):
         raise ValueError("not a list of boxes with label, xmin, ymin, xmax and ymax; df.cfai.detect(...) returns them")
     return [_box(each) for each in cell[:_MOST_BOXES]]
@@ -217,10 +214,7 @@ def _known(boxes: Sequence[Box]) -> str:
 
 
 def outlined(source: Any, pixels: int, boxes: Sequence[Box], colors: Mapping[str, str]) -> Thumbnail:
-    """Return a small copy of a picture (bytes or a PIL image) with its boxes drawn on it, in the colors of labels.
-
-    Raises InputError: it is not a picture, is broken, or claims more pixels than are decoded.
-    """
+    """Return a small copy of a picture (bytes or a PIL image) with its boxes drawn on it, in the colors of labels."""
 
     def draw(picture: Any, scale: float) -> None:
         from PIL import ImageDraw

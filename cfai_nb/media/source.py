@@ -112,10 +112,7 @@ def _allowed(path: Path) -> Path:
 
 
 def as_folder(given: Any) -> Folder | None:
-    """Return the folder of the option ``files=``; None for None and False.
-
-    Raises ValueError: there is no such folder, or it lies below /proc, /dev or /sys.
-    """
+    """Return the folder of the option ``files=``, or raise a ValueError; None for None and False."""
     if given is None or given is False or isinstance(given, Folder):
         return given or None
     if given is True or not isinstance(given, (str, os.PathLike)):

@@ -19,18 +19,10 @@ _FOLDS, _BLOCK = 5, 20_000
 
 @dataclass(frozen=True)
 class Classifier:
-    """What was learned from the labels of some vectors.
+    """What was learned from the labels of some vectors."""
 
-    Attributes
-    ----------
-    labels : list
-        The L distinct labels.
-    held_out : numpy.ndarray
-        Shape (rows, L): the probabilities of the rows that it was fitted to, each from a fit without that row.
-    """
-
-    labels: list[Any]
-    held_out: Matrix64
+    labels: list[Any]  #: The L distinct labels.
+    held_out: Matrix64  #: Shape (rows, L): probabilities of the rows it knows, each from a fit without that row.
     _learned: Callable[[Matrix64], Matrix64]
 
     def __call__(self, vectors: npt.NDArray[Any]) -> Matrix64:

@@ -164,10 +164,7 @@ def no_progress(text: str) -> None:
 
 
 def checked(matrix: Any) -> Vectors:
-    """Return `matrix` as float32 of shape (n, d), without a copy where possible; a ``VectorColumn`` stays one.
-
-    A matrix that is not two-dimensional, or holds NaN or infinity, raises a ValueError.
-    """
+    """Return `matrix` as finite float32 of shape (n, d), or raise a ValueError; a ``VectorColumn`` stays one."""
     if isinstance(matrix, VectorColumn):
         norms(matrix)
         return matrix
@@ -194,10 +191,7 @@ _known_norms: dict[int, tuple[weakref.ref[Any], Matrix]] = {}
 
 
 def norms(matrix: Vectors) -> Matrix:
-    """Return the Euclidean norm of every vector, shape (n,); cached for the matrix behind a column.
-
-    A vector that holds NaN or infinity raises a ValueError.
-    """
+    """Return the Euclidean norm of every vector, shape (n,); one with NaN or infinity raises a ValueError."""
     if isinstance(matrix, VectorColumn):  # a column of most rows of its matrix reuses the norms of the matrix
         base, rows = matrix._base, matrix._rows
         if isinstance(base, Vector) and 2 * len(rows) >= len(base):

@@ -282,10 +282,7 @@ _OTHERS = {"assamese": "as", "odia": "or", "punjabi": "pa", "telugu": "te"}
 
 
 def language_code(language: str, model: Model) -> str:
-    """Return a translation model's code for a language, which is given by name or code.
-
-    Raises ValueError: the model does not have it; the message names one of similar spelling.
-    """
+    """Return a translation model's code for a language, by name or code; a ValueError may name one that is meant."""
     wanted = language.strip()
     languages = catalogue().languages
     codes, scripts = languages["m2m100"] | _OTHERS, languages["indictrans2"]

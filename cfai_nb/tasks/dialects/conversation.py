@@ -40,11 +40,7 @@ _PARAMETER = re.compile(
 
 
 def example_pairs(given: Any, wanted: schema.Schema | None, fill: Fill) -> tuple[tuple[str, str], ...]:
-    """Turn examples into pairs of prompt and answer, or raise a ValueError: an answer is missing, or does not fit.
-
-    They are records that hold the columns the template names, and one more: the answer.  With a schema, the rest are
-    its fields (or one dict of them).
-    """
+    """Turn examples, records of the template's columns and the answer (or a schema's fields), into pairs of texts."""
     made = []
     for at, (prompt, rest) in enumerate(fill(given)):
         only = next(iter(rest.values())) if len(rest) == 1 else None
@@ -114,11 +110,7 @@ def expected(settings: chat.Settings, model: Model) -> tuple[int, str]:
 def converse(
     messages: Messages, model: Model, settings: chat.Settings, tools: Sequence[Tool], max_turns: int, wanted: Any
 ) -> Generator[Request | Local, Any, Cell]:
-    """Ask until the model answers, with calls of tools before; with a schema, ask then for JSON.
-
-    A model that is bound to JSON cannot call tools, so the two are separate questions.  Returns the cell ``{answer,
-    thinking}``, or the error of a text that was cut.
-    """
+    """Ask until the model answers, with calls of tools before, and return the cell ``{answer, thinking}``."""
     if wanted is None or tools:
         plain = settings if settings.schema is None else dataclasses.replace(settings, schema=None)
         reply = yield from _with_tools(messages, model, plain, tools, max_turns)
@@ -126,6 +118,7 @@ def converse(
             return reply.or_cut({"answer": reply.text, "thinking": reply.thinking}, settings.max_tokens)
         if (problem := reply.problem(settings.max_tokens)) is not None:
             raise problem
+        # A model that is bound to JSON cannot call tools, so the two are separate questions.
         messages += [_message(reply), {"role": "user", "content": "Give that answer as JSON of the schema."}]
     reply = yield from _fitting(messages, model, dataclasses.replace(settings, tools=()), wanted)
     return {"answer": reply.content, "thinking": reply.thinking}
@@ -134,10 +127,7 @@ def converse(
 def _with_tools(
     messages: Messages, model: Model, settings: chat.Settings, tools: Sequence[Tool], max_turns: int
 ) -> Turns:
-    """Ask, and call the tools that the model asks for, until it answers; ``messages`` grows with each turn.
-
-    Raises AnswerError: after ``max_turns`` turns there is no answer (``"turns"``).
-    """
+    """Ask, and call the tools that the model asks for, until it answers; ``messages`` grows with each turn."""
     trouble, thought, wanted = "", [], ""
     for turn in range(max_turns):
         reply = chat.parse_partial((yield chat.build_request(messages, model, settings)), settings)
@@ -179,10 +169,7 @@ def _result(call: ToolCall, result: tuple[str, bool]) -> dict[str, Json]:
 
 
 def samples(messages: Messages, model: Model, settings: chat.Settings) -> Generator[Request | Local, Any, Cell]:
-    """Take ``settings.n`` samples: in one request where the model can, else one after the other.
-
-    Returns the cell ``{answer, thinking}`` of lists, or the error of samples some of which are cut.
-    """
+    """Take ``settings.n`` samples, in one request where the model can; return ``{answer, thinking}`` of lists."""
     replies: list[Reply] = []
     if model.family in chat.SAMPLERS:
         replies = parse((yield chat.build_request(messages, model, settings)), settings.max_tokens)
@@ -198,10 +185,7 @@ def samples(messages: Messages, model: Model, settings: chat.Settings) -> Genera
 
 
 def _fitting(messages: Messages, model: Model, settings: chat.Settings, wanted: Any) -> Turns:
-    """Ask for JSON of a schema; an answer that does not fit is sent back once with what is wrong with it.
-
-    Raises AnswerError: the second does not fit either (``"schema"``).
-    """
+    """Ask for JSON of a schema; an answer that does not fit is sent back once with what is wrong with it."""
     reply = chat.parse((yield chat.build_request(messages, model, settings)), settings)
     try:
         return dataclasses.replace(reply, content=schema.parse(wanted, reply.json()))

@@ -79,11 +79,8 @@ def tokens(value: Input) -> int:
 
 
 def check_size(text: int, besides: int, model: Model) -> None:
-    """Refuse a text that certainly does not fit, before it is sent and paid for.
-
-    A text that may fit is sent: the estimate counts four characters a token.
-    """
-    limit = model.context or float("inf")
+    """Refuse a text that certainly does not fit, before it is sent and paid for."""
+    limit = model.context or float("inf")  # a text that may fit is sent
     if text * _COUNTED / _LONGEST_TOKEN + besides > limit:
         raise InputError(
             f"the text takes about {text:,} tokens, and fields or questions {besides:,}; {model.name} reads {limit:,}. "
@@ -165,11 +162,7 @@ class Questionnaire:
         return self._chat.estimate_usage(inputs, model) + Usage({"input_tokens": float(_OVERHEAD * len(inputs))})
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
-        """Return a dict with the cell of every question.
-
-        Raises AnswerError: an answer is missing, or is not one of those that are possible (``"schema"``), or the text
-        was cut to what the model reads (``"truncated"``).
-        """
+        """Return a dict with the cell of every question; an answer that is missing or impossible is an AnswerError."""
         decided = model.family == "system-one"
         limit = model.context or float("inf")
         if decided and _tokens_read(answer) >= limit and 2 * tokens(value) >= limit:
@@ -255,10 +248,7 @@ class LlamaGuard:
         return Usage({"input_tokens": read, "output_tokens": float(_GUARD_WRITES * len(inputs))})
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
-        """Return a cell for the whole and each hazard, out of JSON or of ``unsafe\\nS1,S2``.
-
-        Raises AnswerError: it is not a verdict, or one that contradicts itself: safe, and yet with hazards.
-        """
+        """Return a cell for the whole and each hazard, out of JSON or of ``unsafe\\nS1,S2``."""
         reply = chat.parse(answer, chat.Settings(max_tokens=_GUARD_WRITES))
         try:
             content = reply.json() if reply.text.lstrip().startswith("{") else reply.content

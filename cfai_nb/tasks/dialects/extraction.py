@@ -212,10 +212,7 @@ def types_of(fields: Fields) -> dict[str, Any]:
 
 
 def decisions(fields: Fields) -> dict[str, Question]:
-    """Return questions for the fields that the extraction model has no type for and a decision model can answer.
-
-    These are a yes or no, and one of several words, or ``NOT_STATED``.
-    """
+    """Return questions for the fields that a decision model can answer alone: a yes or no, and one of several words."""
     found: dict[str, Question] = {}
     own = None if isinstance(fields, (Sequence, Mapping)) else schema.model_of(fields).model_fields
     for name, given in types_of(fields).items():
@@ -352,10 +349,7 @@ class Extraction:
         ]
 
     def parse(self, answer: Answer, value: Input, model: Model) -> Cell:
-        """Return for each field its value, and the numbers given with it.
-
-        Raises AnswerError: it does not fit the fields (``"schema"``), or is cut.
-        """
+        """Return for each field its value, and the numbers given with it."""
         reply = None if model.family == "clairic" else chat.parse(answer, self._chat.settings)
         try:
             if reply is None:

@@ -130,15 +130,7 @@ class AnyLabels(Labels):
 
 
 class Taxonomy(Labels, Dialogue):
-    """Labels, some of which hold further labels.
-
-    Parameters
-    ----------
-    choice : Choice
-        Between the coarsest labels.
-    within : dict of str to Taxonomy
-        What the labels hold that hold anything.
-    """
+    """Labels, some of which hold further labels: a choice between the coarsest, and what is within each of those."""
 
     def __init__(self, choice: Choice, within: Mapping[str, Taxonomy]) -> None:
         super().__init__(choice)
@@ -244,13 +236,7 @@ class Taxonomy(Labels, Dialogue):
 
 
 def way_of(given: Any, instructions: str, *, multiple: bool = False) -> Labels:
-    """Return what labels ask: one of them, any number, or where some hold others a taxonomy.
-
-    Raises
-    ------
-    ValueError
-        There are fewer than two, a label holds fewer than two others, or its name cannot be part of a path.
-    """
+    """Return what labels ask: one of them, any number, or where some hold others a taxonomy."""
     if given is not None and (isinstance(given, str) or len(given) < 2):
         raise ValueError(f"labels={given!r}: give at least two labels, as a list or a dict.")
     pairs = list(given.items()) if isinstance(given, Mapping) else [(name, None) for name in given or ()]

@@ -251,14 +251,9 @@ def image_request(
     prompt: str, pictures: Sequence[Media], settings: Mapping[str, int | float | str], model: Model,
     at: int | None = None,
 ) -> Request:  # fmt: skip
-    """Return the request in the model's own form; settings are by the task's names.
-
-    `at` is the place among several pictures of one prompt: each has a seed of its own, where the model takes one.
-
-    Raises InputError: the row has no words, or more pictures than the model takes.
-    """
+    """Return the request in the model's own form; `at` is the place among several pictures of one prompt."""
     can = limits(model)
-    if at is not None and "seed" in can.settings:
+    if at is not None and "seed" in can.settings:  # each has a seed of its own
         settings = {**settings, "seed": int(settings.get("seed", 0)) + at}
     if not prompt:
         raise InputError("the row has no words to draw from; describe the picture in the template, beside its column")

@@ -56,10 +56,7 @@ class Reply:
         return self.content is not None and (not isinstance(self.content, str) or bool(self.content.strip()))
 
     def json(self) -> Json:
-        """The reply as JSON, also where the model wrapped it in words or a code fence.
-
-        Raises ValueError: there is no JSON object in it.
-        """
+        """The reply as JSON, also where the model wrapped it in words or a code fence; a ValueError without JSON."""
         if not isinstance(self.content, str):
             return self.content
         text = self.text.strip()
@@ -90,10 +87,7 @@ class Reply:
         return None
 
     def or_cut(self, cell: Any, max_tokens: int) -> Any:
-        """Return the cell of this reply; if the token limit cut it, an error that fails the row and holds the cell.
-
-        Raises AnswerError: the reply is empty.
-        """
+        """Return the cell of this reply; if it was cut, an error that holds the cell.  An empty one raises an error."""
         problem = self.problem(max_tokens)
         if problem is None:
             return cell
@@ -104,10 +98,7 @@ class Reply:
 
 
 def parse(answer: Answer, max_tokens: int) -> list[Reply]:
-    """Return a Reply for each choice, in any form of answer; some may be cut or empty.
-
-    Raises AnswerError: the answer has none of these forms.
-    """
+    """Return a Reply for each choice, in any form of answer; some may be cut or empty."""
     output = answer.json
     try:
         replies = _find(output)
@@ -125,12 +116,7 @@ def parse(answer: Answer, max_tokens: int) -> list[Reply]:
 
 
 def several(replies: Sequence[Reply], max_tokens: int, cell: Any) -> Any:
-    """Return the cell of several samples; if some are cut, an error that fails the row and holds the cell.
-
-    A sample that was cut does not lose the others: ``on_error="partial"`` fills the cell with all of them.
-
-    Raises AnswerError: some are empty.
-    """
+    """Return the cell of several samples; if some are cut, an error that holds all of them."""
     texts, cut = [each.text for each in replies], sum(each.cut for each in replies)
     if empty := sum(not each.cut and not each.has_content for each in replies):
         raise AnswerError(f"{empty} of {len(replies)} samples are empty", "empty", text=texts)
@@ -167,10 +153,7 @@ def _chosen(choice: Any) -> Reply:
 
 
 def _apart(content: Any, cut: bool = False, thinking: Any = None, calls: tuple[ToolCall, ...] = ()) -> Reply:
-    """Return a reply with its thinking kept apart, also where it came in tags within the content.
-
-    Some models open the thinking in their own prompt, so that only its end is seen.
-    """
+    """Return a reply with its thinking kept apart, also where it came in tags within the content."""
     if isinstance(content, str):
         inside, content = _untagged(content)
         thinking = thinking or inside
@@ -186,7 +169,7 @@ def _untagged(content: str) -> tuple[str, str]:
         closed = content.find(_CLOSE, start)
         if closed < 0:
             return content[start:].strip(), ""
-    elif closed >= 0 and not 0 <= opened < closed:
+    elif closed >= 0 and not 0 <= opened < closed:  # some models open the thinking in their own prompt
         start = 0
     else:
         return "", content
@@ -203,12 +186,7 @@ def _calls(found: Any) -> tuple[ToolCall, ...]:
 
 
 def reported(answer: Answer) -> Usage | None:
-    """Return the usage the service itself reported with an answer, if any.
-
-    Neurons come from the ``cf-ai-neurons`` header or from ``usage.neurons``, tokens from ``usage``
-    (moondream: ``metrics``).  A number that cannot be an amount (negative, infinite, text, an object) counts as not
-    reported; then the estimate is used, and marked as one.
-    """
+    """Return the usage the service reported with an answer; what cannot be an amount counts as not reported."""
     try:
         document = answer.json
     except AnswerError:

@@ -65,10 +65,7 @@ _ESCAPE = re.compile(
 
 
 def from_json(text: bytes | str) -> Json:
-    """Parse JSON; half a surrogate pair or a broken byte becomes U+FFFD.
-
-    Raises ValueError: it is not JSON, or nested too deeply, or holds a number of thousands of digits.
-    """
+    """Parse JSON, or raise a ValueError; half a surrogate pair or a broken byte becomes U+FFFD."""
     try:
         return pydantic_core.from_json(text)
     except ValueError:
