@@ -116,10 +116,7 @@ def mime_of(content: bytes | memoryview) -> str:
 
 
 def sniff(content: bytes, name: str = "") -> Form:
-    """Return what bytes are; the name of a file only tells the kind of a document that has no known first bytes.
-
-    Raises InputError: they begin like a picture or sound but cannot be read, or the picture is too large.
-    """
+    """Return what bytes are, or raise an InputError; a name only tells the kind of a document of unknown beginning."""
     mime = mime_of(content)
     kind: Kind = {"image": "image", "audio": "audio", "video": "video"}.get(mime.partition("/")[0], "document")  # type: ignore[assignment]
     if kind == "image":

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from ..models import Model
 from .dialects import chat, conversation, schema
+from .dialects.key import key_of_model
 from .dialects.request import Cell, Column, ColumnKind, Conversation, Input, Json, members
 from .task import ChatTask, Task, display_only
 
@@ -76,7 +77,7 @@ class Generate(ChatTask):
         """Return the schema as it is sent and the code that reads it, and tools by definition and source."""
         fields = Task.key_fields(dataclasses.replace(self, schema=None, tools=()))
         # "reading" is raised when an answer of a schema is read in another way (2026-11).
-        read = {"schema": None} if self.schema is None else {**schema.key_fields(self.schema), "reading": 2}
+        read = {"schema": None} if self.schema is None else {**key_of_model(self._wanted), "reading": 2}
         return fields | read | {"tools": [[t.definition, t.source] for t in self._tools]}
 
     def conversation(self, inputs: Sequence[Input], model: Model) -> Conversation:

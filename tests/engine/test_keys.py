@@ -21,6 +21,7 @@ from cfai_nb.models import find
 from cfai_nb.session.endpoint import resolve_endpoint
 from cfai_nb.tasks import Generate
 from cfai_nb.tasks.dialects import schema
+from cfai_nb.tasks.dialects.key import key_of_model
 
 MODEL = find("llama-3.3-70b-instruct-fp8-fast")
 
@@ -174,7 +175,9 @@ def test_a_schema_without_code_is_known_by_its_json_schema_alone() -> None:
         year: int = pydantic.Field(ge=1900)
         parts: list[Part] = []
 
-    assert set(schema.key_fields(Plain)) == set(schema.key_fields({"year": int, "mood": ["a", "b"]})) == {"schema"}
+    assert (
+        set(key_of_model(Plain)) == set(key_of_model(schema.model_of({"year": int, "mood": ["a", "b"]}))) == {"schema"}
+    )
 
 
 @pytest.mark.slow

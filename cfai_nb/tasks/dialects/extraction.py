@@ -19,6 +19,7 @@ from ...errors import AnswerError, takes_options
 from ...models import Model, Usage, price, tokens_in
 from ...models.ledger import money
 from . import chat, decision, schema, values
+from .key import key_of_model
 from .question_types import Choice, Question, YesNo, check_distinct, sent_as
 from .request import Answer, Cell, Column, Input, Json, Request
 
@@ -308,7 +309,7 @@ class Extraction:
     def key_fields(self) -> dict[str, Json]:
         """Return the part of a key that describes the fields; a schema does not hold all of an estimate."""
         estimates = {name: kind.spec() for name, kind in self.types.items() if isinstance(kind, Estimate)}
-        own = schema.key_fields(self.model)
+        own = key_of_model(self.model)
         return {"fields": own.pop("schema"), **own, **({"estimates": estimates} if estimates else {})}
 
     def build_request(self, value: Input, model: Model) -> Request:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import pydantic_core
 
 from . import values
-from .key import key_of_model
 from .request import Cell, Column, ColumnKind, Json
 
 if TYPE_CHECKING:
@@ -87,11 +86,6 @@ def _model_of_items(items: tuple[tuple[str, Any], ...]) -> type[pydantic.BaseMod
         raise ValueError(f"schema: {error}") from None
 
 
-def key_fields(schema: Schema) -> dict[str, Json]:
-    """Return the part of a key that describes a schema: its JSON schema, and the code of its validators."""
-    return key_of_model(model_of(schema))
-
-
 @functools.lru_cache(maxsize=64)
 def json_schema(model: type[pydantic.BaseModel]) -> Json:
     """Return the JSON schema of a model; made once per model, since every row needs it."""
@@ -104,13 +98,10 @@ def validate(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
 
 
 def parse(model: type[pydantic.BaseModel], value: Json) -> dict[str, Json]:
-    """Return a model's answer in the form of the schema, as JSON.
+    """Return a model's answer in the form of the schema, as JSON, or raise a ValueError that says what does not fit.
 
     Types are taken strictly: true is not a number, and 1704067200 is not a day.  Values in fields and lists may be
-    written differently where the meaning is clear, see ``values``: "12" for a number, "no" for a boolean, a word of a
-    choice in another case.
-
-    Raises ValueError: it does not fit; the message says where.
+    written differently where the meaning is clear, see ``values``: "12" for a number, a word in another case.
     """
     if isinstance(value, Mapping):
         value = {key: _plain(kind, value[key]) if (kind := _kind(model, key)) else value[key] for key in value}
