@@ -204,12 +204,9 @@ class DialectTask(Task):
         return [self.dialect(model).parse(answer, inputs[0], model)]
 
     def estimate_request(self, inputs: Sequence[Input], model: Model) -> Usage:
-        dialect = self.dialect(model)
-        return (
-            dialect.estimate_request(inputs, model)
-            if isinstance(dialect, Dialogue)
-            else super().estimate_request(inputs, model)
-        )
+        if isinstance(dialect := self.dialect(model), Dialogue):
+            return dialect.estimate_request(inputs, model)
+        return super().estimate_request(inputs, model)
 
     def several(self, model: Model) -> bool:
         """Return whether a conversation may take several requests, so that each answer is saved when it comes."""
