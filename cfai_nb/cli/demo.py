@@ -74,10 +74,6 @@ class Step:
     args: tuple[Any, ...]
     options: dict[str, Any]
 
-    def plan(self) -> Any:
-        """Return the price of the call; nothing is sent."""
-        return self.verb.plan(*self.args, **self.options)
-
     def run(self) -> Any:
         """Make the call, and print its receipt where no progress line does."""
         if not sys.stderr.isatty():
@@ -203,7 +199,6 @@ def _steps(frame: pd.DataFrame, args: argparse.Namespace) -> dict[str, Step]:
     column = args.text or "text"
     chosen = [label.strip() for label in args.labels.split(",")] if args.labels else None
     labels: Any = chosen or (TOPICS if args.csv is None else None)
-    on(frame).embed.plan(column)  # a wrong column fails here, with a suggestion
     kind = "support ticket" if args.csv is None else "text"
     steps = {"vector": Step(on(frame).embed, (column,), {})}
     if labels is not None:
@@ -220,7 +215,7 @@ def _steps(frame: pd.DataFrame, args: argparse.Namespace) -> dict[str, Step]:
 def _print_plans(steps: dict[str, Step]) -> None:
     lines, total = [], Cost(0.0)
     for name, step in steps.items():
-        plan = step.plan()
+        plan = step.verb.plan(*step.args, **step.options)
         need = plan.estimate
         total = total + need.cost
         stored = f", {need.stored:,} in the store" if need.stored else ""
