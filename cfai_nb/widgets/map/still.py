@@ -6,7 +6,6 @@ that they agree; a PNG drawn by `plots.clusters`, its description in words, and 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -168,19 +167,14 @@ def page_data(state: MapState, n_neighbors: int) -> dict[str, Any]:
 
 def picture(state: MapState) -> Any:
     """Return a map as an IPython image."""
-    return _image(draw(state), format="png", alt=words(state))
+    from ...plots.axes import png
 
-
-def draw(state: MapState) -> bytes:
-    """Return the map as a PNG."""
-    written = io.BytesIO()
-    _figure(state).savefig(written, format="png", metadata={"Software": None})
-    return written.getvalue()
+    return _image(png(_figure(state)), format="png", alt=words(state))
 
 
 def _figure(state: MapState) -> Any:
     from ...plots import clusters
-    from ...plots.axes import drawn
+    from ...plots.axes import loose_axes
 
     title = counted(len(state.rows)) + ("" if state.color is None else f" by {line(state.color, 60)}")
     points = state.points.iloc[state.rows].to_numpy()
@@ -190,10 +184,8 @@ def _figure(state: MapState) -> Any:
         shading = shade(state.frame[state.color], state.value_names(state.color))
         labels = shading.labels.iloc[state.rows].reset_index(drop=True)
         colors, legend = shading.colors, titles(state) is None
-    mark = state.mark or None
-    return drawn(
-        lambda ax: clusters(points, labels, colors=colors, legend=legend, ax=ax, title=title, mark=mark), 7.5, 6
-    )
+    ax = loose_axes(7.5, 6)
+    return clusters(points, labels, colors=colors, legend=legend, ax=ax, title=title, mark=state.mark or None).figure
 
 
 def titles(state: MapState) -> pd.Series[Any] | None:
