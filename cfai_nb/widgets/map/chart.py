@@ -296,9 +296,7 @@ class HoverPanel:
         name = f"row {self._state.frame.index[row]}"
         figures = []
         for column in self._state.media:
-            cell = column.cells.iloc[row]
-            made = renderer.cell(cell, f"{column.name}, {name}", names=column.names, files=column.files)
-            figures.append(figure(made, escape(column.name)))
+            figures.append(figure(column.html(row, f"{column.name}, {name}", renderer), escape(column.name)))
         text = (self._state.texts[row] if self._state.texts is not None else None) or ""
         words = f"<b>{escape(name)}</b><br>{passage(text)}"
         self.box.value = block("".join([*figures, words]), role="status")
