@@ -283,7 +283,7 @@ def _head(name: object, look: str, ordered: tuple[str, bool]) -> str:
 
 
 def _is_share(name: str, cell: Any) -> bool:
-    return isinstance(cell, (float, np.floating)) and 0 <= cell <= 1 and _SHARES.match(name) is not None
+    return isinstance(cell, (float, np.floating)) and 0 <= float(cell) <= 1 and _SHARES.match(name) is not None
 
 
 def _top(column: Column, rows: Sequence[int]) -> float | None:

@@ -17,8 +17,8 @@ import traitlets
 import cfai_nb as cf
 from cfai_nb.markup import line
 from cfai_nb.widgets import progress
-from cfai_nb.widgets.map import Map
-from cfai_nb.widgets.map.still import shade, titles
+from cfai_nb.widgets.map import Map, state
+from cfai_nb.widgets.map.still import shade, shading_of, titles
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 EVIL = "<script>window.__alarm=1</script><img src=x onerror='window.__alarm=1'> $\\href{javascript:1}{x}$"
@@ -206,13 +206,22 @@ def test_columns_are_checked_before_anything_is_paid_for(on: str, options: Any, 
 
 
 def test_clusters_color_the_map() -> None:
-    """Groups become a column, named by their words; undo takes it back."""
+    """Groups become a column, named by their words; undo takes back both."""
     m = made()
     assert m.cluster(2).tolist() == [0, 0, 0, 1, 1, pd.NA]
     assert m.color == "cluster"
-    assert shade(m.frame["cluster"], m.value_names("cluster")).labels.cat.categories[0].startswith("0: parcel")
+    two = shading_of(m).labels.cat.categories
+    assert two[0].startswith("0: parcel")
+    m.cluster(3)
+    m.undo()
+    assert shading_of(m).labels.cat.categories.tolist() == two.tolist()
     m.undo()
     assert "cluster" not in m.frame
+    m = made(points(cluster=[0, 1, 0, 1, 0, 1]))
+    m.cluster(2)
+    m.undo()
+    m.color = "cluster"
+    assert shading_of(m).labels.cat.categories.tolist() == ["0", "1"]
 
 
 @pytest.mark.parametrize(
@@ -330,7 +339,7 @@ def test_separate_groups_have_their_names_on_the_map() -> None:
     assert chart.canvas.label_placement is not None
     assert chart.data["name on the map"].tolist() == ["ship"] * 3 + ["pay"] * 2
     m.cluster(2)
-    assert set(chart.data["name on the map"]) == set(m.value_names("cluster").values())
+    assert set(chart.data["name on the map"]) == set(m.value_names["cluster"].values())
     m.frame["odd"] = ["a", "b", "a", "a", "b", "a"]
     for color in ("odd", None):
         m.color = color
@@ -364,6 +373,34 @@ def test_a_layout_and_a_view_are_kept() -> None:
     m._repr_mimebundle_()
     m._chart.canvas.camera_view = view = [2.0, *[0.0] * 14, 1.0]
     assert list(m.view) == view
+
+
+def test_the_same_cell_run_again_shows_the_same_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels, names of clusters, selection and the part in sight are there again."""
+    work: dict[str, Any] = {}
+    monkeypatch.setattr(state, "kept_work", lambda *place: work)
+    m = made()
+    m.select("a")
+    m.label("one")
+    m.cluster(2)
+    m.view = [2.0]
+    again = made()
+    assert (again.selection, again.color, again.view) == (m.selection, "cluster", [2.0])
+    assert again.value_names == m.value_names
+    pd.testing.assert_frame_equal(again.frame, m.frame)
+
+
+def test_neighbors_are_the_nearest_others() -> None:
+    """Rows of equal vectors are neighbors of one another and not of themselves, however many there are."""
+    frame = pd.DataFrame({"v": [[1.0, 0.0, 0.0]] * 4 + [[0.0, 1.0, 0.0], [0.0, 1.0, 0.1]]})
+    m = cf.on(frame).map("v", method="pca", progress=False)
+    near = m.nearest(np.arange(6), 2)
+    assert near.shape == (6, 2)
+    assert all(row not in found for row, found in enumerate(near.tolist()))
+    assert set(near[:4].ravel().tolist()) <= {0, 1, 2, 3}
+    assert [near[4, 0], near[5, 0]] == [5, 4]
+    assert m.nearest(np.arange(6), 99).shape == (6, 5)
+    assert m.nearest(np.arange(6), 0).shape == (6, 0)
 
 
 def test_pictures_on_hover() -> None:
