@@ -417,6 +417,37 @@ def test_all_rows_in_the_background(df: pd.DataFrame) -> None:
         asyncio.run(scenario())
 
 
+def test_all_rows_in_the_background_are_a_run_like_any(df: pd.DataFrame) -> None:
+    """What it says of ``cf.last_run()`` is about this run, and those who listen hear of it to its end."""
+    events: list[Any] = []
+
+    async def scenario() -> None:
+        p = df.cfai.playground("text", n=1)
+        p.panel.price.click()
+        with cf.listen(events.append):
+            p.panel.apply.click()
+            await asyncio.wait_for(p.panel.full_run._watcher, 20)
+        assert "1 of 4 rows failed and are missing" in p.panel.message.value
+        assert "cf.last_run().failures lists them" in p.panel.message.value
+        assert len(cf.last_run().failures) == p.result.isna().sum() - 1 == 1
+
+    with cf.connect(cf.emulator.Emulator(rate=None, faults=["length"]), store=False):
+        asyncio.run(scenario())
+    assert [event.finished for event in events].count(True) == 1
+    assert events[-1].finished
+
+
+def test_rows_of_one_label_are_compared_with_themselves(df: pd.DataFrame) -> None:
+    """Changes are marked since the answer of this row before, also where labels repeat."""
+    p = df.set_axis([7, 7, 7, 7]).cfai.playground("text", n=3)
+    p.run()
+    p.prompt = "Say: {text}"
+    p.run()
+    _, _, body = p.page().partition("<tbody>")
+    assert "Say" in p.page()
+    assert "<ins>" not in body
+
+
 def test_answers_are_heard_while_written(df: pd.DataFrame) -> None:
     """Text is streamed piece by piece into the cell; the whole answer and its price are those of the plain call."""
     p = df.cfai.playground("text", n=1)

@@ -9,10 +9,9 @@ browser.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import functools
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any
 
@@ -20,8 +19,8 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 import pandas as pd
 
 from ..._engine.bridge import bridge
-from ...frame.call import Call
-from ...frame.progress import words
+from ...frame.call import Call, remember
+from ...frame.progress import listener, words
 from ...frame.report import Report
 from ...markup import FAILED, LONG, block, escape, line
 from ...models import catalogue
@@ -30,7 +29,7 @@ from ..progress import STEADY, bar
 from . import draft as drafts
 from .draft import MODES, Draft
 from .page import page, plain
-from .workbench import FIELDS, PAUSE, Workbench
+from .workbench import PAUSE, Workbench
 
 __all__ = ["Playground"]
 
@@ -96,19 +95,14 @@ class Playground(Workbench):
     >>> summaries = p.apply()
     """
 
-    def _code(self) -> str:
-        with contextlib.suppress(ValueError):
-            return "" if self.problem else self.code
-        return ""
-
     def page(self) -> str:
         """Return the page as HTML; it is the same live and saved."""
         inputs, trials = self.samples.texts(self.prompt), self._tried.shown(self._drafts)
-        return page(inputs, trials, compare=self.compare, code=self._code(), truth=self.right_answers)
+        return page(inputs, trials, compare=self.compare, code=self.shown_code, truth=self.right_answers)
 
     def __repr__(self) -> str:
         trials = [trial for trial, _ in self._tried.shown(self._drafts)]
-        return plain(trials, self._code(), len(self.samples.positions), self.right_answers)
+        return plain(trials, self.shown_code, len(self.samples.positions), self.right_answers)
 
     @functools.cached_property
     def panel(self) -> Panel:
@@ -147,9 +141,7 @@ class Panel:
                 self.message,
             ]
         )  # fmt: skip
-        playground.observe(
-            lambda change: self._read_traits(), [*FIELDS, "truth", "variant", "problem", "running", "drawn"]
-        )
+        playground.observe(lambda change: self._read_traits(), ["problem", "running", "drawn"])
         self._read_traits()
 
     def _unfold(self, further: Any, wanted: bool) -> None:
@@ -302,7 +294,7 @@ class Panel:
         self.drop.disabled = len(p.variants) < 2
         done, total = self.full_run.counts or p.counts
         self.bar.max, self.bar.value, self.bar.layout.visibility = max(total, 1), done, "visible" if busy else "hidden"
-        self.copy.text = p.code if not p.problem else ""
+        self.copy.text = p.shown_code
         self.truth.value = self.columns.index(p.truth)
         self.problem.value = block(escape(p.problem, 600), FAILED, role="alert")
         self.problem.layout.display = "" if p.problem else "none"
@@ -357,13 +349,9 @@ class FullRun:
     def __init__(self, playground: Workbench, say: Callable[..., None], changed: Callable[[], None]) -> None:
         self._playground, self._say, self._changed = playground, say, changed
         self.priced: Draft | None = None  # the draft that may be run
+        self.busy = False  # while a run goes on
         self._job: Any = None
         self._report: Report | None = None  # of the run going on
-
-    @property
-    def busy(self) -> bool:
-        """Whether a run is going on."""
-        return self._job is not None
 
     @property
     def counts(self) -> tuple[int, int] | None:
@@ -389,10 +377,8 @@ class FullRun:
             p.result = call.wait(bar)
             self._say(f"Done: the result is in {self._where}.")
             return
-        attempts = call.attempts()
-        self._job, self._report = next(attempts)
-        follow = self._follow(call, attempts, bridge.start(self._job))
-        self._watcher = asyncio.get_running_loop().create_task(follow)
+        self.busy = True
+        self._watcher = asyncio.get_running_loop().create_task(self._follow(call))
         self._changed()
 
     def stop(self) -> None:
@@ -404,35 +390,32 @@ class FullRun:
     def _where(self) -> str:
         return f"{self._playground.variable}.result"
 
-    async def _follow(
-        self, call: Call, attempts: Iterator[tuple[Any, Report]], future: concurrent.futures.Future[Any]
-    ) -> None:
+    async def _follow(self, call: Call) -> None:
         try:
-            while True:
-                assert self._report is not None
-                report = self._report
-                while not future.done():
-                    await asyncio.sleep(PAUSE)
-                    self._say(words(report))
-                    self._changed()
-                future.result()
-                attempt = next(attempts, None)
-                if attempt is None:
-                    break
-                self._say("\n".join(call.notes))
-                self._job, self._report = attempt
+            for self._job, report in call.attempts():
+                self._report = report
+                remember(report)
                 future = bridge.start(self._job)
+                with listener(False) as tell:  # those of cf.listen; the words here are the display
+                    while not future.done():
+                        await asyncio.sleep(PAUSE)
+                        self._say(words(report))
+                        self._changed()
+                        tell(report)
+                    future.result()
+                    tell(report)
             self._playground.result = report.frame()
             warnings = []
             with contextlib.suppress(KeyboardInterrupt):
                 warnings = report.conclude("keep")
             stopped = report.run.stopped and report.not_run
             last = report.stopped_words if stopped else f"The result is in {self._where}."
-            self._say("\n".join([report.receipt, *warnings, last]).replace("cf.last_run().frame()", self._where))
+            lines = [report.receipt, *call.notes, *warnings, last]
+            self._say("\n".join(lines).replace("cf.last_run().frame()", self._where))
         except Exception as error:  # any error, even a bug, because no cell would show it
             self._say(str(error), alert=True)
         finally:
-            self._job = self._report = None
+            self.busy, self._job, self._report = False, None, None
             self._changed()
 
 

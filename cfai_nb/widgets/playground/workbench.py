@@ -238,6 +238,11 @@ class Workbench(View):
         """
         return self.draft.code(self.name, series=self.samples.series)
 
+    @property
+    def shown_code(self) -> str:
+        """That line; empty while the variant cannot run."""
+        return "" if self.problem else self.code
+
     def call(self, draft: Draft, data: frames.Frame, **options: Any) -> Call:
         """Return the call of a draft on some rows, checked but not started."""
         args, fields = draft.call(series=self.samples.series)
@@ -257,27 +262,27 @@ class Workbench(View):
     def add(self, **changes: Any) -> str:
         """Add a variant like the one being edited, with these changes; edit it, and return its letter."""
         refuse_unknown("add", changes, FIELDS)
-        free = [letter for letter in string.ascii_uppercase if letter not in self._drafts]
-        if not free:
+        letter = next((letter for letter in string.ascii_uppercase if letter not in self._drafts), None)
+        if letter is None:
             raise ValueError("There are 26 variants already; drop one first.")
-        self._drafts[free[0]], before = self.draft, self.variant
-        self.variant = free[0]
+        self._drafts[letter], before = self.draft, self.variant
+        self.variant = letter
         try:
             self._set(changes)
         except Exception:
-            self.drop(free[0], before)
+            self.variant = before
+            self.drop(letter)
             raise
-        return free[0]
+        return letter
 
-    def drop(self, variant: str, instead: str | None = None) -> None:
+    def drop(self, variant: str) -> None:
         """Drop a variant; its versions are kept."""
         if len(self._drafts) == 1:
             raise ValueError("The last variant cannot be dropped.")
         if variant not in self._drafts:
             raise ValueError(f"There is no variant {variant!r}; there are {', '.join(self._drafts)}.")
-        others = [letter for letter in self._drafts if letter != variant]
         if self.variant == variant:
-            self.variant = instead or others[-1]
+            self.variant = [letter for letter in self._drafts if letter != variant][-1]
         del self._drafts[variant]
         self.draw()
         self._tried.forget([variant])
