@@ -111,9 +111,7 @@ class View(traitlets.HasTraits, metaclass=_Abstract):  # type: ignore[misc, unus
     does not take the focus from the controls.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._handle: Any = None
+    _handle: Any = None  # of the page, once it is displayed
 
     @property
     @abc.abstractmethod

@@ -298,22 +298,18 @@ class Models(View):
     @functools.cached_property
     def controls(self) -> Any:
         """The boxes, created on first use."""
-        wide, narrow = {"width": "20em"}, {"width": "15em"}
-        names = sorted(set(self._all["task"]))
-        fitted = {"description_width": "auto"}
+        wide, narrow, fitted = {"width": "20em"}, {"width": "15em"}, {"description_width": "auto"}
+        names, known = sorted(set(self._all["task"])), listings.verbs()
         search = ipywidgets.Text(
             description="Search", placeholder="words, such as qwen vision", layout=wide, style=fitted
         )
         task = ipywidgets.Dropdown(
             description="Task", options=[("all tasks", ""), *zip(names, names, strict=True)], layout=wide, style=fitted
         )
-        known = listings.verbs()
         verb = ipywidgets.Dropdown(
-            description="Verb", options=[("all verbs", ""), *zip(known, known, strict=True)], style=fitted,
-            layout={"width": "15em"},
+            description="Verb", options=[("all verbs", ""), *zip(known, known, strict=True)], layout=narrow,
+            style=fitted,
         )  # fmt: skip
-        traitlets.link((self, "verb"), (verb, "value"))
-        task.value = self.task if self.task in names else ""
         order = ipywidgets.Dropdown(
             description="Order", options=["name", "price", "context"], layout=narrow, style=fitted
         )
@@ -321,8 +317,9 @@ class Models(View):
             description="At most $", placeholder="per M tokens read", layout={"width": "17em"}, style=fitted
         )
         context = ipywidgets.Text(description="Context", placeholder="tokens at least", layout=narrow, style=fitted)
-        traitlets.link((self, "search"), (search, "value"))
-        traitlets.link((self, "order"), (order, "value"))
+        for name, box in (("search", search), ("verb", verb), ("order", order)):
+            traitlets.link((self, name), (box, "value"))
+        task.value = self.task if self.task in names else ""  # the trait may be a part of a name
         task.observe(lambda change: self.set_trait("task", change["new"]), "value")
         for box, name, kind in ((price, "max_usd", float), (context, "min_context", int)):
             value = getattr(self, name)

@@ -120,6 +120,8 @@ DRAFTS: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "{text}", "schema": Verdict}, "generate"),
     ({"prompt": "{text}", "labels": "bill: money\nship", "instructions": "Which?"}, "classify"),
     ({"prompt": "{text} {n}", "labels": ["a", "b"], "model": "clef-flash"}, "classify"),
+    ({"prompt": "{text}", "labels": pd.Series(["a", "b"])}, "classify"),
+    ({"prompt": "{text}", "labels": pd.Series(["a", "b", "a"]).unique()}, "classify"),
     ({"prompt": "{text}", "questions": "m: Late?\nt: a | b\ns: low < high: How much?"}, "ask"),
     (
         {"prompt": "{text}", "questions": {"t": cf.choice("a", **{"not ok": "bad"}), "y": cf.yes_no("?", yes="j")}},

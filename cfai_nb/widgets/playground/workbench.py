@@ -185,7 +185,9 @@ class Workbench(View):
     @traitlets.validate("schema", "labels", "questions", "fields")  # type: ignore[untyped-decorator, unused-ignore]
     def _read_lines(self, proposal: Any) -> Any:
         value = proposal["value"]
-        return drafts.read(proposal["trait"].name, value) if isinstance(value, str) else value or None
+        if isinstance(value, str):
+            return drafts.read(proposal["trait"].name, value)
+        return (value.tolist() if hasattr(value, "tolist") else value) or None  # df["topic"].unique() is an array
 
     @traitlets.validate("truth")  # type: ignore[untyped-decorator, unused-ignore]
     def _is_column(self, proposal: Any) -> Any:
