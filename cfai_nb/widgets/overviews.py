@@ -57,11 +57,9 @@ class LedgerView(View):
     by = traitlets.Enum(list(_BY), "model and verb")
 
     @takes_options()
-    def __init__(
-        self, since: str = "today", by: str = "model and verb", clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, since: str = "today", by: str = "model and verb") -> None:
         super().__init__()
-        self._clock, self._made, self._drawn = clock, clock(), float("-inf")
+        self._made, self._drawn = time.time(), float("-inf")
         self.since, self.by = since, by
         self._after_cell: Callable[[], None] | None = None
         self.observe(lambda change: self.update(), ["since", "by"])
@@ -69,7 +67,7 @@ class LedgerView(View):
 
     def refresh(self, finished: bool) -> None:
         """Redraw after an event of a run, at most once a second until the run is finished."""
-        now = self._clock()
+        now = time.time()
         if finished or now - self._drawn >= PAUSE:
             self._drawn = now
             self.update()
@@ -93,7 +91,7 @@ class LedgerView(View):
         return listings.totals_by(self._charges(), ["origin", *_BY[self.by]])
 
     def _charges(self) -> pd.DataFrame:
-        start = {"now": self._made, "today": midnight(self._clock())}.get(self.since, 0.0)
+        start = {"now": self._made, "today": midnight(time.time())}.get(self.since, 0.0)
         charges = listings.charges_frame(session.current().charges(start))
         return charges[charges["run"].str.startswith(HERE)] if self.since == "notebook" else charges
 

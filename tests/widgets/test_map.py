@@ -296,7 +296,9 @@ def test_without_jupyter_scatter(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_live_form() -> None:
     """The widget follows the map, and the map the widget; refusals are said in it."""
     pytest.importorskip("jscatter")
-    m = made(points(Text=1, color=EVIL, x=HALF), hover=["Text", "color", "x"])
+    frame = points(Text=1, color=EVIL, x=HALF)
+    frame.iloc[3, 1] += " word" * 200 + " at its end"
+    m = made(frame, hover=["Text", "color", "x"])
     assert VIEW in m._repr_mimebundle_()
     chart = m._chart
     chart.write.click()
@@ -311,6 +313,9 @@ def test_the_live_form() -> None:
     assert "<script" not in chart.message.value + chart.head.value
     assert dict(zip(chart._names, chart.by.options, strict=True))["label"] == chart.by.options[chart.by.index]
     assert list(chart.scatter.color()["map"])
+    chart.sought.value = "AT ITS END"  # beyond what is shown of it
+    assert m.selection == (3,)
+    assert "1 row with “AT ITS END”" in chart.message.value
     m.select("a")
     assert chart.scatter.selection().tolist() == [0, 1]
     assert "<b>2</b> of 5 rows selected" in chart.head.value
@@ -323,7 +328,7 @@ def test_the_live_form() -> None:
     chart.canvas.send = lambda message: sent.append(message)  # a hover asks the kernel for its text
     sent: list[Any] = []
     chart.canvas._handle_tooltip({"index": 3, "preview": "text", "properties": chart.canvas.tooltip_properties[1:]})
-    assert sent[0]["preview"] == "refund card"
+    assert sent[0]["preview"].startswith("refund card word")
     assert list(sent[0]["properties"].values()) == ["1", line(EVIL, 120), "half ?"]
     m.close()
     m.select("b")

@@ -156,6 +156,9 @@ def test_a_series_needs_no_column(df: pd.DataFrame) -> None:
     assert s.code == "s.cfai.classify(['a', 'b'])"
     s.run()
     assert s.results["state"].tolist() == ["answered"]
+    s.truth = "text"
+    assert s.panel.truth.label == "text"
+    assert "right 0 of 1" in s.page()
 
 
 def test_apply_is_the_code_on_all_rows(p: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -313,6 +316,7 @@ def test_lines_and_values_are_one() -> None:
     ):
         assert text_forms.write(what, text_forms.read(what, text)) == text
     assert text_forms.write("schema", Verdict) is None
+    assert text_forms.write("labels", 5) is None
     assert text_forms.write("questions", {"a": cf.yes_no("?", yes="j")}) is None
     with pytest.raises(ValueError, match="Did you mean int"):
         text_forms.read("schema", "a: intt")

@@ -83,7 +83,8 @@ class Map(MapState):
     def save(self, path: str | Path, *, title: str = "Map", n_neighbors: int = 8) -> Path:
         """Write the map as it is now as one page of HTML, to zoom, search and look at neighbors without a kernel.
 
-        The page loads nothing from elsewhere, and runs nothing that a cell holds.  It contains the text of every row.
+        The page loads nothing from elsewhere, and runs nothing that a cell holds.  Of each row it contains the text, up
+        to 400 characters.
 
         Parameters
         ----------

@@ -213,8 +213,10 @@ class Chart:
         """Select the rows that hold a text: in their text, or in a column shown on hover."""
         wanted = text.strip().casefold()
         if wanted:
-            words = self.data[[_TEXT, *self._titles.values()]].agg(" ".join, axis=1).str.casefold()
-            self.state.selection = self.state.rows[words.str.contains(wanted, regex=False).to_numpy()].tolist()
+            held = self.data[[_TEXT, *self._titles.values()]].agg(" ".join, axis=1)
+            held += " " + pd.Series([self.state.text_at(at) for at in self.state.rows])  # those shown are cut
+            found = held.str.casefold().str.contains(wanted, regex=False)
+            self.state.selection = self.state.rows[found.to_numpy()].tolist()
             self._say(f"{counted(len(self.state.selection))} with “{line(text, 60)}”")
 
     def _select_nearest(self) -> None:

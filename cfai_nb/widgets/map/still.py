@@ -40,7 +40,7 @@ class Shading:
     def folded(self, gray: str) -> tuple[pd.Categorical, dict[str, str]]:
         """Return one label per row and the color of each; labels without a color and missing cells are gray."""
         rest = [word for word in self.labels.cat.categories if word not in self.colors]
-        smaller = f"{len(rest)} smaller groups"
+        smaller = counted(len(rest), "smaller group")
         words = self.labels.astype(object).where(self.labels.isin(list(self.colors)), smaller)
         words = words.where(self.labels.notna(), "missing")
         colors = dict(self.colors)
@@ -223,6 +223,6 @@ def words(state: MapState) -> str:
     if (shading := shading_of(state)) is not None:
         counts = [(word, count) for word, count in shading.labels.iloc[state.rows].value_counts().items() if count]
         named = ", ".join(f"{word} {count:,}" for word, count in counts[:_NAMED])
-        more = f" and {len(counts) - _NAMED} more groups" if len(counts) > _NAMED else ""
+        more = f" and {counted(len(counts) - _NAMED, 'more group')}" if len(counts) > _NAMED else ""
         text += f", colored by {line(state.color, 60)}: {named}{more}"
     return f"{text}. {state.notes[0] if state.notes else ''}".strip()

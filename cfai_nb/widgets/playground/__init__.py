@@ -16,12 +16,12 @@ from functools import partial
 from typing import Any
 
 import ipywidgets  # type: ignore[import-untyped, unused-ignore]
-import pandas as pd
 
 from ..._engine.bridge import bridge
 from ...frame.call import Call, remember
 from ...frame.progress import listener, words
 from ...frame.report import Report
+from ...frame.rows import as_frame
 from ...markup import FAILED, LONG, block, escape, line
 from ...models import catalogue
 from ..base import CopyButton, button
@@ -165,9 +165,7 @@ class Panel:
         narrow = {"width": "14em"}
         self.temperature = text(description="Temperature", placeholder="default", layout=narrow)
         self.max_tokens = text(description="Max tokens", placeholder="default", layout=narrow)
-        self.columns: list[Hashable | None] = [None]
-        if isinstance(self.playground.data, pd.DataFrame):
-            self.columns += list(dict.fromkeys(self.playground.data.columns))
+        self.columns: list[Hashable | None] = [None, *dict.fromkeys(as_frame(self.playground.data).columns)]
         names = ["(none)", *(line(name, 40) for name in self.columns[1:])]
         self.truth = ipywidgets.Dropdown(
             options=[(name, at) for at, name in enumerate(names)], description="Truth", layout={"width": "16em"},
