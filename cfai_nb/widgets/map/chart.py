@@ -124,11 +124,12 @@ class Chart:
         return [line(f"row {index[at]}" if state.texts is None else state.text_at(at)) for at in state.rows]
 
     def _cells(self) -> dict[str, list[str]]:
-        frame = self.state.frame
-        return {
-            title: [_short(cell) for cell in frame[name].iloc[self.state.rows].astype(object)]
-            for name, title in self._titles.items()
-        }
+        found = {}
+        for name, title in self._titles.items():
+            cells = self.state.frame[name].iloc[self.state.rows].astype(object)
+            # Bytes and vectors are named without reading all of them.
+            found[title] = [line(cell if isinstance(cell, str) else plain(cell), 120) for cell in cells]
+        return found
 
     def _build(self) -> None:
         self.head = ipywidgets.HTML()
@@ -300,11 +301,6 @@ class HoverPanel:
             figures.append(figure(column.html(row, f"{column.name}, {name}", renderer), escape(column.name)))
         words = f"<b>{escape(name)}</b><br>{passage(self._state.text_at(row))}"
         self.box.value = block("".join([*figures, words]), role="status")
-
-
-def _short(cell: Any) -> str:
-    """A cell in a few words; bytes and vectors are named without reading all of them."""
-    return line(cell if isinstance(cell, str) else plain(cell), 120)
 
 
 def _square(points: pd.DataFrame) -> list[tuple[float, float]]:

@@ -1,19 +1,18 @@
 """The colors of a map, and its static form: what a saved notebook, an export and a place without widgets show.
 
 In: a column, or the state of a map.  Out: a `Shading`, which the live map, the picture and the description share, so
-that they agree; a PNG drawn by `plots.clusters`, its description in words, and both as HTML.
+that they agree; a figure drawn by `plots.clusters`, its description in words, and both as HTML.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from IPython.display import Image
 
 from ...frame.arrow import VectorDtype
 from ...markup import badge, counted, figure, inline, line, sheet
@@ -127,7 +126,6 @@ def _stepped(name: str, column: pd.Series[Any], dated: bool) -> Shading:
 #: Above this share of the total variance within groups, the groups are named in a legend.
 _SCATTERED = 0.7
 _NAMED = 8  # groups counted in the description
-_image: Callable[..., Any] = Image  # IPython does not declare its types
 
 
 def still(state: MapState, hint: str) -> str:
@@ -135,7 +133,7 @@ def still(state: MapState, hint: str) -> str:
     caption = " · ".join(inline(part) for part in (*state.notes, hint) if part)
     from ...plots.axes import themed
 
-    image = themed(_figure(state), line(words(state), 1_000))
+    image = themed(figure_of(state), line(words(state), 1_000))
     return sheet("card") + figure(image, badge(state.mark) + caption, faded=False)
 
 
@@ -167,14 +165,8 @@ def page_data(state: MapState, n_neighbors: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def picture(state: MapState) -> Any:
-    """Return a map as an IPython image."""
-    from ...plots.axes import png
-
-    return _image(png(_figure(state)), format="png", alt=words(state))
-
-
-def _figure(state: MapState) -> Any:
+def figure_of(state: MapState) -> Any:
+    """Return a map as a figure of matplotlib."""
     from ...plots import clusters
     from ...plots.axes import loose_axes
 

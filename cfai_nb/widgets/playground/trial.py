@@ -18,7 +18,7 @@ from ..._engine.run_state import Event
 from ...frame.call import Call
 from ...frame.reading import is_missing
 from ...frame.report import Report
-from ...models import USD_PER_NEURON, Cost, Model
+from ...models import USD_PER_NEURON, Cost
 from ...quality.estimates import judge, wilson
 from .draft import Draft
 
@@ -158,12 +158,6 @@ class Versions:
         self.kept.append(trial)
         self._latest[trial.variant] = trial
 
-    def draft(self, number: int) -> Draft:
-        """Return the draft of a version, counted from 1."""
-        if not 1 <= number <= len(self.kept):
-            raise ValueError(f"There is no version {number}; there are {len(self.kept)}.")
-        return self.kept[number - 1].draft
-
     def answered(self, variant: str, draft: Draft) -> bool:
         """Whether the latest trial of a variant used this draft and is finished."""
         last = self._latest.get(variant)
@@ -284,7 +278,8 @@ class Round:
             outcome.seconds = sum(run.seconds_of_requests)
         if run.done:
             # An answer shared with another run that was waiting for it also counts as stored, but saved nothing.
-            free = _is_free(run.plan.model)
+            prices = run.plan.model.prices
+            free = prices is not None and not any(price.neurons != 0 for price in prices.values())
             stored = run.stored and (run.saved_neurons or run.unknown_saved or free)
             outcome.state = "stored" if stored else "answered"
             outcome.answer = _cell(report.frame())
@@ -295,10 +290,6 @@ class Round:
             outcome.error = str(run.error) if run.error is not None else str(report.failures["message"].iloc[0])
         else:
             outcome.state = "not run" if run.rows else "no text"
-
-
-def _is_free(model: Model) -> bool:
-    return model.prices is not None and not any(price.neurons != 0 for price in model.prices.values())
 
 
 def _cell(result: pd.Series[Any] | pd.DataFrame) -> Any:

@@ -307,7 +307,9 @@ class Workbench(View):
 
     def restore(self, number: int) -> None:
         """Make the draft of a version the variant being edited."""
-        self.draft = self._tried.draft(number)
+        if not 1 <= number <= len(self.versions):
+            raise ValueError(f"There is no version {number}; there are {len(self.versions)}.")
+        self.draft = self.versions[number - 1].draft
 
     @property
     def results(self) -> pd.DataFrame:
