@@ -290,6 +290,13 @@ def test_rows_can_be_chosen(df: pd.DataFrame) -> None:
     assert p.results["state"].tolist() == ["no text", "answered"]
     with pytest.raises(ValueError, match="no row 99"):
         p.try_rows(99)
+    for prompt in ("text", "Draw {text}", "{n}: {text}"):
+        assert df.cfai.playground(prompt, n=2).rows.index.tolist() == [10, 12]
+    for prompt in ("Draw {txt}", "Draw {"):  # not yet a prompt
+        assert df.cfai.playground(prompt, n=2).rows.index.tolist() == [10, 11]
+    with pytest.raises(ValueError, match="wait=False needs an event loop"):
+        p.run(wait=False)
+    assert not p.running
 
 
 def test_a_failed_row_keeps_its_place(df: pd.DataFrame) -> None:

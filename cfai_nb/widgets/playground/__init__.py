@@ -29,7 +29,7 @@ from ..progress import STEADY, bar
 from . import draft as drafts
 from .draft import MODES, Draft
 from .page import page, plain
-from .workbench import PAUSE, Workbench
+from .workbench import PAUSE, Workbench, in_a_loop
 
 __all__ = ["Playground"]
 
@@ -415,12 +415,3 @@ class FullRun:
         finally:
             self.busy, self._job, self._report = False, None, None
             self._changed()
-
-
-def in_a_loop() -> bool:
-    """Whether an event loop is running, as in a notebook."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import dataclasses
 import string
 from collections.abc import Hashable, Mapping, Sequence
@@ -29,10 +28,8 @@ from ..base import View, kept_work
 from ..progress import bar
 from . import draft as drafts
 from .draft import MODES, Draft
-from .trial import Outcome, Round, Trial, Truth, Versions
+from .trial import Outcome, Round, SampleRows, Trial, Truth, Versions
 
-#: A playground shows every answer; all rows are for ``apply``.
-MAX_ROWS = 50
 #: Seconds between two drawings of a run.
 PAUSE = 0.2
 _VERBS = {name: TaskVerb(mode.task) for name, mode in MODES.items()}
@@ -40,70 +37,13 @@ _VERBS = {name: TaskVerb(mode.task) for name, mode in MODES.items()}
 FIELDS = tuple(field.name for field in dataclasses.fields(Draft))
 
 
-class SampleRows:
-    """A few rows of a frame, by position, the same for every variant and version.
-
-    `columns` are the names of the columns in a prompt; `series` that of a Series, and empty for a frame.
-    """
-
-    def __init__(self, data: frames.Frame) -> None:
-        self.data = data
-        self.positions: list[int] = []
-        self.series: tuple[str, ...] = ()
-        if isinstance(data, pd.Series):
-            self.series = (str(data.name) if data.name is not None else "value",)
-        self.columns = [str(name) for name in data.columns] if isinstance(data, pd.DataFrame) else list(self.series)
-
-    def choose_first(self, n: int, on: str | None) -> None:
-        """Choose the first rows that have text, in this column if one is given."""
-        cells: Any = self.data
-        if on is not None and isinstance(cells, pd.DataFrame) and on in cells.columns:
-            cells = cells[on]
-        full = cells.notna().any(axis=1) if isinstance(cells, pd.DataFrame) else cells.notna()
-        self._choose(full.to_numpy().nonzero()[0][: max(1, n)].tolist())
-
-    def choose(self, labels: Sequence[Hashable]) -> None:
-        """Choose rows by their labels."""
-        found = []
-        for label in labels:
-            places = (self.data.index == label).nonzero()[0].tolist()
-            if not places:
-                raise ValueError(f"There is no row {label!r}.")
-            found += places
-        self._choose(found)
-
-    def _choose(self, positions: list[int]) -> None:
-        if len(positions) > MAX_ROWS:
-            count = len(positions)
-            raise ValueError(f"{count} rows: a playground tries at most {MAX_ROWS}; p.apply() runs all of the frame.")
-        if not positions:
-            raise ValueError("There are no rows with text to try.")
-        self.positions = positions
-
-    def first_prompt(self, on: str | None) -> str:
-        """Return the prompt to start with: the named column in braces, or the template itself."""
-        if on is None:
-            return "{" + self.series[0] + "}" if self.series else ""
-        if isinstance(on, str) and "{" in on:
-            return on
-        frames.rows_of(self.data.iloc[:0], on, template=False)  # raises if there is no such column
-        return "{" + str(on) + "}"
-
-    def texts(self, prompt: str) -> list[tuple[Hashable, str]]:
-        """Return label and text of each row: of the columns the prompt names, or of all."""
-        chosen = self.data.iloc[self.positions]
-        if isinstance(chosen, pd.Series):
-            return [(label, str(value)) for label, value in zip(chosen.index, chosen, strict=True)]
-        names: set[str | None] = set()
-        with contextlib.suppress(ValueError):  # an incomplete prompt may not be a valid template
-            names.update(name for _, name, _, _ in string.Formatter().parse(prompt))
-        if names & set(self.columns):
-            chosen = chosen[[column for column in chosen.columns if str(column) in names]]
-        several = chosen.shape[1] > 1
-        return [
-            (label, "\n".join(f"{name}: {value}" if several else str(value) for name, value in cells.items()))
-            for label, (_, cells) in zip(chosen.index, chosen.iterrows(), strict=True)
-        ]
+def in_a_loop() -> bool:
+    """Return whether an event loop is running, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def name_of(thing: object) -> str | None:
@@ -357,12 +297,14 @@ class Workbench(View):
         Raises
         ------
         CfaiError, ValueError
-            A variant cannot run: see its ``problem``.
+            A variant cannot run: see its ``problem``.  Or a run is going on, or there is no loop for ``wait=False``.
         Stopped
             The user interrupted the wait; answers so far are kept and shown.
         """
         if self.running:
             raise ValueError("A run is going on already; p.stop() stops it.")
+        if not wait and not in_a_loop():
+            raise ValueError("wait=False needs an event loop that runs, such as a notebook's; leave it out here.")
         trials = self._due(again)
         if not trials:
             self.draw()
