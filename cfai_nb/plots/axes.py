@@ -219,12 +219,12 @@ def read_labels(given: Iterable[Any], like: Any, count: int) -> pd.Series[Any]:
     """Return one label a row, in the order of the rows; another number of labels, or another index, is refused."""
     index = like.index if isinstance(like, (pd.Series, pd.DataFrame)) else None
     if isinstance(given, pd.Series) and index is not None and not given.index.equals(index):
-        raise ValueError("the labels (or texts) and the vectors have different indexes: align them first")
+        raise ValueError("the rows and their labels, texts or truths have different indexes: align them first")
     if not isinstance(given, (pd.Series, np.ndarray, pd.Categorical, pd.Index)):
         given = pd.Series(list(given), dtype=object)  # with a None in it pandas would turn integers into floats
     series = given if isinstance(given, pd.Series) else pd.Series(given)
     if len(series) != count:
-        raise ValueError(f"{count} rows and {len(series)} labels (or texts): one for each row is needed")
+        raise ValueError(f"{count} rows and {len(series)} labels, texts or truths: one for each row is needed")
     return series.reset_index(drop=True)
 
 
