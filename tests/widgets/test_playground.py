@@ -450,6 +450,28 @@ def test_all_rows_in_the_background_are_a_run_like_any(df: pd.DataFrame) -> None
     assert events[-1].finished
 
 
+def test_a_listener_that_raises_ends_a_run_in_the_background(df: pd.DataFrame) -> None:
+    """Its error is shown, nothing more is sent, and the next run can begin."""
+
+    async def scenario() -> None:
+        p = df.cfai.playground("text", n=3)
+        p.panel.price.click()
+        with cf.listen(lambda event: 1 / 0):
+            p.panel.run.click()
+            await asyncio.wait_for(p._watcher, 20)
+            assert p.problem == "ZeroDivisionError: division by zero"
+            p.panel.apply.click()
+            await asyncio.wait_for(p.panel.full_run._watcher, 20)
+            assert "division by zero" in p.panel.message.value
+        assert not p.running
+        assert not p.panel.full_run.busy
+        p.run(again=True)
+        assert set(p.results["state"]) == {"answered"}
+
+    with cf.connect(cf.emulator.Emulator(rate=None, latency=0.3), store=False):
+        asyncio.run(scenario())
+
+
 def test_rows_of_one_label_are_compared_with_themselves(df: pd.DataFrame) -> None:
     """Changes are marked since the answer of this row before, also where labels repeat."""
     p = df.set_axis([7, 7, 7, 7]).cfai.playground("text", n=3)

@@ -9,9 +9,10 @@ browser.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,7 @@ import ipywidgets  # type: ignore[import-untyped, unused-ignore]
 
 from ..._engine.bridge import bridge
 from ...frame.call import Call, remember
-from ...frame.progress import listener, words
+from ...frame.progress import Listener, listener, words
 from ...frame.report import Report
 from ...frame.rows import as_frame
 from ...markup import FAILED, LONG, block, escape, line
@@ -29,7 +30,7 @@ from ..progress import STEADY, bar
 from . import draft as drafts
 from .draft import MODES, Draft
 from .page import page, plain
-from .workbench import PAUSE, Workbench, in_a_loop
+from .workbench import Workbench, in_a_loop, watched
 
 __all__ = ["Playground"]
 
@@ -347,9 +348,13 @@ class FullRun:
     def __init__(self, playground: Workbench, say: Callable[..., None], changed: Callable[[], None]) -> None:
         self._playground, self._say, self._changed = playground, say, changed
         self.priced: Draft | None = None  # the draft that may be run
-        self.busy = False  # while a run goes on
         self._job: Any = None
         self._report: Report | None = None  # of the run going on
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is going on."""
+        return self._job is not None
 
     @property
     def counts(self) -> tuple[int, int] | None:
@@ -375,9 +380,15 @@ class FullRun:
             p.result = call.wait(bar)
             self._say(f"Done: the result is in {self._where}.")
             return
-        self.busy = True
-        self._watcher = asyncio.get_running_loop().create_task(self._follow(call))
+        attempts = call.attempts()
+        begun = self._begin(*next(attempts))
+        self._watcher = asyncio.get_running_loop().create_task(self._follow(call, attempts, begun))
         self._changed()
+
+    def _begin(self, job: Any, report: Report) -> concurrent.futures.Future[Any]:
+        self._job, self._report = job, report
+        remember(report)
+        return bridge.start(job)
 
     def stop(self) -> None:
         """Send no more requests; those in flight are finished and kept."""
@@ -388,20 +399,19 @@ class FullRun:
     def _where(self) -> str:
         return f"{self._playground.variable}.result"
 
-    async def _follow(self, call: Call) -> None:
+    async def _follow(
+        self, call: Call, attempts: Iterator[tuple[Any, Report]], future: concurrent.futures.Future[Any]
+    ) -> None:
         try:
-            for self._job, report in call.attempts():
-                self._report = report
-                remember(report)
-                future = bridge.start(self._job)
+            while True:
+                assert self._report is not None
+                report = self._report
                 with listener(False) as tell:  # those of cf.listen; the words here are the display
-                    while not future.done():
-                        await asyncio.sleep(PAUSE)
-                        self._say(words(report))
-                        self._changed()
-                        tell(report)
-                    future.result()
+                    await watched(self._job, future, partial(self._show, report, tell))
                     tell(report)
+                if (attempt := next(attempts, None)) is None:
+                    break
+                future = self._begin(*attempt)
             self._playground.result = report.frame()
             warnings = []
             with contextlib.suppress(KeyboardInterrupt):
@@ -413,5 +423,10 @@ class FullRun:
         except Exception as error:  # any error, even a bug, because no cell would show it
             self._say(str(error), alert=True)
         finally:
-            self.busy, self._job, self._report = False, None, None
+            self._job = self._report = None
             self._changed()
+
+    def _show(self, report: Report, tell: Listener) -> None:
+        self._say(words(report))
+        self._changed()
+        tell(report)

@@ -11,7 +11,7 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import string
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -44,6 +44,21 @@ def in_a_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+async def watched(job: Any, future: concurrent.futures.Future[Any], tick: Callable[[], None]) -> None:
+    """Await a job that was started, on the loop of the notebook; a tick that raises, as a listener may, stops it."""
+    failure: Exception | None = None
+    while not future.done():
+        await asyncio.sleep(PAUSE)
+        try:
+            tick()
+        except Exception as error:
+            failure = failure or error
+            bridge.stop(job)
+    future.result()
+    if failure is not None:
+        raise failure
 
 
 def name_of(thing: object) -> str | None:
@@ -314,7 +329,7 @@ class Workbench(View):
         job = self._job = Round(trials)
         self.running = True
         if not wait:
-            self._watcher = asyncio.get_running_loop().create_task(self._watch(bridge.start(job)))
+            self._watcher = asyncio.get_running_loop().create_task(self._watch(job, bridge.start(job)))
             return
         try:
             bridge.wait(job, self.draw)
@@ -342,23 +357,23 @@ class Workbench(View):
             due.append((Trial(0, letter, draft, code, outcomes, call.session.origin, call.model.id), calls))
         return due
 
-    async def _watch(self, future: concurrent.futures.Future[None]) -> None:
+    async def _watch(self, job: Round, future: concurrent.futures.Future[None]) -> None:
         """Draw from the loop of the notebook while the engine works, never from the engine's thread."""
-        while not future.done():
-            await asyncio.sleep(PAUSE)
-            self.draw()
         try:
-            future.result()
-        except Exception as error:  # a bug, which no cell would show
+            try:
+                await watched(job, future, self.draw)
+            finally:
+                self._settle()
+        except Exception as error:  # of a listener, or a bug: no cell would show it
             self.problem = f"{type(error).__name__}: {error}"
-        finally:
-            self._settle()
 
     def _settle(self) -> None:
         self._tried.settle()
-        self.draw()
-        self._job, self.running = None, False
-        self.draw()
+        try:
+            self.draw()
+        finally:
+            self._job, self.running = None, False
+            self.draw()
 
     @property
     def counts(self) -> tuple[int, int]:
