@@ -21,7 +21,7 @@ from ..markup import counted, line
 from ..quality import wilson
 from ..vectors.vector import stand_in_of
 from .axes import BLUE, DASHED, GREY, Numbers, color_and_marker, new_axes, plot, read_labels, theme, tidy
-from .text import empty, finish, fold, legend_of
+from .text import empty, finish, legend_of
 
 _BINS = 10
 
@@ -135,7 +135,7 @@ def reliability(
         color, marker = color_and_marker(at)
         curves.append(_curve(ax, scores, color=color, marker=marker))
         rows = counted(int(scores.count.sum()))
-        texts.append(f"{fold(line(name), 40, 1)}: ECE {scores.ece:.3f}, Brier {scores.brier:.3f}, {rows}")
+        texts.append(f"{line(name, 60)}: ECE {scores.ece:.3f}, Brier {scores.brier:.3f}, {rows}")
     ax.set_xlim(0, 1)
     legend_of(ax, curves, texts, 120, loc="lower right", fontsize=8, frameon=False)
     return finish(ax, "Reliability", title, (), mark, stand_in_of(*several.values()))

@@ -153,8 +153,6 @@ class Preview(PagedView):
         return f"{super().__repr__()}\n{lines}" if self.shown else super().__repr__()
 
 
-#: What a gallery shows -> the width of a card in CSS.
-_WIDTHS = {"image": "210px", "audio": "290px"}
 #: Pixels of the longer side of a picture on a card.
 _SIDE = 200
 
@@ -218,10 +216,9 @@ class Gallery(PagedView):
         page: int = 0, *, kind: Literal["image", "audio"] = "image", transcript: Hashable = None, filter: str = "",
         sound: int = SOUND, files: Any = None,
     ) -> None:  # fmt: skip
-        if kind not in _WIDTHS:
+        if kind not in ("image", "audio"):
             raise ValueError(f"kind must be 'image' or 'audio', not {kind!r}.")
         self._wide = kind == "audio"
-        self._width = _WIDTHS[kind]
         self._column = html.media_column(data, column, kind, session.files_folder(files))
         self._captions = [] if caption is None else html.named_columns(data, caption)
         self._said = [] if transcript is None else html.named_columns(data, transcript)
@@ -286,7 +283,7 @@ class Gallery(PagedView):
         self._head.value = markup.block(self._caption())
         shown, chosen = self.shown, set(self.picks)
         while len(self._slots) < len(shown):
-            self._slots.append(_Slot(self._width, self._pick))
+            self._slots.append(_Slot("290px" if self._wide else "210px", self._pick))
         saved = self._cards(live=False)
         cards = self._cards(live=True) if self._omitted else saved
         for slot, row, made in zip(self._slots, shown, cards, strict=False):
