@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from ...models import Cost
 from ...models.ledger import Budget
 from ..limiter import Limiter
+from ..stopping import in_background
 from .in_flight import InFlight, InputsInFlight
 
 #: A message between two processes: JSON with text, numbers and lists.
@@ -65,7 +66,6 @@ class Coordinator:
         self.peers: set[Peer] = set()
         self.numbers: dict[InFlight, int] = {}  # of what is in flight and a peer waits for
         self.count = itertools.count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def join(self, send: Send) -> Peer:
         """Add a process; ``send`` sends it a message."""
@@ -77,13 +77,6 @@ class Coordinator:
         """Drop all peers."""
         for peer in tuple(self.peers):
             peer.lost()
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task, and keep it until it ends."""
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
 
 class Peer:
@@ -107,7 +100,7 @@ class Peer:
             case "end":
                 self._end(message)
             case "claim":
-                self._here.start(self._claim(message))
+                in_background(self._claim(message))
             case "complete":
                 self._complete(int(message["claim"]), stored=bool(message["stored"]))
             case "hold":
@@ -182,7 +175,7 @@ class Peer:
         limiter.rate.assume(int(used), float(oldest), time.monotonic())
 
     def _wait(self, number: int, work: Coroutine[Any, Any, None]) -> None:
-        self._asked[number] = task = self._here.start(work)
+        self._asked[number] = task = in_background(work)
         task.add_done_callback(lambda task: self._asked.pop(number, None))
         self._schedule_beat()
 
@@ -220,7 +213,7 @@ class Peer:
         """Return the number of what a process waits for; it gets a message once the answers are stored."""
         if (number := self._here.numbers.get(in_flight)) is None:
             number = self._here.numbers[in_flight] = next(self._here.count)
-        self._here.start(self._watch(in_flight, number))
+        in_background(self._watch(in_flight, number))
         return number
 
     async def _watch(self, in_flight: InFlight, number: int) -> None:

@@ -152,7 +152,7 @@ class Election:
                         break
                     self.participant.receive(json.loads(line.result()))
                     line = asyncio.ensure_future(reader.readline())
-                elif self.participant.asks:
+                elif self.participant.asked:
                     break  # a living leader reports what an open question waits for
         line.cancel()
         writer.close()

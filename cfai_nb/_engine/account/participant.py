@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 from ...models import Cost
 from ...models.ledger import Budget
 from ..limiter import Limiter, Outcome, Rate, Share
+from ..stopping import in_background
 from .coordinator import Message, Send, packed
 from .in_flight import Claim, InFlight, InputsInFlight
 
@@ -61,11 +62,10 @@ class Participant:
         self._limiters: dict[str, SharedLimiter] = {}
         self._rates: dict[str, Rate] = {}
         self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[Message]] = {}
+        self.asked: dict[int, asyncio.Future[Message]] = {}  # open questions, by number
         self.send: Send = lambda message: None  # to the coordinator
-        self._settled = asyncio.Event()
-        self._settled.set()
-        self._tasks: set[asyncio.Future[object]] = set()
+        self.settled = asyncio.Event()  # set while this process leads or follows
+        self.settled.set()
 
     def limiter(self, model: str, group: str, rate: float | None, server: bool = False) -> SharedLimiter:
         """Return the limiter of a model; the models of a group, which the service counts together, share a rate.
@@ -97,15 +97,15 @@ class Participant:
 
     def _become(self, role: Literal["leads", "follows"]) -> None:
         self.role = role
-        self._settled.set()
+        self.settled.set()
         for limiter in self._limiters.values():
             limiter.go_on()
 
     def lost(self) -> None:
         """Note that the coordinator is gone: open questions are asked again once there is another."""
         self.role, self.send = "between", lambda message: None
-        self._settled.clear()
-        asked, self._asked = self._asked, {}
+        self.settled.clear()
+        asked, self.asked = self.asked, {}
         for future in asked.values():
             if not future.done():
                 future.set_exception(Lost())
@@ -121,31 +121,16 @@ class Participant:
         elif "turn" in message:
             if message["model"] is not None:
                 self._limiters[message["model"]].waits(message["turn"])
-        elif (future := self._asked.pop(message["id"], None)) is not None and not future.done():
+        elif (future := self.asked.pop(message["id"], None)) is not None and not future.done():
             future.set_result(message)
 
     def ask(self, **message: Any) -> tuple[int, asyncio.Future[Message]]:
         """Ask the coordinator; return the number of the question and its answer."""
         number = next(self._numbers)
-        future = self._asked[number] = asyncio.get_running_loop().create_future()
+        future = self.asked[number] = asyncio.get_running_loop().create_future()
         future.add_done_callback(lambda future: future.cancelled() or future.exception())  # nothing may await it
         self.send({"id": number, **message})
         return number, future
-
-    @property
-    def asks(self) -> bool:
-        """Whether a question is open."""
-        return bool(self._asked)
-
-    async def settled(self) -> None:
-        """Wait until this process leads or follows."""
-        await self._settled.wait()
-
-    def later(self, work: Awaitable[object]) -> None:
-        """Do something in the background."""
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 class SharedLimiter(Limiter):
@@ -167,7 +152,7 @@ class SharedLimiter(Limiter):
         elif self._here.role == "follows":
             for first in self._eligible()[self._wanted :]:
                 self._wanted += 1
-                self._here.later(self._ask_for_place(first))
+                in_background(self._ask_for_place(first))
 
     def _eligible(self) -> list[bool]:
         """Return, for each request that only waits for a place, whether it was refused before."""
@@ -270,7 +255,7 @@ class SharedInputs:
     async def join(self) -> None:
         """Note that a run begins; it may look into the store afterwards."""
         while True:
-            await self._here.settled()
+            await self._here.settled.wait()
             if self._here.role == "leads":
                 break
             try:
@@ -293,7 +278,7 @@ class SharedInputs:
         not for runs inside a tool, so that two processes never wait for each other.
         """
         while True:
-            await self._here.settled()
+            await self._here.settled.wait()
             if self._look and stored:
                 self.own.completed.update(self._here.known(keys))
             claim = self.own.claim(keys, stored=stored)
@@ -339,7 +324,7 @@ class SharedInputs:
         stored = bool(in_flight.cells)
         self.own.complete(in_flight)
         if (number := self._claimed.pop(in_flight, None)) is not None:
-            self._here.later(self._report(number, stored=stored))
+            in_background(self._report(number, stored=stored))
 
     async def _report(self, number: int, *, stored: bool) -> None:
         await self._here.written()
@@ -370,12 +355,12 @@ class SharedBudget(Budget):
 
     async def hold(self, cost: Cost, model: str) -> float | None:
         while True:
-            await self._here.settled()
+            await self._here.settled.wait()
             if self._here.role == "leads":
                 return await super().hold(cost, model)
             question = {"budget": self.name, "limit": self.limit, "elsewhere": self.elsewhere, "label": self.label}
             try:
-                number, answer = self._here.ask(do="hold", neurons=self._price(cost, model), **question)
+                number, answer = self._here.ask(do="hold", neurons=self.neurons_of(cost, model), **question)
                 given = await answer
             except Lost:
                 continue

@@ -205,7 +205,7 @@ class Writer:
         """Give everything that waits, now and later, to another writer."""
         with self._condition:
             self._successor, self._closing, self._deadline = successor, True, 0.0
-            jobs, self._jobs = self._jobs, []
+            jobs, self._jobs, self.waiting = self._jobs, [], 0
             self._condition.notify_all()
         for job in jobs:
             job.tried, job.error = False, None

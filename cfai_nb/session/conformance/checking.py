@@ -24,8 +24,7 @@ from ...tasks import Answer, Json, Request, reported
 from ..requests import RequestJob
 from ..session import Session, connect
 from .expectations import Difference, Observed, Statement, Verdict, scrubbed, shape, verdict
-from .statements import LEFT_OUT, TABLE
-from .store_statements import NAME
+from .statements import LEFT_OUT, NAME, TABLE
 
 #: Seconds for which a request is sent again while the service is busy or fails.
 _PATIENCE = 60.0
@@ -146,8 +145,7 @@ class Check:
 
 def _passing(status: int, statement: Statement) -> bool:
     """Whether a refusal is about the present state of the account or the service, and not about the statement."""
-    wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
-    return (status in (408, 429) or status >= 500) and status not in wanted
+    return (status in (408, 429) or status >= 500) and status not in statement.statuses
 
 
 def _charge(engine: Engine, answer: Answer, statement: Statement, model: Model) -> Charge:
@@ -221,21 +219,21 @@ class Checked:
 
     def lines(self) -> list[str]:
         """Return in words which statements do not hold, which fields are new, and which statements were not checked."""
-        told = []
+        lines = []
         for each in self.outcomes:
             name = each.statement.name
             if each.verdict == "differs":
-                told.append(f"DIFFERS  {name}: {each.statement.says}")
-                told += [f"         {d.where}: expected {d.expected!r}, got {d.got!r}" for d in self._shown(each)]
+                lines.append(f"DIFFERS  {name}: {each.statement.says}")
+                lines += [f"         {d.where}: expected {d.expected!r}, got {d.got!r}" for d in self._shown(each)]
             elif each.verdict == "closed":
                 code = None if each.observed is None else each.observed.code
-                told.append(f"closed   {name}: not open to this account ({code})")
+                lines.append(f"closed   {name}: not open to this account ({code})")
             elif each.verdict == "not asked":
-                told.append(f"skipped  {name}: {scrubbed(each.why, self.secrets)}")
+                lines.append(f"skipped  {name}: {scrubbed(each.why, self.secrets)}")
             if each.new:
                 new = self._scrubbed(each.new[:8])
-                told.append(f"new      {name}: {', '.join(new)}{', ...' if len(each.new) > 8 else ''}")
-        return told + self._left()
+                lines.append(f"new      {name}: {', '.join(new)}{', ...' if len(each.new) > 8 else ''}")
+        return lines + self._left()
 
     def _left(self) -> list[str]:
         """Return in words what was created in the account and not deleted."""

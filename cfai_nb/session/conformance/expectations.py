@@ -1,7 +1,7 @@
 """One statement about the service: how it is written, and whether an answer agrees with it; plain functions and data.
 
-``statements`` and ``store_statements`` make their tables with a constructor for each kind of address, one line per
-statement; ``checking`` observes an answer and compares it with its statement.
+``statements`` makes its table with a constructor for each kind of address, one line per statement; ``checking``
+observes an answer and compares it with its statement.
 """
 
 from __future__ import annotations
@@ -81,6 +81,11 @@ class Statement:
     def family(self) -> str:
         """The name by which ``--only`` selects it."""
         return self.name.partition(".")[0]
+
+    @property
+    def statuses(self) -> tuple[int, ...]:
+        """The statuses that fit it."""
+        return self.status if isinstance(self.status, tuple) else (self.status,)
 
 
 # -- how a statement is written ----------------------------------------------------------------------------------------
@@ -213,17 +218,16 @@ def verdict(statement: Statement, observed: Observed) -> tuple[Verdict, list[Dif
     """Compare an answer with a statement; "closed" if this account may not use the model or product."""
     found = differences(statement, observed)
     code = observed.code
-    told = isinstance(code, (int, str)) and str(code).isdigit() and int(code) in _CLOSED_CODES
-    wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
-    if found and observed.status not in wanted and (told or observed.status in (401, 402, 403)):
+    closed = isinstance(code, (int, str)) and str(code).isdigit() and int(code) in _CLOSED_CODES
+    if found and observed.status not in statement.statuses and (closed or observed.status in (401, 402, 403)):
         return "closed", found
     return ("differs" if found else "holds"), found
 
 
 def differences(statement: Statement, observed: Observed) -> list[Difference]:
     """Return the differences between an answer and a statement."""
-    wanted = statement.status if isinstance(statement.status, tuple) else (statement.status,)
-    found = [] if observed.status in wanted else [Difference("status", list(wanted), observed.status)]
+    wanted = list(statement.statuses)
+    found = [] if observed.status in wanted else [Difference("status", wanted, observed.status)]
     if statement.code is not None and observed.code != statement.code:  # as a number: "5006" is not 5006
         found.append(Difference("code", statement.code, observed.code))
     for name, expected in statement.headers.items():
