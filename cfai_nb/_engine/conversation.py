@@ -88,10 +88,7 @@ class Checkpoint:
     def take_charges(self, rows: int) -> list[Charge]:
         """Return the charges to enter in the ledger; the first one counts these rows."""
         new, self.entered = self.charges[self.entered :], len(self.charges)
-        for at, charge in enumerate(new):
-            if charge.rows != (count := 0 if at else rows):
-                new[at] = replace(charge, rows=count)
-        return new
+        return [replace(new[0], rows=rows), *new[1:]] if new and rows else new
 
     @property
     def paid(self) -> float | None:
@@ -132,7 +129,6 @@ class Conversations:
         if self._plan.heavy:  # media is read now, and released when this conversation is over
             inputs = await asyncio.to_thread(_held, inputs)
         keys = [self._plan.keys[index] for index in batch]
-        rows = self._run.rows_of(batch)
         point = self._open(keys)
         log: str | None = None
         steps = self._plan.task.conversation(inputs, self._plan.model)
@@ -148,9 +144,7 @@ class Conversations:
                     if (trouble := self.trouble()) is not None:
                         raise trouble
                     first = not point.turns
-                    answer, charge = await self._sender.ask(
-                        step, inputs, keys=keys, rows=rows, first=first, again=again
-                    )
+                    answer, charge = await self._sender.ask(step, inputs, keys=keys, first=first, again=again)
                     point.add(step, answer, charge)
                     if _is_nothing(answer):
                         raise AnswerError("the answer has no body, or a result that is null", "empty", again=True)

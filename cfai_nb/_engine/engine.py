@@ -19,7 +19,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ..errors import CfaiError, CfaiWarning
 from ..markup import counted
@@ -55,7 +55,7 @@ class Engine:
     """What all runs of a session share, on one event loop."""
 
     wire: Wire
-    per_minute: Callable[[Model], float | None]
+    rate: float | Literal["auto"] | None  # requests a minute, of each model
     account: str
     origin: str
     store: Store | None
@@ -73,7 +73,7 @@ class Engine:
 
     def limiter(self, model: Model) -> Limiter:
         """Return the limiter of a model; models that the service counts together share a rate."""
-        rate = self.per_minute(model)
+        rate = model.rate if self.rate == "auto" else self.rate
         # Paid-plan models are counted by model, all others by task; bge-large has a rate of its own.
         group = model.id if model.can("requires_workers_paid") else model.task
         return self.share.limiter(model.id, group, rate, server=model.source == "server")
@@ -91,15 +91,18 @@ class Engine:
         self.share.inputs.leave()
 
     def charge(
-        self, run: Run, usage: Usage, rows: int, *, seconds: float = 0.0, free: bool = False,
+        self, run: Run, usage: Usage, *, seconds: float = 0.0, free: bool = False,
         queued: tuple[str, int] | None = None,
     ) -> Charge:  # fmt: skip
-        """Return the charge of one answered request; ``free`` where a gateway answered it from its cache."""
+        """Return the charge of one answered request, which counts no rows yet.
+
+        ``free``: a gateway answered it from its cache.
+        """
         cost = price(usage, run.plan.model)
         paid, saved = (Cost(0.0, True), cost.neurons) if free else (cost, 0.0)
         return Charge(
             time=time.time(), run=run.id, account=self.account, origin=self.origin, model=run.plan.model.id,
-            verb=run.plan.task.name, rows=rows, neurons=paid.neurons, exact=paid.exact, saved_neurons=saved,
+            verb=run.plan.task.name, rows=0, neurons=paid.neurons, exact=paid.exact, saved_neurons=saved,
             tokens=usage.tokens, seconds=seconds, queued=queued,
         )  # fmt: skip
 

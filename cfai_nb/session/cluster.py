@@ -47,15 +47,7 @@ _registered: weakref.WeakKeyDictionary[Client, set[str]] = weakref.WeakKeyDictio
 
 
 def register(client: Client, session: Session, take: Callable[..., None]) -> None:
-    """Register a session with a cluster, once.
-
-    ``take`` is called with the notes that workers take of the parts of calls.
-
-    Raises
-    ------
-    SetupError
-        The client is asynchronous.
-    """
+    """Register a session with a cluster, once; ``take`` is called with the notes of workers about parts of calls."""
     done = _registered.setdefault(client, set())
     if session.name in done:
         return
@@ -291,13 +283,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
     # -- sessions ----------------------------------------------------------------------------------------------------
 
     def session(self, name: str) -> Session:
-        """Return the session of this name; the client's own, if the worker runs in the client's process.
-
-        Raises
-        ------
-        SetupError
-            It cannot be used in another process.
-        """
+        """Return the session of this name; the client's own, if the worker runs in the client's process."""
         if (here := named(name)) is not None:
             return here
         with self._lock:
@@ -344,10 +330,7 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
     def part(self, call: str, stop: Stop) -> Any:
         """Report to the scheduler that a part runs inside the block, and the error that ends it.
 
-        Raises
-        ------
-        CfaiError
-            The call was ended by an error of another part.
+        CfaiError is raised where an error of another part has ended the call.
         """
         key = self._worker.get_current_task()
         if (ended := self._ended.get(call)) is not None:

@@ -172,7 +172,7 @@ class Session:
         joined = self.joined
         if joined is None and self.store_path is not None and not apart:
             joined = functools.partial(Election, store=self.store_path, account=f"{self.account} {there.base}")
-        return Engine(wire, _per_minute(self.rate), self.account, self.origin, store, self._unstored.extend, joined)
+        return Engine(wire, self.rate, self.account, self.origin, store, self._unstored.extend, joined)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:
         """Return the model that a task will use; see ``select_model``."""
@@ -206,7 +206,7 @@ class Session:
         return plan
 
     def _drawn_up(self, task: Task, model: Model, rows: Sequence[Input | None]) -> Plan:
-        rate, there = _per_minute(self.rate)(model), self.endpoint
+        rate, there = model.rate if self.rate == "auto" else self.rate, self.endpoint
         origin = there.origin_of(task.name, model.family or "")
         return draw_up(task, model, rows, origin, rate, server=there.server, account=self.account)
 
@@ -409,11 +409,6 @@ def default_of(name: str) -> Any:
     within = _inside.get()
     here = within[-1] if within else _current
     return None if here is None else here.defaults.get(name)
-
-
-def _per_minute(rate: float | Literal["auto"] | None) -> Callable[[Model], float | None]:
-    """Return a function from a model to its requests per minute; not a method, which would keep the session alive."""
-    return lambda model: model.rate if rate == "auto" else rate
 
 
 def named(name: str) -> Session | None:

@@ -46,15 +46,9 @@ def unpacked(text: str) -> list[bytes]:
 class Coordinator:
     """What all processes of an account share.
 
-    Parameters
-    ----------
-    limiter : callable
-        (model id, name of its group, requests a minute or None, whether another server) -> Limiter.
-    inputs : InputsInFlight
-    written : callable
-        Waits until the store has committed what this process handed to it.
-    budget : callable
-        (name, Neurons, words for them) -> Budget that all processes share; the first process sets its limit.
+    ``limiter`` takes model id, name of its group, requests a minute or None, and whether another server has it.
+    ``written`` waits until the store has committed what this process handed to it.  ``budget`` takes a name, Neurons
+    and words for them, and returns the one that all processes share; the first process sets its limit.
     """
 
     def __init__(

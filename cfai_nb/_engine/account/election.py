@@ -37,13 +37,7 @@ _LONGEST = 2**22
 class Election:
     """Leads, or follows the leader; a lost leader is replaced.
 
-    Parameters
-    ----------
-    participant : Participant
-    store : Path
-        The store that the processes share.
-    account : str
-        The account and the address of the service; the processes share its limits.
+    The processes share a store, and the limits of an account, which is named with the address of the service.
     """
 
     def __init__(self, participant: Participant, store: Path, account: str) -> None:

@@ -40,16 +40,8 @@ class Membership(Protocol):
 class Participant:
     """The limiters, inputs in flight and budgets that this process shares with others.
 
-    Parameters
-    ----------
-    written : callable
-        Waits until the store has committed what this process handed to it.
-    known : callable
-        Keys -> the ones that the store holds.
-
-    Attributes
-    ----------
-    role : {"leads", "follows", "between"}
+    ``written`` waits until the store has committed what this process handed to it; ``known`` returns which of some keys
+    the store holds.
     """
 
     def __init__(
@@ -237,16 +229,10 @@ class SharedLimiter(Limiter):
 
 
 class SharedInputs:
-    """The inputs in flight of all processes, and the runs that may want them.
-
-    Attributes
-    ----------
-    own : InputsInFlight
-        The ones known in this process; where it leads, these are all.
-    """
+    """The inputs in flight of all processes, and the runs that may want them."""
 
     def __init__(self, here: Participant) -> None:
-        self.own = InputsInFlight()
+        self.own = InputsInFlight()  # the ones known in this process; where it leads, these are all
         self._here = here
         self._far: dict[int, InFlight] = {}  # of other processes, by the coordinator's number
         self._claimed: dict[InFlight, int] = {}  # of ours that the coordinator knows

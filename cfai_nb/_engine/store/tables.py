@@ -113,13 +113,7 @@ def _make(path: Path) -> None:
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables, or upgrade those of an earlier version.
-
-    Raises
-    ------
-    StoreError
-        It has a later version, or is another program's file.
-    """
+    """Create the tables, or upgrade those of an earlier version; StoreError: a later one, or another program's file."""
     found = _version(connection)
     if found > VERSION:
         raise StoreError(

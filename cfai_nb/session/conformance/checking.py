@@ -33,25 +33,14 @@ _HEADERS = ("content-type", "cf-ai-neurons", "cf-aig-cache-status", "cf-aig-log-
 
 @dataclass(slots=True)
 class Outcome:
-    """The outcome of one statement.
-
-    Attributes
-    ----------
-    verdict : {"holds", "differs", "closed", "not asked"}
-    differences : list of Difference
-    new, gone : list of str
-        Fields that the emulator does not have, and fields that only the emulator has.
-    why : str
-        Why it was not asked.
-    observed : Observed or None
-    """
+    """The outcome of one statement."""
 
     statement: Statement
     verdict: Verdict = "not asked"
     differences: list[Difference] = field(default_factory=list)
-    new: list[str] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
-    why: str = ""
+    new: list[str] = field(default_factory=list)  # fields that the emulator does not have
+    gone: list[str] = field(default_factory=list)  # fields that only the emulator has
+    why: str = ""  # it was not asked
     neurons: float | None = None
     observed: Observed | None = None
 
@@ -89,17 +78,7 @@ class _Observer(Sender):
 
 
 class Check:
-    """One check of statements, for a ``RequestJob``.
-
-    Parameters
-    ----------
-    statements : list of Statement
-    budget : Budget or None
-
-    Attributes
-    ----------
-    outcomes : list of Outcome
-    """
+    """One check of statements, for a ``RequestJob``."""
 
     def __init__(self, statements: Sequence[Statement], budget: Budget | None = None) -> None:
         self.outcomes = [Outcome(each) for each in statements]
@@ -192,20 +171,11 @@ def emulated(statements: Sequence[Statement]) -> list[Outcome]:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The result of a check, to be shown or attached to an issue: no secret, no id of the account.
-
-    Parameters
-    ----------
-    outcomes : list of Outcome
-    target : str
-        What answered.
-    secrets : collection of str
-        Texts that must not be in it.
-    """
+    """The result of a check, to be shown or attached to an issue: no secret, no id of the account."""
 
     outcomes: Sequence[Outcome]
-    target: str
-    secrets: Collection[str] = field(default=(), repr=False)
+    target: str  # what answered
+    secrets: Collection[str] = field(default=(), repr=False)  # texts that must not be in it
 
     @property
     def counts(self) -> Mapping[Verdict, int]:

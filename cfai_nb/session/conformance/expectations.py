@@ -39,43 +39,21 @@ _CLOSED_CODES = frozenset({2021, 3023, 3041, 5016, 5018, 5035, 10000})
 class Statement:
     """One statement: a request, and what must hold of its answer.
 
-    Attributes
-    ----------
-    name : str
-        Family and subject, such as ``"embed.shape"``; the part before the dot is what ``--only`` chooses.
-    says : str
-        The statement in words.
-    request : Request
-        Its path begins with a slash, below ``.../accounts/{id}``.
-    method : str
-    status : int or tuple of int
-        The HTTP status.
-    code : int or None
-        The code of the first error.
-    headers : mapping of str to expected
-        By lower-case name; "<none>": the header is absent.
-    body : mapping of str to expected
-        By path: ``"result.shape.0"``; ``*`` stands for every member.  A stream has ``events``, ``names``,
-        ``spaced`` and ``ended``; bytes have ``mime``.
-    model : str
-        The model that is charged; empty: none.
-    uses : mapping of str to float
-        Its maximum usage, in the units of the price list.
-    writes : bool
-        Whether it creates or deletes something in the account, which is done only on request.
+    The paths of ``body`` are such as ``"result.shape.0"``; ``*`` stands for every member.  A stream has ``events``,
+    ``names``, ``spaced`` and ``ended``; bytes have ``mime``.
     """
 
-    name: str
-    says: str
-    request: Request
+    name: str  # family and subject, such as "embed.shape"; the part before the dot is what --only chooses
+    says: str  # the statement in words
+    request: Request  # its path begins with a slash, below .../accounts/{id}
     method: str = "POST"
     status: int | tuple[int, ...] = 200
-    code: int | None = None
-    headers: Mapping[str, Expected] = field(default_factory=dict)
-    body: Mapping[str, Expected] = field(default_factory=dict)
-    model: str = ""
-    uses: Mapping[str, float] = field(default_factory=dict)
-    writes: bool = False
+    code: int | None = None  # of the first error
+    headers: Mapping[str, Expected] = field(default_factory=dict)  # by lower-case name; "<none>": it is absent
+    body: Mapping[str, Expected] = field(default_factory=dict)  # by path
+    model: str = ""  # that is charged; empty: none
+    uses: Mapping[str, float] = field(default_factory=dict)  # its maximum usage, in the units of the price list
+    writes: bool = False  # it creates or deletes something in the account, which is done only on request
 
     @property
     def family(self) -> str:
