@@ -128,6 +128,12 @@ class Budget:
             raise
         return waiter.held
 
+    def take_over(self, reserved: float) -> None:
+        """Count what another process has reserved already, whether or not it fits."""
+        with _LOCK:
+            self.reserved += reserved
+            self.requests += 1
+
     def settle(self, reserved: float, neurons: float | None) -> None:
         """Replace a reservation by the actual charge; if that is unknown, the reservation counts as spent."""
         with _LOCK:

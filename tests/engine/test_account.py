@@ -155,6 +155,57 @@ async def test_a_budget_is_of_the_account():
 
 
 @in_loop
+async def test_a_cancelled_wait_for_the_budget_reserves_nothing():
+    """Who is stopped while the coordinator lets it wait gives back what it is granted afterwards."""
+    account = Account(1)
+    leader, one = (who.budget("free", 100.0, "100 Neurons") for who in (account.leader, *account.followers))
+    assert await leader.hold(Cost(80.0), "model") == 80.0
+    waits = asyncio.ensure_future(one.hold(Cost(50.0), "model"))
+    await turns()
+    waits.cancel()
+    await turns()
+    leader.settle(80.0, 10.0)
+    await turns()
+    assert (leader.reserved, leader.left, one.reserved) == (0.0, 90.0, 0.0)
+
+
+@in_loop
+async def test_the_next_leader_knows_what_is_reserved():
+    """Requests in flight keep their reservation under another coordinator, which also learns what was spent."""
+    account = Account(2)
+    one, two = (who.budget("free", 100.0, "100 Neurons") for who in account.followers)
+    assert await one.hold(Cost(20.0), "model") == 20.0
+    one.settle(20.0, 20.0)
+    assert await one.hold(Cost(60.0), "model") == 60.0
+    for who in account.followers:
+        who.lost()
+    account.elect(account.followers[1], account.followers[:1])
+    await turns()
+    assert (two.reserved, two.spent) == (60.0, 20.0)
+    waits = asyncio.ensure_future(two.hold(Cost(50.0), "model"))
+    await turns()
+    assert not waits.done()
+    one.settle(60.0, 10.0)
+    await turns()
+    assert await waits == 50.0
+    assert two.left == pytest.approx(20.0)
+
+
+@in_loop
+async def test_a_process_that_is_lost_while_it_claims_claims_nothing():
+    """A new coordinator lets claims wait for a moment; who is gone by then does not hold inputs for ever."""
+    account = Account(1)
+    here = Coordinator(account.leader.limiter, account.leader.inputs.own, written, account.leader.budget)
+    peer = here.join(lambda message: None)
+    peer.receive({"do": "claim", "id": 1, "held": False, "keys": KEYS[0].hex()})
+    await turns()
+    peer.lost()
+    here.opened.set()
+    await turns()
+    assert not (await account.leader.inputs.claim(KEYS[:1], stored=True)).others
+
+
+@in_loop
 async def test_what_other_programs_used_reaches_all_processes():
     """The account's meter as one process read it counts for all: the coordinator keeps the largest reading."""
     account = Account(2)

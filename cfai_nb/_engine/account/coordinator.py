@@ -94,11 +94,15 @@ class Peer:
             case "end":
                 self._end(message)
             case "claim":
-                in_background(self._claim(message))
+                self._wait(message["id"], self._claim(message))
             case "complete":
                 self._complete(int(message["claim"]), stored=bool(message["stored"]))
             case "hold":
                 self._wait(message["id"], self._hold(message))
+            case "held":  # under an earlier coordinator
+                budget, held = self._budget(message), float(message["neurons"])
+                budget.take_over(held)
+                self._reserved[message["id"]] = budget, held
             case "settle":
                 budget, held = self._reserved.pop(message["hold"])
                 budget.settle(held, message["neurons"])
@@ -222,10 +226,16 @@ class Peer:
 
     # -- budget --------------------------------------------------------------------------------------------------------
 
-    async def _hold(self, message: Message) -> None:
+    def _budget(self, message: Message) -> Budget:
         budget = self._here.budget(message["budget"], float(message["limit"]), message["label"])
-        # A process may read the account's meter itself; the most that one of them saw of other programs counts.
+        # A process may have read the account's meter itself, or know more of what was spent under an earlier
+        # coordinator; the most that one of them saw counts.
         budget.elsewhere = max(budget.elsewhere, float(message["elsewhere"]))
+        budget.spent = max(budget.spent, float(message["spent"]))
+        return budget
+
+    async def _hold(self, message: Message) -> None:
+        budget = self._budget(message)
         if budget.refresh is not None:
             await budget.refresh(budget, lambda: True)
         held = await budget.hold(Cost(float(message["neurons"]), False), "")

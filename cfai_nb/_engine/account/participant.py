@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import functools
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Sequence
@@ -84,6 +85,8 @@ class Participant:
         self.send = send
         for limiter in self._limiters.values():
             limiter.resume()
+        for budget in self.budgets.values():
+            budget.resume()
         self.inputs.resume()
         self._become("follows")
 
@@ -344,12 +347,14 @@ class SharedBudget(Budget):
             await self._here.settled.wait()
             if self._here.role == "leads":
                 return await super().hold(cost, model)
-            question = {"budget": self.name, "limit": self.limit, "elsewhere": self.elsewhere, "label": self.label}
+            number, answer = self._here.ask(**self._described("hold", self.neurons_of(cost, model)))
             try:
-                number, answer = self._here.ask(do="hold", neurons=self.neurons_of(cost, model), **question)
-                given = await answer
+                given = await asyncio.shield(answer)
             except Lost:
                 continue
+            except asyncio.CancelledError:
+                answer.add_done_callback(functools.partial(self._return, number))
+                raise
             self.spent, self.elsewhere = given["spent"], max(self.elsewhere, given["elsewhere"])
             held: float | None = given["held"]
             if held is not None:
@@ -357,6 +362,24 @@ class SharedBudget(Budget):
                 self.requests += 1
                 self._far[held].append(number)
             return held
+
+    def _described(self, do: str, neurons: float) -> dict[str, Any]:
+        """Return a message with what the coordinator needs to find its own budget."""
+        return {
+            "do": do, "neurons": neurons, "budget": self.name, "limit": self.limit, "label": self.label,
+            "spent": self.spent, "elsewhere": self.elsewhere,
+        }  # fmt: skip
+
+    def _return(self, number: int, answer: asyncio.Future[Message]) -> None:
+        """Give back a reservation that came after its request was cancelled."""
+        if answer.exception() is None and answer.result()["held"] is not None:
+            self._here.send({"do": "settle", "hold": number, "neurons": 0.0})
+
+    def resume(self) -> None:
+        """Report to a new coordinator what is reserved here, which it cannot refuse."""
+        for held, numbers in self._far.items():
+            for number in numbers:
+                self._here.send({"id": number, **self._described("held", held)})
 
     def settle(self, reserved: float, neurons: float | None) -> None:
         super().settle(reserved, neurons)
