@@ -776,3 +776,39 @@ def test_when_nothing_can_be_written_memory_has_a_bound(path: Path, monkeypatch:
     assert len(store.charges()) == 10
     assert store.writer.take_failure("r") is not None
     assert sum(len(job.charges) for job in store.close(seconds=0.0)) == 10
+
+
+def test_a_job_that_comes_while_the_thread_ends_is_written_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing ends the writer's thread; a job that comes before its last step starts one other thread, not two."""
+    done: list[int] = []
+    resume = threading.Event()
+
+    class Closing:
+        def __init__(self, inner: sqlite3.Connection) -> None:
+            self.inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def close(self) -> None:
+            self.inner.close()
+            if not done:
+                done.append(0)
+                store.writer.put(Job(lambda connection: done.append(1) or resume.wait(5)))
+
+    open_file = writer_module.open_file
+    monkeypatch.setattr(writer_module, "open_file", lambda path: Closing(open_file(path)))
+    store = Store(path)
+    store.charge([charge()])
+    store.flush()
+    first = store.writer._thread
+    assert first is not None
+    store.writer.close(5.0)
+    first.join()
+    store.writer.put(Job(lambda connection: done.append(2)))
+    time.sleep(0.1)  # a third thread would take both jobs in the meantime
+    resume.set()
+    for each in threading.enumerate():
+        if each.name == "cfai-nb-store":
+            each.join(5)
+    assert done == [0, 1, 2]

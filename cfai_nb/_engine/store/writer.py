@@ -188,7 +188,8 @@ class Writer:
             self._write()
         finally:
             with self._condition:
-                self._thread = None  # the next job starts another
+                if self._thread is threading.current_thread():  # an error ended it; the next job starts another
+                    self._thread = None
                 self._condition.notify_all()
 
     def _write(self) -> None:
