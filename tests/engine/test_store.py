@@ -812,3 +812,21 @@ def test_a_job_that_comes_while_the_thread_ends_is_written_once(path: Path, monk
         if each.name == "cfai-nb-store":
             each.join(5)
     assert done == [0, 1, 2]
+
+
+def test_work_that_is_handed_over_while_it_is_written_is_written_once(path: Path) -> None:
+    """The former writer takes back what it has not committed yet."""
+    began, resume = threading.Event(), threading.Event()
+
+    def write(connection: sqlite3.Connection) -> None:
+        if not began.is_set():
+            began.set()
+            resume.wait(5)
+        store_module._enter(connection, [charge()])
+
+    with contextlib.closing(Store(path)) as former, contextlib.closing(Store(path)) as store:
+        former.writer.put(Job(write))
+        began.wait(5)
+        former.writer.hand_over(store.writer)
+        resume.set()
+        assert len(store.charges()) == 1

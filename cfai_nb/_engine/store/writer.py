@@ -18,7 +18,7 @@ from typing import TypeAlias
 from ...errors import StoreError
 from ...models.ledger import Charge
 from .key_index import TAIL_KEYS, TAIL_RECORDS, grow, rebuild, tail_of
-from .tables import VERSION, explain, is_lock, is_of_the_file, open_file, transaction
+from .tables import VERSION, Displaced, explain, is_lock, is_of_the_file, open_file, transaction
 
 #: What is written: a few statements within the transaction.
 Write: TypeAlias = Callable[[sqlite3.Connection], object]
@@ -173,7 +173,7 @@ class Writer:
 
     def hand_over(self, successor: Writer) -> None:
         """Give everything that waits, now and later, to another writer."""
-        with self._condition:
+        with self.committing, self._condition:
             self._successor, self._closing, self._deadline = successor, True, 0.0
             jobs, self._jobs, self.waiting = self._jobs, [], 0
             self._condition.notify_all()
@@ -234,6 +234,8 @@ class Writer:
             for job in jobs:
                 job.write(connection)
             with self.committing:
+                if self._successor is not None:
+                    raise Displaced("another writer took over")
                 connection.execute("COMMIT")
                 self._settle(jobs)
         except BaseException:
