@@ -215,6 +215,11 @@ class AccountPlugin(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
                 self._tell(each, op="cfai_ended", call="", error=[])
 
 
+def _send(worker: Any, op: str, **message: Any) -> None:
+    """Send a message of a worker to the scheduler, from any thread; messages arrive in order."""
+    worker.loop.add_callback(worker.batched_send, {"op": op, **message})
+
+
 class Link:
     """The connection of a worker's engine to the coordinator in the scheduler, in place of an election."""
 
@@ -236,8 +241,7 @@ class Link:
         self._send({"do": "close"})
 
     def _send(self, message: Message) -> None:
-        whole = {"op": "cfai_link", "link": self._number, "message": dict(message)}
-        self._worker.loop.add_callback(self._worker.batched_send, whole)
+        _send(self._worker, "cfai_link", link=self._number, message=dict(message))
 
     def receive(self, message: Message) -> None:
         """Receive a message of the coordinator, on the worker's loop."""
@@ -352,14 +356,12 @@ class WorkerLink(WorkerPlugin):  # type: ignore[misc, unused-ignore]
             self._report(key, call, "ends", error=failed)
 
     def _report(self, key: Any, call: str, state: str, **further: Any) -> None:
-        whole = {"op": "cfai_part", "key": key, "call": call, "state": state, **further}
-        self._worker.loop.add_callback(self._worker.batched_send, whole)
+        _send(self._worker, "cfai_part", key=key, call=call, state=state, **further)
 
     def note(self, session: str, call: str, part: str, state: str, **facts: Any) -> None:
         """Report to the client that made a call how far one of its parts is."""
         apart = session in self._apart
-        whole = {"op": "cfai_note", "call": call, "part": part, "state": state, "apart": apart, **facts}
-        self._worker.loop.add_callback(self._worker.batched_send, whole)
+        _send(self._worker, "cfai_note", call=call, part=part, state=state, apart=apart, **facts)
 
     def _stop(self, key: Any) -> None:
         if (part := self._parts.get(key)) is not None:
