@@ -283,6 +283,14 @@ class Bridge:
             raise asyncio.CancelledError
         return result
 
+    def take(self, things: queue.SimpleQueue[T]) -> T:
+        """Take what a running job puts on a queue; queue.Empty is raised where nothing came within a beat."""
+        if not self._nested():
+            return things.get(timeout=BEAT)
+        if things.empty():
+            self.loop().run_until_complete(asyncio.sleep(BEAT / 10))
+        return things.get_nowait()
+
     def start(self, job: Job[T]) -> Future[T]:
         """Start a job that continues across cells; ``stop`` asks it to stop."""
         return self._launch(job)[1]

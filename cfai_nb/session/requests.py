@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from .._engine.bridge import BEAT, bridge
+from .._engine.bridge import bridge
 from .._engine.engine import Engine
 from .._engine.run_options import PATIENCE, Gateway, as_gateway
 from .._engine.sender import Sender
@@ -221,7 +221,7 @@ def _next(pieces: queue.SimpleQueue[str | None], stop: Stop) -> str | None:
         interrupts.reach(stop)
         while not stop.level:
             with contextlib.suppress(queue.Empty):
-                piece = pieces.get(timeout=BEAT)
+                piece = bridge.take(pieces)
                 if not stop.level:
                     return piece
     raise Stopped("Stopped; the connection is closed.")
