@@ -170,8 +170,8 @@ class Session:
         # An emulator in this process has its own limits; the notebook's own loop does not run during a cell.
         apart = there.app is not None or bridge.own_loop is not None
         joined = self.joined
-        if joined is None and self.store_path is not None and not apart:
-            joined = functools.partial(Election, store=self.store_path, account=f"{self.account} {there.base}")
+        if joined is None and store is not None and not apart:
+            joined = functools.partial(Election, store=store.path, account=f"{self.account} {there.base}")
         return Engine(wire, self.rate, self.account, self.origin, store, self._unstored.extend, joined)
 
     def model_for(self, task: Task, wanted: str | Model | None, gateway: Gateway | str | None = None) -> Model:

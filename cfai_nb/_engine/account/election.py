@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from ...errors import CfaiWarning
+from ...errors import CfaiWarning, StoreError
 from ..store.tables import Lock, lock
 from .coordinator import Coordinator, Message
 from .participant import Participant
@@ -61,22 +61,30 @@ class Election:
             await asyncio.shield(self._starting)
 
     async def _elect(self) -> None:
+        try:
+            answered = await self._agreed()
+            why = "Another process uses the same store and does not answer"
+        except (OSError, StoreError) as error:
+            answered, why = False, f"The processes that use the same store cannot agree ({error})"
+        if not answered and not self._closed:
+            warnings.warn(
+                f"{why}: this one works by itself, so the two share no limit, and may buy the same answer twice.",
+                CfaiWarning, stacklevel=2,
+            )  # fmt: skip
+            self.participant.lead()
+
+    async def _agreed(self) -> bool:
+        """Lead or follow; return whether that was possible within a few seconds."""
         end = asyncio.get_running_loop().time() + PATIENCE
-        while not self._closed:
+        while not self._closed and asyncio.get_running_loop().time() <= end:
             self._lock = lock(self._lock_path)
             if self._lock is not None:
                 await self._lead()
-                return
+                return True
             if await self._follow():
-                return
-            if asyncio.get_running_loop().time() > end:
-                warnings.warn(
-                    "Another process uses the same store and does not answer: this one works by itself, so the two "
-                    "share no limit, and may buy the same answer twice.", CfaiWarning, stacklevel=2,
-                )  # fmt: skip
-                self.participant.lead()
-                return
+                return True
             await asyncio.sleep(PAUSE)
+        return False
 
     # -- leading -----------------------------------------------------------------------------------------------------
 

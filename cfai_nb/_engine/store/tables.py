@@ -241,11 +241,16 @@ def lock(path: Path) -> Lock | None:
     """Take the one lock at this path, which lasts until it is closed or the process dies; None where another has it.
 
     SQLite's own lock: portable, not inherited by a fork, and different for two sessions of one process.
+    StoreError is raised where there can be no lock: a full disk, a folder that cannot be written.
     """
-    held = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    held = None
     try:
+        held = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         held.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error:
-        held.close()
-        return None
+    except sqlite3.Error as error:
+        if held is not None:
+            held.close()
+        if is_lock(error):
+            return None
+        raise explain(error, path) from error
     return held
