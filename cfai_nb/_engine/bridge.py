@@ -164,11 +164,11 @@ class Bridge:
         in_child(self._begin)
 
     def _begin(self) -> dict[str, object]:
-        """Begin with nothing, and return what there was before."""
+        """Begin with nothing, also in a forked process; return what there was before."""
         before = vars(self).copy()
         self._thread: LoopThread | None = None
         self._closers: weakref.WeakSet[Wire | Membership] = weakref.WeakSet()
-        self._last: list[Callable[[], object]] = []
+        self._finish: Callable[[], object] = lambda: None
         self._jobs: dict[Job[object], Stop] = {}
         self._exited = False
         self._lock = threading.Lock()
@@ -200,19 +200,16 @@ class Bridge:
                 thread.call(each.close)
             self._thread = None
             thread.end()
-        last, self._last = self._last, []
-        for finish in last:
-            finish()
+        self._finish()
 
     def before_close(self, one: Wire | Membership) -> None:
         """Close something on the loop before the loop ends, unless it was collected by then."""
         self._closers.add(one)
 
     def after_close(self, finish: Callable[[], object]) -> None:
-        """Call a function once when Python ends, after the loop has ended."""
+        """Call a function when Python ends, after the loop has ended."""
         with self._lock:
-            if finish not in self._last:
-                self._last.append(finish)
+            self._finish = finish
             atexit.unregister(self._exit)
             atexit.register(self._exit)
 

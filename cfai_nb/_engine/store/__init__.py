@@ -64,7 +64,7 @@ def release_all() -> list[tuple[Store, list[Job]]]:
 
 
 def _begin() -> object:
-    """Begin without a store, and return those there were."""
+    """Begin without a store, also in a forked process; return those there were before."""
     global _shared, _left, _sharing
     before = _shared, _left
     _shared, _left, _sharing = {}, {}, threading.RLock()
