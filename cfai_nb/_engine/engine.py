@@ -164,7 +164,7 @@ class Resources:
         _resources.add(self)
 
     def begin(self) -> object:
-        """Begin with nothing open, and return what there was before."""
+        """Begin with nothing open, also in a forked process; return what there was before."""
         before = vars(self).copy()
         self.store: Store | None = None
         self.engines: dict[object, tuple[Engine, asyncio.AbstractEventLoop | None]] = {}
