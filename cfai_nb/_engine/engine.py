@@ -80,9 +80,9 @@ class Engine:
 
     async def begin(self, job: Closable) -> None:
         """Note that a run begins, which may claim inputs."""
+        self.jobs.add(job)  # first, so that closing ends it too
         if self._membership is not None:
             await self._membership.ready()
-        self.jobs.add(job)
         await self.share.inputs.join()
 
     def end(self, job: Closable) -> None:

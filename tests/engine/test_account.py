@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from cfai_nb._engine.account.coordinator import Coordinator, Peer
+from cfai_nb._engine.account.election import Election
 from cfai_nb._engine.account.participant import Participant
+from cfai_nb._engine.store.tables import lock
 from cfai_nb.models import Cost
 
 KEYS = [bytes([at]) * 16 for at in range(10)]
@@ -262,3 +265,21 @@ async def test_an_answer_that_comes_right_behind_the_claim_is_heard():
     participant.receive({"done": 7})
     in_flight = (await claiming).others[KEYS[0]]
     await asyncio.wait_for(in_flight.done, 1.0)
+
+
+def test_closing_ends_what_waits_for_a_leader(tmp_path: Path) -> None:
+    """A session that is closed before its process leads or follows leaves no run that waits for ever."""
+
+    async def main() -> None:
+        participant = Participant(written, lambda keys: [])
+        election = Election(participant, tmp_path / "s.sqlite", "account")
+        silent = lock(election._lock_path)  # of a process that does not answer
+        assert silent is not None
+        ready = asyncio.ensure_future(election.ready())
+        await asyncio.sleep(0.05)
+        await election.close()
+        await ready
+        await asyncio.wait_for(participant.inputs.join(), 1.0)
+        silent.close()
+
+    asyncio.run(main())

@@ -164,7 +164,7 @@ class Election:
             await self.ready()
 
     async def close(self) -> None:
-        """Leave: give up the lead, or the connection to the leader."""
+        """Leave: give up the lead, or the connection to the leader; what still runs here ends without others."""
         self._closed = True
         if self._starting is not None and not self._starting.done():
             await self._starting
@@ -180,6 +180,7 @@ class Election:
             self._coordinator.close()
         if self._lock is not None:
             self._lock.close()
+        self.participant.lead()
 
 
 def _sender(writer: asyncio.StreamWriter) -> Callable[[Message], None]:
