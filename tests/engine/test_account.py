@@ -200,7 +200,7 @@ async def test_a_process_that_is_lost_while_it_claims_claims_nothing():
     account = Account(1)
     here = Coordinator(account.leader.limiter, account.leader.inputs.own, written, account.leader.budget)
     peer = here.join(lambda message: None)
-    peer.receive({"do": "claim", "id": 1, "held": False, "keys": KEYS[0].hex()})
+    peer.receive({"do": "claim", "id": 1, "keys": KEYS[0].hex()})
     await turns()
     peer.lost()
     here.opened.set()
@@ -251,6 +251,16 @@ async def test_another_process_takes_the_lead():
     for wait in waits:
         wait.cancel()
     await turns()
+
+
+@in_loop
+async def test_what_is_reported_again_may_end_at_once():
+    """A new coordinator may read in one turn of the loop that a process has an input in flight, and that it is done."""
+    account = Account(1)
+    peer = account.peers[account.followers[0]]
+    peer.receive({"do": "claimed", "id": 7, "keys": KEYS[0].hex()})
+    peer.receive({"do": "complete", "claim": 7, "stored": False})
+    assert (await account.leader.inputs.claim(KEYS[:1], stored=True)).in_flight.keys == KEYS[:1]
 
 
 @in_loop

@@ -20,7 +20,7 @@ from ...models import Cost
 from ...models.ledger import Budget
 from ..limiter import Limiter
 from ..stopping import in_background
-from .in_flight import InFlight, InputsInFlight
+from .in_flight import Claim, InFlight, InputsInFlight
 
 #: A message between two processes: JSON with text, numbers and lists.
 Message: TypeAlias = Mapping[str, Any]
@@ -95,6 +95,8 @@ class Peer:
                 self._end(message)
             case "claim":
                 self._wait(message["id"], self._claim(message))
+            case "claimed":  # under an earlier coordinator
+                self._claimed(message)
             case "complete":
                 self._complete(int(message["claim"]), stored=bool(message["stored"]))
             case "hold":
@@ -195,17 +197,20 @@ class Peer:
 
     async def _claim(self, message: Message) -> None:
         """Claim inputs; reply which are in flight elsewhere, and which were stored since the process looked."""
-        if not message["held"]:  # inputs that it held before are claimed at once
-            await self._here.opened.wait()
+        await self._here.opened.wait()
+        _, others, late = self._claimed(message)
         keys = unpacked(message["keys"])
-        in_flight, others, late = self._here.inputs.claim(keys, stored=True)
-        in_flight.elsewhere = True
-        self._claims[message["id"]] = in_flight
         stored = [at for at, key in enumerate(keys) if key in set(late)]
         elsewhere = [(at, self._number(other)) for at, key in enumerate(keys) if (other := others.get(key)) is not None]
         if stored:
             await self._here.written()
         self._send({"id": message["id"], "stored": stored, "others": elsewhere})
+
+    def _claimed(self, message: Message) -> Claim:
+        claim = self._here.inputs.claim(unpacked(message["keys"]), stored=True)
+        claim.in_flight.elsewhere = True
+        self._claims[message["id"]] = claim.in_flight
+        return claim
 
     def _number(self, in_flight: InFlight) -> int:
         """Return the number of what a process waits for; it gets a message once the answers are stored."""

@@ -127,6 +127,12 @@ class Participant:
         self.send({"id": number, **message})
         return number, future
 
+    def report(self, **message: Any) -> int:
+        """Tell a new coordinator what is so already; return the number it knows it by."""
+        number = next(self._numbers)
+        self.send({"id": number, **message})
+        return number
+
 
 class SharedLimiter(Limiter):
     """A limiter with places and turns that all processes of the account share."""
@@ -274,7 +280,7 @@ class SharedInputs:
             mine = claim.in_flight
             if self._here.role == "leads" or not stored or not mine.keys or mine.outer is not None:
                 return claim
-            number, answer = self._here.ask(do="claim", held=False, keys=packed(mine.keys))
+            number, answer = self._here.ask(do="claim", keys=packed(mine.keys))
             try:
                 given = await answer
             except Lost:
@@ -322,9 +328,9 @@ class SharedInputs:
     def resume(self) -> None:
         """Report the runs and the inputs in flight to a new coordinator, which cannot refuse them."""
         for _ in range(self.own.runs):
-            self._here.ask(do="join")
+            self._here.report(do="join")
         for in_flight in {in_flight for in_flight in self.own.by_key.values() if not in_flight.elsewhere}:
-            self._claimed[in_flight], _ = self._here.ask(do="claim", held=True, keys=packed(in_flight.keys))
+            self._claimed[in_flight] = self._here.report(do="claimed", keys=packed(in_flight.keys))
 
     def lost(self) -> None:
         """End what is in flight elsewhere; runs that wait for one look into the store, and claim again."""
