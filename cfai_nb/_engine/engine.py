@@ -78,11 +78,15 @@ class Engine:
         group = model.id if model.can("requires_workers_paid") else model.task
         return self.share.limiter(model.id, group, rate, server=model.source == "server")
 
+    async def ready(self) -> None:
+        """Wait until it is known which process decides about limits and budgets; for a few seconds at most."""
+        if self._membership is not None:
+            await self._membership.ready()
+
     async def begin(self, job: Closable) -> None:
         """Note that a run begins, which may claim inputs."""
         self.jobs.add(job)  # first, so that closing ends it too
-        if self._membership is not None:
-            await self._membership.ready()
+        await self.ready()
         await self.share.inputs.join()
 
     def end(self, job: Closable) -> None:

@@ -86,6 +86,7 @@ class Check:
 
     async def __call__(self, job: RequestJob[None]) -> None:
         """Ask one after the other, since some need what an earlier one made."""
+        await job.engine.ready()  # for the budget
         sender = _Observer(job.engine, lambda: job.stopped, _PATIENCE, job.pause)
         for outcome in self.outcomes:
             if job.stopped:
