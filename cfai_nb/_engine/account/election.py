@@ -67,11 +67,11 @@ class Election:
         except (OSError, StoreError) as error:
             answered, why = False, f"The processes that use the same store cannot agree ({error})"
         if not answered and not self._closed:
+            self.participant.lead()
             warnings.warn(
                 f"{why}: this one works by itself, so the two share no limit, and may buy the same answer twice.",
                 CfaiWarning, stacklevel=2,
             )  # fmt: skip
-            self.participant.lead()
 
     async def _agreed(self) -> bool:
         """Lead or follow; return whether that was possible within a few seconds."""
