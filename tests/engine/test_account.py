@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cfai_nb._engine.account import election as module
 from cfai_nb._engine.account.coordinator import Coordinator, Peer
 from cfai_nb._engine.account.election import Election
 from cfai_nb._engine.account.participant import Participant
@@ -291,5 +292,24 @@ def test_closing_ends_what_waits_for_a_leader(tmp_path: Path) -> None:
         await ready
         await asyncio.wait_for(participant.inputs.join(), 1.0)
         silent.close()
+
+    asyncio.run(main())
+
+
+def test_a_leader_that_leaves_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that is closed while its process lives on lets the others elect another leader, not wait in silence."""
+    monkeypatch.setattr(module, "GRACE", 0.0)
+
+    async def main() -> None:
+        first, second = (Participant(written, lambda keys: []) for _ in range(2))
+        leader, follower = (Election(each, tmp_path / "s.sqlite", "account") for each in (first, second))
+        await leader.ready()
+        await follower.ready()
+        assert (first.role, second.role) == ("leads", "follows")
+        await leader.close()
+        async with asyncio.timeout(2.0):
+            while second.role != "leads":
+                await asyncio.sleep(0.01)
+        await follower.close()
 
     asyncio.run(main())

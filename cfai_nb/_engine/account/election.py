@@ -48,7 +48,8 @@ class Election:
         self._lock: Lock | None = None
         self._server: asyncio.Server | None = None
         self._coordinator: Coordinator | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._followers: set[asyncio.StreamWriter] = set()
+        self._writer: asyncio.StreamWriter | None = None  # to the leader
         self._reading: asyncio.Task[None] | None = None
         self._starting: asyncio.Task[None] | None = None
         self._followed = self._closed = False
@@ -112,6 +113,7 @@ class Election:
             first = json.loads(await asyncio.wait_for(reader.readline(), 2.0))
             coordinator = self._coordinator
             if coordinator is not None and hmac.compare_digest(str(first["secret"]), secret):
+                self._followers.add(writer)
                 send = _sender(writer)
                 send({"do": "welcome"})
                 peer = coordinator.join(send)
@@ -119,6 +121,7 @@ class Election:
                     peer.receive(json.loads(line))
         if peer is not None:
             peer.lost()
+        self._followers.discard(writer)
         writer.close()
 
     # -- following ---------------------------------------------------------------------------------------------------
@@ -178,6 +181,8 @@ class Election:
             self._server.close()
         if self._coordinator is not None:
             self._coordinator.close()
+        for each in tuple(self._followers):  # they elect another leader when they notice it
+            each.close()
         if self._lock is not None:
             self._lock.close()
         self.participant.lead()
