@@ -199,8 +199,8 @@ class Peer:
         """Claim inputs; reply which are in flight elsewhere, and which were stored since the process looked."""
         await self._here.opened.wait()
         _, others, late = self._claimed(message)
-        keys = unpacked(message["keys"])
-        stored = [at for at, key in enumerate(keys) if key in set(late)]
+        keys, known = unpacked(message["keys"]), set(late)
+        stored = [at for at, key in enumerate(keys) if key in known]
         elsewhere = [(at, self._number(other)) for at, key in enumerate(keys) if (other := others.get(key)) is not None]
         if stored:
             await self._here.written()
