@@ -14,8 +14,7 @@ from typing import TypeAlias
 
 from .. import __version__
 from ..errors import CfaiError
-from .commands import Usage, doctor, enrich_files, fault, list_models, rate, serve_emulator
-from .conformance import conformance
+from .commands import Usage, conformance, doctor, enrich_files, fault, list_models, rate, serve_emulator
 from .demo import demo
 from .verbs import list_verbs
 
