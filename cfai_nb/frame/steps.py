@@ -75,7 +75,7 @@ class Requests:
 
         self._name, self._progress, self._stopped, self.skippable = name, options.progress, stopped, skippable
         self._job: RequestJob[Any] = RequestJob(engine, work, drain=drain, patience=options.patience)
-        self._say: Callable[[str], None] = _silent
+        self._say: Callable[[str], None] = lambda text: None
 
     def tell(self, text: str) -> None:
         """Show how far it is."""
@@ -104,8 +104,15 @@ class Requests:
                 raise asyncio.CancelledError(self._stopped()) from None
 
 
-def _silent(text: str) -> None:
-    return None
+def requested(
+    name: str, engine: Engine, work: Callable[[RequestJob[Any]], Awaitable[Any]], options: RunOptions, stopped: str, *,
+    skippable: bool = False,
+) -> Generator[Step, Any, Any]:  # fmt: skip
+    """Yield the step of requests that change nothing, and return what it made; Stop drops them and says `stopped`."""
+    step = Requests(name, engine, work, options, drain=False, stopped=lambda: stopped, skippable=skippable)
+    made = yield step
+    step.refuse_stopped()
+    return made
 
 
 class Form:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -254,6 +255,15 @@ def test_what_is_found_becomes_rows_again(door: Door, frame: pd.DataFrame) -> No
     assert elsewhere.index.tolist() == ["t3"]
     assert elsewhere["Team"].tolist() == ["a"]
     assert asyncio.run(frame.cfai.search.aio("crashes", 1, instance="docs", mode="keyword"))["id"].tolist() == ["t3"]
+
+
+def test_after_a_refusal_no_other_question_is_sent(door: Door) -> None:
+    """Of many questions those in flight are awaited, and the error is raised."""
+    with pytest.raises(cf.AccessError):
+        pd.DataFrame().cfai.search([f"question {at}" for at in range(60)], instance="none")
+    asked = len(door.calls)
+    time.sleep(0.2)
+    assert len(door.calls) == asked < 30
 
 
 @pytest.mark.parametrize(

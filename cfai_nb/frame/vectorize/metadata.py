@@ -21,11 +21,8 @@ from ...errors import ColumnError
 from .. import rows
 from ..reading import is_missing
 
-#: Vectors and bytes a call takes; bytes of an id and a namespace, and of the metadata of a vector.
-CALL_VECTORS, CALL_BYTES = 5_000, 100_000_000
-NAME_BYTES, METADATA_BYTES = 64, 10_240
-#: Dimensions of an index, and properties it can be filtered by.
-DIMENSIONS, PROPERTIES = 1_536, 10
+#: Bytes of an id and a namespace, and of the metadata of a vector; properties an index can be filtered by.
+NAME_BYTES, METADATA_BYTES, PROPERTIES = 64, 10_240, 10
 #: Integers up to this size survive JSON.
 _EXACT = 2**53
 
@@ -210,7 +207,9 @@ def records_of(
     return records
 
 
-def about(records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[int]) -> list[bytes | None]:
+def about(
+    records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[int], rules: Rules = VECTORIZE
+) -> list[bytes | None]:
     """Return metadata as JSON, None for a row without any.
 
     Raises
@@ -224,7 +223,7 @@ def about(records: Sequence[dict[str, Any]], data: rows.Frame, kept: Sequence[in
         record, size = records[large[0]], len(made[large[0]] or b"")
         widest = max(record, key=lambda key: len(pydantic_core.to_json(record[key])))
         raise ValueError(
-            f"{len(large)} rows have more metadata than the {METADATA_BYTES:,} bytes Vectorize takes a vector; the "
+            f"{len(large)} rows have more metadata than the {METADATA_BYTES:,} bytes {rules.store} takes; the "
             f"first is row {data.index[kept[large[0]]]!r} with {size:,}, most of it in {widest!r}. Shorten that, "
             "or leave it out: search joins its matches to the rows of the frame."
         )

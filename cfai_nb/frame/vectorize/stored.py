@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ...tasks import Embed
 from ...vectors.vector import Space
 from .. import rows
 from ..call import warn
-from ..steps import Requests, Step, Steps
+from ..steps import Steps, requested
 from ..vector_input import Embedding, holds_vectors, is_text, sends_text
 from .metadata import NAME_BYTES, names_of, plain
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...session import Session
     from .index import Match
 
-_STOPPED = "Stopped. Nothing was changed; the same search can be run again."
+STOPPED = "Stopped. Nothing was changed; the same search can be run again."
 
 
 def found_in(
@@ -41,20 +41,13 @@ def found_in(
             "narrows it; search without index= goes through the frame's own vectors, however many."
         )
     wanted = as_filter(filter)
-    engine = here.engine(cache=False)
-    options = here.options({name: value for name, value in embedding.given.items() if name != "model"})
-
-    def carried_out(work: Any) -> Generator[Step, Any, Any]:
-        step = Requests("search", engine, work, options, drain=False, stopped=lambda: _STOPPED)
-        made = yield step
-        step.refuse_stopped()
-        return made
+    engine, options = here.engine(cache=False), embedding.options
 
     async def look(job: Any) -> Any:
         there = indexes.Index(job, index)
         return await there.entry(), await there.properties() if wanted else {}
 
-    entry, properties = yield from carried_out(look)
+    entry, properties = yield from requested("search", engine, look, options, STOPPED)
     held = _space_in(indexes.space_of(entry, here.origin), data, on, index)
     unknown = [key for key in wanted or () if key not in properties]
     if unknown:
@@ -75,11 +68,9 @@ def found_in(
 
     async def search(job: Any) -> Any:
         there = indexes.Index(job, index)
-        return await indexes.query_all(
-            there, asked.matrix, int(top_k), filter=wanted, namespace=namespace, metadata=metadata
-        )
+        return await there.query_all(asked.matrix, int(top_k), filter=wanted, namespace=namespace, metadata=metadata)
 
-    found = yield from carried_out(search)
+    found = yield from requested("search", engine, search, options, STOPPED)
     frame = rows.as_frame(data)
     what = f"The index {index!r}"
     return lambda: rows_found(frame if join else frame.iloc[:0, :0], asked.names, found, id if join else None, what)
