@@ -185,13 +185,17 @@ class VectorArray(ExtensionArray, NDArrayOperatorsMixin):  # type: ignore[misc, 
         return pyarrow.ExtensionArray.from_storage(arrow_type(space, storage.type), storage)
 
 
-def _objects(cells: Iterable[Any]) -> npt.NDArray[np.object_]:
-    """One cell an object: of vectors of equal length numpy would make a matrix."""
-    listed = list(cells)
-    made = np.empty(len(listed), dtype=object)
-    for at, cell in enumerate(listed):
-        made[at] = None if is_missing(cell) else cell
+def objects(cells: Sequence[Any]) -> npt.NDArray[np.object_]:
+    """Return an array with a cell an object: of vectors of equal length numpy would make a matrix."""
+    made = np.empty(len(cells), dtype=object)
+    for at, cell in enumerate(cells):
+        made[at] = cell
     return made
+
+
+def _objects(cells: Iterable[Any]) -> npt.NDArray[np.object_]:
+    """Return the cells of a column of vectors; all that is missing is None."""
+    return objects([None if is_missing(cell) else cell for cell in cells])
 
 
 def _single(value: Any) -> bool:

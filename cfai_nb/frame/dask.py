@@ -11,13 +11,12 @@ workers one limit, and tells the parts when to stop.  A part holds no token, and
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import importlib
 import operator
 import sys
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -28,10 +27,10 @@ import pandas as pd
 from ..errors import InputError, near
 from . import rows as frames
 from .arrow import VectorDtype
-from .cascades.cascade import Cascade, CascadeCall
+from .cascades.cascade import Cascade
 from .cascades.cascade_parts import TRUTH
-from .cascades.cascade_plan import Outline
-from .dask_part import CascadePart, Part, Priced, active
+from .columns import without_rows
+from .dask_part import CascadePart, Part, Priced, active, outlined
 from .gold import by_content, columns_in, replaced
 from .polars import WhenImported
 from .steps import Form, advance
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
     from ..session import Session
     from .call import Call
     from .cascades.cascade_plan import RangePlan
-    from .dask_report import DaskReport
 
 #: Verbs beside those of tasks that go row by row.
 _BY_ROW = ("run", "verify")
@@ -135,44 +133,37 @@ class DaskVerb:
         part: Part
         if cascade is None:
             calls, meta = _rehearsed(self._bound._steps(*args, **options))
-            part = Part.of(self.__name__, args, options, calls, meta, functools.partial(self._report, calls))
+            part = Part.of(self.__name__, args, options, calls, meta)
         else:
             truth, given = options.get("truth"), dict(options)
             if truth is not None:  # of no rows a review labelled none
                 given["truth"] = replaced(
                     by_content(truth, "a Dask frame"), lambda one: one if isinstance(one, str) else []
                 )
-            whole = self._outlined(*args, **given)
+            whole = outlined(self._bound._steps(*args, **given))
             calls, meta, further = [whole.strong], whole.frame(), columns_in(truth) | self._vectors(cascade)
             if isinstance(meta, pd.DataFrame):
                 by = [*[TRUTH] * (truth is not None), *whole.names]
                 meta["answered_by"] = meta["answered_by"].cat.set_categories(by)
-            report = functools.partial(self._report, calls, cascade=True)
-            part = CascadePart.of(self.__name__, args, options, calls, meta, report)
+            part = CascadePart.of(self.__name__, args, options, calls, meta)
+        self._report(part, calls[0])
         _join_cluster(calls[0].session, part)
         _stop_with_dask()
         return part, self._needed(calls[0], args, options, further)
 
-    def _report(self, calls: Sequence[Call], name: str, *, cascade: bool = False) -> DaskReport:
-        """Return the report of all parts of a call."""
+    def _report(self, part: Part, call: Call) -> None:
+        """Make the report of all parts, which they find by what they have in common."""
         from .dask_report import DaskReport
 
-        session, progress = calls[0].session.name, calls[0].options.progress
-        partitions, verb = self._data.npartitions, self.__name__
-        return DaskReport(name, verb, partitions, len(calls), session, progress, self._display, cascade=cascade)
+        cascade = isinstance(part, CascadePart)
+        verb = f"{self.__name__} with a cascade" if cascade else self.__name__
+        asked, partitions = None if cascade else len(part.asked), self._data.npartitions
+        DaskReport(part.call, verb, partitions, asked, call.session.name, call.options.progress, self._display)
 
     @property
     def _chooses(self) -> bool:
         """Whether the result is rows of the frame, with all their columns."""
         return self.__name__ == "filter"
-
-    def _outlined(self, *args: Any, **options: Any) -> CascadeCall:
-        """Return a call with a cascade on no rows, checked."""
-        with contextlib.closing(self._bound._steps(*args, **options)) as steps:
-            outline = advance(steps)[0]
-            assert isinstance(outline, Outline)
-            assert isinstance(outline.call, CascadeCall)
-            return outline.call
 
     def _vectors(self, cascade: Cascade) -> set[Any]:
         """Return the columns that may hold vectors, which a cascade learns from."""
@@ -211,20 +202,10 @@ def _rehearsed(steps: Any) -> tuple[list[Call], Any]:
     calls: list[Any] = []
     step, finish = advance(steps)
     while step is not None:
-        calls.append(step)
-        step, finish = advance(steps, _no_answers(calls[-1]))
+        call: Any = step
+        calls.append(call)
+        step, finish = advance(steps, without_rows(call.to_columns(), call.rows.index, call.task.name))
     return calls, finish()
-
-
-def _no_answers(call: Call) -> Any:
-    """Return the result of a call on no rows: its columns and their types."""
-    from .._engine.run_state import Results
-    from .columns import to_pandas
-
-    none = np.empty(0, dtype=np.int64)
-    return to_pandas(
-        call.task.to_columns([]), where=none, results=Results(0), index=call.rows.index, name=call.task.name, space=None
-    )
 
 
 # -- the price before ------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import functools
 import itertools
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -107,14 +107,11 @@ class Part:
     _held: list[Any] = field(default_factory=list, repr=False, compare=False)  # the session, in the process it is of
 
     @classmethod
-    def of(
-        cls, verb: str, args: tuple[Any, ...], options: Mapping[str, Any], calls: Sequence[Call], meta: Any,
-        report: Callable[[str], object],
-    ) -> Part:  # fmt: skip
-        """Return the part of a call that was checked; `report` makes the report of its name."""
+    def of(cls, verb: str, args: tuple[Any, ...], options: Mapping[str, Any], calls: Sequence[Call], meta: Any) -> Part:
+        """Return the part of a call that was checked."""
         from .._engine.run_options import NAMES
 
-        call, name = calls[0], uuid.uuid4().hex
+        call = calls[0]
         run = {name: getattr(call.options, name) for name in NAMES if name not in ("budget", "neurons", "progress")}
         given = {name: value for name, value in options.items() if name not in NAMES}
         if call.session.endpoint.is_server and not isinstance(options.get("model"), Cascade):
@@ -127,8 +124,8 @@ class Part:
             )
             for one in calls
         )  # fmt: skip
-        report(name)
-        return cls(verb, args, {**given, **run}, name, budget, call.session.name, meta, asked, [call.session])
+        name, session = uuid.uuid4().hex, call.session
+        return cls(verb, args, {**given, **run}, name, budget, session.name, meta, asked, [session])
 
     @property
     def __name__(self) -> str:
@@ -283,20 +280,13 @@ class CascadePart(Part):
         return plan.summary(len(frames))
 
     def _planned(self, session: Session, frame: Any, link: Any) -> Any:
-        return self._outlined(session, frame, link).plan()
-
-    def _outlined(self, session: Session, frame: Any, link: Any) -> CascadeCall:
-        """Return the call with a cascade on some rows, before any of its calls is made."""
-        with contextlib.closing(self._steps(session, frame)) as steps:
-            outline: Any = advance(steps)[0]
-            call: CascadeCall = outline.call
-            return call
+        return outlined(self._steps(session, frame)).plan()
 
     def _looked_up(self, made: tuple[bytes, Any], session: Session, frame: Any, link: Any) -> Any:
         keys, answers = np.frombuffer(made[0], dtype="S16"), made[1]
         options = {name: given for name, given in self.options.items() if name != "truth"}
         own = dataclasses.replace(self, options={**options, "cache": False})  # nothing is looked for in the store
-        call = own._outlined(session, frame, link)
+        call = outlined(own._steps(session, frame))
         plan = call.strong.plan()
         wanted = np.array(plan.keys, dtype="S16")
         found = np.searchsorted(keys, wanted)
@@ -331,6 +321,14 @@ class CascadePart(Part):
         if isinstance(made, pd.DataFrame):
             made["answered_by"] = made["answered_by"].astype(self.meta["answered_by"].dtype)
         return call.rows.keys, _conformed(made, self.meta)
+
+
+def outlined(steps: Any) -> CascadeCall:
+    """Return the call of a verb with a cascade, checked, before any of its calls is made."""
+    with contextlib.closing(steps):
+        outline: Any = advance(steps)[0]
+        call: CascadeCall = outline.call
+        return call
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from .. import errors
@@ -25,7 +24,7 @@ from ..models.ledger import Charge
 from .call import remember
 from .cascades.cascade_plan import Certificate
 from .progress import Display, listener
-from .report import Report, spent_words
+from .report import Report, ReportOfCalls, spent_words
 
 if TYPE_CHECKING:
     from ..errors import CfaiError
@@ -141,7 +140,7 @@ def end_idle() -> None:
         report.end()
 
 
-class DaskReport(Report):
+class DaskReport(ReportOfCalls):
     """What the parts of a call on a Dask frame do; ``cf.last_run()`` returns it once one has begun.
 
     Parameters
@@ -149,10 +148,11 @@ class DaskReport(Report):
     call : str
         What all parts have in common.
     verb : str
-    partitions, calls : int
-        Parts of the frame, and calls that each of them makes.
-    cascade : bool
-        Whether one part makes the calls for all partitions, about fewer rows each.
+    partitions : int
+        Of the frame.
+    calls : int or None
+        Calls that the part of a partition makes.  None: one part makes the calls of a cascade for all partitions, each
+        about fewer rows than the one before.
     session : str
         Name of the session that keeps the ledger.
     progress : bool or None
@@ -160,12 +160,14 @@ class DaskReport(Report):
         See ``listener``.
     """
 
+    _elsewhere = "The answers of a call on a Dask frame are in what its .compute() returned."
+
     def __init__(
-        self, call: str, verb: str, partitions: int, calls: int, session: str, progress: bool | None,
-        display: Display | None, *, cascade: bool = False,
+        self, call: str, verb: str, partitions: int, calls: int | None, session: str, progress: bool | None,
+        display: Display | None,
     ) -> None:  # fmt: skip
-        self.call, self._partitions, self._calls, self._cascade = call, partitions, calls, cascade
-        self._verb = f"{verb} with a cascade" if cascade else verb
+        self.call, self._verb, self._partitions, self._calls = call, verb, partitions, calls
+        self._covered = partitions if calls is None else 1  # by one part
         self._session, self._progress, self._display = session, progress, display
         self.answered_by = None
         self._lock, self._wake = threading.RLock(), threading.Event()
@@ -256,8 +258,7 @@ class DaskReport(Report):
     def _parts(self) -> int:
         if self._final is not None:
             return self._final[1]
-        ended = sum(state == "ends" for state in self._states.values())
-        return ended * self._partitions if self._cascade else ended
+        return self._covered * sum(state == "ends" for state in self._states.values())
 
     @property
     def _over(self) -> bool:
@@ -302,12 +303,11 @@ class DaskReport(Report):
     @property
     def _known(self) -> int:
         """Partitions that have begun."""
-        begun = sum(state != "lost" for state in self._states.values())
-        return begun * self._partitions if self._cascade else begun
+        return self._covered * sum(state != "lost" for state in self._states.values())
 
     def _counted(self, notes: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
         """Return the notes that say how far the rows are: of a cascade the latest alone."""
-        latest = dict(sorted(notes)) if self._cascade else {}
+        latest = dict(sorted(notes)) if self._calls is None else {}
         return {key: note for key, note in notes.items() if latest.get(key[0], key[1]) == key[1]}
 
     @property
@@ -326,8 +326,8 @@ class DaskReport(Report):
         live = {key: note for key, note in every.items() if states[key[0]] != "lost"}
         latest = self._counted(live)
         total = {name: sum(note[name] for note in latest.values()) for name in ("done", "failed", "missing", "stored")}
-        total = {name: count // self._calls for name, count in total.items()}
-        rows = sum(note["rows"] for (_, at), note in latest.items() if self._cascade or not at)
+        total = {name: count // (self._calls or 1) for name, count in total.items()}
+        rows = sum({part: note["rows"] for (part, _), note in latest.items()}.values())  # of each part once
         begun = self._known
         if not self._ended and 0 < begun < self._partitions:
             rows = max(total["done"] + total["failed"], round(rows / begun * self._partitions))
@@ -337,7 +337,7 @@ class DaskReport(Report):
         spent = Cost(None if None in neurons else sum(neurons), all(n["exact"] for n in notes if n["requests"]))
         done = total["done"] + total["failed"]
         ahead = (rows - done) / (done - total["stored"]) if done > total["stored"] else None
-        if self._cascade and not self._ended:  # how many rows the next calls are about is not known
+        if self._calls is None and not self._ended:  # how many rows the next calls are about is not known
             ahead = None
         projected = None if spent.neurons is None or ahead is None else spent.neurons * (1 + ahead)
         return Event(
@@ -376,15 +376,6 @@ class DaskReport(Report):
         return pd.DataFrame(found, columns=["row", "code", "message", "model"])
 
     @property
-    def latency(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Empty: the seconds of each request stay where they were sent."""
-        return np.zeros(0)
-
-    @property
-    def _filled(self) -> int:
-        return 0
-
-    @property
     def _wanted(self) -> int:
         return self.event.rows
 
@@ -414,8 +405,4 @@ class DaskReport(Report):
         LookupError
             Always.
         """
-        raise LookupError("The answers of a call on a Dask frame are in what its .compute() returned.")
-
-    def covers(self, index: pd.Index[Any]) -> bool:
-        """Whether it was about the rows of this index, which is not known here."""
-        return False
+        raise LookupError(self._elsewhere)

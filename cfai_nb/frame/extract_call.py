@@ -12,10 +12,9 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
-from .._engine.run_state import Results, Run
+from .._engine.run_state import Run
 from ..errors import RowError
 from ..models import Model
 from ..tasks import Ask, Column, Extract
@@ -24,7 +23,7 @@ from ..tasks.dialects.question_types import Choice, Question, YesNo
 from . import rows as frame_rows
 from .call import Call, Whole, remember
 from .cascades.cascade_parts import add
-from .columns import to_pandas
+from .columns import without_rows
 from .report import Report
 
 if TYPE_CHECKING:
@@ -104,15 +103,8 @@ class ExtractCall:
         """Return the columns of the frame, without cells."""
         each = [columns for call in self.calls if isinstance(columns := call.to_columns(), Mapping)]
         known = {name: column for columns in each for name, column in columns.items()}
-        frame = self._join(*(_without_rows(columns) for columns in each))
+        frame = self._join(*(pd.DataFrame(without_rows(columns, pd.RangeIndex(0))) for columns in each))
         return {name: known.get(name, Column([], "number")) for name in frame.columns}
-
-
-def _without_rows(columns: Mapping[str, Column]) -> pd.DataFrame:
-    none = np.zeros(0, dtype=np.int64)
-    made = to_pandas(columns, where=none, results=Results(0), index=pd.RangeIndex(0), name=None, space=None)
-    assert isinstance(made, pd.DataFrame)
-    return made
 
 
 def together(fields: Fields, asked: Mapping[str, Question], *frames: pd.DataFrame) -> pd.DataFrame:

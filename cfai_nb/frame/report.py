@@ -256,6 +256,42 @@ class Report:
         return receipt_card(self)
 
 
+class ReportOfCalls(Report):
+    """The report of many calls together: their totals.  What a report says row by row, it refuses to say."""
+
+    #: Where the answers are, in a sentence.
+    _elsewhere = ""
+
+    @property
+    def run(self) -> Run:  # type: ignore[override]
+        """Not there: there are many.
+
+        Raises
+        ------
+        LookupError
+            Always.
+        """
+        raise LookupError(f"This report counts what many calls did, and does not hold their rows. {self._elsewhere}")
+
+    def covers(self, index: pd.Index[Any]) -> bool:
+        """Whether it was about the rows of this index: never, since they are not those of one frame."""
+        return False
+
+    @property
+    def flow(self) -> pd.DataFrame:
+        """Empty: the requests in flight are not kept for many calls."""
+        return pd.DataFrame({"seconds": [], "in_flight": []})
+
+    @property
+    def latency(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Empty: the seconds of each request are not kept for many calls."""
+        return np.zeros(0)
+
+    @property
+    def _filled(self) -> int:
+        return 0
+
+
 #: Failed rows that a receipt lists; ``failures`` has all.
 _LISTED = 10
 

@@ -185,8 +185,10 @@ def test_one_progress_and_one_receipt(emulator: Emulator) -> None:
     assert report.event.spent.neurons == pytest.approx(emulator.billed)
     lazy.compute(scheduler="threads")
     assert report.receipt.startswith("generate: 40 rows in 6 of 6 partitions · 40 from the store · 0 requests · ")
-    with pytest.raises(LookupError, match="compute"):
-        report.frame()
+    assert (len(report.flow), len(report.latency)) == (0, 0)
+    for say in (report.frame, lambda: report.uncertain, lambda: report.logs, lambda: report.answered):
+        with pytest.raises(LookupError, match="compute"):
+            say()
 
 
 def test_rows_that_fail_are_in_the_receipt(tmp_path: Path) -> None:

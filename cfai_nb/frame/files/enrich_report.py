@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from ..._engine.run_state import Event, Results
@@ -23,14 +22,13 @@ from ...markup import counted
 from ...models import Cost
 from ...models.ledger import money
 from ..cascades.cascade_plan import Certificate
-from ..report import Report, spent_words
+from ..report import Report, ReportOfCalls, spent_words
 
 if TYPE_CHECKING:
     from ..._engine.plan import Estimate
-    from ..._engine.run_state import Run
 
 
-class EnrichReport(Report):
+class EnrichReport(ReportOfCalls):
     """What ``cf.enrich`` did; ``cf.last_run()`` returns it as well, also while it goes on.
 
     Attributes
@@ -58,6 +56,7 @@ class EnrichReport(Report):
         self.show: Callable[[Report], None] = _silent
         self._began, self._ended = time.monotonic(), 0.0
         self._current: Report | None = None
+        self._error: CfaiError | None = None  # what ended the whole early
         self._before: list[Report] = []  # of the same rows
         self._sum: Event | None = None  # of the runs that have ended
         self._batch, self._column = 0, 0
@@ -108,6 +107,7 @@ class EnrichReport(Report):
     def end(self) -> None:
         """Show the end."""
         if not self._ended:
+            self._error = self.error
             self.settle(self._current)
             self._ended = time.monotonic()
             self.show(self)
@@ -115,16 +115,13 @@ class EnrichReport(Report):
     # -- what a report says ------------------------------------------------------------------------------------------
 
     @property
-    def run(self) -> Run:  # type: ignore[override]
-        """The run of the latest call."""
-        if self._current is None:
-            raise LookupError("No call is under way.")
-        return self._current.run
+    def _elsewhere(self) -> str:  # type: ignore[override]
+        return f"The answers are in the files of {self.path}; .failures lists the rows without one."
 
     @property
     def error(self) -> CfaiError | None:
         """What ended the latest call early."""
-        return None if self._current is None else self._current.run.error
+        return self._error if self._current is None else self._current.run.error
 
     @property
     def event(self) -> Event:
@@ -155,11 +152,6 @@ class EnrichReport(Report):
     def failed(self) -> int:
         """Number of cells that have no answer, with the reason beside them."""
         return self._failed + (self._current.failed if self._current is not None else 0)
-
-    @property
-    def latency(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Empty: the seconds of each request are not kept for a whole of many calls."""
-        return np.zeros(0)
 
     @property
     def _wanted(self) -> int:
@@ -201,10 +193,6 @@ class EnrichReport(Report):
             row += batch.num_rows
         return pd.DataFrame(sorted(found), columns=["row", "column", "message"])
 
-    def covers(self, index: pd.Index[Any]) -> bool:
-        """Whether it was about the rows of this index: never, since its rows are those of files."""
-        return False
-
     def frame(self) -> pd.DataFrame:
         """Return all parts that are there as one frame, which has to fit into memory."""
         import pyarrow.dataset as ds
@@ -239,7 +227,8 @@ class EnrichReport(Report):
         Stopped
             It was interrupted.
         """
-        run = self.run
+        assert self._current is not None
+        run = self._current.run
         if run.stopped:
             raise Stopped(self.stopped_words) from run.error
         if run.error is not None and not (isinstance(run.error, StoreError) and not run.rows - run.done - run.failed):
