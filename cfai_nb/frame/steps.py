@@ -14,10 +14,15 @@ import functools
 import inspect
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
+import pandas as pd
+
 from ..errors import FOLDED, CfaiError, Stopped, fold
+from ..models import Cost
+from ..models.ledger import money
 from .call import Call
 from .cascades.cascade_plan import CascadePlan, Outline
 from .progress import working
@@ -27,7 +32,6 @@ if TYPE_CHECKING:
     from .._engine.plan import Plan
     from .._engine.run_options import RunOptions
     from ..session.requests import RequestJob
-    from .compare_result import Plans
     from .progress import Display
 
 
@@ -219,8 +223,6 @@ class Forms(ABC):
             raise ValueError(f"{self.__name__}() sends no rows here, so there is nothing to price.")
         if len(plans) == 1:
             return next(iter(plans.values()))
-        from .compare_result import Plans
-
         return Plans(plans)
 
 
@@ -230,3 +232,52 @@ def advance(steps: Steps[Any], answer: Any = None, error: CfaiError | None = Non
         return (steps.send(answer) if error is None else steps.throw(error)), None
     except StopIteration as end:
         return None, end.value
+
+
+@dataclass(frozen=True, slots=True)
+class Plans:
+    """The plans of a verb that makes several calls; nothing is sent.
+
+    Attributes
+    ----------
+    plans : dict of str to Plan
+        By model where one task is put to several, else by what is embedded.
+    """
+
+    plans: Mapping[str, Plan | CascadePlan]
+
+    @property
+    def cost(self) -> Cost:
+        """The most all calls together can cost; unknown where a model publishes no price."""
+        each = [plan.estimate.cost.neurons for plan in self.plans.values()]
+        return Cost(None if None in each else sum(filter(None, each)), False)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """By call: rows, requests, what is stored, tokens, Neurons and dollars at most, minutes at the rate limit."""
+        rows = {}
+        for model, plan in self.plans.items():
+            e = plan.estimate
+            rows[model] = {
+                "rows": e.rows, "requests": e.requests, "stored": e.stored, "tokens": e.usage.tokens,
+                "neurons": e.cost.neurons, "usd": e.cost.usd, "minutes": e.minutes,
+            }  # fmt: skip
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis(self._kind)
+
+    @property
+    def _kind(self) -> str:
+        return "model" if all(name == plan.model.id for name, plan in self.plans.items()) else "call"
+
+    def __repr__(self) -> str:
+        lines = []
+        for model, plan in self.plans.items():
+            cost, stored = plan.estimate.cost, plan.estimate.stored
+            known = f", {stored:,} in the store" if stored else ""
+            lines.append(f"  {model}: {plan.estimate.requests:,} requests{known}, {money(cost.neurons, False)}")
+        known_cost = [n for plan in self.plans.values() if (n := plan.estimate.cost.neurons) is not None]
+        parts = [f"{money(sum(known_cost), False)} at most"] if known_cost else []
+        parts += ["what is unknown"] if self.cost.neurons is None else []
+        further = dict.fromkeys(f"  {plan.further}" for plan in self.plans.values() if plan.further)
+        further |= dict.fromkeys(f"  {remark}" for plan in self.plans.values() for remark in plan.remarks)
+        total = f"  {' and '.join(parts)}; estimated, nothing sent"
+        return "\n".join([f"{len(self.plans)} {self._kind}s", *lines, total, *further])

@@ -12,7 +12,7 @@ import pytest
 
 import cfai_nb as cf
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame.compare_result import front, judge
+from cfai_nb.frame.compare import front, judge
 
 MODELS = ["clef-flash", "glm-4.7-flash"]
 CLEF, GLM = "@cf/cloudflare/clef-flash", "@cf/zai-org/glm-4.7-flash"
@@ -146,7 +146,7 @@ def test_the_front_and_the_best() -> None:
     """The front holds whom nobody beats; unknown prices are on no front; of two alike the cheaper is the best."""
     table = pd.DataFrame({"accuracy": [0.7, 0.6, 0.9, 0.99], "usd_per_1k": [1.0, 2.0, 5.0, np.nan]}, index=list("abcd"))
     assert front(table, "accuracy").tolist() == [True, False, True, False]
-    found = cf.frame.compare_result.Comparison(table, table, table, table, table, "cloudflare", "classify", {})
+    found = cf.frame.compare.Comparison(table, table, table, table, table, "cloudflare", "classify", {})
     assert (found.best(), found.best(5), found.best(2)) == ("d", "c", "a")
     with pytest.raises(LookupError, match=r"at most \$0.5"):
         found.best(0.5)

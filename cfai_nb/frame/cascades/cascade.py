@@ -23,7 +23,7 @@ from ...models import Cost, Model
 from ...tasks import Embed, Task
 from .. import rows as frames
 from ..call import Call, Whole, remember
-from .cascade_parts import Answers, Finish, Lessons, PartCall, Warn, cost_of, parts_of, sureness, whole
+from .cascade_parts import Answers, Finish, Lessons, PartCall, Warn, costs_of, parts_of, sureness, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
 
 if TYPE_CHECKING:
@@ -425,14 +425,14 @@ class CascadeCall:
             rows=int(weights.sum()), asked=int(weights[answers.asked].sum()), kept=int(weights[answers.kept].sum()),
             failed=int(weights[failed].sum()), strong=self.model.name, confidence=self.cascade.confidence,
             targets=dict(self.targets) if answers.kept.any() else {}, reason="" if answers.kept.any() else reason,
-            cost=sum((cost_of(call) for call in calls), Cost(0.0, True)), alone=self._alone(),
+            cost=costs_of(calls), alone=self._alone(),
         )  # fmt: skip
         return whole(self.strong, self.rows, answers, calls, certificate if self.complete else None)
 
     def _alone(self) -> Cost:
         """Return what the strong model would cost for every row, going by the rows that it was asked."""
         bought = [call for call in self.calls if call.model.id == self.model.id]
-        cost, count = sum((cost_of(call) for call in bought), Cost(0.0)), sum(len(call.rows.inputs) for call in bought)
+        cost, count = costs_of(bought), sum(len(call.rows.inputs) for call in bought)
         if not count or cost.neurons is None:
             return self.rows.price(self.task, self.model, np.arange(len(self.rows)))
         return Cost(cost.neurons * len(self.rows) / count)

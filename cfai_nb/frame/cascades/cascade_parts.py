@@ -364,11 +364,19 @@ class Lessons:
         return [cell_of(self._parts, each) for each in zip(*cells, strict=True)], sure
 
 
-def cost_of(call: Call) -> Cost:
-    """Return what the answers of a call cost, those from the store at what they had cost."""
-    from ..compare_result import cost_of
+def cost_of(run: Run) -> Cost:
+    """Return what the answers of a run cost, those from the store at what they had cost when they were bought.
 
-    return Cost(0.0, True) if call.report is None else cost_of(call.report.run)
+    The store does not keep whether that was exact, so it counts as estimated.
+    """
+    if run.spent.neurons is None or run.unknown_saved:
+        return Cost(None)
+    return Cost(run.spent.neurons + run.saved_neurons, run.exact and not run.stored)
+
+
+def costs_of(calls: Sequence[Call]) -> Cost:
+    """Return what the answers of calls cost; of those that were not begun nothing."""
+    return sum((cost_of(call.report.run) for call in calls if call.report is not None), Cost(0.0, True))
 
 
 def whole(

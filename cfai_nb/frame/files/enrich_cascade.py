@@ -25,7 +25,7 @@ from ...tasks import Embed, Task
 from ...vectors import VectorColumn
 from ..call import Call
 from ..cascades.cascade import EMBEDDINGS, Cascade
-from ..cascades.cascade_parts import Answers, Distinct, Lessons, PartCall, Rows, cost_of, parts_of, sureness, whole
+from ..cascades.cascade_parts import Answers, Distinct, Lessons, PartCall, Rows, costs_of, parts_of, sureness, whole
 from ..cascades.cascade_plan import Certificate, dollars
 from ..cascades.cascade_rows import Population, known_cell, known_inputs
 from ..gold import Gold, by_content, replaced, truths
@@ -220,7 +220,7 @@ class FilesCascade:
                 checked = np.flatnonzero(np.isin(rows, sample))
                 asked = yield from self._ask(frame, every, checked, answers, report)
                 right[rows[checked]] = answers.agree(self.task, checked)
-                spent = [sum(map(cost_of, each), before) for each, before in zip((calls, asked), spent, strict=True)]
+                spent = [spent[0] + costs_of(calls), spent[1] + costs_of(asked)]
             if title == "sample":
                 self.reason = self._hopeless(right[sample], scores[sample])
         if not self.reason and len(open_):
@@ -249,7 +249,7 @@ class FilesCascade:
             for at, row in enumerate(rows.tolist()):
                 if place[at] >= 0 and answers.cells[at] is not None:
                     found[row] = vectors[place[at]], answers.cells[at]
-            spent = [spent[0] + cost_of(call), sum(map(cost_of, asked), spent[1])]
+            spent = [spent[0] + costs_of([call]), spent[1] + costs_of(asked)]
         if len(found) > 1:  # in the order of their keys, which that of the files has no say in
             known, cells = zip(*(found[row] for row in sorted(found)), strict=True)
             self.lessons = Lessons(self.parts, np.stack(known), cells, self.cascade.accuracy)
