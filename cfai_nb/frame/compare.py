@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,11 @@ from . import rows
 from .call import Call
 from .cascades.cascade import Cascade, CascadeCall
 from .cascades.cascade_parts import cost_of
+from .extract_call import ExtractCall
 from .gold import truths
 from .reading import is_missing
 from .steps import Steps
 from .verb import call_of, carried_out
-
-if TYPE_CHECKING:
-    from .extract_call import ExtractCall
 
 #: What is compared: answers by name (one name for most verbs, one a question for ``ask``), each rows x models.
 Answers = Mapping[str, pd.DataFrame]

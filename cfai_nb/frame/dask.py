@@ -24,7 +24,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .._engine.plan import time_in_words
+from .._engine.stopping import STOP
 from ..errors import InputError, near
+from ..models import Cost
+from ..models.ledger import money
 from . import rows as frames
 from .arrow import VectorDtype
 from .cascades.cascade import Cascade
@@ -37,10 +41,8 @@ from .steps import Form, advance
 from .verb import RankVerb, TaskVerb
 
 if TYPE_CHECKING:
-    from ..models import Cost
     from ..session import Session
     from .call import Call
-    from .cascades.cascade_plan import RangePlan
 
 #: Verbs beside those of tasks that go row by row.
 _BY_ROW = ("run", "verify")
@@ -103,15 +105,14 @@ class DaskVerb:
         return rows.map_partitions(part.laid, made, meta=meta)
 
     @Form
-    def plan(self, *args: Any, **options: Any) -> DaskPlan | RangePlan:
+    def plan(self, *args: Any, **options: Any) -> DaskPlan:
         """Price it: the partitions are read, and nothing is sent."""
         import dask
 
         part, needed = self._part(args, options)
         if isinstance(part, CascadePart):
             (found,) = dask.compute(dask.delayed(part.ranged, pure=False)(_pooled(needed)))
-            ranged: RangePlan = found
-            return ranged
+            return RangePlan(**found)
         priced = dask.delayed(part.priced, pure=False)
         parts = dask.compute(*(priced(each) for each in needed.to_delayed()))
         plans = [
@@ -240,8 +241,6 @@ class DaskPlan:
     @classmethod
     def of(cls, words: str, parts: tuple[Priced, ...], batch: int, rate: float | None) -> DaskPlan:
         """Add up the partitions; an input that several have is counted in the first of them."""
-        from ..models import Cost
-
         there = [part for part in parts if part.keys is not None and len(part.keys)]
         keys = np.concatenate([part.keys for part in there]) if there else np.empty(0, dtype="V16")
         _, first = np.unique(keys.view([("high", "u8"), ("low", "u8")]), return_index=True)
@@ -270,11 +269,7 @@ class DaskPlan:
         )  # fmt: skip
 
     def __repr__(self) -> str:
-        from ..models.ledger import money
-        from .files.enrich_report import time_in_words
-
         stored = f", {self.stored:,} in the store" if self.stored else ""
-        limit = "no known rate limit" if self.minutes is None else time_in_words(self.minutes)
         cost = f"{money(self.cost.neurons, False)} at most; estimated, nothing sent"
         if not self.requests:
             cost = "nothing to send, nothing to pay"
@@ -282,9 +277,30 @@ class DaskPlan:
             self.words,
             f"  {self.rows:,} rows in {self.partitions:,} partitions ({self.missing:,} without content), "
             f"{self.distinct:,} distinct{stored}",
-            f"  {self.requests:,} requests, {limit}",
+            f"  {self.requests:,} requests, {time_in_words(self.minutes)}",
             f"  {cost}",
         ])  # fmt: skip
+
+
+@dataclass(frozen=True, repr=False)
+class RangePlan(DaskPlan):
+    """The plan of a verb with a cascade, which is a range; ``words`` are all of it, and ``requests`` go to all models.
+
+    Attributes
+    ----------
+    least, expected, at_least, expected_cost, at_most, reason
+        As of a ``CascadePlan``; ``cost`` is ``at_most``.
+    """
+
+    least: int
+    expected: int
+    at_least: Cost
+    expected_cost: Cost
+    at_most: Cost
+    reason: str
+
+    def __repr__(self) -> str:
+        return self.words
 
 
 # -- the cluster, and Dask's own schedulers --------------------------------------------------------------------------
@@ -316,7 +332,6 @@ def _stop_with_dask() -> None:
 
 
 def _computed(graph: Any, state: Mapping[str, Any], failed: bool) -> None:
-    from .._engine.stopping import STOP
     from .dask_report import end_idle
 
     if failed:

@@ -21,19 +21,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..errors import CfaiError, ColumnError, InputError, SetupError
+from .._engine.run_options import NAMES
+from .._engine.stopping import Stop
+from ..errors import CfaiError, CfaiWarning, ColumnError, InputError, SetupError
+from ..models import price
+from ..models.ledger import Budget
 from . import rows as frames_of
 from .call import Call, warn
-from .cascades.cascade import Cascade
+from .cascades.cascade import Cascade, CascadeCall
 from .cascades.cascade_parts import whole
+from .cascades.cascade_plan import CascadePlan
 from .steps import advance
 from .verb import TaskVerb
 
 if TYPE_CHECKING:
-    from ..models.ledger import Budget
     from ..session import Session
-    from .cascades.cascade import CascadeCall
-    from .cascades.cascade_plan import CascadePlan, RangePlan
 
 #: Budgets of calls, by the name under which all workers share them, and calls of which a row was answered here.
 _budgets: dict[str, Budget] = {}
@@ -59,8 +61,6 @@ class Priced:
         """Return what is needed of the plan of a partition."""
         if plan is None:
             return cls(0)
-        from ..models import price
-
         costs = [price(plan.estimate_usage([at]), plan.model).neurons for at in range(len(plan.inputs))]
         prices = np.array([np.nan if one is None else one for one in costs], dtype=float)
         keys = np.array(plan.keys, dtype="V16")
@@ -109,8 +109,6 @@ class Part:
     @classmethod
     def of(cls, verb: str, args: tuple[Any, ...], options: Mapping[str, Any], calls: Sequence[Call], meta: Any) -> Part:
         """Return the part of a call that was checked."""
-        from .._engine.run_options import NAMES
-
         call = calls[0]
         run = {name: getattr(call.options, name) for name in NAMES if name not in ("budget", "neurons", "progress")}
         given = {name: value for name, value in options.items() if name not in NAMES}
@@ -161,8 +159,6 @@ class Part:
 
     def _within(self, do: Any, frame: Any) -> Any:
         """Do something with the session of the call, in a way that the cluster or Dask's scheduler can stop."""
-        from .._engine.stopping import Stop
-
         link = _link()
         stop = Stop()
         active[self.call].add(stop)
@@ -274,10 +270,17 @@ class CascadePart(Part):
         """Return the result of a partition."""
         return self._within(functools.partial(self._looked_up, made), frame)
 
-    def ranged(self, frames: Any) -> RangePlan:
-        """Price the calls as a range; nothing is sent."""
+    def ranged(self, frames: Any) -> dict[str, Any]:
+        """Return the fields of the ``RangePlan`` of its calls; nothing is sent."""
         plan: CascadePlan = self._within(self._planned, frames_of.joined(frames))
-        return plan.summary(len(frames))
+        e, partitions = plan.estimate, len(frames)
+        return {
+            "words": repr(plan).replace(" distinct", f" distinct, in {partitions:,} partitions", 1),
+            "partitions": partitions, "rows": e.rows, "missing": e.missing, "distinct": e.distinct, "stored": e.stored,
+            "requests": e.requests, "cost": e.cost, "minutes": e.minutes, "least": plan.least,
+            "expected": plan.expected, "at_least": plan.at_least, "expected_cost": plan.expected_cost,
+            "at_most": plan.at_most, "reason": plan.reason,
+        }  # fmt: skip
 
     def _planned(self, session: Session, frame: Any, link: Any) -> Any:
         return outlined(self._steps(session, frame)).plan()
@@ -393,8 +396,6 @@ def _fitted(cells: pd.Series[Any], wanted: Any) -> pd.Series[Any]:
 
 def _say_to_client(text: str) -> None:
     from distributed.worker import warn
-
-    from ..errors import CfaiWarning
 
     warn(text, CfaiWarning)
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from .. import session
+from .._engine.run_options import RunOptions
 from .._engine.run_state import Run
 from ..errors import RowError
 from ..models import Model
@@ -27,7 +29,6 @@ from .columns import without_rows
 from .report import Report
 
 if TYPE_CHECKING:
-    from .._engine.run_options import RunOptions
     from .steps import Step
 
 
@@ -56,8 +57,6 @@ class ExtractCall:
         self, task: Extract, asked: Mapping[str, Question], rest: Extract | None, model: Any, data: frame_rows.Frame,
         on: Any, options: Mapping[str, Any] | RunOptions, part: str = "", *, whole: Whole | None = None,
     ) -> None:  # fmt: skip
-        from .. import session
-
         # Merged once, so that both calls share one budget.
         merged = session.current().options(options) if isinstance(options, Mapping) else options
         deciding = Call(Ask(questions=asked, probabilities=task.details), None, data, on, merged, part, whole=whole)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .. import session
 from ..errors import InputError, takes_options
 from ..media import Media, Parts
 from . import rows
@@ -236,7 +237,6 @@ def gold(name: str) -> Gold:
     --------
     >>> df["gold"] = cf.gold("topics").match(df, "text")
     """
-    from .. import session
     from .._engine.store.reviews import review_names
 
     store = session.current().store()

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .._engine.stopping import in_thread
 from ..errors import near
 from ..vectors.vector import Space, base_and_rows, views
 from .arrow import VectorArray, VectorDtype
@@ -81,8 +82,6 @@ class PolarsVerb:
     @Form
     async def aio(self, *args: Any, **options: Any) -> Any:
         """Do it; awaited, on any event loop."""
-        from .._engine.stopping import in_thread
-
         given = await in_thread(lambda: (self._bound(), *_given(args, options)))
         result = await given[0].aio(*given[1], **given[2])
         return await in_thread(lambda: self._returned(result, options))

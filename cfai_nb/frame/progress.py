@@ -11,18 +11,17 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .._engine.run_state import Waiting
-    from .report import Report
+from .._engine.run_state import Waiting
+from ..models.ledger import dollars, money
+from ..vectors.vector import stand_in
+from .report import Report
 
 #: Shows how far a run is; called ten times a second and once at the end.
-Listener = Callable[["Report"], None]
+Listener = Callable[[Report], None]
 #: Makes the bar of a notebook; handed down by callers above the widgets, so that nothing here imports them.
 Display = Callable[[], AbstractContextManager[Listener]]
 #: Listeners of the user (``cf.listen``), which get every Event, whatever is shown.
@@ -114,9 +113,6 @@ def in_notebook() -> bool:
 
 def words(report: Report) -> str:
     """Say in one line how far a run is: done of total, kept, failed, what it waits for, cost, time left."""
-    from ..models.ledger import dollars, money
-    from ..vectors.vector import stand_in
-
     event = report.event
     parts = [f"{report.title or event.verb} {event.done + event.failed:,}/{event.rows:,}"]
     if event.stored:

@@ -199,7 +199,7 @@ class Report:
         first = errors[0]
         if isinstance(first, ServiceError) and all(type(error) is type(first) for error in errors):
             rows = f" All {len(errors):,} rows failed." if len(errors) > 1 else ""
-            return _with_text(copy.copy(first), f"{_sentence(str(first))}{rows} cf.last_run().failures lists them.")
+            return with_text(copy.copy(first), f"{sentence(str(first))}{rows} cf.last_run().failures lists them.")
         return RowsFailed(self._first_failures())
 
     def conclude(self, on_error: str, *, failures: bool = True) -> list[str]:
@@ -220,7 +220,7 @@ class Report:
             raise Stopped(self.stopped_words) from run.error
         if run.error is not None:
             text = str(run.error)
-            raise _with_text(run.error, f"{_sentence(text)} {self._kept_words}" if run.done else text)
+            raise with_text(run.error, f"{sentence(text)} {self._kept_words}" if run.done else text)
         if failures and (ended := self.ended) is not None:
             raise ended
         warned = []
@@ -358,10 +358,12 @@ def _plain(label: Any) -> Any:
     return label.item() if isinstance(label, np.generic) else label
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """Return a text with a mark at its end."""
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def _with_text(error: CfaiError, text: str) -> CfaiError:
+def with_text(error: CfaiError, text: str) -> CfaiError:
+    """Return an error that says something else."""
     error.args = (text, *error.args[1:])
     return error

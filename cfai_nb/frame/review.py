@@ -10,22 +10,20 @@ import dataclasses
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from .. import session
+from .._engine.store.reviews import Mark, State, write_review
+from .._engine.store.store import Store
 from ..errors import StoreError, near
 from ..quality import Estimate, accuracy, draw
 from . import rows
 from .gold import contents, digests, frame_of, laid, read_marks
 from .reading import is_missing
-
-if TYPE_CHECKING:
-    from .._engine.store.reviews import Mark, State
-    from .._engine.store.store import Store
 
 #: The most labels among which one is chosen with a key or a click.
 MOST_LABELS = 100
@@ -166,8 +164,6 @@ class ReviewState:
 
     def _drawn(self, n: int, seed: int) -> list[Mark]:
         """Draw distinct rows: unsure ones, and those that stand for many, more often."""
-        from .._engine.store.reviews import Mark, write_review
-
         distinct = list(self._first)
         unsure = np.array([self.guess.unsure[at] * self._copies[row] for row, at in self._first.items()])
         chosen, chance = draw(unsure, n, seed=seed)
@@ -236,8 +232,6 @@ class ReviewState:
         self._keep(place, note=text.strip())
 
     def _keep(self, place: int, **changes: Any) -> None:
-        from .._engine.store.reviews import write_review
-
         self.marks[place] = dataclasses.replace(self.marks[place], **changes)
         if self._store is not None:
             write_review(self._store, self.name, [self.marks[place]])

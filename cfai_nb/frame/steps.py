@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import pandas as pd
 
+from .._engine.plan import Plan
+from .._engine.run_options import RunOptions
+from .._engine.stopping import in_thread
 from ..errors import FOLDED, CfaiError, Stopped, fold
 from ..models import Cost
 from ..models.ledger import money
 from .call import Call
 from .cascades.cascade_plan import CascadePlan, Outline
-from .progress import working
+from .progress import Display, working
 
 if TYPE_CHECKING:
     from .._engine.engine import Engine
-    from .._engine.plan import Plan
-    from .._engine.run_options import RunOptions
     from ..session.requests import RequestJob
-    from .progress import Display
 
 
 T = TypeVar("T")
@@ -182,8 +182,6 @@ class Forms(ABC):
             raise
 
     async def _awaited(self, *args: Any, **options: Any) -> Any:
-        from .._engine.stopping import in_thread
-
         steps = await in_thread(lambda: self._steps(*args, **options))
         try:
             step, finish = await in_thread(lambda: advance(steps))

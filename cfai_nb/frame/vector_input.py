@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from .. import session
+from .._engine.run_options import RunOptions
 from ..errors import ColumnError
 from ..models import Model
 from ..tasks import Embed
@@ -28,7 +30,6 @@ from .call import Call
 from .reading import is_missing
 
 if TYPE_CHECKING:
-    from .._engine.run_options import RunOptions
     from .steps import Step
 
 #: Yields the calls that are needed, and returns the vectors.
@@ -89,8 +90,6 @@ class Embedding:
     @functools.cached_property
     def options(self) -> RunOptions:
         """The run options, merged with those of the session."""
-        from .. import session
-
         return session.current().options({name: value for name, value in self.given.items() if name != "model"})
 
     def column(
@@ -200,8 +199,6 @@ class Embedding:
 
     def _call(self, data: rows.Frame, on: Any, space: Space | None, part: str, *, query: bool = False) -> Call:
         """Return the call that embeds texts; for a space if one is given, and only where its origin answers."""
-        from .. import session
-
         model, here = self.model, session.current()
         if space is not None:
             if model is not None:

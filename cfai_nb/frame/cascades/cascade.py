@@ -18,22 +18,23 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..._engine.run_options import RunOptions
 from ...errors import ModelError
 from ...models import Cost, Model
 from ...tasks import Embed, Task
+from ...vectors import VectorColumn
 from .. import rows as frames
 from ..call import Call, Whole, remember
-from .cascade_parts import Answers, Finish, Lessons, PartCall, Warn, costs_of, parts_of, sureness, whole
+from ..gold import truths
+from ..report import Report
+from .cascade_parts import Answers, Finish, Lessons, PartCall, Rows, Warn, costs_of, parts_of, sureness, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
+from .cascade_rows import CascadeRows
 
 if TYPE_CHECKING:
-    from ..._engine.run_options import RunOptions
     from ...quality.certificate import Certificate as Found
     from ...quality.certificate import Steps as Promise
-    from ...vectors import VectorColumn
-    from ..report import Report
     from ..steps import Step
-    from .cascade_parts import Rows
 
 EMBEDDINGS = "embeddings"
 
@@ -133,9 +134,6 @@ class CascadeCall:
         self, task: Task, cascade: Cascade, data: frames.Frame, on: Any, options: Mapping[str, Any] | RunOptions, *,
         truth: Any = None, recall: float | None = None, precision: float | None = None,
     ) -> None:  # fmt: skip
-        from ..gold import truths
-        from .cascade_rows import CascadeRows  # brings the engine: importing the package is quick
-
         self.parts = parts_of(task)
         self.cascade, self.task, self.data, self.on = cascade, task, data, on
         given = {"recall": recall, "precision": precision}
@@ -313,8 +311,6 @@ class CascadeCall:
         return call
 
     def _vectors(self) -> Generator[Step, Any, VectorColumn]:
-        from ...vectors import VectorColumn
-
         column = self._vector_column()
         if column is not None:
             return VectorColumn(column.iloc[self.rows.at])

@@ -15,27 +15,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..._engine.plan import Plan
+from ..._engine.run_options import RunOptions
+from ..._engine.run_state import Run
 from ...errors import ModelError
 from ...models import Cost, Model, price
 from ...tasks import Ask, Check, Classify, Moderate, Sentiment, Task, Verify
 from ...tasks.dialects.labels import Taxonomy
 from ...tasks.dialects.question_types import Choice, Scale
 from ...tasks.dialects.request import Cell, Column
+from .. import progress
 from ..call import Call, Whole, built, warn
+from ..progress import Display
+from ..report import Report
 from .cascade_plan import Certificate
-
-if TYPE_CHECKING:
-    from ..._engine.plan import Plan
-    from ..._engine.run_options import RunOptions
-    from ..._engine.run_state import Run
-    from ..progress import Display
-    from ..report import Report
 
 Rows = npt.NDArray[np.int64]
 #: Tasks with answers that are equal or not.
@@ -256,8 +255,6 @@ class Finish:
 
     def wait(self, display: Display | None = None) -> None:
         """Show it."""
-        from .. import progress
-
         shown = self._whole
         with progress.listener(self._options.progress, display) if shown is None else nullcontext(shown.show) as show:
             show(self._report)
@@ -388,9 +385,6 @@ def whole(
     Without a certificate, that of what was asked of the strong model before something ended the call.  ``by_key``: its
     frame has the distinct rows in the order of their keys, and a missing one behind them.
     """
-    from ..._engine.run_state import Run
-    from ..report import Report
-
     plan, index = rows.plan, strong.rows.index
     if by_key:
         plan, index = copy.copy(plan), pd.RangeIndex(len(rows.order) + 1)

@@ -13,15 +13,19 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from ... import session
+from ..._engine.plan import keys_of
+from ..._engine.run_options import NAMES
 from ...errors import ColumnError, InputError, Stopped, refuse_unknown
 from ...tasks import ChatTask, Task
 from .. import rows as frames
 from ..call import Call, remember, warn
 from ..cascades.cascade import EMBEDDINGS, Cascade
+from ..extract_call import ExtractCall
 from ..gold import columns_in
 from ..progress import Display, listener, working
 from ..steps import Steps
@@ -31,9 +35,6 @@ from .enrich_cascade import FilesCascade, Frames, certificates, prepare
 from .enrich_columns import Asked, bytes_of_vector, made_of, parts_of
 from .enrich_report import EnrichPlan, EnrichReport
 from .parts import Part, Target, left
-
-if TYPE_CHECKING:
-    from ..extract_call import ExtractCall
 
 #: What a row takes beside its cells and answers: inputs, keys, places in lists, what waits for the store.
 _BYTES_A_ROW = 1_500
@@ -69,8 +70,6 @@ class Enrichment:
         self, source: Any, target: str | Path, columns: Mapping[str, Any], memory: int, overwrite: bool,
         options: Mapping[str, Any],
     ) -> None:  # fmt: skip
-        from ... import session
-
         if isinstance(memory, bool) or not isinstance(memory, (int, float)) or memory < 100_000:
             raise ValueError(f"memory={memory!r}: give bytes, at least 100,000, such as 512_000_000.")
         self.session, self._memory, self._overwrite = session.current(), memory, overwrite
@@ -121,9 +120,6 @@ class Enrichment:
             )
         if refused := [each for each in own if each in _WHOLE]:
             raise ColumnError(f"columns[{name!r}]: {refused[0]}= is of the whole; give it to enrich itself.")
-        from ..._engine.plan import keys_of
-        from ..._engine.run_options import NAMES
-
         refuse_unknown(f"columns[{name!r}]", own, ("model", "truth", *(each for each in NAMES if each not in _WHOLE)))
         given = {each: value for each, value in own.items() if each not in ("model", "truth")}
         options = self.session.options({**whole, **given, "budget": self.options.budget, "neurons": None})

@@ -19,8 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ..._engine.plan import Plan
+from ..._engine.run_options import RunOptions
 from ...errors import InputError, ModelError
 from ...models import Cost, Model
+from ...quality.certificate import accuracy_steps
 from ...tasks import Embed, Task
 from ...vectors import VectorColumn
 from ..call import Call
@@ -29,11 +32,9 @@ from ..cascades.cascade_parts import Answers, Distinct, Lessons, PartCall, Rows,
 from ..cascades.cascade_plan import Certificate, dollars
 from ..cascades.cascade_rows import Population, known_cell, known_inputs
 from ..gold import Gold, by_content, replaced, truths
+from ..report import Report
 
 if TYPE_CHECKING:
-    from ..._engine.plan import Plan
-    from ..._engine.run_options import RunOptions
-    from ..report import Report
     from .enrich_report import EnrichReport
     from .parts import Target
 
@@ -202,8 +203,6 @@ class FilesCascade:
 
     def prepare(self, frames: Frames, report: EnrichReport, name: str) -> Generator[Call, Any, None]:
         """Find out which cheap answers stand; yield the calls."""
-        from ...quality.certificate import accuracy_steps
-
         sample, open_, none = self.drawn.checked, self.drawn.open, np.zeros(len(self.keys), dtype=bool)
         scores, right, seen, spent = np.full(len(self.keys), np.nan), none.copy(), none.copy(), [Cost(0.0), Cost(0.0)]
         if self.cascade.learns and not self.reason:

@@ -16,20 +16,20 @@ import numpy as np
 import pandas as pd
 import pydantic_core
 
+from ..._engine.run_options import RunOptions
 from ...errors import ColumnError
 from ...models import Model
 from ...tasks import Column, Task
 from ...vectors.vector import Space
 from ..arrow import VectorArray, arrow_type
 from ..call import Call
+from ..extract_call import ExtractCall
 from ..reading import is_missing
+from ..report import Report
+from ..steps import Steps
 from ..verb import call_of, carried_out
 
 if TYPE_CHECKING:
-    from ..._engine.run_options import RunOptions
-    from ..extract_call import ExtractCall
-    from ..report import Report
-    from ..steps import Steps
     from .enrich_cascade import FilesCascade
     from .enrich_report import EnrichReport
 

@@ -12,20 +12,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from ..._engine.plan import Estimate, time_in_words
 from ..._engine.run_state import Event, Results
 from ...errors import CfaiError, RowsFailed, Stopped, StoreError
 from ...markup import counted
 from ...models import Cost
 from ...models.ledger import money
 from ..cascades.cascade_plan import Certificate
-from ..report import Report, ReportOfCalls, spent_words
-
-if TYPE_CHECKING:
-    from ..._engine.plan import Estimate
+from ..report import Report, ReportOfCalls, sentence, spent_words, with_text
 
 
 class EnrichReport(ReportOfCalls):
@@ -232,9 +230,7 @@ class EnrichReport(ReportOfCalls):
         if run.stopped:
             raise Stopped(self.stopped_words) from run.error
         if run.error is not None and not (isinstance(run.error, StoreError) and not run.rows - run.done - run.failed):
-            text = str(run.error)
-            run.error.args = (f"{text}{'' if text.endswith('.') else '.'} {self._kept_words}", *run.error.args[1:])
-            raise run.error
+            raise with_text(run.error, f"{sentence(str(run.error))} {self._kept_words}")
         if run.damaged:
             self.notes.append(f"{counted(run.damaged, 'stored answer')} could not be read and were asked for again.")
         if run.store_failure is not None:
@@ -329,17 +325,11 @@ class EnrichPlan:
         there = f", {self.done:,} are there in {counted(self.parts_done, 'part')}" if self.parts_done else ""
         lines = [f"enrich into {self.path}", f"  {counted(self.rows)} to do in {counted(self.parts, 'part')}{there}"]
         for name, one in self.columns.items():
-            limit = "no known rate limit" if one.minutes is None else time_in_words(one.minutes)
             stored = f", {one.stored:,} in the store" if one.stored else ""
             cost = money(one.cost.neurons, False) if one.requests else "nothing to pay"
+            limit = time_in_words(one.minutes)
             lines.append(f"  {name}: {one.words}, {counted(one.requests, 'request')}{stored}, {limit}, {cost}")
         total = "nothing to send, nothing to pay"
         if self.requests:
             total = f"{money(self.cost.neurons, False)} at most; estimated, nothing sent"
         return "\n".join([*lines, f"  {total}", *(f"  {note}" for note in self.notes)])
-
-
-def time_in_words(minutes: float) -> str:
-    if minutes < 1:
-        return "under 1 min at the rate limit"
-    return f"at least {f'{minutes / 60:,.0f} h' if minutes >= 120 else f'{minutes:,.0f} min'} at the rate limit"

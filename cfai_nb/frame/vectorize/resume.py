@@ -13,18 +13,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..._engine.engine import Engine
+from ..._engine.run_options import RunOptions
 from ..._engine.run_state import new_run
 from ...errors import RowError
 from ...session.requests import RequestJob
 from ..call import warn
-from ..steps import Requests
-
-if TYPE_CHECKING:
-    from ..._engine.run_options import RunOptions
-    from ..steps import Step
+from ..steps import Requests, Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

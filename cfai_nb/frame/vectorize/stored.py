@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ... import session
 from ...errors import SetupError
 from ...tasks import Embed
 from ...vectors.vector import Space
@@ -81,8 +82,6 @@ def found_in(
 
 def service(product: str = "Vectorize") -> Session:
     """Return the session, if what it is connected to has this product."""
-    from ... import session
-
     here = session.current()
     if here.endpoint.is_server:
         raise SetupError(

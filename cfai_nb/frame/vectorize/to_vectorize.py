@@ -11,13 +11,14 @@ import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pydantic_core
 
 from ...errors import AccessError, Unavailable
+from ...session import Session
 from ...session.requests import RequestJob
 from ...vectors import VectorColumn
 from ...vectors.matrix import checked
@@ -29,9 +30,6 @@ from .index import MAX_VECTORS, NOT_FOUND, Index, decimals, space_of
 from .metadata import PROPERTIES, about, ids_of, kinds_of, records_of
 from .resume import Uploading, Written, beats, carried_out, listed, seconds_of_wait
 from .stored import check, service
-
-if TYPE_CHECKING:
-    from ...session import Session
 
 #: Vectors and bytes a call takes, and dimensions of an index.
 CALL_VECTORS, CALL_BYTES, DIMENSIONS = 5_000, 100_000_000, 1_536
