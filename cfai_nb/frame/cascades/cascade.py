@@ -25,11 +25,10 @@ from ...tasks import Embed, Task
 from ...vectors import VectorColumn
 from .. import rows as frames
 from ..call import Call, Whole, remember
-from ..gold import truths
 from ..report import Report
 from .cascade_parts import Answers, Finish, Lessons, PartCall, Rows, Warn, costs_of, parts_of, sureness, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
-from .cascade_rows import CascadeRows
+from .cascade_rows import CascadeRows, hopeless, known_answers
 
 if TYPE_CHECKING:
     from ...quality.certificate import Certificate as Found
@@ -107,6 +106,17 @@ def share(value: Any, name: str) -> float:
     return float(value)
 
 
+def cheap_of(cascade: Cascade, task: Task, strong: Call) -> Model | None:
+    """Return the cheap model, which can answer the task; None where embeddings are alone."""
+    if cascade.model is None:
+        return None
+    cheap = strong.session.model_for(task, cascade.model, strong.options.gateway)
+    task.check(cheap)  # without probabilities there is nothing to rank
+    if cheap.id == strong.model.id:
+        raise ModelError(f"cheap and strong are the same model, {cheap.id}.")
+    return cheap
+
+
 class CascadeCall:
     """One call of a verb with a cascade.
 
@@ -141,20 +151,12 @@ class CascadeCall:
         self.targets = chosen or {"accuracy": cascade.accuracy}
         self.strong = PartCall(task, cascade.strong, data, on, options)
         self.options = self.strong.options
-        self.cheap: Model | None = None
         self.cheap_task: Task = dataclasses.replace(task, probabilities=True)  # type: ignore[call-arg]
-        if cascade.model is not None:
-            self.cheap = self.strong.session.model_for(task, cascade.model, self.options.gateway)
-            self.cheap_task.check(self.cheap)  # without probabilities there is nothing to rank
-            if self.cheap.id == self.model.id:
-                raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
-        names = [task.name if part.name is None else part.name for part in self.parts]
-        known = truths(data, on, truth, names)
-        if known is not None and (absent := [name for name in names if name not in known]):
-            raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
+        self.cheap = cheap_of(cascade, self.cheap_task, self.strong)
+        known = known_answers(task, self.parts, data, on, truth)
         self.rows = CascadeRows(
-            self.strong.plan(), self.parts, None if known is None else known[names], learns=cascade.learns,
-            targets=self.targets, confidence=cascade.confidence,
+            self.strong.plan(), self.parts, known, learns=cascade.learns, targets=self.targets,
+            confidence=cascade.confidence,
         )  # fmt: skip
         self.answers = Answers(len(self.rows), self.rows.gold)
         self.calls: list[PartCall] = []
@@ -255,7 +257,7 @@ class CascadeCall:
             if "accuracy" in self.targets and not self.cascade.learns:
                 yield from self._guess(rows.checked)
                 yield from self._ask(rows.checked)
-                if why := self._hopeless():  # before the other rows are bought
+                if why := self._hopeless(self.cheap):  # before the other rows are bought
                     yield self._does_not_pay(why)
                     return
                 wanted = np.setdiff1d(wanted, rows.checked)
@@ -334,24 +336,13 @@ class CascadeCall:
 
     # -- what may stand ------------------------------------------------------------------------------------------
 
-    def _hopeless(self) -> str:
+    def _hopeless(self, cheap: Model) -> str:
         """Why the cheap model is not worth its price, going by the rows checked so far; empty if it may be."""
-        rows, checked, answers = self.rows, self.rows.checked, self.answers
-        if not len(checked):
-            return ""
-        scores = np.array(sureness(self.parts, [answers.guesses[row] for row in checked.tolist()]))
-        right = answers.agree(self.task, checked)
-        order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
-        wrong = np.cumsum(~right[order] | np.isnan(scores[order]))
-        share_kept = float((wrong <= (1 - self.targets["accuracy"]) * len(checked)).mean())
-        rest = np.setdiff1d(rows.open, checked)
-        gain, pay = rows.price(self.task, self.model, rest), rows.price(self.cheap_task, self.cheap, rest)  # type: ignore[arg-type]
-        small = share_kept < 0.1 if None in (gain.neurons, pay.neurons) else (
-            share_kept * (gain.neurons or 0) <= (pay.neurons or 0)
-        )  # fmt: skip
-        if not small:
-            return ""
-        return f"{self.cheap.name} gave the same answer on {right.sum():,} of {len(checked):,} rows"  # type: ignore[union-attr]
+        rows, checked = self.rows, self.rows.checked
+        sure = sureness(self.parts, [self.answers.guesses[row] for row in checked.tolist()])
+        right, rest = self.answers.agree(self.task, checked), np.setdiff1d(rows.open, checked)
+        gain, pay = rows.price(self.task, self.model, rest), rows.price(self.cheap_task, cheap, rest)
+        return hopeless(cheap.name, right, sure, self.targets["accuracy"], gain, pay)
 
     def _agree(self) -> Generator[Step, Any, None]:
         """Keep cheap answers as far as an accuracy is certain."""

@@ -192,9 +192,9 @@ class Distinct:
         """Their keys, one after the other."""
         return b"".join(self.plan.keys[at] for at in self.order.tolist())
 
-    def price(self, task: Task, model: Model, rows: Rows) -> Cost:
+    def price(self, task: Task, model: Model, some: Rows) -> Cost:
         """Return what these rows cost at most."""
-        inputs = [self.plan.inputs[at] for at in self.order[rows].tolist()]
+        inputs = [self.plan.inputs[at] for at in self.order[some].tolist()]
         return price(task.estimate_usage(inputs, model), model) if inputs else Cost(0.0)
 
 
@@ -377,7 +377,7 @@ def costs_of(calls: Sequence[Call]) -> Cost:
 
 
 def whole(
-    strong: PartCall, rows: Distinct, answers: Answers, calls: Sequence[Call], certificate: Certificate | None, *,
+    strong: PartCall, distinct: Distinct, answers: Answers, calls: Sequence[Call], certificate: Certificate | None, *,
     by_key: bool = False,
 ) -> Report:  # fmt: skip
     """Return the report of all calls of a cascade together.
@@ -385,22 +385,24 @@ def whole(
     Without a certificate, that of what was asked of the strong model before something ended the call.  ``by_key``: its
     frame has the distinct rows in the order of their keys, and a missing one behind them.
     """
-    plan, index = rows.plan, strong.rows.index
+    plan, index = distinct.plan, strong.rows.index
     if by_key:
-        plan, index = copy.copy(plan), pd.RangeIndex(len(rows.order) + 1)
-        plan.where = np.append(rows.order, -1)
+        plan, index = copy.copy(plan), pd.RangeIndex(len(distinct.order) + 1)
+        plan.where = np.append(distinct.order, -1)
     run = Run(plan, strong.options)
     for part in (call.report.run for call in calls if call.report is not None):
         add(run, part)
     there = [row for row, cell in enumerate(answers.cells) if cell is not None]
-    run.deliver(rows.order[there], [answers.cells[row] for row in there])
-    run.stored = int(rows.weights[[row for row in there if answers.stored[1, row] or answers.by[row] == TRUTH]].sum())
+    run.deliver(distinct.order[there], [answers.cells[row] for row in there])
+    run.stored = int(
+        distinct.weights[[row for row in there if answers.stored[1, row] or answers.by[row] == TRUTH]].sum()
+    )
     for row, error in answers.errors.items():
         if answers.cells[row] is None:
-            run.fail(int(rows.order[row]), error)
+            run.fail(int(distinct.order[row]), error)
     run.ended = time.monotonic()
     names = list(dict.fromkeys([TRUTH, *answers.guessed_by.tolist(), strong.model.name]))
-    by = dict(zip(rows.order.tolist(), answers.by.tolist(), strict=True))
+    by = dict(zip(distinct.order.tolist(), answers.by.tolist(), strict=True))
     sources = [by.get(at) or None for at in plan.where.tolist()]
     categories = [name for name in names if name and name in sources]
     column = pd.Series(pd.Categorical(sources, categories), index=index, name="answered_by")

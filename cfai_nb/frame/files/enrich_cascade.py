@@ -27,11 +27,11 @@ from ...quality.certificate import accuracy_steps
 from ...tasks import Embed, Task
 from ...vectors import VectorColumn
 from ..call import Call
-from ..cascades.cascade import EMBEDDINGS, Cascade
+from ..cascades.cascade import EMBEDDINGS, Cascade, cheap_of
 from ..cascades.cascade_parts import Answers, Distinct, Lessons, PartCall, Rows, costs_of, parts_of, sureness, whole
 from ..cascades.cascade_plan import Certificate, dollars
-from ..cascades.cascade_rows import Population, known_cell, known_inputs
-from ..gold import Gold, by_content, replaced, truths
+from ..cascades.cascade_rows import Population, hopeless, known_answers, known_cell, known_inputs
+from ..gold import Gold, by_content, replaced
 from ..report import Report
 
 if TYPE_CHECKING:
@@ -77,16 +77,12 @@ class FilesCascade:
         self.cheap_task: Task = dataclasses.replace(task, probabilities=True)  # type: ignore[call-arg]
         self.strong: Model = strong.model
         self.cheaps: dict[str, tuple[Task, Model]] = {}  # what is asked before the strong model, in order
-        self.cheap: Model | None = None
         self.on, self._options = on, options
         if cascade.learns:
             embed = Call(Embed(), None, strong._given[0], on, options)
             self.cheaps[EMBEDDINGS] = embed.task, embed.model
-        if cascade.model is not None:
-            self.cheap = strong.session.model_for(task, cascade.model, options.gateway)
-            self.cheap_task.check(self.cheap)
-            if self.cheap.id == self.strong.id:
-                raise ModelError(f"cheap and strong are the same model, {self.cheap.id}.")
+        self.cheap = cheap_of(cascade, self.cheap_task, strong)
+        if self.cheap is not None:
             self.cheaps[self.cheap.name] = self.cheap_task, self.cheap
         self.lessons: Lessons | None = None
         self._truth = None if truth is None else by_content(truth, "the source")
@@ -154,11 +150,7 @@ class FilesCascade:
         if self._truth is None:
             return None
         laid = replaced(self._truth, lambda one: one.match(frame, self.on) if isinstance(one, Gold) else one)
-        names = [self.task.name if part.name is None else part.name for part in self.parts]
-        made = truths(frame, self.on, laid, names)
-        if made is not None and (absent := [name for name in names if name not in made]):
-            raise ValueError(f"truth: the answers of a row go together, and {', '.join(absent)} is not among them.")
-        return None if made is None else made[names]
+        return known_answers(self.task, self.parts, frame, self.on, laid)
 
     def _idle(self) -> str:
         """Why it does not pay, as far as that can be seen now."""
@@ -221,7 +213,10 @@ class FilesCascade:
                 right[rows[checked]] = answers.agree(self.task, checked)
                 spent = [spent[0] + costs_of(calls), spent[1] + costs_of(asked)]
             if title == "sample":
-                self.reason = self._hopeless(right[sample], scores[sample])
+                self.reason = hopeless(
+                    next(iter(self.cheaps)), right[sample], scores[sample], self.cascade.accuracy,
+                    self.prices[self.strong.id], self.first_price,
+                )  # fmt: skip
         if not self.reason and len(open_):
             steps = accuracy_steps(
                 scores[open_], self.cascade.accuracy, self.cascade.confidence, self.drawn.weights[open_],
@@ -321,16 +316,6 @@ class FilesCascade:
         answers.take(some, call)
         report.settle()
         return [call]
-
-    def _hopeless(self, right: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> str:
-        """Why the cheap model is not worth its price, going by the sample; empty if it may be."""
-        order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
-        wrong = np.cumsum(~right[order] | np.isnan(scores[order]))
-        kept = float((wrong <= (1 - self.cascade.accuracy) * len(right)).mean()) if len(right) else 0.0
-        cheap, alone = self.first_price.neurons, self.prices[self.strong.id].neurons
-        if kept >= 0.1 if cheap is None or alone is None else kept * alone > cheap:
-            return ""
-        return f"{next(iter(self.cheaps))} gave the same answer on {right.sum():,} of {len(right):,} rows"
 
     def _certify(self, cheap: Cost, strong: Cost, sample: int) -> None:
         """Put the certificate together, given what cheap answers cost, and the strong ones of the sample."""
