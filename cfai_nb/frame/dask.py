@@ -30,13 +30,13 @@ from ..errors import InputError, near
 from ..models import Cost
 from ..models.ledger import money
 from . import rows as frames
-from .arrow import VectorDtype
+from .arrow import VectorArray, VectorDtype
 from .cascades.cascade import Cascade
 from .cascades.cascade_parts import TRUTH
 from .columns import without_rows
 from .dask_part import CascadePart, Part, Priced, active, outlined
 from .gold import by_content, columns_in, replaced
-from .polars import WhenImported
+from .polars import when_imported
 from .steps import Form, advance
 from .verb import RankVerb, TaskVerb
 
@@ -61,7 +61,12 @@ class DaskAccessor:
 
     def __dir__(self) -> list[str]:
         every = [name for name in dir(self.accessor) if not name.startswith("_")]
-        return [name for name in every if name in _BY_ROW or _by_row(vars(self.accessor)[name])]
+        verbs = vars(self.accessor)
+        return [
+            name
+            for name in every
+            if name in _BY_ROW or (isinstance(verbs[name], TaskVerb) and not isinstance(verbs[name], RankVerb))
+        ]
 
     def __getattr__(self, name: str) -> DaskVerb:
         if name.startswith("_"):
@@ -75,10 +80,6 @@ class DaskAccessor:
             )
         meant = near(name, dir(self))
         raise AttributeError(f"cfai has no {name!r}.{f' Did you mean {meant!r}?' if meant else ''}")
-
-
-def _by_row(verb: Any) -> bool:
-    return isinstance(verb, TaskVerb) and not isinstance(verb, RankVerb)
 
 
 class DaskVerb:
@@ -170,8 +171,7 @@ class DaskVerb:
         """Return the columns that may hold vectors, which a cascade learns from."""
         if not cascade.learns or self._data.ndim == 1:
             return set()
-        types = self._data._meta.dtypes.items()
-        return {name for name, dtype in types if isinstance(dtype, VectorDtype) or dtype.kind == "O"}
+        return {name for name, dtype in self._data._meta.dtypes.items() if dtype.kind == "O"}
 
     def _needed(
         self, call: Call, args: tuple[Any, ...], options: Mapping[str, Any], further: Set[Any] = frozenset()
@@ -366,8 +366,6 @@ def register(accessor: type) -> None:
     namespace = type("DaskAccessor", (DaskAccessor,), {"accessor": accessor, "__doc__": DaskAccessor.__doc__})
 
     def add(module: ModuleType) -> None:
-        from .arrow import VectorArray, VectorDtype
-
         own = importlib.import_module("dask.dataframe.extensions")
         for owner in (module.DataFrame, module.Series):
             if "cfai" in vars(owner):  # again, as after a reload
@@ -377,8 +375,4 @@ def register(accessor: type) -> None:
         example = [np.zeros(1, dtype=np.float32)] * 2
         own.make_array_nonempty.register(VectorDtype, lambda dtype: VectorArray._from_sequence(example))
 
-    there = sys.modules.get("dask.dataframe")
-    if there is not None and hasattr(there, "DataFrame"):
-        add(there)
-        return
-    WhenImported("dask.dataframe", add).wait()
+    when_imported("dask.dataframe", "DataFrame", add)

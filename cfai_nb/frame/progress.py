@@ -73,18 +73,18 @@ def listener(wanted: bool | None, display: Display | None = None) -> AbstractCon
         Makes the bar of a notebook; without it a line of text is shown there.
     """
     if wanted is False:
-        shown: AbstractContextManager[Listener] = contextlib.nullcontext(_silent)
+        shown: AbstractContextManager[Listener] = contextlib.nullcontext(silent)
     elif in_notebook() and display is not None:
         shown = display()
     elif wanted or sys.stderr.isatty():
         shown = line()
     else:
-        shown = contextlib.nullcontext(_silent)
+        shown = contextlib.nullcontext(silent)
     return _with_listeners(shown)
 
 
-def _silent(report: Report) -> None:
-    return None
+def silent(report: Report) -> None:
+    """Show nothing."""
 
 
 @contextlib.contextmanager

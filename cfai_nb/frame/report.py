@@ -340,15 +340,10 @@ def spent_words(event: Event) -> list[str]:
     cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
     pretended = stand_in(event.origin) if event.requests else ""
     would = "" if event.spent.neurons is None else "would be "
-    saved = saved_words(event.saved_neurons, event.unknown_saved)
+    unknown = f"{counted(event.unknown_saved)} of unknown price" if event.unknown_saved else ""
+    saved = " and ".join(filter(None, (money(event.saved_neurons) if event.saved_neurons else "", unknown)))
     words = [counted(event.requests, "request"), f"{pretended}, {would}{cost}" if pretended else cost]
     return [*words, *([f"saved {saved}"] if saved else []), f"{event.seconds:.1f} s"]
-
-
-def saved_words(neurons: float, unknown: int) -> str:
-    """Return what was not paid again, and for how many rows the price is unknown; empty where nothing was saved."""
-    rows = f"{counted(unknown)} of unknown price" if unknown else ""
-    return " and ".join(part for part in (money(neurons) if neurons else "", rows) if part)
 
 
 def _plain(label: Any) -> Any:

@@ -88,7 +88,9 @@ def rows_of(
     elif isinstance(on, str) and (template or "{" in on):
         if "text" not in takes:
             what = " or ".join(sorted(takes))
-            raise ColumnError(f"This task and model take {what} and no words: name a column. {_columns_are(frame)}")
+            raise ColumnError(
+                f"This task and model take {what} and no words: name a column. Columns: {_columns(frame)}."
+            )
         inputs, bad = _fill(frame, on, takes, fetch)
     else:
         raise ColumnError(_no_column(frame, on))
@@ -191,10 +193,6 @@ def _columns(frame: pd.DataFrame) -> str:
     return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "") or "none"
 
 
-def _columns_are(frame: pd.DataFrame) -> str:
-    return f"Columns: {_columns(frame)}."
-
-
 def _no_column(frame: pd.DataFrame, name: Any) -> str:
     near = difflib.get_close_matches(str(name), [str(c) for c in frame.columns], n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
@@ -213,17 +211,17 @@ def _fill(
         )
     labels = {name: _label(frame, name) for name in named}
     bad: Bad = {}
-    filled: dict[str, Sequence[str | Media | None]] = {}
+    filled: dict[tuple[str, str], Sequence[str | Media | None]] = {}
     for name, spec in {(n, s) for _, n, s in parts if n is not None}:
         column = _column(frame, labels[name])
         # A template names text or media; a path in a text column is not opened here.
         found, wrong = _formatted(column, spec) if spec else read(column, takes | _TEXT, fetch)
         refuse_wrong_kind(column, labels[name], found, wrong)
-        filled[f"{name}:{spec}"] = found
+        filled[name, spec] = found
         bad |= wrong
     prompts: list[Input | None] = []
     for at in range(len(frame)):
-        pieces = [(literal, None if name is None else filled[f"{name}:{spec}"][at]) for literal, name, spec in parts]
+        pieces = [(literal, None if name is None else filled[name, spec][at]) for literal, name, spec in parts]
         gone = any(name is not None and piece is None for (_, piece), (_, name, _) in zip(pieces, parts, strict=True))
         prompts.append(None if gone else _joined(pieces))
     return prompts, bad

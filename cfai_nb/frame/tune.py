@@ -357,7 +357,10 @@ def candidates(task: Task, on: Any, variants: Any, shown: Sequence[tuple[str, An
     named = (
         variants.items()
         if isinstance(variants, Mapping)
-        else ((_title(each, at), each) for at, each in enumerate(variants, 1))
+        else (
+            (f"“{line(each, 40)}”" if isinstance(each, str) else f"variant {at}", each)
+            for at, each in enumerate(variants, 1)
+        )
     )
     found += [_variant(str(name), each, task, on) for name, each in named]
     if len({each.name for each in found}) < len(found):
@@ -374,10 +377,6 @@ def _filled(prompt: str, template: str) -> str:
     """Return what a filled template of one column was filled with."""
     before, _, rest = template.partition("{")
     return prompt[len(before) : len(prompt) - len(rest.partition("}")[2]) or None]
-
-
-def _title(variant: Any, at: int) -> str:
-    return f"variant {at}" if not isinstance(variant, str) else f"“{line(variant, 40)}”"
 
 
 def _variant(name: str, given: Any, task: Task, on: Any) -> Candidate:

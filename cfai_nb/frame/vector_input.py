@@ -227,7 +227,7 @@ def recorded(column: pd.Series[Any]) -> pd.Series[Any]:
 
 def holds_vectors(column: pd.Series[Any]) -> bool:
     """Whether the first cell that is there is an array or a list."""
-    if not may_hold_vectors(column):
+    if column.dtype != object and not isinstance(column.dtype, (pd.ArrowDtype, VectorDtype)):
         return False
     for cell in recorded(column):
         if isinstance(cell, (np.ndarray, list, tuple)):
@@ -235,11 +235,6 @@ def holds_vectors(column: pd.Series[Any]) -> bool:
         if not is_missing(cell):
             return False
     return False
-
-
-def may_hold_vectors(column: pd.Series[Any]) -> bool:
-    """Whether the dtype of a column leaves room for vectors."""
-    return bool(column.dtype == object) or isinstance(column.dtype, (pd.ArrowDtype, VectorDtype))
 
 
 def refuse_needless(options: Mapping[str, Any], why: str) -> None:

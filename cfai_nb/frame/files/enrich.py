@@ -164,9 +164,8 @@ class Enrichment:
             )
         with working(f"enrich, rows for {one.name}", self.options.progress) as say:
             cascade.count(functools.partial(self.frames, one), self._memory, say)
-        about = repr(
-            [one.key, cascade.digest, cascade.asked_first, cascade.cascade.accuracy, cascade.cascade.confidence]
-        )
+        first, promise = [model.id for _, model in cascade.cheaps.values()], cascade.cascade
+        about = repr([one.key, cascade.digest, first, promise.accuracy, promise.confidence])
         key = hashlib.blake2b(about.encode(), digest_size=12).hexdigest()
         return dataclasses.replace(one, key=key, words=f"{one.words}, certified for {cascade.rows:,} rows")
 

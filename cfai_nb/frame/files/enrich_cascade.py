@@ -98,11 +98,6 @@ class FilesCascade:
         """What answers, in order."""
         return " → ".join([*self.cheaps, self.strong.name])
 
-    @property
-    def asked_first(self) -> list[str]:
-        """The models that are asked before the strong one."""
-        return [model.id for _, model in self.cheaps.values()]
-
     # -- before anything is sent -------------------------------------------------------------------------------------
 
     def count(self, frames: Frames, memory: float, say: Callable[[str], None]) -> None:

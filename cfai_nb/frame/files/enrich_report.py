@@ -23,6 +23,7 @@ from ...markup import counted
 from ...models import Cost
 from ...models.ledger import money
 from ..cascades.cascade_plan import Certificate
+from ..progress import silent
 from ..report import Report, ReportOfCalls, sentence, spent_words, with_text
 
 
@@ -51,7 +52,7 @@ class EnrichReport(ReportOfCalls):
         self.parts = self.done_rows = self.kept = 0
         self.notes: list[str] = []
         self.title = "enrich"
-        self.show: Callable[[Report], None] = _silent
+        self.show: Callable[[Report], None] = silent
         self._began, self._ended = time.monotonic(), 0.0
         self._current: Report | None = None
         self._error: CfaiError | None = None  # what ended the whole early
@@ -256,10 +257,6 @@ def _added(one: Event, other: Event) -> Event:
     summed = ("stored", "failed", "missing", "requests", "saved_neurons", "unknown_saved", "done", "rows")
     total = {name: getattr(one, name) + getattr(other, name) for name in summed}
     return dataclasses.replace(other, **total, spent=one.spent + other.spent)
-
-
-def _silent(report: Any) -> None:
-    return None
 
 
 # -- the price before -----------------------------------------------------------------------------------------------

@@ -201,11 +201,6 @@ class Upload:
             ids, more = [self.ids[at] for at in some], [self.metadata[at] for at in some]
             yield from lines(ids, self.vectors[places], more, self.namespace)
 
-    def metadata_at(self, at: int) -> Any:
-        """Return the metadata of one vector."""
-        more = self.metadata[at]
-        return {} if more is None else pydantic_core.from_json(more)
-
 
 def lines(
     ids: Sequence[str], matrix: npt.NDArray[np.float32], metadata: Sequence[bytes | None], namespace: str | None
@@ -374,4 +369,4 @@ class Uploader(Uploading):
         values = np.asarray(found.get("values") or (), dtype=np.float32)
         ours = np.asarray(self.upload.vectors[np.array([at])])[0]
         same = values.shape == ours.shape and np.allclose(values, ours, rtol=1e-5, atol=1e-7)
-        return same and (found.get("metadata") or {}) == self.upload.metadata_at(at)
+        return same and (found.get("metadata") or {}) == pydantic_core.from_json(self.upload.metadata[at] or b"{}")
