@@ -61,13 +61,7 @@ class VectorDtype(ExtensionDtype):
 
 
 class VectorArray(ExtensionArray, NDArrayOperatorsMixin):  # type: ignore[misc, unused-ignore]
-    """Cells of a column of vectors; an array of objects in all but its Arrow form.
-
-    Parameters
-    ----------
-    cells : ndarray of object, shape (n,)
-        Vectors, and None where there is none.
-    """
+    """Cells of a column of vectors, None where there is none; an array of objects in all but its Arrow form."""
 
     def __init__(self, cells: npt.NDArray[np.object_]) -> None:
         self._cells = cells

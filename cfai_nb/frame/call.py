@@ -76,30 +76,9 @@ class Whole(Protocol):
 class Call:
     """One call of a verb: a step that sends rows through the engine.
 
-    Parameters
-    ----------
-    task : Task
-    model : str, Model or None
-    data : DataFrame or Series
-    on : column or template, or None
-    options : mapping or RunOptions
-        As given by the user; or merged already, where several calls share them and with them one budget.
-    part : str
-        What a plan of several calls names it.
-    whole : Whole, optional
-        What it is one of many calls of: its run is shown there, and its outcome is concluded there.
-
-    Attributes
-    ----------
-    whole
-    title : str
-        What its report begins with instead of the verb.
-    report : Report or None
-        Of its run, once that has begun.
-    notes : list of str
-        What a caller should know besides the result: that a fallback model answers.
-    say : callable
-        Takes each note: warns, unless the caller is elsewhere.
+    `options` are as given by the user; or merged already, where several calls share them and with them one budget.
+    `part` is what a plan of several calls names it.  `whole` is what it is one of many calls of: its run is shown
+    there, and its outcome is concluded there.
     """
 
     def __init__(
@@ -128,10 +107,10 @@ class Call:
         self._given = data, on
         self._fetched = 0  # addresses
         self.rows = self._read()
-        self.title, self.part, self.whole = "", part, whole
-        self.report: Report | None = None
-        self.notes: list[str] = []
-        self.say: Callable[[str], object] = warn
+        self.title, self.part, self.whole = "", part, whole  # the title is for the report, in place of the verb
+        self.report: Report | None = None  # of its run, once that has begun
+        self.notes: list[str] = []  # what a caller should know besides the result: that a fallback model answers
+        self.say: Callable[[str], object] = warn  # takes each note
 
     def _read(self) -> frames.Rows:
         """Read the rows as what the model takes."""

@@ -29,21 +29,9 @@ def to_pandas(
     name: Hashable,
     space: Space | None,
 ) -> pd.Series[Any] | pd.DataFrame:
-    """Turn the columns of the distinct inputs into a Series or DataFrame of the rows.
+    """Turn the columns of the distinct inputs into a Series or DataFrame of the rows, on the index of the frame.
 
-    Parameters
-    ----------
-    columns : Column or mapping of name to Column
-    where : ndarray of int64, shape (rows,)
-        The input of each row; -1 for none.
-    results : Results
-        Holds the matrix behind a column of vectors.
-    index : Index
-        Of the frame; kept as it is, duplicates included.
-    name : Hashable
-        Of the Series.
-    space : Space or None
-        Of the vectors.
+    `where` is the input of each row, -1 for none.  The results hold the matrix behind a column of vectors of the space.
     """
     if isinstance(columns, Column):
         series = _series(columns, where, results, index, space)

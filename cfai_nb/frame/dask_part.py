@@ -78,32 +78,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Part:
-    """A verb as it is carried out on each partition.
-
-    Attributes
-    ----------
-    verb, args, options
-        As called, with the run options of the session.
-    call : str
-        What all parts of a call have in common.
-    budget : SharedLimit or None
-        One for all parts.
-    session : str
-        Its name.
-    meta : DataFrame or Series
-        The result, without rows.
-    asked : tuple of Asked
-        The calls that each part makes.
-    """
+    """A verb as it is carried out on each partition."""
 
     verb: str
     args: tuple[Any, ...]
-    options: Mapping[str, Any]
-    call: str
-    budget: SharedLimit | None
-    session: str
-    meta: Any
-    asked: tuple[Asked, ...]
+    options: Mapping[str, Any]  # as called, with the run options of the session
+    call: str  # what all parts of a call have in common
+    budget: SharedLimit | None  # one for all parts
+    session: str  # its name
+    meta: Any  # the result, without rows
+    asked: tuple[Asked, ...]  # the calls that each part makes
     _held: list[Any] = field(default_factory=list, repr=False, compare=False)  # the session, in the process it is of
 
     @classmethod
@@ -336,21 +320,11 @@ def outlined(steps: Any) -> CascadeCall:
 
 @dataclass(frozen=True)
 class SharedLimit:
-    """A budget as workers can share it, by its name.
+    """A budget as workers can share it, by its name."""
 
-    Attributes
-    ----------
-    name : str
-        ``"free ..."`` where it is that of today's free Neurons, from which other programs spend as well.
-    neurons, elsewhere : float
-        What this account may still spend by its ledger, and what other programs spent as far as is known.
-    label : str
-    allow_unknown : bool
-    """
-
-    name: str
-    neurons: float
-    elsewhere: float
+    name: str  # "free ..." where it is that of today's free Neurons, from which other programs spend as well
+    neurons: float  # what this account may still spend by its ledger
+    elsewhere: float  # what other programs spent as far as is known
     label: str
     allow_unknown: bool
 

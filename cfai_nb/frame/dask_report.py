@@ -49,12 +49,7 @@ _reports: collections.OrderedDict[str, DaskReport] = collections.OrderedDict()
 class PartWatch:
     """Follows one call of a part, and sends notes of it.
 
-    Parameters
-    ----------
-    send : callable
-        Takes a note.
-    shown : Report or None
-        What ``cf.last_run()`` returns meanwhile; None: the report of the call itself.
+    `shown` is what ``cf.last_run()`` returns meanwhile; None: the report of the call itself.
     """
 
     def __init__(self, send: Callable[[Mapping[str, Any]], object], shown: Report | None) -> None:
@@ -112,18 +107,9 @@ def take(
 ) -> None:  # fmt: skip
     """Take a note of a part; nothing happens where its call was made in another process.
 
-    Parameters
-    ----------
-    call, part : str
-        What all parts of a call have in common; and one attempt at a part.
-    state : {"runs", "ends", "failed", "lost"}
-    at : int
-        Which of the calls of the part.
-    note : mapping, optional
-        See ``PartWatch``.
-    apart : bool
-        Whether its charges are in another ledger than that of the client.
-    error : sequence of (name of its class, words), or empty
+    `call` is what all parts have in common, `part` one attempt at a part, `state` "runs", "ends", "failed" or "lost",
+    and `at` which of its calls the `note` of a ``PartWatch`` is about.  `apart` says that its charges are in another
+    ledger than that of the client; `error` has the name of a class and words.
     """
     if (report := _reports.get(call)) is not None:
         report.take(part, state, at, note, apart, error)
@@ -143,21 +129,9 @@ def end_idle() -> None:
 class DaskReport(ReportOfCalls):
     """What the parts of a call on a Dask frame do; ``cf.last_run()`` returns it once one has begun.
 
-    Parameters
-    ----------
-    call : str
-        What all parts have in common.
-    verb : str
-    partitions : int
-        Of the frame.
-    calls : int or None
-        Calls that the part of a partition makes.  None: one part makes the calls of a cascade for all partitions, each
-        about fewer rows than the one before.
-    session : str
-        Name of the session that keeps the ledger.
-    progress : bool or None
-    display : callable, optional
-        See ``listener``.
+    `call` is what all parts have in common, and `calls` how many calls the part of a partition makes.  None: one part
+    makes the calls of a cascade for all partitions, each about fewer rows than the one before.  The session of this
+    name keeps the ledger.
     """
 
     _elsewhere = "The answers of a call on a Dask frame are in what its .compute() returned."

@@ -33,24 +33,10 @@ if TYPE_CHECKING:
 
 
 class ExtractCall:
-    """The calls of an extraction model and of a decision model for one ``extract``.
+    """The calls of an extraction model and of a decision model for one ``extract``; takes what a ``Call`` takes.
 
-    Parameters
-    ----------
-    task : Extract
-    asked : mapping of str to Question
-        What the decision model answers, by field.
-    rest : Extract or None
-        What the extraction model finds; None where nothing is left for it.
-    model, data, on, options, part, whole
-        As of a ``Call``.
-
-    Attributes
-    ----------
-    title : str
-        What its report begins with.
-    report : Report or None
-        Of both together, once they have ended.
+    `asked` is what the decision model answers, by field; `rest` what the extraction model finds, None where nothing is
+    left for it.  ``report`` is that of both together, once they have ended.
     """
 
     def __init__(

@@ -162,12 +162,7 @@ def truths(data: rows.Frame, on: Any, truth: Any, names: Sequence[str]) -> pd.Da
 def truth_of(data: rows.Frame, on: Any, given: Any) -> pd.Series[Any]:
     """Return the right answers to one question, on the index of the frame.
 
-    Parameters
-    ----------
-    data : DataFrame or Series
-    on : column or template
-        What the question is about, which is what a review has to have shown.
-    given : column name, Series, list or Gold
+    `on` is what the question is about, which is what a review has to have shown.
 
     Raises
     ------

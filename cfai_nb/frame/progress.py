@@ -29,13 +29,7 @@ listeners: list[Listening] = []
 
 
 class Listening:
-    """A listener at work, until ``close()`` or the end of its ``with`` block.
-
-    Parameters
-    ----------
-    on_event : callable
-        Called with every Event.
-    """
+    """A listener at work, which gets every Event until ``close()`` or the end of its ``with`` block."""
 
     def __init__(self, on_event: Callable[[Any], Any]) -> None:
         self.on_event = on_event
@@ -63,14 +57,9 @@ def notify(event: Any) -> None:
 
 
 def listener(wanted: bool | None, display: Display | None = None) -> AbstractContextManager[Listener]:
-    """Return what shows a run.
+    """Return what shows a run; `wanted` as None decides by where the output goes.
 
-    Parameters
-    ----------
-    wanted : bool or None
-        None decides by where the output goes.
-    display : callable, optional
-        Makes the bar of a notebook; without it a line of text is shown there.
+    `display` makes the bar of a notebook; without it a line of text is shown there.
     """
     if wanted is False:
         shown: AbstractContextManager[Listener] = contextlib.nullcontext(silent)

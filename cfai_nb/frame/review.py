@@ -32,24 +32,12 @@ _P = "p__"
 
 @dataclass(frozen=True)
 class Guess:
-    """A model's answers, as a review needs them.
+    """A model's answers, as a review needs them."""
 
-    Attributes
-    ----------
-    answers : ndarray of object, shape (N,)
-        None where missing.
-    labels : list
-        What can be answered.
-    p : ndarray of float64, shape (N, labels), or None
-        The probabilities.
-    unsure : ndarray of float64, shape (N,)
-        1 - the probability of the answer; 1 where nothing is known of it.
-    """
-
-    answers: npt.NDArray[np.object_]
-    labels: list[Any]
-    p: npt.NDArray[np.float64] | None
-    unsure: npt.NDArray[np.float64]
+    answers: npt.NDArray[np.object_]  # None where missing
+    labels: list[Any]  # what can be answered
+    p: npt.NDArray[np.float64] | None  # the probabilities, a column a label
+    unsure: npt.NDArray[np.float64]  # 1 - the probability of the answer; 1 where nothing is known of it
 
 
 def read_guess(data: rows.Frame, guess: Any, labels: Sequence[Any] | None) -> Guess:
@@ -116,20 +104,10 @@ def _probabilities(beside: pd.DataFrame, labels: Sequence[Any]) -> npt.NDArray[n
 
 
 class ReviewState:
-    """The rows of a review and their marks.
+    """The rows of a review and their marks, in the order of the cards.
 
-    Attributes
-    ----------
-    name : str
-    guess : Guess
-    marks : list of Mark
-        In the order of the cards.
-    at : list of int
-        For each card, the position of its row (of equal rows, the first).
-    stored : bool
-        Whether the session has a store.
-    notes : list of str
-        What is to be known about the rows.
+    ``at`` has for each card the position of its row (of equal rows, the first); ``notes`` is what is to be known about
+    the rows.
     """
 
     def __init__(

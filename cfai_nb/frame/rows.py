@@ -26,23 +26,12 @@ ITSELF = "{value}"
 
 @dataclass(slots=True)
 class Rows:
-    """The rows of a frame as inputs.
+    """The rows of a frame as inputs."""
 
-    Attributes
-    ----------
-    inputs : list of Input or None
-        None where a cell is missing or blank, and where it cannot be sent.
-    bad : dict of int to InputError
-        By position: cells that cannot be sent.
-    index : Index
-    name : Hashable
-        For a Series that comes of it.
-    """
-
-    inputs: Sequence[Input | None]
-    bad: Bad
+    inputs: Sequence[Input | None]  # None where a cell is missing or blank, and where it cannot be sent
+    bad: Bad  # cells that cannot be sent
     index: pd.Index[Any]
-    name: Hashable
+    name: Hashable  # for a Series that comes of it
 
 
 _TEXT = frozenset({"text"})
@@ -54,20 +43,9 @@ def rows_of(
 ) -> Rows:  # fmt: skip
     """Turn a column, or a template filled from several columns, into inputs.
 
-    Parameters
-    ----------
-    data : DataFrame or Series
-    on : str or other column label, or None
-        A column, or a template with ``{column}`` in it.  A Series needs none; in its templates it is called by its own
-        name or ``{value}``.
-    template : bool
-        Whether ``on`` is a prompt: then it may not be left out, and must name a column.
-    takes : frozenset of str
-        The kinds of content the task and model take.  A template may name columns of pictures where they take them.
-    fetch : callable, optional
-        Fetches addresses that media lie at.
-    files : Folder, optional
-        Where the texts of a column name files.  In a template they never do.
+    A Series needs no `on`; in its templates it is called by its own name or ``{value}``.  With `template`, `on` is a
+    prompt: it may not be left out, and must name a column; columns of pictures too, where the task and model take them.
+    `files` is where the texts of a column name files; in a template they never do.
 
     Raises
     ------
@@ -282,19 +260,10 @@ def _formatted(column: pd.Series[Any], spec: str) -> tuple[list[str | None], Bad
 
 
 def filled(given: Any, data: Frame, template: Any) -> list[tuple[str, dict[str, Any]]]:
-    """Fill the template of a call with other records than its rows.
+    """Fill the template of a call with other records than its rows: dicts, a DataFrame, or pairs of (value, answer).
 
-    Parameters
-    ----------
-    given : DataFrame, or list of dict or (value, answer)
-        Pairs are for templates that name one column.
-    data, template
-        What the call works on.
-
-    Returns
-    -------
-    list of (str, dict)
-        The prompt of each record, and what of it the template does not name; None where that is missing.
+    Pairs are for templates that name one column.  Returns the prompt of each record, and what of it the template does
+    not name; None where that is missing.
 
     Raises
     ------

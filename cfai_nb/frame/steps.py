@@ -55,20 +55,8 @@ Steps: TypeAlias = Generator[Step, Any, Callable[[], T]]
 class Requests:
     """A step that sends a few requests that are not rows of a run, such as those to an index of vectors.
 
-    Parameters
-    ----------
-    name : str
-        What the line of progress begins with.
-    engine : Engine
-    work : callable
-        See ``RequestJob``.
-    options : RunOptions
-    drain : bool
-        See ``RequestJob``.
-    stopped : callable
-        Says what Stop left behind.
-    skippable : bool
-        Whether a plan goes on without its result, which is None then.
+    `work` and `drain` are those of a ``RequestJob``; `stopped` says what Stop left behind.  Where it is `skippable`, a
+    plan goes on without its result, which is None then.
     """
 
     def __init__(

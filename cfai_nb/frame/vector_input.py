@@ -69,13 +69,8 @@ def progress_wanted(given: Mapping[str, Any]) -> bool | None:
 class Embedding:
     """Vectors for one call of a verb, embedded with its model and run options where they are not there yet.
 
-    The options are merged with those of the session once, so that one budget holds for all that is embedded.
-    ``yield from`` its methods: each yields the calls it needs.
-
-    Parameters
-    ----------
-    given : mapping
-        ``model`` and run options, as given by the user.
+    `given` is ``model`` and run options, as given by the user; they are merged with those of the session once, so that
+    one budget holds for all that is embedded.  ``yield from`` its methods: each yields the calls it needs.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -95,20 +90,11 @@ class Embedding:
     def column(
         self, data: rows.Frame, on: Any, like: Space | None = None, *, asks: bool = False, part: str = "column"
     ) -> Vectors:
-        """Return the vectors of a column.
+        """Return the vectors of a column; without `on` of the Series itself, or of a frame's only column of vectors.
 
-        Parameters
-        ----------
-        data : DataFrame or Series
-        on : column or template, or None
-            A column of vectors is taken as it is.  A column of text, or a template, is embedded through the engine,
-            which prices and stores it.  None: the Series itself, or the only column of vectors of a frame.
-        like : Space, optional
-            The space texts are embedded for; by default that of the default model.
-        asks : bool
-            Whether something else is embedded in the same call, such as a query, so that the options have an effect.
-        part : str
-            What a plan of several calls names this one.
+        A column of vectors is taken as it is.  A column of text, or a template, is embedded through the engine, for the
+        space `like` or that of the default model.  `asks` says that something else is embedded in the same call, such
+        as a query, so that the options have an effect; `part` is what a plan of several calls names this one.
 
         Raises
         ------

@@ -40,11 +40,7 @@ class Holder(Protocol):
 class Verb:
     """A method of the accessor in three forms.
 
-    Parameters
-    ----------
-    module, name : str
-        The module within the package that defines it, and its name there: a function whose first parameter is the
-        data, and that yields ``Steps``.
+    It is a function of a module of the package, whose first parameter is the data, and that yields ``Steps``.
     """
 
     def __init__(self, module: str, name: str) -> None:
@@ -93,14 +89,8 @@ class BoundVerb(Forms):
 class Function(Forms):
     """A verb over something other than a frame, such as ``cf.enrich`` over files, in the same three forms.
 
-    Parameters
-    ----------
-    module, name : str
-        As of a ``Verb``; its definition takes ``display``.
-    plan : str
-        The function of that module that prices it.
-    display : callable, optional
-        Makes the progress bar of a notebook.
+    Its definition, named as that of a ``Verb``, takes ``display``; `plan` is the function of that module that prices
+    it.
     """
 
     def __init__(self, module: str, name: str, plan: str, display: Display | None = None) -> None:
@@ -145,14 +135,7 @@ class BoundTaskVerb(BoundVerb):
 
 
 class TaskVerb(Verb):
-    """A task as a method.
-
-    Parameters
-    ----------
-    task : type of Task
-    about : str
-        What it does, where that is not what the task says of itself.
-    """
+    """A task as a method; `about` is what it does, where that is not what the task says of itself."""
 
     #: Options that go with a cascade alone.
     _with_cascades: tuple[str, ...] = ("truth",)

@@ -118,26 +118,10 @@ def cheap_of(cascade: Cascade, task: Task, strong: Call) -> Model | None:
 
 
 class CascadeCall:
-    """One call of a verb with a cascade.
+    """One call of a verb with a cascade; the parameters are those of a ``Call``.
 
-    Parameters
-    ----------
-    task : Task
-    cascade : Cascade
-    data : DataFrame or Series
-    on : column or template, or None
-    options : mapping or RunOptions
-    truth : column, Series, list, Gold or dict of them, optional
-        Right answers, which their rows carry.
-    recall, precision : float, optional
-        For a filter: what is promised instead of the accuracy.
-
-    Attributes
-    ----------
-    report : Report or None
-        Of the whole, once it has ended.
-    whole : Whole or None
-        What it is one of many calls of, as of a ``Call``.
+    Rows carry the right answers of `truth`.  `recall` and `precision` are promised for a filter, instead of the
+    accuracy. ``report`` is that of the whole once it has ended; ``whole`` is what it is one of many calls of.
     """
 
     def __init__(

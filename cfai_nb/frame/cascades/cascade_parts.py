@@ -43,21 +43,11 @@ DECIDING: tuple[type[Task], ...] = (Classify, Check, Sentiment, Verify, Ask, Mod
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One question of a task.
+    """One question of a task."""
 
-    Attributes
-    ----------
-    name : str or None
-        Its name within the cell; None where the cell is its answer.
-    labels : tuple of str or None
-        What can be answered; None for a yes or no.
-    threshold : float
-        Minimum probability of a yes.
-    """
-
-    name: str | None
-    labels: tuple[str, ...] | None
-    threshold: float = 0.5
+    name: str | None  # within the cell; None where the cell is its answer
+    labels: tuple[str, ...] | None  # what can be answered; None for a yes or no
+    threshold: float = 0.5  # the least probability of a yes
 
     def answer(self, cell: Cell) -> str | bool:
         """Return the answer in a cell of the task."""
@@ -165,18 +155,10 @@ def cell_of(parts: Sequence[Part], each: Sequence[Cell]) -> Cell:
 
 
 class Distinct:
-    """The distinct inputs of a plan, in the order of their keys.
+    """The distinct inputs of a plan of the strong model, in the order of their keys: its rows.
 
-    Attributes
-    ----------
-    plan : Plan
-        Of the strong model.
-    order : ndarray of int64, shape (n,)
-        The input of the plan that each row is.
-    at : ndarray of int64, shape (n,)
-        Its first position in the frame.
-    weights : ndarray of int64, shape (n,)
-        How many rows of the frame it stands for.
+    ``order`` is the input of the plan that each row is, ``at`` its first position in the frame, and ``weights`` how
+    many rows of the frame it stands for.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -202,15 +184,9 @@ TRUTH = "truth"
 
 
 class PartCall(Call):
-    """A call that is a part of a cascade: rows that fail are left to the whole.
+    """A call that is a part of a cascade: rows that fail are left to the whole."""
 
-    Attributes
-    ----------
-    stored : ndarray of bool
-        Which rows the store can answer, before it is made.
-    """
-
-    stored: npt.NDArray[np.bool_]
+    stored: npt.NDArray[np.bool_]  # which rows the store can answer, before it is made
 
     def look(self) -> None:
         """Look which rows the store can answer."""
@@ -267,27 +243,16 @@ class Finish:
 
 
 class Answers:
-    """The answers of a cascade, by row: those that stand whatever happens, and guesses that may.
-
-    Attributes
-    ----------
-    cells : list
-        The strong model's cells, and those of truths; None where there is none (yet).
-    settled : ndarray of bool
-        Rows with a truth, and those that the strong model was asked about, whether it answered or not.
-    guesses : list
-        Cheap cells.
-    kept : ndarray of bool
-        Rows of which the guess stands.
-    """
+    """The answers of a cascade, by row: those that stand whatever happens, and guesses that may."""
 
     def __init__(self, count: int, gold: Mapping[int, Any]) -> None:
+        # The strong model's cells, and those of truths; None where there is none (yet).
         self.cells: list[Any] = [gold.get(row) for row in range(count)]
         self.by = np.array([TRUTH if row in gold else "" for row in range(count)], dtype=object)
-        self.settled = self.by == TRUTH
-        self.guesses: list[Any] = [None] * count
+        self.settled = self.by == TRUTH  # also once the strong model was asked, whether it answered or not
+        self.guesses: list[Any] = [None] * count  # cheap cells
         self.guessed_by = np.full(count, "", dtype=object)
-        self.kept = np.zeros(count, dtype=bool)
+        self.kept = np.zeros(count, dtype=bool)  # of which the guess stands
         self.stored = np.zeros((2, count), dtype=bool)  # of guesses, and of answers
         self.errors: dict[int, Any] = {}
 
@@ -329,15 +294,7 @@ class Answers:
 class Lessons:
     """What was learned from vectors and the answers to them: a guess for other vectors, and whether it is sure.
 
-    Parameters
-    ----------
-    parts : sequence of Part
-        The questions of the task.
-    vectors : ndarray, shape (rows, dims)
-    cells : sequence of cell
-        The answer to each of them.
-    target : float
-        The accuracy from which a guess is sure.
+    `cells` are the answers to `vectors`, a row each; from an accuracy of `target` on a guess is sure.
     """
 
     def __init__(self, parts: Sequence[Part], vectors: npt.NDArray[Any], cells: Sequence[Cell], target: float) -> None:

@@ -28,34 +28,10 @@ _LEAST, _A_LABEL, _SHARE, _MOST = 100, 20, 0.1, 1_000
 
 
 class Population:
-    """What is drawn from distinct rows.
+    """What is drawn from distinct rows, given their keys and how many rows of the frame each stands for.
 
-    Parameters
-    ----------
-    keys : bytes
-        All keys, 16 bytes a row.
-    weights : ndarray of int64, shape (n,)
-        How many rows of the frame each row stands for.
-    parts : sequence of Part
-        The questions of the task.
-    known : ndarray of int64
-        Rows with a truth.
-    learns : bool
-        Whether some rows are needed to learn from.
-    targets : mapping of str to float
-        What is promised.
-    confidence : float
-
-    Attributes
-    ----------
-    seed : int
-        Of what is drawn.
-    taught : ndarray of int64
-        Rows of the strong model that are learned from.
-    open : ndarray of int64
-        Rows that a promise has to be made about; of the others the answer is known.
-    sure : int
-        How many rows of the frame these others are.
+    `known` are the rows with a truth; `learns` says whether some rows are needed to learn from, and `targets` what is
+    promised.
     """
 
     def __init__(
@@ -67,7 +43,9 @@ class Population:
         self.seed = int.from_bytes(hashlib.blake2b(keys, digest_size=8).digest(), "big")
         unknown = np.setdiff1d(np.arange(len(weights)), known)
         shuffled = np.random.default_rng([self.seed, 1]).permutation(unknown)
+        #: Rows of the strong model that are learned from.
         self.taught: Rows = shuffled[: max(0, self.lessons - len(known))] if learns else shuffled[:0]
+        #: Rows that a promise has to be made about; of the others, so many rows of the frame, the answer is known.
         self.open: Rows = np.setdiff1d(unknown, self.taught)
         self.sure = int(self.weights.sum() - self.weights[self.open].sum())
 
@@ -123,21 +101,9 @@ class Population:
 
 
 class CascadeRows(Distinct, Population):
-    """The distinct rows of a frame, and what is drawn from them.
+    """The distinct rows of a plan of the strong model for all rows, and what is drawn from them.
 
-    Parameters
-    ----------
-    plan : Plan
-        Of the strong model, for all rows.
-    known : DataFrame or None
-        See ``known_answers``.
-    parts, learns, targets, confidence
-        See ``Population``.
-
-    Attributes
-    ----------
-    gold : dict of int to cell
-        Rows with a truth.
+    `known` is what ``known_answers`` gave; ``gold`` has the cell of each row with a truth.
     """
 
     def __init__(

@@ -58,13 +58,7 @@ class Batch:
 
 
 class Enrichment:
-    """A checked call of ``enrich``: source, target and questions.
-
-    Parameters
-    ----------
-    source, target, columns, memory, overwrite, options
-        See ``enrich``.
-    """
+    """A checked call of ``enrich``: source, target and questions."""
 
     def __init__(
         self, source: Any, target: str | Path, columns: Mapping[str, Any], memory: int, overwrite: bool,

@@ -47,25 +47,10 @@ Frames: TypeAlias = Callable[[], Iterator[pd.DataFrame]]
 
 
 class FilesCascade:
-    """A cascade in one column of ``enrich``.
+    """A cascade in one column of ``enrich``; `strong` is the call of the strong model on no rows, checked.
 
-    Parameters
-    ----------
-    task : Task
-    cascade : Cascade
-    strong : Call
-        The call of the strong model on no rows, checked.
-    on : column or template
-    options : RunOptions
-    truth : column, Gold or dict of them, optional
-        Right answers, which their rows carry.
-
-    Attributes
-    ----------
-    certificate : Certificate or None
-        Once it is found; its ``failed`` counts no row yet.
-    gold : dict of int to cell
-        Rows with a truth, once they are counted.
+    ``certificate`` is there once it was found, and its ``failed`` counts no row yet; ``gold`` has the cells of rows
+    with a truth once the rows are counted.
     """
 
     def __init__(

@@ -41,25 +41,13 @@ _BESIDE, _DIMS = 400, 4_096
 
 @dataclass(frozen=True)
 class Made:
-    """The columns that come of one entry.
-
-    Attributes
-    ----------
-    name : str
-    kinds : mapping of str to str
-        Name of the new column -> kind, as in ``Column``; ``"media"`` for pictures and sound, ``"several media"`` for
-        lists of them.
-    short : mapping of str to str
-        Name of the new column -> name in the result of the task; empty where that is a Series.
-    space : Space or None
-        Of vectors.
-    bytes_a_row : int
-    """
+    """The columns that come of one entry."""
 
     name: str
+    #: New column -> kind, as in ``Column``; "media" for pictures and sound, "several media" for lists of them.
     kinds: Mapping[str, str]
-    short: Mapping[str, str]
-    space: Space | None
+    short: Mapping[str, str]  # new column -> name in the result of the task; empty where that is a Series
+    space: Space | None  # of vectors
     bytes_a_row: int
 
     @property

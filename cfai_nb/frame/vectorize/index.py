@@ -42,15 +42,7 @@ class Match:
 
 
 class Index:
-    """An index by its name.
-
-    Parameters
-    ----------
-    job : RequestJob
-        Sends.
-    name : str
-        Of letters, digits, hyphens and underscores.
-    """
+    """An index by its name, of letters, digits, hyphens and underscores; the job sends."""
 
     def __init__(self, job: RequestJob[Any], name: str) -> None:
         self.name = name

@@ -29,36 +29,17 @@ _EXACT = 2**53
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a store takes as an id, as a property of metadata, and as its value.
-
-    Attributes
-    ----------
-    store : str
-    most : int
-        Of an id, in its ``unit``: bytes or characters.
-    never : str
-        A pattern of what an id may not hold.
-    properties : int
-        How many it can be filtered by.
-    lists : bool
-        Whether a value may be a list of texts.
-    text : int or None
-        The most characters of a text.
-    reserved : frozenset of str
-        Names that properties may not have.
-    lower : bool
-        Whether names of properties are stored in lower case.
-    """
+    """What a store takes as an id, as a property of metadata, and as its value."""
 
     store: str
-    most: int
+    most: int  # of an id, in its unit: bytes or characters
     unit: str = "bytes"
-    never: str = ""
-    properties: int
-    lists: bool = True
-    text: int | None = None
-    reserved: frozenset[str] = frozenset()
-    lower: bool = False
+    never: str = ""  # a pattern of what an id may not hold
+    properties: int  # how many it can be filtered by
+    lists: bool = True  # whether a value may be a list of texts
+    text: int | None = None  # the most characters of a text
+    reserved: frozenset[str] = frozenset()  # names that properties may not have
+    lower: bool = False  # whether names of properties are stored in lower case
 
     def size(self, name: str) -> int:
         """Return how long an id is, in its unit."""

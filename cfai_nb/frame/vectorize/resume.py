@@ -76,23 +76,10 @@ class Written:
 
 
 class Uploading(ABC):
-    """One upload, for a ``RequestJob``; a subclass does the ``_work``.
+    """One upload of so many things, sent or not, for a ``RequestJob``; a subclass does the ``_work``.
 
-    Parameters
-    ----------
-    name : str
-        Of the index or instance.
-    total : int
-        How many things there are to write, sent or not.
-    reads, keeps : bool
-        Whether earlier writes are looked up in the store, and whether this one is recorded there.
-
-    Attributes
-    ----------
-    id : str
-        Owner of the records in the store.
-    tell : callable
-        Called with the progress in words.
+    `reads` says whether earlier writes are looked up in the store, and `keeps` whether this one is recorded there, with
+    the ``id`` as its owner.  ``tell`` is called with the progress in words.
     """
 
     #: What a message calls the store and what is sent.

@@ -144,17 +144,8 @@ def rows_found(
 ) -> pd.DataFrame:  # fmt: skip
     """Return the rows of the frame that have these ids, with what the metadata holds beyond it.
 
-    Parameters
-    ----------
-    frame : DataFrame
-    queries : sequence or None
-        The name of each query; a single one has none.
-    found : matches of each query
-    id : column label or None
-    what : str
-        What was searched, for a warning.
-    lower : bool
-        Whether it stores names of properties in lower case.
+    `queries` has the name of each query; a single one has none.  `what` was searched, for a warning; `lower` says
+    whether it stores names of properties in lower case.
     """
     matches = [match for one in found for match in one]
     at = _places(frame, id, [match.id for match in matches])

@@ -151,31 +151,17 @@ def _space(vectors: VectorColumn, here: Session) -> Space | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """Vectors to be uploaded, each with its id and its metadata (JSON, or None).
-
-    Attributes
-    ----------
-    create : str or None
-        The metric of the index, to create it if it does not exist.
-    any_metric : bool
-        Whether an existing index may have another metric.
-    properties : mapping of str to str
-        Properties the index must be filterable by, with their types.
-    space : Space or None
-        The model the vectors come from.
-    wait : float or None
-        Seconds to wait at most until the vectors are visible to queries; None does not wait.
-    """
+    """Vectors to be uploaded, each with its id and its metadata (JSON, or None)."""
 
     ids: Sequence[str]
     vectors: VectorColumn
     metadata: Sequence[bytes | None]
     namespace: str | None
-    create: str | None
-    any_metric: bool
-    properties: Mapping[str, str]
-    space: Space | None
-    wait: float | None
+    create: str | None  # the metric of the index, to create it if it does not exist
+    any_metric: bool  # whether an existing index may have another metric
+    properties: Mapping[str, str]  # what the index must be filterable by, with the types
+    space: Space | None  # the model the vectors come from
+    wait: float | None  # seconds to wait at most until a query finds the vectors; None does not wait
 
     def keys(self, index: Sequence[str]) -> list[bytes]:
         """Return the store key of each vector in an index (its origin, account, name and time of creation)."""
