@@ -230,9 +230,10 @@ class DaskReport(ReportOfCalls):
 
     @property
     def _parts(self) -> int:
-        if self._final is not None:
-            return self._final[1]
-        return self._covered * sum(state == "ends" for state in self._states.values())
+        with self._lock:
+            if self._final is not None:
+                return self._final[1]
+            return self._covered * sum(state == "ends" for state in self._states.values())
 
     @property
     def _over(self) -> bool:
@@ -277,7 +278,8 @@ class DaskReport(ReportOfCalls):
     @property
     def _known(self) -> int:
         """Partitions that have begun."""
-        return self._covered * sum(state != "lost" for state in self._states.values())
+        with self._lock:
+            return self._covered * sum(state != "lost" for state in self._states.values())
 
     def _counted(self, notes: Mapping[tuple[str, int], Mapping[str, Any]]) -> dict[tuple[str, int], Mapping[str, Any]]:
         """Return the notes that say how far the rows are: of a cascade the latest alone."""

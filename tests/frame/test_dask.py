@@ -21,7 +21,7 @@ from processes import environment, until
 import cfai_nb as cf
 from cfai_nb import accessor
 from cfai_nb.emulator import Emulator
-from cfai_nb.frame import progress
+from cfai_nb.frame import dask_report, progress
 from cfai_nb.widgets import progress as widgets
 from cfai_nb.widgets.progress import Bar
 
@@ -189,6 +189,24 @@ def test_one_progress_and_one_receipt(emulator: Emulator) -> None:
     for say in (report.frame, lambda: report.uncertain, lambda: report.logs, lambda: report.answered):
         with pytest.raises(LookupError, match="compute"):
             say()
+
+
+def test_a_part_may_begin_while_the_title_is_written() -> None:
+    """What another thread notes waits until the parts are counted."""
+    report = dask_report.DaskReport("call", "embed", 9, 1, "none", False, None)
+    report.take("first", "runs", 0, None, False, ())
+
+    class Slow(dict[str, str]):
+        def values(self) -> Any:
+            for value in super().values():
+                threading.Thread(target=report.take, args=("second", "ends", 0, None, False, ())).start()
+                time.sleep(0.02)
+                yield value
+
+    report._states = Slow(report._states)
+    assert report.title == "embed, 0 of 9 partitions, about"
+    until(lambda: report.title == "embed, 1 of 9 partitions, about")
+    report.take("first", "failed", 0, None, False, ())
 
 
 def test_rows_that_fail_are_in_the_receipt(tmp_path: Path) -> None:

@@ -109,6 +109,18 @@ def test_what_is_there_is_not_done_again(emulator: Emulator, tmp_path: Path) -> 
     assert not list(out.glob("*.tmp"))
 
 
+def test_parts_that_were_cut_short_leave_nothing(emulator: Emulator, tmp_path: Path) -> None:
+    """Where larger parts take their place, the folder holds these alone."""
+    source, out = written(tmp_path / "in"), tmp_path / "out"
+    cf.enrich(source, out, EMBED, memory=SMALL)
+    before = read(out)
+    for part in sorted(out.glob("*.parquet"))[1:]:
+        part.write_bytes(part.read_bytes()[:100])
+    with pytest.warns(cf.CfaiWarning, match="was cut short"):
+        assert cf.enrich(source, out, EMBED).parts == 2
+    assert read(out).equals(before)
+
+
 def _rows(out: Path, number: int) -> int:
     return int(pq.read_metadata(out / f"part-{number:05}.parquet").num_rows)
 

@@ -45,7 +45,7 @@ class Population:
         shuffled = np.random.default_rng([self.seed, 1]).permutation(unknown)
         #: Rows of the strong model that are learned from.
         self.taught: Rows = shuffled[: max(0, self.lessons - len(known))] if learns else shuffled[:0]
-        #: Rows that a promise has to be made about; of the others, so many rows of the frame, the answer is known.
+        #: Rows that a promise has to be made about.  Of the others, ``sure`` rows of the frame, the answer is known.
         self.open: Rows = np.setdiff1d(unknown, self.taught)
         self.sure = int(self.weights.sum() - self.weights[self.open].sum())
 

@@ -187,6 +187,8 @@ class Enrichment:
             Parts answer another question, or come from a source that was changed.
         """
         self.target.look()
+        for name in self.target.broken if remove else ():  # there may be fewer parts this time
+            (self.target.folder / name).unlink()
         notes = [f"{name} was cut short and is made again." for name in self.target.broken]
         stale = {number: why for number, part in self.target.parts.items() if (why := self._differs(part))}
         if isinstance(self.source, Files) and not stale:
