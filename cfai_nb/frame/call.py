@@ -162,11 +162,11 @@ class Call:
         Each must have been carried out before the next is asked for.  ``notes`` then says which model answers.
         """
         begin = self.prepare if start is None else start
-        attempt = begin()
-        yield attempt
-        while self._falls_back(attempt[1]):
+        while True:
             attempt = begin()
             yield attempt
+            if not self._falls_back(attempt[1]):
+                return
 
     def _start(self) -> tuple[Runner, Report]:
         runner, made = self.prepare()

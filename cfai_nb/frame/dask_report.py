@@ -143,7 +143,6 @@ class DaskReport(ReportOfCalls):
         self.call, self._verb, self._partitions, self._calls = call, verb, partitions, calls
         self._covered = partitions if calls is None else 1  # by one part
         self._session, self._progress, self._display = session, progress, display
-        self.answered_by = None
         self._lock, self._wake = threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
         self._computed = False

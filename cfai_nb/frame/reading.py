@@ -175,10 +175,10 @@ def _media(
                 found[at] = _fitting(media, takes)
         except InputError as error:
             bad[at] = WrongKind(str(error)) if _no_file(cell) else error
-    if links and fetch is None:
+    if fetch is None:
         refused = "the cell is an address; fetch=True, here or in cf.connect, lets it be fetched from public hosts"
         bad |= {at: InputError(refused) for at in links}
-    elif links and fetch is not None:
+    elif links:
         urls = list(dict.fromkeys(links.values()))
         fetched = dict(zip(urls, fetch(urls), strict=True))
         for at, url in links.items():

@@ -261,6 +261,8 @@ class ReportOfCalls(Report):
 
     #: Where the answers are, in a sentence.
     _elsewhere = ""
+    certificate: Certificate | None = None
+    answered_by: pd.Series[Any] | None = None
 
     @property
     def run(self) -> Run:  # type: ignore[override]

@@ -211,14 +211,13 @@ def call_of(
 ) -> Call | ExtractCall:
     """Return the call of a task; for an ``Extract`` with fields that its model has no type for, the two that it is."""
     here = session.current()
-    if not isinstance(task, Extract) or here.endpoint.is_server:
-        return Call(task, model, data, on, options, part, whole=whole)
-    # With any gateway, since the call itself says where one is missing.
-    asked, rest = task.divided() if here.model_for(task, model, "default").family == "clairic" else ({}, task)
-    if not asked:
-        return Call(task, model, data, on, options, part, whole=whole)
-
-    return ExtractCall(task, asked, rest, model, data, on, options, part, whole=whole)
+    if isinstance(task, Extract) and not here.endpoint.is_server:
+        # With any gateway, since the call itself says where one is missing.
+        family = here.model_for(task, model, "default").family
+        asked, rest = task.divided() if family == "clairic" else ({}, task)
+        if asked:
+            return ExtractCall(task, asked, rest, model, data, on, options, part, whole=whole)
+    return Call(task, model, data, on, options, part, whole=whole)
 
 
 def carried_out(call: Call | CascadeCall | ExtractCall) -> Steps[Any]:

@@ -84,7 +84,7 @@ def test_what_is_said_of_rows_is_in_the_files(emulator: Emulator, tmp_path: Path
     for name in ("run", "uncertain", "logs", "answered"):
         with pytest.raises(LookupError, match=r"The answers are in the files of .*out; \.failures lists"):
             getattr(report, name)
-    assert (len(report.flow), len(report.latency)) == (0, 0)
+    assert (len(report.flow), len(report.latency), report.certificate, report.answered_by) == (0, 0, None, None)
     assert [text.get_text() for text in cf.plots.concurrency(report).texts] == [
         "the requests of many calls are counted, not timed"
     ]

@@ -118,16 +118,16 @@ class Enrichment:
         given = {each: value for each, value in own.items() if each not in ("model", "truth")}
         options = self.session.options({**whole, **given, "budget": self.options.budget, "neurons": None})
         options = dataclasses.replace(options, progress=False)
-        given_model = own.get("model")
-        cascade = given_model if isinstance(given_model, Cascade) else None
-        asked_for, truth = given_model if cascade is None else cascade.strong, own.get("truth")
+        model, truth = own.get("model"), own.get("truth")
+        cascade = model if isinstance(model, Cascade) else None
+        strong = model if cascade is None else cascade.strong
         if truth is not None and cascade is None:
             raise TypeError(f"columns[{name!r}]: truth= goes with model=cf.Cascade(cheap, strong) alone. Leave it out.")
         call: Call | ExtractCall
         if cascade is None:
-            call, whole_cascade = call_of(task, asked_for, frame, on, options), None
+            call, whole_cascade = call_of(task, strong, frame, on, options), None
         else:
-            call = Call(task, asked_for, frame, on, options)
+            call = Call(task, strong, frame, on, options)
             whole_cascade = FilesCascade(call.task, cascade, call, on, options, truth)
             whole_cascade.truths_of(frame)
         made = made_of(name, call, cascade=cascade is not None)
@@ -135,13 +135,13 @@ class Enrichment:
             vector = bytes_of_vector(whole_cascade.cheaps[EMBEDDINGS][1])
             made = dataclasses.replace(made, bytes_a_row=made.bytes_a_row + vector)
         # The model that is asked for, not one that takes its place where it is not open to the account.
-        model = self.session.model_for(call.task, asked_for, options.gateway)
-        key = keys_of(call.task, model, [""], self.session.endpoint.server or self.session.origin, self.session.account)
-        models = [model.id, *(each.model.id for each in parts_of(call)[1:])]
+        asked = self.session.model_for(call.task, strong, options.gateway)
+        key = keys_of(call.task, asked, [""], self.session.endpoint.server or self.session.origin, self.session.account)
+        models = [asked.id, *(each.model.id for each in parts_of(call)[1:])]
         digest = hashlib.blake2b(repr([key[0].hex(), on, made.names, models]).encode(), digest_size=12).hexdigest()
         uses = frozenset([*frames.names_in(on, frame, template=task.template), *columns_in(truth)])
         return Asked(
-            name, call.task if not isinstance(task, ChatTask) else task, on, own.get("model"), options, made, digest,
+            name, call.task if not isinstance(task, ChatTask) else task, on, model, options, made, digest,
             f"{task.name} with {' and '.join(models) if whole_cascade is None else whole_cascade.label} on {on!r}",
             uses, whole_cascade,
         )  # fmt: skip

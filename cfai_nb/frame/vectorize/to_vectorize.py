@@ -106,13 +106,14 @@ def to_vectorize(
     if create not in (False, True, *METRICS):
         raise ValueError(f"create={create!r}: give True, or one of {', '.join(METRICS)}.")
     until = seconds_of_wait(wait)
-    merged = here.options({name: value for name, value in options.items() if name != "model"})
+    embedding = Embedding(options)
+    merged = embedding.options
     if merged.cache == "only":
         raise ValueError('cache="only" sends nothing, and to_vectorize does nothing else.')
     if not is_text(data, vectors):
         needless = {name: value for name, value in options.items() if name != "cache"}
         refuse_needless(needless, as_they_are("vectors" if vectors is None else vectors))
-    gathered = yield from Embedding(options).column(data, vectors, asks=True)
+    gathered = yield from embedding.column(data, vectors, asks=True)
     checked(gathered)
     kept = gathered.positions.tolist()
     if not kept:
