@@ -17,8 +17,7 @@ from typing import Any
 
 from .._engine.run_state import Waiting
 from ..models.ledger import dollars, money
-from ..vectors.vector import stand_in
-from .report import Report
+from .report import Report, cost_words
 
 #: Shows how far a run is; called ten times a second and once at the end.
 Listener = Callable[[Report], None]
@@ -114,8 +113,7 @@ def words(report: Report) -> str:
         cost = money(event.spent.neurons, event.spent.exact)
         if event.projected.neurons is not None and not event.finished:
             cost += f" of {dollars(event.projected.neurons, False)}"
-        would = "" if event.spent.neurons is None else "would be "
-        parts.append(f"{pretended}, {would}{cost}" if (pretended := stand_in(event.origin)) else cost)
+        parts.append(cost_words(event, cost))
     if event.left is not None and not event.finished:
         parts.append(f"{event.left:.0f} s left")
     if event.in_flight:

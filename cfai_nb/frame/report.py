@@ -339,13 +339,16 @@ def _details(report: Report) -> str:
 
 def spent_words(event: Event) -> list[str]:
     """Return the end of a receipt: requests, cost, what was not paid again, and seconds."""
-    cost = money(event.spent.neurons, event.spent.exact) if event.requests else "nothing spent"
-    pretended = stand_in(event.origin) if event.requests else ""
-    would = "" if event.spent.neurons is None else "would be "
+    cost = cost_words(event, money(event.spent.neurons, event.spent.exact)) if event.requests else "nothing spent"
     unknown = f"{counted(event.unknown_saved)} of unknown price" if event.unknown_saved else ""
     saved = " and ".join(filter(None, (money(event.saved_neurons) if event.saved_neurons else "", unknown)))
-    words = [counted(event.requests, "request"), f"{pretended}, {would}{cost}" if pretended else cost]
-    return [*words, *([f"saved {saved}"] if saved else []), f"{event.seconds:.1f} s"]
+    return [counted(event.requests, "request"), cost, *([f"saved {saved}"] if saved else []), f"{event.seconds:.1f} s"]
+
+
+def cost_words(event: Event, cost: str) -> str:
+    """Return a cost, marked as what it would be where a stand-in answered."""
+    would = "" if event.spent.neurons is None else "would be "
+    return f"{stamp}, {would}{cost}" if (stamp := stand_in(event.origin)) else cost
 
 
 def _plain(label: Any) -> Any:

@@ -235,8 +235,7 @@ class Plans:
     @property
     def cost(self) -> Cost:
         """The most all calls together can cost; unknown where a model publishes no price."""
-        each = [plan.estimate.cost.neurons for plan in self.plans.values()]
-        return Cost(None if None in each else sum(filter(None, each)), False)
+        return sum((plan.estimate.cost for plan in self.plans.values()), Cost(0.0))
 
     @property
     def table(self) -> pd.DataFrame:
@@ -255,14 +254,14 @@ class Plans:
         return "model" if all(name == plan.model.id for name, plan in self.plans.items()) else "call"
 
     def __repr__(self) -> str:
-        lines = []
-        for model, plan in self.plans.items():
-            cost, stored = plan.estimate.cost, plan.estimate.stored
-            known = f", {stored:,} in the store" if stored else ""
-            lines.append(f"  {model}: {plan.estimate.requests:,} requests{known}, {money(cost.neurons, False)}")
-        known_cost = [n for plan in self.plans.values() if (n := plan.estimate.cost.neurons) is not None]
-        parts = [f"{money(sum(known_cost), False)} at most"] if known_cost else []
-        parts += ["what is unknown"] if self.cost.neurons is None else []
+        lines, known = list[str](), list[float]()
+        for name, plan in self.plans.items():
+            e = plan.estimate
+            stored = f", {e.stored:,} in the store" if e.stored else ""
+            lines.append(f"  {name}: {e.requests:,} requests{stored}, {money(e.cost.neurons, False)}")
+            known += [] if e.cost.neurons is None else [e.cost.neurons]
+        parts = [f"{money(sum(known), False)} at most"] if known else []
+        parts += ["what is unknown"] if len(known) < len(lines) else []
         further = dict.fromkeys(f"  {plan.further}" for plan in self.plans.values() if plan.further)
         further |= dict.fromkeys(f"  {remark}" for plan in self.plans.values() for remark in plan.remarks)
         total = f"  {' and '.join(parts)}; estimated, nothing sent"
