@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from .. import markup
+from .. import markup, session
 from .._engine.run_state import Run
 from ..errors import CfaiError, RowsFailed
 from ..models import USD_PER_NEURON
@@ -108,11 +108,11 @@ class _Trial:
         self.names = _names(self.task)
         known = truths(data, on, truth, self.names)
         first = models[0].strong if isinstance(models[0], Cascade) else models[0]
-        whole = call_of(self.task, first, data, on, {})
+        options = session.current().options(given)  # merged once: one budget for all
+        whole = call_of(self.task, first, data, on, options)
         chosen = _drawn(whole.rows.inputs, known, sample, random_state)
         self.data = data.iloc[chosen]
         self.truth = None if known is None else known.iloc[chosen].set_axis(data.index[chosen])
-        options = whole.session.options(given)  # merged once: one budget for all
         self.calls: dict[str, Call | CascadeCall | ExtractCall] = {}
         for model in models:
             if isinstance(model, Cascade):
