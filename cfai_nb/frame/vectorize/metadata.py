@@ -18,6 +18,7 @@ import pandas as pd
 import pydantic_core
 
 from ...errors import ColumnError
+from ...markup import counted
 from .. import rows
 from ..reading import is_missing
 
@@ -204,8 +205,8 @@ def about(
         record, size = records[large[0]], len(made[large[0]] or b"")
         widest = max(record, key=lambda key: len(pydantic_core.to_json(record[key])))
         raise ValueError(
-            f"{len(large)} rows have more metadata than the {METADATA_BYTES:,} bytes {rules.store} takes; the "
-            f"first is row {data.index[kept[large[0]]]!r} with {size:,}, most of it in {widest!r}. Shorten that, "
+            f"{counted(len(large), 'row')} with more metadata than the {METADATA_BYTES:,} bytes {rules.store} takes; "
+            f"the first is row {data.index[kept[large[0]]]!r} with {size:,}, most of it in {widest!r}. Shorten that, "
             "or leave it out: search joins its matches to the rows of the frame."
         )
     return made

@@ -19,6 +19,7 @@ from ..._engine.engine import Engine
 from ..._engine.run_options import RunOptions
 from ..._engine.run_state import new_run
 from ...errors import RowError
+from ...markup import counted
 from ...session.requests import RequestJob
 from ..call import warn
 from ..steps import Requests, Step
@@ -64,10 +65,9 @@ class Written:
     origin: str = "cloudflare"
 
     def __repr__(self) -> str:
-        count = len(self.mutations)
         where = "" if self.origin == "cloudflare" else f" ({self.origin})"
-        calls = f" in {count} {'call' if count == 1 else 'calls'}" if self.unit == "vector" else ""
-        parts = [f"{self.sent:,} {self.unit}s sent{calls}"]
+        calls = f" in {counted(len(self.mutations), 'call')}" if self.unit == "vector" else ""
+        parts = [f"{counted(self.sent, self.unit)} sent{calls}"]
         parts += [f"{self.skipped:,} written before"] if self.skipped else []
         parts += [f"{self.missing:,} without a {self.unit}"] if self.missing else []
         parts += [f"{len(self.failed):,} NOT INDEXED"] if self.failed else []
