@@ -375,10 +375,10 @@ def enrich(
                 frame, answers, counts = as_pandas(batch.table), {}, {}
                 for at, one in enumerate(job.asked):
                     report.begin(batch.number, len(frame), at, one.name)
-                    steps = one.steps(frame, report, proven=one.name in proven)
-                    answers[one.name], counts[one.name] = (yield from steps)()
-                    proven |= {one.name} if counts[one.name]["done"] else set()
-                    for new, cells in (answers[one.name] or {}).items():
+                    made, count = yield from one.steps(frame, report, proven=one.name in proven)
+                    answers[one.name], counts[one.name] = made, count
+                    proven |= {one.name} if count["done"] else set()
+                    for new, cells in (made or {}).items():
                         frame[new] = cells
                 job.write(batch, answers, report, counts)
             report.certificates = certificates(job.cascades, job.target)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from ..call import Call
 from ..extract_call import ExtractCall
 from ..reading import is_missing
 from ..report import Report
-from ..steps import Steps
+from ..steps import Step
 from ..verb import call_of, carried_out
 
 if TYPE_CHECKING:
@@ -166,17 +166,17 @@ class Asked:
         model = self.model if self.cascade is None else self.cascade.strong
         return call_of(self.task, model, frame, self.on, options, self.name, whole=whole)
 
-    def steps(self, frame: pd.DataFrame, report: EnrichReport, *, proven: bool) -> Steps[tuple[Any, dict[str, Any]]]:
+    def steps(
+        self, frame: pd.DataFrame, report: EnrichReport, *, proven: bool
+    ) -> Generator[Step, Any, tuple[Any, dict[str, int]]]:
         """Yield the calls on the rows of a batch; return the new columns, and how many rows are done and failed."""
         if self.cascade is None:
             call = self.call(frame, report, proven=proven)
             found = (yield from carried_out(call))()
             answers = self.made.answers(found, call.report) if len(frame) else None
-            counts = report.settle(call.report)
-        else:
-            result, made = yield from self.cascade.answer(frame, report)
-            answers, counts = self.made.answers(result, made), report.tally(made)
-        return lambda: (answers, counts)
+            return answers, report.settle(call.report)
+        result, made = yield from self.cascade.answer(frame, report)
+        return self.made.answers(result, made), report.tally(made)
 
 
 def parts_of(call: Call | ExtractCall) -> Sequence[Call]:
