@@ -223,6 +223,13 @@ def holds_vectors(column: pd.Series[Any]) -> bool:
     return False
 
 
+def only_vectors(data: rows.Frame) -> pd.Series[Any] | None:
+    """Return the Series, or the only column of a frame, that holds vectors; None where there is none, or several."""
+    columns = [data] if isinstance(data, pd.Series) else [data.iloc[:, at] for at in range(data.shape[1])]
+    found = [column for column in columns if holds_vectors(column)]
+    return found[0] if len(found) == 1 else None
+
+
 def refuse_needless(options: Mapping[str, Any], why: str) -> None:
     """Refuse run options that ask for something where nothing is sent, and say why that is so.
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from ..._engine.run_options import RunOptions
 from ...errors import ModelError
@@ -26,6 +25,7 @@ from ...vectors import VectorColumn
 from .. import rows as frames
 from ..call import Call, Whole, remember
 from ..report import Report
+from ..vector_input import only_vectors
 from .cascade_parts import Answers, Finish, Lessons, PartCall, Rows, Warn, costs_of, parts_of, sureness, whole
 from .cascade_plan import PRICED, CascadePlan, Certificate, Outline
 from .cascade_rows import CascadeRows, hopeless, known_answers
@@ -184,7 +184,7 @@ class CascadeCall:
     def plan(self) -> CascadePlan:
         """Price it as a range."""
         rows, cheap = self.rows, {}
-        if self.cascade.learns and self._vector_column() is None:
+        if self.cascade.learns and only_vectors(self.data) is None:
             cheap[EMBEDDINGS] = self._embed().plan()
         if self.cheap is not None:
             asked = self._call(self.cheap_task, self.cheap, np.setdiff1d(rows.open, rows.taught))
@@ -282,22 +282,13 @@ class CascadeCall:
 
     # -- embeddings ----------------------------------------------------------------------------------------------
 
-    def _vector_column(self) -> Any:
-        """Return the only column of vectors of the frame, if it has one."""
-        from ..vector_input import holds_vectors
-
-        if not isinstance(self.data, pd.DataFrame):
-            return None
-        found = [at for at in range(self.data.shape[1]) if holds_vectors(self.data.iloc[:, at])]
-        return self.data.iloc[:, found[0]] if len(found) == 1 else None
-
     def _embed(self) -> Call:
         call = Call(Embed(), None, self.data.iloc[self.rows.at], self.on, self.options, EMBEDDINGS)
         call.title = "embed for the cascade"
         return call
 
     def _vectors(self) -> Generator[Step, Any, VectorColumn]:
-        column = self._vector_column()
+        column = only_vectors(self.data)
         if column is not None:
             return VectorColumn(column.iloc[self.rows.at])
         call = self._embed()

@@ -17,7 +17,7 @@ from ...vectors.vector import Space
 from .. import rows
 from ..call import warn
 from ..steps import Steps, requested
-from ..vector_input import Embedding, holds_vectors, is_text, sends_text
+from ..vector_input import Embedding, is_text, only_vectors, sends_text
 from .metadata import NAME_BYTES, names_of, plain
 
 if TYPE_CHECKING:
@@ -122,14 +122,8 @@ def _space_in(held: Space | None, data: rows.Frame, on: Any, index: str) -> Spac
     """Return the space of the vectors in an index: as the index records it, or that of the frame's own vectors."""
     if on is not None and is_text(data, on):
         raise ValueError(f"on={on!r} holds no vectors: with index= it names vectors of the model the index is of.")
-    columns = [data] if isinstance(data, pd.Series) else [data.iloc[:, at] for at in range(data.shape[1])]
-    column = rows.column_of(data, on) if on is not None else None
-    found = [column] if column is not None else [one for one in columns if holds_vectors(one)]
-    own = (
-        next((cell.space for cell in found[0] if getattr(cell, "space", None) is not None), None)
-        if len(found) == 1
-        else None
-    )
+    column = only_vectors(data) if on is None else rows.column_of(data, on)
+    own = next((cell.space for cell in (() if column is None else column) if getattr(cell, "space", None)), None)
     if on is not None and held is not None and own is not None and (held.model, held.form) != (own.model, own.form):
         raise ValueError(f"The index {index!r} holds vectors of {held}, and on={on!r} those of {own}: leave on= out.")
     return held or own
