@@ -335,10 +335,10 @@ def _computed(graph: Any, state: Mapping[str, Any], failed: bool) -> None:
     from .dask_report import end_idle
 
     if failed:
-        for key in tuple(state.get("running", ())):
-            for part in _parts_in(graph.get(key)):
-                for stop in tuple(active.get(part.call, ())):
-                    stop.ask(STOP)
+        ended = {part.call for key in tuple(state.get("running", ())) for part in _parts_in(graph.get(key))}
+        for call, stop in tuple(active):
+            if call in ended:
+                stop.ask(STOP)
     end_idle()
 
 

@@ -7,7 +7,6 @@ with those of the other parts, and what becomes of them is reported to the proce
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import functools
@@ -43,7 +42,7 @@ _proven: set[str] = set()
 #: What the report of a cascade says of its calls, which have noted it themselves.
 _SPENT_BEFORE = {"requests": 0, "neurons": 0.0, "exact": True, "saved_neurons": 0.0, "unknown_saved": 0, "tokens": 0.0}
 #: Parts that run in this process: the call of each, and how it is stopped.
-active: collections.defaultdict[str, set[Any]] = collections.defaultdict(set)
+active: set[tuple[str, Stop]] = set()
 
 
 @dataclass(frozen=True)
@@ -145,14 +144,12 @@ class Part:
         """Do something with the session of the call, in a way that the cluster or Dask's scheduler can stop."""
         link = _link()
         stop = Stop()
-        active[self.call].add(stop)
+        active.add((self.call, stop))
         try:
             with contextlib.nullcontext() if link is None else link.part(self.call, stop):
                 return stop.context().run(do, self._session(link), frame, link)
         finally:
-            active[self.call].discard(stop)
-            if not active[self.call]:
-                active.pop(self.call, None)
+            active.discard((self.call, stop))
             stop.end()
 
     def _session(self, link: Any) -> Session:

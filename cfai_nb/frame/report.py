@@ -257,7 +257,7 @@ class Report:
 
 
 class ReportOfCalls(Report):
-    """The report of many calls together: their totals.  What a report says row by row, it refuses to say."""
+    """The report of many calls together: their totals.  What is about single rows raises a LookupError."""
 
     #: Where the answers are, in a sentence.
     _elsewhere = ""
