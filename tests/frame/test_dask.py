@@ -193,20 +193,24 @@ def test_one_progress_and_one_receipt(emulator: Emulator) -> None:
 
 def test_a_part_may_begin_while_the_title_is_written() -> None:
     """What another thread notes waits until the parts are counted."""
-    report = dask_report.DaskReport("call", "embed", 9, 1, "none", False, None)
+    report, others = dask_report.DaskReport("call", "embed", 9, 1, "none", False, None), list[threading.Thread]()
     report.take("first", "runs", 0, None, False, ())
 
     class Slow(dict[str, str]):
         def values(self) -> Any:
             for value in super().values():
-                threading.Thread(target=report.take, args=("second", "ends", 0, None, False, ())).start()
-                time.sleep(0.02)
+                if not others and threading.current_thread() is threading.main_thread():
+                    others.append(threading.Thread(target=report.take, args=("second", "ends", 0, None, False, ())))
+                    others[0].start()
+                    time.sleep(0.05)
                 yield value
 
     report._states = Slow(report._states)
     assert report.title.endswith("of 9 partitions, about")
-    until(lambda: report.title == "embed, 1 of 9 partitions, about")
+    others[0].join()
+    assert report.title == "embed, 1 of 9 partitions, about"
     report.take("first", "failed", 0, None, False, ())
+    until(lambda: report._thread is None)
 
 
 def test_rows_that_fail_are_in_the_receipt(tmp_path: Path) -> None:
